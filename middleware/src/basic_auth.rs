@@ -1,0 +1,1 @@
+//! `basic_auth`: asks for a user name and password.

@@ -1,0 +1,1 @@
+//! `cors`: cross-origin resource sharing.

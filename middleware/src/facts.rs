@@ -1,0 +1,96 @@
+//! What the server and the outer layers found out about a request, carried in its extensions.
+//!
+//! Inner layers and the app read these facts instead of guessing from headers. A fact that an inner layer finds and an outer one
+//! wants (who signed in, for the access log) travels back in the *response's* extensions under the same type.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use http::{HeaderValue, Uri};
+
+/// Who speaks, by which scheme, to which of our addresses. The server puts it into every request; `forwarded` corrects it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// The client's address; `None` for a client on a Unix socket.
+    pub client: Option<IpAddr>,
+    /// The client's port, where it is known.
+    pub client_port: Option<u16>,
+    /// The scheme the client used, as far as anyone trusted says.
+    pub scheme: Scheme,
+    /// The port the client addressed, where a trusted proxy says so (it is otherwise that of the `Host` header or of `local`).
+    pub server_port: Option<u16>,
+    /// The listener's own address; `None` on a Unix socket.
+    pub local: Option<SocketAddr>,
+}
+
+/// `http` or `https` (RFC 9110 section 4.2).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Scheme {
+    /// Clear text.
+    #[default]
+    Http,
+    /// TLS, here or at a trusted proxy.
+    Https,
+}
+
+impl Scheme {
+    /// `"http"` or `"https"`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+        }
+    }
+
+    /// 80 or 443.
+    #[must_use]
+    pub const fn default_port(self) -> u16 {
+        match self {
+            Self::Http => 80,
+            Self::Https => 443,
+        }
+    }
+}
+
+/// The id of a request, as it stands in the `X-Request-Id` header and in every log line about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RequestId(HeaderValue);
+
+impl RequestId {
+    /// Takes an id of visible ASCII; `None` for anything else.
+    #[must_use]
+    pub fn new(value: HeaderValue) -> Option<Self> {
+        value.to_str().is_ok().then_some(Self(value))
+    }
+
+    /// The id as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        self.0.to_str().unwrap_or_default()
+    }
+
+    /// The id as a header value.
+    #[must_use]
+    pub const fn as_header(&self) -> &HeaderValue {
+        &self.0
+    }
+}
+
+/// Who an authentication layer found the client to be. Set by such a layer only, never from a header (RFC 3875 section 4.1.11).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RemoteUser {
+    /// `REMOTE_USER`.
+    pub user: Arc<str>,
+    /// `AUTH_TYPE`, for instance `Basic`.
+    pub auth_type: &'static str,
+}
+
+/// Where the app below is mounted: set when a route's `mount` took a prefix off the path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mount {
+    /// All prefixes taken off so far, as they stood in the request target; `SCRIPT_NAME` before decoding.
+    pub prefix: Arc<str>,
+    /// The request target before any prefix was taken off.
+    pub target: Uri,
+}

@@ -1,0 +1,1 @@
+//! `forwarded`: believes forwarded headers from trusted networks only.

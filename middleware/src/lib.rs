@@ -1,0 +1,52 @@
+//! The vocabulary of Ziggurat's stacks, and its native layers.
+//!
+//! A *stack* is a list of layers over an app. Every layer and every app is, once built, a [`Next`]: a service that takes a [`Request`] and
+//! always gives a [`Response`]. A layer of one's own is a struct of options that implements [`Middleware`]; the native layers
+//! here are written with exactly that and nothing more.
+//!
+//! This crate knows no Python, no sockets, no pipeline file and no command line.
+#![forbid(unsafe_code)]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
+
+mod body;
+mod context;
+mod facts;
+mod finding;
+mod from_fn;
+mod middleware;
+mod next;
+pub mod options;
+mod problem;
+mod test_stack;
+pub mod units;
+
+pub mod access_log;
+pub mod basic_auth;
+pub mod body_limit;
+pub mod compress;
+pub mod cors;
+pub mod forwarded;
+pub mod headers;
+pub mod request_id;
+pub mod security_headers;
+pub mod static_files;
+pub mod timeout;
+
+pub use body::Body;
+pub use context::{Context, Lifecycle};
+pub use facts::{Mount, Origin, RemoteUser, RequestId, Scheme};
+pub use finding::{Finding, Findings, Step};
+pub use from_fn::{FromFn, FromFnService, from_fn};
+pub use middleware::{App, Middleware};
+pub use next::{IntoApp, IntoStage, Next};
+pub use problem::Problem;
+pub use test_stack::{TestResponse, TestStack, TestStage, request};
+
+/// A request on its way down a stack.
+pub type Request = http::Request<Body>;
+
+/// A response on its way up.
+pub type Response = http::Response<Body>;
+
+/// Any error, erased.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;

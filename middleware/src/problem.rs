@@ -1,0 +1,102 @@
+//! What a client is told when a request cannot be served.
+
+use std::borrow::Cow;
+use std::error::Error;
+use std::fmt;
+
+use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
+use http::{HeaderMap, StatusCode};
+
+use crate::{Body, BoxError, Response};
+
+/// A refusal or failure that answers a request: status, a plain sentence for the client, and a cause that only the log sees.
+///
+/// A service may return it as its error; the stage that erases the service turns it into the response and logs the cause with
+/// the layer's place and the request id.
+///
+/// ```
+/// use ziggurat_middleware::Problem;
+/// use http::StatusCode;
+///
+/// let problem = Problem::new(StatusCode::PAYLOAD_TOO_LARGE).detail("the body is over 10 MiB");
+/// assert_eq!(problem.into_response().status(), 413);
+/// ```
+#[derive(Debug)]
+pub struct Problem {
+    status: StatusCode,
+    detail: Cow<'static, str>,
+    headers: HeaderMap,
+    cause: Option<BoxError>,
+}
+
+impl Problem {
+    /// A problem with this status and no further word.
+    #[must_use]
+    pub fn new(status: StatusCode) -> Self {
+        Self { status, detail: Cow::Borrowed(""), headers: HeaderMap::new(), cause: None }
+    }
+
+    /// 500 with a cause for the log; the client learns nothing of it.
+    pub fn internal(cause: impl Into<BoxError>) -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR).because(cause)
+    }
+
+    /// A sentence for the client, without a full stop.
+    #[must_use]
+    pub fn detail(mut self, detail: impl Into<Cow<'static, str>>) -> Self {
+        self.detail = detail.into();
+        self
+    }
+
+    /// A response header, for instance `Retry-After`.
+    #[must_use]
+    pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.insert(name, value);
+        self
+    }
+
+    /// The cause, for the log only.
+    #[must_use]
+    pub fn because(mut self, cause: impl Into<BoxError>) -> Self {
+        self.cause = Some(cause.into());
+        self
+    }
+
+    /// The status of the answer.
+    #[must_use]
+    pub const fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// The answer: plain text, `404 Not Found` and the detail below it.
+    #[must_use]
+    pub fn into_response(self) -> Response {
+        let mut text = self.status.to_string();
+        text.push('\n');
+        if !self.detail.is_empty() {
+            text.push_str(&self.detail);
+            text.push('\n');
+        }
+        let mut response = Response::new(Body::from(text));
+        *response.status_mut() = self.status;
+        *response.headers_mut() = self.headers;
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+        response
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.status)?;
+        if !self.detail.is_empty() {
+            write!(f, ": {}", self.detail)?;
+        }
+        Ok(())
+    }
+}
+
+impl Error for Problem {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.cause.as_deref().map(|cause| cause as &(dyn Error + 'static))
+    }
+}

@@ -1,0 +1,1 @@
+//! `security_headers`: response headers that protect browsers.

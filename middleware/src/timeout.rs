@@ -1,0 +1,1 @@
+//! `timeout`: bounds the time to a response.

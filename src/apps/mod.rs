@@ -1,0 +1,1 @@
+//! What can stand at the bottom of a stack besides a WSGI app: `routes`, `respond`, `redirect`.

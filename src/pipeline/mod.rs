@@ -1,0 +1,1 @@
+//! From a pipeline file to one built service: text, spanned tree, typed options, checks, stack.

@@ -1,0 +1,1 @@
+//! The WSGI bridge (PEP 3333): the only folder that uses pyo3.

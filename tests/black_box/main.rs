@@ -1,0 +1,4 @@
+//! Black-box tests: the program, real sockets, real Python.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod support;
