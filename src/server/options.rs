@@ -1,0 +1,115 @@
+//! The `server` part of the file: what a connection may cost.
+
+use std::num::NonZeroUsize;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use ziggurat_middleware::units::{Duration, Size};
+use ziggurat_middleware::{Finding, Findings};
+
+/// Limits on connections. The defaults protect a server that faces the internet; few sites need others.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(rename = "Server")]
+pub struct Options {
+    /// How long a client may take to send a whole request head, counted from the connection's start or the head's first octet. A client
+    /// that is slower, or says nothing, is disconnected. Raise it only for clients on very slow lines.
+    pub header_timeout: Duration,
+
+    /// How long a body may stand still, in either direction: a client that sends none of its request's body, or takes none of its answer,
+    /// for this long is disconnected. It bounds pauses, not the whole transfer.
+    pub body_timeout: Duration,
+
+    /// How long a connection stays open between requests. Behind a load balancer it should be longer than the balancer's own idle time
+    /// (often 60 seconds), or the balancer may send a request into a closing connection.
+    pub keep_alive: Duration,
+
+    /// How long requests in progress may go on after the server was asked to stop; what is left then is cut off.
+    pub drain: Duration,
+
+    /// The largest request head: request line and headers together; trailers too. More is answered 431, or 414 where the request line alone
+    /// is too long. Raise it for applications with large cookies. At least `1KiB`, at most `1MiB`.
+    pub max_header_size: Size,
+
+    /// The most headers in one request; more are answered 431. At most 1000.
+    pub max_headers: usize,
+
+    /// The most connections open at once. When so many are open, those idle the longest between requests are closed to make room; when
+    /// none is idle, further clients wait in the kernel's queue until one ends.
+    pub max_connections: usize,
+
+    /// Threads for network work and native layers. By default as many as there are processor cores. (A `wsgi` app has threads of its own.)
+    pub threads: Option<NonZeroUsize>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            header_timeout: Duration::secs(10),
+            body_timeout: Duration::secs(30),
+            keep_alive: Duration::secs(75),
+            drain: Duration::secs(30),
+            max_header_size: Size::kib(32),
+            max_headers: 100,
+            max_connections: 10_000,
+            threads: None,
+        }
+    }
+}
+
+impl Options {
+    /// Reports values that could not serve anyone.
+    pub fn validate(&self, findings: &mut Findings) {
+        let times = [("header_timeout", self.header_timeout), ("body_timeout", self.body_timeout), ("keep_alive", self.keep_alive)];
+        for (field, time) in times {
+            if time.0.is_zero() {
+                findings.push(
+                    Finding::new(format!("a `{field}` of nothing would close every connection at once"))
+                        .at(field)
+                        .hint("write a time such as `\"10s\"`, or leave the option out"),
+                );
+            }
+        }
+        let bounds = [
+            ("max_header_size", self.max_header_size >= Size::kib(1) && self.max_header_size <= Size::mib(1), "`\"1KiB\"` to `\"1MiB\"`"),
+            ("max_headers", (1..=1_000).contains(&self.max_headers), "1 to 1000"),
+            ("max_connections", self.max_connections > 0, "at least 1"),
+            ("threads", self.threads.is_none_or(|threads| threads.get() <= 1_024), "1 to 1024"),
+        ];
+        for (field, sound, range) in bounds {
+            if !sound {
+                findings.push(Finding::new(format!("`{field}` is out of bounds")).at(field).hint(format!("it takes {range}")));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn findings(options: &str) -> Vec<String> {
+        let mut findings = Findings::default();
+        serde_json::from_str::<Options>(options).unwrap().validate(&mut findings);
+        findings.into_iter().map(|finding| finding.to_string()).collect()
+    }
+
+    #[test]
+    fn the_defaults_are_sound() {
+        assert_eq!(findings("{}"), [""; 0]);
+    }
+
+    #[test]
+    fn every_value_out_of_bounds_is_named() {
+        let found =
+            findings(r#"{"header_timeout": "0s", "keep_alive": "0s", "max_header_size": "10B", "max_headers": 0, "max_connections": 0}"#);
+        for field in ["header_timeout", "keep_alive", "max_header_size", "max_headers", "max_connections"] {
+            assert!(found.iter().any(|text| text.contains(field)), "{field}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn unknown_options_are_refused() {
+        assert!(serde_json::from_str::<Options>(r#"{"timeout": "1s"}"#).is_err());
+    }
+}
