@@ -5,7 +5,7 @@ use std::error::Error;
 use std::fmt;
 
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
-use http::{HeaderMap, StatusCode};
+use http::StatusCode;
 
 use crate::{Body, BoxError, Response};
 
@@ -25,7 +25,8 @@ use crate::{Body, BoxError, Response};
 pub struct Problem {
     status: StatusCode,
     detail: Cow<'static, str>,
-    headers: HeaderMap,
+    // A list rather than a map keeps the type small enough to travel in a `Result`.
+    headers: Vec<(HeaderName, HeaderValue)>,
     cause: Option<BoxError>,
 }
 
@@ -33,7 +34,7 @@ impl Problem {
     /// A problem with this status and no further word.
     #[must_use]
     pub fn new(status: StatusCode) -> Self {
-        Self { status, detail: Cow::Borrowed(""), headers: HeaderMap::new(), cause: None }
+        Self { status, detail: Cow::Borrowed(""), headers: Vec::new(), cause: None }
     }
 
     /// 500 with a cause for the log; the client learns nothing of it.
@@ -51,7 +52,7 @@ impl Problem {
     /// A response header, for instance `Retry-After`.
     #[must_use]
     pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
-        self.headers.insert(name, value);
+        self.headers.push((name, value));
         self
     }
 
@@ -79,7 +80,7 @@ impl Problem {
         }
         let mut response = Response::new(Body::from(text));
         *response.status_mut() = self.status;
-        *response.headers_mut() = self.headers;
+        response.headers_mut().extend(self.headers);
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
         response
     }
