@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
+mod around;
 mod body;
 mod context;
 mod facts;
@@ -32,6 +33,7 @@ pub mod security_headers;
 pub mod static_files;
 pub mod timeout;
 
+pub use around::{Around, AroundFuture, AroundService, around};
 pub use body::Body;
 pub use context::{Context, Lifecycle};
 pub use facts::{Mount, Origin, RemoteUser, RequestId, Scheme};
