@@ -1,1 +1,156 @@
 //! `request_id`: gives every request an id.
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+use schemars::JsonSchema;
+use serde::Deserialize;
+use uuid::Uuid;
+use uuid::fmt::Hyphenated;
+
+use crate::units::HeaderKey;
+use crate::{Context, Finding, IntoStage, Middleware, Request, RequestId, Response, around};
+
+/// Gives every request an id, in the request header, in the response header and in every log line about it.
+///
+/// The id is a new UUID of version 7 (RFC 9562), so ids sort by time. The app reads it as `HTTP_X_REQUEST_ID` and as `ziggurat.request_id`
+/// in environ; the client gets it back to quote in a report.
+///
+/// Place it first, so that everything below, the access log included, knows the id.
+///
+/// ```json
+/// { "layers": ["request_id", "access_log"], "app": { "wsgi": "site:app" } }
+/// ```
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct AssignRequestId {
+    /// The header that carries the id, on the request and on the response.
+    header: HeaderKey,
+    /// Whether to keep an id that the request brings. Turn it on behind a proxy of yours that assigns ids, so that both sides log the same one.
+    /// A client that can reach this server directly can then choose its id, and repeat one. Ids that are not 1 to 128 visible ASCII characters, or
+    /// come twice, are replaced all the same.
+    trust: bool,
+}
+
+impl Default for AssignRequestId {
+    fn default() -> Self {
+        Self { header: HeaderKey(HeaderName::from_static("x-request-id")), trust: false }
+    }
+}
+
+impl Middleware for AssignRequestId {
+    const NAME: &'static str = "request_id";
+
+    fn layer(self, _: &Context) -> Result<impl IntoStage, Finding> {
+        let Self { header: HeaderKey(header), trust } = self;
+        Ok(around(move |request: &mut Request| {
+            let brought = if trust { sane(request.headers(), &header) } else { None };
+            let id = brought.or_else(fresh);
+            if let Some(id) = &id {
+                request.headers_mut().insert(header.clone(), id.as_header().clone());
+                request.extensions_mut().insert(id.clone());
+            }
+            let header = header.clone();
+            Ok(move |mut response: Response| {
+                if let Some(id) = id {
+                    response.headers_mut().insert(header, id.as_header().clone());
+                }
+                response
+            })
+        }))
+    }
+}
+
+/// The one id that the request brings, if it may stand in a log and in a header.
+fn sane(headers: &HeaderMap, name: &HeaderName) -> Option<RequestId> {
+    let mut values = headers.get_all(name).iter();
+    let value = values.next()?;
+    let octets = value.as_bytes();
+    let sane = values.next().is_none() && (1..=128).contains(&octets.len()) && octets.iter().all(u8::is_ascii_graphic);
+    if sane { RequestId::new(value.clone()) } else { None }
+}
+
+/// A new id. It is always some: hexadecimal digits and hyphens are a header's value.
+fn fresh() -> Option<RequestId> {
+    let mut buffer = [0; Hyphenated::LENGTH];
+    let text = Uuid::now_v7().as_hyphenated().encode_lower(&mut buffer);
+    HeaderValue::from_str(text).ok().and_then(RequestId::new)
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Method;
+
+    use super::*;
+    use crate::{Body, TestResponse, TestStack, request};
+
+    /// Answers with the id as the app sees it: fact, then header.
+    fn stack(options: &str) -> TestStack {
+        TestStack::of::<AssignRequestId>(options).over(async |request: Request| {
+            let fact = request.extensions().get::<RequestId>().unwrap().as_str();
+            let headers: Vec<_> = request.headers().get_all("x-request-id").iter().map(|value| value.to_str().unwrap()).collect();
+            Response::new(Body::from(format!("{fact} {}", headers.join(","))))
+        })
+    }
+
+    async fn bring(options: &str, ids: &[&[u8]]) -> TestResponse {
+        let mut request = request(Method::GET, "/", "");
+        for id in ids {
+            request.headers_mut().append("x-request-id", HeaderValue::from_bytes(id).unwrap());
+        }
+        stack(options).send(request).await
+    }
+
+    #[tokio::test]
+    async fn app_and_client_see_the_same_new_id() {
+        let response = stack("{}").get("/").await;
+        let id = response.header("x-request-id");
+        assert_eq!(id.parse::<Uuid>().unwrap().get_version_num(), 7);
+        assert_eq!(response.text(), format!("{id} {id}"));
+    }
+
+    #[tokio::test]
+    async fn two_requests_have_two_ids_in_the_order_of_time() {
+        let stack = stack("{}");
+        let (first, second) = (stack.get("/").await, stack.get("/").await);
+        assert!(first.header("x-request-id") < second.header("x-request-id"));
+    }
+
+    #[tokio::test]
+    async fn an_id_from_the_client_is_replaced_unless_trusted() {
+        assert_ne!(bring("{}", &[b"mine"]).await.header("x-request-id"), "mine");
+        let kept = bring(r#"{"trust": true}"#, &[b"mine"]).await;
+        assert_eq!((kept.header("x-request-id"), &*kept.text()), ("mine", "mine mine"));
+    }
+
+    #[tokio::test]
+    async fn a_trusted_id_that_is_not_sane_is_replaced() {
+        let long = [b'a'; 129];
+        for ids in [&[&b""[..]][..], &[b"a b"], &[b"a\tb"], &[b"\xff\xfe"], &[&long], &[b"one", b"two"]] {
+            let response = bring(r#"{"trust": true}"#, ids).await;
+            let id = response.header("x-request-id");
+            assert_eq!(id.len(), 36, "{ids:?}");
+            assert_eq!(response.text(), format!("{id} {id}"));
+        }
+        assert_eq!(bring(r#"{"trust": true}"#, &[&long[..128]]).await.header("x-request-id").len(), 128);
+    }
+
+    #[tokio::test]
+    async fn the_header_has_the_name_that_the_options_give() {
+        let stack = TestStack::of::<AssignRequestId>(r#"{"header": "X-Correlation-Id"}"#).over_text("");
+        let response = stack.get("/").await;
+        assert_eq!(response.header("x-correlation-id").len(), 36);
+        assert!(!response.headers().contains_key("x-request-id"));
+        assert_eq!(TestStack::refusal::<AssignRequestId>(r#"{"header": "x id"}"#), ["`x id` is not a header name"]);
+    }
+
+    #[tokio::test]
+    async fn the_answer_to_a_panic_carries_the_id_and_an_apps_own_header_gives_way() {
+        let broken = TestStack::of::<AssignRequestId>("{}").over(async |_| panic!("no"));
+        assert_eq!(broken.get("/").await.header("x-request-id").len(), 36);
+        let own = TestStack::of::<AssignRequestId>("{}").over(async |_| {
+            let mut response = Response::new(Body::empty());
+            response.headers_mut().insert("x-request-id", HeaderValue::from_static("app"));
+            response
+        });
+        assert_eq!(own.get("/").await.headers().get_all("x-request-id").iter().count(), 1);
+    }
+}
