@@ -1,1 +1,128 @@
 //! `timeout`: bounds the time to a response.
+
+use http::StatusCode;
+use schemars::JsonSchema;
+use serde::Deserialize;
+use tower::timeout::TimeoutLayer;
+use tower::util::MapErrLayer;
+
+use crate::units::Duration;
+use crate::{BoxError, Context, Finding, Findings, IntoStage, Middleware, Problem};
+
+/// Answers `504 Gateway Timeout` when no response has begun in time.
+///
+/// The clock starts when the request reaches this layer and stops at the response's status and headers: a response that has begun is
+/// never cut, so downloads and event streams may last. Time in which the app waits for a slow upload counts.
+///
+/// Place it above what may be slow and below `access_log`. At the time-out the client is answered and everything below is told to stop; a
+/// Python call that is already running ends by itself, or at the `deadline` of its `wsgi` app.
+///
+/// ```json
+/// { "layers": ["access_log", { "timeout": "30s" }], "app": { "wsgi": "site:app" } }
+/// ```
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Timeout {
+    /// The longest time until the response begins.
+    after: Duration,
+}
+
+impl Default for Timeout {
+    fn default() -> Self {
+        Self { after: Duration::secs(30) }
+    }
+}
+
+impl Middleware for Timeout {
+    const NAME: &'static str = "timeout";
+    const SHORTHAND: Option<&'static str> = Some("after");
+
+    fn validate(&self, findings: &mut Findings) {
+        if self.after.0.is_zero() {
+            let finding = Finding::new("no response begins within `0s`").at("after");
+            findings.push(finding.hint("give it time, as in `\"30s\"`, or take the layer out"));
+        }
+    }
+
+    fn layer(self, _: &Context) -> Result<impl IntoStage, Finding> {
+        let after = self.after;
+        // `Next` cannot fail, so the one error there is means that the time is over.
+        let timed_out = move |_: BoxError| {
+            let problem = Problem::new(StatusCode::GATEWAY_TIMEOUT).detail("the response took too long");
+            problem.because(format!("no response within {after}"))
+        };
+        Ok((MapErrLayer::new(timed_out), TimeoutLayer::new(after.0)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time;
+
+    use bytes::Bytes;
+    use futures_util::stream;
+    use http_body::Frame;
+    use http_body_util::StreamBody;
+    use tokio::time::sleep;
+
+    use super::*;
+    use crate::{Body, Request, Response, TestStack};
+
+    fn slow(options: &str, millis: u64) -> TestStack {
+        TestStack::of::<Timeout>(options).over(move |_: Request| async move {
+            sleep(time::Duration::from_millis(millis)).await;
+            Response::new(Body::from("done"))
+        })
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_response_in_time_passes_and_a_late_one_is_a_504() {
+        assert_eq!(slow(r#""100ms""#, 99).get("/").await.text(), "done");
+        let late = slow(r#""100ms""#, 101).get("/").await;
+        assert_eq!(late.status(), StatusCode::GATEWAY_TIMEOUT);
+        assert!(late.text().contains("the response took too long"), "{}", late.text());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn thirty_seconds_are_given_by_default() {
+        assert_eq!(slow("{}", 29_999).get("/").await.status(), StatusCode::OK);
+        assert_eq!(slow("{}", 30_001).get("/").await.status(), StatusCode::GATEWAY_TIMEOUT);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_response_that_has_begun_is_never_cut() {
+        let stack = TestStack::of::<Timeout>(r#"{"after": "1s"}"#).over(async |_| {
+            Response::new(Body::new(StreamBody::new(stream::unfold(0, |n| async move {
+                sleep(time::Duration::from_secs(10)).await;
+                (n < 3).then(|| (Ok::<_, BoxError>(Frame::data(Bytes::from_static(b"tick "))), n + 1))
+            }))))
+        });
+        assert_eq!(stack.get("/").await.text(), "tick tick tick ");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_below_is_dropped_at_the_time_out() {
+        let (gone, left) = tokio::sync::oneshot::channel::<()>();
+        let gone = std::sync::Arc::new(std::sync::Mutex::new(Some(gone)));
+        let stack = TestStack::of::<Timeout>(r#""1s""#).over(move |_| {
+            let gone = gone.lock().unwrap().take();
+            async move {
+                sleep(time::Duration::from_secs(60)).await;
+                drop(gone);
+                Response::new(Body::empty())
+            }
+        });
+        let started = tokio::time::Instant::now();
+        assert_eq!(stack.get("/").await.status(), StatusCode::GATEWAY_TIMEOUT);
+        assert!(left.await.is_err());
+        assert_eq!(started.elapsed().as_secs(), 1);
+    }
+
+    #[test]
+    fn no_time_at_all_is_refused() {
+        assert_eq!(
+            TestStack::refusal::<Timeout>(r#""0s""#),
+            ["no response begins within `0s` (hint: give it time, as in `\"30s\"`, or take the layer out)"]
+        );
+    }
+}
