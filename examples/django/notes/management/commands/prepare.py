@@ -1,0 +1,96 @@
+"""`manage.py prepare`: everything a start needs, as often as one likes."""
+
+import gzip
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from django.conf import settings
+from django.contrib.auth import get_user_model
+from django.core.files.base import ContentFile
+from django.core.management import call_command
+from django.core.management.base import BaseCommand
+
+from notes.models import Attachment, Note
+
+try:
+    import brotli
+except ImportError:
+    brotli = None
+try:
+    from compression import zstd
+except ImportError:
+    try:
+        from backports import zstd
+    except ImportError:
+        zstd = None
+
+COMPRESSIBLE = {".css", ".js", ".svg", ".json", ".txt", ".html", ".map", ".xml"}
+# Below this a compressed copy saves no packet.
+WORTH_IT = 1024
+
+
+class Command(BaseCommand):
+    help = "Migrates the database, collects static files and stores compressed copies beside them; --demo adds notes and a user."
+
+    def add_arguments(self, parser) -> None:
+        parser.add_argument("--demo", action="store_true", help="add demo notes and the user admin, for development only")
+
+    def handle(self, *, demo: bool, **options) -> None:
+        call_command("migrate", interactive=False, verbosity=0)
+        call_command("collectstatic", interactive=False, verbosity=0)
+        copies = precompress(Path(settings.STATIC_ROOT))
+        self.stdout.write(f"database and static files are ready; {copies} compressed copies written")
+        if demo:
+            add_notes()
+            self.add_user()
+
+    def add_user(self) -> None:
+        password = os.environ.get("DEMO_PASSWORD", "admin")
+        users = get_user_model().objects
+        user = users.filter(username="admin").first() or users.create_superuser("admin", "admin@example.com", password)
+        if user.check_password(password):
+            warning = f"sign in as admin with the password {password}; delete this user before others reach the site"
+            self.stdout.write(self.style.WARNING(warning))
+
+
+def precompress(root: Path) -> int:
+    """Stores a copy in every format at hand beside each file whose copy is missing or old; the `static` layer picks one per client."""
+    written = 0
+    for file in sorted(root.rglob("*")):
+        if file.suffix not in COMPRESSIBLE or not file.is_file() or file.stat().st_size < WORTH_IT:
+            continue
+        data = file.read_bytes()
+        for suffix, compress in compressors().items():
+            copy = file.with_name(file.name + suffix)
+            if not copy.exists() or copy.stat().st_mtime_ns < file.stat().st_mtime_ns:
+                copy.write_bytes(compress(data))
+                written += 1
+    return written
+
+
+def compressors() -> dict[str, Callable[[bytes], bytes]]:
+    """The formats by file ending. None without Brotli: a gzip copy alone would keep the `compress` layer from sending something better."""
+    if brotli is None:
+        return {}
+    found = {".gz": lambda data: gzip.compress(data, mtime=0), ".br": brotli.compress}
+    if zstd is not None:
+        found[".zst"] = lambda data: zstd.compress(data, level=19)
+    return found
+
+
+def add_notes() -> None:
+    """Demo notes, unless there are notes already."""
+    if Note.objects.exists():
+        return
+    for title, place, text in DEMO_NOTES:
+        note = Note.objects.create(title=title, place=place, text=text)
+    sketch = ContentFile("step 7\nstep 6\n ...\nstep 1\n".encode(), name="sketch.txt")
+    Attachment(note=note, file=sketch).save()
+
+
+DEMO_NOTES = [
+    ("Bricks with a stamp", "Ur, north stair", "Every tenth brick names the king who had it made. Whoever lays them reads his name all day."),
+    ("Rain", "Choga Zanbil", "The drains still work after three thousand years. Somebody tested them."),
+    ("Seven steps", "Etemenanki", "Each step carries the next one and knows nothing of the one after. The order is the whole design."),
+]
