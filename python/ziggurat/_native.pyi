@@ -1,0 +1,8 @@
+"""The program as a Python extension."""
+
+from collections.abc import Sequence
+
+__version__: str
+
+def main(arguments: Sequence[str]) -> int:
+    """Runs a command line, whose first word is the program's name, and gives the exit code."""
