@@ -1,0 +1,62 @@
+//! What to send, where, how often, and what must come back.
+
+use std::{fs, io, net::SocketAddr};
+
+use serde::Deserialize;
+
+/// One run.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Plan {
+    /// The server. Only loopback is accepted.
+    pub(crate) address: SocketAddr,
+    /// How long new requests are sent.
+    pub(crate) seconds: f64,
+    /// How many requests are sent at most, all groups together.
+    pub(crate) requests: u64,
+    /// Connections that do the same.
+    pub(crate) groups: Vec<Group>,
+}
+
+/// Connections that send the same request again and again.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Group {
+    pub(crate) name: String,
+    pub(crate) connections: usize,
+    /// File with the whole request; its octets once read.
+    pub(crate) request: Octets,
+    /// Status that must come back.
+    pub(crate) status: u16,
+    /// File with the body that must come back, after chunks are put together; its octets once read.
+    pub(crate) body: Octets,
+    /// A new connection for each request.
+    #[serde(default)]
+    pub(crate) reconnect: bool,
+}
+
+/// The content of a named file.
+#[derive(Deserialize)]
+#[serde(try_from = "String")]
+pub(crate) struct Octets(pub(crate) Vec<u8>);
+
+impl TryFrom<String> for Octets {
+    type Error = String;
+
+    fn try_from(path: String) -> Result<Self, String> {
+        fs::read(&path).map(Self).map_err(|error| format!("cannot read `{path}`: {error}"))
+    }
+}
+
+impl Plan {
+    pub(crate) fn read(from: impl io::Read) -> io::Result<Self> {
+        let plan: Self = serde_json::from_reader(from)?;
+        if !plan.address.ip().is_loopback() {
+            return Err(io::Error::other(format!("`{}` is not loopback: this tool loads only the machine it runs on", plan.address)));
+        }
+        if !(plan.seconds > 0.0 && plan.seconds <= 600.0) {
+            return Err(io::Error::other("`seconds` must be above 0 and at most 600"));
+        }
+        Ok(plan)
+    }
+}

@@ -1,0 +1,34 @@
+"""Installs the peers into an environment of their own and the load generator into its target folder."""
+
+import shutil
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+BENCH = Path(__file__).resolve().parent
+VENV = BENCH / ".venv"
+LOAD = BENCH / "load" / "target" / "release" / "load"
+
+
+def install():
+    """Installs each pinned peer that is missing. One that does not build is reported and left out."""
+    if not VENV.exists():
+        venv.create(VENV, with_pip=True)
+    have = subprocess.run([VENV / "bin/pip", "freeze", "--all"], capture_output=True, text=True, check=True).stdout.lower().split()
+    for line in (BENCH / "requirements.txt").read_text().splitlines():
+        requirement = line.partition("#")[0].strip()
+        if requirement and requirement.lower() not in have:
+            print(f"installing {requirement}", file=sys.stderr)
+            done = subprocess.run([VENV / "bin/pip", "install", "--quiet", requirement], capture_output=True, text=True)
+            if done.returncode:
+                hint = " (it needs libev-dev)" if requirement.startswith("bjoern") else ""
+                print(f"left out: {requirement} does not install{hint}\n{done.stderr[-600:]}", file=sys.stderr)
+
+
+def build_load():
+    """The load generator, built when its source is newer."""
+    if not shutil.which("cargo"):
+        sys.exit("error: `cargo` is needed to build bench/load")
+    subprocess.run(["cargo", "build", "--quiet", "--release", "--manifest-path", BENCH / "load" / "Cargo.toml", "--target-dir", BENCH / "load" / "target"], check=True)
+    return LOAD

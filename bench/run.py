@@ -1,0 +1,136 @@
+#!/usr/bin/env python3
+"""Loads Ziggurat and its peers side by side and prints what each request costs them. See README.md."""
+
+import argparse
+import gzip
+import http.client
+import json
+import os
+import platform
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import peers
+import report
+import servers
+from process import ServerFailed, Tree, free_port
+from scenarios import SCENARIOS
+
+ROOT = Path(__file__).resolve().parent.parent
+MAX_REQUESTS = 5_000_000
+
+
+def main():
+    options = arguments()
+    if not options.no_install and any(name not in servers.ZIGGURAT for name in options.peers):
+        peers.install()
+    load = peers.build_load()
+    cores = sorted(os.sched_getaffinity(0))
+    server_cores, load_cores = (set(cores[:1]), set(cores[1:2]) or set(cores[:1])) if options.cores == "1" else (set(cores), set(cores))
+    print(f"{len(cores)} cores, {platform.machine()}, CPython {platform.python_version()}; servers on {len(server_cores)}; "
+          f"{options.rounds} rounds of {options.seconds} s, interleaved; medians", file=sys.stderr)
+    results = {}
+    for name in options.scenario:
+        scenario = SCENARIOS[name]
+        samples = {}
+        for turn in range(options.rounds):
+            for server in options.peers:
+                if servers.applies(server, scenario) and not isinstance(samples.get(server), str):
+                    try:
+                        sample = measure(server, scenario, options, load, server_cores, load_cores)
+                        samples.setdefault(server, []).append(sample)
+                    except ServerFailed as failure:
+                        samples[server] = str(failure)
+        results[name] = samples
+        print(report.table(scenario, samples, options.base), flush=True)
+    if options.json:
+        Path(options.json).write_text(json.dumps(results, indent=1))
+
+
+def arguments():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--scenario", nargs="+", choices=SCENARIOS, default=list(SCENARIOS), metavar="NAME", help=f"of {', '.join(SCENARIOS)} (default: all)")
+    parser.add_argument("--peers", nargs="+", choices=servers.NAMES, default=servers.NAMES, metavar="NAME", help=f"of {', '.join(servers.NAMES)} (default: all)")
+    parser.add_argument("--seconds", type=float, default=3.0, help="length of one measurement (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=3, help="measurements of each server, taken in turns (default: %(default)s)")
+    parser.add_argument("--cores", choices=["1", "all"], default="1", help="1: each server on one core, the load on another; all: nothing pinned, a worker process per core")
+    parser.add_argument("--base", default="ziggurat-pool", help="the server that ratios are taken to (default: %(default)s)")
+    parser.add_argument("--ziggurat", default=ROOT / "target/release/ziggurat", help="the program (default: %(default)s)")
+    parser.add_argument("--nginx", default=shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin"), help="the program (default: found on PATH)")
+    parser.add_argument("--no-install", action="store_true", help="take the peers as they are")
+    parser.add_argument("--json", metavar="FILE", help="write every sample there")
+    return parser.parse_args()
+
+
+def measure(name, scenario, options, load, server_cores, load_cores):
+    """Starts a server, checks an answer of each group, warms it up, loads it, stops it."""
+    with tempfile.TemporaryDirectory(prefix="bench-") as temporary:
+        folder = Path(temporary)
+        place = servers.Place(free_port(), folder, len(server_cores), str(Path(options.ziggurat).resolve()), options.nginx)
+        if lacks := servers.missing(name, place):
+            raise ServerFailed(f"not installed: {lacks}")
+        servers.write_files(folder)
+        commands = servers.commands(name, scenario, place)
+        tree = Tree(commands, cwd=folder, env=servers.environment(), cores=server_cores, log=folder / "log")
+        try:
+            tree.wait_for_port(place.port)
+            plan = {"address": f"127.0.0.1:{place.port}", "groups": [check(group, scenario, place, tree) for group in scenario.groups]}
+            run_load(load, plan, min(0.5, options.seconds), load_cores, tree)
+            before = tree.cpu()
+            sample = run_load(load, plan, options.seconds, load_cores, tree)
+            cpu = tree.cpu() - before
+            sample["cpu_us"] = cpu * 1e6 / sum(group["requests"] for group in sample["groups"])
+            sample["memory_mib"] = tree.memory() / 2**20
+            return sample
+        finally:
+            tree.stop()
+
+
+def check(group, scenario, place, tree):
+    """Asks once and compares everything. Returns the load generator's plan for the group, with the octets just found right."""
+    def refuse(what):
+        raise ServerFailed(f"wrong answer in group `{group.name}`: {what}\n{tree.log_tail()}")
+
+    # Something else may listen first (nginx before the server behind it), so the first answers may be 502.
+    for attempt in range(50):
+        with socket.create_connection(("127.0.0.1", place.port), timeout=20) as stream:
+            stream.sendall(group.request)
+            answer = http.client.HTTPResponse(stream)
+            try:
+                answer.begin()
+                body = answer.read()
+            except (http.client.HTTPException, OSError) as error:
+                refuse(repr(error))
+        if answer.status != 502:
+            break
+        subprocess.run(["sleep", "0.1"])
+    if answer.status != 200:
+        refuse(f"status {answer.status}: {body[:200]}")
+    for header, wanted in scenario.headers.items():
+        found = answer.getheader(header)
+        if found is None or wanted not in (None, found):
+            refuse(f"header {header} is {found!r}")
+    plain = gzip.decompress(body) if answer.getheader("Content-Encoding") == "gzip" else body
+    if plain != group.body:
+        refuse(f"body of {len(plain)} octets instead of {len(group.body)}, or other octets")
+    request, expected = place.folder / f"{group.name}.request", place.folder / f"{group.name}.body"
+    request.write_bytes(group.request)
+    expected.write_bytes(body)
+    return {"name": group.name, "connections": group.connections, "request": str(request), "status": 200, "body": str(expected)}
+
+
+def run_load(load, plan, seconds, cores, tree):
+    plan = plan | {"seconds": seconds, "requests": MAX_REQUESTS}
+    done = subprocess.run([load], input=json.dumps(plan), capture_output=True, text=True, preexec_fn=lambda: os.sched_setaffinity(0, cores))
+    if done.returncode:
+        raise ServerFailed(f"{done.stderr.strip()}\n{tree.log_tail()}")
+    tree.check_alive()
+    return json.loads(done.stdout)
+
+
+if __name__ == "__main__":
+    main()

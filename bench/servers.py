@@ -1,0 +1,164 @@
+"""How each server is started for a scenario: the commands, and the files they read."""
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from peers import VENV
+from scenarios import APPS, FILES, PASSWORD, USER
+
+ZIGGURAT = {"ziggurat-pool": 4, "ziggurat-inline": 0}
+"""Name and, where the scenario does not say otherwise, threads."""
+
+WSGI = ["gunicorn", "granian", "bjoern", "fastwsgi", "waitress", "uwsgi"]
+NAMES = [*ZIGGURAT, *WSGI, "nginx", "nginx+granian", "nginx+uwsgi", "nginx+gunicorn"]
+
+
+@dataclass
+class Place:
+    """Where a server runs."""
+
+    port: int
+    folder: Path
+    """For its files; ends with the run."""
+    workers: int
+    """Processes, where a server has them."""
+    ziggurat: str
+    nginx: str | None
+
+
+def applies(name, scenario):
+    """Whether `name` can serve `scenario` at all."""
+    if name in ZIGGURAT:
+        return True
+    if scenario.stack == "static":
+        return name in ("granian", "nginx")
+    if scenario.stack == "full":
+        return name.startswith("nginx+")
+    return name in WSGI
+
+
+def missing(name, place):
+    """What is not installed, or None."""
+    if name in ZIGGURAT:
+        return None if os.access(place.ziggurat, os.X_OK) else f"{place.ziggurat} (cargo build --release)"
+    if name.startswith("nginx") and not place.nginx:
+        return "nginx (apt-get install nginx, or --nginx PATH)"
+    behind = name.removeprefix("nginx").removeprefix("+")
+    command = {"bjoern": "lib/python3*/site-packages/bjoern*", "fastwsgi": "bin/fastwsgi", "waitress": "bin/waitress-serve"}.get(behind, f"bin/{behind}")
+    return None if not behind or any(VENV.glob(command)) else f"{behind} in {VENV}"
+
+
+def commands(name, scenario, place):
+    """The command lines to start together."""
+    if name in ZIGGURAT:
+        return [_ziggurat(name, scenario, place)]
+    front, _, behind = name.rpartition("nginx")[2].rpartition("+")
+    if not name.startswith("nginx"):
+        return [_wsgi(name, scenario, f"127.0.0.1:{place.port}", place)]
+    if not behind:
+        return [_nginx(place, "")]
+    socket = place.folder / "app.sock"
+    if behind == "uwsgi":
+        return [_uwsgi(scenario, place, ["--socket", str(socket)]), _nginx(place, f"include uwsgi_params; uwsgi_pass unix:{socket};")]
+    # Granian and gunicorn listen on TCP: the hop costs the same within a few per cent.
+    port = place.port + 1
+    return [
+        _wsgi(behind, scenario, f"127.0.0.1:{port}", place),
+        _nginx(place, "proxy_pass http://app; proxy_http_version 1.1; proxy_set_header Connection '';", f"upstream app {{ server 127.0.0.1:{port}; keepalive 64; }}"),
+    ]
+
+
+def environment():
+    """The same for all: the applications on the path, the peers' environment active."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "VIRTUAL_ENV", "GRANIAN_", "GUNICORN_", "UWSGI_"))}
+    return kept | {"PYTHONPATH": str(APPS), "PATH": f"{VENV}/bin:{kept['PATH']}", "PYTHONWARNINGS": "ignore"}
+
+
+def write_files(folder):
+    """Static files and passwords."""
+    static = folder / "static"
+    static.mkdir()
+    for name, content in FILES.items():
+        (static / name).write_bytes(content)
+    # nginx has no memory for passwords that were right, so it gets the cheapest scheme it knows.
+    (folder / "plain.htpasswd").write_text(f"{USER}:{{PLAIN}}{PASSWORD}\n")
+    # `openssl passwd -apr1 -salt benchben 'correct horse'`: what `htpasswd` writes by default.
+    (folder / "htpasswd").write_text(f"{USER}:$apr1$benchben$b/KBmiU/eH4kg.NQdIRyD1\n")
+
+
+def _ziggurat(name, scenario, place):
+    threads = scenario.threads if scenario.threads and name == "ziggurat-pool" else ZIGGURAT[name]
+    static = {"static": {"at": "/static", "root": str(place.folder / "static")}}
+    layers = {
+        "plain": [],
+        "static": [static],
+        "full": [
+            {"access_log": {"to": str(place.folder / "access.log")}},
+            {"basic_auth": {"realm": "bench", "users": str(place.folder / "htpasswd")}},
+            {"compress": {"with": ["gzip"], "level": 6}},
+            static,
+        ],
+    }[scenario.stack]
+    pipeline = {
+        "listen": f"127.0.0.1:{place.port}",
+        "layers": layers,
+        "app": {"wsgi": {"app": scenario.app, "workers": 0, "threads": threads}},
+    }
+    file = place.folder / f"{name}.json"
+    file.write_text(json.dumps(pipeline, indent=2))
+    return [place.ziggurat, "run", str(file)]
+
+
+def _wsgi(name, scenario, address, place):
+    port = address.rpartition(":")[2]
+    threads = str(scenario.threads or 1)
+    workers = str(place.workers)
+    if name == "gunicorn":
+        # gthread: the default class closes after each request. 4 threads did best of 1, 2, 4 and 8 where the application only computes.
+        return ["gunicorn", "--bind", address, "--workers", workers, "--worker-class", "gthread", "--threads", str(scenario.threads or 4),
+                "--no-control-socket", "--log-level", "error", scenario.app]
+    if name == "granian":
+        static = ["--static-path-route", "/static", "--static-path-mount", str(place.folder / "static")] if scenario.stack == "static" else []
+        return ["granian", "--interface", "wsgi", "--host", "127.0.0.1", "--port", port, "--workers", workers, "--blocking-threads", threads,
+                "--http", "1", "--no-ws", "--log-level", "error", *static, scenario.app]
+    if name == "bjoern":
+        return ["python", str(APPS / "serve_bjoern.py"), scenario.app, port]
+    if name == "fastwsgi":
+        return ["fastwsgi", "--host", "127.0.0.1", "--port", port, scenario.app]
+    if name == "waitress":
+        return ["waitress-serve", f"--listen={address}", f"--threads={scenario.threads or 4}", scenario.app]
+    return _uwsgi(scenario, place, ["--http", address, "--http-keepalive", "--http-auto-chunked"])
+
+
+def _uwsgi(scenario, place, listen):
+    return ["uwsgi", *listen, "--master", "--die-on-term", "--need-app", "--disable-logging", "--processes", str(place.workers),
+            "--threads", str(scenario.threads or 1), "--listen", "128", "--module", scenario.app]
+
+
+def _nginx(place, pass_on, upstream=""):
+    folder = place.folder
+    full = """gzip on; gzip_comp_level 6; gzip_min_length 1024; gzip_types application/json;
+    access_log access.log combined; auth_basic bench; auth_basic_user_file plain.htpasswd;""" if pass_on else "access_log off;"
+    (folder / "uwsgi_params").write_text("".join(f"uwsgi_param {name} {value};\n" for name, value in {
+        "QUERY_STRING": "$query_string", "REQUEST_METHOD": "$request_method", "CONTENT_TYPE": "$content_type", "CONTENT_LENGTH": "$content_length",
+        "REQUEST_URI": "$request_uri", "PATH_INFO": "$document_uri", "SERVER_PROTOCOL": "$server_protocol", "REMOTE_ADDR": "$remote_addr",
+        "REMOTE_PORT": "$remote_port", "SERVER_PORT": "$server_port", "SERVER_NAME": "$server_name",
+    }.items()))
+    (folder / "nginx.conf").write_text(f"""
+daemon off; pid nginx.pid; worker_processes {place.workers}; error_log stderr error; {"user root;" if os.getuid() == 0 else ""}
+events {{ worker_connections 1024; }}
+http {{
+    sendfile on; tcp_nopush on; keepalive_requests 1000000000; client_max_body_size 16m; open_file_cache max=1000;
+    client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path fastcgi; uwsgi_temp_path uwsgi; scgi_temp_path scgi;
+    {upstream}
+    {full}
+    server {{
+        listen 127.0.0.1:{place.port};
+        location /static/ {{ alias {folder}/static/; }}
+        location / {{ {pass_on or "return 404;"} }}
+    }}
+}}
+""")
+    return [place.nginx, "-p", f"{folder}/", "-c", f"{folder}/nginx.conf", "-e", "stderr"]
