@@ -1,0 +1,263 @@
+//! Sockets that are bound and listen.
+
+use std::fmt;
+use std::io::{self, ErrorKind};
+use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+
+use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
+
+use super::Listen;
+
+/// Connections that wait in the kernel to be accepted; the kernel bounds it by `net.core.somaxconn`.
+const BACKLOG: i32 = 4096;
+
+/// A socket that listens. Clients may connect as soon as it exists; they are served by [`serve`](super::serve()).
+#[derive(Debug)]
+pub struct Listener {
+    pub(super) socket: Bound,
+    name: String,
+    /// The socket's file, to be removed at the end.
+    file: Option<SocketFile>,
+}
+
+/// What is listened on.
+#[derive(Debug)]
+pub(super) enum Bound {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+impl Listener {
+    /// Binds and listens. A relative path of a Unix socket starts at `base`. A socket file that a dead process left is replaced; one where
+    /// somebody answers is not.
+    ///
+    /// # Errors
+    ///
+    /// What the system says, with the address in the text.
+    pub fn bind(listen: &Listen, base: &Path) -> io::Result<Self> {
+        let bound = match listen {
+            Listen::Tcp { host: Some(host), port } => tcp_at(host, *port),
+            Listen::Tcp { host: None, port } => every_interface(*port),
+            Listen::Unix(path) => unix(&base.join(path)),
+            Listen::Inherited(number) => inherited(*number),
+        };
+        bound.map_err(|error| io::Error::new(error.kind(), format!("cannot listen on `{listen}`: {error}")))
+    }
+
+    /// Where it listens: `http://127.0.0.1:8000`, `unix:/run/site.sock`, `fd:3`.
+    #[must_use]
+    pub fn address(&self) -> &str {
+        &self.name
+    }
+
+    /// The address of a TCP listener.
+    #[must_use]
+    pub fn socket_addr(&self) -> Option<SocketAddr> {
+        match &self.socket {
+            Bound::Tcp(socket) => socket.local_addr().ok(),
+            Bound::Unix(_) => None,
+        }
+    }
+
+    /// The socket, and the file that is removed when the second part is dropped.
+    pub(super) fn into_parts(self) -> (Bound, impl Send) {
+        (self.socket, self.file)
+    }
+
+    fn tcp(socket: Socket) -> io::Result<Self> {
+        let socket = TcpListener::from(socket);
+        let name = format!("http://{}", socket.local_addr()?);
+        Ok(Self { socket: Bound::Tcp(socket), name, file: None })
+    }
+}
+
+impl fmt::Display for Listener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)
+    }
+}
+
+/// The first address of the name that can be bound.
+fn tcp_at(host: &str, port: u16) -> io::Result<Listener> {
+    let mut last = io::Error::new(ErrorKind::AddrNotAvailable, "the name has no address");
+    for address in (host, port).to_socket_addrs()? {
+        match listen_on(address, true) {
+            Ok(socket) => return Listener::tcp(socket),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+/// IPv6 and IPv4 on one socket; IPv4 alone where the machine has no IPv6.
+fn every_interface(port: u16) -> io::Result<Listener> {
+    let both = listen_on((std::net::Ipv6Addr::UNSPECIFIED, port).into(), false);
+    let socket = match both {
+        Err(error) if error.kind() != ErrorKind::AddrInUse => listen_on((std::net::Ipv4Addr::UNSPECIFIED, port).into(), true),
+        other => other,
+    };
+    Listener::tcp(socket?)
+}
+
+fn listen_on(address: SocketAddr, only_v6: bool) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
+    // A restart need not wait for old connections to leave TIME_WAIT.
+    socket.set_reuse_address(true)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(only_v6)?;
+    }
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket)
+}
+
+fn unix(path: &Path) -> io::Result<Listener> {
+    make_way(path)?;
+    let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?;
+    socket.bind(&SockAddr::unix(path)?)?;
+    let file = SocketFile::of(path)?;
+    socket.listen(BACKLOG)?;
+    Ok(Listener { socket: Bound::Unix(OwnedFd::from(socket).into()), name: format!("unix:{}", path.display()), file: Some(file) })
+}
+
+/// Removes a socket file at which nobody answers.
+fn make_way(path: &Path) -> io::Result<()> {
+    match path.symlink_metadata() {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+        Ok(file) if !file.file_type().is_socket() => {
+            return Err(io::Error::new(ErrorKind::AlreadyExists, "there is a file of this name that is not a socket"));
+        }
+        Ok(_) => {}
+    }
+    match UnixStream::connect(path) {
+        Ok(_) => Err(io::Error::new(ErrorKind::AddrInUse, "another process listens there")),
+        Err(error) if error.kind() == ErrorKind::ConnectionRefused => std::fs::remove_file(path),
+        Err(error) => Err(error),
+    }
+}
+
+fn inherited(number: i32) -> io::Result<Listener> {
+    let not_open = |_| io::Error::new(ErrorKind::NotFound, "no such descriptor was inherited");
+    let kind = std::fs::metadata(format!("/dev/fd/{number}")).map_err(not_open)?;
+    if !kind.file_type().is_socket() {
+        return Err(io::Error::new(ErrorKind::InvalidInput, "the descriptor is not a socket"));
+    }
+    // SAFETY: the line above has found the descriptor open; it is borrowed for two calls only, and nobody owns an inherited descriptor
+    // who could close it in between.
+    #[allow(unsafe_code)]
+    let borrowed = unsafe { BorrowedFd::borrow_raw(number) };
+    // The original stays open, but out of the hands of processes we start.
+    SockRef::from(&borrowed).set_cloexec(true)?;
+    let socket = Socket::from(borrowed.try_clone_to_owned()?);
+    if !socket.is_listener()? || socket.r#type()? != Type::STREAM {
+        return Err(io::Error::new(ErrorKind::InvalidInput, "the socket does not listen"));
+    }
+    socket.set_nonblocking(true)?;
+    let socket_kind = match socket.domain()? {
+        Domain::UNIX => Bound::Unix(OwnedFd::from(socket).into()),
+        _ => Bound::Tcp(socket.into()),
+    };
+    Ok(Listener { socket: socket_kind, name: format!("fd:{number}"), file: None })
+}
+
+/// The file of a Unix socket; goes with its listener, unless somebody has put another in its place.
+#[derive(Debug)]
+struct SocketFile {
+    path: PathBuf,
+    inode: (u64, u64),
+}
+
+impl SocketFile {
+    fn of(path: &Path) -> io::Result<Self> {
+        Ok(Self { path: path.to_owned(), inode: inode(path)? })
+    }
+}
+
+fn inode(path: &Path) -> io::Result<(u64, u64)> {
+    let file = path.symlink_metadata()?;
+    Ok((file.dev(), file.ino()))
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        if inode(&self.path).is_ok_and(|now| now == self.inode)
+            && let Err(error) = std::fs::remove_file(&self.path)
+        {
+            tracing::warn!("cannot remove `{}`: {error}", self.path.display());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bind(listen: &str, base: &Path) -> io::Result<Listener> {
+        Listener::bind(&listen.parse().unwrap(), base)
+    }
+
+    #[test]
+    fn a_listener_says_which_port_it_got() {
+        let listener = bind("127.0.0.1:0", Path::new("/")).unwrap();
+        assert_eq!(listener.to_string(), format!("http://{}", listener.socket_addr().unwrap()));
+        assert_ne!(listener.socket_addr().unwrap().port(), 0);
+    }
+
+    #[test]
+    fn every_interface_includes_ipv4() {
+        let listener = bind(":0", Path::new("/")).unwrap();
+        let port = listener.socket_addr().unwrap().port();
+        std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+    }
+
+    #[test]
+    fn a_taken_address_is_an_error_that_names_it() {
+        let first = bind("127.0.0.1:0", Path::new("/")).unwrap();
+        let address = first.socket_addr().unwrap().to_string();
+        assert!(bind(&address, Path::new("/")).unwrap_err().to_string().contains(&address));
+    }
+
+    #[test]
+    fn a_socket_file_goes_with_its_listener() {
+        let folder = tempfile::tempdir().unwrap();
+        let listener = bind("unix:x.sock", folder.path()).unwrap();
+        assert!(folder.path().join("x.sock").exists());
+        drop(listener);
+        assert!(!folder.path().join("x.sock").exists());
+    }
+
+    #[test]
+    fn a_socket_file_somebody_listens_at_is_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let _first = bind("unix:x.sock", folder.path()).unwrap();
+        assert_eq!(bind("unix:x.sock", folder.path()).unwrap_err().kind(), ErrorKind::AddrInUse);
+    }
+
+    #[test]
+    fn a_dead_socket_file_is_replaced_and_another_file_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        drop(UnixListener::bind(folder.path().join("x.sock")).unwrap());
+        bind("unix:x.sock", folder.path()).unwrap();
+        std::fs::write(folder.path().join("y.sock"), "precious").unwrap();
+        assert!(bind("unix:y.sock", folder.path()).is_err());
+        assert_eq!(std::fs::read(folder.path().join("y.sock")).unwrap(), b"precious");
+    }
+
+    #[test]
+    fn an_inherited_socket_is_used_and_anything_else_refused() {
+        use std::os::fd::AsRawFd;
+        let outer = TcpListener::bind("127.0.0.1:0").unwrap();
+        let inner = bind(&format!("fd:{}", outer.as_raw_fd()), Path::new("/")).unwrap();
+        assert_eq!(inner.socket_addr(), outer.local_addr().ok());
+        let stream = std::net::TcpStream::connect(outer.local_addr().unwrap()).unwrap();
+        let file = tempfile::tempfile().unwrap();
+        for number in [stream.as_raw_fd(), file.as_raw_fd(), 9_999] {
+            assert!(bind(&format!("fd:{number}"), Path::new("/")).is_err());
+        }
+    }
+}

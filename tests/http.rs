@@ -1,0 +1,8 @@
+//! The server over real sockets, with stacks that record what reaches them.
+#![allow(unreachable_pub, clippy::unwrap_used, clippy::expect_used)]
+
+#[path = "http/support.rs"]
+mod support;
+
+#[path = "http/basics.rs"]
+mod basics;

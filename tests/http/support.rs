@@ -1,0 +1,153 @@
+//! A server in this process, and clients that speak octets.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use http_body_util::BodyExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use ziggurat::server::{Drained, Listener, Options, serve};
+use ziggurat_middleware::{Body, Next, Request, Response};
+
+/// Nothing a test waits for may take longer.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A running server on a loopback port.
+pub struct Server {
+    pub address: SocketAddr,
+    stop: Option<oneshot::Sender<()>>,
+    task: JoinHandle<std::io::Result<Drained>>,
+}
+
+impl Server {
+    /// Serves this app with these options (JSON).
+    pub fn start<F, Fut>(options: &str, app: F) -> Self
+    where
+        F: Fn(Request) -> Fut + Clone + Send + Sync + 'static,
+        Fut: Future<Output = Response> + Send + 'static,
+    {
+        let listener = Listener::bind(&"127.0.0.1:0".parse().unwrap(), Path::new("/")).unwrap();
+        Self::start_on(vec![listener], options, app)
+    }
+
+    /// As [`Server::start`], on these listeners, of which the first is TCP.
+    pub fn start_on<F, Fut>(listeners: Vec<Listener>, options: &str, app: F) -> Self
+    where
+        F: Fn(Request) -> Fut + Clone + Send + Sync + 'static,
+        Fut: Future<Output = Response> + Send + 'static,
+    {
+        let options: Options = serde_json::from_str(options).unwrap();
+        let address = listeners[0].socket_addr().unwrap();
+        let (stop, stopped) = oneshot::channel();
+        let task = tokio::spawn(async move {
+            let stop = async {
+                let _ = stopped.await;
+            };
+            serve(listeners, next(app), &options, stop).await
+        });
+        Self { address, stop: Some(stop), task }
+    }
+
+    /// A server whose app answers `hello`.
+    pub fn hello(options: &str) -> Self {
+        Self::start(options, |_| async { Response::new(Body::from("hello")) })
+    }
+
+    pub async fn connect(&self) -> Client {
+        Client(TcpStream::connect(self.address).await.unwrap())
+    }
+
+    /// Begins the drain.
+    pub fn stop(&mut self) {
+        drop(self.stop.take());
+    }
+
+    /// Stops it and waits for its end.
+    pub async fn drained(mut self) -> Drained {
+        self.stop();
+        timeout(PATIENCE, self.task).await.unwrap().unwrap().unwrap()
+    }
+}
+
+/// A service from a function.
+pub fn next<F, Fut>(app: F) -> Next
+where
+    F: Fn(Request) -> Fut + Clone + Send + Sync + 'static,
+    Fut: Future<Output = Response> + Send + 'static,
+{
+    let app = tower::service_fn(move |request| {
+        let answer = app(request);
+        async move { Ok::<_, Infallible>(answer.await) }
+    });
+    Next::new("app.test", app)
+}
+
+/// A connection that speaks octets.
+pub struct Client(pub TcpStream);
+
+impl Client {
+    pub async fn send(&mut self, octets: impl AsRef<[u8]>) {
+        // A server that closes early is no error here; the answer tells.
+        let _ = self.0.write_all(octets.as_ref()).await;
+    }
+
+    /// Reads until the server closes.
+    pub async fn read_to_end(&mut self) -> String {
+        let mut answer = Vec::new();
+        let end = timeout(PATIENCE, self.0.read_to_end(&mut answer)).await;
+        let answer = String::from_utf8_lossy(&answer).into_owned();
+        assert!(end.is_ok(), "the server does not close after {answer:?}");
+        answer
+    }
+
+    /// Reads until the answer so far ends with `end`.
+    pub async fn read_until(&mut self, end: &str) -> String {
+        let mut answer = Vec::new();
+        while !answer.ends_with(end.as_bytes()) {
+            let read = timeout(PATIENCE, self.0.read_u8()).await;
+            match read {
+                Ok(Ok(octet)) => answer.push(octet),
+                other => panic!("{other:?} after {:?}", String::from_utf8_lossy(&answer)),
+            }
+        }
+        String::from_utf8_lossy(&answer).into_owned()
+    }
+}
+
+/// What reached an app.
+#[derive(Clone, Default)]
+pub struct Record(Arc<Mutex<Vec<String>>>);
+
+impl Record {
+    /// An app that reads the whole body and answers `ok`, noting method, target, headers and body; 400 where the body fails.
+    pub fn app(&self) -> impl Fn(Request) -> std::pin::Pin<Box<dyn Future<Output = Response> + Send>> + Clone + Send + Sync + 'static {
+        let record = self.clone();
+        move |request| {
+            let record = record.clone();
+            Box::pin(async move {
+                let (parts, body) = request.into_parts();
+                let mut text = format!("{} {} {:?}\n", parts.method, parts.uri, parts.version);
+                for (name, value) in &parts.headers {
+                    text += &format!("{name}: {}\n", String::from_utf8_lossy(value.as_bytes()));
+                }
+                match body.collect().await {
+                    Ok(body) => text += &format!("\n{}", String::from_utf8_lossy(&body.to_bytes())),
+                    Err(_) => return http::Response::builder().status(400).body(Body::empty()).unwrap(),
+                }
+                record.0.lock().unwrap().push(text);
+                Response::new(Body::from("ok"))
+            })
+        }
+    }
+
+    pub fn requests(&self) -> Vec<String> {
+        self.0.lock().unwrap().clone()
+    }
+}
