@@ -1,0 +1,255 @@
+//! `cors`: lets pages of other origins call.
+
+use std::sync::Arc;
+use std::task::{Context as TaskContext, Poll};
+
+use futures_util::future::{Either, Ready, ready};
+use http::header::{self, HeaderMap, HeaderValue};
+use http::{Method, StatusCode};
+use schemars::JsonSchema;
+use serde::Deserialize;
+use tower::{Layer, Service};
+
+use crate::options::OneOrMany;
+use crate::units::{Duration, HeaderKey};
+use crate::{Body, Context, Finding, Findings, IntoStage, Middleware, Request, Response, around};
+
+mod origin;
+#[cfg(test)]
+mod tests;
+
+use origin::AllowedOrigin;
+
+/// Lets pages of other origins call the app from a browser, by the CORS protocol of the Fetch standard.
+///
+/// Preflights (`OPTIONS` with `Origin` and `Access-Control-Request-Method`) are answered here with 204 and never reach the app; any other
+/// `OPTIONS` request does. The bare name lets every origin call, without cookies: right for a public API, and harmless, since a page could
+/// make such a call through any server. Headers of this protocol that the app sends are replaced, so one place decides.
+///
+/// Place it above layers that ask for a password, as a preflight carries none, and above `compress`.
+///
+/// ```json
+/// {
+///   "layers": [
+///     { "cors": { "origins": ["https://app.example.com"], "credentials": true, "headers": ["content-type", "x-csrftoken"] } },
+///     "compress"
+///   ],
+///   "app": { "wsgi": "api:app" }
+/// }
+/// ```
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Cors {
+    /// Who may call: `"*"` for everyone, or origins such as `"https://app.example.com"` or `"http://localhost:5173"`, compared exactly.
+    origins: OneOrMany<AllowedOrigin>,
+    /// Methods a page may use, `"*"` for any. GET, HEAD and POST need no permission by the protocol.
+    #[schemars(with = "OneOrMany<String>")]
+    methods: OneOrMany<AllowedMethod>,
+    /// Request headers a page may send, `"*"` for any.
+    headers: OneOrMany<HeaderKey>,
+    /// Response headers a page may read beside the few that it always may, `"*"` for all.
+    expose: OneOrMany<HeaderKey>,
+    /// Whether cookies and other credentials come with the call. The origins must then be named.
+    credentials: bool,
+    /// How long a browser may remember the answer to a preflight. Browsers have bounds of their own, 2 hours for instance.
+    max_age: Duration,
+}
+
+/// A method; `*` is a token too, so it needs no case of its own.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(try_from = "String")]
+struct AllowedMethod(Method);
+
+impl TryFrom<String> for AllowedMethod {
+    type Error = String;
+
+    fn try_from(name: String) -> Result<Self, String> {
+        match name.parse() {
+            Ok(method) if !name.contains(|c: char| c.is_ascii_lowercase()) => Ok(Self(method)),
+            Ok(_) => Err(format!("`{name}` is not a method\nhint: methods are written in capitals: `{}`", name.to_uppercase())),
+            Err(_) => Err(format!("`{name}` is not a method\nhint: methods are `GET`, `POST`, `PUT`, ..., or `*` for any")),
+        }
+    }
+}
+
+impl serde::Serialize for AllowedMethod {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.0.as_str())
+    }
+}
+
+impl Default for Cors {
+    fn default() -> Self {
+        let any = || OneOrMany(vec![HeaderKey(header::HeaderName::from_static("*"))]);
+        Self {
+            origins: OneOrMany(vec![AllowedOrigin::Any]),
+            methods: OneOrMany(Method::from_bytes(b"*").map(AllowedMethod).into_iter().collect()),
+            headers: any(),
+            expose: OneOrMany(Vec::new()),
+            credentials: false,
+            max_age: Duration::secs(600),
+        }
+    }
+}
+
+impl Middleware for Cors {
+    const NAME: &'static str = "cors";
+    const SHORTHAND: Option<&'static str> = Some("origins");
+
+    fn validate(&self, findings: &mut Findings) {
+        let any_origin = self.origins.0.contains(&AllowedOrigin::Any);
+        if self.origins.0.is_empty() {
+            findings.push(Finding::new("no origin may call").at("origins").hint("name one, or leave `origins` out to allow all"));
+        }
+        if any_origin && self.origins.0.len() > 1 {
+            findings.push(Finding::new("`*` allows all origins, so the others say nothing").at("origins").hint("keep either"));
+        }
+        if any_origin && self.credentials {
+            let finding = Finding::new("credentials cannot be allowed to every origin").at("credentials");
+            findings.push(finding.hint("name the trusted origins in `origins`, or leave `credentials` out"));
+        }
+        if self.credentials && self.expose.0.iter().any(|name| name.0 == "*") {
+            let finding = Finding::new("with credentials, browsers take `*` for the name of a header").at("expose");
+            findings.push(finding.hint("name the headers that pages may read"));
+        }
+    }
+
+    fn layer(self, _: &Context) -> Result<impl IntoStage, Finding> {
+        let rules = Arc::new(Rules::new(self)?);
+        let preflights = Preflights(Arc::clone(&rules));
+        let calls = around(move |request: &mut Request| {
+            let rules = Arc::clone(&rules);
+            let origin = request.headers().get(header::ORIGIN).cloned();
+            Ok(move |response: Response| rules.answer(origin.as_ref(), response))
+        });
+        Ok((preflights, calls))
+    }
+}
+
+/// Answers preflights, and nothing else. (tower-http's layer takes every `OPTIONS` request for one, which breaks WebDAV.)
+struct Preflights(Arc<Rules>);
+
+impl<S> Layer<S> for Preflights {
+    type Service = PreflightService<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        PreflightService { rules: Arc::clone(&self.0), inner }
+    }
+}
+
+#[derive(Clone)]
+struct PreflightService<S> {
+    rules: Arc<Rules>,
+    inner: S,
+}
+
+impl<S: Service<Request, Response = Response>> Service<Request> for PreflightService<S> {
+    type Response = Response;
+    type Error = S::Error;
+    type Future = Either<Ready<Result<Response, S::Error>>, S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut TaskContext<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        let headers = request.headers();
+        let preflight = request.method() == Method::OPTIONS
+            && headers.contains_key(header::ORIGIN)
+            && headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
+        if preflight { Either::Left(ready(Ok(self.rules.preflight(headers)))) } else { Either::Right(self.inner.call(request)) }
+    }
+}
+
+/// The options as headers.
+struct Rules {
+    /// The origins that may call; `None` for all.
+    origins: Option<Vec<HeaderValue>>,
+    /// `None` to grant what is asked for.
+    methods: Option<HeaderValue>,
+    headers: Option<HeaderValue>,
+    expose: Option<HeaderValue>,
+    credentials: bool,
+    max_age: HeaderValue,
+}
+
+impl Rules {
+    fn new(options: Cors) -> Result<Self, Finding> {
+        let any = options.origins.0.contains(&AllowedOrigin::Any);
+        let origins = options.origins.0.into_iter().filter_map(AllowedOrigin::into_exact).collect();
+        let names = |names: &OneOrMany<HeaderKey>| list(names.0.iter().map(|name| name.0.as_str()));
+        Ok(Self {
+            origins: if any { None } else { Some(origins) },
+            methods: list(options.methods.0.iter().map(|method| method.0.as_str()))?.filter(|methods| methods != "*"),
+            headers: names(&options.headers)?.filter(|headers| headers != "*"),
+            expose: names(&options.expose)?,
+            credentials: options.credentials,
+            max_age: options.max_age.0.as_secs().into(),
+        })
+    }
+
+    fn preflight(&self, asked: &HeaderMap) -> Response {
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = StatusCode::NO_CONTENT;
+        let headers = response.headers_mut();
+        if self.allow(asked.get(header::ORIGIN), headers) {
+            let grants = [
+                (header::ACCESS_CONTROL_ALLOW_METHODS, self.methods.as_ref(), header::ACCESS_CONTROL_REQUEST_METHOD),
+                (header::ACCESS_CONTROL_ALLOW_HEADERS, self.headers.as_ref(), header::ACCESS_CONTROL_REQUEST_HEADERS),
+            ];
+            for (name, fixed, wish) in grants {
+                if let Some(grant) = fixed.or_else(|| asked.get(wish)) {
+                    headers.insert(name, grant.clone());
+                }
+            }
+            headers.insert(header::ACCESS_CONTROL_MAX_AGE, self.max_age.clone());
+        }
+        const ALL: HeaderValue = HeaderValue::from_static("origin, access-control-request-method, access-control-request-headers");
+        headers.insert(header::VARY, ALL);
+        response
+    }
+
+    fn answer(&self, origin: Option<&HeaderValue>, mut response: Response) -> Response {
+        let headers = response.headers_mut();
+        for name in [header::ACCESS_CONTROL_ALLOW_ORIGIN, header::ACCESS_CONTROL_ALLOW_CREDENTIALS, header::ACCESS_CONTROL_EXPOSE_HEADERS] {
+            headers.remove(name);
+        }
+        if self.allow(origin, headers)
+            && let Some(expose) = &self.expose
+        {
+            headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, expose.clone());
+        }
+        if self.origins.is_some() && !varies_by_origin(headers) {
+            headers.append(header::VARY, HeaderValue::from_static("origin"));
+        }
+        response
+    }
+
+    /// Says whom we allow, and whether that is the one who asks.
+    fn allow(&self, origin: Option<&HeaderValue>, headers: &mut HeaderMap) -> bool {
+        let allowed = match (&self.origins, origin) {
+            (None, _) => HeaderValue::from_static("*"),
+            (Some(origins), Some(origin)) if origins.contains(origin) => origin.clone(),
+            (Some(_), _) => return false,
+        };
+        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, allowed);
+        if self.credentials {
+            headers.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
+        }
+        true
+    }
+}
+
+/// Names separated by commas; `None` for no names.
+fn list<'a>(names: impl Iterator<Item = &'a str>) -> Result<Option<HeaderValue>, Finding> {
+    let names = names.collect::<Vec<_>>();
+    if names.contains(&"*") {
+        return Ok(Some(HeaderValue::from_static("*")));
+    }
+    if names.is_empty() { Ok(None) } else { Ok(Some(HeaderValue::try_from(names.join(", "))?)) }
+}
+
+fn varies_by_origin(headers: &HeaderMap) -> bool {
+    let names = headers.get_all(header::VARY).iter().flat_map(|value| value.as_bytes().split(|octet| *octet == b','));
+    names.map(<[u8]>::trim_ascii).any(|name| name == b"*" || name.eq_ignore_ascii_case(b"origin"))
+}
