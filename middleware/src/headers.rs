@@ -1,13 +1,34 @@
 //! `headers`: sets, appends and removes headers of requests and responses.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use http::HeaderMap;
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
+use crate::options::OneOrMany;
 use crate::units::{HeaderKey, HeaderText};
-use crate::{Context, Finding, IntoStage, Middleware, Next, Request, from_fn};
+use crate::{Context, Finding, Findings, IntoStage, Middleware, Request, Response, around};
 
 /// Sets, appends and removes headers of requests and responses.
+///
+/// Request headers are changed on the way to the app, response headers on the way back, each in the order remove, set, append. Headers that
+/// frame a message or rule its connection (`Content-Length`, `Transfer-Encoding`, `Connection` and so on) belong to the server and cannot be changed.
+///
+/// Place it above the layers whose responses should carry the headers, and below those that should see what the app sent.
+///
+/// ```json
+/// {
+///   "layers": [
+///     { "headers": {
+///       "request": { "remove": ["x-internal-user"] },
+///       "response": { "set": { "cache-control": "no-store" }, "remove": ["x-powered-by"] }
+///     } }
+///   ],
+///   "app": { "wsgi": "site:app" }
+/// }
+/// ```
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Headers {
@@ -18,45 +39,139 @@ pub struct Headers {
 }
 
 /// Changes to one message, in this order: remove, set, append.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 struct Changes {
     /// Headers to take away.
-    remove: Vec<HeaderKey>,
+    remove: OneOrMany<HeaderKey>,
     /// Headers to put in place of any of the same name.
-    set: std::collections::BTreeMap<String, HeaderText>,
-    /// Headers to add beside any of the same name.
-    append: std::collections::BTreeMap<String, HeaderText>,
+    set: BTreeMap<HeaderKey, HeaderText>,
+    /// Headers to add beside any of the same name; several of one name as a list.
+    append: BTreeMap<HeaderKey, OneOrMany<HeaderText>>,
 }
+
+/// Headers that belong to the server (RFC 9110 section 7.6.1, RFC 9112 section 6).
+const FRAMING: [&str; 9] =
+    ["connection", "content-length", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade", "http2-settings"];
 
 impl Middleware for Headers {
     const NAME: &'static str = "headers";
 
+    fn validate(&self, findings: &mut Findings) {
+        for (message, changes) in [("request", &self.request), ("response", &self.response)] {
+            changes.validate(message, findings);
+        }
+    }
+
     fn layer(self, _: &Context) -> Result<impl IntoStage, Finding> {
-        let changes = std::sync::Arc::new(self);
-        Ok(from_fn(changes, async |changes: std::sync::Arc<Self>, mut request: Request, next: Next| {
-            changes.request.apply(request.headers_mut());
-            let mut response = next.run(request).await;
-            changes.response.apply(response.headers_mut());
-            response
+        let request_changes = Arc::new(self.request);
+        let response_changes = Arc::new(self.response);
+        Ok(around(move |request: &mut Request| {
+            request_changes.apply(request.headers_mut());
+            let changes = Arc::clone(&response_changes);
+            Ok(move |mut response: Response| {
+                changes.apply(response.headers_mut());
+                response
+            })
         }))
     }
 }
 
 impl Changes {
+    fn validate(&self, message: &str, findings: &mut Findings) {
+        let framing = |name: &HeaderKey| FRAMING.contains(&name.0.as_str());
+        let finding = |name: &HeaderKey| {
+            Finding::new(format!("`{name}` belongs to the connection, not to the {message}"))
+                .hint("leave it out: the server sets it from the body and the protocol")
+                .at(message)
+        };
+        for (index, name) in self.remove.0.iter().enumerate().filter(|(_, name)| framing(name)) {
+            findings.push(finding(name).at("remove").at(index));
+        }
+        for (change, names) in [("set", self.set.keys().collect::<Vec<_>>()), ("append", self.append.keys().collect())] {
+            for name in names.into_iter().filter(|name| framing(name)) {
+                findings.push(finding(name).at(change).at(name.to_string()));
+            }
+        }
+    }
+
     fn apply(&self, headers: &mut HeaderMap) {
-        for name in &self.remove {
+        for name in &self.remove.0 {
             headers.remove(&name.0);
         }
         for (name, value) in &self.set {
-            if let Ok(name) = http::HeaderName::from_bytes(name.as_bytes()) {
-                headers.insert(name, value.0.clone());
+            headers.insert(&name.0, value.0.clone());
+        }
+        for (name, values) in &self.append {
+            for value in &values.0 {
+                headers.append(&name.0, value.0.clone());
             }
         }
-        for (name, value) in &self.append {
-            if let Ok(name) = http::HeaderName::from_bytes(name.as_bytes()) {
-                headers.append(name, value.0.clone());
-            }
-        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderValue, Method};
+
+    use super::*;
+    use crate::{Body, TestStack, request};
+
+    fn all(headers: &HeaderMap, name: &str) -> Vec<String> {
+        headers.get_all(name).iter().map(|value| value.to_str().unwrap().to_owned()).collect()
+    }
+
+    #[tokio::test]
+    async fn response_headers_are_removed_then_set_then_appended() {
+        let options = r#"{"response": {"remove": ["x-a"], "set": {"X-A": "new", "x-b": "b"}, "append": {"x-a": ["1", "2"], "x-b": "3"}}}"#;
+        let stack = TestStack::of::<Headers>(options).over(async |_| {
+            let mut response = Response::new(Body::empty());
+            response.headers_mut().insert("x-a", HeaderValue::from_static("old"));
+            response.headers_mut().append("x-b", HeaderValue::from_static("old"));
+            response
+        });
+        let response = stack.get("/").await;
+        assert_eq!(all(response.headers(), "x-a"), ["new", "1", "2"]);
+        assert_eq!(all(response.headers(), "x-b"), ["b", "3"]);
+    }
+
+    #[tokio::test]
+    async fn the_app_sees_the_changed_request_and_nothing_else_changes() {
+        let options = r#"{"request": {"remove": "x-user", "set": {"x-site": "one"}}}"#;
+        let stack = TestStack::of::<Headers>(options).over(async |request: Request| {
+            assert!(!request.headers().contains_key("x-user"));
+            assert_eq!(all(request.headers(), "x-site"), ["one"]);
+            assert_eq!(all(request.headers(), "host"), ["test"]);
+            Response::new(Body::empty())
+        });
+        let mut request = request(Method::GET, "/", "");
+        request.headers_mut().append("x-user", HeaderValue::from_static("root"));
+        request.headers_mut().append("x-user", HeaderValue::from_static("admin"));
+        request.headers_mut().append("x-site", HeaderValue::from_static("forged"));
+        assert!(stack.send(request).await.headers().is_empty());
+    }
+
+    #[tokio::test]
+    async fn the_bare_name_changes_nothing() {
+        let response = TestStack::of::<Headers>("null").over_text("x").get("/").await;
+        assert!(response.headers().is_empty());
+    }
+
+    #[test]
+    fn a_bad_name_or_value_is_refused() {
+        assert_eq!(TestStack::refusal::<Headers>(r#"{"response": {"set": {"x y": "1"}}}"#), ["`x y` is not a header name"]);
+        assert!(TestStack::refusal::<Headers>(r#"{"response": {"set": {"x": "a\r\nset-cookie: b"}}}"#)[0].contains("line ends"));
+        assert!(TestStack::refusal::<Headers>(r#"{"respons": {}}"#)[0].contains("respons"));
+    }
+
+    #[test]
+    fn headers_that_frame_a_message_are_refused_wherever_they_stand() {
+        let options = r#"{"request": {"remove": ["x", "Content-Length"]}, "response": {"set": {"Connection": "close"}, "append": {"transfer-encoding": "x"}}}"#;
+        let mut findings = Findings::default();
+        serde_json::from_str::<Headers>(options).unwrap().validate(&mut findings);
+        let paths: Vec<_> = findings.into_iter().map(|finding| finding.path).collect();
+        assert_eq!(paths.len(), 3);
+        assert_eq!(paths[0], ["request".into(), "remove".into(), 1.into()]);
+        assert_eq!(paths[1], ["response".into(), "set".into(), "connection".into()]);
     }
 }

@@ -1,1 +1,0 @@
-//! `cors`: cross-origin resource sharing.
