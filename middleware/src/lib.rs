@@ -11,6 +11,7 @@
 mod around;
 mod body;
 mod context;
+mod encoding;
 mod facts;
 mod finding;
 mod from_fn;
