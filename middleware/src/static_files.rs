@@ -1,1 +1,0 @@
-//! `static_files`: `static`: files of a folder.

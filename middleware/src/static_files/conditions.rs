@@ -1,0 +1,153 @@
+//! Preconditions of a request against the file it asks for (RFC 9110 section 13).
+
+use std::time::{Duration, SystemTime};
+
+use http::header::{AsHeaderName, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE};
+use http::{HeaderMap, HeaderValue};
+
+/// What the preconditions say about a GET or HEAD.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// Answer as if there were none.
+    Proceed,
+    /// 304: what the client has is current.
+    NotModified,
+    /// 412: the client wants nothing but another state of the file.
+    Failed,
+}
+
+/// What tells one state of a file from another.
+#[derive(Clone, Debug)]
+pub(super) struct Validators {
+    /// A strong entity tag.
+    pub(super) etag: HeaderValue,
+    /// Last-Modified, in whole seconds.
+    pub(super) modified: SystemTime,
+}
+
+impl Validators {
+    /// Evaluates in the order of RFC 9110 section 13.2.2.
+    pub(super) fn verdict(&self, headers: &HeaderMap) -> Verdict {
+        if headers.contains_key(IF_MATCH) {
+            if !self.listed(headers, IF_MATCH, Comparison::Strong) {
+                return Verdict::Failed;
+            }
+        } else if let Some(date) = date(headers, IF_UNMODIFIED_SINCE)
+            && self.modified > date
+        {
+            return Verdict::Failed;
+        }
+        if headers.contains_key(IF_NONE_MATCH) {
+            if self.listed(headers, IF_NONE_MATCH, Comparison::Weak) {
+                return Verdict::NotModified;
+            }
+        } else if let Some(date) = date(headers, IF_MODIFIED_SINCE)
+            && self.modified <= date
+        {
+            return Verdict::NotModified;
+        }
+        Verdict::Proceed
+    }
+
+    /// Whether a `Range` may be honoured: there is no `If-Range`, or it names exactly this state (RFC 9110 section 13.1.5).
+    pub(super) fn allow_range(&self, headers: &HeaderMap) -> bool {
+        match headers.get(IF_RANGE) {
+            None => true,
+            Some(tag) if tag.as_bytes().starts_with(b"\"") => *tag == self.etag,
+            Some(_) => date(headers, IF_RANGE) == Some(self.modified),
+        }
+    }
+
+    fn listed(&self, headers: &HeaderMap, name: impl AsHeaderName, comparison: Comparison) -> bool {
+        headers.get_all(name).iter().any(|line| matches_list(line.as_bytes(), self.etag.as_bytes(), comparison))
+    }
+}
+
+/// How two entity tags are compared (RFC 9110 section 8.8.3.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Comparison {
+    Strong,
+    Weak,
+}
+
+/// Whether a list of entity tags holds `etag`, or is `*`. A tag may hold commas, so the list cannot just be split; reading ends at the
+/// first part that is no tag.
+fn matches_list(mut list: &[u8], etag: &[u8], comparison: Comparison) -> bool {
+    if list.trim_ascii() == b"*" {
+        return true;
+    }
+    loop {
+        while let [b' ' | b'\t' | b',', rest @ ..] = list {
+            list = rest;
+        }
+        let (weak, tag) = list.strip_prefix(b"W/").map_or((false, list), |tag| (true, tag));
+        let Some(end) = tag.strip_prefix(b"\"").and_then(|opaque| memchr::memchr(b'"', opaque)) else { return false };
+        let (tag, rest) = tag.split_at(end + 2);
+        if tag == etag && (comparison == Comparison::Weak || !weak) {
+            return true;
+        }
+        list = rest;
+    }
+}
+
+/// A date header; one that cannot be read counts as absent.
+fn date(headers: &HeaderMap, name: impl AsHeaderName) -> Option<SystemTime> {
+    httpdate::parse_http_date(headers.get(name)?.to_str().ok()?).ok()
+}
+
+/// The validators of a file with this length and time of change. `variant` sets a sibling's tag apart from its file's.
+pub(super) fn validators(len: u64, (secs, nanos): (i64, u32), variant: &str) -> Validators {
+    let text = format!("\"{secs:x}.{nanos:x}-{len:x}{variant}\"");
+    // A file from the future is as of now (RFC 9110 section 8.8.2.1); HTTP dates begin in 1970.
+    let modified = SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(secs).unwrap_or(0).min(now()));
+    Validators { etag: HeaderValue::try_from(text).unwrap_or(const { HeaderValue::from_static("\"\"") }), modified }
+}
+
+fn now() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |now| now.as_secs())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn lists_of_tags_are_read_as_the_grammar_says() {
+        let cases: &[(&str, bool, bool)] = &[
+            ("*", true, true),
+            (" * ", true, true),
+            (r#""a""#, true, true),
+            (r#"W/"a""#, false, true),
+            (r#""b", "a""#, true, true),
+            (r#""b","a""#, true, true),
+            (r#","b",, "a""#, true, true),
+            (r#""x,y", W/"a""#, false, true),
+            (r#""b, a""#, false, false),
+            (r#"a"#, false, false),
+            (r#""a"#, false, false),
+            (r#"w/"a""#, false, false),
+            (r#"b, "a""#, false, false),
+            ("", false, false),
+        ];
+        for (list, strong, weak) in cases {
+            assert_eq!(matches_list(list.as_bytes(), br#""a""#, Comparison::Strong), *strong, "{list}");
+            assert_eq!(matches_list(list.as_bytes(), br#""a""#, Comparison::Weak), *weak, "{list}");
+        }
+    }
+
+    #[test]
+    fn times_outside_of_http_dates_do_no_harm() {
+        for secs in [i64::MIN, -1, 0, i64::MAX] {
+            let _ = httpdate::fmt_http_date(validators(1, (secs, 0), "").modified);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_list_is_read_to_its_end(list in prop::collection::vec(prop::sample::select(b"W/\"a, *".to_vec()), 0..20)) {
+            matches_list(&list, br#""a""#, Comparison::Weak);
+        }
+    }
+}

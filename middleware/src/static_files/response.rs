@@ -1,0 +1,144 @@
+//! From an open file to the answer: conditions, ranges, headers.
+
+use std::ops::Range;
+use std::os::fd::OwnedFd;
+
+use bytes::Bytes;
+use http::header::{
+    ACCEPT_ENCODING, ACCEPT_RANGES, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, LAST_MODIFIED, VARY,
+};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use uuid::Uuid;
+
+use super::body::{FileBody, Piece, read};
+use super::conditions::{Validators, Verdict};
+use super::ranges::{Asked, asked};
+use crate::encoding::Encoding;
+use crate::{Body, Problem, Request, Response};
+
+/// Files up to this size are read before the answer begins: one write carries head and body.
+const SMALL: u64 = 64 << 10;
+
+/// One representation of a file: as it is or compressed.
+pub(super) struct Representation {
+    pub(super) file: OwnedFd,
+    pub(super) len: u64,
+    pub(super) validators: Validators,
+    pub(super) encoding: Option<Encoding>,
+    /// Whether the answer depends on `Accept-Encoding`.
+    pub(super) vary: bool,
+    pub(super) media_type: HeaderValue,
+    pub(super) cache_control: Option<HeaderValue>,
+}
+
+impl Representation {
+    pub(super) fn answer(self, request: &Request) -> Result<Response, Problem> {
+        match self.validators.verdict(request.headers()) {
+            Verdict::Proceed => {}
+            Verdict::Failed => return Err(Problem::new(StatusCode::PRECONDITION_FAILED)),
+            Verdict::NotModified => {
+                let mut response = Response::new(Body::empty());
+                *response.status_mut() = StatusCode::NOT_MODIFIED;
+                self.shared_headers(response.headers_mut());
+                return Ok(response);
+            }
+        }
+        // Ranges are defined for GET alone (RFC 9110 section 14.2).
+        let ranges = request.method() == Method::GET && self.validators.allow_range(request.headers());
+        match if ranges { asked(request.headers(), self.len) } else { Asked::Whole } {
+            Asked::Whole => self.whole(request.method() == Method::HEAD),
+            Asked::Parts(parts) => match <[Range<u64>; 1]>::try_from(parts) {
+                Ok([part]) => self.part(part),
+                Err(parts) => Ok(self.parts(&parts)),
+            },
+            Asked::Nothing => {
+                let size = HeaderValue::try_from(format!("bytes */{}", self.len)).map_err(Problem::internal)?;
+                Err(Problem::new(StatusCode::RANGE_NOT_SATISFIABLE).header(CONTENT_RANGE, size))
+            }
+        }
+    }
+
+    fn whole(self, head: bool) -> Result<Response, Problem> {
+        let mut headers = self.headers();
+        headers.insert(CONTENT_LENGTH, self.len.into());
+        let all = 0..self.len;
+        let body = if head { Body::empty() } else { self.body(all)? };
+        Ok(response(StatusCode::OK, headers, body))
+    }
+
+    fn part(self, part: Range<u64>) -> Result<Response, Problem> {
+        let mut headers = self.headers();
+        headers.insert(CONTENT_RANGE, HeaderValue::try_from(content_range(&part, self.len)).map_err(Problem::internal)?);
+        headers.insert(CONTENT_LENGTH, (part.end - part.start).into());
+        Ok(response(StatusCode::PARTIAL_CONTENT, headers, self.body(part)?))
+    }
+
+    /// `multipart/byteranges` (RFC 9110 section 14.6).
+    fn parts(self, parts: &[Range<u64>]) -> Response {
+        let mut headers = self.headers();
+        let boundary = Uuid::now_v7().simple().to_string();
+        let media_type = String::from_utf8_lossy(self.media_type.as_bytes());
+        let mut pieces = Vec::with_capacity(parts.len() * 2 + 1);
+        for part in parts {
+            let range = content_range(part, self.len);
+            let head = format!("\r\n--{boundary}\r\nContent-Type: {media_type}\r\nContent-Range: {range}\r\n\r\n");
+            pieces.push(Piece::Text(head.into()));
+            pieces.push(Piece::Part(part.clone()));
+        }
+        pieces.push(Piece::Text(format!("\r\n--{boundary}--\r\n").into()));
+        if let Ok(multipart) = HeaderValue::try_from(format!("multipart/byteranges; boundary={boundary}")) {
+            headers.insert(CONTENT_TYPE, multipart);
+        }
+        let body = FileBody::new(self.file, pieces);
+        headers.insert(CONTENT_LENGTH, http_body::Body::size_hint(&body).lower().into());
+        response(StatusCode::PARTIAL_CONTENT, headers, Body::new(body))
+    }
+
+    fn body(self, part: Range<u64>) -> Result<Body, Problem> {
+        match usize::try_from(part.end - part.start) {
+            Ok(0) => Ok(Body::empty()),
+            Ok(len) if len as u64 <= SMALL => {
+                let bytes: Bytes = read(&self.file, part.start, len).map_err(Problem::internal)?;
+                if bytes.len() < len { Err(Problem::internal("a static file became shorter while it was read")) } else { Ok(bytes.into()) }
+            }
+            _ => Ok(Body::new(FileBody::new(self.file, [Piece::Part(part)]))),
+        }
+    }
+
+    fn headers(&self) -> HeaderMap {
+        // So many that the map never grows.
+        let mut headers = HeaderMap::with_capacity(12);
+        headers.insert(CONTENT_TYPE, self.media_type.clone());
+        headers.insert(ACCEPT_RANGES, const { HeaderValue::from_static("bytes") });
+        if let Some(encoding) = self.encoding {
+            headers.insert(CONTENT_ENCODING, encoding.header());
+        }
+        self.shared_headers(&mut headers);
+        headers
+    }
+
+    /// The headers of a 304 as well (RFC 9110 section 15.4.5).
+    fn shared_headers(&self, headers: &mut HeaderMap) {
+        headers.insert(ETAG, self.validators.etag.clone());
+        if let Ok(date) = HeaderValue::try_from(httpdate::fmt_http_date(self.validators.modified)) {
+            headers.insert(LAST_MODIFIED, date);
+        }
+        if let Some(value) = &self.cache_control {
+            headers.insert(CACHE_CONTROL, value.clone());
+        }
+        if self.vary {
+            headers.insert(VARY, ACCEPT_ENCODING.into());
+        }
+    }
+}
+
+fn content_range(part: &Range<u64>, len: u64) -> String {
+    format!("bytes {}-{}/{len}", part.start, part.end - 1)
+}
+
+fn response(status: StatusCode, headers: HeaderMap, body: Body) -> Response {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
+    response
+}

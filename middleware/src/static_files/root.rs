@@ -1,0 +1,249 @@
+//! Opens files below a folder and never outside it.
+//!
+//! The kernel resolves the name beneath the folder in one step (openat2(2), `RESOLVE_BENEATH`). Where it cannot, the name is resolved
+//! first and then opened part by part with no link followed, so that a link put there in between opens nothing.
+
+use std::ffi::OsStr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Instant;
+
+use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, fstat, openat, openat2, stat};
+use rustix::io::Errno;
+
+use super::Symlinks;
+
+/// How long a folder that was put in the place of the root may stay unseen.
+const ROOT_CHECK_MILLIS: u64 = 1_000;
+
+// A fifo must not block the open, a terminal must not become ours.
+const READ: OFlags = OFlags::RDONLY.union(OFlags::NONBLOCK).union(OFlags::NOCTTY).union(OFlags::CLOEXEC);
+const FOLDER: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+
+/// The folder whose files are served.
+#[derive(Debug)]
+pub(super) struct Root {
+    path: PathBuf,
+    symlinks: Symlinks,
+    openat2: bool,
+    held: RwLock<Arc<OwnedFd>>,
+    started: Instant,
+    checked: AtomicU64,
+}
+
+/// What a name stands for.
+#[derive(Debug)]
+pub(super) enum Entry {
+    /// A regular file.
+    File(Opened),
+    /// A folder.
+    Folder,
+    /// Nothing that is served: no such name, a fifo, a socket, a device, a link that leaves the root.
+    Nothing,
+}
+
+/// An open regular file.
+#[derive(Debug)]
+pub(super) struct Opened {
+    pub(super) file: OwnedFd,
+    pub(super) len: u64,
+    /// Last change of its content: seconds since 1970 and nanoseconds.
+    pub(super) modified: (i64, u32),
+}
+
+impl Root {
+    /// Takes hold of the folder at `path`.
+    pub(super) fn new(path: PathBuf, symlinks: Symlinks) -> Result<Self, Errno> {
+        let held = openat(rustix::fs::CWD, &path, FOLDER, Mode::empty())?;
+        // Missing before Linux 5.6, and forbidden by the seccomp filters of some containers.
+        let openat2 = openat2(&held, ".", FOLDER, Mode::empty(), ResolveFlags::BENEATH).is_ok();
+        let held = RwLock::new(Arc::new(held));
+        Ok(Self { path, symlinks, openat2, held, started: Instant::now(), checked: AtomicU64::new(0) })
+    }
+
+    /// Opens the file of this name. `name` holds no `..`, no NUL and no slash at its start.
+    pub(super) fn open(&self, name: &[u8]) -> Result<Entry, Errno> {
+        match self.open_any(if name.is_empty() { b"." } else { name }) {
+            Ok(file) => classify(file),
+            Err(errno) if absent(errno) => Ok(Entry::Nothing),
+            Err(Errno::ACCESS | Errno::PERM) => {
+                tracing::warn!(root = %self.path.display(), name = %name.escape_ascii(), "a static file may not be read");
+                Ok(Entry::Nothing)
+            }
+            Err(errno) => Err(errno),
+        }
+    }
+
+    fn open_any(&self, name: &[u8]) -> Result<OwnedFd, Errno> {
+        let root = self.folder()?;
+        match self.symlinks {
+            Symlinks::Anywhere => openat(&root, name, READ, Mode::empty()),
+            Symlinks::Never => self.open_plain(&root, name),
+            Symlinks::Within if self.openat2 => match beneath(&root, name, ResolveFlags::empty()) {
+                // An absolute link, which may still end inside.
+                Err(Errno::XDEV) => self.open_resolved(&root, name),
+                opened => opened,
+            },
+            Symlinks::Within => match walk(&root, name) {
+                Err(Errno::LOOP | Errno::NOTDIR) => self.open_resolved(&root, name),
+                opened => opened,
+            },
+        }
+    }
+
+    /// Opens without following any link.
+    fn open_plain(&self, root: &OwnedFd, name: &[u8]) -> Result<OwnedFd, Errno> {
+        if self.openat2 { beneath(root, name, ResolveFlags::NO_SYMLINKS) } else { walk(root, name) }
+    }
+
+    /// Resolves every link, and opens what comes out if it lies below the root.
+    fn open_resolved(&self, root: &OwnedFd, name: &[u8]) -> Result<OwnedFd, Errno> {
+        let real = |path: &Path| path.canonicalize().map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::NOENT));
+        let file = real(&self.path.join(OsStr::from_bytes(name)))?;
+        let inside = file.strip_prefix(real(&self.path)?).map_err(|_| Errno::XDEV)?;
+        match inside.as_os_str().as_bytes() {
+            b"" => self.open_plain(root, b"."),
+            inside => self.open_plain(root, inside),
+        }
+    }
+
+    /// The folder as it stands now: a deployment may put another one in its place.
+    fn folder(&self) -> Result<Arc<OwnedFd>, Errno> {
+        let held = Arc::clone(&self.held.read().unwrap_or_else(PoisonError::into_inner));
+        let now = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let checked = self.checked.load(Ordering::Relaxed);
+        if now.saturating_sub(checked) < ROOT_CHECK_MILLIS
+            || self.checked.compare_exchange(checked, now, Ordering::Relaxed, Ordering::Relaxed).is_err()
+        {
+            return Ok(held);
+        }
+        let (ours, theirs) = (fstat(&held)?, stat(&self.path)?);
+        if (ours.st_dev, ours.st_ino) == (theirs.st_dev, theirs.st_ino) {
+            return Ok(held);
+        }
+        let fresh = Arc::new(openat(rustix::fs::CWD, &self.path, FOLDER, Mode::empty())?);
+        *self.held.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&fresh);
+        Ok(fresh)
+    }
+}
+
+fn beneath(root: impl AsFd, name: &[u8], more: ResolveFlags) -> Result<OwnedFd, Errno> {
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS | more;
+    // The kernel gives EAGAIN when something was renamed while it looked.
+    for _ in 0..8 {
+        match openat2(&root, name, READ, Mode::empty(), resolve) {
+            Err(Errno::AGAIN | Errno::INTR) => {}
+            opened => return opened,
+        }
+    }
+    Err(Errno::AGAIN)
+}
+
+/// Opens part by part, following no link.
+fn walk(root: impl AsFd, name: &[u8]) -> Result<OwnedFd, Errno> {
+    let mut parts = name.split(|octet| *octet == b'/');
+    let last = parts.next_back().unwrap_or_default();
+    let mut folder: Option<OwnedFd> = None;
+    for part in parts {
+        let from = folder.as_ref().map_or(root.as_fd(), AsFd::as_fd);
+        folder = Some(openat(from, part, FOLDER | OFlags::NOFOLLOW, Mode::empty())?);
+    }
+    let from = folder.as_ref().map_or(root.as_fd(), AsFd::as_fd);
+    openat(from, last, READ | OFlags::NOFOLLOW, Mode::empty())
+}
+
+fn classify(file: OwnedFd) -> Result<Entry, Errno> {
+    let stat = fstat(&file)?;
+    Ok(match FileType::from_raw_mode(stat.st_mode) {
+        FileType::RegularFile => Entry::File(Opened {
+            file,
+            len: u64::try_from(stat.st_size).unwrap_or(0),
+            modified: (stat.st_mtime, u32::try_from(stat.st_mtime_nsec).unwrap_or(0)),
+        }),
+        FileType::Directory => Entry::Folder,
+        _ => Entry::Nothing,
+    })
+}
+
+/// Errors that say the name is nobody's file, rather than that something is broken.
+const fn absent(errno: Errno) -> bool {
+    matches!(
+        errno,
+        Errno::NOENT
+            | Errno::NOTDIR
+            | Errno::LOOP
+            | Errno::XDEV
+            | Errno::NAMETOOLONG
+            | Errno::INVAL
+            | Errno::NXIO
+            | Errno::NODEV
+            | Errno::ILSEQ
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    /// A root with every kind of link, and what each name gives under each policy: never, within, anywhere.
+    #[test]
+    fn links_are_followed_as_far_as_the_policy_says_with_and_without_openat2() {
+        let outer = tempfile::tempdir().unwrap();
+        let path = outer.path().join("root");
+        fs::create_dir_all(path.join("deep/er")).unwrap();
+        fs::write(outer.path().join("secret"), "secret").unwrap();
+        fs::write(path.join("deep/er/file"), "inside").unwrap();
+        symlink("deep/er/file", path.join("relative")).unwrap();
+        symlink(path.join("deep/er/file"), path.join("absolute")).unwrap();
+        symlink("../../deep", path.join("deep/er/up_inside")).unwrap();
+        symlink("../secret", path.join("climbs")).unwrap();
+        symlink(outer.path().join("secret"), path.join("leaves")).unwrap();
+        symlink(outer.path(), path.join("folder_out")).unwrap();
+        symlink("loop", path.join("loop")).unwrap();
+        symlink("/proc/self/root", path.join("magic")).unwrap();
+
+        let cases = [
+            ("deep/er/file", [true, true, true]),
+            ("relative", [false, true, true]),
+            ("absolute", [false, true, true]),
+            ("deep/er/up_inside/er/file", [false, true, true]),
+            ("climbs", [false, false, true]),
+            ("leaves", [false, false, true]),
+            ("folder_out/secret", [false, false, true]),
+            ("loop", [false, false, false]),
+            ("magic/etc/passwd", [false, false, true]),
+            ("deep/er/file/below", [false, false, false]),
+            ("none", [false, false, false]),
+        ];
+        for openat2 in [true, false] {
+            for (policy, symlinks) in [Symlinks::Never, Symlinks::Within, Symlinks::Anywhere].into_iter().enumerate() {
+                let mut root = Root::new(path.clone(), symlinks).unwrap();
+                root.openat2 &= openat2;
+                for (name, expected) in cases {
+                    let found = matches!(root.open(name.as_bytes()).unwrap(), Entry::File(_));
+                    assert_eq!(found, expected[policy], "{name} with {symlinks:?}, openat2 {openat2}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_folder_put_in_the_place_of_the_root_is_seen() {
+        let outer = tempfile::tempdir().unwrap();
+        let path = outer.path().join("root");
+        fs::create_dir(&path).unwrap();
+        let mut root = Root::new(path.clone(), Symlinks::Within).unwrap();
+        fs::rename(&path, outer.path().join("old")).unwrap();
+        fs::create_dir(&path).unwrap();
+        fs::write(path.join("new"), "").unwrap();
+        assert!(matches!(root.open(b"new").unwrap(), Entry::Nothing));
+        root.started -= std::time::Duration::from_millis(ROOT_CHECK_MILLIS);
+        assert!(matches!(root.open(b"new").unwrap(), Entry::File(_)));
+    }
+}

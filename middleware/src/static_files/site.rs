@@ -1,0 +1,165 @@
+//! Which file answers a request.
+
+use http::header::LOCATION;
+use http::{HeaderValue, StatusCode};
+use rustix::io::Errno;
+
+use super::Static;
+use super::conditions::validators;
+use super::kind;
+use super::response::Representation;
+use super::root::{Entry, Opened, Root};
+use super::target::{Target, target};
+use crate::encoding::{Accepted, Encoding};
+use crate::{Body, Context, Finding, Mount, Problem, Request, Response};
+
+/// A folder of files under a URL prefix.
+#[derive(Debug)]
+pub(super) struct Site {
+    /// Without a slash at its end.
+    prefix: String,
+    root: Root,
+    index: Option<String>,
+    fallback: Option<String>,
+    precompressed: bool,
+    immutable: bool,
+    max_age: Option<HeaderValue>,
+    dotfiles: bool,
+}
+
+/// What a target stands for.
+enum Found {
+    File(Representation),
+    /// A folder whose path wants a slash at its end.
+    Folder,
+    Nothing,
+}
+
+impl Site {
+    pub(super) fn new(options: Static, default_at: &str, context: &Context) -> Result<Self, Finding> {
+        let path = context.resolve(&options.root);
+        let root = Root::new(path.clone(), options.symlinks).map_err(|errno| {
+            let finding = Finding::new(format!("cannot open the folder `{}`: {}", path.display(), reason(errno))).at("root");
+            if errno == Errno::NOENT { finding.hint("create it, or for Django run `manage.py collectstatic`") } else { finding }
+        })?;
+        let site = Self {
+            prefix: options.at.as_deref().unwrap_or(default_at).trim_end_matches('/').to_owned(),
+            root,
+            index: options.index.0,
+            fallback: options.fallback.map(|name| name.trim_start_matches('/').to_owned()),
+            precompressed: options.precompressed,
+            immutable: options.immutable,
+            max_age: options.max_age.map(|age| HeaderValue::try_from(format!("max-age={}", age.0.as_secs()))).transpose()?,
+            dotfiles: options.dotfiles,
+        };
+        if let Some(name) = &site.fallback
+            && !matches!(site.root.open(name.as_bytes()), Ok(Entry::File(_)))
+        {
+            return Err(Finding::new(format!("there is no file `{name}` in `{}`", path.display())).at("fallback"));
+        }
+        Ok(site)
+    }
+
+    /// Answers a GET or HEAD; `None` for a path that has no file.
+    pub(super) fn answer(&self, request: &Request) -> Result<Option<Response>, Problem> {
+        let Some(target) = target(request.uri().path(), &self.prefix, self.dotfiles) else { return Ok(None) };
+        let failed = |errno: Errno| Problem::internal(format!("cannot open a static file: {}", reason(errno)));
+        match self.find(&target, request).map_err(failed)? {
+            Found::File(file) => file.answer(request).map(Some),
+            Found::Folder => redirect(request).map(Some),
+            Found::Nothing => Ok(None),
+        }
+    }
+
+    fn find(&self, target: &Target, request: &Request) -> Result<Found, Errno> {
+        let mut name = target.name.clone();
+        if !target.folder {
+            match self.root.open(&name)? {
+                Entry::File(file) => return self.represent(file, name, request),
+                Entry::Folder if self.has_index(&name)? => return Ok(Found::Folder),
+                Entry::Folder | Entry::Nothing => {}
+            }
+        } else if let Some(index) = &self.index {
+            join(&mut name, index);
+            if let Entry::File(file) = self.root.open(&name)? {
+                return self.represent(file, name, request);
+            }
+        }
+        if let Some(fallback) = &self.fallback
+            && let Entry::File(file) = self.root.open(fallback.as_bytes())?
+        {
+            return self.represent(file, fallback.clone().into_bytes(), request);
+        }
+        Ok(Found::Nothing)
+    }
+
+    fn has_index(&self, folder: &[u8]) -> Result<bool, Errno> {
+        let Some(index) = &self.index else { return Ok(false) };
+        let mut name = folder.to_vec();
+        join(&mut name, index);
+        Ok(matches!(self.root.open(&name)?, Entry::File(_)))
+    }
+
+    /// The file itself, or the sibling of it that suits the client best.
+    fn represent(&self, file: Opened, name: Vec<u8>, request: &Request) -> Result<Found, Errno> {
+        let (file, encoding) = self.sibling(&name, &file, request)?.map_or((file, None), |(sibling, encoding)| (sibling, Some(encoding)));
+        Ok(Found::File(Representation {
+            validators: validators(file.len, file.modified, encoding.map_or("", Encoding::token)),
+            len: file.len,
+            file: file.file,
+            encoding,
+            vary: self.precompressed,
+            media_type: kind::media_type(&name),
+            cache_control: if self.immutable && kind::is_hashed(&name) {
+                Some(const { HeaderValue::from_static("public, max-age=31536000, immutable") })
+            } else {
+                self.max_age.clone()
+            },
+        }))
+    }
+
+    fn sibling(&self, name: &[u8], file: &Opened, request: &Request) -> Result<Option<(Opened, Encoding)>, Errno> {
+        if self.precompressed {
+            for encoding in Accepted::of(request.headers()).ranked(&Encoding::ALL) {
+                let mut name = name.to_vec();
+                name.extend_from_slice(match encoding {
+                    Encoding::Zstd => b".zst",
+                    Encoding::Br => b".br",
+                    Encoding::Gzip => b".gz",
+                });
+                // One second, since archives and some compressors keep whole seconds only.
+                if let Entry::File(sibling) = self.root.open(&name)?
+                    && sibling.modified.0.saturating_add(1) >= file.modified.0
+                {
+                    return Ok(Some((sibling, encoding)));
+                }
+            }
+        }
+        Ok(None)
+    }
+}
+
+fn join(name: &mut Vec<u8>, index: &str) {
+    if !name.is_empty() {
+        name.push(b'/');
+    }
+    name.extend_from_slice(index.as_bytes());
+}
+
+/// To the same path with a slash at its end. The path has no empty segment, so it cannot be taken for the name of a host.
+fn redirect(request: &Request) -> Result<Response, Problem> {
+    let mount = request.extensions().get::<Mount>().map_or("", |mount| &mount.prefix);
+    let mut location = format!("{mount}{}/", request.uri().path());
+    if let Some(query) = request.uri().query() {
+        location.push('?');
+        location.push_str(query);
+    }
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::MOVED_PERMANENTLY;
+    response.headers_mut().insert(LOCATION, HeaderValue::try_from(location).map_err(Problem::internal)?);
+    Ok(response)
+}
+
+fn reason(errno: Errno) -> String {
+    std::io::Error::from(errno).kind().to_string()
+}

@@ -1,0 +1,115 @@
+//! From the path of a request to a name below the root.
+//!
+//! The rules are strict rather than forgiving: whatever could mean two things to two readers is nobody's file.
+
+/// What a path asks for below the root.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Target {
+    /// The decoded name, in the file system's own octets, without a slash at either end; empty for the root itself.
+    pub(super) name: Vec<u8>,
+    /// Whether the path ended in a slash, which asks for a folder.
+    pub(super) folder: bool,
+}
+
+/// Reads `path`, which must be `prefix` itself or lie below it. `None` for every path that no file of ours can have.
+pub(super) fn target(path: &str, prefix: &str, dotfiles: bool) -> Option<Target> {
+    let below = path.strip_prefix(prefix)?;
+    if below.is_empty() {
+        return Some(Target { name: Vec::new(), folder: false });
+    }
+    let below = below.strip_prefix('/')?;
+    let (below, folder) = match below.strip_suffix('/') {
+        Some(below) => (below, true),
+        None => (below, below.is_empty()),
+    };
+    let mut name = Vec::with_capacity(below.len());
+    if below.is_empty() {
+        // Only the root has an empty name; `//` is an empty segment.
+        return (path.len() - prefix.len() == 1).then_some(Target { name, folder });
+    }
+    for segment in below.split('/') {
+        if !name.is_empty() {
+            name.push(b'/');
+        }
+        let start = name.len();
+        decode(segment.as_bytes(), &mut name)?;
+        let segment = &name[start..];
+        let hidden = segment.first() == Some(&b'.');
+        if segment.is_empty() || segment == b"." || segment == b".." || (hidden && !dotfiles) {
+            return None;
+        }
+    }
+    Some(Target { name, folder })
+}
+
+/// Decodes one segment, once. `None` for a broken escape, an encoded separator, a backslash or a NUL.
+fn decode(segment: &[u8], name: &mut Vec<u8>) -> Option<()> {
+    let mut octets = segment.iter();
+    while let Some(&octet) = octets.next() {
+        let octet = match octet {
+            b'%' => hex(*octets.next()?)? << 4 | hex(*octets.next()?)?,
+            _ => octet,
+        };
+        if matches!(octet, 0 | b'/' | b'\\') {
+            return None;
+        }
+        name.push(octet);
+    }
+    Some(())
+}
+
+const fn hex(digit: u8) -> Option<u8> {
+    match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'a'..=b'f' => Some(digit - b'a' + 10),
+        b'A'..=b'F' => Some(digit - b'A' + 10),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn name(path: &str) -> Option<String> {
+        target(path, "/static", false)
+            .map(|target| String::from_utf8_lossy(&target.name).into_owned() + if target.folder { "/" } else { "" })
+    }
+
+    #[test]
+    fn names_are_decoded_once() {
+        let cases = [
+            ("/static/a.css", Some("a.css")),
+            ("/static/a%20b/c%2541", Some("a b/c%41")),
+            ("/static/a/", Some("a/")),
+            ("/static", Some("")),
+            ("/static/", Some("/")),
+            ("/static//", None),
+            ("/static///", None),
+            ("/static//a", None),
+            ("/static/a//", None),
+            ("/static/a//b", None),
+            ("/staticx/a", None),
+            ("/other", None),
+            ("*", None),
+        ];
+        for (path, expected) in cases {
+            assert_eq!(name(path).as_deref(), expected, "{path}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_name_climbs_or_hides(path in r"(/|\.|%2e|%2f|%5c|%00|%|[a-c]|\\|\u{e9}){0,12}") {
+            if let Some(target) = target(&format!("/static/{path}"), "/static", false) {
+                prop_assert!(!target.name.contains(&0));
+                for segment in target.name.split(|octet| *octet == b'/') {
+                    prop_assert!(!segment.starts_with(b"."));
+                    prop_assert!(target.name.is_empty() || !segment.is_empty());
+                }
+            }
+        }
+    }
+}
