@@ -22,8 +22,9 @@ class ServerFailed(Exception):
 class Tree:
     """Processes started together, with all that they start: one server."""
 
-    def __init__(self, commands, *, cwd, env, cores, log):
+    def __init__(self, commands, *, cwd, env, cores, log, port):
         self.log = log
+        self.port = port
         self.roots = []
         try:
             with open(log, "wb") as out:
@@ -36,17 +37,17 @@ class Tree:
             self.stop()
             raise ServerFailed(f"cannot start {command[0]}: {error}") from error
 
-    def wait_for_port(self, port, seconds=20):
-        """Returns once something listens on `port`."""
+    def wait_for_port(self, seconds=20):
+        """Returns once something listens on the port."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             self.check_alive()
             try:
-                socket.create_connection(("127.0.0.1", port), timeout=1).close()
+                socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
                 return
             except OSError:
                 time.sleep(0.05)
-        raise ServerFailed(f"nothing listens on port {port} after {seconds} s\n{self.log_tail()}")
+        raise ServerFailed(f"nothing listens on port {self.port} after {seconds} s\n{self.log_tail()}")
 
     def check_alive(self):
         for root in self.roots:

@@ -12,6 +12,8 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import peers
@@ -30,9 +32,9 @@ def main():
         peers.install()
     load = peers.build_load()
     cores = sorted(os.sched_getaffinity(0))
-    server_cores, load_cores = (set(cores[:1]), set(cores[1:2]) or set(cores[:1])) if options.cores == "1" else (set(cores), set(cores))
+    server_cores, load_cores = (set(cores[:1]), set(cores[-1:])) if options.cores == "1" else (set(cores), set(cores))
     print(f"{len(cores)} cores, {platform.machine()}, CPython {platform.python_version()}; servers on {len(server_cores)}; "
-          f"{options.rounds} rounds of {options.seconds} s, interleaved; medians", file=sys.stderr)
+          f"{options.rounds} rounds of {options.seconds} s, interleaved; medians", flush=True)
     results = {}
     for name in options.scenario:
         scenario = SCENARIOS[name]
@@ -68,36 +70,42 @@ def arguments():
 
 def measure(name, scenario, options, load, server_cores, load_cores):
     """Starts a server, checks an answer of each group, warms it up, loads it, stops it."""
+    with started(name, scenario, options, server_cores) as (tree, plan):
+        run_load(load, plan, min(0.5, options.seconds), load_cores, tree)
+        before = tree.cpu()
+        sample = run_load(load, plan, options.seconds, load_cores, tree)
+        cpu = tree.cpu() - before
+        sample["cpu_us"] = cpu * 1e6 / sum(group["requests"] for group in sample["groups"])
+        sample["memory_mib"] = tree.memory() / 2**20
+        return sample
+
+
+@contextmanager
+def started(name, scenario, options, cores):
+    """A server on `cores` (None: all) that has answered each group rightly, and the load generator's plan for it."""
+    cores = cores or os.sched_getaffinity(0)
     with tempfile.TemporaryDirectory(prefix="bench-") as temporary:
         folder = Path(temporary)
-        place = servers.Place(free_port(), folder, len(server_cores), str(Path(options.ziggurat).resolve()), options.nginx)
+        place = servers.Place(free_port(), folder, len(cores), str(Path(options.ziggurat).resolve()), options.nginx)
         if lacks := servers.missing(name, place):
             raise ServerFailed(f"not installed: {lacks}")
         servers.write_files(folder)
-        commands = servers.commands(name, scenario, place)
-        tree = Tree(commands, cwd=folder, env=servers.environment(), cores=server_cores, log=folder / "log")
+        tree = Tree(servers.commands(name, scenario, place), cwd=folder, env=servers.environment(), cores=cores, log=folder / "log", port=place.port)
         try:
-            tree.wait_for_port(place.port)
-            plan = {"address": f"127.0.0.1:{place.port}", "groups": [check(group, scenario, place, tree) for group in scenario.groups]}
-            run_load(load, plan, min(0.5, options.seconds), load_cores, tree)
-            before = tree.cpu()
-            sample = run_load(load, plan, options.seconds, load_cores, tree)
-            cpu = tree.cpu() - before
-            sample["cpu_us"] = cpu * 1e6 / sum(group["requests"] for group in sample["groups"])
-            sample["memory_mib"] = tree.memory() / 2**20
-            return sample
+            tree.wait_for_port()
+            yield tree, {"address": f"127.0.0.1:{place.port}", "groups": [check(group, scenario, folder, tree) for group in scenario.groups]}
         finally:
             tree.stop()
 
 
-def check(group, scenario, place, tree):
+def check(group, scenario, folder, tree):
     """Asks once and compares everything. Returns the load generator's plan for the group, with the octets just found right."""
     def refuse(what):
         raise ServerFailed(f"wrong answer in group `{group.name}`: {what}\n{tree.log_tail()}")
 
     # Something else may listen first (nginx before the server behind it), so the first answers may be 502.
     for attempt in range(50):
-        with socket.create_connection(("127.0.0.1", place.port), timeout=20) as stream:
+        with socket.create_connection(("127.0.0.1", tree.port), timeout=20) as stream:
             stream.sendall(group.request)
             answer = http.client.HTTPResponse(stream)
             try:
@@ -107,7 +115,7 @@ def check(group, scenario, place, tree):
                 refuse(repr(error))
         if answer.status != 502:
             break
-        subprocess.run(["sleep", "0.1"])
+        time.sleep(0.1)
     if answer.status != 200:
         refuse(f"status {answer.status}: {body[:200]}")
     for header, wanted in scenario.headers.items():
@@ -117,15 +125,17 @@ def check(group, scenario, place, tree):
     plain = gzip.decompress(body) if answer.getheader("Content-Encoding") == "gzip" else body
     if plain != group.body:
         refuse(f"body of {len(plain)} octets instead of {len(group.body)}, or other octets")
-    request, expected = place.folder / f"{group.name}.request", place.folder / f"{group.name}.body"
+    request, expected = folder / f"{group.name}.request", folder / f"{group.name}.body"
     request.write_bytes(group.request)
     expected.write_bytes(body)
     return {"name": group.name, "connections": group.connections, "request": str(request), "status": 200, "body": str(expected)}
 
 
-def run_load(load, plan, seconds, cores, tree):
-    plan = plan | {"seconds": seconds, "requests": MAX_REQUESTS}
-    done = subprocess.run([load], input=json.dumps(plan), capture_output=True, text=True, preexec_fn=lambda: os.sched_setaffinity(0, cores))
+def run_load(load, plan, seconds, cores, tree, requests=MAX_REQUESTS):
+    """Runs the load generator for `seconds` or `requests`, on `cores` (None: any), and gives its report."""
+    plan = plan | {"seconds": seconds, "requests": requests}
+    pin = (lambda: os.sched_setaffinity(0, cores)) if cores else None
+    done = subprocess.run([load], input=json.dumps(plan), capture_output=True, text=True, preexec_fn=pin)
     if done.returncode:
         raise ServerFailed(f"{done.stderr.strip()}\n{tree.log_tail()}")
     tree.check_alive()
