@@ -1,5 +1,6 @@
-"""Installs the peers into an environment of their own and the load generator into its target folder."""
+"""What a run needs: the peers in an environment of their own, the load generator, the Django example's database."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -8,6 +9,9 @@ from pathlib import Path
 
 BENCH = Path(__file__).resolve().parent
 VENV = BENCH / ".venv"
+DJANGO = BENCH.parent / "examples/django"
+SITE = BENCH / ".site"
+"""Database and static files of the Django example, apart from those of `make run`."""
 LOAD = BENCH / "load" / "target" / "release" / "load"
 
 
@@ -32,3 +36,9 @@ def build_load():
         sys.exit("error: `cargo` is needed to build bench/load")
     subprocess.run(["cargo", "build", "--quiet", "--release", "--manifest-path", BENCH / "load" / "Cargo.toml", "--target-dir", BENCH / "load" / "target"], check=True)
     return LOAD
+
+
+def prepare_site():
+    """The Django example's demo data."""
+    environment = os.environ | {"SITE_VAR": str(SITE)}
+    subprocess.run([VENV / "bin/python", DJANGO / "manage.py", "prepare", "--demo"], env=environment, check=True, stdout=subprocess.DEVNULL)

@@ -14,6 +14,7 @@ import full  # noqa: E402
 import hello  # noqa: E402
 import stream  # noqa: E402
 
+SITE_APP = "fieldnotes.wsgi:application"
 USER, PASSWORD = "bench", "correct horse"
 FILES = {"10k.bin": bytes(range(250)) * 40, "1m.bin": bytes(range(256)) * 4096}
 UPLOAD = bytes(range(256)) * 4096
@@ -49,8 +50,10 @@ class Group:
     name: str
     connections: int
     request: bytes
-    body: bytes
-    """The answer's body, after any content coding is undone."""
+    body: bytes | None
+    """The answer's body, after any content coding is undone. None: that of the first server asked, which all others must give too."""
+    holds: bytes = b""
+    """What the body must hold, where it is not known beforehand."""
 
 
 @dataclass
@@ -62,13 +65,17 @@ class Scenario:
     threads: int | None = None
     """Threads that the application needs to do well; None where it only computes and each server gets what suits it best."""
     stack: str = "plain"
-    """What stands around the application: nothing, static files, or the full set."""
+    """What stands around the application: nothing, static files, the full set, or what a site usually has."""
     headers: dict = field(default_factory=dict)
     """Headers that every answer must have."""
 
 
 def _one(target="/", connections=64, body=hello.BODY, **more):
     return [Group("all", connections, request(target, **more), body)]
+
+
+def _site(target, headers=None):
+    return [Group("all", 64, request(target, headers=headers), None, holds=b"Seven steps")]
 
 
 SCENARIOS = {scenario.name: scenario for scenario in [
@@ -89,6 +96,11 @@ SCENARIOS = {scenario.name: scenario for scenario in [
         "User-Agent": BROWSER_HEADERS["User-Agent"],
         "Authorization": "Basic " + b64encode(f"{USER}:{PASSWORD}".encode()).decode(),
     }), app="full:app", stack="full", headers={"Content-Encoding": "gzip", "Content-Type": "application/json"}),
+    Scenario("django-api", "the Django example's list of notes as JSON", _site("/api/notes/"), app=SITE_APP),
+    Scenario("django-page", "the same as a page: templates, session, SQLite", _site("/"), app=SITE_APP),
+    Scenario("django-stack", "that page with gzip, security headers and access log: native layers, nginx, or Python middleware",
+             _site("/", {"Accept-Encoding": "gzip", "User-Agent": BROWSER_HEADERS["User-Agent"]}), app=SITE_APP, stack="site",
+             headers={"Content-Encoding": "gzip", "X-Content-Type-Options": "nosniff", "X-Frame-Options": None}),
 ]}
 # `request` builds the head from the answer's point of view only; an upload carries its body along.
 SCENARIOS["upload"].groups[0].request = request("/", "POST", body=UPLOAD)

@@ -5,7 +5,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from peers import VENV
+from peers import DJANGO, SITE, VENV
 from scenarios import APPS, FILES, PASSWORD, USER
 
 ZIGGURAT = {"ziggurat-pool": 4, "ziggurat-inline": 0}
@@ -36,6 +36,8 @@ def applies(name, scenario):
         return name in ("granian", "nginx")
     if scenario.stack == "full":
         return name.startswith("nginx+")
+    if scenario.stack == "site":  # bjoern, fastwsgi and waitress keep no access log
+        return name.startswith("nginx+") or name in ("gunicorn", "granian", "uwsgi")
     return name in WSGI
 
 
@@ -56,24 +58,30 @@ def commands(name, scenario, place):
         return [_ziggurat(name, scenario, place)]
     front, _, behind = name.rpartition("nginx")[2].rpartition("+")
     if not name.startswith("nginx"):
-        return [_wsgi(name, scenario, f"127.0.0.1:{place.port}", place)]
+        log = str(place.folder / "access.log") if scenario.stack == "site" else None
+        return [_wsgi(name, scenario, f"127.0.0.1:{place.port}", place, log)]
     if not behind:
-        return [_nginx(place, "")]
+        return [_nginx(place, scenario, "")]
     socket = place.folder / "app.sock"
     if behind == "uwsgi":
-        return [_uwsgi(scenario, place, ["--socket", str(socket)]), _nginx(place, f"include uwsgi_params; uwsgi_pass unix:{socket};")]
+        return [_uwsgi(scenario, place, ["--socket", str(socket)]), _nginx(place, scenario, f"include uwsgi_params; uwsgi_pass unix:{socket};")]
     # Granian and gunicorn listen on TCP: the hop costs the same within a few per cent.
     port = place.port + 1
     return [
         _wsgi(behind, scenario, f"127.0.0.1:{port}", place),
-        _nginx(place, "proxy_pass http://app; proxy_http_version 1.1; proxy_set_header Connection '';", f"upstream app {{ server 127.0.0.1:{port}; keepalive 64; }}"),
+        _nginx(place, scenario, "proxy_pass http://app; proxy_http_version 1.1; proxy_set_header Connection ''; proxy_set_header Host $host;", f"upstream app {{ server 127.0.0.1:{port}; keepalive 64; }}"),
     ]
 
 
-def environment():
-    """The same for all: the applications on the path, the peers' environment active."""
+def environment(name, scenario):
+    """The same for all: the applications on the path, the peers' environment active. Only where the Django example's usual layers are
+    wanted and nothing native stands around it, its settings have them as Python middleware."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "VIRTUAL_ENV", "GRANIAN_", "GUNICORN_", "UWSGI_"))}
-    return kept | {"PYTHONPATH": str(APPS), "PATH": f"{VENV}/bin:{kept['PATH']}", "PYTHONWARNINGS": "ignore"}
+    settings = "python_middleware" if scenario.stack == "site" and name in WSGI else "fieldnotes.settings"
+    return kept | {
+        "PYTHONPATH": f"{APPS}:{DJANGO}", "PATH": f"{VENV}/bin:{kept['PATH']}", "VIRTUAL_ENV": str(VENV), "PYTHONWARNINGS": "ignore",
+        "SITE_VAR": str(SITE), "DJANGO_SETTINGS_MODULE": settings,
+    }
 
 
 def write_files(folder):
@@ -100,6 +108,11 @@ def _ziggurat(name, scenario, place):
             {"compress": {"with": ["gzip"], "level": 6}},
             static,
         ],
+        "site": [
+            {"access_log": {"to": str(place.folder / "access.log")}},
+            {"security_headers": {}},
+            {"compress": {"with": ["gzip"], "level": 6, "above": "200B"}},
+        ],
     }[scenario.stack]
     pipeline = {
         "listen": f"127.0.0.1:{place.port}",
@@ -111,36 +124,42 @@ def _ziggurat(name, scenario, place):
     return [place.ziggurat, "run", str(file)]
 
 
-def _wsgi(name, scenario, address, place):
+def _wsgi(name, scenario, address, place, log=None):
+    """`log` is the file of the access log."""
     port = address.rpartition(":")[2]
     threads = str(scenario.threads or 1)
     workers = str(place.workers)
     if name == "gunicorn":
         # gthread: the default class closes after each request. 4 threads did best of 1, 2, 4 and 8 where the application only computes.
         return ["gunicorn", "--bind", address, "--workers", workers, "--worker-class", "gthread", "--threads", str(scenario.threads or 4),
-                "--no-control-socket", "--log-level", "error", scenario.app]
+                "--no-control-socket", "--log-level", "error", *(["--access-logfile", log] if log else []), scenario.app]
     if name == "granian":
         static = ["--static-path-route", "/static", "--static-path-mount", str(place.folder / "static")] if scenario.stack == "static" else []
         return ["granian", "--interface", "wsgi", "--host", "127.0.0.1", "--port", port, "--workers", workers, "--blocking-threads", threads,
-                "--http", "1", "--no-ws", "--log-level", "error", *static, scenario.app]
+                "--http", "1", "--no-ws", *(["--access-log"] if log else ["--log-level", "error"]), *static, scenario.app]
     if name == "bjoern":
         return ["python", str(APPS / "serve_bjoern.py"), scenario.app, port]
     if name == "fastwsgi":
         return ["fastwsgi", "--host", "127.0.0.1", "--port", port, scenario.app]
     if name == "waitress":
         return ["waitress-serve", f"--listen={address}", f"--threads={scenario.threads or 4}", scenario.app]
-    return _uwsgi(scenario, place, ["--http", address, "--http-keepalive", "--http-auto-chunked"])
+    return _uwsgi(scenario, place, ["--http", address, "--http-keepalive", "--http-auto-chunked"], log)
 
 
-def _uwsgi(scenario, place, listen):
-    return ["uwsgi", *listen, "--master", "--die-on-term", "--need-app", "--disable-logging", "--processes", str(place.workers),
+def _uwsgi(scenario, place, listen, log=None):
+    return ["uwsgi", *listen, "--master", "--die-on-term", "--need-app", *(["--logto", log] if log else ["--disable-logging"]), "--processes", str(place.workers),
             "--threads", str(scenario.threads or 1), "--listen", "128", "--module", scenario.app]
 
 
-def _nginx(place, pass_on, upstream=""):
+def _nginx(place, scenario, pass_on, upstream=""):
     folder = place.folder
-    full = """gzip on; gzip_comp_level 6; gzip_min_length 1024; gzip_types application/json;
-    access_log access.log combined; auth_basic bench; auth_basic_user_file plain.htpasswd;""" if pass_on else "access_log off;"
+    around = {
+        "static": "access_log off;",
+        "full": """access_log access.log combined; gzip on; gzip_comp_level 6; gzip_min_length 1024; gzip_types application/json;
+    auth_basic bench; auth_basic_user_file plain.htpasswd;""",
+        "site": """access_log access.log combined; gzip on; gzip_comp_level 6; gzip_min_length 200;
+    add_header X-Frame-Options DENY; add_header X-Content-Type-Options nosniff; add_header Referrer-Policy same-origin;""",
+    }[scenario.stack]
     (folder / "uwsgi_params").write_text("".join(f"uwsgi_param {name} {value};\n" for name, value in {
         "QUERY_STRING": "$query_string", "REQUEST_METHOD": "$request_method", "CONTENT_TYPE": "$content_type", "CONTENT_LENGTH": "$content_length",
         "REQUEST_URI": "$request_uri", "PATH_INFO": "$document_uri", "SERVER_PROTOCOL": "$server_protocol", "REMOTE_ADDR": "$remote_addr",
@@ -153,7 +172,7 @@ http {{
     sendfile on; tcp_nopush on; keepalive_requests 1000000000; client_max_body_size 16m; open_file_cache max=1000;
     client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path fastcgi; uwsgi_temp_path uwsgi; scgi_temp_path scgi;
     {upstream}
-    {full}
+    {around}
     server {{
         listen 127.0.0.1:{place.port};
         location /static/ {{ alias {folder}/static/; }}
