@@ -1,1 +1,0 @@
-//! `forwarded`: believes forwarded headers from trusted networks only.

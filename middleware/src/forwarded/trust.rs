@@ -1,0 +1,135 @@
+//! Who is believed.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Serialize};
+
+use crate::Origin;
+
+/// One entry of `trust`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(try_from = "String", into = "String")]
+pub(super) enum Peer {
+    /// Whoever connects to a Unix socket.
+    Unix,
+    /// Whoever connects from this network.
+    Net(IpNet),
+}
+
+impl TryFrom<String> for Peer {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        if text == "unix" {
+            return Ok(Self::Unix);
+        }
+        let net = text.parse().or_else(|_| text.parse().map(|address: IpAddr| IpNet::from(address.to_canonical())));
+        let net: IpNet = net.map_err(|_| {
+            format!("`{text}` is not a network\nhint: write an address such as `127.0.0.1`, a network such as `10.0.0.0/8`, or `unix`")
+        })?;
+        if net.trunc() != net {
+            return Err(format!("`{text}` is an address inside a network\nhint: write `{}` or `{}`", net.trunc(), net.addr()));
+        }
+        Ok(Self::Net(net))
+    }
+}
+
+impl From<Peer> for String {
+    fn from(peer: Peer) -> Self {
+        peer.to_string()
+    }
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unix => f.write_str("unix"),
+            Self::Net(net) if net.prefix_len() == net.max_prefix_len() => net.addr().fmt(f),
+            Self::Net(net) => net.fmt(f),
+        }
+    }
+}
+
+impl JsonSchema for Peer {
+    fn schema_name() -> Cow<'static, str> {
+        "Peer".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "description": "A network such as `10.0.0.0/8`, an address, or `unix`." })
+    }
+}
+
+/// All that is believed.
+#[derive(Clone, Debug)]
+pub(super) struct Trust {
+    unix: bool,
+    nets: Arc<[IpNet]>,
+}
+
+impl Trust {
+    pub(super) fn new(peers: Vec<Peer>) -> Self {
+        let unix = peers.contains(&Peer::Unix);
+        let nets = peers.into_iter().filter_map(|peer| match peer {
+            Peer::Unix => None,
+            Peer::Net(net) => Some(net),
+        });
+        Self { unix, nets: nets.collect() }
+    }
+
+    /// Whether a trusted proxy is on the other end of the connection.
+    pub(super) fn sent(&self, origin: &Origin) -> bool {
+        match (origin.client, origin.local) {
+            (Some(address), _) => self.holds(address),
+            (None, None) => self.unix,
+            (None, Some(_)) => false,
+        }
+    }
+
+    /// Whether this address is trusted; an IPv4 address that a dual-stack socket wrote as IPv6 is the same address.
+    pub(super) fn holds(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        self.nets.iter().any(|net| net.contains(&address))
+    }
+
+    /// Whether whoever connects by a Unix socket is trusted.
+    pub(super) const fn holds_unix(&self) -> bool {
+        self.unix
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn peer(text: &str) -> Result<Peer, String> {
+        Peer::try_from(text.to_owned())
+    }
+
+    #[test]
+    fn networks_addresses_and_unix_are_read_and_printed() {
+        for text in ["unix", "127.0.0.1", "10.0.0.0/8", "::1", "fd00::/8", "0.0.0.0/0"] {
+            assert_eq!(peer(text).unwrap().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn what_is_no_network_is_refused() {
+        for text in ["", "localhost", "10.0.0.0/33", "10.0.0", "*", "10.0.0.0/8 "] {
+            assert!(peer(text).unwrap_err().contains("is not a network"), "{text}");
+        }
+        assert!(peer("10.1.2.3/8").unwrap_err().contains("write `10.0.0.0/8` or `10.1.2.3`"));
+    }
+
+    #[test]
+    fn an_ipv4_address_in_ipv6_clothes_is_the_same_address() {
+        let trust = Trust::new(vec![peer("10.0.0.0/8").unwrap()]);
+        assert!(trust.holds("::ffff:10.1.2.3".parse().unwrap()));
+        assert!(!trust.holds("::ffff:11.1.2.3".parse().unwrap()));
+    }
+}

@@ -1,0 +1,36 @@
+//! `X-Forwarded-For`, `-Proto`, `-Host` and `-Port`: lists to which each proxy adds at the right.
+
+use http::HeaderMap;
+
+use super::chain::{follow, scheme};
+use super::node::{self, Node};
+use super::trust::Trust;
+use super::{Claim, Malformed};
+
+pub(super) fn read(headers: &HeaderMap, trust: &Trust) -> Result<Claim, Malformed> {
+    const FOR: &str = "X-Forwarded-For";
+    let hops = from_right(headers, "x-forwarded-for").map(|hop| Node::parse(hop).ok_or(Malformed(FOR)));
+    let end = follow(hops, trust)?;
+    let at_end = |name| {
+        let mut values = from_right(headers, name);
+        // A proxy that overwrites the header instead of adding to it leaves fewer values than hops.
+        (0..=end.distance).map_while(|_| values.next()).last()
+    };
+    Ok(Claim {
+        client: end.client,
+        scheme: parsed("X-Forwarded-Proto", at_end("x-forwarded-proto"), scheme)?,
+        host: parsed("X-Forwarded-Host", at_end("x-forwarded-host"), node::host)?,
+        port: parsed("X-Forwarded-Port", at_end("x-forwarded-port"), node::port)?,
+    })
+}
+
+/// The values of all lines of a list, from the right; empty ones do not count (RFC 9110 section 5.6.1.2).
+fn from_right<'a>(headers: &'a HeaderMap, name: &'static str) -> impl Iterator<Item = &'a [u8]> {
+    let lines = headers.get_all(name).iter().rev();
+    let values = lines.flat_map(|line| line.as_bytes().rsplit(|octet| *octet == b','));
+    values.map(<[u8]>::trim_ascii).filter(|value| !value.is_empty())
+}
+
+fn parsed<T>(name: &'static str, value: Option<&[u8]>, parse: fn(&[u8]) -> Option<T>) -> Result<Option<T>, Malformed> {
+    value.map(|value| parse(value).ok_or(Malformed(name))).transpose()
+}
