@@ -1,1 +1,0 @@
-//! `compress`: compresses responses.

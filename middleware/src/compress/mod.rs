@@ -1,0 +1,222 @@
+//! `compress`: compresses responses.
+
+mod body;
+mod encoder;
+mod level;
+
+use std::io;
+use std::sync::Arc;
+
+use http::header::{
+    ACCEPT_ENCODING, ACCEPT_RANGES, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderName,
+    IF_NONE_MATCH, VARY,
+};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use http_body::Body as _;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use self::body::Encoded;
+use self::encoder::{Encoder, encode};
+use self::level::Level;
+use crate::encoding::{Accepted, Encoding};
+use crate::units::Size;
+use crate::{Body, Context, Finding, Findings, IntoStage, Middleware, Next, Request, Response, from_fn};
+
+/// Bodies up to this size that are at hand are encoded in one go and keep a length.
+const AT_ONCE: usize = 64 << 10;
+
+/// Digests of the octets as they were before (RFC 9530, RFC 3230, RFC 2616).
+const DIGESTS: [HeaderName; 4] = [
+    HeaderName::from_static("content-digest"),
+    HeaderName::from_static("repr-digest"),
+    HeaderName::from_static("digest"),
+    HeaderName::from_static("content-md5"),
+];
+
+/// Compresses responses with zstd, brotli or gzip, as the client accepts.
+///
+/// What is compressed already (`Content-Encoding`), parts of files (206) and what says `Cache-Control: no-transform` pass unchanged. A strong
+/// `ETag` becomes a weak one, since the octets are no longer those the app named. Streams are flushed whenever the app pauses, so each piece it yields
+/// reaches the client at once. A client that accepts nothing we have gets the response as it is.
+///
+/// Put it outside of layers that look into bodies. Pages that hold a secret next to what the client sent in (a token, a search term) can be
+/// guessed at from their compressed length (BREACH); Django masks its CSRF tokens against that.
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Compress {
+    /// Encodings on offer. Of those the client weighs alike the first one is taken.
+    with: Vec<Encoding>,
+    /// Shortest body worth the work. One of unknown length is always compressed.
+    above: Size,
+    /// How hard to try: `"fastest"`, `"default"` (zstd 3, brotli 4, gzip 6), `"best"`, or a number from 1 to 9 that all encodings take.
+    level: Level,
+    /// Media types to compress: `type/subtype`, or a start or an end of them with a star, as in `text/*` and `*+json`. Images, video and
+    /// archives are compressed already. `text/event-stream` counts only where it is named in full.
+    types: Vec<String>,
+}
+
+impl Default for Compress {
+    fn default() -> Self {
+        let types = [
+            "text/*",
+            "*+json",
+            "*+xml",
+            "application/json",
+            "application/javascript",
+            "application/x-javascript",
+            "application/xml",
+            "application/x-ndjson",
+            "application/wasm",
+            "application/vnd.ms-fontobject",
+            "font/ttf",
+            "font/otf",
+            "font/sfnt",
+            "font/collection",
+            "image/bmp",
+            "image/x-icon",
+            "image/vnd.microsoft.icon",
+        ];
+        Self { with: Encoding::ALL.to_vec(), above: Size::kib(1), level: Level::Default, types: types.map(str::to_owned).to_vec() }
+    }
+}
+
+impl Middleware for Compress {
+    const NAME: &'static str = "compress";
+
+    fn validate(&self, findings: &mut Findings) {
+        if self.with.is_empty() {
+            findings.push(Finding::new("no encoding is on offer").at("with").hint("encodings are `zstd`, `br`, `gzip`"));
+        }
+        for (index, encoding) in self.with.iter().enumerate() {
+            if self.with[..index].contains(encoding) {
+                findings.push(Finding::new(format!("`{}` is listed twice", encoding.token())).at("with").at(index));
+            }
+        }
+        for (index, media_type) in self.types.iter().enumerate() {
+            let stars = media_type.matches('*').count();
+            let at_an_end = media_type.starts_with('*') || media_type.ends_with('*');
+            if media_type.is_empty() || media_type.contains([';', ' ']) || stars > 1 || (stars == 1 && !at_an_end) {
+                let finding = Finding::new(format!("`{media_type}` is not a media type")).at("types").at(index);
+                findings.push(finding.hint("write `text/html`, `text/*` or `*+json`"));
+            }
+        }
+    }
+
+    fn layer(mut self, _: &Context) -> Result<impl IntoStage, Finding> {
+        for media_type in &mut self.types {
+            media_type.make_ascii_lowercase();
+        }
+        Ok(from_fn(Arc::new(self), async |compress: Arc<Self>, request: Request, next: Next| {
+            let encoding = Accepted::of(request.headers()).ranked(&compress.with).next();
+            let head = request.method() == Method::HEAD;
+            let known = request.headers().get(IF_NONE_MATCH).cloned();
+            let mut response = next.run(request).await;
+            if response.status() == StatusCode::NOT_MODIFIED {
+                weaken_if_known_so(response.headers_mut(), known.as_ref());
+            } else if compress.applies(&response, head) {
+                vary(response.headers_mut());
+                if let Some(encoding) = encoding
+                    && let Err(error) = compress.encode(&mut response, head, encoding)
+                {
+                    tracing::warn!(%error, encoding = encoding.token(), "a response goes out uncompressed");
+                }
+            }
+            response
+        }))
+    }
+}
+
+impl Compress {
+    /// Whether this response would be compressed for a client that accepts it.
+    fn applies(&self, response: &Response, head: bool) -> bool {
+        let (status, headers) = (response.status(), response.headers());
+        let bodiless = status.is_informational() || matches!(status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT);
+        let stated = || headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok();
+        // The answer to HEAD has no body, but speaks of the one that GET would get.
+        let len: Option<u64> = if head { stated() } else { response.body().size_hint().exact().or_else(stated) };
+        !bodiless
+            && status != StatusCode::PARTIAL_CONTENT
+            && len.is_none_or(|len| len > 0 && len >= self.above.0)
+            && !headers.contains_key(CONTENT_ENCODING)
+            && !headers.contains_key(CONTENT_RANGE)
+            && headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).is_some_and(|value| self.takes_type(value))
+            && !headers.get_all(CACHE_CONTROL).iter().any(|line| names(line, "no-transform"))
+    }
+
+    fn takes_type(&self, content_type: &str) -> bool {
+        let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+        let starred = essence != "text/event-stream";
+        self.types.iter().any(|pattern| match (pattern.strip_suffix('*'), pattern.strip_prefix('*')) {
+            (Some(start), _) => starred && essence.starts_with(start),
+            (None, Some(end)) => starred && essence.ends_with(end),
+            (None, None) => essence == *pattern,
+        })
+    }
+
+    fn encode(&self, response: &mut Response, head: bool, encoding: Encoding) -> io::Result<()> {
+        let (body, mut len) = (response.body(), None);
+        if head {
+            // There is nothing to encode, and the length that GET would give is not known.
+        } else if let Some(octets) = body.as_full().filter(|octets| octets.len() <= AT_ONCE) {
+            let encoded = encode(encoding, self.level, octets)?;
+            if encoded.len() >= octets.len() {
+                return Ok(());
+            }
+            len = Some(encoded.len());
+            *response.body_mut() = encoded.into();
+        } else {
+            let encoder = Encoder::new(encoding, self.level)?;
+            let body = std::mem::take(response.body_mut());
+            *response.body_mut() = Body::new(Encoded::new(body, encoder));
+        }
+        transformed(response.headers_mut(), encoding);
+        if let Some(len) = len {
+            response.headers_mut().insert(CONTENT_LENGTH, len.into());
+        }
+        Ok(())
+    }
+}
+
+/// What the headers said of the octets before is true no longer.
+fn transformed(headers: &mut HeaderMap, encoding: Encoding) {
+    headers.insert(CONTENT_ENCODING, encoding.header());
+    headers.remove(CONTENT_LENGTH);
+    headers.remove(ACCEPT_RANGES);
+    for digest in &DIGESTS {
+        headers.remove(digest);
+    }
+    weaken(headers);
+}
+
+/// Makes a strong entity tag a weak one (RFC 9110 section 8.8.1).
+fn weaken(headers: &mut HeaderMap) {
+    if let Some(etag) = headers.get_mut(ETAG)
+        && etag.as_bytes().starts_with(b"\"")
+        && let Ok(weak) = HeaderValue::from_bytes(&[b"W/", etag.as_bytes()].concat())
+    {
+        *etag = weak;
+    }
+}
+
+/// A 304 names the entity tag as its client knows it: as the weak one that this layer made of it.
+fn weaken_if_known_so(headers: &mut HeaderMap, known: Option<&HeaderValue>) {
+    let weak = |etag: &HeaderValue| [b"W/", etag.as_bytes()].concat();
+    if let (Some(etag), Some(known)) = (headers.get(ETAG), known)
+        && memchr::memmem::find(known.as_bytes(), &weak(etag)).is_some()
+    {
+        weaken(headers);
+    }
+}
+
+fn vary(headers: &mut HeaderMap) {
+    let stated = headers.get_all(VARY).iter().any(|line| names(line, "*") || names(line, ACCEPT_ENCODING.as_str()));
+    if !stated {
+        headers.append(VARY, ACCEPT_ENCODING.into());
+    }
+}
+
+/// Whether a list of names holds this one.
+fn names(line: &HeaderValue, name: &str) -> bool {
+    line.as_bytes().split(|octet| *octet == b',').any(|part| part.trim_ascii().eq_ignore_ascii_case(name.as_bytes()))
+}
