@@ -2,6 +2,9 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
 pub mod apps;
+mod builtin;
 pub mod pipeline;
 pub mod server;
 pub mod wsgi;
+
+pub use builtin::builtin;

@@ -1,1 +1,153 @@
 //! From a pipeline file to one built service: text, spanned tree, typed options, checks, stack.
+//!
+//! Each phase reports all it finds: syntax; expansion of `${...}`; names, types and values; and, when the stack is built, what cannot be acquired.
+//! A file with mistakes never becomes half a pipeline.
+
+mod build;
+mod check;
+mod de;
+mod diagnostic;
+mod expand;
+mod grammar;
+mod names;
+mod read;
+mod registry;
+mod text;
+mod tree;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use ziggurat_middleware::{Lifecycle, Next};
+
+pub use diagnostic::Report;
+pub use expand::Environment;
+pub use registry::{Kind, Registry};
+
+use crate::server::{Listen, Options};
+use diagnostic::{Diagnostic, Severity, Source};
+use expand::Mask;
+use text::Dialect;
+
+/// A pipeline file that was read and found sound: every name known, every option of its type, every route reachable. Nothing is opened,
+/// started or listened on yet.
+#[derive(Debug)]
+pub struct Pipeline {
+    source: Arc<Source>,
+    base: PathBuf,
+    mask: Mask,
+    tree: grammar::Tree,
+    listen: Vec<Listen>,
+    warnings: Report,
+}
+
+impl Pipeline {
+    /// Reads a file; `.jsonc` may hold comments and trailing commas. Relative paths in it start at its folder.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong with the file, as far as it can be told without starting anything.
+    pub fn load(path: &Path, registry: &Registry, environment: Environment<'_>) -> Result<Self, Report> {
+        let name = path.display().to_string();
+        let refuse = |text: String, finding| Report::new(Arc::new(Source { name: name.clone(), text }), vec![finding]);
+        let octets = text::read(path).map_err(|finding| refuse(String::new(), finding))?;
+        let text = text::decode(octets).map_err(|(text, finding)| refuse(text, finding))?;
+        let base = path.parent().map(Path::to_path_buf).unwrap_or_default();
+        Self::understand(Source { name, text }, Dialect::of(path), base, registry, environment)
+    }
+
+    /// As [`Pipeline::load`], from a text at hand; `name` is shown in messages, and relative paths start at `base`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Pipeline::load`].
+    pub fn from_text(name: &str, text: &str, base: &Path, registry: &Registry, environment: Environment<'_>) -> Result<Self, Report> {
+        let refuse = |text: String, finding| Report::new(Arc::new(Source { name: name.to_owned(), text }), vec![finding]);
+        let text = text::decode(text.as_bytes().to_vec()).map_err(|(text, finding)| refuse(text, finding))?;
+        let source = Source { name: name.to_owned(), text };
+        Self::understand(source, Dialect::of(Path::new(name)), base.to_path_buf(), registry, environment)
+    }
+
+    /// The pipeline that `ziggurat pkg.mod:app` stands for: the WSGI app under `request_id` and `access_log`, on loopback.
+    ///
+    /// # Errors
+    ///
+    /// As [`Pipeline::load`]; the text shown is the pipeline that was made up.
+    pub fn for_wsgi(app: &str, base: &Path, registry: &Registry) -> Result<Self, Report> {
+        let app = serde_json::Value::from(app.replace('$', "$$"));
+        let text = format!(
+            "{{\n  \"listen\": \"127.0.0.1:8000\",\n  \"layers\": [\"request_id\", \"access_log\"],\n  \"app\": {{ \"wsgi\": {app} }}\n}}\n"
+        );
+        Self::from_text("(command line)", &text, base, registry, &|_| None)
+    }
+
+    fn understand(
+        source: Source,
+        dialect: Dialect,
+        base: PathBuf,
+        registry: &Registry,
+        environment: Environment<'_>,
+    ) -> Result<Self, Report> {
+        let source = Arc::new(source);
+        let refuse = |findings| Report::new(Arc::clone(&source), findings);
+        let mut root = text::parse(&source.text, dialect).map_err(refuse)?;
+        let mask = expand::expand(&mut root, &source.text, &base, environment).map_err(refuse)?;
+        let tree = grammar::understand(root, registry, &mask).map_err(refuse)?;
+        let findings = check::check(&tree);
+        if findings.iter().any(|finding| finding.severity == Severity::Error) {
+            return Err(refuse(findings));
+        }
+        let warnings = refuse(findings);
+        let listen = tree.listen.iter().map(|(listen, _)| listen.clone()).collect();
+        Ok(Self { source, base, mask, tree, listen, warnings })
+    }
+
+    /// What the file names to listen on, in its order; empty where it names nothing.
+    #[must_use]
+    pub fn listen(&self) -> &[Listen] {
+        &self.listen
+    }
+
+    /// The `server` part, defaults filled in.
+    #[must_use]
+    pub const fn server(&self) -> &Options {
+        &self.tree.server
+    }
+
+    /// The folder that relative paths start from.
+    #[must_use]
+    pub fn base(&self) -> &Path {
+        &self.base
+    }
+
+    /// What is probably not meant, but harmless.
+    #[must_use]
+    pub const fn warnings(&self) -> &Report {
+        &self.warnings
+    }
+
+    /// Builds the stack: opens files, compiles patterns, starts what layers and apps need. Hooks for reopening and shutting down go to `lifecycle`.
+    ///
+    /// # Errors
+    ///
+    /// Everything that could not be acquired; what had been started is shut down again.
+    pub fn build(&self, lifecycle: &Lifecycle) -> Result<Next, Report> {
+        build::build(&self.tree, &self.mask, &self.base, lifecycle).map_err(|findings| Report::new(Arc::clone(&self.source), findings))
+    }
+
+    /// A report about the address number `index` of [`Pipeline::listen`], for instance that it is in use. A line `hint: ...` at the message's
+    /// end is set apart.
+    #[must_use]
+    pub fn report_at_listen(&self, index: usize, message: &str) -> Report {
+        let message = self.mask.hide(message);
+        let (message, hint) = match message.split_once("\nhint: ") {
+            Some((message, hint)) => (message, Some(hint.to_owned())),
+            None => (message.as_str(), None),
+        };
+        let finding = match self.tree.listen.get(index) {
+            Some((_, span)) => Diagnostic::error(message, span.clone()).label("asked for here"),
+            None => Diagnostic::without_place(message),
+        };
+        Report::new(Arc::clone(&self.source), vec![Diagnostic { hint, ..finding }])
+    }
+}

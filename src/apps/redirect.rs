@@ -1,0 +1,198 @@
+//! `redirect`: sends the client elsewhere.
+
+use std::convert::Infallible;
+use std::str::FromStr;
+
+use http::header::LOCATION;
+use http::{HeaderValue, StatusCode};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use tower::service_fn;
+use ziggurat_middleware::{App, Context, Finding, IntoApp, Problem, Request, Response};
+
+use super::matching::host_of;
+
+/// Sends the client to another address.
+///
+/// The address may hold `{host}` (the host the client addressed, without its port), `{path}` (the path of the request as the client encoded
+/// it; below a `mount`, what is left of it) and `{query}` (the query with its `?`, or nothing where the request has none).
+/// To move a site to HTTPS: `{ "redirect": "https://{host}{path}{query}" }`.
+///
+/// Several slashes at the beginning of `{path}` become one, so that a client cannot be led to `//another.example`.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Redirect {
+    /// Where to: `https://...`, `http://...`, or a path that begins with `/`.
+    to: Template,
+
+    /// The status. 308 and 301 say that the move is for good, and clients remember it; 307 and 302 that it is not. 307 and 308 keep the method,
+    /// so that a form arrives as it was sent; 303 makes it a GET.
+    #[serde(default)]
+    status: Status,
+}
+
+impl App for Redirect {
+    const NAME: &'static str = "redirect";
+    const SHORTHAND: Option<&'static str> = Some("to");
+
+    fn app(self, _: &Context) -> Result<impl IntoApp, Finding> {
+        let Self { to, status } = self;
+        Ok(service_fn(move |request: Request| {
+            let answer = to.fill(&request).map(|location| {
+                let mut response = Response::default();
+                *response.status_mut() = status.0;
+                response.headers_mut().insert(LOCATION, location);
+                response
+            });
+            async move { Ok::<_, Infallible>(answer.unwrap_or_else(Problem::into_response)) }
+        }))
+    }
+}
+
+/// An address with gaps.
+#[derive(Clone, Debug)]
+struct Template(Vec<Piece>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Piece {
+    Text(String),
+    Host,
+    Path,
+    Query,
+}
+
+impl Template {
+    fn fill(&self, request: &Request) -> Result<HeaderValue, Problem> {
+        let bad_request = |detail| Problem::new(StatusCode::BAD_REQUEST).detail(detail);
+        let mut text = String::new();
+        for piece in &self.0 {
+            match piece {
+                Piece::Text(piece) => text.push_str(piece),
+                Piece::Host => text.push_str(
+                    host_of(request).filter(|host| is_host(host)).ok_or_else(|| bad_request("the host is missing or malformed"))?,
+                ),
+                Piece::Path => {
+                    text.push('/');
+                    text.push_str(request.uri().path().trim_start_matches(['/', '\\']).trim_start_matches('*'));
+                }
+                Piece::Query => {
+                    if let Some(query) = request.uri().query() {
+                        text.push('?');
+                        text.push_str(query);
+                    }
+                }
+            }
+        }
+        HeaderValue::try_from(text).map_err(|_| bad_request("the target holds characters that a header cannot"))
+    }
+}
+
+fn is_host(text: &str) -> bool {
+    text.bytes().all(|octet| octet.is_ascii_alphanumeric() || matches!(octet, b'-' | b'.' | b'_' | b'[' | b']' | b':'))
+}
+
+impl FromStr for Template {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut pieces = Vec::new();
+        let mut rest = text;
+        while let Some(open) = rest.find(['{', '}']) {
+            let (before, at) = rest.split_at(open);
+            let end = at.find('}').filter(|_| at.starts_with('{')).ok_or_else(|| {
+                format!("`{text}` holds a brace without its partner\nhint: gaps are written `{{host}}`, `{{path}}` and `{{query}}`")
+            })?;
+            pieces.push(Piece::Text(before.to_owned()));
+            pieces.push(match &at[1..end] {
+                "host" => Piece::Host,
+                "path" => Piece::Path,
+                "query" => Piece::Query,
+                other => return Err(format!("`{{{other}}}` is not known here\nhint: gaps are `{{host}}`, `{{path}}` and `{{query}}`")),
+            });
+            rest = &at[end + 1..];
+        }
+        pieces.push(Piece::Text(rest.to_owned()));
+        pieces.retain(|piece| *piece != Piece::Text(String::new()));
+        let template = Self(pieces);
+        template.well_formed(text).map(|()| template)
+    }
+}
+
+impl Template {
+    /// Whatever fills the gaps, the address must stay on the host that the file names.
+    fn well_formed(&self, text: &str) -> Result<(), String> {
+        const HINT: &str = "write `https://...`, or a path that begins with `/`";
+        let refuse = |why: &str, hint: &str| Err(format!("`{}` {why}\nhint: {hint}", text.escape_debug()));
+        if text.contains(|c: char| c.is_control() || c == ' ' || c == '\\') {
+            return refuse("holds characters that no address has", "percent-encode them");
+        }
+        if HeaderValue::from_str(text).is_err() || !text.is_ascii() {
+            return refuse("holds characters that no address has", "percent-encode what is not ASCII");
+        }
+        let authority = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+        match authority {
+            Some(rest) => {
+                let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+                let host = rest[..end].split("{path}").next().unwrap_or_default().split("{query}").next().unwrap_or_default();
+                if host.is_empty() { refuse("names no host", "write `https://example.com/...` or `https://{host}...`") } else { Ok(()) }
+            }
+            None if text.starts_with("//") || text.starts_with("/{path}") => {
+                refuse("begins with two slashes, which name another host", "write one slash, or the whole address with its `https://`")
+            }
+            None if text.starts_with('/') || text.starts_with("{path}") => Ok(()),
+            None => refuse("is not an address", HINT),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Template {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+    }
+}
+
+impl JsonSchema for Template {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "RedirectTarget".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "examples": ["https://{host}{path}{query}", "/new/"] })
+    }
+}
+
+/// A status that makes clients follow `Location`.
+#[derive(Clone, Copy, Debug)]
+struct Status(StatusCode);
+
+impl Default for Status {
+    fn default() -> Self {
+        Self(StatusCode::PERMANENT_REDIRECT)
+    }
+}
+
+impl<'de> Deserialize<'de> for Status {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let number = u16::deserialize(deserializer)?;
+        match (number, StatusCode::from_u16(number)) {
+            (301 | 302 | 303 | 307 | 308, Ok(status)) => Ok(Self(status)),
+            _ => Err(de::Error::custom(format!("`{number}` is not the status of a redirect\nhint: these are 301, 302, 303, 307 and 308"))),
+        }
+    }
+}
+
+impl Serialize for Status {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u16(self.0.as_u16())
+    }
+}
+
+impl JsonSchema for Status {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "RedirectStatus".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "integer", "enum": [301, 302, 303, 307, 308] })
+    }
+}

@@ -1,0 +1,98 @@
+//! `respond`: a fixed answer.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+
+use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer, de};
+use tower::service_fn;
+use ziggurat_middleware::units::HeaderText;
+use ziggurat_middleware::{App, Body, Context, Finding, Findings, IntoApp, Request, Response};
+
+/// Answers every request with a fixed response. Good for health probes, maintenance pages and paths that must not be served.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Respond {
+    /// The status, 200 by default. Of the statuses above 199 any may be used.
+    status: Status,
+
+    /// The body, as text. It is sent as `text/plain; charset=utf-8` unless `headers` has a `content-type`.
+    body: Option<String>,
+
+    /// Headers of the response.
+    headers: BTreeMap<String, HeaderText>,
+}
+
+/// A final status: 200 to 599.
+#[derive(Clone, Copy, Debug, Default)]
+struct Status(StatusCode);
+
+impl App for Respond {
+    const NAME: &'static str = "respond";
+    const SHORTHAND: Option<&'static str> = Some("status");
+
+    fn validate(&self, findings: &mut Findings) {
+        let bodiless = matches!(self.status.0, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED);
+        if bodiless && self.body.as_ref().is_some_and(|body| !body.is_empty()) {
+            let message = format!("a response with status {} has no body (RFC 9110 section 6.4.1)", self.status.0.as_str());
+            findings.push(Finding::new(message).at("body").hint("remove `body`, or choose another `status`"));
+        }
+        for name in self.headers.keys() {
+            match HeaderName::from_bytes(name.as_bytes()) {
+                Err(_) => findings.push(Finding::new(format!("`{name}` is not a header name")).at("headers").at(name.as_str())),
+                Ok(CONTENT_LENGTH | TRANSFER_ENCODING) => {
+                    let finding = Finding::new(format!("`{name}` follows from the body")).hint("remove it");
+                    findings.push(finding.at("headers").at(name.as_str()));
+                }
+                Ok(_) => {}
+            }
+        }
+    }
+
+    fn app(self, _: &Context) -> Result<impl IntoApp, Finding> {
+        let body = Bytes::from(self.body.unwrap_or_default());
+        let mut headers = HeaderMap::new();
+        if !body.is_empty() {
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+        }
+        for (name, value) in self.headers {
+            headers.insert(HeaderName::from_bytes(name.as_bytes())?, value.into());
+        }
+        let status = self.status.0;
+        Ok(service_fn(move |_: Request| {
+            let mut response = Response::new(Body::from(body.clone()));
+            *response.status_mut() = status;
+            *response.headers_mut() = headers.clone();
+            async move { Ok::<_, Infallible>(response) }
+        }))
+    }
+}
+
+impl<'de> Deserialize<'de> for Status {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let number = u16::deserialize(deserializer)?;
+        match StatusCode::from_u16(number) {
+            Ok(status) if (200..600).contains(&number) => Ok(Self(status)),
+            _ => Err(de::Error::custom(format!("`{number}` is not a status\nhint: a final status is 200 to 599"))),
+        }
+    }
+}
+
+impl JsonSchema for Status {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Status".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "integer", "minimum": 200, "maximum": 599 })
+    }
+}
+
+impl serde::Serialize for Status {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u16(self.0.as_u16())
+    }
+}

@@ -1,0 +1,208 @@
+//! What is wrong with a file, where, and how to mend it: drawn for people, listed for editors.
+
+use std::fmt;
+use std::sync::Arc;
+
+use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet, normalize_untrusted_str};
+use serde_json::{Value, json};
+
+use super::tree::Span;
+
+/// One finding about the file.
+#[derive(Clone, Debug)]
+pub(crate) struct Diagnostic {
+    pub(crate) severity: Severity,
+    /// Lower case, names in backticks, no full stop.
+    pub(crate) message: String,
+    /// Where; `None` if it is about the file as a whole.
+    pub(crate) span: Option<Span>,
+    /// What stands at that place, shown beside the caret.
+    pub(crate) label: Option<String>,
+    /// Another place that has to do with it.
+    pub(crate) related: Option<(Span, String)>,
+    pub(crate) hint: Option<String>,
+    /// Further text shown as it is, for instance a traceback.
+    pub(crate) note: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Severity {
+    Error,
+    Warning,
+}
+
+impl Diagnostic {
+    pub(crate) fn error(message: impl Into<String>, span: Span) -> Self {
+        Self { span: Some(span), ..Self::without_place(message) }
+    }
+
+    pub(crate) fn warning(message: impl Into<String>, span: Span) -> Self {
+        Self { severity: Severity::Warning, ..Self::error(message, span) }
+    }
+
+    pub(crate) fn without_place(message: impl Into<String>) -> Self {
+        Self { severity: Severity::Error, message: message.into(), span: None, label: None, related: None, hint: None, note: None }
+    }
+
+    pub(crate) fn label(mut self, label: impl Into<String>) -> Self {
+        self.label = Some(label.into());
+        self
+    }
+
+    pub(crate) fn related(mut self, span: Span, label: impl Into<String>) -> Self {
+        self.related = Some((span, label.into()));
+        self
+    }
+
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+/// A file's name, as the user wrote it, and its text.
+#[derive(Debug)]
+pub(crate) struct Source {
+    pub(crate) name: String,
+    pub(crate) text: String,
+}
+
+impl Source {
+    /// Line and column of an octet, both counted from 1; columns count characters.
+    fn position(&self, at: usize) -> (usize, usize) {
+        let at = self.text.floor_char_boundary(at);
+        let before = &self.text[..at];
+        let line = before.rfind('\n').map_or(0, |end| end + 1);
+        (before.matches('\n').count() + 1, before[line..].chars().count() + 1)
+    }
+
+    /// The part of a span on its first line, and at least one octet wide where the text allows.
+    fn first_line(&self, span: &Span) -> Span {
+        let start = self.text.floor_char_boundary(span.start);
+        let end = self.text.floor_char_boundary(span.end).max(start);
+        let part = &self.text[start..end];
+        start..start + part.lines().next().unwrap_or_default().trim_end().len()
+    }
+}
+
+/// All findings of one phase, in the order of the file.
+#[derive(Clone, Debug)]
+pub struct Report {
+    source: Arc<Source>,
+    diagnostics: Vec<Diagnostic>,
+}
+
+impl Report {
+    pub(crate) fn new(source: Arc<Source>, mut diagnostics: Vec<Diagnostic>) -> Self {
+        diagnostics.sort_by_key(|diagnostic| diagnostic.span.as_ref().map_or(0, |span| span.start));
+        Self { source, diagnostics }
+    }
+
+    /// Whether there is nothing to report.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.diagnostics.is_empty()
+    }
+
+    /// The findings as a person reads them: message, place, caret, hint; each ends in a line end. With `color`, escape sequences of
+    /// terminals are used.
+    #[must_use]
+    pub fn render(&self, color: bool) -> String {
+        let blocks: Vec<String> = self.diagnostics.iter().map(|diagnostic| self.render_one(diagnostic, color)).collect();
+        blocks.join("\n")
+    }
+
+    fn render_one(&self, diagnostic: &Diagnostic, color: bool) -> String {
+        let renderer = if color { Renderer::styled() } else { Renderer::plain() };
+        let level = match diagnostic.severity {
+            Severity::Error => Level::ERROR,
+            Severity::Warning => Level::WARNING,
+        };
+        let mut group = Group::with_title(level.primary_title(diagnostic.message.as_str()));
+        if let Some(span) = &diagnostic.span {
+            let primary = AnnotationKind::Primary.span(self.source.first_line(span)).label(diagnostic.label.as_deref());
+            let mut snippet = Snippet::source(self.source.text.as_str()).path(self.source.name.as_str()).annotation(primary);
+            if let Some((span, label)) = &diagnostic.related {
+                snippet = snippet.annotation(AnnotationKind::Context.span(self.source.first_line(span)).label(label.as_str()));
+            }
+            group = group.element(snippet);
+        }
+        let mut groups = vec![group];
+        if let Some(hint) = &diagnostic.hint {
+            groups.push(Group::with_title(Level::HELP.with_name("hint").secondary_title(normalize_untrusted_str(hint))));
+        }
+        let mut text = renderer.render(&groups);
+        text.push('\n');
+        if let Some(note) = &diagnostic.note {
+            for line in note.lines() {
+                text.push_str("  ");
+                text.push_str(normalize_untrusted_str(line).trim_end());
+                text.push('\n');
+            }
+        }
+        text
+    }
+
+    /// The findings for editors: a list of records with `severity`, `message`, `file`, `line`, `column`, `end`, `label`, `hint`, `note`,
+    /// lines and columns counted from 1, columns in characters. What does not apply is `null`.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        self.diagnostics.iter().map(|diagnostic| self.record(diagnostic)).collect()
+    }
+
+    fn record(&self, diagnostic: &Diagnostic) -> Value {
+        let start = diagnostic.span.as_ref().map(|span| self.source.position(span.start));
+        let end = diagnostic.span.as_ref().map(|span| self.source.position(span.end));
+        json!({
+            "severity": match diagnostic.severity { Severity::Error => "error", Severity::Warning => "warning" },
+            "message": diagnostic.message,
+            "file": self.source.name,
+            "line": start.map(|(line, _)| line),
+            "column": start.map(|(_, column)| column),
+            "end": end.map(|(line, column)| json!({ "line": line, "column": column })),
+            "label": diagnostic.label,
+            "hint": diagnostic.hint,
+            "note": diagnostic.note,
+        })
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.render(false))
+    }
+}
+
+impl std::error::Error for Report {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(text: &str, diagnostic: Diagnostic) -> Report {
+        Report::new(Arc::new(Source { name: "pipeline.json".into(), text: text.into() }), vec![diagnostic])
+    }
+
+    #[test]
+    fn a_finding_is_drawn_with_a_caret_and_a_hint() {
+        let text = "{\n  \"layers\": [\n    { \"compress\": { \"levle\": 6 } }\n  ]\n}\n";
+        let start = text.find("\"levle\"").unwrap();
+        let found = Diagnostic::error("unknown option `levle` for layer `compress`", start..start + 7)
+            .label("not an option of `compress`")
+            .hint("did you mean `level`? Options are `above`, `level`, `with`");
+        insta::assert_snapshot!(report(text, found).render(false));
+    }
+
+    #[test]
+    fn control_characters_never_reach_the_terminal() {
+        let found = Diagnostic { note: Some("\x1b[2J".into()), ..Diagnostic::error("a\x1b[31m", 0..1).hint("\x1b]0;x\x07").label("\x1b") };
+        let text = report("\x1b", found).render(false);
+        assert!(!text.contains('\x1b') && !text.contains('\x07'), "{text:?}");
+    }
+
+    #[test]
+    fn columns_count_characters() {
+        let record = report("{\n \"ä\": x", Diagnostic::error("x", 9..10)).to_json();
+        assert_eq!((&record[0]["line"], &record[0]["column"]), (&json!(2), &json!(7)));
+    }
+}

@@ -1,0 +1,483 @@
+//! The shape of a pipeline: stacks of layers over apps, with all names resolved and all options typed.
+//!
+//! > A pipeline is a stack. A stack is a list of layers over an app. A route is a stack with a condition.
+
+use ziggurat_middleware::Findings;
+
+use super::diagnostic::Diagnostic;
+use super::expand::Mask;
+use super::names::{closest, list, suggestion};
+use super::read::{Subject, locate, read};
+use super::registry::{Kind, Registry, Role};
+use super::tree::{Entry, Node, Span, Value};
+use crate::apps::matching::{Match, Prefix};
+use crate::server::{Listen, Options};
+
+pub(crate) const ROUTES: &str = "routes";
+
+/// A whole file.
+#[derive(Debug)]
+pub(crate) struct Tree {
+    pub(crate) listen: Vec<(Listen, Span)>,
+    pub(crate) server: Options,
+    pub(crate) apps: Vec<Named>,
+    pub(crate) stack: Stack,
+}
+
+/// An entry of `apps`.
+#[derive(Debug)]
+pub(crate) struct Named {
+    pub(crate) name: String,
+    pub(crate) name_span: Span,
+    pub(crate) stack: Stack,
+}
+
+/// Layers, outermost first, over an app.
+#[derive(Debug)]
+pub(crate) struct Stack {
+    pub(crate) layers: Vec<Part>,
+    pub(crate) app: App,
+}
+
+/// A layer, or an app of a registered kind, with its options.
+#[derive(Debug)]
+pub(crate) struct Part {
+    pub(crate) kind: Kind,
+    pub(crate) options: Node,
+    /// For instance `layers[2].compress`.
+    pub(crate) place: String,
+}
+
+#[derive(Debug)]
+pub(crate) enum App {
+    Part(Part),
+    /// The entry of `apps` with this number, named at this place.
+    Named(usize, Span),
+    Routes {
+        place: String,
+        routes: Vec<Route>,
+    },
+}
+
+#[derive(Debug)]
+pub(crate) struct Route {
+    /// The condition, or the whole route where it has none.
+    pub(crate) span: Span,
+    pub(crate) condition: Option<(Match, Node)>,
+    pub(crate) mount: Option<Prefix>,
+    pub(crate) stack: Stack,
+}
+
+/// Makes sense of a tree of values.
+pub(crate) fn understand(root: Node, registry: &Registry, mask: &Mask) -> Result<Tree, Vec<Diagnostic>> {
+    let mut grammar = Grammar { registry, mask, names: Vec::new(), findings: Vec::new() };
+    let tree = grammar.pipeline(root);
+    match tree {
+        Some(tree) if grammar.findings.is_empty() => Ok(tree),
+        _ => Err(grammar.findings),
+    }
+}
+
+struct Grammar<'a> {
+    registry: &'a Registry,
+    mask: &'a Mask,
+    /// The keys of `apps`.
+    names: Vec<String>,
+    findings: Vec<Diagnostic>,
+}
+
+const STACK_KEYS: [&str; 2] = ["layers", "app"];
+
+impl<'a> Grammar<'a> {
+    fn pipeline(&mut self, root: Node) -> Option<Tree> {
+        let (span, mut keys) =
+            self.object(root, "a pipeline is an object", "the smallest one is `{ \"app\": { \"wsgi\": \"hello:app\" } }`")?;
+        self.known_keys(&keys, &["$schema", "listen", "server", "layers", "app", "apps"], "the pipeline");
+        if let Some(schema) = take(&mut keys, "$schema") {
+            self.string(&schema, "`$schema` is the address of a schema");
+        }
+        let listen = take(&mut keys, "listen").map_or_else(|| Some(Vec::new()), |node| self.listen(node));
+        let server = take(&mut keys, "server").map_or_else(|| Some(Options::default()), |node| self.server(&node));
+        let entries = take(&mut keys, "apps").map_or_else(|| Some(Vec::new()), |node| self.app_entries(node));
+        if let Some(entries) = &entries {
+            self.names = entries.iter().map(|entry| entry.key.clone()).collect();
+        }
+        let apps: Option<Vec<Named>> = entries.map(|entries| entries.into_iter().map(|entry| self.named(entry)).collect()).and_then(all);
+        let stack = self.stack(keys, &span, "", "the pipeline");
+        Some(Tree { listen: listen?, server: server?, apps: apps?, stack: stack? })
+    }
+
+    fn listen(&mut self, node: Node) -> Option<Vec<(Listen, Span)>> {
+        match node.value {
+            Value::Array(items) if items.is_empty() => {
+                self.findings.push(
+                    Diagnostic::error("the list of addresses is empty", node.span)
+                        .label("nothing to listen on")
+                        .hint("write an address, or leave `listen` out"),
+                );
+                None
+            }
+            Value::Array(items) => all(items.into_iter().map(|item| self.listen_one(item)).collect()),
+            _ => self.listen_one(node).map(|one| vec![one]),
+        }
+    }
+
+    fn listen_one(&mut self, node: Node) -> Option<(Listen, Span)> {
+        let subject = self.subject("`listen`");
+        if !node.is_object() {
+            return self.note(read(&node, subject)).map(|at| (at, node.span));
+        }
+        let found = self.note(read::<ListenAt>(&node, subject));
+        found.map(|found| (found.at, node.nearest(&["at".into()]).span.clone()))
+    }
+
+    fn server(&mut self, node: &Node) -> Option<Options> {
+        let subject = self.subject("`server`");
+        let options: Options = self.note(read(node, subject))?;
+        let mut findings = Findings::default();
+        options.validate(&mut findings);
+        self.findings.extend(findings.into_iter().map(|finding| locate(finding, node, subject)));
+        Some(options)
+    }
+
+    fn app_entries(&mut self, node: Node) -> Option<Vec<Entry>> {
+        self.object(
+            node,
+            "`apps` is an object: a name and an app for each entry",
+            "write `\"apps\": { \"shop\": { \"wsgi\": \"shop:app\" } }`",
+        )
+        .map(|(_, entries)| entries)
+    }
+
+    fn named(&mut self, entry: Entry) -> Option<Named> {
+        let Entry { key: name, key_span: name_span, value } = entry;
+        let sound = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-'));
+        if !sound {
+            self.findings.push(
+                Diagnostic::error(format!("`{name}` is no name for an app"), name_span.clone()).hint("use letters, digits, `_` and `-`"),
+            );
+        }
+        let prefix = format!("apps.{name}");
+        let is_stack = matches!(&value.value, Value::Object(keys) if keys.iter().any(|entry| STACK_KEYS.contains(&entry.key.as_str())));
+        let stack = if is_stack {
+            let (span, keys) = self.object(value, "", "")?;
+            let owner = format!("the app `{name}`");
+            self.known_keys(&keys, &STACK_KEYS, &owner);
+            self.stack(keys, &span, &format!("{prefix}."), &owner)
+        } else {
+            self.app(value, &prefix).map(|app| Stack { layers: Vec::new(), app })
+        };
+        stack.filter(|_| sound).map(|stack| Named { name, name_span, stack })
+    }
+
+    /// The `layers` and the `app` among these keys.
+    fn stack(&mut self, mut keys: Vec<Entry>, span: &Span, prefix: &str, owner: &str) -> Option<Stack> {
+        let layers = take(&mut keys, "layers").map_or_else(|| Some(Vec::new()), |node| self.layers(node, prefix));
+        let app = match take(&mut keys, "app") {
+            Some(node) => self.app(node, &format!("{prefix}app")),
+            None => {
+                self.findings.push(
+                    Diagnostic::error(format!("{owner} has no `app`"), span.clone())
+                        .label("an `app` is needed here")
+                        .hint("what stands below the layers, for instance `\"app\": { \"wsgi\": \"hello:app\" }`"),
+                );
+                None
+            }
+        };
+        Some(Stack { layers: layers?, app: app? })
+    }
+
+    fn layers(&mut self, node: Node, prefix: &str) -> Option<Vec<Part>> {
+        let Value::Array(items) = node.value else {
+            let found = node.kind();
+            self.findings.push(
+                Diagnostic::error("`layers` is a list, outermost layer first", node.span)
+                    .label(format!("this is {found}"))
+                    .hint("write `\"layers\": [\"request_id\", { \"compress\": { \"level\": 6 } }]`"),
+            );
+            return None;
+        };
+        all(items.into_iter().enumerate().map(|(i, item)| self.layer(item, &format!("{prefix}layers[{i}]"))).collect())
+    }
+
+    fn layer(&mut self, node: Node, place: &str) -> Option<Part> {
+        match node.value {
+            Value::String(_) => {
+                let kind = self.kind(Role::Layer, &node, node.span.clone())?;
+                self.part(kind, Node::empty_object(node.span), place)
+            }
+            Value::Object(entries) => {
+                let entry = self.single(Role::Layer, entries, node.span)?;
+                let name = Node::new(entry.key_span.clone(), Value::String(entry.key));
+                let kind = self.kind(Role::Layer, &name, entry.key_span)?;
+                self.part(kind, kind.spelled_out(entry.value), place)
+            }
+            _ => {
+                let found = node.kind();
+                self.findings.push(
+                    Diagnostic::error("a layer is a name, or an object with its name as the only key", node.span)
+                        .label(format!("this is {found}"))
+                        .hint("write `\"compress\"` or `{ \"compress\": { \"level\": 6 } }`"),
+                );
+                None
+            }
+        }
+    }
+
+    /// An app; `place` is where it stands, for instance `app` or `apps.shop`.
+    fn app(&mut self, node: Node, place: &str) -> Option<App> {
+        match node.value {
+            Value::String(_) => self.reference(&node).map(|index| App::Named(index, node.span)),
+            Value::Object(entries) => {
+                let entry = self.single(Role::App, entries, node.span)?;
+                if entry.key == ROUTES {
+                    let place = format!("{place}.{ROUTES}");
+                    return self.routes(entry.value, &place).map(|routes| App::Routes { place, routes });
+                }
+                let name = Node::new(entry.key_span.clone(), Value::String(entry.key));
+                let kind = self.kind(Role::App, &name, entry.key_span)?;
+                self.part(kind, kind.spelled_out(entry.value), place).map(App::Part)
+            }
+            _ => {
+                let found = node.kind();
+                self.findings.push(
+                    Diagnostic::error("an app is the name of an entry in `apps`, or an object with its kind as the only key", node.span)
+                        .label(format!("this is {found}"))
+                        .hint("write `{ \"wsgi\": \"hello:app\" }`"),
+                );
+                None
+            }
+        }
+    }
+
+    /// The entry of `apps` that a string names.
+    fn reference(&mut self, node: &Node) -> Option<usize> {
+        let Value::String(name) = &node.value else { return None };
+        if let Some(index) = self.names.iter().position(|known| known == name) {
+            return Some(index);
+        }
+        let span = node.span.clone();
+        let finding = if let Some(source) = node.secret() {
+            Diagnostic::error(format!("the value of `{source}` is not the name of an app"), span).hint(self.names_hint())
+        } else if name.contains(':') {
+            Diagnostic::error(format!("unknown app `{name}`"), span)
+                .label("no entry of `apps` has this name")
+                .hint(format!("a WSGI callable is written `{{ \"wsgi\": \"{name}\" }}`"))
+        } else if name == ROUTES || self.registry.find(Role::App, name).is_some() {
+            Diagnostic::error(format!("unknown app `{name}`"), span)
+                .label("no entry of `apps` has this name")
+                .hint(format!("`{name}` is a kind of app: write `{{ \"{name}\": ... }}`"))
+        } else if self.registry.find(Role::Layer, name).is_some() {
+            Diagnostic::error(format!("`{name}` is a layer, not an app"), span)
+                .label("an app is needed here")
+                .hint("layers stand in the list `layers`")
+        } else {
+            let hint = match closest(name, self.names.iter().map(String::as_str)) {
+                Some(near) => format!("did you mean `{near}`? {}", self.names_hint()),
+                None => self.names_hint(),
+            };
+            Diagnostic::error(format!("unknown app `{name}`"), span).label("no entry of `apps` has this name").hint(hint)
+        };
+        self.findings.push(finding);
+        None
+    }
+
+    fn names_hint(&self) -> String {
+        if self.names.is_empty() {
+            "the file has no `apps`; write an object such as `{ \"wsgi\": \"hello:app\" }`".to_owned()
+        } else {
+            format!("entries of `apps` are {}", list(self.names.iter().map(String::as_str)))
+        }
+    }
+
+    /// The registered layer or app that a string names.
+    fn kind(&mut self, role: Role, node: &Node, span: Span) -> Option<Kind> {
+        let Value::String(name) = &node.value else { return None };
+        if let Some(kind) = self.registry.find(role, name) {
+            return Some(kind);
+        }
+        let (noun, plural, other) = match role {
+            Role::Layer => ("layer", "Layers", Role::App),
+            Role::App => ("app", "Kinds", Role::Layer),
+        };
+        let mut known: Vec<&str> = self.registry.of(role).iter().map(|kind| kind.name).collect();
+        if role == Role::App {
+            known.push(ROUTES);
+            known.sort_unstable();
+        }
+        let finding = if let Some(source) = node.secret() {
+            Diagnostic::error(format!("the value of `{source}` is not the name of a {noun}"), span)
+        } else if (role == Role::Layer && name == ROUTES) || self.registry.find(other, name).is_some() {
+            match role {
+                Role::Layer => Diagnostic::error(format!("`{name}` is an app, not a layer"), span)
+                    .label("a layer is needed here")
+                    .hint(format!("an app stands below the layers: `\"app\": {{ \"{name}\": ... }}`")),
+                Role::App => Diagnostic::error(format!("`{name}` is a layer, not an app"), span)
+                    .label("an app is needed here")
+                    .hint("layers stand in the list `layers`, above the app"),
+            }
+        } else {
+            let what = if role == Role::Layer { "unknown layer" } else { "unknown kind of app" };
+            let label = if role == Role::Layer { "no layer has this name" } else { "no kind of app has this name" };
+            Diagnostic::error(format!("{what} `{name}`"), span).label(label).hint(suggestion(name, plural, known.iter().copied()))
+        };
+        self.findings.push(finding);
+        None
+    }
+
+    fn part(&mut self, kind: Kind, options: Node, place: &str) -> Option<Part> {
+        let findings = kind.check(&options, self.mask);
+        let sound = findings.is_empty();
+        self.findings.extend(findings);
+        sound.then(|| Part { kind, options, place: format!("{place}.{}", kind.name) })
+    }
+
+    /// The only entry of an object that names a layer or an app.
+    fn single(&mut self, role: Role, mut entries: Vec<Entry>, span: Span) -> Option<Entry> {
+        let (noun, example) = match role {
+            Role::Layer => ("layer", "{ \"compress\": { \"level\": 6 } }"),
+            Role::App => ("app", "{ \"wsgi\": \"hello:app\" }"),
+        };
+        let finding = match entries.as_slice() {
+            [] => Diagnostic::error(format!("the {noun} has no name"), span).label("an empty object").hint(format!("write `{example}`")),
+            [_] => return entries.pop(),
+            [first, second, ..] => {
+                let is_known = |entry: &Entry| entry.key == ROUTES || self.registry.find(role, &entry.key).is_some();
+                let stray = entries.iter().find(|entry| !is_known(entry));
+                let error = |entry: &Entry| {
+                    Diagnostic::error(
+                        format!(
+                            "{} `{noun}` has one key, its name, and this one has {}",
+                            if role == Role::App { "an" } else { "a" },
+                            entries.len()
+                        ),
+                        entry.key_span.clone(),
+                    )
+                };
+                match (entries.iter().find(|entry| is_known(entry)), stray) {
+                    (Some(name), Some(option)) if role == Role::App && STACK_KEYS.contains(&option.key.as_str()) => error(option)
+                        .related(name.key_span.clone(), "the app")
+                        .hint("an app with layers of its own is an entry of `apps`, or a route: `{ \"layers\": [...], \"app\": {...} }`"),
+                    (Some(name), Some(option)) => error(option)
+                        .label("does not belong here")
+                        .related(name.key_span.clone(), format!("the {noun}"))
+                        .hint(format!("options stand inside: `{{ \"{}\": {{ \"{}\": ... }} }}`", name.key, option.key)),
+                    (None, _) => {
+                        let name = ["name", "type", "kind"].iter().find_map(|key| entries.iter().find(|entry| entry.key == *key));
+                        match name.map(|entry| &entry.value.value) {
+                            Some(Value::String(name)) => error(second).hint(format!("the name comes first: `{{ \"{name}\": {{ ... }} }}`")),
+                            _ => error(second).hint(format!("write `{example}`")),
+                        }
+                    }
+                    _ => error(second).label("the second name").related(first.key_span.clone(), "the first name").hint(
+                        if role == Role::Layer {
+                            format!("give each an object of its own: `{{ \"{}\": ... }}, {{ \"{}\": ... }}`", first.key, second.key)
+                        } else {
+                            "choose one, or put both in `routes`".to_owned()
+                        },
+                    ),
+                }
+            }
+        };
+        self.findings.push(finding);
+        None
+    }
+
+    fn routes(&mut self, node: Node, place: &str) -> Option<Vec<Route>> {
+        const HINT: &str = "write `\"routes\": [{ \"match\": { \"path\": \"/api/*\" }, \"app\": ... }, { \"app\": ... }]`";
+        let span = node.span.clone();
+        let found = node.kind();
+        let Value::Array(items) = node.value else {
+            self.findings.push(Diagnostic::error("`routes` is a list", span).label(format!("this is {found}")).hint(HINT));
+            return None;
+        };
+        if items.is_empty() {
+            self.findings
+                .push(Diagnostic::error("the list of routes is empty", span).label("every request would be answered 404").hint(HINT));
+            return None;
+        }
+        all(items.into_iter().enumerate().map(|(i, item)| self.route(item, &format!("{place}[{i}]"))).collect())
+    }
+
+    fn route(&mut self, node: Node, place: &str) -> Option<Route> {
+        let (whole, mut keys) =
+            self.object(node, "a route is an object with an `app`", "write `{ \"match\": { \"path\": \"/api/*\" }, \"app\": ... }`")?;
+        self.known_keys(&keys, &["match", "mount", "layers", "app"], "a route");
+        let condition = take(&mut keys, "match");
+        let mount = take(&mut keys, "mount");
+        let span = condition.as_ref().or(mount.as_ref()).map_or(&whole, |node| &node.span).clone();
+        let condition = condition.map(|node| self.condition(node)).transpose();
+        let mount = mount.map(|node| self.mount(node)).transpose();
+        let stack = self.stack(keys, &whole, &format!("{place}."), "the route");
+        Some(Route { span, condition: condition.ok()?, mount: mount.ok()?, stack: stack? })
+    }
+
+    fn condition(&mut self, node: Node) -> Result<(Match, Node), ()> {
+        let subject = Subject { name: "`match`", noun: "condition", mask: self.mask };
+        let condition: Match = self.note(read(&node, subject)).ok_or(())?;
+        let mut findings = Findings::default();
+        condition.validate(&mut findings);
+        self.findings.extend(findings.into_iter().map(|finding| locate(finding, &node, subject)));
+        Ok((condition, node))
+    }
+
+    fn mount(&mut self, node: Node) -> Result<Prefix, ()> {
+        self.note(read(&node, self.subject("`mount`"))).ok_or(())
+    }
+
+    const fn subject(&self, name: &'a str) -> Subject<'a> {
+        Subject { name, noun: "option", mask: self.mask }
+    }
+
+    fn note<T>(&mut self, result: Result<T, Vec<Diagnostic>>) -> Option<T> {
+        result.map_err(|findings| self.findings.extend(findings)).ok()
+    }
+
+    fn object(&mut self, node: Node, message: &str, hint: &str) -> Option<(Span, Vec<Entry>)> {
+        let found = node.kind();
+        match node.value {
+            Value::Object(entries) => Some((node.span, entries)),
+            _ => {
+                self.findings.push(Diagnostic::error(message, node.span).label(format!("this is {found}")).hint(hint));
+                None
+            }
+        }
+    }
+
+    fn string(&mut self, node: &Node, message: &str) {
+        if !matches!(node.value, Value::String(_)) {
+            self.findings.push(Diagnostic::error(message, node.span.clone()).label(format!("this is {}", node.kind())));
+        }
+    }
+
+    fn known_keys(&mut self, entries: &[Entry], known: &[&str], owner: &str) {
+        for Entry { key, key_span, .. } in entries.iter().filter(|entry| !known.contains(&entry.key.as_str())) {
+            let hint = if key == ROUTES || self.registry.find(Role::App, key).is_some() && closest(key, known.iter().copied()).is_none() {
+                format!("`{key}` is a kind of app: write `\"app\": {{ \"{key}\": ... }}`")
+            } else if self.registry.find(Role::Layer, key).is_some() {
+                format!("`{key}` is a layer: write `\"layers\": [{{ \"{key}\": ... }}]`")
+            } else {
+                suggestion(key, "Keys", known.iter().copied())
+            };
+            self.findings
+                .push(Diagnostic::error(format!("unknown key `{key}` in {owner}"), key_span.clone()).label("not a key of it").hint(hint));
+        }
+    }
+}
+
+/// An address, spelled out.
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ListenAt {
+    at: Listen,
+}
+
+fn take(entries: &mut Vec<Entry>, key: &str) -> Option<Node> {
+    let at = entries.iter().position(|entry| entry.key == key)?;
+    Some(entries.remove(at).value)
+}
+
+/// All of them, or none if one is missing. (Collecting options would stop at the first, and with it the search for mistakes.)
+fn all<T>(items: Vec<Option<T>>) -> Option<Vec<T>> {
+    items.into_iter().collect()
+}

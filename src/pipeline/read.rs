@@ -1,0 +1,235 @@
+//! Reads options into their type and finds every mistake in them, not only the first.
+//!
+//! serde stops at the first mistake. So the mistake is noted, the value it lies in is left out, and the options are read again until
+//! nothing new is found.
+
+use serde::Deserialize;
+use ziggurat_middleware::{Finding, Step};
+
+use super::de::{At, De, Id, Mode, Modes, Reason, id, is_scalar};
+use super::diagnostic::Diagnostic;
+use super::expand::Mask;
+use super::names::{closest, list, suggestion};
+use super::tree::{Node, Value, dotted};
+
+/// More than anyone mends in one go.
+const MAX_FINDINGS: usize = 50;
+
+/// Whose options are read, in the words of a message, and what must stay hidden in it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Subject<'a> {
+    /// For instance "layer `compress`".
+    pub(crate) name: &'a str,
+    /// What one of its keys is called: "option".
+    pub(crate) noun: &'static str,
+    pub(crate) mask: &'a Mask,
+}
+
+/// Reads `root` as a `T`, or finds what keeps it from being one.
+pub(crate) fn read<'de, T: Deserialize<'de>>(root: &'de Node, subject: Subject<'_>) -> Result<T, Vec<Diagnostic>> {
+    let mut reading = Reading { root, subject, modes: Modes::default(), findings: Vec::new(), probing: Vec::new() };
+    loop {
+        match T::deserialize(De { node: root, modes: &reading.modes }) {
+            Ok(value) => {
+                reading.give_up_probing();
+                return if reading.findings.is_empty() { Ok(value) } else { Err(reading.findings) };
+            }
+            Err(error) => {
+                let at = error.at.unwrap_or(At::Value(id(root)));
+                if !reading.learn(&error.reason, at) || reading.findings.len() >= MAX_FINDINGS {
+                    reading.give_up_probing();
+                    return Err(reading.findings);
+                }
+            }
+        }
+    }
+}
+
+/// Shows a finding of a layer or an app at the place it names.
+pub(crate) fn locate(finding: Finding, options: &Node, subject: Subject<'_>) -> Diagnostic {
+    let node = options.nearest(&finding.path);
+    let hide = |text: String| subject.mask.hide(&text);
+    Diagnostic {
+        label: Some(match finding.path.as_slice() {
+            [] => subject.name.to_owned(),
+            path => format!("{} `{}` of {}", subject.noun, dotted(path), subject.name),
+        }),
+        hint: finding.hint.map(hide),
+        note: finding.note.map(hide),
+        ..Diagnostic::error(hide(finding.message), node.span.clone())
+    }
+}
+
+struct Reading<'de, 's> {
+    root: &'de Node,
+    subject: Subject<'s>,
+    modes: Modes,
+    findings: Vec<Diagnostic>,
+    /// Secret values that were refused and not yet reported.
+    probing: Vec<Id>,
+}
+
+impl<'de> Reading<'de, '_> {
+    /// Notes a mistake and decides how to go on; `false` if there is no way on.
+    fn learn(&mut self, reason: &Reason, at: At) -> bool {
+        let (At::Key(place) | At::Value(place)) = at;
+        let Some((path, node)) = find(self.root, place) else { return false };
+        match at {
+            At::Key(_) => self.findings.push(self.wrong_key(reason, &path, node)),
+            At::Value(_) => {
+                if let Some(mode) = self.another_way(node) {
+                    self.modes.set(place, mode);
+                    return true;
+                }
+                self.probing.retain(|probed| *probed != place);
+                if !self.is_aftermath(reason, node) {
+                    self.findings.push(self.wrong_value(reason, &path, node));
+                }
+            }
+        }
+        let again = self.modes.of(place) != Mode::Skip && place != id(self.root);
+        self.modes.set(place, Mode::Skip);
+        again
+    }
+
+    /// A value from outside the file may be meant as a number; and its own error may not be shown, so it is asked for what was expected.
+    fn another_way(&mut self, node: &Node) -> Option<Mode> {
+        let expanded = node.expanded.as_deref()?;
+        let Value::String(text) = &node.value else { return None };
+        match self.modes.of(id(node)) {
+            Mode::Plain if expanded.whole && is_scalar(text) => Some(Mode::Scalar),
+            Mode::Plain | Mode::Scalar if expanded.secret => {
+                self.probing.push(id(node));
+                Some(Mode::Probe)
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether this mistake only follows from children that were left out because of theirs.
+    fn is_aftermath(&self, reason: &Reason, node: &Node) -> bool {
+        let mut left_out = node.children().filter(|(_, child)| self.modes.of(id(child)) == Mode::Skip).peekable();
+        match reason {
+            Reason::Missing(field) => left_out.any(|(step, _)| match step {
+                Step::Key(key) => key == *field || closest(&key, [*field]).is_some(),
+                Step::Index(_) => false,
+            }),
+            _ => left_out.peek().is_some(),
+        }
+    }
+
+    /// Values that were refused as what they are and taken as a probe: all that can be said is that they do not fit.
+    fn give_up_probing(&mut self) {
+        for place in std::mem::take(&mut self.probing) {
+            if let Some((path, node)) = find(self.root, place) {
+                let diagnostic = self.wrong_value(&Reason::WrongValue { expected: String::new() }, &path, node);
+                self.findings.push(diagnostic);
+            }
+        }
+    }
+
+    fn wrong_key(&self, reason: &Reason, path: &[Step], node: &'de Node) -> Diagnostic {
+        let Subject { name: subject, noun, .. } = self.subject;
+        let key_span = key_span(self.root, node);
+        let (name, outer) = match path.split_last() {
+            Some((Step::Key(name), outer)) => (name.as_str(), outer),
+            _ => ("", path),
+        };
+        let owner = if outer.is_empty() { subject.to_owned() } else { format!("`{}` of {subject}", dotted(outer)) };
+        match reason {
+            Reason::UnknownKey { known, .. } | Reason::UnknownVariant { known, .. } => {
+                let plural = if noun == "option" { "Options" } else { "Conditions" };
+                Diagnostic::error(format!("unknown {noun} `{name}` for {owner}"), key_span)
+                    .label(format!(
+                        "not {} of {}",
+                        if noun == "option" { "an option".to_owned() } else { format!("a {noun}") },
+                        short(&owner)
+                    ))
+                    .hint(suggestion(name, plural, known.iter().copied()))
+            }
+            Reason::Other(message) => self.told(message, key_span).label(format!("a key in {owner}")),
+            _ => Diagnostic::error(format!("the key `{name}` cannot stand in {owner}"), key_span),
+        }
+    }
+
+    fn wrong_value(&self, reason: &Reason, path: &[Step], node: &Node) -> Diagnostic {
+        let Subject { name: subject, noun, .. } = self.subject;
+        let what = if path.is_empty() { subject.to_owned() } else { format!("`{}` of {subject}", dotted(path)) };
+        let place = if path.is_empty() { subject.to_owned() } else { format!("{noun} {what}") };
+        let span = node.span.clone();
+        if let Some(source) = node.secret() {
+            let expected = match reason {
+                Reason::WrongType { expected, .. } => expected.as_str(),
+                Reason::UnknownVariant { .. } | Reason::WrongValue { .. } | _ => "what is wanted here",
+            };
+            return Diagnostic::error(format!("the value of `{source}` is not {expected}"), span).label(place);
+        }
+        match reason {
+            Reason::WrongType { expected, .. } if path.is_empty() && expected == "an object" => {
+                Diagnostic::error(format!("{subject} takes an object of {noun}s"), span).label(format!("this is {}", node.kind()))
+            }
+            Reason::WrongType { expected, found } => {
+                let found =
+                    if self.modes.of(id(node)) == Mode::Plain && *found != "a number with a fraction" { node.kind() } else { found };
+                Diagnostic::error(format!("{what} must be {expected}"), span).label(format!("this is {found}"))
+            }
+            Reason::WrongValue { expected } => Diagnostic::error(format!("{what} must be {expected}"), span).label("out of range"),
+            Reason::UnknownVariant { name, known } => Diagnostic::error(format!("unknown value `{name}` for {what}"), span)
+                .label(format!("not a value of `{}`", last_key(path).unwrap_or(subject)))
+                .hint(suggestion(name, "Values", known.iter().copied())),
+            Reason::Missing(field) => {
+                let field = if path.is_empty() { format!("`{field}`") } else { format!("`{}.{field}`", dotted(path)) };
+                Diagnostic::error(format!("{noun} {field} of {subject} is missing"), span).label(format!("{field} is needed here"))
+            }
+            Reason::UnknownKey { name, known } => Diagnostic::error(format!("unknown {noun} `{name}` for {what}"), span)
+                .hint(format!("{noun}s are {}", list(known.iter().copied()))),
+            Reason::Other(message) => self.told(message, span).label(place),
+        }
+    }
+
+    /// A message of the type's own, which may end in its hint.
+    fn told(&self, message: &str, span: super::tree::Span) -> Diagnostic {
+        let message = self.subject.mask.hide(message);
+        match message.split_once("\nhint: ") {
+            Some((message, hint)) => Diagnostic::error(message, span).hint(hint),
+            None => Diagnostic::error(message, span),
+        }
+    }
+}
+
+/// "layer `compress`" within a label, where the layer is already named.
+fn short(owner: &str) -> &str {
+    owner.split_once(' ').map_or(owner, |(first, rest)| if first.starts_with('`') { owner } else { rest })
+}
+
+fn last_key(path: &[Step]) -> Option<&str> {
+    path.iter().rev().find_map(|step| match step {
+        Step::Key(key) => Some(key.as_str()),
+        Step::Index(_) => None,
+    })
+}
+
+/// The node with this identity below `root`, and the way to it.
+fn find(root: &Node, wanted: Id) -> Option<(Vec<Step>, &Node)> {
+    if id(root) == wanted {
+        return Some((Vec::new(), root));
+    }
+    root.children().find_map(|(step, child)| {
+        let (mut path, node) = find(child, wanted)?;
+        path.insert(0, step);
+        Some((path, node))
+    })
+}
+
+/// Where the key of `node` stands.
+fn key_span(root: &Node, node: &Node) -> super::tree::Span {
+    fn search(at: &Node, wanted: Id) -> Option<super::tree::Span> {
+        if let Value::Object(entries) = &at.value
+            && let Some(entry) = entries.iter().find(|entry| id(&entry.value) == wanted)
+        {
+            return Some(entry.key_span.clone());
+        }
+        at.children().find_map(|(_, child)| search(child, wanted))
+    }
+    search(root, id(node)).unwrap_or_else(|| node.span.clone())
+}

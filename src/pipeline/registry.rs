@@ -1,0 +1,214 @@
+//! Which layers and apps a pipeline may name.
+
+use schemars::{Schema, SchemaGenerator};
+use serde_json::Value;
+use ziggurat_middleware::{App, Context, Findings, IntoApp, IntoStage, Middleware, Next};
+
+use super::diagnostic::Diagnostic;
+use super::expand::Mask;
+use super::read::{Subject, locate, read};
+use super::tree::Node;
+
+/// The layers and apps that files may name. A program of one's own starts from [`crate::builtin`] and adds its layers.
+#[derive(Clone, Debug, Default)]
+pub struct Registry {
+    layers: Vec<Kind>,
+    apps: Vec<Kind>,
+}
+
+impl Registry {
+    /// An empty one.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a layer; it takes the place of one with the same name.
+    #[must_use]
+    pub fn layer<M: Middleware>(mut self) -> Self {
+        put(&mut self.layers, Kind::layer::<M>());
+        self
+    }
+
+    /// Adds a kind of app; it takes the place of one with the same name.
+    #[must_use]
+    pub fn app<A: App>(mut self) -> Self {
+        put(&mut self.apps, Kind::app::<A>());
+        self
+    }
+
+    /// All layers, by name.
+    #[must_use]
+    pub fn layers(&self) -> &[Kind] {
+        &self.layers
+    }
+
+    /// All kinds of app, by name.
+    #[must_use]
+    pub fn apps(&self) -> &[Kind] {
+        &self.apps
+    }
+
+    pub(crate) fn find(&self, role: Role, name: &str) -> Option<Kind> {
+        self.of(role).iter().find(|kind| kind.name == name).copied()
+    }
+
+    pub(crate) fn of(&self, role: Role) -> &[Kind] {
+        match role {
+            Role::Layer => &self.layers,
+            Role::App => &self.apps,
+        }
+    }
+}
+
+fn put(kinds: &mut Vec<Kind>, kind: Kind) {
+    match kinds.binary_search_by_key(&kind.name, |kind| kind.name) {
+        Ok(at) => kinds[at] = kind,
+        Err(at) => kinds.insert(at, kind),
+    }
+}
+
+/// A layer or a kind of app, known by its name.
+#[derive(Clone, Copy, Debug)]
+pub struct Kind {
+    /// The name in the file.
+    pub name: &'static str,
+    pub(crate) role: Role,
+    pub(crate) shorthand: Option<&'static str>,
+    pub(crate) schema: fn(&mut SchemaGenerator) -> Schema,
+    check: fn(&Node, Subject<'_>) -> Vec<Diagnostic>,
+    make: Make,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    Layer,
+    App,
+}
+
+impl Role {
+    pub(crate) const fn noun(self) -> &'static str {
+        match self {
+            Self::Layer => "layer",
+            Self::App => "app",
+        }
+    }
+}
+
+type MakeLayer = fn(&Node, Subject<'_>, &Context, Next) -> Result<Next, Vec<Diagnostic>>;
+type MakeApp = fn(&Node, Subject<'_>, &Context) -> Result<Next, Vec<Diagnostic>>;
+
+#[derive(Clone, Copy, Debug)]
+enum Make {
+    Layer(MakeLayer),
+    App(MakeApp),
+}
+
+impl Kind {
+    fn layer<M: Middleware>() -> Self {
+        Self {
+            name: M::NAME,
+            role: Role::Layer,
+            shorthand: M::SHORTHAND,
+            schema: |generator| generator.subschema_for::<M>(),
+            check: |options, subject| check(options, subject, M::validate),
+            make: Make::Layer(|options, subject, context, inner| {
+                let layer: M = read(options, subject)?;
+                let stage = layer.layer(context).map_err(|finding| vec![locate(finding, options, subject)])?;
+                Ok(stage.stage(context.place(), inner))
+            }),
+        }
+    }
+
+    fn app<A: App>() -> Self {
+        Self {
+            name: A::NAME,
+            role: Role::App,
+            shorthand: A::SHORTHAND,
+            schema: |generator| generator.subschema_for::<A>(),
+            check: |options, subject| check(options, subject, A::validate),
+            make: Make::App(|options, subject, context| {
+                let app: A = read(options, subject)?;
+                let app = app.app(context).map_err(|finding| vec![locate(finding, options, subject)])?;
+                Ok(app.into_next(context.place()))
+            }),
+        }
+    }
+
+    /// One line about what it does: the first sentence of its description.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        let options = self.options();
+        let text = options.get("description").and_then(Value::as_str).unwrap_or_default().replace('\n', " ");
+        let end = text.find(". ").map_or(text.len(), |end| end + 1);
+        text[..end].to_owned()
+    }
+
+    /// The JSON Schema of its options object, with definitions of its own.
+    #[must_use]
+    pub fn options(&self) -> Value {
+        let mut generator = SchemaGenerator::default();
+        let schema = (self.schema)(&mut generator);
+        let mut definitions = generator.take_definitions(true);
+        // `subschema_for` gives a reference; what it refers to is the schema itself.
+        let name = schema.get("$ref").and_then(Value::as_str).and_then(|reference| reference.rsplit('/').next()).map(str::to_owned);
+        let mut root = match name.and_then(|name| definitions.remove(&name)) {
+            Some(root) => root,
+            None => schema.to_value(),
+        };
+        if let (Value::Object(root), false) = (&mut root, definitions.is_empty()) {
+            root.insert("$defs".to_owned(), Value::Object(definitions));
+        }
+        root
+    }
+
+    /// The option that a value which is no object stands for.
+    #[must_use]
+    pub const fn shorthand(&self) -> Option<&'static str> {
+        self.shorthand
+    }
+
+    /// "layer `compress`".
+    pub(crate) fn title(&self) -> String {
+        format!("{} `{}`", self.role.noun(), self.name)
+    }
+
+    /// The options that a value stands for.
+    pub(crate) fn spelled_out(&self, value: Node) -> Node {
+        match self.shorthand {
+            Some(field) if !value.is_object() => value.under(field),
+            _ => value,
+        }
+    }
+
+    /// What is wrong with these options as far as their types and [`Middleware::validate`] say.
+    pub(crate) fn check(&self, options: &Node, mask: &Mask) -> Vec<Diagnostic> {
+        (self.check)(options, self.subject(&self.title(), mask))
+    }
+
+    /// Acquires what the layer or app needs. A layer is put over `inner`; an app has none below it.
+    pub(crate) fn make(&self, options: &Node, mask: &Mask, context: &Context, inner: Option<Next>) -> Result<Next, Vec<Diagnostic>> {
+        let title = self.title();
+        let subject = self.subject(&title, mask);
+        match (self.make, inner) {
+            (Make::Layer(make), Some(inner)) => make(options, subject, context, inner),
+            (Make::App(make), None) => make(options, subject, context),
+            _ => Err(vec![Diagnostic::error(format!("{title} stands at the wrong end of a stack"), options.span.clone())]),
+        }
+    }
+
+    const fn subject<'a>(&self, title: &'a str, mask: &'a Mask) -> Subject<'a> {
+        Subject { name: title, noun: "option", mask }
+    }
+}
+
+fn check<T: serde::de::DeserializeOwned>(options: &Node, subject: Subject<'_>, validate: fn(&T, &mut Findings)) -> Vec<Diagnostic> {
+    match read::<T>(options, subject) {
+        Ok(value) => {
+            let mut findings = Findings::default();
+            validate(&value, &mut findings);
+            findings.into_iter().map(|finding| locate(finding, options, subject)).collect()
+        }
+        Err(findings) => findings,
+    }
+}

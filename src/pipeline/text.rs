@@ -1,0 +1,356 @@
+//! From text to a tree: strict JSON, or JSON with comments and trailing commas.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use jsonc_parser::ast;
+use jsonc_parser::common::Ranged;
+use jsonc_parser::errors::ParseErrorKind;
+use jsonc_parser::{CollectOptions, ParseOptions, ParseStringErrorKind, parse_to_ast};
+
+use super::diagnostic::Diagnostic;
+use super::tree::{Entry, Node, Span, Value};
+
+/// No pipeline comes near this; a file that does is another file.
+const MAX_OCTETS: usize = 1 << 20;
+
+/// Deeper than any pipeline, and shallow enough for every stack.
+const MAX_DEPTH: usize = 100;
+
+/// Strict JSON, or with the two things people miss in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Dialect {
+    /// RFC 8259.
+    Json,
+    /// With comments and trailing commas.
+    Jsonc,
+}
+
+impl Dialect {
+    pub(crate) fn of(path: &Path) -> Self {
+        if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("jsonc")) { Self::Jsonc } else { Self::Json }
+    }
+}
+
+/// Reads the whole file, within bounds.
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>, Diagnostic> {
+    let name = path.display();
+    let cannot = |error: std::io::Error| Diagnostic::without_place(format!("cannot read `{name}`: {}", system_words(&error)));
+    let metadata = std::fs::metadata(path).map_err(|error| {
+        let diagnostic = cannot(error);
+        if path == Path::new("pipeline.json") {
+            diagnostic.hint("name the file, as in `ziggurat run site/pipeline.json`")
+        } else {
+            diagnostic
+        }
+    })?;
+    if metadata.is_dir() {
+        return Err(Diagnostic::without_place(format!("`{name}` is a folder")).hint("name the file in it, for instance `pipeline.json`"));
+    }
+    let mut octets = Vec::new();
+    File::open(path).and_then(|file| file.take(MAX_OCTETS as u64 + 1).read_to_end(&mut octets)).map_err(cannot)?;
+    Ok(octets)
+}
+
+/// The system's words for an error, without its number.
+pub(crate) fn system_words(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    let text = text.split(" (os error").next().unwrap_or_default();
+    text[..1].to_lowercase() + &text[1..]
+}
+
+/// Takes the octets of a file as text.
+pub(crate) fn decode(octets: Vec<u8>) -> Result<String, (String, Diagnostic)> {
+    if octets.len() > MAX_OCTETS {
+        let diagnostic = Diagnostic::without_place("the file is larger than 1 MiB, which no pipeline is".to_owned());
+        return Err((String::new(), diagnostic));
+    }
+    let (text, bad) = match String::from_utf8(octets) {
+        Ok(text) => (text, None),
+        Err(error) => {
+            let at = error.utf8_error().valid_up_to();
+            (String::from_utf8_lossy(error.as_bytes()).into_owned(), Some(at))
+        }
+    };
+    if let Some(at) = bad {
+        let diagnostic = Diagnostic::error("the file is not UTF-8 text", at..at + '\u{fffd}'.len_utf8())
+            .label("this octet belongs to no character")
+            .hint("save the file as UTF-8");
+        return Err((text, diagnostic));
+    }
+    if text.starts_with('\u{feff}') {
+        let diagnostic = Diagnostic::error("the file begins with a byte order mark", 0..'\u{feff}'.len_utf8())
+            .label("invisible, and not allowed in JSON (RFC 8259 section 8.1)")
+            .hint("save the file as UTF-8 without a byte order mark");
+        return Err((text, diagnostic));
+    }
+    Ok(text)
+}
+
+/// Parses a text into a tree.
+pub(crate) fn parse(text: &str, dialect: Dialect) -> Result<Node, Vec<Diagnostic>> {
+    if let Some(diagnostic) = stray_octet(text, dialect) {
+        return Err(vec![diagnostic]);
+    }
+    let jsonc = dialect == Dialect::Jsonc;
+    let options = ParseOptions {
+        allow_comments: jsonc,
+        allow_loose_object_property_names: false,
+        allow_trailing_commas: jsonc,
+        allow_missing_commas: false,
+        allow_single_quoted_strings: false,
+        allow_hexadecimal_numbers: false,
+        allow_unary_plus_numbers: false,
+        allow_bare_decimal_point_numbers: false,
+        allow_non_finite_numbers: false,
+        allow_extended_string_escapes: false,
+    };
+    let value = match parse_to_ast(text, &CollectOptions::default(), &options) {
+        Ok(parsed) => parsed.value,
+        Err(error) => return Err(vec![syntax(text, error.range().start..error.range().end, error.kind())]),
+    };
+    let Some(value) = value else {
+        return Err(vec![
+            Diagnostic::error("the file is empty", 0..0)
+                .label("a pipeline is a JSON object")
+                .hint("the smallest one is `{ \"app\": { \"wsgi\": \"hello:app\" } }`"),
+        ]);
+    };
+    let mut findings = Vec::new();
+    let node = convert(value, 0, &mut findings);
+    if findings.is_empty() { Ok(node) } else { Err(findings) }
+}
+
+fn convert(value: ast::Value<'_>, depth: usize, findings: &mut Vec<Diagnostic>) -> Node {
+    let range = value.range();
+    let span = range.start..range.end;
+    if depth > MAX_DEPTH {
+        if findings.is_empty() {
+            findings.push(too_deep(span.start..span.start + 1));
+        }
+        return Node::new(span, Value::Null);
+    }
+    let value = match value {
+        ast::Value::NullKeyword(_) => Value::Null,
+        ast::Value::BooleanLit(literal) => Value::Bool(literal.value),
+        ast::Value::NumberLit(literal) => match serde_json::from_str(literal.value) {
+            Ok(number) => Value::Number(number),
+            Err(_) => {
+                findings.push(Diagnostic::error(format!("`{}` is no number JSON can hold", literal.value), span.clone()));
+                Value::Null
+            }
+        },
+        ast::Value::StringLit(literal) => Value::String(literal.value.into_owned()),
+        ast::Value::Array(array) => Value::Array(array.elements.into_iter().map(|item| convert(item, depth + 1, findings)).collect()),
+        ast::Value::Object(object) => {
+            let mut entries: Vec<Entry> = Vec::new();
+            let mut seen = std::collections::HashMap::new();
+            for property in object.properties {
+                let range = property.name.range();
+                let key_span = range.start..range.end;
+                let key = property.name.into_string();
+                let value = convert(property.value, depth + 1, findings);
+                match seen.get(&key) {
+                    Some(first) => findings.push(duplicate(&key, key_span, Span::clone(first))),
+                    None => {
+                        seen.insert(key.clone(), key_span.clone());
+                        entries.push(Entry { key, key_span, value });
+                    }
+                }
+            }
+            Value::Object(entries)
+        }
+    };
+    Node::new(span, value)
+}
+
+fn duplicate(key: &str, again: Span, first: Span) -> Diagnostic {
+    Diagnostic::error(format!("the key `{key}` stands twice in one object"), again)
+        .label("the second one")
+        .related(first, "the first one")
+        .hint("keep one of them")
+}
+
+fn too_deep(span: Span) -> Diagnostic {
+    Diagnostic::error(format!("the file is nested more than {MAX_DEPTH} levels deep"), span)
+        .label("too deep")
+        .hint("an entry of `apps` can hold a part of the tree under a name")
+}
+
+/// What the parser lets through: strings that run over a line's end, and control characters. A quote that was forgotten is told best
+/// where its line ends, before the parser loses its way.
+fn stray_octet(text: &str, dialect: Dialect) -> Option<Diagnostic> {
+    let octets = text.as_bytes();
+    let mut string = None;
+    let mut i = 0;
+    while i < octets.len() {
+        match (octets[i], string) {
+            (b'\\', Some(_)) if octets.get(i + 1).is_some_and(|octet| *octet >= 0x20) => i += 1,
+            (b'"', Some(_)) => string = None,
+            (b'"', None) => string = Some(i),
+            (b'\n' | b'\r', Some(start)) => {
+                return Some(
+                    Diagnostic::error("this string has no end on its line", start..i)
+                        .label("opened here")
+                        .hint("close it with `\"`; a line end inside a string is written `\\n`"),
+                );
+            }
+            (octet, Some(_)) if octet < 0x20 => {
+                return Some(
+                    Diagnostic::error(format!("a control character (U+{octet:04X}) stands in a string"), i..i + 1)
+                        .hint(format!("write it as `\\u{octet:04x}`, or remove it")),
+                );
+            }
+            (octet, None) if octet < 0x20 && !matches!(octet, b'\t' | b'\n' | b'\r') => {
+                return Some(
+                    Diagnostic::error(format!("a control character (U+{octet:04X}) stands in the file"), i..i + 1).hint("remove it"),
+                );
+            }
+            (b'/', None) if dialect == Dialect::Jsonc => i = past_comment(octets, i).max(i + 1) - 1,
+            (octet, None) if octet >= 0x80 && dialect == Dialect::Json => {
+                // RFC 8259 knows four kinds of white space; the parser takes every one of Unicode's.
+                let c = text[i..].chars().next().unwrap_or_default();
+                if c.is_whitespace() {
+                    let span = i..i + c.len_utf8();
+                    return Some(
+                        Diagnostic::error(format!("an unusual space (U+{:04X}) stands in the file", u32::from(c)), span)
+                            .hint("replace it by a plain space"),
+                    );
+                }
+                i += c.len_utf8() - 1;
+            }
+            _ => {}
+        }
+        i += 1;
+    }
+    string.map(|start| {
+        Diagnostic::error("this string has no end", start..text.trim_end().len()).label("opened here").hint("close it with `\"`")
+    })
+}
+
+/// The place after a comment that begins at `start`, or `start` where none does.
+fn past_comment(octets: &[u8], start: usize) -> usize {
+    let rest = &octets[start..];
+    match rest.get(1) {
+        Some(b'/') => start + memchr::memchr2(b'\n', b'\r', rest).unwrap_or(rest.len()),
+        Some(b'*') => start + 2 + memchr::memmem::find(&rest[2..], b"*/").map_or(rest.len() - 2, |end| end + 2),
+        _ => start,
+    }
+}
+
+fn syntax(text: &str, span: Span, kind: &ParseErrorKind) -> Diagnostic {
+    use ParseErrorKind as Kind;
+    let char_at = |at: usize| text[at..].chars().next();
+    let found = char_at(span.start);
+    let error = |message: &str| Diagnostic::error(message.to_owned(), span.clone());
+    match kind {
+        Kind::CommentsNotAllowed | Kind::UnexpectedToken if found == Some('/') => error("a comment stands in a `.json` file")
+            .label("JSON has no comments")
+            .hint("rename the file to `.jsonc`, where comments and trailing commas are allowed"),
+        Kind::TrailingCommasNotAllowed => {
+            error("a comma follows the last item").label("nothing comes after it").hint("remove the comma, or rename the file to `.jsonc`")
+        }
+        Kind::ExpectedComma => error("a comma is missing").label("between this item and the next").hint("write `,` here"),
+        Kind::ExpectedColonAfterObjectKey => error("a colon is missing after the key")
+            .label("`:` was expected here")
+            .hint("a key and its value are written `\"key\": value`"),
+        Kind::ExpectedObjectValue => error("the value of this key is missing"),
+        Kind::ExpectedStringObjectProperty => error("a key stands without quotes").hint(format!("write `\"{}\"`", &text[span.clone()])),
+        Kind::SingleQuotedStringsNotAllowed => error("a string stands in single quotes").hint("write it in double quotes: `\"...\"`"),
+        Kind::UnterminatedObject => error("this object has no end").label("opened here").hint("close it with `}`"),
+        Kind::UnterminatedArray => error("this list has no end").label("opened here").hint("close it with `]`"),
+        Kind::UnterminatedCommentBlock => error("this comment has no end").label("opened here").hint("close it with `*/`"),
+        Kind::MultipleRootJsonValues => {
+            error("something follows after the end of the pipeline").label("not part of it").hint("a file holds one object")
+        }
+        Kind::UnexpectedWord => {
+            error("a word stands without quotes").label("neither a string nor a number").hint(word_hint(&text[span.clone()]))
+        }
+        Kind::UnexpectedCloseBrace
+        | Kind::UnexpectedCloseBracket
+        | Kind::UnexpectedComma
+        | Kind::UnexpectedColon
+        | Kind::UnexpectedTokenInObject => {
+            let message = match found {
+                Some(c) => format!("`{c}` is not expected here"),
+                None => "the file ends too early".to_owned(),
+            };
+            error(&message).hint("look at what stands before it: a value, a quote or a bracket may be missing")
+        }
+        Kind::HexadecimalNumbersNotAllowed
+        | Kind::UnaryPlusNumbersNotAllowed
+        | Kind::BareDecimalPointNumbersNotAllowed
+        | Kind::NonFiniteNumbersNotAllowed
+        | Kind::ExpectedDigit
+        | Kind::ExpectedDigitFollowingNegativeSign
+        | Kind::ExpectedPlusMinusOrDigitInNumberLiteral => {
+            error("this is not how JSON writes a number").hint("numbers are written `12`, `-3` or `0.5`")
+        }
+        Kind::String(ParseStringErrorKind::UnterminatedStringLiteral) => {
+            error("this string has no end").label("opened here").hint("close it with `\"`")
+        }
+        Kind::String(_) => error("this is no escape that JSON knows")
+            .hint("escapes are `\\\"`, `\\\\`, `\\/`, `\\n`, `\\r`, `\\t`, `\\b`, `\\f` and `\\uXXXX`"),
+        Kind::NestingDepthExceeded => too_deep(span.start..span.start + 1),
+        other => error(&other.to_string().to_lowercase()),
+    }
+}
+
+fn word_hint(word: &str) -> String {
+    match word.to_ascii_lowercase().as_str() {
+        "true" | "false" | "null" => format!("write `{}`", word.to_ascii_lowercase()),
+        "none" | "nil" | "undefined" => "leave the key out, or write `null`".to_owned(),
+        "yes" | "on" => "write `true`".to_owned(),
+        "no" | "off" => "write `false`".to_owned(),
+        _ => format!("write `\"{word}\"`"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(text: &str, dialect: Dialect) -> String {
+        parse(text, dialect).unwrap_err().remove(0).message
+    }
+
+    #[test]
+    fn comments_and_trailing_commas_are_for_jsonc() {
+        let text = "{ /* a \" quote */ \"a\": [1, 2,], // rest\n}";
+        assert!(parse(text, Dialect::Jsonc).is_ok());
+        assert_eq!(refusal(text, Dialect::Json), "a comment stands in a `.json` file");
+        assert_eq!(refusal("{\"a\": [1,]}", Dialect::Json), "a comma follows the last item");
+    }
+
+    #[test]
+    fn what_only_lenient_parsers_take_is_refused() {
+        for text in [
+            "{'a': 1}",
+            "{a: 1}",
+            "[01]",
+            "[+1]",
+            "[.5]",
+            "[1.]",
+            "[0x1]",
+            "[NaN]",
+            "[\"\t\"]",
+            "[\"\\x41\"]",
+            "[1 2]",
+            "[\u{a0}1]",
+            "[1e999]",
+            "\u{0}",
+            "",
+        ] {
+            assert!(parse(text, Dialect::Json).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn nesting_is_bounded() {
+        assert!(parse(&("[".repeat(MAX_DEPTH) + &"]".repeat(MAX_DEPTH)), Dialect::Json).is_ok());
+        for depth in [MAX_DEPTH + 2, 600, 200_000] {
+            assert!(refusal(&("[".repeat(depth) + &"]".repeat(depth)), Dialect::Json).contains("nested"));
+        }
+    }
+}

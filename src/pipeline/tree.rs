@@ -1,0 +1,134 @@
+//! The file as a tree of values, each with its place in the text.
+
+use std::ops::Range;
+
+use serde_json::Number;
+use ziggurat_middleware::Step;
+
+/// Octets of the text, from the first to past the last.
+pub(crate) type Span = Range<usize>;
+
+/// A value and where it stands.
+#[derive(Clone, Debug)]
+pub(crate) struct Node {
+    pub(crate) span: Span,
+    pub(crate) value: Value,
+    /// Set where `${...}` had a part in the value.
+    pub(crate) expanded: Option<Box<Expanded>>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum Value {
+    Null,
+    Bool(bool),
+    Number(Number),
+    String(String),
+    Array(Vec<Node>),
+    Object(Vec<Entry>),
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Entry {
+    pub(crate) key: String,
+    pub(crate) key_span: Span,
+    pub(crate) value: Node,
+}
+
+/// What the file says where the value is the result of an expansion.
+#[derive(Clone, Debug)]
+pub(crate) struct Expanded {
+    /// The string as it stands in the file, for instance `${TOKEN}`.
+    pub(crate) source: String,
+    /// Whether the string is one `${...}` and nothing else, so that its value may fill a number or a boolean.
+    pub(crate) whole: bool,
+    /// Whether a part came from outside the file; such a value is never shown.
+    pub(crate) secret: bool,
+}
+
+impl Node {
+    pub(crate) const fn new(span: Span, value: Value) -> Self {
+        Self { span, value, expanded: None }
+    }
+
+    /// The object that a bare name stands for: no keys, and the name's place.
+    pub(crate) const fn empty_object(span: Span) -> Self {
+        Self::new(span, Value::Object(Vec::new()))
+    }
+
+    /// Spells a shorthand out: `value` becomes `{field: value}` with the value's place.
+    pub(crate) fn under(self, field: &str) -> Self {
+        let span = self.span.clone();
+        let entry = Entry { key: field.to_owned(), key_span: span.clone(), value: self };
+        Self::new(span, Value::Object(vec![entry]))
+    }
+
+    pub(crate) const fn is_object(&self) -> bool {
+        matches!(self.value, Value::Object(_))
+    }
+
+    /// What kind of value this is, with its article.
+    pub(crate) const fn kind(&self) -> &'static str {
+        match self.value {
+            Value::Null => "null",
+            Value::Bool(_) => "a boolean",
+            Value::Number(_) => "a number",
+            Value::String(_) => "a string",
+            Value::Array(_) => "a list",
+            Value::Object(_) => "an object",
+        }
+    }
+
+    /// The source of a value that must not be shown.
+    pub(crate) fn secret(&self) -> Option<&str> {
+        self.expanded.as_deref().filter(|expanded| expanded.secret).map(|expanded| expanded.source.as_str())
+    }
+
+    /// The children with the step that leads to each.
+    pub(crate) fn children(&self) -> Box<dyn Iterator<Item = (Step, &Self)> + '_> {
+        match &self.value {
+            Value::Array(items) => Box::new(items.iter().enumerate().map(|(i, item)| (Step::Index(i), item))),
+            Value::Object(entries) => Box::new(entries.iter().map(|entry| (Step::Key(entry.key.clone()), &entry.value))),
+            _ => Box::new(std::iter::empty()),
+        }
+    }
+
+    /// The node at the end of `path`, or the last one on the way there that exists.
+    pub(crate) fn nearest(&self, path: &[Step]) -> &Self {
+        let mut node = self;
+        for step in path {
+            let Some((_, child)) = node.children().find(|(to, _)| to == step) else { break };
+            node = child;
+        }
+        node
+    }
+}
+
+/// A path as a person writes it: `response.set`, `with[0]`.
+pub(crate) fn dotted(path: &[Step]) -> String {
+    let mut text = String::new();
+    for step in path {
+        match step {
+            Step::Key(key) if text.is_empty() => text.push_str(key),
+            Step::Key(key) => {
+                text.push('.');
+                text.push_str(key);
+            }
+            Step::Index(i) => text.push_str(&format!("[{i}]")),
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_that_leads_nowhere_ends_at_the_last_node_on_the_way() {
+        let tree = Node::new(3..4, Value::Bool(true)).under("b").under("a");
+        let path = ["a".into(), "b".into(), "c".into()];
+        assert!(matches!(tree.nearest(&path).value, Value::Bool(true)));
+        assert_eq!(tree.nearest(&["x".into()]).span, 3..4);
+        assert_eq!(dotted(&["a".into(), 1.into(), "b".into()]), "a[1].b");
+    }
+}
