@@ -173,9 +173,9 @@ impl Default for Status {
 
 impl<'de> Deserialize<'de> for Status {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let number = u16::deserialize(deserializer)?;
-        match (number, StatusCode::from_u16(number)) {
-            (301 | 302 | 303 | 307 | 308, Ok(status)) => Ok(Self(status)),
+        let number = u64::deserialize(deserializer)?;
+        match u16::try_from(number).map(StatusCode::from_u16) {
+            Ok(Ok(status)) if matches!(number, 301..=303 | 307 | 308) => Ok(Self(status)),
             _ => Err(de::Error::custom(format!("`{number}` is not the status of a redirect\nhint: these are 301, 302, 303, 307 and 308"))),
         }
     }

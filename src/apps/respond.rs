@@ -73,9 +73,9 @@ impl App for Respond {
 
 impl<'de> Deserialize<'de> for Status {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let number = u16::deserialize(deserializer)?;
-        match StatusCode::from_u16(number) {
-            Ok(status) if (200..600).contains(&number) => Ok(Self(status)),
+        let number = u64::deserialize(deserializer)?;
+        match u16::try_from(number).map(StatusCode::from_u16) {
+            Ok(Ok(status)) if (200..600).contains(&number) => Ok(Self(status)),
             _ => Err(de::Error::custom(format!("`{number}` is not a status\nhint: a final status is 200 to 599"))),
         }
     }

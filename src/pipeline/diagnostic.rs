@@ -17,12 +17,12 @@ pub(crate) struct Diagnostic {
     /// Where; `None` if it is about the file as a whole.
     pub(crate) span: Option<Span>,
     /// What stands at that place, shown beside the caret.
-    pub(crate) label: Option<String>,
+    pub(crate) label: Option<Box<str>>,
     /// Another place that has to do with it.
-    pub(crate) related: Option<(Span, String)>,
-    pub(crate) hint: Option<String>,
+    pub(crate) related: Option<Box<(Span, String)>>,
+    pub(crate) hint: Option<Box<str>>,
     /// Further text shown as it is, for instance a traceback.
-    pub(crate) note: Option<String>,
+    pub(crate) note: Option<Box<str>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,17 +44,17 @@ impl Diagnostic {
         Self { severity: Severity::Error, message: message.into(), span: None, label: None, related: None, hint: None, note: None }
     }
 
-    pub(crate) fn label(mut self, label: impl Into<String>) -> Self {
+    pub(crate) fn label(mut self, label: impl Into<Box<str>>) -> Self {
         self.label = Some(label.into());
         self
     }
 
     pub(crate) fn related(mut self, span: Span, label: impl Into<String>) -> Self {
-        self.related = Some((span, label.into()));
+        self.related = Some(Box::new((span, label.into())));
         self
     }
 
-    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
+    pub(crate) fn hint(mut self, hint: impl Into<Box<str>>) -> Self {
         self.hint = Some(hint.into());
         self
     }
@@ -68,9 +68,14 @@ pub(crate) struct Source {
 }
 
 impl Source {
+    /// The last place at or before `at` that a character begins at.
+    fn boundary(&self, at: usize) -> usize {
+        (0..=at.min(self.text.len())).rev().find(|at| self.text.is_char_boundary(*at)).unwrap_or(0)
+    }
+
     /// Line and column of an octet, both counted from 1; columns count characters.
     fn position(&self, at: usize) -> (usize, usize) {
-        let at = self.text.floor_char_boundary(at);
+        let at = self.boundary(at);
         let before = &self.text[..at];
         let line = before.rfind('\n').map_or(0, |end| end + 1);
         (before.matches('\n').count() + 1, before[line..].chars().count() + 1)
@@ -78,8 +83,8 @@ impl Source {
 
     /// The part of a span on its first line, and at least one octet wide where the text allows.
     fn first_line(&self, span: &Span) -> Span {
-        let start = self.text.floor_char_boundary(span.start);
-        let end = self.text.floor_char_boundary(span.end).max(start);
+        let start = self.boundary(span.start);
+        let end = self.boundary(span.end).max(start);
         let part = &self.text[start..end];
         start..start + part.lines().next().unwrap_or_default().trim_end().len()
     }
@@ -120,10 +125,12 @@ impl Report {
         };
         let mut group = Group::with_title(level.primary_title(diagnostic.message.as_str()));
         if let Some(span) = &diagnostic.span {
-            let primary = AnnotationKind::Primary.span(self.source.first_line(span)).label(diagnostic.label.as_deref());
+            let primary =
+                AnnotationKind::Primary.span(self.source.first_line(span)).label(diagnostic.label.as_deref().map(normalize_untrusted_str));
             let mut snippet = Snippet::source(self.source.text.as_str()).path(self.source.name.as_str()).annotation(primary);
-            if let Some((span, label)) = &diagnostic.related {
-                snippet = snippet.annotation(AnnotationKind::Context.span(self.source.first_line(span)).label(label.as_str()));
+            if let Some((span, label)) = diagnostic.related.as_deref() {
+                snippet =
+                    snippet.annotation(AnnotationKind::Context.span(self.source.first_line(span)).label(normalize_untrusted_str(label)));
             }
             group = group.element(snippet);
         }

@@ -141,7 +141,7 @@ impl Pipeline {
     pub fn report_at_listen(&self, index: usize, message: &str) -> Report {
         let message = self.mask.hide(message);
         let (message, hint) = match message.split_once("\nhint: ") {
-            Some((message, hint)) => (message, Some(hint.to_owned())),
+            Some((message, hint)) => (message, Some(hint.into())),
             None => (message.as_str(), None),
         };
         let finding = match self.tree.listen.get(index) {

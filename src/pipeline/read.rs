@@ -50,13 +50,12 @@ pub(crate) fn locate(finding: Finding, options: &Node, subject: Subject<'_>) -> 
     let node = options.nearest(&finding.path);
     let hide = |text: String| subject.mask.hide(&text);
     Diagnostic {
-        label: Some(match finding.path.as_slice() {
+        hint: finding.hint.map(|hint| hide(hint).into()),
+        note: finding.note.map(|note| hide(note).into()),
+        ..Diagnostic::error(hide(finding.message), node.span.clone()).label(match finding.path.as_slice() {
             [] => subject.name.to_owned(),
             path => format!("{} `{}` of {}", subject.noun, dotted(path), subject.name),
-        }),
-        hint: finding.hint.map(hide),
-        note: finding.note.map(hide),
-        ..Diagnostic::error(hide(finding.message), node.span.clone())
+        })
     }
 }
 
@@ -199,7 +198,7 @@ impl<'de> Reading<'de, '_> {
 
 /// "layer `compress`" within a label, where the layer is already named.
 fn short(owner: &str) -> &str {
-    owner.split_once(' ').map_or(owner, |(first, rest)| if first.starts_with('`') { owner } else { rest })
+    owner.split(' ').find(|word| word.starts_with('`')).unwrap_or(owner)
 }
 
 fn last_key(path: &[Step]) -> Option<&str> {

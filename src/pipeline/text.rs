@@ -207,7 +207,7 @@ fn stray_octet(text: &str, dialect: Dialect) -> Option<Diagnostic> {
                     Diagnostic::error(format!("a control character (U+{octet:04X}) stands in the file"), i..i + 1).hint("remove it"),
                 );
             }
-            (b'/', None) if dialect == Dialect::Jsonc => i = past_comment(octets, i).max(i + 1) - 1,
+            (b'/', None) => i = past_comment(octets, i).max(i + 1) - 1,
             (octet, None) if octet >= 0x80 && dialect == Dialect::Json => {
                 // RFC 8259 knows four kinds of white space; the parser takes every one of Unicode's.
                 let c = text[i..].chars().next().unwrap_or_default();
