@@ -1,0 +1,95 @@
+//! One request through the app: `environ` and `start_response` in, the iterable out, `close()` at the end.
+
+use std::sync::Arc;
+
+use pyo3::prelude::*;
+use ziggurat_middleware::Problem;
+
+use super::call::Call;
+use super::environ::Environ;
+use super::errors::{Errors, Origin};
+use super::input::Input;
+use super::iterate::{Stop, close, send_all};
+use super::outlet::Outlet;
+use super::start_response::StartResponse;
+
+/// A WSGI application: the callable, and what its requests share.
+pub(super) struct Application {
+    callable: Py<PyAny>,
+    environ: Environ,
+    place: Arc<str>,
+}
+
+impl Application {
+    /// `callable` at `place` of the file.
+    pub(super) fn new(py: Python<'_>, callable: Py<PyAny>, place: &str, multithread: bool) -> PyResult<Self> {
+        Ok(Self { callable, environ: Environ::new(py, multithread)?, place: place.into() })
+    }
+
+    /// Serves one request. Whatever the app does, the request has its answer afterwards or its connection is broken off.
+    pub(super) fn serve(&self, py: Python<'_>, call: Call) {
+        // Who asked may have left while the call waited.
+        if call.reply.is_closed() {
+            return;
+        }
+        let head = call.head.view();
+        let origin = Origin { place: Arc::clone(&self.place), request_id: head.request_id().map(Into::into) };
+        let outlet = Outlet::new(call.reply, head.method() == b"HEAD");
+        let made = || -> PyResult<_> {
+            let start = Bound::new(py, StartResponse { outlet })?;
+            let input = Bound::new(py, Input::new(call.body))?;
+            let errors = Bound::new(py, Errors::new(origin.clone()))?;
+            let environ = self.environ.of(py, head, &input, &errors)?;
+            Ok((start, input, errors, environ))
+        };
+        let (start, input, errors, environ) = match made() {
+            Ok(made) => made,
+            // Out of memory, most likely; the dropped outlet answers.
+            Err(error) => return origin.log_exception(py, "the request could not be handed to the app", &error),
+        };
+        match self.callable.bind(py).call1((environ, &start)) {
+            Ok(iterable) => {
+                let stop = send_all(&iterable, &start, &origin);
+                self.end(py, stop, &start, &input, &origin);
+                if let Err(error) = close(&iterable) {
+                    origin.log_exception(py, "close() of the app's answer raised", &error);
+                }
+            }
+            Err(error) => self.end(py, Err(Stop::Raised(error)), &start, &input, &origin),
+        }
+        input.borrow_mut().close();
+        if let Ok(mut errors) = errors.try_borrow_mut() {
+            errors.flush();
+        }
+    }
+
+    /// Ends the answer as the app deserves.
+    fn end(&self, py: Python<'_>, stop: Result<(), Stop>, start: &Bound<'_, StartResponse>, input: &Bound<'_, Input>, origin: &Origin) {
+        let mut start = start.borrow_mut();
+        let outlet = &mut start.outlet;
+        if let Some(failure) = input.borrow().failure()
+            && (stop.is_err() || outlet.fails())
+            && outlet.refuse(failure)
+        {
+            return;
+        }
+        let outcome = match stop {
+            Ok(()) if outlet.has_head() => {
+                if let Some(missing) = outlet.finish() {
+                    origin.log(&format!(
+                        "the app ended its answer {missing} octets short of its Content-Length: the connection is broken off"
+                    ));
+                }
+                return;
+            }
+            Ok(()) => "the app did not call start_response()".to_owned(),
+            Err(Stop::Raised(_)) if outlet.is_gone() => return,
+            Err(Stop::Raised(error)) => {
+                origin.log_exception(py, "the app raised an exception", &error);
+                "the app raised an exception".to_owned()
+            }
+            Err(Stop::Refused(message)) => message,
+        };
+        outlet.fail(Problem::new(http::StatusCode::INTERNAL_SERVER_ERROR), &outcome);
+    }
+}

@@ -1,0 +1,144 @@
+//! A request's body on its way in: taken in whole up to a bound before a thread is occupied, streamed with back-pressure beyond it.
+
+use std::error::Error;
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Poll;
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, StatusCode, header};
+use http_body::Body as _;
+use http_body_util::{BodyExt, LengthLimitError};
+use ziggurat_middleware::{Body, BoxError, Problem};
+
+use super::call::{BodyFailure, RequestBody};
+use super::pipe::{Writer, pipe};
+
+/// How much of a streamed body may wait for the app.
+const BUDGET: usize = 256 * 1024;
+
+/// A body as the app will read it, and its length as far as that is known.
+pub(super) struct TakenIn {
+    pub(super) body: RequestBody,
+    pub(super) length: Option<u64>,
+}
+
+/// Takes in a body of at most `buffer` octets; a longer one, or one that the client sends only when asked to, is streamed.
+pub(super) async fn take_in(headers: &HeaderMap, mut body: Body, buffer: u64) -> Result<TakenIn, BoxError> {
+    let declared = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    if let Some(octets) = body.as_full() {
+        let length = (!octets.is_empty()).then_some(octets.len() as u64).or(declared);
+        let whole = body.collect().await?.to_bytes();
+        return Ok(TakenIn { body: RequestBody::Whole(whole), length });
+    }
+    if body.is_end_stream() {
+        return Ok(TakenIn { body: RequestBody::Whole(Bytes::new()), length: declared });
+    }
+    let length = body.size_hint().exact().or(declared);
+    let awaits_word = headers.get(header::EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+    if awaits_word || length.is_some_and(|length| length > buffer) {
+        return Ok(TakenIn { body: stream(Bytes::new(), body, awaits_word), length });
+    }
+    let mut taken = Taken::default();
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame?.into_data() else { continue };
+        taken.push(data, length);
+        if taken.len() > buffer {
+            return Ok(TakenIn { body: stream(taken.into_bytes(), body, false), length });
+        }
+    }
+    Ok(TakenIn { length: Some(taken.len()), body: RequestBody::Whole(taken.into_bytes()) })
+}
+
+/// Frames joined to one piece; a single one is not copied.
+#[derive(Default)]
+struct Taken {
+    first: Bytes,
+    joined: BytesMut,
+}
+
+impl Taken {
+    fn push(&mut self, data: Bytes, length: Option<u64>) {
+        if self.len() == 0 {
+            self.first = data;
+            return;
+        }
+        if self.joined.is_empty() {
+            let expected = length.and_then(|length| usize::try_from(length).ok()).unwrap_or(0);
+            self.joined.reserve(expected.max(self.first.len() + data.len()));
+            self.joined.extend_from_slice(&std::mem::take(&mut self.first));
+        }
+        self.joined.extend_from_slice(&data);
+    }
+
+    fn len(&self) -> u64 {
+        (self.first.len() + self.joined.len()) as u64
+    }
+
+    fn into_bytes(self) -> Bytes {
+        if self.joined.is_empty() { self.first } else { self.joined.freeze() }
+    }
+}
+
+/// Moves the rest of a body into a pipe, in a task of its own that ends with the body or with the reader.
+fn stream(head: Bytes, body: Body, lazy: bool) -> RequestBody {
+    let (writer, reader) = pipe(BUDGET, lazy);
+    if !head.is_empty() {
+        writer.put(head);
+    }
+    tokio::spawn(pump(body, writer));
+    RequestBody::Stream(reader)
+}
+
+async fn pump(mut body: Body, writer: Writer<Arc<BodyFailure>>) {
+    // An app that leaves the rest unread must not wait for a client that sends nothing more.
+    while poll_fn(|cx| writer.poll_room(cx)).await.is_ok() {
+        let frame = poll_fn(|cx| {
+            if writer.poll_abandoned(cx).is_ready() {
+                return Poll::Ready(None);
+            }
+            Pin::new(&mut body).poll_frame(cx).map(Some)
+        });
+        match frame.await {
+            None => return,
+            Some(None) => return writer.finish(),
+            Some(Some(Ok(frame))) => {
+                if let Ok(data) = frame.into_data() {
+                    writer.put(data);
+                }
+            }
+            Some(Some(Err(error))) => return writer.fail(Arc::new(BodyFailure::of(&*error))),
+        }
+    }
+}
+
+impl BodyFailure {
+    /// What an error of a body means for the client.
+    pub(super) fn of(error: &(dyn Error + Send + Sync + 'static)) -> Self {
+        let mut link: Option<&(dyn Error + 'static)> = Some(error);
+        while let Some(error) = link {
+            if let Some(problem) = error.downcast_ref::<Problem>() {
+                return Self { status: problem.status(), detail: problem.to_string() };
+            }
+            if error.is::<LengthLimitError>() {
+                return Self { status: StatusCode::PAYLOAD_TOO_LARGE, detail: "the body is larger than allowed".to_owned() };
+            }
+            if error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::TimedOut) {
+                return Self { status: StatusCode::REQUEST_TIMEOUT, detail: "the body did not arrive in time".to_owned() };
+            }
+            link = error.source();
+        }
+        Self { status: StatusCode::BAD_REQUEST, detail: format!("the body is malformed or was cut short: {error}") }
+    }
+
+    /// The answer to the client.
+    pub(super) fn problem(&self) -> Problem {
+        Problem::new(self.status).detail(match self.status {
+            StatusCode::PAYLOAD_TOO_LARGE => "the body is larger than allowed",
+            StatusCode::REQUEST_TIMEOUT => "the body did not arrive in time",
+            _ => "the body is malformed or was cut short",
+        })
+    }
+}

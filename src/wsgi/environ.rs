@@ -1,0 +1,90 @@
+//! `environ`: a copied template, then the request's own variables (PEP 3333 section "environ Variables").
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyString, PyTuple};
+
+use super::file_wrapper::FileWrapper;
+use super::head::{HeadView, KEYS, Key};
+
+/// How many different header names keep their key object. Names come from clients, so there has to be a bound.
+const KEPT: usize = 512;
+
+/// Makes the environ of one app's requests.
+pub(super) struct Environ {
+    template: Py<PyDict>,
+    keys: Vec<Py<PyString>>,
+    input: Py<PyString>,
+    errors: Py<PyString>,
+    headers: Mutex<HashMap<Box<[u8]>, Py<PyString>>>,
+}
+
+impl Environ {
+    /// For an app whose requests run in several threads at once, or not.
+    pub(super) fn new(py: Python<'_>, multithread: bool) -> PyResult<Self> {
+        let template = PyDict::new(py);
+        template.set_item("wsgi.version", PyTuple::new(py, [1, 0])?)?;
+        template.set_item("wsgi.multithread", multithread)?;
+        template.set_item("wsgi.multiprocess", false)?;
+        template.set_item("wsgi.run_once", false)?;
+        template.set_item("wsgi.input_terminated", true)?;
+        template.set_item("wsgi.file_wrapper", py.get_type::<FileWrapper>())?;
+        template.set_item("SERVER_SOFTWARE", concat!("ziggurat/", env!("CARGO_PKG_VERSION")))?;
+        let intern = |key: &str| PyString::intern(py, key).unbind();
+        Ok(Self {
+            template: template.unbind(),
+            keys: KEYS.iter().map(|key| intern(key)).collect(),
+            input: intern("wsgi.input"),
+            errors: intern("wsgi.errors"),
+            headers: Mutex::default(),
+        })
+    }
+
+    /// The environ of one request.
+    pub(super) fn of<'py>(
+        &self,
+        py: Python<'py>,
+        head: HeadView<'_>,
+        input: &Bound<'py, PyAny>,
+        errors: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyDict>> {
+        let environ = self.template.bind(py).copy()?;
+        environ.set_item(&self.input, input)?;
+        environ.set_item(&self.errors, errors)?;
+        for (key, value) in head {
+            let value = latin_1(py, value);
+            match key {
+                Key::Known(number) => {
+                    if let Some(key) = self.keys.get(number) {
+                        environ.set_item(key, value)?;
+                    }
+                }
+                Key::Header(name) => environ.set_item(self.header(py, name), value)?,
+            }
+        }
+        Ok(environ)
+    }
+
+    /// The key object of a header.
+    fn header<'py>(&self, py: Python<'py>, name: &[u8]) -> Bound<'py, PyString> {
+        let mut kept = self.headers.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(key) = kept.get(name) {
+            return key.bind(py).clone();
+        }
+        let key = latin_1(py, name);
+        if kept.len() < KEPT {
+            kept.insert(name.into(), key.clone().unbind());
+        }
+        key
+    }
+}
+
+/// A str with one character per octet.
+fn latin_1<'py>(py: Python<'py>, octets: &[u8]) -> Bound<'py, PyString> {
+    match std::str::from_utf8(octets) {
+        Ok(text) if text.is_ascii() => PyString::new(py, text),
+        _ => PyString::new(py, &octets.iter().map(|octet| char::from(*octet)).collect::<String>()),
+    }
+}

@@ -1,0 +1,84 @@
+//! `wsgi.errors`, and how exceptions of the app get to the log.
+
+use std::sync::Arc;
+
+use pyo3::prelude::*;
+use pyo3::types::PyString;
+
+/// Whose words these are: the app's place in the file, and the request.
+#[derive(Clone)]
+pub(super) struct Origin {
+    pub(super) place: Arc<str>,
+    pub(super) request_id: Option<Box<str>>,
+}
+
+impl Origin {
+    /// Writes an exception with its traceback to the log.
+    pub(super) fn log_exception(&self, py: Python<'_>, message: &str, error: &PyErr) {
+        let traceback = format_exception(py, error);
+        self.log(&format!("{message}\n{}", traceback.trim_end()));
+    }
+
+    /// Writes a line to the log.
+    pub(super) fn log(&self, message: &str) {
+        tracing::error!(request_id = self.request_id.as_deref(), app = &*self.place, "{message}");
+    }
+}
+
+/// The traceback as Python prints it; of an exception that cannot even be printed, its type.
+pub(super) fn format_exception(py: Python<'_>, error: &PyErr) -> String {
+    let formatted = || -> PyResult<String> {
+        let lines = py.import("traceback")?.call_method1("format_exception", (error.value(py),))?;
+        lines.try_iter()?.map(|line| line?.extract::<String>()).collect()
+    };
+    formatted().unwrap_or_else(|_| error.get_type(py).name().map_or_else(|_| "an exception".to_owned(), |name| name.to_string()))
+}
+
+/// The longest line that is kept waiting for its end.
+const LINE: usize = 64 * 1024;
+
+/// A text stream whose lines go to the log.
+#[pyclass(module = "ziggurat")]
+pub(super) struct Errors {
+    origin: Origin,
+    line: String,
+}
+
+impl Errors {
+    pub(super) const fn new(origin: Origin) -> Self {
+        Self { origin, line: String::new() }
+    }
+}
+
+#[pymethods]
+impl Errors {
+    fn write(&mut self, text: &Bound<'_, PyString>) -> PyResult<usize> {
+        for part in text.to_string_lossy().split_inclusive('\n') {
+            self.line.push_str(part);
+            if part.ends_with('\n') || self.line.len() > LINE {
+                self.flush();
+            }
+        }
+        text.len()
+    }
+
+    fn writelines(&mut self, lines: &Bound<'_, PyAny>) -> PyResult<()> {
+        for line in lines.try_iter()? {
+            self.write(line?.cast()?)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn flush(&mut self) {
+        let line = std::mem::take(&mut self.line);
+        if !line.trim_end().is_empty() {
+            self.origin.log(line.trim_end());
+        }
+    }
+}
+
+impl Drop for Errors {
+    fn drop(&mut self) {
+        self.flush();
+    }
+}

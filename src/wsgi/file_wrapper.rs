@@ -1,0 +1,72 @@
+//! `wsgi.file_wrapper` (PEP 3333 section "Optional Platform-Specific File Handling").
+
+use std::os::fd::{AsFd, BorrowedFd, RawFd};
+
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+
+use super::file_body::FileBody;
+
+/// Wraps an open file for an app to return. An ordinary file is then sent without the app; anything else with `read` is read block by block.
+#[pyclass(module = "ziggurat", frozen)]
+pub(super) struct FileWrapper {
+    #[pyo3(get)]
+    filelike: Py<PyAny>,
+    #[pyo3(get)]
+    blksize: isize,
+}
+
+#[pymethods]
+impl FileWrapper {
+    #[new]
+    #[pyo3(signature = (filelike, blksize=65536))]
+    const fn new(filelike: Py<PyAny>, blksize: isize) -> Self {
+        Self { filelike, blksize }
+    }
+
+    const fn __iter__(slf: PyRef<'_, Self>) -> PyRef<'_, Self> {
+        slf
+    }
+
+    fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let block = self.filelike.bind(py).call_method1("read", (self.blksize,))?;
+        // What is no bytes goes on to where it is refused with its type's name.
+        let ended = block.cast::<PyBytes>().map_or_else(|_| !block.is_truthy().unwrap_or(true), |block| block.as_bytes().is_empty());
+        Ok((!ended).then_some(block))
+    }
+
+    fn close(&self, py: Python<'_>) -> PyResult<()> {
+        let file = self.filelike.bind(py);
+        if file.hasattr("close")? {
+            file.call_method0("close")?;
+        }
+        Ok(())
+    }
+}
+
+impl FileWrapper {
+    /// The rest of the file, from where the app left it, where it is an ordinary file that holds just what `read` would give.
+    pub(super) fn body(&self, py: Python<'_>) -> PyResult<Option<FileBody>> {
+        let io = py.import("io")?;
+        let (plain, reader, random) = (io.getattr("FileIO")?, io.getattr("BufferedReader")?, io.getattr("BufferedRandom")?);
+        let mut file = self.filelike.bind(py).clone();
+        if file.get_type().getattr("__module__")?.eq("tempfile")? {
+            file = file.getattr("file")?;
+        }
+        // Not `fileno` alone: the file of a decompressor has one too.
+        let kind = file.get_type();
+        let raw = if kind.is(&reader) || kind.is(&random) { file.getattr("raw")? } else { file.clone() };
+        if !raw.get_type().is(&plain) || !raw.call_method0("readable")?.is_truthy()? {
+            return Ok(None);
+        }
+        if kind.is(&random) {
+            file.call_method0("flush")?;
+        }
+        let Ok(offset) = file.call_method0("tell").and_then(|at| at.extract::<u64>()) else { return Ok(None) };
+        let descriptor: RawFd = raw.call_method0("fileno")?.extract()?;
+        // SAFETY: `raw` is an open FileIO, which we hold and which keeps its descriptor open while this thread does not let the interpreter go.
+        #[allow(unsafe_code)]
+        let descriptor = unsafe { BorrowedFd::borrow_raw(descriptor) };
+        Ok(FileBody::open(descriptor.as_fd(), offset)?)
+    }
+}

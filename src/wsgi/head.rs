@@ -1,0 +1,280 @@
+//! A request's head as CGI variables in one owned buffer, made without the interpreter.
+//!
+//! The buffer is a list of pairs, so that it can go to another process as it is. A pair is the number of a known key in one
+//! octet (or 0, the length of the key and the key), the length of the value, and the value; lengths are 32 bits, little endian.
+
+use std::borrow::Cow;
+use std::io::Write;
+use std::net::IpAddr;
+
+use http::header::{self, HeaderName};
+use http::request::Parts;
+use http::{HeaderMap, Uri};
+use percent_encoding::percent_decode;
+use ziggurat_middleware::{Mount, Origin, RemoteUser, RequestId};
+
+/// The keys that go as a number; the number is the place in this list.
+pub(super) const KEYS: [&str; 19] = [
+    "",
+    "REQUEST_METHOD",
+    "SCRIPT_NAME",
+    "PATH_INFO",
+    "QUERY_STRING",
+    "RAW_URI",
+    "REQUEST_URI",
+    "SERVER_NAME",
+    "SERVER_PORT",
+    "SERVER_PROTOCOL",
+    "REMOTE_ADDR",
+    "REMOTE_PORT",
+    "REMOTE_USER",
+    "AUTH_TYPE",
+    "CONTENT_TYPE",
+    "CONTENT_LENGTH",
+    "HTTP_HOST",
+    "wsgi.url_scheme",
+    "ziggurat.request_id",
+];
+
+const SPELLED_OUT: u8 = 0;
+const REQUEST_METHOD: u8 = 1;
+const SCRIPT_NAME: u8 = 2;
+const PATH_INFO: u8 = 3;
+const QUERY_STRING: u8 = 4;
+const RAW_URI: u8 = 5;
+const REQUEST_URI: u8 = 6;
+const SERVER_NAME: u8 = 7;
+const SERVER_PORT: u8 = 8;
+const SERVER_PROTOCOL: u8 = 9;
+const REMOTE_ADDR: u8 = 10;
+const REMOTE_PORT: u8 = 11;
+const REMOTE_USER: u8 = 12;
+const AUTH_TYPE: u8 = 13;
+const CONTENT_TYPE: u8 = 14;
+const CONTENT_LENGTH: u8 = 15;
+const HTTP_HOST: u8 = 16;
+const URL_SCHEME: u8 = 17;
+const REQUEST_ID: u8 = 18;
+
+/// A request's head: environ pairs in one buffer.
+pub(super) struct Head(Vec<u8>);
+
+/// The key of a pair.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Key<'a> {
+    /// The key at this place of [`KEYS`].
+    Known(usize),
+    /// A key spelled out, `HTTP_` and the header's name.
+    Header(&'a [u8]),
+}
+
+impl Head {
+    /// The head of this request, whose body has this length as far as it is known.
+    pub(super) fn new(parts: &Parts, content_length: Option<u64>) -> Self {
+        let mut head = Self(Vec::with_capacity(512 + 48 * parts.headers.len()));
+        head.line(parts);
+        head.addresses(parts);
+        if let Some(user) = parts.extensions.get::<RemoteUser>() {
+            head.known(REMOTE_USER, user.user.as_bytes());
+            head.known(AUTH_TYPE, user.auth_type.as_bytes());
+        }
+        if let Some(id) = parts.extensions.get::<RequestId>() {
+            head.known(REQUEST_ID, id.as_header().as_bytes());
+        }
+        if let Some(length) = content_length {
+            head.written(CONTENT_LENGTH, length);
+        }
+        head.headers(&parts.headers, parts.uri.authority().is_some());
+        head
+    }
+
+    /// What the request line says.
+    fn line(&mut self, parts: &Parts) {
+        let mount = parts.extensions.get::<Mount>();
+        self.known(REQUEST_METHOD, parts.method.as_str().as_bytes());
+        self.known(SERVER_PROTOCOL, format!("{:?}", parts.version).as_bytes());
+        self.known(SCRIPT_NAME, &decoded(mount.map_or("", |mount| &mount.prefix)));
+        self.known(PATH_INFO, &decoded(path_below(&parts.uri, mount)));
+        self.known(QUERY_STRING, parts.uri.query().unwrap_or_default().as_bytes());
+        let uri = mount.map_or(&parts.uri, |mount| &mount.target);
+        let target = uri.path_and_query().map_or_else(|| uri.path(), |target| target.as_str());
+        self.known(RAW_URI, target.as_bytes());
+        self.known(REQUEST_URI, target.as_bytes());
+    }
+
+    /// Who speaks to whom, and how.
+    fn addresses(&mut self, parts: &Parts) {
+        let origin = parts.extensions.get::<Origin>();
+        let scheme = origin.map(|origin| origin.scheme).unwrap_or_default();
+        let local = origin.and_then(|origin| origin.local);
+        let host = match parts.uri.authority() {
+            Some(authority) => {
+                let host = without_user(authority.as_str());
+                self.known(HTTP_HOST, host.as_bytes());
+                host
+            }
+            None => parts.headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default(),
+        };
+        let (name, port) = split_port(host);
+        if name.is_empty() {
+            match local.map(|local| local.ip()) {
+                Some(IpAddr::V4(ip)) => self.written(SERVER_NAME, ip),
+                Some(IpAddr::V6(ip)) => self.written(SERVER_NAME, format_args!("[{ip}]")),
+                None => self.known(SERVER_NAME, b"localhost"),
+            }
+        } else {
+            self.known(SERVER_NAME, name.as_bytes());
+        }
+        let told = origin.and_then(|origin| origin.server_port).or(port);
+        self.written(SERVER_PORT, told.or_else(|| local.map(|local| local.port())).unwrap_or_else(|| scheme.default_port()));
+        match origin.and_then(|origin| origin.client) {
+            Some(client) => self.written(REMOTE_ADDR, client.to_canonical()),
+            // RFC 3875 section 4.1.8 wants it always there; a client on a Unix socket has none.
+            None => self.known(REMOTE_ADDR, b""),
+        }
+        if let Some(port) = origin.and_then(|origin| origin.client_port) {
+            self.written(REMOTE_PORT, port);
+        }
+        self.known(URL_SCHEME, scheme.as_str().as_bytes());
+    }
+
+    /// One variable per header; the lines of a repeated one are joined.
+    fn headers(&mut self, headers: &HeaderMap, host_is_told: bool) {
+        if let Some(value) = headers.get(header::CONTENT_TYPE) {
+            self.known(CONTENT_TYPE, value.as_bytes());
+        }
+        for name in headers.keys() {
+            if !is_passed_on(name) || (host_is_told && name == header::HOST) {
+                continue;
+            }
+            if name == header::HOST {
+                self.0.push(HTTP_HOST);
+            } else {
+                self.0.push(SPELLED_OUT);
+                self.length(name.as_str().len() + 5);
+                self.0.extend_from_slice(b"HTTP_");
+                self.0.extend(name.as_str().bytes().map(|octet| if octet == b'-' { b'_' } else { octet.to_ascii_uppercase() }));
+            }
+            let separator: &[u8] = if name == header::COOKIE { b"; " } else { b", " };
+            self.measured(|buffer| {
+                for (nth, value) in headers.get_all(name).iter().enumerate() {
+                    if nth > 0 {
+                        buffer.extend_from_slice(separator);
+                    }
+                    buffer.extend_from_slice(value.as_bytes());
+                }
+            });
+        }
+    }
+
+    fn known(&mut self, key: u8, value: &[u8]) {
+        self.0.push(key);
+        self.length(value.len());
+        self.0.extend_from_slice(value);
+    }
+
+    fn written(&mut self, key: u8, value: impl std::fmt::Display) {
+        self.0.push(key);
+        self.measured(|buffer| {
+            // Writing into memory cannot fail.
+            let _ = write!(buffer, "{value}");
+        });
+    }
+
+    /// Appends what `fill` gives, its length before it.
+    fn measured(&mut self, fill: impl FnOnce(&mut Vec<u8>)) {
+        let at = self.0.len();
+        self.length(0);
+        fill(&mut self.0);
+        let length = self.0.len() - at - 4;
+        self.0[at..at + 4].copy_from_slice(&to_u32(length).to_le_bytes());
+    }
+
+    fn length(&mut self, length: usize) {
+        self.0.extend_from_slice(&to_u32(length).to_le_bytes());
+    }
+
+    /// The pairs.
+    pub(super) const fn view(&self) -> HeadView<'_> {
+        HeadView(self.0.as_slice())
+    }
+}
+
+/// The pairs of a head, in a buffer of whoever's.
+#[derive(Clone, Copy)]
+pub(super) struct HeadView<'a>(&'a [u8]);
+
+impl<'a> HeadView<'a> {
+    /// The method.
+    pub(super) fn method(self) -> &'a [u8] {
+        self.get(REQUEST_METHOD).unwrap_or_default()
+    }
+
+    /// The request's id.
+    pub(super) fn request_id(self) -> Option<&'a str> {
+        self.get(REQUEST_ID).and_then(|id| std::str::from_utf8(id).ok())
+    }
+
+    fn get(self, key: u8) -> Option<&'a [u8]> {
+        self.into_iter().find_map(|(at, value)| (at == Key::Known(key.into())).then_some(value))
+    }
+}
+
+impl<'a> Iterator for HeadView<'a> {
+    type Item = (Key<'a>, &'a [u8]);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let (&number, rest) = self.0.split_first()?;
+        self.0 = rest;
+        let key = if number == SPELLED_OUT { Key::Header(self.octets()?) } else { Key::Known(number.into()) };
+        Some((key, self.octets()?))
+    }
+}
+
+impl<'a> HeadView<'a> {
+    fn octets(&mut self) -> Option<&'a [u8]> {
+        let (length, rest) = self.0.split_first_chunk::<4>()?;
+        let (octets, rest) = rest.split_at_checked(u32::from_le_bytes(*length) as usize)?;
+        self.0 = rest;
+        Some(octets)
+    }
+}
+
+/// Heads are bounded by the server, far below 4 GiB.
+fn to_u32(length: usize) -> u32 {
+    u32::try_from(length).unwrap_or(u32::MAX)
+}
+
+/// The path below the mount, which is empty for exactly the mount (a [`Uri`] cannot say that: its path is never empty).
+fn path_below<'a>(uri: &'a Uri, mount: Option<&Mount>) -> &'a str {
+    match (uri.path(), mount) {
+        ("/", Some(mount)) if !mount.prefix.is_empty() && mount.target.path() == &*mount.prefix => "",
+        (path, _) => path,
+    }
+}
+
+fn decoded(path: &str) -> Cow<'_, [u8]> {
+    percent_decode(path.as_bytes()).into()
+}
+
+/// Whether a header becomes a variable `HTTP_...`: not the ones with a variable of their own, not what was undone on the way in, nor what
+/// would pass for another variable.
+fn is_passed_on(name: &HeaderName) -> bool {
+    *name != header::CONTENT_LENGTH
+        && *name != header::CONTENT_TYPE
+        && *name != header::TRANSFER_ENCODING
+        && name.as_str() != "proxy"
+        && !name.as_str().contains('_')
+}
+
+fn without_user(authority: &str) -> &str {
+    authority.rsplit_once('@').map_or(authority, |(_, host)| host)
+}
+
+/// Host and port of `host:port`, `host`, `[v6]:port` or `[v6]`.
+fn split_port(host: &str) -> (&str, Option<u16>) {
+    match host.rsplit_once(':') {
+        Some((name, port)) if !port.contains(']') => (name, port.parse().ok()),
+        _ => (host, None),
+    }
+}

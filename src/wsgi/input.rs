@@ -1,0 +1,170 @@
+//! `wsgi.input`: a request's body as a file (PEP 3333 section "Input and Error Streams").
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bytes::{Buf, Bytes};
+use pyo3::exceptions::PyOSError;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyList};
+
+use super::call::{BodyFailure, RequestBody};
+use super::pipe::Reader;
+
+/// The body of one request. A read past its end gives nothing; a read of a body that was cut short raises `OSError`.
+#[pyclass(module = "ziggurat")]
+pub(super) struct Input {
+    ready: VecDeque<Bytes>,
+    octets: usize,
+    source: Source,
+}
+
+enum Source {
+    Stream(Reader<Arc<BodyFailure>>),
+    Ended,
+    Failed(Arc<BodyFailure>),
+}
+
+impl Input {
+    pub(super) fn new(body: RequestBody) -> Self {
+        let (ready, source) = match body {
+            RequestBody::Whole(octets) if octets.is_empty() => (VecDeque::new(), Source::Ended),
+            RequestBody::Whole(octets) => (VecDeque::from([octets]), Source::Ended),
+            RequestBody::Stream(reader) => (VecDeque::new(), Source::Stream(reader)),
+        };
+        Self { octets: ready.iter().map(Bytes::len).sum(), ready, source }
+    }
+
+    /// Why the body failed, if the app has met it.
+    pub(super) fn failure(&self) -> Option<&Arc<BodyFailure>> {
+        match &self.source {
+            Source::Failed(failure) => Some(failure),
+            _ => None,
+        }
+    }
+
+    /// Leaves the rest of the body unread.
+    pub(super) fn close(&mut self) {
+        self.ready.clear();
+        self.octets = 0;
+        if matches!(self.source, Source::Stream(_)) {
+            self.source = Source::Ended;
+        }
+    }
+
+    /// Gets one more chunk ready; `false` at the end. Lets the interpreter go where it has to wait.
+    fn more(&mut self, py: Python<'_>) -> PyResult<bool> {
+        let next = match &self.source {
+            Source::Ended => return Ok(false),
+            Source::Failed(failure) => return Err(raised(failure)),
+            Source::Stream(reader) => match reader.try_recv() {
+                Some(next) => next,
+                None => py.detach(|| tokio::task::block_in_place(|| reader.recv())),
+            },
+        };
+        match next {
+            Some(Ok(chunk)) => {
+                self.octets += chunk.len();
+                self.ready.push_back(chunk);
+                Ok(true)
+            }
+            Some(Err(failure)) => {
+                let error = raised(&failure);
+                self.source = Source::Failed(failure);
+                Err(error)
+            }
+            None => {
+                self.source = Source::Ended;
+                Ok(false)
+            }
+        }
+    }
+
+    /// Takes octets that are ready out into a bytes object.
+    fn take<'py>(&mut self, py: Python<'py>, count: usize) -> PyResult<Bound<'py, PyBytes>> {
+        let count = count.min(self.octets);
+        self.octets -= count;
+        PyBytes::new_with(py, count, |mut target| {
+            while let (false, Some(chunk)) = (target.is_empty(), self.ready.front_mut()) {
+                let part = chunk.len().min(target.len());
+                target[..part].copy_from_slice(&chunk[..part]);
+                target = &mut target[part..];
+                chunk.advance(part);
+                if chunk.is_empty() {
+                    self.ready.pop_front();
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// How far the next line reaches, its end included; at most `limit`.
+    fn line(&mut self, py: Python<'_>, limit: usize) -> PyResult<usize> {
+        let (mut nth, mut before) = (0, 0);
+        loop {
+            while let Some(chunk) = self.ready.get(nth) {
+                if let Some(at) = memchr::memchr(b'\n', chunk) {
+                    return Ok((before + at + 1).min(limit));
+                }
+                before += chunk.len();
+                nth += 1;
+                if before >= limit {
+                    return Ok(limit);
+                }
+            }
+            if !self.more(py)? {
+                return Ok(before);
+            }
+        }
+    }
+}
+
+#[pymethods]
+impl Input {
+    #[pyo3(signature = (size=None, /))]
+    fn read<'py>(&mut self, py: Python<'py>, size: Option<isize>) -> PyResult<Bound<'py, PyBytes>> {
+        let wanted = bound(size);
+        while self.octets < wanted && self.more(py)? {}
+        self.take(py, wanted)
+    }
+
+    #[pyo3(signature = (size=None, /))]
+    fn readline<'py>(&mut self, py: Python<'py>, size: Option<isize>) -> PyResult<Bound<'py, PyBytes>> {
+        let end = self.line(py, bound(size))?;
+        self.take(py, end)
+    }
+
+    #[pyo3(signature = (hint=None, /))]
+    fn readlines<'py>(&mut self, py: Python<'py>, hint: Option<isize>) -> PyResult<Bound<'py, PyList>> {
+        let enough = hint.and_then(|hint| usize::try_from(hint).ok()).filter(|hint| *hint > 0).unwrap_or(usize::MAX);
+        let lines = PyList::empty(py);
+        let mut octets = 0;
+        while octets < enough {
+            let line = self.readline(py, None)?;
+            if line.as_bytes().is_empty() {
+                break;
+            }
+            octets += line.as_bytes().len();
+            lines.append(line)?;
+        }
+        Ok(lines)
+    }
+
+    const fn __iter__(slf: PyRef<'_, Self>) -> PyRef<'_, Self> {
+        slf
+    }
+
+    fn __next__<'py>(&mut self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyBytes>>> {
+        let line = self.readline(py, None)?;
+        Ok((!line.as_bytes().is_empty()).then_some(line))
+    }
+}
+
+/// A size as files take it: negative or none means all.
+fn bound(size: Option<isize>) -> usize {
+    size.and_then(|size| usize::try_from(size).ok()).unwrap_or(usize::MAX)
+}
+
+fn raised(failure: &BodyFailure) -> PyErr {
+    PyOSError::new_err(failure.detail.clone())
+}

@@ -1,0 +1,221 @@
+//! The Python interpreter of this process: how it starts inside the program, how threads stay known to it, how it ends.
+
+use std::ffi::{CStr, CString, OsStr};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError, mpsc};
+use std::time::Duration;
+
+use pyo3::ffi;
+use pyo3::prelude::*;
+use ziggurat_middleware::Finding;
+
+/// The interpreter is one per process, and so is what is known about it.
+static STARTING: Mutex<()> = Mutex::new(());
+static EMBEDDED: AtomicBool = AtomicBool::new(false);
+static BUSY: AtomicUsize = AtomicUsize::new(0);
+
+/// How long the end waits for the app's own threads and exit hooks.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Starts Python in this process, in the virtual environment that `VIRTUAL_ENV` names. Where Python already runs (in the extension module, or
+/// after an earlier call), there is nothing to do.
+///
+/// Python leaves signals alone: they are the program's.
+///
+/// # Errors
+///
+/// A [`Finding`] if the virtual environment is none, or belongs to another Python version, or if Python does not start.
+pub fn initialize() -> Result<(), Finding> {
+    let _starting = STARTING.lock().unwrap_or_else(PoisonError::into_inner);
+    // SAFETY: may be called at any time.
+    if unsafe { ffi::Py_IsInitialized() } != 0 {
+        return Ok(());
+    }
+    let executable = match std::env::var_os("VIRTUAL_ENV").filter(|folder| !folder.is_empty()) {
+        Some(folder) => Some(executable_of(Path::new(&folder))?),
+        None => None,
+    };
+    start(executable.as_deref()).map_err(|reason| Finding::new(format!("python does not start: {reason}")))?;
+    EMBEDDED.store(true, Ordering::Release);
+    Ok(())
+}
+
+/// Ends the Python that [`initialize`] started: exit hooks run and what the app printed is written out. Threads of the app that do not end are
+/// waited for a few seconds at most.
+///
+/// Call it when no stack is left that holds a WSGI app; afterwards there is no Python in this process.
+pub fn finalize() {
+    if !EMBEDDED.swap(false, Ordering::AcqRel) {
+        return;
+    }
+    let (sender, ended) = mpsc::channel();
+    // Apart, because the end waits for threads of the app that are no daemons, however long they take.
+    let ending = std::thread::Builder::new().name("python-end".to_owned()).spawn(move || {
+        if BUSY.load(Ordering::Acquire) == 0 {
+            // SAFETY: Python runs, this thread has no thread state yet, and nothing attaches any more.
+            unsafe {
+                ffi::PyGILState_Ensure();
+                ffi::Py_FinalizeEx();
+            }
+        } else {
+            // A thread that is still inside the app would meet an interpreter that is gone.
+            run_exit_hooks();
+        }
+        let _ = sender.send(());
+    });
+    if ending.is_ok() && ended.recv_timeout(PATIENCE).is_err() {
+        tracing::warn!("threads of the app do not end and are left behind");
+        run_exit_hooks();
+    }
+}
+
+fn run_exit_hooks() {
+    Python::try_attach(|py| {
+        let hooks = py.import("atexit").and_then(|atexit| atexit.call_method0("_run_exitfuncs"));
+        let flushed = ["stdout", "stderr"].map(|stream| py.import("sys")?.getattr(stream)?.call_method0("flush"));
+        // There is nobody left to tell.
+        drop((hooks, flushed));
+    });
+}
+
+/// Marks a thread that is inside Python for long; Python is not torn down below it.
+pub(super) fn busy() -> Busy {
+    BUSY.fetch_add(1, Ordering::AcqRel);
+    Busy(())
+}
+
+/// See [`busy`].
+pub(super) struct Busy(());
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        BUSY.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// The Python state of a thread that is not Python's own, kept between calls. Attaching is then cheap, and `threading.local` values last.
+pub(super) struct ThreadState(ffi::PyGILState_STATE);
+
+impl ThreadState {
+    /// Makes the state of this thread and lets the interpreter go again.
+    pub(super) fn keep() -> Self {
+        // SAFETY: Python runs (an app was imported), and this thread is not attached.
+        unsafe {
+            let state = ffi::PyGILState_Ensure();
+            ffi::PyEval_SaveThread();
+            Self(state)
+        }
+    }
+}
+
+impl Drop for ThreadState {
+    fn drop(&mut self) {
+        // SAFETY: if Python still runs, this is the thread of `keep`, it is not attached, and nothing else holds its state.
+        unsafe {
+            if ffi::Py_IsInitialized() != 0 {
+                ffi::PyEval_RestoreThread(ffi::PyGILState_GetThisThreadState());
+                ffi::PyGILState_Release(self.0);
+            }
+        }
+    }
+}
+
+/// The interpreter of a virtual environment, which must be of the Python that this program is linked to.
+fn executable_of(folder: &Path) -> Result<PathBuf, Finding> {
+    let shown = folder.display();
+    let text = std::fs::read_to_string(folder.join("pyvenv.cfg")).map_err(|error| {
+        Finding::new(format!("`VIRTUAL_ENV` names `{shown}`, which is no virtual environment: `pyvenv.cfg` cannot be read: {error}"))
+            .hint("make one with `python3 -m venv`, or unset `VIRTUAL_ENV`")
+    })?;
+    let linked = linked_version();
+    if let Some(version) = version_in(&text)
+        && minor(version) != minor(&linked)
+    {
+        let (version, linked) = (minor(version), minor(&linked));
+        return Err(Finding::new(format!(
+            "the virtual environment `{shown}` is for Python {version}; this program is linked to Python {linked}"
+        ))
+        .hint(format!("make it anew with `python{linked} -m venv`, or build the program with Python {version}")));
+    }
+    Ok(folder.join("bin/python"))
+}
+
+/// `version` (venv) or `version_info` (virtualenv, uv) in a `pyvenv.cfg`.
+fn version_in(config: &str) -> Option<&str> {
+    config
+        .lines()
+        .filter_map(|line| line.split_once('='))
+        .find_map(|(key, value)| matches!(key.trim(), "version" | "version_info").then_some(value.trim()))
+}
+
+fn minor(version: &str) -> &str {
+    version.match_indices('.').nth(1).map_or(version, |(at, _)| &version[..at])
+}
+
+fn linked_version() -> String {
+    // SAFETY: may be called before Python starts, and gives a static string.
+    let text = unsafe { CStr::from_ptr(ffi::Py_GetVersion()) };
+    text.to_string_lossy().split_whitespace().next().unwrap_or_default().to_owned()
+}
+
+/// Starts Python and lets it go.
+fn start(executable: Option<&Path>) -> Result<(), String> {
+    // SAFETY: all zeroes is a valid value of this struct of integers and pointers, which the next call fills in.
+    let mut config: ffi::PyConfig = unsafe { std::mem::zeroed() };
+    // SAFETY: `config` outlives the calls, is set up first and cleared last; the strings end in NUL and are copied; Python does not run yet, as
+    // `initialize` saw under its lock. The thread that starts Python holds it until `PyEval_SaveThread`.
+    unsafe {
+        ffi::PyConfig_InitPythonConfig(&raw mut config);
+        let started = configure(&raw mut config, executable).and_then(|()| checked(ffi::Py_InitializeFromConfig(&raw const config)));
+        ffi::PyConfig_Clear(&raw mut config);
+        started?;
+        ffi::PyEval_SaveThread();
+    }
+    Ok(())
+}
+
+/// # Safety
+///
+/// `config` must be set up by `PyConfig_InitPythonConfig`.
+unsafe fn configure(config: *mut ffi::PyConfig, executable: Option<&Path>) -> Result<(), String> {
+    let program = CString::new(std::env::args_os().next().unwrap_or_default().into_vec()).unwrap_or_default();
+    let arguments = [program.as_ptr()];
+    // SAFETY: as the caller promises; the strings live until the end of this function.
+    unsafe {
+        (*config).install_signal_handlers = 0;
+        (*config).parse_argv = 0;
+        checked(ffi::PyConfig_SetBytesArgv(config, 1, arguments.as_ptr().cast_mut()))?;
+        if let Some(executable) = executable {
+            let executable = OsStr::as_bytes(executable.as_os_str());
+            let executable = CString::new(executable).map_err(|_| "the path of its virtual environment holds a NUL".to_owned())?;
+            checked(ffi::PyConfig_SetBytesString(config, &raw mut (*config).executable, executable.as_ptr()))?;
+        }
+    }
+    Ok(())
+}
+
+fn checked(status: ffi::PyStatus) -> Result<(), String> {
+    // SAFETY: looks at the value only.
+    if unsafe { ffi::PyStatus_Exception(status) } == 0 {
+        return Ok(());
+    }
+    if status.err_msg.is_null() {
+        return Err("no reason given".to_owned());
+    }
+    // SAFETY: Python's messages are static strings.
+    Err(unsafe { CStr::from_ptr(status.err_msg) }.to_string_lossy().into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_version_of_a_virtual_environment_is_read_in_both_spellings() {
+        assert_eq!(version_in("home = /usr/bin\nversion = 3.11.7\n").map(minor), Some("3.11"));
+        assert_eq!(version_in("home = /usr/bin\nversion_info = 3.12.1.final.0\n").map(minor), Some("3.12"));
+        assert_eq!(version_in("home = /usr/bin\n"), None);
+    }
+}

@@ -1,0 +1,212 @@
+//! From `pkg.mod:callable` to a Python callable, or to a finding that says why not.
+
+use std::path::{Path, PathBuf};
+
+use pyo3::exceptions::PyModuleNotFoundError;
+use pyo3::prelude::*;
+use pyo3::types::PyList;
+use ziggurat_middleware::Finding;
+
+use super::errors::format_exception;
+use super::response_head::type_name;
+
+/// `pkg.mod:callable`, `pkg.mod:factory()` or `pkg.mod`.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Target<'a> {
+    module: &'a str,
+    attribute: Option<&'a str>,
+    is_factory: bool,
+}
+
+impl<'a> Target<'a> {
+    /// Reads the option `app`, without Python.
+    pub(super) fn parse(text: &'a str) -> Result<Self, Finding> {
+        let (module, attribute) = text.split_once(':').map_or((text, None), |(module, attribute)| (module, Some(attribute)));
+        if !is_dotted_name(module) {
+            let finding = Finding::new(format!("`{text}` does not name a module")).at("app");
+            let hint = if module.ends_with(".py") || module.contains('/') {
+                let name = module.trim_end_matches(".py").trim_start_matches("./").replace('/', ".");
+                format!("write the module's name, not its file: `{name}:{}`", attribute.unwrap_or("app"))
+            } else {
+                "write `module:callable`, as in `mysite.wsgi:application`".to_owned()
+            };
+            return Err(finding.hint(hint));
+        }
+        let Some(attribute) = attribute else { return Ok(Self { module, attribute: None, is_factory: false }) };
+        let (name, is_factory) = attribute.strip_suffix("()").map_or((attribute, false), |name| (name, true));
+        if is_dotted_name(name) {
+            return Ok(Self { module, attribute: Some(name), is_factory });
+        }
+        let finding = Finding::new(format!("`{attribute}` does not name a callable of `{module}`")).at("app");
+        Err(finding.hint(if attribute.contains('(') {
+            "a factory is called without arguments: write `module:factory()`"
+        } else {
+            "write `module:callable`, as in `mysite.wsgi:application`"
+        }))
+    }
+}
+
+fn is_dotted_name(text: &str) -> bool {
+    text.split('.').all(|name| {
+        !name.is_empty() && !name.starts_with(|c: char| c.is_ascii_digit()) && name.chars().all(|c| c == '_' || c.is_alphanumeric())
+    })
+}
+
+/// Puts `folders` at the front of `sys.path`, in their order.
+pub(super) fn extend_path(py: Python<'_>, folders: &[PathBuf]) -> PyResult<()> {
+    let path = py.import("sys")?.getattr("path")?.cast_into::<PyList>()?;
+    // As str: a `pathlib.Path` in `sys.path` is passed over.
+    for folder in folders.iter().rev().map(|folder| folder.as_os_str()) {
+        if !path.contains(folder)? {
+            path.insert(0, folder)?;
+        }
+    }
+    Ok(())
+}
+
+/// Imports the module and finds the callable in it.
+pub(super) fn load<'py>(py: Python<'py>, target: &Target<'_>, folders: &[PathBuf]) -> Result<Bound<'py, PyAny>, Finding> {
+    let module = py.import(target.module).map_err(|error| import_failed(py, target, folders, &error))?;
+    let (name, found) = find(py, &module, target)?;
+    let callable = if target.is_factory {
+        let made = found.call0().map_err(|error| {
+            let message = format!("the factory `{name}` of `{}` raised `{}`", target.module, kind(py, &error));
+            Finding::new(message).at("app").note(traceback(py, &error))
+        })?;
+        if !made.is_callable() {
+            return Err(Finding::new(format!(
+                "the factory `{name}` of `{}` returned `{}`, which is not callable",
+                target.module,
+                type_name(&made)
+            ))
+            .at("app")
+            .hint("a factory returns the WSGI application"));
+        }
+        made
+    } else {
+        found
+    };
+    if !callable.is_callable() {
+        let found = type_name(&callable);
+        return Err(Finding::new(format!("`{name}` of `{}` is `{found}`, which is not callable", target.module))
+            .at("app")
+            .hint("name the WSGI application: a function or object that takes `environ` and `start_response`"));
+    }
+    Ok(callable)
+}
+
+/// The attribute that the target names; without a name, `application` or `app`.
+fn find<'a, 'py>(py: Python<'py>, module: &Bound<'py, PyModule>, target: &Target<'a>) -> Result<(&'a str, Bound<'py, PyAny>), Finding> {
+    let Some(name) = target.attribute else {
+        let usual = ["application", "app"].into_iter().find_map(|name| Some((name, module.getattr_opt(name).ok()??)));
+        return usual.ok_or_else(|| {
+            Finding::new(format!("module `{}` has neither `application` nor `app`", target.module)).at("app").hint(format!(
+                "name the callable: `{}:callable`{}",
+                target.module,
+                alike(module.as_any(), "application")
+            ))
+        });
+    };
+    let mut found = module.clone().into_any();
+    for part in name.split('.') {
+        found = found.getattr(part).map_err(|error| {
+            let owner = if found.is(module) { format!("module `{}`", target.module) } else { format!("`{}`", type_name(&found)) };
+            let finding = Finding::new(format!("{owner} has no attribute `{part}`")).at("app");
+            let finding =
+                if error.is_instance_of::<pyo3::exceptions::PyAttributeError>(py) { finding } else { finding.note(traceback(py, &error)) };
+            match alike(&found, part) {
+                hint if hint.is_empty() => finding.hint("write `module:callable`"),
+                hint => finding.hint(hint.trim_start_matches("; ").to_owned()),
+            }
+        })?;
+    }
+    Ok((name, found))
+}
+
+/// What of `owner` could have been meant.
+fn alike(owner: &Bound<'_, PyAny>, wanted: &str) -> String {
+    let names = owner.dir().and_then(|names| names.extract::<Vec<String>>()).unwrap_or_default();
+    let callables = names.into_iter().filter(|name| {
+        !name.starts_with('_')
+            && owner.getattr(name.as_str()).is_ok_and(|value| value.is_callable() && !value.is_instance_of::<pyo3::types::PyType>())
+    });
+    let close = callables.map(|name| (strsim::jaro_winkler(&name, wanted), name)).filter(|(likeness, _)| *likeness > 0.75);
+    close.max_by(|a, b| a.0.total_cmp(&b.0)).map_or_else(String::new, |(_, name)| format!("; did you mean `{name}`?"))
+}
+
+fn import_failed(py: Python<'_>, target: &Target<'_>, folders: &[PathBuf], error: &PyErr) -> Finding {
+    let module = target.module;
+    let missing = error
+        .is_instance_of::<PyModuleNotFoundError>(py)
+        .then(|| error.value(py).getattr("name").and_then(|name| name.extract::<String>()).ok())
+        .flatten();
+    let finding = match &missing {
+        Some(name) if is_part_of(name, module) => {
+            let looked = folders.iter().map(|folder| format!("`{}`", folder.display())).collect::<Vec<_>>().join(", ");
+            return Finding::new(format!("there is no module `{name}`"))
+                .at("app")
+                .hint(format!("looked in {looked} and in {}; `path` names the folders to look in", environment()));
+        }
+        Some(name) => {
+            let top = name.split('.').next().unwrap_or(name);
+            Finding::new(format!("module `{module}` cannot be imported: there is no module `{name}`"))
+                .hint(format!("is `{top}` installed in {}?", environment()))
+        }
+        None => Finding::new(format!("module `{module}` cannot be imported: it raised `{}`", kind(py, error))),
+    };
+    finding.at("app").note(traceback(py, error))
+}
+
+/// Whether `name` is `module` or a package around it.
+fn is_part_of(name: &str, module: &str) -> bool {
+    module.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+}
+
+fn environment() -> String {
+    match std::env::var_os("VIRTUAL_ENV").filter(|folder| !folder.is_empty()) {
+        Some(folder) => format!("the virtual environment `{}`", Path::new(&folder).display()),
+        None => "the system's Python (no virtual environment is active)".to_owned(),
+    }
+}
+
+fn kind(py: Python<'_>, error: &PyErr) -> String {
+    error.get_type(py).name().map_or_else(|_| "an exception".to_owned(), |name| name.to_string())
+}
+
+/// The traceback without the frames of the import system.
+fn traceback(py: Python<'_>, error: &PyErr) -> String {
+    let text = format_exception(py, error);
+    let lines = text.lines().filter(|line| !line.trim_start().starts_with("File \"<frozen importlib"));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_target_is_a_module_and_perhaps_a_callable_or_a_factory() {
+        let target = |module, attribute, is_factory| Ok(Target { module, attribute, is_factory });
+        assert_eq!(Target::parse("mysite.wsgi:application"), target("mysite.wsgi", Some("application"), false));
+        assert_eq!(Target::parse("hello:make()"), target("hello", Some("make"), true));
+        assert_eq!(Target::parse("hello:site.app"), target("hello", Some("site.app"), false));
+        assert_eq!(Target::parse("hello"), target("hello", None, false));
+    }
+
+    #[test]
+    fn what_is_no_target_is_refused_with_what_to_write() {
+        for (text, hint) in [
+            ("", "module:callable"),
+            ("hello:", "module:callable"),
+            (":app", "module:callable"),
+            ("hello..x:app", "module:callable"),
+            ("hello:a b", "module:callable"),
+            ("hello:make(1)", "without arguments"),
+            ("./site/hello.py:app", "`site.hello:app`"),
+            ("hello.py", "`hello:app`"),
+        ] {
+            let finding = Target::parse(text).unwrap_err();
+            assert!(finding.hint.as_deref().unwrap_or_default().contains(hint), "{text}: {finding}");
+        }
+    }
+}

@@ -1,0 +1,273 @@
+//! The way out for one answer: when the head goes, how much body may follow, and what the client sees if the app breaks off.
+//!
+//! It knows HTTP and no Python. Nothing is sent before the first octet of the body, so that the app may change its mind until then; an answer
+//! that is known whole by then goes as one message.
+
+use std::fmt::Display;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::StatusCode;
+use http::header::{self, HeaderValue};
+use tokio::sync::oneshot;
+use ziggurat_middleware::{BoxError, Problem};
+
+use super::call::{BodyFailure, Reply, ReplyBody, ResponseHead};
+use super::file_body::FileBody;
+use super::pipe::{Abandoned, Writer, pipe};
+
+/// How much of a response may wait for its reader.
+const BUDGET: usize = 256 * 1024;
+
+/// Where one answer stands.
+pub(super) struct Outlet {
+    reply: Option<oneshot::Sender<Reply>>,
+    head: Option<ResponseHead>,
+    to_head_request: bool,
+    writer: Option<Writer<BoxError>>,
+    /// What `Content-Length` still allows.
+    left: Option<u64>,
+    too_long: bool,
+    bodiless: bool,
+    over: bool,
+    gone: bool,
+}
+
+/// What became of a chunk.
+#[derive(Debug)]
+pub(super) enum Written {
+    /// It is on its way.
+    Sent,
+    /// It has to wait for room: [`Outlet::wait`].
+    Held(Bytes),
+    /// Nothing more is wanted: the body is complete, or must be empty, or nobody reads it.
+    Enough,
+    /// It goes beyond the body's length, as declared or as sent; the part within is on its way.
+    TooLong,
+}
+
+impl Outlet {
+    /// The way back for a request.
+    pub(super) const fn new(reply: oneshot::Sender<Reply>, to_head_request: bool) -> Self {
+        Self {
+            reply: Some(reply),
+            head: None,
+            to_head_request,
+            writer: None,
+            left: None,
+            too_long: false,
+            bodiless: false,
+            over: false,
+            gone: false,
+        }
+    }
+
+    /// Sets the head, in place of an earlier one.
+    pub(super) fn set_head(&mut self, head: ResponseHead) {
+        self.head = Some(head);
+    }
+
+    /// Whether there is a head, sent or not.
+    pub(super) const fn has_head(&self) -> bool {
+        self.head.is_some() || self.is_sent()
+    }
+
+    /// Whether the head is sent, and nothing can be changed any more.
+    pub(super) const fn is_sent(&self) -> bool {
+        self.reply.is_none()
+    }
+
+    /// Whether the request is over.
+    pub(super) const fn is_over(&self) -> bool {
+        self.over
+    }
+
+    /// Whether the client left.
+    pub(super) const fn is_gone(&self) -> bool {
+        self.gone
+    }
+
+    /// Whether the answer is one without a body (RFC 9110 section 6.4.1), once the head is known.
+    pub(super) fn is_bodiless(&self) -> bool {
+        self.head.as_ref().is_some_and(|head| self.to_head_request || has_no_body(head.status))
+    }
+
+    /// Whether the head is known and nothing is sent.
+    pub(super) const fn awaits_body(&self) -> bool {
+        self.head.is_some() && !self.is_sent()
+    }
+
+    /// Whether a server error is about to be sent.
+    pub(super) fn fails(&self) -> bool {
+        !self.is_sent() && self.head.as_ref().is_some_and(|head| head.status.is_server_error())
+    }
+
+    /// Declares the length of the body, unless the app did so, or the head is sent.
+    pub(super) fn declare(&mut self, length: usize) {
+        if self.is_bodiless() {
+            return;
+        }
+        if let Some(head) = self.head.as_mut().filter(|head| head.length.is_none()) {
+            head.length = Some(length as u64);
+            head.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+        }
+    }
+
+    /// Sends a chunk, and the head before the first one.
+    pub(super) fn write(&mut self, mut chunk: Bytes) -> Written {
+        if self.over {
+            return if self.gone || self.bodiless { Written::Enough } else { Written::TooLong };
+        }
+        if !self.is_sent() {
+            if self.is_bodiless() {
+                self.whole(Bytes::new());
+                return Written::Enough;
+            }
+            match self.head.as_ref().and_then(|head| head.length) {
+                Some(length) if length == chunk.len() as u64 => {
+                    self.whole(chunk);
+                    return Written::Sent;
+                }
+                length => self.start(length),
+            }
+        }
+        if let Some(left) = &mut self.left {
+            if chunk.len() as u64 > *left {
+                chunk.truncate(usize::try_from(*left).unwrap_or(usize::MAX));
+                self.too_long = true;
+            }
+            *left -= chunk.len() as u64;
+        }
+        match self.writer.as_ref().map_or(Ok(None), |writer| writer.try_send(chunk)) {
+            Ok(None) => self.sent(),
+            Ok(Some(chunk)) => Written::Held(chunk),
+            Err(Abandoned) => self.leave(),
+        }
+    }
+
+    /// Sends a held chunk; blocks this thread.
+    pub(super) fn wait(&mut self, chunk: Bytes) -> Written {
+        match self.writer.as_ref().map_or(Ok(()), |writer| writer.send(chunk)) {
+            Ok(()) => self.sent(),
+            Err(Abandoned) => self.leave(),
+        }
+    }
+
+    fn sent(&mut self) -> Written {
+        if !self.too_long {
+            return Written::Sent;
+        }
+        self.finish();
+        Written::TooLong
+    }
+
+    /// Sends head and body as one message. The body's length is the answer's, where none was declared.
+    pub(super) fn whole(&mut self, mut body: Bytes) {
+        self.bodiless = self.is_bodiless();
+        let Some(mut head) = self.head.take() else { return };
+        if has_no_body(head.status) {
+            head.headers.remove(header::CONTENT_LENGTH);
+            body = Bytes::new();
+        } else if self.to_head_request {
+            body = Bytes::new();
+        } else if head.length.is_none() {
+            head.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
+        }
+        self.over = true;
+        self.answer(head, ReplyBody::Whole(body));
+    }
+
+    /// Sends head and a part of a file.
+    pub(super) fn file(&mut self, mut body: FileBody) {
+        let Some(mut head) = self.head.take() else { return };
+        match head.length {
+            Some(length) => body.expect(length),
+            None => {
+                head.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.length()));
+            }
+        }
+        self.over = true;
+        self.answer(head, ReplyBody::File(body));
+    }
+
+    /// Ends the answer, whole or not: a client never takes a short body for a whole one. Gives the octets that are missing.
+    pub(super) fn finish(&mut self) -> Option<u64> {
+        if self.over {
+            return None;
+        }
+        if !self.is_sent() {
+            let missing = self.head.as_ref().and_then(|head| head.length).filter(|length| *length > 0 && !self.is_bodiless());
+            if missing.is_none() {
+                self.whole(Bytes::new());
+                return None;
+            }
+            self.start(missing);
+        }
+        self.over = true;
+        let writer = self.writer.take()?;
+        match self.left {
+            Some(left) if left > 0 => {
+                writer.fail(format!("the app ended its answer {left} octets short of its Content-Length").into());
+                Some(left)
+            }
+            _ => {
+                writer.finish();
+                None
+            }
+        }
+    }
+
+    /// Answers for an app that failed, or breaks off what it has begun to send.
+    pub(super) fn fail(&mut self, problem: Problem, cause: impl Display) {
+        self.over = true;
+        if let Some(reply) = self.reply.take() {
+            // Who asked may have left.
+            let _ = reply.send(Reply::Failed(problem));
+        }
+        if let Some(writer) = self.writer.take() {
+            writer.fail(cause.to_string().into());
+        }
+    }
+
+    /// Answers for a request whose own body failed, where nothing is sent yet. Says whether it did.
+    pub(super) fn refuse(&mut self, failure: &Arc<BodyFailure>) -> bool {
+        if self.is_sent() {
+            return false;
+        }
+        self.fail(failure.problem(), &failure.detail);
+        true
+    }
+
+    fn start(&mut self, length: Option<u64>) {
+        let Some(head) = self.head.take() else { return };
+        let (writer, reader) = pipe(BUDGET, false);
+        self.writer = Some(writer);
+        self.left = length;
+        self.answer(head, ReplyBody::Stream(reader));
+    }
+
+    fn answer(&mut self, head: ResponseHead, body: ReplyBody) {
+        if let Some(reply) = self.reply.take() {
+            self.gone = reply.send(Reply::Answer(head, body)).is_err();
+        }
+    }
+
+    fn leave(&mut self) -> Written {
+        self.gone = true;
+        self.over = true;
+        self.writer = None;
+        Written::Enough
+    }
+}
+
+impl Drop for Outlet {
+    fn drop(&mut self) {
+        if let Some(writer) = self.writer.take() {
+            writer.fail("the app broke off".into());
+        }
+    }
+}
+
+fn has_no_body(status: StatusCode) -> bool {
+    status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED
+}

@@ -1,0 +1,271 @@
+//! A pipe of octets between an async task and a thread: either end may wait in its own way, and what lies in it is bounded.
+//!
+//! Request bodies run through it from the task to the app, response bodies from the app to the task.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+
+/// A pipe that holds up to `budget` octets, or one chunk of any size. A lazy one takes nothing before the reader asks for the first time.
+pub(super) fn pipe<E>(budget: usize, lazy: bool) -> (Writer<E>, Reader<E>) {
+    let state = State { chunks: VecDeque::new(), octets: 0, end: None, asked: !lazy, abandoned: false, reader: None, writer: None };
+    let shared = Arc::new(Shared { state: Mutex::new(state), readable: Condvar::new(), writable: Condvar::new(), budget });
+    (Writer(Arc::clone(&shared)), Reader(shared))
+}
+
+struct Shared<E> {
+    state: Mutex<State<E>>,
+    readable: Condvar,
+    writable: Condvar,
+    budget: usize,
+}
+
+struct State<E> {
+    chunks: VecDeque<Bytes>,
+    octets: usize,
+    end: Option<Result<(), E>>,
+    /// The reader wanted something at least once.
+    asked: bool,
+    /// The reader left.
+    abandoned: bool,
+    reader: Option<Waker>,
+    writer: Option<Waker>,
+}
+
+/// The end that puts octets in. Dropped without a word, it leaves the reader waiting for good: say [`Writer::finish`] or [`Writer::fail`].
+pub(super) struct Writer<E>(Arc<Shared<E>>);
+
+/// The end that takes octets out. Dropped, it tells the writer so.
+pub(super) struct Reader<E>(Arc<Shared<E>>);
+
+/// The reader is no longer there.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Abandoned;
+
+impl<E> Writer<E> {
+    /// Waits, in a task, until there is room.
+    pub(super) fn poll_room(&self, cx: &mut Context<'_>) -> Poll<Result<(), Abandoned>> {
+        let mut state = self.0.lock();
+        if state.abandoned {
+            return Poll::Ready(Err(Abandoned));
+        }
+        if state.asked && state.octets < self.0.budget {
+            return Poll::Ready(Ok(()));
+        }
+        state.writer = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
+    /// Waits, in a task, until the reader leaves.
+    pub(super) fn poll_abandoned(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut state = self.0.lock();
+        if state.abandoned {
+            return Poll::Ready(());
+        }
+        state.writer = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
+    /// Puts a chunk in if there is room for it, and gives it back otherwise.
+    pub(super) fn try_send(&self, chunk: Bytes) -> Result<Option<Bytes>, Abandoned> {
+        let state = self.0.lock();
+        if state.abandoned {
+            return Err(Abandoned);
+        }
+        if !state.has_room(&chunk, self.0.budget) {
+            return Ok(Some(chunk));
+        }
+        self.0.put(state, chunk);
+        Ok(None)
+    }
+
+    /// Puts a chunk in, blocking this thread until there is room for it.
+    pub(super) fn send(&self, chunk: Bytes) -> Result<(), Abandoned> {
+        let mut state = self.0.lock();
+        loop {
+            if state.abandoned {
+                return Err(Abandoned);
+            }
+            if state.has_room(&chunk, self.0.budget) {
+                self.0.put(state, chunk);
+                return Ok(());
+            }
+            state = self.0.writable.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Puts a chunk in whether there is room or not: for who has awaited [`Writer::poll_room`].
+    pub(super) fn put(&self, chunk: Bytes) {
+        self.0.put(self.0.lock(), chunk);
+    }
+
+    /// Ends the pipe well.
+    pub(super) fn finish(self) {
+        self.0.end(Ok(()));
+    }
+
+    /// Ends the pipe badly: after what lies in it, the reader gets this error.
+    pub(super) fn fail(self, error: E) {
+        self.0.end(Err(error));
+    }
+}
+
+impl<E> Reader<E> {
+    /// The next chunk, `None` at the end; waits in a task.
+    pub(super) fn poll_recv(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, E>>> {
+        let mut state = self.0.lock();
+        match self.0.take(&mut state) {
+            Some(next) => Poll::Ready(next),
+            None => {
+                state.reader = Some(cx.waker().clone());
+                Poll::Pending
+            }
+        }
+    }
+
+    /// The next chunk, if that is known without waiting.
+    pub(super) fn try_recv(&self) -> Option<Option<Result<Bytes, E>>> {
+        self.0.take(&mut self.0.lock())
+    }
+
+    /// The next chunk, `None` at the end; blocks this thread.
+    pub(super) fn recv(&self) -> Option<Result<Bytes, E>> {
+        let mut state = self.0.lock();
+        loop {
+            if let Some(next) = self.0.take(&mut state) {
+                return next;
+            }
+            state = self.0.readable.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+impl<E> Drop for Reader<E> {
+    fn drop(&mut self) {
+        let mut state = self.0.lock();
+        state.abandoned = true;
+        // What nobody will read is freed now, not when the writer is done.
+        let chunks = std::mem::take(&mut state.chunks);
+        let waker = state.writer.take();
+        drop(state);
+        drop(chunks);
+        self.0.writable.notify_one();
+        wake(waker);
+    }
+}
+
+impl<E> Shared<E> {
+    fn lock(&self) -> MutexGuard<'_, State<E>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn put(&self, mut state: MutexGuard<'_, State<E>>, chunk: Bytes) {
+        if chunk.is_empty() {
+            return;
+        }
+        state.octets += chunk.len();
+        state.chunks.push_back(chunk);
+        let waker = state.reader.take();
+        drop(state);
+        self.readable.notify_one();
+        wake(waker);
+    }
+
+    fn end(&self, end: Result<(), E>) {
+        let mut state = self.lock();
+        state.end = Some(end);
+        let waker = state.reader.take();
+        drop(state);
+        self.readable.notify_one();
+        wake(waker);
+    }
+
+    fn take(&self, state: &mut State<E>) -> Option<Option<Result<Bytes, E>>> {
+        let next = match state.chunks.pop_front() {
+            Some(chunk) => {
+                state.octets -= chunk.len();
+                Some(Some(Ok(chunk)))
+            }
+            None => match state.end.take() {
+                Some(Err(error)) => Some(Some(Err(error))),
+                Some(Ok(())) => Some(None),
+                None => None,
+            },
+        };
+        if let Some(None | Some(Err(_))) = next {
+            // An end is an end, however often one asks.
+            state.end = Some(Ok(()));
+        }
+        state.asked = true;
+        if state.octets < self.budget {
+            self.writable.notify_one();
+            wake(state.writer.take());
+        }
+        next
+    }
+}
+
+impl<E> State<E> {
+    fn has_room(&self, chunk: &Bytes, budget: usize) -> bool {
+        self.octets == 0 || self.octets + chunk.len() <= budget
+    }
+}
+
+fn wake(waker: Option<Waker>) {
+    if let Some(waker) = waker {
+        waker.wake();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::thread;
+
+    use super::*;
+
+    #[test]
+    fn a_writer_is_held_back_at_the_budget() {
+        let (writer, reader) = pipe::<()>(4, false);
+        assert_eq!(writer.try_send(Bytes::from_static(b"abc")), Ok(None));
+        assert_eq!(writer.try_send(Bytes::from_static(b"de")), Ok(Some(Bytes::from_static(b"de"))));
+        assert_eq!(reader.try_recv(), Some(Some(Ok(Bytes::from_static(b"abc")))));
+        assert_eq!(writer.try_send(Bytes::from_static(b"defgh")), Ok(None), "one chunk of any size fits an empty pipe");
+    }
+
+    #[test]
+    fn a_writer_learns_that_the_reader_left() {
+        let (writer, reader) = pipe::<()>(1, false);
+        writer.put(Bytes::from_static(b"x"));
+        let waiting = thread::spawn(move || writer.send(Bytes::from_static(b"y")));
+        drop(reader);
+        assert_eq!(waiting.join().unwrap(), Err(Abandoned));
+    }
+
+    #[tokio::test]
+    async fn chunks_cross_from_a_thread_to_a_task_in_order() {
+        let (writer, reader) = pipe::<&str>(2, false);
+        let sender = thread::spawn(move || {
+            for n in 0..100_u8 {
+                writer.send(Bytes::copy_from_slice(&[n])).unwrap();
+            }
+            writer.fail("cut");
+        });
+        for n in 0..100_u8 {
+            assert_eq!(poll_fn(|cx| reader.poll_recv(cx)).await, Some(Ok(Bytes::copy_from_slice(&[n]))));
+        }
+        assert_eq!(poll_fn(|cx| reader.poll_recv(cx)).await, Some(Err("cut")));
+        sender.join().unwrap();
+    }
+
+    #[test]
+    fn a_lazy_pipe_takes_nothing_before_the_reader_asks() {
+        let (writer, reader) = pipe::<()>(8, true);
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(writer.poll_room(&mut cx).is_pending());
+        assert_eq!(reader.try_recv(), None);
+        assert!(writer.poll_room(&mut cx).is_ready());
+    }
+}

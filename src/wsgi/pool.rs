@@ -1,0 +1,173 @@
+//! Python threads that take calls from one bounded queue.
+//!
+//! A thread takes a call only while it holds the interpreter, so that no call is stuck with a thread that waits for it. Idle threads are
+//! woken newest first (their memory is warm), and one at a time: the next one only once the one before has taken something.
+
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, Thread};
+use std::time::{Duration, Instant};
+
+use pyo3::prelude::*;
+
+use super::application::Application;
+use super::call::{Call, Executor};
+use super::interpreter;
+
+/// How many calls may wait. One more is answered 503.
+const QUEUE: usize = 1024;
+
+/// How long the end waits for threads that are still inside the app.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// The threads of one app. Dropped, it ends them.
+pub(super) struct Pool(Arc<Shared>);
+
+struct Shared {
+    state: Mutex<State>,
+    ended: Condvar,
+}
+
+struct State {
+    queue: VecDeque<Call>,
+    /// Threads that sleep, the one that fell asleep last at the end.
+    idle: Vec<Idle>,
+    /// A thread was woken and has not reached the queue yet.
+    coming: bool,
+    closed: bool,
+    threads: usize,
+}
+
+struct Idle {
+    nth: usize,
+    thread: Thread,
+}
+
+impl Pool {
+    /// Starts `threads` threads for the app.
+    pub(super) fn start(application: &Arc<Application>, threads: usize) -> std::io::Result<Self> {
+        let state = State { queue: VecDeque::new(), idle: Vec::with_capacity(threads), coming: false, closed: false, threads: 0 };
+        let pool = Self(Arc::new(Shared { state: Mutex::new(state), ended: Condvar::new() }));
+        for nth in 0..threads {
+            let (shared, application) = (Arc::clone(&pool.0), Arc::clone(application));
+            pool.0.lock().threads += 1;
+            let started = thread::Builder::new().name(format!("wsgi-{nth}")).spawn(move || {
+                let busy = interpreter::busy();
+                // The interpreter is gone only when the process is about to go.
+                Python::try_attach(|py| {
+                    shared.run(py, &application, nth);
+                    drop(application);
+                });
+                drop(busy);
+                shared.leave();
+            });
+            if let Err(error) = started {
+                pool.0.leave();
+                return Err(error);
+            }
+        }
+        Ok(pool)
+    }
+
+    /// Takes no more calls, and waits a little for the threads to end. Calls that still wait are dropped.
+    pub(super) fn end(&self) {
+        self.0.close();
+        let until = Instant::now() + PATIENCE;
+        let mut state = self.0.lock();
+        while state.threads > 0 {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                tracing::warn!("{} threads of the app are still busy and are left behind", state.threads);
+                return;
+            }
+            state = self.0.ended.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
+impl Executor for Pool {
+    fn submit(&self, call: Call) -> Result<(), Call> {
+        let mut state = self.0.lock();
+        if state.closed || state.queue.len() >= QUEUE {
+            return Err(call);
+        }
+        state.queue.push_back(call);
+        wake_one(state);
+        Ok(())
+    }
+}
+
+/// Wakes the thread that fell asleep last, unless one is on its way.
+fn wake_one(mut state: MutexGuard<'_, State>) {
+    if state.coming {
+        return;
+    }
+    if let Some(idle) = state.idle.pop() {
+        state.coming = true;
+        drop(state);
+        idle.thread.unpark();
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The life of one thread.
+    fn run(&self, py: Python<'_>, application: &Application, nth: usize) {
+        loop {
+            let mut state = self.lock();
+            if let Some(call) = state.queue.pop_front() {
+                if state.queue.is_empty() {
+                    drop(state);
+                } else {
+                    wake_one(state);
+                }
+                let served = catch_unwind(AssertUnwindSafe(|| application.serve(py, call)));
+                if served.is_err() {
+                    tracing::error!("a call panicked");
+                }
+                continue;
+            }
+            if state.closed {
+                return;
+            }
+            state.idle.push(Idle { nth, thread: thread::current() });
+            drop(state);
+            py.detach(|| self.sleep(nth));
+            self.lock().coming = false;
+        }
+    }
+
+    /// Sleeps until woken or closed.
+    fn sleep(&self, nth: usize) {
+        while self.lock().idle.iter().any(|idle| idle.nth == nth) {
+            thread::park();
+        }
+    }
+
+    fn close(&self) {
+        let mut state = self.lock();
+        state.closed = true;
+        let calls = std::mem::take(&mut state.queue);
+        let idle = std::mem::take(&mut state.idle);
+        drop(state);
+        drop(calls);
+        for idle in idle {
+            idle.thread.unpark();
+        }
+    }
+
+    fn leave(&self) {
+        self.lock().threads -= 1;
+        self.ended.notify_all();
+    }
+}

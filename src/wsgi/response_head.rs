@@ -1,0 +1,120 @@
+//! What an app passes to `start_response`, checked: nothing that could break a response apart gets through (PEP 3333 section "The
+//! start_response() Callable").
+
+use http::StatusCode;
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::{PyString, PyTuple};
+
+use super::call::ResponseHead;
+
+/// Reads status and headers.
+pub(super) fn response_head(status: &Bound<'_, PyAny>, headers: &Bound<'_, PyAny>) -> PyResult<ResponseHead> {
+    let (status, reason) = read_status(status)?;
+    let mut map = HeaderMap::with_capacity(8);
+    let mut length = None;
+    for pair in headers.try_iter().map_err(|_| not_pairs(headers))? {
+        let pair = pair?;
+        let (name, value) = read_pair(&pair)?;
+        let (name, value) = (read_name(name)?, read_value(value)?);
+        if is_hop_by_hop(&name) {
+            continue;
+        }
+        if name == header::CONTENT_LENGTH {
+            let told = read_length(&value)?;
+            if length.is_some_and(|length| length != told) {
+                return Err(PyValueError::new_err("the response has two different Content-Length headers"));
+            }
+            length = Some(told);
+            map.insert(name, value);
+        } else {
+            map.append(name, value);
+        }
+    }
+    Ok(ResponseHead { status, reason, headers: map, length })
+}
+
+fn not_pairs(headers: &Bound<'_, PyAny>) -> PyErr {
+    PyTypeError::new_err(format!("response headers must be a list of (name, value) tuples, not `{}`", type_name(headers)))
+}
+
+fn read_pair<'a>(pair: &'a Bound<'_, PyAny>) -> PyResult<(Bound<'a, PyAny>, Bound<'a, PyAny>)> {
+    if let Ok(tuple) = pair.cast::<PyTuple>()
+        && tuple.len() == 2
+    {
+        return Ok((tuple.get_item(0)?, tuple.get_item(1)?));
+    }
+    if pair.is_instance_of::<PyString>() {
+        return Err(PyTypeError::new_err("a response header must be a (name, value) tuple, not `str`"));
+    }
+    pair.extract().map_err(|_| PyTypeError::new_err(format!("a response header must be a (name, value) tuple, not `{}`", type_name(pair))))
+}
+
+/// `200 OK`: three digits, a space and a phrase.
+fn read_status(status: &Bound<'_, PyAny>) -> PyResult<(StatusCode, Option<Box<[u8]>>)> {
+    let text = latin_1(status, "the response status")?;
+    let refused = || PyValueError::new_err(format!("the response status must be like '200 OK', not {status:?}"));
+    let (digits, reason) = text.split_at_checked(3).ok_or_else(refused)?;
+    let reason = reason.strip_prefix(b" ").ok_or_else(refused)?;
+    let code = StatusCode::from_bytes(digits).map_err(|_| refused())?;
+    if reason.iter().any(|octet| octet.is_ascii_control() && *octet != b'\t') {
+        return Err(PyValueError::new_err("the response status holds control characters"));
+    }
+    if code.is_informational() {
+        return Err(PyValueError::new_err(format!("an app cannot answer with {code}: the server sends what comes before a response")));
+    }
+    let usual = code.canonical_reason().is_some_and(|usual| usual.as_bytes() == reason);
+    Ok((code, (!usual).then(|| reason.into())))
+}
+
+fn read_name(name: Bound<'_, PyAny>) -> PyResult<HeaderName> {
+    let octets = latin_1(&name, "the name of a response header")?;
+    HeaderName::from_bytes(&octets).map_err(|_| PyValueError::new_err(format!("{name:?} is not the name of a header")))
+}
+
+fn read_value(value: Bound<'_, PyAny>) -> PyResult<HeaderValue> {
+    let octets = latin_1(&value, "the value of a response header")?;
+    HeaderValue::from_bytes(&octets)
+        .map_err(|_| PyValueError::new_err(format!("the value of a response header holds control characters: {value:?}")))
+}
+
+fn read_length(value: &HeaderValue) -> PyResult<u64> {
+    let digits = value.to_str().ok().filter(|text| text.bytes().all(|octet| octet.is_ascii_digit()));
+    digits
+        .and_then(|digits| digits.parse().ok())
+        .ok_or_else(|| PyValueError::new_err(format!("Content-Length must be a number, not {value:?}")))
+}
+
+/// The octets of a str that holds none above U+00FF, as PEP 3333 wants them.
+fn latin_1<'a>(text: &'a Bound<'_, PyAny>, what: &str) -> PyResult<std::borrow::Cow<'a, [u8]>> {
+    let text = text.cast::<PyString>().map_err(|_| PyTypeError::new_err(format!("{what} must be a str, not `{}`", type_name(text))))?;
+    let unicode = text.to_str()?;
+    if unicode.is_ascii() {
+        return Ok(unicode.as_bytes().into());
+    }
+    let octets: Option<Vec<u8>> = unicode.chars().map(|c| u8::try_from(u32::from(c)).ok()).collect();
+    Ok(octets.ok_or_else(|| PyValueError::new_err(format!("{what} must hold latin-1 only: {text:?}")))?.into())
+}
+
+/// Headers that speak of the connection, which is the server's; apps that set them mean well.
+fn is_hop_by_hop(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "connection"
+            | "keep-alive"
+            | "proxy-authenticate"
+            | "proxy-authorization"
+            | "proxy-connection"
+            | "te"
+            | "trailer"
+            | "trailers"
+            | "transfer-encoding"
+            | "upgrade"
+    )
+}
+
+/// The name of an object's type, for messages.
+pub(super) fn type_name(object: &Bound<'_, PyAny>) -> String {
+    object.get_type().name().map_or_else(|_| "object".to_owned(), |name| name.to_string())
+}

@@ -1,0 +1,105 @@
+//! `start_response` and the `write` it returns (PEP 3333).
+
+use bytes::Bytes;
+use pyo3::exceptions::{PyAssertionError, PyBrokenPipeError, PyRuntimeError, PyTypeError};
+use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedBytes;
+use pyo3::types::{PyBytes, PyTuple};
+
+use super::outlet::{Outlet, Written};
+use super::response_head::{response_head, type_name};
+
+/// Octets up to this many are copied; more are lent by the Python object.
+const COPIED: usize = 32 * 1024;
+
+/// The `start_response` of one request, and the state of its answer.
+#[pyclass(module = "ziggurat")]
+pub(super) struct StartResponse {
+    pub(super) outlet: Outlet,
+}
+
+#[pymethods]
+impl StartResponse {
+    #[pyo3(signature = (status, headers, exc_info=None))]
+    fn __call__(
+        slf: Bound<'_, Self>,
+        status: &Bound<'_, PyAny>,
+        headers: &Bound<'_, PyAny>,
+        exc_info: Option<Bound<'_, PyAny>>,
+    ) -> PyResult<Write> {
+        {
+            let start = slf.try_borrow()?;
+            match &exc_info {
+                Some(exc_info) if start.outlet.is_sent() => return Err(again(exc_info)),
+                Some(_) => {}
+                None if start.outlet.is_over() || start.outlet.is_sent() => {
+                    return Err(PyAssertionError::new_err("start_response() was called after the response had begun"));
+                }
+                None if start.outlet.has_head() => {
+                    return Err(PyAssertionError::new_err("start_response() was called a second time without exc_info"));
+                }
+                None => {}
+            }
+        }
+        let head = response_head(status, headers)?;
+        slf.try_borrow_mut()?.outlet.set_head(head);
+        Ok(Write { start: slf.unbind() })
+    }
+}
+
+/// The exception in `exc_info`, to be raised once more.
+fn again(exc_info: &Bound<'_, PyAny>) -> PyErr {
+    let raised = exc_info.cast::<PyTuple>().map_err(PyErr::from).and_then(|exc_info| {
+        let value = exc_info.get_item(1)?;
+        value.call_method1("with_traceback", (exc_info.get_item(2)?,))
+    });
+    match raised {
+        Ok(exception) => PyErr::from_value(exception),
+        Err(_) => PyTypeError::new_err("exc_info must be what sys.exc_info() gives"),
+    }
+}
+
+/// The `write` that `start_response` returns: sends at once.
+#[pyclass(module = "ziggurat", frozen)]
+pub(super) struct Write {
+    start: Py<StartResponse>,
+}
+
+#[pymethods]
+impl Write {
+    fn __call__(&self, py: Python<'_>, data: &Bound<'_, PyAny>) -> PyResult<()> {
+        let chunk = chunk(data).map_err(|_| PyTypeError::new_err(format!("write() takes bytes, not `{}`", type_name(data))))?;
+        if chunk.is_empty() {
+            return Ok(());
+        }
+        let mut start = self.start.bind(py).try_borrow_mut()?;
+        if start.outlet.is_over() && start.outlet.is_gone() {
+            return Err(PyBrokenPipeError::new_err("the client left"));
+        }
+        match send(py, &mut start.outlet, chunk) {
+            Written::TooLong => Err(PyRuntimeError::new_err("write() goes beyond the response's Content-Length")),
+            Written::Enough if start.outlet.is_gone() => Err(PyBrokenPipeError::new_err("the client left")),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The octets of a bytes object; the error says what it is instead.
+pub(super) fn chunk(data: &Bound<'_, PyAny>) -> Result<Bytes, String> {
+    let data = data.cast::<PyBytes>().map_err(|_| type_name(data))?;
+    let octets = data.as_bytes();
+    Ok(if octets.len() <= COPIED { Bytes::copy_from_slice(octets) } else { lent(data) })
+}
+
+/// The octets of a bytes object, without a copy.
+pub(super) fn lent(data: &Bound<'_, PyBytes>) -> Bytes {
+    Bytes::from_owner(PyBackedBytes::from(data.clone()))
+}
+
+/// Sends a chunk; lets the interpreter go where it has to wait for room.
+pub(super) fn send(py: Python<'_>, outlet: &mut Outlet, chunk: Bytes) -> Written {
+    match outlet.write(chunk) {
+        Written::Held(chunk) => py.detach(|| tokio::task::block_in_place(|| outlet.wait(chunk))),
+        written => written,
+    }
+}
