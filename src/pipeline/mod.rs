@@ -12,6 +12,8 @@ mod grammar;
 mod names;
 mod read;
 mod registry;
+mod schema;
+mod show;
 mod text;
 mod tree;
 
@@ -23,6 +25,7 @@ use ziggurat_middleware::{Lifecycle, Next};
 pub use diagnostic::Report;
 pub use expand::Environment;
 pub use registry::{Kind, Registry};
+pub use schema::schema;
 
 use crate::server::{Listen, Options};
 use diagnostic::{Diagnostic, Severity, Source};
@@ -133,6 +136,12 @@ impl Pipeline {
     /// Everything that could not be acquired; what had been started is shut down again.
     pub fn build(&self, lifecycle: &Lifecycle) -> Result<Next, Report> {
         build::build(&self.tree, &self.mask, &self.base, lifecycle).map_err(|findings| Report::new(Arc::clone(&self.source), findings))
+    }
+
+    /// The tower as it was understood, outermost layer on top: defaults filled in, routes as branches, secrets as their `${...}`.
+    #[must_use]
+    pub fn show(&self) -> String {
+        show::show(self)
     }
 
     /// A report about the address number `index` of [`Pipeline::listen`], for instance that it is in use. A line `hint: ...` at the message's
