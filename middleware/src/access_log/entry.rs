@@ -1,0 +1,128 @@
+//! What is noted of one request until its line is written.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use http::header::{CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue};
+use http::{Method, Uri, Version};
+
+use super::{Log, json, text};
+use crate::{Mount, Origin, RemoteUser, Request, RequestId, Response};
+
+/// One line to be: written when it is dropped, whatever became of the request.
+///
+/// Parts of the request are kept by reference to the octets received, not copied.
+pub(super) struct Entry {
+    log: Arc<Log>,
+    pub(super) time: SystemTime,
+    started: Instant,
+    method: Method,
+    target: Uri,
+    version: Version,
+    pub(super) origin: Option<Origin>,
+    pub(super) id: Option<RequestId>,
+    pub(super) user: Option<RemoteUser>,
+    /// Values of the headers that the format asks for, in its order.
+    pub(super) request_headers: Vec<Option<HeaderValue>>,
+    pub(super) response_headers: Vec<Option<HeaderValue>>,
+    content_length: Option<u64>,
+    pub(super) status: u16,
+    /// Octets of body.
+    pub(super) sent: u64,
+    /// Whether the response was sent to its end.
+    pub(super) complete: bool,
+}
+
+impl Entry {
+    /// What nginx, and after it everyone, logs where the client closed the connection before there was a response.
+    const CLIENT_CLOSED_REQUEST: u16 = 499;
+
+    pub(super) fn new(log: Arc<Log>, request: &Request) -> Self {
+        let facts = request.extensions();
+        Self {
+            time: SystemTime::now(),
+            started: Instant::now(),
+            method: request.method().clone(),
+            target: facts.get::<Mount>().map_or_else(|| request.uri().clone(), |mount| mount.target.clone()),
+            version: request.version(),
+            origin: facts.get::<Origin>().cloned(),
+            id: facts.get::<RequestId>().cloned(),
+            user: facts.get::<RemoteUser>().cloned(),
+            request_headers: pick(&log.format.request_headers, request.headers()),
+            response_headers: Vec::new(),
+            content_length: None,
+            status: Self::CLIENT_CLOSED_REQUEST,
+            sent: 0,
+            complete: false,
+            log,
+        }
+    }
+
+    /// Notes the head of the response.
+    pub(super) fn begin(&mut self, response: &Response) {
+        let facts = response.extensions();
+        self.status = response.status().as_u16();
+        self.response_headers = pick(&self.log.format.response_headers, response.headers());
+        self.content_length = response.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+        if let Some(user) = facts.get::<RemoteUser>() {
+            self.user = Some(user.clone());
+        }
+    }
+
+    pub(super) const fn method(&self) -> &Method {
+        &self.method
+    }
+
+    /// As the response says.
+    pub(super) const fn content_length(&self) -> Option<u64> {
+        self.content_length
+    }
+
+    pub(super) fn client(&self) -> Option<IpAddr> {
+        self.origin.as_ref().and_then(|origin| origin.client)
+    }
+
+    pub(super) fn path(&self) -> &str {
+        self.target.path()
+    }
+
+    pub(super) fn query(&self) -> Option<&str> {
+        self.target.query()
+    }
+
+    pub(super) fn path_and_query(&self) -> &str {
+        self.target.path_and_query().map_or("", |target| target.as_str())
+    }
+
+    pub(super) fn protocol(&self) -> &'static str {
+        match self.version {
+            Version::HTTP_10 => "HTTP/1.0",
+            Version::HTTP_11 => "HTTP/1.1",
+            Version::HTTP_2 => "HTTP/2.0",
+            Version::HTTP_3 => "HTTP/3.0",
+            _ => "HTTP/0.9",
+        }
+    }
+
+    pub(super) fn duration(&self) -> Duration {
+        self.started.elapsed()
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        let mut line = Vec::with_capacity(256);
+        if self.log.format.is_json() {
+            json::write(&mut line, self)
+        } else {
+            text::write(&mut line, &self.log.format.pieces, self)
+        }
+        line.push(b'\n');
+        self.log.sink.push(&line);
+    }
+}
+
+fn pick(names: &[HeaderName], headers: &HeaderMap) -> Vec<Option<HeaderValue>> {
+    names.iter().map(|name| headers.get(name).cloned()).collect()
+}

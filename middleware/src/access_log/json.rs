@@ -1,0 +1,104 @@
+//! Lines of JSON. The names of the fields are a promise.
+
+use std::io::Write;
+
+use super::civil::Civil;
+use super::entry::Entry;
+use super::format::Format;
+
+pub(super) fn write(line: &mut Vec<u8>, entry: &Entry) {
+    // Writing into a vector cannot fail.
+    let _ = write_fields(line, entry);
+}
+
+/// The line that says how many lines are missing.
+pub(super) fn lost(count: u64) -> String {
+    format!("{{\"lost\":{count}}}\n")
+}
+
+fn write_fields(line: &mut Vec<u8>, entry: &Entry) -> std::io::Result<()> {
+    line.extend_from_slice(b"{\"time\":\"");
+    Civil::from(entry.time).write_rfc3339(line)?;
+    line.push(b'"');
+    if let Some(client) = entry.client() {
+        write!(line, ",\"client\":\"{client}\"")?;
+    }
+    text(line, "user", entry.user.as_ref().map(|user| user.user.as_bytes()));
+    text(line, "method", Some(entry.method().as_str().as_bytes()));
+    text(line, "scheme", entry.origin.as_ref().map(|origin| origin.scheme.as_str().as_bytes()));
+    let mut headers = Format::JSON_HEADERS.iter().zip(&entry.request_headers);
+    let mut header = |line: &mut Vec<u8>| {
+        if let Some(((name, _), value)) = headers.next() {
+            text(line, name, value.as_ref().map(|value| value.as_bytes()));
+        }
+    };
+    header(line);
+    text(line, "path", Some(entry.path().as_bytes()));
+    text(line, "query", entry.query().map(str::as_bytes));
+    text(line, "protocol", Some(entry.protocol().as_bytes()));
+    let (status, sent, complete, micros) = (entry.status, entry.sent, entry.complete, entry.duration().as_micros());
+    write!(line, ",\"status\":{status},\"bytes\":{sent},\"duration_ms\":{}.{:03},\"complete\":{complete}", micros / 1000, micros % 1000)?;
+    header(line);
+    header(line);
+    text(line, "request_id", entry.id.as_ref().map(|id| id.as_str().as_bytes()));
+    line.push(b'}');
+    Ok(())
+}
+
+fn text(line: &mut Vec<u8>, name: &str, value: Option<&[u8]>) {
+    if let Some(value) = value {
+        line.extend_from_slice(b",\"");
+        line.extend_from_slice(name.as_bytes());
+        line.extend_from_slice(b"\":\"");
+        escape(line, value);
+        line.push(b'"');
+    }
+}
+
+/// Pure ASCII, so that nothing a client sent can speak to a terminal; octets that are no UTF-8 become U+FFFD.
+fn escape(line: &mut Vec<u8>, octets: &[u8]) {
+    if octets.iter().all(|octet| is_plain(*octet)) {
+        line.extend_from_slice(octets);
+        return;
+    }
+    for char in String::from_utf8_lossy(octets).chars() {
+        match u8::try_from(char) {
+            Ok(octet) if is_plain(octet) => line.push(octet),
+            _ => {
+                for unit in char.encode_utf16(&mut [0; 2]) {
+                    line.extend_from_slice(format!("\\u{unit:04x}").as_bytes());
+                }
+            }
+        }
+    }
+}
+
+const fn is_plain(octet: u8) -> bool {
+    matches!(octet, b' '..=b'~') && octet != b'"' && octet != b'\\'
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn any_text_is_read_back_by_a_json_parser(value: String) {
+            let mut line = b"\"".to_vec();
+            escape(&mut line, value.as_bytes());
+            line.push(b'"');
+            prop_assert!(line.iter().all(|octet| matches!(octet, b' '..=b'~')));
+            prop_assert_eq!(serde_json::from_slice::<String>(&line).unwrap(), value);
+        }
+
+        #[test]
+        fn any_octets_make_valid_json(octets in prop::collection::vec(any::<u8>(), 0..60)) {
+            let mut line = b"\"".to_vec();
+            escape(&mut line, &octets);
+            line.push(b'"');
+            prop_assert_eq!(serde_json::from_slice::<String>(&line).unwrap(), String::from_utf8_lossy(&octets));
+        }
+    }
+}

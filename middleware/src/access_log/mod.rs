@@ -1,0 +1,126 @@
+//! `access_log`: one line per request.
+
+use std::sync::Arc;
+
+use http::Method;
+use http_body::Body as HttpBody;
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::{Body, Context, Finding, IntoStage, Middleware, Request, Response, around};
+
+mod body;
+mod civil;
+mod entry;
+mod format;
+mod json;
+mod sink;
+#[cfg(test)]
+mod tests;
+mod text;
+
+use body::LoggedBody;
+use entry::Entry;
+use format::Format;
+use sink::{Output, Sink};
+
+/// Writes one line per request, when its response has ended.
+///
+/// A line says what was really sent and how long it took until the last octet was handed over. A response that was cut short is logged too; one
+/// whose client left before it began has the status 499. Writing never holds up a request: lines go through a bounded buffer to one
+/// thread, and what does not fit while the disk or the pipe is stuck is counted, and the count logged.
+///
+/// `format` is one of
+///
+/// - `combined`, as Apache, nginx and gunicorn write it: `192.0.2.1 - ann [22/Nov/2026:11:19:47 +0000] "GET /?q=1 HTTP/1.1" 200 512 "https://a.test/" "curl/8"`,
+/// - `common`, the same without the last two,
+/// - `json`, one object per line: `time` (UTC), `client`, `user`, `method`, `scheme`, `host`, `path`, `query`, `protocol`, `status`, `bytes` (of the body),
+///   `duration_ms`, `complete` (whether the response was sent to its end), `referer`, `user_agent`, `request_id`; what is not known is left out,
+/// - a text with gunicorn's atoms, for instance `%(h)s %(m)s %(U)s %(s)s %(M)sms`:
+///
+/// | atom | stands for |
+/// | --- | --- |
+/// | `%(h)s` | the client's address, `-` for one on a Unix socket |
+/// | `%(l)s` | `-` |
+/// | `%(u)s` | the user that an authentication layer found, or `-` |
+/// | `%(t)s` | when the request came, in UTC: `[22/Nov/2026:11:19:47 +0000]` |
+/// | `%(r)s` | the request line: `GET /a?b HTTP/1.1` |
+/// | `%(m)s` `%(U)s` `%(q)s` `%(H)s` | its parts: method, path, query, protocol |
+/// | `%(s)s` | the status |
+/// | `%(B)s` `%(b)s` | octets of body sent; `%(b)s` writes 0 as `-` |
+/// | `%(f)s` `%(a)s` | `Referer`, `User-Agent` |
+/// | `%(T)s` `%(M)s` `%(D)s` `%(L)s` | duration in whole seconds, milliseconds, microseconds, and in seconds with decimals |
+/// | `%(p)s` | the process id: `<4711>` |
+/// | `%({name}i)s` `%({name}o)s` | a header of the request, of the response |
+/// | `%({NAME}e)s` | of the environ: `REMOTE_ADDR`, `REMOTE_PORT`, `REMOTE_USER`, `AUTH_TYPE`, `REQUEST_METHOD`, `REQUEST_URI`, `QUERY_STRING`, `SERVER_PROTOCOL`, `HTTP_...`, `wsgi.url_scheme`, `ziggurat.request_id` |
+/// | `%%` | a percent sign |
+///
+/// No client can forge a line: quotes, backslashes, control characters and everything beyond ASCII are written as `\xHH`, in JSON as `\uHHHH`.
+/// Query strings may hold secrets; a format with `%(U)s` instead of `%(r)s` leaves them out.
+///
+/// Place it below `request_id` and `forwarded`, so that it knows the id and the real client, and above everything that answers. Octets are counted as
+/// they pass here: below `compress` that is before compression.
+///
+/// ```json
+/// {
+///   "layers": ["request_id", { "forwarded": { "trust": "10.0.0.0/8" } }, { "access_log": { "format": "json", "to": "logs/access.log" } }],
+///   "app": { "wsgi": "site:app" }
+/// }
+/// ```
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct AccessLog {
+    /// What a line looks like: `combined`, `common`, `json`, or a text with atoms.
+    #[schemars(with = "String")]
+    format: Format,
+    /// Where lines go: `stdout`, `stderr`, or a file, which is appended to, and opened again at SIGUSR1 so that it can be rotated.
+    #[schemars(with = "String")]
+    to: Output,
+}
+
+impl Middleware for AccessLog {
+    const NAME: &'static str = "access_log";
+    const SHORTHAND: Option<&'static str> = Some("format");
+
+    fn layer(self, context: &Context) -> Result<impl IntoStage, Finding> {
+        let Self { format, to } = self;
+        let name = to.to_string();
+        let lost = if format.is_json() { json::lost } else { text::lost };
+        let sink = Sink::open(to, context, lost)
+            .map_err(|error| Finding::new(format!("cannot write the access log to `{name}`: {error}")).at("to"))?;
+        let log = Arc::new(Log { format, sink });
+        let reopened = Arc::clone(&log);
+        context.on_reopen(move || reopened.sink.reopen());
+        let ended = Arc::clone(&log);
+        context.on_shutdown(move || ended.sink.close());
+        Ok(around(move |request: &mut Request| {
+            let entry = Entry::new(Arc::clone(&log), request);
+            Ok(move |response: Response| watch(entry, response))
+        }))
+    }
+}
+
+/// What all lines of one log share.
+struct Log {
+    format: Format,
+    sink: Sink,
+}
+
+/// Has the entry written when the response has ended.
+fn watch(mut entry: Entry, response: Response) -> Response {
+    entry.begin(&response);
+    let bodiless = *entry.method() == Method::HEAD || matches!(response.status().as_u16(), 204 | 304);
+    match response.body().as_full().map(<[u8]>::len) {
+        _ if bodiless => entry.complete = true,
+        // The server takes such a body in one go, so there is nothing to watch.
+        Some(length) => {
+            entry.sent = length as u64;
+            entry.complete = true;
+        }
+        None => {
+            entry.complete = response.body().is_end_stream();
+            return response.map(|body| Body::new(LoggedBody::new(body, entry)));
+        }
+    }
+    response
+}

@@ -1,0 +1,267 @@
+//! The way of lines to their file: a bounded buffer, and one thread that empties it.
+
+use std::fmt;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::Context;
+
+/// How many octets may wait. What comes while the buffer is full is lost, and counted.
+const CAPACITY: usize = 1 << 20;
+/// From here on the thread is woken before its time.
+const PLENTY: usize = CAPACITY / 4;
+/// How long the thread lets lines gather, so that one write, and one waking, serves many.
+const LINGER: Duration = Duration::from_millis(10);
+/// How long the end of the program waits for a disk or a pipe that is stuck.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Where lines go, as the option says.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(from = "String", into = "String")]
+pub(super) enum Output {
+    #[default]
+    Stdout,
+    Stderr,
+    File(String),
+}
+
+/// The entrance for lines.
+pub(super) struct Sink(Arc<Buffer>);
+
+impl Sink {
+    /// Opens the output and starts the thread. `lost` makes the line that says how many are missing.
+    pub(super) fn open(output: Output, context: &Context, lost: fn(u64) -> String) -> io::Result<Self> {
+        let target = Target::open(output, context)?;
+        let buffer = Arc::new(Buffer::default());
+        let writer = Arc::clone(&buffer);
+        thread::Builder::new().name("access-log".to_owned()).spawn(move || writer.drain(target, lost))?;
+        Ok(Self(buffer))
+    }
+
+    /// Hands over a line. Never waits for the output.
+    pub(super) fn push(&self, line: &[u8]) {
+        self.0.push(line);
+    }
+
+    /// Has the file opened again, by name, once what came before is written.
+    pub(super) fn reopen(&self) {
+        self.0.lock().reopen = true;
+        self.0.wake.notify_one();
+    }
+
+    /// Has everything written, and waits for that, in reason.
+    pub(super) fn close(&self) {
+        let mut state = self.0.lock();
+        state.closed = true;
+        self.0.wake.notify_one();
+        drop(self.0.ended.wait_timeout_while(state, PATIENCE, |state| !state.ended));
+    }
+}
+
+impl Drop for Sink {
+    fn drop(&mut self) {
+        self.0.lock().closed = true;
+        self.0.wake.notify_one();
+    }
+}
+
+#[derive(Default)]
+struct Buffer {
+    state: Mutex<State>,
+    wake: Condvar,
+    ended: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    lines: Vec<u8>,
+    lost: u64,
+    reopen: bool,
+    closed: bool,
+    ended: bool,
+}
+
+impl Buffer {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn push(&self, line: &[u8]) {
+        let mut state = self.lock();
+        let before = state.lines.len();
+        if state.closed || before + line.len() > CAPACITY {
+            state.lost += 1;
+            return;
+        }
+        state.lines.extend_from_slice(line);
+        let now = state.lines.len();
+        drop(state);
+        if before == 0 || (before < PLENTY && now >= PLENTY) {
+            self.wake.notify_one();
+        }
+    }
+
+    /// Writes what is pushed, until the end.
+    fn drain(&self, mut target: Target, lost: fn(u64) -> String) {
+        let mut lines = Vec::new();
+        loop {
+            let mut state = self.gathered();
+            lines.clear();
+            std::mem::swap(&mut lines, &mut state.lines);
+            let (missing, reopen, closed) = (std::mem::take(&mut state.lost), std::mem::take(&mut state.reopen), state.closed);
+            drop(state);
+            if missing > 0 {
+                lines.extend_from_slice(lost(missing).as_bytes());
+            }
+            target.write(&lines);
+            if reopen {
+                target.reopen();
+            }
+            if closed {
+                self.lock().ended = true;
+                self.ended.notify_all();
+                return;
+            }
+        }
+    }
+
+    /// Waits until there is something to do, and a little longer for more.
+    fn gathered(&self) -> MutexGuard<'_, State> {
+        let state = self.lock();
+        let idle = |state: &mut State| state.lines.is_empty() && !state.reopen && !state.closed;
+        let state = self.wake.wait_while(state, idle).unwrap_or_else(PoisonError::into_inner);
+        let can_wait = |state: &mut State| state.lines.len() < PLENTY && !state.reopen && !state.closed;
+        let waited = self.wake.wait_timeout_while(state, LINGER, can_wait);
+        waited.unwrap_or_else(PoisonError::into_inner).0
+    }
+}
+
+/// The open output.
+struct Target {
+    kind: Kind,
+    /// Whether the last write failed; one word about it is enough.
+    failing: bool,
+}
+
+enum Kind {
+    Stdout,
+    Stderr,
+    File(PathBuf, File),
+}
+
+impl Target {
+    fn open(output: Output, context: &Context) -> io::Result<Self> {
+        let kind = match output {
+            Output::Stdout => Kind::Stdout,
+            Output::Stderr => Kind::Stderr,
+            Output::File(name) => {
+                let path = context.resolve(name);
+                let file = append_to(&path)?;
+                Kind::File(path, file)
+            }
+        };
+        Ok(Self { kind, failing: false })
+    }
+
+    fn write(&mut self, lines: &[u8]) {
+        let written = match &mut self.kind {
+            Kind::Stdout => {
+                let mut out = io::stdout().lock();
+                out.write_all(lines).and_then(|()| out.flush())
+            }
+            Kind::Stderr => io::stderr().lock().write_all(lines),
+            Kind::File(_, file) => file.write_all(lines),
+        };
+        if let Err(error) = &written
+            && !self.failing
+        {
+            tracing::error!("the access log cannot be written: {error}");
+        }
+        self.failing = written.is_err();
+    }
+
+    /// A file that cannot be opened again stays as it is: lines in the old file are better than none.
+    fn reopen(&mut self) {
+        if let Kind::File(path, file) = &mut self.kind {
+            match append_to(path) {
+                Ok(new) => *file = new,
+                Err(error) => tracing::error!("the access log `{}` cannot be opened again: {error}", path.display()),
+            }
+        }
+    }
+}
+
+fn append_to(path: &Path) -> io::Result<File> {
+    OpenOptions::new().append(true).create(true).open(path)
+}
+
+impl From<String> for Output {
+    fn from(text: String) -> Self {
+        match text.as_str() {
+            "stdout" => Self::Stdout,
+            "stderr" => Self::Stderr,
+            _ => Self::File(text),
+        }
+    }
+}
+
+impl From<Output> for String {
+    fn from(output: Output) -> Self {
+        output.to_string()
+    }
+}
+
+impl fmt::Display for Output {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Stdout => "stdout",
+            Self::Stderr => "stderr",
+            Self::File(name) => name,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_does_not_fit_is_counted_and_the_count_is_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        let buffer = Buffer::default();
+        let line = [b"x".repeat(1023), b"\n".to_vec()].concat();
+        for _ in 0..1024 + 3 {
+            buffer.push(&line);
+        }
+        assert_eq!(buffer.lock().lines.len(), CAPACITY);
+        buffer.lock().closed = true;
+        buffer.drain(Target { kind: Kind::File(path.clone(), append_to(&path).unwrap()), failing: false }, |lost| format!("lost {lost}\n"));
+        let written = std::fs::read_to_string(path).unwrap();
+        assert_eq!(written.lines().count(), 1024 + 1);
+        assert_eq!(written.lines().last(), Some("lost 3"));
+    }
+
+    #[test]
+    fn lines_of_many_threads_arrive_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let context = Context::new("test", folder.path(), crate::Lifecycle::default());
+        let sink = Arc::new(Sink::open(Output::File("log".to_owned()), &context, |lost| format!("lost {lost}\n")).unwrap());
+        thread::scope(|scope| {
+            for n in 0..4 {
+                let sink = Arc::clone(&sink);
+                scope.spawn(move || (0..500).for_each(|_| sink.push(format!("{}\n", n.to_string().repeat(50)).as_bytes())));
+            }
+        });
+        sink.close();
+        let written = std::fs::read_to_string(folder.path().join("log")).unwrap();
+        assert_eq!(written.lines().count(), 2000);
+        assert!(written.lines().all(|line| line.len() == 50 && line.bytes().all(|octet| Some(octet) == line.bytes().next())));
+    }
+}
