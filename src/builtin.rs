@@ -1,13 +1,35 @@
 //! The layers and apps that come with Ziggurat: one readable list.
 
-use ziggurat_middleware as layers;
+use ziggurat_middleware::body_limit::BodyLimit;
+use ziggurat_middleware::compress::Compress;
+use ziggurat_middleware::cors::Cors;
+use ziggurat_middleware::forwarded::Forwarded;
+use ziggurat_middleware::headers::Headers;
+use ziggurat_middleware::request_id::AssignRequestId;
+use ziggurat_middleware::security_headers::SecurityHeaders;
+use ziggurat_middleware::static_files::Static;
+use ziggurat_middleware::timeout::Timeout;
 
 use crate::apps::redirect::Redirect;
 use crate::apps::respond::Respond;
 use crate::pipeline::Registry;
+use crate::wsgi::Wsgi;
 
 /// Every built-in layer and kind of app. (`routes` is part of the grammar, see [`crate::pipeline`].)
 #[must_use]
 pub fn builtin() -> Registry {
-    Registry::new().layer::<layers::headers::Headers>().app::<Redirect>().app::<Respond>()
+    Registry::new()
+        .layer::<BodyLimit>()
+        .layer::<Compress>()
+        .layer::<Cors>()
+        .layer::<Forwarded>()
+        .layer::<Headers>()
+        .layer::<AssignRequestId>()
+        .layer::<SecurityHeaders>()
+        .layer::<Static>()
+        .layer::<Timeout>()
+        .app::<Redirect>()
+        .app::<Respond>()
+        .app::<Static>()
+        .app::<Wsgi>()
 }

@@ -1,3 +1,7 @@
 //! The `ziggurat` program.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ziggurat::Ziggurat::new().main()
+}

@@ -12,8 +12,7 @@ mod grammar;
 mod names;
 mod read;
 mod registry;
-mod schema;
-mod show;
+mod summary;
 mod text;
 mod tree;
 
@@ -24,8 +23,8 @@ use ziggurat_middleware::{Lifecycle, Next};
 
 pub use diagnostic::Report;
 pub use expand::Environment;
+pub(crate) use names::suggestion;
 pub use registry::{Kind, Registry};
-pub use schema::schema;
 
 use crate::server::{Listen, Options};
 use diagnostic::{Diagnostic, Severity, Source};
@@ -71,16 +70,15 @@ impl Pipeline {
         Self::understand(source, Dialect::of(Path::new(name)), base.to_path_buf(), registry, environment)
     }
 
-    /// The pipeline that `ziggurat pkg.mod:app` stands for: the WSGI app under `request_id` and `access_log`, on loopback.
+    /// The pipeline that `ziggurat pkg.mod:app` stands for: the WSGI app under `request_id` and `access_log`.
     ///
     /// # Errors
     ///
     /// As [`Pipeline::load`]; the text shown is the pipeline that was made up.
-    pub fn for_wsgi(app: &str, base: &Path, registry: &Registry) -> Result<Self, Report> {
-        let app = serde_json::Value::from(app.replace('$', "$$"));
-        let text = format!(
-            "{{\n  \"listen\": \"127.0.0.1:8000\",\n  \"layers\": [\"request_id\", \"access_log\"],\n  \"app\": {{ \"wsgi\": {app} }}\n}}\n"
-        );
+    pub fn for_wsgi(app: &str, listen: &str, base: &Path, registry: &Registry) -> Result<Self, Report> {
+        let [app, listen] = [app, listen].map(|text| serde_json::Value::from(text.replace('$', "$$")));
+        let text =
+            format!("{{\n  \"listen\": {listen},\n  \"layers\": [\"request_id\", \"access_log\"],\n  \"app\": {{ \"wsgi\": {app} }}\n}}\n");
         Self::from_text("(command line)", &text, base, registry, &|_| None)
     }
 
@@ -138,10 +136,16 @@ impl Pipeline {
         build::build(&self.tree, &self.mask, &self.base, lifecycle).map_err(|findings| Report::new(Arc::clone(&self.source), findings))
     }
 
-    /// The tower as it was understood, outermost layer on top: defaults filled in, routes as branches, secrets as their `${...}`.
+    /// The stack in one line: `request_id > compress > wsgi`.
     #[must_use]
-    pub fn show(&self) -> String {
-        show::show(self)
+    pub fn summary(&self) -> String {
+        summary::summary(&self.tree)
+    }
+
+    /// A report about no place in the file.
+    #[must_use]
+    pub fn report(&self, message: &str) -> Report {
+        Report::new(Arc::clone(&self.source), vec![Diagnostic::without_place(self.mask.hide(message))])
     }
 
     /// A report about the address number `index` of [`Pipeline::listen`], for instance that it is in use. A line `hint: ...` at the message's

@@ -9,6 +9,7 @@ mod body;
 mod call;
 mod environ;
 mod errors;
+mod extension;
 mod file_body;
 mod file_wrapper;
 mod head;

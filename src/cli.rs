@@ -1,0 +1,191 @@
+//! The command line: what a person types, and what each command prints.
+
+use std::ffi::OsString;
+use std::io::{IsTerminal, Write};
+use std::path::{Path, PathBuf};
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+use crate::pipeline::{Pipeline, Registry, Report};
+use crate::{docs, run};
+
+/// Everything went well.
+const SUCCESS: u8 = 0;
+/// Something failed while it ran.
+const FAILURE: u8 = 1;
+/// The file or the command line is wrong.
+const MISUSE: u8 = 2;
+
+/// Serves WSGI applications behind a stack of native layers that one JSON file declares.
+#[derive(Parser)]
+#[command(
+    name = "ziggurat",
+    version,
+    args_conflicts_with_subcommands = true,
+    arg_required_else_help = true,
+    after_help = "Examples:
+  ziggurat run                     serve ./pipeline.json
+  ziggurat check site.json         say all that is wrong with a file, and start nothing
+  ziggurat show                    the stack as understood, defaults filled in
+  ziggurat layers compress         the options of one layer
+  ziggurat mysite.wsgi:application serve a WSGI app without a file, on 127.0.0.1:8000
+
+Exit codes: 0 success, 1 a failure while running, 2 a wrong file or command line.
+Environment: VIRTUAL_ENV names the virtual environment whose packages the app sees; ZIGGURAT_LOG sets the level of the
+error log (error, warn, info, debug, trace); NO_COLOR turns colour off."
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+
+    /// A WSGI app to serve without a file, as `pkg.mod:callable`.
+    #[arg(value_name = "APP")]
+    app: Option<String>,
+
+    /// Where to listen when an app is served without a file: `HOST:PORT`, `unix:PATH` or `fd:N`.
+    #[arg(long, value_name = "WHERE", default_value = "127.0.0.1:8000", requires = "app")]
+    listen: String,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serves the stack that a file declares, until SIGTERM or SIGINT.
+    ///
+    /// The first signal stops accepting and lets requests in flight finish (`server.drain`); a second one ends at once.
+    /// SIGUSR1 opens log files again.
+    Run(File),
+
+    /// Says all that is wrong with a file, with line and column, and how to mend it.
+    ///
+    /// Everything is built as for `run`, Python apps are imported, and nothing listens.
+    Check {
+        #[command(flatten)]
+        file: File,
+
+        /// Prints findings as JSON, for editors.
+        #[arg(long)]
+        json: bool,
+    },
+
+    /// Lists the layers and apps of this program, or the options of one.
+    Layers {
+        /// A layer or app.
+        name: Option<String>,
+
+        /// Writes the reference pages, one per layer and app, into this folder.
+        #[arg(long, value_name = "FOLDER", conflicts_with = "name", hide = true)]
+        write: Option<PathBuf>,
+    },
+
+    /// Prints a completion script for a shell.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+#[derive(clap::Args)]
+struct File {
+    /// The pipeline file: strict JSON, or JSON with comments when it ends in `.jsonc`.
+    #[arg(value_name = "FILE", default_value = "pipeline.json")]
+    path: PathBuf,
+}
+
+/// Runs a command line with the layers and apps of `registry`.
+pub(crate) fn main(registry: &Registry, arguments: impl IntoIterator<Item = OsString>) -> u8 {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are no errors to clap's users; it knows the stream and the code of each.
+            let _ = error.print();
+            return if error.use_stderr() { MISUSE } else { SUCCESS };
+        }
+    };
+    match cli.command {
+        Some(command) => dispatch(registry, command),
+        None => match cli.app {
+            Some(app) => with(Pipeline::for_wsgi(&app, &cli.listen, Path::new(""), registry), serve),
+            None => MISUSE,
+        },
+    }
+}
+
+fn dispatch(registry: &Registry, command: Command) -> u8 {
+    match command {
+        Command::Run(file) => with(load(&file, registry), serve),
+        Command::Check { file, json } => check(&file, registry, json),
+        Command::Layers { name: Some(name), .. } => match docs::terminal_page(registry, &name) {
+            Ok(page) => print(&page),
+            Err(message) => complain(&message, MISUSE),
+        },
+        Command::Layers { write: Some(folder), .. } => match docs::write_pages(registry, &folder) {
+            Ok(()) => SUCCESS,
+            Err(error) => complain(&format!("error: cannot write to {}: {error}", folder.display()), FAILURE),
+        },
+        Command::Layers { .. } => print(&docs::listing(registry)),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "ziggurat", &mut script);
+            print(&String::from_utf8_lossy(&script))
+        }
+    }
+}
+
+fn load(file: &File, registry: &Registry) -> Result<Pipeline, Report> {
+    Pipeline::load(&file.path, registry, &|name| std::env::var_os(name))
+}
+
+fn with(pipeline: Result<Pipeline, Report>, then: impl FnOnce(&Pipeline) -> u8) -> u8 {
+    match pipeline {
+        Ok(pipeline) => then(&pipeline),
+        Err(report) => complain(&report.render(colour()), MISUSE),
+    }
+}
+
+fn serve(pipeline: &Pipeline) -> u8 {
+    match run::run(pipeline) {
+        Ok(()) => SUCCESS,
+        Err(report) => complain(&report.render(colour()), FAILURE),
+    }
+}
+
+fn check(file: &File, registry: &Registry, json: bool) -> u8 {
+    let (report, code) = match load(file, registry) {
+        Err(report) => (report, MISUSE),
+        Ok(pipeline) => match run::try_build(&pipeline) {
+            Err(report) => (report, FAILURE),
+            Ok(()) => (pipeline.warnings().clone(), SUCCESS),
+        },
+    };
+    if json {
+        print(&format!("{:#}\n", report.to_json()));
+        return code;
+    }
+    let text = report.render(colour());
+    if !text.is_empty() {
+        complain(&text, code);
+    }
+    if code == SUCCESS {
+        print(&format!("{}: ok\n", file.path.display()));
+    }
+    code
+}
+
+/// Prints to standard output. A reader that went away (`ziggurat schema | head`) is no failure.
+fn print(text: &str) -> u8 {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => FAILURE,
+        _ => SUCCESS,
+    }
+}
+
+fn complain(text: &str, code: u8) -> u8 {
+    // Nobody is left to tell when standard error is gone.
+    let _ = writeln!(std::io::stderr(), "{}", text.trim_end());
+    code
+}
+
+fn colour() -> bool {
+    std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()) && std::io::stderr().is_terminal()
+}

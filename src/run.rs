@@ -1,0 +1,140 @@
+//! Runs a pipeline: builds it, listens, serves until a signal, drains, ends.
+
+use std::future::Future;
+use std::io::Write;
+use std::time::Instant;
+
+use tokio::runtime::{Builder, Runtime};
+use tokio::signal::unix::{SignalKind, signal};
+use ziggurat_middleware::Lifecycle;
+
+use crate::pipeline::{Pipeline, Report};
+use crate::server::{self, Listen, Listener};
+use crate::wsgi;
+
+/// Serves until SIGTERM or SIGINT, then drains.
+///
+/// # Errors
+///
+/// What could not be bound, acquired or imported, at its place in the file.
+pub(crate) fn run(pipeline: &Pipeline) -> Result<(), Report> {
+    log();
+    let runtime = runtime(pipeline)?;
+    let lifecycle = Lifecycle::default();
+    let outcome = serve(pipeline, &runtime, &lifecycle);
+    end(&lifecycle, runtime);
+    outcome
+}
+
+fn serve(pipeline: &Pipeline, runtime: &Runtime, lifecycle: &Lifecycle) -> Result<(), Report> {
+    let begin = Instant::now();
+    let _entered = runtime.enter();
+    let next = pipeline.build(lifecycle)?;
+    // Bound after the build: a port that answers means a stack that serves.
+    let listeners = bind(pipeline)?;
+    // Installed after Python apps were imported, whose modules may set handlers of their own.
+    let stop = stop(lifecycle.clone()).map_err(|error| pipeline.report(&format!("cannot handle signals: {error}")))?;
+    for listener in &listeners {
+        say(&format!("listening on {}", listener.address()));
+    }
+    say(&format!("stack: {}", pipeline.summary()));
+    say(&format!("ready after {} ms, process {}", begin.elapsed().as_millis(), std::process::id()));
+
+    let drained = runtime
+        .block_on(server::serve(listeners, next, pipeline.server(), stop))
+        .map_err(|error| pipeline.report(&format!("cannot serve: {error}")))?;
+    if drained.cut > 0 {
+        tracing::warn!("{} connections had not finished within `drain` and were cut off", drained.cut);
+    }
+    Ok(())
+}
+
+/// Builds everything as for [`run`] and lets go of it again.
+///
+/// # Errors
+///
+/// What could not be acquired or imported, at its place in the file.
+pub(crate) fn try_build(pipeline: &Pipeline) -> Result<(), Report> {
+    let runtime = runtime(pipeline)?;
+    let entered = runtime.enter();
+    let lifecycle = Lifecycle::default();
+    let built = pipeline.build(&lifecycle).map(drop);
+    drop(entered);
+    end(&lifecycle, runtime);
+    built
+}
+
+fn runtime(pipeline: &Pipeline) -> Result<Runtime, Report> {
+    let mut builder = Builder::new_multi_thread();
+    builder.enable_all().thread_name("ziggurat-io");
+    if let Some(threads) = pipeline.server().threads {
+        builder.worker_threads(threads.get());
+    }
+    builder.build().map_err(|error| pipeline.report(&format!("cannot start the runtime: {error}")))
+}
+
+fn bind(pipeline: &Pipeline) -> Result<Vec<Listener>, Report> {
+    if pipeline.listen().is_empty() {
+        // A file that names no address is served where only this machine reaches it.
+        let default = Listen::Tcp { host: Some("127.0.0.1".to_owned()), port: 8000 };
+        let listener = Listener::bind(&default, pipeline.base());
+        return Ok(vec![listener.map_err(|error| pipeline.report(&format!("cannot listen on `{default}`, the default: {error}")))?]);
+    }
+    let bind = |(index, listen)| {
+        Listener::bind(listen, pipeline.base())
+            .map_err(|error| pipeline.report_at_listen(index, &format!("cannot listen on `{listen}`: {error}")))
+    };
+    pipeline.listen().iter().enumerate().map(bind).collect()
+}
+
+/// Ends what the layers started, then the runtime, then the interpreter.
+fn end(lifecycle: &Lifecycle, runtime: Runtime) {
+    lifecycle.shutdown();
+    // File reads and password checks that nobody waits for any more are not waited for either.
+    runtime.shutdown_background();
+    wsgi::finalize();
+}
+
+/// Resolves at the first SIGTERM or SIGINT; a second one ends the process. SIGUSR1 opens log files again.
+fn stop(lifecycle: Lifecycle) -> std::io::Result<impl Future<Output = ()>> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut reopen = signal(SignalKind::user_defined1())?;
+    let (stop, stopped) = tokio::sync::oneshot::channel();
+    tokio::spawn(async move {
+        let mut stop = Some(stop);
+        loop {
+            let code = tokio::select! {
+                _ = terminate.recv() => 128 + 15,
+                _ = interrupt.recv() => 128 + 2,
+                _ = reopen.recv() => {
+                    lifecycle.reopen();
+                    continue;
+                }
+            };
+            match stop.take() {
+                Some(stop) => {
+                    say("stopping: finishing the requests in flight; a second signal ends at once");
+                    let _ = stop.send(());
+                }
+                None => std::process::exit(code),
+            }
+        }
+    });
+    Ok(async move {
+        let _ = stopped.await;
+    })
+}
+
+/// The error log, on standard error.
+fn log() {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("ZIGGURAT_LOG").unwrap_or_else(|_| "info".into());
+    let colour = std::io::IsTerminal::is_terminal(&std::io::stderr()) && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    // A second pipeline in the same process keeps the first one's log.
+    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colour).with_target(false).try_init();
+}
+
+fn say(line: &str) {
+    // A closed standard error must not end the server.
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
