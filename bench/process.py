@@ -106,6 +106,13 @@ class Tree:
                 pass
 
 
+def busy(cores):
+    """User and system seconds of these cores, whoever used them."""
+    with open("/proc/stat") as stat:
+        rows = dict(line.split(maxsplit=1) for line in stat if line.startswith("cpu"))
+    return sum(sum(map(int, rows[f"cpu{core}"].split()[:3])) for core in cores) / TICKS
+
+
 def _stat(pid):
     """Fields of /proc/PID/stat after the name: [0] is the state, [1] the parent, [11:15] the CPU times."""
     try:

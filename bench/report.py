@@ -16,7 +16,9 @@ def table(scenario, samples, base):
         for index, group in enumerate(found[0]["groups"]):
             figures = {key: median(sample["groups"][index][key] for sample in found) for key in ("rate", "p50_ms", "p99_ms", "p999_ms")}
             reconnects = max(sample["groups"][index]["reconnects"] for sample in found)
+            others = median(sample.get("others", 0) for sample in found)
             notes = ["the load generator was the limit"] * limited + [f"{reconnects} reconnects"] * (reconnects > 64)
+            notes += [f"other programs took {others:.0%} of the server's core"] * (others > 0.05 and index == 0)
             spread = (max(sample["cpu_us"] for sample in found) - min(sample["cpu_us"] for sample in found)) / cpu if cpu else 0
             rows.append({"server": server, "group": group["name"], "first": index == 0, "cpu": cpu, "memory": memory, "spread": spread, "notes": notes, **figures})
     rows.sort(key=lambda row: (row["cpu"], row["server"]))

@@ -19,7 +19,7 @@ from pathlib import Path
 import peers
 import report
 import servers
-from process import ServerFailed, Tree, free_port
+from process import ServerFailed, Tree, busy, free_port
 from scenarios import SCENARIOS, SITE_APP
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -74,9 +74,11 @@ def measure(name, scenario, options, load, server_cores, load_cores):
     """Starts a server, checks an answer of each group, warms it up, loads it, stops it."""
     with started(name, scenario, options, server_cores) as (tree, plan):
         run_load(load, plan, min(0.5, options.seconds), load_cores, tree)
-        before = tree.cpu()
+        before, busy_before = tree.cpu(), busy(server_cores)
         sample = run_load(load, plan, options.seconds, load_cores, tree)
-        cpu = tree.cpu() - before
+        cpu, all_cpu = tree.cpu() - before, busy(server_cores) - busy_before
+        if server_cores != load_cores:
+            sample["others"] = max(0.0, all_cpu - cpu) / (sample["seconds"] * len(server_cores))
         sample["cpu_us"] = cpu * 1e6 / sum(group["requests"] for group in sample["groups"])
         sample["memory_mib"] = tree.memory() / 2**20
         return sample
