@@ -32,7 +32,8 @@ fn read(bencher: Bencher<'_, '_>, routes: usize) {
 #[divan::bench(args = ROUTES)]
 fn build(bencher: Bencher<'_, '_>, routes: usize) {
     let text = file(routes);
-    let pipeline = Pipeline::from_text("pipeline.json", &text, Path::new("."), &builtin(), &|_| Some("128KiB".into())).expect("it is sound");
+    let pipeline =
+        Pipeline::from_text("pipeline.json", &text, Path::new("."), &builtin(), &|_| Some("128KiB".into())).expect("it is sound");
     bencher.bench(|| pipeline.build(&Lifecycle::default()).expect("nothing has to be acquired"));
 }
 

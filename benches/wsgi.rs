@@ -47,7 +47,8 @@ fn stack(threads: usize) -> (Lifecycle, Next) {
     let apps = concat!(env!("CARGO_MANIFEST_DIR"), "/bench/apps");
     let text = format!(r#"{{ "app": {{ "wsgi": {{ "app": "hello:app", "path": "{apps}", "workers": 0, "threads": {threads} }} }} }}"#);
     let lifecycle = Lifecycle::default();
-    let pipeline = Pipeline::from_text("pipeline.json", &text, Path::new("."), &Registry::new().app::<Wsgi>(), &|_| None).expect("it is sound");
+    let pipeline =
+        Pipeline::from_text("pipeline.json", &text, Path::new("."), &Registry::new().app::<Wsgi>(), &|_| None).expect("it is sound");
     let stack = pipeline.build(&lifecycle).expect("the app can be imported");
     (lifecycle, stack)
 }
