@@ -1,1 +1,0 @@
-//! `basic_auth`: asks for a user name and password.

@@ -1,0 +1,96 @@
+//! `basic_auth`: asks for a user name and password.
+
+mod apr1;
+mod credentials;
+mod hash;
+mod users;
+mod verifier;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use http::header::WWW_AUTHENTICATE;
+use http::{HeaderValue, StatusCode};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use self::credentials::Credentials;
+use self::users::UserFile;
+use self::verifier::Verifier;
+use crate::units::HeaderText;
+use crate::{Context, Finding, IntoStage, Middleware, Next, Problem, RemoteUser, Request, Response, from_fn};
+
+/// Asks for a user name and password (HTTP Basic, RFC 7617) and checks them against an htpasswd file.
+///
+/// The app finds the name in `REMOTE_USER` and `Basic` in `AUTH_TYPE`. The `Authorization` header is passed on as it came, as nginx does; remove it
+/// with the `headers` layer where the app should not see the password.
+///
+/// Passwords travel readable with every request: use it behind TLS. Checking one is slow on purpose, so it happens on threads of its own, as many as
+/// there are cores, and a right password is remembered for a minute. Where too many wait to be checked, clients get 503. An
+/// unknown name takes as long as a wrong password.
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct BasicAuth {
+    /// The htpasswd file: a line `name:hash` for each user. Hashes may be bcrypt (`htpasswd -B`), argon2 (PHC strings), SHA-crypt (`openssl passwd
+    /// -6`, `$5$` and `$6$`) or `$apr1$` (plain `htpasswd`). A changed file counts within a second; one that has become wrong is reported in the log, and
+    /// the users known before stay.
+    users: PathBuf,
+    /// What the password is for. Browsers may show it, and use one password for all pages of the same realm.
+    realm: HeaderText,
+}
+
+impl Default for BasicAuth {
+    fn default() -> Self {
+        Self { users: PathBuf::from(".htpasswd"), realm: HeaderText(HeaderValue::from_static("restricted")) }
+    }
+}
+
+impl Middleware for BasicAuth {
+    const NAME: &'static str = "basic_auth";
+    const SHORTHAND: Option<&'static str> = Some("users");
+
+    fn layer(self, context: &Context) -> Result<impl IntoStage, Finding> {
+        let users = UserFile::open(context.resolve(&self.users)).map_err(|finding| finding.at("users"))?;
+        let gate = Arc::new(Gate { verifier: Verifier::new(users), challenge: challenge(&self.realm)? });
+        Ok(from_fn(gate, async |gate: Arc<Gate>, request: Request, next: Next| gate.pass(request, next).await))
+    }
+}
+
+struct Gate {
+    verifier: Verifier,
+    challenge: HeaderValue,
+}
+
+impl Gate {
+    async fn pass(&self, mut request: Request, next: Next) -> Response {
+        let Some(credentials) = Credentials::of(request.headers()) else { return self.refusal() };
+        let user = RemoteUser { user: credentials.user.as_str().into(), auth_type: "Basic" };
+        match self.verifier.verify(credentials).await {
+            Ok(true) => {}
+            Ok(false) => return self.refusal(),
+            Err(problem) => return problem.into_response(),
+        }
+        request.extensions_mut().insert(user.clone());
+        let mut response = next.run(request).await;
+        response.extensions_mut().insert(user);
+        response
+    }
+
+    fn refusal(&self) -> Response {
+        let problem = Problem::new(StatusCode::UNAUTHORIZED).detail("a user name and a password are needed");
+        problem.header(WWW_AUTHENTICATE, self.challenge.clone()).into_response()
+    }
+}
+
+/// The realm as a quoted string (RFC 9110 section 5.6.4).
+fn challenge(realm: &HeaderText) -> Result<HeaderValue, Finding> {
+    let mut challenge = b"Basic realm=\"".to_vec();
+    for octet in realm.0.as_bytes() {
+        if matches!(octet, b'"' | b'\\') {
+            challenge.push(b'\\');
+        }
+        challenge.push(*octet);
+    }
+    challenge.extend_from_slice(b"\", charset=\"UTF-8\"");
+    Ok(HeaderValue::from_bytes(&challenge)?)
+}

@@ -1,0 +1,123 @@
+//! Checks passwords off the IO threads, so many at once, and remembers the right ones for a while.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::thread::available_parallelism;
+use std::time::Duration;
+
+use http::header::RETRY_AFTER;
+use http::{HeaderValue, StatusCode};
+use sha2::{Digest, Sha256};
+use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
+use tokio::time::Instant;
+
+use super::credentials::Credentials;
+use super::users::{UserFile, Users};
+use crate::Problem;
+
+/// How long a right password is not checked again.
+const REMEMBERED: Duration = Duration::from_secs(60);
+
+/// So many are remembered.
+const MOST_REMEMBERED: usize = 4096;
+
+/// So many may wait for their check for each that runs.
+const WAITING_PER_RUNNING: usize = 64;
+
+/// Checks passwords.
+pub(super) struct Verifier {
+    file: Arc<UserFile>,
+    memory: Memory,
+    waiting: Semaphore,
+    running: Arc<Semaphore>,
+}
+
+impl Verifier {
+    pub(super) fn new(file: UserFile) -> Self {
+        let cores = available_parallelism().map_or(1, usize::from);
+        Self {
+            file: Arc::new(file),
+            memory: Memory::new(),
+            waiting: Semaphore::new(cores * WAITING_PER_RUNNING),
+            running: Arc::new(Semaphore::new(cores)),
+        }
+    }
+
+    /// Whether they are right; 503 where too many wait already.
+    pub(super) async fn verify(&self, credentials: Credentials) -> Result<bool, Problem> {
+        let users = self.file.current().await;
+        let key = self.memory.key(&credentials);
+        if self.memory.holds(&key, &users) {
+            return Ok(true);
+        }
+        let Ok(_place) = self.waiting.try_acquire() else {
+            let busy = Problem::new(StatusCode::SERVICE_UNAVAILABLE).detail("too many passwords wait to be checked");
+            return Err(busy.header(RETRY_AFTER, const { HeaderValue::from_static("1") }));
+        };
+        let turn = Arc::clone(&self.running).acquire_owned().await.map_err(Problem::internal)?;
+        // A browser asks for many things at once: the first answer serves all.
+        if self.memory.holds(&key, &users) {
+            return Ok(true);
+        }
+        let checked = Arc::clone(&users);
+        let check = move || {
+            // Held here, since the check goes on when the client has left.
+            let _turn = turn;
+            checked.verify(&credentials.user, &credentials.password)
+        };
+        let right = spawn_blocking(check).await.map_err(Problem::internal)?;
+        if right {
+            self.memory.keep(key, &users);
+        }
+        Ok(right)
+    }
+}
+
+/// Right passwords, as digests under a key that nobody knows; each holds for the state of the file it was found in.
+struct Memory {
+    secret: [u8; 16],
+    kept: Mutex<HashMap<[u8; 32], Kept>>,
+}
+
+struct Kept {
+    users: Weak<Users>,
+    since: Instant,
+}
+
+impl Kept {
+    fn holds(&self, users: &Arc<Users>) -> bool {
+        self.users.as_ptr() == Arc::as_ptr(users) && self.since.elapsed() < REMEMBERED
+    }
+}
+
+impl Memory {
+    fn new() -> Self {
+        Self { secret: *uuid::Uuid::new_v4().as_bytes(), kept: Mutex::default() }
+    }
+
+    fn key(&self, credentials: &Credentials) -> [u8; 32] {
+        let mut digest = Sha256::new();
+        digest.update(self.secret);
+        // No name holds a colon, so the two cannot run into each other.
+        digest.update(&credentials.user);
+        digest.update(b":");
+        digest.update(&credentials.password);
+        digest.finalize().into()
+    }
+
+    fn holds(&self, key: &[u8; 32], users: &Arc<Users>) -> bool {
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.get(key).is_some_and(|kept| kept.holds(users))
+    }
+
+    fn keep(&self, key: [u8; 32], users: &Arc<Users>) {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.len() >= MOST_REMEMBERED {
+            kept.retain(|_, kept| kept.holds(users));
+        }
+        if kept.len() < MOST_REMEMBERED {
+            kept.insert(key, Kept { users: Arc::downgrade(users), since: Instant::now() });
+        }
+    }
+}
