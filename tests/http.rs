@@ -4,5 +4,8 @@
 #[path = "http/support.rs"]
 mod support;
 
+#[path = "http/cases.rs"]
+mod cases;
+
 #[path = "http/basics.rs"]
 mod basics;

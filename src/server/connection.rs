@@ -1,17 +1,19 @@
 //! One connection from its first octet to its end.
 
 use std::future::poll_fn;
-use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
-use hyper_util::rt::TokioIo;
 use ziggurat_middleware::Next;
 
-use super::Options;
+use super::clock::Clock;
+use super::http1::{self, Guard, Outcome};
+use super::progress::{Phase, Progress};
 use super::seat::Seat;
 use super::service::Entrance;
 use super::socket::Socket;
+use super::{Options, http2};
 
 /// [`Options`] in the terms of a connection.
 #[derive(Clone, Debug)]
@@ -35,17 +37,38 @@ impl From<&Options> for Limits {
     }
 }
 
+/// Serves one client until it leaves, is sent away, or fails.
+///
+/// While nothing is said, the connection is only its socket: parser and buffers are made when octets come, and given back when the
+/// client has been silent for a while.
 pub(super) async fn run(socket: Socket, stack: Next, limits: Arc<Limits>, seat: Seat) {
+    // A client that is gone already has no address.
     let Ok(origin) = socket.origin() else { return };
-    let _ = limits;
-    let entrance = Entrance::new(stack, origin);
-    let connection = hyper::server::conn::http1::Builder::new().header_read_timeout(None).serve_connection(TokioIo::new(socket), entrance);
-    let mut connection = std::pin::pin!(connection);
-    let _ = poll_fn(|cx| {
-        if seat.shall_leave(cx.waker()) {
-            connection.as_mut().graceful_shutdown();
+    let progress = Arc::new(Progress::new(seat));
+    let entrance = Arc::new(Entrance::new(stack, origin, Arc::clone(&limits), Arc::clone(&progress)));
+    let mut clock = Clock::new();
+    let mut guard = Guard::new(socket, Arc::clone(&limits), Arc::clone(&progress));
+    while is_woken(&mut guard, &limits, &progress, &mut clock).await {
+        match Box::pin(http1::run(guard, &entrance, &limits, &progress, &mut clock)).await {
+            Outcome::Silent(silent) => guard = silent,
+            Outcome::Http2(socket, octets) => return Box::pin(http2::run(socket, octets, &entrance, &limits, &progress, &mut clock)).await,
+            Outcome::Ended => return,
         }
-        Pin::new(&mut connection).poll(cx)
+    }
+}
+
+/// Waits for octets, or the end of the connection, while nothing is at hand.
+async fn is_woken(guard: &mut Guard<Socket>, limits: &Limits, progress: &Progress, clock: &mut Clock) -> bool {
+    let phase = progress.phase();
+    let limit = if phase == Phase::Idle(0) { limits.header_timeout } else { limits.keep_alive };
+    poll_fn(|cx| {
+        if guard.socket().poll_read_ready(cx).is_ready() {
+            return Poll::Ready(true);
+        }
+        if progress.seat.shall_leave(cx.waker()) {
+            return Poll::Ready(false);
+        }
+        clock.poll(phase, Some(limit), cx).map(|()| false)
     })
-    .await;
+    .await
 }

@@ -1,13 +1,21 @@
 //! The server: listeners, connections, limits, drain. It receives a finished stack and knows nothing of pipelines.
 
+mod clock;
 mod connection;
+mod http1;
+mod http2;
 mod listen;
 mod listener;
+mod normal;
 mod options;
+mod progress;
+mod refusal;
+mod reply;
 mod seat;
 mod serve;
 mod service;
 mod socket;
+mod upload;
 
 pub use listen::Listen;
 pub use listener::Listener;

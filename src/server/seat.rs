@@ -86,6 +86,11 @@ impl Seat {
         self.place.leave.load(Ordering::Acquire)
     }
 
+    /// Wakes the connection.
+    pub(super) fn wake(&self) {
+        self.place.waker.wake();
+    }
+
     /// Whether the answer at hand shall be the connection's last.
     pub(super) fn is_last(&self) -> bool {
         self.hall.crowded.load(Ordering::Relaxed) || self.place.leave.load(Ordering::Acquire)

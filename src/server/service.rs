@@ -1,30 +1,75 @@
-//! The entrance of the stack: a request as hyper gives it becomes a request as layers know it.
+//! The entrance of the stack: a request as hyper gives it becomes a request as layers know it, and the answer one that the wire can bear.
 
 use std::convert::Infallible;
+use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Mutex, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Waker, ready};
 
+use http::header::{CONNECTION, HeaderValue};
+use http::{Method, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use tower::Service;
-use ziggurat_middleware::{Body, Next, Origin, Request, Response};
+use ziggurat_middleware::{Body, Next, Origin, Problem, Request, Response};
+
+use super::connection::Limits;
+use super::normal;
+use super::progress::Progress;
+use super::refusal::Refusal;
+use super::reply::{Reply, Turn};
+use super::upload::Upload;
 
 /// One connection's way into the stack.
 pub(super) struct Entrance {
+    /// A clone of the stack for this connection, so that a request needs none.
     stack: Mutex<Next>,
     origin: Origin,
+    limits: Arc<Limits>,
+    progress: Arc<Progress>,
+    calls: AtomicU32,
 }
 
-type Answer = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
+type StackFuture = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
 
 impl Entrance {
-    pub(super) fn new(stack: Next, origin: Origin) -> Self {
-        Self { stack: Mutex::new(stack), origin }
+    pub(super) const fn new(stack: Next, origin: Origin, limits: Arc<Limits>, progress: Arc<Progress>) -> Self {
+        Self { stack: Mutex::new(stack), origin, limits, progress, calls: AtomicU32::new(0) }
     }
 
-    fn call_stack(&self, request: Request) -> Answer {
+    pub(super) fn log_refusal(&self, refusal: Refusal) {
+        tracing::info!("refused a request from {}: {refusal}", Client(&self.origin));
+    }
+
+    pub(super) fn log_failure(&self, reason: impl fmt::Display) {
+        tracing::debug!("the connection from {} failed: {reason}", Client(&self.origin));
+    }
+
+    /// Takes in a request. `turn` ends when its answer has been given away.
+    pub(super) fn enter(&self, request: http::Request<Incoming>, turn: Turn) -> Answering {
+        let number = self.calls.fetch_add(1, Relaxed).wrapping_add(1);
+        let (mut parts, body) = request.into_parts();
+        let is_head = parts.method == Method::HEAD;
+        let is_http2 = parts.version == Version::HTTP_2;
+        let is_broken = !is_http2 && self.progress.broken.load(Relaxed) == number;
+        let sound = if is_broken { Err(BROKEN) } else { normal::normalise(&mut parts, self.limits.headers) };
+        let state = match sound {
+            Ok(()) => {
+                let body = if body.is_end_stream() { Body::empty() } else { Body::new(Upload::new(body, self.limits.body_timeout)) };
+                parts.extensions.insert(self.origin.clone());
+                State::Inside(self.call_stack(http::Request::from_parts(parts, body)))
+            }
+            Err(refusal) => {
+                self.log_refusal(refusal);
+                State::Refused(refusal)
+            }
+        };
+        Answering { state, is_head, is_http2, number, turn: Some(turn), progress: Arc::clone(&self.progress) }
+    }
+
+    fn call_stack(&self, request: Request) -> StackFuture {
         let mut stack = self.stack.lock().unwrap_or_else(PoisonError::into_inner);
         // Most stacks are always ready: then no clone is needed. The others are waited for on a clone.
         match Service::<Request>::poll_ready(&mut *stack, &mut Context::from_waker(Waker::noop())) {
@@ -37,16 +82,62 @@ impl Entrance {
     }
 }
 
-impl hyper::service::Service<http::Request<Incoming>> for Entrance {
-    type Response = Response;
-    type Error = Infallible;
-    type Future = Answer;
+const BROKEN: Refusal = Refusal::bad("the request body is malformed");
 
-    fn call(&self, request: http::Request<Incoming>) -> Answer {
-        let (parts, body) = request.into_parts();
-        let body = if body.is_end_stream() { Body::empty() } else { Body::new(body) };
-        let mut request = http::Request::from_parts(parts, body);
-        request.extensions_mut().insert(self.origin.clone());
-        self.call_stack(request)
+/// For the log.
+struct Client<'a>(&'a Origin);
+
+impl fmt::Display for Client<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.0.client, self.0.client_port) {
+            (Some(address), Some(port)) => std::net::SocketAddr::new(address, port).fmt(f),
+            _ => f.write_str("a local client"),
+        }
+    }
+}
+
+impl hyper::service::Service<http::Request<Incoming>> for Entrance {
+    type Response = http::Response<Reply>;
+    type Error = Infallible;
+    type Future = Answering;
+
+    fn call(&self, request: http::Request<Incoming>) -> Answering {
+        self.enter(request, Turn::new(&self.progress))
+    }
+}
+
+/// A request inside the stack.
+pub(super) struct Answering {
+    state: State,
+    is_head: bool,
+    is_http2: bool,
+    number: u32,
+    turn: Option<Turn>,
+    progress: Arc<Progress>,
+}
+
+enum State {
+    Inside(StackFuture),
+    Refused(Refusal),
+}
+
+impl Future for Answering {
+    type Output = Result<http::Response<Reply>, Infallible>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let (mut response, is_refused) = match &mut self.state {
+            State::Inside(future) => match ready!(future.as_mut().poll(cx)) {
+                Ok(response) => (response, false),
+                Err(never) => match never {},
+            },
+            State::Refused(refusal) => (Problem::new(refusal.status).detail(refusal.reason).into_response(), true),
+        };
+        normal::settle(&mut response, self.is_head);
+        let is_broken = is_refused || self.progress.broken.load(Relaxed) == self.number;
+        if !self.is_http2 && (is_broken || self.progress.seat.is_last()) {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        let turn = self.turn.take();
+        Poll::Ready(Ok(response.map(|body| Reply::new(body, turn))))
     }
 }

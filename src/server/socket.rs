@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use ziggurat_middleware::{Origin, Scheme};
 
@@ -59,10 +59,10 @@ impl Socket {
     }
 
     /// Waits until there is something to read, without a buffer.
-    pub(super) async fn readable(&self) -> io::Result<()> {
+    pub(super) fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
-            Self::Tcp(stream) => stream.ready(Interest::READABLE).await.map(drop),
-            Self::Unix(stream) => stream.ready(Interest::READABLE).await.map(drop),
+            Self::Tcp(stream) => stream.poll_read_ready(cx),
+            Self::Unix(stream) => stream.poll_read_ready(cx),
         }
     }
 }

@@ -1,0 +1,50 @@
+//! The one timer of a connection.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use super::progress::Phase;
+
+/// Measures how long a connection stays in one phase. The timer is registered once and armed anew only when it has fired, or has to fire
+/// earlier, so that a request costs no more than a look at the time.
+pub(super) struct Clock {
+    phase: Phase,
+    since: Instant,
+    sleep: Option<Pin<Box<Sleep>>>,
+}
+
+impl Clock {
+    pub(super) fn new() -> Self {
+        Self { phase: Phase::Idle(0), since: Instant::now(), sleep: None }
+    }
+
+    /// Lets the present phase begin anew.
+    pub(super) fn restart(&mut self) {
+        self.since = Instant::now();
+    }
+
+    /// Ready when `phase` has lasted for `limit`; never where there is none.
+    pub(super) fn poll(&mut self, phase: Phase, limit: Option<Duration>, cx: &mut Context<'_>) -> Poll<()> {
+        if phase != self.phase {
+            self.phase = phase;
+            self.since = Instant::now();
+        }
+        let Some(limit) = limit else { return Poll::Pending };
+        let due = self.since + limit;
+        let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(due)));
+        if sleep.deadline() > due || sleep.is_elapsed() {
+            sleep.as_mut().reset(due);
+        }
+        while sleep.as_mut().poll(cx).is_ready() {
+            if sleep.deadline() >= due {
+                return Poll::Ready(());
+            }
+            sleep.as_mut().reset(due);
+        }
+        Poll::Pending
+    }
+}

@@ -1,0 +1,212 @@
+//! Reads a request head, as far as it has come, and decides whether it may pass.
+//!
+//! The verdict does not depend on how the head is cut into pieces: every rule is applied to a line when the line is complete, except
+//! those on single octets and on size, which are applied to each octet in its turn.
+
+use http::StatusCode;
+
+use super::fields;
+use crate::server::connection::Limits;
+use crate::server::refusal::Refusal;
+
+/// How the body after a head is framed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Length {
+    /// So many octets; 0 where there is no body.
+    Known(u64),
+    /// Chunks (RFC 9112 section 7.1).
+    Chunked,
+}
+
+/// A head being read.
+#[derive(Debug, Default)]
+pub(crate) struct Head {
+    lines: Lines,
+    empty_lines: usize,
+    has_request_line: bool,
+    is_http_11: bool,
+    names_host: bool,
+    fields: usize,
+    hosts: usize,
+    length: Option<u64>,
+    chunked: bool,
+}
+
+/// Empty lines before a request line that are overlooked (RFC 9112 section 2.2).
+const EMPTY_LINES: usize = 2;
+
+impl Head {
+    /// Looks at the head's octets from its start, some of which may have been seen in an earlier call. Gives the head's size and how its
+    /// body is framed as soon as the head is complete.
+    pub(crate) fn read(&mut self, octets: &[u8], limits: &Limits) -> Result<Option<(usize, Length)>, Refusal> {
+        let window = &octets[..octets.len().min(limits.header_size)];
+        while let Some(line) = self.lines.next(window)? {
+            if !self.has_request_line {
+                if line.is_empty() {
+                    self.empty_lines += 1;
+                    if self.empty_lines > EMPTY_LINES {
+                        return Err(Refusal::bad("there is no request line"));
+                    }
+                    continue;
+                }
+                self.request_line(line)?;
+                self.has_request_line = true;
+            } else if line.is_empty() {
+                return Ok(Some((self.lines.start, self.finish()?)));
+            } else {
+                self.fields += 1;
+                if self.fields > limits.headers {
+                    return Err(Refusal::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "there are too many headers"));
+                }
+                self.field(line)?;
+            }
+        }
+        if octets.len() < limits.header_size {
+            Ok(None)
+        } else if self.has_request_line {
+            Err(HEAD_TOO_LARGE)
+        } else {
+            Err(fields::TARGET_TOO_LONG)
+        }
+    }
+
+    /// Whether nothing of a request has come yet.
+    pub(crate) const fn is_untouched(&self) -> bool {
+        !self.has_request_line && self.lines.searched == self.lines.start
+    }
+
+    fn request_line(&mut self, line: &[u8]) -> Result<(), Refusal> {
+        const MALFORMED: Refusal = Refusal::bad("the request line is not `method target HTTP/1.1`");
+        let first = memchr::memchr(b' ', line).ok_or(MALFORMED)?;
+        let last = memchr::memrchr(b' ', line).filter(|last| *last > first).ok_or(MALFORMED)?;
+        let (method, target, version) = (&line[..first], &line[first + 1..last], &line[last + 1..]);
+        if !fields::is_token(method) || memchr::memchr2(b' ', b'\t', target).is_some() {
+            return Err(MALFORMED);
+        }
+        self.is_http_11 = match version {
+            b"HTTP/1.1" => true,
+            b"HTTP/1.0" => false,
+            [b'H', b'T', b'T', b'P', b'/', major, b'.', minor] if major.is_ascii_digit() && minor.is_ascii_digit() => {
+                return Err(Refusal::new(StatusCode::HTTP_VERSION_NOT_SUPPORTED, "HTTP/1.1, HTTP/1.0 and HTTP/2 are served here"));
+            }
+            _ => return Err(MALFORMED),
+        };
+        self.names_host = fields::target(method, target)?;
+        Ok(())
+    }
+
+    fn field(&mut self, line: &[u8]) -> Result<(), Refusal> {
+        let (name, value) = fields::field(line)?;
+        let is = |known: &[u8]| name.eq_ignore_ascii_case(known);
+        match name.len() {
+            4 if is(b"host") => {
+                self.hosts += 1;
+                if self.hosts > 1 {
+                    return Err(Refusal::bad("there is more than one Host"));
+                }
+                fields::host(value)?;
+            }
+            6 if is(b"expect") && self.is_http_11 && !value.eq_ignore_ascii_case(b"100-continue") => {
+                return Err(Refusal::new(StatusCode::EXPECTATION_FAILED, "the only expectation understood is `100-continue`"));
+            }
+            14 if is(b"content-length") => {
+                if self.length.replace(fields::content_length(value)?).is_some() {
+                    return Err(Refusal::bad("there is more than one Content-Length"));
+                }
+            }
+            17 if is(b"transfer-encoding") => {
+                if !self.is_http_11 {
+                    return Err(Refusal::bad("HTTP/1.0 has no Transfer-Encoding"));
+                }
+                fields::transfer_encoding(value)?;
+                if self.chunked {
+                    return Err(Refusal::bad("there is more than one Transfer-Encoding"));
+                }
+                self.chunked = true;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// The rules on the head as a whole.
+    fn finish(&self) -> Result<Length, Refusal> {
+        if self.is_http_11 && self.hosts == 0 {
+            return Err(Refusal::bad("there is no Host"));
+        }
+        match (self.length, self.chunked) {
+            (Some(_), true) => Err(Refusal::bad("there are both Content-Length and Transfer-Encoding")),
+            (None, true) => Ok(Length::Chunked),
+            (length, false) => Ok(Length::Known(length.unwrap_or(0))),
+        }
+    }
+}
+
+const HEAD_TOO_LARGE: Refusal = Refusal::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "the request head is too large");
+
+/// The fields after a chunked body, being read.
+#[derive(Debug, Default)]
+pub(crate) struct Trailers {
+    lines: Lines,
+    fields: usize,
+}
+
+impl Trailers {
+    /// As [`Head::read`]; gives the size of the trailers with the empty line after them.
+    pub(crate) fn read(&mut self, octets: &[u8], limits: &Limits) -> Result<Option<usize>, Refusal> {
+        while let Some(line) = self.lines.next(&octets[..octets.len().min(limits.header_size)])? {
+            if line.is_empty() {
+                return Ok(Some(self.lines.start));
+            }
+            self.fields += 1;
+            let (name, _) = fields::field(line)?;
+            let frames = [&b"content-length"[..], b"transfer-encoding", b"host"];
+            if frames.iter().any(|known| name.eq_ignore_ascii_case(known)) {
+                return Err(Refusal::bad("a trailer has the name of a header that only stands before the body"));
+            }
+            if self.fields > limits.headers {
+                return Err(TRAILERS_TOO_LARGE);
+            }
+        }
+        if octets.len() < limits.header_size { Ok(None) } else { Err(TRAILERS_TOO_LARGE) }
+    }
+}
+
+const TRAILERS_TOO_LARGE: Refusal = Refusal::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "the trailers are too large");
+
+/// Lines that end in CR LF, found piece by piece.
+#[derive(Debug, Default)]
+struct Lines {
+    /// Where the line begins that is not complete yet.
+    start: usize,
+    /// Up to where no line end was found, and no forbidden octet.
+    searched: usize,
+}
+
+impl Lines {
+    /// The next complete line, without its end.
+    fn next<'a>(&mut self, octets: &'a [u8]) -> Result<Option<&'a [u8]>, Refusal> {
+        let fresh = &octets[self.searched..];
+        let Some(end) = memchr::memchr(b'\n', fresh) else {
+            // A CR at the very end may still be followed by its LF.
+            let open = fresh.strip_suffix(b"\r").unwrap_or(fresh);
+            no_control(open)?;
+            self.searched += open.len();
+            return Ok(None);
+        };
+        let line = &fresh[..end];
+        let Some(line_end) = line.strip_suffix(b"\r") else {
+            no_control(line)?;
+            return Err(Refusal::bad("a line ends in LF without CR"));
+        };
+        no_control(line_end)?;
+        let whole = &octets[self.start..self.searched + end - 1];
+        self.start = self.searched + end + 1;
+        self.searched = self.start;
+        Ok(Some(whole))
+    }
+}
+
+fn no_control(octets: &[u8]) -> Result<(), Refusal> {
+    if fields::has_control(octets) { Err(Refusal::bad("there is a control character in the head")) } else { Ok(()) }
+}

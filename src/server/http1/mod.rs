@@ -1,0 +1,130 @@
+//! HTTP/1 on one connection: hyper behind a [`Guard`].
+
+mod chunks;
+pub(super) mod fields;
+mod framing;
+mod guard;
+mod head;
+mod linger;
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use http::StatusCode;
+use hyper::server::conn::http1::Builder;
+use hyper_util::rt::TokioIo;
+
+use self::guard::End;
+pub(super) use self::guard::Guard;
+use super::clock::Clock;
+use super::connection::Limits;
+use super::progress::{Phase, Progress};
+use super::refusal::Refusal;
+use super::service::Entrance;
+use super::socket::Socket;
+
+/// How a stretch of HTTP/1 ended.
+pub(super) enum Outcome {
+    /// Nothing is in progress, and the client has been silent for [`DROWSY`].
+    Silent(Guard<Socket>),
+    /// The client speaks HTTP/2, and has said this so far.
+    Http2(Socket, Vec<u8>),
+    /// The connection is closed.
+    Ended,
+}
+
+/// After how much silence the parser and its buffers are given back.
+const DROWSY: Duration = Duration::from_secs(1);
+
+/// Serves requests until the client is silent or the connection ends.
+pub(super) async fn run(
+    guard: Guard<Socket>,
+    entrance: &Arc<Entrance>,
+    limits: &Limits,
+    progress: &Progress,
+    clock: &mut Clock,
+) -> Outcome {
+    let mut connection = builder(limits).serve_connection(TokioIo::new(guard), Arc::clone(entrance));
+    let mut is_leaving = false;
+    let stop = poll_fn(|cx| {
+        loop {
+            if let Poll::Ready(end) = connection.poll_without_shutdown(cx) {
+                return Poll::Ready(Stop::End(end));
+            }
+            // After the poll, so that a request which is here already still gets its answer.
+            if !is_leaving && progress.seat.shall_leave(cx.waker()) {
+                is_leaving = true;
+                Pin::new(&mut connection).graceful_shutdown();
+                continue;
+            }
+            let phase = progress.phase();
+            let limit = match phase {
+                Phase::Busy => None,
+                Phase::Idle(_) => Some(limits.keep_alive.min(DROWSY)),
+                Phase::Head(_) => Some(limits.header_timeout),
+                Phase::Stalled(_) => Some(limits.body_timeout),
+            };
+            return clock.poll(phase, limit, cx).map(|()| Stop::Overdue(phase));
+        }
+    })
+    .await;
+
+    let parts = connection.into_parts();
+    let guard = parts.io.into_inner();
+    match stop {
+        Stop::Overdue(Phase::Idle(_) | Phase::Busy) => return Outcome::Silent(guard),
+        Stop::Overdue(Phase::Head(_)) => end_with(guard, entrance, TOO_SLOW).await,
+        Stop::Overdue(Phase::Stalled(_)) => entrance.log_failure("it took nothing of the answer for too long"),
+        Stop::End(end) => {
+            if let Err(error) = &end {
+                entrance.log_failure(error);
+            }
+            let mind = guard.end();
+            match mind {
+                Some(End::Http2) => {
+                    let (socket, octets) = guard.into_parts();
+                    return Outcome::Http2(socket, octets);
+                }
+                Some(End::Refused(refusal)) if end.is_ok() && !guard.is_in_body() => end_with(guard, entrance, refusal).await,
+                Some(End::Closed) => {}
+                _ => {
+                    let has_more_to_say = !guard.is_between() || !parts.read_buf.is_empty();
+                    linger::close(guard.into_parts().0, has_more_to_say).await;
+                }
+            }
+        }
+    }
+    Outcome::Ended
+}
+
+enum Stop {
+    End(hyper::Result<()>),
+    Overdue(Phase),
+}
+
+const TOO_SLOW: Refusal = Refusal::new(StatusCode::REQUEST_TIMEOUT, "the request head took too long");
+
+/// Answers a request that hyper never saw, and ends the connection.
+async fn end_with(guard: Guard<Socket>, entrance: &Entrance, refusal: Refusal) {
+    entrance.log_refusal(refusal);
+    linger::refuse(guard.into_parts().0, refusal).await;
+}
+
+fn builder(limits: &Limits) -> Builder {
+    let mut builder = Builder::new();
+    // The guard and the clock keep time and size, and say what was wrong.
+    builder.header_read_timeout(None).max_buf_size(limits.header_size.max(HYPER_BUFFER));
+    if limits.headers > HYPER_HEADERS {
+        builder.max_headers(limits.headers);
+    }
+    builder
+}
+
+/// Bounds what hyper takes into memory of one connection's body, and of its answers.
+const HYPER_BUFFER: usize = 64 << 10;
+
+/// So many headers hyper parses without asking for memory.
+const HYPER_HEADERS: usize = 100;

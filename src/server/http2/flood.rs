@@ -1,0 +1,123 @@
+//! Tells a client that uses HTTP/2 from one that only keeps the server busy with it.
+//!
+//! h2 bounds streams that are reset at once, header lists and CONTINUATION frames, but takes any number of PING, SETTINGS, PRIORITY and empty
+//! DATA frames.
+
+use std::io;
+use std::task::Poll;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// Frames that ask for nothing, of which a client may send so many in so long a time, and one more for each KiB that it is sent.
+const BUDGET: u32 = 1_000;
+const WINDOW: Duration = Duration::from_secs(10);
+const OCTETS_PER_FRAME: usize = 1_024;
+
+const PREFACE_SIZE: usize = 24;
+const HEADER_SIZE: usize = 9;
+
+pub(super) struct Flood {
+    /// Octets to pass over before the next frame begins.
+    skip: usize,
+    header: [u8; HEADER_SIZE],
+    filled: usize,
+    budget: u32,
+    since: Instant,
+    written: usize,
+}
+
+impl Flood {
+    pub(super) fn new() -> Self {
+        Self { skip: PREFACE_SIZE, header: [0; HEADER_SIZE], filled: 0, budget: BUDGET, since: Instant::now(), written: 0 }
+    }
+
+    /// Follows the frames in what the client says; whether it is too much.
+    pub(super) fn is_flooded_by(&mut self, mut octets: &[u8]) -> bool {
+        while !octets.is_empty() {
+            let skipped = self.skip.min(octets.len());
+            self.skip -= skipped;
+            octets = &octets[skipped..];
+            let taken = (HEADER_SIZE - self.filled).min(octets.len());
+            self.header[self.filled..self.filled + taken].copy_from_slice(&octets[..taken]);
+            self.filled += taken;
+            octets = &octets[taken..];
+            if self.filled == HEADER_SIZE {
+                self.filled = 0;
+                if self.frame() && !self.spend() {
+                    return true;
+                }
+            }
+        }
+        false
+    }
+
+    /// Takes in a frame's header (RFC 9113 section 4.1); whether the frame asks for nothing.
+    fn frame(&mut self) -> bool {
+        const END_STREAM: u8 = 1;
+        const DATA: u8 = 0;
+        const HEADERS: u8 = 1;
+        let [a, b, c, kind, flags, ..] = self.header;
+        self.skip = u32::from_be_bytes([0, a, b, c]) as usize;
+        match kind {
+            DATA => self.skip == 0 && flags & END_STREAM == 0,
+            HEADERS => false,
+            _ => true,
+        }
+    }
+
+    fn spend(&mut self) -> bool {
+        if self.budget == 0 {
+            if self.since.elapsed() < WINDOW {
+                return false;
+            }
+            self.budget = BUDGET;
+            self.since = Instant::now();
+        }
+        self.budget -= 1;
+        true
+    }
+
+    /// A client that takes much has much to acknowledge.
+    pub(super) fn note_write(&mut self, outcome: &Poll<io::Result<usize>>) {
+        if let Poll::Ready(Ok(written)) = outcome {
+            self.written += written;
+            let frames = u32::try_from(self.written / OCTETS_PER_FRAME).unwrap_or(BUDGET);
+            self.written %= OCTETS_PER_FRAME;
+            self.budget = self.budget.saturating_add(frames).min(BUDGET);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PING: [u8; 17] = [0, 0, 8, 6, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8];
+    const DATA: [u8; 11] = [0, 0, 2, 0, 0, 0, 0, 0, 1, 9, 9];
+
+    #[tokio::test(start_paused = true)]
+    async fn pings_are_bounded_in_time_however_they_are_cut() {
+        for size in [1, 7, 17, 1_000] {
+            let mut flood = Flood::new();
+            assert!(!flood.is_flooded_by(&[0; PREFACE_SIZE]));
+            let pings = PING.repeat(BUDGET as usize);
+            assert!(!pings.chunks(size).any(|piece| flood.is_flooded_by(piece)));
+            assert!(flood.is_flooded_by(&PING));
+            tokio::time::advance(WINDOW).await;
+            let mut flood = Flood { skip: 0, filled: 0, ..flood };
+            assert!(!flood.is_flooded_by(&PING));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn data_is_no_flood_and_taking_it_earns_frames() {
+        let mut flood = Flood::new();
+        assert!(!flood.is_flooded_by(&[0; PREFACE_SIZE]));
+        assert!(!flood.is_flooded_by(&DATA.repeat(BUDGET as usize * 2)));
+        for _ in 0..BUDGET * 2 {
+            assert!(!flood.is_flooded_by(&PING));
+            flood.note_write(&Poll::Ready(Ok(OCTETS_PER_FRAME)));
+        }
+    }
+}

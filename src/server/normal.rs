@@ -1,0 +1,158 @@
+//! What every layer may rely on in a request, and every client in an answer.
+
+use http::header::{CONTENT_LENGTH, COOKIE, HOST, HeaderName, HeaderValue, TRANSFER_ENCODING};
+use http::request::Parts;
+use http::uri::{PathAndQuery, Uri};
+use http::{HeaderMap, StatusCode, Version};
+use http_body::Body as _;
+use ziggurat_middleware::{Problem, Response};
+
+use super::http1::fields;
+use super::refusal::Refusal;
+
+/// Brings a request into its one form: a path as the target, one sound `Host` (HTTP/1.0 may have none), no header that could shadow another in a
+/// CGI environment.
+pub(super) fn normalise(parts: &mut Parts, max_headers: usize) -> Result<(), Refusal> {
+    if parts.version == Version::HTTP_2 {
+        check_http2(parts, max_headers)?;
+        join_cookies(&mut parts.headers);
+    }
+    if parts.uri.authority().is_some() {
+        let authority = parts.uri.authority().map_or("", |authority| authority.as_str());
+        fields::host(authority.as_bytes())?;
+        let host = HeaderValue::from_str(authority).map_err(|_| Refusal::bad("the host has characters that hosts cannot have"))?;
+        parts.headers.insert(HOST, host);
+        let path = parts.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
+        // `http://host?query` has no path of its own.
+        let path = if path.as_str().starts_with('?') { path.to_string().parse().unwrap_or(path) } else { path };
+        parts.uri = Uri::from(path);
+    }
+    drop_ambiguous(&mut parts.headers);
+    Ok(())
+}
+
+/// The rules that HTTP/1 heads have passed already.
+fn check_http2(parts: &Parts, max_headers: usize) -> Result<(), Refusal> {
+    if parts.method == http::Method::CONNECT {
+        return Err(Refusal::new(StatusCode::NOT_IMPLEMENTED, "CONNECT is not served here"));
+    }
+    if parts.headers.len() > max_headers {
+        return Err(Refusal::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "there are too many headers"));
+    }
+    let mut hosts = parts.headers.get_all(HOST).iter();
+    match (parts.uri.authority(), hosts.next(), hosts.next()) {
+        (_, _, Some(_)) => Err(Refusal::bad("there is more than one Host")),
+        (None, None, _) => Err(Refusal::bad("there is neither :authority nor Host")),
+        (None, Some(host), _) => fields::host(host.as_bytes()),
+        (Some(authority), Some(host), _) if !host.as_bytes().eq_ignore_ascii_case(authority.as_str().as_bytes()) => {
+            Err(Refusal::bad(":authority and Host differ"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// One `Cookie` from the crumbs HTTP/2 may send (RFC 9113 section 8.2.3).
+fn join_cookies(headers: &mut HeaderMap) {
+    let crumbs: Vec<&[u8]> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if crumbs.len() > 1
+        && let Ok(joined) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..]))
+    {
+        headers.insert(COOKIE, joined);
+    }
+}
+
+/// Drops headers whose names hold an underscore, which become one with their dashed namesakes in a CGI environment, and `Proxy`, which becomes
+/// `HTTP_PROXY` (RFC 3875 section 4.1.18; CVE-2016-5385).
+fn drop_ambiguous(headers: &mut HeaderMap) {
+    const PROXY: &str = "proxy";
+    let ambiguous = |name: &&HeaderName| name.as_str() == PROXY || name.as_str().contains('_');
+    while let Some(name) = headers.keys().find(ambiguous).cloned() {
+        headers.remove(name);
+    }
+}
+
+/// Makes an answer's head and body agree, whatever the stack gave: framing is the server's business.
+pub(super) fn settle(response: &mut Response, is_head: bool) {
+    if response.status().is_informational() {
+        tracing::error!("the stack answered {}, which is no final status", response.status());
+        *response = Problem::new(StatusCode::INTERNAL_SERVER_ERROR).into_response();
+    }
+    response.headers_mut().remove(TRANSFER_ENCODING);
+    let known = response.body().size_hint().exact();
+    let status = response.status();
+    if is_head || status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED {
+        let body = std::mem::take(response.body_mut());
+        if status == StatusCode::NO_CONTENT {
+            response.headers_mut().remove(CONTENT_LENGTH);
+        } else if is_head && let Some(length @ 1..) = known {
+            response.headers_mut().entry(CONTENT_LENGTH).or_insert(length.into());
+        }
+        drop(body);
+        return;
+    }
+    let mut stated = response.headers().get_all(CONTENT_LENGTH).iter();
+    if let Some(length) = stated.next() {
+        let length = if stated.next().is_some() { None } else { fields::content_length(length.as_bytes()).ok() };
+        if length.is_none() || known.is_some_and(|known| Some(known) != length) {
+            tracing::error!("the stack's answer states a Content-Length that is not its body's");
+            response.headers_mut().remove(CONTENT_LENGTH);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+    use ziggurat_middleware::Body;
+
+    use super::*;
+
+    fn parts(request: http::request::Builder) -> Parts {
+        request.body(()).unwrap().into_parts().0
+    }
+
+    #[test]
+    fn the_host_of_an_absolute_target_counts() {
+        let mut parts = parts(Request::builder().uri("http://b.example:81?x=1").header("host", "a.example"));
+        normalise(&mut parts, 100).unwrap();
+        assert_eq!((parts.uri.to_string().as_str(), &parts.headers["host"]), ("/?x=1", &HeaderValue::from_static("b.example:81")));
+    }
+
+    #[test]
+    fn headers_that_shadow_others_are_dropped() {
+        let mut parts = parts(Request::builder().uri("/").header("x_a", "1").header("x-a", "2").header("proxy", "3").header("_", "4"));
+        normalise(&mut parts, 100).unwrap();
+        assert_eq!(parts.headers.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["x-a"]);
+    }
+
+    #[test]
+    fn http2_needs_one_host_and_gives_one_cookie() {
+        let request = || Request::builder().version(Version::HTTP_2);
+        let mut ok = parts(request().uri("http://a/b").header("cookie", "a=1").header("cookie", "b=2"));
+        normalise(&mut ok, 100).unwrap();
+        assert_eq!((&ok.headers["host"], &ok.headers["cookie"]), (&HeaderValue::from_static("a"), &HeaderValue::from_static("a=1; b=2")));
+        for broken in
+            [request().uri("/"), request().uri("http://a/").header("host", "b"), request().uri("/").header("host", "a").header("host", "a")]
+        {
+            assert_eq!(normalise(&mut parts(broken), 100).unwrap_err().status, 400);
+        }
+    }
+
+    #[test]
+    fn a_stated_length_that_is_not_the_bodys_is_removed() {
+        let settled = |is_head, status: u16, length: &str| {
+            let mut response = http::Response::builder().status(status).header("content-length", length).body(Body::from("abc")).unwrap();
+            settle(&mut response, is_head);
+            (
+                response.headers().get(CONTENT_LENGTH).map(|length| length.to_str().unwrap().to_owned()),
+                response.body().as_full().unwrap().len(),
+            )
+        };
+        assert_eq!(settled(false, 200, "3"), (Some("3".to_owned()), 3));
+        assert_eq!(settled(false, 200, "4"), (None, 3));
+        assert_eq!(settled(false, 200, "x"), (None, 3));
+        assert_eq!(settled(true, 200, "4"), (Some("4".to_owned()), 0));
+        assert_eq!(settled(false, 204, "3"), (None, 0));
+        assert_eq!(settled(false, 304, "9"), (Some("9".to_owned()), 0));
+    }
+}

@@ -1,0 +1,41 @@
+//! Why a request is refused before the stack sees it.
+
+use std::fmt;
+
+use http::StatusCode;
+
+/// A status and a sentence for the client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Refusal {
+    pub(super) status: StatusCode,
+    pub(super) reason: &'static str,
+}
+
+impl Refusal {
+    pub(super) const fn new(status: StatusCode, reason: &'static str) -> Self {
+        Self { status, reason }
+    }
+
+    /// 400 Bad Request.
+    pub(super) const fn bad(reason: &'static str) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, reason)
+    }
+
+    /// The whole answer as it goes over an HTTP/1 connection that ends with it.
+    pub(super) fn to_http1(self) -> String {
+        let Self { status, reason } = self;
+        let text = format!("{status}\n{reason}\n");
+        format!(
+            "HTTP/1.1 {status}\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{text}",
+            text.len()
+        )
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.status.as_u16(), self.reason)
+    }
+}
+
+impl std::error::Error for Refusal {}

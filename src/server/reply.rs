@@ -1,0 +1,103 @@
+//! An answer's body on its way to the wire.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use ziggurat_middleware::{Body, BoxError};
+
+use super::progress::Progress;
+
+/// A body that tells when hyper has let go of it.
+pub(super) struct Reply {
+    body: Body,
+    turn: Option<Turn>,
+}
+
+/// One request's time inside the server: from the head to the last octet of the answer, or to the moment the client is given up.
+pub(super) struct Turn {
+    progress: Arc<Progress>,
+    /// In HTTP/2, where the connection goes on while one answer waits.
+    pace: Option<Arc<Pace>>,
+}
+
+/// How an answer gets on: whether it waits for the client to take more, and a number that changes with every step.
+#[derive(Default)]
+pub(super) struct Pace {
+    waits_for_client: AtomicBool,
+    steps: AtomicU32,
+}
+
+impl Pace {
+    /// While the answer waits for the client: how many steps it has made.
+    pub(super) fn waits_at(&self) -> Option<u32> {
+        self.waits_for_client.load(Relaxed).then(|| self.steps.load(Relaxed))
+    }
+
+    fn step(&self, waits_for_client: bool) {
+        self.steps.fetch_add(1, Relaxed);
+        self.waits_for_client.store(waits_for_client, Relaxed);
+    }
+}
+
+impl Turn {
+    /// A turn of a connection that has one at a time.
+    pub(super) fn new(progress: &Arc<Progress>) -> Self {
+        Self { progress: Arc::clone(progress), pace: None }
+    }
+
+    /// A turn among others.
+    pub(super) fn among_others(progress: &Arc<Progress>, pace: Arc<Pace>) -> Self {
+        progress.ask_one_more();
+        Self { progress: Arc::clone(progress), pace: Some(pace) }
+    }
+
+    fn step(&self, waits_for_client: bool) {
+        if let Some(pace) = &self.pace {
+            pace.step(waits_for_client);
+        }
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        let was_last = self.progress.answer();
+        if was_last && self.pace.is_some() {
+            // Another task: the connection's own one has to look at the clock.
+            self.progress.seat.wake();
+        }
+    }
+}
+
+impl Reply {
+    pub(super) fn new(body: Body, turn: Option<Turn>) -> Self {
+        if let Some(turn) = &turn {
+            turn.step(true);
+        }
+        Self { body, turn }
+    }
+}
+
+impl HttpBody for Reply {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let frame = Pin::new(&mut self.body).poll_frame(cx);
+        if let Some(turn) = &self.turn {
+            turn.step(frame.is_ready());
+        }
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

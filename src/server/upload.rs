@@ -1,0 +1,66 @@
+//! A request's body on its way into the stack.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::StatusCode;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::time::{Instant, Sleep, sleep};
+use ziggurat_middleware::{BoxError, Problem};
+
+/// A body that fails when the client sends nothing of it for too long. Its errors are [`Problem`]s, so that a layer which passes them on
+/// answers 408 or 400.
+pub(super) struct Upload {
+    body: Incoming,
+    pause: Duration,
+    /// Made when the client first lets us wait.
+    timer: Option<Pin<Box<Sleep>>>,
+    is_waiting: bool,
+}
+
+impl Upload {
+    pub(super) const fn new(body: Incoming, pause: Duration) -> Self {
+        Self { body, pause, timer: None, is_waiting: false }
+    }
+
+    fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep(self.pause)));
+        if !self.is_waiting {
+            self.is_waiting = true;
+            timer.as_mut().reset(Instant::now() + self.pause);
+        }
+        timer.as_mut().poll(cx)
+    }
+}
+
+impl Body for Upload {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        match Pin::new(&mut self.body).poll_frame(cx) {
+            Poll::Ready(frame) => {
+                self.is_waiting = false;
+                let cut = |error| Problem::new(StatusCode::BAD_REQUEST).detail("the request body is cut short or malformed").because(error);
+                Poll::Ready(frame.map(|frame| frame.map_err(|error| cut(error).into())))
+            }
+            Poll::Pending => {
+                ready!(self.poll_timer(cx));
+                let late = Problem::new(StatusCode::REQUEST_TIMEOUT).detail("nothing of the request body came for too long");
+                Poll::Ready(Some(Err(late.into())))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
