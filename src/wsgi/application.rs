@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use http::StatusCode;
 use pyo3::prelude::*;
 use ziggurat_middleware::Problem;
 
@@ -49,15 +50,20 @@ impl Application {
         };
         match self.callable.bind(py).call1((environ, &start)) {
             Ok(iterable) => {
-                let stop = send_all(&iterable, &start, &origin);
-                self.end(py, stop, &start, &input, &origin);
+                // An app that made a server error of the body's failure means what the failure says.
+                if !refused(&start, &input, |start| start.outlet.fails()) {
+                    let stop = send_all(&iterable, &start, &origin);
+                    self.end(py, stop, &start, &input, &origin);
+                }
                 if let Err(error) = close(&iterable) {
                     origin.log_exception(py, "close() of the app's answer raised", &error);
                 }
             }
             Err(error) => self.end(py, Err(Stop::Raised(error)), &start, &input, &origin),
         }
-        input.borrow_mut().close();
+        if let Ok(mut input) = input.try_borrow_mut() {
+            input.close();
+        }
         if let Ok(mut errors) = errors.try_borrow_mut() {
             errors.flush();
         }
@@ -65,14 +71,10 @@ impl Application {
 
     /// Ends the answer as the app deserves.
     fn end(&self, py: Python<'_>, stop: Result<(), Stop>, start: &Bound<'_, StartResponse>, input: &Bound<'_, Input>, origin: &Origin) {
-        let mut start = start.borrow_mut();
-        let outlet = &mut start.outlet;
-        if let Some(failure) = input.borrow().failure()
-            && (stop.is_err() || outlet.fails())
-            && outlet.refuse(failure)
-        {
+        if stop.is_err() && refused(start, input, |_| true) {
             return;
         }
+        let outlet = &mut start.borrow_mut().outlet;
         let outcome = match stop {
             Ok(()) if outlet.has_head() => {
                 if let Some(missing) = outlet.finish() {
@@ -82,14 +84,20 @@ impl Application {
                 }
                 return;
             }
-            Ok(()) => "the app did not call start_response()".to_owned(),
-            Err(Stop::Raised(_)) if outlet.is_gone() => return,
+            Err(_) if outlet.is_gone() => return,
             Err(Stop::Raised(error)) => {
                 origin.log_exception(py, "the app raised an exception", &error);
                 "the app raised an exception".to_owned()
             }
-            Err(Stop::Refused(message)) => message,
+            Ok(()) => origin.said("the app did not call start_response()".to_owned()),
+            Err(Stop::Refused(message)) => origin.said(message),
         };
-        outlet.fail(Problem::new(http::StatusCode::INTERNAL_SERVER_ERROR), &outcome);
+        outlet.fail(Problem::new(StatusCode::INTERNAL_SERVER_ERROR), &outcome);
     }
+}
+
+/// Answers for a request whose own body failed, if nothing is sent yet and the app's answer does not matter.
+fn refused(start: &Bound<'_, StartResponse>, input: &Bound<'_, Input>, instead: impl Fn(&StartResponse) -> bool) -> bool {
+    let (Ok(mut start), Ok(input)) = (start.try_borrow_mut(), input.try_borrow()) else { return false };
+    input.failure().is_some_and(|failure| instead(&start) && start.outlet.refuse(failure))
 }

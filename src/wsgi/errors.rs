@@ -19,7 +19,13 @@ impl Origin {
         self.log(&format!("{message}\n{}", traceback.trim_end()));
     }
 
-    /// Writes a line to the log.
+    /// Writes a message to the log and gives it back.
+    pub(super) fn said(&self, message: String) -> String {
+        self.log(&message);
+        message
+    }
+
+    /// Writes a message to the log.
     pub(super) fn log(&self, message: &str) {
         tracing::error!(request_id = self.request_id.as_deref(), app = &*self.place, "{message}");
     }

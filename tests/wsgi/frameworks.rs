@@ -1,7 +1,7 @@
 //! Real frameworks.
 
 use http::{HeaderValue, Method};
-use ziggurat_middleware::request;
+use ziggurat_middleware::{Body, request};
 
 use crate::support::{Site, THREADS, apps};
 
@@ -22,5 +22,34 @@ async fn django_serves_pages_forms_streams_and_files() {
         assert_eq!(source.body, std::fs::read(apps().join("django_site.py")).unwrap());
         assert_eq!(site.get("/missing").await.status, 404);
         site.shutdown();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn flask_serves_pages_forms_uploads_and_streams() {
+    for threads in THREADS {
+        let site = Site::new("flask_site:app", threads);
+        assert_eq!(site.get("/").await.text(), "hello from flask");
+        let body = "--b\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\n1\r\n--b\r\n\
+                    Content-Disposition: form-data; name=\"upload\"; filename=\"x\"\r\n\r\noctets\r\n--b--\r\n";
+        for body in [Body::from(body), crate::bodies::unsized_body(&[body])] {
+            let mut form = request(Method::POST, "/form", body);
+            form.headers_mut().insert("content-type", HeaderValue::from_static("multipart/form-data; boundary=b"));
+            assert_eq!(site.send(form).await.text(), "{\"file\":\"octets\",\"form\":{\"a\":\"1\"}}\n");
+        }
+        assert_eq!(site.get("/stream").await.text().lines().count(), 100);
+        assert_eq!(site.get("/trouble").await.status, 500);
+        site.wait_for_log("flask on purpose");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn web_py_serves_pages_and_forms() {
+    for threads in THREADS {
+        let site = Site::new("webpy_site:make()", threads);
+        assert_eq!(site.get("/you").await.text(), "hello, you");
+        let mut form = request(Method::POST, "/", "a=1");
+        form.headers_mut().insert("content-type", HeaderValue::from_static("application/x-www-form-urlencoded"));
+        assert_eq!(site.send(form).await.text(), "posted 1");
     }
 }

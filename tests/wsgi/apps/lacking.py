@@ -1,0 +1,3 @@
+"""Wants a module that is not there."""
+
+import not_installed.anywhere

@@ -1,0 +1,8 @@
+"""Cannot be imported."""
+
+
+def inner():
+    raise RuntimeError("import on purpose")
+
+
+inner()
