@@ -13,7 +13,7 @@ export PYO3_PYTHON := $(VENV_PYTHON)
 # Serves examples/django under the layers of pipeline.json, from the installed wheel.
 # The wheel is installed from here; a change of a source builds it anew.
 run: $(VENV)/.wheel
-	$(VENV_PYTHON) examples/django/manage.py prepare
+	$(VENV_PYTHON) examples/django/manage.py prepare --demo
 	$(VENV)/bin/ziggurat run pipeline.json
 
 # Everything that must hold before a change lands.
