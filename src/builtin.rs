@@ -1,5 +1,6 @@
 //! The layers and apps that come with Ziggurat: one readable list.
 
+use ziggurat_middleware::access_log::AccessLog;
 use ziggurat_middleware::body_limit::BodyLimit;
 use ziggurat_middleware::compress::Compress;
 use ziggurat_middleware::cors::Cors;
@@ -19,6 +20,7 @@ use crate::wsgi::Wsgi;
 #[must_use]
 pub fn builtin() -> Registry {
     Registry::new()
+        .layer::<AccessLog>()
         .layer::<BodyLimit>()
         .layer::<Compress>()
         .layer::<Cors>()
