@@ -61,11 +61,10 @@ impl<'a> View<'a> {
 
 /// The host the client addressed, without its port: that of the target, else of the `Host` header (RFC 9112 section 3.2.2).
 pub(crate) fn host_of(request: &Request) -> Option<&str> {
-    let authority = match request.uri().authority() {
-        Some(authority) => authority.as_str(),
-        None => request.headers().get(header::HOST)?.to_str().ok()?,
-    };
-    let authority = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    if let Some(host) = request.uri().host() {
+        return Some(host);
+    }
+    let authority = request.headers().get(header::HOST)?.to_str().ok()?;
     let host = match authority.find(']') {
         Some(end) if authority.starts_with('[') => &authority[..=end],
         _ => authority.split_once(':').map_or(authority, |(host, _)| host),
@@ -467,3 +466,83 @@ text_pattern!(Host, "a host such as \"example.com\"", { "type": "string", "examp
 text_pattern!(Path, "a path such as \"/about\" or \"/api/*\"", { "type": "string", "pattern": r"^(/|.*\$)", "examples": ["/about", "/api/*"] });
 text_pattern!(Prefix, "a path such as \"/blog\"", { "type": "string", "pattern": r"^(/.*[^/]|.*\$.*)$", "examples": ["/blog"] });
 text_pattern!(Verb, "a method such as \"GET\"", { "type": "string", "examples": ["GET", "POST"] });
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn path(text: &str) -> Path {
+        text.parse().unwrap()
+    }
+
+    fn host(text: &str) -> Host {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn a_prefix_ends_on_the_border_of_a_segment() {
+        for (pattern, inside, outside) in [
+            ("/api/*", &["/api", "/api/", "/api/x/y"][..], &["/apix", "/ap", "/", "", "/x/api/"][..]),
+            ("/*", &["/", "/x", "//"], &["*", ""]),
+            ("/about", &["/about"], &["/about/", "/About", "/about/x"]),
+            ("/", &["/"], &["", "/x"]),
+        ] {
+            for inside in inside {
+                assert!(path(pattern).holds(inside.as_bytes()), "{pattern} {inside}");
+            }
+            for outside in outside {
+                assert!(!path(pattern).holds(outside.as_bytes()), "{pattern} {outside}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_broader_path_covers_a_narrower_one() {
+        for (broad, narrow) in [("/*", "/"), ("/*", "/a/*"), ("/a/*", "/a"), ("/a/*", "/a/b/*"), ("/a", "/a")] {
+            assert!(path(broad).covers(&path(narrow)), "{broad} {narrow}");
+            assert!(broad == narrow || !path(narrow).covers(&path(broad)), "{narrow} {broad}");
+        }
+        assert!(!path("/a/*").meets(&path("/ab")) && path("/a/b").meets(&path("/a/*")));
+    }
+
+    #[test]
+    fn hosts_are_compared_without_case_port_and_final_dot() {
+        for (pattern, target, holds) in [
+            ("example.com", "EXAMPLE.com:8000", true),
+            ("Example.COM.", "example.com", true),
+            ("example.com", "example.com.", true),
+            ("example.com", "www.example.com", false),
+            ("*.example.com", "a.b.example.com:1", true),
+            ("*.example.com", "example.com", false),
+            ("*.example.com", "badexample.com", false),
+            ("[::1]", "[0:0::1]:80", true),
+            ("::1", "[::1]", true),
+            ("127.0.0.1", "127.0.0.1:80", true),
+        ] {
+            let request = http::Request::builder().header("host", target).body(ziggurat_middleware::Body::empty()).unwrap();
+            assert_eq!(host(pattern).holds(View::new(&request).host().unwrap()), holds, "{pattern} {target}");
+        }
+        assert!(host("*.example.com").covers(&host("*.a.example.com")) && !host("*.a.example.com").covers(&host("*.example.com")));
+    }
+
+    #[test]
+    fn patterns_that_could_never_match_are_refused_with_a_hint() {
+        for text in ["api", "/a*", "/a/*/b", "/a%20b", "/a?x", "/a//b", "/a/../b", "/a\n"] {
+            assert!(text.parse::<Path>().unwrap_err().contains("\nhint: "), "{text}");
+        }
+        for text in ["/", "blog", "/blog/", "/blog/*", "/b%6cog"] {
+            assert!(text.parse::<Prefix>().unwrap_err().contains("\nhint: "), "{text}");
+        }
+        for text in ["*", "", "*.", "example.com:80", "https://example.com", "a*.example.com", "ex ample", "bücher.example"] {
+            assert!(text.parse::<Host>().unwrap_err().contains("\nhint: "), "{text}");
+        }
+        assert!("get".parse::<Verb>().unwrap_err().contains("\"GET\""));
+    }
+
+    #[test]
+    fn parameters_are_decoded() {
+        let pairs: Vec<_> =
+            parameters("a=1&&b+c=%26+x&d").map(|(k, v)| (String::from_utf8_lossy(&k).into_owned(), v.into_owned())).collect();
+        assert_eq!(pairs, [("a".into(), b"1".to_vec()), ("b c".into(), b"& x".to_vec()), ("d".into(), vec![])]);
+    }
+}

@@ -106,3 +106,72 @@ fn encoded_length(path: &str, prefix: &str) -> Option<usize> {
     }
     path.is_char_boundary(at).then_some(at)
 }
+
+#[cfg(test)]
+mod tests {
+    use percent_encoding::percent_decode_str;
+    use proptest::prelude::*;
+    use ziggurat_middleware::{Body, request};
+
+    use super::*;
+
+    /// The path that is left and the mount's prefix.
+    fn entered(target: &str, prefix: &str) -> (String, String) {
+        let mut request = request(http::Method::GET, target, Body::empty());
+        enter(&mut request, &prefix.parse().unwrap()).unwrap();
+        let mount = request.extensions().get::<Mount>().unwrap();
+        assert_eq!(mount.target, *target);
+        (request.uri().to_string(), mount.prefix.to_string())
+    }
+
+    #[test]
+    fn a_mount_moves_its_prefix_as_the_client_wrote_it() {
+        for (target, left, prefix) in [
+            ("/blog", "/", "/blog"),
+            ("/blog/", "/", "/blog"),
+            ("/blog/x?y=/blog", "/x?y=/blog", "/blog"),
+            ("/blog?y", "/?y", "/blog"),
+            ("/%62log/%78", "/%78", "/%62log"),
+            ("/blog%2Fx", "/x", "/blog"),
+            ("/blog%2f", "/", "/blog"),
+            ("/blog//x", "//x", "/blog"),
+            ("http://h/blog/x", "http://h/x", "/blog"),
+        ] {
+            assert_eq!(entered(target, "/blog"), (left.to_owned(), prefix.to_owned()), "{target}");
+        }
+    }
+
+    #[test]
+    fn mounts_add_up() {
+        let mut request = request(http::Method::GET, "/a/b/c", Body::empty());
+        enter(&mut request, &"/a".parse().unwrap()).unwrap();
+        enter(&mut request, &"/b".parse().unwrap()).unwrap();
+        let mount = request.extensions().get::<Mount>().unwrap();
+        assert_eq!((&*mount.prefix, mount.target.path(), request.uri().path()), ("/a/b", "/a/b/c", "/c"));
+    }
+
+    proptest! {
+        /// What WSGI calls SCRIPT_NAME and PATH_INFO is the decoded path, cut after the prefix, however the client encoded it.
+        #[test]
+        fn prefix_and_rest_make_up_the_path(octets in proptest::collection::vec((any::<u8>(), any::<bool>()), 0..12), encode in any::<[bool; 2]>()) {
+            let mut target = String::from(if encode[0] { "/%61" } else { "/a" });
+            if !octets.is_empty() {
+                target.push_str(if encode[1] { "%2f" } else { "/" });
+            }
+            for (octet, encoded) in octets {
+                if encoded || !octet.is_ascii_alphanumeric() {
+                    target.push_str(&format!("%{octet:02X}"));
+                } else {
+                    target.push(octet.into());
+                }
+            }
+            let (left, prefix) = entered(&target, "/a");
+            let whole: Vec<u8> = percent_decode_str(&target).collect();
+            let mut joined: Vec<u8> = percent_decode_str(&prefix).chain(percent_decode_str(&left)).collect();
+            if whole.len() == 2 {
+                prop_assert_eq!(joined.pop(), Some(b'/'));
+            }
+            prop_assert_eq!(joined, whole);
+        }
+    }
+}

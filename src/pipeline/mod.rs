@@ -12,6 +12,8 @@ mod grammar;
 mod names;
 mod read;
 mod registry;
+mod schema;
+mod show;
 mod summary;
 mod text;
 mod tree;
@@ -25,6 +27,7 @@ pub use diagnostic::Report;
 pub use expand::Environment;
 pub(crate) use names::suggestion;
 pub use registry::{Kind, Registry};
+pub use schema::schema;
 
 use crate::server::{Listen, Options};
 use diagnostic::{Diagnostic, Severity, Source};
@@ -134,6 +137,12 @@ impl Pipeline {
     /// Everything that could not be acquired; what had been started is shut down again.
     pub fn build(&self, lifecycle: &Lifecycle) -> Result<Next, Report> {
         build::build(&self.tree, &self.mask, &self.base, lifecycle).map_err(|findings| Report::new(Arc::clone(&self.source), findings))
+    }
+
+    /// The tower as it was understood, outermost layer on top: defaults filled in, routes as branches, secrets as their `${...}`.
+    #[must_use]
+    pub fn show(&self) -> String {
+        show::show(self)
     }
 
     /// The stack in one line: `request_id > compress > wsgi`.

@@ -1,0 +1,183 @@
+//! The JSON Schema of pipeline files: what editors complete and check while a file is written.
+//!
+//! It is made from the registry, so that a program with layers of its own has a schema of its own.
+
+use schemars::{JsonSchema, SchemaGenerator};
+use serde_json::{Map, Value, json};
+
+use super::grammar::ROUTES;
+use super::registry::{Kind, Registry};
+use crate::apps::matching::{Match, Prefix};
+use crate::server::{Listen, Options};
+
+/// The schema (JSON Schema 2020-12) of the files that may name what is in `registry`.
+#[must_use]
+pub fn schema(registry: &Registry) -> Value {
+    let mut generator = SchemaGenerator::default();
+    let listen = of::<Listen>(&mut generator);
+    let (server, matching, mount) = (of::<Options>(&mut generator), of::<Match>(&mut generator), of::<Prefix>(&mut generator));
+    let layers = kinds(registry.layers(), &mut generator);
+    let apps = kinds(registry.apps(), &mut generator);
+    let mut definitions = generator.take_definitions(true);
+    definitions.values_mut().for_each(admit_references);
+
+    let layer = layer(&layers, &definitions);
+    let app = app(&apps, &definitions);
+    definitions.extend([
+        (
+            "Reference".to_owned(),
+            json!({ "type": "string", "pattern": r"^\$\{[^}]+\}$", "description": "One variable or file, whose value is used here." }),
+        ),
+        ("Layer".to_owned(), layer),
+        ("App".to_owned(), app),
+        ("Layers".to_owned(), json!({ "type": "array", "items": { "$ref": "#/$defs/Layer" }, "description": LAYERS })),
+        ("Route".to_owned(), route(&matching, &mount)),
+    ]);
+    definitions.sort_keys();
+    let address = json!({ "anyOf": [listen, object(json!({ "at": listen }), &["at"])] });
+    let entry = json!({ "anyOf": [{ "$ref": "#/$defs/App" }, object(stack(), &["app"])] });
+    json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Ziggurat pipeline",
+        "description": "A stack of layers over an app. Strings may hold `${VAR}`, `${VAR:-default}` and `${file:path}`; `$$` is a plain `$`.",
+        "type": "object",
+        "properties": {
+            "$schema": { "type": "string", "description": "The address of this schema, for editors." },
+            "listen": {
+                "description": "Where to listen: an address or a list of addresses.",
+                "anyOf": [address, { "type": "array", "items": address, "minItems": 1 }]
+            },
+            "server": server,
+            "layers": { "$ref": "#/$defs/Layers" },
+            "app": { "$ref": "#/$defs/App" },
+            "apps": {
+                "type": "object",
+                "description": "Apps under a name, for use in several places. A named app is built once and shared by all who name it.",
+                "propertyNames": { "pattern": "^[A-Za-z0-9_-]+$" },
+                "additionalProperties": entry
+            }
+        },
+        "required": ["app"],
+        "additionalProperties": false,
+        "$defs": definitions
+    })
+}
+
+const LAYERS: &str = "The layers over the app, outermost first: the first one sees the request first and the response last.";
+
+fn of<T: JsonSchema>(generator: &mut SchemaGenerator) -> Value {
+    generator.subschema_for::<T>().to_value()
+}
+
+/// Each kind with its schema, by name.
+fn kinds<'a>(kinds: &'a [Kind], generator: &mut SchemaGenerator) -> Vec<(&'a Kind, Value)> {
+    kinds.iter().map(|kind| (kind, (kind.schema)(generator).to_value())).collect()
+}
+
+fn object(properties: Value, required: &[&str]) -> Value {
+    json!({ "type": "object", "properties": properties, "required": required, "additionalProperties": false })
+}
+
+fn stack() -> Value {
+    json!({ "layers": { "$ref": "#/$defs/Layers" }, "app": { "$ref": "#/$defs/App" } })
+}
+
+fn layer(layers: &[(&Kind, Value)], definitions: &Map<String, Value>) -> Value {
+    let bare = layers.iter().filter(|(_, schema)| definition(schema, definitions).get("required").is_none());
+    let bare: Vec<Value> = bare.map(|(kind, _)| json!({ "const": kind.name, "description": kind.summary() })).collect();
+    json!({
+        "description": "A layer: its name where the defaults will do, or `{\"name\": options}`.",
+        "anyOf": [{ "type": "string", "anyOf": bare }, single(layers, definitions), { "$ref": "#/$defs/Reference" }]
+    })
+}
+
+fn app(apps: &[(&Kind, Value)], definitions: &Map<String, Value>) -> Value {
+    let mut kinds = single(apps, definitions);
+    kinds["properties"][ROUTES] = json!({
+        "type": "array",
+        "description": "Chooses by the request: the first route that matches takes it. Where none does, the answer is 404.",
+        "items": { "$ref": "#/$defs/Route" },
+        "minItems": 1
+    });
+    json!({
+        "description": "What stands below the layers: the name of an entry of `apps`, or `{\"kind\": options}`.",
+        "anyOf": [{ "type": "string", "description": "The name of an entry of `apps`." }, kinds]
+    })
+}
+
+/// An object with one of these names as its only key.
+fn single(kinds: &[(&Kind, Value)], definitions: &Map<String, Value>) -> Value {
+    let properties: Map<String, Value> = kinds
+        .iter()
+        .map(|(kind, schema)| {
+            let options = definition(schema, definitions);
+            let short = kind.shorthand.and_then(|field| options.get("properties")?.get(field).cloned());
+            let schema = match short {
+                Some(short) => json!({ "description": kind.summary(), "anyOf": [schema, short] }),
+                None => schema.clone(),
+            };
+            (kind.name.to_owned(), schema)
+        })
+        .collect();
+    json!({ "type": "object", "properties": properties, "additionalProperties": false, "minProperties": 1, "maxProperties": 1 })
+}
+
+/// What a reference to a definition stands for.
+fn definition<'a>(schema: &'a Value, definitions: &'a Map<String, Value>) -> &'a Value {
+    let name = schema.get("$ref").and_then(Value::as_str).and_then(|reference| reference.strip_prefix("#/$defs/"));
+    name.and_then(|name| definitions.get(name)).unwrap_or(schema)
+}
+
+fn route(matching: &Value, mount: &Value) -> Value {
+    let mut properties = json!({
+        "match": matching,
+        "mount": {
+            "description": "Takes the requests at and below this path, and hides the prefix from what stands inside: a WSGI app finds it in SCRIPT_NAME.",
+            "anyOf": [mount]
+        }
+    });
+    if let (Some(properties), Value::Object(stack)) = (properties.as_object_mut(), stack()) {
+        properties.extend(stack);
+    }
+    let mut route = object(properties, &["app"]);
+    route["description"] =
+        json!("A stack with a condition. Without `match` and `mount` it takes every request that no earlier route took.");
+    route
+}
+
+/// Lets a string that is one `${...}` stand for every number, boolean and fixed word, as the file may.
+fn admit_references(schema: &mut Value) {
+    let Value::Object(keys) = schema else { return };
+    for (key, value) in keys.iter_mut() {
+        match (key.as_str(), value) {
+            ("properties" | "patternProperties", Value::Object(children)) => children.values_mut().for_each(admit_references),
+            ("items" | "additionalProperties", child) => admit_references(child),
+            ("anyOf" | "oneOf" | "prefixItems", Value::Array(children)) => {
+                children.iter_mut().filter(|child| child.get("const").is_none()).for_each(admit_references);
+            }
+            _ => {}
+        }
+    }
+    let typed = keys.get("type").is_some_and(|types| match types {
+        Value::Array(types) => types.iter().any(is_scalar),
+        name => is_scalar(name),
+    });
+    let words = ["anyOf", "oneOf"]
+        .iter()
+        .any(|key| keys.get(*key).and_then(Value::as_array).is_some_and(|list| list.iter().any(|child| child.get("const").is_some())));
+    if !typed && !words && !keys.contains_key("enum") {
+        return;
+    }
+    let mut outer = Map::new();
+    for annotation in ["description", "default", "examples"] {
+        if let Some(value) = keys.shift_remove(annotation) {
+            outer.insert(annotation.to_owned(), value);
+        }
+    }
+    outer.insert("anyOf".to_owned(), json!([std::mem::take(keys), { "$ref": "#/$defs/Reference" }]));
+    *keys = outer;
+}
+
+fn is_scalar(name: &Value) -> bool {
+    matches!(name.as_str(), Some("integer" | "number" | "boolean"))
+}

@@ -1,0 +1,174 @@
+//! The pipeline as it was understood: a tower of layers, outermost on top, with defaults filled in and secrets left as `${...}`.
+
+use std::fmt::Write;
+
+use serde_json::Value as Json;
+
+use super::Pipeline;
+use super::grammar::{App, Part, Route, Stack};
+use super::tree::{Node, Value};
+
+/// Lines are broken before they get longer than this.
+const WIDTH: usize = 110;
+
+/// The column that options begin at, counted from their name's.
+const NAMES: usize = 18;
+
+pub(crate) fn show(pipeline: &Pipeline) -> String {
+    let mut shown = Shown { pipeline, text: String::new() };
+    let _ = writeln!(shown.text, "{}", pipeline.source.name);
+    let listen: Vec<String> = pipeline.listen.iter().map(ToString::to_string).collect();
+    shown.item("", "listen", &if listen.is_empty() { vec!["nowhere, as the file names no address".to_owned()] } else { listen });
+    let server = serde_json::to_value(pipeline.server()).unwrap_or_default();
+    let server = server.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null());
+    shown.item("", "server", &server.map(|(key, value)| format!("{key}: {}", plain(value))).collect::<Vec<_>>());
+    shown.text.push('\n');
+    shown.stack("  ", &pipeline.tree.stack);
+    for app in &pipeline.tree.apps {
+        let _ = writeln!(shown.text, "\napps.{}", app.name);
+        shown.stack("  ", &app.stack);
+    }
+    shown.text
+}
+
+struct Shown<'a> {
+    pipeline: &'a Pipeline,
+    text: String,
+}
+
+impl Shown<'_> {
+    fn stack(&mut self, indent: &str, stack: &Stack) {
+        for layer in &stack.layers {
+            self.part(indent, layer);
+        }
+        match &stack.app {
+            App::Part(part) => self.part(indent, part),
+            App::Named(index, _) => {
+                let name = format!("apps.{}", self.pipeline.tree.apps[*index].name);
+                self.item(indent, &name, &[]);
+            }
+            App::Routes { routes, .. } => {
+                self.item(indent, "routes", &[]);
+                for (i, route) in routes.iter().enumerate() {
+                    let last = i + 1 == routes.len();
+                    let _ = writeln!(self.text, "{indent}{} {}", if last { "└─" } else { "├─" }, condition(route));
+                    self.stack(&format!("{indent}{}", if last { "     " } else { "│    " }), &route.stack);
+                }
+            }
+        }
+    }
+
+    /// A layer or an app: what the file gives first, then what it leaves to the defaults.
+    fn part(&mut self, indent: &str, part: &Part) {
+        let given: Vec<(String, &Node)> = match &part.options.value {
+            Value::Object(entries) => entries.iter().map(|entry| (entry.key.clone(), &entry.value)).collect(),
+            _ => Vec::new(),
+        };
+        let mut options: Vec<String> = given.iter().map(|(key, value)| format!("{key}: {}", source(value))).collect();
+        let schema = part.kind.options();
+        let properties = schema.get("properties").and_then(Json::as_object).into_iter().flatten();
+        let unset = properties.filter(|(key, _)| given.iter().all(|(given, _)| given != *key));
+        let defaults = unset.filter_map(|(key, property)| {
+            property.get("default").filter(|value| !is_nothing(value)).map(|value| format!("{key}: {}", plain(value)))
+        });
+        let defaults: Vec<String> = defaults.collect();
+        if let Some((last, first)) = defaults.split_last() {
+            let mut shown: Vec<String> = first.to_vec();
+            shown.push(format!("{last})"));
+            shown[0].insert(0, '(');
+            options.extend(shown);
+        }
+        self.item(indent, part.kind.name, &options);
+    }
+
+    /// A name and what belongs to it, on as many lines as it takes.
+    fn item(&mut self, indent: &str, name: &str, details: &[String]) {
+        let mut line = format!("{indent}{name}");
+        let margin = format!("{indent}{:NAMES$}", "");
+        if !details.is_empty() {
+            line = format!("{indent}{name:NAMES$}");
+        }
+        let mut fresh = true;
+        for (i, detail) in details.iter().enumerate() {
+            let detail = if i + 1 < details.len() { format!("{detail}, ") } else { detail.clone() };
+            if !fresh && line.chars().count() + detail.trim_end().chars().count() > WIDTH {
+                let _ = writeln!(self.text, "{}", line.trim_end());
+                line.clone_from(&margin);
+            }
+            line.push_str(&detail);
+            fresh = false;
+        }
+        let _ = writeln!(self.text, "{}", line.trim_end());
+    }
+}
+
+/// The condition of a route in words.
+fn condition(route: &Route) -> String {
+    let mut parts = Vec::new();
+    if let Some(mount) = &route.mount {
+        parts.push(format!("mount {}", mount.as_str()));
+    }
+    if let Some((_, node)) = &route.condition {
+        for (key, value) in node.children() {
+            let key = super::tree::dotted(&[key]);
+            match &value.value {
+                Value::Object(entries) => parts.extend(entries.iter().map(|entry| match entry.value.value {
+                    Value::Bool(_) => format!("{key} {}", entry.key),
+                    _ => format!("{key} {} = {}", entry.key, alternatives(&entry.value)),
+                })),
+                _ => parts.push(format!("{key} {}", alternatives(value))),
+            }
+        }
+    }
+    if parts.is_empty() { "everything else".to_owned() } else { parts.join(", ") }
+}
+
+fn alternatives(node: &Node) -> String {
+    match &node.value {
+        Value::Array(items) => items.iter().map(source).collect::<Vec<_>>().join(" or "),
+        _ => source(node),
+    }
+}
+
+/// A value as the file has it: with `${...}` in place of what that stands for.
+fn source(node: &Node) -> String {
+    plain(&as_written(node))
+}
+
+fn as_written(node: &Node) -> Json {
+    match (&node.expanded, &node.value) {
+        (Some(expanded), _) => Json::String(expanded.source.clone()),
+        (None, Value::Null) => Json::Null,
+        (None, Value::Bool(value)) => Json::Bool(*value),
+        (None, Value::Number(number)) => Json::Number(number.clone()),
+        (None, Value::String(text)) => Json::String(text.clone()),
+        (None, Value::Array(items)) => items.iter().map(as_written).collect(),
+        (None, Value::Object(entries)) => entries.iter().map(|entry| (entry.key.clone(), as_written(&entry.value))).collect(),
+    }
+}
+
+/// A value without the quotes that a short word does not need.
+fn plain(value: &Json) -> String {
+    match value {
+        Json::String(text)
+            if !text.is_empty() && !text.contains(|c: char| c.is_whitespace() || c.is_control() || matches!(c, ',' | '(' | ')' | '"')) =>
+        {
+            text.clone()
+        }
+        Json::Array(items) => format!("[{}]", items.iter().map(plain).collect::<Vec<_>>().join(", ")),
+        Json::Object(entries) => {
+            format!("{{{}}}", entries.iter().map(|(key, value)| format!("{key}: {}", plain(value))).collect::<Vec<_>>().join(", "))
+        }
+        other => other.to_string(),
+    }
+}
+
+/// A default that says only that the option is not there.
+fn is_nothing(value: &Json) -> bool {
+    match value {
+        Json::Null => true,
+        Json::Array(items) => items.is_empty(),
+        Json::Object(entries) => entries.values().all(is_nothing),
+        _ => false,
+    }
+}

@@ -1,0 +1,131 @@
+//! Files that are accepted: what they are understood as, that they build, and that the published schema agrees.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::Path;
+
+use serde_json::Value;
+use ziggurat::pipeline::{Pipeline, schema};
+use ziggurat_middleware::Lifecycle;
+
+const MINIMAL: &str = r#"{ "app": { "respond": 204 } }"#;
+
+const SITE: &str = r#"{
+  "$schema": "pipeline.schema.json",
+  "listen": ["127.0.0.1:8000", { "at": "unix:run/ziggurat.sock" }, "fd:3"],
+  "server": { "drain": "30s", "max_headers": "${MAX_HEADERS}" },
+  "layers": [
+    "headers",
+    { "headers": { "response": { "set": { "x-token": "a ${TOKEN} b" } } } }
+  ],
+  "app": { "respond": { "status": "${STATUS:-200}", "body": "hello" } }
+}"#;
+
+const GATEWAY: &str = r#"{
+  "listen": { "at": "127.0.0.1:8443" },
+  "apps": {
+    "shop": { "respond": { "body": "shop" } },
+    "api": { "layers": [{ "headers": { "response": { "set": { "x-api": "1" } } } }], "app": { "respond": 200 } },
+    "front": "shop"
+  },
+  "layers": ["headers"],
+  "app": { "routes": [
+    { "match": { "path": "/healthz" }, "app": { "respond": 204 } },
+    { "match": { "host": "old.example.com" }, "app": { "redirect": "https://{host}{path}{query}" } },
+    { "match": { "host": ["api.example.com", "*.api.example.com"], "method": ["GET", "POST"] }, "app": "api" },
+    { "match": { "header": { "x-beta": true }, "query": { "v": ["2", "3"] } }, "app": { "routes": [
+      { "match": { "path": "/new/*" }, "app": { "respond": 200 } },
+      { "app": { "redirect": { "to": "/new/", "status": 302 } } }
+    ] } },
+    { "mount": "/blog", "layers": ["headers"], "app": { "respond": { "body": "blog" } } },
+    { "app": "front" }
+  ] }
+}"#;
+
+fn environment(name: &str) -> Option<OsString> {
+    match name {
+        "TOKEN" => Some("hunter2".into()),
+        "MAX_HEADERS" => Some("64".into()),
+        _ => None,
+    }
+}
+
+fn load(text: &str) -> Pipeline {
+    Pipeline::from_text("pipeline.json", text, Path::new(""), &ziggurat::builtin(), &environment)
+        .unwrap_or_else(|report| panic!("{report}"))
+}
+
+#[test]
+fn accepted_files_build() {
+    for text in [MINIMAL, SITE, GATEWAY] {
+        let pipeline = load(text);
+        pipeline.build(&Lifecycle::default()).unwrap_or_else(|report| panic!("{report}"));
+        assert!(pipeline.warnings().is_empty(), "{}", pipeline.warnings());
+    }
+}
+
+#[test]
+fn a_file_is_shown_as_it_was_understood() {
+    for (name, text) in [("minimal", MINIMAL), ("site", SITE), ("gateway", GATEWAY)] {
+        let shown = load(text).show();
+        assert!(!shown.contains("hunter2"), "{shown}");
+        insta::assert_snapshot!(format!("show_{name}"), shown);
+    }
+}
+
+#[test]
+fn accepted_files_and_the_schema_agree() {
+    let validator = validator();
+    for text in [MINIMAL, SITE, GATEWAY] {
+        let file: Value = serde_json::from_str(text).unwrap();
+        let errors: Vec<String> = validator.iter_errors(&file).map(|error| format!("{}: {error}", error.instance_path())).collect();
+        assert!(errors.is_empty(), "{errors:#?}");
+    }
+}
+
+#[test]
+fn the_schema_refuses_what_has_the_wrong_names_or_types() {
+    let validator = validator();
+    for text in [
+        "[]",
+        "{}",
+        r#"{ "app": { "respond": 204 }, "aps": {} }"#,
+        r#"{ "app": { "respond": "soon" } }"#,
+        r#"{ "app": { "respond": { "status": true } } }"#,
+        r#"{ "app": { "respond": 204, "redirect": "/" } }"#,
+        r#"{ "app": {} }"#,
+        r#"{ "app": { "compress": {} } }"#,
+        r#"{ "app": { "respond": 204 }, "layers": "headers" }"#,
+        r#"{ "app": { "respond": 204 }, "layers": ["heders"] }"#,
+        r#"{ "app": { "respond": 204 }, "layers": [{ "headers": { "respnse": {} } }] }"#,
+        r#"{ "app": { "respond": 204 }, "listen": [] }"#,
+        r#"{ "app": { "respond": 204 }, "listen": 8000 }"#,
+        r#"{ "app": { "respond": 204 }, "server": { "drain": 30 } }"#,
+        r#"{ "app": { "respond": 204 }, "server": { "drain": "30" } }"#,
+        r#"{ "app": { "routes": [] } }"#,
+        r#"{ "app": { "routes": [{ "match": { "path": "/" } }] } }"#,
+        r#"{ "app": { "routes": [{ "match": { "pth": "/" }, "app": "x" }] } }"#,
+        r#"{ "app": { "redirect": { "to": "/", "status": 200 } } }"#,
+        r#"{ "app": { "redirect": {} } }"#,
+    ] {
+        assert!(!validator.is_valid(&serde_json::from_str(text).unwrap()), "{text}");
+        let refused = Pipeline::from_text("pipeline.json", text, Path::new(""), &ziggurat::builtin(), &environment);
+        assert!(refused.is_err(), "{text}");
+    }
+}
+
+#[test]
+fn the_schema_in_the_repository_is_the_one_of_this_program() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("pipeline.schema.json");
+    let current = format!("{:#}\n", schema(&ziggurat::builtin()));
+    if std::env::var_os("ZIGGURAT_BLESS").is_some() {
+        fs::write(&path, &current).unwrap();
+    }
+    let stored = fs::read_to_string(&path).unwrap_or_default();
+    assert!(stored == current, "pipeline.schema.json is stale: run this test with ZIGGURAT_BLESS=1 to write it anew");
+}
+
+fn validator() -> jsonschema::Validator {
+    jsonschema::validator_for(&schema(&ziggurat::builtin())).unwrap()
+}

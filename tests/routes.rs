@@ -1,0 +1,213 @@
+//! `routes`, `respond` and `redirect`, built from a file and asked in memory.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::convert::Infallible;
+use std::path::Path;
+
+use http::{Method, StatusCode};
+use http_body_util::BodyExt;
+use schemars::JsonSchema;
+use serde::Deserialize;
+use tower::service_fn;
+use ziggurat::pipeline::Pipeline;
+use ziggurat_middleware::{App, Body, Context, Finding, IntoApp, Lifecycle, Mount, Next, Request, Response, request};
+
+/// Answers with its name and what it sees of the request's path.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Echo {
+    name: String,
+}
+
+impl App for Echo {
+    const NAME: &'static str = "echo";
+    const SHORTHAND: Option<&'static str> = Some("name");
+
+    fn app(self, _: &Context) -> Result<impl IntoApp, Finding> {
+        let name: std::sync::Arc<str> = self.name.into();
+        Ok(service_fn(move |request: Request| {
+            let mount = request.extensions().get::<Mount>().map(|mount| format!(" in {} of {}", mount.prefix, mount.target));
+            let text = format!("{name} {}{}", request.uri(), mount.unwrap_or_default());
+            async move { Ok::<_, Infallible>(Response::new(Body::from(text))) }
+        }))
+    }
+}
+
+struct Site(Next);
+
+impl Site {
+    /// The app of a pipeline, as JSON.
+    fn of(app: &str) -> Self {
+        let text = format!("{{ \"app\": {app} }}");
+        let registry = ziggurat::builtin().app::<Echo>();
+        let pipeline =
+            Pipeline::from_text("pipeline.json", &text, Path::new(""), &registry, &|_| None).unwrap_or_else(|report| panic!("{report}"));
+        Self(pipeline.build(&Lifecycle::default()).unwrap_or_else(|report| panic!("{report}")))
+    }
+
+    async fn ask(&self, request: Request) -> (StatusCode, http::HeaderMap, String) {
+        let (parts, body) = self.0.clone().run(request).await.into_parts();
+        let body = body.collect().await.unwrap().to_bytes();
+        (parts.status, parts.headers, String::from_utf8(body.to_vec()).unwrap())
+    }
+
+    async fn get(&self, target: &str) -> String {
+        let (status, _, body) = self.ask(request(Method::GET, target, Body::empty())).await;
+        if status == StatusCode::OK { body } else { status.as_str().to_owned() }
+    }
+
+    async fn location(&self, target: &str, host: &str) -> String {
+        let mut request = request(Method::GET, target, Body::empty());
+        request.headers_mut().insert("host", host.parse().unwrap());
+        let (status, headers, _) = self.ask(request).await;
+        headers.get("location").map_or_else(|| status.as_str().to_owned(), |location| location.to_str().unwrap().to_owned())
+    }
+}
+
+#[tokio::test]
+async fn the_first_route_that_matches_takes_the_request() {
+    let site = Site::of(
+        r#"{ "routes": [
+            { "match": { "path": "/exact" }, "app": { "echo": "exact" } },
+            { "match": { "path": "/api/*" }, "app": { "echo": "api" } },
+            { "match": { "path": ["/a", "/b/*"], "query": { "v": "2" } }, "app": { "echo": "list" } },
+            { "match": { "host": "test", "path": "/host" }, "app": { "echo": "host" } }
+        ] }"#,
+    );
+    for (target, answer) in [
+        ("/exact?x", "exact /exact?x"),
+        ("/exact/", "404"),
+        ("/api", "api /api"),
+        ("/api/x", "api /api/x"),
+        ("/apix", "404"),
+        ("/a?v=2", "list /a?v=2"),
+        ("/b/c?u=1&v=2", "list /b/c?u=1&v=2"),
+        ("/a?v=3", "404"),
+        ("/a", "404"),
+        ("/host", "host /host"),
+    ] {
+        assert_eq!(site.get(target).await, answer, "{target}");
+    }
+}
+
+#[tokio::test]
+async fn percent_encoding_does_not_lead_past_a_route() {
+    let site = Site::of(r#"{ "routes": [{ "match": { "path": "/admin/*" }, "app": { "respond": 403 } }, { "app": { "echo": "rest" } }] }"#);
+    for target in ["/admin", "/admin/x", "/%61dmin/x", "/admin%2Fx", "/admin%2fx", "%2Fadmin/x", "/%61%64%6d%69%6e"] {
+        let target = if target.starts_with('/') { target.to_owned() } else { format!("http://test/{}", &target[3..]) };
+        assert_eq!(site.get(&target).await, "403", "{target}");
+    }
+    for target in ["/x/../admin/x", "/x/%2e%2e/admin", "/./admin", "/x%2f..%2fadmin", "/..", "/x\\..\\admin"] {
+        let Ok(uri) = target.parse::<http::Uri>() else { continue };
+        assert_eq!(site.get(&uri.to_string()).await, "400", "{target}");
+    }
+    assert_eq!(site.get("/adminx/..x/.y").await, "rest /adminx/..x/.y");
+}
+
+#[tokio::test]
+async fn methods_and_headers_choose_too() {
+    let site = Site::of(
+        r#"{ "routes": [
+            { "match": { "method": "GET", "header": { "X-Beta": true } }, "app": { "respond": 201 } },
+            { "match": { "header": { "accept": ["a", "b"] } }, "app": { "respond": 202 } },
+            { "match": { "method": ["GET"] }, "app": { "respond": 203 } },
+            { "app": { "respond": 206 } }
+        ] }"#,
+    );
+    for (method, headers, status) in [
+        (Method::GET, &[("x-beta", "")][..], 201),
+        (Method::HEAD, &[("x-beta", "1")], 201),
+        (Method::POST, &[("x-beta", "1")], 206),
+        (Method::POST, &[("accept", "c"), ("accept", "b")], 202),
+        (Method::POST, &[("accept", "a, b")], 206),
+        (Method::GET, &[], 203),
+        (Method::HEAD, &[], 203),
+    ] {
+        let mut request = request(method.clone(), "/", Body::empty());
+        for (name, value) in headers {
+            request.headers_mut().append(*name, value.parse().unwrap());
+        }
+        assert_eq!(site.ask(request).await.0, status, "{method} {headers:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_mount_hides_its_prefix() {
+    let site = Site::of(
+        r#"{ "routes": [
+            { "mount": "/blog", "match": { "method": "GET" }, "app": { "routes": [
+                { "match": { "path": "/feed" }, "app": { "echo": "feed" } },
+                { "mount": "/a b", "app": { "echo": "deep" } },
+                { "app": { "echo": "blog" } }
+            ] } },
+            { "app": { "echo": "rest" } }
+        ] }"#,
+    );
+    for (target, answer) in [
+        ("/blog/feed?x", "feed /feed?x in /blog of /blog/feed?x"),
+        ("/blog", "blog / in /blog of /blog"),
+        ("/blog/", "blog / in /blog of /blog/"),
+        ("/blog/a%20b/c", "deep /c in /blog/a%20b of /blog/a%20b/c"),
+        ("/blogs", "rest /blogs"),
+    ] {
+        assert_eq!(site.get(target).await, answer, "{target}");
+    }
+}
+
+#[tokio::test]
+async fn a_named_app_is_built_once_and_shared() {
+    #[derive(Deserialize, JsonSchema)]
+    struct Counter {}
+    impl App for Counter {
+        const NAME: &'static str = "counter";
+        fn app(self, context: &Context) -> Result<impl IntoApp, Finding> {
+            context.on_shutdown(|| panic!("built"));
+            Ok(service_fn(async |_: Request| Ok::<_, Infallible>(Response::default())))
+        }
+    }
+    let text = r#"{ "apps": { "one": { "counter": {} } }, "app": { "routes": [
+        { "match": { "path": "/a" }, "app": "one" }, { "match": { "path": "/b" }, "app": "one" }, { "app": "one" }
+    ] } }"#;
+    let registry = ziggurat::builtin().app::<Counter>();
+    let pipeline = Pipeline::from_text("pipeline.json", text, Path::new(""), &registry, &|_| None).unwrap();
+    let lifecycle = Lifecycle::default();
+    pipeline.build(&lifecycle).unwrap();
+    // The first hook panics; a second one would still be there.
+    assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| lifecycle.shutdown())).is_err());
+    lifecycle.shutdown();
+}
+
+#[tokio::test]
+async fn respond_answers_what_the_file_says() {
+    let site = Site::of(r#"{ "respond": { "status": 503, "body": "later\n", "headers": { "retry-after": "60" } } }"#);
+    let (status, headers, body) = site.ask(request(Method::GET, "/", Body::empty())).await;
+    assert_eq!((status.as_u16(), body.as_str()), (503, "later\n"));
+    assert_eq!(headers["retry-after"], "60");
+    assert_eq!(headers["content-type"], "text/plain; charset=utf-8");
+    let (status, headers, _) = Site::of(r#"{ "respond": 204 }"#).ask(request(Method::GET, "/", Body::empty())).await;
+    assert!(status == 204 && headers.is_empty());
+    let own = Site::of(r#"{ "respond": { "body": "{}", "headers": { "Content-Type": "application/json" } } }"#);
+    assert_eq!(own.ask(request(Method::GET, "/", Body::empty())).await.1["content-type"], "application/json");
+}
+
+#[tokio::test]
+async fn redirect_fills_its_gaps() {
+    for (to, target, host, location) in [
+        ("https://{host}{path}{query}", "/a%20b?c=%0d", "example.com:8000", "https://example.com/a%20b?c=%0d"),
+        ("https://{host}{path}{query}", "/", "[::1]:80", "https://[::1]/"),
+        ("https://{host}{path}", "//evil.example/", "test", "https://test/evil.example/"),
+        ("{path}", "//evil.example/%2f..", "test", "/evil.example/%2f.."),
+        ("/new{path}", "//x", "test", "/new/x"),
+        ("https://other.example{path}", "/x", "test", "https://other.example/x"),
+        ("https://{host}/", "/x", "te st", "400"),
+        ("https://{host}/", "/x", "a@evil.example", "400"),
+    ] {
+        assert_eq!(Site::of(&format!(r#"{{ "redirect": "{to}" }}"#)).location(target, host).await, location, "{to} {target} {host}");
+    }
+    let (status, ..) = Site::of(r#"{ "redirect": "/x" }"#).ask(request(Method::POST, "/", Body::empty())).await;
+    assert_eq!(status, 308);
+    let (status, ..) = Site::of(r#"{ "redirect": { "to": "/x", "status": 303 } }"#).ask(request(Method::POST, "/", Body::empty())).await;
+    assert_eq!(status, 303);
+    let below = Site::of(r#"{ "routes": [{ "mount": "/old", "app": { "redirect": "/new{path}{query}" } }] }"#);
+    assert_eq!(below.location("/old/x?y", "test").await, "/new/x?y");
+}
