@@ -1,6 +1,8 @@
 //! Black-box tests: the program, real sockets, real Python.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod browser;
 mod commands;
+mod examples;
 mod process;
 mod support;
