@@ -75,8 +75,16 @@ fn read_name(name: Bound<'_, PyAny>) -> PyResult<HeaderName> {
 
 fn read_value(value: Bound<'_, PyAny>) -> PyResult<HeaderValue> {
     let octets = latin_1(&value, "the value of a response header")?;
-    HeaderValue::from_bytes(&octets)
+    // Spaces around a value are no part of it, and HTTP/2 refuses them (RFC 9113 section 8.2.1). Django's `Set-Cookie` begins with one.
+    HeaderValue::from_bytes(without_blanks(&octets))
         .map_err(|_| PyValueError::new_err(format!("the value of a response header holds control characters: {value:?}")))
+}
+
+fn without_blanks(octets: &[u8]) -> &[u8] {
+    let is_ink = |octet: &u8| !matches!(octet, b' ' | b'\t');
+    let start = octets.iter().position(is_ink).unwrap_or(octets.len());
+    let end = octets.iter().rposition(is_ink).map_or(start, |last| last + 1);
+    &octets[start..end]
 }
 
 fn read_length(value: &HeaderValue) -> PyResult<u64> {
