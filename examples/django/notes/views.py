@@ -9,7 +9,7 @@ from django.db.models import Count
 from django.http import FileResponse, HttpRequest, HttpResponse, JsonResponse, StreamingHttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.template.loader import render_to_string
-from django.views.decorators.http import require_GET, require_POST
+from django.views.decorators.http import require_POST, require_safe
 from django.views.generic import CreateView, DetailView, ListView
 
 from .forms import AttachmentForm, NoteForm
@@ -57,21 +57,21 @@ def attach(request: HttpRequest, pk: int) -> HttpResponse:
     return redirect(note)
 
 
-@require_GET
+@require_safe
 def download(request: HttpRequest, pk: int) -> FileResponse:
     """The download: `FileResponse` hands the open file to the server's `wsgi.file_wrapper`."""
     attachment = get_object_or_404(Attachment, pk=pk)
     return FileResponse(attachment.file.open("rb"), as_attachment=True, filename=attachment.name)
 
 
-@require_GET
+@require_safe
 def api(request: HttpRequest) -> JsonResponse:
     """The same list for programs."""
     notes = Note.objects.annotate(files=Count("attachments")).order_by("-created", "-id")
     return JsonResponse({"notes": list(notes.values("id", "title", "place", "created", "files")[:100])})
 
 
-@require_GET
+@require_safe
 def stream(request: HttpRequest) -> StreamingHttpResponse:
     """A page that is sent while it is being made: `?lines=20&pause=250`, the pause in milliseconds."""
     lines = number(request, "lines", default=20, most=100)

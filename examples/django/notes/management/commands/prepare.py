@@ -5,8 +5,8 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from django.conf import settings
 from django.contrib.auth import get_user_model
+from django.contrib.staticfiles.storage import staticfiles_storage
 from django.core.files.base import ContentFile
 from django.core.management import call_command
 from django.core.management.base import BaseCommand
@@ -39,7 +39,7 @@ class Command(BaseCommand):
     def handle(self, *, demo: bool, **options) -> None:
         call_command("migrate", interactive=False, verbosity=0)
         call_command("collectstatic", interactive=False, verbosity=0)
-        copies = precompress(Path(settings.STATIC_ROOT))
+        copies = precompress()
         self.stdout.write(f"database and static files are ready; {copies} compressed copies written")
         if demo:
             add_notes()
@@ -54,17 +54,20 @@ class Command(BaseCommand):
             self.stdout.write(self.style.WARNING(warning))
 
 
-def precompress(root: Path) -> int:
-    """Stores a copy in every format at hand beside each file whose copy is missing or old; the `static` layer picks one per client."""
+def precompress() -> int:
+    """Stores a copy in every format at hand beside each file that pages link to; the `static` layer picks one per client."""
     written = 0
-    for file in sorted(root.rglob("*")):
-        if file.suffix not in COMPRESSIBLE or not file.is_file() or file.stat().st_size < WORTH_IT:
+    for name in set(staticfiles_storage.hashed_files.values()):
+        file = Path(staticfiles_storage.path(name))
+        if file.suffix not in COMPRESSIBLE or file.stat().st_size < WORTH_IT:
             continue
-        data = file.read_bytes()
         for suffix, compress in compressors().items():
             copy = file.with_name(file.name + suffix)
-            if not copy.exists() or copy.stat().st_mtime_ns < file.stat().st_mtime_ns:
-                copy.write_bytes(compress(data))
+            if copy.exists():
+                # The name holds a hash, so the copy still fits the file, which `collectstatic` wrote again; only its age tells otherwise.
+                copy.touch()
+            else:
+                copy.write_bytes(compress(file.read_bytes()))
                 written += 1
     return written
 
