@@ -1,6 +1,7 @@
 //! The layers and apps that come with Ziggurat: one readable list.
 
 use ziggurat_middleware::access_log::AccessLog;
+use ziggurat_middleware::basic_auth::BasicAuth;
 use ziggurat_middleware::body_limit::BodyLimit;
 use ziggurat_middleware::compress::Compress;
 use ziggurat_middleware::cors::Cors;
@@ -21,6 +22,7 @@ use crate::wsgi::Wsgi;
 pub fn builtin() -> Registry {
     Registry::new()
         .layer::<AccessLog>()
+        .layer::<BasicAuth>()
         .layer::<BodyLimit>()
         .layer::<Compress>()
         .layer::<Cors>()

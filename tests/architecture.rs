@@ -23,6 +23,8 @@ fn python_is_named_in_the_bridge_only() {
 
 #[test]
 fn every_unsafe_block_stands_in_the_bridge_and_says_why_it_is_sound() {
+    // Sockets that the parent process left open are known by their number alone.
+    let inherited = Path::new("src/server/listener.rs");
     for source in sources("src").chain(sources("middleware/src")) {
         let lines: Vec<&str> = source.text.lines().collect();
         for (at, line) in lines.iter().enumerate() {
@@ -30,7 +32,12 @@ fn every_unsafe_block_stands_in_the_bridge_and_says_why_it_is_sound() {
             if !(code.contains("unsafe {") || code.contains("unsafe fn") || code.contains("unsafe impl")) {
                 continue;
             }
-            assert!(source.is_under("src/wsgi"), "{}:{}: unsafe outside the bridge", source.path.display(), at + 1);
+            assert!(
+                source.is_under("src/wsgi") || source.path == inherited,
+                "{}:{}: unsafe outside the bridge",
+                source.path.display(),
+                at + 1
+            );
             let said = lines[at.saturating_sub(6)..=at].iter().any(|line| line.contains("SAFETY:"));
             assert!(said, "{}:{}: unsafe without `// SAFETY:` above it", source.path.display(), at + 1);
         }

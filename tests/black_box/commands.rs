@@ -38,7 +38,7 @@ fn check_imports_the_app_and_points_at_its_line_when_that_fails() {
     let output = run(folder.path(), &["check"]);
     let text = text(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{text}");
-    assert!(text.contains("pipeline.json:2:21"), "{text}");
+    assert!(text.contains("pipeline.json:2:20"), "{text}");
     assert!(text.contains("ModuleNotFoundError") && text.contains("does_not_exist_anywhere"), "{text}");
 }
 
