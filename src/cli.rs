@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{CommandFactory, Parser, Subcommand};
 
-use crate::pipeline::{Pipeline, Registry, Report};
+use crate::pipeline::{Pipeline, Registry, Report, schema};
 use crate::{docs, run};
 
 /// Everything went well.
@@ -67,6 +67,12 @@ enum Command {
         json: bool,
     },
 
+    /// Prints the stack as understood: order, routes, and every option with its default filled in.
+    Show(File),
+
+    /// Prints the JSON Schema of pipeline files, with the layers and apps of this program.
+    Schema,
+
     /// Lists the layers and apps of this program, or the options of one.
     Layers {
         /// A layer or app.
@@ -114,6 +120,8 @@ fn dispatch(registry: &Registry, command: Command) -> u8 {
     match command {
         Command::Run(file) => with(load(&file, registry), serve),
         Command::Check { file, json } => check(&file, registry, json),
+        Command::Show(file) => with(load(&file, registry), |pipeline| print(&pipeline.show())),
+        Command::Schema => print(&format!("{:#}\n", schema(registry))),
         Command::Layers { name: Some(name), .. } => match docs::terminal_page(registry, &name) {
             Ok(page) => print(&page),
             Err(message) => complain(&message, MISUSE),

@@ -9,7 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use ziggurat_middleware::Lifecycle;
 
 use crate::pipeline::{Pipeline, Report};
-use crate::server::{self, Listen, Listener};
+use crate::server::{self, Listener};
 use crate::wsgi;
 
 /// Serves until SIGTERM or SIGINT, then drains.
@@ -74,12 +74,6 @@ fn runtime(pipeline: &Pipeline) -> Result<Runtime, Report> {
 }
 
 fn bind(pipeline: &Pipeline) -> Result<Vec<Listener>, Report> {
-    if pipeline.listen().is_empty() {
-        // A file that names no address is served where only this machine reaches it.
-        let default = Listen::Tcp { host: Some("127.0.0.1".to_owned()), port: 8000 };
-        let listener = Listener::bind(&default, pipeline.base());
-        return Ok(vec![listener.map_err(|error| pipeline.report(&format!("cannot listen on `{default}`, the default: {error}")))?]);
-    }
     let bind = |(index, listen)| {
         Listener::bind(listen, pipeline.base())
             .map_err(|error| pipeline.report_at_listen(index, &format!("cannot listen on `{listen}`: {error}")))

@@ -102,11 +102,15 @@ impl Pipeline {
             return Err(refuse(findings));
         }
         let warnings = refuse(findings);
-        let listen = tree.listen.iter().map(|(listen, _)| listen.clone()).collect();
+        let mut listen: Vec<Listen> = tree.listen.iter().map(|(listen, _)| listen.clone()).collect();
+        if listen.is_empty() {
+            // Where only this machine reaches it: what others are to reach, the file has to name.
+            listen.push(Listen::Tcp { host: Some("127.0.0.1".to_owned()), port: 8000 });
+        }
         Ok(Self { source, base, mask, tree, listen, warnings })
     }
 
-    /// What the file names to listen on, in its order; empty where it names nothing.
+    /// What the file names to listen on, in its order; `127.0.0.1:8000` where it names nothing.
     #[must_use]
     pub fn listen(&self) -> &[Listen] {
         &self.listen

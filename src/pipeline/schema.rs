@@ -44,7 +44,7 @@ pub fn schema(registry: &Registry) -> Value {
         "properties": {
             "$schema": { "type": "string", "description": "The address of this schema, for editors." },
             "listen": {
-                "description": "Where to listen: an address or a list of addresses.",
+                "description": "Where to listen: an address or a list of addresses. By default `127.0.0.1:8000`, where only this machine reaches it.",
                 "anyOf": [address, { "type": "array", "items": address, "minItems": 1 }]
             },
             "server": server,

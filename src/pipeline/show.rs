@@ -18,7 +18,7 @@ pub(crate) fn show(pipeline: &Pipeline) -> String {
     let mut shown = Shown { pipeline, text: String::new() };
     let _ = writeln!(shown.text, "{}", pipeline.source.name);
     let listen: Vec<String> = pipeline.listen.iter().map(ToString::to_string).collect();
-    shown.item("", "listen", &if listen.is_empty() { vec!["nowhere, as the file names no address".to_owned()] } else { listen });
+    shown.item("", "listen", &if pipeline.tree.listen.is_empty() { vec![format!("({})", listen.join(", "))] } else { listen });
     let server = serde_json::to_value(pipeline.server()).unwrap_or_default();
     let server = server.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null());
     shown.item("", "server", &server.map(|(key, value)| format!("{key}: {}", plain(value))).collect::<Vec<_>>());

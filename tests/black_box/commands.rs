@@ -63,7 +63,7 @@ fn show_fills_in_the_defaults_in_the_order_written() {
     let folder = folder_of(&[("pipeline.json", r#"{ "layers": ["request_id", { "timeout": "5s" }], "app": { "respond": 204 } }"#)]);
     let output = run(folder.path(), &["show"]);
     let text = text(&output.stdout);
-    let places: Vec<_> = ["request_id", "timeout", "respond"].iter().map(|name| text.find(name)).collect();
+    let places: Vec<_> = ["request_id", "timeout", "respond"].iter().map(|name| text.find(&format!("\n  {name}"))).collect();
     assert!(places.iter().all(Option::is_some) && places.is_sorted(), "{text}");
     assert!(text.contains("5s"), "{text}");
 }
