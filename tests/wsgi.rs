@@ -11,6 +11,8 @@ mod files;
 mod frameworks;
 #[path = "wsgi/hostile.rs"]
 mod hostile;
+#[path = "wsgi/interpreter.rs"]
+mod interpreter;
 #[path = "wsgi/loading.rs"]
 mod loading;
 #[path = "wsgi/serving.rs"]

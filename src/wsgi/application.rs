@@ -74,7 +74,10 @@ impl Application {
         if stop.is_err() && refused(start, input, |_| true) {
             return;
         }
-        let outlet = &mut start.borrow_mut().outlet;
+        let Ok(mut start) = start.try_borrow_mut() else {
+            return origin.log("the app still uses write() in another thread: the answer ends with it");
+        };
+        let outlet = &mut start.outlet;
         let outcome = match stop {
             Ok(()) if outlet.has_head() => {
                 if let Some(missing) = outlet.finish() {

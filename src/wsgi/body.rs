@@ -14,7 +14,7 @@ use http_body_util::{BodyExt, LengthLimitError};
 use ziggurat_middleware::{Body, BoxError, Problem};
 
 use super::call::{BodyFailure, RequestBody};
-use super::pipe::{Writer, pipe};
+use super::pipe::{Abandoned, Writer, pipe};
 
 /// How much of a streamed body may wait for the app.
 const BUDGET: usize = 256 * 1024;
@@ -111,6 +111,13 @@ async fn pump(mut body: Body, writer: Writer<Arc<BodyFailure>>) {
             }
             Some(Some(Err(error))) => return writer.fail(Arc::new(BodyFailure::of(&*error))),
         }
+    }
+}
+
+/// The task that reads the body is gone: the server ends.
+impl From<Abandoned> for Arc<BodyFailure> {
+    fn from(abandoned: Abandoned) -> Self {
+        Self::new(BodyFailure::of(&abandoned))
     }
 }
 

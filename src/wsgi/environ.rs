@@ -7,7 +7,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple};
 
 use super::file_wrapper::FileWrapper;
-use super::head::{HeadView, KEYS, Key};
+use super::head::{HeadView, KEYS, Key, REQUEST_URI};
 
 /// How many different header names keep their key object. Names come from clients, so there has to be a bound.
 const KEPT: usize = 512;
@@ -16,6 +16,7 @@ const KEPT: usize = 512;
 pub(super) struct Environ {
     template: Py<PyDict>,
     keys: Vec<Py<PyString>>,
+    raw_uri: Py<PyString>,
     input: Py<PyString>,
     errors: Py<PyString>,
     headers: Mutex<HashMap<Box<[u8]>, Py<PyString>>>,
@@ -32,10 +33,16 @@ impl Environ {
         template.set_item("wsgi.input_terminated", true)?;
         template.set_item("wsgi.file_wrapper", py.get_type::<FileWrapper>())?;
         template.set_item("SERVER_SOFTWARE", concat!("ziggurat/", env!("CARGO_PKG_VERSION")))?;
+        for (key, usual) in KEYS {
+            if let Some(usual) = usual {
+                template.set_item(PyString::intern(py, key), PyString::intern(py, usual))?;
+            }
+        }
         let intern = |key: &str| PyString::intern(py, key).unbind();
         Ok(Self {
             template: template.unbind(),
-            keys: KEYS.iter().map(|key| intern(key)).collect(),
+            keys: KEYS.iter().map(|(key, _)| intern(key)).collect(),
+            raw_uri: intern("RAW_URI"),
             input: intern("wsgi.input"),
             errors: intern("wsgi.errors"),
             headers: Mutex::default(),
@@ -57,6 +64,9 @@ impl Environ {
             let value = latin_1(py, value);
             match key {
                 Key::Known(number) => {
+                    if number == usize::from(REQUEST_URI) {
+                        environ.set_item(&self.raw_uri, &value)?;
+                    }
                     if let Some(key) = self.keys.get(number) {
                         environ.set_item(key, value)?;
                     }

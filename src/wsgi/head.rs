@@ -9,31 +9,30 @@ use std::net::IpAddr;
 
 use http::header::{self, HeaderName};
 use http::request::Parts;
-use http::{HeaderMap, Uri};
+use http::{HeaderMap, Uri, Version};
 use percent_encoding::percent_decode;
 use ziggurat_middleware::{Mount, Origin, RemoteUser, RequestId};
 
-/// The keys that go as a number; the number is the place in this list.
-pub(super) const KEYS: [&str; 19] = [
-    "",
-    "REQUEST_METHOD",
-    "SCRIPT_NAME",
-    "PATH_INFO",
-    "QUERY_STRING",
-    "RAW_URI",
-    "REQUEST_URI",
-    "SERVER_NAME",
-    "SERVER_PORT",
-    "SERVER_PROTOCOL",
-    "REMOTE_ADDR",
-    "REMOTE_PORT",
-    "REMOTE_USER",
-    "AUTH_TYPE",
-    "CONTENT_TYPE",
-    "CONTENT_LENGTH",
-    "HTTP_HOST",
-    "wsgi.url_scheme",
-    "ziggurat.request_id",
+/// The keys that go as a number, which is their place in this list, and what a variable is where the head does not name it.
+pub(super) const KEYS: [(&str, Option<&str>); 18] = [
+    ("", None),
+    ("REQUEST_METHOD", Some("GET")),
+    ("SCRIPT_NAME", Some("")),
+    ("PATH_INFO", None),
+    ("QUERY_STRING", Some("")),
+    ("REQUEST_URI", None),
+    ("SERVER_NAME", None),
+    ("SERVER_PORT", None),
+    ("SERVER_PROTOCOL", Some("HTTP/1.1")),
+    ("REMOTE_ADDR", None),
+    ("REMOTE_PORT", None),
+    ("REMOTE_USER", None),
+    ("AUTH_TYPE", None),
+    ("CONTENT_TYPE", None),
+    ("CONTENT_LENGTH", None),
+    ("HTTP_HOST", None),
+    ("wsgi.url_scheme", Some("http")),
+    ("ziggurat.request_id", None),
 ];
 
 const SPELLED_OUT: u8 = 0;
@@ -41,20 +40,19 @@ const REQUEST_METHOD: u8 = 1;
 const SCRIPT_NAME: u8 = 2;
 const PATH_INFO: u8 = 3;
 const QUERY_STRING: u8 = 4;
-const RAW_URI: u8 = 5;
-const REQUEST_URI: u8 = 6;
-const SERVER_NAME: u8 = 7;
-const SERVER_PORT: u8 = 8;
-const SERVER_PROTOCOL: u8 = 9;
-const REMOTE_ADDR: u8 = 10;
-const REMOTE_PORT: u8 = 11;
-const REMOTE_USER: u8 = 12;
-const AUTH_TYPE: u8 = 13;
-const CONTENT_TYPE: u8 = 14;
-const CONTENT_LENGTH: u8 = 15;
-const HTTP_HOST: u8 = 16;
-const URL_SCHEME: u8 = 17;
-const REQUEST_ID: u8 = 18;
+pub(super) const REQUEST_URI: u8 = 5;
+const SERVER_NAME: u8 = 6;
+const SERVER_PORT: u8 = 7;
+const SERVER_PROTOCOL: u8 = 8;
+const REMOTE_ADDR: u8 = 9;
+const REMOTE_PORT: u8 = 10;
+const REMOTE_USER: u8 = 11;
+const AUTH_TYPE: u8 = 12;
+const CONTENT_TYPE: u8 = 13;
+const CONTENT_LENGTH: u8 = 14;
+const HTTP_HOST: u8 = 15;
+const URL_SCHEME: u8 = 16;
+const REQUEST_ID: u8 = 17;
 
 /// A request's head: environ pairs in one buffer.
 pub(super) struct Head(Vec<u8>);
@@ -92,13 +90,12 @@ impl Head {
     fn line(&mut self, parts: &Parts) {
         let mount = parts.extensions.get::<Mount>();
         self.known(REQUEST_METHOD, parts.method.as_str().as_bytes());
-        self.known(SERVER_PROTOCOL, format!("{:?}", parts.version).as_bytes());
+        self.known(SERVER_PROTOCOL, protocol(parts.version).as_bytes());
         self.known(SCRIPT_NAME, &decoded(mount.map_or("", |mount| &mount.prefix)));
         self.known(PATH_INFO, &decoded(path_below(&parts.uri, mount)));
         self.known(QUERY_STRING, parts.uri.query().unwrap_or_default().as_bytes());
         let uri = mount.map_or(&parts.uri, |mount| &mount.target);
         let target = uri.path_and_query().map_or_else(|| uri.path(), |target| target.as_str());
-        self.known(RAW_URI, target.as_bytes());
         self.known(REQUEST_URI, target.as_bytes());
     }
 
@@ -168,6 +165,9 @@ impl Head {
     }
 
     fn known(&mut self, key: u8, value: &[u8]) {
+        if KEYS[usize::from(key)].1.is_some_and(|usual| usual.as_bytes() == value) {
+            return;
+        }
         self.0.push(key);
         self.length(value.len());
         self.0.extend_from_slice(value);
@@ -207,7 +207,7 @@ pub(super) struct HeadView<'a>(&'a [u8]);
 impl<'a> HeadView<'a> {
     /// The method.
     pub(super) fn method(self) -> &'a [u8] {
-        self.get(REQUEST_METHOD).unwrap_or_default()
+        self.get(REQUEST_METHOD).unwrap_or(b"GET")
     }
 
     /// The request's id.
@@ -250,6 +250,16 @@ fn path_below<'a>(uri: &'a Uri, mount: Option<&Mount>) -> &'a str {
     match (uri.path(), mount) {
         ("/", Some(mount)) if !mount.prefix.is_empty() && mount.target.path() == &*mount.prefix => "",
         (path, _) => path,
+    }
+}
+
+const fn protocol(version: Version) -> &'static str {
+    match version {
+        Version::HTTP_09 => "HTTP/0.9",
+        Version::HTTP_10 => "HTTP/1.0",
+        Version::HTTP_2 => "HTTP/2.0",
+        Version::HTTP_3 => "HTTP/3.0",
+        _ => "HTTP/1.1",
     }
 }
 

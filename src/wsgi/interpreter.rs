@@ -3,7 +3,8 @@
 use std::ffi::{CStr, CString, OsStr};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::ptr;
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError, mpsc};
 use std::time::Duration;
 
@@ -15,9 +16,11 @@ use ziggurat_middleware::Finding;
 static STARTING: Mutex<()> = Mutex::new(());
 static EMBEDDED: AtomicBool = AtomicBool::new(false);
 static BUSY: AtomicUsize = AtomicUsize::new(0);
+/// The state of the thread that started Python, which Python takes for its main thread.
+static MAIN: AtomicPtr<ffi::PyThreadState> = AtomicPtr::new(ptr::null_mut());
 
 /// How long the end waits for the app's own threads and exit hooks.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Starts Python in this process, in the virtual environment that `VIRTUAL_ENV` names. Where Python already runs (in the extension module, or
 /// after an earlier call), there is nothing to do.
@@ -54,9 +57,13 @@ pub fn finalize() {
     // Apart, because the end waits for threads of the app that are no daemons, however long they take.
     let ending = std::thread::Builder::new().name("python-end".to_owned()).spawn(move || {
         if BUSY.load(Ordering::Acquire) == 0 {
-            // SAFETY: Python runs, this thread has no thread state yet, and nothing attaches any more.
+            // SAFETY: Python runs, this thread has no thread state yet, and nothing attaches any more; so the main thread's state is not in use.
+            // It goes first, or Python would wait for its main thread to end.
             unsafe {
                 ffi::PyGILState_Ensure();
+                let main = MAIN.swap(ptr::null_mut(), Ordering::AcqRel);
+                ffi::PyThreadState_Clear(main);
+                ffi::PyThreadState_Delete(main);
                 ffi::Py_FinalizeEx();
             }
         } else {
@@ -165,13 +172,27 @@ fn start(executable: Option<&Path>) -> Result<(), String> {
     // SAFETY: all zeroes is a valid value of this struct of integers and pointers, which the next call fills in.
     let mut config: ffi::PyConfig = unsafe { std::mem::zeroed() };
     // SAFETY: `config` outlives the calls, is set up first and cleared last; the strings end in NUL and are copied; Python does not run yet, as
-    // `initialize` saw under its lock. The thread that starts Python holds it until `PyEval_SaveThread`.
+    // `initialize` saw under its lock.
     unsafe {
         ffi::PyConfig_InitPythonConfig(&raw mut config);
         let started = configure(&raw mut config, executable).and_then(|()| checked(ffi::Py_InitializeFromConfig(&raw const config)));
         ffi::PyConfig_Clear(&raw mut config);
         started?;
-        ffi::PyEval_SaveThread();
+    }
+    let settled = Python::attach(settle);
+    // SAFETY: this thread holds the interpreter since it started it.
+    MAIN.store(unsafe { ffi::PyEval_SaveThread() }, Ordering::Release);
+    settled.map_err(|error| error.to_string())
+}
+
+/// Makes this thread Python's main thread in the eyes of `threading` too, and gives back the one signal that Python takes although it was told not
+/// to: importing `signal` catches SIGINT.
+fn settle(py: Python<'_>) -> PyResult<()> {
+    py.import("threading")?;
+    let signal = py.import("signal")?;
+    let interrupt = signal.getattr("SIGINT")?;
+    if signal.call_method1("getsignal", (&interrupt,))?.is(signal.getattr("default_int_handler")?) {
+        signal.call_method1("signal", (&interrupt, signal.getattr("SIG_DFL")?))?;
     }
     Ok(())
 }

@@ -22,7 +22,7 @@ impl<'a> Target<'a> {
     /// Reads the option `app`, without Python.
     pub(super) fn parse(text: &'a str) -> Result<Self, Finding> {
         let (module, attribute) = text.split_once(':').map_or((text, None), |(module, attribute)| (module, Some(attribute)));
-        if !is_dotted_name(module) {
+        if !is_dotted_name(module) || module.ends_with(".py") {
             let finding = Finding::new(format!("`{text}` does not name a module")).at("app");
             let hint = if module.ends_with(".py") || module.contains('/') {
                 let name = module.trim_end_matches(".py").trim_start_matches("./").replace('/', ".");

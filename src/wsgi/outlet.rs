@@ -260,14 +260,6 @@ impl Outlet {
     }
 }
 
-impl Drop for Outlet {
-    fn drop(&mut self) {
-        if let Some(writer) = self.writer.take() {
-            writer.fail("the app broke off".into());
-        }
-    }
-}
-
 fn has_no_body(status: StatusCode) -> bool {
     status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED
 }

@@ -9,8 +9,9 @@ use std::task::{Context, Poll, Waker};
 use bytes::Bytes;
 
 /// A pipe that holds up to `budget` octets, or one chunk of any size. A lazy one takes nothing before the reader asks for the first time.
-pub(super) fn pipe<E>(budget: usize, lazy: bool) -> (Writer<E>, Reader<E>) {
-    let state = State { chunks: VecDeque::new(), octets: 0, end: None, asked: !lazy, abandoned: false, reader: None, writer: None };
+pub(super) fn pipe<E: From<Abandoned>>(budget: usize, lazy: bool) -> (Writer<E>, Reader<E>) {
+    let state =
+        State { chunks: VecDeque::new(), octets: 0, end: None, ended: false, asked: !lazy, abandoned: false, reader: None, writer: None };
     let shared = Arc::new(Shared { state: Mutex::new(state), readable: Condvar::new(), writable: Condvar::new(), budget });
     (Writer(Arc::clone(&shared)), Reader(shared))
 }
@@ -26,6 +27,7 @@ struct State<E> {
     chunks: VecDeque<Bytes>,
     octets: usize,
     end: Option<Result<(), E>>,
+    ended: bool,
     /// The reader wanted something at least once.
     asked: bool,
     /// The reader left.
@@ -34,17 +36,25 @@ struct State<E> {
     writer: Option<Waker>,
 }
 
-/// The end that puts octets in. Dropped without a word, it leaves the reader waiting for good: say [`Writer::finish`] or [`Writer::fail`].
-pub(super) struct Writer<E>(Arc<Shared<E>>);
+/// The end that puts octets in. Dropped before [`Writer::finish`], it ends the pipe badly.
+pub(super) struct Writer<E: From<Abandoned>>(Arc<Shared<E>>);
 
 /// The end that takes octets out. Dropped, it tells the writer so.
 pub(super) struct Reader<E>(Arc<Shared<E>>);
 
-/// The reader is no longer there.
+/// The other end is no longer there.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Abandoned;
 
-impl<E> Writer<E> {
+impl std::fmt::Display for Abandoned {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("broken off before the end")
+    }
+}
+
+impl std::error::Error for Abandoned {}
+
+impl<E: From<Abandoned>> Writer<E> {
     /// Waits, in a task, until there is room.
     pub(super) fn poll_room(&self, cx: &mut Context<'_>) -> Poll<Result<(), Abandoned>> {
         let mut state = self.0.lock();
@@ -112,6 +122,12 @@ impl<E> Writer<E> {
     }
 }
 
+impl<E: From<Abandoned>> Drop for Writer<E> {
+    fn drop(&mut self) {
+        self.0.end(Err(Abandoned.into()));
+    }
+}
+
 impl<E> Reader<E> {
     /// The next chunk, `None` at the end; waits in a task.
     pub(super) fn poll_recv(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, E>>> {
@@ -175,6 +191,9 @@ impl<E> Shared<E> {
 
     fn end(&self, end: Result<(), E>) {
         let mut state = self.lock();
+        if std::mem::replace(&mut state.ended, true) {
+            return;
+        }
         state.end = Some(end);
         let waker = state.reader.take();
         drop(state);
@@ -220,6 +239,13 @@ fn wake(waker: Option<Waker>) {
 }
 
 #[cfg(test)]
+impl From<Abandoned> for String {
+    fn from(abandoned: Abandoned) -> Self {
+        abandoned.to_string()
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use std::future::poll_fn;
     use std::thread;
@@ -228,7 +254,7 @@ mod tests {
 
     #[test]
     fn a_writer_is_held_back_at_the_budget() {
-        let (writer, reader) = pipe::<()>(4, false);
+        let (writer, reader) = pipe::<String>(4, false);
         assert_eq!(writer.try_send(Bytes::from_static(b"abc")), Ok(None));
         assert_eq!(writer.try_send(Bytes::from_static(b"de")), Ok(Some(Bytes::from_static(b"de"))));
         assert_eq!(reader.try_recv(), Some(Some(Ok(Bytes::from_static(b"abc")))));
@@ -237,7 +263,7 @@ mod tests {
 
     #[test]
     fn a_writer_learns_that_the_reader_left() {
-        let (writer, reader) = pipe::<()>(1, false);
+        let (writer, reader) = pipe::<String>(1, false);
         writer.put(Bytes::from_static(b"x"));
         let waiting = thread::spawn(move || writer.send(Bytes::from_static(b"y")));
         drop(reader);
@@ -246,23 +272,31 @@ mod tests {
 
     #[tokio::test]
     async fn chunks_cross_from_a_thread_to_a_task_in_order() {
-        let (writer, reader) = pipe::<&str>(2, false);
+        let (writer, reader) = pipe::<String>(2, false);
         let sender = thread::spawn(move || {
             for n in 0..100_u8 {
                 writer.send(Bytes::copy_from_slice(&[n])).unwrap();
             }
-            writer.fail("cut");
+            writer.fail("cut".to_owned());
         });
         for n in 0..100_u8 {
             assert_eq!(poll_fn(|cx| reader.poll_recv(cx)).await, Some(Ok(Bytes::copy_from_slice(&[n]))));
         }
-        assert_eq!(poll_fn(|cx| reader.poll_recv(cx)).await, Some(Err("cut")));
+        assert_eq!(poll_fn(|cx| reader.poll_recv(cx)).await, Some(Err("cut".to_owned())));
         sender.join().unwrap();
     }
 
     #[test]
+    fn a_writer_that_is_dropped_breaks_the_pipe() {
+        let (writer, reader) = pipe::<String>(1, false);
+        drop(writer);
+        assert_eq!(reader.recv(), Some(Err("broken off before the end".to_owned())));
+        assert_eq!(reader.recv(), None);
+    }
+
+    #[test]
     fn a_lazy_pipe_takes_nothing_before_the_reader_asks() {
-        let (writer, reader) = pipe::<()>(8, true);
+        let (writer, reader) = pipe::<String>(8, true);
         let mut cx = Context::from_waker(Waker::noop());
         assert!(writer.poll_room(&mut cx).is_pending());
         assert_eq!(reader.try_recv(), None);

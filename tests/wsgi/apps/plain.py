@@ -433,3 +433,12 @@ def make_trouble():
 
 class namespace:
     app = staticmethod(hello)
+
+
+def interpreter(environ, start_response):
+    import signal
+    import sys
+
+    default = signal.getsignal(signal.SIGINT) in (signal.SIG_DFL, None)
+    start_response("200 OK", TEXT)
+    return [f"{sys.prefix} {len(sys.argv)} signals: {'default' if default else signal.getsignal(signal.SIGINT)}".encode()]
