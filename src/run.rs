@@ -111,6 +111,8 @@ fn stop(lifecycle: Lifecycle) -> std::io::Result<impl Future<Output = ()>> {
                     say("stopping: finishing the requests in flight; a second signal ends at once");
                     let _ = stop.send(());
                 }
+                // Whoever says it twice means now.
+                #[allow(clippy::disallowed_methods)]
                 None => std::process::exit(code),
             }
         }

@@ -102,8 +102,10 @@ impl TestStack {
 
 /// A built layer that still wants an app below it.
 pub struct TestStage {
-    put: Box<dyn FnOnce(Next, &Lifecycle) -> Next>,
+    put: Put,
 }
+
+type Put = Box<dyn FnOnce(Next, &Lifecycle) -> Next>;
 
 impl TestStage {
     /// Over this app.

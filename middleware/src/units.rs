@@ -50,7 +50,7 @@ impl fmt::Display for Duration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let millis = self.0.as_millis();
         let (unit, scale) =
-            Self::UNITS.iter().find(|(_, scale)| millis != 0 && millis % u128::from(*scale) == 0).copied().unwrap_or(("s", 1_000));
+            Self::UNITS.iter().find(|(_, scale)| millis != 0 && millis.is_multiple_of(u128::from(*scale))).copied().unwrap_or(("s", 1_000));
         write!(f, "{}{unit}", millis / u128::from(scale))
     }
 }
@@ -97,7 +97,7 @@ impl FromStr for Size {
 
 impl fmt::Display for Size {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (unit, scale) = Self::UNITS.iter().find(|(_, scale)| self.0 != 0 && self.0 % scale == 0).copied().unwrap_or(("B", 1));
+        let (unit, scale) = Self::UNITS.iter().find(|(_, scale)| self.0 != 0 && self.0.is_multiple_of(*scale)).copied().unwrap_or(("B", 1));
         write!(f, "{}{unit}", self.0 / scale)
     }
 }

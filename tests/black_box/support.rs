@@ -11,12 +11,12 @@ use std::thread;
 use std::time::Duration;
 
 /// Nothing a test waits for may take longer.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A running program in a folder of its own. Dropping it kills the program.
-pub struct Program {
+pub(crate) struct Program {
     child: Child,
-    addresses: Vec<SocketAddr>,
+    address: Option<SocketAddr>,
     log: Arc<Mutex<String>>,
     lines: Receiver<String>,
     folder: tempfile::TempDir,
@@ -24,13 +24,13 @@ pub struct Program {
 
 impl Program {
     /// Writes `files` into a fresh folder, runs `ziggurat run pipeline.json` there with `pipeline` as the file, and waits until it listens
-    /// on all of `listeners` TCP addresses.
-    pub fn start(pipeline: &str, files: &[(&str, &str)]) -> Self {
+    /// on all its addresses.
+    pub(crate) fn start(pipeline: &str, files: &[(&str, &str)]) -> Self {
         Self::start_with(pipeline, files, &[])
     }
 
     /// As [`Program::start`], with variables in the environment.
-    pub fn start_with(pipeline: &str, files: &[(&str, &str)], variables: &[(&str, &str)]) -> Self {
+    pub(crate) fn start_with(pipeline: &str, files: &[(&str, &str)], variables: &[(&str, &str)]) -> Self {
         let folder = folder_of(files);
         fs::write(folder.path().join("pipeline.json"), pipeline).unwrap();
         let mut command = command(folder.path());
@@ -39,7 +39,7 @@ impl Program {
     }
 
     /// Runs a prepared command and waits until the program says that it is ready.
-    pub fn spawn(mut command: Command, folder: tempfile::TempDir) -> Self {
+    pub(crate) fn spawn(mut command: Command, folder: tempfile::TempDir) -> Self {
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let log = Arc::new(Mutex::new(String::new()));
         let (sender, lines) = channel();
@@ -57,11 +57,11 @@ impl Program {
                 }
             });
         }
-        let mut program = Self { child, addresses: Vec::new(), log, lines, folder };
+        let mut program = Self { child, address: None, log, lines, folder };
         loop {
             let line = program.next_line();
             if let Some(address) = line.trim_end().strip_prefix("listening on http://") {
-                program.addresses.push(address.parse().unwrap());
+                program.address.get_or_insert(address.parse().unwrap());
             }
             if line.starts_with("ready") {
                 return program;
@@ -77,32 +77,27 @@ impl Program {
     }
 
     /// The first TCP address it listens on.
-    pub fn address(&self) -> SocketAddr {
-        self.addresses[0]
-    }
-
-    /// All TCP addresses, in the file's order.
-    pub fn addresses(&self) -> &[SocketAddr] {
-        &self.addresses
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address.expect("the file names a TCP address")
     }
 
     /// The folder it runs in.
-    pub fn folder(&self) -> &Path {
+    pub(crate) fn folder(&self) -> &Path {
         self.folder.path()
     }
 
     /// The process id.
-    pub fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
 
     /// Everything printed so far, standard output and standard error.
-    pub fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         self.log.lock().unwrap().clone()
     }
 
     /// Waits until a line with `text` is printed (or was), and gives it.
-    pub fn wait_for_log(&mut self, text: &str) -> String {
+    pub(crate) fn wait_for_log(&mut self, text: &str) -> String {
         if let Some(line) = self.log().lines().find(|line| line.contains(text)) {
             return line.to_owned();
         }
@@ -115,17 +110,17 @@ impl Program {
     }
 
     /// Sends a signal by name, for instance `TERM`.
-    pub fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         assert!(Command::new("kill").args(["-s", name, &self.pid().to_string()]).status().unwrap().success());
     }
 
     /// Waits for the end.
-    pub fn wait(&mut self) -> ExitStatus {
+    pub(crate) fn wait(&mut self) -> ExitStatus {
         self.child.wait().unwrap()
     }
 
     /// A connection with a read timeout.
-    pub fn connect(&self) -> TcpStream {
+    pub(crate) fn connect(&self) -> TcpStream {
         let stream = TcpStream::connect(self.address()).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_nodelay(true).unwrap();
@@ -133,7 +128,7 @@ impl Program {
     }
 
     /// Sends these octets on a new connection and reads until the program closes it.
-    pub fn exchange(&self, request: impl AsRef<[u8]>) -> String {
+    pub(crate) fn exchange(&self, request: impl AsRef<[u8]>) -> String {
         let mut stream = self.connect();
         stream.write_all(request.as_ref()).unwrap();
         let mut answer = Vec::new();
@@ -143,7 +138,7 @@ impl Program {
     }
 
     /// GET on a connection of its own; the whole answer.
-    pub fn get(&self, target: &str) -> String {
+    pub(crate) fn get(&self, target: &str) -> String {
         self.exchange(format!("GET {target} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n"))
     }
 }
@@ -156,7 +151,7 @@ impl Drop for Program {
 }
 
 /// A fresh folder with these files in it.
-pub fn folder_of(files: &[(&str, &str)]) -> tempfile::TempDir {
+pub(crate) fn folder_of(files: &[(&str, &str)]) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     for (name, text) in files {
         let path = folder.path().join(name);
@@ -167,13 +162,13 @@ pub fn folder_of(files: &[(&str, &str)]) -> tempfile::TempDir {
 }
 
 /// The program, to be run in this folder with the virtual environment that `make test` prepares.
-pub fn command(folder: &Path) -> Command {
+pub(crate) fn command(folder: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ziggurat"));
     command.current_dir(folder).env("VIRTUAL_ENV", virtual_env()).env("NO_COLOR", "1").env_remove("PYTHONPATH");
     command
 }
 
 /// The virtual environment with the applications under test.
-pub fn virtual_env() -> PathBuf {
+pub(crate) fn virtual_env() -> PathBuf {
     std::env::var_os("VIRTUAL_ENV").map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join(".venv"), PathBuf::from)
 }
