@@ -9,3 +9,12 @@ mod cases;
 
 #[path = "http/basics.rs"]
 mod basics;
+
+#[path = "http/limits.rs"]
+mod limits;
+
+#[path = "http/ends.rs"]
+mod ends;
+
+#[path = "http/http2.rs"]
+mod http2;

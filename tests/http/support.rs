@@ -10,7 +10,7 @@ use std::time::Duration;
 use http_body_util::BodyExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use ziggurat::server::{Drained, Listener, Options, serve};
@@ -118,6 +118,15 @@ impl Client {
             }
         }
         String::from_utf8_lossy(&answer).into_owned()
+    }
+}
+
+/// Sends a message when it is dropped.
+pub struct Noted(pub mpsc::UnboundedSender<()>);
+
+impl Drop for Noted {
+    fn drop(&mut self) {
+        let _ = self.0.send(());
     }
 }
 

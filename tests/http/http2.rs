@@ -1,0 +1,264 @@
+//! HTTP/2 by prior knowledge.
+
+use std::convert::Infallible;
+
+use bytes::Bytes;
+use futures_util::stream;
+use http_body_util::{BodyExt, StreamBody};
+use hyper::client::conn::http2::{self, SendRequest};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use ziggurat_middleware::{Body, Response};
+
+use crate::support::{Noted, PATIENCE, Record, Server};
+
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+const SETTINGS: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0];
+
+/// GET / of `http://a`, in HPACK.
+const HEAD: &[u8] = b"\x82\x84\x86\x41\x01a";
+
+/// A whole request without a body on this stream.
+fn headers(stream: u32) -> Vec<u8> {
+    [&[0, 0, HEAD.len() as u8, 1, 5], &stream.to_be_bytes()[..], HEAD].concat()
+}
+
+type Sender = SendRequest<Body>;
+
+/// A client, and its connection's end.
+async fn connect(server: &Server) -> (Sender, JoinHandle<hyper::Result<()>>) {
+    connect_with(server, 1 << 20).await
+}
+
+async fn connect_with(server: &Server, window: u32) -> (Sender, JoinHandle<hyper::Result<()>>) {
+    let stream = TokioIo::new(TcpStream::connect(server.address).await.unwrap());
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    let (sender, connection) = builder.initial_stream_window_size(window).handshake(stream).await.unwrap();
+    (sender, tokio::spawn(connection))
+}
+
+fn get(uri: &str) -> http::Request<Body> {
+    http::Request::get(uri).body(Body::empty()).unwrap()
+}
+
+async fn text(response: http::Response<hyper::body::Incoming>) -> String {
+    String::from_utf8(response.into_body().collect().await.unwrap().to_bytes().into()).unwrap()
+}
+
+/// Speaks octets of HTTP/2 and reads until the server closes; for how long it may take see [`PATIENCE`].
+async fn exchange(server: &Server, octets: &[u8]) -> Vec<u8> {
+    let (mut reader, mut writer) = TcpStream::connect(server.address).await.unwrap().into_split();
+    let octets = octets.to_vec();
+    let writing = tokio::spawn(async move {
+        let _ = writer.write_all(&octets).await;
+        writer
+    });
+    let mut answer = Vec::new();
+    let _ = timeout(PATIENCE, reader.read_to_end(&mut answer)).await.expect("the server does not close");
+    writing.abort();
+    answer
+}
+
+#[tokio::test]
+async fn requests_share_a_connection_and_look_like_any_other() {
+    let record = Record::default();
+    let server = Server::start("{}", record.app());
+    let (mut sender, _) = connect(&server).await;
+    let post = http::Request::post("http://a.example:81/x?y").header("cookie", "a=1").header("cookie", "b=2").header("x_y", "z");
+    let one = sender.send_request(post.body(Body::from("hello")).unwrap());
+    let two = sender.send_request(get("http://b.example/"));
+    let (one, two) = tokio::join!(one, two);
+    assert_eq!((text(one.unwrap()).await, text(two.unwrap()).await), ("ok".to_owned(), "ok".to_owned()));
+    let mut requests = record.requests();
+    requests.sort();
+    assert!(requests[0].starts_with("GET / HTTP/2.0\n") && requests[0].contains("host: b.example\n"), "{requests:?}");
+    assert!(requests[1].starts_with("POST /x?y HTTP/2.0\n") && requests[1].contains("host: a.example:81\n"), "{requests:?}");
+    assert!(requests[1].contains("cookie: a=1; b=2\n") && requests[1].ends_with("\n\nhello"), "{requests:?}");
+    assert!(!requests[1].contains("x_y"), "{requests:?}");
+}
+
+#[tokio::test]
+async fn a_malformed_host_or_two_is_refused() {
+    let record = Record::default();
+    let server = Server::start("{}", record.app());
+    let (mut sender, _) = connect(&server).await;
+    for request in [
+        http::Request::get("http://user@a/"),
+        http::Request::get("http://a/").header("host", "b"),
+        http::Request::get("http://a/").header("host", "a").header("host", "a"),
+        http::Request::get("http://a,b/"),
+    ] {
+        let response = sender.send_request(request.body(Body::empty()).unwrap()).await.unwrap();
+        assert_eq!(response.status(), 400);
+    }
+    assert_eq!(record.requests(), [""; 0]);
+}
+
+#[tokio::test]
+async fn a_head_beyond_the_limits_is_refused() {
+    let server = Server::hello("{}");
+    let (mut sender, _) = connect(&server).await;
+    let mut many = get("http://a/");
+    for n in 0..101 {
+        many.headers_mut().insert(http::HeaderName::try_from(format!("x-{n}")).unwrap(), "1".parse().unwrap());
+    }
+    assert_eq!(sender.send_request(many).await.unwrap().status(), 431);
+    let mut large = get("http://a/");
+    large.headers_mut().insert("x", "x".repeat(40_000).parse().unwrap());
+    assert!(sender.send_request(large).await.map_or(true, |response| response.status() == 431));
+}
+
+#[tokio::test]
+async fn head_has_a_length_and_no_body() {
+    let server = Server::hello("{}");
+    let (mut sender, _) = connect(&server).await;
+    let response = sender.send_request(http::Request::head("http://a/").body(Body::empty()).unwrap()).await.unwrap();
+    assert_eq!(response.headers()["content-length"], "5");
+    assert_eq!(text(response).await, "");
+}
+
+#[tokio::test]
+async fn a_preface_in_pieces_is_understood() {
+    let server = Server::hello("{}");
+    let mut client = server.connect().await;
+    client.0.set_nodelay(true).unwrap();
+    for octet in [PREFACE, SETTINGS].concat() {
+        client.send([octet]).await;
+        tokio::task::yield_now().await;
+    }
+    let mut frame = [0; 9];
+    timeout(PATIENCE, client.0.read_exact(&mut frame)).await.unwrap().unwrap();
+    assert_eq!(frame[3], SETTINGS[3]);
+}
+
+#[tokio::test]
+async fn a_body_that_never_comes_is_given_up() {
+    let record = Record::default();
+    let server = Server::start(r#"{"body_timeout": "100ms"}"#, record.app());
+    let (mut sender, _) = connect(&server).await;
+    let never = StreamBody::new(stream::pending::<Result<http_body::Frame<Bytes>, Infallible>>());
+    let response = sender.send_request(http::Request::post("http://a/").body(Body::new(never)).unwrap()).await.unwrap();
+    assert_eq!((response.status().as_u16(), record.requests().len()), (400, 0));
+    let response = sender.send_request(get("http://a/")).await.unwrap();
+    assert_eq!(text(response).await, "ok");
+}
+
+#[tokio::test]
+async fn an_answer_nobody_takes_is_given_up_and_the_others_go_on() {
+    let (dropped, mut drops) = mpsc::unbounded_channel();
+    let server = Server::start(r#"{"body_timeout": "200ms"}"#, move |request| {
+        let noted = Noted(dropped.clone());
+        async move {
+            if request.uri().path() == "/short" {
+                std::mem::forget(noted);
+                return Response::new(Body::from("hello"));
+            }
+            let frames = stream::repeat_with(move || {
+                let _ = &noted;
+                Ok::<_, Infallible>(http_body::Frame::data(Bytes::from_static(&[b'x'; 16_384])))
+            });
+            Response::new(Body::new(StreamBody::new(frames)))
+        }
+    });
+    let (mut sender, _) = connect_with(&server, 65_535).await;
+    let endless = sender.send_request(get("http://a/endless")).await.unwrap();
+    timeout(PATIENCE, drops.recv()).await.unwrap().unwrap();
+    let short = sender.send_request(get("http://a/short")).await.unwrap();
+    assert_eq!(text(short).await, "hello");
+    assert!(endless.into_body().collect().await.is_err());
+}
+
+#[tokio::test]
+async fn a_request_whose_client_resets_it_or_leaves_ends() {
+    let (entered, mut entries) = mpsc::unbounded_channel();
+    let (dropped, mut drops) = mpsc::unbounded_channel();
+    let server = Server::start("{}", move |_| {
+        let noted = Noted(dropped.clone());
+        entered.send(()).unwrap();
+        async move {
+            std::future::pending::<()>().await;
+            drop(noted);
+            Response::new(Body::empty())
+        }
+    });
+    let (mut sender, _) = connect(&server).await;
+    let request = tokio::spawn(sender.send_request(get("http://a/")));
+    entries.recv().await.unwrap();
+    request.abort();
+    timeout(PATIENCE, drops.recv()).await.unwrap().unwrap();
+
+    let mut client = server.connect().await;
+    client.send([PREFACE, SETTINGS, &headers(1)].concat()).await;
+    entries.recv().await.unwrap();
+    drop(client);
+    timeout(PATIENCE, drops.recv()).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn idle_connections_end_in_time() {
+    let server = Server::hello(r#"{"keep_alive": "100ms", "header_timeout": "100ms"}"#);
+    let (mut sender, connection) = connect(&server).await;
+    sender.send_request(get("http://a/")).await.unwrap();
+    timeout(PATIENCE, connection).await.unwrap().unwrap().unwrap();
+    let (_silent, connection) = connect(&server).await;
+    timeout(PATIENCE, connection).await.unwrap().unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn requests_in_progress_are_answered_while_the_server_drains() {
+    let (entered, mut entries) = mpsc::unbounded_channel();
+    let (release, gate) = watch::channel(());
+    let mut server = Server::start("{}", move |_| {
+        let (entered, mut gate) = (entered.clone(), gate.clone());
+        async move {
+            entered.send(()).unwrap();
+            gate.changed().await.unwrap();
+            Response::new(Body::from("hello"))
+        }
+    });
+    let (mut sender, connection) = connect(&server).await;
+    let request = tokio::spawn(sender.send_request(get("http://a/")));
+    entries.recv().await.unwrap();
+    server.stop();
+    release.send_replace(());
+    assert_eq!(text(request.await.unwrap().unwrap()).await, "hello");
+    timeout(PATIENCE, connection).await.unwrap().unwrap().unwrap();
+    assert_eq!(server.drained().await.cut, 0);
+}
+
+#[tokio::test]
+async fn floods_are_cut_off() {
+    const PING: &[u8] = &[0, 0, 8, 6, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8];
+    const PRIORITY: &[u8] = &[0, 0, 5, 2, 0, 0, 0, 0, 1, 0, 0, 0, 0, 16];
+    let server = Server::hello("{}");
+    let start = [PREFACE, SETTINGS].concat();
+    for frame in [PING, PRIORITY, SETTINGS] {
+        exchange(&server, &[&start[..], &frame.repeat(20_000)].concat()).await;
+    }
+    // Rapid reset.
+    let mut octets = start.clone();
+    for stream in (1..40_000u32).step_by(2) {
+        octets.extend(headers(stream));
+        octets.extend([0, 0, 4, 3, 0]);
+        octets.extend(stream.to_be_bytes());
+        octets.extend([0, 0, 0, 8]);
+    }
+    exchange(&server, &octets).await;
+    // A head that never ends.
+    let mut octets = [&start[..], &[0, 0, HEAD.len() as u8, 1, 1, 0, 0, 0, 1], HEAD].concat();
+    for _ in 0..20_000 {
+        octets.extend([0, 0, 4, 9, 0, 0, 0, 0, 1, 0x40, 1, b'x', 0]);
+    }
+    exchange(&server, &octets).await;
+}
+
+#[tokio::test]
+async fn octets_that_are_no_frames_end_the_connection() {
+    let server = Server::hello("{}");
+    let answer = exchange(&server, &[PREFACE, &[0xff; 100]].concat()).await;
+    assert!(!answer.starts_with(b"HTTP/1.1"));
+}
