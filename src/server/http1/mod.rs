@@ -6,6 +6,8 @@ mod framing;
 mod guard;
 mod head;
 mod linger;
+#[cfg(test)]
+mod properties;
 
 use std::future::poll_fn;
 use std::pin::Pin;
