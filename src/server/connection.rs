@@ -62,8 +62,8 @@ async fn is_woken(guard: &mut Guard<Socket>, limits: &Limits, progress: &Progres
     let phase = progress.phase();
     let limit = if phase == Phase::Idle(0) { limits.header_timeout } else { limits.keep_alive };
     poll_fn(|cx| {
-        if guard.socket().poll_read_ready(cx).is_ready() {
-            return Poll::Ready(true);
+        if let Poll::Ready(has_spoken) = guard.poll_wake(cx) {
+            return Poll::Ready(has_spoken);
         }
         if progress.seat.shall_leave(cx.waker()) {
             return Poll::Ready(false);

@@ -57,14 +57,6 @@ impl Socket {
             local,
         })
     }
-
-    /// Waits until there is something to read, without a buffer.
-    pub(super) fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self {
-            Self::Tcp(stream) => stream.poll_read_ready(cx),
-            Self::Unix(stream) => stream.poll_read_ready(cx),
-        }
-    }
 }
 
 /// An IPv4 client on an IPv6 socket is an IPv4 client.

@@ -6,6 +6,7 @@
 //! say; whoever runs the connection then tells the client.
 
 use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -27,6 +28,8 @@ pub(crate) struct Guard<S> {
     framing: Framing,
     limits: Arc<Limits>,
     progress: Arc<Progress>,
+    /// Octets that woke the connection, and were not judged yet.
+    early: Vec<u8>,
     /// Octets that hyper has not got: `ready` of them may go, the others belong to a head that is not complete.
     held: Vec<u8>,
     ready: usize,
@@ -50,12 +53,18 @@ pub(crate) enum End {
 
 impl<S> Guard<S> {
     pub(crate) fn new(socket: S, limits: Arc<Limits>, progress: Arc<Progress>) -> Self {
-        Self { socket, framing: Framing::new(), limits, progress, held: Vec::new(), ready: 0, is_fresh: true, end: None, is_settled: true }
-    }
-
-    /// The socket itself.
-    pub(crate) const fn socket(&mut self) -> &mut S {
-        &mut self.socket
+        Self {
+            socket,
+            framing: Framing::new(),
+            limits,
+            progress,
+            early: Vec::new(),
+            held: Vec::new(),
+            ready: 0,
+            is_fresh: true,
+            end: None,
+            is_settled: true,
+        }
     }
 
     /// Why there is nothing more to read.
@@ -87,6 +96,18 @@ impl<S> Guard<S> {
     }
 }
 
+impl<S: AsyncRead + Unpin> Guard<S> {
+    /// Waits for the first octets after a silence, with no buffer but one on the stack. Gives whether the client has said anything, rather
+    /// than left.
+    pub(crate) fn poll_wake(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+        let mut room = [MaybeUninit::uninit(); 2_048];
+        let mut buf = ReadBuf::uninit(&mut room);
+        let outcome = ready!(Pin::new(&mut self.socket).poll_read(cx, &mut buf));
+        self.early.extend_from_slice(buf.filled());
+        Poll::Ready(outcome.is_ok() && !self.early.is_empty())
+    }
+}
+
 impl<S: AsyncRead + Unpin> AsyncRead for Guard<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
@@ -112,7 +133,13 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guard<S> {
                 None => {}
             }
             let start = buf.filled().len();
-            ready!(Pin::new(&mut this.socket).poll_read(cx, buf))?;
+            if this.early.is_empty() {
+                ready!(Pin::new(&mut this.socket).poll_read(cx, buf))?;
+            } else {
+                let now = this.early.len().min(buf.remaining());
+                buf.put_slice(&this.early[..now]);
+                this.early = this.early.split_off(now);
+            }
             if this.take_in(buf, start) > 0 {
                 return Poll::Ready(Ok(()));
             }

@@ -38,8 +38,9 @@ pub(super) enum Outcome {
     Ended,
 }
 
-/// After how much silence the parser and its buffers are given back.
-const DROWSY: Duration = Duration::from_secs(1);
+/// After how much silence the parser and its buffers are given back. A client that is waited for only while an answer travels to it and the
+/// next request back should find them; one that thinks should not keep them.
+const DROWSY: Duration = Duration::from_millis(50);
 
 /// Serves requests until the client is silent or the connection ends.
 pub(super) async fn run(
