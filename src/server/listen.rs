@@ -54,8 +54,8 @@ fn unix(text: &str, path: &str) -> Result<Listen, String> {
     if path.is_empty() {
         return Err(format!("`{text}` names no file\nhint: write a path, as in `\"unix:run/site.sock\"`"));
     }
-    if path.starts_with("//") {
-        return Err(format!("`{text}` is a URL, not an address\nhint: write `\"unix:{}\"`", &path[2..]));
+    if let Some(rest) = path.strip_prefix("//") {
+        return Err(format!("`{text}` is a URL, not an address\nhint: write `\"unix:{rest}\"`"));
     }
     if path.contains('\0') {
         return Err(format!("`{}` holds a NUL octet\nhint: write a path, as in `\"unix:run/site.sock\"`", text.escape_debug()));

@@ -110,9 +110,8 @@ impl Head {
                 return Err(Refusal::new(StatusCode::EXPECTATION_FAILED, "the only expectation understood is `100-continue`"));
             }
             14 if is(b"content-length") => {
-                if self.length.replace(fields::content_length(value)?).is_some() {
-                    return Err(Refusal::bad("there is more than one Content-Length"));
-                }
+                let earlier = self.length.replace(fields::content_length(value)?);
+                return earlier.map_or(Ok(()), |_| Err(Refusal::bad("there is more than one Content-Length")));
             }
             17 if is(b"transfer-encoding") => {
                 if !self.is_http_11 {
