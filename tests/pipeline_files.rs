@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::Path;
 
+use proptest::prelude::*;
 use serde_json::Value;
 use ziggurat::pipeline::{Pipeline, schema};
 use ziggurat_middleware::Lifecycle;
@@ -124,6 +125,47 @@ fn the_schema_in_the_repository_is_the_one_of_this_program() {
     }
     let stored = fs::read_to_string(&path).unwrap_or_default();
     assert!(stored == current, "pipeline.schema.json is stale: run this test with ZIGGURAT_BLESS=1 to write it anew");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_text_is_read_or_explained(text in "(\\PC|[{}\\[\\]\":,$\n\r\t\u{0}\u{feff}]){0,60}", jsonc in any::<bool>()) {
+        outcome(&text, jsonc);
+    }
+
+    /// Cuts, doubles and replaces pieces of a good file.
+    #[test]
+    fn any_damage_to_a_file_is_read_or_explained(
+        damages in proptest::collection::vec((any::<prop::sample::Index>(), 0..20usize, "([{}\\[\\]\":,$/*0-9é\n ]|\\$\\{X\\}|null|\"app\"|\"a\"){0,3}"), 1..4),
+        jsonc in any::<bool>(),
+    ) {
+        let mut text: Vec<char> = GATEWAY.chars().collect();
+        for (at, length, instead) in damages {
+            let start = at.index(text.len() + 1);
+            let end = (start + length).min(text.len());
+            text.splice(start..end, instead.chars());
+        }
+        outcome(&text.into_iter().collect::<String>(), jsonc);
+    }
+}
+
+/// Reads a text, and what is said against it in every form.
+fn outcome(text: &str, jsonc: bool) {
+    let name = if jsonc { "p.jsonc" } else { "p.json" };
+    match Pipeline::from_text(name, text, Path::new(""), &ziggurat::builtin(), &environment) {
+        Ok(pipeline) => assert!(!pipeline.show().is_empty()),
+        Err(report) => {
+            assert!(!report.is_empty());
+            assert!(report.render(false).starts_with("error: "), "{report}");
+            assert!(report.render(true).contains("error"));
+            for record in report.to_json().as_array().unwrap() {
+                let lines = text.matches('\n').count() as u64 + 1;
+                assert!(record["line"].as_u64().is_none_or(|line| (1..=lines).contains(&line)), "{record}");
+            }
+        }
+    }
 }
 
 fn validator() -> jsonschema::Validator {

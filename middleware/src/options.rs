@@ -47,6 +47,11 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for OneOrManyVisitor<T> {
         T::deserialize(number.into_deserializer()).map(|one| OneOrMany(vec![one]))
     }
 
+    fn visit_unit<E: de::Error>(self) -> Result<Self::Value, E> {
+        // Nothing is not one value; `T` says best what it wants.
+        T::deserialize(().into_deserializer()).map(|one| OneOrMany(vec![one]))
+    }
+
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
         T::deserialize(MapAccessDeserializer::new(map)).map(|one| OneOrMany(vec![one]))
     }

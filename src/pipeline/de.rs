@@ -149,6 +149,7 @@ fn in_words(expected: &dyn Expected) -> String {
         "a boolean" => "`true` or `false`",
         "a sequence" => "a list",
         "a map" => "an object",
+        "path string" => "a path",
         _ if text.starts_with("a nonzero") => "a whole number, 1 or more",
         _ if text.starts_with("struct ") => "an object",
         _ if text.starts_with("enum ") => "a string",
@@ -177,6 +178,8 @@ impl<'de> De<'de, '_> {
         let modes = self.modes;
         let result = match (&self.node.value, self.mode()) {
             (_, Mode::Probe) => visitor.visit_unit(),
+            // serde would take a list for a struct, field by field.
+            (Value::Array(_), _) if fields.is_some() => Err(de::Error::invalid_type(Unexpected::Seq, &"a map")),
             (Value::Null, _) => visitor.visit_unit(),
             (Value::Bool(value), _) => visitor.visit_bool(*value),
             (Value::Number(number), _) => visit_number(number, visitor),
@@ -267,7 +270,7 @@ impl<'de> SeqAccess<'de> for Items<'de, '_> {
     fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, Error> {
         let modes = self.modes;
         let next = self.rest.find(|node| modes.of(id(node)) != Mode::Skip);
-        next.map(|node| seed.deserialize(De { node, modes })).transpose()
+        next.map(|node| seed.deserialize(De { node, modes }).map_err(|error| error.or_at(At::Value(id(node))))).transpose()
     }
 }
 
@@ -296,7 +299,7 @@ impl<'de> MapAccess<'de> for Entries<'de, '_> {
 
     fn next_value_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<T::Value, Error> {
         match self.value.take() {
-            Some(node) => seed.deserialize(De { node, modes: self.modes }),
+            Some(node) => seed.deserialize(De { node, modes: self.modes }).map_err(|error| error.or_at(At::Value(id(node)))),
             None => Err(de::Error::custom("a value was asked for before its key")),
         }
     }

@@ -6,7 +6,7 @@ use ziggurat_middleware::Findings;
 
 use super::diagnostic::Diagnostic;
 use super::expand::Mask;
-use super::names::{closest, list, suggestion};
+use super::misnamed;
 use super::read::{Subject, locate, read};
 use super::registry::{Kind, Registry, Role};
 use super::tree::{Entry, Node, Span, Value};
@@ -86,7 +86,7 @@ struct Grammar<'a> {
     findings: Vec<Diagnostic>,
 }
 
-const STACK_KEYS: [&str; 2] = ["layers", "app"];
+pub(super) const STACK_KEYS: [&str; 2] = ["layers", "app"];
 
 impl<'a> Grammar<'a> {
     fn pipeline(&mut self, root: Node) -> Option<Tree> {
@@ -153,9 +153,8 @@ impl<'a> Grammar<'a> {
         let Entry { key: name, key_span: name_span, value } = entry;
         let sound = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-'));
         if !sound {
-            self.findings.push(
-                Diagnostic::error(format!("`{name}` is no name for an app"), name_span.clone()).hint("use letters, digits, `_` and `-`"),
-            );
+            let message = if name.is_empty() { "an app needs a name".to_owned() } else { format!("`{name}` is no name for an app") };
+            self.findings.push(Diagnostic::error(message, name_span.clone()).hint("use letters, digits, `_` and `-`"));
         }
         let prefix = format!("apps.{name}");
         let is_stack = matches!(&value.value, Value::Object(keys) if keys.iter().any(|entry| STACK_KEYS.contains(&entry.key.as_str())));
@@ -203,13 +202,13 @@ impl<'a> Grammar<'a> {
     fn layer(&mut self, node: Node, place: &str) -> Option<Part> {
         match node.value {
             Value::String(_) => {
-                let kind = self.kind(Role::Layer, &node, node.span.clone())?;
+                let kind = self.kind(Role::Layer, &node)?;
                 self.part(kind, Node::empty_object(node.span), place)
             }
             Value::Object(entries) => {
                 let entry = self.single(Role::Layer, entries, node.span)?;
-                let name = Node::new(entry.key_span.clone(), Value::String(entry.key));
-                let kind = self.kind(Role::Layer, &name, entry.key_span)?;
+                let name = Node::new(entry.key_span, Value::String(entry.key));
+                let kind = self.kind(Role::Layer, &name)?;
                 self.part(kind, kind.spelled_out(entry.value), place)
             }
             _ => {
@@ -234,8 +233,8 @@ impl<'a> Grammar<'a> {
                     let place = format!("{place}.{ROUTES}");
                     return self.routes(entry.value, &place).map(|routes| App::Routes { place, routes });
                 }
-                let name = Node::new(entry.key_span.clone(), Value::String(entry.key));
-                let kind = self.kind(Role::App, &name, entry.key_span)?;
+                let name = Node::new(entry.key_span, Value::String(entry.key));
+                let kind = self.kind(Role::App, &name)?;
                 self.part(kind, kind.spelled_out(entry.value), place).map(App::Part)
             }
             _ => {
@@ -253,76 +252,21 @@ impl<'a> Grammar<'a> {
     /// The entry of `apps` that a string names.
     fn reference(&mut self, node: &Node) -> Option<usize> {
         let Value::String(name) = &node.value else { return None };
-        if let Some(index) = self.names.iter().position(|known| known == name) {
-            return Some(index);
+        let found = self.names.iter().position(|known| known == name);
+        if found.is_none() {
+            self.findings.push(misnamed::unknown_app(name, node, &self.names, self.registry));
         }
-        let span = node.span.clone();
-        let finding = if let Some(source) = node.secret() {
-            Diagnostic::error(format!("the value of `{source}` is not the name of an app"), span).hint(self.names_hint())
-        } else if name.contains(':') {
-            Diagnostic::error(format!("unknown app `{name}`"), span)
-                .label("no entry of `apps` has this name")
-                .hint(format!("a WSGI callable is written `{{ \"wsgi\": \"{name}\" }}`"))
-        } else if name == ROUTES || self.registry.find(Role::App, name).is_some() {
-            Diagnostic::error(format!("unknown app `{name}`"), span)
-                .label("no entry of `apps` has this name")
-                .hint(format!("`{name}` is a kind of app: write `{{ \"{name}\": ... }}`"))
-        } else if self.registry.find(Role::Layer, name).is_some() {
-            Diagnostic::error(format!("`{name}` is a layer, not an app"), span)
-                .label("an app is needed here")
-                .hint("layers stand in the list `layers`")
-        } else {
-            let hint = match closest(name, self.names.iter().map(String::as_str)) {
-                Some(near) => format!("did you mean `{near}`? {}", self.names_hint()),
-                None => self.names_hint(),
-            };
-            Diagnostic::error(format!("unknown app `{name}`"), span).label("no entry of `apps` has this name").hint(hint)
-        };
-        self.findings.push(finding);
-        None
-    }
-
-    fn names_hint(&self) -> String {
-        if self.names.is_empty() {
-            "the file has no `apps`; write an object such as `{ \"wsgi\": \"hello:app\" }`".to_owned()
-        } else {
-            format!("entries of `apps` are {}", list(self.names.iter().map(String::as_str)))
-        }
+        found
     }
 
     /// The registered layer or app that a string names.
-    fn kind(&mut self, role: Role, node: &Node, span: Span) -> Option<Kind> {
+    fn kind(&mut self, role: Role, node: &Node) -> Option<Kind> {
         let Value::String(name) = &node.value else { return None };
-        if let Some(kind) = self.registry.find(role, name) {
-            return Some(kind);
+        let found = self.registry.find(role, name);
+        if found.is_none() {
+            self.findings.push(misnamed::unknown_kind(role, name, node, self.registry));
         }
-        let (noun, plural, other) = match role {
-            Role::Layer => ("layer", "Layers", Role::App),
-            Role::App => ("app", "Kinds", Role::Layer),
-        };
-        let mut known: Vec<&str> = self.registry.of(role).iter().map(|kind| kind.name).collect();
-        if role == Role::App {
-            known.push(ROUTES);
-            known.sort_unstable();
-        }
-        let finding = if let Some(source) = node.secret() {
-            Diagnostic::error(format!("the value of `{source}` is not the name of a {noun}"), span)
-        } else if (role == Role::Layer && name == ROUTES) || self.registry.find(other, name).is_some() {
-            match role {
-                Role::Layer => Diagnostic::error(format!("`{name}` is an app, not a layer"), span)
-                    .label("a layer is needed here")
-                    .hint(format!("an app stands below the layers: `\"app\": {{ \"{name}\": ... }}`")),
-                Role::App => Diagnostic::error(format!("`{name}` is a layer, not an app"), span)
-                    .label("an app is needed here")
-                    .hint("layers stand in the list `layers`, above the app"),
-            }
-        } else {
-            let what = if role == Role::Layer { "unknown layer" } else { "unknown kind of app" };
-            let label = if role == Role::Layer { "no layer has this name" } else { "no kind of app has this name" };
-            Diagnostic::error(format!("{what} `{name}`"), span).label(label).hint(suggestion(name, plural, known.iter().copied()))
-        };
-        self.findings.push(finding);
-        None
+        found
     }
 
     fn part(&mut self, kind: Kind, options: Node, place: &str) -> Option<Part> {
@@ -333,54 +277,8 @@ impl<'a> Grammar<'a> {
     }
 
     /// The only entry of an object that names a layer or an app.
-    fn single(&mut self, role: Role, mut entries: Vec<Entry>, span: Span) -> Option<Entry> {
-        let (noun, example) = match role {
-            Role::Layer => ("layer", "{ \"compress\": { \"level\": 6 } }"),
-            Role::App => ("app", "{ \"wsgi\": \"hello:app\" }"),
-        };
-        let finding = match entries.as_slice() {
-            [] => Diagnostic::error(format!("the {noun} has no name"), span).label("an empty object").hint(format!("write `{example}`")),
-            [_] => return entries.pop(),
-            [first, second, ..] => {
-                let is_known = |entry: &Entry| entry.key == ROUTES || self.registry.find(role, &entry.key).is_some();
-                let stray = entries.iter().find(|entry| !is_known(entry));
-                let error = |entry: &Entry| {
-                    Diagnostic::error(
-                        format!(
-                            "{} `{noun}` has one key, its name, and this one has {}",
-                            if role == Role::App { "an" } else { "a" },
-                            entries.len()
-                        ),
-                        entry.key_span.clone(),
-                    )
-                };
-                match (entries.iter().find(|entry| is_known(entry)), stray) {
-                    (Some(name), Some(option)) if role == Role::App && STACK_KEYS.contains(&option.key.as_str()) => error(option)
-                        .related(name.key_span.clone(), "the app")
-                        .hint("an app with layers of its own is an entry of `apps`, or a route: `{ \"layers\": [...], \"app\": {...} }`"),
-                    (Some(name), Some(option)) => error(option)
-                        .label("does not belong here")
-                        .related(name.key_span.clone(), format!("the {noun}"))
-                        .hint(format!("options stand inside: `{{ \"{}\": {{ \"{}\": ... }} }}`", name.key, option.key)),
-                    (None, _) => {
-                        let name = ["name", "type", "kind"].iter().find_map(|key| entries.iter().find(|entry| entry.key == *key));
-                        match name.map(|entry| &entry.value.value) {
-                            Some(Value::String(name)) => error(second).hint(format!("the name comes first: `{{ \"{name}\": {{ ... }} }}`")),
-                            _ => error(second).hint(format!("write `{example}`")),
-                        }
-                    }
-                    _ => error(second).label("the second name").related(first.key_span.clone(), "the first name").hint(
-                        if role == Role::Layer {
-                            format!("give each an object of its own: `{{ \"{}\": ... }}, {{ \"{}\": ... }}`", first.key, second.key)
-                        } else {
-                            "choose one, or put both in `routes`".to_owned()
-                        },
-                    ),
-                }
-            }
-        };
-        self.findings.push(finding);
-        None
+    fn single(&mut self, role: Role, entries: Vec<Entry>, span: Span) -> Option<Entry> {
+        self.note(misnamed::single(role, entries, span, self.registry).map_err(|finding| vec![finding]))
     }
 
     fn routes(&mut self, node: Node, place: &str) -> Option<Vec<Route>> {
@@ -414,6 +312,12 @@ impl<'a> Grammar<'a> {
 
     fn condition(&mut self, node: Node) -> Result<(Match, Node), ()> {
         let subject = Subject { name: "`match`", noun: "condition", mask: self.mask };
+        if !node.is_object() {
+            let finding =
+                Diagnostic::error("`match` takes an object of conditions", node.span.clone()).label(format!("this is {}", node.kind()));
+            self.findings.push(finding.hint("write `\"match\": { \"path\": \"/api/*\" }`"));
+            return Err(());
+        }
         let condition: Match = self.note(read(&node, subject)).ok_or(())?;
         let mut findings = Findings::default();
         condition.validate(&mut findings);
@@ -451,17 +355,8 @@ impl<'a> Grammar<'a> {
     }
 
     fn known_keys(&mut self, entries: &[Entry], known: &[&str], owner: &str) {
-        for Entry { key, key_span, .. } in entries.iter().filter(|entry| !known.contains(&entry.key.as_str())) {
-            let hint = if key == ROUTES || self.registry.find(Role::App, key).is_some() && closest(key, known.iter().copied()).is_none() {
-                format!("`{key}` is a kind of app: write `\"app\": {{ \"{key}\": ... }}`")
-            } else if self.registry.find(Role::Layer, key).is_some() {
-                format!("`{key}` is a layer: write `\"layers\": [{{ \"{key}\": ... }}]`")
-            } else {
-                suggestion(key, "Keys", known.iter().copied())
-            };
-            self.findings
-                .push(Diagnostic::error(format!("unknown key `{key}` in {owner}"), key_span.clone()).label("not a key of it").hint(hint));
-        }
+        let unknown = entries.iter().filter(|entry| !known.contains(&entry.key.as_str()));
+        self.findings.extend(unknown.map(|entry| misnamed::unknown_key(entry, known, owner, self.registry)));
     }
 }
 

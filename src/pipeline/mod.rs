@@ -9,12 +9,14 @@ mod de;
 mod diagnostic;
 mod expand;
 mod grammar;
+mod misnamed;
 mod names;
 mod read;
 mod registry;
 mod schema;
 mod show;
 mod summary;
+mod syntax;
 mod text;
 mod tree;
 

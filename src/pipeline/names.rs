@@ -14,10 +14,11 @@ pub(crate) fn closest<'a>(written: &str, known: impl IntoIterator<Item = &'a str
 
 /// "did you mean `level`? Options are `above`, `level`", or the list alone.
 pub(crate) fn suggestion<'a>(written: &str, plural: &str, known: impl IntoIterator<Item = &'a str> + Clone) -> String {
-    let list = list(known.clone());
+    let (list, count) = (list(known.clone()), known.clone().into_iter().count());
     match closest(written, known) {
         Some(name) => format!("did you mean `{name}`? {plural} are {list}"),
-        None if list.is_empty() => format!("it has no {}", plural.to_lowercase()),
+        None if count == 0 => format!("it has no {}", plural.to_lowercase()),
+        None if count == 1 => format!("the only one is {list}"),
         None => format!("{} are {list}", plural.to_lowercase()),
     }
 }

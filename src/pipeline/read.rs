@@ -48,7 +48,7 @@ pub(crate) fn read<'de, T: Deserialize<'de>>(root: &'de Node, subject: Subject<'
 /// Shows a finding of a layer or an app at the place it names.
 pub(crate) fn locate(finding: Finding, options: &Node, subject: Subject<'_>) -> Diagnostic {
     let node = options.nearest(&finding.path);
-    let hide = |text: String| subject.mask.hide(&text);
+    let hide = |text: String| subject.mask.hide(&without_number(&text));
     Diagnostic {
         hint: finding.hint.map(|hint| hide(hint).into()),
         note: finding.note.map(|note| hide(note).into()),
@@ -56,6 +56,14 @@ pub(crate) fn locate(finding: Finding, options: &Node, subject: Subject<'_>) -> 
             [] => subject.name.to_owned(),
             path => format!("{} `{}` of {}", subject.noun, dotted(path), subject.name),
         })
+    }
+}
+
+/// A system's message without `(os error 2)`.
+fn without_number(text: &str) -> String {
+    match text.split_once(" (os error ") {
+        Some((before, rest)) => format!("{before}{}", rest.split_once(')').map_or("", |(_, after)| after)),
+        None => text.to_owned(),
     }
 }
 
