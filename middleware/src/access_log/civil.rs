@@ -1,7 +1,8 @@
 //! A moment as people write it, in UTC.
 
-use std::io::{self, Write};
 use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::put::number;
 
 const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
@@ -43,15 +44,38 @@ impl From<SystemTime> for Civil {
 
 impl Civil {
     /// `[22/Nov/2026:11:19:47 +0000]`, as in the common log format.
-    pub(super) fn write_common(&self, line: &mut Vec<u8>) -> io::Result<()> {
-        let Self { year, month, day, hour, minute, second, .. } = self;
-        write!(line, "[{day:02}/{}/{year:04}:{hour:02}:{minute:02}:{second:02} +0000]", MONTHS[(month - 1) % 12])
+    pub(super) fn write_common(&self, line: &mut Vec<u8>) {
+        line.push(b'[');
+        number(line, self.day, 2);
+        line.push(b'/');
+        line.extend_from_slice(MONTHS[(self.month - 1) % 12].as_bytes());
+        line.push(b'/');
+        number(line, self.year, 4);
+        line.push(b':');
+        self.write_time(line);
+        line.extend_from_slice(b" +0000]");
     }
 
     /// `2026-11-22T11:19:47.123456Z` (RFC 3339).
-    pub(super) fn write_rfc3339(&self, line: &mut Vec<u8>) -> io::Result<()> {
-        let Self { year, month, day, hour, minute, second, micros } = self;
-        write!(line, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{micros:06}Z")
+    pub(super) fn write_rfc3339(&self, line: &mut Vec<u8>) {
+        number(line, self.year, 4);
+        line.push(b'-');
+        number(line, self.month as u64, 2);
+        line.push(b'-');
+        number(line, self.day, 2);
+        line.push(b'T');
+        self.write_time(line);
+        line.push(b'.');
+        number(line, self.micros.into(), 6);
+        line.push(b'Z');
+    }
+
+    fn write_time(&self, line: &mut Vec<u8>) {
+        number(line, self.hour, 2);
+        line.push(b':');
+        number(line, self.minute, 2);
+        line.push(b':');
+        number(line, self.second, 2);
     }
 }
 
@@ -65,7 +89,7 @@ mod tests {
 
     fn common(time: SystemTime) -> String {
         let mut line = Vec::new();
-        Civil::from(time).write_common(&mut line).unwrap();
+        Civil::from(time).write_common(&mut line);
         String::from_utf8(line).unwrap()
     }
 
@@ -74,7 +98,7 @@ mod tests {
         let time = UNIX_EPOCH + Duration::from_micros(1_795_346_387_000_042);
         assert_eq!(common(time), "[22/Nov/2026:11:19:47 +0000]");
         let mut line = Vec::new();
-        Civil::from(time).write_rfc3339(&mut line).unwrap();
+        Civil::from(time).write_rfc3339(&mut line);
         assert_eq!(line, b"2026-11-22T11:19:47.000042Z");
     }
 

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 
 use http::header::{CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Uri, Version};
@@ -105,14 +105,16 @@ impl Entry {
         }
     }
 
-    pub(super) fn duration(&self) -> Duration {
-        self.started.elapsed()
+    /// How long it has taken, in microseconds.
+    pub(super) fn micros(&self) -> u64 {
+        // A request that lasts half a million years may show less.
+        self.started.elapsed().as_micros() as u64
     }
 }
 
 impl Drop for Entry {
     fn drop(&mut self) {
-        let mut line = Vec::with_capacity(256);
+        let mut line = Vec::with_capacity(512);
         if self.log.format.is_json() {
             json::write(&mut line, self)
         } else {

@@ -51,8 +51,8 @@ pub(super) enum Piece {
 }
 
 impl Format {
-    /// Where JSON finds its headers among `request_headers`.
-    pub(super) const JSON_HEADERS: [(&str, HeaderName); 3] = [("host", HOST), ("referer", REFERER), ("user_agent", USER_AGENT)];
+    /// The headers that JSON logs: the field, and its place among `request_headers`.
+    pub(super) const JSON_HEADERS: [(&str, usize); 3] = [("host", 0), ("referer", 1), ("user_agent", 2)];
 
     pub(super) fn is_json(&self) -> bool {
         self.pieces.is_empty()
@@ -163,7 +163,7 @@ impl TryFrom<String> for Format {
     fn try_from(written: String) -> Result<Self, String> {
         let format = Self::empty(written.clone());
         match written.as_str() {
-            "json" => Ok(Self { request_headers: Self::JSON_HEADERS.map(|(_, name)| name).into(), ..format }),
+            "json" => Ok(Self { request_headers: vec![HOST, REFERER, USER_AGENT], ..format }),
             "common" => format.compile(COMMON),
             "combined" => format.compile(COMBINED),
             text if text.contains('%') => format.compile(text),

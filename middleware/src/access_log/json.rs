@@ -1,14 +1,43 @@
 //! Lines of JSON. The names of the fields are a promise.
 
-use std::io::Write;
+use http::HeaderValue;
 
 use super::civil::Civil;
 use super::entry::Entry;
 use super::format::Format;
+use super::put;
 
 pub(super) fn write(line: &mut Vec<u8>, entry: &Entry) {
-    // Writing into a vector cannot fail.
-    let _ = write_fields(line, entry);
+    line.extend_from_slice(b"{\"time\":\"");
+    Civil::from(entry.time).write_rfc3339(line);
+    line.push(b'"');
+    if let Some(client) = entry.client() {
+        line.extend_from_slice(b",\"client\":\"");
+        put::address(line, client);
+        line.push(b'"');
+    }
+    text(line, "user", entry.user.as_ref().map(|user| user.user.as_bytes()));
+    text(line, "method", Some(entry.method().as_str().as_bytes()));
+    text(line, "scheme", entry.origin.as_ref().map(|origin| origin.scheme.as_str().as_bytes()));
+    let [host, referer, user_agent] = Format::JSON_HEADERS.map(|(name, place)| (name, entry.request_headers[place].as_ref()));
+    header(line, host);
+    text(line, "path", Some(entry.path().as_bytes()));
+    text(line, "query", entry.query().map(str::as_bytes));
+    text(line, "protocol", Some(entry.protocol().as_bytes()));
+    line.extend_from_slice(b",\"status\":");
+    put::number(line, entry.status.into(), 3);
+    line.extend_from_slice(b",\"bytes\":");
+    put::number(line, entry.sent, 1);
+    let micros = entry.micros();
+    line.extend_from_slice(b",\"duration_ms\":");
+    put::number(line, micros / 1_000, 1);
+    line.push(b'.');
+    put::number(line, micros % 1_000, 3);
+    line.extend_from_slice(if entry.complete { b",\"complete\":true" } else { b",\"complete\":false" });
+    header(line, referer);
+    header(line, user_agent);
+    text(line, "request_id", entry.id.as_ref().map(|id| id.as_str().as_bytes()));
+    line.push(b'}');
 }
 
 /// The line that says how many lines are missing.
@@ -16,33 +45,8 @@ pub(super) fn lost(count: u64) -> String {
     format!("{{\"lost\":{count}}}\n")
 }
 
-fn write_fields(line: &mut Vec<u8>, entry: &Entry) -> std::io::Result<()> {
-    line.extend_from_slice(b"{\"time\":\"");
-    Civil::from(entry.time).write_rfc3339(line)?;
-    line.push(b'"');
-    if let Some(client) = entry.client() {
-        write!(line, ",\"client\":\"{client}\"")?;
-    }
-    text(line, "user", entry.user.as_ref().map(|user| user.user.as_bytes()));
-    text(line, "method", Some(entry.method().as_str().as_bytes()));
-    text(line, "scheme", entry.origin.as_ref().map(|origin| origin.scheme.as_str().as_bytes()));
-    let mut headers = Format::JSON_HEADERS.iter().zip(&entry.request_headers);
-    let mut header = |line: &mut Vec<u8>| {
-        if let Some(((name, _), value)) = headers.next() {
-            text(line, name, value.as_ref().map(|value| value.as_bytes()));
-        }
-    };
-    header(line);
-    text(line, "path", Some(entry.path().as_bytes()));
-    text(line, "query", entry.query().map(str::as_bytes));
-    text(line, "protocol", Some(entry.protocol().as_bytes()));
-    let (status, sent, complete, micros) = (entry.status, entry.sent, entry.complete, entry.duration().as_micros());
-    write!(line, ",\"status\":{status},\"bytes\":{sent},\"duration_ms\":{}.{:03},\"complete\":{complete}", micros / 1000, micros % 1000)?;
-    header(line);
-    header(line);
-    text(line, "request_id", entry.id.as_ref().map(|id| id.as_str().as_bytes()));
-    line.push(b'}');
-    Ok(())
+fn header(line: &mut Vec<u8>, (name, value): (&str, Option<&HeaderValue>)) {
+    text(line, name, value.map(HeaderValue::as_bytes));
 }
 
 fn text(line: &mut Vec<u8>, name: &str, value: Option<&[u8]>) {
@@ -57,13 +61,13 @@ fn text(line: &mut Vec<u8>, name: &str, value: Option<&[u8]>) {
 
 /// Pure ASCII, so that nothing a client sent can speak to a terminal; octets that are no UTF-8 become U+FFFD.
 fn escape(line: &mut Vec<u8>, octets: &[u8]) {
-    if octets.iter().all(|octet| is_plain(*octet)) {
+    if put::all_plain(octets) {
         line.extend_from_slice(octets);
         return;
     }
     for char in String::from_utf8_lossy(octets).chars() {
         match u8::try_from(char) {
-            Ok(octet) if is_plain(octet) => line.push(octet),
+            Ok(octet) if put::is_plain(octet) => line.push(octet),
             _ => {
                 for unit in char.encode_utf16(&mut [0; 2]) {
                     line.extend_from_slice(format!("\\u{unit:04x}").as_bytes());
@@ -71,10 +75,6 @@ fn escape(line: &mut Vec<u8>, octets: &[u8]) {
             }
         }
     }
-}
-
-const fn is_plain(octet: u8) -> bool {
-    matches!(octet, b' '..=b'~') && octet != b'"' && octet != b'\\'
 }
 
 #[cfg(test)]

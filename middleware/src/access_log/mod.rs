@@ -14,6 +14,7 @@ mod civil;
 mod entry;
 mod format;
 mod json;
+mod put;
 mod sink;
 #[cfg(test)]
 mod tests;

@@ -1,15 +1,15 @@
 //! Lines of text.
 
-use std::io::Write;
-
 use super::civil::Civil;
 use super::entry::Entry;
 use super::format::Piece;
+use super::put;
 use crate::Scheme;
 
 pub(super) fn write(line: &mut Vec<u8>, pieces: &[Piece], entry: &Entry) {
-    // Writing into a vector cannot fail.
-    let _ = pieces.iter().try_for_each(|piece| write_piece(line, piece, entry));
+    for piece in pieces {
+        write_piece(line, piece, entry);
+    }
 }
 
 /// The line that says how many lines are missing.
@@ -17,21 +17,21 @@ pub(super) fn lost(count: u64) -> String {
     format!("# {count} lines of the access log were lost here: they came faster than they could be written\n")
 }
 
-fn write_piece(line: &mut Vec<u8>, piece: &Piece, entry: &Entry) -> std::io::Result<()> {
+fn write_piece(line: &mut Vec<u8>, piece: &Piece, entry: &Entry) {
     match piece {
         Piece::Literal(text) => line.extend_from_slice(text.as_bytes()),
         Piece::Client => match entry.client() {
-            Some(client) => write!(line, "{client}")?,
+            Some(client) => put::address(line, client),
             None => line.push(b'-'),
         },
         Piece::ClientPort => match entry.origin.as_ref().and_then(|origin| origin.client_port) {
-            Some(port) => write!(line, "{port}")?,
+            Some(port) => put::number(line, port.into(), 1),
             None => line.push(b'-'),
         },
         Piece::Nothing => line.push(b'-'),
         Piece::User => escape_or_dash(line, entry.user.as_ref().map(|user| user.user.as_bytes())),
         Piece::AuthType => escape_or_dash(line, entry.user.as_ref().map(|user| user.auth_type.as_bytes())),
-        Piece::Time => Civil::from(entry.time).write_common(line)?,
+        Piece::Time => Civil::from(entry.time).write_common(line),
         Piece::RequestLine => {
             escape(line, entry.method().as_str().as_bytes());
             line.push(b' ');
@@ -45,22 +45,27 @@ fn write_piece(line: &mut Vec<u8>, piece: &Piece, entry: &Entry) -> std::io::Res
         Piece::Query => escape(line, entry.query().unwrap_or_default().as_bytes()),
         Piece::Protocol => line.extend_from_slice(entry.protocol().as_bytes()),
         Piece::Scheme => line.extend_from_slice(entry.origin.as_ref().map_or(Scheme::Http, |origin| origin.scheme).as_str().as_bytes()),
-        Piece::Status => write!(line, "{}", entry.status)?,
+        Piece::Status => put::number(line, entry.status.into(), 3),
         Piece::SentOrDash if entry.sent == 0 => line.push(b'-'),
-        Piece::Sent | Piece::SentOrDash => write!(line, "{}", entry.sent)?,
-        Piece::Seconds => write!(line, "{}", entry.duration().as_secs())?,
-        Piece::Millis => write!(line, "{}", entry.duration().as_millis())?,
-        Piece::Micros => write!(line, "{}", entry.duration().as_micros())?,
+        Piece::Sent | Piece::SentOrDash => put::number(line, entry.sent, 1),
+        Piece::Seconds => put::number(line, entry.micros() / 1_000_000, 1),
+        Piece::Millis => put::number(line, entry.micros() / 1_000, 1),
+        Piece::Micros => put::number(line, entry.micros(), 1),
         Piece::DecimalSeconds => {
-            let duration = entry.duration();
-            write!(line, "{}.{:06}", duration.as_secs(), duration.subsec_micros())?;
+            let micros = entry.micros();
+            put::number(line, micros / 1_000_000, 1);
+            line.push(b'.');
+            put::number(line, micros % 1_000_000, 6);
         }
-        Piece::Process => write!(line, "<{}>", std::process::id())?,
+        Piece::Process => {
+            line.push(b'<');
+            put::number(line, std::process::id().into(), 1);
+            line.push(b'>');
+        }
         Piece::RequestId => escape_or_dash(line, entry.id.as_ref().map(|id| id.as_str().as_bytes())),
         Piece::RequestHeader(place) => header(line, &entry.request_headers, *place),
         Piece::ResponseHeader(place) => header(line, &entry.response_headers, *place),
     }
-    Ok(())
 }
 
 fn header(line: &mut Vec<u8>, values: &[Option<http::HeaderValue>], place: usize) {
@@ -77,19 +82,17 @@ fn escape_or_dash(line: &mut Vec<u8>, octets: Option<&[u8]>) {
 /// As nginx does it: no octet that a client sent can end a line, close a quote or speak to a terminal.
 fn escape(line: &mut Vec<u8>, octets: &[u8]) {
     const HEX: &[u8; 16] = b"0123456789ABCDEF";
-    for run in octets.chunk_by(|a, b| is_plain(*a) == is_plain(*b)) {
-        if run.first().is_some_and(|octet| is_plain(*octet)) {
-            line.extend_from_slice(run);
-            continue;
-        }
-        for octet in run {
+    if put::all_plain(octets) {
+        line.extend_from_slice(octets);
+        return;
+    }
+    for octet in octets {
+        if put::is_plain(*octet) {
+            line.push(*octet);
+        } else {
             line.extend_from_slice(&[b'\\', b'x', HEX[usize::from(octet >> 4)], HEX[usize::from(octet & 15)]]);
         }
     }
-}
-
-const fn is_plain(octet: u8) -> bool {
-    matches!(octet, b' '..=b'~') && octet != b'"' && octet != b'\\'
 }
 
 #[cfg(test)]

@@ -1,0 +1,188 @@
+//! What a stack of layers costs: erasing eight layers against writing their types out, and each layer by its bare name.
+//!
+//! A layer's cost is its row less `nothing`. The stack is called as the server calls it: one instance per connection, never cloned.
+#![allow(clippy::expect_used)]
+
+use std::convert::Infallible;
+use std::future::{Ready, ready};
+use std::hint::black_box;
+use std::path::Path;
+use std::task::{Context as TaskContext, Poll};
+
+use divan::Bencher;
+use futures_util::FutureExt;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue};
+use tower::layer::util::Identity;
+use tower::{Layer, Service};
+use ziggurat_middleware::access_log::AccessLog;
+use ziggurat_middleware::body_limit::BodyLimit;
+use ziggurat_middleware::cors::Cors;
+use ziggurat_middleware::forwarded::Forwarded;
+use ziggurat_middleware::headers::Headers;
+use ziggurat_middleware::request_id::AssignRequestId;
+use ziggurat_middleware::security_headers::SecurityHeaders;
+use ziggurat_middleware::timeout::Timeout;
+use ziggurat_middleware::{Body, Context, IntoStage, Lifecycle, Middleware, Next, Origin, Request, Response, Scheme};
+
+fn main() {
+    // Enough calls per reading that the clock does not matter, enough readings that a busy machine does not.
+    divan::Divan::from_args().sample_size(100).sample_count(500).main();
+}
+
+/// Eight layers whose types the compiler sees through.
+#[divan::bench]
+fn eight_static(bencher: Bencher) {
+    let two = (Nothing, Nothing);
+    let four = (two, two);
+    measure(bencher, Next::new("static", (four, four).layer(App)));
+}
+
+/// The same eight, each erased as layers of a pipeline file are.
+#[divan::bench]
+fn eight_erased(bencher: Bencher) {
+    measure(bencher, (0..8).fold(Next::new("app", App), |next, _| Nothing.stage("erased", next)));
+}
+
+/// One layer that does nothing.
+#[divan::bench]
+fn nothing(bencher: Bencher) {
+    measure(bencher, Identity::new().stage("nothing", Next::new("app", App)));
+}
+
+#[divan::bench]
+fn request_id(bencher: Bencher) {
+    measure_layer::<AssignRequestId>(bencher, "{}");
+}
+
+#[divan::bench(args = ["combined", "json"])]
+fn access_log(bencher: Bencher, format: &str) {
+    measure_layer::<AccessLog>(bencher, &format!(r#"{{"format": "{format}", "to": "/dev/null"}}"#));
+}
+
+#[divan::bench(args = ["[]", "[\"192.0.2.0/24\"]"])]
+fn forwarded(bencher: Bencher, trust: &str) {
+    measure_layer::<Forwarded>(bencher, &format!(r#"{{"trust": {trust}}}"#));
+}
+
+#[divan::bench]
+fn headers(bencher: Bencher) {
+    measure_layer::<Headers>(bencher, r#"{"request": {"remove": "x-internal"}, "response": {"set": {"cache-control": "no-store"}}}"#);
+}
+
+#[divan::bench]
+fn security_headers(bencher: Bencher) {
+    measure_layer::<SecurityHeaders>(bencher, "{}");
+}
+
+#[divan::bench]
+fn body_limit(bencher: Bencher) {
+    measure_layer::<BodyLimit>(bencher, "{}");
+}
+
+#[divan::bench]
+fn timeout(bencher: Bencher) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
+    let _entered = runtime.enter();
+    measure_layer::<Timeout>(bencher, "{}");
+}
+
+#[divan::bench(args = ["{}", "{\"origins\": \"https://app.example.com\"}"])]
+fn cors(bencher: Bencher, options: &str) {
+    measure_layer::<Cors>(bencher, options);
+}
+
+fn measure_layer<M: Middleware>(bencher: Bencher, options: &str) {
+    let lifecycle = Lifecycle::default();
+    let context = Context::new("bench", Path::new("/"), lifecycle.clone());
+    let layer: M = serde_json::from_str(options).expect("options");
+    let stage = layer.layer(&context).expect("a stage");
+    measure(bencher, stage.stage("bench", Next::new("app", App)));
+    lifecycle.shutdown();
+}
+
+/// Sends a browser's request through, from a client behind one proxy.
+fn measure(bencher: Bencher, mut stack: Next) {
+    let mut request = http::Request::new(());
+    for (name, value) in [
+        ("host", "example.com"),
+        ("user-agent", "Mozilla/5.0 (X11; Linux x86_64; rv:145.0) Gecko/20100101 Firefox/145.0"),
+        ("accept", "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"),
+        ("accept-language", "en-US,en;q=0.5"),
+        ("accept-encoding", "gzip, deflate, br, zstd"),
+        ("referer", "https://example.com/shop/cart"),
+        ("origin", "https://app.example.com"),
+        ("cookie", "sessionid=0123456789abcdef0123456789abcdef"),
+        ("x-forwarded-for", "203.0.113.7"),
+        ("x-forwarded-proto", "https"),
+    ] {
+        request.headers_mut().insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+    }
+    *request.uri_mut() = http::Uri::from_static("/shop/item?id=4711");
+    request.extensions_mut().insert(Origin {
+        client: Some([192, 0, 2, 1].into()),
+        client_port: Some(40_000),
+        scheme: Scheme::Http,
+        server_port: None,
+        local: None,
+    });
+    let input = || {
+        let mut request = request.clone().map(|()| Body::empty());
+        // As the server leaves it; a mere clone has no room for one more.
+        request.headers_mut().reserve(8);
+        request
+    };
+    bencher.with_inputs(input).bench_local_values(|request: Request| {
+        // Nothing in these stacks waits, so the first poll is the last.
+        black_box(stack.call(request).now_or_never())
+    });
+}
+
+/// Answers at once, as a small page.
+#[derive(Clone)]
+struct App;
+
+impl Service<Request> for App {
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Ready<Result<Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut TaskContext<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Request) -> Self::Future {
+        let mut response = Response::new(Body::from("Hello, world!"));
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+        response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from_static("13"));
+        ready(Ok(response))
+    }
+}
+
+/// A layer with a service of its own that only passes on.
+#[derive(Clone, Copy)]
+struct Nothing;
+
+impl<S> Layer<S> for Nothing {
+    type Service = PassOn<S>;
+
+    fn layer(&self, inner: S) -> PassOn<S> {
+        PassOn(inner)
+    }
+}
+
+#[derive(Clone)]
+struct PassOn<S>(S);
+
+impl<S: Service<Request>> Service<Request> for PassOn<S> {
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = S::Future;
+
+    fn poll_ready(&mut self, cx: &mut TaskContext<'_>) -> Poll<Result<(), S::Error>> {
+        self.0.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request) -> S::Future {
+        self.0.call(request)
+    }
+}

@@ -1,0 +1,59 @@
+//! Putting values into a line. A line is written for every request, so this goes without the machinery of `write!`.
+
+use std::net::IpAddr;
+
+/// A number in decimal, with zeros before it up to `width` digits.
+pub(super) fn number(line: &mut Vec<u8>, mut number: u64, width: usize) {
+    let mut digits = [b'0'; 20];
+    let mut start = digits.len();
+    while number > 0 || digits.len() - start < width {
+        start -= 1;
+        // A remainder by ten is a digit.
+        digits[start] = b'0' + (number % 10) as u8;
+        number /= 10;
+    }
+    line.extend_from_slice(&digits[start..]);
+}
+
+/// An address.
+pub(super) fn address(line: &mut Vec<u8>, address: IpAddr) {
+    match address {
+        IpAddr::V4(address) => {
+            for (place, octet) in address.octets().into_iter().enumerate() {
+                if place > 0 {
+                    line.push(b'.');
+                }
+                number(line, octet.into(), 1);
+            }
+        }
+        IpAddr::V6(address) => line.extend_from_slice(address.to_string().as_bytes()),
+    }
+}
+
+/// Whether every octet may stand in a line as it is. (A fold, as the compiler makes vector code of it.)
+pub(super) fn all_plain(octets: &[u8]) -> bool {
+    octets.iter().fold(true, |plain, octet| plain & is_plain(*octet))
+}
+
+/// Printable ASCII, but for what ends a quoted text or begins an escape.
+pub(super) const fn is_plain(octet: u8) -> bool {
+    matches!(octet, b' '..=b'~') & (octet != b'"') & (octet != b'\\')
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn numbers_and_addresses_are_those_of_the_standard_library(n: u64, width in 1..12_usize, ip: IpAddr) {
+            let mut line = Vec::new();
+            number(&mut line, n, width);
+            line.push(b' ');
+            address(&mut line, ip);
+            prop_assert_eq!(String::from_utf8(line).unwrap(), format!("{n:0width$} {ip}"));
+        }
+    }
+}
