@@ -20,6 +20,8 @@ pub(super) struct Progress {
     is_stalled: AtomicBool,
     /// Times that the socket took something.
     writes: AtomicU32,
+    /// The newest answer ends where the connection ends (HTTP/1.0 without a length).
+    pub(super) ends_by_closing: AtomicBool,
     /// The request whose body turned out to be malformed; 0 for none.
     pub(super) broken: AtomicU32,
 }
@@ -46,6 +48,7 @@ impl Progress {
             is_in_head: AtomicBool::new(false),
             is_stalled: AtomicBool::new(false),
             writes: AtomicU32::new(0),
+            ends_by_closing: AtomicBool::new(false),
             broken: AtomicU32::new(0),
         }
     }
@@ -60,6 +63,10 @@ impl Progress {
         } else {
             Phase::Idle(self.asked())
         }
+    }
+
+    pub(super) fn ends_by_closing(&self) -> bool {
+        self.ends_by_closing.load(Relaxed)
     }
 
     /// Whether every request handed on has been answered.

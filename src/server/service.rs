@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 
-use http::header::{CONNECTION, HeaderValue};
+use http::header::{CONNECTION, CONTENT_LENGTH, HeaderValue};
 use http::{Method, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
@@ -52,8 +52,8 @@ impl Entrance {
         let number = self.calls.fetch_add(1, Relaxed).wrapping_add(1);
         let (mut parts, body) = request.into_parts();
         let is_head = parts.method == Method::HEAD;
-        let is_http2 = parts.version == Version::HTTP_2;
-        let is_broken = !is_http2 && self.progress.broken.load(Relaxed) == number;
+        let version = parts.version;
+        let is_broken = version != Version::HTTP_2 && self.progress.broken.load(Relaxed) == number;
         let sound = if is_broken { Err(BROKEN) } else { normal::normalise(&mut parts, self.limits.headers) };
         let state = match sound {
             Ok(()) => {
@@ -66,7 +66,7 @@ impl Entrance {
                 State::Refused(refusal)
             }
         };
-        Answering { state, is_head, is_http2, number, turn: Some(turn), progress: Arc::clone(&self.progress) }
+        Answering { state, is_head, version, number, turn: Some(turn), progress: Arc::clone(&self.progress) }
     }
 
     fn call_stack(&self, request: Request) -> StackFuture {
@@ -96,6 +96,16 @@ impl fmt::Display for Client<'_> {
     }
 }
 
+/// An error with its causes, for the log.
+pub(super) struct Chain<'a>(pub(super) &'a dyn std::error::Error);
+
+impl fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)?;
+        self.0.source().map_or(Ok(()), |source| write!(f, ": {}", Chain(source)))
+    }
+}
+
 impl hyper::service::Service<http::Request<Incoming>> for Entrance {
     type Response = http::Response<Reply>;
     type Error = Infallible;
@@ -110,7 +120,7 @@ impl hyper::service::Service<http::Request<Incoming>> for Entrance {
 pub(super) struct Answering {
     state: State,
     is_head: bool,
-    is_http2: bool,
+    version: Version,
     number: u32,
     turn: Option<Turn>,
     progress: Arc<Progress>,
@@ -134,9 +144,11 @@ impl Future for Answering {
         };
         normal::settle(&mut response, self.is_head);
         let is_broken = is_refused || self.progress.broken.load(Relaxed) == self.number;
-        if !self.is_http2 && (is_broken || self.progress.seat.is_last()) {
+        if self.version != Version::HTTP_2 && (is_broken || self.progress.seat.is_last()) {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
+        let has_length = response.headers().contains_key(CONTENT_LENGTH) || response.body().size_hint().exact().is_some();
+        self.progress.ends_by_closing.store(self.version == Version::HTTP_10 && !has_length, Relaxed);
         let turn = self.turn.take();
         Poll::Ready(Ok(response.map(|body| Reply::new(body, turn))))
     }

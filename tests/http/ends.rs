@@ -37,6 +37,35 @@ async fn close_in_a_list_closes_and_http10_keeps_alive_only_when_asked() {
 }
 
 #[tokio::test]
+async fn nothing_is_said_after_a_connection_was_closed_as_asked() {
+    let record = Record::default();
+    let server = Server::start("{}", record.app());
+    for after in [GET, "nonsense\r\n\r\n", "GET / HTTP/1.1\r\nHo"] {
+        let mut client = server.connect().await;
+        client.send(format!("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n{after}")).await;
+        let answer = client.read_to_end().await;
+        assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "{answer}");
+    }
+    assert_eq!(record.requests().len(), 3);
+}
+
+#[tokio::test]
+async fn an_answer_that_fails_never_looks_whole() {
+    let server = Server::start("{}", |_| async {
+        let frames = stream::iter([Ok(http_body::Frame::data(Bytes::from_static(b"half"))), Err("broken")]);
+        Response::new(Body::new(StreamBody::new(frames)))
+    });
+    let mut client = server.connect().await;
+    client.send(GET).await;
+    assert!(!client.read_to_end().await.ends_with("0\r\n\r\n"));
+    let mut client = server.connect().await;
+    client.send("GET / HTTP/1.0\r\n\r\n").await;
+    let mut answer = Vec::new();
+    let end = timeout(PATIENCE, client.0.read_to_end(&mut answer)).await.unwrap();
+    assert_eq!(end.unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
+}
+
+#[tokio::test]
 async fn answers_that_have_no_body_have_none() {
     let server = Server::start("{}", |request: Request| async move {
         let status: u16 = request.uri().path()[1..].parse().unwrap();

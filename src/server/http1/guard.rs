@@ -36,6 +36,8 @@ pub(crate) struct Guard<S> {
     /// Nothing was let through yet: the client may still turn out to speak HTTP/2.
     is_fresh: bool,
     end: Option<End>,
+    /// hyper has been told that there is nothing more to read.
+    is_told: bool,
     /// All answers are with the socket, and hyper has been told so.
     is_settled: bool,
 }
@@ -63,13 +65,14 @@ impl<S> Guard<S> {
             ready: 0,
             is_fresh: true,
             end: None,
+            is_told: false,
             is_settled: true,
         }
     }
 
-    /// Why there is nothing more to read.
-    pub(crate) const fn end(&self) -> Option<End> {
-        self.end
+    /// Why there is nothing more to read; `None` where hyper has ended the connection for reasons of its own.
+    pub(crate) fn end(&self) -> Option<End> {
+        self.end.filter(|_| self.is_told)
     }
 
     /// Whether nothing of a request has come since the last one.
@@ -129,7 +132,10 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guard<S> {
                 // hyper would take the end of what the client says for the end of the connection, and give up on answers in progress. When
                 // they are all given, the flush wakes the task.
                 Some(_) if !this.is_settled && !this.framing.is_in_body() => return Poll::Pending,
-                Some(_) => return Poll::Ready(Ok(())),
+                Some(_) => {
+                    this.is_told = true;
+                    return Poll::Ready(Ok(()));
+                }
                 None => {}
             }
             let start = buf.filled().len();

@@ -19,6 +19,14 @@ pub(super) async fn refuse(mut socket: Socket, refusal: Refusal) {
     }
 }
 
+/// Resets the connection, so that an answer which ends with it does not look complete.
+pub(super) fn abort(socket: &Socket) {
+    if let Socket::Tcp(stream) = socket {
+        // Where it fails, the client is gone already.
+        let _ = stream.set_zero_linger();
+    }
+}
+
 /// Closes. A socket closed while octets of the client are unread, or still come, is reset by the kernel, and the client may lose the answer
 /// it has not read yet (RFC 9112 section 9.6); where the client `has_more_to_say`, it is therefore heard out for a while.
 pub(super) async fn close(mut socket: Socket, has_more_to_say: bool) {

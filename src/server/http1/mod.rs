@@ -25,7 +25,7 @@ use super::clock::Clock;
 use super::connection::Limits;
 use super::progress::{Phase, Progress};
 use super::refusal::Refusal;
-use super::service::Entrance;
+use super::service::{Chain, Entrance};
 use super::socket::Socket;
 
 /// How a stretch of HTTP/1 ended.
@@ -79,22 +79,23 @@ pub(super) async fn run(
     let guard = parts.io.into_inner();
     match stop {
         Stop::Overdue(Phase::Idle(_) | Phase::Busy) => return Outcome::Silent(guard),
-        Stop::Overdue(Phase::Head(_)) => end_with(guard, entrance, TOO_SLOW).await,
+        Stop::Overdue(Phase::Head(_)) => end_with(guard, entrance, progress, TOO_SLOW).await,
         Stop::Overdue(Phase::Stalled(_)) => entrance.log_failure("it took nothing of the answer for too long"),
         Stop::End(end) => {
             if let Err(error) = &end {
-                entrance.log_failure(error);
+                entrance.log_failure(Chain(error));
             }
-            let mind = guard.end();
-            match mind {
+            match guard.end() {
                 Some(End::Http2) => {
                     let (socket, octets) = guard.into_parts();
                     return Outcome::Http2(socket, octets);
                 }
-                Some(End::Refused(refusal)) if end.is_ok() && !guard.is_in_body() => end_with(guard, entrance, refusal).await,
+                Some(End::Refused(refusal)) if end.is_ok() && !guard.is_in_body() => end_with(guard, entrance, progress, refusal).await,
                 Some(End::Closed) => {}
+                _ if end.is_err_and(|error| error.is_user()) && progress.ends_by_closing() => linger::abort(&guard.into_parts().0),
                 _ => {
                     let has_more_to_say = !guard.is_between() || !parts.read_buf.is_empty();
+                    progress.seat.busy();
                     linger::close(guard.into_parts().0, has_more_to_say).await;
                 }
             }
@@ -111,8 +112,9 @@ enum Stop {
 const TOO_SLOW: Refusal = Refusal::new(StatusCode::REQUEST_TIMEOUT, "the request head took too long");
 
 /// Answers a request that hyper never saw, and ends the connection.
-async fn end_with(guard: Guard<Socket>, entrance: &Entrance, refusal: Refusal) {
+async fn end_with(guard: Guard<Socket>, entrance: &Entrance, progress: &Progress, refusal: Refusal) {
     entrance.log_refusal(refusal);
+    progress.seat.busy();
     linger::refuse(guard.into_parts().0, refusal).await;
 }
 

@@ -18,7 +18,7 @@ use self::wire::Wire;
 use super::clock::Clock;
 use super::connection::Limits;
 use super::progress::{Phase, Progress};
-use super::service::Entrance;
+use super::service::{Chain, Entrance};
 use super::socket::Socket;
 
 /// Requests that one connection may have in progress at once.
@@ -60,7 +60,7 @@ pub(super) async fn run(
         loop {
             if let Poll::Ready(end) = Pin::new(&mut connection).poll(cx) {
                 if let Err(error) = end {
-                    entrance.log_failure(error);
+                    entrance.log_failure(Chain(&error));
                 }
                 return Poll::Ready(());
             }
