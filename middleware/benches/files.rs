@@ -121,5 +121,6 @@ fn basic_auth_remembered(bencher: Bencher) {
     let options = serde_json::json!(folder.path().join(".htpasswd")).to_string();
     let stack = TestStack::of::<BasicAuth>(&options).over_text("");
     let runtime = runtime();
-    bencher.bench_local(|| black_box(runtime.block_on(stack.send(ask("/", &[(http::header::AUTHORIZATION, "Basic dTpvcGVuIHNlc2FtZQ==")])))));
+    bencher
+        .bench_local(|| black_box(runtime.block_on(stack.send(ask("/", &[(http::header::AUTHORIZATION, "Basic dTpvcGVuIHNlc2FtZQ==")])))));
 }

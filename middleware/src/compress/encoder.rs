@@ -1,11 +1,13 @@
 //! One interface over the three encoders.
 
 use std::io::{self, Write};
+use std::sync::{Mutex, PoisonError};
 
 use brotli::CompressorWriter;
 use brotli::enc::BrotliEncoderParams;
-use flate2::Compression;
 use flate2::write::GzEncoder;
+use flate2::{Compress, Compression, FlushCompress, Status};
+use zstd::bulk::Compressor;
 use zstd::stream::raw::CParameter;
 use zstd::stream::write::Encoder as ZstdEncoder;
 
@@ -14,6 +16,9 @@ use crate::encoding::Encoding;
 
 /// The window of streams, as a power of two. Larger ones cost each open stream megabytes for little gain on web pages.
 const WINDOW: u32 = 19;
+
+/// The window of gzip, as a power of two: all there is.
+const GZIP_WINDOW: u8 = 15;
 
 /// An encoder and what it has put out so far.
 pub(super) enum Encoder {
@@ -73,21 +78,61 @@ impl Encoder {
     }
 }
 
-/// Encodes octets that are all at hand.
-pub(super) fn encode(encoding: Encoding, level: Level, octets: &[u8]) -> io::Result<Vec<u8>> {
-    match encoding {
-        // Knowing the length, it takes no more memory than the length wants.
-        Encoding::Zstd => zstd::bulk::compress(octets, level.zstd()),
-        Encoding::Br => {
-            let mut encoder = brotli(level, octets.len());
-            encoder.write_all(octets)?;
-            Ok(encoder.into_inner())
-        }
-        Encoding::Gzip => {
-            let mut encoder = GzEncoder::new(Vec::with_capacity(octets.len() / 3), Compression::new(level.gzip()));
-            encoder.write_all(octets)?;
-            encoder.finish()
-        }
+/// Encodes bodies that are all at hand. It keeps encoders for the next body: making one costs as much as half a page.
+#[derive(Default)]
+pub(super) struct Pool {
+    gzip: Idle<Compress>,
+    zstd: Idle<Compressor<'static>>,
+}
+
+impl Pool {
+    /// The octets encoded, or `None` where that would make them no shorter.
+    pub(super) fn encode(&self, encoding: Encoding, level: Level, octets: &[u8]) -> io::Result<Option<Vec<u8>>> {
+        let encoded = match encoding {
+            Encoding::Zstd => {
+                let mut encoder = self.zstd.take().map_or_else(|| Compressor::new(level.zstd()), Ok)?;
+                let encoded = encoder.compress(octets)?;
+                self.zstd.put(encoder);
+                encoded
+            }
+            Encoding::Br => {
+                let mut encoder = brotli(level, octets.len());
+                encoder.write_all(octets)?;
+                encoder.into_inner()
+            }
+            Encoding::Gzip => {
+                let mut encoder = self.gzip.take().unwrap_or_else(|| Compress::new_gzip(Compression::new(level.gzip()), GZIP_WINDOW));
+                let mut encoded = Vec::with_capacity(octets.len());
+                let status = encoder.compress_vec(octets, &mut encoded, FlushCompress::Finish)?;
+                encoder.reset();
+                self.gzip.put(encoder);
+                if status != Status::StreamEnd {
+                    // There was no room for it.
+                    return Ok(None);
+                }
+                encoded
+            }
+        };
+        Ok((encoded.len() < octets.len()).then_some(encoded))
+    }
+}
+
+/// Encoders at rest; never more than are wanted at once, which is one for each thread that encodes.
+struct Idle<T>(Mutex<Vec<T>>);
+
+impl<T> Default for Idle<T> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<T> Idle<T> {
+    fn take(&self) -> Option<T> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).pop()
+    }
+
+    fn put(&self, encoder: T) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(encoder);
     }
 }
 

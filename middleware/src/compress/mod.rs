@@ -17,7 +17,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use self::body::Encoded;
-use self::encoder::{Encoder, encode};
+use self::encoder::{Encoder, Pool};
 use self::level::Level;
 use crate::encoding::{Accepted, Encoding};
 use crate::units::Size;
@@ -107,17 +107,18 @@ impl Middleware for Compress {
         for media_type in &mut self.types {
             media_type.make_ascii_lowercase();
         }
-        Ok(from_fn(Arc::new(self), async |compress: Arc<Self>, request: Request, next: Next| {
-            let encoding = Accepted::of(request.headers()).ranked(&compress.with).next();
+        let compressor = Compressor { options: self, pool: Pool::default() };
+        Ok(from_fn(Arc::new(compressor), async |compressor: Arc<Compressor>, request: Request, next: Next| {
+            let encoding = Accepted::of(request.headers()).ranked(&compressor.options.with).next();
             let head = request.method() == Method::HEAD;
             let known = request.headers().get(IF_NONE_MATCH).cloned();
             let mut response = next.run(request).await;
             if response.status() == StatusCode::NOT_MODIFIED {
                 weaken_if_known_so(response.headers_mut(), known.as_ref());
-            } else if compress.applies(&response, head) {
+            } else if compressor.applies(&response, head) {
                 vary(response.headers_mut());
                 if let Some(encoding) = encoding
-                    && let Err(error) = compress.encode(&mut response, head, encoding)
+                    && let Err(error) = compressor.encode(&mut response, head, encoding)
                 {
                     tracing::warn!(%error, encoding = encoding.token(), "a response goes out uncompressed");
                 }
@@ -127,7 +128,12 @@ impl Middleware for Compress {
     }
 }
 
-impl Compress {
+struct Compressor {
+    options: Compress,
+    pool: Pool,
+}
+
+impl Compressor {
     /// Whether this response would be compressed for a client that accepts it.
     fn applies(&self, response: &Response, head: bool) -> bool {
         let (status, headers) = (response.status(), response.headers());
@@ -137,7 +143,7 @@ impl Compress {
         let len: Option<u64> = if head { stated() } else { response.body().size_hint().exact().or_else(stated) };
         !bodiless
             && status != StatusCode::PARTIAL_CONTENT
-            && len.is_none_or(|len| len > 0 && len >= self.above.0)
+            && len.is_none_or(|len| len > 0 && len >= self.options.above.0)
             && !headers.contains_key(CONTENT_ENCODING)
             && !headers.contains_key(CONTENT_RANGE)
             && headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).is_some_and(|value| self.takes_type(value))
@@ -147,7 +153,7 @@ impl Compress {
     fn takes_type(&self, content_type: &str) -> bool {
         let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
         let starred = essence != "text/event-stream";
-        self.types.iter().any(|pattern| match (pattern.strip_suffix('*'), pattern.strip_prefix('*')) {
+        self.options.types.iter().any(|pattern| match (pattern.strip_suffix('*'), pattern.strip_prefix('*')) {
             (Some(start), _) => starred && essence.starts_with(start),
             (None, Some(end)) => starred && essence.ends_with(end),
             (None, None) => essence == *pattern,
@@ -159,14 +165,11 @@ impl Compress {
         if head {
             // There is nothing to encode, and the length that GET would give is not known.
         } else if let Some(octets) = body.as_full().filter(|octets| octets.len() <= AT_ONCE) {
-            let encoded = encode(encoding, self.level, octets)?;
-            if encoded.len() >= octets.len() {
-                return Ok(());
-            }
+            let Some(encoded) = self.pool.encode(encoding, self.options.level, octets)? else { return Ok(()) };
             len = Some(encoded.len());
             *response.body_mut() = encoded.into();
         } else {
-            let encoder = Encoder::new(encoding, self.level)?;
+            let encoder = Encoder::new(encoding, self.options.level)?;
             let body = std::mem::take(response.body_mut());
             *response.body_mut() = Body::new(Encoded::new(body, encoder));
         }
