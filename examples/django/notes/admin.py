@@ -6,7 +6,11 @@ from .models import Attachment, Note
 class AttachmentInline(admin.TabularInline):
     model = Attachment
     extra = 0
-    readonly_fields = ["name", "size", "sha256"]
+    readonly_fields = ["name", "size", "digest"]
+
+    @admin.display(description="SHA-256")
+    def digest(self, attachment: Attachment) -> str:
+        return f"{attachment.sha256[:16]}…"
 
     def has_change_permission(self, request, obj=None) -> bool:
         # Size and digest are taken once, when the file arrives.
