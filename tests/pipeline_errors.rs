@@ -30,6 +30,100 @@ fn every_broken_file_is_explained() {
     }
 }
 
+#[test]
+fn a_file_that_cannot_be_read_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("folder")).unwrap();
+    fs::write(folder.path().join("large.json"), " ".repeat((1 << 20) + 1)).unwrap();
+    let mut seen = String::new();
+    for name in ["missing.json", "folder", "large.json"] {
+        let report = Pipeline::load(&folder.path().join(name), &ziggurat::builtin(), &|_| None).unwrap_err();
+        seen.push_str(&report.render(false).replace(&format!("{}/", folder.path().display()), ""));
+    }
+    insta::assert_snapshot!(seen, @r#"
+    error: cannot read `missing.json`: no such file or directory
+    error: `folder` is a folder
+    hint: name the file in it, for instance `pipeline.json`
+    error: `large.json` is larger than 1 MiB, which no pipeline is
+    "#);
+}
+
+#[test]
+fn editors_get_records() {
+    let text = "{\n  \"layers\": [\"compres\"],\n  \"app\": { \"respond\": { \"body\": \"é\", \"stauts\": 204 } }\n}\n";
+    let report = Pipeline::from_text("site.json", text, Path::new(""), &ziggurat::builtin(), &|_| None).unwrap_err();
+    insta::assert_snapshot!(format!("{:#}", report.to_json()), @r#"
+    [
+      {
+        "severity": "error",
+        "message": "unknown layer `compres`",
+        "file": "site.json",
+        "line": 2,
+        "column": 14,
+        "end": {
+          "line": 2,
+          "column": 23
+        },
+        "label": "no layer has this name",
+        "hint": "did you mean `compress`? `ziggurat layers` lists them all",
+        "note": null
+      },
+      {
+        "severity": "error",
+        "message": "unknown option `stauts` for app `respond`",
+        "file": "site.json",
+        "line": 3,
+        "column": 38,
+        "end": {
+          "line": 3,
+          "column": 46
+        },
+        "label": "not an option of `respond`",
+        "hint": "did you mean `status`? Options are `status`, `body`, `headers`",
+        "note": null
+      }
+    ]
+    "#);
+}
+
+#[test]
+fn an_address_that_cannot_be_bound_is_pointed_at() {
+    let text = "{\n  \"listen\": [\":8000\", { \"at\": \"unix:run/x.sock\" }],\n  \"app\": { \"respond\": 204 }\n}\n";
+    let pipeline = Pipeline::from_text("site.json", text, Path::new(""), &ziggurat::builtin(), &|_| None).unwrap();
+    let report = pipeline.report_at_listen(1, "cannot listen on `unix:run/x.sock`: address in use\nhint: stop the other server");
+    insta::assert_snapshot!(report.render(false), @r#"
+    error: cannot listen on `unix:run/x.sock`: address in use
+     --> site.json:2:31
+      |
+    2 |   "listen": [":8000", { "at": "unix:run/x.sock" }],
+      |                               ^^^^^^^^^^^^^^^^^ asked for here
+      |
+    hint: stop the other server
+    "#);
+}
+
+#[test]
+fn a_pipeline_made_up_on_the_command_line_is_shown_where_it_is_wrong() {
+    let report = Pipeline::for_wsgi("site:app\"", "80", Path::new(""), &ziggurat::builtin()).unwrap_err();
+    insta::assert_snapshot!(report.render(false), @r#"
+    error: `80` is only a port
+     --> (command line):2:13
+      |
+    2 |   "listen": "80",
+      |             ^^^^ `listen`
+      |
+    hint: write `"127.0.0.1:80"`, or `":80"` for every interface
+
+    error: `app"` does not name a callable of `site`
+     --> (command line):4:20
+      |
+    4 |   "app": { "wsgi": "site:app\"" }
+      |                    ^^^^^^^^^^^^ option `app` of app `wsgi`
+      |
+    hint: write `module:callable`, as in `mysite.wsgi:application`
+    "#);
+}
+
 /// What the user sees, or `None` if nothing is wrong.
 fn refusal(case: &Path) -> Option<String> {
     let file = pipeline_of(case);

@@ -23,6 +23,25 @@ const SITE: &str = r#"{
   "app": { "respond": { "status": "${STATUS:-200}", "body": "hello" } }
 }"#;
 
+/// Never built here: it wants a Django project beside it.
+const DJANGO: &str = r#"{
+  "$schema": "pipeline.schema.json",
+  "listen": ["0.0.0.0:8000", "unix:run/ziggurat.sock"],
+  "server": { "drain": "30s" },
+  "layers": [
+    "request_id",
+    { "access_log": { "format": "json" } },
+    { "forwarded": { "trust": ["10.0.0.0/8"] } },
+    "security_headers",
+    { "timeout": "30s" },
+    { "cors": ["https://example.com"] },
+    { "compress": { "with": ["zstd", "br", "gzip"], "above": "1KiB" } },
+    { "static": { "at": "/static", "root": "staticfiles", "immutable": true } },
+    { "body_limit": "10MiB" }
+  ],
+  "app": { "wsgi": { "app": "mysite.wsgi:application", "threads": "${THREADS:-4}" } }
+}"#;
+
 const GATEWAY: &str = r#"{
   "listen": { "at": "127.0.0.1:8443" },
   "apps": {
@@ -68,7 +87,7 @@ fn accepted_files_build() {
 
 #[test]
 fn a_file_is_shown_as_it_was_understood() {
-    for (name, text) in [("minimal", MINIMAL), ("site", SITE), ("gateway", GATEWAY)] {
+    for (name, text) in [("minimal", MINIMAL), ("site", SITE), ("django", DJANGO), ("gateway", GATEWAY)] {
         let shown = load(text).show();
         assert!(!shown.contains("hunter2"), "{shown}");
         insta::assert_snapshot!(format!("show_{name}"), shown);
@@ -78,7 +97,7 @@ fn a_file_is_shown_as_it_was_understood() {
 #[test]
 fn accepted_files_and_the_schema_agree() {
     let validator = validator();
-    for text in [MINIMAL, SITE, GATEWAY] {
+    for text in [MINIMAL, SITE, DJANGO, GATEWAY] {
         let file: Value = serde_json::from_str(text).unwrap();
         let errors: Vec<String> = validator.iter_errors(&file).map(|error| format!("{}: {error}", error.instance_path())).collect();
         assert!(errors.is_empty(), "{errors:#?}");

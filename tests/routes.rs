@@ -177,6 +177,27 @@ async fn a_named_app_is_built_once_and_shared() {
     lifecycle.shutdown();
 }
 
+#[test]
+fn what_was_started_is_ended_when_the_build_fails() {
+    static ENDED: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
+    #[derive(Deserialize, JsonSchema)]
+    struct Started {}
+    impl App for Started {
+        const NAME: &'static str = "started";
+        fn app(self, context: &Context) -> Result<impl IntoApp, Finding> {
+            context.on_shutdown(|| {
+                ENDED.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            });
+            Ok(service_fn(async |_: Request| Ok::<_, Infallible>(Response::default())))
+        }
+    }
+    let text = r#"{ "layers": [{ "static": "no-such-folder" }], "app": { "started": {} } }"#;
+    let registry = ziggurat::builtin().app::<Started>();
+    let pipeline = Pipeline::from_text("pipeline.json", text, Path::new(""), &registry, &|_| None).unwrap();
+    assert!(pipeline.build(&Lifecycle::default()).is_err());
+    assert_eq!(ENDED.load(std::sync::atomic::Ordering::SeqCst), 1);
+}
+
 #[tokio::test]
 async fn respond_answers_what_the_file_says() {
     let site = Site::of(r#"{ "respond": { "status": 503, "body": "later\n", "headers": { "retry-after": "60" } } }"#);

@@ -147,7 +147,7 @@ impl Template {
 
 impl<'de> Deserialize<'de> for Template {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+        super::from_text(deserializer, "an address such as \"https://{host}{path}{query}\"")
     }
 }
 

@@ -135,11 +135,18 @@ impl Report {
             group = group.element(snippet);
         }
         let mut groups = vec![group];
+        let mut text = String::new();
+        if diagnostic.span.is_none() {
+            // Nothing was drawn that the hint would have to be set off from.
+            text = renderer.render(&std::mem::take(&mut groups)) + "\n";
+        }
         if let Some(hint) = &diagnostic.hint {
             groups.push(Group::with_title(Level::HELP.with_name("hint").secondary_title(normalize_untrusted_str(hint))));
         }
-        let mut text = renderer.render(&groups);
-        text.push('\n');
+        if !groups.is_empty() {
+            text.push_str(&renderer.render(&groups));
+            text.push('\n');
+        }
         if let Some(note) = &diagnostic.note {
             for line in note.lines() {
                 text.push_str("  ");

@@ -90,11 +90,12 @@ pub(super) fn unknown_kind(role: Role, name: &str, node: &Node, registry: &Regis
                 .label("a layer is needed here")
                 .hint(format!("an app stands below the layers: `\"app\": {{ \"{name}\": ... }}`"))
         }
-        Role::Layer => Diagnostic::error(format!("unknown layer `{name}`"), span).label("no layer has this name").hint(suggestion(
-            name,
-            "Layers",
-            known.iter().copied(),
-        )),
+        Role::Layer => Diagnostic::error(format!("unknown layer `{name}`"), span).label("no layer has this name").hint(
+            match closest(name, known.iter().copied()) {
+                Some(near) => format!("did you mean `{near}`? `ziggurat layers` lists them all"),
+                None => format!("layers are {}", list(known)),
+            },
+        ),
         Role::App if registry.find(Role::Layer, name).is_some() => layer_for_app(name, span),
         Role::App => {
             known.push(ROUTES);

@@ -56,11 +56,11 @@ impl Pipeline {
     /// Everything that is wrong with the file, as far as it can be told without starting anything.
     pub fn load(path: &Path, registry: &Registry, environment: Environment<'_>) -> Result<Self, Report> {
         let name = path.display().to_string();
-        let refuse = |text: String, finding| Report::new(Arc::new(Source { name: name.clone(), text }), vec![finding]);
-        let octets = text::read(path).map_err(|finding| refuse(String::new(), finding))?;
-        let text = text::decode(octets).map_err(|(text, finding)| refuse(text, finding))?;
+        let nothing = || Arc::new(Source { name: name.clone(), text: String::new() });
+        let octets = text::read(path).map_err(|finding| Report::new(nothing(), vec![finding]))?;
+        let source = text::decode(&name, octets)?;
         let base = path.parent().map(Path::to_path_buf).unwrap_or_default();
-        Self::understand(Source { name, text }, Dialect::of(path), base, registry, environment)
+        Self::understand(source, Dialect::of(path), base, registry, environment)
     }
 
     /// As [`Pipeline::load`], from a text at hand; `name` is shown in messages, and relative paths start at `base`.
@@ -69,9 +69,7 @@ impl Pipeline {
     ///
     /// As [`Pipeline::load`].
     pub fn from_text(name: &str, text: &str, base: &Path, registry: &Registry, environment: Environment<'_>) -> Result<Self, Report> {
-        let refuse = |text: String, finding| Report::new(Arc::new(Source { name: name.to_owned(), text }), vec![finding]);
-        let text = text::decode(text.as_bytes().to_vec()).map_err(|(text, finding)| refuse(text, finding))?;
-        let source = Source { name: name.to_owned(), text };
+        let source = text::decode(name, text.as_bytes().to_vec())?;
         Self::understand(source, Dialect::of(Path::new(name)), base.to_path_buf(), registry, environment)
     }
 

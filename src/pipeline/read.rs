@@ -72,8 +72,8 @@ struct Reading<'de, 's> {
     subject: Subject<'s>,
     modes: Modes,
     findings: Vec<Diagnostic>,
-    /// Secret values that were refused and not yet reported.
-    probing: Vec<Id>,
+    /// Secret values that were refused and not yet reported, and whether their type had been the right one.
+    probing: Vec<(Id, bool)>,
 }
 
 impl<'de> Reading<'de, '_> {
@@ -84,14 +84,14 @@ impl<'de> Reading<'de, '_> {
         match at {
             At::Key(_) => self.findings.push(self.wrong_key(reason, &path, node)),
             At::Value(_) => {
-                if let Some(mode) = self.another_way(node) {
+                if let Some(mode) = self.another_way(reason, node) {
                     self.modes.set(place, mode);
                     return true;
                 }
-                self.probing.retain(|probed| *probed != place);
                 if !self.is_aftermath(reason, node) {
                     self.findings.push(self.wrong_value(reason, &path, node));
                 }
+                self.probing.retain(|(probed, _)| *probed != place);
             }
         }
         let again = self.modes.of(place) != Mode::Skip && place != id(self.root);
@@ -100,13 +100,13 @@ impl<'de> Reading<'de, '_> {
     }
 
     /// A value from outside the file may be meant as a number; and its own error may not be shown, so it is asked for what was expected.
-    fn another_way(&mut self, node: &Node) -> Option<Mode> {
+    fn another_way(&mut self, reason: &Reason, node: &Node) -> Option<Mode> {
         let expanded = node.expanded.as_deref()?;
         let Value::String(text) = &node.value else { return None };
         match self.modes.of(id(node)) {
             Mode::Plain if expanded.whole && is_scalar(text) => Some(Mode::Scalar),
             Mode::Plain | Mode::Scalar if expanded.secret => {
-                self.probing.push(id(node));
+                self.probing.push((id(node), !matches!(reason, Reason::WrongType { .. })));
                 Some(Mode::Probe)
             }
             _ => None,
@@ -127,7 +127,7 @@ impl<'de> Reading<'de, '_> {
 
     /// Values that were refused as what they are and taken as a probe: all that can be said is that they do not fit.
     fn give_up_probing(&mut self) {
-        for place in std::mem::take(&mut self.probing) {
+        for (place, _) in std::mem::take(&mut self.probing) {
             if let Some((path, node)) = find(self.root, place) {
                 let diagnostic = self.wrong_value(&Reason::WrongValue { expected: String::new() }, &path, node);
                 self.findings.push(diagnostic);
@@ -165,9 +165,11 @@ impl<'de> Reading<'de, '_> {
         let place = if path.is_empty() { subject.to_owned() } else { format!("{noun} {what}") };
         let span = node.span.clone();
         if let Some(source) = node.secret() {
+            // "Not a string" would be no help, and wrong, where it is a string and was refused for what it says.
+            let right_type = self.probing.contains(&(id(node), true));
             let expected = match reason {
-                Reason::WrongType { expected, .. } => expected.as_str(),
-                Reason::UnknownVariant { .. } | Reason::WrongValue { .. } | _ => "what is wanted here",
+                Reason::WrongType { expected, .. } if !right_type || !is_basic(expected) => expected.as_str(),
+                _ => "allowed here",
             };
             return Diagnostic::error(format!("the value of `{source}` is not {expected}"), span).label(place);
         }
@@ -202,6 +204,11 @@ impl<'de> Reading<'de, '_> {
             None => Diagnostic::error(message, span),
         }
     }
+}
+
+/// Whether this names a type and says nothing about which of its values are wanted.
+fn is_basic(expected: &str) -> bool {
+    expected == "a string" || expected.starts_with("a number") || expected.starts_with("a whole number")
 }
 
 /// "layer `compress`" within a label, where the layer is already named.

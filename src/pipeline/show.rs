@@ -83,20 +83,15 @@ impl Shown<'_> {
 
     /// A name and what belongs to it, on as many lines as it takes.
     fn item(&mut self, indent: &str, name: &str, details: &[String]) {
-        let mut line = format!("{indent}{name}");
-        let margin = format!("{indent}{:NAMES$}", "");
-        if !details.is_empty() {
-            line = format!("{indent}{name:NAMES$}");
-        }
-        let mut fresh = true;
-        for (i, detail) in details.iter().enumerate() {
-            let detail = if i + 1 < details.len() { format!("{detail}, ") } else { detail.clone() };
-            if !fresh && line.chars().count() + detail.trim_end().chars().count() > WIDTH {
+        let mut line = format!("{indent}{name:NAMES$}");
+        let margin = line.chars().count();
+        for piece in details.join(", ").split_inclusive(", ") {
+            let width = line.chars().count();
+            if width > margin && width + piece.trim_end().chars().count() > WIDTH {
                 let _ = writeln!(self.text, "{}", line.trim_end());
-                line.clone_from(&margin);
+                line = format!("{indent}{:NAMES$}", "");
             }
-            line.push_str(&detail);
-            fresh = false;
+            line.push_str(piece);
         }
         let _ = writeln!(self.text, "{}", line.trim_end());
     }

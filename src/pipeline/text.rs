@@ -3,12 +3,13 @@
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
+use std::sync::Arc;
 
 use jsonc_parser::ast;
 use jsonc_parser::common::Ranged;
 use jsonc_parser::{CollectOptions, ParseOptions, parse_to_ast};
 
-use super::diagnostic::Diagnostic;
+use super::diagnostic::{Diagnostic, Report, Source};
 use super::syntax::{explain, stray_octet, too_deep};
 use super::tree::{Entry, Node, Span, Value};
 
@@ -56,36 +57,34 @@ pub(crate) fn read(path: &Path) -> Result<Vec<u8>, Diagnostic> {
 /// The system's words for an error, without its number.
 pub(crate) fn system_words(error: &std::io::Error) -> String {
     let text = error.to_string();
-    let text = text.split(" (os error").next().unwrap_or_default();
-    text[..1].to_lowercase() + &text[1..]
+    let words = text.split(" (os error").next().unwrap_or_default();
+    let mut rest = words.chars();
+    rest.next().map_or_else(String::new, |first| first.to_lowercase().chain(rest).collect())
 }
 
 /// Takes the octets of a file as text.
-pub(crate) fn decode(octets: Vec<u8>) -> Result<String, (String, Diagnostic)> {
+pub(crate) fn decode(name: &str, octets: Vec<u8>) -> Result<Source, Report> {
+    let source = |text| Source { name: name.to_owned(), text };
+    let refuse = |text: String, finding| Err(Report::new(Arc::new(source(text)), vec![finding]));
     if octets.len() > MAX_OCTETS {
-        let diagnostic = Diagnostic::without_place("the file is larger than 1 MiB, which no pipeline is".to_owned());
-        return Err((String::new(), diagnostic));
+        return refuse(String::new(), Diagnostic::without_place(format!("`{name}` is larger than 1 MiB, which no pipeline is")));
     }
-    let (text, bad) = match String::from_utf8(octets) {
-        Ok(text) => (text, None),
+    let text = match String::from_utf8(octets) {
+        Ok(text) => text,
         Err(error) => {
             let at = error.utf8_error().valid_up_to();
-            (String::from_utf8_lossy(error.as_bytes()).into_owned(), Some(at))
+            let finding = Diagnostic::error("the file is not UTF-8 text", at..at + '\u{fffd}'.len_utf8());
+            let finding = finding.label("this octet belongs to no character").hint("save the file as UTF-8");
+            return refuse(String::from_utf8_lossy(error.as_bytes()).into_owned(), finding);
         }
     };
-    if let Some(at) = bad {
-        let diagnostic = Diagnostic::error("the file is not UTF-8 text", at..at + '\u{fffd}'.len_utf8())
-            .label("this octet belongs to no character")
-            .hint("save the file as UTF-8");
-        return Err((text, diagnostic));
-    }
     if text.starts_with('\u{feff}') {
-        let diagnostic = Diagnostic::error("the file begins with a byte order mark", 0..'\u{feff}'.len_utf8())
+        let finding = Diagnostic::error("the file begins with a byte order mark", 0..'\u{feff}'.len_utf8())
             .label("invisible, and not allowed in JSON (RFC 8259 section 8.1)")
             .hint("save the file as UTF-8 without a byte order mark");
-        return Err((text, diagnostic));
+        return refuse(text, finding);
     }
-    Ok(text)
+    Ok(source(text))
 }
 
 /// Parses a text into a tree.
