@@ -99,7 +99,8 @@ impl Head {
         self.known(REQUEST_URI, target.as_bytes());
     }
 
-    /// Who speaks to whom, and how.
+    /// Who speaks to whom, and how. `SERVER_PORT` is what a trusted proxy said, else the port in `Host`, else the listener's (as with nginx: a
+    /// `Host` without a port does not tell how many ports were mapped on the way).
     fn addresses(&mut self, parts: &Parts) {
         let origin = parts.extensions.get::<Origin>();
         let scheme = origin.map(|origin| origin.scheme).unwrap_or_default();
@@ -286,5 +287,64 @@ fn split_port(host: &str) -> (&str, Option<u16>) {
     match host.rsplit_once(':') {
         Some((name, port)) if !port.contains(']') => (name, port.parse().ok()),
         _ => (host, None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn parts(target: &str, headers: &[(String, Vec<u8>)]) -> Parts {
+        let mut request = http::Request::builder().uri(target).header("host", "test");
+        for (name, value) in headers {
+            request = request.header(format!("x-{name}"), value.as_slice());
+        }
+        request.body(()).unwrap().into_parts().0
+    }
+
+    #[test]
+    fn what_is_usual_is_left_out() {
+        let head = Head::new(&parts("/a", &[]), None);
+        assert_eq!(head.view().method(), b"GET");
+        let keys: Vec<_> = head.view().map(|(key, _)| key).collect();
+        let expected = [PATH_INFO, REQUEST_URI, SERVER_NAME, SERVER_PORT, REMOTE_ADDR, HTTP_HOST];
+        assert_eq!(keys, expected.map(|key| Key::Known(key.into())));
+    }
+
+    #[test]
+    fn hosts_are_split_from_ports() {
+        for (host, split) in [
+            ("a", ("a", None)),
+            ("a:80", ("a", Some(80))),
+            ("a:", ("a", None)),
+            ("a:99999", ("a", None)),
+            ("[::1]", ("[::1]", None)),
+            ("[::1]:80", ("[::1]", Some(80))),
+            ("", ("", None)),
+        ] {
+            assert_eq!(split_port(host), split);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn headers_arrive_as_they_were(
+            headers in prop::collection::btree_map("[a-z]{1,8}(-[a-z]{1,8})?", prop::collection::vec(b' '..=b'~', 0..40), 0..10)
+        ) {
+            let headers: Vec<_> = headers.into_iter().collect();
+            let head = Head::new(&parts("/", &headers), Some(7));
+            for (name, value) in &headers {
+                let key = format!("HTTP_X_{}", name.to_ascii_uppercase().replace('-', "_"));
+                prop_assert!(head.view().any(|pair| pair == (Key::Header(key.as_bytes()), value.as_slice())));
+            }
+            prop_assert!(head.view().any(|pair| pair == (Key::Known(CONTENT_LENGTH.into()), &b"7"[..])));
+        }
+
+        #[test]
+        fn any_octets_are_read_without_harm(octets in prop::collection::vec(any::<u8>(), 0..200)) {
+            prop_assert!(HeadView(&octets).count() <= octets.len());
+        }
     }
 }

@@ -4,23 +4,26 @@ use std::ffi::{CStr, CString, OsStr};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::ptr;
-use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError, mpsc};
+use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
+use std::sync::{Condvar, Mutex, PoisonError, mpsc};
 use std::time::Duration;
 
 use pyo3::ffi;
 use pyo3::prelude::*;
+use pyo3::types::IntoPyDict;
 use ziggurat_middleware::Finding;
 
 /// The interpreter is one per process, and so is what is known about it.
 static STARTING: Mutex<()> = Mutex::new(());
 static EMBEDDED: AtomicBool = AtomicBool::new(false);
-static BUSY: AtomicUsize = AtomicUsize::new(0);
+static BUSY: Mutex<usize> = Mutex::new(0);
+static LESS_BUSY: Condvar = Condvar::new();
 /// The state of the thread that started Python, which Python takes for its main thread.
 static MAIN: AtomicPtr<ffi::PyThreadState> = AtomicPtr::new(ptr::null_mut());
 
-/// How long the end waits for the app's own threads and exit hooks.
+/// How long the end waits for the app's own threads and exit hooks, and before that for threads that are about to leave Python.
 const PATIENCE: Duration = Duration::from_secs(3);
+const LEAVING: Duration = Duration::from_secs(1);
 
 /// Starts Python in this process, in the virtual environment that `VIRTUAL_ENV` names. Where Python already runs (in the extension module, or
 /// after an earlier call), there is nothing to do.
@@ -48,15 +51,17 @@ pub fn initialize() -> Result<(), Finding> {
 /// Ends the Python that [`initialize`] started: exit hooks run and what the app printed is written out. Threads of the app that do not end are
 /// waited for a few seconds at most.
 ///
-/// Call it when no stack is left that holds a WSGI app; afterwards there is no Python in this process.
+/// Where Python was there before, it is left as it is. Call this when no stack is left that holds a WSGI app; afterwards there is no Python of ours in this process.
 pub fn finalize() {
     if !EMBEDDED.swap(false, Ordering::AcqRel) {
+        // It is not ours to end; but when its owner does, our threads must be gone.
+        all_left();
         return;
     }
     let (sender, ended) = mpsc::channel();
     // Apart, because the end waits for threads of the app that are no daemons, however long they take.
     let ending = std::thread::Builder::new().name("python-end".to_owned()).spawn(move || {
-        if BUSY.load(Ordering::Acquire) == 0 {
+        if all_left() {
             // SAFETY: Python runs, this thread has no thread state yet, and nothing attaches any more; so the main thread's state is not in use.
             // It goes first, or Python would wait for its main thread to end.
             unsafe {
@@ -87,32 +92,47 @@ fn run_exit_hooks() {
     });
 }
 
-/// Marks a thread that is inside Python for long; Python is not torn down below it.
-pub(super) fn busy() -> Busy {
-    BUSY.fetch_add(1, Ordering::AcqRel);
-    Busy(())
-}
-
-/// See [`busy`].
+/// A thread that is known to Python. Python is not torn down below it.
 pub(super) struct Busy(());
 
-impl Drop for Busy {
-    fn drop(&mut self) {
-        BUSY.fetch_sub(1, Ordering::AcqRel);
+impl Busy {
+    /// Marks this thread.
+    pub(super) fn mark() -> Self {
+        *BUSY.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        Self(())
     }
 }
 
+impl Drop for Busy {
+    fn drop(&mut self) {
+        *BUSY.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
+        LESS_BUSY.notify_all();
+    }
+}
+
+/// Waits a little for the threads that are known to Python to end, and says whether they did.
+fn all_left() -> bool {
+    let busy = BUSY.lock().unwrap_or_else(PoisonError::into_inner);
+    let (busy, _) = LESS_BUSY.wait_timeout_while(busy, LEAVING, |busy| *busy > 0).unwrap_or_else(PoisonError::into_inner);
+    *busy == 0
+}
+
 /// The Python state of a thread that is not Python's own, kept between calls. Attaching is then cheap, and `threading.local` values last.
-pub(super) struct ThreadState(ffi::PyGILState_STATE);
+pub(super) struct ThreadState {
+    state: ffi::PyGILState_STATE,
+    /// Given up last.
+    _busy: Busy,
+}
 
 impl ThreadState {
     /// Makes the state of this thread and lets the interpreter go again.
     pub(super) fn keep() -> Self {
+        let busy = Busy::mark();
         // SAFETY: Python runs (an app was imported), and this thread is not attached.
         unsafe {
             let state = ffi::PyGILState_Ensure();
             ffi::PyEval_SaveThread();
-            Self(state)
+            Self { state, _busy: busy }
         }
     }
 }
@@ -123,7 +143,7 @@ impl Drop for ThreadState {
         unsafe {
             if ffi::Py_IsInitialized() != 0 {
                 ffi::PyEval_RestoreThread(ffi::PyGILState_GetThisThreadState());
-                ffi::PyGILState_Release(self.0);
+                ffi::PyGILState_Release(self.state);
             }
         }
     }
@@ -185,14 +205,17 @@ fn start(executable: Option<&Path>) -> Result<(), String> {
     settled.map_err(|error| error.to_string())
 }
 
-/// Makes this thread Python's main thread in the eyes of `threading` too, and gives back the one signal that Python takes although it was told not
-/// to: importing `signal` catches SIGINT.
+/// Makes this thread Python's main thread in the eyes of `threading` too; gives back the one signal that Python takes although it was told not to
+/// (importing `signal` catches SIGINT); and has what an app prints written line by line, into a pipe too.
 fn settle(py: Python<'_>) -> PyResult<()> {
     py.import("threading")?;
     let signal = py.import("signal")?;
     let interrupt = signal.getattr("SIGINT")?;
     if signal.call_method1("getsignal", (&interrupt,))?.is(signal.getattr("default_int_handler")?) {
         signal.call_method1("signal", (&interrupt, signal.getattr("SIG_DFL")?))?;
+    }
+    if let Some(reconfigure) = py.import("sys")?.getattr("stdout")?.getattr_opt("reconfigure")? {
+        reconfigure.call((), Some(&[("line_buffering", true)].into_py_dict(py)?))?;
     }
     Ok(())
 }

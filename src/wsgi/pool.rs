@@ -13,10 +13,13 @@ use pyo3::prelude::*;
 
 use super::application::Application;
 use super::call::{Call, Executor};
-use super::interpreter;
+use super::interpreter::Busy;
 
 /// How many calls may wait. One more is answered 503.
 const QUEUE: usize = 1024;
+
+/// As much as Python's own threads have on Linux: deep recursion in C code of the app is the app's to have.
+const STACK: usize = 8 << 20;
 
 /// How long the end waits for threads that are still inside the app.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -52,8 +55,8 @@ impl Pool {
         for nth in 0..threads {
             let (shared, application) = (Arc::clone(&pool.0), Arc::clone(application));
             pool.0.lock().threads += 1;
-            let started = thread::Builder::new().name(format!("wsgi-{nth}")).spawn(move || {
-                let busy = interpreter::busy();
+            let started = thread::Builder::new().name(format!("wsgi-{nth}")).stack_size(STACK).spawn(move || {
+                let busy = Busy::mark();
                 // The interpreter is gone only when the process is about to go.
                 Python::try_attach(|py| {
                     shared.run(py, &application, nth);
