@@ -21,3 +21,6 @@ pub use listen::Listen;
 pub use listener::Listener;
 pub use options::Options;
 pub use serve::{Drained, serve};
+
+#[cfg(fuzzing)]
+pub use http1::fuzz_framing;

@@ -133,3 +133,20 @@ const HYPER_BUFFER: usize = 64 << 10;
 
 /// So many headers hyper parses without asking for memory.
 const HYPER_HEADERS: usize = 100;
+
+/// Judges octets whole and in pieces of as many octets as the first one says, and panics where the verdicts differ.
+#[cfg(fuzzing)]
+pub fn fuzz_framing(octets: &[u8]) {
+    let Some((size, octets)) = octets.split_first() else { return };
+    let limits = Limits::from(&super::Options::default());
+    let mut whole = framing::Framing::new();
+    whole.advance(octets, &limits);
+    let mut cut = framing::Framing::new();
+    let mut held = Vec::new();
+    for piece in octets.chunks(usize::from(*size).max(1)) {
+        held.extend_from_slice(piece);
+        let passed = cut.advance(&held, &limits);
+        held.drain(..passed);
+    }
+    assert_eq!((whole.heads(), whole.refusal()), (cut.heads(), cut.refusal()));
+}
