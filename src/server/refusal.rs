@@ -25,8 +25,9 @@ impl Refusal {
     pub(super) fn to_http1(self) -> String {
         let Self { status, reason } = self;
         let text = format!("{status}\n{reason}\n");
+        let date = httpdate::fmt_http_date(std::time::SystemTime::now());
         format!(
-            "HTTP/1.1 {status}\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{text}",
+            "HTTP/1.1 {status}\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: {}\r\nconnection: close\r\ndate: {date}\r\n\r\n{text}",
             text.len()
         )
     }

@@ -200,10 +200,12 @@ async fn a_request_whose_client_resets_it_or_leaves_ends() {
 
 #[tokio::test]
 async fn idle_connections_end_in_time() {
-    let server = Server::hello(r#"{"keep_alive": "100ms", "header_timeout": "100ms"}"#);
+    let server = Server::hello(r#"{"keep_alive": "400ms", "header_timeout": "100ms"}"#);
     let (mut sender, connection) = connect(&server).await;
     sender.send_request(get("http://a/")).await.unwrap();
+    let start = tokio::time::Instant::now();
     timeout(PATIENCE, connection).await.unwrap().unwrap().unwrap();
+    assert!(start.elapsed().as_millis() >= 300);
     let (_silent, connection) = connect(&server).await;
     timeout(PATIENCE, connection).await.unwrap().unwrap().unwrap();
 }

@@ -7,6 +7,7 @@ mod wire;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -43,6 +44,8 @@ pub(super) async fn run(
     progress: &Arc<Progress>,
     clock: &mut Clock,
 ) {
+    // The preface is complete; heads are h2's business.
+    progress.is_in_head.store(false, Relaxed);
     let streams = Streams::new(Arc::clone(entrance), Arc::clone(progress));
     let spawner = Spawner::new(&streams, limits.body_timeout);
     let mut builder = Builder::new(spawner);
@@ -69,8 +72,8 @@ pub(super) async fn run(
                 Phase::Busy => None,
                 Phase::Stalled(_) => Some(limits.body_timeout),
                 _ if is_leaving => Some(PATIENCE),
-                Phase::Idle(0) | Phase::Head(_) => Some(limits.header_timeout),
-                Phase::Idle(_) => Some(limits.keep_alive),
+                Phase::Idle(0) => Some(limits.header_timeout),
+                Phase::Idle(_) | Phase::Head(_) => Some(limits.keep_alive),
             };
             let is_overdue = clock.poll(phase, limit, cx).is_ready();
             let shall_leave = progress.seat.shall_leave(cx.waker());
