@@ -38,12 +38,16 @@ fn folder(name: &str, content: &[u8]) -> TempDir {
 /// JSON of this size, as an API would answer.
 fn json(size: usize) -> Bytes {
     let mut text = String::from("[");
-    for n in 0.. {
+    for n in 0u32.. {
         if text.len() >= size {
             break;
         }
-        let hash = (n as u32).wrapping_mul(2_654_435_761);
-        text += &format!("{{\"id\":{n},\"name\":\"user {hash}\",\"email\":\"u{}@example.com\",\"active\":{}}},", hash % 977, hash % 2 == 0);
+        let hash = n.wrapping_mul(2_654_435_761);
+        text += &format!(
+            "{{\"id\":{n},\"name\":\"user {hash}\",\"email\":\"u{}@example.com\",\"active\":{}}},",
+            hash % 977,
+            n.is_multiple_of(2)
+        );
     }
     text.truncate(size);
     text.into()

@@ -22,18 +22,18 @@ use crate::{Context, Finding, IntoStage, Middleware, Next, Problem, RemoteUser, 
 
 /// Asks for a user name and password (HTTP Basic, RFC 7617) and checks them against an htpasswd file.
 ///
-/// The app finds the name in `REMOTE_USER` and `Basic` in `AUTH_TYPE`. The `Authorization` header is passed on as it came, as nginx does; remove it
-/// with the `headers` layer where the app should not see the password.
+/// The app finds the name in `REMOTE_USER` and `Basic` in `AUTH_TYPE`. The `Authorization` header is passed on as it came, as nginx does;
+/// remove it with the `headers` layer where the app should not see the password.
 ///
-/// Passwords travel readable with every request: use it behind TLS. Checking one is slow on purpose, so it happens on threads of its own, as many as
-/// there are cores, and a right password is remembered for a minute. Where too many wait to be checked, clients get 503. An
-/// unknown name takes as long as a wrong password.
+/// Passwords travel readable with every request: use it behind TLS. Checking one is slow on purpose, so it happens on threads of its own,
+/// half as many as there are cores, and a right password is remembered for a minute. Where too many wait to be checked, clients get 503.
+/// An unknown name takes as long as a wrong password.
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct BasicAuth {
-    /// The htpasswd file: a line `name:hash` for each user. Hashes may be bcrypt (`htpasswd -B`), argon2 (PHC strings), SHA-crypt (`openssl passwd
-    /// -6`, `$5$` and `$6$`) or `$apr1$` (plain `htpasswd`). A changed file counts within a second; one that has become wrong is reported in the log, and
-    /// the users known before stay.
+    /// The htpasswd file: a line `name:hash` for each user. Hashes may be bcrypt (`htpasswd -B`), argon2 (PHC strings), SHA-crypt (`openssl
+    /// passwd -6`, `$5$` and `$6$`) or `$apr1$` (plain `htpasswd`). A changed file counts within a second; one that has become wrong is
+    /// reported in the log, and the users known before stay.
     users: PathBuf,
     /// What the password is for. Browsers may show it, and use one password for all pages of the same realm.
     realm: HeaderText,

@@ -35,12 +35,13 @@ pub(super) struct Verifier {
 
 impl Verifier {
     pub(super) fn new(file: UserFile) -> Self {
-        let cores = available_parallelism().map_or(1, usize::from);
+        // Half the cores, so that guessing passwords takes no more than half the machine.
+        let running = available_parallelism().map_or(1, |cores| usize::from(cores).div_ceil(2));
         Self {
             file: Arc::new(file),
             memory: Memory::new(),
-            waiting: Semaphore::new(cores * WAITING_PER_RUNNING),
-            running: Arc::new(Semaphore::new(cores)),
+            waiting: Semaphore::new(running * WAITING_PER_RUNNING),
+            running: Arc::new(Semaphore::new(running)),
         }
     }
 

@@ -36,9 +36,9 @@ const DIGESTS: [HeaderName; 4] = [
 
 /// Compresses responses with zstd, brotli or gzip, as the client accepts.
 ///
-/// What is compressed already (`Content-Encoding`), parts of files (206) and what says `Cache-Control: no-transform` pass unchanged. A strong
-/// `ETag` becomes a weak one, since the octets are no longer those the app named. Streams are flushed whenever the app pauses, so each piece it yields
-/// reaches the client at once. A client that accepts nothing we have gets the response as it is.
+/// What is compressed already (`Content-Encoding`), parts of files (206) and what says `Cache-Control: no-transform` pass unchanged. A
+/// strong `ETag` becomes a weak one, since the octets are no longer those the app named. Streams are flushed whenever the app pauses, so
+/// each piece it yields reaches the client at once. A client that accepts nothing we have gets the response as it is.
 ///
 /// Put it outside of layers that look into bodies. Pages that hold a secret next to what the client sent in (a token, a search term) can be
 /// guessed at from their compressed length (BREACH); Django masks its CSRF tokens against that.
@@ -139,8 +139,9 @@ impl Compressor {
         let (status, headers) = (response.status(), response.headers());
         let bodiless = status.is_informational() || matches!(status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT);
         let stated = || headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok();
-        // The answer to HEAD has no body, but speaks of the one that GET would get.
-        let len: Option<u64> = if head { stated() } else { response.body().size_hint().exact().or_else(stated) };
+        let sized = response.body().size_hint().exact();
+        // The answer to HEAD may have no body, but speaks of the one that GET would get.
+        let len: Option<u64> = if head { stated().or(sized.filter(|len| *len > 0)) } else { sized.or_else(stated) };
         !bodiless
             && status != StatusCode::PARTIAL_CONTENT
             && len.is_none_or(|len| len > 0 && len >= self.options.above.0)
@@ -161,10 +162,11 @@ impl Compressor {
     }
 
     fn encode(&self, response: &mut Response, head: bool, encoding: Encoding) -> io::Result<()> {
-        let (body, mut len) = (response.body(), None);
+        let mut len = None;
         if head {
-            // There is nothing to encode, and the length that GET would give is not known.
-        } else if let Some(octets) = body.as_full().filter(|octets| octets.len() <= AT_ONCE) {
+            // The length that GET would give is not known, so there must be no body to take one from.
+            *response.body_mut() = Body::empty();
+        } else if let Some(octets) = response.body().as_full().filter(|octets| octets.len() <= AT_ONCE) {
             let Some(encoded) = self.pool.encode(encoding, self.options.level, octets)? else { return Ok(()) };
             len = Some(encoded.len());
             *response.body_mut() = encoded.into();
@@ -215,7 +217,7 @@ fn weaken_if_known_so(headers: &mut HeaderMap, known: Option<&HeaderValue>) {
 fn vary(headers: &mut HeaderMap) {
     let stated = headers.get_all(VARY).iter().any(|line| names(line, "*") || names(line, ACCEPT_ENCODING.as_str()));
     if !stated {
-        headers.append(VARY, ACCEPT_ENCODING.into());
+        headers.append(VARY, const { HeaderValue::from_static("Accept-Encoding") });
     }
 }
 

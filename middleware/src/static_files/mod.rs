@@ -29,33 +29,37 @@ use site::Site;
 
 /// Serves the files of a folder.
 ///
-/// As a layer it answers GET and HEAD for the files it has, and passes everything else on to the stack below. As an app it answers 404 for what it
-/// does not have, and 405 for other methods.
+/// As a layer it answers GET and HEAD for the files it has, and passes everything else on to the stack below. As an app it answers 404 for
+/// what it does not have, and 405 for other methods.
 ///
-/// Answers carry a strong `ETag` and `Last-Modified`; conditional requests, `Range` (also several at once) and `If-Range` are honoured
-/// (RFC 9110 sections 13 and 14). Changed files are seen at once. Nothing outside of `root` is ever served, and of what is inside only regular files.
-/// Paths with `..`, empty segments, backslashes, NUL or an encoded slash name no file.
+/// Answers carry a strong `ETag` and `Last-Modified`; conditional requests, `Range` (also several at once) and `If-Range` are honoured (RFC
+/// 9110 sections 13 and 14). Changed files are seen at once. Nothing outside of `root` is ever served, and of what is inside only regular
+/// files. Paths with `..`, empty segments, backslashes, NUL or an encoded slash name no file.
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Static {
     /// URL path below which the files appear. For a layer `/static` where it is not given, for an app `/`.
     at: Option<String>,
-    /// Folder that holds the files. For Django it is `STATIC_ROOT`, where `collectstatic` puts them.
+    /// Folder that holds the files. For Django it is `STATIC_ROOT`, where `collectstatic` puts them. Another folder put in its place, as
+    /// deployments do, is seen within a second.
     root: PathBuf,
-    /// Name of the file that stands for its folder, or `false` for none. A folder without a slash at its end is then redirected to the path with
-    /// one.
+    /// Name of the file that stands for its folder, or `false` for none. A path of such a folder without a slash at its end is redirected
+    /// to the one with it.
     index: Index,
-    /// File below `root` that answers for every path that has no file: the entry page of a single-page app, whose routes exist in the browser only.
+    /// File below `root` that answers for every path that has no file: the entry page of a single-page app, whose routes exist in the
+    /// browser only.
     fallback: Option<String>,
-    /// Sends `name.css.zst`, `name.css.br` or `name.css.gz` for `name.css` to clients that take the encoding. A sibling over a second older than its file is
-    /// stale and left aside. Turn it off where no build step writes such files, to spare looking for them.
+    /// Sends `name.css.zst`, `name.css.br` or `name.css.gz` for `name.css` to clients that take the encoding. A sibling over a second older
+    /// than its file is stale and left aside. Turn it off where no build step writes such files, to spare looking for them.
     precompressed: bool,
     /// Marks files whose name holds a hash of their content (`base.0123456789ab.css`, `index-Bx3kQ9_a.js`) with `Cache-Control: public,
-    /// max-age=31536000, immutable`: browsers then never ask for them again. Django's `ManifestStaticFilesStorage`, webpack and Vite write such names.
+    /// max-age=31536000, immutable`: browsers then never ask for them again. Django's `ManifestStaticFilesStorage`, webpack and Vite write
+    /// such names.
     immutable: bool,
     /// How long clients may use all other files without asking again (`Cache-Control: max-age`). Without it they decide for themselves.
     max_age: Option<Duration>,
-    /// Serves files and folders whose name begins with a dot. Such names often hold secrets (`.env`, `.git`), so they are not found otherwise.
+    /// Serves files and folders whose name begins with a dot. Such names often hold secrets (`.env`, `.git`), so they are not found
+    /// otherwise. `/.well-known` is better served by a `static` of its own with that `at`.
     dotfiles: bool,
     /// Which symbolic links below `root` are followed.
     symlinks: Symlinks,

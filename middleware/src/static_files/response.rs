@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 
 use bytes::Bytes;
 use http::header::{
-    ACCEPT_ENCODING, ACCEPT_RANGES, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, LAST_MODIFIED, VARY,
+    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, LAST_MODIFIED, VARY,
 };
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use uuid::Uuid;
@@ -127,7 +127,7 @@ impl Representation {
             headers.insert(CACHE_CONTROL, value.clone());
         }
         if self.vary {
-            headers.insert(VARY, ACCEPT_ENCODING.into());
+            headers.insert(VARY, const { HeaderValue::from_static("Accept-Encoding") });
         }
     }
 }
