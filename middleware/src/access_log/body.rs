@@ -14,11 +14,11 @@ pub(super) struct LoggedBody {
     inner: Body,
     /// The length, where it is known: the server does not ask for more than that, not even for the end.
     length: Option<u64>,
-    entry: Entry,
+    entry: Box<Entry>,
 }
 
 impl LoggedBody {
-    pub(super) fn new(inner: Body, entry: Entry) -> Self {
+    pub(super) fn new(inner: Body, entry: Box<Entry>) -> Self {
         let length = entry.content_length().or_else(|| inner.size_hint().exact());
         Self { inner, length, entry }
     }

@@ -38,9 +38,10 @@ impl Entry {
     /// What nginx, and after it everyone, logs where the client closed the connection before there was a response.
     const CLIENT_CLOSED_REQUEST: u16 = 499;
 
-    pub(super) fn new(log: Arc<Log>, request: &Request) -> Self {
+    /// Boxed, because it travels: through the future of the layers above into the body.
+    pub(super) fn new(log: Arc<Log>, request: &Request) -> Box<Self> {
         let facts = request.extensions();
-        Self {
+        Box::new(Self {
             time: SystemTime::now(),
             started: Instant::now(),
             method: request.method().clone(),
@@ -56,7 +57,7 @@ impl Entry {
             sent: 0,
             complete: false,
             log,
-        }
+        })
     }
 
     /// Notes the head of the response.

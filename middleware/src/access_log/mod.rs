@@ -108,7 +108,7 @@ struct Log {
 }
 
 /// Has the entry written when the response has ended.
-fn watch(mut entry: Entry, response: Response) -> Response {
+fn watch(mut entry: Box<Entry>, response: Response) -> Response {
     entry.begin(&response);
     let bodiless = *entry.method() == Method::HEAD || matches!(response.status().as_u16(), 204 | 304);
     match response.body().as_full().map(<[u8]>::len) {

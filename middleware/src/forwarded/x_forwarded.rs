@@ -1,15 +1,19 @@
 //! `X-Forwarded-For`, `-Proto`, `-Host` and `-Port`: lists to which each proxy adds at the right.
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
 
 use super::chain::{follow, scheme};
 use super::node::{self, Node};
 use super::trust::Trust;
 use super::{Claim, Malformed};
 
+const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
+
 pub(super) fn read(headers: &HeaderMap, trust: &Trust) -> Result<Claim, Malformed> {
-    const FOR: &str = "X-Forwarded-For";
-    let hops = from_right(headers, "x-forwarded-for").map(|hop| Node::parse(hop).ok_or(Malformed(FOR)));
+    let hops = from_right(headers, FOR).map(|hop| Node::parse(hop).ok_or(Malformed("X-Forwarded-For")));
     let end = follow(hops, trust)?;
     let at_end = |name| {
         let mut values = from_right(headers, name);
@@ -18,14 +22,14 @@ pub(super) fn read(headers: &HeaderMap, trust: &Trust) -> Result<Claim, Malforme
     };
     Ok(Claim {
         client: end.client,
-        scheme: parsed("X-Forwarded-Proto", at_end("x-forwarded-proto"), scheme)?,
-        host: parsed("X-Forwarded-Host", at_end("x-forwarded-host"), node::host)?,
-        port: parsed("X-Forwarded-Port", at_end("x-forwarded-port"), node::port)?,
+        scheme: parsed("X-Forwarded-Proto", at_end(PROTO), scheme)?,
+        host: parsed("X-Forwarded-Host", at_end(HOST), node::host)?,
+        port: parsed("X-Forwarded-Port", at_end(PORT), node::port)?,
     })
 }
 
 /// The values of all lines of a list, from the right; empty ones do not count (RFC 9110 section 5.6.1.2).
-fn from_right<'a>(headers: &'a HeaderMap, name: &'static str) -> impl Iterator<Item = &'a [u8]> {
+fn from_right<'a>(headers: &'a HeaderMap, name: HeaderName) -> impl Iterator<Item = &'a [u8]> {
     let lines = headers.get_all(name).iter().rev();
     let values = lines.flat_map(|line| line.as_bytes().rsplit(|octet| *octet == b','));
     values.map(<[u8]>::trim_ascii).filter(|value| !value.is_empty())
