@@ -29,7 +29,7 @@ pub(super) fn read(headers: &HeaderMap, trust: &Trust) -> Result<Claim, Malforme
 }
 
 /// The values of all lines of a list, from the right; empty ones do not count (RFC 9110 section 5.6.1.2).
-fn from_right<'a>(headers: &'a HeaderMap, name: HeaderName) -> impl Iterator<Item = &'a [u8]> {
+fn from_right(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &[u8]> {
     let lines = headers.get_all(name).iter().rev();
     let values = lines.flat_map(|line| line.as_bytes().rsplit(|octet| *octet == b','));
     values.map(<[u8]>::trim_ascii).filter(|value| !value.is_empty())
