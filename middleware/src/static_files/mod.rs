@@ -61,7 +61,8 @@ pub struct Static {
     /// Serves files and folders whose name begins with a dot. Such names often hold secrets (`.env`, `.git`), so they are not found
     /// otherwise. `/.well-known` is better served by a `static` of its own with that `at`.
     dotfiles: bool,
-    /// Which symbolic links below `root` are followed.
+    /// Which symbolic links below `root` are followed: `never` one, those that end `within` the root, or those to `anywhere`, as
+    /// `collectstatic --link` makes them. With the last, whoever may write below `root` can publish any file the server may read.
     symlinks: Symlinks,
 }
 
@@ -89,7 +90,7 @@ enum Symlinks {
     Never,
     /// Those that end below `root`.
     Within,
-    /// All of them. Whoever may write below `root` can then publish any file the server may read. `collectstatic --link` needs it.
+    /// All of them.
     Anywhere,
 }
 
