@@ -4,6 +4,7 @@ use std::future::Future;
 use std::io::Write;
 use std::time::Instant;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 use ziggurat_middleware::Lifecycle;
@@ -19,6 +20,7 @@ use crate::wsgi;
 /// What could not be bound, acquired or imported, at its place in the file.
 pub(crate) fn run(pipeline: &Pipeline) -> Result<(), Report> {
     log();
+    allow_descriptors();
     let runtime = runtime(pipeline)?;
     let lifecycle = Lifecycle::default();
     let outcome = serve(pipeline, &runtime, &lifecycle);
@@ -120,6 +122,15 @@ fn stop(lifecycle: Lifecycle) -> std::io::Result<impl Future<Output = ()>> {
     Ok(async move {
         let _ = stopped.await;
     })
+}
+
+/// Raises the soft limit on open descriptors to the hard one: a connection is a descriptor, and the soft limit is often 1024 for the sake of
+/// programs that use select(2).
+fn allow_descriptors() {
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
+        tracing::warn!("cannot raise the limit on open descriptors: {error}");
+    }
 }
 
 /// The error log, on standard error.
