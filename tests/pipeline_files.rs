@@ -30,13 +30,13 @@ const DJANGO: &str = r#"{
   "server": { "drain": "30s" },
   "layers": [
     "request_id",
-    { "access_log": { "format": "json" } },
+    { "access_log": { "format": "${LOG:-json}" } },
     { "forwarded": { "trust": ["10.0.0.0/8"] } },
     "security_headers",
     { "timeout": "30s" },
     { "cors": ["https://example.com"] },
-    { "compress": { "with": ["zstd", "br", "gzip"], "above": "1KiB" } },
-    { "static": { "at": "/static", "root": "staticfiles", "immutable": true } },
+    { "compress": { "with": ["zstd", "${CODING:-br}", "gzip"], "above": "${ABOVE:-1KiB}" } },
+    { "static": { "at": "/static", "root": "staticfiles", "immutable": "${IMMUTABLE:-true}", "symlinks": "${LINKS:-never}" } },
     { "body_limit": "10MiB" }
   ],
   "app": { "wsgi": { "app": "mysite.wsgi:application", "threads": "${THREADS:-4}" } }
@@ -105,6 +105,23 @@ fn accepted_files_and_the_schema_agree() {
 }
 
 #[test]
+fn the_examples_are_accepted_and_the_schema_agrees() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut files = vec![root.join("pipeline.json")];
+    files.extend(fs::read_dir(root.join("examples")).unwrap().map(|entry| entry.unwrap().path().join("pipeline.json")));
+    files.retain(|file| file.exists());
+    assert!(files.len() > 3, "{files:?}");
+    let validator = validator();
+    for file in files {
+        let pipeline = Pipeline::load(&file, &ziggurat::builtin(), &|_| None).unwrap_or_else(|report| panic!("{report}"));
+        assert!(pipeline.warnings().is_empty(), "{}", pipeline.warnings());
+        let value: Value = serde_json::from_str(&fs::read_to_string(&file).unwrap()).unwrap();
+        let errors: Vec<String> = validator.iter_errors(&value).map(|error| format!("{}: {error}", error.instance_path())).collect();
+        assert!(errors.is_empty(), "{}: {errors:#?}", file.display());
+    }
+}
+
+#[test]
 fn the_schema_refuses_what_has_the_wrong_names_or_types() {
     let validator = validator();
     for text in [
@@ -144,6 +161,19 @@ fn the_schema_in_the_repository_is_the_one_of_this_program() {
     }
     let stored = fs::read_to_string(&path).unwrap_or_default();
     assert!(stored == current, "pipeline.schema.json is stale: run this test with ZIGGURAT_BLESS=1 to write it anew");
+}
+
+#[test]
+fn a_tower_of_any_height_is_read_or_refused() {
+    let chain = |order: &dyn Fn(usize) -> usize| {
+        let nested = |next: usize| (0..20).fold(format!("\"a{next}\""), |app, _| format!("{{\"routes\":[{{\"app\":{app}}}]}}"));
+        let entries: Vec<String> = (0..600).map(order).map(|n| format!("\"a{n}\":{}", nested(n + 1))).collect();
+        format!("{{\"apps\":{{{},\"a600\":{{\"respond\":204}}}},\"app\":\"a0\"}}", entries.join(","))
+    };
+    for text in [chain(&|n| n), chain(&|n| 599 - n)] {
+        let report = Pipeline::from_text("p.json", &text, Path::new(""), &ziggurat::builtin(), &environment).unwrap_err();
+        assert!(report.to_string().contains("a request would pass more than 256"), "{report}");
+    }
 }
 
 proptest! {

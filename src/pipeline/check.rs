@@ -2,6 +2,7 @@
 
 use super::diagnostic::Diagnostic;
 use super::grammar::{App, Named, Route, Stack, Tree};
+use super::tree::Span;
 use crate::apps::matching::{Match, Path, covers_all};
 
 /// More stages than any request should pass; each costs a little of the stack of the thread that runs it.
@@ -9,122 +10,148 @@ const MAX_STAGES: usize = 256;
 
 /// Findings about the tree as a whole: mistakes and warnings.
 pub(crate) fn check(tree: &Tree) -> Vec<Diagnostic> {
-    let mut findings = Vec::new();
-    let mut walk = Walk { apps: &tree.apps, depths: vec![Depth::Unknown; tree.apps.len()], findings: &mut findings };
-    walk.stack(&tree.stack);
-    let used: Vec<bool> = walk.depths.iter().map(|depth| *depth != Depth::Unknown).collect();
-    for index in 0..tree.apps.len() {
-        walk.named(index, None);
+    let mut walk = Walk { apps: &tree.apps, states: vec![State::Unseen; tree.apps.len()], is_too_tall: false, findings: Vec::new() };
+    walk.stack(&tree.stack, 0);
+    let unused: Vec<&Named> =
+        tree.apps.iter().zip(&walk.states).filter(|(_, state)| **state == State::Unseen).map(|(app, _)| app).collect();
+    for (index, app) in tree.apps.iter().enumerate() {
+        walk.named(index, &app.name_span, 0);
     }
-    for (app, _) in tree.apps.iter().zip(used).filter(|(_, used)| !used) {
-        findings.push(
-            Diagnostic::warning(format!("the app `{}` is not used", app.name), app.name_span.clone())
-                .label("nothing leads to it")
-                .hint(format!("name it in an `app`, as in `\"app\": \"{}\"`, or remove it", app.name)),
-        );
+    // What leads nowhere because of a mistake is not worth a warning.
+    if !walk.findings.is_empty() {
+        return walk.findings;
     }
-    findings
+    let warning = |app: &Named| {
+        Diagnostic::warning(format!("the app `{}` is not used", app.name), app.name_span.clone())
+            .label("nothing leads to it")
+            .hint(format!("name it in an `app`, as in `\"app\": \"{}\"`, or remove it", app.name))
+    };
+    unused.into_iter().map(warning).collect()
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Depth {
-    Unknown,
+enum State {
+    Unseen,
     /// Being looked at: whoever leads here again leads in a circle.
     Open,
-    Known(usize),
+    /// So many stages tall.
+    Seen(usize),
 }
 
 struct Walk<'a> {
     apps: &'a [Named],
-    depths: Vec<Depth>,
-    findings: &'a mut Vec<Diagnostic>,
+    states: Vec<State>,
+    is_too_tall: bool,
+    findings: Vec<Diagnostic>,
 }
 
 impl Walk<'_> {
-    /// How many stages a request passes at most.
-    fn stack(&mut self, stack: &Stack) -> usize {
-        let below = match &stack.app {
+    /// The most stages a request passes in this stack, which stands below `above` others.
+    fn stack(&mut self, stack: &Stack, above: usize) -> usize {
+        let own = stack.layers.len() + 1;
+        if above + own > MAX_STAGES {
+            let span = match (&stack.app, stack.layers.first()) {
+                (_, Some(layer)) => &layer.options.span,
+                (App::Named(_, span), None) => span,
+                (App::Part(part), None) => &part.options.span,
+                (App::Routes { routes, .. }, None) => &routes[0].span,
+            };
+            self.too_tall(span);
+            return own;
+        }
+        own + match &stack.app {
             App::Part(_) => 0,
-            App::Named(index, span) => self.named(*index, Some(span.clone())),
+            App::Named(index, span) => self.named(*index, span, above + own),
             App::Routes { routes, .. } => {
                 self.unreachable(routes);
-                routes.iter().map(|route| self.stack(&route.stack)).max().unwrap_or(0)
+                routes.iter().map(|route| self.stack(&route.stack, above + own)).max().unwrap_or(0)
             }
-        };
-        let depth = below + stack.layers.len() + 1;
-        if depth > MAX_STAGES
-            && below <= MAX_STAGES
-            && let Some(layer) = stack.layers.first()
-        {
-            let message = format!("a request would pass {depth} layers and apps from here; the most is {MAX_STAGES}");
-            self.findings.push(Diagnostic::error(message, layer.options.span.clone()).label("the outermost of them"));
         }
-        depth
     }
 
-    fn named(&mut self, index: usize, from: Option<super::tree::Span>) -> usize {
-        let apps = self.apps;
-        match self.depths[index] {
-            Depth::Known(depth) => depth,
-            Depth::Open => {
-                let app = &apps[index];
-                let message = format!("the app `{}` contains itself", app.name);
-                let finding = Diagnostic::error(message, from.unwrap_or_else(|| app.name_span.clone())).label("leads back to it");
-                self.findings.push(finding.related(app.name_span.clone(), "its entry").hint("let this place name another app"));
+    fn named(&mut self, index: usize, from: &Span, above: usize) -> usize {
+        let app = &self.apps[index];
+        match self.states[index] {
+            State::Seen(height) => {
+                if above + height > MAX_STAGES {
+                    self.too_tall(from);
+                }
+                height
+            }
+            State::Open => {
+                self.findings.push(
+                    Diagnostic::error(format!("the app `{}` contains itself", app.name), from.clone())
+                        .label("leads back to it")
+                        .related(app.name_span.clone(), "its entry")
+                        .hint("let this place name another app"),
+                );
                 0
             }
-            Depth::Unknown => {
-                self.depths[index] = Depth::Open;
-                let depth = self.stack(&apps[index].stack);
-                self.depths[index] = Depth::Known(depth);
-                depth
+            State::Unseen => {
+                self.states[index] = State::Open;
+                let height = self.stack(&app.stack, above);
+                self.states[index] = State::Seen(height);
+                height
             }
+        }
+    }
+
+    fn too_tall(&mut self, span: &Span) {
+        if !std::mem::replace(&mut self.is_too_tall, true) {
+            let message = format!("a request would pass more than {MAX_STAGES} layers and apps");
+            self.findings.push(Diagnostic::error(message, span.clone()).label("too far down the tower").hint("use fewer layers"));
         }
     }
 
     fn unreachable(&mut self, routes: &[Route]) {
-        for (i, route) in routes.iter().enumerate() {
-            if let (Some(mount), Some(paths)) = (&route.mount, route.condition.as_ref().and_then(|(condition, _)| condition.paths()))
-                && !paths.iter().any(|path| path.meets(&Path::Below(mount.clone())))
+        let demands: Vec<Demand<'_>> = routes.iter().map(Demand::of).collect();
+        for (i, (route, demand)) in routes.iter().zip(&demands).enumerate() {
+            if let [mount, path] = demand.paths.as_slice()
+                && !path.iter().any(|path| mount.iter().any(|mount| path.meets(mount)))
             {
-                let message = format!("no request can match this route: its `path` is not below its `mount`, `{}`", mount.as_str());
-                self.findings.push(
-                    Diagnostic::error(message, route.span.clone())
-                        .hint("in a route with a `mount`, `path` is the whole path, with the prefix"),
-                );
+                let message = "no request can match this route: its `path` is not below its `mount`";
+                let hint = "in a route with a `mount`, `path` is the whole path, with the prefix";
+                self.findings.push(Diagnostic::error(message, route.span.clone()).hint(hint));
             }
-            let Some(broader) = routes[..i].iter().find(|earlier| covers(earlier, route)) else { continue };
-            let is_default = broader.condition.is_none() && broader.mount.is_none();
+            let Some(earlier) = demands[..i].iter().position(|earlier| earlier.covers(demand)) else { continue };
+            let broader = &routes[earlier];
+            let why = if broader.condition.is_none() && broader.mount.is_none() {
+                "this route has no condition and takes every request"
+            } else {
+                "this earlier route takes all of its requests"
+            };
             self.findings.push(
                 Diagnostic::error("no request reaches this route", route.span.clone())
                     .label("matches nothing that is left")
-                    .related(
-                        broader.span.clone(),
-                        if is_default {
-                            "this route has no condition and takes every request"
-                        } else {
-                            "this earlier route takes all of its requests"
-                        },
-                    )
+                    .related(broader.span.clone(), why)
                     .hint("the first route that matches is taken: put the narrower one first"),
             );
         }
     }
 }
 
-/// Whether every request that `narrow` matches is taken by `broad`.
-fn covers(broad: &Route, narrow: &Route) -> bool {
-    let any = Match::default();
-    let condition = |route: &Route| route.condition.as_ref().map(|(condition, _)| condition.clone());
-    let (broad_match, narrow_match) = (condition(broad).unwrap_or_else(|| any.clone()), condition(narrow).unwrap_or(any));
-    broad_match.covers_but_path(&narrow_match)
-        && restrictions(broad, &broad_match)
-            .iter()
-            .all(|broad| restrictions(narrow, &narrow_match).iter().any(|narrow| covers_all(broad, narrow, Path::covers)))
+/// What a route demands of a request.
+struct Demand<'a> {
+    condition: Option<&'a Match>,
+    /// Its `mount` and its `path`, each as alternatives; both must hold.
+    paths: Vec<Vec<Path>>,
 }
 
-/// What a route says about the path: `mount` and `path`; both must hold.
-fn restrictions(route: &Route, condition: &Match) -> Vec<Vec<Path>> {
-    let mount = route.mount.as_ref().map(|mount| vec![Path::Below(mount.clone())]);
-    mount.into_iter().chain(condition.paths().map(<[Path]>::to_vec)).collect()
+impl<'a> Demand<'a> {
+    fn of(route: &'a Route) -> Self {
+        let condition = route.condition.as_ref().map(|(condition, _)| condition);
+        let mount = route.mount.as_ref().map(|mount| vec![Path::Below(mount.clone())]);
+        let path = condition.and_then(Match::paths).map(<[Path]>::to_vec);
+        Self { condition, paths: mount.into_iter().chain(path).collect() }
+    }
+
+    /// Whether every request that fulfils `narrow` fulfils this.
+    fn covers(&self, narrow: &Self) -> bool {
+        let conditions = match (self.condition, narrow.condition) {
+            (None, _) => true,
+            (Some(broad), Some(narrow)) => broad.covers_but_path(narrow),
+            (Some(broad), None) => broad.covers_but_path(&Match::default()),
+        };
+        conditions && self.paths.iter().all(|broad| narrow.paths.iter().any(|narrow| covers_all(broad, narrow, Path::covers)))
+    }
 }

@@ -8,6 +8,9 @@ use serde_json::{Value, json};
 
 use super::tree::Span;
 
+/// More than anyone reads; a file with so many mistakes has one mistake in common.
+const MOST: usize = 100;
+
 /// One finding about the file.
 #[derive(Clone, Debug)]
 pub(crate) struct Diagnostic {
@@ -81,6 +84,14 @@ impl Source {
         (before.matches('\n').count() + 1, before[line..].chars().count() + 1)
     }
 
+    /// The whole lines that the spans begin on, and those between them.
+    fn lines<'a>(&self, spans: impl Iterator<Item = &'a Span> + Clone) -> Span {
+        let first = spans.clone().map(|span| self.boundary(span.start)).min().unwrap_or(0);
+        let last = spans.map(|span| self.boundary(span.start)).max().unwrap_or(0);
+        let start = self.text[..first].rfind('\n').map_or(0, |end| end + 1);
+        start..self.text[last..].find('\n').map_or(self.text.len(), |end| last + end)
+    }
+
     /// The part of a span on its first line, and at least one octet wide where the text allows.
     fn first_line(&self, span: &Span) -> Span {
         let start = self.boundary(span.start);
@@ -100,6 +111,11 @@ pub struct Report {
 impl Report {
     pub(crate) fn new(source: Arc<Source>, mut diagnostics: Vec<Diagnostic>) -> Self {
         diagnostics.sort_by_key(|diagnostic| diagnostic.span.as_ref().map_or(0, |span| span.start));
+        if let more @ 1.. = diagnostics.len().saturating_sub(MOST) {
+            diagnostics.truncate(MOST);
+            let severity = diagnostics[0].severity;
+            diagnostics.push(Diagnostic { severity, ..Diagnostic::without_place(format!("{more} more findings are not shown")) });
+        }
         Self { source, diagnostics }
     }
 
@@ -125,12 +141,18 @@ impl Report {
         };
         let mut group = Group::with_title(level.primary_title(diagnostic.message.as_str()));
         if let Some(span) = &diagnostic.span {
-            let primary =
-                AnnotationKind::Primary.span(self.source.first_line(span)).label(diagnostic.label.as_deref().map(normalize_untrusted_str));
-            let mut snippet = Snippet::source(self.source.text.as_str()).path(self.source.name.as_str()).annotation(primary);
-            if let Some((span, label)) = diagnostic.related.as_deref() {
-                snippet =
-                    snippet.annotation(AnnotationKind::Context.span(self.source.first_line(span)).label(normalize_untrusted_str(label)));
+            let related = diagnostic.related.as_deref();
+            let lines = self.source.lines([Some(span), related.map(|(span, _)| span)].into_iter().flatten());
+            let within = |span: &Span| {
+                let span = self.source.first_line(span);
+                span.start - lines.start..span.end - lines.start
+            };
+            let primary = AnnotationKind::Primary.span(within(span)).label(diagnostic.label.as_deref().map(normalize_untrusted_str));
+            let (first, _) = self.source.position(lines.start);
+            let excerpt = Snippet::source(&self.source.text[lines.clone()]).line_start(first).path(self.source.name.as_str());
+            let mut snippet = excerpt.annotation(primary);
+            if let Some((span, label)) = related {
+                snippet = snippet.annotation(AnnotationKind::Context.span(within(span)).label(normalize_untrusted_str(label)));
             }
             group = group.element(snippet);
         }

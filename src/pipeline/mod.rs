@@ -38,7 +38,6 @@ use text::Dialect;
 
 /// A pipeline file that was read and found sound: every name known, every option of its type, every route reachable. Nothing is opened,
 /// started or listened on yet.
-#[derive(Debug)]
 pub struct Pipeline {
     source: Arc<Source>,
     base: PathBuf,
@@ -175,5 +174,12 @@ impl Pipeline {
             None => Diagnostic::without_place(message),
         };
         Report::new(Arc::clone(&self.source), vec![Diagnostic { hint, ..finding }])
+    }
+}
+
+/// Tells the file's name only: what `${...}` stands for must not end in a log.
+impl std::fmt::Debug for Pipeline {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pipeline").field("file", &self.source.name).finish_non_exhaustive()
     }
 }
