@@ -151,6 +151,9 @@ fn with(pipeline: Result<Pipeline, Report>, then: impl FnOnce(&Pipeline) -> u8) 
 }
 
 fn serve(pipeline: &Pipeline) -> u8 {
+    if !pipeline.warnings().is_empty() {
+        complain(&pipeline.warnings().render(colour()), SUCCESS);
+    }
     match run::run(pipeline) {
         Ok(()) => SUCCESS,
         Err(report) => complain(&report.render(colour()), FAILURE),

@@ -79,22 +79,14 @@ impl Ziggurat {
         Self { registry: builtin() }
     }
 
-    /// Adds a layer under its [`Middleware::NAME`].
-    ///
-    /// # Panics
-    ///
-    /// If a layer of that name exists already: a mistake in the program, found at its first start.
+    /// Adds a layer under its [`Middleware::NAME`]; it takes the place of a built-in one of that name.
     #[must_use]
     pub fn layer<T: Middleware>(mut self) -> Self {
         self.registry = self.registry.layer::<T>();
         self
     }
 
-    /// Adds a kind of app under its [`App::NAME`].
-    ///
-    /// # Panics
-    ///
-    /// If a kind of that name exists already.
+    /// Adds a kind of app under its [`App::NAME`]; it takes the place of a built-in one of that name.
     #[must_use]
     pub fn app<T: App>(mut self) -> Self {
         self.registry = self.registry.app::<T>();

@@ -123,6 +123,7 @@ fn measure(bencher: Bencher, mut stack: Next) {
         client_port: Some(40_000),
         scheme: Scheme::Http,
         server_port: None,
+        is_vetted: false,
         local: None,
     });
     let input = || {

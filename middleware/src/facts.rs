@@ -21,6 +21,9 @@ pub struct Origin {
     pub server_port: Option<u16>,
     /// The listener's own address; `None` on a Unix socket.
     pub local: Option<SocketAddr>,
+    /// Whether a `forwarded` layer has judged the headers in which proxies speak of the client. Where none has, apps do not see them: anybody
+    /// may have written them.
+    pub is_vetted: bool,
 }
 
 /// `http` or `https` (RFC 9110 section 4.2).

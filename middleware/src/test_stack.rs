@@ -203,6 +203,7 @@ pub fn request(method: Method, target: &str, body: impl Into<Body>) -> Request {
         scheme: Scheme::Http,
         server_port: None,
         local: Some(([192, 0, 2, 80], 80).into()),
+        is_vetted: false,
     });
     request
 }

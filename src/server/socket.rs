@@ -55,6 +55,7 @@ impl Socket {
             scheme: Scheme::Http,
             server_port: None,
             local,
+            is_vetted: false,
         })
     }
 }

@@ -11,6 +11,7 @@ use http::header::{self, HeaderName};
 use http::request::Parts;
 use http::{HeaderMap, Uri, Version};
 use percent_encoding::percent_decode;
+use ziggurat_middleware::forwarded::is_claim;
 use ziggurat_middleware::{Mount, Origin, RemoteUser, RequestId};
 
 /// The keys that go as a number, which is their place in this list, and what a variable is where the head does not name it.
@@ -82,7 +83,8 @@ impl Head {
         if let Some(length) = content_length {
             head.written(CONTENT_LENGTH, length);
         }
-        head.headers(&parts.headers, parts.uri.authority().is_some());
+        let is_vetted = parts.extensions.get::<Origin>().is_some_and(|origin| origin.is_vetted);
+        head.headers(&parts.headers, parts.uri.authority().is_some(), is_vetted);
         head
     }
 
@@ -136,13 +138,13 @@ impl Head {
         self.known(URL_SCHEME, scheme.as_str().as_bytes());
     }
 
-    /// One variable per header; the lines of a repeated one are joined.
-    fn headers(&mut self, headers: &HeaderMap, host_is_told: bool) {
+    /// One variable per header; the lines of a repeated one are joined. What proxies say of the client counts only where it was judged.
+    fn headers(&mut self, headers: &HeaderMap, host_is_told: bool, is_vetted: bool) {
         if let Some(value) = headers.get(header::CONTENT_TYPE) {
             self.known(CONTENT_TYPE, value.as_bytes());
         }
         for name in headers.keys() {
-            if !is_passed_on(name) || (host_is_told && name == header::HOST) {
+            if !is_passed_on(name) || (host_is_told && name == header::HOST) || (!is_vetted && is_claim(name)) {
                 continue;
             }
             if name == header::HOST {

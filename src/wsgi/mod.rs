@@ -55,6 +55,8 @@ const MOST_THREADS: u64 = 1024;
 /// Any unchanged WSGI app: Django, Flask, web.py or a plain function. The module is imported when the pipeline starts, and a module that cannot be
 /// imported stops the start. Requests wait in a bounded queue for one of the app's threads; when the queue is full, clients get `503`.
 ///
+/// The app sees `Forwarded`, `X-Forwarded-*` and `X-Real-IP` only below a `forwarded` layer, which says whom to believe.
+///
 /// ```json
 /// { "app": { "wsgi": { "app": "mysite.wsgi:application", "threads": 8 } } }
 /// ```

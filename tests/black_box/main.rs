@@ -4,5 +4,6 @@
 mod browser;
 mod commands;
 mod examples;
+mod layers;
 mod process;
 mod support;

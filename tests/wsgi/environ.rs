@@ -141,13 +141,31 @@ async fn addresses_come_from_the_host_the_listener_and_trusted_proxies() {
         let make = || {
             let mut request = get("/");
             request.headers_mut().insert("host", host.parse().unwrap());
-            request.extensions_mut().insert(Origin { client: None, client_port: None, scheme, server_port, local });
+            request.extensions_mut().insert(Origin { client: None, client_port: None, scheme, server_port, local, is_vetted: false });
             request
         };
         let expected = json! {
             "SERVER_NAME": name, "SERVER_PORT": port, "wsgi.url_scheme": scheme.as_str(), "REMOTE_ADDR": "", "REMOTE_PORT": null, "HTTP_HOST": host,
         };
         check(&format!("{host:?} at {local:?}"), make, expected).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_proxies_say_is_seen_only_where_a_layer_has_judged_it() {
+    for (is_vetted, seen) in [(false, None), (true, Some("203.0.113.7"))] {
+        let make = || {
+            let mut request = get("/");
+            for name in ["x-forwarded-for", "forwarded", "x-real-ip"] {
+                request.headers_mut().insert(name, HeaderValue::from_static("203.0.113.7"));
+            }
+            if let Some(origin) = request.extensions_mut().get_mut::<Origin>() {
+                origin.is_vetted = is_vetted;
+            }
+            request
+        };
+        let expected = json! { "HTTP_X_FORWARDED_FOR": seen, "HTTP_FORWARDED": seen, "HTTP_X_REAL_IP": seen, "REMOTE_ADDR": "192.0.2.1" };
+        check("claims", make, expected).await;
     }
 }
 

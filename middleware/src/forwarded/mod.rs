@@ -81,6 +81,9 @@ impl Middleware for Forwarded {
         Ok(around(move |request: &mut Request| {
             let trusted = request.extensions().get::<Origin>().is_some_and(|origin| trust.sent(origin));
             strip(request.headers_mut(), trusted.then_some(family));
+            if let Some(origin) = request.extensions_mut().get_mut::<Origin>() {
+                origin.is_vetted = true;
+            }
             if trusted {
                 let claim = match family {
                     Family::XForwarded => x_forwarded::read(request.headers(), &trust),
@@ -95,14 +98,23 @@ impl Middleware for Forwarded {
     }
 }
 
-/// Removes the headers that tell of forwarding, but for one kind.
-fn strip(headers: &mut HeaderMap, but: Option<Family>) {
-    let family_of = |name: &HeaderName| match name.as_str() {
+/// Whether in this header a proxy speaks of the client: `Forwarded`, `X-Forwarded-*`, `X-Real-IP`.
+#[must_use]
+pub fn is_claim(name: &HeaderName) -> bool {
+    family_of(name).is_some()
+}
+
+fn family_of(name: &HeaderName) -> Option<Family> {
+    match name.as_str() {
         "forwarded" => Some(Family::Forwarded),
         "x-real-ip" => Some(Family::XForwarded),
         name if name.starts_with("x-forwarded-") => Some(Family::XForwarded),
         _ => None,
-    };
+    }
+}
+
+/// Removes the headers that tell of forwarding, but for one kind.
+fn strip(headers: &mut HeaderMap, but: Option<Family>) {
     let unwanted = |name: &&HeaderName| family_of(name).is_some_and(|family| Some(family) != but);
     let names: Vec<HeaderName> = headers.keys().filter(unwanted).cloned().collect();
     for name in names {

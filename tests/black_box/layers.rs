@@ -1,0 +1,65 @@
+//! Native layers around a WSGI app: what the app is told, and what is kept from it.
+
+use crate::support::Program;
+
+const ECHO: &str = "def app(environ, start_response):\n\
+    \x20   start_response('200 OK', [('Content-Type', 'text/plain')])\n\
+    \x20   names = ['REMOTE_ADDR', 'REMOTE_USER', 'AUTH_TYPE', 'HTTP_X_FORWARDED_FOR', 'wsgi.url_scheme', 'HTTP_HOST', 'SERVER_PORT', 'SCRIPT_NAME', 'PATH_INFO']\n\
+    \x20   return [''.join(f'{name}={environ.get(name)}\\n' for name in names).encode()]\n";
+
+fn forwarded_get(program: &Program) -> String {
+    program.exchange(
+        "GET /page HTTP/1.1\r\nHost: inside:8000\r\nX-Forwarded-For: 203.0.113.7\r\nX-Forwarded-Proto: https\r\n\
+         X-Forwarded-Host: example.com\r\nConnection: close\r\n\r\n",
+    )
+}
+
+#[test]
+fn forwarded_headers_of_an_untrusted_client_are_neither_believed_nor_passed_on() {
+    for layers in ["[]", r#"["forwarded"]"#, r#"[{ "forwarded": "10.0.0.0/8" }]"#] {
+        let pipeline = format!(r#"{{ "listen": "127.0.0.1:0", "layers": {layers}, "app": {{ "wsgi": "echo:app" }} }}"#);
+        let answer = forwarded_get(&Program::start(&pipeline, &[("echo.py", ECHO)]));
+        for line in ["REMOTE_ADDR=127.0.0.1\n", "HTTP_X_FORWARDED_FOR=None\n", "wsgi.url_scheme=http\n", "HTTP_HOST=inside:8000\n"] {
+            assert!(answer.contains(line), "{layers}: {answer}");
+        }
+    }
+}
+
+#[test]
+fn a_trusted_proxy_is_believed() {
+    let program = Program::start(
+        r#"{ "listen": "127.0.0.1:0", "layers": [{ "forwarded": "127.0.0.1" }], "app": { "wsgi": "echo:app" } }"#,
+        &[("echo.py", ECHO)],
+    );
+    let answer = forwarded_get(&program);
+    for line in ["REMOTE_ADDR=203.0.113.7\n", "wsgi.url_scheme=https\n", "HTTP_HOST=example.com\n", "SERVER_PORT=443\n"] {
+        assert!(answer.contains(line), "{answer}");
+    }
+}
+
+#[test]
+fn a_user_who_signed_in_natively_is_known_to_the_app_and_to_the_access_log() {
+    // openssl passwd -apr1 -salt saltsalt secret
+    let mut program = Program::start(
+        r#"{ "listen": "127.0.0.1:0", "layers": ["access_log", { "basic_auth": "users" }], "app": { "wsgi": "echo:app" } }"#,
+        &[("echo.py", ECHO), ("users", "ann:$apr1$saltsalt$LrttParrLPdxvgutaSXWJ0\n")],
+    );
+    let refused = program.get("/");
+    assert!(refused.starts_with("HTTP/1.1 401") && refused.contains("www-authenticate: Basic realm="), "{refused}");
+    let answer = program.exchange("GET / HTTP/1.1\r\nHost: test\r\nAuthorization: Basic YW5uOnNlY3JldA==\r\nConnection: close\r\n\r\n");
+    assert!(answer.contains("REMOTE_USER=ann\n") && answer.contains("AUTH_TYPE=Basic\n"), "{answer}");
+    program.wait_for_log("127.0.0.1 - ann [");
+}
+
+#[test]
+fn a_mounted_app_is_told_where_it_stands() {
+    let program = Program::start(
+        r#"{ "listen": "127.0.0.1:0", "app": { "routes": [{ "mount": "/blog", "app": { "wsgi": "echo:app" } }, { "app": { "respond": 404 } }] } }"#,
+        &[("echo.py", ECHO)],
+    );
+    for (target, script_name, path_info) in [("/blog/a%20b", "/blog", "/a b"), ("/blog/", "/blog", "/"), ("/blog", "/blog", "")] {
+        let answer = program.get(target);
+        assert!(answer.ends_with(&format!("SCRIPT_NAME={script_name}\nPATH_INFO={path_info}\n")), "{target}: {answer}");
+    }
+    assert!(program.get("/blogs").starts_with("HTTP/1.1 404"));
+}
