@@ -51,7 +51,8 @@ pub fn initialize() -> Result<(), Finding> {
 /// Ends the Python that [`initialize`] started: exit hooks run and what the app printed is written out. Threads of the app that do not end are
 /// waited for a few seconds at most.
 ///
-/// Where Python was there before, it is left as it is. Call this when no stack is left that holds a WSGI app; afterwards there is no Python of ours in this process.
+/// Where Python was there before, it is left as it is. Call this when no stack is left that holds a WSGI app; afterwards there is no Python of
+/// ours in this process.
 pub fn finalize() {
     if !EMBEDDED.swap(false, Ordering::AcqRel) {
         // It is not ours to end; but when its owner does, our threads must be gone.
