@@ -124,7 +124,7 @@ fn is_bodiless(start: &Bound<'_, StartResponse>) -> bool {
 }
 
 /// The answer's state; an app that uses it in another thread at the same time breaks the rules.
-fn borrowed<'a, 'py>(start: &'a Bound<'py, StartResponse>) -> Result<PyRefMut<'py, StartResponse>, Stop> {
+fn borrowed<'py>(start: &Bound<'py, StartResponse>) -> Result<PyRefMut<'py, StartResponse>, Stop> {
     start.try_borrow_mut().map_err(|_| Stop::Refused("the app uses write() in another thread".to_owned()))
 }
 
