@@ -48,6 +48,7 @@ pub mod apps;
 mod builtin;
 mod cli;
 mod docs;
+mod log;
 pub mod pipeline;
 mod run;
 pub mod server;

@@ -9,6 +9,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 use ziggurat_middleware::Lifecycle;
 
+use crate::log;
 use crate::pipeline::{Pipeline, Report};
 use crate::server::{self, Listener};
 use crate::wsgi;
@@ -19,7 +20,7 @@ use crate::wsgi;
 ///
 /// What could not be bound, acquired or imported, at its place in the file.
 pub(crate) fn run(pipeline: &Pipeline) -> Result<(), Report> {
-    log();
+    log::start();
     allow_descriptors();
     let runtime = runtime(pipeline)?;
     let lifecycle = Lifecycle::default();
@@ -131,14 +132,6 @@ fn allow_descriptors() {
     if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
         tracing::warn!("cannot raise the limit on open descriptors: {error}");
     }
-}
-
-/// The error log, on standard error.
-fn log() {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("ZIGGURAT_LOG").unwrap_or_else(|_| "info".into());
-    let colour = std::io::IsTerminal::is_terminal(&std::io::stderr()) && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    // A second pipeline in the same process keeps the first one's log.
-    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colour).with_target(false).try_init();
 }
 
 fn say(line: &str) {

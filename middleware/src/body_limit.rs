@@ -22,7 +22,7 @@ use crate::{Body, BoxError, Context, Finding, IntoStage, Middleware, Problem, Re
 /// limit counts octets as they arrive at this layer.
 ///
 /// ```json
-/// { "layers": [{ "body_limit": "10MiB" }], "app": { "wsgi": "site:app" } }
+/// { "layers": [{ "body_limit": "10MiB" }], "app": { "wsgi": "hello:app" } }
 /// ```
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]

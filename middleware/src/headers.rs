@@ -26,7 +26,7 @@ use crate::{Context, Finding, Findings, IntoStage, Middleware, Request, Response
 ///       "response": { "set": { "cache-control": "no-store" }, "remove": ["x-powered-by"] }
 ///     } }
 ///   ],
-///   "app": { "wsgi": "site:app" }
+///   "app": { "wsgi": "hello:app" }
 /// }
 /// ```
 #[derive(Debug, Default, Deserialize, JsonSchema)]

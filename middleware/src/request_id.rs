@@ -17,7 +17,7 @@ use crate::{Context, Finding, IntoStage, Middleware, Request, RequestId, Respons
 /// Place it first, so that everything below, the access log included, knows the id.
 ///
 /// ```json
-/// { "layers": ["request_id", "access_log"], "app": { "wsgi": "site:app" } }
+/// { "layers": ["request_id", "access_log"], "app": { "wsgi": "hello:app" } }
 /// ```
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]

@@ -28,7 +28,7 @@ use crate::{Context, Finding, Findings, IntoStage, Middleware, Origin, Request, 
 ///       "frame_options": "SAMEORIGIN"
 ///     } }
 ///   ],
-///   "app": { "wsgi": "site:app" }
+///   "app": { "wsgi": "hello:app" }
 /// }
 /// ```
 #[derive(Debug, Deserialize, JsonSchema)]

@@ -18,7 +18,7 @@ use crate::{BoxError, Context, Finding, Findings, IntoStage, Middleware, Problem
 /// Python call that is already running ends by itself, or at the `deadline` of its `wsgi` app.
 ///
 /// ```json
-/// { "layers": ["access_log", { "timeout": "30s" }], "app": { "wsgi": "site:app" } }
+/// { "layers": ["access_log", { "timeout": "30s" }], "app": { "wsgi": "hello:app" } }
 /// ```
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]

@@ -34,7 +34,9 @@ impl Origin {
 /// The traceback as Python prints it; of an exception that cannot even be printed, its type.
 pub(super) fn format_exception(py: Python<'_>, error: &PyErr) -> String {
     let formatted = || -> PyResult<String> {
-        let lines = py.import("traceback")?.call_method1("format_exception", (error.value(py),))?;
+        // Before Python 3.12 the value alone does not know the traceback.
+        let parts = (error.get_type(py), error.value(py), error.traceback(py));
+        let lines = py.import("traceback")?.call_method1("format_exception", parts)?;
         lines.try_iter()?.map(|line| line?.extract::<String>()).collect()
     };
     formatted().unwrap_or_else(|_| error.get_type(py).name().map_or_else(|_| "an exception".to_owned(), |name| name.to_string()))

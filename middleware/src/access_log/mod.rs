@@ -65,7 +65,7 @@ use sink::{Output, Sink};
 /// ```json
 /// {
 ///   "layers": ["request_id", { "forwarded": { "trust": "10.0.0.0/8" } }, { "access_log": { "format": "json", "to": "logs/access.log" } }],
-///   "app": { "wsgi": "site:app" }
+///   "app": { "wsgi": "hello:app" }
 /// }
 /// ```
 #[derive(Debug, Default, Deserialize, JsonSchema)]

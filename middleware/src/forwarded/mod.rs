@@ -48,7 +48,7 @@ use trust::{Peer, Trust};
 /// {
 ///   "listen": "127.0.0.1:8000",
 ///   "layers": [{ "forwarded": { "trust": ["127.0.0.1", "10.0.0.0/8"] } }, "access_log"],
-///   "app": { "wsgi": "site:app" }
+///   "app": { "wsgi": "hello:app" }
 /// }
 /// ```
 #[derive(Debug, Default, Deserialize, JsonSchema)]

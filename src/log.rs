@@ -1,0 +1,54 @@
+//! The error log, on standard error.
+
+use std::fmt::{self, Write};
+use std::io::IsTerminal;
+
+use tracing::field::{Field, Visit};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::field::RecordFields;
+use tracing_subscriber::fmt::format::{FormatFields, Writer};
+
+/// Starts it, at the level that `ZIGGURAT_LOG` names (default `info`). A second start in the same process changes nothing.
+pub(crate) fn start() {
+    let level = EnvFilter::try_from_env("ZIGGURAT_LOG").unwrap_or_else(|_| "info".into());
+    let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let log = tracing_subscriber::fmt().with_env_filter(level).with_writer(std::io::stderr).with_ansi(colour).with_target(false);
+    let _ = log.fmt_fields(MessageLast).try_init();
+}
+
+/// `request_id=... layer=... message`: a message may have many lines, a traceback for instance, and what it is about belongs before it.
+struct MessageLast;
+
+impl<'writer> FormatFields<'writer> for MessageLast {
+    fn format_fields<R: RecordFields>(&self, mut writer: Writer<'writer>, fields: R) -> fmt::Result {
+        let mut line = Line::default();
+        fields.record(&mut line);
+        write!(writer, "{}{}", line.fields, line.message)
+    }
+}
+
+#[derive(Default)]
+struct Line {
+    fields: String,
+    message: String,
+}
+
+impl Line {
+    fn put(&mut self, field: &Field, value: fmt::Arguments<'_>) {
+        // Writing into a string cannot fail.
+        let _ = match field.name() {
+            "message" => self.message.write_fmt(value),
+            name => write!(self.fields, "{name}={value} "),
+        };
+    }
+}
+
+impl Visit for Line {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.put(field, format_args!("{value:?}"));
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.put(field, format_args!("{value}"));
+    }
+}
