@@ -101,8 +101,8 @@ impl Head {
         self.known(REQUEST_URI, target.as_bytes());
     }
 
-    /// Who speaks to whom, and how. `SERVER_PORT` is what a trusted proxy said, else the port in `Host`, else the listener's (as with nginx: a
-    /// `Host` without a port does not tell how many ports were mapped on the way).
+    /// Who speaks to whom, and how. `SERVER_PORT` is what a trusted proxy said, else the port in `Host`, else the listener's (as with
+    /// nginx: a `Host` without a port does not tell how many ports were mapped on the way).
     fn addresses(&mut self, parts: &Parts) {
         let origin = parts.extensions.get::<Origin>();
         let scheme = origin.map(|origin| origin.scheme).unwrap_or_default();

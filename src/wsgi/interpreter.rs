@@ -25,8 +25,8 @@ static MAIN: AtomicPtr<ffi::PyThreadState> = AtomicPtr::new(ptr::null_mut());
 const PATIENCE: Duration = Duration::from_secs(3);
 const LEAVING: Duration = Duration::from_secs(1);
 
-/// Starts Python in this process, in the virtual environment that `VIRTUAL_ENV` names. Where Python already runs (in the extension module, or
-/// after an earlier call), there is nothing to do.
+/// Starts Python in this process, in the virtual environment that `VIRTUAL_ENV` names. Where Python already runs (in the extension
+/// module, or after an earlier call), there is nothing to do.
 ///
 /// Python leaves signals alone: they are the program's.
 ///
@@ -48,11 +48,11 @@ pub fn initialize() -> Result<(), Finding> {
     Ok(())
 }
 
-/// Ends the Python that [`initialize`] started: exit hooks run and what the app printed is written out. Threads of the app that do not end are
-/// waited for a few seconds at most.
+/// Ends the Python that [`initialize`] started: exit hooks run and what the app printed is written out. Threads of the app that do not
+/// end are waited for a few seconds at most.
 ///
-/// Where Python was there before, it is left as it is. Call this when no stack is left that holds a WSGI app; afterwards there is no Python of
-/// ours in this process.
+/// Where Python was there before, it is left as it is. Call this when no stack is left that holds a WSGI app; afterwards there is no
+/// Python of ours in this process.
 pub fn finalize() {
     if !EMBEDDED.swap(false, Ordering::AcqRel) {
         // It is not ours to end; but when its owner does, our threads must be gone.
@@ -63,8 +63,8 @@ pub fn finalize() {
     // Apart, because the end waits for threads of the app that are no daemons, however long they take.
     let ending = std::thread::Builder::new().name("python-end".to_owned()).spawn(move || {
         if all_left() {
-            // SAFETY: Python runs, this thread has no thread state yet, and nothing attaches any more; so the main thread's state is not in use.
-            // It goes first, or Python would wait for its main thread to end.
+            // SAFETY: Python runs, this thread has no thread state yet, and nothing attaches any more; so the main thread's state is not
+            // in use. It goes first, or Python would wait for its main thread to end.
             unsafe {
                 ffi::PyGILState_Ensure();
                 let main = MAIN.swap(ptr::null_mut(), Ordering::AcqRel);
@@ -192,8 +192,8 @@ fn linked_version() -> String {
 fn start(executable: Option<&Path>) -> Result<(), String> {
     // SAFETY: all zeroes is a valid value of this struct of integers and pointers, which the next call fills in.
     let mut config: ffi::PyConfig = unsafe { std::mem::zeroed() };
-    // SAFETY: `config` outlives the calls, is set up first and cleared last; the strings end in NUL and are copied; Python does not run yet, as
-    // `initialize` saw under its lock.
+    // SAFETY: `config` outlives the calls, is set up first and cleared last; the strings end in NUL and are copied; Python does not run
+    // yet, as `initialize` saw under its lock.
     unsafe {
         ffi::PyConfig_InitPythonConfig(&raw mut config);
         let started = configure(&raw mut config, executable).and_then(|()| checked(ffi::Py_InitializeFromConfig(&raw const config)));
@@ -206,8 +206,8 @@ fn start(executable: Option<&Path>) -> Result<(), String> {
     settled.map_err(|error| error.to_string())
 }
 
-/// Makes this thread Python's main thread in the eyes of `threading` too; gives back the one signal that Python takes although it was told not to
-/// (importing `signal` catches SIGINT); and has what an app prints written line by line, into a pipe too.
+/// Makes this thread Python's main thread in the eyes of `threading` too; gives back the one signal that Python takes although it was
+/// told not to (importing `signal` catches SIGINT); and has what an app prints written line by line, into a pipe too.
 fn settle(py: Python<'_>) -> PyResult<()> {
     py.import("threading")?;
     let signal = py.import("signal")?;

@@ -1,8 +1,8 @@
 //! The WSGI bridge (PEP 3333): the only folder that uses pyo3.
 //!
-//! [`Wsgi`] is the app. Its service (`terminal`) makes a `Call` of each request: the head as CGI variables in one buffer, the body, and the way
-//! back. An `Executor` brings calls to the interpreter: a pool of Python threads, or the IO threads themselves. From there on (`application`)
-//! everything exists once: environ, input, start_response, iteration, close() and what becomes of errors.
+//! [`Wsgi`] is the app. Its service (`terminal`) makes a `Call` of each request: the head as CGI variables in one buffer, the body, and
+//! the way back. An `Executor` brings calls to the interpreter: a pool of Python threads, or the IO threads themselves. From there on
+//! (`application`) everything exists once: environ, input, start_response, iteration, close() and what becomes of errors.
 
 mod application;
 mod body;
@@ -52,8 +52,9 @@ const MOST_THREADS: u64 = 1024;
 
 /// Calls a WSGI application (PEP 3333).
 ///
-/// Any unchanged WSGI app: Django, Flask, web.py or a plain function. The module is imported when the pipeline starts, and a module that cannot be
-/// imported stops the start. Requests wait in a bounded queue for one of the app's threads; when the queue is full, clients get `503`.
+/// Any unchanged WSGI app: Django, Flask, web.py or a plain function. The module is imported when the pipeline starts, and a module that
+/// cannot be imported stops the start. Requests wait in a bounded queue for one of the app's threads; when the queue is full, clients get
+/// `503`.
 ///
 /// The app sees `Forwarded`, `X-Forwarded-*` and `X-Real-IP` only below a `forwarded` layer, which says whom to believe.
 ///
@@ -63,8 +64,8 @@ const MOST_THREADS: u64 = 1024;
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Wsgi {
-    /// The application: `package.module:callable`. The callable may be an attribute further inside (`module:site.app`), or a factory that is
-    /// called once, without arguments (`module:make()`). Without `:callable` the module's `application` is taken, or else its `app`.
+    /// The application: `package.module:callable`. The callable may be an attribute further inside (`module:site.app`), or a factory that
+    /// is called once, without arguments (`module:make()`). Without `:callable` the module's `application` is taken, or else its `app`.
     app: String,
     /// Folders in which modules are looked for before Python's own. By default the folder of the pipeline file.
     #[serde(default)]
@@ -72,14 +73,14 @@ pub struct Wsgi {
     /// Worker processes. This version has none yet: the app runs in threads of the server's process, and the only value is 0.
     #[serde(default)]
     workers: Workers,
-    /// Threads that call the app, and so the number of requests that can be inside the app at once. More help apps that wait (for a database, for
-    /// other servers); they do not make Python code run in parallel. 0 calls the app on the server's IO threads: the least overhead for short
-    /// calls, but one slow call holds up every connection of its thread.
+    /// Threads that call the app, and so the number of requests that can be inside the app at once. More help apps that wait (for a
+    /// database, for other servers); they do not make Python code run in parallel. 0 calls the app on the server's IO threads: the least
+    /// overhead for short calls, but one slow call holds up every connection of its thread.
     #[serde(default = "default_threads")]
     #[schemars(range(min = 0, max = 1024))]
     threads: u64,
-    /// How much of a request's body is taken in before the app is called. A body that fits never holds a thread while it arrives; a longer one is
-    /// streamed to the app as it reads.
+    /// How much of a request's body is taken in before the app is called. A body that fits never holds a thread while it arrives; a
+    /// longer one is streamed to the app as it reads.
     #[serde(default = "default_buffer")]
     buffer: Size,
 }

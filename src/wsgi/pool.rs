@@ -1,10 +1,10 @@
 //! Python threads that take calls from one bounded queue.
 //!
-//! A thread takes a call only while it holds the interpreter, so that no call is stuck with a thread that waits for it, and it goes on while calls
-//! wait, so that short calls cost no switch. Beside it one more thread is on its way, never several: it gets the interpreter at once where
-//! the app lets it go to wait. Where the app computes, Python takes the interpreter from the other thread in the middle of a call after a
-//! while; the one that got it so serves one call and goes back to sleep, and the call it interrupted goes on. (Without that, threads
-//! interrupt each other in turn, and a fast call now and then takes tens of milliseconds.)
+//! A thread takes a call only while it holds the interpreter, so that no call is stuck with a thread that waits for it, and it goes on
+//! while calls wait, so that short calls cost no switch. Beside it one more thread is on its way, never several: it gets the interpreter
+//! at once where the app lets it go to wait. Where the app computes, Python takes the interpreter from the other thread in the middle of
+//! a call after a while; the one that got it so serves one call and goes back to sleep, and the call it interrupted goes on. (Without
+//! that, threads interrupt each other in turn, and a fast call now and then takes tens of milliseconds.)
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
