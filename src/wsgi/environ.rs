@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
+use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple};
 
@@ -19,7 +20,7 @@ pub(super) struct Environ {
     raw_uri: Py<PyString>,
     input: Py<PyString>,
     errors: Py<PyString>,
-    headers: Mutex<HashMap<Box<[u8]>, Py<PyString>>>,
+    headers: Mutex<HashMap<Box<[u8]>, Py<PyAny>>>,
 }
 
 impl Environ {
@@ -39,6 +40,17 @@ impl Environ {
             }
         }
         let intern = |key: &str| PyString::intern(py, key).unbind();
+        // What every request names has its place already, and so have some headers: a copy that need not grow is made in half the time. (A
+        // dictionary keeps the room of keys that were taken out.)
+        for key in ["wsgi.input", "wsgi.errors", "RAW_URI", "REQUEST_URI", "PATH_INFO", "SERVER_NAME", "SERVER_PORT", "REMOTE_ADDR"] {
+            template.set_item(intern(key), py.None())?;
+        }
+        for room in 0..8 {
+            template.set_item(room, py.None())?;
+        }
+        for room in 0..8 {
+            template.del_item(room)?;
+        }
         Ok(Self {
             template: template.unbind(),
             keys: KEYS.iter().map(|(key, _)| intern(key)).collect(),
@@ -61,7 +73,7 @@ impl Environ {
         environ.set_item(&self.input, input)?;
         environ.set_item(&self.errors, errors)?;
         for (key, value) in head {
-            let value = latin_1(py, value);
+            let value = latin_1(py, value)?;
             match key {
                 Key::Known(number) => {
                     if number == usize::from(REQUEST_URI) {
@@ -71,30 +83,34 @@ impl Environ {
                         environ.set_item(key, value)?;
                     }
                 }
-                Key::Header(name) => environ.set_item(self.header(py, name), value)?,
+                Key::Header(name) => environ.set_item(self.header(py, name)?, value)?,
             }
         }
         Ok(environ)
     }
 
     /// The key object of a header.
-    fn header<'py>(&self, py: Python<'py>, name: &[u8]) -> Bound<'py, PyString> {
+    fn header<'py>(&self, py: Python<'py>, name: &[u8]) -> PyResult<Bound<'py, PyAny>> {
         let mut kept = self.headers.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(key) = kept.get(name) {
-            return key.bind(py).clone();
+            return Ok(key.bind(py).clone());
         }
-        let key = latin_1(py, name);
+        let key = latin_1(py, name)?;
         if kept.len() < KEPT {
             kept.insert(name.into(), key.clone().unbind());
         }
-        key
+        Ok(key)
     }
 }
 
 /// A str with one character per octet.
-fn latin_1<'py>(py: Python<'py>, octets: &[u8]) -> Bound<'py, PyString> {
-    match std::str::from_utf8(octets) {
-        Ok(text) if text.is_ascii() => PyString::new(py, text),
-        _ => PyString::new(py, &octets.iter().map(|octet| char::from(*octet)).collect::<String>()),
+fn latin_1<'py>(py: Python<'py>, octets: &[u8]) -> PyResult<Bound<'py, PyAny>> {
+    let length = ffi::Py_ssize_t::try_from(octets.len())?;
+    // SAFETY: the pointer and the length are those of a slice of octets, which is what this kind says; the result is a new reference, or null
+    // with an exception set.
+    #[allow(unsafe_code)]
+    unsafe {
+        let text = ffi::PyUnicode_FromKindAndData(ffi::PyUnicode_1BYTE_KIND as _, octets.as_ptr().cast(), length);
+        Bound::from_owned_ptr_or_err(py, text)
     }
 }
