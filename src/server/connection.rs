@@ -3,39 +3,17 @@
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Duration;
 
 use ziggurat_middleware::Next;
 
 use super::clock::Clock;
 use super::http1::{self, Guard, Outcome};
+use super::http2;
+use super::limits::Limits;
 use super::progress::{Phase, Progress};
 use super::seat::Seat;
 use super::service::Entrance;
 use super::socket::Socket;
-use super::{Options, http2};
-
-/// [`Options`] in the terms of a connection.
-#[derive(Clone, Debug)]
-pub(super) struct Limits {
-    pub(super) header_timeout: Duration,
-    pub(super) body_timeout: Duration,
-    pub(super) keep_alive: Duration,
-    pub(super) header_size: usize,
-    pub(super) headers: usize,
-}
-
-impl From<&Options> for Limits {
-    fn from(options: &Options) -> Self {
-        Self {
-            header_timeout: options.header_timeout.0,
-            body_timeout: options.body_timeout.0,
-            keep_alive: options.keep_alive.0,
-            header_size: usize::try_from(options.max_header_size.0).unwrap_or(usize::MAX),
-            headers: options.max_headers,
-        }
-    }
-}
 
 /// Serves one client until it leaves, is sent away, or fails.
 ///

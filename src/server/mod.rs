@@ -4,6 +4,7 @@ mod clock;
 mod connection;
 mod http1;
 mod http2;
+mod limits;
 mod listen;
 mod listener;
 mod normal;

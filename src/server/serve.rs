@@ -11,7 +11,8 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout_at};
 use ziggurat_middleware::Next;
 
-use super::connection::{self, Limits};
+use super::connection;
+use super::limits::Limits;
 use super::seat::Hall;
 use super::socket::{Acceptor, Socket};
 use super::{Listener, Options};

@@ -15,7 +15,7 @@ use hyper::body::Incoming;
 use tower::Service;
 use ziggurat_middleware::{Body, Next, Origin, Problem, Request, Response};
 
-use super::connection::Limits;
+use super::limits::Limits;
 use super::normal;
 use super::progress::Progress;
 use super::refusal::Refusal;

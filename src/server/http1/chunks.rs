@@ -1,7 +1,7 @@
 //! Follows a chunked body, octet by octet where it must, and refuses what RFC 9112 section 7.1 does not allow.
 
 use super::head::Trailers;
-use crate::server::connection::Limits;
+use crate::server::limits::Limits;
 use crate::server::refusal::Refusal;
 
 /// A chunked body being read.

@@ -2,7 +2,7 @@
 
 use super::chunks::{Chunks, Progress};
 use super::head::{Head, Length};
-use crate::server::connection::Limits;
+use crate::server::limits::Limits;
 use crate::server::refusal::Refusal;
 
 /// Where in the stream of requests the octets are.

@@ -15,7 +15,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::framing::Framing;
-use crate::server::connection::Limits;
+use crate::server::limits::Limits;
 use crate::server::progress::Progress;
 use crate::server::refusal::Refusal;
 

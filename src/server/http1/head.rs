@@ -6,7 +6,7 @@
 use http::StatusCode;
 
 use super::fields;
-use crate::server::connection::Limits;
+use crate::server::limits::Limits;
 use crate::server::refusal::Refusal;
 
 /// How the body after a head is framed.

@@ -22,7 +22,7 @@ use hyper_util::rt::TokioIo;
 use self::guard::End;
 pub(super) use self::guard::Guard;
 use super::clock::Clock;
-use super::connection::Limits;
+use super::limits::Limits;
 use super::progress::{Phase, Progress};
 use super::refusal::Refusal;
 use super::service::{Chain, Entrance};

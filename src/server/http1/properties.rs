@@ -17,7 +17,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::guard::{End, Guard};
 use crate::server::Options;
-use crate::server::connection::Limits;
+use crate::server::limits::Limits;
 use crate::server::progress::Progress;
 use crate::server::seat::Hall;
 

@@ -17,7 +17,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use self::stream::{Spawner, Streams};
 use self::wire::Wire;
 use super::clock::Clock;
-use super::connection::Limits;
+use super::limits::Limits;
 use super::progress::{Phase, Progress};
 use super::service::{Chain, Entrance};
 use super::socket::Socket;

@@ -1,0 +1,27 @@
+//! What one connection may cost.
+
+use std::time::Duration;
+
+use super::Options;
+
+/// [`Options`] in the terms of a connection.
+#[derive(Clone, Debug)]
+pub(super) struct Limits {
+    pub(super) header_timeout: Duration,
+    pub(super) body_timeout: Duration,
+    pub(super) keep_alive: Duration,
+    pub(super) header_size: usize,
+    pub(super) headers: usize,
+}
+
+impl From<&Options> for Limits {
+    fn from(options: &Options) -> Self {
+        Self {
+            header_timeout: options.header_timeout.0,
+            body_timeout: options.body_timeout.0,
+            keep_alive: options.keep_alive.0,
+            header_size: usize::try_from(options.max_header_size.0).unwrap_or(usize::MAX),
+            headers: options.max_headers,
+        }
+    }
+}
