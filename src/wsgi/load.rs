@@ -115,12 +115,21 @@ fn find<'a, 'py>(py: Python<'py>, module: &Bound<'py, PyModule>, target: &Target
             let finding =
                 if error.is_instance_of::<pyo3::exceptions::PyAttributeError>(py) { finding } else { finding.note(traceback(py, &error)) };
             match alike(&found, part) {
+                _ if is_pythons_own(py, target.module) => {
+                    finding.hint(format!("`{}` is a module of Python itself; give yours another name", target.module))
+                }
                 hint if hint.is_empty() => finding.hint("write `module:callable`"),
                 hint => finding.hint(hint.trim_start_matches("; ").to_owned()),
             }
         })?;
     }
     Ok((name, found))
+}
+
+/// Whether Python's own library has a module of this name, which then hides the site's.
+fn is_pythons_own(py: Python<'_>, module: &str) -> bool {
+    let asked = || py.import("sys")?.getattr("stdlib_module_names")?.contains(module);
+    asked().unwrap_or(false)
 }
 
 /// What of `owner` could have been meant.

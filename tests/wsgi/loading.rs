@@ -78,3 +78,10 @@ fn options_out_of_bounds_are_findings() {
     assert_eq!(finding.path, [Step::from("path"), Step::from(1)]);
     assert!(Site::of(json!({ "app": "plain:hello", "workers": 0 })).is_ok());
 }
+
+#[tokio::test]
+async fn a_module_that_python_hides_behind_its_own_is_told_to_change_its_name() {
+    let finding = Site::of(json!({ "app": "site:app" })).err().unwrap();
+    assert_eq!(finding.message, "module `site` has no attribute `app`");
+    assert!(finding.hint.unwrap().contains("module of Python itself"));
+}
