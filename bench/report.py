@@ -12,7 +12,7 @@ def table(scenario, samples, base):
             failed.append(f"  {server}: not timed: {found}")
             continue
         cpu, memory = median(sample["cpu_us"] for sample in found), median(sample["memory_mib"] for sample in found)
-        limited = any(sample["own_cpu"] > 0.95 for sample in found)
+        limited = any(sample["own_load"] > 0.97 for sample in found)
         for index, group in enumerate(found[0]["groups"]):
             figures = {key: median(sample["groups"][index][key] for sample in found) for key in ("rate", "p50_ms", "p99_ms", "p999_ms")}
             reconnects = max(sample["groups"][index]["reconnects"] for sample in found)

@@ -139,7 +139,7 @@ def check(group, scenario, folder, tree):
 
 def run_load(load, plan, seconds, cores, tree, requests=MAX_REQUESTS):
     """Runs the load generator for `seconds` or `requests`, on `cores` (None: any), and gives its report."""
-    plan = plan | {"seconds": seconds, "requests": requests}
+    plan = plan | {"seconds": seconds, "requests": requests, "spin": cores is not None and len(cores) == 1}
     pin = (lambda: os.sched_setaffinity(0, cores)) if cores else None
     done = subprocess.run([load], input=json.dumps(plan), capture_output=True, text=True, preexec_fn=pin)
     if done.returncode:

@@ -197,7 +197,14 @@ mod tests {
 
     fn hello() -> Group {
         let octets = |text: &str| Octets(text.as_bytes().to_vec());
-        Group { name: "hello".to_owned(), connections: 1, request: octets(""), status: 200, body: octets("Hello, world!"), reconnect: false }
+        Group {
+            name: "hello".to_owned(),
+            connections: 1,
+            request: octets(""),
+            status: 200,
+            body: octets("Hello, world!"),
+            reconnect: false,
+        }
     }
 
     fn read(pieces: &[&str]) -> Result<Step, String> {

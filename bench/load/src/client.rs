@@ -26,6 +26,7 @@ pub(crate) struct Client<'p> {
     end: Instant,
     sent: u64,
     busy: usize,
+    idle: Duration,
 }
 
 struct Connection<'p> {
@@ -64,7 +65,7 @@ impl<'p> Client<'p> {
         }
         let tallies = plan.groups.iter().map(|_| Tally::default()).collect();
         let buffer = vec![0; 256 * 1024].into_boxed_slice();
-        Ok(Self { plan, poll, connections, tallies, buffer, end: Instant::now(), sent: 0, busy: 0 })
+        Ok(Self { plan, poll, connections, tallies, buffer, end: Instant::now(), sent: 0, busy: 0, idle: Duration::ZERO })
     }
 
     /// Runs to the plan's end. An error is a wrong answer, or a server that fell silent or cannot be reached.
@@ -76,21 +77,32 @@ impl<'p> Client<'p> {
             self.next_request(index)?;
         }
         while self.busy > 0 {
-            if let Err(error) = self.poll.poll(&mut events, Some(SILENCE)) {
-                if error.kind() == io::ErrorKind::Interrupted {
-                    continue;
-                }
-                return Err(error);
-            }
-            if events.is_empty() {
-                return Err(io::Error::other(format!("no answer for {} seconds on {} connections", SILENCE.as_secs(), self.busy)));
-            }
+            self.wait(&mut events)?;
             for event in &events {
                 self.on_event(event)?;
             }
         }
         let window = Instant::now().min(self.end) - begin;
-        Ok(Outcome { window, tallies: self.tallies })
+        Ok(Outcome { window, idle: self.idle.as_secs_f64() / begin.elapsed().as_secs_f64(), tallies: self.tallies })
+    }
+
+    /// Waits for something to happen, awake or asleep.
+    fn wait(&mut self, events: &mut Events) -> io::Result<()> {
+        let begin = Instant::now();
+        let mut now = begin;
+        let timeout = if self.plan.spin { Duration::ZERO } else { SILENCE };
+        while now - begin < SILENCE {
+            match self.poll.poll(events, Some(timeout)) {
+                Ok(()) if !events.is_empty() => {
+                    // Asleep, all of the wait was idle; awake, what came before the last look.
+                    self.idle += if self.plan.spin { now - begin } else { begin.elapsed() };
+                    return Ok(());
+                }
+                Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
+                _ => now = Instant::now(),
+            }
+        }
+        Err(io::Error::other(format!("no answer for {} seconds on {} connections", SILENCE.as_secs(), self.busy)))
     }
 
     fn on_event(&mut self, event: &Event) -> io::Result<()> {

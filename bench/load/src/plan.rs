@@ -14,6 +14,10 @@ pub(crate) struct Plan {
     pub(crate) seconds: f64,
     /// How many requests are sent at most, all groups together.
     pub(crate) requests: u64,
+    /// Never sleeps: waking this thread on another core would cost the server time of its own, in a virtual machine more than the request. Wants a
+    /// core to itself.
+    #[serde(default)]
+    pub(crate) spin: bool,
     /// Connections that do the same.
     pub(crate) groups: Vec<Group>,
 }

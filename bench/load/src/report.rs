@@ -1,6 +1,6 @@
 //! What a run measured.
 
-use std::{fs, time::Duration};
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -10,6 +10,8 @@ use crate::plan::Plan;
 pub(crate) struct Outcome {
     /// From the first request to the end of `seconds`, or to the last answer where `requests` ended the run.
     pub(crate) window: Duration,
+    /// Share of the time in which there was nothing to do.
+    pub(crate) idle: f64,
     /// One per group, in the plan's order.
     pub(crate) tallies: Vec<Tally>,
 }
@@ -29,8 +31,8 @@ pub(crate) struct Tally {
 pub(crate) struct Report {
     /// Length of the window.
     seconds: f64,
-    /// Share of one core the load generator itself used: near 1 means that it, not the server, was the limit.
-    own_cpu: f64,
+    /// Share of the time in which the load generator had work: near 1 means that it, not the server, was the limit.
+    own_load: f64,
     groups: Vec<GroupReport>,
 }
 
@@ -52,7 +54,7 @@ impl Report {
     pub(crate) fn new(plan: &Plan, outcome: Outcome) -> Self {
         let seconds = outcome.window.as_secs_f64();
         let groups = plan.groups.iter().zip(outcome.tallies).map(|(group, tally)| GroupReport::new(&group.name, tally, seconds)).collect();
-        Self { seconds, own_cpu: own_cpu().map_or(0.0, |cpu| cpu.as_secs_f64() / seconds), groups }
+        Self { seconds, own_load: 1.0 - outcome.idle, groups }
     }
 }
 
@@ -75,10 +77,4 @@ impl GroupReport {
             reconnects: tally.reconnects,
         }
     }
-}
-
-/// CPU time of this process's only thread, in nanoseconds as the scheduler counts it.
-fn own_cpu() -> Option<Duration> {
-    let text = fs::read_to_string("/proc/self/schedstat").ok()?;
-    text.split_whitespace().next()?.parse().ok().map(Duration::from_nanos)
 }
