@@ -108,7 +108,7 @@ def check(group, scenario, folder, tree):
         raise ServerFailed(f"wrong answer in group `{group.name}`: {what}\n{tree.log_tail()}")
 
     # Something else may listen first (nginx before the server behind it), so the first answers may be 502.
-    for attempt in range(50):
+    for attempt in range(100):
         with socket.create_connection(("127.0.0.1", tree.port), timeout=20) as stream:
             stream.sendall(group.request)
             answer = http.client.HTTPResponse(stream)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from peers import DJANGO, SITE, VENV
+from process import free_port
 from scenarios import APPS, FILES, PASSWORD, USER
 
 ZIGGURAT = {"ziggurat-pool": 4, "ziggurat-inline": 0}
@@ -66,7 +67,7 @@ def commands(name, scenario, place):
     if behind == "uwsgi":
         return [_uwsgi(scenario, place, ["--socket", str(socket)]), _nginx(place, scenario, f"include uwsgi_params; uwsgi_pass unix:{socket};")]
     # Granian and gunicorn listen on TCP: the hop costs the same within a few per cent.
-    port = place.port + 1
+    port = free_port()
     return [
         _wsgi(behind, scenario, f"127.0.0.1:{port}", place),
         _nginx(place, scenario, "proxy_pass http://app; proxy_http_version 1.1; proxy_set_header Connection ''; proxy_set_header Host $host;", f"upstream app {{ server 127.0.0.1:{port}; keepalive 64; }}"),
