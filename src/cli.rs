@@ -31,8 +31,7 @@ const MISUSE: u8 = 2;
   ziggurat mysite.wsgi:application serve a WSGI app without a file, on 127.0.0.1:8000
 
 Exit codes: 0 success, 1 a failure while running, 2 a wrong file or command line.
-Environment: VIRTUAL_ENV names the virtual environment whose packages the app sees; ZIGGURAT_LOG sets the level of the
-error log (error, warn, info, debug, trace); NO_COLOR turns colour off."
+Environment: VIRTUAL_ENV names the virtual environment whose packages the app sees; ZIGGURAT_LOG sets the level of the error log (error, warn, info, debug, trace); NO_COLOR turns colour off."
 )]
 struct Cli {
     #[command(subcommand)]

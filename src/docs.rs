@@ -8,6 +8,14 @@ use serde_json::Value;
 
 use crate::pipeline::{Kind, Registry, suggestion};
 
+/// `routes` is part of the grammar, and its page is written by hand.
+const ROUTES: &str = "routes";
+const ROUTES_PAGE: &str = include_str!("../docs/apps/routes.md");
+
+fn routes_summary() -> &'static str {
+    ROUTES_PAGE.lines().nth(2).unwrap_or_default()
+}
+
 /// `ziggurat layers`: one line each.
 pub(crate) fn listing(registry: &Registry) -> String {
     let mut text = String::new();
@@ -15,6 +23,9 @@ pub(crate) fn listing(registry: &Registry) -> String {
         let _ = writeln!(text, "{title}\n");
         for kind in kinds {
             let _ = writeln!(text, "  {:<18} {}", kind.name, kind.summary());
+        }
+        if title.starts_with("Apps") {
+            let _ = writeln!(text, "  {ROUTES:<18} {}", routes_summary());
         }
         text.push('\n');
     }
@@ -25,9 +36,12 @@ pub(crate) fn listing(registry: &Registry) -> String {
 /// `ziggurat layers NAME`: what it does and its options. The error is a message with a suggestion.
 pub(crate) fn terminal_page(registry: &Registry, name: &str) -> Result<String, String> {
     let of = |kinds: &[Kind], role| kinds.iter().filter(|kind| kind.name == name).map(|kind| page(kind, role)).collect::<Vec<_>>();
-    let pages = [of(registry.layers(), "layer"), of(registry.apps(), "app")].concat();
+    let mut pages = [of(registry.layers(), "layer"), of(registry.apps(), "app")].concat();
+    if name == ROUTES {
+        pages.push(ROUTES_PAGE.to_owned());
+    }
     if pages.is_empty() {
-        let known = registry.layers().iter().chain(registry.apps()).map(|kind| kind.name);
+        let known = registry.layers().iter().chain(registry.apps()).map(|kind| kind.name).chain([ROUTES]);
         return Err(format!("error: no layer or app is called `{name}`\nhint: {}", suggestion(name, "layers and apps", known)));
     }
     Ok(pages.join("\n"))
@@ -53,6 +67,9 @@ pub(crate) fn pages(registry: &Registry) -> Vec<(String, String)> {
         for kind in kinds {
             let _ = writeln!(index, "- [`{0}`]({0}.md): {1}", kind.name, kind.summary());
             pages.push((format!("{folder}/{}.md", kind.name), page(kind, role)));
+        }
+        if role == "app" {
+            let _ = writeln!(index, "- [`{ROUTES}`]({ROUTES}.md): {}", routes_summary());
         }
         pages.push((format!("{folder}/README.md"), index));
     }

@@ -15,7 +15,7 @@ use crate::{BoxError, Context, Finding, Findings, IntoStage, Middleware, Problem
 /// never cut, so downloads and event streams may last. Time in which the app waits for a slow upload counts.
 ///
 /// Place it above what may be slow and below `access_log`. At the time-out the client is answered and everything below is told to stop; a
-/// Python call that is already running ends by itself, or at the `deadline` of its `wsgi` app.
+/// Python call that is already running goes on to its end, and nobody reads what it returns.
 ///
 /// ```json
 /// { "layers": ["access_log", { "timeout": "30s" }], "app": { "wsgi": "hello:app" } }

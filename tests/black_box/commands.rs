@@ -69,7 +69,7 @@ fn show_fills_in_the_defaults_in_the_order_written() {
 }
 
 #[test]
-fn every_layer_is_listed_and_has_a_page() {
+fn every_layer_and_app_is_listed_and_has_a_page() {
     let folder = folder_of(&[]);
     let listing = text(&run(folder.path(), &["layers"]).stdout);
     for name in [
@@ -84,6 +84,10 @@ fn every_layer_is_listed_and_has_a_page() {
         "body_limit",
         "timeout",
         "cors",
+        "wsgi",
+        "respond",
+        "redirect",
+        "routes",
     ] {
         assert!(listing.contains(name), "{listing}");
         let page = run(folder.path(), &["layers", name]);
