@@ -25,8 +25,16 @@ fn every_broken_file_is_explained() {
     settings.set_omit_expression(true);
     for case in cases {
         let name = case.file_stem().unwrap().to_str().unwrap().to_owned();
-        let seen = refusal(&case).unwrap_or_else(|| panic!("`{name}` is accepted"));
+        let seen = refusal(&case).unwrap_or_else(|| panic!("`{name}` is accepted")).replace(&python(), "[the environment]");
         settings.bind(|| insta::assert_snapshot!(name, seen));
+    }
+}
+
+/// How messages call the Python that runs the tests.
+fn python() -> String {
+    match std::env::var("VIRTUAL_ENV") {
+        Ok(folder) if !folder.is_empty() => format!("the virtual environment `{folder}`"),
+        _ => "the system's Python (no virtual environment is active)".to_owned(),
     }
 }
 
