@@ -14,7 +14,16 @@ fn native(module: &Bound<'_, PyModule>) -> PyResult<()> {
 
 /// Runs a command line, the program's name first, and gives its exit code.
 #[pyfunction]
-fn main(py: Python<'_>, arguments: Vec<OsString>) -> u8 {
+fn main(py: Python<'_>, arguments: Vec<OsString>) -> PyResult<u8> {
+    let signal = py.import("signal")?;
+    let interrupt = signal.getattr("SIGINT")?;
+    // SIGINT is the server's to drain at. Handlers are chained, so Python's would raise KeyboardInterrupt after the drain. (Where this is not
+    // Python's main thread, SIGINT is not ours either.)
+    let handler = signal.call_method1("signal", (&interrupt, signal.getattr("SIG_DFL")?)).ok();
     // The interpreter is let go: other threads of this process may want it while we serve.
-    py.detach(|| crate::Ziggurat::new().run(arguments))
+    let code = py.detach(|| crate::Ziggurat::new().run(arguments));
+    if let Some(handler) = handler {
+        signal.call_method1("signal", (interrupt, handler))?;
+    }
+    Ok(code)
 }
