@@ -27,6 +27,7 @@ def main():
     options.nginx = None
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, max(soft, IDLE + 1000)), hard))
+    peers.environment()
     load = peers.build_load()
     passed = [verdict(name, options, load) for name in options.server]
     sys.exit(0 if all(passed) else 1)

@@ -15,10 +15,15 @@ SITE = BENCH / ".site"
 LOAD = BENCH / "load" / "target" / "release" / "load"
 
 
-def install():
-    """Installs each pinned peer that is missing. One that does not build is reported and left out."""
+def environment():
+    """The virtual environment of all servers, made where it is missing."""
     if not VENV.exists():
         venv.create(VENV, with_pip=True)
+
+
+def install():
+    """Installs each pinned peer that is missing. One that does not build is reported and left out."""
+    environment()
     have = subprocess.run([VENV / "bin/pip", "freeze", "--all"], capture_output=True, text=True, check=True).stdout.lower().split()
     for line in (BENCH / "requirements.txt").read_text().splitlines():
         requirement = line.partition("#")[0].strip()
