@@ -10,8 +10,17 @@ use bytes::Bytes;
 
 /// A pipe that holds up to `budget` octets, or one chunk of any size. A lazy one takes nothing before the reader asks for the first time.
 pub(super) fn pipe<E: From<Abandoned>>(budget: usize, lazy: bool) -> (Writer<E>, Reader<E>) {
-    let state =
-        State { chunks: VecDeque::new(), octets: 0, end: None, ended: false, asked: !lazy, abandoned: false, reader: None, writer: None };
+    let state = State {
+        chunks: VecDeque::new(),
+        octets: 0,
+        end: None,
+        ended: false,
+        asked: !lazy,
+        abandoned: false,
+        reader: None,
+        writer: None,
+        blocked: false,
+    };
     let shared = Arc::new(Shared { state: Mutex::new(state), readable: Condvar::new(), writable: Condvar::new(), budget });
     (Writer(Arc::clone(&shared)), Reader(shared))
 }
@@ -34,6 +43,8 @@ struct State<E> {
     abandoned: bool,
     reader: Option<Waker>,
     writer: Option<Waker>,
+    /// A thread waits at either end. (To notify a condition variable is a system call even where nobody waits.)
+    blocked: bool,
 }
 
 /// The end that puts octets in. Dropped before [`Writer::finish`], it ends the pipe badly.
@@ -102,7 +113,7 @@ impl<E: From<Abandoned>> Writer<E> {
                 self.0.put(state, chunk);
                 return Ok(());
             }
-            state = self.0.writable.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state = self.0.wait(&self.0.writable, state);
         }
     }
 
@@ -153,7 +164,7 @@ impl<E> Reader<E> {
             if let Some(next) = self.0.take(&mut state) {
                 return next;
             }
-            state = self.0.readable.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state = self.0.wait(&self.0.readable, state);
         }
     }
 }
@@ -165,9 +176,11 @@ impl<E> Drop for Reader<E> {
         // What nobody will read is freed now, not when the writer is done.
         let chunks = std::mem::take(&mut state.chunks);
         let waker = state.writer.take();
+        if state.blocked {
+            self.0.writable.notify_one();
+        }
         drop(state);
         drop(chunks);
-        self.0.writable.notify_one();
         wake(waker);
     }
 }
@@ -177,6 +190,14 @@ impl<E> Shared<E> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Blocks this thread until the other end has done something.
+    fn wait<'a>(&self, until: &Condvar, mut state: MutexGuard<'a, State<E>>) -> MutexGuard<'a, State<E>> {
+        state.blocked = true;
+        let mut state = until.wait(state).unwrap_or_else(PoisonError::into_inner);
+        state.blocked = false;
+        state
+    }
+
     fn put(&self, mut state: MutexGuard<'_, State<E>>, chunk: Bytes) {
         if chunk.is_empty() {
             return;
@@ -184,8 +205,10 @@ impl<E> Shared<E> {
         state.octets += chunk.len();
         state.chunks.push_back(chunk);
         let waker = state.reader.take();
+        if state.blocked {
+            self.readable.notify_one();
+        }
         drop(state);
-        self.readable.notify_one();
         wake(waker);
     }
 
@@ -196,8 +219,10 @@ impl<E> Shared<E> {
         }
         state.end = Some(end);
         let waker = state.reader.take();
+        if state.blocked {
+            self.readable.notify_one();
+        }
         drop(state);
-        self.readable.notify_one();
         wake(waker);
     }
 
@@ -218,8 +243,11 @@ impl<E> Shared<E> {
             state.end = Some(Ok(()));
         }
         state.asked = true;
-        if state.octets < self.budget {
-            self.writable.notify_one();
+        // Not for every chunk: a writer that waits is let go on once it has work for a while.
+        if state.octets <= self.budget / 2 {
+            if state.blocked {
+                self.writable.notify_one();
+            }
             wake(state.writer.take());
         }
         next
