@@ -6,22 +6,28 @@ use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker};
 
 use bytes::{Buf, Bytes};
 use http_body::Body as HttpBody;
 use pin_project_lite::pin_project;
-use tower::util::BoxCloneSyncService;
 use tower::{Layer, Service, ServiceExt};
 
 use crate::{Body, BoxError, Problem, Request, RequestId, Response};
 
 /// The rest of the stack below a layer, down to the app: a service that always answers.
 ///
-/// It clones cheaply enough for one clone per connection or per request, is built once, and takes requests with any body, so
-/// that layers which wrap the body plug in as they are.
+/// It is built once, a clone of it is one counted reference however high the stack, and it takes requests with any body, so that layers
+/// which wrap the body plug in as they are. It is always ready: a service that is not is waited for on the way of each request.
 #[derive(Clone)]
-pub struct Next(BoxCloneSyncService<Request, Response, Infallible>);
+pub struct Next(Arc<dyn Stage>);
+
+type Answer = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
+
+/// An erased service. Each request goes through a clone of its own, as tower's `call(&mut self)` wants; that clone ends at the [`Next`] inside it.
+trait Stage: Send + Sync {
+    fn call(&self, request: Request) -> Answer;
+}
 
 impl Next {
     /// Erases a service. Its errors and panics become responses here, so that every outer layer sees a response to every request.
@@ -36,12 +42,12 @@ impl Next {
         B::Data: Into<Bytes> + Buf,
         B::Error: Into<BoxError>,
     {
-        Self(BoxCloneSyncService::new(Absorb { inner: service, name: name.into() }))
+        Self(Arc::new(Absorb { inner: service, name: name.into() }))
     }
 
     /// Sends a request down the stack.
     pub async fn run(self, request: Request) -> Response {
-        match self.0.oneshot(request).await {
+        match self.0.call(request).await {
             Ok(response) => response,
             Err(never) => match never {},
         }
@@ -56,13 +62,13 @@ where
 {
     type Response = Response;
     type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
+    type Future = Answer;
 
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        self.0.poll_ready(cx)
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: http::Request<B>) -> Self::Future {
+    fn call(&mut self, request: http::Request<B>) -> Answer {
         self.0.call(request.map(Body::new))
     }
 }
@@ -124,40 +130,46 @@ where
     }
 }
 
-/// Absorbs what differs between services: body type, error type, panics.
-#[derive(Clone)]
+/// Absorbs what differs between services: readiness, body type, error type, panics.
 struct Absorb<S> {
     inner: S,
     name: Arc<str>,
 }
 
-impl<S, B> Service<Request> for Absorb<S>
+impl<S, B> Stage for Absorb<S>
 where
-    S: Service<Request, Response = http::Response<B>>,
+    S: Service<Request, Response = http::Response<B>> + Clone + Send + Sync + 'static,
     S::Error: Into<BoxError> + 'static,
+    S::Future: Send + 'static,
     B: HttpBody + Send + 'static,
     B::Data: Into<Bytes> + Buf,
     B::Error: Into<BoxError>,
 {
-    type Response = Response;
-    type Error = Infallible;
-    type Future = Absorbed<S::Future, S::Error>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        // A service that fails to become ready fails again in `call`, where there is a request to answer.
-        match ready!(self.inner.poll_ready(cx)) {
-            Ok(()) | Err(_) => Poll::Ready(Ok(())),
-        }
-    }
-
-    fn call(&mut self, request: Request) -> Self::Future {
+    fn call(&self, request: Request) -> Answer {
         let id = request.extensions().get::<RequestId>().cloned();
         let name = Arc::clone(&self.name);
-        match catch_unwind(AssertUnwindSafe(|| self.inner.call(request))) {
-            Ok(future) => Absorbed { state: State::Polling { future }, name, id, error: std::marker::PhantomData },
-            Err(panic) => Absorbed { state: State::Panicked { panic: Some(panic) }, name, id, error: std::marker::PhantomData },
-        }
+        let mut service = self.inner.clone();
+        let is_ready = catch_unwind(AssertUnwindSafe(|| service.poll_ready(&mut Context::from_waker(Waker::noop())).is_ready()));
+        let called = match is_ready {
+            // One that cannot become ready fails again in `call`, where there is a request to answer.
+            Ok(true) => catch_unwind(AssertUnwindSafe(|| service.call(request))),
+            Ok(false) => return absorbed(State::Polling { future: service.oneshot(request) }, name, id),
+            Err(panic) => Err(panic),
+        };
+        let state = called.map_or_else(|panic| State::Panicked { panic: Some(panic) }, |future| State::Polling { future });
+        absorbed(state, name, id)
     }
+}
+
+fn absorbed<F, B, E>(state: State<F>, name: Arc<str>, id: Option<RequestId>) -> Answer
+where
+    F: Future<Output = Result<http::Response<B>, E>> + Send + 'static,
+    E: Into<BoxError> + 'static,
+    B: HttpBody + Send + 'static,
+    B::Data: Into<Bytes> + Buf,
+    B::Error: Into<BoxError>,
+{
+    Box::pin(Absorbed { state, name, id, error: std::marker::PhantomData })
 }
 
 pin_project! {
@@ -236,4 +248,48 @@ fn answer(problem: Problem, name: &str, id: Option<&RequestId>) -> Response {
         tracing::error!(request_id = id.map(RequestId::as_str), layer = name, status = problem.status().as_u16(), "{chain}");
     }
     problem.into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use tower::service_fn;
+
+    use super::*;
+
+    fn request() -> Request {
+        crate::request(http::Method::GET, "/", Body::empty())
+    }
+
+    fn app() -> Next {
+        Next::new("app.test", service_fn(async |_: Request| Ok::<_, Infallible>(Response::new(Body::from("answer")))))
+    }
+
+    #[tokio::test]
+    async fn a_service_that_is_not_ready_yet_is_waited_for() {
+        let busy = Arc::new(tokio::sync::Semaphore::new(1));
+        let limit = tower::limit::GlobalConcurrencyLimitLayer::with_semaphore(Arc::clone(&busy));
+        let next = limit.stage("layers[0].limit", app());
+        let held = busy.acquire().await.unwrap();
+        let mut waiting = tokio::spawn(next.run(request()));
+        tokio::select! {
+            biased;
+            _ = &mut waiting => panic!("it did not wait"),
+            () = tokio::task::yield_now() => {}
+        }
+        drop(held);
+        assert_eq!(waiting.await.unwrap().body().as_full(), Some(&b"answer"[..]));
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_an_answer_of_500() {
+        let next = Next::new("app.test", service_fn(async |_: Request| -> Result<Response, Infallible> { panic!("on purpose") }));
+        assert_eq!(next.clone().run(request()).await.status(), 500);
+        assert_eq!(next.run(request()).await.status(), 500);
+    }
+
+    #[tokio::test]
+    async fn an_error_is_the_answer_it_says() {
+        let refuse = service_fn(async |_: Request| Err::<Response, _>(Problem::new(http::StatusCode::CONFLICT)));
+        assert_eq!(Next::new("app.test", refuse).run(request()).await.status(), 409);
+    }
 }
