@@ -1,24 +1,45 @@
 //! What a layer or an app is given while it is built.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use crate::lifecycle::{Lifecycle, Scraper};
+use crate::{Metrics, ReserveClass};
 
 /// The surroundings of a layer under construction: its place in the file, the folder that relative paths start from, and the
 /// moments of the program it may take part in.
 ///
-/// It never gives the configuration of others.
+/// It never gives the configuration of others. It is for the time of construction: a hook that held it would keep itself alive.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Context {
     place: Arc<str>,
     base: Arc<Path>,
     lifecycle: Lifecycle,
+    reserves: Arc<[Reserve]>,
+}
+
+/// Threads of an app that a route above it keeps for its own requests, which carry the fact [`ReserveClass`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reserve {
+    /// Which requests may use them.
+    pub class: ReserveClass,
+    /// How many threads are kept, at least one.
+    pub threads: usize,
 }
 
 impl Context {
     /// A context for the layer or app at `place`; relative paths start from `base`.
     pub fn new(place: impl Into<Arc<str>>, base: impl Into<Arc<Path>>, lifecycle: Lifecycle) -> Self {
-        Self { place: place.into(), base: base.into(), lifecycle }
+        Self { place: place.into(), base: base.into(), lifecycle, reserves: Arc::default() }
+    }
+
+    /// This context with what the routes above the app keep of its threads.
+    #[must_use]
+    pub fn with_reserves(self, reserves: impl Into<Arc<[Reserve]>>) -> Self {
+        Self { reserves: reserves.into(), ..self }
     }
 
     /// Where the layer stands, for instance `layers[2].compress`; for logs and metrics.
@@ -33,9 +54,43 @@ impl Context {
         self.base.join(path)
     }
 
+    /// What the routes by which requests may reach this app keep of its threads, in file order. For an app that has no threads it means nothing.
+    #[must_use]
+    pub fn reserves(&self) -> &[Reserve] {
+        &self.reserves
+    }
+
+    /// State that outlives a reload: where the generation before this one kept a `T` under the same name, it is that one, and `make` is not
+    /// called. What a new generation does not ask for is let go with the old one.
+    pub fn keep<T: Send + Sync + 'static>(&self, name: &str, make: impl FnOnce() -> T) -> Arc<T> {
+        self.lifecycle.keep(name, make)
+    }
+
     /// Runs `hook` when log files are to be opened again (SIGUSR1). It must not block for long.
     pub fn on_reopen(&self, hook: impl Fn() + Send + Sync + 'static) {
         self.lifecycle.hooks().reopen.push(Arc::new(hook));
+    }
+
+    /// Runs `hook` when the log is to show where all of the app's threads are (SIGUSR2). It must not block for long.
+    pub fn on_stacks(&self, hook: impl Fn() + Send + Sync + 'static) {
+        self.lifecycle.hooks().stacks.push(Arc::new(hook));
+    }
+
+    /// Has `hook` say how this layer or app fares whenever somebody asks (`ziggurat status`). It must not block.
+    pub fn on_status(&self, hook: impl Fn() -> Value + Send + Sync + 'static) {
+        self.lifecycle.hooks().status.push((Arc::clone(&self.place), Arc::new(hook)));
+    }
+
+    /// Has `hook` add its figures to every scrape. It must not block. Where a family may have samples from several places, their labels have
+    /// to tell them apart; [`Context::place`] does.
+    pub fn on_scrape(&self, hook: impl Fn(&mut Metrics) + Send + Sync + 'static) {
+        self.lifecycle.hooks().scrape.push(Arc::new(hook));
+    }
+
+    /// A handle by which the figures of the whole stack can be asked for at any later time.
+    #[must_use]
+    pub fn scraper(&self) -> Scraper {
+        Scraper(self.lifecycle.clone())
     }
 
     /// Runs `hook` after the drain, when no request is inside the stack any more; the newest hook runs first. It may block.
@@ -44,61 +99,9 @@ impl Context {
     }
 }
 
-/// The hooks that a stack's layers left, held by whoever runs the stack.
-#[derive(Clone, Default)]
-pub struct Lifecycle(Arc<Mutex<Hooks>>);
-
-#[derive(Default)]
-struct Hooks {
-    reopen: Vec<Arc<dyn Fn() + Send + Sync>>,
-    shutdown: Vec<Box<dyn FnOnce() + Send>>,
-}
-
-impl Lifecycle {
-    /// Has log files opened again.
-    pub fn reopen(&self) {
-        let hooks = self.hooks().reopen.clone();
-        for hook in hooks {
-            hook();
-        }
-    }
-
-    /// Ends what the layers started, newest first. A second call does nothing.
-    pub fn shutdown(&self) {
-        let hooks = std::mem::take(&mut self.hooks().shutdown);
-        for hook in hooks.into_iter().rev() {
-            hook();
-        }
-    }
-
-    fn hooks(&self) -> std::sync::MutexGuard<'_, Hooks> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl std::fmt::Debug for Lifecycle {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Lifecycle")
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn shutdown_hooks_run_once_and_newest_first() {
-        let lifecycle = Lifecycle::default();
-        let context = Context::new("layers[0].x", PathBuf::from("/srv"), lifecycle.clone());
-        let log = Arc::new(Mutex::new(Vec::new()));
-        for n in [1, 2] {
-            let log = Arc::clone(&log);
-            context.on_shutdown(move || log.lock().unwrap().push(n));
-        }
-        lifecycle.shutdown();
-        lifecycle.shutdown();
-        assert_eq!(*log.lock().unwrap(), [2, 1]);
-    }
 
     #[test]
     fn relative_paths_start_at_the_files_folder() {

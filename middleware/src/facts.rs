@@ -97,3 +97,12 @@ pub struct Mount {
     /// The request target before any prefix was taken off.
     pub target: Uri,
 }
+
+/// How long the app may take until it begins its answer. A route puts it into the request; that of an inner route stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Deadline(pub std::time::Duration);
+
+/// By which route with a `reserve` the request came: it may use the threads that this route keeps of an app
+/// ([`Context::reserves`](crate::Context::reserves)). A route puts it into the request; that of an inner route stands. Numbers count from 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ReserveClass(pub u32);

@@ -1,0 +1,96 @@
+//! State that outlives the stack that made it: each generation of a stack holds what it asked for, and finds what the others hold.
+
+use std::any::{Any, TypeId};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+/// What one generation holds.
+#[derive(Default)]
+pub(crate) struct Kept {
+    held: Mutex<HashMap<Key, Arc<Erased>>>,
+    /// What any living generation holds.
+    known: Arc<Mutex<HashMap<Key, Weak<Erased>>>>,
+}
+
+type Key = (TypeId, Box<str>);
+type Erased = dyn Any + Send + Sync;
+
+impl Kept {
+    /// The next generation: it holds nothing yet and finds all that this one holds.
+    pub(crate) fn successor(&self) -> Self {
+        lock(&self.known).retain(|_, value| value.strong_count() > 0);
+        Self { held: Mutex::default(), known: Arc::clone(&self.known) }
+    }
+
+    /// The value of this name and type, made where no living generation holds it.
+    pub(crate) fn keep<T: Any + Send + Sync>(&self, name: &str, make: impl FnOnce() -> T) -> Arc<T> {
+        let key: Key = (TypeId::of::<T>(), name.into());
+        let find = |known: &HashMap<Key, Weak<Erased>>| known.get(&key)?.upgrade()?.downcast::<T>().ok();
+        let found = find(&lock(&self.known));
+        let value = found.unwrap_or_else(|| {
+            // Made without the lock, for `make` may keep something itself.
+            let made = Arc::new(make());
+            let mut known = lock(&self.known);
+            find(&known).unwrap_or_else(|| {
+                let erased: Arc<Erased> = Arc::clone(&made) as _;
+                known.insert(key.clone(), Arc::downgrade(&erased));
+                made
+            })
+        });
+        lock(&self.held).insert(key, Arc::clone(&value) as _);
+        value
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_next_generation_finds_what_the_last_one_made() {
+        let old = Kept::default();
+        let limits = old.keep("limits", || Mutex::new(7));
+        let new = old.successor();
+        let found = new.keep("limits", || Mutex::new(0));
+        assert!(Arc::ptr_eq(&limits, &found));
+        drop((old, limits, found));
+        assert_eq!(*new.successor().keep("limits", || Mutex::new(0)).lock().unwrap(), 7);
+    }
+
+    #[test]
+    fn what_the_next_generation_does_not_ask_for_goes_with_the_last_one() {
+        let old = Kept::default();
+        let seen = Arc::downgrade(&old.keep("cache", || 1));
+        let new = old.successor();
+        assert!(seen.upgrade().is_some());
+        drop(old);
+        assert!(seen.upgrade().is_none());
+        assert_eq!(*new.keep("cache", || 2), 2);
+    }
+
+    #[test]
+    fn a_generation_that_was_never_used_leaves_nothing_behind() {
+        let old = Kept::default();
+        let refused = old.successor();
+        refused.keep("cache", || 1);
+        drop(refused);
+        assert_eq!(*old.keep("cache", || 2), 2);
+    }
+
+    #[test]
+    fn name_and_type_both_tell_values_apart() {
+        let kept = Kept::default();
+        assert_eq!((*kept.keep("a", || 1_u8), *kept.keep("a", || 2_u16), *kept.keep("b", || 3_u8), *kept.keep("a", || 4_u8)), (1, 2, 3, 1));
+    }
+
+    #[test]
+    fn what_is_kept_may_itself_keep_something() {
+        let kept = Kept::default();
+        let outer = kept.keep("outer", || kept.keep("inner", || 1_u8));
+        assert!(Arc::ptr_eq(&*outer, &kept.keep("inner", || 2_u8)));
+    }
+}

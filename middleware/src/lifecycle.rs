@@ -1,0 +1,177 @@
+//! The moments of a stack's life that its layers take part in.
+
+use std::any::Any;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use serde_json::Value;
+
+use crate::Metrics;
+use crate::kept::Kept;
+
+/// The hooks that a stack's layers left, and the state they keep across reloads; held by whoever runs the stack, as long as it runs.
+#[derive(Clone, Default)]
+pub struct Lifecycle(Arc<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    hooks: Mutex<Hooks>,
+    kept: Kept,
+}
+
+#[derive(Default)]
+pub(crate) struct Hooks {
+    pub(crate) reopen: Vec<Arc<dyn Fn() + Send + Sync>>,
+    pub(crate) stacks: Vec<Arc<dyn Fn() + Send + Sync>>,
+    pub(crate) status: Vec<(Arc<str>, Arc<dyn Fn() -> Value + Send + Sync>)>,
+    pub(crate) scrape: Vec<Arc<dyn Fn(&mut Metrics) + Send + Sync>>,
+    pub(crate) shutdown: Vec<Box<dyn FnOnce() + Send>>,
+}
+
+impl Lifecycle {
+    /// The lifecycle of the stack that is to take this one's place: without hooks, with the state that this one keeps. State that the new stack
+    /// does not ask for is let go with this lifecycle.
+    #[must_use]
+    pub fn successor(&self) -> Self {
+        Self(Arc::new(Inner { hooks: Mutex::default(), kept: self.0.kept.successor() }))
+    }
+
+    /// Has log files opened again.
+    pub fn reopen(&self) {
+        let hooks = self.hooks().reopen.clone();
+        for hook in hooks {
+            hook();
+        }
+    }
+
+    /// Has the stacks of all app threads written to the log.
+    pub fn stacks(&self) {
+        let hooks = self.hooks().stacks.clone();
+        for hook in hooks {
+            hook();
+        }
+    }
+
+    /// How the layers and apps fare, each with its place, in the order they were built.
+    #[must_use]
+    pub fn status(&self) -> Vec<(Arc<str>, Value)> {
+        let hooks = self.hooks().status.clone();
+        hooks.into_iter().map(|(place, hook)| (place, hook())).collect()
+    }
+
+    /// The figures of all layers and apps.
+    #[must_use]
+    pub fn scrape(&self) -> Metrics {
+        let hooks = self.hooks().scrape.clone();
+        let mut metrics = Metrics::default();
+        for hook in hooks {
+            hook(&mut metrics);
+        }
+        metrics
+    }
+
+    /// Ends what the layers started, newest first. A second call does nothing.
+    pub fn shutdown(&self) {
+        let hooks = std::mem::take(&mut self.hooks().shutdown);
+        for hook in hooks.into_iter().rev() {
+            hook();
+        }
+    }
+
+    pub(crate) fn keep<T: Any + Send + Sync>(&self, name: &str, make: impl FnOnce() -> T) -> Arc<T> {
+        self.0.kept.keep(name, make)
+    }
+
+    pub(crate) fn hooks(&self) -> MutexGuard<'_, Hooks> {
+        self.0.hooks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl std::fmt::Debug for Lifecycle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Lifecycle")
+    }
+}
+
+/// Asks the whole stack for its figures, whichever part of it was built first: what an app that shows metrics holds.
+#[derive(Clone, Debug)]
+pub struct Scraper(pub(crate) Lifecycle);
+
+impl Scraper {
+    /// The figures as they are now.
+    #[must_use]
+    pub fn scrape(&self) -> Metrics {
+        self.0.scrape()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::Context;
+
+    fn context(place: &str, lifecycle: &Lifecycle) -> Context {
+        Context::new(place, Path::new("/srv"), lifecycle.clone())
+    }
+
+    #[test]
+    fn shutdown_hooks_run_once_and_newest_first() {
+        let lifecycle = Lifecycle::default();
+        let context = context("layers[0].x", &lifecycle);
+        let log = Arc::new(Mutex::new(Vec::new()));
+        for n in [1, 2] {
+            let log = Arc::clone(&log);
+            context.on_shutdown(move || log.lock().unwrap().push(n));
+        }
+        lifecycle.shutdown();
+        lifecycle.shutdown();
+        assert_eq!(*log.lock().unwrap(), [2, 1]);
+    }
+
+    #[test]
+    fn stacks_and_reopen_run_their_own_hooks_each_time() {
+        let lifecycle = Lifecycle::default();
+        let context = context("app.wsgi", &lifecycle);
+        let (reopened, dumped) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let (on_reopen, on_stacks) = (Arc::clone(&reopened), Arc::clone(&dumped));
+        context.on_reopen(move || _ = on_reopen.fetch_add(1, Ordering::SeqCst));
+        context.on_stacks(move || _ = on_stacks.fetch_add(1, Ordering::SeqCst));
+        lifecycle.stacks();
+        lifecycle.stacks();
+        lifecycle.reopen();
+        assert_eq!((reopened.load(Ordering::SeqCst), dumped.load(Ordering::SeqCst)), (1, 2));
+    }
+
+    #[test]
+    fn status_is_told_by_place_in_build_order() {
+        let lifecycle = Lifecycle::default();
+        context("app.wsgi", &lifecycle).on_status(|| json!({ "busy": 1 }));
+        context("layers[0].limit", &lifecycle).on_status(|| json!(2));
+        let status: Vec<(String, Value)> = lifecycle.status().into_iter().map(|(place, value)| (place.to_string(), value)).collect();
+        assert_eq!(status, [("app.wsgi".to_owned(), json!({ "busy": 1 })), ("layers[0].limit".to_owned(), json!(2))]);
+    }
+
+    #[test]
+    fn a_scraper_sees_what_was_built_after_it() {
+        let lifecycle = Lifecycle::default();
+        let scraper = context("app.metrics", &lifecycle).scraper();
+        for place in ["app.wsgi", "apps.shop.wsgi"] {
+            context(place, &lifecycle).on_scrape(move |metrics| {
+                metrics.gauge("busy", "Threads at work.").sample(&[("place", place)], 1_u64);
+            });
+        }
+        let text = scraper.scrape().to_string();
+        assert_eq!(text, "# HELP busy Threads at work.\n# TYPE busy gauge\nbusy{place=\"app.wsgi\"} 1\nbusy{place=\"apps.shop.wsgi\"} 1\n");
+    }
+
+    #[test]
+    fn a_successor_has_no_hooks_of_its_predecessor() {
+        let lifecycle = Lifecycle::default();
+        context("app", &lifecycle).on_status(|| Value::Null);
+        assert!(lifecycle.successor().status().is_empty());
+    }
+}
