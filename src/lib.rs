@@ -46,6 +46,7 @@ use ziggurat_middleware::{App, Middleware};
 
 pub mod apps;
 mod builtin;
+mod call;
 mod cli;
 mod docs;
 mod log;

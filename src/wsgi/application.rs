@@ -6,13 +6,13 @@ use http::StatusCode;
 use pyo3::prelude::*;
 use ziggurat_middleware::Problem;
 
-use super::call::Call;
 use super::environ::Environ;
 use super::errors::{Errors, Origin};
 use super::input::Input;
 use super::iterate::{Stop, close, send_all};
 use super::outlet::Outlet;
 use super::start_response::StartResponse;
+use crate::call::Call;
 
 /// A WSGI application: the callable, and what its requests share.
 pub(super) struct Application {

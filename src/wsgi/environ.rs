@@ -8,7 +8,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple};
 
 use super::file_wrapper::FileWrapper;
-use super::head::{HeadView, KEYS, Key, REQUEST_URI};
+use crate::call::head::{HeadView, KEYS, Key, REQUEST_URI};
 
 /// How many different header names keep their key object. Names come from clients, so there has to be a bound.
 const KEPT: usize = 512;

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, RawFd};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
-use super::file_body::FileBody;
+use crate::call::file_body::FileBody;
 
 /// Wraps an open file for an app to return. An ordinary file is then sent without the app; anything else with `read` is read block by block.
 #[pyclass(module = "ziggurat", frozen)]

@@ -7,8 +7,8 @@ use pyo3::prelude::*;
 use tokio::runtime::{Handle, RuntimeFlavor};
 
 use super::application::Application;
-use super::call::{Call, Executor};
 use super::interpreter::ThreadState;
+use crate::call::{Call, Executor};
 
 /// Serves each call in a task of its own, on the thread that brought it unless another one is idle.
 ///

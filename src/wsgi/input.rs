@@ -8,8 +8,8 @@ use pyo3::exceptions::PyOSError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList};
 
-use super::call::{BodyFailure, RequestBody};
-use super::pipe::Reader;
+use crate::call::pipe::Reader;
+use crate::call::{BodyFailure, RequestBody};
 
 /// The body of one request. A read past its end gives nothing; a read of a body that was cut short raises `OSError`.
 #[pyclass(module = "ziggurat")]

@@ -5,14 +5,10 @@
 //! (`application`) everything exists once: environ, input, start_response, iteration, close() and what becomes of errors.
 
 mod application;
-mod body;
-mod call;
 mod environ;
 mod errors;
 mod extension;
-mod file_body;
 mod file_wrapper;
-mod head;
 mod inline;
 mod input;
 // The interpreter's own start, end and thread states have no safe calls.
@@ -21,11 +17,9 @@ mod interpreter;
 mod iterate;
 mod load;
 mod outlet;
-mod pipe;
 mod pool;
 mod response_head;
 mod start_response;
-mod terminal;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -40,12 +34,12 @@ use ziggurat_middleware::options::OneOrMany;
 use ziggurat_middleware::units::Size;
 use ziggurat_middleware::{App, Context, Finding, Findings, IntoApp, Next};
 
+use crate::call::terminal::Terminal;
 use application::Application;
 use inline::Inline;
 pub use interpreter::{finalize, initialize};
 use load::{Target, extend_path, load};
 use pool::Pool;
-use terminal::Terminal;
 
 /// The most threads an app may have.
 const MOST_THREADS: u64 = 1024;

@@ -12,9 +12,9 @@ use http::header::{self, HeaderValue};
 use tokio::sync::oneshot;
 use ziggurat_middleware::{BoxError, Problem};
 
-use super::call::{BodyFailure, Reply, ReplyBody, ResponseHead};
-use super::file_body::FileBody;
-use super::pipe::{Abandoned, Writer, pipe};
+use crate::call::file_body::FileBody;
+use crate::call::pipe::{Abandoned, Writer, pipe};
+use crate::call::{BodyFailure, Reply, ReplyBody, ResponseHead};
 
 /// How much of a response may wait for its reader.
 const BUDGET: usize = 256 * 1024;

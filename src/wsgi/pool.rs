@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 use pyo3::prelude::*;
 
 use super::application::Application;
-use super::call::{Call, Executor};
 use super::interpreter::Busy;
+use crate::call::{Call, Executor};
 
 /// How many calls may wait. One more is answered 503.
 const QUEUE: usize = 1024;

@@ -1,4 +1,13 @@
-//! What an executor is given: a request as the app will see it, and the way back for the answer.
+//! A request on its way to the app and its answer on the way back, whoever runs the app and wherever.
+//!
+//! The service at the bottom of the stack (`terminal`) makes a [`Call`] of each request: the head as CGI variables in one buffer (`head`), the
+//! body as far as it is taken in (`body`), and the way back. An [`Executor`] has it served. Nothing here knows Python, or processes.
+
+pub(crate) mod body;
+pub(crate) mod file_body;
+pub(crate) mod head;
+pub(crate) mod pipe;
+pub(crate) mod terminal;
 
 use std::sync::Arc;
 
@@ -7,19 +16,19 @@ use http::{HeaderMap, StatusCode};
 use tokio::sync::oneshot;
 use ziggurat_middleware::{BoxError, Problem};
 
-use super::file_body::FileBody;
-use super::head::Head;
-use super::pipe::Reader;
+use file_body::FileBody;
+use head::Head;
+use pipe::Reader;
 
 /// One request for the app.
-pub(super) struct Call {
-    pub(super) head: Head,
-    pub(super) body: RequestBody,
-    pub(super) reply: oneshot::Sender<Reply>,
+pub(crate) struct Call {
+    pub(crate) head: Head,
+    pub(crate) body: RequestBody,
+    pub(crate) reply: oneshot::Sender<Reply>,
 }
 
 /// A request's body as the app will read it.
-pub(super) enum RequestBody {
+pub(crate) enum RequestBody {
     /// All of it.
     Whole(Bytes),
     /// More than is taken in at once, or nothing before the app asks.
@@ -28,30 +37,30 @@ pub(super) enum RequestBody {
 
 /// Why a request's body ended before its end.
 #[derive(Debug)]
-pub(super) struct BodyFailure {
-    pub(super) status: StatusCode,
-    pub(super) detail: String,
+pub(crate) struct BodyFailure {
+    pub(crate) status: StatusCode,
+    pub(crate) detail: String,
 }
 
 /// The app's answer.
-pub(super) enum Reply {
+pub(crate) enum Reply {
     Answer(ResponseHead, ReplyBody),
     /// The app failed before it answered. What is to be logged has been logged.
     Failed(Problem),
 }
 
 /// Status and headers.
-pub(super) struct ResponseHead {
-    pub(super) status: StatusCode,
+pub(crate) struct ResponseHead {
+    pub(crate) status: StatusCode,
     /// The phrase after the status, where it is not the usual one.
-    pub(super) reason: Option<Box<[u8]>>,
-    pub(super) headers: HeaderMap,
+    pub(crate) reason: Option<Box<[u8]>>,
+    pub(crate) headers: HeaderMap,
     /// `Content-Length` among the headers.
-    pub(super) length: Option<u64>,
+    pub(crate) length: Option<u64>,
 }
 
 /// A response's body on its way out.
-pub(super) enum ReplyBody {
+pub(crate) enum ReplyBody {
     /// All of it.
     Whole(Bytes),
     /// Chunks as the app makes them.
@@ -61,7 +70,7 @@ pub(super) enum ReplyBody {
 }
 
 /// How requests reach the app. The calling task never waits.
-pub(super) trait Executor: Send + Sync + 'static {
+pub(crate) trait Executor: Send + Sync + 'static {
     /// Has the call served, or gives it back when too many wait already.
     fn submit(&self, call: Call) -> Result<(), Call>;
 }

@@ -9,7 +9,7 @@ use std::task::{Context, Poll, Waker};
 use bytes::Bytes;
 
 /// A pipe that holds up to `budget` octets, or one chunk of any size. A lazy one takes nothing before the reader asks for the first time.
-pub(super) fn pipe<E: From<Abandoned>>(budget: usize, lazy: bool) -> (Writer<E>, Reader<E>) {
+pub(crate) fn pipe<E: From<Abandoned>>(budget: usize, lazy: bool) -> (Writer<E>, Reader<E>) {
     let state = State {
         chunks: VecDeque::new(),
         octets: 0,
@@ -48,14 +48,14 @@ struct State<E> {
 }
 
 /// The end that puts octets in. Dropped before [`Writer::finish`], it ends the pipe badly.
-pub(super) struct Writer<E: From<Abandoned>>(Arc<Shared<E>>);
+pub(crate) struct Writer<E: From<Abandoned>>(Arc<Shared<E>>);
 
 /// The end that takes octets out. Dropped, it tells the writer so.
-pub(super) struct Reader<E>(Arc<Shared<E>>);
+pub(crate) struct Reader<E>(Arc<Shared<E>>);
 
 /// The other end is no longer there.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Abandoned;
+pub(crate) struct Abandoned;
 
 impl std::fmt::Display for Abandoned {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -67,7 +67,7 @@ impl std::error::Error for Abandoned {}
 
 impl<E: From<Abandoned>> Writer<E> {
     /// Waits, in a task, until there is room.
-    pub(super) fn poll_room(&self, cx: &mut Context<'_>) -> Poll<Result<(), Abandoned>> {
+    pub(crate) fn poll_room(&self, cx: &mut Context<'_>) -> Poll<Result<(), Abandoned>> {
         let mut state = self.0.lock();
         if state.abandoned {
             return Poll::Ready(Err(Abandoned));
@@ -80,7 +80,7 @@ impl<E: From<Abandoned>> Writer<E> {
     }
 
     /// Waits, in a task, until the reader leaves.
-    pub(super) fn poll_abandoned(&self, cx: &mut Context<'_>) -> Poll<()> {
+    pub(crate) fn poll_abandoned(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut state = self.0.lock();
         if state.abandoned {
             return Poll::Ready(());
@@ -90,7 +90,7 @@ impl<E: From<Abandoned>> Writer<E> {
     }
 
     /// Puts a chunk in if there is room for it, and gives it back otherwise.
-    pub(super) fn try_send(&self, chunk: Bytes) -> Result<Option<Bytes>, Abandoned> {
+    pub(crate) fn try_send(&self, chunk: Bytes) -> Result<Option<Bytes>, Abandoned> {
         let state = self.0.lock();
         if state.abandoned {
             return Err(Abandoned);
@@ -103,7 +103,7 @@ impl<E: From<Abandoned>> Writer<E> {
     }
 
     /// Puts a chunk in, blocking this thread until there is room for it.
-    pub(super) fn send(&self, chunk: Bytes) -> Result<(), Abandoned> {
+    pub(crate) fn send(&self, chunk: Bytes) -> Result<(), Abandoned> {
         let mut state = self.0.lock();
         loop {
             if state.abandoned {
@@ -118,17 +118,17 @@ impl<E: From<Abandoned>> Writer<E> {
     }
 
     /// Puts a chunk in whether there is room or not: for who has awaited [`Writer::poll_room`].
-    pub(super) fn put(&self, chunk: Bytes) {
+    pub(crate) fn put(&self, chunk: Bytes) {
         self.0.put(self.0.lock(), chunk);
     }
 
     /// Ends the pipe well.
-    pub(super) fn finish(self) {
+    pub(crate) fn finish(self) {
         self.0.end(Ok(()));
     }
 
     /// Ends the pipe badly: after what lies in it, the reader gets this error.
-    pub(super) fn fail(self, error: E) {
+    pub(crate) fn fail(self, error: E) {
         self.0.end(Err(error));
     }
 }
@@ -141,7 +141,7 @@ impl<E: From<Abandoned>> Drop for Writer<E> {
 
 impl<E> Reader<E> {
     /// The next chunk, `None` at the end; waits in a task.
-    pub(super) fn poll_recv(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, E>>> {
+    pub(crate) fn poll_recv(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, E>>> {
         let mut state = self.0.lock();
         match self.0.take(&mut state) {
             Some(next) => Poll::Ready(next),
@@ -153,12 +153,12 @@ impl<E> Reader<E> {
     }
 
     /// The next chunk, if that is known without waiting.
-    pub(super) fn try_recv(&self) -> Option<Option<Result<Bytes, E>>> {
+    pub(crate) fn try_recv(&self) -> Option<Option<Result<Bytes, E>>> {
         self.0.take(&mut self.0.lock())
     }
 
     /// The next chunk, `None` at the end; blocks this thread.
-    pub(super) fn recv(&self) -> Option<Result<Bytes, E>> {
+    pub(crate) fn recv(&self) -> Option<Result<Bytes, E>> {
         let mut state = self.0.lock();
         loop {
             if let Some(next) = self.0.take(&mut state) {

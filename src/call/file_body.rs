@@ -18,7 +18,7 @@ use ziggurat_middleware::BoxError;
 const BLOCK: u64 = 256 * 1024;
 
 /// The rest of a file. It owns its descriptor: the app may close the file it came from.
-pub(super) struct FileBody {
+pub(crate) struct FileBody {
     file: Arc<File>,
     offset: u64,
     left: u64,
@@ -27,7 +27,7 @@ pub(super) struct FileBody {
 
 impl FileBody {
     /// What lies from `offset` on, where this is an ordinary file.
-    pub(super) fn open(descriptor: BorrowedFd<'_>, offset: u64) -> io::Result<Option<Self>> {
+    pub(crate) fn open(descriptor: BorrowedFd<'_>, offset: u64) -> io::Result<Option<Self>> {
         let file = File::from(descriptor.try_clone_to_owned()?);
         let stat = file.metadata()?;
         let left = stat.len().saturating_sub(offset);
@@ -35,12 +35,12 @@ impl FileBody {
     }
 
     /// How many octets will come.
-    pub(super) const fn length(&self) -> u64 {
+    pub(crate) const fn length(&self) -> u64 {
         self.left
     }
 
     /// Has so many octets come; where the file holds fewer, the body fails at its end.
-    pub(super) const fn expect(&mut self, length: u64) {
+    pub(crate) const fn expect(&mut self, length: u64) {
         self.left = length;
     }
 }

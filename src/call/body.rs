@@ -13,20 +13,20 @@ use http_body::Body as _;
 use http_body_util::{BodyExt, LengthLimitError};
 use ziggurat_middleware::{Body, BoxError, Problem};
 
-use super::call::{BodyFailure, RequestBody};
 use super::pipe::{Abandoned, Writer, pipe};
+use super::{BodyFailure, RequestBody};
 
 /// How much of a streamed body may wait for the app.
 const BUDGET: usize = 256 * 1024;
 
 /// A body as the app will read it, and its length as far as that is known.
-pub(super) struct TakenIn {
-    pub(super) body: RequestBody,
-    pub(super) length: Option<u64>,
+pub(crate) struct TakenIn {
+    pub(crate) body: RequestBody,
+    pub(crate) length: Option<u64>,
 }
 
 /// Takes in a body of at most `buffer` octets; a longer one, or one that the client sends only when asked to, is streamed.
-pub(super) async fn take_in(headers: &HeaderMap, mut body: Body, buffer: u64) -> Result<TakenIn, BoxError> {
+pub(crate) async fn take_in(headers: &HeaderMap, mut body: Body, buffer: u64) -> Result<TakenIn, BoxError> {
     let declared = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
     if let Some(octets) = body.as_full() {
         let length = (!octets.is_empty()).then_some(octets.len() as u64).or(declared);
@@ -123,7 +123,7 @@ impl From<Abandoned> for Arc<BodyFailure> {
 
 impl BodyFailure {
     /// What an error of a body means for the client.
-    pub(super) fn of(error: &(dyn Error + Send + Sync + 'static)) -> Self {
+    pub(crate) fn of(error: &(dyn Error + Send + Sync + 'static)) -> Self {
         let mut link: Option<&(dyn Error + 'static)> = Some(error);
         while let Some(error) = link {
             if let Some(problem) = error.downcast_ref::<Problem>() {
@@ -141,7 +141,7 @@ impl BodyFailure {
     }
 
     /// The answer to the client.
-    pub(super) fn problem(&self) -> Problem {
+    pub(crate) fn problem(&self) -> Problem {
         Problem::new(self.status).detail(match self.status {
             StatusCode::PAYLOAD_TOO_LARGE => "the body is larger than allowed",
             StatusCode::REQUEST_TIMEOUT => "the body did not arrive in time",

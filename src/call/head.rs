@@ -15,7 +15,7 @@ use ziggurat_middleware::forwarded::is_claim;
 use ziggurat_middleware::{Mount, Origin, RemoteUser, RequestId};
 
 /// The keys that go as a number, which is their place in this list, and what a variable is where the head does not name it.
-pub(super) const KEYS: [(&str, Option<&str>); 18] = [
+pub(crate) const KEYS: [(&str, Option<&str>); 18] = [
     ("", None),
     ("REQUEST_METHOD", Some("GET")),
     ("SCRIPT_NAME", Some("")),
@@ -41,7 +41,7 @@ const REQUEST_METHOD: u8 = 1;
 const SCRIPT_NAME: u8 = 2;
 const PATH_INFO: u8 = 3;
 const QUERY_STRING: u8 = 4;
-pub(super) const REQUEST_URI: u8 = 5;
+pub(crate) const REQUEST_URI: u8 = 5;
 const SERVER_NAME: u8 = 6;
 const SERVER_PORT: u8 = 7;
 const SERVER_PROTOCOL: u8 = 8;
@@ -56,11 +56,11 @@ const URL_SCHEME: u8 = 16;
 const REQUEST_ID: u8 = 17;
 
 /// A request's head: environ pairs in one buffer.
-pub(super) struct Head(Vec<u8>);
+pub(crate) struct Head(Vec<u8>);
 
 /// The key of a pair.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Key<'a> {
+pub(crate) enum Key<'a> {
     /// The key at this place of [`KEYS`].
     Known(usize),
     /// A key spelled out, `HTTP_` and the header's name.
@@ -69,7 +69,7 @@ pub(super) enum Key<'a> {
 
 impl Head {
     /// The head of this request, whose body has this length as far as it is known.
-    pub(super) fn new(parts: &Parts, content_length: Option<u64>) -> Self {
+    pub(crate) fn new(parts: &Parts, content_length: Option<u64>) -> Self {
         let mut head = Self(Vec::with_capacity(512 + 48 * parts.headers.len()));
         head.line(parts);
         head.addresses(parts);
@@ -216,23 +216,23 @@ impl Head {
     }
 
     /// The pairs.
-    pub(super) const fn view(&self) -> HeadView<'_> {
+    pub(crate) const fn view(&self) -> HeadView<'_> {
         HeadView(self.0.as_slice())
     }
 }
 
 /// The pairs of a head, in a buffer of whoever's.
 #[derive(Clone, Copy)]
-pub(super) struct HeadView<'a>(&'a [u8]);
+pub(crate) struct HeadView<'a>(&'a [u8]);
 
 impl<'a> HeadView<'a> {
     /// The method.
-    pub(super) fn method(self) -> &'a [u8] {
+    pub(crate) fn method(self) -> &'a [u8] {
         self.get(REQUEST_METHOD).unwrap_or(b"GET")
     }
 
     /// The request's id.
-    pub(super) fn request_id(self) -> Option<&'a str> {
+    pub(crate) fn request_id(self) -> Option<&'a str> {
         self.get(REQUEST_ID).and_then(|id| std::str::from_utf8(id).ok())
     }
 

@@ -15,19 +15,19 @@ use tower::Service;
 use ziggurat_middleware::{Body, BoxError, Problem, Request, Response};
 
 use super::body::take_in;
-use super::call::{BodyFailure, Call, Executor, Reply, ReplyBody, ResponseHead};
 use super::head::Head;
 use super::pipe::Reader;
+use super::{BodyFailure, Call, Executor, Reply, ReplyBody, ResponseHead};
 
 /// A WSGI app over whatever executes its calls.
-pub(super) struct Terminal<E> {
+pub(crate) struct Terminal<E> {
     executor: Arc<E>,
     buffer: u64,
 }
 
 impl<E> Terminal<E> {
     /// Takes in up to `buffer` octets of a request's body before the app is called.
-    pub(super) const fn new(executor: Arc<E>, buffer: u64) -> Self {
+    pub(crate) const fn new(executor: Arc<E>, buffer: u64) -> Self {
         Self { executor, buffer }
     }
 }
