@@ -53,6 +53,7 @@ mod log;
 pub mod pipeline;
 mod run;
 pub mod server;
+mod worker;
 pub mod wsgi;
 
 pub use builtin::builtin;

@@ -69,6 +69,12 @@ impl Problem {
         self.status
     }
 
+    /// What the client is told beside the status.
+    #[must_use]
+    pub fn shown(&self) -> &str {
+        &self.detail
+    }
+
     /// The answer: plain text, `404 Not Found` and the detail below it.
     #[must_use]
     pub fn into_response(self) -> Response {

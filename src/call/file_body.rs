@@ -39,6 +39,25 @@ impl FileBody {
         self.left
     }
 
+    /// The next block, read by this thread; `None` at the end.
+    pub(crate) fn read_block(&mut self) -> io::Result<Option<Bytes>> {
+        if self.left == 0 {
+            return Ok(None);
+        }
+        let block = read(&self.file, self.offset, self.left.min(BLOCK))?;
+        self.advance(block).map(Some)
+    }
+
+    fn advance(&mut self, block: Vec<u8>) -> io::Result<Bytes> {
+        if block.is_empty() {
+            let message = format!("the file ended {} octets short of the response's Content-Length", self.left);
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, message));
+        }
+        self.offset += block.len() as u64;
+        self.left -= block.len() as u64;
+        Ok(block.into())
+    }
+
     /// Has so many octets come; where the file holds fewer, the body fails at its end.
     pub(crate) const fn expect(&mut self, length: u64) {
         self.left = length;
@@ -58,13 +77,7 @@ impl Body for FileBody {
         let reading = self.reading.get_or_insert_with(|| tokio::task::spawn_blocking(move || read(&file, offset, count)));
         let block = ready!(Pin::new(reading).poll(cx));
         self.reading = None;
-        let block = block??;
-        if block.is_empty() {
-            return Poll::Ready(Some(Err(format!("the file ended {} octets short of the response's Content-Length", self.left).into())));
-        }
-        self.offset += block.len() as u64;
-        self.left -= block.len() as u64;
-        Poll::Ready(Some(Ok(Frame::data(block.into()))))
+        Poll::Ready(Some(self.advance(block??).map(Frame::data).map_err(Into::into)))
     }
 
     fn is_end_stream(&self) -> bool {

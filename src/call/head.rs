@@ -7,6 +7,7 @@ use std::borrow::Cow;
 use std::io::Write;
 use std::net::IpAddr;
 
+use bytes::Bytes;
 use http::header::{self, HeaderName};
 use http::request::Parts;
 use http::{HeaderMap, Uri, Version};
@@ -56,7 +57,11 @@ const URL_SCHEME: u8 = 16;
 const REQUEST_ID: u8 = 17;
 
 /// A request's head: environ pairs in one buffer.
-pub(crate) struct Head(Vec<u8>);
+#[derive(Clone)]
+pub(crate) struct Head(Bytes);
+
+/// A head in the making.
+struct Pairs(Vec<u8>);
 
 /// The key of a pair.
 #[derive(Debug, PartialEq, Eq)]
@@ -70,7 +75,7 @@ pub(crate) enum Key<'a> {
 impl Head {
     /// The head of this request, whose body has this length as far as it is known.
     pub(crate) fn new(parts: &Parts, content_length: Option<u64>) -> Self {
-        let mut head = Self(Vec::with_capacity(512 + 48 * parts.headers.len()));
+        let mut head = Pairs(Vec::with_capacity(512 + 48 * parts.headers.len()));
         head.line(parts);
         head.addresses(parts);
         if let Some(user) = parts.extensions.get::<RemoteUser>() {
@@ -85,9 +90,26 @@ impl Head {
         }
         let is_vetted = parts.extensions.get::<Origin>().is_some_and(|origin| origin.is_vetted);
         head.headers(&parts.headers, parts.uri.authority().is_some(), is_vetted);
-        head
+        Self(head.0.into())
     }
 
+    /// A head as it came from another process.
+    pub(crate) const fn framed(pairs: Bytes) -> Self {
+        Self(pairs)
+    }
+
+    /// The pairs, to be sent to another process.
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// The pairs.
+    pub(crate) fn view(&self) -> HeadView<'_> {
+        HeadView(&self.0)
+    }
+}
+
+impl Pairs {
     /// What the request line says.
     fn line(&mut self, parts: &Parts) {
         let mount = parts.extensions.get::<Mount>();
@@ -213,11 +235,6 @@ impl Head {
 
     fn length(&mut self, length: usize) {
         self.0.extend_from_slice(&to_u32(length).to_le_bytes());
-    }
-
-    /// The pairs.
-    pub(crate) const fn view(&self) -> HeadView<'_> {
-        HeadView(self.0.as_slice())
     }
 }
 

@@ -4,27 +4,49 @@
 //! body as far as it is taken in (`body`), and the way back. An [`Executor`] has it served. Nothing here knows Python, or processes.
 
 pub(crate) mod body;
+pub(crate) mod exit;
 pub(crate) mod file_body;
 pub(crate) mod head;
 pub(crate) mod pipe;
 pub(crate) mod terminal;
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
-use tokio::sync::oneshot;
 use ziggurat_middleware::{BoxError, Problem};
 
+use exit::Exit;
 use file_body::FileBody;
 use head::Head;
 use pipe::Reader;
 
+use crate::worker::admission;
+use crate::worker::link::exit::LinkSeat;
+
 /// One request for the app.
 pub(crate) struct Call {
+    /// Its number among the calls of its executor.
+    pub(crate) number: u64,
     pub(crate) head: Head,
     pub(crate) body: RequestBody,
-    pub(crate) reply: oneshot::Sender<Reply>,
+    /// The way back.
+    pub(crate) exit: Exit,
+    /// The class of threads it may use: 0 for those that anybody may, or the reserve of a route.
+    pub(crate) class: u32,
+    /// The thread it takes up. To be dropped when the app is done with the call, `close()` included.
+    pub(crate) seat: Option<Seat>,
+    /// Since when it has waited.
+    pub(crate) since: Instant,
+}
+
+/// A thread of the app's, taken up by a call: free again when dropped.
+pub(crate) enum Seat {
+    /// Of a desk of this process's admission.
+    Here(admission::Seat),
+    /// Of this worker, whose front keeps the books.
+    Link(LinkSeat),
 }
 
 /// A request's body as the app will read it.
@@ -50,6 +72,7 @@ pub(crate) enum Reply {
 }
 
 /// Status and headers.
+#[derive(Clone, Debug)]
 pub(crate) struct ResponseHead {
     pub(crate) status: StatusCode,
     /// The phrase after the status, where it is not the usual one.
@@ -71,6 +94,22 @@ pub(crate) enum ReplyBody {
 
 /// How requests reach the app. The calling task never waits.
 pub(crate) trait Executor: Send + Sync + 'static {
-    /// Has the call served, or gives it back when too many wait already.
+    /// Has the call served, now or when its turn comes, or gives it back when too many wait already.
     fn submit(&self, call: Call) -> Result<(), Call>;
+
+    /// A word about a call that was submitted. Nothing happens where it is over already.
+    fn tell(&self, number: u64, word: Word);
+}
+
+/// What may have to be said about a call while it is with the app.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Word {
+    /// Nobody waits for the answer any more.
+    Cancel,
+    /// It takes long: its Python stack goes to the log.
+    Trace,
+    /// Its time is over: its Python stack goes to the log, and an exception is raised in its thread.
+    Expire,
+    /// It is to be given back if the app has not begun with it.
+    Recall,
 }

@@ -8,8 +8,27 @@ use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 
+/// Who fills a pipe from another process: it sends as much as it was granted, and no more.
+pub(crate) trait Sender: Send + Sync {
+    /// So many more octets may come.
+    fn grant(&self, octets: usize);
+
+    /// Nobody reads what comes.
+    fn abandon(&self);
+}
+
+/// A pipe whose octets come from another process, which may send up to `budget` of them at first (or, for a lazy one, once the reader has
+/// asked), and then as many as were taken out. [`Writer::put`] fills it.
+pub(crate) fn remote_pipe<E: From<Abandoned>>(budget: usize, lazy: bool, sender: Box<dyn Sender>) -> (Writer<E>, Reader<E>) {
+    new(budget, lazy, Some(sender))
+}
+
 /// A pipe that holds up to `budget` octets, or one chunk of any size. A lazy one takes nothing before the reader asks for the first time.
 pub(crate) fn pipe<E: From<Abandoned>>(budget: usize, lazy: bool) -> (Writer<E>, Reader<E>) {
+    new(budget, lazy, None)
+}
+
+fn new<E: From<Abandoned>>(budget: usize, lazy: bool, sender: Option<Box<dyn Sender>>) -> (Writer<E>, Reader<E>) {
     let state = State {
         chunks: VecDeque::new(),
         octets: 0,
@@ -20,8 +39,9 @@ pub(crate) fn pipe<E: From<Abandoned>>(budget: usize, lazy: bool) -> (Writer<E>,
         reader: None,
         writer: None,
         blocked: false,
+        owed: 0,
     };
-    let shared = Arc::new(Shared { state: Mutex::new(state), readable: Condvar::new(), writable: Condvar::new(), budget });
+    let shared = Arc::new(Shared { state: Mutex::new(state), readable: Condvar::new(), writable: Condvar::new(), budget, sender });
     (Writer(Arc::clone(&shared)), Reader(shared))
 }
 
@@ -30,6 +50,7 @@ struct Shared<E> {
     readable: Condvar,
     writable: Condvar,
     budget: usize,
+    sender: Option<Box<dyn Sender>>,
 }
 
 struct State<E> {
@@ -45,6 +66,8 @@ struct State<E> {
     writer: Option<Waker>,
     /// A thread waits at either end. (To notify a condition variable is a system call even where nobody waits.)
     blocked: bool,
+    /// Octets that were taken out and not granted anew.
+    owed: usize,
 }
 
 /// The end that puts octets in. Dropped before [`Writer::finish`], it ends the pipe badly.
@@ -143,28 +166,38 @@ impl<E> Reader<E> {
     /// The next chunk, `None` at the end; waits in a task.
     pub(crate) fn poll_recv(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, E>>> {
         let mut state = self.0.lock();
-        match self.0.take(&mut state) {
-            Some(next) => Poll::Ready(next),
-            None => {
-                state.reader = Some(cx.waker().clone());
-                Poll::Pending
-            }
+        let next = self.0.take(&mut state);
+        if next.is_none() {
+            state.reader = Some(cx.waker().clone());
         }
+        self.0.grant(state);
+        next.map_or(Poll::Pending, Poll::Ready)
     }
 
     /// The next chunk, if that is known without waiting.
     pub(crate) fn try_recv(&self) -> Option<Option<Result<Bytes, E>>> {
-        self.0.take(&mut self.0.lock())
+        let mut state = self.0.lock();
+        let next = self.0.take(&mut state);
+        self.0.grant(state);
+        next
     }
 
     /// The next chunk, `None` at the end; blocks this thread.
     pub(crate) fn recv(&self) -> Option<Result<Bytes, E>> {
         let mut state = self.0.lock();
         loop {
-            if let Some(next) = self.0.take(&mut state) {
+            let next = self.0.take(&mut state);
+            if state.owed > 0 {
+                self.0.grant(state);
+                state = self.0.lock();
+            }
+            if let Some(next) = next {
                 return next;
             }
-            state = self.0.wait(&self.0.readable, state);
+            // Not where something came while the lock was open.
+            if state.chunks.is_empty() && state.end.is_none() {
+                state = self.0.wait(&self.0.readable, state);
+            }
         }
     }
 }
@@ -179,9 +212,13 @@ impl<E> Drop for Reader<E> {
         if state.blocked {
             self.0.writable.notify_one();
         }
+        let is_open = !state.ended;
         drop(state);
         drop(chunks);
         wake(waker);
+        if let Some(sender) = self.0.sender.as_ref().filter(|_| is_open) {
+            sender.abandon();
+        }
     }
 }
 
@@ -230,6 +267,7 @@ impl<E> Shared<E> {
         let next = match state.chunks.pop_front() {
             Some(chunk) => {
                 state.octets -= chunk.len();
+                state.owed += chunk.len();
                 Some(Some(Ok(chunk)))
             }
             None => match state.end.take() {
@@ -242,7 +280,9 @@ impl<E> Shared<E> {
             // An end is an end, however often one asks.
             state.end = Some(Ok(()));
         }
-        state.asked = true;
+        if !std::mem::replace(&mut state.asked, true) {
+            state.owed += self.budget;
+        }
         // Not for every chunk: a writer that waits is let go on once it has work for a while.
         if state.octets <= self.budget / 2 {
             if state.blocked {
@@ -251,6 +291,21 @@ impl<E> Shared<E> {
             wake(state.writer.take());
         }
         next
+    }
+}
+
+impl<E> Shared<E> {
+    /// Lets the sender send as much as was taken out; not for every chunk, nor when no more will come.
+    fn grant(&self, mut state: MutexGuard<'_, State<E>>) {
+        let Some(sender) = &self.sender else {
+            state.owed = 0;
+            return;
+        };
+        if state.owed > self.budget / 4 && !state.ended {
+            let owed = std::mem::take(&mut state.owed);
+            drop(state);
+            sender.grant(owed);
+        }
     }
 }
 

@@ -4,6 +4,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Instant;
 
 use bytes::Bytes;
 use http::header::{HeaderValue, RETRY_AFTER};
@@ -15,6 +16,7 @@ use tower::Service;
 use ziggurat_middleware::{Body, BoxError, Problem, Request, Response};
 
 use super::body::take_in;
+use super::exit::Exit;
 use super::head::Head;
 use super::pipe::Reader;
 use super::{BodyFailure, Call, Executor, Reply, ReplyBody, ResponseHead};
@@ -60,7 +62,15 @@ async fn serve<E: Executor>(executor: Arc<E>, parts: request::Parts, body: Body,
         Err(error) => return Err(refusal(error).into()),
     };
     let (sender, reply) = oneshot::channel();
-    let call = Call { head: Head::new(&parts, taken.length), body: taken.body, reply: sender };
+    let call = Call {
+        number: 0,
+        head: Head::new(&parts, taken.length),
+        body: taken.body,
+        exit: Exit::Here(sender),
+        class: 0,
+        seat: None,
+        since: Instant::now(),
+    };
     if executor.submit(call).is_err() {
         let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE).detail("too many requests wait for the app");
         return Err(problem.header(RETRY_AFTER, HeaderValue::from_static("1")).into());

@@ -30,12 +30,12 @@ impl Application {
     /// Serves one request. Whatever the app does, the request has its answer afterwards or its connection is broken off.
     pub(super) fn serve(&self, py: Python<'_>, call: Call) {
         // Who asked may have left while the call waited.
-        if call.reply.is_closed() {
+        if call.exit.is_closed() {
             return;
         }
         let head = call.head.view();
         let origin = Origin { place: Arc::clone(&self.place), request_id: head.request_id().map(Into::into) };
-        let outlet = Outlet::new(call.reply, head.method() == b"HEAD");
+        let outlet = Outlet::new(call.exit, head.method() == b"HEAD");
         let made = || -> PyResult<_> {
             let start = Bound::new(py, StartResponse { outlet })?;
             let input = Bound::new(py, Input::new(call.body))?;
@@ -67,6 +67,7 @@ impl Application {
         if let Ok(mut errors) = errors.try_borrow_mut() {
             errors.flush();
         }
+        drop(call.seat);
     }
 
     /// Ends the answer as the app deserves.

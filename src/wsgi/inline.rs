@@ -8,7 +8,7 @@ use tokio::runtime::{Handle, RuntimeFlavor};
 
 use super::application::Application;
 use super::interpreter::ThreadState;
-use crate::call::{Call, Executor};
+use crate::call::{Call, Executor, Word};
 
 /// Serves each call in a task of its own, on the thread that brought it unless another one is idle.
 ///
@@ -36,6 +36,8 @@ impl Executor for Inline {
         }
         Ok(())
     }
+
+    fn tell(&self, _: u64, _: Word) {}
 }
 
 thread_local! {

@@ -44,7 +44,9 @@ pub(super) fn send_all(iterable: &Bound<'_, PyAny>, start: &Bound<'_, StartRespo
         // A file that cannot be asked is read, and raises there.
         && let Ok(Some(file)) = wrapper.get().body(py)
     {
-        borrowed(start)?.outlet.file(file);
+        let mut start = borrowed(start)?;
+        let outlet = &mut start.outlet;
+        py.detach(|| outlet.file(file));
         return Ok(());
     }
     let iterator = iterable

@@ -9,22 +9,19 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::StatusCode;
 use http::header::{self, HeaderValue};
-use tokio::sync::oneshot;
-use ziggurat_middleware::{BoxError, Problem};
+use ziggurat_middleware::Problem;
 
+use crate::call::exit::{Exit, Flow};
 use crate::call::file_body::FileBody;
-use crate::call::pipe::{Abandoned, Writer, pipe};
-use crate::call::{BodyFailure, Reply, ReplyBody, ResponseHead};
-
-/// How much of a response may wait for its reader.
-const BUDGET: usize = 256 * 1024;
+use crate::call::pipe::Abandoned;
+use crate::call::{BodyFailure, ResponseHead};
 
 /// Where one answer stands.
 pub(super) struct Outlet {
-    reply: Option<oneshot::Sender<Reply>>,
+    exit: Option<Exit>,
     head: Option<ResponseHead>,
     to_head_request: bool,
-    writer: Option<Writer<BoxError>>,
+    flow: Option<Flow>,
     /// What `Content-Length` still allows.
     left: Option<u64>,
     too_long: bool,
@@ -48,12 +45,12 @@ pub(super) enum Written {
 
 impl Outlet {
     /// The way back for a request.
-    pub(super) const fn new(reply: oneshot::Sender<Reply>, to_head_request: bool) -> Self {
+    pub(super) const fn new(exit: Exit, to_head_request: bool) -> Self {
         Self {
-            reply: Some(reply),
+            exit: Some(exit),
             head: None,
             to_head_request,
-            writer: None,
+            flow: None,
             left: None,
             too_long: false,
             bodiless: false,
@@ -74,7 +71,7 @@ impl Outlet {
 
     /// Whether the head is sent, and nothing can be changed any more.
     pub(super) const fn is_sent(&self) -> bool {
-        self.reply.is_none()
+        self.exit.is_none()
     }
 
     /// Whether the request is over.
@@ -124,7 +121,7 @@ impl Outlet {
                 return Written::Enough;
             }
             match self.head.as_ref().and_then(|head| head.length) {
-                Some(length) if length == chunk.len() as u64 => {
+                Some(length) if length == chunk.len() as u64 && self.exit.as_ref().is_some_and(|exit| exit.takes_whole(chunk.len())) => {
                     self.whole(chunk);
                     return Written::Sent;
                 }
@@ -138,7 +135,7 @@ impl Outlet {
             }
             *left -= chunk.len() as u64;
         }
-        match self.writer.as_ref().map_or(Ok(None), |writer| writer.try_send(chunk)) {
+        match self.flow.as_ref().map_or(Err(Abandoned), |flow| flow.try_send(chunk)) {
             Ok(None) => self.sent(),
             Ok(Some(chunk)) => Written::Held(chunk),
             Err(Abandoned) => self.leave(),
@@ -147,7 +144,7 @@ impl Outlet {
 
     /// Sends a held chunk; blocks this thread.
     pub(super) fn wait(&mut self, chunk: Bytes) -> Written {
-        match self.writer.as_ref().map_or(Ok(()), |writer| writer.send(chunk)) {
+        match self.flow.as_ref().map_or(Err(Abandoned), |flow| flow.send(chunk)) {
             Ok(()) => self.sent(),
             Err(Abandoned) => self.leave(),
         }
@@ -174,10 +171,10 @@ impl Outlet {
             head.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
         }
         self.over = true;
-        self.answer(head, ReplyBody::Whole(body));
+        self.gone = self.exit.take().is_some_and(|exit| !exit.whole(head, body));
     }
 
-    /// Sends head and a part of a file.
+    /// Sends head and a part of a file; may block this thread until that is done.
     pub(super) fn file(&mut self, mut body: FileBody) {
         let Some(mut head) = self.head.take() else { return };
         match head.length {
@@ -187,7 +184,7 @@ impl Outlet {
             }
         }
         self.over = true;
-        self.answer(head, ReplyBody::File(body));
+        self.gone = self.exit.take().is_some_and(|exit| !exit.file(head, body));
     }
 
     /// Ends the answer, whole or not: a client never takes a short body for a whole one. Gives the octets that are missing.
@@ -204,14 +201,14 @@ impl Outlet {
             self.start(missing);
         }
         self.over = true;
-        let writer = self.writer.take()?;
+        let flow = self.flow.take()?;
         match self.left {
             Some(left) if left > 0 => {
-                writer.fail(format!("the app ended its answer {left} octets short of its Content-Length").into());
+                flow.fail(format!("the app ended its answer {left} octets short of its Content-Length"));
                 Some(left)
             }
             _ => {
-                writer.finish();
+                flow.finish();
                 None
             }
         }
@@ -220,12 +217,11 @@ impl Outlet {
     /// Answers for an app that failed, or breaks off what it has begun to send.
     pub(super) fn fail(&mut self, problem: Problem, cause: impl Display) {
         self.over = true;
-        if let Some(reply) = self.reply.take() {
-            // Who asked may have left.
-            let _ = reply.send(Reply::Failed(problem));
+        if let Some(exit) = self.exit.take() {
+            exit.fail(problem);
         }
-        if let Some(writer) = self.writer.take() {
-            writer.fail(cause.to_string().into());
+        if let Some(flow) = self.flow.take() {
+            flow.fail(cause.to_string());
         }
     }
 
@@ -240,22 +236,15 @@ impl Outlet {
 
     fn start(&mut self, length: Option<u64>) {
         let Some(head) = self.head.take() else { return };
-        let (writer, reader) = pipe(BUDGET, false);
-        self.writer = Some(writer);
         self.left = length;
-        self.answer(head, ReplyBody::Stream(reader));
-    }
-
-    fn answer(&mut self, head: ResponseHead, body: ReplyBody) {
-        if let Some(reply) = self.reply.take() {
-            self.gone = reply.send(Reply::Answer(head, body)).is_err();
-        }
+        self.flow = self.exit.take().and_then(|exit| exit.stream(head));
+        self.gone = self.flow.is_none();
     }
 
     fn leave(&mut self) -> Written {
         self.gone = true;
         self.over = true;
-        self.writer = None;
+        self.flow = None;
         Written::Enough
     }
 }

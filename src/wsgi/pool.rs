@@ -16,7 +16,7 @@ use pyo3::prelude::*;
 
 use super::application::Application;
 use super::interpreter::Busy;
-use crate::call::{Call, Executor};
+use crate::call::{Call, Executor, Word};
 
 /// How many calls may wait. One more is answered 503.
 const QUEUE: usize = 1024;
@@ -117,6 +117,8 @@ impl Executor for Pool {
         }
         Ok(())
     }
+
+    fn tell(&self, _: u64, _: Word) {}
 }
 
 /// Wakes a thread when this IO thread has nothing else to do, or a few dozen tasks later: till then calls gather. (On a busy machine a thread that

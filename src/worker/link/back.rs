@@ -1,0 +1,201 @@
+//! The worker's end of the link: one thread that reads what the front says, and never needs the interpreter.
+//!
+//! It sees the front go, whatever Python is doing: a worker does not outlive its front.
+
+use std::os::unix::net::UnixStream;
+use std::sync::{Arc, PoisonError};
+use std::time::Instant;
+
+use bytes::{Bytes, BytesMut};
+use http::StatusCode;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::{Errno, read};
+use rustix::net::{RecvFlags, recv};
+
+use super::exit::{Calls, Entry, FromFront, LinkExit, LinkSeat, Talk};
+use super::frame::{CallBody, Malformed, Order, WINDOW};
+use super::outbox::Outbox;
+use crate::call::exit::Exit;
+use crate::call::head::Head;
+use crate::call::pipe::remote_pipe;
+use crate::call::{BodyFailure, Call, RequestBody, Seat, Word};
+
+/// Who serves the calls of a link.
+pub(crate) trait Office: Send + Sync {
+    /// Takes a call; [`Office::begin`] follows when no more are at hand.
+    fn put(&self, call: Call);
+
+    /// Begins with what was put.
+    fn begin(&self);
+
+    /// Takes out a call that nobody has begun with.
+    fn recall(&self, number: u64) -> Option<Call>;
+
+    /// A word about a call that somebody has begun with.
+    fn tell(&self, number: u64, word: Word);
+
+    /// The stacks of all threads are wanted in the log.
+    fn stacks(&self);
+
+    /// Calls at hand are to be finished, and no more will come.
+    fn stop(&self);
+}
+
+/// Why the link is at its end.
+#[derive(Debug)]
+pub(crate) enum End {
+    /// The front is gone.
+    Gone,
+    /// The front says what nobody understands.
+    Malformed(Malformed),
+}
+
+/// The worker's end of a link.
+pub(crate) struct Back {
+    socket: UnixStream,
+    outbox: Arc<Outbox>,
+    calls: Arc<Calls>,
+    octets: BytesMut,
+    /// What a read fills. (To read into `octets` would need them zeroed first.)
+    block: Box<[u8]>,
+}
+
+/// How much is read at once.
+const READ: usize = 64 * 1024;
+
+impl Back {
+    /// Over a socket, which may have been read from: `octets` are what was read beyond.
+    pub(crate) fn new(socket: UnixStream, octets: BytesMut) -> std::io::Result<Self> {
+        let outbox = Arc::new(Outbox::new(socket.try_clone()?)?);
+        Ok(Self { socket, outbox, calls: Arc::default(), octets, block: vec![0; READ].into() })
+    }
+
+    /// The way out.
+    pub(crate) fn outbox(&self) -> Arc<Outbox> {
+        Arc::clone(&self.outbox)
+    }
+
+    /// Waits for the next word; for what precedes the calls.
+    pub(crate) fn next(&mut self) -> Result<Order, End> {
+        loop {
+            if let Some(order) = Order::take(&mut self.octets).map_err(End::Malformed)? {
+                return Ok(order);
+            }
+            self.wait_and_read()?;
+        }
+    }
+
+    /// Hears the front until it is gone.
+    pub(crate) fn run(mut self, office: &dyn Office) -> End {
+        loop {
+            let heard = self.hear(office);
+            office.begin();
+            if let Err(end) = heard.and_then(|()| self.wait_and_read()) {
+                return end;
+            }
+        }
+    }
+
+    fn hear(&mut self, office: &dyn Office) -> Result<(), End> {
+        while let Some(order) = Order::take(&mut self.octets).map_err(End::Malformed)? {
+            match order {
+                Order::Call(number, head, body) => office.put(self.call(number, head, body)),
+                Order::Body(number, octets) => self.with(number, |entry| {
+                    if let Some(body) = &entry.body {
+                        body.put(octets);
+                    }
+                }),
+                Order::BodyEnd(number) => self.with(number, |entry| {
+                    if let Some(body) = entry.body.take() {
+                        body.finish();
+                    }
+                }),
+                Order::BodyFailed(number, status, detail) => self.with(number, |entry| {
+                    if let Some(body) = entry.body.take() {
+                        let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST);
+                        body.fail(Arc::new(BodyFailure { status, detail: String::from_utf8_lossy(&detail).into_owned() }));
+                    }
+                }),
+                Order::Credit(number, octets) => self.with(number, |entry| entry.talk.grant(octets as usize)),
+                Order::Cancel(number) => {
+                    self.with(number, |entry| entry.talk.cancel());
+                    // Where nobody has begun with it, nobody has to.
+                    drop(office.recall(number));
+                    office.tell(number, Word::Cancel);
+                }
+                Order::Recall(number) => {
+                    if let Some(call) = office.recall(number) {
+                        self.outbox.send(|out| super::frame::Report::Returned(number).put(out));
+                        drop(call);
+                    }
+                }
+                Order::Trace(number) => office.tell(number, Word::Trace),
+                Order::Expire(number) => office.tell(number, Word::Expire),
+                Order::Stacks => office.stacks(),
+                Order::Stop => office.stop(),
+                Order::Boot(_) | Order::Fork => return Err(End::Malformed(Malformed("a word that does not belong among calls"))),
+            }
+        }
+        Ok(())
+    }
+
+    fn call(&self, number: u64, head: Bytes, body: CallBody) -> Call {
+        let talk = Arc::new(Talk::new(number, Arc::clone(&self.outbox)));
+        let (body, writer) = match body {
+            CallBody::Whole(octets) => (RequestBody::Whole(octets), None),
+            stream => {
+                let (writer, reader) = remote_pipe(WINDOW, stream == CallBody::Lazy, Box::new(FromFront(Arc::clone(&talk))));
+                (RequestBody::Stream(reader), Some(writer))
+            }
+        };
+        let entry = Entry { talk: Arc::clone(&talk), body: writer };
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner).insert(number, entry);
+        let seat = LinkSeat { talk: Arc::clone(&talk), calls: Arc::clone(&self.calls) };
+        Call {
+            number,
+            head: Head::framed(head),
+            body,
+            exit: Exit::Link(LinkExit::new(talk)),
+            class: 0,
+            seat: Some(Seat::Link(seat)),
+            since: Instant::now(),
+        }
+    }
+
+    fn with(&self, number: u64, then: impl FnOnce(&mut Entry)) {
+        if let Some(entry) = self.calls.lock().unwrap_or_else(PoisonError::into_inner).get_mut(&number) {
+            then(entry);
+        }
+    }
+
+    /// Reads what is there, once something is.
+    fn wait_and_read(&mut self) -> Result<(), End> {
+        loop {
+            match recv(&self.socket, &mut *self.block, RecvFlags::DONTWAIT) {
+                Ok((0, _)) => return Err(End::Gone),
+                Ok((count, _)) => {
+                    self.octets.extend_from_slice(&self.block[..count]);
+                    return Ok(());
+                }
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => self.wait(),
+                Err(_) => return Err(End::Gone),
+            }
+        }
+    }
+
+    /// Waits until there is something to read, and meanwhile sends what the socket did not take.
+    fn wait(&self) {
+        let is_stuck = self.outbox.is_stuck();
+        let wanted = if is_stuck { PollFlags::IN | PollFlags::OUT } else { PollFlags::IN };
+        let mut polled = [PollFd::new(&self.socket, wanted), PollFd::from_borrowed_fd(self.outbox.bell(), PollFlags::IN)];
+        // An interruption only means another round.
+        let _ = poll(&mut polled, None);
+        if polled[1].revents().contains(PollFlags::IN) {
+            let _ = read(self.outbox.bell(), &mut [0; 8]);
+        }
+        if polled[0].revents().contains(PollFlags::OUT) {
+            self.outbox.flush();
+        }
+    }
+}

@@ -1,0 +1,324 @@
+//! The words of the link: frames of a head of 16 octets and a payload, in both directions. `docs/link.md` describes them for readers.
+//!
+//! A frame's head is the payload's length (32 bits), the kind (8), flags (8), 16 bits of nothing, and the number of the call (64); integers are
+//! little endian. The payload of a call's head is the pairs of [`crate::call::head`], as they are.
+
+use bytes::{Buf, Bytes, BytesMut};
+use http::header::{HeaderMap, HeaderName, HeaderValue};
+use http::{StatusCode, header};
+
+use crate::call::ResponseHead;
+
+/// The version of these words. Both ends are the same program; a program that was exchanged under a running server is told so.
+pub(crate) const VERSION: u32 = 1;
+
+/// The largest payload.
+pub(crate) const LARGEST: usize = 4 << 20;
+
+/// The largest body that goes in one frame with its head, and the largest chunk of a streamed one.
+pub(crate) const LARGEST_INLINE: usize = 64 * 1024;
+
+/// How much of a body may be on its way without having been asked for anew.
+pub(crate) const WINDOW: usize = 256 * 1024;
+
+const HEAD: usize = 16;
+
+/// What the front says.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// The first word: what the worker is to be, as JSON ([`super::super::boot::Boot`]).
+    Boot(Bytes),
+    /// A request: the pairs of its head, and its body if that is short.
+    Call(u64, Bytes, CallBody),
+    /// More of a request's body.
+    Body(u64, Bytes),
+    /// A request's body is whole.
+    BodyEnd(u64),
+    /// A request's body broke off: the status that says so to the client, and why.
+    BodyFailed(u64, u16, Bytes),
+    /// So many more octets of the answer's body may come.
+    Credit(u64, u32),
+    /// Nobody waits for the answer any more.
+    Cancel(u64),
+    /// The call takes long: its stack goes to the log.
+    Trace(u64),
+    /// The call's time is over: stack to the log, exception into its thread.
+    Expire(u64),
+    /// The call is to come back if the app has not begun with it.
+    Recall(u64),
+    /// The stacks of all threads go to the log.
+    Stacks,
+    /// A template is to make a worker, whose link comes along with this frame as a descriptor.
+    Fork,
+    /// Calls at hand are finished, then the worker ends.
+    Stop,
+}
+
+/// The body of a call as far as it comes with the head.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum CallBody {
+    /// All of it.
+    Whole(Bytes),
+    /// It follows.
+    Stream,
+    /// It follows once the app asks for it.
+    Lazy,
+}
+
+/// What a worker says.
+#[derive(Debug)]
+pub(crate) enum Report {
+    /// The app is imported, the threads are there: the process id, as JSON of [`super::super::boot::Ready`].
+    Ready(Bytes),
+    /// The app cannot be served: a finding, as JSON.
+    Refused(Bytes),
+    /// An answer that is all there. If the flag says so, the call is over.
+    Answer(u64, ResponseHead, Bytes, bool),
+    /// The head of an answer whose body follows.
+    Start(u64, ResponseHead),
+    /// More of an answer's body.
+    Chunk(u64, Bytes),
+    /// An answer's body is whole.
+    End(u64),
+    /// An answer's body broke off: why.
+    Broken(u64, Bytes),
+    /// The app failed before it answered: the status, and what the client is told.
+    Failed(u64, u16, Bytes),
+    /// So many more octets of the request's body may come.
+    Credit(u64, u32),
+    /// The call came back unbegun.
+    Returned(u64),
+    /// The app is done with the call; its thread is free.
+    Done(u64),
+    /// A process that a template made has ended: its id and how, as JSON of [`super::super::boot::Ended`].
+    Ended(Bytes),
+}
+
+/// Octets that are no frame of this version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Malformed(pub(crate) &'static str);
+
+impl std::fmt::Display for Malformed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+impl std::error::Error for Malformed {}
+
+const DONE: u8 = 1;
+const LAZY: u8 = 2;
+const STREAM: u8 = 4;
+
+impl Order {
+    /// Appends the frame.
+    pub(crate) fn put(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Boot(json) => frame(out, 1, 0, 0, &[json]),
+            Self::Call(number, head, body) => put_call(out, *number, head, body),
+            Self::Body(number, octets) => frame(out, 3, 0, *number, &[octets]),
+            Self::BodyEnd(number) => frame(out, 4, 0, *number, &[]),
+            Self::BodyFailed(number, status, detail) => frame(out, 5, 0, *number, &[&status.to_le_bytes(), detail]),
+            Self::Credit(number, octets) => frame(out, 6, 0, *number, &[&octets.to_le_bytes()]),
+            Self::Cancel(number) => frame(out, 7, 0, *number, &[]),
+            Self::Trace(number) => frame(out, 8, 0, *number, &[]),
+            Self::Expire(number) => frame(out, 9, 0, *number, &[]),
+            Self::Recall(number) => frame(out, 10, 0, *number, &[]),
+            Self::Stacks => frame(out, 11, 0, 0, &[]),
+            Self::Fork => frame(out, 12, 0, 0, &[]),
+            Self::Stop => frame(out, 13, 0, 0, &[]),
+        }
+    }
+
+    /// Takes the first frame out of `octets`, if it is there whole.
+    pub(crate) fn take(octets: &mut BytesMut) -> Result<Option<Self>, Malformed> {
+        let Some((kind, flags, number, mut payload)) = take(octets)? else { return Ok(None) };
+        Ok(Some(match kind {
+            1 => Self::Boot(payload),
+            2 => {
+                let length = payload.try_get_u32_le().map_err(|_| SHORT)? as usize;
+                if length > payload.len() {
+                    return Err(SHORT);
+                }
+                let head = payload.split_to(length);
+                let body = match flags {
+                    STREAM => CallBody::Stream,
+                    LAZY => CallBody::Lazy,
+                    _ => CallBody::Whole(payload),
+                };
+                Self::Call(number, head, body)
+            }
+            3 => Self::Body(number, payload),
+            4 => Self::BodyEnd(number),
+            5 => Self::BodyFailed(number, payload.try_get_u16_le().map_err(|_| SHORT)?, payload),
+            6 => Self::Credit(number, payload.try_get_u32_le().map_err(|_| SHORT)?),
+            7 => Self::Cancel(number),
+            8 => Self::Trace(number),
+            9 => Self::Expire(number),
+            10 => Self::Recall(number),
+            11 => Self::Stacks,
+            12 => Self::Fork,
+            13 => Self::Stop,
+            _ => return Err(UNKNOWN),
+        }))
+    }
+}
+
+/// Appends the frame of a call; apart from [`Order`], so that a head need not be copied first.
+pub(crate) fn put_call(out: &mut Vec<u8>, number: u64, head: &[u8], body: &CallBody) {
+    let length = size(head.len()).to_le_bytes();
+    match body {
+        CallBody::Whole(octets) => frame(out, 2, 0, number, &[&length, head, octets]),
+        CallBody::Stream => frame(out, 2, STREAM, number, &[&length, head]),
+        CallBody::Lazy => frame(out, 2, LAZY, number, &[&length, head]),
+    }
+}
+
+impl Report {
+    /// Appends the frame.
+    pub(crate) fn put(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Ready(json) => frame(out, 64, 0, 0, &[json]),
+            Self::Refused(json) => frame(out, 65, 0, 0, &[json]),
+            Self::Answer(number, head, body, is_done) => put_answer(out, *number, head, body, *is_done),
+            Self::Start(number, head) => put_start(out, *number, head),
+            Self::Chunk(number, octets) => frame(out, 68, 0, *number, &[octets]),
+            Self::End(number) => frame(out, 69, 0, *number, &[]),
+            Self::Broken(number, why) => frame(out, 70, 0, *number, &[why]),
+            Self::Failed(number, status, detail) => frame(out, 71, 0, *number, &[&status.to_le_bytes(), detail]),
+            Self::Credit(number, octets) => frame(out, 72, 0, *number, &[&octets.to_le_bytes()]),
+            Self::Returned(number) => frame(out, 73, 0, *number, &[]),
+            Self::Done(number) => frame(out, 74, 0, *number, &[]),
+            Self::Ended(json) => frame(out, 75, 0, 0, &[json]),
+        }
+    }
+
+    /// Takes the first frame out of `octets`, if it is there whole.
+    pub(crate) fn take(octets: &mut BytesMut) -> Result<Option<Self>, Malformed> {
+        let Some((kind, flags, number, mut payload)) = take(octets)? else { return Ok(None) };
+        Ok(Some(match kind {
+            64 => Self::Ready(payload),
+            65 => Self::Refused(payload),
+            66 => {
+                let head = take_head(&mut payload)?;
+                Self::Answer(number, head, payload, flags & DONE != 0)
+            }
+            67 => Self::Start(number, take_head(&mut payload)?),
+            68 => Self::Chunk(number, payload),
+            69 => Self::End(number),
+            70 => Self::Broken(number, payload),
+            71 => Self::Failed(number, payload.try_get_u16_le().map_err(|_| SHORT)?, payload),
+            72 => Self::Credit(number, payload.try_get_u32_le().map_err(|_| SHORT)?),
+            73 => Self::Returned(number),
+            74 => Self::Done(number),
+            75 => Self::Ended(payload),
+            _ => return Err(UNKNOWN),
+        }))
+    }
+}
+
+/// Appends the frame of an answer; apart from [`Report`], so that a head need not be owned.
+pub(crate) fn put_answer(out: &mut Vec<u8>, number: u64, head: &ResponseHead, body: &[u8], is_done: bool) {
+    framed(out, 66, if is_done { DONE } else { 0 }, number, |out| {
+        put_head(out, head);
+        out.extend_from_slice(body);
+    });
+}
+
+/// As [`put_answer`], for an answer whose body follows.
+pub(crate) fn put_start(out: &mut Vec<u8>, number: u64, head: &ResponseHead) {
+    framed(out, 67, 0, number, |out| put_head(out, head));
+}
+
+/// Appends the head of a chunk's frame, whose payload of `length` octets the caller lets follow.
+pub(crate) fn put_chunk_head(out: &mut Vec<u8>, number: u64, length: usize) {
+    out.extend_from_slice(&size(length).to_le_bytes());
+    out.extend_from_slice(&[68, 0, 0, 0]);
+    out.extend_from_slice(&number.to_le_bytes());
+}
+
+const SHORT: Malformed = Malformed("a frame is shorter than its kind needs");
+const UNKNOWN: Malformed = Malformed("a frame of an unknown kind");
+
+fn frame(out: &mut Vec<u8>, kind: u8, flags: u8, number: u64, parts: &[&[u8]]) {
+    framed(out, kind, flags, number, |out| parts.iter().for_each(|part| out.extend_from_slice(part)));
+}
+
+fn framed(out: &mut Vec<u8>, kind: u8, flags: u8, number: u64, fill: impl FnOnce(&mut Vec<u8>)) {
+    let at = out.len();
+    out.extend_from_slice(&[0, 0, 0, 0, kind, flags, 0, 0]);
+    out.extend_from_slice(&number.to_le_bytes());
+    fill(out);
+    let length = size(out.len() - at - HEAD);
+    out[at..at + 4].copy_from_slice(&length.to_le_bytes());
+}
+
+/// Everything that is framed is bounded far below 4 GiB.
+fn size(length: usize) -> u32 {
+    u32::try_from(length).unwrap_or(u32::MAX)
+}
+
+/// Kind, flags, number and payload of the first frame.
+fn take(octets: &mut BytesMut) -> Result<Option<(u8, u8, u64, Bytes)>, Malformed> {
+    let Some(mut head) = octets.get(..HEAD) else { return Ok(None) };
+    let length = head.get_u32_le() as usize;
+    let (kind, flags) = (head.get_u8(), head.get_u8());
+    head.advance(2);
+    let number = head.get_u64_le();
+    if length > LARGEST {
+        return Err(Malformed("a frame is larger than any may be"));
+    }
+    if octets.len() < HEAD + length {
+        octets.reserve(HEAD + length - octets.len());
+        return Ok(None);
+    }
+    octets.advance(HEAD);
+    Ok(Some((kind, flags, number, octets.split_to(length).freeze())))
+}
+
+const NO_REASON: u16 = u16::MAX;
+
+/// Status, reason phrase, headers.
+fn put_head(out: &mut Vec<u8>, head: &ResponseHead) {
+    out.extend_from_slice(&head.status.as_u16().to_le_bytes());
+    let reason = head.reason.as_deref().filter(|reason| reason.len() < usize::from(NO_REASON));
+    out.extend_from_slice(&reason.map_or(NO_REASON, short).to_le_bytes());
+    out.extend_from_slice(reason.unwrap_or_default());
+    out.extend_from_slice(&size(head.headers.len()).to_le_bytes());
+    for (name, value) in &head.headers {
+        let (name, value) = (name.as_str().as_bytes(), value.as_bytes());
+        out.extend_from_slice(&short(name).to_le_bytes());
+        out.extend_from_slice(&size(value.len()).to_le_bytes());
+        out.extend_from_slice(name);
+        out.extend_from_slice(value);
+    }
+}
+
+/// Names of headers are below 64 KiB (`http` refuses others), and so are reasons, see above.
+fn short(octets: &[u8]) -> u16 {
+    u16::try_from(octets.len()).unwrap_or(NO_REASON)
+}
+
+fn take_head(payload: &mut Bytes) -> Result<ResponseHead, Malformed> {
+    let status = StatusCode::from_u16(payload.try_get_u16_le().map_err(|_| SHORT)?).map_err(|_| Malformed("an answer's status is none"))?;
+    let reason = match payload.try_get_u16_le().map_err(|_| SHORT)? {
+        NO_REASON => None,
+        length => Some(part(payload, length.into())?.to_vec().into_boxed_slice()),
+    };
+    let count = payload.try_get_u32_le().map_err(|_| SHORT)? as usize;
+    let mut headers = HeaderMap::with_capacity(count.min(64));
+    for _ in 0..count {
+        let name = payload.try_get_u16_le().map_err(|_| SHORT)?;
+        let value = payload.try_get_u32_le().map_err(|_| SHORT)?;
+        let name = HeaderName::from_bytes(&part(payload, name.into())?).map_err(|_| Malformed("the name of a header is none"))?;
+        let value = part(payload, value as usize)?;
+        let value = HeaderValue::from_maybe_shared(value).map_err(|_| Malformed("the value of a header is none"))?;
+        headers.try_append(name, value).map_err(|_| Malformed("an answer has too many headers"))?;
+    }
+    let length = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    Ok(ResponseHead { status, reason, headers, length })
+}
+
+fn part(payload: &mut Bytes, length: usize) -> Result<Bytes, Malformed> {
+    if length > payload.len() { Err(SHORT) } else { Ok(payload.split_to(length)) }
+}

@@ -1,0 +1,125 @@
+//! What a worker says to the front: threads put frames in, and what the socket does not take at once goes later.
+
+use std::io::IoSlice;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use rustix::event::{EventfdFlags, eventfd};
+use rustix::io::{Errno, write};
+use rustix::net::{SendAncillaryBuffer, SendFlags, send, sendmsg};
+
+/// The way out of a worker. It never blocks: what is in it is bounded by the windows of the calls.
+pub(crate) struct Outbox {
+    socket: UnixStream,
+    /// Wakes the thread that reads, which sends the rest when the socket takes it.
+    bell: OwnedFd,
+    out: Mutex<Out>,
+}
+
+struct Out {
+    octets: Vec<u8>,
+    sent: usize,
+    /// The socket takes no more for now.
+    is_stuck: bool,
+    /// The front is gone.
+    is_broken: bool,
+}
+
+/// A buffer that grew beyond this is given back when it is empty.
+const KEPT: usize = 512 * 1024;
+
+impl Outbox {
+    /// Over a socket of the worker's.
+    pub(crate) fn new(socket: UnixStream) -> std::io::Result<Self> {
+        let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        let out = Out { octets: Vec::new(), sent: 0, is_stuck: false, is_broken: false };
+        Ok(Self { socket, bell, out: Mutex::new(out) })
+    }
+
+    /// Rung when the socket takes no more.
+    pub(crate) fn bell(&self) -> BorrowedFd<'_> {
+        self.bell.as_fd()
+    }
+
+    /// Whether frames wait for the socket.
+    pub(crate) fn is_stuck(&self) -> bool {
+        self.lock().is_stuck
+    }
+
+    /// Puts a frame in, to go with the next one that is sent, or at the next [`Outbox::flush`].
+    pub(crate) fn post(&self, put: impl FnOnce(&mut Vec<u8>)) {
+        put(&mut self.lock().octets);
+    }
+
+    /// Sends a frame, and those before it.
+    pub(crate) fn send(&self, put: impl FnOnce(&mut Vec<u8>)) {
+        let mut out = self.lock();
+        put(&mut out.octets);
+        self.push(&mut out);
+    }
+
+    /// As [`Outbox::send`], for a frame that ends in a large payload, which is not copied if the socket takes it.
+    pub(crate) fn send_with(&self, put: impl FnOnce(&mut Vec<u8>), payload: &[u8]) {
+        let mut out = self.lock();
+        put(&mut out.octets);
+        let before = out.octets.len() - out.sent;
+        let mut gone = 0;
+        if !out.is_stuck && !out.is_broken {
+            let parts = [IoSlice::new(&out.octets[out.sent..]), IoSlice::new(payload)];
+            let sent = sendmsg(&self.socket, &parts, &mut SendAncillaryBuffer::default(), SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
+            gone = sent.unwrap_or(0);
+        }
+        out.sent += gone.min(before);
+        let left = payload.get(gone.saturating_sub(before)..).unwrap_or_default();
+        out.octets.extend_from_slice(left);
+        self.push(&mut out);
+    }
+
+    /// Sends what waits, as far as the socket takes it.
+    pub(crate) fn flush(&self) {
+        let mut out = self.lock();
+        out.is_stuck = false;
+        self.push(&mut out);
+    }
+
+    /// Sends everything, waiting as long as it takes: for the first and the last words.
+    pub(crate) fn flush_all(&self) {
+        loop {
+            self.flush();
+            if !self.is_stuck() {
+                return;
+            }
+            let mut polled = [rustix::event::PollFd::new(&self.socket, rustix::event::PollFlags::OUT)];
+            // An interruption only means another round.
+            let _ = rustix::event::poll(&mut polled, None);
+        }
+    }
+
+    fn push(&self, out: &mut Out) {
+        while out.sent < out.octets.len() && !out.is_stuck && !out.is_broken {
+            match send(&self.socket, &out.octets[out.sent..], SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
+                Ok(count) => out.sent += count,
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => {
+                    out.is_stuck = true;
+                    // A bell that rings already cannot be rung more.
+                    let _ = write(&self.bell, &1_u64.to_ne_bytes());
+                }
+                // The thread that reads learns of it too, and ends the process.
+                Err(_) => out.is_broken = true,
+            }
+        }
+        if out.sent >= out.octets.len() || out.is_broken {
+            out.sent = 0;
+            out.octets.clear();
+            if out.octets.capacity() > KEPT {
+                out.octets = Vec::new();
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Out> {
+        self.out.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
