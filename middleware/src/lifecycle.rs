@@ -18,12 +18,16 @@ struct Inner {
     kept: Kept,
 }
 
+type Hook = Arc<dyn Fn() + Send + Sync>;
+type StatusHook = Arc<dyn Fn() -> Value + Send + Sync>;
+type ScrapeHook = Arc<dyn Fn(&mut Metrics) + Send + Sync>;
+
 #[derive(Default)]
 pub(crate) struct Hooks {
-    pub(crate) reopen: Vec<Arc<dyn Fn() + Send + Sync>>,
-    pub(crate) stacks: Vec<Arc<dyn Fn() + Send + Sync>>,
-    pub(crate) status: Vec<(Arc<str>, Arc<dyn Fn() -> Value + Send + Sync>)>,
-    pub(crate) scrape: Vec<Arc<dyn Fn(&mut Metrics) + Send + Sync>>,
+    pub(crate) reopen: Vec<Hook>,
+    pub(crate) stacks: Vec<Hook>,
+    pub(crate) status: Vec<(Arc<str>, StatusHook)>,
+    pub(crate) scrape: Vec<ScrapeHook>,
     pub(crate) shutdown: Vec<Box<dyn FnOnce() + Send>>,
 }
 
