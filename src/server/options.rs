@@ -1,6 +1,7 @@
 //! The `server` part of the file: what a connection may cost.
 
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -40,6 +41,10 @@ pub struct Options {
 
     /// Threads for network work and native layers. By default as many as there are processor cores. (A `wsgi` app has threads of its own.)
     pub threads: Option<NonZeroUsize>,
+
+    /// A Unix socket on which `ziggurat status` and `ziggurat reload` speak to the running server, for instance `run/control.sock`; relative
+    /// paths start at the file's folder. Only the user who runs the server may open it. By default there is none.
+    pub control: Option<PathBuf>,
 }
 
 impl Default for Options {
@@ -53,6 +58,7 @@ impl Default for Options {
             max_headers: 100,
             max_connections: 10_000,
             threads: None,
+            control: None,
         }
     }
 }
@@ -68,6 +74,14 @@ impl Options {
                         .at(field)
                         .hint("write a time such as `\"10s\"`, or leave the option out"),
                 );
+            }
+        }
+        if let Some(path) = &self.control {
+            let hint = "write a path such as `\"run/control.sock\"`, or leave the option out";
+            if path.as_os_str().is_empty() {
+                findings.push(Finding::new("the path of the control socket is empty").at("control").hint(hint));
+            } else if path.to_str().is_some_and(|path| path.starts_with("unix:")) {
+                findings.push(Finding::new("`control` is the path of a Unix socket, without `unix:`").at("control").hint(hint));
             }
         }
         let bounds = [
