@@ -63,6 +63,18 @@ const GATEWAY: &str = r#"{
   ] }
 }"#;
 
+/// Never built here either.
+const RESERVES: &str = r#"{
+  "server": { "control": "run/control.sock" },
+  "apps": { "shop": { "wsgi": { "app": "shop.wsgi:application", "threads": 16 } } },
+  "app": { "routes": [
+    { "match": { "path": ["/login", "/healthz"] }, "reserve": 2, "deadline": "5s", "app": "shop" },
+    { "match": { "path": "/reports/*" }, "deadline": "${REPORTS:-10m}", "app": "shop" },
+    { "match": { "host": "admin.example.com" }, "reserve": "${ADMIN:-1}", "app": "shop" },
+    { "app": "shop" }
+  ] }
+}"#;
+
 fn environment(name: &str) -> Option<OsString> {
     match name {
         "TOKEN" => Some("hunter2".into()),
@@ -87,7 +99,7 @@ fn accepted_files_build() {
 
 #[test]
 fn a_file_is_shown_as_it_was_understood() {
-    for (name, text) in [("minimal", MINIMAL), ("site", SITE), ("django", DJANGO), ("gateway", GATEWAY)] {
+    for (name, text) in [("minimal", MINIMAL), ("site", SITE), ("django", DJANGO), ("gateway", GATEWAY), ("reserves", RESERVES)] {
         let shown = load(text).show();
         assert!(!shown.contains("hunter2"), "{shown}");
         insta::assert_snapshot!(format!("show_{name}"), shown);
@@ -97,7 +109,7 @@ fn a_file_is_shown_as_it_was_understood() {
 #[test]
 fn accepted_files_and_the_schema_agree() {
     let validator = validator();
-    for text in [MINIMAL, SITE, DJANGO, GATEWAY] {
+    for text in [MINIMAL, SITE, DJANGO, GATEWAY, RESERVES] {
         let file: Value = serde_json::from_str(text).unwrap();
         let errors: Vec<String> = validator.iter_errors(&file).map(|error| format!("{}: {error}", error.instance_path())).collect();
         assert!(errors.is_empty(), "{errors:#?}");
@@ -143,6 +155,10 @@ fn the_schema_refuses_what_has_the_wrong_names_or_types() {
         r#"{ "app": { "routes": [] } }"#,
         r#"{ "app": { "routes": [{ "match": { "path": "/" } }] } }"#,
         r#"{ "app": { "routes": [{ "match": { "pth": "/" }, "app": "x" }] } }"#,
+        r#"{ "app": { "routes": [{ "deadline": 5, "app": { "respond": 200 } }] } }"#,
+        r#"{ "app": { "routes": [{ "reserve": 0, "app": { "wsgi": "site:app" } }] } }"#,
+        r#"{ "app": { "routes": [{ "reserve": "2", "app": { "wsgi": "site:app" } }] } }"#,
+        r#"{ "app": { "respond": 204 }, "server": { "control": true } }"#,
         r#"{ "app": { "redirect": { "to": "/", "status": 200 } } }"#,
         r#"{ "app": { "redirect": {} } }"#,
     ] {

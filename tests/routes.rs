@@ -10,7 +10,9 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use tower::service_fn;
 use ziggurat::pipeline::Pipeline;
-use ziggurat_middleware::{App, Body, Context, Finding, IntoApp, Lifecycle, Mount, Next, Request, Response, request};
+use ziggurat_middleware::{
+    App, Body, Context, Deadline, Finding, IntoApp, Lifecycle, Mount, Next, Request, ReserveClass, Response, request,
+};
 
 /// Answers with its name and what it sees of the request's path.
 #[derive(Deserialize, JsonSchema)]
@@ -152,6 +154,68 @@ async fn a_mount_hides_its_prefix() {
     ] {
         assert_eq!(site.get(target).await, answer, "{target}");
     }
+}
+
+/// Stands in for the app of this name: answers with the facts that routes left, and what it keeps.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Wsgi {}
+
+impl App for Wsgi {
+    const NAME: &'static str = "wsgi";
+
+    fn app(self, context: &Context) -> Result<impl IntoApp, Finding> {
+        let kept: Vec<(u32, usize)> = context.reserves().iter().map(|reserve| (reserve.class.0, reserve.threads)).collect();
+        Ok(service_fn(move |request: Request| {
+            let deadline = request.extensions().get::<Deadline>().map(|deadline| deadline.0.as_secs());
+            let class = request.extensions().get::<ReserveClass>().map(|class| class.0);
+            let text = format!("{deadline:?} {class:?} of {kept:?}");
+            async move { Ok::<_, Infallible>(Response::new(Body::from(text))) }
+        }))
+    }
+}
+
+#[tokio::test]
+async fn a_route_tells_the_app_its_deadline_and_its_reserve() {
+    let text = r#"{
+        "app": { "routes": [
+            { "match": { "path": "/login" }, "reserve": 2, "deadline": "5s", "app": "shop" },
+            { "match": { "path": "/admin/*" }, "reserve": 3, "deadline": "60s", "app": { "routes": [
+                { "match": { "path": "/admin/probe" }, "reserve": 1, "app": "shop" },
+                { "match": { "path": "/admin/slow" }, "deadline": "90s", "app": "shop" },
+                { "match": { "path": "/admin/blog" }, "app": { "wsgi": {} } }
+            ] } },
+            { "app": "shop" }
+        ] },
+        "apps": { "shop": { "layers": ["headers"], "app": { "wsgi": {} } } }
+    }"#;
+    let registry = ziggurat::builtin().app::<Wsgi>();
+    let pipeline = Pipeline::from_text("pipeline.json", text, Path::new(""), &registry, &|_| None).unwrap();
+    let site = Site(pipeline.build(&Lifecycle::default()).unwrap());
+    for (target, answer) in [
+        ("/login", "Some(5) Some(1) of [(1, 2), (2, 3), (3, 1)]"),
+        ("/admin/probe", "Some(60) Some(3) of [(1, 2), (2, 3), (3, 1)]"),
+        ("/admin/slow", "Some(90) Some(2) of [(1, 2), (2, 3), (3, 1)]"),
+        ("/admin/blog", "Some(60) Some(2) of [(2, 3)]"),
+        ("/", "None None of [(1, 2), (2, 3), (3, 1)]"),
+    ] {
+        assert_eq!(site.get(target).await, answer, "{target}");
+    }
+}
+
+#[tokio::test]
+async fn an_app_keeps_nothing_for_requests_that_cannot_be_of_the_class() {
+    let text = r#"{ "app": { "routes": [
+        { "match": { "host": "a" }, "reserve": 5, "app": { "routes": [
+            { "match": { "path": "/x" }, "reserve": 1, "app": "x" },
+            { "app": { "wsgi": {} } }
+        ] } },
+        { "app": "x" }
+    ] }, "apps": { "x": { "wsgi": {} } } }"#;
+    let registry = ziggurat::builtin().app::<Wsgi>();
+    let pipeline = Pipeline::from_text("pipeline.json", text, Path::new(""), &registry, &|_| None).unwrap();
+    let site = Site(pipeline.build(&Lifecycle::default()).unwrap());
+    assert_eq!(site.get("/").await, "None None of [(2, 1)]");
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use http::uri::PathAndQuery;
 use http::{StatusCode, Uri};
 use tower::util::Oneshot;
 use tower::{Service, ServiceExt};
-use ziggurat_middleware::{Mount, Next, Problem, Request, Response};
+use ziggurat_middleware::{Deadline, Mount, Next, Problem, Request, ReserveClass, Response};
 
 use super::matching::{Match, Prefix, View};
 
@@ -23,6 +23,8 @@ pub(crate) struct Routes(Arc<[Arm]>);
 pub(crate) struct Arm {
     pub(crate) condition: Option<Match>,
     pub(crate) mount: Option<Prefix>,
+    pub(crate) deadline: Option<Deadline>,
+    pub(crate) reserve: Option<ReserveClass>,
     pub(crate) next: Next,
 }
 
@@ -58,6 +60,13 @@ impl Service<Request> for Routes {
             && enter(&mut request, prefix).is_none()
         {
             return refuse(Problem::new(StatusCode::BAD_REQUEST));
+        }
+        // Where an outer route said something else, the inner one stands.
+        if let Some(deadline) = arm.deadline {
+            request.extensions_mut().insert(deadline);
+        }
+        if let Some(class) = arm.reserve {
+            request.extensions_mut().insert(class);
         }
         Either::Left(arm.next.clone().oneshot(request))
     }

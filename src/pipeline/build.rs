@@ -7,16 +7,18 @@ use std::sync::Arc;
 
 use http::StatusCode;
 use tower::service_fn;
-use ziggurat_middleware::{Context, IntoApp, Lifecycle, Next, Problem, Request};
+use ziggurat_middleware::{Context, Deadline, IntoApp, Lifecycle, Next, Problem, Request};
 
 use super::diagnostic::Diagnostic;
 use super::expand::Mask;
 use super::grammar::{App, Part, Stack, Tree};
+use super::reserves::Reserves;
 use crate::apps::routes::{Arm, Routes};
 
 /// Builds everything the tree names, or finds everything that cannot be built and ends what was already started.
 pub(crate) fn build(tree: &Tree, mask: &Mask, base: &Path, lifecycle: &Lifecycle) -> Result<Next, Vec<Diagnostic>> {
-    let mut builder = Builder { tree, mask, base: base.into(), lifecycle, apps: Vec::new(), findings: Vec::new() };
+    let reserves = Reserves::of(tree);
+    let mut builder = Builder { tree, mask, base: base.into(), lifecycle, reserves, apps: Vec::new(), findings: Vec::new() };
     builder.apps.resize_with(tree.apps.len(), OnceCell::new);
     let next = builder.stack(&tree.stack);
     // What nobody uses is built too: a warning tells about it, and a mistake in it is a mistake.
@@ -35,6 +37,7 @@ struct Builder<'a> {
     mask: &'a Mask,
     base: Arc<Path>,
     lifecycle: &'a Lifecycle,
+    reserves: Reserves<'a>,
     /// Each entry of `apps` once it is built; all who name it share it.
     apps: Vec<OnceCell<Next>>,
     findings: Vec<Diagnostic>,
@@ -54,6 +57,8 @@ impl Builder<'_> {
                 let arms = routes.iter().map(|route| Arm {
                     condition: route.condition.as_ref().map(|(condition, _)| condition.clone()),
                     mount: route.mount.clone(),
+                    deadline: route.deadline.as_ref().map(|(time, _)| Deadline(time.0)),
+                    reserve: self.reserves.class(route),
                     next: self.stack(&route.stack),
                 });
                 Routes::new(arms.collect()).into_next(place)
@@ -72,7 +77,8 @@ impl Builder<'_> {
 
     /// A layer over `inner`, or an app. What cannot be built is noted and replaced, so that the search for mistakes goes on.
     fn part(&mut self, part: &Part, inner: Option<Next>) -> Next {
-        let context = Context::new(part.place.as_str(), Arc::clone(&self.base), self.lifecycle.clone());
+        let context =
+            Context::new(part.place.as_str(), Arc::clone(&self.base), self.lifecycle.clone()).with_reserves(self.reserves.of_app(part));
         match part.kind.make(&part.options, self.mask, &context, inner) {
             Ok(next) => next,
             Err(findings) => {

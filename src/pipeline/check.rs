@@ -1,7 +1,9 @@
 //! What is well-formed and still cannot be meant: apps that contain themselves, routes that are never reached, apps that nobody uses.
 
 use super::diagnostic::Diagnostic;
-use super::grammar::{App, Named, Route, Stack, Tree};
+use super::grammar::{App, Named, Stack, Tree};
+use super::reserves::Reserves;
+use super::route::Route;
 use super::tree::Span;
 use crate::apps::matching::{Match, Path, covers_all};
 
@@ -10,12 +12,21 @@ const MAX_STAGES: usize = 256;
 
 /// Findings about the tree as a whole: mistakes and warnings.
 pub(crate) fn check(tree: &Tree) -> Vec<Diagnostic> {
-    let mut walk = Walk { apps: &tree.apps, states: vec![State::Unseen; tree.apps.len()], is_too_tall: false, findings: Vec::new() };
+    let mut walk = Walk {
+        apps: &tree.apps,
+        states: vec![State::Unseen; tree.apps.len()],
+        is_circular: false,
+        is_too_tall: false,
+        findings: Vec::new(),
+    };
     walk.stack(&tree.stack, 0);
     let unused: Vec<&Named> =
         tree.apps.iter().zip(&walk.states).filter(|(_, state)| **state == State::Unseen).map(|(app, _)| app).collect();
     for (index, app) in tree.apps.iter().enumerate() {
         walk.named(index, &app.name_span, 0);
+    }
+    if !walk.is_circular && !walk.is_too_tall {
+        walk.findings.extend(Reserves::of(tree).into_findings());
     }
     // What leads nowhere because of a mistake is not worth a warning.
     if !walk.findings.is_empty() {
@@ -41,6 +52,7 @@ enum State {
 struct Walk<'a> {
     apps: &'a [Named],
     states: Vec<State>,
+    is_circular: bool,
     is_too_tall: bool,
     findings: Vec<Diagnostic>,
 }
@@ -79,6 +91,7 @@ impl Walk<'_> {
                 height
             }
             State::Open => {
+                self.is_circular = true;
                 self.findings.push(
                     Diagnostic::error(format!("the app `{}` contains itself", app.name), from.clone())
                         .label("leads back to it")

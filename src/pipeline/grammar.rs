@@ -9,8 +9,8 @@ use super::expand::Mask;
 use super::misnamed;
 use super::read::{Subject, locate, read};
 use super::registry::{Kind, Registry, Role};
+use super::route::Route;
 use super::tree::{Entry, Node, Span, Value};
-use crate::apps::matching::{Match, Prefix};
 use crate::server::{Listen, Options};
 
 pub(crate) const ROUTES: &str = "routes";
@@ -59,15 +59,6 @@ pub(crate) enum App {
     },
 }
 
-#[derive(Debug)]
-pub(crate) struct Route {
-    /// The condition, or the whole route where it has none.
-    pub(crate) span: Span,
-    pub(crate) condition: Option<(Match, Node)>,
-    pub(crate) mount: Option<Prefix>,
-    pub(crate) stack: Stack,
-}
-
 /// Makes sense of a tree of values.
 pub(crate) fn understand(root: Node, registry: &Registry, mask: &Mask) -> Result<Tree, Vec<Diagnostic>> {
     let mut grammar = Grammar { registry, mask, names: Vec::new(), findings: Vec::new() };
@@ -78,12 +69,12 @@ pub(crate) fn understand(root: Node, registry: &Registry, mask: &Mask) -> Result
     }
 }
 
-struct Grammar<'a> {
+pub(super) struct Grammar<'a> {
     registry: &'a Registry,
-    mask: &'a Mask,
+    pub(super) mask: &'a Mask,
     /// The keys of `apps`.
     names: Vec<String>,
-    findings: Vec<Diagnostic>,
+    pub(super) findings: Vec<Diagnostic>,
 }
 
 pub(super) const STACK_KEYS: [&str; 2] = ["layers", "app"];
@@ -170,7 +161,7 @@ impl<'a> Grammar<'a> {
     }
 
     /// The `layers` and the `app` among these keys.
-    fn stack(&mut self, mut keys: Vec<Entry>, span: &Span, prefix: &str, owner: &str) -> Option<Stack> {
+    pub(super) fn stack(&mut self, mut keys: Vec<Entry>, span: &Span, prefix: &str, owner: &str) -> Option<Stack> {
         let layers = take(&mut keys, "layers").map_or_else(|| Some(Vec::new()), |node| self.layers(node, prefix));
         let app = match take(&mut keys, "app") {
             Some(node) => self.app(node, &format!("{prefix}app")),
@@ -281,63 +272,15 @@ impl<'a> Grammar<'a> {
         self.note(misnamed::single(role, entries, span, self.registry).map_err(|finding| vec![finding]))
     }
 
-    fn routes(&mut self, node: Node, place: &str) -> Option<Vec<Route>> {
-        const HINT: &str = "write `\"routes\": [{ \"match\": { \"path\": \"/api/*\" }, \"app\": ... }, { \"app\": ... }]`";
-        let span = node.span.clone();
-        let found = node.kind();
-        let Value::Array(items) = node.value else {
-            self.findings.push(Diagnostic::error("`routes` is a list", span).label(format!("this is {found}")).hint(HINT));
-            return None;
-        };
-        if items.is_empty() {
-            self.findings
-                .push(Diagnostic::error("the list of routes is empty", span).label("every request would be answered 404").hint(HINT));
-            return None;
-        }
-        all(items.into_iter().enumerate().map(|(i, item)| self.route(item, &format!("{place}[{i}]"))).collect())
-    }
-
-    fn route(&mut self, node: Node, place: &str) -> Option<Route> {
-        let (whole, mut keys) =
-            self.object(node, "a route is an object with an `app`", "write `{ \"match\": { \"path\": \"/api/*\" }, \"app\": ... }`")?;
-        self.known_keys(&keys, &["match", "mount", "layers", "app"], "a route");
-        let condition = take(&mut keys, "match");
-        let mount = take(&mut keys, "mount");
-        let span = condition.as_ref().or(mount.as_ref()).map_or(&whole, |node| &node.span).clone();
-        let condition = condition.map(|node| self.condition(node)).transpose();
-        let mount = mount.map(|node| self.mount(node)).transpose();
-        let stack = self.stack(keys, &whole, &format!("{place}."), "the route");
-        Some(Route { span, condition: condition.ok()?, mount: mount.ok()?, stack: stack? })
-    }
-
-    fn condition(&mut self, node: Node) -> Result<(Match, Node), ()> {
-        let subject = Subject { name: "`match`", noun: "condition", mask: self.mask };
-        if !node.is_object() {
-            let finding =
-                Diagnostic::error("`match` takes an object of conditions", node.span.clone()).label(format!("this is {}", node.kind()));
-            self.findings.push(finding.hint("write `\"match\": { \"path\": \"/api/*\" }`"));
-            return Err(());
-        }
-        let condition: Match = self.note(read(&node, subject)).ok_or(())?;
-        let mut findings = Findings::default();
-        condition.validate(&mut findings);
-        self.findings.extend(findings.into_iter().map(|finding| locate(finding, &node, subject)));
-        Ok((condition, node))
-    }
-
-    fn mount(&mut self, node: Node) -> Result<Prefix, ()> {
-        self.note(read(&node, self.subject("`mount`"))).ok_or(())
-    }
-
-    const fn subject(&self, name: &'a str) -> Subject<'a> {
+    pub(super) const fn subject(&self, name: &'a str) -> Subject<'a> {
         Subject { name, noun: "option", mask: self.mask }
     }
 
-    fn note<T>(&mut self, result: Result<T, Vec<Diagnostic>>) -> Option<T> {
+    pub(super) fn note<T>(&mut self, result: Result<T, Vec<Diagnostic>>) -> Option<T> {
         result.map_err(|findings| self.findings.extend(findings)).ok()
     }
 
-    fn object(&mut self, node: Node, message: &str, hint: &str) -> Option<(Span, Vec<Entry>)> {
+    pub(super) fn object(&mut self, node: Node, message: &str, hint: &str) -> Option<(Span, Vec<Entry>)> {
         let found = node.kind();
         match node.value {
             Value::Object(entries) => Some((node.span, entries)),
@@ -354,7 +297,7 @@ impl<'a> Grammar<'a> {
         }
     }
 
-    fn known_keys(&mut self, entries: &[Entry], known: &[&str], owner: &str) {
+    pub(super) fn known_keys(&mut self, entries: &[Entry], known: &[&str], owner: &str) {
         let unknown = entries.iter().filter(|entry| !known.contains(&entry.key.as_str()));
         self.findings.extend(unknown.map(|entry| misnamed::unknown_key(entry, known, owner, self.registry)));
     }
@@ -367,12 +310,12 @@ struct ListenAt {
     at: Listen,
 }
 
-fn take(entries: &mut Vec<Entry>, key: &str) -> Option<Node> {
+pub(super) fn take(entries: &mut Vec<Entry>, key: &str) -> Option<Node> {
     let at = entries.iter().position(|entry| entry.key == key)?;
     Some(entries.remove(at).value)
 }
 
 /// All of them, or none if one is missing. (Collecting options would stop at the first, and with it the search for mistakes.)
-fn all<T>(items: Vec<Option<T>>) -> Option<Vec<T>> {
+pub(super) fn all<T>(items: Vec<Option<T>>) -> Option<Vec<T>> {
     items.into_iter().collect()
 }

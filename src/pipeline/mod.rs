@@ -13,6 +13,8 @@ mod misnamed;
 mod names;
 mod read;
 mod registry;
+mod reserves;
+mod route;
 mod schema;
 mod show;
 mod summary;

@@ -2,8 +2,11 @@
 //!
 //! It is made from the registry, so that a program with layers of its own has a schema of its own.
 
+use std::num::NonZeroUsize;
+
 use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, Value, json};
+use ziggurat_middleware::units::Duration;
 
 use super::grammar::ROUTES;
 use super::registry::{Kind, Registry};
@@ -15,7 +18,8 @@ use crate::server::{Listen, Options};
 pub fn schema(registry: &Registry) -> Value {
     let mut generator = SchemaGenerator::default();
     let listen = of::<Listen>(&mut generator);
-    let (server, matching, mount) = (of::<Options>(&mut generator), of::<Match>(&mut generator), of::<Prefix>(&mut generator));
+    let server = of::<Options>(&mut generator);
+    let route = route(&mut generator);
     let layers = kinds(registry.layers(), &mut generator);
     let apps = kinds(registry.apps(), &mut generator);
     let mut definitions = generator.take_definitions(true);
@@ -31,7 +35,7 @@ pub fn schema(registry: &Registry) -> Value {
         ("Layer".to_owned(), layer),
         ("App".to_owned(), app),
         ("Layers".to_owned(), json!({ "type": "array", "items": { "$ref": "#/$defs/Layer" }, "description": LAYERS })),
-        ("Route".to_owned(), route(&matching, &mount)),
+        ("Route".to_owned(), route),
     ]);
     definitions.sort_keys();
     let address = json!({ "anyOf": [listen, object(json!({ "at": listen }), &["at"])] });
@@ -128,13 +132,23 @@ fn definition<'a>(schema: &'a Value, definitions: &'a Map<String, Value>) -> &'a
     name.and_then(|name| definitions.get(name)).unwrap_or(schema)
 }
 
-fn route(matching: &Value, mount: &Value) -> Value {
+fn route(generator: &mut SchemaGenerator) -> Value {
+    let (matching, mount, deadline) = (of::<Match>(generator), of::<Prefix>(generator), of::<Duration>(generator));
+    let mut reserve = of::<NonZeroUsize>(generator);
+    admit_references(&mut reserve);
+    reserve["description"] =
+        json!("So many threads of each `wsgi` app below are kept for requests that come by this route, however busy the others are.");
     let mut properties = json!({
         "match": matching,
         "mount": {
             "description": "Takes the requests at and below this path, and hides the prefix from what stands inside: a WSGI app finds it in SCRIPT_NAME.",
             "anyOf": [mount]
-        }
+        },
+        "deadline": {
+            "description": "How long the app may take until it begins its answer, instead of its own `deadline`. What is late is answered 504.",
+            "anyOf": [deadline]
+        },
+        "reserve": reserve
     });
     if let (Some(properties), Value::Object(stack)) = (properties.as_object_mut(), stack()) {
         properties.extend(stack);

@@ -5,7 +5,8 @@ use std::fmt::Write;
 use serde_json::Value as Json;
 
 use super::Pipeline;
-use super::grammar::{App, Part, Route, Stack};
+use super::grammar::{App, Part, Stack};
+use super::route::Route;
 use super::tree::{Node, Value};
 
 /// Lines are broken before they get longer than this.
@@ -51,7 +52,7 @@ impl Shown<'_> {
                 self.item(indent, "routes", &[]);
                 for (i, route) in routes.iter().enumerate() {
                     let last = i + 1 == routes.len();
-                    let _ = writeln!(self.text, "{indent}{} {}", if last { "└─" } else { "├─" }, condition(route));
+                    let _ = writeln!(self.text, "{indent}{} {}", if last { "└─" } else { "├─" }, head(route));
                     self.stack(&format!("{indent}{}", if last { "     " } else { "│    " }), &route.stack);
                 }
             }
@@ -95,6 +96,14 @@ impl Shown<'_> {
         }
         let _ = writeln!(self.text, "{}", line.trim_end());
     }
+}
+
+/// The condition of a route in words, and what it says beside.
+fn head(route: &Route) -> String {
+    let deadline = route.deadline.as_ref().map(|(_, node)| format!("deadline: {}", source(node)));
+    let reserve = route.reserve.as_ref().map(|(_, node)| format!("reserve: {}", source(node)));
+    let rest: Vec<String> = deadline.into_iter().chain(reserve).collect();
+    format!("{}  {}", condition(route), rest.join(", ")).trim_end().to_owned()
 }
 
 /// The condition of a route in words.
