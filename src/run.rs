@@ -11,7 +11,7 @@ use ziggurat_middleware::Lifecycle;
 
 use crate::log;
 use crate::pipeline::{Pipeline, Report};
-use crate::server::{self, Listener};
+use crate::server::{Listener, Server};
 use crate::wsgi;
 
 /// Serves until SIGTERM or SIGINT, then drains.
@@ -37,15 +37,18 @@ fn serve(pipeline: &Pipeline, runtime: &Runtime, lifecycle: &Lifecycle) -> Resul
     let listeners = bind(pipeline)?;
     // Installed after Python apps were imported, whose modules may set handlers of their own.
     let stop = stop(lifecycle.clone()).map_err(|error| pipeline.report(&format!("cannot handle signals: {error}")))?;
-    for listener in &listeners {
-        say(&format!("listening on {}", listener.address()));
+    let addresses: Vec<String> = listeners.iter().map(ToString::to_string).collect();
+    let server = Server::start(listeners, next, pipeline.server()).map_err(|error| pipeline.report(&format!("cannot serve: {error}")))?;
+    for address in addresses {
+        say(&format!("listening on {address}"));
     }
     say(&format!("stack: {}", pipeline.summary()));
     say(&format!("ready after {} ms, process {}", begin.elapsed().as_millis(), std::process::id()));
 
-    let drained = runtime
-        .block_on(server::serve(listeners, next, pipeline.server(), stop))
-        .map_err(|error| pipeline.report(&format!("cannot serve: {error}")))?;
+    let drained = runtime.block_on(async {
+        stop.await;
+        server.drain().await
+    });
     if drained.cut > 0 {
         tracing::warn!("{} connections had not finished within `drain` and were cut off", drained.cut);
     }
@@ -77,11 +80,12 @@ fn runtime(pipeline: &Pipeline) -> Result<Runtime, Report> {
 }
 
 fn bind(pipeline: &Pipeline) -> Result<Vec<Listener>, Report> {
-    let bind = |(index, listen)| {
-        Listener::bind(listen, pipeline.base())
-            .map_err(|error| pipeline.report_at_listen(index, &format!("cannot listen on `{listen}`: {error}")))
-    };
-    pipeline.listen().iter().enumerate().map(bind).collect()
+    let mut listeners = Vec::new();
+    for (index, listen) in pipeline.listen().iter().enumerate() {
+        let bound = Listener::bind(listen, pipeline.base()).map_err(|error| pipeline.report_at_listen(index, &error.to_string()))?;
+        listeners.extend(bound);
+    }
+    Ok(listeners)
 }
 
 /// Ends what the layers started, then the runtime, then the interpreter.

@@ -16,5 +16,8 @@ mod limits;
 #[path = "http/ends.rs"]
 mod ends;
 
+#[path = "http/replace.rs"]
+mod replace;
+
 #[path = "http/http2.rs"]
 mod http2;

@@ -4,9 +4,8 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::Poll;
 
-use ziggurat_middleware::Next;
-
 use super::clock::Clock;
+use super::generation::Newest;
 use super::http1::{self, Guard, Outcome};
 use super::http2;
 use super::limits::Limits;
@@ -19,7 +18,7 @@ use super::socket::Socket;
 ///
 /// While nothing is said, the connection is only its socket: parser and buffers are made when octets come, and given back when the
 /// client has been silent for a while.
-pub(super) async fn run(socket: Socket, stack: Next, limits: Arc<Limits>, seat: Seat) {
+pub(super) async fn run(socket: Socket, stack: Arc<Newest>, limits: Arc<Limits>, seat: Seat) {
     // A client that is gone already has no address.
     let Ok(origin) = socket.origin() else { return };
     let progress = Arc::new(Progress::new(seat));
@@ -43,7 +42,8 @@ async fn is_woken(guard: &mut Guard<Socket>, limits: &Limits, progress: &Progres
         if let Poll::Ready(has_spoken) = guard.poll_wake(cx) {
             return Poll::Ready(has_spoken);
         }
-        if progress.seat.shall_leave(cx.waker()) {
+        // Who has asked something already is answered first.
+        if progress.seat.shall_leave(cx.waker()) && !guard.socket().has_spoken() {
             return Poll::Ready(false);
         }
         clock.poll(phase, Some(limit), cx).map(|()| false)

@@ -11,7 +11,7 @@ use serde::de::{self, Deserializer, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 
 /// One address to listen on, as the file writes it: `127.0.0.1:8000`, `[::1]:8000`, `localhost:8000`, `:8000` (every interface),
-/// `unix:run/site.sock`, `fd:3`.
+/// `unix:run/site.sock`, `fd:3`, `systemd`, `systemd:http`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Listen {
     /// TCP. The host is an IP address or a name; `None` means every interface. Port 0 takes any free port.
@@ -23,11 +23,21 @@ pub enum Listen {
     },
     /// A Unix socket; a relative path starts at the file's folder.
     Unix(PathBuf),
-    /// A listening socket that the parent process left open under this number (systemd starts at 3).
+    /// A listening socket that the parent process left open under this number.
     Inherited(i32),
+    /// The listening sockets that systemd passed by its own protocol, sd_listen_fds(3): those of one name (`FileDescriptorName=` of the socket unit),
+    /// or all.
+    Systemd(Option<String>),
 }
 
-const HINT: &str = "write `\"127.0.0.1:8000\"`, `\":8000\"` for every interface, `\"unix:run/site.sock\"` or `\"fd:3\"`";
+impl Listen {
+    /// Whether the socket was opened by another process, which may want it back.
+    pub(super) const fn is_inherited(&self) -> bool {
+        matches!(self, Self::Inherited(_) | Self::Systemd(_))
+    }
+}
+
+const HINT: &str = "write `\"127.0.0.1:8000\"`, `\":8000\"` for every interface, `\"unix:run/site.sock\"`, `\"fd:3\"` or `\"systemd\"`";
 
 impl FromStr for Listen {
     type Err = String;
@@ -42,6 +52,12 @@ impl FromStr for Listen {
                 Some(_) => Err(format!("`{text}` is standard input, output or error\nhint: inherited sockets start at `fd:3`")),
                 None => Err(format!("`{text}` names no file descriptor\nhint: write a number, as in `\"fd:3\"`")),
             };
+        }
+        if text == "systemd" {
+            return Ok(Self::Systemd(None));
+        }
+        if let Some(name) = text.strip_prefix("systemd:") {
+            return systemd(text, name);
         }
         if let Some((scheme, rest)) = text.split_once("://") {
             return Err(format!("`{text}` is a URL, not an address\nhint: leave `{scheme}://` out: `\"{}\"`", rest.trim_end_matches('/')));
@@ -61,6 +77,15 @@ fn unix(text: &str, path: &str) -> Result<Listen, String> {
         return Err(format!("`{}` holds a NUL octet\nhint: write a path, as in `\"unix:run/site.sock\"`", text.escape_debug()));
     }
     Ok(Listen::Unix(path.into()))
+}
+
+/// The names that systemd allows: printable ASCII without colons, up to 255.
+fn systemd(text: &str, name: &str) -> Result<Listen, String> {
+    if name.is_empty() || name.len() > 255 || !name.bytes().all(|octet| matches!(octet, b' '..=b'~') && octet != b':') {
+        let hint = "write the `FileDescriptorName=` of the socket unit, as in `\"systemd:http\"`, or `\"systemd\"` for every socket";
+        return Err(format!("`{}` names no socket of systemd\nhint: {hint}", text.escape_debug()));
+    }
+    Ok(Listen::Systemd(Some(name.to_owned())))
 }
 
 fn tcp(text: &str) -> Result<Listen, String> {
@@ -117,6 +142,8 @@ impl fmt::Display for Listen {
             Self::Tcp { host: Some(host), port } => write!(f, "{host}:{port}"),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
             Self::Inherited(number) => write!(f, "fd:{number}"),
+            Self::Systemd(None) => f.write_str("systemd"),
+            Self::Systemd(Some(name)) => write!(f, "systemd:{name}"),
         }
     }
 }
@@ -160,9 +187,10 @@ impl JsonSchema for Listen {
         json_schema!({
             "type": "string",
             "description": "An address to listen on: `127.0.0.1:8000`, `[::1]:8000`, `localhost:8000`, `:8000` (every interface), \
-                            `unix:run/site.sock` (relative to this file), `fd:3` (a socket inherited from systemd).",
-            "pattern": r"^(unix:.+|fd:[0-9]+|.*:[0-9]+|.*\$.*)$",
-            "examples": ["127.0.0.1:8000", ":8000", "[::1]:8000", "unix:run/site.sock", "fd:3"]
+                            `unix:run/site.sock` (relative to this file), `fd:3` (an inherited socket), `systemd` (every socket that systemd passed), \
+                            `systemd:http` (those of this `FileDescriptorName=`).",
+            "pattern": r"^(unix:.+|fd:[0-9]+|systemd(:[ -9;-~]+)?|.*:[0-9]+|.*\$.*)$",
+            "examples": ["127.0.0.1:8000", ":8000", "[::1]:8000", "unix:run/site.sock", "fd:3", "systemd", "systemd:http"]
         })
     }
 }
@@ -179,9 +207,18 @@ mod tests {
 
     #[test]
     fn addresses_print_as_they_are_written() {
-        for text in
-            ["127.0.0.1:8000", ":8000", "[::1]:0", "localhost:8000", "my-host.example:1", "unix:run/x.sock", "unix:/run/x.sock", "fd:3"]
-        {
+        for text in [
+            "127.0.0.1:8000",
+            ":8000",
+            "[::1]:0",
+            "localhost:8000",
+            "my-host.example:1",
+            "unix:run/x.sock",
+            "unix:/run/x.sock",
+            "fd:3",
+            "systemd",
+            "systemd:ziggurat.socket",
+        ] {
             assert_eq!(parse(text).unwrap().to_string(), text);
         }
     }
@@ -196,6 +233,9 @@ mod tests {
             ("unix:", "a path"),
             ("fd:x", "\"fd:3\""),
             ("fd:0", "fd:3"),
+            ("systemd:", "FileDescriptorName="),
+            ("systemd:a:b", "\"systemd:http\""),
+            ("systemd:\u{e4}", "`\"systemd\"` for every"),
             ("::1", "\"[::1]:8000\""),
             ("[::1]", "\"127.0.0.1:8000\""),
             ("[::g]:80", "[::1]:8000"),
@@ -218,7 +258,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_text_is_read_or_refused_and_what_is_read_prints_back(text in "(unix:|fd:|\\[)?[a-z0-9.:*\\[\\]/ -]{0,20}") {
+        fn any_text_is_read_or_refused_and_what_is_read_prints_back(text in "(unix:|fd:|systemd:?|\\[)?[a-z0-9.:*\\[\\]/ -]{0,20}") {
             if let Ok(listen) = parse(&text) {
                 prop_assert_eq!(parse(&listen.to_string()), Ok(listen));
             }

@@ -3,25 +3,27 @@
 use std::fmt;
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 
-use super::Listen;
+use super::{Listen, systemd};
 
 /// Connections that wait in the kernel to be accepted; the kernel bounds it by `net.core.somaxconn`.
-const BACKLOG: i32 = 4096;
+pub(super) const BACKLOG: u16 = 4096;
 
-/// A socket that listens. Clients may connect as soon as it exists; they are served by [`serve`](super::serve()).
+/// A socket that listens. Clients may connect as soon as it exists; they are served by a [`Server`](super::Server).
 #[derive(Debug)]
 pub struct Listener {
     pub(super) socket: Bound,
+    /// What it was bound from.
+    pub(super) listen: Listen,
     name: String,
     /// The socket's file, to be removed at the end.
-    file: Option<SocketFile>,
+    pub(super) file: Option<SocketFile>,
 }
 
 /// What is listened on.
@@ -33,22 +35,30 @@ pub(super) enum Bound {
 
 impl Listener {
     /// Binds and listens. A relative path of a Unix socket starts at `base`. A socket file that a dead process left is replaced; one where
-    /// somebody answers is not.
+    /// somebody answers is not. Of systemd there may be several listeners.
     ///
     /// # Errors
     ///
-    /// What the system says, with the address in the text.
-    pub fn bind(listen: &Listen, base: &Path) -> io::Result<Self> {
+    /// What the system says, with the address in the text, and maybe a last line `hint: ...`.
+    pub fn bind(listen: &Listen, base: &Path) -> io::Result<Vec<Self>> {
         let bound = match listen {
-            Listen::Tcp { host: Some(host), port } => tcp_at(host, *port),
-            Listen::Tcp { host: None, port } => every_interface(*port),
-            Listen::Unix(path) => unix(&base.join(path)),
-            Listen::Inherited(number) => inherited(*number),
+            Listen::Tcp { host: Some(host), port } => tcp_at(host, *port).map(|one| vec![one]),
+            Listen::Tcp { host: None, port } => every_interface(*port).map(|one| vec![one]),
+            Listen::Unix(path) => unix(&base.join(path)).map(|one| vec![one]),
+            Listen::Inherited(number) => inherited(*number).map(|one| vec![one]),
+            Listen::Systemd(name) => systemd::passed(name.as_deref()).and_then(|numbers| numbers.into_iter().map(inherited).collect()),
         };
-        bound.map_err(|error| io::Error::new(error.kind(), format!("cannot listen on `{listen}`: {error}")))
+        let bound = bound.map_err(|error| io::Error::new(error.kind(), format!("cannot listen on `{listen}`: {error}")))?;
+        Ok(bound.into_iter().map(|(socket, name, file)| Self { socket, listen: listen.clone(), name, file }).collect())
     }
 
-    /// Where it listens: `http://127.0.0.1:8000`, `unix:/run/site.sock`, `fd:3`.
+    /// What it was bound from.
+    #[must_use]
+    pub const fn listen(&self) -> &Listen {
+        &self.listen
+    }
+
+    /// Where it listens: `http://127.0.0.1:8000`, `unix:/run/site.sock`, `fd:3 (http://0.0.0.0:80)`.
     #[must_use]
     pub fn address(&self) -> &str {
         &self.name
@@ -62,17 +72,6 @@ impl Listener {
             Bound::Unix(_) => None,
         }
     }
-
-    /// The socket, and the file that is removed when the second part is dropped.
-    pub(super) fn into_parts(self) -> (Bound, impl Send) {
-        (self.socket, self.file)
-    }
-
-    fn tcp(socket: Socket) -> io::Result<Self> {
-        let socket = TcpListener::from(socket);
-        let name = format!("http://{}", socket.local_addr()?);
-        Ok(Self { socket: Bound::Tcp(socket), name, file: None })
-    }
 }
 
 impl fmt::Display for Listener {
@@ -81,12 +80,21 @@ impl fmt::Display for Listener {
     }
 }
 
+/// A socket, where it listens, and its file.
+type Named = (Bound, String, Option<SocketFile>);
+
+fn tcp(socket: Socket) -> io::Result<Named> {
+    let socket = TcpListener::from(socket);
+    let name = format!("http://{}", socket.local_addr()?);
+    Ok((Bound::Tcp(socket), name, None))
+}
+
 /// The first address of the name that can be bound.
-fn tcp_at(host: &str, port: u16) -> io::Result<Listener> {
+fn tcp_at(host: &str, port: u16) -> io::Result<Named> {
     let mut last = io::Error::new(ErrorKind::AddrNotAvailable, "the name has no address");
     for address in (host, port).to_socket_addrs()? {
         match listen_on(address, true) {
-            Ok(socket) => return Listener::tcp(socket),
+            Ok(socket) => return tcp(socket),
             Err(error) => last = error,
         }
     }
@@ -94,13 +102,13 @@ fn tcp_at(host: &str, port: u16) -> io::Result<Listener> {
 }
 
 /// IPv6 and IPv4 on one socket; IPv4 alone where the machine has no IPv6.
-fn every_interface(port: u16) -> io::Result<Listener> {
+fn every_interface(port: u16) -> io::Result<Named> {
     let both = listen_on((std::net::Ipv6Addr::UNSPECIFIED, port).into(), false);
     let socket = match both {
         Err(error) if error.kind() != ErrorKind::AddrInUse => listen_on((std::net::Ipv4Addr::UNSPECIFIED, port).into(), true),
         other => other,
     };
-    Listener::tcp(socket?)
+    tcp(socket?)
 }
 
 fn listen_on(address: SocketAddr, only_v6: bool) -> io::Result<Socket> {
@@ -111,17 +119,17 @@ fn listen_on(address: SocketAddr, only_v6: bool) -> io::Result<Socket> {
         socket.set_only_v6(only_v6)?;
     }
     socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
+    socket.listen(BACKLOG.into())?;
     Ok(socket)
 }
 
-fn unix(path: &Path) -> io::Result<Listener> {
+fn unix(path: &Path) -> io::Result<Named> {
     make_way(path)?;
     let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?;
     socket.bind(&SockAddr::unix(path)?)?;
     let file = SocketFile::of(path)?;
-    socket.listen(BACKLOG)?;
-    Ok(Listener { socket: Bound::Unix(OwnedFd::from(socket).into()), name: format!("unix:{}", path.display()), file: Some(file) })
+    socket.listen(BACKLOG.into())?;
+    Ok((Bound::Unix(OwnedFd::from(socket).into()), format!("unix:{}", path.display()), Some(file)))
 }
 
 /// Removes a socket file at which nobody answers.
@@ -141,7 +149,7 @@ fn make_way(path: &Path) -> io::Result<()> {
     }
 }
 
-fn inherited(number: i32) -> io::Result<Listener> {
+fn inherited(number: RawFd) -> io::Result<Named> {
     let not_open = |_| io::Error::new(ErrorKind::NotFound, "no such descriptor was inherited");
     let kind = std::fs::metadata(format!("/dev/fd/{number}")).map_err(not_open)?;
     if !kind.file_type().is_socket() {
@@ -158,16 +166,19 @@ fn inherited(number: i32) -> io::Result<Listener> {
         return Err(io::Error::new(ErrorKind::InvalidInput, "the socket does not listen"));
     }
     socket.set_nonblocking(true)?;
-    let socket_kind = match socket.domain()? {
-        Domain::UNIX => Bound::Unix(OwnedFd::from(socket).into()),
-        _ => Bound::Tcp(socket.into()),
+    let (socket, name, _) = match socket.domain()? {
+        Domain::UNIX => {
+            let path = socket.local_addr()?.as_pathname().map_or_else(|| "(no file)".into(), |path| path.display().to_string());
+            (Bound::Unix(OwnedFd::from(socket).into()), format!("unix:{path}"), None)
+        }
+        _ => tcp(socket)?,
     };
-    Ok(Listener { socket: socket_kind, name: format!("fd:{number}"), file: None })
+    Ok((socket, format!("fd:{number} ({name})"), None))
 }
 
 /// The file of a Unix socket; goes with its listener, unless somebody has put another in its place.
 #[derive(Debug)]
-struct SocketFile {
+pub(super) struct SocketFile {
     path: PathBuf,
     inode: (u64, u64),
 }
@@ -198,7 +209,7 @@ mod tests {
     use super::*;
 
     fn bind(listen: &str, base: &Path) -> io::Result<Listener> {
-        Listener::bind(&listen.parse().unwrap(), base)
+        Listener::bind(&listen.parse().unwrap(), base).map(|mut bound| bound.remove(0))
     }
 
     #[test]
@@ -254,6 +265,10 @@ mod tests {
         let outer = TcpListener::bind("127.0.0.1:0").unwrap();
         let inner = bind(&format!("fd:{}", outer.as_raw_fd()), Path::new("/")).unwrap();
         assert_eq!(inner.socket_addr(), outer.local_addr().ok());
+        assert_eq!(inner.to_string(), format!("fd:{} (http://{})", outer.as_raw_fd(), outer.local_addr().unwrap()));
+        assert!(rustix::io::fcntl_getfd(&outer).unwrap().contains(rustix::io::FdFlags::CLOEXEC));
+        // Another one may be had of it, and it lives on.
+        drop((inner, bind(&format!("fd:{}", outer.as_raw_fd()), Path::new("/")).unwrap()));
         let stream = std::net::TcpStream::connect(outer.local_addr().unwrap()).unwrap();
         let file = tempfile::tempfile().unwrap();
         for number in [stream.as_raw_fd(), file.as_raw_fd(), 9_999] {

@@ -9,11 +9,13 @@ use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use ziggurat_middleware::{Body, BoxError};
 
+use super::generation::Generation;
 use super::progress::Progress;
 
 /// A body that tells when hyper has let go of it.
 pub(super) struct Reply {
     body: Body,
+    /// Ends after `body`, which stands before it.
     turn: Option<Turn>,
 }
 
@@ -22,6 +24,8 @@ pub(super) struct Turn {
     progress: Arc<Progress>,
     /// In HTTP/2, where the connection goes on while one answer waits.
     pace: Option<Arc<Pace>>,
+    /// The stack that the request is inside of.
+    generation: Option<Arc<Generation>>,
 }
 
 /// How an answer gets on: whether it waits for the client to take more, and a number that changes with every step.
@@ -46,13 +50,18 @@ impl Pace {
 impl Turn {
     /// A turn of a connection that has one at a time.
     pub(super) fn new(progress: &Arc<Progress>) -> Self {
-        Self { progress: Arc::clone(progress), pace: None }
+        Self { progress: Arc::clone(progress), pace: None, generation: None }
     }
 
     /// A turn among others.
     pub(super) fn among_others(progress: &Arc<Progress>, pace: Arc<Pace>) -> Self {
         progress.ask_one_more();
-        Self { progress: Arc::clone(progress), pace: Some(pace) }
+        Self { progress: Arc::clone(progress), pace: Some(pace), generation: None }
+    }
+
+    /// Lets the stack that the request has entered live until the turn ends.
+    pub(super) fn keep(&mut self, generation: Arc<Generation>) {
+        self.generation = Some(generation);
     }
 
     fn step(&self, waits_for_client: bool) {

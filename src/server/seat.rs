@@ -14,6 +14,8 @@ pub(super) struct Hall {
     seats: Mutex<HashMap<u64, Arc<Place>>>,
     /// Every connection is wanted by somebody: those that become idle shall end.
     crowded: AtomicBool,
+    /// Those that still come in shall end after one request.
+    closing: AtomicBool,
 }
 
 /// One connection's entry; leaves the hall when dropped.
@@ -34,18 +36,20 @@ const BUSY: u64 = u64::MAX;
 
 impl Hall {
     pub(super) fn new() -> Self {
-        Self { opened: Instant::now(), seats: Mutex::default(), crowded: AtomicBool::new(false) }
+        Self { opened: Instant::now(), seats: Mutex::default(), crowded: AtomicBool::new(false), closing: AtomicBool::new(false) }
     }
 
     /// Takes in the connection of this number, which nobody else has.
     pub(super) fn enter(self: &Arc<Self>, number: u64) -> Seat {
-        let place = Arc::new(Place { waker: AtomicWaker::new(), leave: AtomicBool::new(false), idle_since: AtomicU64::new(self.now()) });
+        let leave = AtomicBool::new(self.closing.load(Ordering::Relaxed));
+        let place = Arc::new(Place { waker: AtomicWaker::new(), leave, idle_since: AtomicU64::new(self.now()) });
         self.seats().insert(number, Arc::clone(&place));
         Seat { hall: Arc::clone(self), number, place }
     }
 
-    /// Asks every connection to end after what it is doing.
+    /// Asks every connection to end after what it is doing, those that are still to come included.
     pub(super) fn close(&self) {
+        self.closing.store(true, Ordering::Relaxed);
         for place in self.seats().values() {
             place.ask_to_leave();
         }
@@ -53,7 +57,9 @@ impl Hall {
 
     /// Says whether somebody waits for a seat. If so, the connection idle the longest is asked to leave.
     pub(super) fn set_crowded(&self, crowded: bool) {
-        self.crowded.store(crowded, Ordering::Relaxed);
+        if self.crowded.load(Ordering::Relaxed) != crowded {
+            self.crowded.store(crowded, Ordering::Relaxed);
+        }
         if crowded {
             let seats = self.seats();
             let idle = seats.values().filter(|place| place.idle_since.load(Ordering::Relaxed) != BUSY);

@@ -1,21 +1,24 @@
-//! Accepting connections, up to a limit, until told to stop; then the drain.
+//! The running server, and how it is changed and ended.
 
-use std::future::{Future, poll_fn};
-use std::io::{self, ErrorKind};
-use std::pin::pin;
+use std::io;
 use std::sync::Arc;
-use std::task::{Context, Poll};
-use std::time::Duration;
 
-use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::sync::{mpsc, oneshot};
 use ziggurat_middleware::Next;
 
-use super::connection;
-use super::limits::Limits;
-use super::seat::Hall;
-use super::socket::{Acceptor, Socket};
-use super::{Listener, Options};
+use super::accept::{Change, Order, Porter};
+use super::doors::Door;
+use super::generation::{Generation, Newest, Retired};
+use super::{Listen, Listener, Options};
+
+/// A server at work. Its connections are tasks of the runtime that it was started in. Dropping it cuts them off; see [`Server::drain`].
+pub struct Server {
+    stack: Arc<Newest>,
+    /// Ends with the stack in use.
+    retired: Retired,
+    listening: Vec<Listen>,
+    orders: mpsc::Sender<Order>,
+}
 
 /// How a server ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,92 +27,62 @@ pub struct Drained {
     pub cut: usize,
 }
 
-/// Serves `stack` on `listeners` until `stop` is ready; then accepts no more, closes idle connections, lets requests in progress end (for
-/// [`Options::drain`] at most) and cuts off what is left.
-///
-/// Must run inside a tokio runtime with IO and time. Connections are tasks of that runtime; dropping this future ends them.
-///
-/// # Errors
-///
-/// Where a listener cannot be registered with the runtime.
-pub async fn serve(listeners: Vec<Listener>, stack: Next, options: &Options, stop: impl Future<Output = ()>) -> io::Result<Drained> {
-    let mut files = Vec::new();
-    let mut acceptors = Vec::new();
-    for listener in listeners {
-        let (socket, file) = listener.into_parts();
-        acceptors.push(Acceptor::new(socket)?);
-        files.push(file);
-    }
-    let limits = Arc::new(Limits::from(options));
-    let hall = Arc::new(Hall::new());
-    let mut connections = JoinSet::new();
-    let mut numbers = 0..;
-    let mut start = |connections: &mut JoinSet<()>, socket: Socket| {
-        let seat = hall.enter(numbers.next().unwrap_or(u64::MAX));
-        connections.spawn(connection::run(socket, stack.clone(), Arc::clone(&limits), seat));
-    };
-
-    let mut stop = pin!(stop);
-    let mut first = 0;
-    // A client that was accepted while all seats were taken.
-    let mut waiting = None;
-    loop {
-        tokio::select! {
-            biased;
-            () = &mut stop => break,
-            Some(_) = connections.join_next() => {}
-            socket = poll_fn(|cx| accept(&acceptors, &mut first, cx)), if waiting.is_none() => match socket {
-                Ok(socket) if connections.len() < options.max_connections => start(&mut connections, socket),
-                Ok(socket) => {
-                    hall.set_crowded(true);
-                    waiting = Some(socket);
-                }
-                Err(error) if concerns_one_client(&error) => tracing::debug!("a client left before it was accepted: {error}"),
-                Err(error) => {
-                    tracing::warn!("cannot accept connections for now: {error}");
-                    // Out of descriptors or memory: it passes when connections end.
-                    tokio::select! {
-                        () = &mut stop => break,
-                        () = sleep(PAUSE) => {}
-                    }
-                }
-            },
-        }
-        if connections.len() < options.max_connections
-            && let Some(socket) = waiting.take()
-        {
-            hall.set_crowded(false);
-            start(&mut connections, socket);
-        }
+impl Server {
+    /// Begins to serve `stack` on `listeners`. Must be called inside a tokio runtime with IO and time.
+    ///
+    /// # Errors
+    ///
+    /// Where a listener cannot be registered with the runtime.
+    pub fn start(listeners: Vec<Listener>, stack: Next, options: &Options) -> io::Result<Self> {
+        let listening = listeners.iter().map(|listener| listener.listen().clone()).collect();
+        let doors = listeners.into_iter().map(Door::open).collect::<io::Result<_>>()?;
+        let (generation, retired) = Generation::new(stack);
+        let stack = Arc::new(Newest::new(generation));
+        let (orders, taken) = mpsc::channel(1);
+        tokio::spawn(Porter::new(doors, Arc::clone(&stack), options.clone()).run(taken));
+        Ok(Self { stack, retired, listening, orders })
     }
 
-    drop((acceptors, files, waiting));
-    hall.close();
-    let deadline = Instant::now() + options.drain.0;
-    while let Ok(Some(_)) = timeout_at(deadline, connections.join_next()).await {}
-    let cut = connections.len();
-    connections.shutdown().await;
-    Ok(Drained { cut })
-}
-
-/// How long nothing is accepted after the system refused to give another descriptor.
-const PAUSE: Duration = Duration::from_millis(200);
-
-/// The next connection of any listener; they take turns.
-fn accept(acceptors: &[Acceptor], first: &mut usize, cx: &mut Context<'_>) -> Poll<io::Result<Socket>> {
-    for turn in 0..acceptors.len() {
-        let at = (*first + turn) % acceptors.len();
-        if let Poll::Ready(socket) = acceptors[at].poll_accept(cx) {
-            *first = at + 1;
-            return Poll::Ready(socket);
-        }
+    /// What it listens on now, as it was written. A replacement need not bind what stands here already.
+    #[must_use]
+    pub fn listening(&self) -> &[Listen] {
+        &self.listening
     }
-    Poll::Pending
-}
 
-fn concerns_one_client(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset | ErrorKind::ConnectionRefused | ErrorKind::Interrupted
-    )
+    /// Puts another stack, other limits and other listeners in the place of those at work, without losing a request.
+    ///
+    /// The next request of every connection, old or new, enters `stack`; requests in progress finish in the stack before, and what is given
+    /// back is ready when the last of them has. The limits hold for connections accepted from now on, and `max_connections` and `drain` at
+    /// once; those that are open keep the timeouts and sizes they began with. [`Options::threads`] cannot change.
+    ///
+    /// Listeners whose address is among `listen` go on as they are, clients in their queue included. `added` are those to begin with: bind
+    /// them beforehand, so that a port in use stops the change before anything has happened. The others are closed when this is ready,
+    /// and those who waited there to be accepted are still served. An inherited socket cannot be closed for good: it waits to be asked for again.
+    ///
+    /// # Errors
+    ///
+    /// Where a listener cannot be registered with the runtime; then nothing has changed.
+    pub async fn replace(&mut self, stack: Next, options: &Options, listen: &[Listen], added: Vec<Listener>) -> io::Result<Retired> {
+        let names: Vec<Listen> = added.iter().map(|listener| listener.listen().clone()).collect();
+        let added = added.into_iter().map(Door::open).collect::<io::Result<_>>()?;
+        let (done, is_done) = oneshot::channel();
+        let (generation, retired) = Generation::new(stack);
+        self.stack.store(generation);
+        let before = std::mem::replace(&mut self.retired, retired);
+        self.listening.retain(|now| listen.contains(now));
+        self.listening.extend(names);
+        let change = Change { options: options.clone(), kept: listen.to_vec(), added };
+        if self.orders.send(Order::Change(change, done)).await.is_ok() {
+            let _ = is_done.await;
+        }
+        Ok(before)
+    }
+
+    /// Accepts no more, closes idle connections, lets requests in progress end (for [`Options::drain`] at most) and cuts off what is left.
+    pub async fn drain(self) -> Drained {
+        let (done, is_done) = oneshot::channel();
+        let _ = self.orders.send(Order::Drain(done)).await;
+        // Only a runtime that ended before us leaves this unanswered, and it has cut whatever was left.
+        is_done.await.unwrap_or(Drained { cut: 0 })
+    }
 }

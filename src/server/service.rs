@@ -4,17 +4,17 @@ use std::convert::Infallible;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, ready};
 
 use http::header::{CONNECTION, CONTENT_LENGTH, HeaderValue};
 use http::{Method, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
-use tower::Service;
-use ziggurat_middleware::{Body, Next, Origin, Problem, Request, Response};
+use ziggurat_middleware::{Body, Origin, Problem};
 
+use super::generation::{Newest, StackFuture};
 use super::limits::Limits;
 use super::normal;
 use super::progress::Progress;
@@ -24,19 +24,16 @@ use super::upload::Upload;
 
 /// One connection's way into the stack.
 pub(super) struct Entrance {
-    /// A clone of the stack for this connection, so that a request needs none.
-    stack: Mutex<Next>,
+    stack: Arc<Newest>,
     origin: Origin,
     limits: Arc<Limits>,
     progress: Arc<Progress>,
     calls: AtomicU32,
 }
 
-type StackFuture = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
-
 impl Entrance {
-    pub(super) const fn new(stack: Next, origin: Origin, limits: Arc<Limits>, progress: Arc<Progress>) -> Self {
-        Self { stack: Mutex::new(stack), origin, limits, progress, calls: AtomicU32::new(0) }
+    pub(super) const fn new(stack: Arc<Newest>, origin: Origin, limits: Arc<Limits>, progress: Arc<Progress>) -> Self {
+        Self { stack, origin, limits, progress, calls: AtomicU32::new(0) }
     }
 
     pub(super) fn log_refusal(&self, refusal: Refusal) {
@@ -48,7 +45,7 @@ impl Entrance {
     }
 
     /// Takes in a request. `turn` ends when its answer has been given away.
-    pub(super) fn enter(&self, request: http::Request<Incoming>, turn: Turn) -> Answering {
+    pub(super) fn enter(&self, request: http::Request<Incoming>, mut turn: Turn) -> Answering {
         let number = self.calls.fetch_add(1, Relaxed).wrapping_add(1);
         let (mut parts, body) = request.into_parts();
         let is_head = parts.method == Method::HEAD;
@@ -59,7 +56,10 @@ impl Entrance {
             Ok(()) => {
                 let body = if body.is_end_stream() { Body::empty() } else { Body::new(Upload::new(body, self.limits.body_timeout)) };
                 parts.extensions.insert(self.origin.clone());
-                State::Inside(self.call_stack(http::Request::from_parts(parts, body)))
+                let generation = self.stack.load_full();
+                let answer = generation.call(http::Request::from_parts(parts, body));
+                turn.keep(generation);
+                State::Inside(answer)
             }
             Err(refusal) => {
                 self.log_refusal(refusal);
@@ -67,18 +67,6 @@ impl Entrance {
             }
         };
         Answering { state, is_head, version, number, turn: Some(turn), progress: Arc::clone(&self.progress) }
-    }
-
-    fn call_stack(&self, request: Request) -> StackFuture {
-        let mut stack = self.stack.lock().unwrap_or_else(PoisonError::into_inner);
-        // Most stacks are always ready: then no clone is needed. The others are waited for on a clone.
-        match Service::<Request>::poll_ready(&mut *stack, &mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(_) => stack.call(request),
-            Poll::Pending => {
-                let stack = stack.clone();
-                Box::pin(async move { Ok(stack.run(request).await) })
-            }
-        }
     }
 }
 
@@ -122,6 +110,7 @@ pub(super) struct Answering {
     is_head: bool,
     version: Version,
     number: u32,
+    /// Ends after `state`, which stands before it.
     turn: Option<Turn>,
     progress: Arc<Progress>,
 }

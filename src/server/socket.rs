@@ -1,15 +1,18 @@
 //! An accepted connection, TCP or Unix, as one type.
 
 use std::io::{self, IoSlice};
+use std::iter::repeat_with;
+use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use ziggurat_middleware::{Origin, Scheme};
 
-use super::listener::Bound;
+use super::listener::{BACKLOG, Bound};
 
 /// A listener that is registered with the runtime.
 pub(super) enum Acceptor {
@@ -30,6 +33,31 @@ impl Acceptor {
             Self::Tcp(listener) => listener.poll_accept(cx).map_ok(|(stream, _)| Socket::Tcp(stream)),
             Self::Unix(listener) => listener.poll_accept(cx).map_ok(|(stream, _)| Socket::Unix(stream)),
         }
+    }
+
+    /// Closes the listener and gives the clients that have waited at it to be accepted.
+    pub(super) fn into_waiting(self) -> Vec<Socket> {
+        // The kernel is asked itself: the runtime may not have heard of the newest yet.
+        fn all(accept: impl FnMut() -> io::Result<Socket>) -> Vec<Socket> {
+            repeat_with(accept).map_while(Result::ok).take(BACKLOG.into()).collect()
+        }
+        match self {
+            Self::Tcp(listener) => listener.into_std().map(|listener| {
+                all(|| {
+                    let (stream, _) = listener.accept()?;
+                    stream.set_nonblocking(true)?;
+                    TcpStream::from_std(stream).map(Socket::Tcp)
+                })
+            }),
+            Self::Unix(listener) => listener.into_std().map(|listener| {
+                all(|| {
+                    let (stream, _) = listener.accept()?;
+                    stream.set_nonblocking(true)?;
+                    UnixStream::from_std(stream).map(Socket::Unix)
+                })
+            }),
+        }
+        .unwrap_or_default()
     }
 }
 
@@ -57,6 +85,15 @@ impl Socket {
             local,
             is_vetted: false,
         })
+    }
+
+    /// Whether octets of the client wait to be read, of which the runtime may not have heard yet.
+    pub(super) fn has_spoken(&self) -> bool {
+        let socket = match self {
+            Self::Tcp(stream) => SockRef::from(stream),
+            Self::Unix(stream) => SockRef::from(stream),
+        };
+        socket.peek(&mut [MaybeUninit::uninit()]).is_ok_and(|octets| octets > 0)
     }
 }
 

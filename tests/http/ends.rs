@@ -253,10 +253,10 @@ async fn the_drain_ends_in_time_and_says_how_many_were_cut() {
 #[tokio::test]
 async fn every_listener_is_served_and_the_app_knows_who_asks() {
     let folder = tempfile::tempdir().unwrap();
-    let listeners =
-        ["127.0.0.1:0", "127.0.0.1:0", "unix:site.sock"].map(|listen| Listener::bind(&listen.parse().unwrap(), folder.path()).unwrap());
+    let bind = |listen: &str| Listener::bind(&listen.parse().unwrap(), folder.path()).unwrap();
+    let listeners: Vec<_> = ["127.0.0.1:0", "127.0.0.1:0", "unix:site.sock"].into_iter().flat_map(bind).collect();
     let second = listeners[1].socket_addr().unwrap();
-    let server = Server::start_on(listeners.into(), "{}", |request: Request| async move {
+    let server = Server::start_on(listeners, "{}", |request: Request| async move {
         let origin = request.extensions().get::<Origin>().unwrap();
         Response::new(Body::from(format!("{:?} {:?} {:?}", origin.client, origin.local, origin.scheme)))
     });

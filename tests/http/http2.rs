@@ -27,10 +27,10 @@ fn headers(stream: u32) -> Vec<u8> {
     [&[0, 0, HEAD.len() as u8, 1, 5], &stream.to_be_bytes()[..], HEAD].concat()
 }
 
-type Sender = SendRequest<Body>;
+pub type Sender = SendRequest<Body>;
 
 /// A client, and its connection's end.
-async fn connect(server: &Server) -> (Sender, JoinHandle<hyper::Result<()>>) {
+pub async fn connect(server: &Server) -> (Sender, JoinHandle<hyper::Result<()>>) {
     connect_with(server, 1 << 20).await
 }
 
@@ -41,11 +41,11 @@ async fn connect_with(server: &Server, window: u32) -> (Sender, JoinHandle<hyper
     (sender, tokio::spawn(connection))
 }
 
-fn get(uri: &str) -> http::Request<Body> {
+pub fn get(uri: &str) -> http::Request<Body> {
     http::Request::get(uri).body(Body::empty()).unwrap()
 }
 
-async fn text(response: http::Response<hyper::body::Incoming>) -> String {
+pub async fn text(response: http::Response<hyper::body::Incoming>) -> String {
     String::from_utf8(response.into_body().collect().await.unwrap().to_bytes().into()).unwrap()
 }
 

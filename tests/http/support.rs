@@ -10,10 +10,10 @@ use std::time::Duration;
 use http_body_util::BodyExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
-use ziggurat::server::{Drained, Listener, Options, serve};
+use ziggurat::server::{self, Drained, Listener, Options, Retired};
 use ziggurat_middleware::{Body, Next, Request, Response};
 
 /// Nothing a test waits for may take longer.
@@ -22,8 +22,8 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 /// A running server on a loopback port.
 pub struct Server {
     pub address: SocketAddr,
-    stop: Option<oneshot::Sender<()>>,
-    task: JoinHandle<std::io::Result<Drained>>,
+    pub running: Option<server::Server>,
+    drain: Option<JoinHandle<Drained>>,
 }
 
 impl Server {
@@ -33,8 +33,7 @@ impl Server {
         F: Fn(Request) -> Fut + Clone + Send + Sync + 'static,
         Fut: Future<Output = Response> + Send + 'static,
     {
-        let listener = Listener::bind(&"127.0.0.1:0".parse().unwrap(), Path::new("/")).unwrap();
-        Self::start_on(vec![listener], options, app)
+        Self::start_on(bind("127.0.0.1:0"), options, app)
     }
 
     /// As [`Server::start`], on these listeners, of which the first is TCP.
@@ -45,14 +44,8 @@ impl Server {
     {
         let options: Options = serde_json::from_str(options).unwrap();
         let address = listeners[0].socket_addr().unwrap();
-        let (stop, stopped) = oneshot::channel();
-        let task = tokio::spawn(async move {
-            let stop = async {
-                let _ = stopped.await;
-            };
-            serve(listeners, next(app), &options, stop).await
-        });
-        Self { address, stop: Some(stop), task }
+        let running = server::Server::start(listeners, next(app), &options).unwrap();
+        Self { address, running: Some(running), drain: None }
     }
 
     /// A server whose app answers `hello`.
@@ -64,16 +57,30 @@ impl Server {
         Client(TcpStream::connect(self.address).await.unwrap())
     }
 
+    /// Puts another stack and other options in place, and keeps the listeners.
+    pub async fn replace(&mut self, options: &str, stack: Next) -> Retired {
+        let running = self.running.as_mut().unwrap();
+        let kept = running.listening().to_vec();
+        running.replace(stack, &serde_json::from_str(options).unwrap(), &kept, Vec::new()).await.unwrap()
+    }
+
     /// Begins the drain.
     pub fn stop(&mut self) {
-        drop(self.stop.take());
+        if let Some(running) = self.running.take() {
+            self.drain = Some(tokio::spawn(running.drain()));
+        }
     }
 
     /// Stops it and waits for its end.
     pub async fn drained(mut self) -> Drained {
         self.stop();
-        timeout(PATIENCE, self.task).await.unwrap().unwrap().unwrap()
+        timeout(PATIENCE, self.drain.unwrap()).await.unwrap().unwrap()
     }
+}
+
+/// Listeners on an address that needs no folder.
+pub fn bind(listen: &str) -> Vec<Listener> {
+    Listener::bind(&listen.parse().unwrap(), Path::new("/")).unwrap()
 }
 
 /// A service from a function.
@@ -119,6 +126,11 @@ impl Client {
         }
         String::from_utf8_lossy(&answer).into_owned()
     }
+}
+
+/// An app that answers this text.
+pub fn saying(text: &'static str) -> Next {
+    next(move |_| async move { Response::new(Body::from(text)) })
 }
 
 /// Sends a message when it is dropped.

@@ -100,6 +100,10 @@ impl<S> Guard<S> {
 }
 
 impl<S: AsyncRead + Unpin> Guard<S> {
+    pub(crate) const fn socket(&self) -> &S {
+        &self.socket
+    }
+
     /// Waits for the first octets after a silence, with no buffer but one on the stack. Gives whether the client has said anything, rather
     /// than left.
     pub(crate) fn poll_wake(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
