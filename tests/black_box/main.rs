@@ -7,3 +7,4 @@ mod examples;
 mod layers;
 mod process;
 mod support;
+mod systemd;
