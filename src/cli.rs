@@ -5,8 +5,10 @@ use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
 use clap::{CommandFactory, Parser, Subcommand};
+use http::Extensions;
 
 use crate::pipeline::{Pipeline, Registry, Report, schema};
+use crate::worker::launch::Launch;
 use crate::{docs, run};
 
 /// Everything went well.
@@ -96,8 +98,8 @@ struct File {
     path: PathBuf,
 }
 
-/// Runs a command line with the layers and apps of `registry`.
-pub(crate) fn main(registry: &Registry, arguments: impl IntoIterator<Item = OsString>) -> u8 {
+/// Runs a command line with the layers and apps of `registry`; workers are started by `launch`, if it says otherwise than [`Launch::current`].
+pub(crate) fn main(registry: &Registry, launch: Option<Launch>, arguments: impl IntoIterator<Item = OsString>) -> u8 {
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
         Err(error) => {
@@ -106,19 +108,20 @@ pub(crate) fn main(registry: &Registry, arguments: impl IntoIterator<Item = OsSt
             return if error.use_stderr() { MISUSE } else { SUCCESS };
         }
     };
+    let host = host(launch);
     match cli.command {
-        Some(command) => dispatch(registry, command),
+        Some(command) => dispatch(registry, &host, command),
         None => match cli.app {
-            Some(app) => with(Pipeline::for_wsgi(&app, &cli.listen, Path::new(""), registry), serve),
+            Some(app) => with(Pipeline::for_wsgi(&app, &cli.listen, Path::new(""), registry), |pipeline| serve(pipeline, &host)),
             None => MISUSE,
         },
     }
 }
 
-fn dispatch(registry: &Registry, command: Command) -> u8 {
+fn dispatch(registry: &Registry, host: &Extensions, command: Command) -> u8 {
     match command {
-        Command::Run(file) => with(load(&file, registry), serve),
-        Command::Check { file, json } => check(&file, registry, json),
+        Command::Run(file) => with(load(&file, registry), |pipeline| serve(pipeline, host)),
+        Command::Check { file, json } => check(&file, registry, host, json),
         Command::Show(file) => with(load(&file, registry), |pipeline| print(&pipeline.show())),
         Command::Schema => print(&format!("{:#}\n", schema(registry))),
         Command::Layers { name: Some(name), .. } => match docs::terminal_page(registry, &name) {
@@ -138,6 +141,16 @@ fn dispatch(registry: &Registry, command: Command) -> u8 {
     }
 }
 
+/// What layers and apps may know about this program.
+fn host(launch: Option<Launch>) -> Extensions {
+    let mut host = Extensions::new();
+    // Where the system does not tell the executable, an app that wants workers says so.
+    if let Some(launch) = launch.or_else(|| Launch::current().ok()) {
+        host.insert(launch);
+    }
+    host
+}
+
 fn load(file: &File, registry: &Registry) -> Result<Pipeline, Report> {
     Pipeline::load(&file.path, registry, &|name| std::env::var_os(name))
 }
@@ -149,20 +162,20 @@ fn with(pipeline: Result<Pipeline, Report>, then: impl FnOnce(&Pipeline) -> u8) 
     }
 }
 
-fn serve(pipeline: &Pipeline) -> u8 {
+fn serve(pipeline: &Pipeline, host: &Extensions) -> u8 {
     if !pipeline.warnings().is_empty() {
         complain(&pipeline.warnings().render(colour()), SUCCESS);
     }
-    match run::run(pipeline) {
+    match run::run(pipeline, host) {
         Ok(()) => SUCCESS,
         Err(report) => complain(&report.render(colour()), FAILURE),
     }
 }
 
-fn check(file: &File, registry: &Registry, json: bool) -> u8 {
+fn check(file: &File, registry: &Registry, host: &Extensions, json: bool) -> u8 {
     let (report, code) = match load(file, registry) {
         Err(report) => (report, MISUSE),
-        Ok(pipeline) => match run::try_build(&pipeline) {
+        Ok(pipeline) => match run::try_build(&pipeline, host) {
             Err(report) => (report, FAILURE),
             Ok(()) => (pipeline.warnings().clone(), SUCCESS),
         },

@@ -44,6 +44,8 @@ use std::process::ExitCode;
 
 use ziggurat_middleware::{App, Middleware};
 
+use worker::launch::Launch;
+
 pub mod apps;
 mod builtin;
 mod call;
@@ -73,13 +75,15 @@ pub mod prelude {
 #[derive(Debug)]
 pub struct Ziggurat {
     registry: pipeline::Registry,
+    /// How this program is started again, where that is not by its executable alone.
+    launch: Option<Launch>,
 }
 
 impl Ziggurat {
     /// The program as it comes.
     #[must_use]
     pub fn new() -> Self {
-        Self { registry: builtin() }
+        Self { registry: builtin(), launch: None }
     }
 
     /// Adds a layer under its [`Middleware::NAME`]; it takes the place of a built-in one of that name.
@@ -106,7 +110,13 @@ impl Ziggurat {
     /// command line.
     #[must_use]
     pub fn run(self, arguments: impl IntoIterator<Item = OsString>) -> u8 {
-        cli::main(&self.registry, arguments)
+        cli::main(&self.registry, self.launch, arguments)
+    }
+
+    /// Says how this program is started again, where that is not by its executable alone.
+    pub(crate) fn launched_by(mut self, launch: Launch) -> Self {
+        self.launch = Some(launch);
+        self
     }
 }
 

@@ -4,6 +4,7 @@ use std::future::Future;
 use std::io::Write;
 use std::time::Instant;
 
+use http::Extensions;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
@@ -14,16 +15,16 @@ use crate::pipeline::{Pipeline, Report};
 use crate::server::{Listener, Server};
 use crate::wsgi;
 
-/// Serves until SIGTERM or SIGINT, then drains.
+/// Serves until SIGTERM or SIGINT, then drains. Layers and apps find what `host` holds in their context.
 ///
 /// # Errors
 ///
 /// What could not be bound, acquired or imported, at its place in the file.
-pub(crate) fn run(pipeline: &Pipeline) -> Result<(), Report> {
+pub(crate) fn run(pipeline: &Pipeline, host: &Extensions) -> Result<(), Report> {
     log::start();
     allow_descriptors();
     let runtime = runtime(pipeline)?;
-    let lifecycle = Lifecycle::default();
+    let lifecycle = Lifecycle::hosted(host.clone());
     let outcome = serve(pipeline, &runtime, &lifecycle);
     end(&lifecycle, runtime);
     outcome
@@ -60,10 +61,10 @@ fn serve(pipeline: &Pipeline, runtime: &Runtime, lifecycle: &Lifecycle) -> Resul
 /// # Errors
 ///
 /// What could not be acquired or imported, at its place in the file.
-pub(crate) fn try_build(pipeline: &Pipeline) -> Result<(), Report> {
+pub(crate) fn try_build(pipeline: &Pipeline, host: &Extensions) -> Result<(), Report> {
     let runtime = runtime(pipeline)?;
     let entered = runtime.enter();
-    let lifecycle = Lifecycle::default();
+    let lifecycle = Lifecycle::hosted(host.clone());
     let built = pipeline.build(&lifecycle).map(drop);
     drop(entered);
     end(&lifecycle, runtime);

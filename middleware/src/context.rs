@@ -60,6 +60,12 @@ impl Context {
         &self.reserves
     }
 
+    /// A fact about the program that runs the stack, where it left one of this type with its [`Lifecycle`].
+    #[must_use]
+    pub fn host<T: Send + Sync + 'static>(&self) -> Option<&T> {
+        self.lifecycle.host().get()
+    }
+
     /// State that outlives a reload: where the generation before this one kept a `T` under the same name, it is that one, and `make` is not
     /// called. What a new generation does not ask for is let go with the old one.
     pub fn keep<T: Send + Sync + 'static>(&self, name: &str, make: impl FnOnce() -> T) -> Arc<T> {

@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use http::Extensions;
 use serde_json::Value;
 
 use crate::Metrics;
@@ -16,6 +17,7 @@ pub struct Lifecycle(Arc<Inner>);
 struct Inner {
     hooks: Mutex<Hooks>,
     kept: Kept,
+    host: Extensions,
 }
 
 type Hook = Arc<dyn Fn() + Send + Sync>;
@@ -32,11 +34,17 @@ pub(crate) struct Hooks {
 }
 
 impl Lifecycle {
+    /// A lifecycle whose layers and apps find these facts about the program in [`Context::host`](crate::Context::host); those of its successors do too.
+    #[must_use]
+    pub fn hosted(host: Extensions) -> Self {
+        Self(Arc::new(Inner { host, ..Inner::default() }))
+    }
+
     /// The lifecycle of the stack that is to take this one's place: without hooks, with the state that this one keeps. State that the new stack
     /// does not ask for is let go with this lifecycle.
     #[must_use]
     pub fn successor(&self) -> Self {
-        Self(Arc::new(Inner { hooks: Mutex::default(), kept: self.0.kept.successor() }))
+        Self(Arc::new(Inner { hooks: Mutex::default(), kept: self.0.kept.successor(), host: self.0.host.clone() }))
     }
 
     /// Has log files opened again.
@@ -83,6 +91,10 @@ impl Lifecycle {
 
     pub(crate) fn keep<T: Any + Send + Sync>(&self, name: &str, make: impl FnOnce() -> T) -> Arc<T> {
         self.0.kept.keep(name, make)
+    }
+
+    pub(crate) fn host(&self) -> &Extensions {
+        &self.0.host
     }
 
     pub(crate) fn hooks(&self) -> MutexGuard<'_, Hooks> {
@@ -170,6 +182,15 @@ mod tests {
         }
         let text = scraper.scrape().to_string();
         assert_eq!(text, "# HELP busy Threads at work.\n# TYPE busy gauge\nbusy{place=\"app.wsgi\"} 1\nbusy{place=\"apps.shop.wsgi\"} 1\n");
+    }
+
+    #[test]
+    fn facts_about_the_program_are_there_for_every_generation() {
+        let mut host = Extensions::new();
+        host.insert("ziggurat");
+        let lifecycle = Lifecycle::hosted(host);
+        assert_eq!(context("app", &lifecycle.successor()).host::<&str>(), Some(&"ziggurat"));
+        assert_eq!(context("app", &Lifecycle::default()).host::<&str>(), None);
     }
 
     #[test]

@@ -5,4 +5,5 @@
 
 pub(crate) mod admission;
 pub(crate) mod boot;
+pub(crate) mod launch;
 pub(crate) mod link;

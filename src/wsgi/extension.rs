@@ -1,8 +1,11 @@
 //! The Python extension module: the same program, started by an interpreter that is already there.
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 
 use pyo3::prelude::*;
+
+use crate::worker::launch::Launch;
 
 /// `ziggurat._native`.
 #[pymodule]
@@ -21,7 +24,12 @@ fn main(py: Python<'_>, arguments: Vec<OsString>) -> PyResult<u8> {
     // Python's main thread, SIGINT is not ours either.)
     let handler = signal.call_method1("signal", (&interrupt, signal.getattr("SIG_DFL")?)).ok();
     // The interpreter is let go: other threads of this process may want it while we serve.
-    let code = py.detach(|| crate::Ziggurat::new().run(arguments));
+    let mut program = crate::Ziggurat::new();
+    // A worker is this interpreter with this module.
+    if let Some(executable) = py.import("sys")?.getattr("executable")?.extract::<Option<PathBuf>>()?.filter(|path| path.is_absolute()) {
+        program = program.launched_by(Launch { program: executable, arguments: vec!["-m".into(), "ziggurat".into()] });
+    }
+    let code = py.detach(|| program.run(arguments));
     if let Some(handler) = handler {
         signal.call_method1("signal", (interrupt, handler))?;
     }

@@ -1,0 +1,45 @@
+//! How this program is started again, as a worker of itself.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::Command;
+
+/// What to execute to get this program: an executable, and the arguments that precede those of the command line.
+///
+/// Whoever runs a pipeline leaves it with the [`ziggurat_middleware::Lifecycle`]; where nobody did, it is [`Launch::current`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Launch {
+    pub(crate) program: PathBuf,
+    pub(crate) arguments: Vec<OsString>,
+}
+
+impl Launch {
+    /// The executable of this process. (What has been put in its place since then is met by the version in the first word.)
+    ///
+    /// # Errors
+    ///
+    /// If the system does not tell.
+    pub(crate) fn current() -> std::io::Result<Self> {
+        Ok(Self { program: std::env::current_exe()?, arguments: Vec::new() })
+    }
+
+    /// The command that starts a worker which the process list shows under this title. Its standard input is to be its end of the link.
+    pub(crate) fn worker(&self, title: &str) -> Command {
+        let mut command = Command::new(&self.program);
+        command.args(&self.arguments).args(["worker", "--", title]);
+        command
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_of_the_program_precede_those_of_the_worker() {
+        let launch = Launch { program: "/usr/bin/python3".into(), arguments: vec!["-m".into(), "ziggurat".into()] };
+        let command = launch.worker("ziggurat: worker 1 of app.wsgi (hello:app)");
+        let arguments: Vec<_> = command.get_args().collect();
+        assert_eq!(arguments, ["-m", "ziggurat", "worker", "--", "ziggurat: worker 1 of app.wsgi (hello:app)"]);
+    }
+}
