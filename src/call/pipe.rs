@@ -6,7 +6,10 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
+
+/// Chunks smaller than this are joined while they wait: a chunk that is kept may keep a buffer many times its size alive.
+const SMALL: usize = 16 * 1024;
 
 /// Who fills a pipe from another process: it sends as much as it was granted, and no more.
 pub(crate) trait Sender: Send + Sync {
@@ -31,6 +34,7 @@ pub(crate) fn pipe<E: From<Abandoned>>(budget: usize, lazy: bool) -> (Writer<E>,
 fn new<E: From<Abandoned>>(budget: usize, lazy: bool, sender: Option<Box<dyn Sender>>) -> (Writer<E>, Reader<E>) {
     let state = State {
         chunks: VecDeque::new(),
+        joined: BytesMut::new(),
         octets: 0,
         end: None,
         ended: false,
@@ -55,6 +59,8 @@ struct Shared<E> {
 
 struct State<E> {
     chunks: VecDeque<Bytes>,
+    /// Small chunks after those, joined.
+    joined: BytesMut,
     octets: usize,
     end: Option<Result<(), E>>,
     ended: bool,
@@ -163,6 +169,11 @@ impl<E: From<Abandoned>> Drop for Writer<E> {
 }
 
 impl<E> Reader<E> {
+    /// Whether nothing comes before the reader asks, and it has not asked.
+    pub(crate) fn is_lazy(&self) -> bool {
+        !self.0.lock().asked
+    }
+
     /// The next chunk, `None` at the end; waits in a task.
     pub(crate) fn poll_recv(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, E>>> {
         let mut state = self.0.lock();
@@ -195,7 +206,7 @@ impl<E> Reader<E> {
                 return next;
             }
             // Not where something came while the lock was open.
-            if state.chunks.is_empty() && state.end.is_none() {
+            if state.octets == 0 && state.end.is_none() {
                 state = self.0.wait(&self.0.readable, state);
             }
         }
@@ -207,7 +218,7 @@ impl<E> Drop for Reader<E> {
         let mut state = self.0.lock();
         state.abandoned = true;
         // What nobody will read is freed now, not when the writer is done.
-        let chunks = std::mem::take(&mut state.chunks);
+        let chunks = (std::mem::take(&mut state.chunks), std::mem::take(&mut state.joined));
         let waker = state.writer.take();
         if state.blocked {
             self.0.writable.notify_one();
@@ -240,7 +251,15 @@ impl<E> Shared<E> {
             return;
         }
         state.octets += chunk.len();
-        state.chunks.push_back(chunk);
+        let State { chunks, joined, .. } = &mut *state;
+        if chunk.len() < SMALL && !(chunks.is_empty() && joined.is_empty()) {
+            joined.extend_from_slice(&chunk);
+        } else {
+            if !joined.is_empty() {
+                chunks.push_back(joined.split().freeze());
+            }
+            chunks.push_back(chunk);
+        }
         let waker = state.reader.take();
         if state.blocked {
             self.readable.notify_one();
@@ -264,7 +283,8 @@ impl<E> Shared<E> {
     }
 
     fn take(&self, state: &mut State<E>) -> Option<Option<Result<Bytes, E>>> {
-        let next = match state.chunks.pop_front() {
+        let State { chunks, joined, .. } = &mut *state;
+        let next = match chunks.pop_front().or_else(|| (!joined.is_empty()).then(|| joined.split().freeze())) {
             Some(chunk) => {
                 state.octets -= chunk.len();
                 state.owed += chunk.len();

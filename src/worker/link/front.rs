@@ -1,1 +1,395 @@
-//! The front's end of the link to one worker.
+//! The front's end of the link to one worker: a desk at which calls are served by another process.
+//!
+//! Calls are written by one task and answers read by another; whoever hands over a call only leaves its frame behind, so that calls that come
+//! together go together. What is on its way is bounded: short bodies go with their calls, which the admission counts, and long ones flow
+//! as far as the other end has granted.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::StatusCode;
+use tokio::io::AsyncReadExt;
+use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::runtime::Handle;
+use tokio::sync::{Notify, watch};
+use ziggurat_middleware::{BoxError, Problem};
+
+use super::frame::{CallBody, LARGEST_INLINE, Order, Report, WINDOW, put_call};
+use super::under_way::{UnderWay, begun_and_unbegun};
+use super::upload::Upload;
+use crate::call::exit::Exit;
+use crate::call::pipe::{Sender, remote_pipe};
+use crate::call::{Call, Reply, ReplyBody, RequestBody, Word};
+use crate::worker::admission::{Admission, Desk, Room};
+use crate::worker::boot::{Boot, Ready};
+
+/// How much is read at once.
+const READ: usize = 64 * 1024;
+
+/// How long a call may stay after an exception was raised in its thread.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// The front's end of a link.
+pub(crate) struct Link {
+    me: Weak<Self>,
+    admission: Arc<Admission>,
+    runtime: Handle,
+    state: Mutex<State>,
+    /// There is something to write.
+    written: Notify,
+    phase: watch::Sender<Phase>,
+    is_stuck: watch::Sender<bool>,
+}
+
+struct State {
+    out: Vec<u8>,
+    calls: HashMap<u64, UnderWay>,
+    /// How many calls were begun.
+    begun: u64,
+    life: Life,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Life {
+    Up,
+    /// Nothing more is sent or heard. Calls that still come are kept for [`Link::wreck`].
+    Ended,
+    /// Calls that still come go back at once.
+    Wrecked,
+}
+
+#[derive(Clone, Debug)]
+enum Phase {
+    Starting,
+    Ready(Ready),
+    Refused(Bytes),
+    Ended,
+}
+
+/// Why a worker takes no calls.
+#[derive(Debug)]
+pub(crate) enum NotReady {
+    /// It says why, as JSON.
+    Refused(Bytes),
+    /// It ended without a word.
+    Gone,
+}
+
+impl Link {
+    /// Over the front's end of a socket pair; must be called within a runtime. The worker learns what it is to be.
+    pub(crate) fn start(socket: std::os::unix::net::UnixStream, boot: &Boot, admission: &Arc<Admission>) -> io::Result<Arc<Self>> {
+        socket.set_nonblocking(true)?;
+        let (reader, writer) = UnixStream::from_std(socket)?.into_split();
+        let mut out = Vec::new();
+        Order::Boot(serde_json::to_vec(boot)?.into()).put(&mut out);
+        let link = Arc::new_cyclic(|me| Self {
+            me: me.clone(),
+            admission: Arc::clone(admission),
+            runtime: Handle::current(),
+            state: Mutex::new(State { out, calls: HashMap::new(), begun: 0, life: Life::Up }),
+            written: Notify::new(),
+            phase: watch::Sender::new(Phase::Starting),
+            is_stuck: watch::Sender::new(false),
+        });
+        tokio::spawn(write(Arc::downgrade(&link), writer));
+        tokio::spawn(read(Arc::clone(&link), reader));
+        link.written.notify_one();
+        Ok(link)
+    }
+
+    /// Waits for the worker's first word.
+    pub(crate) async fn ready(&self) -> Result<Ready, NotReady> {
+        let mut phase = self.phase.subscribe();
+        match phase.wait_for(|phase| !matches!(phase, Phase::Starting)).await.as_deref() {
+            Ok(Phase::Ready(ready)) => Ok(*ready),
+            Ok(Phase::Refused(why)) => Err(NotReady::Refused(why.clone())),
+            _ => Err(NotReady::Gone),
+        }
+    }
+
+    /// Ready when the link is at its end: the worker died, or closed it, or spoke nonsense.
+    pub(crate) async fn ended(&self) {
+        // An error means the same: nobody is there to say so any more.
+        let _ = self.phase.subscribe().wait_for(|phase| matches!(phase, Phase::Ended)).await;
+    }
+
+    /// Ready when a call has stayed beyond its deadline, and beyond the exception that should have ended it.
+    pub(crate) async fn stuck(&self) {
+        let _ = self.is_stuck.subscribe().wait_for(|is_stuck| *is_stuck).await;
+    }
+
+    /// Says a word that concerns no call.
+    pub(crate) fn send(&self, order: &Order) {
+        let mut state = self.lock();
+        if state.life == Life::Up {
+            order.put(&mut state.out);
+            drop(state);
+            self.written.notify_one();
+        }
+    }
+
+    /// The worker is gone. Calls that the app cannot have begun are taken back, the others answered 502, or broken off.
+    pub(crate) fn wreck(&self, room: Room, how: &str) {
+        let mut state = self.lock();
+        state.life = Life::Wrecked;
+        let calls = std::mem::take(&mut state.calls);
+        drop(state);
+        let (begun, unbegun) = begun_and_unbegun(calls, room.threads);
+        for call in begun {
+            call.fail(how);
+        }
+        self.admission.take_back(unbegun);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a call out, or changes what is known of it.
+    fn with<T>(&self, number: u64, then: impl FnOnce(&mut UnderWay) -> T) -> Option<T> {
+        self.lock().calls.get_mut(&number).map(then)
+    }
+
+    fn remove(&self, number: u64) -> Option<UnderWay> {
+        self.lock().calls.remove(&number)
+    }
+
+    fn hear(&self, report: Report, returned: &mut Vec<Call>) {
+        match report {
+            Report::Answer(number, head, body, is_done) => {
+                let call = if is_done { self.remove(number) } else { None };
+                let exit = match call {
+                    // The seat is given back after the answer.
+                    Some(mut call) => {
+                        call.answer(head, body);
+                        return;
+                    }
+                    None => self.with(number, |call| call.exit.take()).flatten(),
+                };
+                if let Some(exit) = exit {
+                    exit.whole(head, body);
+                }
+            }
+            Report::Start(number, head) => {
+                let from = FromWorker { link: self.me.clone(), number };
+                let (writer, reader) = remote_pipe(WINDOW, false, Box::new(from));
+                let exit = self.with(number, |call| {
+                    call.flow = Some(writer);
+                    call.exit.take()
+                });
+                if let Some(Some(Exit::Here(reply))) = exit {
+                    // Who asked may have left; the reader that is dropped then says so.
+                    drop(reply.send(Reply::Answer(head, ReplyBody::Stream(reader))));
+                }
+            }
+            Report::Chunk(number, octets) => {
+                // A slice of what was read keeps all of it alive.
+                let octets = if octets.len() < READ / 4 { Bytes::copy_from_slice(&octets) } else { octets };
+                self.with(number, |call| {
+                    if let Some(flow) = &call.flow {
+                        flow.put(octets);
+                    }
+                });
+            }
+            Report::End(number) => {
+                if let Some(flow) = self.with(number, |call| call.flow.take()).flatten() {
+                    flow.finish();
+                }
+            }
+            Report::Broken(number, why) => {
+                if let Some(flow) = self.with(number, |call| call.flow.take()).flatten() {
+                    flow.fail(BoxError::from(String::from_utf8_lossy(&why).into_owned()));
+                }
+            }
+            Report::Failed(number, status, detail) => {
+                let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+                if let Some(exit) = self.with(number, |call| call.exit.take()).flatten() {
+                    exit.fail(Problem::new(status).detail(String::from_utf8_lossy(&detail).into_owned()));
+                }
+            }
+            Report::Credit(number, octets) => {
+                self.with(number, |call| {
+                    if let Some(upload) = &call.upload {
+                        upload.grant(octets as usize);
+                    }
+                });
+            }
+            Report::Returned(number) => match self.remove(number).map(UnderWay::into_call) {
+                Some(Ok(call)) => returned.push(call),
+                Some(Err(call)) => call.fail("it gave a request back that cannot be begun anew"),
+                None => {}
+            },
+            // The seat is free, and the next call may take it.
+            Report::Done(number) => drop(self.remove(number)),
+            Report::Ready(json) => {
+                let ready = serde_json::from_slice(&json);
+                self.phase.send_replace(ready.map_or(Phase::Refused(json), Phase::Ready));
+            }
+            Report::Refused(why) => {
+                self.phase.send_replace(Phase::Refused(why));
+            }
+            // A template's word, and templates have no calls.
+            Report::Ended(_) => {}
+        }
+    }
+
+    /// Notes after a while that a call which should have ended is still there.
+    async fn watch(self: Arc<Self>, number: u64) {
+        tokio::time::sleep(GRACE).await;
+        if self.lock().calls.contains_key(&number) {
+            self.is_stuck.send_replace(true);
+        }
+    }
+}
+
+impl Desk for Link {
+    fn begin(&self, call: Call) {
+        let Call { number, head, body, exit, class, seat, since } = call;
+        let mut upload = None;
+        let (sent, kept) = match body {
+            RequestBody::Whole(octets) if octets.len() <= LARGEST_INLINE => (CallBody::Whole(octets.clone()), Some(octets)),
+            RequestBody::Whole(octets) => {
+                upload = Some(Upload::whole(octets.clone()));
+                (CallBody::Stream, Some(octets))
+            }
+            RequestBody::Stream(reader) => {
+                let body = if reader.is_lazy() { CallBody::Lazy } else { CallBody::Stream };
+                upload = Some(Upload::stream(reader, body == CallBody::Lazy));
+                (body, None)
+            }
+        };
+        let upload = upload.map(|(handle, upload)| {
+            if let Some(link) = self.me.upgrade() {
+                self.runtime.spawn(upload.run(number, link));
+            }
+            handle
+        });
+        let mut state = self.lock();
+        state.begun += 1;
+        let order = state.begun;
+        let life = state.life;
+        if life == Life::Up {
+            put_call(&mut state.out, number, head.as_bytes(), &sent);
+        }
+        let is_sent = life == Life::Up;
+        let call = UnderWay { number, order, is_sent, head, body: kept, exit: Some(exit), flow: None, upload, class, seat, since };
+        if life != Life::Wrecked {
+            state.calls.insert(number, call);
+            drop(state);
+            self.written.notify_one();
+            return;
+        }
+        drop(state);
+        match call.into_call() {
+            Ok(call) => self.admission.take_back(vec![call]),
+            Err(call) => call.fail("it ended before it got the request"),
+        }
+    }
+
+    fn tell(&self, number: u64, word: Word) {
+        if !self.lock().calls.contains_key(&number) {
+            return;
+        }
+        self.send(&match word {
+            Word::Cancel => Order::Cancel(number),
+            Word::Trace => Order::Trace(number),
+            Word::Expire => Order::Expire(number),
+            Word::Recall => Order::Recall(number),
+        });
+        if word == Word::Expire
+            && let Some(link) = self.me.upgrade()
+        {
+            self.runtime.spawn(link.watch(number));
+        }
+    }
+}
+
+/// The worker as the sender of an answer's body.
+struct FromWorker {
+    link: Weak<Link>,
+    number: u64,
+}
+
+impl Sender for FromWorker {
+    fn grant(&self, octets: usize) {
+        if let Some(link) = self.link.upgrade() {
+            link.send(&Order::Credit(self.number, u32::try_from(octets).unwrap_or(u32::MAX)));
+        }
+    }
+
+    fn abandon(&self) {
+        if let Some(link) = self.link.upgrade() {
+            link.tell(self.number, Word::Cancel);
+        }
+    }
+}
+
+async fn read(link: Arc<Link>, mut reader: OwnedReadHalf) {
+    let mut octets = BytesMut::with_capacity(READ);
+    let mut returned = Vec::new();
+    'reading: while matches!(reader.read_buf(&mut octets).await, Ok(1..)) {
+        loop {
+            match Report::take(&mut octets) {
+                Ok(Some(report)) => link.hear(report, &mut returned),
+                Ok(None) => break,
+                Err(error) => {
+                    tracing::error!("a worker spoke nonsense and is given up: {error}");
+                    break 'reading;
+                }
+            }
+        }
+        if !returned.is_empty() {
+            link.admission.take_back(std::mem::take(&mut returned));
+        }
+        octets.reserve(READ);
+    }
+    link.lock().life = Life::Ended;
+    link.phase.send_replace(Phase::Ended);
+    // The task that writes looks for its link, and ends.
+    link.written.notify_one();
+}
+
+async fn write(link: Weak<Link>, writer: OwnedWriteHalf) {
+    let mut octets = Vec::new();
+    loop {
+        {
+            let Some(link) = link.upgrade() else { return };
+            // Calls that are made now go together.
+            tokio::task::yield_now().await;
+            octets.clear();
+            {
+                let mut state = link.lock();
+                if state.life != Life::Up {
+                    state.out = Vec::new();
+                    return;
+                }
+                std::mem::swap(&mut state.out, &mut octets);
+            }
+            if octets.is_empty() {
+                link.written.notified().await;
+                continue;
+            }
+        }
+        let mut sent = 0;
+        while sent < octets.len() {
+            match writer.try_write(&octets[sent..]) {
+                Ok(count) => sent += count,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    // A worker that is gone is writable too.
+                    if writer.writable().await.is_err() {
+                        return;
+                    }
+                }
+                // Whoever reads learns it too.
+                Err(_) => return,
+            }
+        }
+        if octets.capacity() > 4 * WINDOW {
+            octets = Vec::new();
+        }
+    }
+}

@@ -8,3 +8,5 @@ pub(crate) mod exit;
 pub(crate) mod frame;
 pub(crate) mod front;
 pub(crate) mod outbox;
+mod under_way;
+mod upload;

@@ -1,0 +1,102 @@
+//! A call that is with a worker, as the front knows it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use http::StatusCode;
+use ziggurat_middleware::{BoxError, Problem};
+
+use super::upload::Handle;
+use crate::call::exit::Exit;
+use crate::call::head::Head;
+use crate::call::pipe::Writer;
+use crate::call::{Call, RequestBody, ResponseHead, Seat};
+
+/// What is kept of a call until it is over.
+pub(crate) struct UnderWay {
+    pub(crate) number: u64,
+    /// Its place among the calls that were handed to this worker.
+    pub(crate) order: u64,
+    /// Whether it went out before the link was at its end.
+    pub(crate) is_sent: bool,
+    pub(crate) head: Head,
+    /// The whole body, if the front has it: the call can be begun anew.
+    pub(crate) body: Option<Bytes>,
+    /// The way back, until the answer begins.
+    pub(crate) exit: Option<Exit>,
+    /// Where the answer's body goes.
+    pub(crate) flow: Option<Writer<BoxError>>,
+    /// The rest of the request's body on its way.
+    pub(crate) upload: Option<Arc<Handle>>,
+    pub(crate) class: u32,
+    pub(crate) seat: Option<Seat>,
+    pub(crate) since: Instant,
+}
+
+impl UnderWay {
+    /// Sends an answer that is all there.
+    pub(crate) fn answer(&mut self, head: ResponseHead, body: Bytes) {
+        if let Some(exit) = self.exit.take() {
+            exit.whole(head, body);
+        }
+    }
+
+    /// Answers for a worker that is gone.
+    pub(crate) fn fail(mut self, how: &str) {
+        if let Some(exit) = self.exit.take() {
+            let problem = Problem::new(StatusCode::BAD_GATEWAY).detail("the app's worker ended before it answered");
+            exit.fail(problem.because(how.to_owned()));
+        }
+        if let Some(flow) = self.flow.take() {
+            flow.fail(format!("the app's worker ended in the middle of its answer: {how}").into());
+        }
+    }
+
+    /// The call as it was before it was handed over, if it can be begun anew.
+    #[allow(clippy::result_large_err)]
+    pub(crate) fn into_call(mut self) -> Result<Call, Self> {
+        let (Some(exit), Some(body)) = (self.exit.take_if(|_| self.body.is_some()), self.body.take()) else { return Err(self) };
+        Ok(Call {
+            number: self.number,
+            head: self.head.clone(),
+            body: RequestBody::Whole(body),
+            exit,
+            class: self.class,
+            seat: None,
+            since: self.since,
+        })
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        if let Some(upload) = &self.upload {
+            upload.close();
+        }
+    }
+}
+
+/// Divides the calls of a worker that died. It begins calls in the order in which it got them, in `threads` threads: so those that are not
+/// answered, but for as many of the oldest, the app has never seen.
+pub(crate) fn begun_and_unbegun(calls: HashMap<u64, UnderWay>, threads: usize) -> (Vec<UnderWay>, Vec<Call>) {
+    let mut calls: Vec<_> = calls.into_values().collect();
+    calls.sort_by_key(|call| call.order);
+    let mut unanswered = 0;
+    let (mut begun, mut unbegun) = (Vec::new(), Vec::new());
+    for call in calls {
+        if call.exit.is_some() && call.is_sent {
+            unanswered += 1;
+        }
+        if call.exit.is_none() || (call.is_sent && unanswered <= threads) {
+            begun.push(call);
+        } else {
+            match call.into_call() {
+                Ok(call) => unbegun.push(call),
+                Err(call) => begun.push(call),
+            }
+        }
+    }
+    (begun, unbegun)
+}
