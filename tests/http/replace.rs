@@ -269,6 +269,20 @@ async fn a_client_who_has_asked_before_the_drain_is_answered() {
     assert_eq!(server.drained().await.cut, 0);
 }
 
+#[tokio::test]
+async fn a_client_who_asks_once_more_before_the_drain_is_answered() {
+    let mut server = Server::hello("{}");
+    let mut client = server.connect().await;
+    client.send(GET).await;
+    client.read_until("hello").await;
+    // Not read yet, on this runtime of one thread.
+    client.0.try_write(GET.as_bytes()).unwrap();
+    server.stop();
+    let answer = client.read_to_end().await;
+    assert!(answer.contains("connection: close") && answer.ends_with("hello"), "{answer}");
+    assert_eq!(server.drained().await.cut, 0);
+}
+
 async fn ask(address: SocketAddr) -> String {
     let mut client = Client(TcpStream::connect(address).await.unwrap());
     client.send(CLOSE).await;

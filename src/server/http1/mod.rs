@@ -30,7 +30,7 @@ use super::socket::Socket;
 
 /// How a stretch of HTTP/1 ended.
 pub(super) enum Outcome {
-    /// Nothing is in progress, and the client has been silent for [`DROWSY`].
+    /// Nothing is in progress, and the client has been silent for [`DROWSY`] or shall leave.
     Silent(Guard<Socket>),
     /// The client speaks HTTP/2, and has said this so far.
     Http2(Socket, Vec<u8>),
@@ -59,6 +59,10 @@ pub(super) async fn run(
             }
             // After the poll, so that a request which is here already still gets its answer.
             if !is_leaving && progress.seat.shall_leave(cx.waker()) {
+                if let phase @ Phase::Idle(_) = progress.phase() {
+                    // The kernel may hold octets that the runtime has not heard of yet; who waits for the next request asks it.
+                    return Poll::Ready(Stop::Overdue(phase));
+                }
                 is_leaving = true;
                 Pin::new(&mut connection).graceful_shutdown();
                 continue;
