@@ -200,7 +200,10 @@ async fn an_inherited_socket_can_be_left_and_taken_again() {
     let options = server::Options::default();
     let mut server = server::Server::start(bind(&inherited), saying("one"), &options).unwrap();
     assert!(ask(address).await.ends_with("one"));
+    let waiting = std::net::TcpStream::connect(address).unwrap();
     timeout(PATIENCE, server.replace(saying("two"), &options, &[other.parse().unwrap()], bind(other)).await.unwrap()).await.unwrap();
+    // Who waits there now is for another process, or for us when we take it again.
+    assert_eq!(outer.accept().unwrap().1, waiting.local_addr().unwrap());
     let left = std::net::TcpStream::connect(address).unwrap();
     left.set_nonblocking(true).unwrap();
     let added = bind(&inherited);
