@@ -100,3 +100,55 @@ pub(crate) fn begun_and_unbegun(calls: HashMap<u64, UnderWay>, threads: usize) -
     }
     (begun, unbegun)
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::oneshot;
+    use ziggurat_middleware::{Body, request};
+
+    use super::*;
+
+    fn call(order: u64, is_answered: bool) -> (u64, UnderWay) {
+        let (parts, _) = request(http::Method::GET, "/", Body::empty()).into_parts();
+        let exit = (!is_answered).then(|| Exit::Here(oneshot::channel().0));
+        let call = UnderWay {
+            number: order,
+            order,
+            is_sent: true,
+            head: Head::new(&parts, None),
+            body: Some(Bytes::new()),
+            exit,
+            flow: None,
+            upload: None,
+            class: 0,
+            seat: None,
+            since: Instant::now(),
+        };
+        (order, call)
+    }
+
+    fn divided(calls: impl IntoIterator<Item = (u64, UnderWay)>, threads: usize) -> (Vec<u64>, Vec<u64>) {
+        let (begun, unbegun) = begun_and_unbegun(calls.into_iter().collect(), threads);
+        (begun.iter().map(|call| call.number).collect(), unbegun.iter().map(|call| call.number).collect())
+    }
+
+    #[test]
+    fn as_many_as_threads_of_the_oldest_unanswered_calls_may_have_begun() {
+        assert_eq!(divided((1..=5).map(|order| call(order, false)), 2), (vec![1, 2], vec![3, 4, 5]));
+        assert_eq!(divided([call(1, true), call(2, false), call(3, false)], 1), (vec![1, 2], vec![3]));
+    }
+
+    #[test]
+    fn what_cannot_be_begun_anew_is_not() {
+        let (order, mut streamed) = call(2, false);
+        streamed.body = None;
+        assert_eq!(divided([call(1, false), (order, streamed), call(3, false)], 1), (vec![1, 2], vec![3]));
+    }
+
+    #[test]
+    fn what_never_went_out_was_never_begun() {
+        let (order, mut unsent) = call(1, false);
+        unsent.is_sent = false;
+        assert_eq!(divided([(order, unsent)], 4), (vec![], vec![1]));
+    }
+}
