@@ -73,6 +73,26 @@ where
     }
 }
 
+/// A request needs no clone of the stack, for whoever holds one by reference.
+impl<B> Service<http::Request<B>> for &Next
+where
+    B: HttpBody + Send + 'static,
+    B::Data: Into<Bytes> + Buf,
+    B::Error: Into<BoxError>,
+{
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Answer;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<B>) -> Answer {
+        self.0.call(request.map(Body::new))
+    }
+}
+
 impl std::fmt::Debug for Next {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Next")

@@ -32,7 +32,7 @@ impl Generation {
 
     pub(super) fn call(&self, request: Request) -> StackFuture {
         // A `Next` is always ready.
-        self.stack.clone().call(request)
+        (&self.stack).call(request)
     }
 }
 
