@@ -1,4 +1,8 @@
 //! The server: listeners, connections, limits, drain. It receives a finished stack and knows nothing of pipelines.
+//!
+//! [`Listener::bind`] opens sockets, [`Server::start`] serves a stack on them, [`Server::replace`] puts another stack, other limits and other
+//! listeners in their place without losing a request, [`Server::drain`] ends. One task, the porter, owns listeners and connections and takes
+//! orders; the stack in use is a generation that each request is counted in, so that it is known when the last one has left.
 
 mod accept;
 mod clock;

@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 use ziggurat_middleware::units::{Duration, Size};
 use ziggurat_middleware::{Finding, Findings};
 
-/// Limits on connections. The defaults protect a server that faces the internet; few sites need others.
+/// Limits on connections. The defaults protect a server that faces the internet; few sites need others. After a reload, connections that
+/// are open keep the times and sizes they began with; `threads` takes a restart.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 #[schemars(rename = "Server")]
