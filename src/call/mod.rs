@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
+use http::header::{HeaderValue, RETRY_AFTER};
 use http::{HeaderMap, StatusCode};
 use ziggurat_middleware::{BoxError, Problem};
 
@@ -94,11 +95,17 @@ pub(crate) enum ReplyBody {
 
 /// How requests reach the app. The calling task never waits.
 pub(crate) trait Executor: Send + Sync + 'static {
-    /// Has the call served, now or when its turn comes, or gives it back when too many wait already.
-    fn submit(&self, call: Call) -> Result<(), Call>;
+    /// Has the call served, now or when its turn comes, and says by which number it is known; or gives it back when too many wait already.
+    fn submit(self: &Arc<Self>, call: Call) -> Result<u64, Call>;
 
     /// A word about a call that was submitted. Nothing happens where it is over already.
     fn tell(&self, number: u64, word: Word);
+}
+
+/// The answer to a request that has to come again later: what the client is told, and why for the log.
+pub(crate) fn overloaded(detail: &'static str, cause: impl Into<BoxError>) -> Problem {
+    let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE).detail(detail).because(cause);
+    problem.header(RETRY_AFTER, HeaderValue::from_static("1"))
 }
 
 /// What may have to be said about a call while it is with the app.

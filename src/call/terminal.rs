@@ -4,39 +4,49 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{HeaderValue, RETRY_AFTER};
 use http::{StatusCode, request};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::ext::ReasonPhrase;
 use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout_at};
 use tower::Service;
-use ziggurat_middleware::{Body, BoxError, Problem, Request, Response};
+use ziggurat_middleware::{Body, BoxError, Deadline, Problem, Request, ReserveClass, Response};
 
 use super::body::take_in;
 use super::exit::Exit;
 use super::head::Head;
 use super::pipe::Reader;
-use super::{BodyFailure, Call, Executor, Reply, ReplyBody, ResponseHead};
+use super::{BodyFailure, Call, Executor, Reply, ReplyBody, ResponseHead, Word, overloaded};
 
 /// A WSGI app over whatever executes its calls.
 pub(crate) struct Terminal<E> {
     executor: Arc<E>,
-    buffer: u64,
+    patience: Patience,
+}
+
+/// What a request may take.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Patience {
+    /// So many octets of its body are taken in before the app is called.
+    pub(crate) buffer: u64,
+    /// So long after that the answer must have begun, unless the request has a [`Deadline`] of its own.
+    pub(crate) deadline: Option<Duration>,
+    /// After so long the app's stack goes to the log.
+    pub(crate) slow: Option<Duration>,
 }
 
 impl<E> Terminal<E> {
-    /// Takes in up to `buffer` octets of a request's body before the app is called.
-    pub(crate) const fn new(executor: Arc<E>, buffer: u64) -> Self {
-        Self { executor, buffer }
+    pub(crate) const fn new(executor: Arc<E>, patience: Patience) -> Self {
+        Self { executor, patience }
     }
 }
 
 impl<E> Clone for Terminal<E> {
     fn clone(&self) -> Self {
-        Self { executor: Arc::clone(&self.executor), buffer: self.buffer }
+        Self { executor: Arc::clone(&self.executor), patience: self.patience }
     }
 }
 
@@ -52,33 +62,93 @@ impl<E: Executor> Service<Request> for Terminal<E> {
 
     fn call(&mut self, request: Request) -> Self::Future {
         let (parts, body) = request.into_parts();
-        Box::pin(serve(Arc::clone(&self.executor), parts, body, self.buffer))
+        Box::pin(serve(Arc::clone(&self.executor), parts, body, self.patience))
     }
 }
 
-async fn serve<E: Executor>(executor: Arc<E>, parts: request::Parts, body: Body, buffer: u64) -> Result<Response, BoxError> {
-    let taken = match take_in(&parts.headers, body, buffer).await {
+async fn serve<E: Executor>(executor: Arc<E>, parts: request::Parts, body: Body, patience: Patience) -> Result<Response, BoxError> {
+    let taken = match take_in(&parts.headers, body, patience.buffer).await {
         Ok(taken) => taken,
         Err(error) => return Err(refusal(error).into()),
     };
+    let since = Instant::now();
     let (sender, reply) = oneshot::channel();
     let call = Call {
         number: 0,
         head: Head::new(&parts, taken.length),
         body: taken.body,
         exit: Exit::Here(sender),
-        class: 0,
+        class: parts.extensions.get::<ReserveClass>().map_or(0, |class| class.0),
         seat: None,
-        since: Instant::now(),
+        since: since.into_std(),
     };
-    if executor.submit(call).is_err() {
-        let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE).detail("too many requests wait for the app");
-        return Err(problem.header(RETRY_AFTER, HeaderValue::from_static("1")).into());
+    let deadline = parts.extensions.get::<Deadline>().map(|deadline| deadline.0).or(patience.deadline);
+    drop(parts);
+    let Ok(number) = executor.submit(call) else {
+        return Err(overloaded("too many requests wait for the app", "the app's queue is full").into());
+    };
+    let mut asked = Asked { executor: &*executor, number, is_answered: false };
+    let replied = if deadline.is_none() && patience.slow.is_none() {
+        Ok(reply.await)
+    } else {
+        in_time(&mut asked, reply, since, deadline, patience.slow).await
+    };
+    asked.is_answered = true;
+    match replied {
+        Ok(Ok(Reply::Answer(head, body))) => Ok(response(head, body)),
+        Ok(Ok(Reply::Failed(problem))) => Err(problem.into()),
+        Ok(Err(_)) => Err(Problem::internal("the call was dropped without an answer").into()),
+        Err(late) => Err(late.into()),
     }
-    match reply.await {
-        Ok(Reply::Answer(head, body)) => Ok(response(head, body)),
-        Ok(Reply::Failed(problem)) => Err(problem.into()),
-        Err(_) => Err(Problem::internal("the call was dropped without an answer").into()),
+}
+
+type Replied = Result<Reply, oneshot::error::RecvError>;
+
+/// The reply, or the answer to a request whose app is late.
+async fn in_time<E: Executor>(
+    asked: &mut Asked<'_, E>,
+    mut reply: oneshot::Receiver<Reply>,
+    since: Instant,
+    deadline: Option<Duration>,
+    slow: Option<Duration>,
+) -> Result<Replied, Problem> {
+    // At the deadline the stack is shown anyway.
+    if let Some(slow) = slow.filter(|slow| deadline.is_none_or(|deadline| *slow < deadline)) {
+        match after(since, slow, &mut reply).await {
+            Some(replied) => return Ok(replied),
+            None => asked.executor.tell(asked.number, Word::Trace),
+        }
+    }
+    let Some(deadline) = deadline else { return Ok(reply.await) };
+    if let Some(replied) = after(since, deadline, &mut reply).await {
+        return Ok(replied);
+    }
+    asked.is_answered = true;
+    asked.executor.tell(asked.number, Word::Expire);
+    let problem = Problem::new(StatusCode::GATEWAY_TIMEOUT).detail("the app did not answer in time");
+    Err(problem.because(format!("the app did not answer within {deadline:?}")))
+}
+
+/// The reply, if it is there so long after that time.
+async fn after(since: Instant, time: Duration, reply: &mut oneshot::Receiver<Reply>) -> Option<Replied> {
+    match since.checked_add(time) {
+        Some(until) => timeout_at(until, reply).await.ok(),
+        None => Some(reply.await),
+    }
+}
+
+/// A call on its way. Dropped before its answer, it says that nobody waits for that any more.
+struct Asked<'a, E: Executor> {
+    executor: &'a E,
+    number: u64,
+    is_answered: bool,
+}
+
+impl<E: Executor> Drop for Asked<'_, E> {
+    fn drop(&mut self) {
+        if !self.is_answered {
+            self.executor.tell(self.number, Word::Cancel);
+        }
     }
 }
 

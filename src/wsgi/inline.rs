@@ -25,7 +25,8 @@ impl Inline {
 }
 
 impl Executor for Inline {
-    fn submit(&self, call: Call) -> Result<(), Call> {
+    fn submit(self: &Arc<Self>, call: Call) -> Result<u64, Call> {
+        let number = call.number;
         let application = Arc::clone(&self.application);
         let serve = move || attached(|py| application.serve(py, call));
         if Handle::current().runtime_flavor() == RuntimeFlavor::CurrentThread {
@@ -34,9 +35,10 @@ impl Executor for Inline {
         } else {
             tokio::spawn(async move { serve() });
         }
-        Ok(())
+        Ok(number)
     }
 
+    /// The app holds the IO thread: what the call's end means for it, it learns when it sends.
     fn tell(&self, _: u64, _: Word) {}
 }
 

@@ -25,6 +25,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use pyo3::prelude::*;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -34,12 +35,17 @@ use ziggurat_middleware::options::OneOrMany;
 use ziggurat_middleware::units::Size;
 use ziggurat_middleware::{App, Context, Finding, Findings, IntoApp, Next};
 
-use crate::call::terminal::Terminal;
+use crate::call::terminal::{Patience, Terminal};
+use crate::worker::admission::{Admission, Desk, Room};
 use application::Application;
 use inline::Inline;
 pub use interpreter::{finalize, initialize};
 use load::{Target, extend_path, load};
-use pool::Pool;
+use pool::{AHEAD, Pool};
+
+/// How many requests may wait for a thread of the app, and how long.
+const QUEUE: usize = 1024;
+const WAIT: Duration = Duration::from_secs(30);
 
 /// The most threads an app may have.
 const MOST_THREADS: u64 = 1024;
@@ -125,15 +131,21 @@ impl App for Wsgi {
             let callable = load(py, &target, &folders)?;
             Ok::<_, Finding>(Arc::new(Application::new(py, callable.unbind(), context.place(), threads != 1)?))
         })?;
+        let patience = Patience { buffer: self.buffer.0, deadline: None, slow: None };
         if threads == 0 {
-            return Ok(Erased(Next::new(context.place(), Terminal::new(Arc::new(Inline::new(application)), self.buffer.0))));
+            return Ok(Erased(Next::new(context.place(), Terminal::new(Arc::new(Inline::new(application)), patience))));
         }
-        let pool = Pool::start(&application, threads)
+        let pool = Pool::start(&application, threads, || {})
             .map_err(|error| Finding::new(format!("the app's threads cannot be started: {error}")).at("threads"))?;
         let pool = Arc::new(pool);
-        let hook = Arc::clone(&pool);
-        context.on_shutdown(move || hook.end());
-        Ok(Erased(Next::new(context.place(), Terminal::new(pool, self.buffer.0))))
+        let admission = Admission::new(context.place(), QUEUE, WAIT, context.reserves());
+        admission.open(Arc::clone(&pool) as Arc<dyn Desk>, Room { threads, ahead: AHEAD });
+        let hook = Arc::clone(&admission);
+        context.on_shutdown(move || {
+            hook.end();
+            pool.end();
+        });
+        Ok(Erased(Next::new(context.place(), Terminal::new(admission, patience))))
     }
 }
 

@@ -1,4 +1,4 @@
-//! Python threads that take calls from one bounded queue.
+//! Python threads that take calls from one queue, which is as long as the desk's room.
 //!
 //! A thread takes a call only while it holds the interpreter, so that no call is stuck with a thread that waits for it, and it goes on
 //! while calls wait, so that short calls cost no switch. Beside it one more thread is on its way, never several: it gets the interpreter
@@ -7,19 +7,24 @@
 //! that, threads interrupt each other in turn, and a fast call now and then takes tens of milliseconds.)
 
 use std::collections::VecDeque;
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::{self, Thread};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread::{self, Thread, ThreadId};
 use std::time::{Duration, Instant};
 
 use pyo3::prelude::*;
+use tokio::runtime::Handle;
 
 use super::application::Application;
 use super::interpreter::Busy;
-use crate::call::{Call, Executor, Word};
+use crate::call::{Call, Seat, Word};
+use crate::worker::admission::Desk;
 
-/// How many calls may wait. One more is answered 503.
-const QUEUE: usize = 1024;
+/// How many calls are handed to the threads of this process beyond those that they serve. A thread takes the next one at once, without a
+/// word to the admission, and what arrives meanwhile gathers for one waking: with as many clients as usual load generators have, short
+/// calls never wait outside. It costs nothing, for what gets stuck here is taken back.
+pub(super) const AHEAD: usize = 64;
 
 /// As much as Python's own threads have on Linux: deep recursion in C code of the app is the app's to have.
 const STACK: usize = 8 << 20;
@@ -31,10 +36,13 @@ const INTERRUPTED: Duration = Duration::from_millis(4);
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The threads of one app. Dropped, it ends them.
-pub(super) struct Pool(Arc<Shared>);
+pub(crate) struct Pool(Arc<Shared>);
 
 struct Shared {
     state: Mutex<State>,
+    /// The threads that have started.
+    own: Box<[OnceLock<ThreadId>]>,
+    before_sleep: Box<dyn Fn() + Send + Sync>,
     ended: Condvar,
 }
 
@@ -57,13 +65,18 @@ struct Idle {
 
 impl Pool {
     /// Starts `threads` threads for the app.
-    pub(super) fn start(application: &Arc<Application>, threads: usize) -> std::io::Result<Self> {
+    ///
+    /// A thread runs `before_sleep` whenever it has nothing more to do, without the interpreter.
+    pub(crate) fn start(application: &Arc<Application>, threads: usize, before_sleep: impl Fn() + Send + Sync + 'static) -> io::Result<Self> {
         let state = State { queue: VecDeque::new(), idle: Vec::with_capacity(threads), coming: false, awake: 0, closed: false, threads: 0 };
-        let pool = Self(Arc::new(Shared { state: Mutex::new(state), ended: Condvar::new() }));
+        let own = (0..threads).map(|_| OnceLock::new()).collect();
+        let pool = Self(Arc::new(Shared { state: Mutex::new(state), own, before_sleep: Box::new(before_sleep), ended: Condvar::new() }));
         for nth in 0..threads {
             let (shared, application) = (Arc::clone(&pool.0), Arc::clone(application));
             pool.0.lock().threads += 1;
             let started = thread::Builder::new().name(format!("wsgi-{nth}")).stack_size(STACK).spawn(move || {
+                // Set once, by this thread.
+                let _ = shared.own[nth].set(thread::current().id());
                 let busy = Busy::mark();
                 // The interpreter is gone only when the process is about to go.
                 Python::try_attach(|py| {
@@ -82,7 +95,7 @@ impl Pool {
     }
 
     /// Takes no more calls, and waits a little for the threads to end. Calls that still wait are dropped.
-    pub(super) fn end(&self) {
+    pub(crate) fn end(&self) {
         self.0.close();
         let until = Instant::now() + PATIENCE;
         let mut state = self.0.lock();
@@ -103,22 +116,68 @@ impl Drop for Pool {
     }
 }
 
-impl Executor for Pool {
-    fn submit(&self, call: Call) -> Result<(), Call> {
+impl Pool {
+    /// Takes a call; [`Pool::wake`] follows when no more are at hand. Dropped after the end.
+    pub(crate) fn put(&self, call: Call) {
         let mut state = self.0.lock();
-        if state.closed || state.queue.len() >= QUEUE {
-            return Err(call);
+        if !state.closed {
+            state.queue.push_back(call);
+            return;
         }
-        state.queue.push_back(call);
-        if !state.coming && !state.idle.is_empty() {
-            state.coming = true;
-            drop(state);
-            tokio::spawn(wake_soon(Arc::clone(&self.0)));
-        }
-        Ok(())
+        // The seat it drops must not find the pool locked.
+        drop(state);
+        drop(call);
     }
 
-    fn tell(&self, _: u64, _: Word) {}
+    /// Has a thread begin with what was put.
+    pub(crate) fn wake(&self) {
+        let state = self.0.lock();
+        if !state.queue.is_empty() {
+            wake_one(state);
+        }
+    }
+
+    /// Takes out a call that no thread has begun with.
+    pub(crate) fn recall(&self, number: u64) -> Option<Call> {
+        let mut state = self.0.lock();
+        let at = state.queue.iter().position(|call| call.number == number)?;
+        state.queue.remove(at)
+    }
+}
+
+impl Desk for Pool {
+    fn begin(&self, call: Call) {
+        self.put(call);
+        let mut state = self.0.lock();
+        if state.coming || state.idle.is_empty() || state.queue.is_empty() {
+            return;
+        }
+        match Handle::try_current() {
+            Ok(runtime) => {
+                state.coming = true;
+                drop(state);
+                runtime.spawn(wake_soon(Arc::clone(&self.0)));
+            }
+            // A thread of this pool that has finished a call, and looks for the next one now.
+            Err(_) if self.0.is_own(thread::current().id()) => {}
+            Err(_) => wake_one(state),
+        }
+    }
+
+    fn tell(&self, number: u64, word: Word) {
+        match word {
+            Word::Cancel => drop(self.recall(number)),
+            Word::Recall => {
+                let Some(call) = self.recall(number) else { return };
+                if let Some(Seat::Here(seat)) = &call.seat
+                    && let Some(admission) = seat.admission()
+                {
+                    admission.take_back(vec![call]);
+                }
+            }
+            Word::Trace | Word::Expire => {}
+        }
+    }
 }
 
 /// Wakes a thread when this IO thread has nothing else to do, or a few dozen tasks later: till then calls gather. (On a busy machine a thread that
@@ -187,6 +246,7 @@ impl Shared {
             wake_one(state);
         }
         let woken = py.detach(|| {
+            (self.before_sleep)();
             self.sleep(nth);
             Instant::now()
         });
@@ -214,6 +274,10 @@ impl Shared {
         for idle in idle {
             idle.thread.unpark();
         }
+    }
+
+    fn is_own(&self, thread: ThreadId) -> bool {
+        self.own.iter().any(|own| own.get() == Some(&thread))
     }
 
     fn leave(&self) {

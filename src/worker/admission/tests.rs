@@ -1,0 +1,288 @@
+//! An admission over desks that only take notes.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::oneshot;
+use ziggurat_middleware::{Reserve, ReserveClass};
+
+use super::*;
+use crate::call::exit::Exit;
+use crate::call::head::Head;
+use crate::call::{Reply, RequestBody};
+
+/// A desk that keeps its calls until it is told to finish them.
+#[derive(Default)]
+struct Notes {
+    calls: Mutex<Vec<Call>>,
+    words: Mutex<Vec<(u64, Word)>>,
+}
+
+impl Desk for Notes {
+    fn begin(&self, call: Call) {
+        self.calls.lock().unwrap().push(call);
+    }
+
+    fn tell(&self, number: u64, word: Word) {
+        self.words.lock().unwrap().push((number, word));
+    }
+}
+
+impl Notes {
+    fn numbers(&self) -> Vec<u64> {
+        self.calls.lock().unwrap().iter().map(|call| call.number).collect()
+    }
+
+    fn take(&self, number: u64) -> Call {
+        let mut calls = self.calls.lock().unwrap();
+        let at = calls.iter().position(|call| call.number == number).unwrap();
+        calls.remove(at)
+    }
+
+    fn finish(&self, number: u64) {
+        drop(self.take(number));
+    }
+}
+
+const WAIT: Duration = Duration::from_secs(30);
+
+fn admission(limit: usize, reserves: &[(u32, usize)]) -> Arc<Admission> {
+    let reserves: Vec<_> = reserves.iter().map(|(class, threads)| Reserve { class: ReserveClass(*class), threads: *threads }).collect();
+    Admission::new("app.wsgi", limit, WAIT, &reserves)
+}
+
+fn desk(admission: &Arc<Admission>, threads: usize, ahead: usize) -> (Arc<Notes>, DeskId) {
+    let notes = Arc::new(Notes::default());
+    let id = admission.open(Arc::clone(&notes) as Arc<dyn Desk>, Room { threads, ahead });
+    (notes, id)
+}
+
+fn call(class: u32) -> (Call, oneshot::Receiver<Reply>) {
+    let (sender, reply) = oneshot::channel();
+    let call = Call {
+        number: 0,
+        head: Head::framed(Bytes::new()),
+        body: RequestBody::Whole(Bytes::new()),
+        exit: Exit::Here(sender),
+        class,
+        seat: None,
+        since: now().into_std(),
+    };
+    (call, reply)
+}
+
+/// Submits a call of a class. The one who asked waits as long as the receiver lives.
+fn ask(admission: &Arc<Admission>, class: u32) -> oneshot::Receiver<Reply> {
+    let (call, reply) = call(class);
+    assert!(admission.submit(call).is_ok());
+    reply
+}
+
+fn status(reply: &mut oneshot::Receiver<Reply>) -> Option<u16> {
+    match reply.try_recv() {
+        Ok(Reply::Failed(problem)) => Some(problem.into_response().status().as_u16()),
+        _ => None,
+    }
+}
+
+#[tokio::test]
+async fn the_least_loaded_desk_gets_the_call_and_among_equals_the_one_used_last() {
+    let admission = admission(8, &[]);
+    let ((a, _), (b, _)) = (desk(&admission, 2, 1), desk(&admission, 2, 1));
+    let asked: Vec<_> = (0..3).map(|_| ask(&admission, 0)).collect();
+    assert_eq!((a.numbers().len(), b.numbers().len()), (2, 1));
+    let last = *a.numbers().last().unwrap();
+    assert_eq!(last, 3);
+    a.finish(1);
+    b.finish(2);
+    a.finish(3);
+    // All are idle again, and the third call went to `a`.
+    let again = [ask(&admission, 0), ask(&admission, 0)];
+    assert_eq!((a.numbers(), b.numbers()), (vec![4], vec![5]));
+    drop((asked, again));
+}
+
+#[tokio::test]
+async fn calls_go_ahead_only_when_no_thread_is_free_and_as_many_as_there_is_room() {
+    let admission = admission(8, &[]);
+    let ((a, _), (b, _)) = (desk(&admission, 1, 2), desk(&admission, 1, 1));
+    let asked: Vec<_> = (0..7).map(|_| ask(&admission, 0)).collect();
+    assert_eq!((a.numbers().len(), b.numbers().len()), (3, 2));
+    assert_eq!(admission.figures().waiting, 2);
+    let first = a.numbers()[0];
+    a.finish(first);
+    assert_eq!(a.numbers().last(), Some(&6), "the oldest that waits comes next");
+    drop(asked);
+}
+
+#[tokio::test]
+async fn a_full_queue_gives_the_call_back() {
+    let admission = admission(1, &[]);
+    let (_desk, _) = desk(&admission, 1, 0);
+    let _asked = [ask(&admission, 0), ask(&admission, 0)];
+    let (call, _reply) = call(0);
+    assert!(admission.submit(call).is_err());
+    assert_eq!(admission.figures().total.refused_full, 1);
+}
+
+#[tokio::test]
+async fn requests_wait_while_no_desk_is_open() {
+    let admission = admission(8, &[]);
+    let _asked = [ask(&admission, 0), ask(&admission, 0)];
+    assert_eq!(admission.figures().waiting, 2);
+    let (desk, _) = desk(&admission, 4, 0);
+    assert_eq!(desk.numbers(), [1, 2]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_has_waited_too_long_is_answered_503_by_one_sweeper() {
+    let admission = admission(8, &[]);
+    let mut early = ask(&admission, 0);
+    tokio::time::sleep(WAIT / 2).await;
+    let mut late = ask(&admission, 0);
+    tokio::time::sleep(WAIT / 2 + Duration::from_millis(2)).await;
+    assert_eq!(status(&mut early), Some(503));
+    assert_eq!(status(&mut late), None);
+    assert_eq!(admission.figures().waiting, 1);
+    tokio::time::sleep(WAIT / 2).await;
+    assert_eq!(status(&mut late), Some(503));
+    assert_eq!(admission.figures().total.refused_waited, 2);
+}
+
+#[tokio::test]
+async fn a_queued_call_whose_client_left_is_not_begun() {
+    let admission = admission(8, &[]);
+    let (desk, _) = desk(&admission, 1, 0);
+    let _first = ask(&admission, 0);
+    drop(ask(&admission, 0));
+    let _third = ask(&admission, 0);
+    desk.finish(1);
+    assert_eq!(desk.numbers(), [3]);
+}
+
+#[tokio::test]
+async fn words_take_queued_calls_out_and_reach_the_desk_of_others() {
+    let admission = admission(8, &[]);
+    let (desk, _) = desk(&admission, 1, 0);
+    let _asked = [ask(&admission, 0), ask(&admission, 0), ask(&admission, 0)];
+    admission.tell(2, Word::Cancel);
+    admission.tell(3, Word::Expire);
+    admission.tell(1, Word::Trace);
+    admission.tell(9, Word::Cancel);
+    assert_eq!(*desk.words.lock().unwrap(), [(1, Word::Trace)]);
+    let figures = admission.figures();
+    assert_eq!((figures.waiting, figures.total.expired), (0, 1));
+}
+
+#[tokio::test]
+async fn a_reserve_is_its_classs_own_and_counted_over_all_desks() {
+    let admission = admission(8, &[(1, 1)]);
+    let ((a, _), (b, _)) = (desk(&admission, 2, 5), desk(&admission, 1, 5));
+    let everybody: Vec<_> = (0..3).map(|_| ask(&admission, 0)).collect();
+    assert_eq!(a.numbers().len() + b.numbers().len(), 2, "the third thread is kept, and nothing goes ahead");
+    let own = [ask(&admission, 1), ask(&admission, 1)];
+    let all = || { let mut all = [a.numbers(), b.numbers()].concat(); all.sort_unstable(); all };
+    assert_eq!(all(), [1, 2, 4]);
+    // The kept thread is free again: for the class only.
+    let holder = if a.numbers().contains(&4) { &a } else { &b };
+    holder.finish(4);
+    assert_eq!(all(), [1, 2, 5]);
+    // A shared one is free: the oldest that may go gets it.
+    let holder = if a.numbers().contains(&1) { &a } else { &b };
+    holder.finish(1);
+    assert_eq!(all(), [2, 3, 5]);
+    drop((everybody, own));
+}
+
+#[tokio::test]
+async fn a_class_uses_what_is_shared_beyond_its_reserve() {
+    let admission = admission(8, &[(7, 1)]);
+    let (desk, _) = desk(&admission, 3, 0);
+    let _asked: Vec<_> = (0..4).map(|_| ask(&admission, 7)).collect();
+    assert_eq!(desk.numbers(), [1, 2, 3]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stalled_desk_gives_back_what_is_ahead_and_gets_nothing_ahead_until_it_stirs() {
+    let admission = admission(8, &[]);
+    let (stuck, _) = desk(&admission, 1, 2);
+    let _asked: Vec<_> = (0..4).map(|_| ask(&admission, 0)).collect();
+    assert_eq!(stuck.numbers(), [1, 2, 3]);
+    tokio::time::sleep(Duration::from_millis(9)).await;
+    assert!(stuck.words.lock().unwrap().is_empty());
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    assert_eq!(*stuck.words.lock().unwrap(), [(2, Word::Recall), (3, Word::Recall)]);
+    // One after the other, as a link gives them back.
+    for number in [2, 3] {
+        admission.take_back(vec![stuck.take(number)]);
+    }
+    assert_eq!((stuck.numbers(), admission.figures().waiting), (vec![1], 3));
+    let (other, _) = desk(&admission, 2, 0);
+    assert_eq!(other.numbers(), [2, 3], "they come first, in their order");
+    stuck.finish(1);
+    assert_eq!(stuck.numbers(), [4]);
+    let _more = [ask(&admission, 0), ask(&admission, 0)];
+    assert_eq!(stuck.numbers(), [4, 5, 6], "it stirs, and is handed calls ahead again");
+}
+
+#[tokio::test]
+async fn a_retired_desk_is_handed_nothing_and_is_ready_when_its_calls_are_over() {
+    let admission = admission(8, &[]);
+    let (old, id) = desk(&admission, 1, 0);
+    let _asked = [ask(&admission, 0), ask(&admission, 0)];
+    let retiring = tokio::spawn({
+        let admission = Arc::clone(&admission);
+        async move { admission.retire(id).await }
+    });
+    tokio::task::yield_now().await;
+    assert!(!retiring.is_finished());
+    old.finish(1);
+    retiring.await.unwrap();
+    assert_eq!((old.numbers(), admission.figures().waiting), (vec![], 1));
+    admission.close(id);
+    let (new, _) = desk(&admission, 1, 0);
+    assert_eq!(new.numbers(), [2]);
+}
+
+#[tokio::test]
+async fn seats_of_a_closed_desk_are_no_matter() {
+    let admission = admission(8, &[(1, 1)]);
+    let (dead, id) = desk(&admission, 2, 0);
+    let _asked = [ask(&admission, 0), ask(&admission, 1), ask(&admission, 0)];
+    admission.close(id);
+    let (new, _) = desk(&admission, 2, 0);
+    assert_eq!(new.numbers(), [3]);
+    dead.finish(1);
+    admission.take_back(vec![dead.take(2)]);
+    assert_eq!(new.numbers(), [3, 2]);
+    let figures = admission.figures();
+    assert_eq!((figures.busy, figures.threads, figures.desks.len()), (2, 2, 1));
+}
+
+#[tokio::test]
+async fn a_desk_that_drops_what_it_is_handed_does_no_harm() {
+    struct Drops;
+    impl Desk for Drops {
+        fn begin(&self, call: Call) {
+            drop(call);
+        }
+        fn tell(&self, _: u64, _: Word) {}
+    }
+    let admission = admission(100_000, &[]);
+    let asked: Vec<_> = (0..50_000).map(|_| ask(&admission, 0)).collect();
+    admission.open(Arc::new(Drops), Room { threads: 1, ahead: 0 });
+    let figures = admission.figures();
+    assert_eq!((figures.waiting, figures.busy, figures.total.begun), (0, 0, 50_000));
+    drop(asked);
+}
+
+#[tokio::test]
+async fn at_the_end_those_that_wait_are_answered_and_no_more_are_taken() {
+    let admission = admission(8, &[]);
+    let mut waiting = ask(&admission, 0);
+    admission.end();
+    assert_eq!(status(&mut waiting), Some(503));
+    let (call, _reply) = call(0);
+    assert!(admission.submit(call).is_err());
+}

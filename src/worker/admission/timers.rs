@@ -1,0 +1,87 @@
+//! What an admission does by the clock: it answers requests that have waited too long, and takes calls back from desks that get nowhere.
+//!
+//! Each is one task, which runs only while there is something to look after, and does not keep the admission.
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::state::State;
+use super::{Admission, now};
+use crate::call::overloaded;
+
+/// How often desks with calls ahead are looked at.
+const LOOK: Duration = Duration::from_millis(5);
+
+/// A desk is stalled that finished nothing from one look to the one after the next: for 10 ms at least.
+const PATIENCE: u8 = 2;
+
+impl Admission {
+    /// Sees to it that calls are answered when they have waited too long.
+    pub(super) fn sweep_later(self: &Arc<Self>, state: &mut State) {
+        if !state.is_swept
+            && state.is_anybody_waiting()
+            && let Some(runtime) = self.runtime.get()
+        {
+            state.is_swept = true;
+            runtime.spawn(sweep(Arc::downgrade(self)));
+        }
+    }
+
+    /// Sees to it that desks with calls ahead are watched.
+    pub(super) fn watch_later(self: &Arc<Self>, state: &mut State) {
+        if !state.is_watched
+            && state.desks.is_any_ahead()
+            && let Some(runtime) = self.runtime.get()
+        {
+            state.is_watched = true;
+            runtime.spawn(watch(Arc::downgrade(self)));
+        }
+    }
+
+    /// Answers those that have waited too long. Gives the time at which the next one will have.
+    fn sweep(&self) -> Option<Instant> {
+        let now = now();
+        let due = |since: std::time::Instant| Instant::from_std(since.checked_add(self.wait).unwrap_or(since));
+        let mut state = self.lock();
+        let late = state.lines.take_while(|call| due(call.since) <= now);
+        state.total.refused_waited += late.len() as u64;
+        let next = state.lines.heads().map(|call| due(call.since)).min();
+        state.is_swept = next.is_some();
+        drop(state);
+        for call in late {
+            let why = format!("no thread of the app was free for {:?}", self.wait);
+            call.exit.fail(overloaded("no thread of the app was free in time", why));
+        }
+        next
+    }
+
+    /// Takes back what desks have ahead that get nowhere. Says whether to look again.
+    fn look(&self) -> bool {
+        let mut state = self.lock();
+        let recalls = state.desks.stalled(PATIENCE);
+        state.is_watched = state.desks.is_any_ahead();
+        let goes_on = state.is_watched;
+        drop(state);
+        for recall in recalls {
+            recall.say();
+        }
+        goes_on
+    }
+}
+
+async fn sweep(admission: Weak<Admission>) {
+    while let Some(next) = admission.upgrade().and_then(|admission| admission.sweep()) {
+        sleep_until(next).await;
+    }
+}
+
+async fn watch(admission: Weak<Admission>) {
+    loop {
+        sleep(LOOK).await;
+        if !admission.upgrade().is_some_and(|admission| admission.look()) {
+            return;
+        }
+    }
+}
