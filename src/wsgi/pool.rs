@@ -67,7 +67,11 @@ impl Pool {
     /// Starts `threads` threads for the app.
     ///
     /// A thread runs `before_sleep` whenever it has nothing more to do, without the interpreter.
-    pub(crate) fn start(application: &Arc<Application>, threads: usize, before_sleep: impl Fn() + Send + Sync + 'static) -> io::Result<Self> {
+    pub(crate) fn start(
+        application: &Arc<Application>,
+        threads: usize,
+        before_sleep: impl Fn() + Send + Sync + 'static,
+    ) -> io::Result<Self> {
         let state = State { queue: VecDeque::new(), idle: Vec::with_capacity(threads), coming: false, awake: 0, closed: false, threads: 0 };
         let own = (0..threads).map(|_| OnceLock::new()).collect();
         let pool = Self(Arc::new(Shared { state: Mutex::new(state), own, before_sleep: Box::new(before_sleep), ended: Condvar::new() }));
