@@ -64,7 +64,8 @@ impl UnderWay {
             body: RequestBody::Whole(body),
             exit,
             class: self.class,
-            seat: None,
+            // Who takes the call back knows by it which desk had it.
+            seat: self.seat.take(),
             since: self.since,
         })
     }
