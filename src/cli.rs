@@ -2,14 +2,15 @@
 
 use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use http::Extensions;
 
+use crate::docs;
 use crate::pipeline::{Pipeline, Registry, Report, schema};
+use crate::run::{self, Origin};
 use crate::worker::launch::Launch;
-use crate::{docs, run};
 
 /// Everything went well.
 const SUCCESS: u8 = 0;
@@ -53,7 +54,8 @@ enum Command {
     /// Serves the stack that a file declares, until SIGTERM or SIGINT.
     ///
     /// The first signal stops accepting and lets requests in flight finish (`server.drain`); a second one ends at once.
-    /// SIGUSR1 opens log files again.
+    /// SIGHUP reads the file again and lets it take effect without losing a request; where it is wrong, what runs goes on. SIGUSR1 opens log
+    /// files again; SIGUSR2 writes the stacks of the Python threads to the log.
     Run(File),
 
     /// Says all that is wrong with a file, with line and column, and how to mend it.
@@ -112,7 +114,7 @@ pub(crate) fn main(registry: &Registry, launch: Option<Launch>, arguments: impl 
     match cli.command {
         Some(command) => dispatch(registry, &host, command),
         None => match cli.app {
-            Some(app) => with(Pipeline::for_wsgi(&app, &cli.listen, Path::new(""), registry), |pipeline| serve(pipeline, &host)),
+            Some(app) => serve(Origin::app(&app, &cli.listen, registry), &host),
             None => MISUSE,
         },
     }
@@ -120,7 +122,7 @@ pub(crate) fn main(registry: &Registry, launch: Option<Launch>, arguments: impl 
 
 fn dispatch(registry: &Registry, host: &Extensions, command: Command) -> u8 {
     match command {
-        Command::Run(file) => with(load(&file, registry), |pipeline| serve(pipeline, host)),
+        Command::Run(file) => serve(Origin::file(&file.path, registry), host),
         Command::Check { file, json } => check(&file, registry, host, json),
         Command::Show(file) => with(load(&file, registry), |pipeline| print(&pipeline.show())),
         Command::Schema => print(&format!("{:#}\n", schema(registry))),
@@ -162,11 +164,15 @@ fn with(pipeline: Result<Pipeline, Report>, then: impl FnOnce(&Pipeline) -> u8) 
     }
 }
 
-fn serve(pipeline: &Pipeline, host: &Extensions) -> u8 {
+fn serve(origin: Origin, host: &Extensions) -> u8 {
+    let pipeline = match origin.load() {
+        Ok(pipeline) => pipeline,
+        Err(report) => return complain(&report.render(colour()), MISUSE),
+    };
     if !pipeline.warnings().is_empty() {
         complain(&pipeline.warnings().render(colour()), SUCCESS);
     }
-    match run::run(pipeline, host) {
+    match run::run(origin, pipeline, host) {
         Ok(()) => SUCCESS,
         Err(report) => complain(&report.render(colour()), FAILURE),
     }

@@ -6,5 +6,6 @@ mod commands;
 mod examples;
 mod layers;
 mod process;
+mod reload;
 mod support;
 mod systemd;

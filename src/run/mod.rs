@@ -1,0 +1,96 @@
+//! The life of the process: a pipeline is built and listened for, served until a signal, reloaded on the way, drained, ended.
+
+mod candidate;
+mod origin;
+mod reload;
+mod signals;
+mod site;
+
+use std::io::Write;
+use std::time::Instant;
+
+use http::Extensions;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::runtime::{Builder, Runtime};
+use ziggurat_middleware::Lifecycle;
+
+use crate::log;
+use crate::pipeline::{Pipeline, Report};
+use crate::wsgi;
+use candidate::{Candidate, InUse};
+pub(crate) use origin::Origin;
+use signals::Signals;
+use site::Site;
+
+/// Serves `pipeline`, which was loaded from `origin`, until SIGTERM or SIGINT, then drains. Layers and apps find what `host` holds in their context.
+///
+/// # Errors
+///
+/// What could not be bound, acquired or imported, at its place in the file.
+pub(crate) fn run(origin: Origin, pipeline: Pipeline, host: &Extensions) -> Result<(), Report> {
+    log::start();
+    allow_descriptors();
+    let runtime = runtime(&pipeline)?;
+    let lifecycle = Lifecycle::hosted(host.clone());
+    let outcome = serve(origin, pipeline, &runtime, &lifecycle);
+    end(&lifecycle, runtime);
+    outcome
+}
+
+fn serve(origin: Origin, pipeline: Pipeline, runtime: &Runtime, lifecycle: &Lifecycle) -> Result<(), Report> {
+    let begin = Instant::now();
+    let _entered = runtime.enter();
+    let candidate = Candidate::prepare(pipeline, lifecycle, &InUse::default())?;
+    // Installed after Python apps were imported, whose modules may set handlers of their own.
+    let signals = Signals::install().map_err(|error| candidate.pipeline.report(&format!("cannot handle signals: {error}")))?;
+    let site = Site::open(origin, candidate, lifecycle.clone())?;
+    say(&format!("ready after {} ms, process {}", begin.elapsed().as_millis(), std::process::id()));
+    runtime.block_on(site.run(signals));
+    Ok(())
+}
+
+/// Builds everything as for [`run`] and lets go of it again.
+///
+/// # Errors
+///
+/// What could not be acquired or imported, at its place in the file.
+pub(crate) fn try_build(pipeline: &Pipeline, host: &Extensions) -> Result<(), Report> {
+    let runtime = runtime(pipeline)?;
+    let entered = runtime.enter();
+    let lifecycle = Lifecycle::hosted(host.clone());
+    let built = pipeline.build(&lifecycle).map(drop);
+    drop(entered);
+    end(&lifecycle, runtime);
+    built
+}
+
+fn runtime(pipeline: &Pipeline) -> Result<Runtime, Report> {
+    let mut builder = Builder::new_multi_thread();
+    builder.enable_all().thread_name("ziggurat-io");
+    if let Some(threads) = pipeline.server().threads {
+        builder.worker_threads(threads.get());
+    }
+    builder.build().map_err(|error| pipeline.report(&format!("cannot start the runtime: {error}")))
+}
+
+/// Ends what the first generation's layers started, if nobody has, then the runtime, then the interpreter.
+fn end(lifecycle: &Lifecycle, runtime: Runtime) {
+    lifecycle.shutdown();
+    // File reads and password checks that nobody waits for any more are not waited for either.
+    runtime.shutdown_background();
+    wsgi::finalize();
+}
+
+/// Raises the soft limit on open descriptors to the hard one: a connection is a descriptor, and the soft limit is often 1024 for the sake of
+/// programs that use select(2).
+fn allow_descriptors() {
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
+        tracing::warn!("cannot raise the limit on open descriptors: {error}");
+    }
+}
+
+fn say(line: &str) {
+    // A closed standard error must not end the server.
+    let _ = writeln!(std::io::stderr(), "{}", line.trim_end());
+}

@@ -1,0 +1,66 @@
+//! Where a pipeline comes from, so that it can be read again.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+
+use crate::pipeline::{Pipeline, Registry, Report};
+
+/// The file, or the command line, that a pipeline is made of.
+#[derive(Debug)]
+pub(crate) struct Origin {
+    registry: Registry,
+    source: Source,
+    /// The working folder at the start. An app in this process may change it.
+    folder: PathBuf,
+    /// The environment at the start, which an app in this process may change too.
+    environment: HashMap<OsString, OsString>,
+}
+
+#[derive(Debug)]
+enum Source {
+    File(PathBuf),
+    App { app: String, listen: String },
+}
+
+impl Origin {
+    /// A file, and the environment of this process as it is now.
+    pub(crate) fn file(path: &Path, registry: &Registry) -> Self {
+        Self::new(Source::File(path.to_owned()), registry)
+    }
+
+    /// `ziggurat pkg.mod:app`.
+    pub(crate) fn app(app: &str, listen: &str, registry: &Registry) -> Self {
+        Self::new(Source::App { app: app.to_owned(), listen: listen.to_owned() }, registry)
+    }
+
+    fn new(source: Source, registry: &Registry) -> Self {
+        let folder = std::env::current_dir().unwrap_or_default();
+        Self { registry: registry.clone(), source, folder, environment: std::env::vars_os().collect() }
+    }
+
+    /// The pipeline as it is written now.
+    pub(crate) fn load(&self) -> Result<Pipeline, Report> {
+        match &self.source {
+            Source::File(path) => Pipeline::load(&self.path(path), &self.registry, &|name| self.environment.get(OsStr::new(name)).cloned()),
+            Source::App { app, listen } => Pipeline::for_wsgi(app, listen, Path::new(""), &self.registry),
+        }
+    }
+
+    /// The file, as its path was written; none for an app that was named on the command line.
+    pub(super) fn path_written(&self) -> Option<&Path> {
+        match &self.source {
+            Source::File(path) => Some(path),
+            Source::App { .. } => None,
+        }
+    }
+
+    /// A relative path as it was meant at the start, and shown as it was written where that still says the same.
+    fn path<'a>(&self, written: &'a Path) -> Cow<'a, Path> {
+        match std::env::current_dir() {
+            Ok(now) if now == self.folder => Cow::Borrowed(written),
+            _ => Cow::Owned(self.folder.join(written)),
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! Reading the file again: the next generation is built beside the one that serves, and takes its place or leaves no trace.
+
+use std::future::pending;
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::sync::oneshot;
+use tokio::task::{JoinHandle, spawn_blocking};
+use ziggurat_middleware::Lifecycle;
+
+use super::candidate::{Candidate, InUse};
+use super::origin::Origin;
+use super::say;
+use super::site::{Site, end};
+use crate::pipeline::Report;
+
+/// How a reload ended.
+pub(super) type Outcome = Result<Reloaded, Report>;
+
+/// A reload that took effect.
+#[derive(Clone, Debug)]
+pub(super) struct Reloaded {
+    pub(super) milliseconds: u128,
+    pub(super) summary: String,
+}
+
+/// One reload at a time. Who asks for one meanwhile waits for the next: the file may have changed since it was read.
+pub(super) struct Reloads {
+    pub(super) origin: Arc<Origin>,
+    under_way: Option<UnderWay>,
+    next: Option<Vec<oneshot::Sender<Outcome>>>,
+}
+
+struct UnderWay {
+    begin: Instant,
+    lifecycle: Lifecycle,
+    build: JoinHandle<Result<Candidate, Report>>,
+    waiting: Vec<oneshot::Sender<Outcome>>,
+}
+
+/// What a build came to.
+pub(super) struct Built {
+    reload: UnderWay,
+    result: Option<Result<Candidate, Report>>,
+}
+
+impl Reloads {
+    pub(super) fn new(origin: Origin) -> Self {
+        Self { origin: Arc::new(origin), under_way: None, next: None }
+    }
+
+    /// Ready when a build has ended; never, where none is under way.
+    pub(super) async fn built(&mut self) -> Built {
+        let Some(under_way) = &mut self.under_way else { return pending().await };
+        let result = (&mut under_way.build).await.ok();
+        match self.under_way.take() {
+            Some(reload) => Built { reload, result },
+            None => pending().await,
+        }
+    }
+
+    fn start(&mut self, lifecycle: Lifecycle, in_use: InUse, waiting: Vec<oneshot::Sender<Outcome>>) {
+        let (origin, hooks) = (Arc::clone(&self.origin), lifecycle.clone());
+        let build = spawn_blocking(move || {
+            let pipeline = origin.load()?;
+            Candidate::prepare(pipeline, &hooks, &in_use)
+        });
+        self.under_way = Some(UnderWay { begin: Instant::now(), lifecycle, build, waiting });
+    }
+
+    /// Ends what a build under way has started so far; its result is dropped.
+    pub(super) async fn abandon(&mut self) {
+        self.next = None;
+        if let Some(reload) = self.under_way.take() {
+            say("not reloaded: the server is stopping");
+            end(reload.lifecycle).await;
+        }
+    }
+}
+
+impl Site {
+    /// Asks for a reload, and perhaps for its outcome.
+    pub(super) fn reload(&mut self, waiting: Option<oneshot::Sender<Outcome>>) {
+        if self.reloads.origin.path_written().is_none() {
+            let report =
+                self.generation.pipeline.report("there is nothing to reload: the app was named on the command line, without a file");
+            say(&format!("not reloaded: {report}"));
+            let _ = waiting.map(|waiting| waiting.send(Err(report)));
+            return;
+        }
+        self.reloads.next.get_or_insert_default().extend(waiting);
+        self.begin_reload();
+    }
+
+    /// Starts the reload that waits, unless one is under way.
+    fn begin_reload(&mut self) {
+        if self.reloads.under_way.is_none()
+            && let Some(waiting) = self.reloads.next.take()
+        {
+            say("reloading");
+            self.reloads.start(self.generation.lifecycle.successor(), self.in_use(), waiting);
+        }
+    }
+
+    /// Lets what was built take effect, or says why nothing was, and starts the next reload if one waits.
+    pub(super) async fn finish_reload(&mut self, built: Built) {
+        let Built { reload, result } = built;
+        let outcome = match result {
+            Some(Ok(candidate)) => self.take_effect(candidate, reload.lifecycle, reload.begin).await,
+            Some(Err(report)) => Err(report),
+            None => {
+                end(reload.lifecycle).await;
+                Err(self.generation.pipeline.report("the build of the new stack panicked"))
+            }
+        };
+        match &outcome {
+            Ok(reloaded) => say(&format!("reloaded after {} ms: {}", reloaded.milliseconds, reloaded.summary)),
+            Err(report) => say(&format!("not reloaded: the stack before goes on\n{report}")),
+        }
+        for waiting in reload.waiting {
+            // Who asked may have left.
+            let _ = waiting.send(outcome.clone());
+        }
+        self.begin_reload();
+    }
+
+    async fn take_effect(&mut self, candidate: Candidate, lifecycle: Lifecycle, begin: Instant) -> Outcome {
+        let warnings = candidate.pipeline.warnings().render(false);
+        if !warnings.is_empty() {
+            say(&warnings);
+        }
+        if candidate.pipeline.server().threads != self.generation.pipeline.server().threads {
+            tracing::warn!("`server.threads` cannot change while the server runs; it will at the next start");
+        }
+        self.succeed(candidate, lifecycle).await?;
+        Ok(Reloaded { milliseconds: begin.elapsed().as_millis(), summary: self.generation.pipeline.summary() })
+    }
+}

@@ -1,0 +1,221 @@
+//! SIGHUP: the file is read again while the program serves.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+use crate::support::{PATIENCE, Program, command, folder_of};
+
+const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: test\r\n\r\n";
+
+/// A file that answers with this text on one address.
+fn saying(text: &str) -> String {
+    format!(r#"{{ "listen": "127.0.0.1:0", "app": {{ "respond": {{ "status": 200, "body": "{text}" }} }} }}"#)
+}
+
+fn rewrite(program: &Program, pipeline: &str) {
+    std::fs::write(program.folder().join("pipeline.json"), pipeline).unwrap();
+}
+
+/// Asks on a connection that stays open, and reads until the answer ends so.
+fn ask(stream: &mut TcpStream, end: &str) {
+    stream.write_all(GET).unwrap();
+    read_until(stream, end);
+}
+
+fn read_until(stream: &mut TcpStream, end: &str) {
+    let mut answer = Vec::new();
+    while !answer.ends_with(end.as_bytes()) {
+        let mut octet = [0];
+        assert_eq!(stream.read(&mut octet).unwrap(), 1, "the connection ended: {}", String::from_utf8_lossy(&answer));
+        answer.push(octet[0]);
+    }
+}
+
+#[test]
+fn the_next_request_of_an_open_connection_gets_the_new_answer() {
+    let mut program = Program::start(&saying("one"), &[]);
+    let mut stream = program.connect();
+    ask(&mut stream, "one");
+    rewrite(&program, &saying("two"));
+    program.signal("HUP");
+    assert!(program.wait_for_log("reloaded after").contains("ms: respond"));
+    ask(&mut stream, "two");
+    assert!(program.get("/").ends_with("two"));
+}
+
+#[test]
+fn a_bad_file_changes_nothing_and_is_shown_with_carets() {
+    let mut program = Program::start(&saying("one"), &[]);
+    rewrite(
+        &program,
+        "{\n  \"listen\": \"127.0.0.1:0\",\n  \"layers\": [{ \"compress\": { \"levle\": 6 } }],\n  \"app\": { \"respond\": 204 }\n}\n",
+    );
+    program.signal("HUP");
+    program.wait_for_log("not reloaded");
+    program.wait_for_log("did you mean `level`?");
+    let log = program.log();
+    assert!(log.contains("pipeline.json:3:30") && log.contains("^^^^^^^"), "{log}");
+    assert!(program.get("/").ends_with("one"));
+
+    rewrite(&program, &saying("three"));
+    program.signal("HUP");
+    program.wait_for_log("reloaded after");
+    assert!(program.get("/").ends_with("three"));
+}
+
+#[test]
+fn an_app_that_cannot_be_imported_leaves_the_old_one_at_work() {
+    let wsgi = |app: &str| format!(r#"{{ "listen": "127.0.0.1:0", "app": {{ "wsgi": {{ "app": "{app}", "workers": 0 }} }} }}"#);
+    let mut program = Program::start(
+        &wsgi("good:app"),
+        &[
+            ("good.py", "def app(e, s):\n    s('200 OK', [])\n    return [b'good']\n"),
+            ("bad.py", "import does_not_exist_anywhere\n"),
+            ("better.py", "def app(e, s):\n    s('200 OK', [])\n    return [b'better']\n"),
+        ],
+    );
+    rewrite(&program, &wsgi("bad:app"));
+    program.signal("HUP");
+    program.wait_for_log("ModuleNotFoundError");
+    assert!(program.get("/").ends_with("good"));
+    rewrite(&program, &wsgi("better:app"));
+    program.signal("HUP");
+    program.wait_for_log("reloaded after");
+    assert!(program.get("/").ends_with("better"));
+    program.signal("TERM");
+    assert_eq!(program.wait().code(), Some(0), "{}", program.log());
+}
+
+#[test]
+fn listeners_come_and_go_and_the_others_stay() {
+    let listening = |listen: &str| format!(r#"{{ "listen": {listen}, "app": {{ "respond": {{ "status": 200, "body": "hello" }} }} }}"#);
+    let mut program = Program::start(&listening(r#"["127.0.0.1:0", "unix:old.sock"]"#), &[]);
+    let mut stream = program.connect();
+    ask(&mut stream, "hello");
+    rewrite(&program, &listening(r#"["unix:new.sock", "127.0.0.1:0"]"#));
+    program.signal("HUP");
+    assert!(program.wait_for_log("no longer listening").contains("old.sock"));
+    program.wait_for_log("reloaded after");
+    assert!(program.log().contains("listening on unix:new.sock"));
+    assert!(!program.folder().join("old.sock").exists());
+    let mut local = std::os::unix::net::UnixStream::connect(program.folder().join("new.sock")).unwrap();
+    local.write_all(b"GET / HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    local.read_to_string(&mut answer).unwrap();
+    assert!(answer.ends_with("hello"), "{answer}");
+    ask(&mut stream, "hello");
+    assert!(program.get("/").ends_with("hello"));
+}
+
+#[test]
+fn a_port_in_use_leaves_the_old_file_in_force() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut program = Program::start(&saying("one"), &[]);
+    let pipeline =
+        format!("{{\n  \"listen\": [\"unix:x.sock\", \"{}\"],\n  \"app\": {{ \"respond\": 204 }}\n}}\n", taken.local_addr().unwrap());
+    rewrite(&program, &pipeline);
+    program.signal("HUP");
+    program.wait_for_log("pipeline.json:2:29");
+    assert!(program.get("/").ends_with("one"));
+    assert!(!program.folder().join("x.sock").exists());
+}
+
+#[test]
+fn a_slow_request_finishes_in_its_stack_and_is_waited_for_at_the_end() {
+    let mut program = Program::start(
+        r#"{ "listen": "127.0.0.1:0", "app": { "wsgi": { "app": "slow:app", "workers": 0, "threads": 2 } } }"#,
+        &[(
+            "slow.py",
+            "import os, time\n\
+             def app(environ, start_response):\n\
+             \x20   open('started', 'w').close()\n\
+             \x20   while not os.path.exists('go'): time.sleep(0.01)\n\
+             \x20   start_response('200 OK', [('Content-Length', '4')])\n\
+             \x20   return [b'done']\n",
+        )],
+    );
+    let mut stream = program.connect();
+    stream.write_all(GET).unwrap();
+    while !program.folder().join("started").exists() {
+        std::thread::yield_now();
+    }
+    rewrite(&program, &saying("new"));
+    program.signal("HUP");
+    program.wait_for_log("reloaded after");
+    assert!(program.get("/").ends_with("new"));
+    program.signal("TERM");
+    program.wait_for_log("stopping");
+    std::fs::write(program.folder().join("go"), "").unwrap();
+    read_until(&mut stream, "done");
+    assert_eq!(program.wait().code(), Some(0), "{}", program.log());
+}
+
+#[test]
+fn no_request_fails_during_twenty_reloads() {
+    let mut program = Program::start(&saying("generation 0!"), &[]);
+    let stop = Arc::new(AtomicBool::new(false));
+    let address = program.address();
+    let hammers: Vec<_> = (0..4)
+        .map(|nth| {
+            let stop = Arc::clone(&stop);
+            std::thread::spawn(move || {
+                let mut asked = 0_u32;
+                let connect = || {
+                    let stream = TcpStream::connect(address).unwrap();
+                    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+                    stream
+                };
+                let mut stream = connect();
+                while !stop.load(Relaxed) {
+                    ask(&mut stream, "!");
+                    asked += 1;
+                    // Half of them come anew for each request.
+                    if nth % 2 == 0 {
+                        stream = connect();
+                    }
+                }
+                asked
+            })
+        })
+        .collect();
+    for number in 1..=20 {
+        rewrite(&program, &saying(&format!("generation {number}!")));
+        program.signal("HUP");
+        while !program.get("/").ends_with(&format!("generation {number}!")) {
+            std::thread::yield_now();
+        }
+    }
+    stop.store(true, Relaxed);
+    for hammer in hammers {
+        assert!(hammer.join().unwrap() > 0);
+    }
+    program.signal("TERM");
+    assert_eq!(program.wait().code(), Some(0), "{}", program.log());
+}
+
+#[test]
+fn a_stop_is_heard_while_the_new_app_is_still_being_imported() {
+    let mut program =
+        Program::start(&saying("one"), &[("stuck.py", "import time\nopen('started', 'w').close()\nwhile True: time.sleep(0.01)\n")]);
+    rewrite(&program, r#"{ "listen": "127.0.0.1:0", "app": { "wsgi": { "app": "stuck:app", "workers": 0 } } }"#);
+    program.signal("HUP");
+    while !program.folder().join("started").exists() {
+        std::thread::yield_now();
+    }
+    assert!(program.get("/").ends_with("one"));
+    program.signal("TERM");
+    assert_eq!(program.wait().code(), Some(0), "{}", program.log());
+}
+
+#[test]
+fn an_app_without_a_file_has_nothing_to_reload() {
+    let folder = folder_of(&[("hello.py", "def app(e, s):\n    s('200 OK', [])\n    return [b'hello']\n")]);
+    let mut command = command(folder.path());
+    command.args(["hello:app", "--listen", "127.0.0.1:0"]);
+    let mut program = Program::spawn(command, folder);
+    program.signal("HUP");
+    program.wait_for_log("there is nothing to reload");
+    assert!(program.get("/").ends_with("hello"));
+}
