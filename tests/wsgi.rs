@@ -3,6 +3,8 @@
 
 #[path = "wsgi/bodies.rs"]
 mod bodies;
+#[path = "wsgi/deadlines.rs"]
+mod deadlines;
 #[path = "wsgi/environ.rs"]
 mod environ;
 #[path = "wsgi/files.rs"]

@@ -6,9 +6,9 @@ The work is done in the native module; this package gives it a command: `ziggura
 import sys
 
 from . import _native
-from ._native import __version__
+from ._native import DeadlineExceeded, __version__
 
-__all__ = ["__version__", "main"]
+__all__ = ["DeadlineExceeded", "__version__", "main"]
 
 
 def main() -> None:

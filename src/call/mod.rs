@@ -108,6 +108,11 @@ pub(crate) fn overloaded(detail: &'static str, cause: impl Into<BoxError>) -> Pr
     problem.header(RETRY_AFTER, HeaderValue::from_static("1"))
 }
 
+/// The answer to a request whose app did not answer before the deadline.
+pub(crate) fn late() -> Problem {
+    Problem::new(StatusCode::GATEWAY_TIMEOUT).detail("the app did not answer in time")
+}
+
 /// What may have to be said about a call while it is with the app.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Word {

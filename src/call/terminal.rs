@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{StatusCode, request};
+use http::request;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::ext::ReasonPhrase;
 use tokio::sync::oneshot;
@@ -19,7 +19,7 @@ use super::body::take_in;
 use super::exit::Exit;
 use super::head::Head;
 use super::pipe::Reader;
-use super::{BodyFailure, Call, Executor, Reply, ReplyBody, ResponseHead, Word, overloaded};
+use super::{BodyFailure, Call, Executor, Reply, ReplyBody, ResponseHead, Word, late, overloaded};
 
 /// A WSGI app over whatever executes its calls.
 pub(crate) struct Terminal<E> {
@@ -98,7 +98,7 @@ async fn serve<E: Executor>(executor: Arc<E>, parts: request::Parts, body: Body,
         Ok(Ok(Reply::Answer(head, body))) => Ok(response(head, body)),
         Ok(Ok(Reply::Failed(problem))) => Err(problem.into()),
         Ok(Err(_)) => Err(Problem::internal("the call was dropped without an answer").into()),
-        Err(late) => Err(late.into()),
+        Err(problem) => Err(problem.into()),
     }
 }
 
@@ -125,8 +125,7 @@ async fn in_time<E: Executor>(
     }
     asked.is_answered = true;
     asked.executor.tell(asked.number, Word::Expire);
-    let problem = Problem::new(StatusCode::GATEWAY_TIMEOUT).detail("the app did not answer in time");
-    Err(problem.because(format!("the app did not answer within {deadline:?}")))
+    Err(late().because(format!("the app did not answer within {deadline:?}")))
 }
 
 /// The reply, if it is there so long after that time.
@@ -202,5 +201,83 @@ impl HttpBody for Chunks {
 
     fn size_hint(&self) -> SizeHint {
         self.left.map_or_else(SizeHint::default, SizeHint::with_exact)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use http::StatusCode;
+
+    use super::*;
+
+    /// An executor that answers after a while and keeps the words it hears.
+    struct Slow {
+        time: Duration,
+        words: Mutex<Vec<(u64, Word)>>,
+    }
+
+    impl Executor for Slow {
+        fn submit(self: &Arc<Self>, call: Call) -> Result<u64, Call> {
+            let time = self.time;
+            tokio::spawn(async move {
+                tokio::time::sleep(time).await;
+                call.exit.fail(Problem::new(StatusCode::IM_A_TEAPOT));
+            });
+            Ok(7)
+        }
+
+        fn tell(&self, number: u64, word: Word) {
+            self.words.lock().unwrap().push((number, word));
+        }
+    }
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn slow(time: Duration) -> Arc<Slow> {
+        Arc::new(Slow { time, words: Mutex::default() })
+    }
+
+    async fn status(executor: &Arc<Slow>, deadline: Option<Duration>, slow: Option<Duration>, of_route: Option<Duration>) -> u16 {
+        let mut request = ziggurat_middleware::request(http::Method::GET, "/", Body::empty());
+        if let Some(deadline) = of_route {
+            request.extensions_mut().insert(Deadline(deadline));
+        }
+        let mut terminal = Terminal::new(Arc::clone(executor), Patience { buffer: 0, deadline, slow });
+        let error = terminal.call(request).await.err().unwrap();
+        error.downcast::<Problem>().unwrap().status().as_u16()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_call_is_traced_and_goes_on() {
+        let executor = slow(3 * SECOND);
+        assert_eq!(status(&executor, Some(4 * SECOND), Some(2 * SECOND), None).await, 418);
+        assert_eq!(*executor.words.lock().unwrap(), [(7, Word::Trace)]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn at_the_deadline_the_client_is_answered_and_the_call_expires() {
+        let executor = slow(3 * SECOND);
+        let asked = Instant::now();
+        assert_eq!(status(&executor, Some(SECOND), Some(SECOND), None).await, 504);
+        assert!(asked.elapsed() < 2 * SECOND);
+        assert_eq!(*executor.words.lock().unwrap(), [(7, Word::Expire)]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_deadline_of_a_route_stands_in_for_the_apps() {
+        let executor = slow(3 * SECOND);
+        assert_eq!(status(&executor, Some(SECOND), None, Some(4 * SECOND)).await, 418);
+        assert_eq!(status(&executor, None, None, Some(SECOND)).await, 504);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_whose_client_leaves_is_cancelled_once() {
+        let executor = slow(3 * SECOND);
+        assert!(tokio::time::timeout(SECOND, status(&executor, None, None, None)).await.is_err());
+        assert_eq!(*executor.words.lock().unwrap(), [(7, Word::Cancel)]);
+        assert_eq!(status(&executor, None, None, None).await, 418);
+        assert_eq!(executor.words.lock().unwrap().len(), 1);
     }
 }

@@ -12,7 +12,8 @@ use super::input::Input;
 use super::iterate::{Stop, close, send_all};
 use super::outlet::Outlet;
 use super::start_response::StartResponse;
-use crate::call::Call;
+use super::warden::DeadlineExceeded;
+use crate::call::{Call, late};
 
 /// A WSGI application: the callable, and what its requests share.
 pub(super) struct Application {
@@ -25,6 +26,11 @@ impl Application {
     /// `callable` at `place` of the file.
     pub(super) fn new(py: Python<'_>, callable: Py<PyAny>, place: &str, multithread: bool) -> PyResult<Self> {
         Ok(Self { callable, environ: Environ::new(py, multithread)?, place: place.into() })
+    }
+
+    /// Its place in the file.
+    pub(super) fn place(&self) -> Arc<str> {
+        Arc::clone(&self.place)
     }
 
     /// Serves one request. Whatever the app does, the request has its answer afterwards or its connection is broken off.
@@ -89,6 +95,10 @@ impl Application {
                 return;
             }
             Err(_) if outlet.is_gone() => return,
+            Err(Stop::Raised(error)) if error.is_instance_of::<DeadlineExceeded>(py) => {
+                origin.log_exception(py, "", &error);
+                return outlet.fail(late(), "the request is over its deadline");
+            }
             Err(Stop::Raised(error)) => {
                 origin.log_exception(py, "the app raised an exception", &error);
                 "the app raised an exception".to_owned()

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
+use super::warden::DeadlineExceeded;
+
 /// Whose words these are: the app's place in the file, and the request.
 #[derive(Clone)]
 pub(super) struct Origin {
@@ -13,8 +15,11 @@ pub(super) struct Origin {
 }
 
 impl Origin {
-    /// Writes an exception with its traceback to the log.
+    /// Writes an exception with its traceback to the log. What ended the app at its deadline is no error of the app's.
     pub(super) fn log_exception(&self, py: Python<'_>, message: &str, error: &PyErr) {
+        if error.is_instance_of::<DeadlineExceeded>(py) {
+            return self.log("the app was ended at the request's deadline");
+        }
         let traceback = format_exception(py, error);
         self.log(&format!("{message}\n{}", traceback.trim_end()));
     }

@@ -12,6 +12,7 @@ use crate::worker::launch::Launch;
 #[pyo3(name = "_native")]
 fn native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    module.add("DeadlineExceeded", module.py().get_type::<super::warden::DeadlineExceeded>())?;
     module.add_function(wrap_pyfunction!(main, module)?)
 }
 

@@ -20,6 +20,9 @@ mod outlet;
 mod pool;
 mod response_head;
 mod start_response;
+// An exception can be raised in another thread by no safe call.
+#[allow(unsafe_code)]
+mod warden;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -140,6 +143,8 @@ impl App for Wsgi {
         let pool = Arc::new(pool);
         let admission = Admission::new(context.place(), QUEUE, WAIT, context.reserves());
         admission.open(Arc::clone(&pool) as Arc<dyn Desk>, Room { threads, ahead: AHEAD });
+        let threads = Arc::clone(&pool);
+        context.on_stacks(move || threads.stacks());
         let hook = Arc::clone(&admission);
         context.on_shutdown(move || {
             hook.end();

@@ -18,6 +18,7 @@ use tokio::runtime::Handle;
 
 use super::application::Application;
 use super::interpreter::Busy;
+use super::warden::Warden;
 use crate::call::{Call, Seat, Word};
 use crate::worker::admission::Desk;
 
@@ -43,6 +44,7 @@ struct Shared {
     /// The threads that have started.
     own: Box<[OnceLock<ThreadId>]>,
     before_sleep: Box<dyn Fn() + Send + Sync>,
+    warden: Arc<Warden>,
     ended: Condvar,
 }
 
@@ -74,13 +76,16 @@ impl Pool {
     ) -> io::Result<Self> {
         let state = State { queue: VecDeque::new(), idle: Vec::with_capacity(threads), coming: false, awake: 0, closed: false, threads: 0 };
         let own = (0..threads).map(|_| OnceLock::new()).collect();
-        let pool = Self(Arc::new(Shared { state: Mutex::new(state), own, before_sleep: Box::new(before_sleep), ended: Condvar::new() }));
+        let warden = Warden::new(application.place(), threads);
+        let pool =
+            Self(Arc::new(Shared { state: Mutex::new(state), own, before_sleep: Box::new(before_sleep), warden, ended: Condvar::new() }));
         for nth in 0..threads {
             let (shared, application) = (Arc::clone(&pool.0), Arc::clone(application));
             pool.0.lock().threads += 1;
             let started = thread::Builder::new().name(format!("wsgi-{nth}")).stack_size(STACK).spawn(move || {
                 // Set once, by this thread.
                 let _ = shared.own[nth].set(thread::current().id());
+                shared.warden.enlist(nth);
                 let busy = Busy::mark();
                 // The interpreter is gone only when the process is about to go.
                 Python::try_attach(|py| {
@@ -147,6 +152,11 @@ impl Pool {
         let at = state.queue.iter().position(|call| call.number == number)?;
         state.queue.remove(at)
     }
+
+    /// Writes to the log what all threads are doing.
+    pub(crate) fn stacks(&self) {
+        self.0.warden.stacks();
+    }
 }
 
 impl Desk for Pool {
@@ -179,7 +189,11 @@ impl Desk for Pool {
                     admission.take_back(vec![call]);
                 }
             }
-            Word::Trace | Word::Expire => {}
+            Word::Trace => self.0.warden.trace(number),
+            Word::Expire => {
+                drop(self.recall(number));
+                self.0.warden.expire(number);
+            }
         }
     }
 }
@@ -224,9 +238,11 @@ impl Shared {
                 } else {
                     drop(state);
                 }
+                self.warden.begin(nth, &call);
                 if catch_unwind(AssertUnwindSafe(|| application.serve(py, call))).is_err() {
                     tracing::error!("serving a call panicked");
                 }
+                self.warden.end(py, nth);
                 state = self.lock();
                 if interrupts && state.awake > 1 {
                     break;

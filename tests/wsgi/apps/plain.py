@@ -5,6 +5,7 @@ import os
 import tempfile
 import threading
 import time
+from collections import defaultdict
 from io import BytesIO
 from wsgiref.validate import validator
 
@@ -216,7 +217,7 @@ def remembers(environ, start_response):
     return [b"%d" % local.count]
 
 
-events = {"slow": threading.Event(), "full": threading.Event()}
+events = defaultdict(threading.Event)
 
 
 def holds(environ, start_response):
@@ -442,3 +443,66 @@ def interpreter(environ, start_response):
     default = signal.getsignal(signal.SIGINT) in (signal.SIG_DFL, None)
     start_response("200 OK", TEXT)
     return [f"{sys.prefix} {len(sys.argv)} signals: {'default' if default else signal.getsignal(signal.SIGINT)}".encode()]
+
+
+# Deadlines.
+
+bolt = threading.Lock()
+left = []
+
+
+def dawdles(environ, start_response):
+    """Does not answer, each in its way, unless there is no query string."""
+    kind = environ["QUERY_STRING"]
+    try:
+        {"spins": spins, "naps": naps, "deadlocks": deadlocks, "swallows": swallows}.get(kind, str)()
+    finally:
+        left.append(kind)
+    start_response("200 OK", TEXT)
+    return [str(threading.get_ident()).encode()]
+
+
+def spins():
+    while True:
+        pass
+
+
+def dozes(environ, start_response):
+    """Answers after about as many milliseconds as asked for."""
+    until = time.monotonic() + float(environ["QUERY_STRING"]) / 1000
+    while time.monotonic() < until:
+        pass
+    start_response("200 OK", TEXT)
+    return [b"awake"]
+
+
+def naps():
+    while True:
+        time.sleep(0.005)
+
+
+def deadlocks():
+    with bolt:
+        bolt.acquire()
+
+
+def swallows():
+    while True:
+        try:
+            while True:
+                pass
+        except Exception:
+            pass
+
+
+def dawdles_in_close(environ, start_response):
+    start_response("200 OK", TEXT)
+    return Dawdler()
+
+
+class Dawdler:
+    def __iter__(self):
+        naps()
+
+    def close(self):
+        left.append("close")

@@ -1,0 +1,246 @@
+//! What the pool's threads are doing: shows it in the log, and ends a request that is over its deadline.
+//!
+//! It looks at Python from threads of its own, so that nobody who serves requests ever waits for the interpreter because of it.
+
+use std::ffi::{c_long, c_ulong};
+use std::ptr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use pyo3::exceptions::PyBaseException;
+use pyo3::prelude::*;
+use pyo3::{create_exception, ffi};
+
+use super::errors::Origin;
+use super::interpreter::Busy;
+use crate::call::Call;
+use crate::call::head::Head;
+
+create_exception!(
+    ziggurat,
+    DeadlineExceeded,
+    PyBaseException,
+    "Raised in the middle of an app whose request is over its deadline. No `Exception`, so that the app does not take it for an error of its own."
+);
+
+/// Whoever does not get the interpreter for so long waits for code that does not let it go.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// How long an app may take to end once the exception is raised.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// Who knows what each thread of a pool serves.
+pub(super) struct Warden {
+    place: Arc<str>,
+    slots: Box<[Slot]>,
+}
+
+/// A thread, and what it serves.
+#[derive(Default)]
+struct Slot {
+    /// Python's name of the thread.
+    ident: AtomicU64,
+    serving: Mutex<Option<Serving>>,
+}
+
+struct Serving {
+    number: u64,
+    head: Head,
+    since: Instant,
+    /// The exception was raised in the thread, and may not have come through yet.
+    is_doomed: bool,
+}
+
+impl Warden {
+    /// For so many threads of the app at `place`.
+    pub(super) fn new(place: Arc<str>, threads: usize) -> Arc<Self> {
+        Arc::new(Self { place, slots: (0..threads).map(|_| Slot::default()).collect() })
+    }
+
+    /// This thread is the `nth` of the pool.
+    pub(super) fn enlist(&self, nth: usize) {
+        // SAFETY: may be called by any thread at any time.
+        let ident = unsafe { ffi::PyThread_get_thread_ident() };
+        self.slots[nth].ident.store(widened(ident), Ordering::Relaxed);
+    }
+
+    /// The `nth` thread begins with a call.
+    pub(super) fn begin(&self, nth: usize, call: &Call) {
+        let serving = Serving { number: call.number, head: call.head.clone(), since: Instant::now(), is_doomed: false };
+        *self.slots[nth].lock() = Some(serving);
+    }
+
+    /// The `nth` thread, which is this one, is done with its call. From here on nothing that was meant for it is raised.
+    pub(super) fn end(&self, _: Python<'_>, nth: usize) {
+        let slot = &self.slots[nth];
+        let served = slot.lock().take();
+        if served.is_some_and(|served| served.is_doomed) {
+            // What was raised under the slot's lock, and is not through, is taken back.
+            slot.set_exception(ptr::null_mut());
+        }
+    }
+
+    /// Writes the stack of a call's thread to the log.
+    pub(super) fn trace(self: &Arc<Self>, number: u64) {
+        self.apart(number, move |warden| {
+            let shown = warden.with_python(move |warden, py| warden.show(py, number, "the request is slow"));
+            if shown.is_none() {
+                warden.log_held(number);
+            }
+        });
+    }
+
+    /// Writes the stack of a call's thread to the log, and raises [`DeadlineExceeded`] in it.
+    pub(super) fn expire(self: &Arc<Self>, number: u64) {
+        self.apart(number, move |warden| {
+            let raised = warden.with_python(move |warden, py| {
+                warden.show(py, number, "the request is over its deadline and is ended");
+                warden.raise(py, number);
+            });
+            if raised.is_none() {
+                warden.log_held(number);
+            }
+            thread::sleep(GRACE);
+            warden.about(number, |origin, since| {
+                let time = since.elapsed();
+                tracing::error!(
+                    request_id = origin.request_id.as_deref(),
+                    app = &*origin.place,
+                    "the request does not end, {time:.1?} after it began: its thread is lost to the app for now"
+                );
+            });
+        });
+    }
+
+    /// Writes the stacks of all threads to the log.
+    pub(super) fn stacks(self: &Arc<Self>) {
+        let warden = Arc::clone(self);
+        spawned(move || {
+            let shown = warden.with_python(|warden, py| {
+                for nth in 0..warden.slots.len() {
+                    warden.show_thread(py, nth);
+                }
+            });
+            if shown.is_none() {
+                tracing::error!(app = &*warden.place, "the stacks cannot be shown: code that does not let Python go holds the interpreter");
+            }
+        });
+    }
+
+    /// Does something about a call, unless it is over, in a thread of its own.
+    fn apart(self: &Arc<Self>, number: u64, work: impl FnOnce(&Arc<Self>) + Send + 'static) {
+        if self.slot_of(number).is_some() {
+            let warden = Arc::clone(self);
+            spawned(move || work(&warden));
+        }
+    }
+
+    /// Does something with the interpreter, in one more thread. Nothing, if that does not get it soon; then it is done when it does.
+    fn with_python(self: &Arc<Self>, work: impl FnOnce(&Self, Python<'_>) + Send + 'static) -> Option<()> {
+        let (sender, done) = mpsc::channel();
+        let warden = Arc::clone(self);
+        spawned(move || {
+            let _busy = Busy::mark();
+            Python::try_attach(|py| work(&warden, py));
+            // Who waits may have lost patience.
+            let _ = sender.send(());
+        });
+        done.recv_timeout(PATIENCE).ok()
+    }
+
+    fn slot_of(&self, number: u64) -> Option<&Slot> {
+        self.slots.iter().find(|slot| slot.lock().as_ref().is_some_and(|serving| serving.number == number))
+    }
+
+    /// Speaks of a call, unless it is over.
+    fn about<T>(&self, number: u64, then: impl FnOnce(&Origin, Instant) -> T) -> Option<T> {
+        let slot = self.slot_of(number)?;
+        let (head, since) = slot.lock().as_ref().map(|serving| (serving.head.clone(), serving.since))?;
+        Some(then(&self.origin(&head), since))
+    }
+
+    fn origin(&self, head: &Head) -> Origin {
+        Origin { place: Arc::clone(&self.place), request_id: head.view().request_id().map(Into::into) }
+    }
+
+    fn log_held(&self, number: u64) {
+        self.about(number, |origin, since| {
+            let time = since.elapsed();
+            tracing::error!(
+                request_id = origin.request_id.as_deref(),
+                app = &*origin.place,
+                "the request takes {time:.1?} so far, and where it is cannot be shown: code that does not let Python go holds the interpreter"
+            );
+        });
+    }
+
+    /// Logs where a call is, unless it is over.
+    fn show(&self, py: Python<'_>, number: u64, what: &str) {
+        let Some(stack) = self.slot_of(number).map(|slot| slot.stack(py)) else { return };
+        self.about(number, |origin, since| {
+            let time = since.elapsed();
+            tracing::warn!(request_id = origin.request_id.as_deref(), app = &*origin.place, "{what}, {time:.1?} after it began\n{stack}");
+        });
+    }
+
+    /// Logs where a thread is.
+    fn show_thread(&self, py: Python<'_>, nth: usize) {
+        let slot = &self.slots[nth];
+        let serving = slot.lock().as_ref().map(|serving| (serving.head.clone(), serving.since));
+        let Some((head, since)) = serving else {
+            tracing::warn!(app = &*self.place, "thread {nth} is idle");
+            return;
+        };
+        let (origin, time, stack) = (self.origin(&head), since.elapsed(), slot.stack(py));
+        let request_id = origin.request_id.as_deref();
+        tracing::warn!(request_id, app = &*origin.place, "thread {nth} has served a request for {time:.1?}\n{stack}");
+    }
+
+    /// Raises the exception in the thread of a call, unless that is over.
+    fn raise(&self, py: Python<'_>, number: u64) {
+        let Some(slot) = self.slot_of(number) else { return };
+        // Held over both, so that the call cannot end between them.
+        let mut serving = slot.lock();
+        if let Some(serving) = serving.as_mut().filter(|serving| serving.number == number) {
+            serving.is_doomed = true;
+            slot.set_exception(py.get_type::<DeadlineExceeded>().as_ptr());
+        }
+    }
+}
+
+impl Slot {
+    fn lock(&self) -> MutexGuard<'_, Option<Serving>> {
+        self.serving.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Raises an exception of this type in the thread when it runs Python code next; null takes back one that is not through.
+    fn set_exception(&self, exception: *mut ffi::PyObject) {
+        let ident = self.ident.load(Ordering::Relaxed);
+        // SAFETY: only called by threads that are attached; the exception's type, where there is one, is borrowed from Python's own reference.
+        unsafe { ffi::PyThreadState_SetAsyncExc(ident as c_long, exception) };
+    }
+
+    /// The thread's stack as Python prints it.
+    fn stack(&self, py: Python<'_>) -> String {
+        let formatted = || -> PyResult<String> {
+            let frames = py.import("sys")?.call_method0("_current_frames")?;
+            let frame = frames.get_item(self.ident.load(Ordering::Relaxed))?;
+            let lines = py.import("traceback")?.call_method1("format_stack", (frame,))?;
+            lines.try_iter()?.map(|line| line?.extract::<String>()).collect()
+        };
+        formatted().map_or_else(|_| "  (no Python code)".to_owned(), |stack| stack.trim_end().to_owned())
+    }
+}
+
+fn spawned(work: impl FnOnce() + Send + 'static) {
+    if let Err(error) = thread::Builder::new().name("warden".to_owned()).spawn(work) {
+        tracing::error!("a thread that looks after the app's threads cannot be started: {error}");
+    }
+}
+
+#[allow(clippy::useless_conversion)] // `c_ulong` has 32 bits elsewhere.
+fn widened(ident: c_ulong) -> u64 {
+    ident.into()
+}
