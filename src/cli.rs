@@ -7,10 +7,10 @@ use std::path::PathBuf;
 use clap::{CommandFactory, Parser, Subcommand};
 use http::Extensions;
 
-use crate::docs;
 use crate::pipeline::{Pipeline, Registry, Report, schema};
 use crate::run::{self, Origin};
 use crate::worker::launch::Launch;
+use crate::{docs, wsgi};
 
 /// Everything went well.
 const SUCCESS: u8 = 0;
@@ -86,6 +86,13 @@ enum Command {
         write: Option<PathBuf>,
     },
 
+    /// A worker process; the server starts it, with the link to it as standard input.
+    #[command(hide = true)]
+    Worker {
+        /// What the process list shows.
+        title: String,
+    },
+
     /// Prints a completion script for a shell.
     Completions {
         /// The shell.
@@ -135,6 +142,11 @@ fn dispatch(registry: &Registry, host: &Extensions, command: Command) -> u8 {
             Err(error) => complain(&format!("error: cannot write to {}: {error}", folder.display()), FAILURE),
         },
         Command::Layers { .. } => print(&docs::listing(registry)),
+        Command::Worker { .. } => match wsgi::child::run() {
+            Ok(true) => SUCCESS,
+            Ok(false) => FAILURE,
+            Err(message) => complain(&message, MISUSE),
+        },
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "ziggurat", &mut script);

@@ -2,7 +2,9 @@
 
 use std::fmt::{self, Write};
 use std::io::IsTerminal;
+use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use tracing::field::{Field, Visit};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::field::RecordFields;
@@ -10,20 +12,40 @@ use tracing_subscriber::fmt::format::{FormatFields, Writer};
 
 /// Starts it, at the level that `ZIGGURAT_LOG` names (default `info`). A second start in the same process changes nothing.
 pub(crate) fn start() {
+    start_marked(Mark::default());
+}
+
+/// As [`start`], with a mark that begins the fields of every line.
+pub(crate) fn start_marked(mark: Mark) {
     let level = EnvFilter::try_from_env("ZIGGURAT_LOG").unwrap_or_else(|_| "info".into());
     let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let log = tracing_subscriber::fmt().with_env_filter(level).with_writer(std::io::stderr).with_ansi(colour).with_target(false);
-    let _ = log.fmt_fields(MessageLast).try_init();
+    let _ = log.fmt_fields(MessageLast { mark }).try_init();
+}
+
+/// Says in every line which process it is from, where that is not plain. It can be changed at any time.
+#[derive(Clone, Default)]
+pub(crate) struct Mark(Arc<ArcSwap<String>>);
+
+impl Mark {
+    /// Marks lines with this text from now on.
+    pub(crate) fn set(&self, text: String) {
+        self.0.store(Arc::new(text));
+    }
 }
 
 /// `request_id=... layer=... message`: a message may have many lines, a traceback for instance, and what it is about belongs before it.
-struct MessageLast;
+struct MessageLast {
+    mark: Mark,
+}
 
 impl<'writer> FormatFields<'writer> for MessageLast {
     fn format_fields<R: RecordFields>(&self, mut writer: Writer<'writer>, fields: R) -> fmt::Result {
         let mut line = Line::default();
         fields.record(&mut line);
-        write!(writer, "{}{}", line.fields, line.message)
+        let mark = self.mark.0.load();
+        let space = if mark.is_empty() { "" } else { " " };
+        write!(writer, "{mark}{space}{}{}", line.fields, line.message)
     }
 }
 

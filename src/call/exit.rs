@@ -44,6 +44,13 @@ impl Exit {
         }
     }
 
+    /// Says that nothing of the app's is left to do once an answer that is all there is sent.
+    pub(crate) const fn set_last(&mut self) {
+        if let Self::Link(exit) = self {
+            exit.set_last();
+        }
+    }
+
     /// Has the server answer for an app that failed.
     pub(crate) fn fail(self, problem: Problem) {
         match self {

@@ -5,5 +5,7 @@
 
 pub(crate) mod admission;
 pub(crate) mod boot;
+pub(crate) mod identity;
 pub(crate) mod launch;
 pub(crate) mod link;
+pub(crate) mod title;

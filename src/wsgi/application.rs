@@ -23,9 +23,9 @@ pub(super) struct Application {
 }
 
 impl Application {
-    /// `callable` at `place` of the file.
-    pub(super) fn new(py: Python<'_>, callable: Py<PyAny>, place: &str, multithread: bool) -> PyResult<Self> {
-        Ok(Self { callable, environ: Environ::new(py, multithread)?, place: place.into() })
+    /// `callable` at `place` of the file, called by several threads at once or not, and in several processes or not.
+    pub(super) fn new(py: Python<'_>, callable: Py<PyAny>, place: &str, multithread: bool, multiprocess: bool) -> PyResult<Self> {
+        Ok(Self { callable, environ: Environ::new(py, multithread, multiprocess)?, place: place.into() })
     }
 
     /// Its place in the file.

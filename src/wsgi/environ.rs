@@ -24,12 +24,12 @@ pub(super) struct Environ {
 }
 
 impl Environ {
-    /// For an app whose requests run in several threads at once, or not.
-    pub(super) fn new(py: Python<'_>, multithread: bool) -> PyResult<Self> {
+    /// For an app whose requests run in several threads at once, or not; and in several processes, or not.
+    pub(super) fn new(py: Python<'_>, multithread: bool, multiprocess: bool) -> PyResult<Self> {
         let template = PyDict::new(py);
         template.set_item("wsgi.version", PyTuple::new(py, [1, 0])?)?;
         template.set_item("wsgi.multithread", multithread)?;
-        template.set_item("wsgi.multiprocess", false)?;
+        template.set_item("wsgi.multiprocess", multiprocess)?;
         template.set_item("wsgi.run_once", false)?;
         template.set_item("wsgi.input_terminated", true)?;
         template.set_item("wsgi.file_wrapper", py.get_type::<FileWrapper>())?;

@@ -69,7 +69,12 @@ fn send_list(py: Python<'_>, items: &Bound<'_, PyTuple>, start: &Bound<'_, Start
     let chunks = items.iter().map(|item| item.cast_into::<PyBytes>().map_err(|error| wrong_item(items, &type_name(&error.into_inner()))));
     let chunks = chunks.collect::<Result<Vec<_>, Stop>>()?;
     let total = chunks.iter().map(|chunk| chunk.as_bytes().len()).sum();
-    borrowed(start)?.outlet.declare(total);
+    {
+        let mut start = borrowed(start)?;
+        start.outlet.declare(total);
+        // A list has no close().
+        start.outlet.set_last();
+    }
     let mut gathered = BytesMut::with_capacity(total.min(TOGETHER));
     for item in &chunks {
         let octets = item.as_bytes();

@@ -8,6 +8,7 @@ use pyo3::types::PyList;
 use ziggurat_middleware::Finding;
 
 use super::errors::format_exception;
+use super::interpreter::initialize;
 use super::response_head::type_name;
 
 /// `pkg.mod:callable`, `pkg.mod:factory()` or `pkg.mod`.
@@ -52,8 +53,18 @@ fn is_dotted_name(text: &str) -> bool {
     })
 }
 
+/// Starts Python where it does not run yet, and imports the app that `target` names.
+pub(super) fn import(target: &str, folders: &[PathBuf]) -> Result<Py<PyAny>, Finding> {
+    initialize()?;
+    let target = Target::parse(target)?;
+    Python::attach(|py| {
+        extend_path(py, folders)?;
+        Ok(load(py, &target, folders)?.unbind())
+    })
+}
+
 /// Puts `folders` at the front of `sys.path`, in their order.
-pub(super) fn extend_path(py: Python<'_>, folders: &[PathBuf]) -> PyResult<()> {
+fn extend_path(py: Python<'_>, folders: &[PathBuf]) -> PyResult<()> {
     let path = py.import("sys")?.getattr("path")?.cast_into::<PyList>()?;
     // As str: a `pathlib.Path` in `sys.path` is passed over.
     for folder in folders.iter().rev().map(|folder| folder.as_os_str()) {
@@ -65,7 +76,7 @@ pub(super) fn extend_path(py: Python<'_>, folders: &[PathBuf]) -> PyResult<()> {
 }
 
 /// Imports the module and finds the callable in it.
-pub(super) fn load<'py>(py: Python<'py>, target: &Target<'_>, folders: &[PathBuf]) -> Result<Bound<'py, PyAny>, Finding> {
+fn load<'py>(py: Python<'py>, target: &Target<'_>, folders: &[PathBuf]) -> Result<Bound<'py, PyAny>, Finding> {
     let module = py.import(target.module).map_err(|error| import_failed(py, target, folders, &error))?;
     let (name, found) = find(py, &module, target)?;
     let callable = if target.is_factory {

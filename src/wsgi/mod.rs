@@ -5,6 +5,7 @@
 //! (`application`) everything exists once: environ, input, start_response, iteration, close() and what becomes of errors.
 
 mod application;
+pub(crate) mod child;
 mod environ;
 mod errors;
 mod extension;
@@ -43,7 +44,7 @@ use crate::worker::admission::{Admission, Desk, Room};
 use application::Application;
 use inline::Inline;
 pub use interpreter::{finalize, initialize};
-use load::{Target, extend_path, load};
+use load::{Target, import};
 use pool::{AHEAD, Pool};
 
 /// How many requests may wait for a thread of the app, and how long.
@@ -124,16 +125,11 @@ impl App for Wsgi {
     }
 
     fn app(self, context: &Context) -> Result<impl IntoApp, Finding> {
-        initialize()?;
-        let target = Target::parse(&self.app)?;
         let folders = self.folders(context)?;
+        let callable = import(&self.app, &folders)?;
         // Bounded by `validate`, and a pool of the bound does no harm where nobody called that.
         let threads = usize::try_from(self.threads.min(MOST_THREADS)).unwrap_or(0);
-        let application = Python::attach(|py| {
-            extend_path(py, &folders)?;
-            let callable = load(py, &target, &folders)?;
-            Ok::<_, Finding>(Arc::new(Application::new(py, callable.unbind(), context.place(), threads != 1)?))
-        })?;
+        let application = Python::attach(|py| Application::new(py, callable, context.place(), threads != 1, false)).map(Arc::new)?;
         let patience = Patience { buffer: self.buffer.0, deadline: None, slow: None };
         if threads == 0 {
             return Ok(Erased(Next::new(context.place(), Terminal::new(Arc::new(Inline::new(application)), patience))));

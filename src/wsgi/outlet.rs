@@ -110,6 +110,13 @@ impl Outlet {
         }
     }
 
+    /// Says that nothing of the app's is left to do once the answer is sent.
+    pub(super) const fn set_last(&mut self) {
+        if let Some(exit) = &mut self.exit {
+            exit.set_last();
+        }
+    }
+
     /// Sends a chunk, and the head before the first one.
     pub(super) fn write(&mut self, mut chunk: Bytes) -> Written {
         if self.over {

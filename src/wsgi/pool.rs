@@ -105,7 +105,7 @@ impl Pool {
 
     /// Takes no more calls, and waits a little for the threads to end. Calls that still wait are dropped.
     pub(crate) fn end(&self) {
-        self.0.close();
+        self.0.close(true);
         let until = Instant::now() + PATIENCE;
         let mut state = self.0.lock();
         while state.threads > 0 {
@@ -121,7 +121,7 @@ impl Pool {
 
 impl Drop for Pool {
     fn drop(&mut self) {
-        self.0.close();
+        self.0.close(true);
     }
 }
 
@@ -151,6 +151,17 @@ impl Pool {
         let mut state = self.0.lock();
         let at = state.queue.iter().position(|call| call.number == number)?;
         state.queue.remove(at)
+    }
+
+    /// Has the threads end when they have served the calls at hand. No more may come.
+    pub(crate) fn finish(&self) {
+        self.0.close(false);
+    }
+
+    /// Waits until all threads have ended.
+    pub(crate) fn wait(&self) {
+        let state = self.0.lock();
+        drop(self.0.ended.wait_while(state, |state| state.threads > 0));
     }
 
     /// Writes to the log what all threads are doing.
@@ -284,10 +295,11 @@ impl Shared {
         }
     }
 
-    fn close(&self) {
+    /// Lets the threads end, with the calls that still wait or without.
+    fn close(&self, at_once: bool) {
         let mut state = self.lock();
         state.closed = true;
-        let calls = std::mem::take(&mut state.queue);
+        let calls = if at_once { std::mem::take(&mut state.queue) } else { VecDeque::new() };
         let idle = std::mem::take(&mut state.idle);
         drop(state);
         drop(calls);

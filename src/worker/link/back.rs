@@ -52,7 +52,6 @@ pub(crate) enum End {
 
 /// The worker's end of a link.
 pub(crate) struct Back {
-    socket: UnixStream,
     outbox: Arc<Outbox>,
     calls: Arc<Calls>,
     octets: BytesMut,
@@ -64,15 +63,20 @@ pub(crate) struct Back {
 const READ: usize = 64 * 1024;
 
 impl Back {
-    /// Over a socket, which may have been read from: `octets` are what was read beyond.
-    pub(crate) fn new(socket: UnixStream, octets: BytesMut) -> std::io::Result<Self> {
-        let outbox = Arc::new(Outbox::new(socket.try_clone()?)?);
-        Ok(Self { socket, outbox, calls: Arc::default(), octets, block: vec![0; READ].into() })
+    /// Over a socket.
+    pub(crate) fn new(socket: UnixStream) -> std::io::Result<Self> {
+        let outbox = Arc::new(Outbox::new(socket)?);
+        Ok(Self { outbox, calls: Arc::default(), octets: BytesMut::new(), block: vec![0; READ].into() })
     }
 
     /// The way out.
     pub(crate) fn outbox(&self) -> Arc<Outbox> {
         Arc::clone(&self.outbox)
+    }
+
+    /// The way out and what was read beyond the last word, for who goes on otherwise.
+    pub(crate) fn into_parts(self) -> (Arc<Outbox>, BytesMut) {
+        (self.outbox, self.octets)
     }
 
     /// Waits for the next word; for what precedes the calls.
@@ -119,13 +123,18 @@ impl Back {
                 Order::Credit(number, octets) => self.with(number, |entry| entry.talk.grant(octets as usize)),
                 Order::Cancel(number) => {
                     self.with(number, |entry| entry.talk.cancel());
-                    // Where nobody has begun with it, nobody has to.
-                    drop(office.recall(number));
-                    office.tell(number, Word::Cancel);
+                    // Where nobody has begun with it, nobody has to; and then no thread tells the front that it is over.
+                    match office.recall(number) {
+                        Some(call) => {
+                            drop(call);
+                            self.outbox.flush();
+                        }
+                        None => office.tell(number, Word::Cancel),
+                    }
                 }
                 Order::Recall(number) => {
                     if let Some(call) = office.recall(number) {
-                        self.outbox.send(|out| super::frame::Report::Returned(number).put(out));
+                        self.with(number, |entry| entry.talk.give_back());
                         drop(call);
                     }
                 }
@@ -171,7 +180,7 @@ impl Back {
     /// Reads what is there, once something is.
     fn wait_and_read(&mut self) -> Result<(), End> {
         loop {
-            match recv(&self.socket, &mut *self.block, RecvFlags::DONTWAIT) {
+            match recv(self.outbox.socket(), &mut *self.block, RecvFlags::DONTWAIT) {
                 Ok((0, _)) => return Err(End::Gone),
                 Ok((count, _)) => {
                     self.octets.extend_from_slice(&self.block[..count]);
@@ -188,7 +197,7 @@ impl Back {
     fn wait(&self) {
         let is_stuck = self.outbox.is_stuck();
         let wanted = if is_stuck { PollFlags::IN | PollFlags::OUT } else { PollFlags::IN };
-        let mut polled = [PollFd::new(&self.socket, wanted), PollFd::from_borrowed_fd(self.outbox.bell(), PollFlags::IN)];
+        let mut polled = [PollFd::new(self.outbox.socket(), wanted), PollFd::from_borrowed_fd(self.outbox.bell(), PollFlags::IN)];
         // An interruption only means another round.
         let _ = poll(&mut polled, None);
         if polled[1].revents().contains(PollFlags::IN) {

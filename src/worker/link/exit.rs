@@ -63,6 +63,12 @@ impl Talk {
         }
     }
 
+    /// Tells the front that the call comes back unbegun; it is over here.
+    pub(crate) fn give_back(&self) {
+        self.is_done.store(true, Ordering::Relaxed);
+        self.outbox.send(|out| Report::Returned(self.number).put(out));
+    }
+
     fn lock(&self) -> MutexGuard<'_, Credit> {
         self.flow.lock().unwrap_or_else(PoisonError::into_inner)
     }

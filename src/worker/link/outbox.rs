@@ -37,6 +37,11 @@ impl Outbox {
         Ok(Self { socket, bell, out: Mutex::new(out) })
     }
 
+    /// The socket, for the thread that reads.
+    pub(crate) const fn socket(&self) -> &UnixStream {
+        &self.socket
+    }
+
     /// Rung when the socket takes no more.
     pub(crate) fn bell(&self) -> BorrowedFd<'_> {
         self.bell.as_fd()

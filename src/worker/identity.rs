@@ -1,0 +1,97 @@
+//! Whom a worker acts as: user and groups.
+
+use std::ffi::CString;
+
+use nix::unistd::{Gid, Group, Uid, User, getegid, geteuid, initgroups, setgid, setgroups, setuid};
+use ziggurat_middleware::Finding;
+
+/// Makes this process act as `user` and as a member of `group`, for good. Both are names or numbers.
+///
+/// # Errors
+///
+/// A [`Finding`] about `user` or `group`: nobody of that name, or this process may not become it.
+pub(crate) fn become_user(user: Option<&str>, group: Option<&str>) -> Result<(), Finding> {
+    let user = user.map(named_user).transpose()?;
+    let group = group.map(named_group).transpose()?;
+    let Some(gid) = group.or(user.as_ref().and_then(|user| user.group)) else {
+        return match user {
+            Some(user) => Err(Finding::new(format!("user `{}` has no group of its own", user.shown)).at("user").hint("name one: `group`")),
+            None => Ok(()),
+        };
+    };
+    let uid = user.as_ref().map(|user| user.uid);
+    // Whoever is so already needs no leave for it.
+    if uid.is_none_or(|uid| uid == geteuid()) && gid == getegid() {
+        return Ok(());
+    }
+    let groups = match user.as_ref().and_then(|user| user.name.as_deref()) {
+        Some(name) => initgroups(name, gid),
+        None => setgroups(&[gid]),
+    };
+    let become_all = groups.and_then(|()| setgid(gid)).and_then(|()| uid.map_or(Ok(()), setuid));
+    become_all.map_err(|error| {
+        let (field, shown) = user.map_or_else(|| ("group", gid.to_string()), |user| ("user", user.shown));
+        Finding::new(format!("cannot become `{shown}`: {}", error.desc()))
+            .at(field)
+            .hint(format!("only root may act as another: start the server as root, or leave `{field}` out"))
+    })
+}
+
+struct Named {
+    shown: String,
+    uid: Uid,
+    /// Its entry in the system's list of users, where it has one.
+    name: Option<CString>,
+    group: Option<Gid>,
+}
+
+fn named_user(shown: &str) -> Result<Named, Finding> {
+    let unknown = || Finding::new(format!("there is no user `{shown}`")).at("user");
+    let entry = match User::from_name(shown) {
+        Ok(Some(user)) => Some(user),
+        Ok(None) => {
+            let uid = shown.parse().map(Uid::from_raw).map_err(|_| unknown().hint("name a user of this machine, or give its number"))?;
+            match User::from_uid(uid) {
+                Ok(Some(user)) => Some(user),
+                _ => return Ok(Named { shown: shown.to_owned(), uid, name: None, group: None }),
+            }
+        }
+        Err(_) => None,
+    };
+    let entry = entry.ok_or_else(|| unknown().hint("the list of users cannot be read"))?;
+    Ok(Named { shown: shown.to_owned(), uid: entry.uid, name: CString::new(entry.name).ok(), group: Some(entry.gid) })
+}
+
+fn named_group(shown: &str) -> Result<Gid, Finding> {
+    match Group::from_name(shown) {
+        Ok(Some(group)) => Ok(group.gid),
+        _ => shown.parse().map(Gid::from_raw).map_err(|_| {
+            Finding::new(format!("there is no group `{shown}`")).at("group").hint("name a group of this machine, or give its number")
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_unknown_is_told_at_its_field() {
+        let finding = become_user(Some("no-such-user"), None).unwrap_err();
+        assert_eq!((finding.message.as_str(), finding.path.as_slice()), ("there is no user `no-such-user`", &["user".into()][..]));
+        let finding = become_user(None, Some("no-such-group")).unwrap_err();
+        assert_eq!((finding.message.as_str(), finding.path.as_slice()), ("there is no group `no-such-group`", &["group".into()][..]));
+    }
+
+    #[test]
+    fn a_number_that_nobody_has_needs_a_group() {
+        let finding = become_user(Some("3999999999"), None).unwrap_err();
+        assert!(finding.message.contains("no group of its own"), "{finding}");
+    }
+
+    #[test]
+    fn nothing_is_done_where_nothing_is_to_be_changed() {
+        assert!(become_user(None, None).is_ok());
+        assert!(become_user(Some(&geteuid().to_string()), Some(&getegid().to_string())).is_ok());
+    }
+}

@@ -1,0 +1,155 @@
+//! A worker process: it imports the app and serves the calls that come over its link, until the front says otherwise or is gone.
+//!
+//! Three kinds of threads: the one that reads the link and never needs the interpreter, those that call the app ([`super::pool`]), and the main
+//! thread, which is Python's too and waits ([`serve`]). A worker may also be a template of others ([`template`]).
+
+mod serve;
+mod signals;
+mod template;
+mod warm_up;
+mod watch;
+
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+
+use pyo3::prelude::*;
+use rustix::io::fcntl_dupfd_cloexec;
+use rustix::net::sockopt::socket_type;
+use rustix::stdio::{dup2_stdin, stdin};
+use ziggurat_middleware::Finding;
+
+use super::interpreter::{finalize, initialize};
+use super::load::import;
+use crate::log::{self, Mark};
+use crate::worker::boot::{Boot, Ready, Refusal};
+use crate::worker::identity::become_user;
+use crate::worker::link::back::{Back, End};
+use crate::worker::link::frame::{Order, Report, VERSION};
+use crate::worker::link::outbox::Outbox;
+use crate::worker::title::{self, Title};
+use template::Fate;
+
+/// Runs a worker over the link that is its standard input. Says whether it could be what it was to be; the front knows the reason.
+///
+/// # Errors
+///
+/// A message for whoever started this otherwise than the server does.
+pub(crate) fn run() -> Result<bool, String> {
+    let link = link()
+        .map_err(|error| format!("error: no link to a server as standard input: {error}\nhint: the server starts its workers itself"))?;
+    let mut back = Back::new(link).map_err(|error| format!("error: no worker can be started: {error}"))?;
+    let boot = match first_word(&mut back) {
+        Ok(Some(boot)) => boot,
+        Ok(None) => return Ok(true),
+        Err(finding) => return Ok(refuse(&back.outbox(), finding)),
+    };
+    let mark = Mark::default();
+    mark.set(boot.mark());
+    log::start_marked(mark.clone());
+    let outbox = back.outbox();
+    let app = match watch::over(outbox.socket(), || prepare(&boot, outbox.socket())) {
+        Ok(app) => app,
+        Err(finding) => return Ok(refuse(&outbox, finding)),
+    };
+    drop(outbox);
+    let Some(paths) = &boot.preload else { return Ok(serve_all(back, &boot, app)) };
+    match template::run(back, &boot, paths, &app, &mark) {
+        Fate::Ended => {
+            finalize();
+            Ok(true)
+        }
+        Fate::Forked(back, boot) => Ok(serve_all(back, &boot, app)),
+    }
+}
+
+/// The link, with nothing left in its place for the app to read.
+fn link() -> std::io::Result<UnixStream> {
+    socket_type(stdin())?;
+    let link = fcntl_dupfd_cloexec(stdin(), 3)?;
+    dup2_stdin(std::fs::File::open("/dev/null")?)?;
+    Ok(UnixStream::from(link))
+}
+
+/// What this worker is to be. Nothing where the front has left.
+fn first_word(back: &mut Back) -> Result<Option<Boot>, Finding> {
+    match back.next() {
+        Ok(Order::Boot(json)) => Boot::read(&json).map(Some),
+        Err(End::Gone) => Ok(None),
+        Ok(_) => Err(Finding::new("a worker was not told what it is to be")),
+        Err(End::Malformed(malformed)) => Err(Finding::new(format!("a worker does not understand the server: {malformed}"))),
+    }
+}
+
+/// Becomes what the front says, and imports the app.
+fn prepare(boot: &Boot, link: &UnixStream) -> Result<Py<PyAny>, Finding> {
+    let title = Title::open();
+    title::set_short(&boot.short_title());
+    become_user(boot.user.as_deref(), boot.group.as_deref())?;
+    if let Some(folder) = &boot.chdir {
+        std::env::set_current_dir(folder)
+            .map_err(|error| Finding::new(format!("cannot work in the folder `{}`: {error}", folder.display())).at("chdir"))?;
+    }
+    initialize()?;
+    // Not before: Python looks at the name it was called by.
+    if let Some(title) = title {
+        title.set(&boot.title());
+    }
+    Python::attach(signals::handle)?;
+    if boot.preload.is_none() {
+        Python::attach(|py| keep_from_forks(py, link))?;
+    }
+    import(&boot.app, &boot.path)
+}
+
+/// Serves to the end of the worker.
+fn serve_all(back: Back, boot: &Boot, app: Py<PyAny>) -> bool {
+    let outbox = back.outbox();
+    match serve::Service::start(back, boot, app) {
+        Ok(service) => {
+            tell_ready(&outbox);
+            service.wait();
+            outbox.flush_all();
+            finalize();
+            true
+        }
+        Err(finding) => refuse(&outbox, finding),
+    }
+}
+
+fn tell_ready(outbox: &Outbox) {
+    let ready = Ready { version: VERSION, pid: std::process::id() };
+    tell(outbox, &ready, Report::Ready);
+}
+
+/// Tells the front that there will be no worker.
+fn refuse(outbox: &Outbox, finding: Finding) -> bool {
+    tell(outbox, &Refusal::from(finding), Report::Refused);
+    finalize();
+    false
+}
+
+fn tell(outbox: &Outbox, what: &impl serde::Serialize, report: impl FnOnce(bytes::Bytes) -> Report) {
+    // Structs of numbers and text are always JSON.
+    let json = serde_json::to_vec(what).unwrap_or_default();
+    outbox.send(|out| report(json.into()).put(out));
+    outbox.flush_all();
+}
+
+/// Keeps processes that the app forks from this one away from the link: they would speak in this one's name, or hold it open when this one is
+/// gone. (Those it executes do not have it.)
+fn keep_from_forks(py: Python<'_>, link: impl AsFd) -> PyResult<()> {
+    use std::os::fd::AsRawFd;
+
+    let names = [("number", link.as_fd().as_raw_fd())];
+    let locals = pyo3::types::IntoPyDict::into_py_dict(names, py)?;
+    py.run(
+        c"import os
+def cut(number=number, os=os):
+    null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+    os.dup2(null, number, False)
+    os.close(null)
+os.register_at_fork(after_in_child=cut)",
+        Some(&locals),
+        None,
+    )
+}

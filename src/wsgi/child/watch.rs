@@ -1,0 +1,39 @@
+//! A worker that has no front any more ends, also while its app is being imported.
+
+use std::os::fd::AsFd;
+use std::thread;
+
+use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
+use rustix::io::{Errno, write};
+use rustix::process::{Signal, getpid, kill_process};
+
+/// Does `work`, unless the other end of `link` goes meanwhile. No thread is left afterwards.
+pub(super) fn over<T>(link: impl AsFd + Sync, work: impl FnOnce() -> T) -> T {
+    let Ok(done) = eventfd(0, EventfdFlags::CLOEXEC) else { return work() };
+    thread::scope(|scope| {
+        let watching = thread::Builder::new().name("ziggurat-watch".to_owned()).spawn_scoped(scope, || {
+            loop {
+                let mut polled = [PollFd::new(&link, PollFlags::RDHUP), PollFd::new(&done, PollFlags::IN)];
+                match poll(&mut polled, None) {
+                    Err(Errno::INTR) => {}
+                    Err(_) => return,
+                    Ok(_) if !polled[1].revents().is_empty() => return,
+                    Ok(_) => end(),
+                }
+            }
+        });
+        let outcome = work();
+        // The bell of this one cannot be full.
+        let _ = write(&done, &1_u64.to_ne_bytes());
+        if let Ok(watching) = watching {
+            // Joined here: the scope would only wait for its work, and a process that forks is to have no other thread.
+            let _ = watching.join();
+        }
+        outcome
+    })
+}
+
+/// Ends this process at once, without another instruction of the app's.
+pub(super) fn end() {
+    let _ = kill_process(getpid(), Signal::KILL);
+}
