@@ -96,6 +96,7 @@ pub(crate) enum ReplyBody {
 /// How requests reach the app. The calling task never waits.
 pub(crate) trait Executor: Send + Sync + 'static {
     /// Has the call served, now or when its turn comes, and says by which number it is known; or gives it back when too many wait already.
+    #[allow(clippy::result_large_err)] // It is moved, once; a box would cost every call that is taken.
     fn submit(self: &Arc<Self>, call: Call) -> Result<u64, Call>;
 
     /// A word about a call that was submitted. Nothing happens where it is over already.
@@ -106,6 +107,11 @@ pub(crate) trait Executor: Send + Sync + 'static {
 pub(crate) fn overloaded(detail: &'static str, cause: impl Into<BoxError>) -> Problem {
     let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE).detail(detail).because(cause);
     problem.header(RETRY_AFTER, HeaderValue::from_static("1"))
+}
+
+/// The answer to a request whose turn has not come before the app's end.
+pub(crate) fn ending() -> Problem {
+    overloaded("the app is ending", "the app ended before the request's turn came")
 }
 
 /// The answer to a request whose app did not answer before the deadline.

@@ -124,6 +124,8 @@ async fn in_time<E: Executor>(
         return Ok(replied);
     }
     asked.is_answered = true;
+    // Before the word: whoever has not heard of the call by then sees that nobody waits for it.
+    drop(reply);
     asked.executor.tell(asked.number, Word::Expire);
     Err(late().because(format!("the app did not answer within {deadline:?}")))
 }

@@ -19,7 +19,7 @@ use tokio::runtime::Handle;
 use super::application::Application;
 use super::interpreter::Busy;
 use super::warden::Warden;
-use crate::call::{Call, Seat, Word};
+use crate::call::{Call, Seat, Word, ending};
 use crate::worker::admission::Desk;
 
 /// How many calls are handed to the threads of this process beyond those that they serve. A thread takes the next one at once, without a
@@ -103,7 +103,7 @@ impl Pool {
         Ok(pool)
     }
 
-    /// Takes no more calls, and waits a little for the threads to end. Calls that still wait are dropped.
+    /// Takes no more calls, and waits a little for the threads to end. Calls that still wait are answered.
     pub(crate) fn end(&self) {
         self.0.close(true);
         let until = Instant::now() + PATIENCE;
@@ -126,7 +126,7 @@ impl Drop for Pool {
 }
 
 impl Pool {
-    /// Takes a call; [`Pool::wake`] follows when no more are at hand. Dropped after the end.
+    /// Takes a call; [`Pool::wake`] follows when no more are at hand.
     pub(crate) fn put(&self, call: Call) {
         let mut state = self.0.lock();
         if !state.closed {
@@ -135,7 +135,7 @@ impl Pool {
         }
         // The seat it drops must not find the pool locked.
         drop(state);
-        drop(call);
+        call.exit.fail(ending());
     }
 
     /// Has a thread begin with what was put.
@@ -244,12 +244,13 @@ impl Shared {
         state.awake += 1;
         loop {
             while let Some(call) = state.queue.pop_front() {
+                // Under the lock: a word about the call finds it here or there.
+                self.warden.begin(nth, &call);
                 if !state.queue.is_empty() {
                     wake_one(state);
                 } else {
                     drop(state);
                 }
-                self.warden.begin(nth, &call);
                 if catch_unwind(AssertUnwindSafe(|| application.serve(py, call))).is_err() {
                     tracing::error!("serving a call panicked");
                 }
@@ -302,7 +303,9 @@ impl Shared {
         let calls = if at_once { std::mem::take(&mut state.queue) } else { VecDeque::new() };
         let idle = std::mem::take(&mut state.idle);
         drop(state);
-        drop(calls);
+        for call in calls {
+            call.exit.fail(ending());
+        }
         for idle in idle {
             idle.thread.unpark();
         }

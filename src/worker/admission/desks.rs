@@ -82,9 +82,11 @@ impl Desks {
         self.places.iter().find(|place| place.calls.contains(&number))
     }
 
-    /// The desk for the next call: one with a free thread, or else one that may be handed calls ahead; the least loaded; the one used last.
-    pub(super) fn choose(&mut self, is_ahead_allowed: bool) -> Option<&mut Place> {
-        let nth = self.best(Place::has_free_thread).or_else(|| self.best(Place::has_room_ahead).filter(|_| is_ahead_allowed))?;
+    /// The desk for the next call: one with a free thread, or else one that may be handed calls ahead, of which there may be so many at all
+    /// desks together; the least loaded; the one used last.
+    fn choose(&mut self, most_ahead: usize) -> Option<&mut Place> {
+        let free = self.best(Place::has_free_thread);
+        let nth = free.or_else(|| self.best(Place::has_room_ahead).filter(|_| self.ahead() < most_ahead))?;
         Some(&mut self.places[nth])
     }
 
@@ -94,9 +96,9 @@ impl Desks {
     }
 
     /// Gives the call to the desk for the next one, in the books.
-    pub(super) fn book(&mut self, number: u64, line: usize, is_ahead_allowed: bool) -> Option<(Arc<dyn Desk>, DeskId)> {
+    pub(super) fn book(&mut self, number: u64, line: usize, most_ahead: usize) -> Option<(Arc<dyn Desk>, DeskId)> {
         let handed = self.handed + 1;
-        let place = self.choose(is_ahead_allowed)?;
+        let place = self.choose(most_ahead)?;
         place.calls.push_back(number);
         place.by_line[line] += 1;
         place.used = handed;
@@ -121,6 +123,11 @@ impl Desks {
 
     fn open_ones(&self) -> impl Iterator<Item = &Place> {
         self.places.iter().filter(|place| place.is_open)
+    }
+
+    /// Calls that were handed out and wait for a thread.
+    pub(super) fn ahead(&self) -> usize {
+        self.places.iter().map(|place| place.calls.len().saturating_sub(place.room.threads)).sum()
     }
 
     /// Whether a desk has calls ahead that may have to be taken back.

@@ -7,7 +7,7 @@ use super::DeskId;
 /// The figures of one app's queue at one moment.
 #[derive(Clone, Debug)]
 pub(crate) struct Figures {
-    /// Requests that wait, and how many may.
+    /// Requests that wait, those handed out ahead included, and how many may.
     pub(crate) waiting: usize,
     pub(crate) limit: usize,
     /// Threads of open desks, and how many of all desks serve a request.

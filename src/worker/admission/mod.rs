@@ -23,7 +23,7 @@ use tokio::time::Instant;
 use ziggurat_middleware::Reserve;
 use ziggurat_middleware::metrics::Histogram;
 
-use crate::call::{self, Call, Executor, Word, overloaded};
+use crate::call::{self, Call, Executor, Word, ending};
 pub(crate) use figures::{DeskFigures, Figures};
 use state::{Booked, State, Turn};
 
@@ -62,8 +62,8 @@ pub(crate) struct Admission {
 pub(crate) struct DeskId(pub(crate) u64);
 
 impl Admission {
-    /// A queue without desks for the app at `place`. It holds up to `limit` requests, none longer than `wait`, and keeps `reserves` of the
-    /// threads of all desks together.
+    /// A queue without desks for the app at `place`. Up to `limit` requests may wait, those ahead at desks included, none longer than
+    /// `wait`; `reserves` are kept of the threads of all desks together.
     pub(crate) fn new(place: &str, limit: usize, wait: Duration, reserves: &[Reserve]) -> Arc<Self> {
         Arc::new(Self {
             place: place.into(),
@@ -115,14 +115,12 @@ impl Admission {
                 seat.admission = None;
                 self.vacate(&mut state, seat.booked);
             }
-            if let Err(call) = state.put_back(call) {
-                late.push(call);
-            }
+            late.extend(state.put_back(call));
         }
         self.sweep_later(&mut state);
         self.pump(state);
         for call in late {
-            call.exit.fail(overloaded("the app is ending", "the app is ending"));
+            call.exit.fail(ending());
         }
     }
 
@@ -130,7 +128,7 @@ impl Admission {
     pub(crate) fn end(&self) {
         let calls = self.lock().end();
         for call in calls {
-            call.exit.fail(overloaded("the app is ending", "the app ended before the request's turn came"));
+            call.exit.fail(ending());
         }
     }
 
@@ -200,9 +198,13 @@ impl Executor for Admission {
             desk.begin(call);
             return Ok(number);
         }
-        state.line_up(call)?;
-        self.sweep_later(&mut state);
-        Ok(number)
+        match state.line_up(call) {
+            None => {
+                self.sweep_later(&mut state);
+                Ok(number)
+            }
+            Some(call) => Err(call),
+        }
     }
 
     fn tell(&self, number: u64, word: Word) {

@@ -110,31 +110,36 @@ impl State {
     }
 
     fn book(&mut self, number: u64, line: usize) -> Option<(Arc<dyn Desk>, Booked)> {
-        // Calls ahead would wait for a thread that is another line's own.
-        let is_ahead_allowed = self.lines.len() == 1;
-        let (desk, id) = self.desks.book(number, line, is_ahead_allowed)?;
+        // With reserves, calls ahead would wait for a thread that is another line's own.
+        let most_ahead = if self.lines.len() == 1 { self.limit } else { 0 };
+        let (desk, id) = self.desks.book(number, line, most_ahead)?;
         self.lines.enter(line);
         self.total.begun += 1;
         Some((desk, Booked { desk: id, number, line }))
     }
 
-    /// Has the call wait, or gives it back where too many do.
-    pub(super) fn line_up(&mut self, call: Call) -> Result<(), Call> {
-        if self.is_ended || self.lines.waiting() >= self.limit {
-            self.total.refused_full += 1;
-            return Err(call);
-        }
-        self.lines.put(call);
-        Ok(())
+    /// Requests that wait for a thread, here or at a desk.
+    fn waiting(&self) -> usize {
+        self.lines.waiting() + self.desks.ahead()
     }
 
-    /// Has a call wait again that was handed out.
-    pub(super) fn put_back(&mut self, call: Call) -> Result<(), Call> {
-        if self.is_ended {
-            return Err(call);
+    /// Has the call wait, or gives it back where too many do.
+    pub(super) fn line_up(&mut self, call: Call) -> Option<Call> {
+        if self.is_ended || self.waiting() >= self.limit {
+            self.total.refused_full += 1;
+            return Some(call);
         }
         self.lines.put(call);
-        Ok(())
+        None
+    }
+
+    /// Has a call wait again that was handed out, or gives it back where that is over.
+    pub(super) fn put_back(&mut self, call: Call) -> Option<Call> {
+        if self.is_ended {
+            return Some(call);
+        }
+        self.lines.put(call);
+        None
     }
 
     /// The next call that may go, with a desk for it.
@@ -195,7 +200,7 @@ impl State {
     pub(super) fn figures(&self, waits: Distribution) -> Figures {
         let desks: Vec<_> = self.desks.figures().collect();
         Figures {
-            waiting: self.lines.waiting(),
+            waiting: self.waiting(),
             limit: self.limit,
             threads: self.desks.threads(),
             busy: desks.iter().map(|desk| desk.in_progress.min(desk.threads)).sum(),

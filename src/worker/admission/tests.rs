@@ -106,7 +106,7 @@ async fn calls_go_ahead_only_when_no_thread_is_free_and_as_many_as_there_is_room
     let ((a, _), (b, _)) = (desk(&admission, 1, 2), desk(&admission, 1, 1));
     let asked: Vec<_> = (0..7).map(|_| ask(&admission, 0)).collect();
     assert_eq!((a.numbers().len(), b.numbers().len()), (3, 2));
-    assert_eq!(admission.figures().waiting, 2);
+    assert_eq!((admission.figures().waiting, admission.figures().busy), (5, 2));
     let first = a.numbers()[0];
     a.finish(first);
     assert_eq!(a.numbers().last(), Some(&6), "the oldest that waits comes next");
@@ -121,6 +121,16 @@ async fn a_full_queue_gives_the_call_back() {
     let (call, _reply) = call(0);
     assert!(admission.submit(call).is_err());
     assert_eq!(admission.figures().total.refused_full, 1);
+}
+
+#[tokio::test]
+async fn calls_ahead_count_among_those_that_wait() {
+    let admission = admission(2, &[]);
+    let (desk, _) = desk(&admission, 1, 5);
+    let _asked: Vec<_> = (0..3).map(|_| ask(&admission, 0)).collect();
+    let (call, _reply) = call(0);
+    assert!(admission.submit(call).is_err());
+    assert_eq!(desk.numbers(), [1, 2, 3]);
 }
 
 #[tokio::test]

@@ -269,6 +269,14 @@ impl Desk for Link {
             handle
         });
         let mut state = self.lock();
+        // A word about it that came before it found nothing.
+        if exit.is_closed() {
+            drop(state);
+            if let Some(upload) = upload {
+                upload.close();
+            }
+            return;
+        }
         state.begun += 1;
         let order = state.begun;
         let life = state.life;
