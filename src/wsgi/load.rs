@@ -8,7 +8,7 @@ use pyo3::types::PyList;
 use ziggurat_middleware::Finding;
 
 use super::errors::format_exception;
-use super::interpreter::initialize;
+use super::interpreter::{Busy, initialize};
 use super::response_head::type_name;
 
 /// `pkg.mod:callable`, `pkg.mod:factory()` or `pkg.mod`.
@@ -57,6 +57,8 @@ fn is_dotted_name(text: &str) -> bool {
 pub(super) fn import(target: &str, folders: &[PathBuf]) -> Result<Py<PyAny>, Finding> {
     initialize()?;
     let target = Target::parse(target)?;
+    // An import may still be under way when the program is to end.
+    let _busy = Busy::mark();
     Python::attach(|py| {
         extend_path(py, folders)?;
         Ok(load(py, &target, folders)?.unbind())
