@@ -57,7 +57,7 @@ fn is_dotted_name(text: &str) -> bool {
 pub(super) fn import(target: &str, folders: &[PathBuf]) -> Result<Py<PyAny>, Finding> {
     initialize()?;
     let target = Target::parse(target)?;
-    // An import may still be under way when the program is to end.
+    // A stop may come while a module is still being imported.
     let _busy = Busy::mark();
     Python::attach(|py| {
         extend_path(py, folders)?;
