@@ -14,7 +14,7 @@ use super::connection;
 use super::doors::{Door, Doors};
 use super::generation::Newest;
 use super::limits::Limits;
-use super::seat::Hall;
+use super::seat::{Hall, Traffic};
 use super::serve::Drained;
 use super::socket::Socket;
 use super::{Listen, Options};
@@ -61,6 +61,10 @@ impl Porter {
             waiting: VecDeque::new(),
             pause: None,
         }
+    }
+
+    pub(super) fn traffic(&self) -> Traffic {
+        Traffic(Arc::clone(&self.hall))
     }
 
     /// Accepts until it is told to drain, or nobody is left to tell it anything.

@@ -4,7 +4,7 @@ use std::fmt;
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
@@ -44,12 +44,24 @@ impl Listener {
         let bound = match listen {
             Listen::Tcp { host: Some(host), port } => tcp_at(host, *port).map(|one| vec![one]),
             Listen::Tcp { host: None, port } => every_interface(*port).map(|one| vec![one]),
-            Listen::Unix(path) => unix(&base.join(path)).map(|one| vec![one]),
+            Listen::Unix(path) => unix(&base.join(path), None).map(|one| vec![one]),
             Listen::Inherited(number) => inherited(*number).map(|one| vec![one]),
             Listen::Systemd(name) => systemd::passed(name.as_deref()).and_then(|numbers| numbers.into_iter().map(inherited).collect()),
         };
         let bound = bound.map_err(|error| io::Error::new(error.kind(), format!("cannot listen on `{listen}`: {error}")))?;
         Ok(bound.into_iter().map(|(socket, name, file)| Self { socket, listen: listen.clone(), name, file }).collect())
+    }
+
+    /// As [`Listener::bind`], a Unix socket that only the user of this process may open, whatever the umask.
+    ///
+    /// # Errors
+    ///
+    /// As [`Listener::bind`].
+    pub fn bind_private(path: &Path) -> io::Result<Self> {
+        let bound = unix(path, Some(0o600));
+        let (socket, name, file) =
+            bound.map_err(|error| io::Error::new(error.kind(), format!("cannot listen on `{}`: {error}", path.display())))?;
+        Ok(Self { socket, listen: Listen::Unix(path.to_owned()), name, file })
     }
 
     /// What it was bound from.
@@ -123,11 +135,15 @@ fn listen_on(address: SocketAddr, only_v6: bool) -> io::Result<Socket> {
     Ok(socket)
 }
 
-fn unix(path: &Path) -> io::Result<Named> {
+fn unix(path: &Path, mode: Option<u32>) -> io::Result<Named> {
     make_way(path)?;
     let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?;
     socket.bind(&SockAddr::unix(path)?)?;
     let file = SocketFile::of(path)?;
+    if let Some(mode) = mode {
+        // Nobody can connect yet.
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
+    }
     socket.listen(BACKLOG.into())?;
     Ok((Bound::Unix(OwnedFd::from(socket).into()), format!("unix:{}", path.display()), Some(file)))
 }
@@ -240,6 +256,15 @@ mod tests {
         assert!(folder.path().join("x.sock").exists());
         drop(listener);
         assert!(!folder.path().join("x.sock").exists());
+    }
+
+    #[test]
+    fn a_private_socket_is_for_its_owner_only() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.sock");
+        let _listener = Listener::bind_private(&path).unwrap();
+        assert_eq!(path.metadata().unwrap().mode() & 0o777, 0o600);
+        assert_eq!(Listener::bind_private(&path).unwrap_err().kind(), ErrorKind::AddrInUse);
     }
 
     #[test]

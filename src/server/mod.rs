@@ -30,6 +30,7 @@ pub use generation::Retired;
 pub use listen::Listen;
 pub use listener::Listener;
 pub use options::Options;
+pub use seat::Traffic;
 pub use serve::{Drained, Server};
 
 #[cfg(fuzzing)]

@@ -16,6 +16,10 @@ pub(super) struct Hall {
     crowded: AtomicBool,
     /// Those that still come in shall end after one request.
     closing: AtomicBool,
+    /// Connections so far.
+    entered: AtomicU64,
+    /// Requests of connections that have ended.
+    requests: AtomicU64,
 }
 
 /// One connection's entry; leaves the hall when dropped.
@@ -30,19 +34,30 @@ struct Place {
     leave: AtomicBool,
     /// Milliseconds since the hall opened, at which the connection became idle; [`BUSY`] while it is not.
     idle_since: AtomicU64,
+    /// Requests so far. Each connection counts its own, so that they do not contend for one counter.
+    requests: AtomicU64,
 }
 
 const BUSY: u64 = u64::MAX;
 
 impl Hall {
     pub(super) fn new() -> Self {
-        Self { opened: Instant::now(), seats: Mutex::default(), crowded: AtomicBool::new(false), closing: AtomicBool::new(false) }
+        Self {
+            opened: Instant::now(),
+            seats: Mutex::default(),
+            crowded: AtomicBool::new(false),
+            closing: AtomicBool::new(false),
+            entered: AtomicU64::new(0),
+            requests: AtomicU64::new(0),
+        }
     }
 
     /// Takes in the connection of this number, which nobody else has.
     pub(super) fn enter(self: &Arc<Self>, number: u64) -> Seat {
         let leave = AtomicBool::new(self.closing.load(Ordering::Relaxed));
-        let place = Arc::new(Place { waker: AtomicWaker::new(), leave, idle_since: AtomicU64::new(self.now()) });
+        let (idle_since, requests) = (AtomicU64::new(self.now()), AtomicU64::new(0));
+        let place = Arc::new(Place { waker: AtomicWaker::new(), leave, idle_since, requests });
+        self.entered.fetch_add(1, Ordering::Relaxed);
         self.seats().insert(number, Arc::clone(&place));
         Seat { hall: Arc::clone(self), number, place }
     }
@@ -78,6 +93,32 @@ impl Hall {
     }
 }
 
+/// What goes on at a server's connections, for whoever watches it.
+#[derive(Clone)]
+pub struct Traffic(pub(super) Arc<Hall>);
+
+impl Traffic {
+    /// Connections that are open.
+    #[must_use]
+    pub fn open(&self) -> usize {
+        self.0.seats().len()
+    }
+
+    /// Connections that were accepted, since the server was started.
+    #[must_use]
+    pub fn connections(&self) -> u64 {
+        self.0.entered.load(Ordering::Relaxed)
+    }
+
+    /// Requests that entered the stack, since the server was started.
+    #[must_use]
+    pub fn requests(&self) -> u64 {
+        let seats = self.0.seats();
+        let open: u64 = seats.values().map(|place| place.requests.load(Ordering::Relaxed)).sum();
+        open + self.0.requests.load(Ordering::Relaxed)
+    }
+}
+
 impl Place {
     fn ask_to_leave(&self) {
         self.leave.store(true, Ordering::Release);
@@ -102,6 +143,11 @@ impl Seat {
         self.hall.crowded.load(Ordering::Relaxed) || self.place.leave.load(Ordering::Acquire)
     }
 
+    /// Counts a request.
+    pub(super) fn count(&self) {
+        self.place.requests.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Notes that no request is in progress.
     pub(super) fn idle(&self) {
         self.place.idle_since.store(self.hall.now(), Ordering::Relaxed);
@@ -115,6 +161,9 @@ impl Seat {
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        self.hall.seats().remove(&self.number);
+        let mut seats = self.hall.seats();
+        seats.remove(&self.number);
+        // Under the lock, so that nobody who adds them up misses any.
+        self.hall.requests.fetch_add(self.place.requests.load(Ordering::Relaxed), Ordering::Relaxed);
     }
 }

@@ -9,6 +9,7 @@ use ziggurat_middleware::Next;
 use super::accept::{Change, Order, Porter};
 use super::doors::Door;
 use super::generation::{Generation, Newest, Retired};
+use super::seat::Traffic;
 use super::{Listen, Listener, Options};
 
 /// A server at work. Its connections are tasks of the runtime that it was started in. Dropping it cuts them off; see [`Server::drain`].
@@ -17,6 +18,7 @@ pub struct Server {
     /// Ends with the stack in use.
     retired: Retired,
     listening: Vec<Listen>,
+    traffic: Traffic,
     orders: mpsc::Sender<Order>,
 }
 
@@ -39,14 +41,22 @@ impl Server {
         let (generation, retired) = Generation::new(stack);
         let stack = Arc::new(Newest::new(generation));
         let (orders, taken) = mpsc::channel(1);
-        tokio::spawn(Porter::new(doors, Arc::clone(&stack), options.clone()).run(taken));
-        Ok(Self { stack, retired, listening, orders })
+        let porter = Porter::new(doors, Arc::clone(&stack), options.clone());
+        let traffic = porter.traffic();
+        tokio::spawn(porter.run(taken));
+        Ok(Self { stack, retired, listening, traffic, orders })
     }
 
     /// What it listens on now, as it was written. A replacement need not bind what stands here already.
     #[must_use]
     pub fn listening(&self) -> &[Listen] {
         &self.listening
+    }
+
+    /// What goes on at its connections.
+    #[must_use]
+    pub fn traffic(&self) -> Traffic {
+        self.traffic.clone()
     }
 
     /// Puts another stack, other limits and other listeners in the place of those at work, without losing a request.

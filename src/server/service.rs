@@ -56,6 +56,7 @@ impl Entrance {
             Ok(()) => {
                 let body = if body.is_end_stream() { Body::empty() } else { Body::new(Upload::new(body, self.limits.body_timeout)) };
                 parts.extensions.insert(self.origin.clone());
+                self.progress.seat.count();
                 let generation = self.stack.load_full();
                 let answer = generation.call(http::Request::from_parts(parts, body));
                 turn.keep(generation);

@@ -6,6 +6,14 @@ use super::put::number;
 
 const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
+/// A moment as RFC 3339 writes it, in UTC, to the microsecond.
+#[must_use]
+pub fn rfc3339(time: SystemTime) -> String {
+    let mut text = Vec::new();
+    Civil::from(time).write_rfc3339(&mut text);
+    String::from_utf8_lossy(&text).into_owned()
+}
+
 /// Date and time of day.
 pub(super) struct Civil {
     year: u64,

@@ -21,6 +21,7 @@ mod tests;
 mod text;
 
 use body::LoggedBody;
+pub use civil::rfc3339;
 use entry::Entry;
 use format::Format;
 use sink::{Output, Sink};
