@@ -12,6 +12,7 @@ use ziggurat_middleware::security_headers::SecurityHeaders;
 use ziggurat_middleware::static_files::Static;
 use ziggurat_middleware::timeout::Timeout;
 
+use crate::apps::metrics::ShowMetrics;
 use crate::apps::redirect::Redirect;
 use crate::apps::respond::Respond;
 use crate::pipeline::Registry;
@@ -32,6 +33,7 @@ pub fn builtin() -> Registry {
         .layer::<SecurityHeaders>()
         .layer::<Static>()
         .layer::<Timeout>()
+        .app::<ShowMetrics>()
         .app::<Redirect>()
         .app::<Respond>()
         .app::<Static>()

@@ -86,6 +86,7 @@ fn every_layer_and_app_is_listed_and_has_a_page() {
         "cors",
         "wsgi",
         "respond",
+        "metrics",
         "redirect",
         "routes",
     ] {

@@ -1,0 +1,75 @@
+//! `metrics`: the figures of the whole program, for Prometheus.
+
+use std::convert::Infallible;
+
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use http::{Method, StatusCode};
+use schemars::JsonSchema;
+use serde::Deserialize;
+use tower::service_fn;
+use ziggurat_middleware::{App, Body, Context, Finding, IntoApp, Metrics, Problem, Request, Response};
+
+/// Shows the figures of the whole program in the text format of Prometheus: connections, requests, reloads, and what each app has to tell,
+/// for instance its workers, threads and queue.
+///
+/// Whoever reaches it learns how busy the site is: give it a route that only the scraper can reach.
+///
+/// ```json
+/// {
+///   "app": { "routes": [
+///     { "match": { "path": "/metrics", "host": "metrics.internal" }, "app": { "metrics": {} } },
+///     { "app": { "wsgi": "hello:app" } }
+///   ] }
+/// }
+/// ```
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ShowMetrics {}
+
+impl App for ShowMetrics {
+    const NAME: &'static str = "metrics";
+
+    fn app(self, context: &Context) -> Result<impl IntoApp, Finding> {
+        let scraper = context.scraper();
+        Ok(service_fn(move |request: Request| {
+            let response = match *request.method() {
+                Method::GET | Method::HEAD => text(&scraper.scrape()),
+                _ => Problem::new(StatusCode::METHOD_NOT_ALLOWED).header(ALLOW, HeaderValue::from_static("GET, HEAD")).into_response(),
+            };
+            async move { Ok::<_, Infallible>(response) }
+        }))
+    }
+}
+
+fn text(metrics: &Metrics) -> Response {
+    let mut response = Response::new(Body::from(metrics.to_string()));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(Metrics::CONTENT_TYPE));
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use ziggurat_middleware::Lifecycle;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_every_part_of_the_stack_says_is_shown_whichever_was_built_first() {
+        let lifecycle = Lifecycle::default();
+        let context = |place: &str| Context::new(place, std::path::Path::new("/"), lifecycle.clone());
+        let app = ShowMetrics {}.app(&context("app")).unwrap().into_next("app");
+        context("later").on_scrape(|metrics| drop(metrics.counter("later_total", "Later.").sample(&[], 3_u64)));
+        let ask = |method: Method| {
+            let mut request = Request::new(Body::empty());
+            *request.method_mut() = method;
+            app.clone().run(request)
+        };
+        let response = ask(Method::GET).await;
+        assert_eq!(response.headers()[CONTENT_TYPE], Metrics::CONTENT_TYPE);
+        let octets = response.into_body().as_full().unwrap().to_vec();
+        assert_eq!(String::from_utf8(octets).unwrap(), "# HELP later_total Later.\n# TYPE later_total counter\nlater_total 3\n");
+        let refused = ask(Method::POST).await;
+        assert_eq!((refused.status(), &refused.headers()[ALLOW]), (StatusCode::METHOD_NOT_ALLOWED, &HeaderValue::from_static("GET, HEAD")));
+    }
+}
