@@ -13,6 +13,9 @@ pub(crate) struct Launch {
     pub(crate) arguments: Vec<OsString>,
 }
 
+/// What systemd says to the process that it started, and to no other.
+const OF_SYSTEMD: [&str; 6] = ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES"];
+
 impl Launch {
     /// The executable of this process. (What has been put in its place since then is met by the version in the first word.)
     ///
@@ -27,6 +30,16 @@ impl Launch {
     pub(crate) fn worker(&self, title: &str) -> Command {
         let mut command = Command::new(&self.program);
         command.args(&self.arguments).args(["worker", "--", title]);
+        for name in OF_SYSTEMD {
+            command.env_remove(name);
+        }
+        command
+    }
+
+    /// The command that starts this program once more, with this command line.
+    pub(crate) fn again(&self, arguments: &[OsString]) -> Command {
+        let mut command = Command::new(&self.program);
+        command.args(&self.arguments).args(arguments);
         command
     }
 }
@@ -34,6 +47,14 @@ impl Launch {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_worker_does_not_hear_what_systemd_says_to_the_front() {
+        let launch = Launch { program: "ziggurat".into(), arguments: Vec::new() };
+        let command = launch.worker("ziggurat: worker 1");
+        let removed: Vec<_> = command.get_envs().filter(|(_, value)| value.is_none()).map(|(name, _)| name).collect();
+        assert!(OF_SYSTEMD.iter().all(|name| removed.contains(&std::ffi::OsStr::new(name))), "{removed:?}");
+    }
 
     #[test]
     fn arguments_of_the_program_precede_those_of_the_worker() {
