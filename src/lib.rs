@@ -59,8 +59,6 @@ mod worker;
 pub mod wsgi;
 
 pub use builtin::builtin;
-#[cfg(fuzzing)]
-pub use worker::fuzz;
 
 /// What the author of a layer wants in scope.
 pub mod prelude {

@@ -5,6 +5,7 @@
 
 mod build;
 mod check;
+mod control;
 mod de;
 mod diagnostic;
 mod expand;
@@ -27,6 +28,7 @@ use std::sync::Arc;
 
 use ziggurat_middleware::{Lifecycle, Next};
 
+pub(crate) use control::control_socket;
 pub use diagnostic::Report;
 pub use expand::Environment;
 pub(crate) use names::suggestion;
@@ -56,10 +58,7 @@ impl Pipeline {
     ///
     /// Everything that is wrong with the file, as far as it can be told without starting anything.
     pub fn load(path: &Path, registry: &Registry, environment: Environment<'_>) -> Result<Self, Report> {
-        let name = path.display().to_string();
-        let nothing = || Arc::new(Source { name: name.clone(), text: String::new() });
-        let octets = text::read(path).map_err(|finding| Report::new(nothing(), vec![finding]))?;
-        let source = text::decode(&name, octets)?;
+        let source = text::load(path)?;
         let base = path.parent().map(Path::to_path_buf).unwrap_or_default();
         Self::understand(source, Dialect::of(path), base, registry, environment)
     }

@@ -35,7 +35,7 @@ impl Dialect {
 }
 
 /// Reads the whole file, within bounds.
-pub(crate) fn read(path: &Path) -> Result<Vec<u8>, Diagnostic> {
+fn read(path: &Path) -> Result<Vec<u8>, Diagnostic> {
     let name = path.display();
     let cannot = |error: std::io::Error| Diagnostic::without_place(format!("cannot read `{name}`: {}", system_words(&error)));
     let metadata = std::fs::metadata(path).map_err(|error| {
@@ -60,6 +60,14 @@ pub(crate) fn system_words(error: &std::io::Error) -> String {
     let words = text.split(" (os error").next().unwrap_or_default();
     let mut rest = words.chars();
     rest.next().map_or_else(String::new, |first| first.to_lowercase().chain(rest).collect())
+}
+
+/// Reads a file as text; messages show its path as it is written.
+pub(crate) fn load(path: &Path) -> Result<Source, Report> {
+    let name = path.display().to_string();
+    let nothing = || Arc::new(Source { name: name.clone(), text: String::new() });
+    let octets = read(path).map_err(|finding| Report::new(nothing(), vec![finding]))?;
+    decode(&name, octets)
 }
 
 /// Takes the octets of a file as text.

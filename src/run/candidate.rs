@@ -1,5 +1,7 @@
 //! A generation before it serves: everything that can fail is done here, and undone where it does.
 
+use std::path::PathBuf;
+
 use ziggurat_middleware::{Lifecycle, Next};
 
 use crate::pipeline::{Pipeline, Report};
@@ -10,12 +12,22 @@ pub(super) struct Candidate {
     pub(super) pipeline: Pipeline,
     pub(super) stack: Next,
     pub(super) listeners: Vec<Listener>,
+    pub(super) control: Wanted,
+}
+
+/// Which control socket there is to be.
+pub(super) enum Wanted {
+    None,
+    /// The one that is there.
+    Same,
+    New(PathBuf, Listener),
 }
 
 /// What the generation before has bound.
 #[derive(Default)]
 pub(super) struct InUse {
     pub(super) listening: Vec<Listen>,
+    pub(super) control: Option<PathBuf>,
 }
 
 impl Candidate {
@@ -23,8 +35,9 @@ impl Candidate {
     pub(super) fn prepare(pipeline: Pipeline, lifecycle: &Lifecycle, in_use: &InUse) -> Result<Self, Report> {
         let stack = pipeline.build(lifecycle)?;
         // Bound after the build: a port that answers means a stack that serves.
-        match bind(&pipeline, in_use) {
-            Ok(listeners) => Ok(Self { pipeline, stack, listeners }),
+        let bound = bind(&pipeline, in_use).and_then(|listeners| Ok((listeners, bind_control(&pipeline, in_use)?)));
+        match bound {
+            Ok((listeners, control)) => Ok(Self { pipeline, stack, listeners, control }),
             Err(report) => {
                 drop(stack);
                 lifecycle.shutdown();
@@ -43,4 +56,14 @@ fn bind(pipeline: &Pipeline, in_use: &InUse) -> Result<Vec<Listener>, Report> {
         }
     }
     Ok(listeners)
+}
+
+fn bind_control(pipeline: &Pipeline, in_use: &InUse) -> Result<Wanted, Report> {
+    let Some(path) = &pipeline.server().control else { return Ok(Wanted::None) };
+    let path = pipeline.base().join(path);
+    if in_use.control.as_ref() == Some(&path) {
+        return Ok(Wanted::Same);
+    }
+    let listener = Listener::bind_private(&path).map_err(|error| pipeline.report(&format!("`server.control`: {error}")))?;
+    Ok(Wanted::New(path, listener))
 }

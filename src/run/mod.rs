@@ -1,10 +1,14 @@
 //! The life of the process: a pipeline is built and listened for, served until a signal, reloaded on the way, drained, ended.
 
 mod candidate;
+mod control;
+pub(crate) mod init;
 mod origin;
 mod reload;
 mod signals;
 mod site;
+mod status;
+mod supervisor;
 
 use std::io::Write;
 use std::time::Instant;
@@ -45,6 +49,8 @@ fn serve(origin: Origin, pipeline: Pipeline, runtime: &Runtime, lifecycle: &Life
     let signals = Signals::install().map_err(|error| candidate.pipeline.report(&format!("cannot handle signals: {error}")))?;
     let site = Site::open(origin, candidate, lifecycle.clone())?;
     say(&format!("ready after {} ms, process {}", begin.elapsed().as_millis(), std::process::id()));
+    supervisor::keep_watch();
+    supervisor::ready(&site.generation.pipeline.summary());
     runtime.block_on(site.run(signals));
     Ok(())
 }

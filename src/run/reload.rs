@@ -12,6 +12,7 @@ use super::candidate::{Candidate, InUse};
 use super::origin::Origin;
 use super::say;
 use super::site::{Site, end};
+use super::supervisor;
 use crate::pipeline::Report;
 
 /// How a reload ended.
@@ -20,7 +21,8 @@ pub(super) type Outcome = Result<Reloaded, Report>;
 /// A reload that took effect.
 #[derive(Clone, Debug)]
 pub(super) struct Reloaded {
-    pub(super) milliseconds: u128,
+    pub(super) milliseconds: u64,
+    pub(super) generation: u64,
     pub(super) summary: String,
 }
 
@@ -98,6 +100,7 @@ impl Site {
             && let Some(waiting) = self.reloads.next.take()
         {
             say("reloading");
+            supervisor::reloading();
             self.reloads.start(self.generation.lifecycle.successor(), self.in_use(), waiting);
         }
     }
@@ -114,9 +117,16 @@ impl Site {
             }
         };
         match &outcome {
-            Ok(reloaded) => say(&format!("reloaded after {} ms: {}", reloaded.milliseconds, reloaded.summary)),
-            Err(report) => say(&format!("not reloaded: the stack before goes on\n{report}")),
+            Ok(reloaded) => {
+                self.facts.reloads.add(1);
+                say(&format!("reloaded after {} ms: {}", reloaded.milliseconds, reloaded.summary));
+            }
+            Err(report) => {
+                self.facts.refused_reloads.add(1);
+                say(&format!("not reloaded: the stack before goes on\n{report}"));
+            }
         }
+        supervisor::ready(&self.generation.pipeline.summary());
         for waiting in reload.waiting {
             // Who asked may have left.
             let _ = waiting.send(outcome.clone());
@@ -133,6 +143,7 @@ impl Site {
             tracing::warn!("`server.threads` cannot change while the server runs; it will at the next start");
         }
         self.succeed(candidate, lifecycle).await?;
-        Ok(Reloaded { milliseconds: begin.elapsed().as_millis(), summary: self.generation.pipeline.summary() })
+        let milliseconds = u64::try_from(begin.elapsed().as_millis()).unwrap_or(u64::MAX);
+        Ok(Reloaded { milliseconds, generation: self.generation.number, summary: self.generation.pipeline.summary() })
     }
 }

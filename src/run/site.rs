@@ -1,25 +1,34 @@
 //! The running site: one server, the generation that it serves, and those that finish behind it.
 
+use std::pin::pin;
 use std::time::{Duration, SystemTime};
 
+use tokio::sync::mpsc;
 use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::timeout;
 use ziggurat_middleware::Lifecycle;
 
-use super::candidate::{Candidate, InUse};
+use super::candidate::{Candidate, InUse, Wanted};
+use super::control::{self, Control, Order};
 use super::origin::Origin;
 use super::reload::Reloads;
 use super::say;
 use super::signals::{Signals, Wish};
+use super::status::Facts;
+use super::supervisor;
 use crate::pipeline::{Pipeline, Report};
-use crate::server::{Listen, Retired, Server};
+use crate::server::{Listen, Listener, Retired, Server};
 
 /// What runs, for as long as the process serves.
 pub(super) struct Site {
-    pub(super) server: Server,
+    server: Server,
     pub(super) generation: Generation,
     pub(super) reloads: Reloads,
-    /// Generations whose last requests are still inside.
+    pub(super) facts: Facts,
+    control: Option<Control>,
+    /// What is asked for on the control socket. One end is kept for the next socket.
+    orders: (mpsc::Sender<Order>, mpsc::Receiver<Order>),
+    /// Generations whose last requests are still inside, and control sockets that were given up.
     retiring: JoinSet<()>,
 }
 
@@ -37,16 +46,21 @@ pub(super) struct Generation {
 impl Site {
     /// Begins to serve; must be called within a runtime.
     pub(super) fn open(origin: Origin, candidate: Candidate, lifecycle: Lifecycle) -> Result<Self, Report> {
-        let Candidate { pipeline, stack, listeners } = candidate;
-        let addresses: Vec<_> = listeners.iter().map(|listener| (listener.listen().clone(), listener.to_string())).collect();
-        let server =
-            Server::start(listeners, stack, pipeline.server()).map_err(|error| pipeline.report(&format!("cannot serve: {error}")))?;
-        for (_, address) in &addresses {
-            say(&format!("listening on {address}"));
-        }
+        let Candidate { pipeline, stack, listeners, control } = candidate;
+        let addresses = named(&listeners);
+        let cannot = |error| pipeline.report(&format!("cannot serve: {error}"));
+        let server = Server::start(listeners, stack, pipeline.server()).map_err(cannot)?;
+        let facts = Facts::new(server.traffic());
+        facts.describe(&pipeline, &lifecycle);
+        let orders = mpsc::channel(control::WAITING);
+        let control = match control {
+            Wanted::New(path, listener) => Some(Control::start(path, listener, orders.0.clone()).map_err(cannot)?),
+            Wanted::None | Wanted::Same => None,
+        };
+        announce(&addresses);
         say(&format!("stack: {}", pipeline.summary()));
         let generation = Generation { number: 1, pipeline, lifecycle, addresses, since: SystemTime::now() };
-        Ok(Self { server, generation, reloads: Reloads::new(origin), retiring: JoinSet::new() })
+        Ok(Self { server, generation, reloads: Reloads::new(origin), facts, control, orders, retiring: JoinSet::new() })
     }
 
     /// Serves until it is told to stop, and drains.
@@ -55,6 +69,7 @@ impl Site {
             tokio::select! {
                 _ = &mut signals.stop => break,
                 Some(wish) = signals.wishes.recv() => self.grant(wish),
+                Some(order) = self.orders.1.recv() => self.obey(order),
                 built = self.reloads.built() => self.finish_reload(built).await,
                 Some(_) = self.retiring.join_next() => {}
             }
@@ -67,31 +82,59 @@ impl Site {
             Wish::Reload => self.reload(None),
             Wish::Reopen => self.generation.lifecycle.reopen(),
             Wish::Stacks => {
-                say("stacks of the threads of every app:");
+                say("where the threads of every app are:");
                 self.generation.lifecycle.stacks();
             }
         }
     }
 
+    fn obey(&mut self, order: Order) {
+        match order {
+            Order::Reload(waiting) => self.reload(Some(waiting)),
+            Order::Reopen(done) => {
+                self.generation.lifecycle.reopen();
+                let _ = done.send(());
+            }
+            Order::Status(asked) => drop(asked.send(self.facts.status(&self.reloads.origin, &self.generation))),
+        }
+    }
+
     /// What the generation to come need not bind again.
     pub(super) fn in_use(&self) -> InUse {
-        InUse { listening: self.server.listening().to_vec() }
+        InUse { listening: self.server.listening().to_vec(), control: self.control.as_ref().map(|control| control.path().to_owned()) }
     }
 
     /// Puts a generation in the place of the one that serves, which finishes behind it.
     pub(super) async fn succeed(&mut self, candidate: Candidate, lifecycle: Lifecycle) -> Result<(), Report> {
-        let Candidate { pipeline, stack, listeners } = candidate;
-        let added: Vec<_> = listeners.iter().map(|listener| (listener.listen().clone(), listener.to_string())).collect();
-        let retired = match self.server.replace(stack, pipeline.server(), pipeline.listen(), listeners).await {
-            Ok(retired) => retired,
+        let Candidate { pipeline, stack, listeners, control } = candidate;
+        let added = named(&listeners);
+        self.facts.describe(&pipeline, &lifecycle);
+        let changed = match control {
+            Wanted::New(path, listener) => Control::start(path, listener, self.orders.0.clone()).map(|control| Some(Some(control))),
+            Wanted::None => Ok(Some(None)),
+            Wanted::Same => Ok(None),
+        };
+        let replaced = match changed {
+            Ok(changed) => {
+                let retired = self.server.replace(stack, pipeline.server(), pipeline.listen(), listeners).await;
+                retired.map(|retired| (retired, changed))
+            }
+            Err(error) => Err(error),
+        };
+        let (retired, changed) = match replaced {
+            Ok(replaced) => replaced,
             Err(error) => {
                 end(lifecycle).await;
                 return Err(pipeline.report(&format!("cannot serve: {error}")));
             }
         };
-        for (_, address) in &added {
-            say(&format!("listening on {address}"));
+        if let Some(control) = changed
+            && let Some(given_up) = std::mem::replace(&mut self.control, control)
+        {
+            // Who asked there for this reload gets the answer there.
+            self.retiring.spawn(given_up.close());
         }
+        announce(&added);
         let (mut addresses, gone): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.generation.addresses).into_iter().partition(|(listen, _)| pipeline.listen().contains(listen));
         for (_, address) in gone {
@@ -106,15 +149,47 @@ impl Site {
         Ok(())
     }
 
-    /// Drains the server, then ends what all generations have started.
-    async fn close(mut self) {
-        let (drained, ()) = tokio::join!(self.server.drain(), self.reloads.abandon());
-        if drained.cut > 0 {
-            tracing::warn!("{} connections had not finished within `drain` and were cut off", drained.cut);
+    /// Drains the server, then ends what all generations have started. The control socket answers as long as anybody is waited for.
+    async fn close(self) {
+        supervisor::stopping();
+        let Self { server, generation, mut reloads, facts, control, orders: (_, mut orders), mut retiring } = self;
+        let origin = reloads.origin.clone();
+        let mut ending = pin!(async {
+            let (drained, ()) = tokio::join!(server.drain(), reloads.abandon());
+            if drained.cut > 0 {
+                tracing::warn!("{} connections had not finished within `drain` and were cut off", drained.cut);
+            }
+            // With the connections every earlier generation has lost its last requests.
+            while retiring.join_next().await.is_some() {}
+            end(generation.lifecycle.clone()).await;
+        });
+        loop {
+            tokio::select! {
+                () = &mut ending => break,
+                Some(order) = orders.recv() => match order {
+                    Order::Status(asked) => drop(asked.send(facts.status(&origin, &generation))),
+                    Order::Reload(waiting) => drop(waiting.send(Err(generation.pipeline.report("the server is stopping")))),
+                    Order::Reopen(done) => {
+                        generation.lifecycle.reopen();
+                        let _ = done.send(());
+                    }
+                },
+            }
         }
-        // With the connections every earlier generation has lost its last requests.
-        while self.retiring.join_next().await.is_some() {}
-        end(self.generation.lifecycle).await;
+        drop(orders);
+        if let Some(control) = control {
+            control.close().await;
+        }
+    }
+}
+
+fn named(listeners: &[Listener]) -> Vec<(Listen, String)> {
+    listeners.iter().map(|listener| (listener.listen().clone(), listener.to_string())).collect()
+}
+
+fn announce(addresses: &[(Listen, String)]) {
+    for (_, address) in addresses {
+        say(&format!("listening on {address}"));
     }
 }
 

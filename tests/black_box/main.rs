@@ -3,11 +3,13 @@
 
 mod browser;
 mod commands;
+mod control;
 mod examples;
 mod layers;
 mod link;
 mod process;
 mod reload;
+mod supervisor;
 mod support;
 mod systemd;
 mod worker;

@@ -1,5 +1,8 @@
 //! The command line: what a person types, and what each command prints.
 
+mod control;
+mod status;
+
 use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
@@ -8,7 +11,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use http::Extensions;
 
 use crate::pipeline::{Pipeline, Registry, Report, schema};
-use crate::run::{self, Origin};
+use crate::run::{self, Origin, init};
 use crate::worker::launch::Launch;
 use crate::{docs, wsgi};
 
@@ -57,6 +60,24 @@ enum Command {
     /// SIGHUP reads the file again and lets it take effect without losing a request; where it is wrong, what runs goes on. SIGUSR1 opens log
     /// files again; SIGUSR2 writes the stacks of the Python threads to the log.
     Run(File),
+
+    /// Says how the running server fares: its apps, their workers, threads and queues.
+    ///
+    /// The file names the socket to ask at: `"server": { "control": "run/control.sock" }`.
+    Status {
+        #[command(flatten)]
+        file: File,
+
+        /// Prints everything as JSON.
+        #[arg(long)]
+        json: bool,
+    },
+
+    /// Has the running server read its file again, and waits until that took effect.
+    ///
+    /// No request is lost. Where the file is wrong or its app cannot be imported, what runs goes on, and the reason is printed; the exit
+    /// code is 1 then. SIGHUP does the same without a control socket.
+    Reload(File),
 
     /// Says all that is wrong with a file, with line and column, and how to mend it.
     ///
@@ -109,7 +130,8 @@ struct File {
 
 /// Runs a command line with the layers and apps of `registry`; workers are started by `launch`, if it says otherwise than [`Launch::current`].
 pub(crate) fn main(registry: &Registry, launch: Option<Launch>, arguments: impl IntoIterator<Item = OsString>) -> u8 {
-    let cli = match Cli::try_parse_from(arguments) {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let cli = match Cli::try_parse_from(&arguments) {
         Ok(cli) => cli,
         Err(error) => {
             // Help and version are no errors to clap's users; it knows the stream and the code of each.
@@ -118,6 +140,15 @@ pub(crate) fn main(registry: &Registry, launch: Option<Launch>, arguments: impl 
         }
     };
     let host = host(launch);
+    let serves = matches!(cli.command, None | Some(Command::Run(_)));
+    if serves
+        && init::is_wanted()
+        && let Some(launch) = host.get::<Launch>()
+    {
+        let served = init::supervise(&mut launch.again(arguments.get(1..).unwrap_or_default()));
+        return served
+            .unwrap_or_else(|error| complain(&format!("error: cannot start the server as a child of process 1: {error}"), FAILURE));
+    }
     match cli.command {
         Some(command) => dispatch(registry, &host, command),
         None => match cli.app {
@@ -130,6 +161,8 @@ pub(crate) fn main(registry: &Registry, launch: Option<Launch>, arguments: impl 
 fn dispatch(registry: &Registry, host: &Extensions, command: Command) -> u8 {
     match command {
         Command::Run(file) => serve(Origin::file(&file.path, registry), host),
+        Command::Status { file, json } => control::status(&file, json),
+        Command::Reload(file) => control::reload(&file),
         Command::Check { file, json } => check(&file, registry, host, json),
         Command::Show(file) => with(load(&file, registry), |pipeline| print(&pipeline.show())),
         Command::Schema => print(&format!("{:#}\n", schema(registry))),

@@ -1,0 +1,102 @@
+//! The control socket: `ziggurat status` and `ziggurat reload` speak HTTP to the running program.
+
+use std::convert::Infallible;
+use std::path::{Path, PathBuf};
+
+use http::header::{ALLOW, CONTENT_TYPE, HeaderValue};
+use http::{Method, StatusCode};
+use serde_json::{Value, json};
+use tokio::sync::{mpsc, oneshot};
+use tower::service_fn;
+use ziggurat_middleware::units::Duration;
+use ziggurat_middleware::{Body, IntoApp, Next, Problem, Request, Response};
+
+use super::reload::Outcome;
+use crate::server::{Listener, Options, Server};
+
+/// The socket and the server behind it.
+pub(super) struct Control {
+    path: PathBuf,
+    server: Server,
+}
+
+/// What is asked for on the socket, and where the answer goes.
+pub(super) enum Order {
+    Status(oneshot::Sender<Value>),
+    Reload(oneshot::Sender<Outcome>),
+    Reopen(oneshot::Sender<()>),
+}
+
+/// Orders that nobody has taken yet.
+pub(super) const WAITING: usize = 16;
+
+impl Control {
+    /// Begins to take orders; must be called within a runtime.
+    pub(super) fn start(path: PathBuf, listener: Listener, orders: mpsc::Sender<Order>) -> std::io::Result<Self> {
+        // Who asks here is a person or a script of the same user: few at a time, and at the end nobody is waited for long.
+        let options = Options { max_connections: 64, drain: Duration::secs(2), ..Options::default() };
+        Ok(Self { path, server: Server::start(vec![listener], stack(orders), &options)? })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Answers who has asked, and removes the socket.
+    pub(super) async fn close(self) {
+        self.server.drain().await;
+    }
+}
+
+fn stack(orders: mpsc::Sender<Order>) -> Next {
+    let app = service_fn(move |request: Request| {
+        let orders = orders.clone();
+        async move { Ok::<_, Infallible>(answer(&orders, request.method(), request.uri().path()).await) }
+    });
+    app.into_next("server.control")
+}
+
+async fn answer(orders: &mpsc::Sender<Order>, method: &Method, path: &str) -> Response {
+    let allowed = match path {
+        "/status" => "GET, HEAD",
+        "/reload" | "/reopen" => "POST",
+        _ => return Problem::new(StatusCode::NOT_FOUND).detail("there is `/status`, `/reload` and `/reopen`").into_response(),
+    };
+    if !allowed.split(", ").any(|one| one == method.as_str()) {
+        return Problem::new(StatusCode::METHOD_NOT_ALLOWED).header(ALLOW, HeaderValue::from_static(allowed)).into_response();
+    }
+    let answer = match path {
+        "/status" => ask(orders, Order::Status).await.map(|status| (StatusCode::OK, status)),
+        "/reload" => ask(orders, Order::Reload).await.map(outcome),
+        _ => ask(orders, Order::Reopen).await.map(|()| (StatusCode::OK, json!({ "reopened": true }))),
+    };
+    match answer {
+        Some((status, value)) => json_response(status, &value),
+        None => Problem::new(StatusCode::SERVICE_UNAVAILABLE).detail("the server is stopping").into_response(),
+    }
+}
+
+async fn ask<T>(orders: &mpsc::Sender<Order>, order: impl FnOnce(oneshot::Sender<T>) -> Order) -> Option<T> {
+    let (answer, answered) = oneshot::channel();
+    orders.send(order(answer)).await.ok()?;
+    answered.await.ok()
+}
+
+fn outcome(outcome: Outcome) -> (StatusCode, Value) {
+    match outcome {
+        Ok(reloaded) => (
+            StatusCode::OK,
+            json!({ "reloaded": true, "ms": reloaded.milliseconds, "generation": reloaded.generation, "summary": reloaded.summary }),
+        ),
+        Err(report) => {
+            (StatusCode::UNPROCESSABLE_ENTITY, json!({ "reloaded": false, "report": report.render(false), "findings": report.to_json() }))
+        }
+    }
+}
+
+fn json_response(status: StatusCode, value: &Value) -> Response {
+    let mut response = Response::new(Body::from(format!("{value:#}\n")));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}

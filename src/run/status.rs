@@ -1,0 +1,75 @@
+//! What the program says about itself: as JSON on the control socket, and as metrics.
+
+use std::sync::Arc;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use serde_json::{Map, Value, json};
+use ziggurat_middleware::access_log::rfc3339;
+use ziggurat_middleware::metrics::Counter;
+use ziggurat_middleware::{Context, Lifecycle, Metrics};
+
+use super::origin::Origin;
+use super::site::Generation;
+use crate::pipeline::Pipeline;
+use crate::server::Traffic;
+
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// What is true of the whole process, whichever generation serves.
+#[derive(Clone)]
+pub(super) struct Facts {
+    begin: Instant,
+    since: SystemTime,
+    traffic: Traffic,
+    pub(super) reloads: Arc<Counter>,
+    pub(super) refused_reloads: Arc<Counter>,
+}
+
+impl Facts {
+    pub(super) fn new(traffic: Traffic) -> Self {
+        Self { begin: Instant::now(), since: SystemTime::now(), traffic, reloads: Arc::default(), refused_reloads: Arc::default() }
+    }
+
+    /// How everything fares.
+    pub(super) fn status(&self, origin: &Origin, generation: &Generation) -> Value {
+        let listening: Vec<&str> = generation.addresses.iter().map(|(_, address)| address.as_str()).collect();
+        let apps = generation.lifecycle.status().into_iter().map(|(place, status)| {
+            let mut entry = Map::from_iter([("place".to_owned(), Value::from(&*place))]);
+            match status {
+                Value::Object(fields) => entry.extend(fields),
+                value => drop(entry.insert("status".to_owned(), value)),
+            }
+            Value::from(entry)
+        });
+        json!({
+            "version": VERSION,
+            "pid": std::process::id(),
+            "uptime_s": self.begin.elapsed().as_secs(),
+            "generation": generation.number,
+            "file": origin.path_written().map(|path| path.display().to_string()),
+            "loaded_at": rfc3339(generation.since),
+            "listening": listening,
+            "stack": generation.pipeline.summary(),
+            "connections": { "open": self.traffic.open(), "accepted": self.traffic.connections() },
+            "requests": self.traffic.requests(),
+            "apps": apps.collect::<Vec<_>>(),
+        })
+    }
+
+    /// Has every scrape of this generation's stack tell about the process.
+    pub(super) fn describe(&self, pipeline: &Pipeline, lifecycle: &Lifecycle) {
+        let facts = self.clone();
+        Context::new("server", pipeline.base(), lifecycle.clone()).on_scrape(move |metrics| facts.scrape(metrics));
+    }
+
+    fn scrape(&self, metrics: &mut Metrics) {
+        let since = self.since.duration_since(UNIX_EPOCH).unwrap_or_default();
+        metrics.gauge("ziggurat_build_info", "Always 1; the label tells the version.").sample(&[("version", VERSION)], 1.0);
+        metrics.gauge("process_start_time_seconds", "When the server was started, in seconds since 1970.").sample(&[], since.as_secs_f64());
+        metrics.gauge("ziggurat_connections", "Connections that are open.").sample(&[], self.traffic.open());
+        metrics.counter("ziggurat_connections_total", "Connections that were accepted.").sample(&[], self.traffic.connections());
+        metrics.counter("ziggurat_requests_total", "Requests that entered the stack.").sample(&[], self.traffic.requests());
+        let reloads = metrics.counter("ziggurat_reloads_total", "Reloads, by whether they took effect.");
+        reloads.sample(&[("outcome", "done")], &*self.reloads).sample(&[("outcome", "refused")], &*self.refused_reloads);
+    }
+}

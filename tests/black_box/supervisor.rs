@@ -1,0 +1,90 @@
+//! What a supervisor hears from the program and says to it.
+
+use std::io::Write;
+use std::os::unix::net::UnixDatagram;
+
+use crate::support::{PATIENCE, Program};
+
+const HELLO: &str = r#"{ "listen": "127.0.0.1:0", "layers": ["request_id"], "app": { "respond": 204 } }"#;
+
+/// A supervisor's end of sd_notify(3).
+struct Supervisor {
+    socket: UnixDatagram,
+    folder: tempfile::TempDir,
+}
+
+impl Supervisor {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = UnixDatagram::bind(folder.path().join("notify")).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        Self { socket, folder }
+    }
+
+    fn start(&self, pipeline: &str, variables: &[(&str, &str)]) -> Program {
+        let path = self.folder.path().join("notify");
+        let variables = [&[("NOTIFY_SOCKET", path.to_str().unwrap())], variables].concat();
+        Program::start_with(pipeline, &[], &variables)
+    }
+
+    fn hear(&self) -> String {
+        let mut message = [0; 4096];
+        let length = self.socket.recv(&mut message).unwrap();
+        String::from_utf8(message[..length].to_vec()).unwrap()
+    }
+}
+
+#[test]
+fn systemd_is_told_of_the_start_of_reloads_and_of_the_end() {
+    let supervisor = Supervisor::new();
+    let mut program = supervisor.start(HELLO, &[]);
+    assert_eq!(supervisor.hear(), "READY=1\nSTATUS=request_id > respond\n");
+    program.signal("HUP");
+    let reloading = supervisor.hear();
+    assert!(reloading.starts_with("RELOADING=1\nMONOTONIC_USEC="), "{reloading}");
+    assert!(supervisor.hear().starts_with("READY=1\n"));
+
+    std::fs::write(program.folder().join("pipeline.json"), "{").unwrap();
+    program.signal("HUP");
+    assert!(supervisor.hear().starts_with("RELOADING=1\n"));
+    assert!(supervisor.hear().starts_with("READY=1\n"));
+
+    program.signal("TERM");
+    assert!(supervisor.hear().starts_with("STOPPING=1\n"));
+    assert_eq!(program.wait().code(), Some(0));
+}
+
+#[test]
+fn the_watchdog_is_fed() {
+    let supervisor = Supervisor::new();
+    let _program = supervisor.start(HELLO, &[("WATCHDOG_USEC", "100000")]);
+    let heard: Vec<String> = std::iter::repeat_with(|| supervisor.hear()).take(4).collect();
+    assert!(heard.iter().filter(|message| *message == "WATCHDOG=1\n").count() >= 3, "{heard:?}");
+}
+
+#[test]
+fn sigusr2_shows_where_the_apps_threads_are() {
+    let mut program = Program::start(
+        r#"{ "listen": "127.0.0.1:0", "app": { "wsgi": { "app": "slow:app", "workers": 0, "threads": 1 } } }"#,
+        &[(
+            "slow.py",
+            "import os, time\n\
+             def lingering_here():\n\
+             \x20   open('started', 'w').close()\n\
+             \x20   while not os.path.exists('go'): time.sleep(0.01)\n\
+             def app(environ, start_response):\n\
+             \x20   lingering_here()\n\
+             \x20   start_response('204 No Content', [])\n\
+             \x20   return []\n",
+        )],
+    );
+    let mut stream = program.connect();
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: test\r\n\r\n").unwrap();
+    while !program.folder().join("started").exists() {
+        std::thread::yield_now();
+    }
+    program.signal("USR2");
+    program.wait_for_log("where the threads of every app are");
+    program.wait_for_log("in lingering_here");
+    std::fs::write(program.folder().join("go"), "").unwrap();
+}
