@@ -272,10 +272,7 @@ impl Desk for Link {
         // A word about it that came before it found nothing.
         if exit.is_closed() {
             drop(state);
-            if let Some(upload) = upload {
-                upload.close();
-            }
-            return;
+            return upload.iter().for_each(|upload| upload.close());
         }
         state.begun += 1;
         let order = state.begun;
