@@ -5,6 +5,7 @@
 
 pub(crate) mod admission;
 pub(crate) mod boot;
+pub(crate) mod crew;
 pub(crate) mod identity;
 pub(crate) mod launch;
 pub(crate) mod link;

@@ -67,8 +67,8 @@ fn a_syntax_error_is_shown_with_its_line() {
 #[test]
 fn options_out_of_bounds_are_findings() {
     for (options, field, message) in [
-        (json!({ "app": "plain:hello", "workers": 2 }), "workers", "worker processes are not in this version yet"),
-        (json!({ "app": "plain:hello", "workers": "auto" }), "workers", "worker processes are not in this version yet"),
+        (json!({ "app": "plain:hello", "workers": 2000 }), "workers", "2000 workers are too many"),
+        (json!({ "app": "plain:hello", "workers": 2, "threads": 0 }), "threads", "a worker without threads would call nothing"),
         (json!({ "app": "plain:hello", "threads": 5000 }), "threads", "5000 threads are too many"),
     ] {
         let finding = Site::of(options).err().unwrap();
@@ -76,7 +76,12 @@ fn options_out_of_bounds_are_findings() {
     }
     let finding = Site::of(json!({ "app": "plain:hello", "path": [".", "nowhere"] })).err().unwrap();
     assert_eq!(finding.path, [Step::from("path"), Step::from(1)]);
-    assert!(Site::of(json!({ "app": "plain:hello", "workers": 0 })).is_ok());
+}
+
+#[test]
+fn worker_processes_without_a_runtime_to_watch_them_are_a_finding() {
+    let finding = Site::of(json!({ "app": "plain:hello", "workers": 2 })).err().unwrap();
+    assert_eq!((finding.path.as_slice(), finding.hint.unwrap().contains("\"workers\": 0")), (&[Step::from("workers")][..], true));
 }
 
 #[tokio::test]

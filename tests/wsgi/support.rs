@@ -39,8 +39,9 @@ impl Site {
         Self::of(serde_json::json!({ "app": app, "threads": threads, "path": folders() })).unwrap()
     }
 
-    /// An app with these options.
-    pub fn of(options: serde_json::Value) -> Result<Self, Finding> {
+    /// An app with these options, in this process where they say nothing about it.
+    pub fn of(mut options: serde_json::Value) -> Result<Self, Finding> {
+        options["workers"] = options.get("workers").cloned().unwrap_or_else(|| 0.into());
         let wsgi: Wsgi = serde_json::from_value(options).unwrap();
         let mut findings = Findings::default();
         wsgi.validate(&mut findings);

@@ -111,10 +111,10 @@ impl Link {
         }
     }
 
-    /// Ready when the link is at its end: the worker died, or closed it, or spoke nonsense.
+    /// Ready when the link is at its end: the worker died, or refused to serve, or closed it, or spoke nonsense.
     pub(crate) async fn ended(&self) {
         // An error means the same: nobody is there to say so any more.
-        let _ = self.phase.subscribe().wait_for(|phase| matches!(phase, Phase::Ended)).await;
+        let _ = self.phase.subscribe().wait_for(|phase| matches!(phase, Phase::Ended | Phase::Refused(_))).await;
     }
 
     /// Ready when a call has stayed beyond its deadline, and beyond the exception that should have ended it.
@@ -353,7 +353,10 @@ async fn read(link: Arc<Link>, mut reader: OwnedReadHalf) {
         octets.reserve(READ);
     }
     link.lock().life = Life::Ended;
-    link.phase.send_replace(Phase::Ended);
+    // Why a worker refused is still to be asked for.
+    if !matches!(*link.phase.borrow(), Phase::Refused(_)) {
+        link.phase.send_replace(Phase::Ended);
+    }
     // The task that writes looks for its link, and ends.
     link.written.notify_one();
 }

@@ -1,0 +1,93 @@
+//! How a process ended, in words.
+
+use std::fmt;
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
+
+use crate::worker::boot::Ended;
+
+/// How a worker ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ending {
+    Exit(i32),
+    Signal(i32),
+    /// Its link was at its end while it lived on; it was killed.
+    Unlinked,
+    /// The template that had forked it had ended before.
+    Unknown,
+}
+
+impl From<ExitStatus> for Ending {
+    fn from(status: ExitStatus) -> Self {
+        Self::of(status.code(), status.signal())
+    }
+}
+
+impl From<Ended> for Ending {
+    fn from(ended: Ended) -> Self {
+        Self::of(ended.code, ended.signal)
+    }
+}
+
+impl Ending {
+    const fn of(code: Option<i32>, signal: Option<i32>) -> Self {
+        match (code, signal) {
+            (Some(code), _) => Self::Exit(code),
+            (None, Some(signal)) => Self::Signal(signal),
+            (None, None) => Self::Unknown,
+        }
+    }
+}
+
+/// Follows "the worker ".
+impl fmt::Display for Ending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exit(code) => write!(f, "ended with exit code {code}"),
+            Self::Signal(9) => f.write_str("was killed (SIGKILL), possibly because memory ran out"),
+            Self::Signal(signal) => match SIGNALS.iter().find(|(number, ..)| number == signal) {
+                Some((_, name, "")) => write!(f, "was ended by {name}"),
+                Some((_, name, meaning)) => write!(f, "was ended by {name} ({meaning})"),
+                None => write!(f, "was ended by signal {signal}"),
+            },
+            Self::Unlinked => f.write_str("closed its link to the server and was killed"),
+            Self::Unknown => f.write_str("ended; how is not known, for its template had ended before"),
+        }
+    }
+}
+
+/// Those that are told to end processes, with what they mean where the name does not say it.
+const SIGNALS: [(i32, &str, &str); 14] = [
+    (1, "SIGHUP", ""),
+    (2, "SIGINT", ""),
+    (3, "SIGQUIT", ""),
+    (4, "SIGILL", "an instruction that this processor does not know"),
+    (6, "SIGABRT", "the process gave itself up"),
+    (7, "SIGBUS", "memory that is not there"),
+    (8, "SIGFPE", ""),
+    (11, "SIGSEGV", "memory that is not the process's"),
+    (13, "SIGPIPE", ""),
+    (14, "SIGALRM", ""),
+    (15, "SIGTERM", ""),
+    (24, "SIGXCPU", "its limit of processor time"),
+    (25, "SIGXFSZ", "its limit of file sizes"),
+    (31, "SIGSYS", "a system call that it may not make"),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn endings_are_told_in_words() {
+        for (ending, words) in [
+            (Ending::Exit(3), "ended with exit code 3"),
+            (Ending::Signal(9), "was killed (SIGKILL), possibly because memory ran out"),
+            (Ending::Signal(11), "was ended by SIGSEGV (memory that is not the process's)"),
+            (Ending::Signal(15), "was ended by SIGTERM"),
+            (Ending::Signal(64), "was ended by signal 64"),
+        ] {
+            assert_eq!(ending.to_string(), words);
+        }
+    }
+}

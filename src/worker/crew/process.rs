@@ -1,0 +1,124 @@
+//! A worker's process: a child of ours, or one that a template of ours has forked.
+
+use std::future::pending;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::process::Stdio;
+use std::sync::Arc;
+
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::process::{Child, Command};
+
+use super::Plan;
+use super::ending::Ending;
+use super::template::Deaths;
+
+/// A process that ends with this value.
+pub(super) enum Process {
+    Child(Box<Child>),
+    Forked(Forked),
+}
+
+/// A process that a template forked. Its parent is the template, which tells of its end.
+pub(super) struct Forked {
+    /// Known from its first word on.
+    pid: Option<u32>,
+    deaths: Arc<Deaths>,
+}
+
+impl Process {
+    /// Starts the program anew, with one end of a socket pair as its standard input; the other end is given.
+    pub(super) fn spawn(plan: &Plan, nth: usize) -> std::io::Result<(Self, UnixStream)> {
+        let (front, back) = UnixStream::pair()?;
+        let mut command = plan.launch.worker(&plan.boot(nth).title());
+        command.envs(&plan.env).stdin(Stdio::from(OwnedFd::from(back)));
+        // A group of its own: an interrupt from the terminal is for the server, which ends its workers when it has drained.
+        let child = Command::from(command).process_group(0).kill_on_drop(true).spawn()?;
+        Ok((Self::Child(Box::new(child)), front))
+    }
+
+    /// One that a template forked.
+    pub(super) const fn forked(deaths: Arc<Deaths>) -> Self {
+        Self::Forked(Forked { pid: None, deaths })
+    }
+
+    /// Takes note of what the process says its id is.
+    pub(super) fn introduce(&mut self, pid: u32) {
+        if let Self::Forked(forked) = self {
+            forked.pid = Some(pid);
+        }
+    }
+
+    /// Waits for its end. Where nobody will tell, that is never.
+    pub(super) async fn exited(&mut self) -> Ending {
+        match self {
+            Self::Child(child) => child.wait().await.map_or(Ending::Unknown, Ending::from),
+            Self::Forked(Forked { pid: Some(pid), deaths }) => match deaths.of(*pid).await {
+                Some(ended) => ended.into(),
+                None => pending().await,
+            },
+            Self::Forked(_) => pending().await,
+        }
+    }
+
+    /// Whether somebody will tell of its end.
+    pub(super) fn is_told(&self) -> bool {
+        match self {
+            Self::Child(_) => true,
+            Self::Forked(forked) => !forked.deaths.is_over(),
+        }
+    }
+
+    /// Ends it now.
+    pub(super) fn kill(&mut self) {
+        match self {
+            // An error means that it has ended.
+            Self::Child(child) => drop(child.start_kill()),
+            Self::Forked(forked) => forked.kill(),
+        }
+    }
+}
+
+impl Forked {
+    /// Once its parent has waited for it, its id may be another process's.
+    fn kill(&self) {
+        let pid = self.pid.filter(|pid| self.deaths.find(*pid).is_none()).and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?));
+        if let Some(pid) = pid {
+            // An error means that it has ended.
+            let _ = kill_process(pid, Signal::KILL);
+        }
+    }
+}
+
+impl Drop for Forked {
+    fn drop(&mut self) {
+        self.kill();
+        if let Some(pid) = self.pid {
+            self.deaths.forget(pid);
+        }
+    }
+}
+
+/// Resident memory in octets, as long as there is such a process.
+pub(super) fn memory(pid: u32) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    resident(&status)
+}
+
+fn resident(status: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim_end().parse().ok()?;
+    kib.checked_mul(1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn resident_memory_is_read_where_it_is_told() {
+        assert_eq!(resident("Name:\tziggurat\nVmRSS:\t   10240 kB\nRssAnon:\t 1 kB\n"), Some(10 << 20));
+        assert_eq!(resident("Name:\tziggurat\n"), None);
+        assert!(memory(std::process::id()).is_some_and(|octets| octets > 0));
+    }
+}

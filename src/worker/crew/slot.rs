@@ -1,0 +1,178 @@
+//! The place of one worker: somebody is always there, or about to be.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+
+use super::back_off::BackOff;
+use super::ending::Ending;
+use super::recycle::Reason;
+use super::trouble::Trouble;
+use super::worker::Worker;
+use super::{PATIENCE, Shared};
+
+/// How long a worker that takes another one's place may need to import the app.
+const BIRTH: Duration = Duration::from_secs(60);
+
+/// How long the requests of a worker that is replaced may take.
+const LINGER: Duration = Duration::from_secs(600);
+
+/// The same where one of its requests would not end at its deadline, and never will.
+const LINGER_STUCK: Duration = Duration::from_secs(30);
+
+/// How long the next worker that is to be replaced waits for this one's requests.
+const TURN: Duration = Duration::from_secs(30);
+
+/// How long a worker without requests may take to end.
+const FAREWELL: Duration = Duration::from_secs(10);
+
+/// One place in a crew.
+pub(super) struct Slot {
+    crew: Arc<Shared>,
+    nth: usize,
+    back_off: BackOff,
+    /// Workers that were replaced and finish what they have.
+    leaving: JoinSet<()>,
+}
+
+enum Event {
+    Stop,
+    Dead(Ending),
+    Due(Reason),
+}
+
+impl Slot {
+    pub(super) fn new(crew: Arc<Shared>, nth: usize) -> Self {
+        Self { crew, nth, back_off: BackOff::default(), leaving: JoinSet::new() }
+    }
+
+    /// Sees to it that there is a worker, until the crew is stopped.
+    pub(super) async fn run(mut self, first: Worker) {
+        let mut worker = Some(first);
+        while let Some(mut current) = worker {
+            while self.leaving.try_join_next().is_some() {}
+            let due = current.due();
+            let event = tokio::select! {
+                biased;
+                () = self.crew.stopping() => Event::Stop,
+                ending = current.ended() => Event::Dead(ending),
+                reason = due => Event::Due(reason),
+            };
+            worker = match event {
+                Event::Stop => {
+                    current.stop(PATIENCE).await;
+                    None
+                }
+                Event::Dead(ending) => self.succeed(current, ending).await,
+                Event::Due(reason) => self.relieve(current, reason).await,
+            };
+        }
+        while self.leaving.join_next().await.is_some() {}
+    }
+
+    /// Another worker for one that died.
+    async fn succeed(&mut self, mut dead: Worker, ending: Ending) -> Option<Worker> {
+        let lived = dead.age();
+        self.bury(&mut dead, ending);
+        drop(dead);
+        tokio::select! {
+            biased;
+            () = self.crew.stopping() => None,
+            mut fresh = fresh(&self.crew, self.nth, &mut self.back_off, lived) => {
+                fresh.open();
+                tracing::info!(app = self.crew.plan.place(), worker = self.nth, pid = fresh.pid, "another worker has taken its place");
+                Some(fresh)
+            }
+        }
+    }
+
+    /// Another worker for one that is to go, which goes when the other one is there.
+    async fn relieve(&mut self, worker: Worker, reason: Reason) -> Option<Worker> {
+        let (place, nth) = (self.crew.plan.place().to_owned(), self.nth);
+        let mut old = Some(worker);
+        let crew = Arc::clone(&self.crew);
+        let mut fresh = pin!(async {
+            // What is stuck does not wait for others.
+            let turn = if reason == Reason::Deadline { None } else { Arc::clone(&crew.turn).acquire_owned().await.ok() };
+            (fresh(&crew, nth, &mut BackOff::default(), Duration::ZERO).await, turn)
+        });
+        let (mut fresh, turn) = loop {
+            tokio::select! {
+                biased;
+                () = crew.stopping() => {
+                    if let Some(old) = old {
+                        old.stop(PATIENCE).await;
+                    }
+                    return None;
+                }
+                ending = ended(&mut old), if old.is_some() => {
+                    if let Some(mut dead) = old.take() {
+                        self.bury(&mut dead, ending);
+                    }
+                }
+                fresh = &mut fresh => break fresh,
+            }
+        };
+        fresh.open();
+        if let Some(old) = old {
+            crew.roster.count(reason);
+            tracing::info!(app = place, worker = nth, pid = old.pid, by = fresh.pid, "the worker is replaced ({reason})");
+            let linger = if reason == Reason::Deadline { LINGER_STUCK } else { LINGER };
+            self.leaving.spawn(leave(Arc::clone(&crew), old, turn, linger));
+        }
+        Some(fresh)
+    }
+
+    fn bury(&self, dead: &mut Worker, ending: Ending) {
+        self.crew.roster.count(Reason::Crash);
+        tracing::error!(app = self.crew.plan.place(), worker = self.nth, pid = dead.pid, "the worker {ending}");
+        dead.bury(&format!("it {ending}"));
+    }
+}
+
+async fn ended(worker: &mut Option<Worker>) -> Ending {
+    match worker {
+        Some(worker) => worker.ended().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// A worker, however often it has to be tried.
+async fn fresh(crew: &Arc<Shared>, nth: usize, back_off: &mut BackOff, mut lived: Duration) -> Worker {
+    loop {
+        sleep(back_off.after(lived)).await;
+        let trouble = match timeout(BIRTH, Worker::hire(crew, nth)).await {
+            Ok(Ok(worker)) => return worker,
+            Ok(Err(trouble)) => trouble,
+            Err(_) => Trouble::Silent,
+        };
+        tracing::error!(app = crew.plan.place(), worker = nth, "the worker cannot be started again: {trouble}");
+        lived = Duration::ZERO;
+    }
+}
+
+/// Sees off a worker whose place is taken.
+async fn leave(crew: Arc<Shared>, mut worker: Worker, mut turn: Option<OwnedSemaphorePermit>, linger: Duration) {
+    let begin = Instant::now();
+    let mut retired = pin!(worker.retire());
+    loop {
+        tokio::select! {
+            () = &mut retired => break,
+            () = crew.stopping() => break,
+            ending = worker.ended() => {
+                tracing::error!(app = crew.plan.place(), worker = worker.nth, pid = worker.pid, "the worker {ending} while it finished its requests");
+                worker.bury(&format!("it {ending}"));
+                return;
+            }
+            () = sleep_until(begin + TURN), if turn.is_some() => drop(turn.take()),
+            () = sleep_until(begin + linger) => break,
+        }
+    }
+    // It has no requests left; the next one need not wait for its last breath.
+    drop(turn);
+    worker.stop(FAREWELL).await;
+}

@@ -1,0 +1,244 @@
+//! A template: a process that has imported the app and makes workers by forking.
+
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream as StdUnixStream;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::BytesMut;
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
+use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::Notify;
+use tokio::time::timeout;
+
+use super::ending::Ending;
+use super::process::Process;
+use super::trouble::Trouble;
+use super::{PATIENCE, Plan};
+use crate::worker::boot::Ended;
+use crate::worker::link::frame::{Order, Report};
+
+/// The template of a crew: there when a worker is wanted.
+#[derive(Default)]
+pub(super) struct Template {
+    running: tokio::sync::Mutex<Option<Running>>,
+}
+
+struct Running {
+    process: Process,
+    writer: OwnedWriteHalf,
+    deaths: Arc<Deaths>,
+}
+
+impl Template {
+    /// Starts the template where there is none. The app is imported when this is ready.
+    pub(super) async fn start(&self, plan: &Plan) -> Result<(), Trouble> {
+        let mut running = self.running.lock().await;
+        Self::up(&mut running, plan).await.map(drop)
+    }
+
+    /// A fresh worker, and the front's end of its link.
+    pub(super) async fn fork(&self, plan: &Plan) -> Result<(Process, StdUnixStream), Trouble> {
+        let mut running = self.running.lock().await;
+        let template = Self::up(&mut running, plan).await?;
+        let (front, back) = StdUnixStream::pair()?;
+        if let Err(error) = send_fork(&template.writer, &back).await {
+            // The next worker gets another template.
+            drop(running.take());
+            return Err(error.into());
+        }
+        Ok((Process::forked(Arc::clone(&template.deaths)), front))
+    }
+
+    /// Ends the template; its workers live on.
+    pub(super) async fn stop(&self) {
+        let Some(mut template) = self.running.lock().await.take() else { return };
+        let mut octets = Vec::new();
+        Order::Stop.put(&mut octets);
+        let stopped = async {
+            // An error means that it has ended.
+            let _ = template.writer.write_all(&octets).await;
+            template.process.exited().await
+        };
+        if timeout(PATIENCE, stopped).await.is_err() {
+            template.process.kill();
+            template.process.exited().await;
+        }
+    }
+
+    async fn up<'a>(running: &'a mut Option<Running>, plan: &Plan) -> Result<&'a mut Running, Trouble> {
+        if running.as_ref().is_some_and(|template| template.deaths.is_over()) {
+            let mut gone = running.take();
+            let ending = match &mut gone {
+                Some(gone) => timeout(Duration::from_secs(1), gone.process.exited()).await.unwrap_or(Ending::Unlinked),
+                None => Ending::Unknown,
+            };
+            tracing::warn!(app = %plan.place(), "the template of the workers {ending}; another one is started");
+        }
+        match running {
+            Some(template) => Ok(template),
+            none => Ok(none.insert(Running::start(plan).await?)),
+        }
+    }
+}
+
+impl Running {
+    async fn start(plan: &Plan) -> Result<Self, Trouble> {
+        let (mut process, socket) = Process::spawn(plan, 0)?;
+        socket.set_nonblocking(true)?;
+        let (mut reader, mut writer) = UnixStream::from_std(socket)?.into_split();
+        let mut octets = Vec::new();
+        Order::Boot(serde_json::to_vec(&plan.boot(0)).map_err(io::Error::from)?.into()).put(&mut octets);
+        // An error means that it has ended, which reading tells too.
+        let _ = writer.write_all(&octets).await;
+        let mut octets = BytesMut::new();
+        match next(&mut reader, &mut octets).await {
+            Some(Report::Ready(_)) => {}
+            Some(Report::Refused(json)) => return Err(Trouble::refused(&json)),
+            _ => {
+                let ending = timeout(PATIENCE, process.exited()).await.unwrap_or(Ending::Unlinked);
+                return Err(Trouble::Died(ending));
+            }
+        }
+        let deaths = Arc::new(Deaths::default());
+        tokio::spawn(hear(reader, octets, Arc::clone(&deaths)));
+        Ok(Self { process, writer, deaths })
+    }
+}
+
+/// The next thing a template says; nothing when it is gone, or speaks nonsense.
+async fn next(reader: &mut OwnedReadHalf, octets: &mut BytesMut) -> Option<Report> {
+    loop {
+        if let Some(report) = Report::take(octets).ok()? {
+            return Some(report);
+        }
+        if reader.read_buf(octets).await.ok()? == 0 {
+            return None;
+        }
+    }
+}
+
+async fn hear(mut reader: OwnedReadHalf, mut octets: BytesMut, deaths: Arc<Deaths>) {
+    while let Some(report) = next(&mut reader, &mut octets).await {
+        if let Report::Ended(json) = report
+            && let Ok(ended) = serde_json::from_slice(&json)
+        {
+            deaths.tell(ended);
+        }
+    }
+    deaths.end();
+}
+
+/// Sends the order to fork, together with the worker's end of its link.
+async fn send_fork(writer: &OwnedWriteHalf, back: &StdUnixStream) -> io::Result<()> {
+    let mut octets = Vec::new();
+    Order::Fork.put(&mut octets);
+    let socket: &UnixStream = writer.as_ref();
+    let sent = socket.async_io(Interest::WRITABLE, || {
+        let descriptors = [back.as_fd()];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut ancillary = SendAncillaryBuffer::new(&mut space);
+        ancillary.push(SendAncillaryMessage::ScmRights(&descriptors));
+        let sent = sendmsg(socket, &[IoSlice::new(&octets)], &mut ancillary, SendFlags::DONTWAIT | SendFlags::NOSIGNAL)?;
+        Ok(sent)
+    });
+    if sent.await? == octets.len() { Ok(()) } else { Err(io::ErrorKind::WriteZero.into()) }
+}
+
+/// What a template has told about the ends of the processes it forked.
+#[derive(Default)]
+pub(super) struct Deaths {
+    told: Mutex<Told>,
+    news: Notify,
+}
+
+#[derive(Default)]
+struct Told {
+    /// The newest at the end.
+    ended: VecDeque<Ended>,
+    /// The template is gone and tells no more.
+    is_over: bool,
+}
+
+/// How many ends are remembered: of more processes than a crew has.
+const REMEMBERED: usize = 1024;
+
+impl Deaths {
+    /// How this process ended, when it has; nothing if nobody will tell.
+    pub(super) async fn of(&self, pid: u32) -> Option<Ended> {
+        loop {
+            let news = self.news.notified();
+            if let Some(ended) = self.find(pid) {
+                return Some(ended);
+            }
+            if self.is_over() {
+                return None;
+            }
+            news.await;
+        }
+    }
+
+    /// How this process ended, if it is known to have.
+    pub(super) fn find(&self, pid: u32) -> Option<Ended> {
+        self.lock().ended.iter().rev().find(|ended| ended.pid == pid).copied()
+    }
+
+    /// Nobody will ask for the end of this process any more; its id may become another one's.
+    pub(super) fn forget(&self, pid: u32) {
+        self.lock().ended.retain(|ended| ended.pid != pid);
+    }
+
+    /// Whether the template is gone.
+    pub(super) fn is_over(&self) -> bool {
+        self.lock().is_over
+    }
+
+    fn tell(&self, ended: Ended) {
+        let mut told = self.lock();
+        if told.ended.len() >= REMEMBERED {
+            told.ended.pop_front();
+        }
+        told.ended.push_back(ended);
+        drop(told);
+        self.news.notify_waiters();
+    }
+
+    fn end(&self) {
+        self.lock().is_over = true;
+        self.news.notify_waiters();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Told> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_end_that_was_told_before_anybody_asked_is_known() {
+        let deaths = Deaths::default();
+        deaths.tell(Ended { pid: 7, code: Some(3), signal: None });
+        assert_eq!(deaths.of(7).await.map(Ending::from), Some(Ending::Exit(3)));
+        assert!(deaths.find(7).is_some() && deaths.find(8).is_none());
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_an_end_that_nobody_can_tell_any_more_is_told_so() {
+        let deaths = Arc::new(Deaths::default());
+        let waiting = tokio::spawn({
+            let deaths = Arc::clone(&deaths);
+            async move { deaths.of(7).await.is_none() }
+        });
+        tokio::task::yield_now().await;
+        deaths.end();
+        assert!(waiting.await.unwrap());
+    }
+}

@@ -1,0 +1,75 @@
+//! The app in worker processes: what the options say as the plan of a crew. Python is not touched here.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use ziggurat_middleware::{Context, Finding};
+
+use super::options::{Recycle, Wsgi};
+use crate::worker::admission::{Admission, Room};
+use crate::worker::boot::Boot;
+use crate::worker::crew::{AHEAD, Crew, Plan, Recycling};
+use crate::worker::launch::Launch;
+use crate::worker::link::frame::VERSION;
+
+impl Wsgi {
+    /// Starts the workers, and gives the queue before them.
+    pub(super) fn staff(&self, context: &Context, workers: usize, threads: usize) -> Result<Arc<Admission>, Finding> {
+        let admission = self.admission(context);
+        let crew = Arc::new(Crew::start(self.plan(context, workers, threads)?, Arc::clone(&admission))?);
+        let hook = Arc::clone(&crew);
+        context.on_shutdown(move || hook.stop());
+        let hook = Arc::clone(&crew);
+        context.on_stacks(move || hook.stacks());
+        let hook = Arc::clone(&crew);
+        context.on_status(move || hook.status());
+        context.on_scrape(move |metrics| crew.scrape(metrics));
+        Ok(admission)
+    }
+
+    fn plan(&self, context: &Context, workers: usize, threads: usize) -> Result<Plan, Finding> {
+        let launch = match context.host::<Launch>() {
+            Some(launch) => launch.clone(),
+            None => Launch::current()
+                .map_err(|error| Finding::new(format!("the program to start workers with cannot be found: {error}")).at("workers"))?,
+        };
+        let boot = Boot {
+            version: VERSION,
+            place: context.place().to_owned(),
+            nth: 0,
+            app: self.app.clone(),
+            path: self.folders(context)?,
+            threads,
+            is_multiprocess: workers > 1,
+            chdir: self.working_folder(context)?,
+            user: self.user.clone(),
+            group: self.group.clone(),
+            preload: None,
+        };
+        let preload = self.preload.0.as_ref().map(|preload| preload.warm_up.clone());
+        let room = Room { threads, ahead: AHEAD };
+        Ok(Plan { launch, boot, workers, room, env: self.env.clone(), preload, recycling: self.recycle.limits() })
+    }
+
+    fn working_folder(&self, context: &Context) -> Result<Option<PathBuf>, Finding> {
+        let Some(folder) = &self.chdir else { return Ok(None) };
+        let resolved = context.resolve(folder);
+        match resolved.canonicalize() {
+            Ok(folder) if folder.is_dir() => Ok(Some(folder)),
+            _ => {
+                let finding = Finding::new(format!("`{}` is no folder", resolved.display())).at("chdir");
+                Err(finding.hint("relative folders start at the pipeline file's"))
+            }
+        }
+    }
+}
+
+impl Recycle {
+    fn limits(&self) -> Recycling {
+        Recycling {
+            requests: self.requests.map(|requests| (requests, self.jitter.unwrap_or(requests / 10))),
+            age: self.age.map(|age| age.0),
+            memory: self.memory.map(|memory| memory.0),
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! Workers are replaced though they are alive, and no request is lost.
+
+use std::collections::HashSet;
+
+use crate::site::{ask, get, is_alive, kill, pid, processes_below, start, wait_until};
+
+#[test]
+fn workers_are_replaced_after_their_requests_and_none_fails() {
+    let program = start(r#""workers": 2, "threads": 2, "recycle": { "requests": 20, "jitter": 5 }"#);
+    let served: Vec<(u16, String)> = std::thread::scope(|scope| {
+        let address = program.address();
+        let client = move || (0..100).map(|_| ask(address, "/pid")).collect::<Vec<_>>();
+        let clients: Vec<_> = (0..4).map(|_| scope.spawn(client)).collect();
+        clients.into_iter().flat_map(|client| client.join().unwrap()).collect()
+    });
+    assert!(served.iter().all(|(status, _)| *status == 200), "{}", program.log());
+    let pids: HashSet<&String> = served.iter().map(|(_, pid)| pid).collect();
+    assert!(pids.len() >= 4, "{pids:?}\n{}", program.log());
+    wait_until("those that were replaced have ended", &program, || processes_below(program.pid()).len() == 2);
+    assert!(program.log().contains("the worker is replaced (recycle: requests)"), "{}", program.log());
+}
+
+#[test]
+fn a_worker_that_outgrows_its_memory_is_replaced() {
+    let mut program = start(r#""workers": 1, "recycle": { "memory": "200MiB" }"#);
+    let worker = pid(&program);
+    assert_eq!(get(&program, "/grow").0, 200);
+    program.wait_for_log("the worker is replaced (recycle: memory)");
+    wait_until("another one serves", &program, || pid(&program) != worker);
+    wait_until("the large one has ended", &program, || !is_alive(worker));
+}
+
+#[test]
+fn a_worker_that_is_old_is_replaced() {
+    let mut program = start(r#""workers": 1, "recycle": { "age": "1s" }"#);
+    let worker = pid(&program);
+    program.wait_for_log("the worker is replaced (recycle: age)");
+    wait_until("another one serves", &program, || pid(&program) != worker);
+}
+
+#[test]
+fn a_call_that_will_not_end_is_answered_504_and_its_worker_replaced() {
+    let mut program = start(r#""workers": 1, "threads": 2, "deadline": "500ms""#);
+    let worker = pid(&program);
+    assert_eq!(get(&program, "/stuck").0, 504);
+    program.wait_for_log("the worker is replaced (deadline)");
+    wait_until("another one serves", &program, || get(&program, "/pid") != (200, worker.to_string()));
+    kill("TERM", program.pid());
+    assert!(program.wait().success());
+    assert!(!is_alive(worker), "{}", program.log());
+}
