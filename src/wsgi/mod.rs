@@ -53,11 +53,8 @@ impl App for Wsgi {
     fn app(self, context: &Context) -> Result<impl IntoApp, Finding> {
         let (workers, threads) = (self.workers.count(), self.threads());
         self.check_reserves(context.reserves(), workers.max(1) * threads)?;
-        let patience = Patience {
-            buffer: self.buffer.0,
-            deadline: self.deadline.map(|deadline| deadline.0),
-            slow: self.slow.map(|slow| slow.0),
-        };
+        let patience =
+            Patience { buffer: self.buffer.0, deadline: self.deadline.map(|deadline| deadline.0), slow: self.slow.map(|slow| slow.0) };
         let erased = |terminal| Ok(Erased(Next::new(context.place(), terminal)));
         if workers > 0 {
             return erased(Terminal::new(self.staff(context, workers, threads)?, patience));

@@ -30,7 +30,8 @@ impl Crew {
         });
         let workers: Vec<Value> = workers.collect();
         let restarts = self.shared.roster.restarts();
-        let counts: Map<String, Value> = restarts.counts.iter().map(|(reason, count)| (reason.label().to_owned(), (*count).into())).collect();
+        let counts: Map<String, Value> =
+            restarts.counts.iter().map(|(reason, count)| (reason.label().to_owned(), (*count).into())).collect();
         let last = restarts.last.map(|(at, reason)| {
             let ago = SystemTime::now().duration_since(at).unwrap_or_default();
             json!({ "reason": reason.label(), "ago_s": ago.as_secs() })

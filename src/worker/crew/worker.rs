@@ -12,7 +12,7 @@ use super::process::{Process, memory};
 use super::recycle::{Reason, Recycling, Tally};
 use super::roster::{Listing, State};
 use super::trouble::Trouble;
-use super::{Shared, PATIENCE};
+use super::{PATIENCE, Shared};
 use crate::worker::admission::DeskId;
 use crate::worker::link::frame::Order;
 use crate::worker::link::front::{Link, NotReady};

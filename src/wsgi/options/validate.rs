@@ -145,7 +145,9 @@ impl Wsgi {
         }
         let finding = match threads {
             0 => Finding::new("`reserve` cannot be kept where the app is called on the IO threads"),
-            threads => Finding::new(format!("routes reserve {reserved} of the app's {threads} threads, which leaves none for other requests")),
+            threads => {
+                Finding::new(format!("routes reserve {reserved} of the app's {threads} threads, which leaves none for other requests"))
+            }
         };
         Err(finding.at("threads").hint(format!("{} or more threads in all, or less `reserve`", reserved + 1)))
     }
