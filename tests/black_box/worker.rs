@@ -284,6 +284,12 @@ fn a_template_makes_workers_that_share_its_app() {
     link.call(2, "/end");
     assert!(link.receive().is_none());
     assert_eq!(template.link.expect(ENDED).json(), json!({ "pid": pid, "code": 7, "signal": null }));
+    // One of another version is none.
+    let (mut link, end) = Link::pair();
+    template.link.send_with(FORK, end);
+    link.boot("shared:app", 3, json!({ "version": 99 }));
+    assert!(link.expect(REFUSED).text().contains("another version"));
+    assert_eq!(template.link.expect(ENDED).json()["code"], 1);
     // The other one goes on without the template.
     template.link.send(STOP, 0, &[]);
     assert_eq!(template.wait().code(), Some(0));

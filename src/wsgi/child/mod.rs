@@ -54,9 +54,9 @@ pub(crate) fn run() -> Result<bool, String> {
     drop(outbox);
     let Some(paths) = &boot.preload else { return Ok(serve_all(back, &boot, app)) };
     match template::run(back, &boot, paths, &app, &mark) {
-        Fate::Ended => {
+        Fate::Ended(well) => {
             finalize();
-            Ok(true)
+            Ok(well)
         }
         Fate::Forked(back, boot) => Ok(serve_all(back, &boot, app)),
     }
