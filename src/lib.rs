@@ -59,6 +59,8 @@ mod worker;
 pub mod wsgi;
 
 pub use builtin::builtin;
+#[cfg(fuzzing)]
+pub use worker::fuzz;
 
 /// What the author of a layer wants in scope.
 pub mod prelude {

@@ -10,3 +10,17 @@ pub(crate) mod identity;
 pub(crate) mod launch;
 pub(crate) mod link;
 pub(crate) mod title;
+
+/// What a link makes of any octets, for the fuzzer.
+#[cfg(fuzzing)]
+pub mod fuzz {
+    /// As a front might send them.
+    pub fn orders(octets: &[u8]) {
+        super::link::frame::check_orders(octets);
+    }
+
+    /// As a worker might send them.
+    pub fn reports(octets: &[u8]) {
+        super::link::frame::check_reports(octets);
+    }
+}

@@ -22,6 +22,7 @@ pub(crate) const ANSWER: u8 = 66;
 pub(crate) const START: u8 = 67;
 pub(crate) const CHUNK: u8 = 68;
 pub(crate) const END: u8 = 69;
+pub(crate) const FAILED: u8 = 71;
 pub(crate) const RETURNED: u8 = 73;
 pub(crate) const DONE: u8 = 74;
 pub(crate) const ENDED: u8 = 75;

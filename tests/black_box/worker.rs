@@ -19,6 +19,9 @@ def app(environ, start_response):
     if path == '/long':
         start_response('200 OK', [])
         return (b'x' * 65536 for _ in range(8))
+    if path == '/headers':
+        start_response('200 OK', [('X-Long', 'x' * (5 << 20))])
+        return [b'']
     if path == '/fork':
         pid = os.fork()
         if pid == 0:
@@ -231,6 +234,16 @@ fn a_call_that_is_cancelled_before_it_began_is_over_at_once() {
     assert_eq!(worker.link.expect(DONE).number, 2);
     worker.release("go");
     assert_eq!(worker.link.expect(ANSWER).number, 1);
+}
+
+#[test]
+fn headers_larger_than_a_frame_are_the_apps_failure_and_not_the_workers_end() {
+    let mut worker = hello();
+    worker.link.call(1, "/headers");
+    let failed = worker.link.expect(FAILED);
+    assert_eq!(failed.payload[..2], 500_u16.to_le_bytes());
+    worker.link.call(2, "/a");
+    while worker.link.receive().unwrap().number != 2 {}
 }
 
 #[test]

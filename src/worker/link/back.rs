@@ -94,6 +94,8 @@ impl Back {
         loop {
             let heard = self.hear(office);
             office.begin();
+            // No thread tells the front of calls that were dropped before one began with them.
+            self.outbox.nudge();
             if let Err(end) = heard.and_then(|()| self.wait_and_read()) {
                 return end;
             }
@@ -123,13 +125,9 @@ impl Back {
                 Order::Credit(number, octets) => self.with(number, |entry| entry.talk.grant(octets as usize)),
                 Order::Cancel(number) => {
                     self.with(number, |entry| entry.talk.cancel());
-                    // Where nobody has begun with it, nobody has to; and then no thread tells the front that it is over.
-                    match office.recall(number) {
-                        Some(call) => {
-                            drop(call);
-                            self.outbox.flush();
-                        }
-                        None => office.tell(number, Word::Cancel),
+                    // Where nobody has begun with it, nobody has to.
+                    if office.recall(number).is_none() {
+                        office.tell(number, Word::Cancel);
                     }
                 }
                 Order::Recall(number) => {

@@ -5,9 +5,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
+use http::StatusCode;
 use ziggurat_middleware::Problem;
 
-use super::frame::{self, LARGEST_INLINE, Report, WINDOW};
+use super::frame::{self, LARGEST_INLINE, Report, WINDOW, fits};
 use super::outbox::Outbox;
 use crate::call::file_body::FileBody;
 use crate::call::pipe::{Abandoned, Sender, Writer};
@@ -123,6 +124,10 @@ impl LinkExit {
     }
 
     pub(crate) fn whole(self, head: &ResponseHead, body: Bytes) -> bool {
+        if !fits(head) {
+            self.refuse_head();
+            return true;
+        }
         if self.is_last {
             self.talk.is_done.store(true, Ordering::Relaxed);
         }
@@ -156,8 +161,20 @@ impl LinkExit {
         if self.is_closed() {
             return None;
         }
+        if !fits(head) {
+            self.refuse_head();
+            return None;
+        }
         self.talk.outbox.send(|out| frame::put_start(out, self.talk.number, head));
         Some(LinkFlow { talk: Some(self.talk) })
+    }
+}
+
+impl LinkExit {
+    /// Answers for an app whose headers nobody would take.
+    fn refuse_head(self) {
+        tracing::error!("the headers of the app's answer are larger than a worker may send: the client gets 500");
+        self.fail(&Problem::new(StatusCode::INTERNAL_SERVER_ERROR));
     }
 }
 

@@ -55,7 +55,7 @@ pub(crate) enum Order {
 }
 
 /// The body of a call as far as it comes with the head.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum CallBody {
     /// All of it.
     Whole(Bytes),
@@ -276,6 +276,12 @@ fn take(octets: &mut BytesMut) -> Result<Option<(u8, u8, u64, Bytes)>, Malformed
     Ok(Some((kind, flags, number, octets.split_to(length).freeze())))
 }
 
+/// Whether the head of an answer goes in one frame, along with a body that does.
+pub(crate) fn fits(head: &ResponseHead) -> bool {
+    let headers: usize = head.headers.iter().map(|(name, value)| 6 + name.as_str().len() + value.len()).sum();
+    headers <= LARGEST - LARGEST_INLINE - usize::from(NO_REASON) - HEAD
+}
+
 const NO_REASON: u16 = u16::MAX;
 
 /// Status, reason phrase, headers.
@@ -322,3 +328,42 @@ fn take_head(payload: &mut Bytes) -> Result<ResponseHead, Malformed> {
 fn part(payload: &mut Bytes, length: usize) -> Result<Bytes, Malformed> {
     if length > payload.len() { Err(SHORT) } else { Ok(payload.split_to(length)) }
 }
+
+/// Takes the octets apart, which come in two parts, as frames that `take` reads and `put` writes. However they are cut, the outcome is the same, and
+/// a frame that was read is written in a way that is read as the same.
+#[cfg(any(test, fuzzing))]
+fn check<T>(octets: &[u8], take: fn(&mut BytesMut) -> Result<Option<T>, Malformed>, put: fn(&T, &mut Vec<u8>)) {
+    let all_of = |parts: [&[u8]; 2]| {
+        let (mut waiting, mut read) = (BytesMut::new(), Vec::new());
+        for part in parts {
+            waiting.extend_from_slice(part);
+            loop {
+                match take(&mut waiting) {
+                    Ok(Some(frame)) => put(&frame, &mut read),
+                    Ok(None) => break,
+                    Err(malformed) => return (read, Some(malformed)),
+                }
+            }
+        }
+        (read, None)
+    };
+    let (read, verdict) = all_of([octets, &[]]);
+    let cut = octets.first().map_or(0, |first| usize::from(*first) % octets.len());
+    assert_eq!(all_of([&octets[..cut], &octets[cut..]]), (read.clone(), verdict), "cut at {cut}");
+    assert_eq!(all_of([&read, &[]]), (read.clone(), None), "what was read is not what was written");
+}
+
+/// Octets as a front might send them, for the fuzzer.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn check_orders(octets: &[u8]) {
+    check(octets, Order::take, Order::put);
+}
+
+/// Octets as a worker might send them, for the fuzzer.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn check_reports(octets: &[u8]) {
+    check(octets, Report::take, Report::put);
+}
+
+#[cfg(test)]
+mod tests;

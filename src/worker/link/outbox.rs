@@ -52,7 +52,7 @@ impl Outbox {
         self.lock().is_stuck
     }
 
-    /// Puts a frame in, to go with the next one that is sent, or at the next [`Outbox::flush`].
+    /// Puts a frame in, to go with the next one that is sent, or at the next [`Outbox::nudge`].
     pub(crate) fn post(&self, put: impl FnOnce(&mut Vec<u8>)) {
         put(&mut self.lock().octets);
     }
@@ -81,7 +81,12 @@ impl Outbox {
         self.push(&mut out);
     }
 
-    /// Sends what waits, as far as the socket takes it.
+    /// Sends what was posted, unless the socket takes no more.
+    pub(crate) fn nudge(&self) {
+        self.push(&mut self.lock());
+    }
+
+    /// Sends what waits, as far as the socket takes it now.
     pub(crate) fn flush(&self) {
         let mut out = self.lock();
         out.is_stuck = false;
@@ -121,6 +126,10 @@ impl Outbox {
             if out.octets.capacity() > KEPT {
                 out.octets = Vec::new();
             }
+        } else if out.sent > out.octets.len() / 2 {
+            // What is gone gives its room up, also where something always waits.
+            out.octets.drain(..out.sent);
+            out.sent = 0;
         }
     }
 

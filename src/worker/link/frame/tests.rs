@@ -1,0 +1,145 @@
+//! Frames there and back, whole and in pieces, and octets that are none.
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use super::*;
+
+fn octets() -> impl Strategy<Value = Bytes> {
+    vec(any::<u8>(), 0..60).prop_map(Bytes::from)
+}
+
+fn order() -> impl Strategy<Value = Order> {
+    let body = prop_oneof![octets().prop_map(CallBody::Whole), Just(CallBody::Stream), Just(CallBody::Lazy)].boxed();
+    prop_oneof![
+        octets().prop_map(Order::Boot),
+        (any::<u64>(), octets(), body).prop_map(|(number, head, body)| Order::Call(number, head, body)),
+        (any::<u64>(), octets()).prop_map(|(number, octets)| Order::Body(number, octets)),
+        any::<u64>().prop_map(Order::BodyEnd),
+        (any::<u64>(), any::<u16>(), octets()).prop_map(|(number, status, detail)| Order::BodyFailed(number, status, detail)),
+        (any::<u64>(), any::<u32>()).prop_map(|(number, octets)| Order::Credit(number, octets)),
+        any::<u64>().prop_map(Order::Cancel),
+        any::<u64>().prop_map(Order::Trace),
+        any::<u64>().prop_map(Order::Expire),
+        any::<u64>().prop_map(Order::Recall),
+        Just(()).prop_map(|()| Order::Stacks),
+        Just(()).prop_map(|()| Order::Fork),
+        Just(()).prop_map(|()| Order::Stop),
+    ]
+}
+
+fn head() -> impl Strategy<Value = ResponseHead> {
+    let header = ("[a-z][a-z0-9-]{0,8}", "[ -~]{0,12}");
+    (100..1000_u16, proptest::option::of(vec(any::<u8>(), 0..8)), vec(header, 0..5)).prop_map(|(status, reason, lines)| {
+        let mut headers = HeaderMap::new();
+        for (name, value) in lines {
+            headers.append(HeaderName::try_from(name).unwrap(), HeaderValue::try_from(value).unwrap());
+        }
+        ResponseHead { status: StatusCode::from_u16(status).unwrap(), reason: reason.map(Vec::into_boxed_slice), headers, length: None }
+    })
+}
+
+fn report() -> impl Strategy<Value = Report> {
+    prop_oneof![
+        octets().prop_map(Report::Ready),
+        octets().prop_map(Report::Refused),
+        (any::<u64>(), head(), octets(), any::<bool>()).prop_map(|(number, head, body, done)| Report::Answer(number, head, body, done)),
+        (any::<u64>(), head()).prop_map(|(number, head)| Report::Start(number, head)),
+        (any::<u64>(), octets()).prop_map(|(number, octets)| Report::Chunk(number, octets)),
+        any::<u64>().prop_map(Report::End),
+        (any::<u64>(), octets()).prop_map(|(number, why)| Report::Broken(number, why)),
+        (any::<u64>(), any::<u16>(), octets()).prop_map(|(number, status, detail)| Report::Failed(number, status, detail)),
+        (any::<u64>(), any::<u32>()).prop_map(|(number, octets)| Report::Credit(number, octets)),
+        any::<u64>().prop_map(Report::Returned),
+        any::<u64>().prop_map(Report::Done),
+        octets().prop_map(Report::Ended),
+    ]
+}
+
+/// All frames of octets that come up to `cut` first.
+fn read<T>(octets: &[u8], cut: usize, take: fn(&mut BytesMut) -> Result<Option<T>, Malformed>) -> Vec<T> {
+    let (mut waiting, mut frames) = (BytesMut::new(), Vec::new());
+    for part in [&octets[..cut], &octets[cut..]] {
+        waiting.extend_from_slice(part);
+        while let Some(frame) = take(&mut waiting).unwrap() {
+            frames.push(frame);
+        }
+    }
+    assert!(waiting.is_empty());
+    frames
+}
+
+/// A report without its debug text being compared octet by octet: heads have no equality of their own.
+fn shown(reports: &[Report]) -> Vec<String> {
+    reports.iter().map(|report| format!("{report:?}")).collect()
+}
+
+proptest! {
+    #[test]
+    fn orders_arrive_as_they_were_given_wherever_they_are_cut(orders in vec(order(), 1..4)) {
+        let mut out = Vec::new();
+        orders.iter().for_each(|order| order.put(&mut out));
+        for cut in 0..=out.len() {
+            prop_assert_eq!(&read(&out, cut, Order::take), &orders);
+        }
+    }
+
+    #[test]
+    fn reports_arrive_as_they_were_given_wherever_they_are_cut(reports in vec(report(), 1..4)) {
+        let mut out = Vec::new();
+        reports.iter().for_each(|report| report.put(&mut out));
+        let given = shown(&read(&out, 0, Report::take));
+        prop_assert_eq!(given.len(), reports.len());
+        for cut in 0..=out.len() {
+            prop_assert_eq!(&shown(&read(&out, cut, Report::take)), &given);
+        }
+        let mut again = Vec::new();
+        read(&out, 0, Report::take).iter().for_each(|report| report.put(&mut again));
+        prop_assert_eq!(again, out);
+    }
+
+    #[test]
+    fn any_octets_are_frames_or_none_and_never_do_harm(octets in vec(any::<u8>(), 0..200)) {
+        check_orders(&octets);
+        check_reports(&octets);
+    }
+
+    #[test]
+    fn so_do_payloads_of_every_kind(kind in 0..80_u8, flags in 0..8_u8, payload in vec(0..4_u8, 0..40)) {
+        let mut octets = Vec::new();
+        frame(&mut octets, kind, flags, 7, &[&payload]);
+        check_orders(&octets);
+        check_reports(&octets);
+    }
+}
+
+#[test]
+fn a_frame_larger_than_any_may_be_is_refused_before_it_has_come() {
+    let mut octets = BytesMut::new();
+    octets.extend_from_slice(&size(LARGEST + 1).to_le_bytes());
+    octets.extend_from_slice(&[3; 12]);
+    assert!(Order::take(&mut octets).is_err());
+    assert!(octets.capacity() < LARGEST);
+}
+
+#[test]
+fn a_head_whose_parts_reach_beyond_it_is_refused() {
+    for payload in
+        [&[200, 0, 255, 255, 1, 0, 0, 0][..], &[200, 0, 9, 0, b'o'], &[200, 0, 255, 255, 1, 0, 0, 0, 1, 0, 9, 0, 0, 0, b'a', b'b']]
+    {
+        let mut octets = Vec::new();
+        frame(&mut octets, 67, 0, 1, &[payload]);
+        assert_eq!(Report::take(&mut BytesMut::from(&octets[..])).err(), Some(SHORT), "{payload:?}");
+    }
+}
+
+#[test]
+fn the_length_of_an_answer_is_read_off_its_head() {
+    let mut headers = HeaderMap::new();
+    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(5));
+    let head = ResponseHead { status: StatusCode::OK, reason: None, headers, length: Some(5) };
+    let mut octets = Vec::new();
+    put_start(&mut octets, 1, &head);
+    let Ok(Some(Report::Start(1, head))) = Report::take(&mut BytesMut::from(&octets[..])) else { panic!("no head") };
+    assert_eq!(head.length, Some(5));
+}
