@@ -206,3 +206,6 @@ impl Back {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
