@@ -59,7 +59,9 @@ mod tests {
         let lifecycle = Lifecycle::default();
         let context = |place: &str| Context::new(place, std::path::Path::new("/"), lifecycle.clone());
         let app = ShowMetrics {}.app(&context("app")).unwrap().into_next("app");
-        context("later").on_scrape(|metrics| drop(metrics.counter("later_total", "Later.").sample(&[], 3_u64)));
+        context("later").on_scrape(|metrics| {
+            metrics.counter("later_total", "Later.").sample(&[], 3_u64);
+        });
         let ask = |method: Method| {
             let mut request = Request::new(Body::empty());
             *request.method_mut() = method;

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 /// The process first, then each app.
 pub(super) fn table(status: &Value) -> String {
     let text = |key: &str| scalar(key, &status[key]);
-    let mut out = format!("ziggurat {}, process {}, up {}\n", text("version"), text("pid"), text("uptime_s"));
+    let mut out = format!("ziggurat {}, process {}, {}, up {}\n", text("version"), text("pid"), text("state"), text("uptime_s"));
     let file = status["file"].as_str().unwrap_or("(command line)");
     let lines = [
         ("file", format!("{file}, generation {}, loaded {}", text("generation"), text("loaded_at"))),
@@ -116,7 +116,7 @@ mod tests {
     #[test]
     fn what_an_app_reports_is_shown_whatever_it_is() {
         let status = json!({
-            "version": "1.2.3", "pid": 7, "uptime_s": 11_520, "generation": 3, "file": "pipeline.json", "loaded_at": "2026-11-22T10:00:00Z",
+            "version": "1.2.3", "pid": 7, "state": "serving", "uptime_s": 11_520, "generation": 3, "file": "pipeline.json", "loaded_at": "2026-11-22T10:00:00Z",
             "listening": ["http://127.0.0.1:8000", "unix:run/site.sock"], "stack": "request_id > wsgi",
             "connections": { "open": 12, "accepted": 4_321 }, "requests": 98_765,
             "apps": [

@@ -1,5 +1,6 @@
 //! A generation before it serves: everything that can fail is done here, and undone where it does.
 
+use std::io;
 use std::path::PathBuf;
 
 use ziggurat_middleware::{Lifecycle, Next};
@@ -51,11 +52,25 @@ fn bind(pipeline: &Pipeline, in_use: &InUse) -> Result<Vec<Listener>, Report> {
     let mut listeners = Vec::new();
     for (index, listen) in pipeline.listen().iter().enumerate() {
         if !in_use.listening.contains(listen) {
-            let bound = Listener::bind(listen, pipeline.base()).map_err(|error| pipeline.report_at_listen(index, &error.to_string()))?;
-            listeners.extend(bound);
+            let bound = Listener::bind(listen, pipeline.base());
+            listeners.extend(bound.map_err(|error| pipeline.report_at_listen(index, &explain(&error, listen, in_use)))?);
         }
     }
     Ok(listeners)
+}
+
+/// What the system says, and whether it is we who have the port.
+fn explain(error: &io::Error, wanted: &Listen, in_use: &InUse) -> String {
+    let mine = in_use.listening.iter().find(|mine| match (mine, wanted) {
+        (Listen::Tcp { port, .. }, Listen::Tcp { port: wanted, .. }) => port == wanted && *port != 0,
+        _ => false,
+    });
+    match mine {
+        Some(mine) if error.kind() == io::ErrorKind::AddrInUse => {
+            format!("{error}\nhint: the running server listens on `{mine}`; an address with the same port takes a restart")
+        }
+        _ => error.to_string(),
+    }
 }
 
 fn bind_control(pipeline: &Pipeline, in_use: &InUse) -> Result<Wanted, Report> {

@@ -61,6 +61,11 @@ impl Reloads {
         }
     }
 
+    /// Whether a new stack is being built.
+    pub(super) const fn is_under_way(&self) -> bool {
+        self.under_way.is_some()
+    }
+
     fn start(&mut self, lifecycle: Lifecycle, in_use: InUse, waiting: Vec<oneshot::Sender<Outcome>>) {
         let (origin, hooks) = (Arc::clone(&self.origin), lifecycle.clone());
         let build = spawn_blocking(move || {
@@ -112,21 +117,23 @@ impl Site {
             Some(Ok(candidate)) => self.take_effect(candidate, reload.lifecycle, reload.begin).await,
             Some(Err(report)) => Err(report),
             None => {
-                end(reload.lifecycle).await;
+                self.retiring.spawn(end(reload.lifecycle));
                 Err(self.generation.pipeline.report("the build of the new stack panicked"))
             }
         };
+        let summary = self.generation.pipeline.summary();
         match &outcome {
             Ok(reloaded) => {
                 self.facts.reloads.add(1);
-                say(&format!("reloaded after {} ms: {}", reloaded.milliseconds, reloaded.summary));
+                say(&format!("reloaded after {} ms: {summary}", reloaded.milliseconds));
+                supervisor::ready(&summary);
             }
             Err(report) => {
                 self.facts.refused_reloads.add(1);
                 say(&format!("not reloaded: the stack before goes on\n{report}"));
+                supervisor::ready(&format!("the last reload was refused, see the log; serving {summary}"));
             }
         }
-        supervisor::ready(&self.generation.pipeline.summary());
         for waiting in reload.waiting {
             // Who asked may have left.
             let _ = waiting.send(outcome.clone());

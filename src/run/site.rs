@@ -29,7 +29,7 @@ pub(super) struct Site {
     /// What is asked for on the control socket. One end is kept for the next socket.
     orders: (mpsc::Sender<Order>, mpsc::Receiver<Order>),
     /// Generations whose last requests are still inside, and control sockets that were given up.
-    retiring: JoinSet<()>,
+    pub(super) retiring: JoinSet<()>,
 }
 
 /// One reading of the file, in force.
@@ -95,7 +95,10 @@ impl Site {
                 self.generation.lifecycle.reopen();
                 let _ = done.send(());
             }
-            Order::Status(asked) => drop(asked.send(self.facts.status(&self.reloads.origin, &self.generation))),
+            Order::Status(asked) => {
+                let state = if self.reloads.is_under_way() { "reloading" } else { "serving" };
+                let _ = asked.send(self.facts.status(&self.reloads.origin, &self.generation, state));
+            }
         }
     }
 
@@ -124,7 +127,7 @@ impl Site {
         let (retired, changed) = match replaced {
             Ok(replaced) => replaced,
             Err(error) => {
-                end(lifecycle).await;
+                self.retiring.spawn(end(lifecycle));
                 return Err(pipeline.report(&format!("cannot serve: {error}")));
             }
         };
@@ -167,7 +170,7 @@ impl Site {
             tokio::select! {
                 () = &mut ending => break,
                 Some(order) = orders.recv() => match order {
-                    Order::Status(asked) => drop(asked.send(facts.status(&origin, &generation))),
+                    Order::Status(asked) => drop(asked.send(facts.status(&origin, &generation, "stopping"))),
                     Order::Reload(waiting) => drop(waiting.send(Err(generation.pipeline.report("the server is stopping")))),
                     Order::Reopen(done) => {
                         generation.lifecycle.reopen();

@@ -30,8 +30,8 @@ impl Facts {
         Self { begin: Instant::now(), since: SystemTime::now(), traffic, reloads: Arc::default(), refused_reloads: Arc::default() }
     }
 
-    /// How everything fares.
-    pub(super) fn status(&self, origin: &Origin, generation: &Generation) -> Value {
+    /// How everything fares; `state` is what the program is at.
+    pub(super) fn status(&self, origin: &Origin, generation: &Generation, state: &str) -> Value {
         let listening: Vec<&str> = generation.addresses.iter().map(|(_, address)| address.as_str()).collect();
         let apps = generation.lifecycle.status().into_iter().map(|(place, status)| {
             let mut entry = Map::from_iter([("place".to_owned(), Value::from(&*place))]);
@@ -44,6 +44,7 @@ impl Facts {
         json!({
             "version": VERSION,
             "pid": std::process::id(),
+            "state": state,
             "uptime_s": self.begin.elapsed().as_secs(),
             "generation": generation.number,
             "file": origin.path_written().map(|path| path.display().to_string()),

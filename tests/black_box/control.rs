@@ -45,6 +45,7 @@ fn status_tells_what_runs_for_people_and_as_json() {
     assert_eq!((&status["pid"], &status["generation"], &status["requests"]), (&program.pid().into(), &1.into(), &1.into()));
     assert_eq!(status["listening"], serde_json::json!([format!("http://{}", program.address())]));
     assert_eq!((&status["file"], &status["stack"]), (&"pipeline.json".into(), &"request_id > respond".into()));
+    assert_eq!(status["state"], "serving");
     assert!(status["uptime_s"].is_u64() && status["loaded_at"].is_string() && status["apps"].is_array(), "{json}");
 
     let (code, table, _) = ziggurat(program.folder(), &["status"]);

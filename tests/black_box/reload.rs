@@ -123,6 +123,17 @@ fn a_port_in_use_leaves_the_old_file_in_force() {
 }
 
 #[test]
+fn an_address_that_the_server_itself_stands_in_the_way_of_is_explained() {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let listening = |host: &str| format!(r#"{{ "listen": "{host}:{free}", "app": {{ "respond": {{ "body": "one" }} }} }}"#);
+    let mut program = Program::start(&listening("127.0.0.1"), &[]);
+    rewrite(&program, &listening("0.0.0.0"));
+    program.signal("HUP");
+    assert!(program.wait_for_log("hint: the running server listens on").contains("takes a restart"));
+    assert!(program.get("/").ends_with("one"));
+}
+
+#[test]
 fn a_slow_request_finishes_in_its_stack_and_is_waited_for_at_the_end() {
     let mut program = Program::start(
         r#"{ "listen": "127.0.0.1:0", "app": { "wsgi": { "app": "slow:app", "workers": 0, "threads": 2 } } }"#,
@@ -152,34 +163,54 @@ fn a_slow_request_finishes_in_its_stack_and_is_waited_for_at_the_end() {
     assert_eq!(program.wait().code(), Some(0), "{}", program.log());
 }
 
-#[test]
-fn no_request_fails_during_twenty_reloads() {
-    let mut program = Program::start(&saying("generation 0!"), &[]);
-    let stop = Arc::new(AtomicBool::new(false));
-    let address = program.address();
-    let hammers: Vec<_> = (0..4)
-        .map(|nth| {
+/// Clients that ask all the time, half of them on connections that stay open, until they are told to stop.
+struct Hammers {
+    stop: Arc<AtomicBool>,
+    threads: Vec<std::thread::JoinHandle<u32>>,
+}
+
+impl Hammers {
+    /// Each answer ends in `end`.
+    fn start(program: &Program, end: &'static str) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let address = program.address();
+        let connect = move || {
+            let stream = TcpStream::connect(address).unwrap();
+            stream.set_read_timeout(Some(PATIENCE)).unwrap();
+            stream
+        };
+        let hammer = |nth| {
             let stop = Arc::clone(&stop);
             std::thread::spawn(move || {
                 let mut asked = 0_u32;
-                let connect = || {
-                    let stream = TcpStream::connect(address).unwrap();
-                    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-                    stream
-                };
                 let mut stream = connect();
                 while !stop.load(Relaxed) {
-                    ask(&mut stream, "!");
+                    ask(&mut stream, end);
                     asked += 1;
-                    // Half of them come anew for each request.
                     if nth % 2 == 0 {
                         stream = connect();
                     }
                 }
                 asked
             })
-        })
-        .collect();
+        };
+        let threads = (0..4).map(hammer).collect();
+        Self { stop, threads }
+    }
+
+    /// None of them has met a failure.
+    fn end(self) {
+        self.stop.store(true, Relaxed);
+        for thread in self.threads {
+            assert!(thread.join().unwrap() > 0);
+        }
+    }
+}
+
+#[test]
+fn no_request_fails_during_twenty_reloads() {
+    let mut program = Program::start(&saying("generation 0!"), &[]);
+    let hammers = Hammers::start(&program, "!");
     for number in 1..=20 {
         rewrite(&program, &saying(&format!("generation {number}!")));
         program.signal("HUP");
@@ -187,10 +218,25 @@ fn no_request_fails_during_twenty_reloads() {
             std::thread::yield_now();
         }
     }
-    stop.store(true, Relaxed);
-    for hammer in hammers {
-        assert!(hammer.join().unwrap() > 0);
+    hammers.end();
+    program.signal("TERM");
+    assert_eq!(program.wait().code(), Some(0), "{}", program.log());
+}
+
+#[test]
+fn no_request_fails_while_worker_processes_are_exchanged() {
+    let app = |number: u32| format!("def app(e, s):\n    s('200 OK', [('Content-Length', '9')])\n    return [b'number {number}!']\n");
+    let pipeline = r#"{ "listen": "127.0.0.1:0", "app": { "wsgi": { "app": "site_app:app", "workers": 2, "threads": 2 } } }"#;
+    let mut program = Program::start(pipeline, &[("site_app.py", &app(0))]);
+    let hammers = Hammers::start(&program, "!");
+    for number in 1..=5 {
+        std::fs::write(program.folder().join("site_app.py"), app(number)).unwrap();
+        program.signal("HUP");
+        while !program.get("/").ends_with(&format!("number {number}!")) {
+            std::thread::yield_now();
+        }
     }
+    hammers.end();
     program.signal("TERM");
     assert_eq!(program.wait().code(), Some(0), "{}", program.log());
 }
@@ -207,6 +253,26 @@ fn a_stop_is_heard_while_the_new_app_is_still_being_imported() {
     assert!(program.get("/").ends_with("one"));
     program.signal("TERM");
     assert_eq!(program.wait().code(), Some(0), "{}", program.log());
+}
+
+#[test]
+fn workers_that_are_still_starting_end_with_the_program() {
+    let stuck =
+        "import os, time\nopen('pid.new', 'w').write(str(os.getpid()))\nos.rename('pid.new', 'pid')\nwhile True: time.sleep(0.01)\n";
+    let mut program = Program::start(&saying("one"), &[("stuck.py", stuck)]);
+    rewrite(&program, r#"{ "listen": "127.0.0.1:0", "app": { "wsgi": { "app": "stuck:app", "workers": 1 } } }"#);
+    program.signal("HUP");
+    let pid = program.folder().join("pid");
+    while !pid.exists() {
+        std::thread::yield_now();
+    }
+    assert!(program.get("/").ends_with("one"));
+    program.signal("TERM");
+    assert_eq!(program.wait().code(), Some(0), "{}", program.log());
+    let process = std::path::Path::new("/proc").join(std::fs::read_to_string(pid).unwrap());
+    while std::fs::read_to_string(process.join("cmdline")).is_ok_and(|line| !line.is_empty()) {
+        std::thread::yield_now();
+    }
 }
 
 #[test]

@@ -47,7 +47,7 @@ fn systemd_is_told_of_the_start_of_reloads_and_of_the_end() {
     std::fs::write(program.folder().join("pipeline.json"), "{").unwrap();
     program.signal("HUP");
     assert!(supervisor.hear().starts_with("RELOADING=1\n"));
-    assert!(supervisor.hear().starts_with("READY=1\n"));
+    assert!(supervisor.hear().starts_with("READY=1\nSTATUS=the last reload was refused"));
 
     program.signal("TERM");
     assert!(supervisor.hear().starts_with("STOPPING=1\n"));

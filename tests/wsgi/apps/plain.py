@@ -1,6 +1,5 @@
 """Small apps, one behaviour each."""
 
-import ctypes
 import json
 import os
 import tempfile
@@ -454,9 +453,9 @@ left = []
 
 def dawdles(environ, start_response):
     """Does not answer, each in its way, unless there is no query string."""
-    kind = environ["QUERY_STRING"].replace("_", " ")
+    kind = environ["QUERY_STRING"]
     try:
-        {"spins": spins, "naps": naps, "deadlocks": deadlocks, "swallows": swallows, "holds on": holds_on}.get(kind, str)()
+        {"spins": spins, "naps": naps, "deadlocks": deadlocks, "swallows": swallows}.get(kind, str)()
     finally:
         left.append(kind)
     start_response("200 OK", TEXT)
@@ -494,17 +493,6 @@ def swallows():
                 pass
         except Exception:
             pass
-
-
-def holds_on():
-    """Sleeps in C code that does not let the interpreter go."""
-    ctypes.PyDLL(None).usleep(2_500_000)
-
-
-def dawdles_in_c(environ, start_response):
-    """Its answer sleeps in C code that lets the interpreter go, and no Python code runs after that."""
-    start_response("200 OK", TEXT)
-    return map(time.sleep, [0.5]) if environ["QUERY_STRING"] == "late" else [b"hello"]
 
 
 def dawdles_in_close(environ, start_response):
