@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use crate::site::{ask, get, is_alive, kill, pid, processes_below, start, wait_until};
+use crate::site::{ask, get, is_alive, pid, processes_below, start, wait_until};
 
 #[test]
 fn workers_are_replaced_after_their_requests_and_none_fails() {
@@ -45,7 +45,7 @@ fn a_call_that_will_not_end_is_answered_504_and_its_worker_replaced() {
     assert_eq!(get(&program, "/stuck").0, 504);
     program.wait_for_log("the worker is replaced (deadline)");
     wait_until("another one serves", &program, || get(&program, "/pid") != (200, worker.to_string()));
-    kill("TERM", program.pid());
+    program.signal("TERM");
     assert!(program.wait().success());
     assert!(!is_alive(worker), "{}", program.log());
 }

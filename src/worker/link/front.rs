@@ -19,10 +19,10 @@ use tokio::sync::{Notify, watch};
 use ziggurat_middleware::{BoxError, Problem};
 
 use super::frame::{CallBody, LARGEST_INLINE, Order, Report, WINDOW, put_call};
-use super::under_way::{UnderWay, begun_and_unbegun};
+use super::under_way::{FromWorker, UnderWay, begun_and_unbegun};
 use super::upload::Upload;
 use crate::call::exit::Exit;
-use crate::call::pipe::{Sender, remote_pipe};
+use crate::call::pipe::remote_pipe;
 use crate::call::{Call, Reply, ReplyBody, RequestBody, Word};
 use crate::worker::admission::{Admission, Desk, Room};
 use crate::worker::boot::{Boot, Ready};
@@ -309,26 +309,6 @@ impl Desk for Link {
             && let Some(link) = self.me.upgrade()
         {
             self.runtime.spawn(link.watch(number));
-        }
-    }
-}
-
-/// The worker as the sender of an answer's body.
-struct FromWorker {
-    link: Weak<Link>,
-    number: u64,
-}
-
-impl Sender for FromWorker {
-    fn grant(&self, octets: usize) {
-        if let Some(link) = self.link.upgrade() {
-            link.send(&Order::Credit(self.number, u32::try_from(octets).unwrap_or(u32::MAX)));
-        }
-    }
-
-    fn abandon(&self) {
-        if let Some(link) = self.link.upgrade() {
-            link.tell(self.number, Word::Cancel);
         }
     }
 }

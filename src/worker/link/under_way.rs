@@ -1,18 +1,21 @@
 //! A call that is with a worker, as the front knows it.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 use bytes::Bytes;
 use http::StatusCode;
 use ziggurat_middleware::{BoxError, Problem};
 
+use super::frame::Order;
+use super::front::Link;
 use super::upload::Handle;
 use crate::call::exit::Exit;
 use crate::call::head::Head;
-use crate::call::pipe::Writer;
-use crate::call::{Call, RequestBody, ResponseHead, Seat};
+use crate::call::pipe::{Sender, Writer};
+use crate::call::{Call, RequestBody, ResponseHead, Seat, Word};
+use crate::worker::admission::Desk;
 
 /// What is kept of a call until it is over.
 pub(crate) struct UnderWay {
@@ -100,6 +103,26 @@ pub(crate) fn begun_and_unbegun(calls: HashMap<u64, UnderWay>, threads: usize) -
         }
     }
     (begun, unbegun)
+}
+
+/// The worker as the sender of an answer's body.
+pub(crate) struct FromWorker {
+    pub(crate) link: Weak<Link>,
+    pub(crate) number: u64,
+}
+
+impl Sender for FromWorker {
+    fn grant(&self, octets: usize) {
+        if let Some(link) = self.link.upgrade() {
+            link.send(&Order::Credit(self.number, u32::try_from(octets).unwrap_or(u32::MAX)));
+        }
+    }
+
+    fn abandon(&self) {
+        if let Some(link) = self.link.upgrade() {
+            link.tell(self.number, Word::Cancel);
+        }
+    }
 }
 
 #[cfg(test)]
