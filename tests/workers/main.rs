@@ -4,7 +4,9 @@
 mod deaths;
 mod preload;
 mod recycling;
+mod reloading;
 mod site;
 mod starting;
+mod status;
 #[path = "../black_box/support.rs"]
 mod support;

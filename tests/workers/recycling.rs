@@ -7,15 +7,20 @@ use crate::site::{ask, get, is_alive, pid, processes_below, start, wait_until};
 #[test]
 fn workers_are_replaced_after_their_requests_and_none_fails() {
     let program = start(r#""workers": 2, "threads": 2, "recycle": { "requests": 20, "jitter": 5 }"#);
-    let served: Vec<(u16, String)> = std::thread::scope(|scope| {
-        let address = program.address();
-        let client = move || (0..100).map(|_| ask(address, "/pid")).collect::<Vec<_>>();
-        let clients: Vec<_> = (0..4).map(|_| scope.spawn(client)).collect();
-        clients.into_iter().flat_map(|client| client.join().unwrap()).collect()
+    let address = program.address();
+    let mut pids = HashSet::new();
+    wait_until("four workers have served", &program, || {
+        let served: Vec<(u16, String)> = std::thread::scope(|scope| {
+            let client = move || (0..25).map(|_| ask(address, "/pid")).collect::<Vec<_>>();
+            let clients: Vec<_> = (0..4).map(|_| scope.spawn(client)).collect();
+            clients.into_iter().flat_map(|client| client.join().unwrap()).collect()
+        });
+        for (status, pid) in served {
+            assert_eq!(status, 200, "{pid}\n{}", program.log());
+            pids.insert(pid);
+        }
+        pids.len() >= 4
     });
-    assert!(served.iter().all(|(status, _)| *status == 200), "{}", program.log());
-    let pids: HashSet<&String> = served.iter().map(|(_, pid)| pid).collect();
-    assert!(pids.len() >= 4, "{pids:?}\n{}", program.log());
     wait_until("those that were replaced have ended", &program, || processes_below(program.pid()).len() == 2);
     assert!(program.log().contains("the worker is replaced (recycle: requests)"), "{}", program.log());
 }

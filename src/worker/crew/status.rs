@@ -16,7 +16,10 @@ impl Crew {
     pub(crate) fn status(&self) -> Value {
         let figures = self.shared.admission.figures();
         let desks = desks(&figures);
-        let workers = self.shared.roster.entries().into_iter().map(|worker| {
+        let entries = self.shared.roster.entries();
+        let missing = (1..=self.shared.plan.workers).filter(|nth| entries.iter().all(|worker| worker.nth != *nth));
+        let missing = missing.map(|nth| json!({ "nth": nth, "pid": null, "state": "starting", "busy": 0, "begun": 0, "age_s": null, "memory": null }));
+        let there = entries.iter().map(|worker| {
             let desk = worker.desk.and_then(|desk| desks.get(&desk).copied());
             json!({
                 "nth": worker.nth,
@@ -28,7 +31,7 @@ impl Crew {
                 "memory": memory(worker.pid),
             })
         });
-        let workers: Vec<Value> = workers.collect();
+        let workers: Vec<Value> = there.chain(missing).collect();
         let restarts = self.shared.roster.restarts();
         let counts: Map<String, Value> =
             restarts.counts.iter().map(|(reason, count)| (reason.label().to_owned(), (*count).into())).collect();
