@@ -18,7 +18,8 @@ impl Crew {
         let desks = desks(&figures);
         let entries = self.shared.roster.entries();
         let missing = (1..=self.shared.plan.workers).filter(|nth| entries.iter().all(|worker| worker.nth != *nth));
-        let missing = missing.map(|nth| json!({ "nth": nth, "pid": null, "state": "starting", "busy": 0, "begun": 0, "age_s": null, "memory": null }));
+        let missing = missing
+            .map(|nth| json!({ "nth": nth, "pid": null, "state": "starting", "busy": 0, "begun": 0, "age_s": null, "memory": null }));
         let there = entries.iter().map(|worker| {
             let desk = worker.desk.and_then(|desk| desks.get(&desk).copied());
             json!({
