@@ -44,8 +44,6 @@ use std::process::ExitCode;
 
 use ziggurat_middleware::{App, Middleware};
 
-use worker::launch::Launch;
-
 pub mod apps;
 mod builtin;
 mod call;
@@ -61,6 +59,7 @@ pub mod wsgi;
 pub use builtin::builtin;
 #[cfg(fuzzing)]
 pub use worker::fuzz;
+pub use worker::launch::Launch;
 
 /// What the author of a layer wants in scope.
 pub mod prelude {

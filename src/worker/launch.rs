@@ -6,9 +6,19 @@ use std::process::Command;
 
 /// What to execute to get this program: an executable, and the arguments that precede those of the command line.
 ///
-/// Whoever runs a pipeline leaves it with the [`ziggurat_middleware::Lifecycle`]; where nobody did, it is [`Launch::current`].
+/// The program leaves it with the [`Lifecycle`](ziggurat_middleware::Lifecycle) of what it runs; where nobody did, it is [`Launch::current`]. A
+/// program that runs pipelines without Ziggurat's command line has to leave there one that leads to a `ziggurat`:
+///
+/// ```
+/// use ziggurat::Launch;
+/// use ziggurat_middleware::Lifecycle;
+///
+/// let mut host = http::Extensions::new();
+/// host.insert(Launch::new("/usr/bin/ziggurat", [] as [&str; 0]));
+/// let lifecycle = Lifecycle::hosted(host);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Launch {
+pub struct Launch {
     pub(crate) program: PathBuf,
     pub(crate) arguments: Vec<OsString>,
 }
@@ -17,12 +27,17 @@ pub(crate) struct Launch {
 const OF_SYSTEMD: [&str; 6] = ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES"];
 
 impl Launch {
+    /// This executable, with these arguments first.
+    pub fn new(program: impl Into<PathBuf>, arguments: impl IntoIterator<Item = impl Into<OsString>>) -> Self {
+        Self { program: program.into(), arguments: arguments.into_iter().map(Into::into).collect() }
+    }
+
     /// The executable of this process. (What has been put in its place since then is met by the version in the first word.)
     ///
     /// # Errors
     ///
     /// If the system does not tell.
-    pub(crate) fn current() -> std::io::Result<Self> {
+    pub fn current() -> std::io::Result<Self> {
         Ok(Self { program: std::env::current_exe()?, arguments: Vec::new() })
     }
 

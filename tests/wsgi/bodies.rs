@@ -15,7 +15,7 @@ use http_body_util::{LengthLimitError, StreamBody};
 use proptest::prelude::*;
 use ziggurat_middleware::{Body, BoxError, Problem, Request, request};
 
-use crate::support::{Site, THREADS, folders, python, wait_until};
+use crate::support::{EXECUTORS, Executor, Site, python, wait_until};
 
 /// A body in chunks that does not tell its length.
 pub fn unsized_body(chunks: &[&str]) -> Body {
@@ -33,14 +33,14 @@ fn post(target: &str, body: impl Into<Body>) -> Request {
     request(Method::POST, target, body)
 }
 
-fn buffered(app: &str, threads: u64, buffer: &str) -> Site {
-    Site::of(serde_json::json!({ "app": app, "threads": threads, "path": folders(), "buffer": buffer })).unwrap()
+fn buffered(app: &str, executor: Executor, buffer: &str) -> Site {
+    Site::with(app, executor, serde_json::json!({ "buffer": buffer }))
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_body_taken_in_whole_has_its_length_however_it_came() {
-    for threads in THREADS {
-        let site = Site::new("plain:length_read", threads);
+    for executor in EXECUTORS {
+        let site = Site::new("plain:length_read", executor);
         let mut chunked = post("/", unsized_body(&["abc", "", "defg"]));
         chunked.headers_mut().insert("transfer-encoding", HeaderValue::from_static("chunked"));
         assert_eq!(site.send(chunked).await.text(), "7 7");
@@ -55,8 +55,8 @@ async fn a_body_taken_in_whole_has_its_length_however_it_came() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_body_over_the_buffer_is_streamed() {
-    for threads in THREADS {
-        let site = buffered("plain:length_read", threads, "1KiB");
+    for executor in EXECUTORS {
+        let site = buffered("plain:length_read", executor, "1KiB");
         let chunk = "x".repeat(1000);
         let chunks = vec![chunk.as_str(); 1000];
         assert_eq!(site.post("/", unsized_body(&chunks)).await.text(), "1000000 none");
@@ -70,20 +70,20 @@ async fn a_body_over_the_buffer_is_streamed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_body_that_fails_before_the_app_is_called_never_reaches_it() {
-    for threads in THREADS {
-        let site = Site::new("plain:reads_or_fails", threads);
-        let before: usize = python("plain", "called");
+    for executor in EXECUTORS {
+        let site = Site::new("plain:reads_or_fails", executor);
+        let before: usize = site.python("plain", "called");
         for (error, status) in failures() {
             assert_eq!(site.post("/", failing(10, error)).await.status, status);
         }
-        assert_eq!(python::<usize>("plain", "called"), before);
+        assert_eq!(site.python::<usize>("plain", "called"), before);
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_body_that_fails_while_it_is_read_raises_and_is_answered() {
-    for threads in THREADS {
-        let site = buffered("plain:reads_or_fails", threads, "1KiB");
+    for executor in EXECUTORS {
+        let site = buffered("plain:reads_or_fails", executor, "1KiB");
         for (error, status) in failures() {
             let answer = site.post("/again", failing(5000, error)).await;
             assert_eq!(answer.status, status);
@@ -91,7 +91,7 @@ async fn a_body_that_fails_while_it_is_read_raises_and_is_answered() {
         assert_eq!(site.post("/?500", failing(5000, "cut")).await.status, 400);
         assert_eq!(site.post("/?answer", failing(5000, "cut")).await.text(), "cut");
         site.post("/?again", failing(5000, "cut")).await;
-        assert_eq!(python::<String>("plain", "failures[-1]"), "again");
+        assert_eq!(site.python::<String>("plain", "failures[-1]"), "again");
         assert_eq!(site.post("/", "fine").await.text(), "4");
     }
 }
@@ -125,7 +125,7 @@ impl http_body::Body for Polled {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_waits_for_100_continue_is_asked_only_when_the_app_reads() {
-    for threads in THREADS {
+    for executor in EXECUTORS {
         let expecting = |polls: &Arc<AtomicUsize>| {
             let mut request = post("/", Body::new(Polled(Arc::clone(polls))));
             request.headers_mut().insert("expect", HeaderValue::from_static("100-Continue"));
@@ -133,20 +133,20 @@ async fn a_client_that_waits_for_100_continue_is_asked_only_when_the_app_reads()
             request
         };
         let polls = Arc::default();
-        assert_eq!(Site::new("plain:refuses_unread", threads).send(expecting(&polls)).await.status, 403);
+        assert_eq!(Site::new("plain:refuses_unread", executor).send(expecting(&polls)).await.status, 403);
         // The body is gone once its pump has learned that nobody reads.
         wait_until("the body is dropped", || Arc::strong_count(&polls) == 1);
         assert_eq!(polls.load(Ordering::SeqCst), 0);
 
-        assert_eq!(Site::new("plain:length_read", threads).send(expecting(&polls)).await.text(), "3 3");
+        assert_eq!(Site::new("plain:length_read", executor).send(expecting(&polls)).await.text(), "3 3");
         assert_eq!(polls.load(Ordering::SeqCst), 2);
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unread_body_is_let_go() {
-    for threads in THREADS {
-        let site = buffered("plain:refuses_unread", threads, "1B");
+    for executor in EXECUTORS {
+        let site = buffered("plain:refuses_unread", executor, "1B");
         let kept = Arc::new(());
         let held = Arc::clone(&kept);
         let frames = stream::repeat_with(move || {
@@ -160,20 +160,21 @@ async fn an_unread_body_is_let_go() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sizes_that_are_no_numbers_are_type_errors() {
-    for threads in THREADS {
-        assert_eq!(Site::new("plain:odd_reads", threads).post("/", "abc").await.text(), "TypeError TypeError TypeError TypeError");
+    for executor in EXECUTORS {
+        assert_eq!(Site::new("plain:odd_reads", executor).post("/", "abc").await.text(), "TypeError TypeError TypeError TypeError");
     }
 }
 
 #[test]
 fn reads_give_what_a_file_in_memory_gives() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let _entered = runtime.enter();
     let read = prop_oneof![Just("read"), Just("readline"), Just("readlines"), Just("next")];
     let size = prop_oneof![Just(None), (-2_i64..12).prop_map(Some)];
     let script = prop::collection::vec((read, size), 0..12);
     let body = prop::collection::vec("[ab\n]{0,9}", 0..6);
-    for threads in THREADS {
-        let sites = [Site::new("plain:reads_script", threads), buffered("plain:reads_script", threads, "0B")];
+    for executor in EXECUTORS {
+        let sites = [Site::new("plain:reads_script", executor), buffered("plain:reads_script", executor, "0B")];
         proptest!(ProptestConfig::with_cases(150), |(script in script.clone(), body in body.clone())| {
             let chunks: Vec<&str> = body.iter().map(String::as_str).collect();
             let program = serde_json::to_string(&script).unwrap();

@@ -5,7 +5,10 @@ use std::time::{Duration, Instant};
 use http::Method;
 use ziggurat_middleware::{Body, Deadline, Request, RequestId, request};
 
-use crate::support::{PATIENCE, Site, python, run, wait_until};
+use crate::support::{Executor, PATIENCE, Site, wait_until};
+
+/// One thread, so that the next request needs the one that was late.
+const ONE_THREAD: [Executor; 2] = [Executor::Workers(1), Executor::Pool(1)];
 
 const DEADLINE: Duration = Duration::from_millis(200);
 
@@ -18,61 +21,69 @@ fn due(target: &str, deadline: Duration) -> Request {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_app_that_runs_python_code_is_ended_and_its_thread_serves_the_next_request() {
-    let site = Site::new("plain:dawdles", 1);
-    let thread = site.get("/").await.text();
-    for (kind, function) in [("spins", "in spins"), ("naps", "in naps"), ("swallows", "in swallows")] {
-        let asked = Instant::now();
-        let answer = site.send(due(&format!("/?{kind}"), DEADLINE)).await;
-        assert_eq!((answer.status.as_u16(), answer.text().contains("did not answer in time")), (504, true), "{kind}");
-        assert!(asked.elapsed() >= DEADLINE && asked.elapsed() < PATIENCE, "{kind}");
-        assert_eq!(site.get("/").await.text(), thread, "{kind}");
-        site.wait_for_log(function);
-        assert!(python::<bool>("plain", &format!("'{kind}' in left")), "{kind}");
+    for executor in ONE_THREAD {
+        let site = Site::new("plain:dawdles", executor);
+        let thread = site.get("/").await.text();
+        for (kind, function) in [("spins", "in spins"), ("naps", "in naps"), ("swallows", "in swallows")] {
+            let asked = Instant::now();
+            let answer = site.send(due(&format!("/?{kind}"), DEADLINE)).await;
+            assert_eq!((answer.status.as_u16(), answer.text().contains("did not answer in time")), (504, true), "{kind}");
+            assert!(asked.elapsed() >= DEADLINE && asked.elapsed() < PATIENCE, "{kind}");
+            assert_eq!(site.get("/").await.text(), thread, "{kind}");
+            site.wait_for_log(function);
+            assert!(site.python::<bool>("plain", &format!("'{kind}' in left")), "{kind}");
+        }
+        site.wait_for_log("ended at the request's deadline");
+        assert!(site.log().contains("the-late-one"));
+        assert!(!site.log().contains("raised an exception"), "{}", site.log());
     }
-    site.wait_for_log("ended at the request's deadline");
-    assert!(site.log().contains("the-late-one"));
-    assert!(!site.log().contains("raised an exception"), "{}", site.log());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_app_that_waits_for_a_lock_is_shown_and_missed() {
-    let site = Site::new("plain:dawdles", 1);
+    let site = Site::new("plain:dawdles", Executor::Pool(1));
     assert_eq!(site.send(due("/?deadlocks", DEADLINE)).await.status, 504);
     site.wait_for_log("in deadlocks");
     site.wait_for_log("lost to the app");
-    run("plain", "bolt.release()");
+    site.run("plain", "bolt.release()");
     assert_eq!(site.get("/").await.status, 200);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_app_returned_is_closed_when_it_is_ended() {
-    let site = Site::new("plain:dawdles_in_close", 1);
-    assert_eq!(site.send(due("/", DEADLINE)).await.status, 504);
-    wait_until("the answer is closed", || python("plain", "'close' in left"));
+    for executor in ONE_THREAD {
+        let site = Site::new("plain:dawdles_in_close", executor);
+        assert_eq!(site.send(due("/", DEADLINE)).await.status, 504);
+        wait_until("the answer is closed", || site.python("plain", "'close' in left"));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_exception_never_meets_another_request() {
-    let site = Site::new("plain:dozes", 1);
-    let mut ended = 0;
-    for nth in 0..150 {
-        // About when the deadline comes, so that the exception often comes too late.
-        let milliseconds = 3.0 + f64::from(nth % 15) / 10.0;
-        let answer = site.send(due(&format!("/?{milliseconds}"), Duration::from_millis(3))).await;
-        ended += u16::from(answer.status == 504);
-        assert_eq!(site.get("/?1").await.text(), "awake");
+    for executor in ONE_THREAD {
+        let site = Site::new("plain:dozes", executor);
+        let mut ended = 0;
+        for nth in 0..150 {
+            // About when the deadline comes, so that the exception often comes too late.
+            let milliseconds = 3.0 + f64::from(nth % 15) / 10.0;
+            let answer = site.send(due(&format!("/?{milliseconds}"), Duration::from_millis(3))).await;
+            ended += u16::from(answer.status == 504);
+            assert_eq!(site.get("/?1").await.text(), "awake");
+        }
+        assert!(ended > 0);
     }
-    assert!(ended > 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_that_waits_for_a_thread_is_over_its_deadline_too() {
-    let site = Site::new("plain:holds", 1);
-    let first = site.call(request(Method::GET, "/?before", Body::empty()));
-    let second = async {
-        assert_eq!(site.send(due("/?never", DEADLINE)).await.status, 504);
-        run("plain", "events['before'].set()");
-    };
-    assert_eq!(tokio::join!(first, second).0.status(), 200);
-    assert!(!python::<bool>("plain", "'never' in events"), "the app never saw it");
+    for executor in ONE_THREAD {
+        let site = Site::new("plain:holds", executor);
+        let first = site.call(request(Method::GET, "/?before", Body::empty()));
+        let second = async {
+            assert_eq!(site.send(due("/?never", DEADLINE)).await.status, 504);
+            site.run("plain", "events['before'].set()");
+        };
+        assert_eq!(tokio::join!(first, second).0.status(), 200);
+        assert!(!site.python::<bool>("plain", "'never' in events"), "the app never saw it");
+    }
 }

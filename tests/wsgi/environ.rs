@@ -7,7 +7,7 @@ use http::{HeaderValue, Method, Version};
 use serde_json::{Map, Value};
 use ziggurat_middleware::{Body, Mount, Origin, RemoteUser, Request, RequestId, Scheme, request};
 
-use crate::support::{Site, THREADS};
+use crate::support::{EXECUTORS, Executor, Site};
 
 async fn environ(site: &Site, request: Request) -> Map<String, Value> {
     let answer = site.send(request).await;
@@ -21,8 +21,8 @@ fn get(target: &str) -> Request {
 
 /// Checks variables; `null` means absent.
 async fn check(what: &str, make: impl Fn() -> Request, expected: Value) {
-    for threads in THREADS {
-        let environ = environ(&Site::new("plain:environ_of", threads), make()).await;
+    for executor in EXECUTORS {
+        let environ = environ(&Site::new("plain:environ_of", executor), make()).await;
         for (key, value) in expected.as_object().unwrap() {
             assert_eq!(environ.get(key).unwrap_or(&Value::Null), value, "{key} of {what}");
         }
@@ -48,7 +48,7 @@ async fn a_plain_request_has_all_that_pep_3333_asks_for() {
         },
     )
     .await;
-    let single = environ(&Site::new("plain:environ_of", 1), get("/")).await;
+    let single = environ(&Site::new("plain:environ_of", Executor::Pool(1)), get("/")).await;
     assert_eq!(single["wsgi.multithread"], false);
 }
 
@@ -196,8 +196,8 @@ async fn facts_of_outer_layers_are_passed_on() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_request_has_an_environ_of_its_own() {
-    for threads in THREADS {
-        let site = Site::new("hostile:app", threads);
+    for executor in EXECUTORS {
+        let site = Site::new("hostile:app", executor);
         site.get("/spoils_environ").await;
         assert_eq!(site.get("/fine").await.text(), "fine");
     }
@@ -205,8 +205,8 @@ async fn each_request_has_an_environ_of_its_own() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn lines_to_wsgi_errors_are_lines_of_the_log() {
-    for threads in THREADS {
-        let site = Site::new("plain:says", threads);
+    for executor in EXECUTORS {
+        let site = Site::new("plain:says", executor);
         let mut request = get("/");
         request.extensions_mut().insert(RequestId::new(HeaderValue::from_static("id-1")).unwrap());
         assert_eq!(site.send(request).await.text(), "said");

@@ -3,12 +3,12 @@
 use http::{HeaderValue, Method};
 use ziggurat_middleware::{Body, request};
 
-use crate::support::{Site, THREADS, apps};
+use crate::support::{EXECUTORS, Site, apps};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn django_serves_pages_forms_streams_and_files() {
-    for threads in THREADS {
-        let site = Site::new("django_site", threads);
+    for executor in EXECUTORS {
+        let site = Site::new("django_site", executor);
         let answer = site.get("/?name=you").await;
         assert_eq!((answer.status.as_u16(), answer.text().as_str()), (200, "hello you at http://test/?name=you"));
 
@@ -27,8 +27,8 @@ async fn django_serves_pages_forms_streams_and_files() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn flask_serves_pages_forms_uploads_and_streams() {
-    for threads in THREADS {
-        let site = Site::new("flask_site:app", threads);
+    for executor in EXECUTORS {
+        let site = Site::new("flask_site:app", executor);
         assert_eq!(site.get("/").await.text(), "hello from flask");
         let body = "--b\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\n1\r\n--b\r\n\
                     Content-Disposition: form-data; name=\"upload\"; filename=\"x\"\r\n\r\noctets\r\n--b--\r\n";
@@ -45,8 +45,8 @@ async fn flask_serves_pages_forms_uploads_and_streams() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn web_py_serves_pages_and_forms() {
-    for threads in THREADS {
-        let site = Site::new("webpy_site:make()", threads);
+    for executor in EXECUTORS {
+        let site = Site::new("webpy_site:make()", executor);
         assert_eq!(site.get("/you").await.text(), "hello, you");
         let mut form = request(Method::POST, "/", "a=1");
         form.headers_mut().insert("content-type", HeaderValue::from_static("application/x-www-form-urlencoded"));

@@ -2,7 +2,7 @@
 
 use http::{HeaderMap, StatusCode};
 
-use crate::support::{Site, THREADS};
+use crate::support::{EXECUTORS, Site};
 
 /// Cases that get an answer of their own: status, body, and whether the body breaks off.
 const ANSWERED: &[(&str, u16, &str, bool)] = &[
@@ -37,31 +37,19 @@ fn expected(case: &str) -> (u16, &str, bool) {
     }
 }
 
-fn cases() -> Vec<String> {
-    pyo3::Python::attach(|py| {
-        use pyo3::prelude::*;
-        py.import("hostile")
-            .unwrap()
-            .getattr("CASES")
-            .unwrap()
-            .call_method0("keys")
-            .unwrap()
-            .try_iter()
-            .unwrap()
-            .map(|name| name.unwrap().to_string())
-            .collect()
-    })
+fn cases(site: &Site) -> Vec<String> {
+    site.python("hostile", "list(CASES)")
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_an_app_does_its_request_ends_honestly_and_the_next_one_is_served() {
-    for threads in THREADS {
-        let site = Site::new("hostile:app", threads);
-        let cases = cases();
+    for executor in EXECUTORS {
+        let site = Site::new("hostile:app", executor);
+        let cases = cases(&site);
         assert!(cases.len() >= 100, "{}", cases.len());
         for case in &cases {
             let answer = site.get(&format!("/{case}")).await;
-            assert_eq!((answer.status.as_u16(), answer.text().as_str(), answer.broken), expected(case), "{case} with {threads} threads");
+            assert_eq!((answer.status.as_u16(), answer.text().as_str(), answer.broken), expected(case), "{case} with {executor:?}");
             assert!(!answer.headers.contains_key("x-evil"), "{case}");
             let next = site.get("/fine").await;
             assert_eq!((next.status, next.text().as_str()), (StatusCode::OK, "fine"), "after {case}");
@@ -72,8 +60,8 @@ async fn whatever_an_app_does_its_request_ends_honestly_and_the_next_one_is_serv
 
 #[tokio::test(flavor = "multi_thread")]
 async fn headers_that_speak_of_the_connection_are_left_out() {
-    for threads in THREADS {
-        let answer = Site::new("hostile:app", threads).get("/hop_by_hop").await;
+    for executor in EXECUTORS {
+        let answer = Site::new("hostile:app", executor).get("/hop_by_hop").await;
         let expected: HeaderMap = [("x-a", "1"), ("content-length", "4")]
             .into_iter()
             .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()))
@@ -84,8 +72,8 @@ async fn headers_that_speak_of_the_connection_are_left_out() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn failures_are_told_to_the_log_and_not_to_the_client() {
-    for threads in THREADS {
-        let site = Site::new("hostile:app", threads);
+    for executor in EXECUTORS {
+        let site = Site::new("hostile:app", executor);
         for (case, said) in [
             ("raises_exception", "ValueError: on purpose"),
             ("raises_midway_exception", "ValueError: on purpose"),

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use ziggurat::wsgi::{finalize, initialize};
 
-use crate::support::{PATIENCE, Site};
+use crate::support::{Executor, PATIENCE, Site};
 
 /// What the child does; nothing in a process that is no child.
 #[tokio::test(flavor = "multi_thread")]
@@ -16,7 +16,7 @@ async fn child() {
         eprintln!("refused: {finding}");
         return;
     }
-    let site = Site::new(part.to_str().unwrap(), 2);
+    let site = Site::new(part.to_str().unwrap(), Executor::Pool(2));
     eprintln!("answered: {}", site.get("/").await.text());
     site.shutdown();
     drop(site);

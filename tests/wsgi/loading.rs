@@ -3,7 +3,7 @@
 use serde_json::json;
 use ziggurat_middleware::{Finding, Step};
 
-use crate::support::{Site, folders};
+use crate::support::{Executor, Site, folders};
 
 fn refusal(app: &str) -> Finding {
     let finding = Site::of(json!({ "app": app, "path": folders() })).err().unwrap();
@@ -14,7 +14,7 @@ fn refusal(app: &str) -> Finding {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_app_is_a_callable_an_attribute_of_one_or_what_a_factory_makes() {
     for app in ["plain:hello", "plain:namespace.app", "plain:make()", "usual"] {
-        assert_eq!(Site::new(app, 1).get("/").await.text(), "hello", "{app}");
+        assert_eq!(Site::new(app, Executor::Pool(1)).get("/").await.text(), "hello", "{app}");
     }
 }
 

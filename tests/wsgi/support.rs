@@ -1,18 +1,33 @@
 //! An app under test.
 
-use std::path::{Path, PathBuf};
-
 use std::ffi::CString;
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use http::{HeaderMap, Method, StatusCode};
 use http_body_util::BodyExt;
 use pyo3::prelude::*;
-use ziggurat::wsgi::Wsgi;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use ziggurat::Launch;
+use ziggurat::wsgi::{Wsgi, initialize};
 use ziggurat_middleware::{App, Body, Context, Finding, Findings, IntoApp, Lifecycle, Next, Request, Response, request};
 
-/// The executors: the pool, and inline.
-pub const THREADS: [u64; 2] = [4, 0];
+/// How the app is run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Executor {
+    /// In so many threads of a worker process.
+    Workers(u64),
+    /// In so many threads of this process.
+    Pool(u64),
+    /// On the IO threads.
+    Inline,
+}
+
+/// Every way to run an app.
+pub const EXECUTORS: [Executor; 3] = [Executor::Workers(4), Executor::Pool(4), Executor::Inline];
 
 /// Nothing a test waits for may take longer.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -22,6 +37,8 @@ pub struct Site {
     next: Next,
     lifecycle: Lifecycle,
     place: String,
+    /// Where a worker writes its log, and lets a test look into it.
+    folder: Option<tempfile::TempDir>,
 }
 
 /// A response read whole.
@@ -34,14 +51,35 @@ pub struct Answer {
 }
 
 impl Site {
-    /// `module:callable` of tests/wsgi/apps, with so many threads.
-    pub fn new(app: &str, threads: u64) -> Self {
-        Self::of(serde_json::json!({ "app": app, "threads": threads, "path": folders() })).unwrap()
+    /// `module:callable` of tests/wsgi/apps.
+    pub fn new(app: &str, executor: Executor) -> Self {
+        Self::with(app, executor, json!({}))
+    }
+
+    /// As [`Site::new`], with more options.
+    pub fn with(app: &str, executor: Executor, more: Value) -> Self {
+        let mut options = match executor {
+            Executor::Workers(threads) => json!({ "workers": 1, "threads": threads }),
+            Executor::Pool(threads) => json!({ "workers": 0, "threads": threads }),
+            Executor::Inline => json!({ "workers": 0, "threads": 0 }),
+        };
+        let all = options.as_object_mut().unwrap();
+        all.extend([("app".to_owned(), json!(app)), ("path".to_owned(), json!(folders()))]);
+        all.extend(more.as_object().unwrap().clone());
+        let folder = matches!(executor, Executor::Workers(_)).then(|| tempfile::tempdir().unwrap());
+        if let Some(folder) = &folder {
+            all.insert("env".to_owned(), json!({ "TEST_DOOR": folder.path().join("door"), "ZIGGURAT_LOG": "info", "NO_COLOR": "1" }));
+        }
+        Self::made_of(options, folder).unwrap()
     }
 
     /// An app with these options, in this process where they say nothing about it.
-    pub fn of(mut options: serde_json::Value) -> Result<Self, Finding> {
+    pub fn of(mut options: Value) -> Result<Self, Finding> {
         options["workers"] = options.get("workers").cloned().unwrap_or_else(|| 0.into());
+        Self::made_of(options, None)
+    }
+
+    fn made_of(options: Value, folder: Option<tempfile::TempDir>) -> Result<Self, Finding> {
         let wsgi: Wsgi = serde_json::from_value(options).unwrap();
         let mut findings = Findings::default();
         wsgi.validate(&mut findings);
@@ -49,15 +87,42 @@ impl Site {
             return Err(finding);
         }
         let place = log::place();
-        let lifecycle = Lifecycle::default();
+        let mut host = http::Extensions::new();
+        if let Some(folder) = &folder {
+            // The worker writes its log to a file of the test's.
+            let script = format!("exec \"$0\" \"$@\" 2>>{}", folder.path().join("log").display());
+            host.insert(Launch::new("/bin/sh", ["-c", &script, env!("CARGO_BIN_EXE_ziggurat")]));
+        }
+        let lifecycle = Lifecycle::hosted(host);
         let context = Context::new(place.as_str(), apps(), lifecycle.clone());
         let next = wsgi.app(&context)?.into_next(&place);
-        Ok(Self { next, lifecycle, place })
+        Ok(Self { next, lifecycle, place, folder })
     }
 
     /// What was logged about this app so far.
     pub fn log(&self) -> String {
-        log::about(&self.place)
+        let mut log = log::about(&self.place);
+        if let Some(folder) = &self.folder {
+            log.push_str(&std::fs::read_to_string(folder.path().join("log")).unwrap_or_default());
+        }
+        log
+    }
+
+    /// What an expression is, in the process that runs the app and the names of one of its modules.
+    pub fn python<T: DeserializeOwned>(&self, module: &str, expression: &str) -> T {
+        let Some(folder) = &self.folder else { return python(module, expression) };
+        let answer = knock(folder.path(), &json!({ "module": module, "eval": expression }));
+        serde_json::from_str(&answer).unwrap_or_else(|error| panic!("{expression} is {answer}: {error}"))
+    }
+
+    /// Has the process that runs the app do something.
+    pub fn run(&self, module: &str, statement: &str) {
+        match &self.folder {
+            Some(folder) => drop(knock(folder.path(), &json!({ "module": module, "exec": statement }))),
+            None => Python::attach(|py| {
+                py.run(&CString::new(statement).unwrap(), Some(&py.import(module).unwrap().dict()), None).unwrap();
+            }),
+        }
     }
 
     /// Waits until the log about this app holds `text`.
@@ -118,21 +183,26 @@ pub fn wait_until(what: &str, condition: impl Fn() -> bool) {
     }
 }
 
-/// Asks Python.
-pub fn python<T: for<'a, 'py> FromPyObject<'a, 'py> + 'static>(module: &str, expression: &str) -> T {
-    Python::attach(|py| {
+/// What an expression is, in this process.
+pub fn python<T: DeserializeOwned>(module: &str, expression: &str) -> T {
+    initialize().unwrap();
+    let answer: String = Python::attach(|py| {
+        // Where no app is run in this process, Python does not know the folder.
+        py.import("sys").unwrap().getattr("path").unwrap().call_method1("append", (apps().to_str(),)).unwrap();
         let names = py.import(module).unwrap().dict();
         let value = py.eval(&CString::new(expression).unwrap(), Some(&names), None).unwrap();
-        match value.extract() {
-            Ok(value) => value,
-            Err(_) => panic!("{expression} is {value}"),
-        }
-    })
+        py.import("json").unwrap().call_method1("dumps", (value,)).unwrap().extract().unwrap()
+    });
+    serde_json::from_str(&answer).unwrap_or_else(|error| panic!("{expression} is {answer}: {error}"))
 }
 
-/// Has Python do something.
-pub fn run(module: &str, statement: &str) {
-    Python::attach(|py| py.run(&CString::new(statement).unwrap(), Some(&py.import(module).unwrap().dict()), None).unwrap());
+/// Asks at the door of a worker: see tests/wsgi/apps/door.py.
+fn knock(folder: &Path, question: &Value) -> String {
+    let mut door = UnixStream::connect(folder.join("door")).unwrap();
+    writeln!(door, "{question}").unwrap();
+    let mut answer = String::new();
+    door.read_to_string(&mut answer).unwrap();
+    answer
 }
 
 /// The folder of the apps.

@@ -262,17 +262,12 @@ impl Desk for Link {
                 (body, None)
             }
         };
-        let upload = upload.map(|(handle, upload)| {
-            if let Some(link) = self.me.upgrade() {
-                self.runtime.spawn(upload.run(number, link));
-            }
-            handle
-        });
         let mut state = self.lock();
         // A word about it that came before it found nothing.
         if exit.is_closed() {
+            // The seat goes with the call, and not under this lock.
             drop(state);
-            return upload.iter().for_each(|upload| upload.close());
+            return;
         }
         state.begun += 1;
         let order = state.begun;
@@ -281,11 +276,16 @@ impl Desk for Link {
             put_call(&mut state.out, number, head.as_bytes(), &sent);
         }
         let is_sent = life == Life::Up;
-        let call = UnderWay { number, order, is_sent, head, body: kept, exit: Some(exit), flow: None, upload, class, seat, since };
+        let (handle, upload) = upload.unzip();
+        let call = UnderWay { number, order, is_sent, head, body: kept, exit: Some(exit), flow: None, upload: handle, class, seat, since };
         if life != Life::Wrecked {
             state.calls.insert(number, call);
             drop(state);
             self.written.notify_one();
+            // Not before: the call's own frame comes first.
+            if let (Some(upload), Some(link)) = (upload, self.me.upgrade()) {
+                self.runtime.spawn(upload.run(number, link));
+            }
             return;
         }
         drop(state);

@@ -2,6 +2,10 @@
 
 import sys
 
+import door
+
+door.open_door()
+
 CASES = {}
 OK = ("200 OK", [("Content-Type", "text/plain")])
 

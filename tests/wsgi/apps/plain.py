@@ -9,6 +9,10 @@ from collections import defaultdict
 from io import BytesIO
 from wsgiref.validate import validator
 
+import door
+
+door.open_door()
+
 TEXT = [("Content-Type", "text/plain")]
 
 
