@@ -201,11 +201,13 @@ impl Warden {
     /// Raises the exception in the thread of a call, unless that is over.
     fn raise(&self, py: Python<'_>, number: u64) {
         let Some(slot) = self.slot_of(number) else { return };
+        // Before the lock: to make the type may let the interpreter go, and who then gets it may wait for the slot.
+        let exception = py.get_type::<DeadlineExceeded>();
         // Held over both, so that the call cannot end between them.
         let mut serving = slot.lock();
         if let Some(serving) = serving.as_mut().filter(|serving| serving.number == number) {
             serving.is_doomed = true;
-            slot.set_exception(py.get_type::<DeadlineExceeded>().as_ptr());
+            slot.set_exception(exception.as_ptr());
         }
     }
 }
