@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use http::Method;
 use ziggurat_middleware::{Body, Deadline, Request, RequestId, request};
 
-use crate::support::{Executor, PATIENCE, Site, wait_until};
+use crate::support::{Executor, PATIENCE, Site, folders, wait_until};
 
 /// One thread, so that the next request needs the one that was late.
 const ONE_THREAD: [Executor; 2] = [Executor::Workers(1), Executor::Pool(1)];
@@ -86,4 +86,57 @@ async fn a_request_that_waits_for_a_thread_is_over_its_deadline_too() {
         assert_eq!(tokio::join!(first, second).0.status(), 200);
         assert!(!site.python::<bool>("plain", "'never' in events"), "the app never saw it");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_exception_that_did_not_come_through_is_taken_back() {
+    for executor in ONE_THREAD {
+        let site = Site::new("plain:dawdles_in_c", executor);
+        assert_eq!(site.send(due("/?late", DEADLINE)).await.status, 504);
+        site.wait_for_log("is over its deadline and is ended");
+        site.run("plain", "latch.release()");
+        assert_eq!(site.get("/").await.text(), "hello");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn code_that_holds_the_interpreter_does_not_hold_up_the_client() {
+    for executor in ONE_THREAD {
+        let site = Site::new("plain:dawdles", executor);
+        let asked = Instant::now();
+        assert_eq!(site.send(due("/?holds_on", DEADLINE)).await.status, 504);
+        assert!(asked.elapsed() < Duration::from_secs(2));
+        site.wait_for_log("holds the interpreter");
+        assert_eq!(site.get("/").await.status, 200);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_stacks_of_all_threads_are_shown_on_demand() {
+    let site = Site::new("plain:holds", Executor::Pool(2));
+    let held = site.call(request(Method::GET, "/?stacks", Body::empty()));
+    let shown = async {
+        wait_until("the app is called", || site.python("plain", "'stacks' in events"));
+        site.stacks();
+        site.wait_for_log("in holds");
+        site.wait_for_log("is idle");
+        site.run("plain", "events['stacks'].set()");
+    };
+    assert_eq!(tokio::join!(held, shown).0.status(), 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_request_is_shown_and_goes_on() {
+    let options = serde_json::json!({ "app": "plain:holds", "workers": 0, "threads": 1, "path": folders(), "slow": "50ms" });
+    let site = Site::of(options).unwrap();
+    let held = site.call(due("/?slow_one", PATIENCE));
+    let shown = async {
+        while !site.log().contains("in holds") {
+            tokio::task::yield_now().await;
+        }
+        assert!(site.log().contains("the request is slow") && site.log().contains("the-late-one"), "{}", site.log());
+        site.run("plain", "events['slow_one'].set()");
+    };
+    let both = async { tokio::join!(held, shown).0.status() };
+    assert_eq!(tokio::time::timeout(PATIENCE, both).await.unwrap(), 200);
 }

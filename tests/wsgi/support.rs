@@ -159,6 +159,11 @@ impl Site {
         self.send(request(Method::POST, target, body)).await
     }
 
+    /// Has the log show where all threads are.
+    pub fn stacks(&self) {
+        self.lifecycle.stacks();
+    }
+
     pub fn shutdown(&self) {
         self.lifecycle.shutdown();
     }

@@ -297,3 +297,57 @@ async fn at_the_end_those_that_wait_are_answered_and_no_more_are_taken() {
     let (call, _reply) = call(0);
     assert!(admission.submit(call).is_err());
 }
+
+/// A desk whose calls are answered by a thread, in the order of their arrival.
+struct Clerk(std::sync::mpsc::Sender<Call>);
+
+impl Clerk {
+    fn hire() -> Arc<dyn Desk> {
+        let (desk, calls) = std::sync::mpsc::channel::<Call>();
+        thread::spawn(move || {
+            for call in calls {
+                let Call { exit, seat, .. } = call;
+                exit.fail(ending());
+                drop(seat);
+            }
+        });
+        Arc::new(Self(desk))
+    }
+}
+
+impl Desk for Clerk {
+    fn begin(&self, call: Call) {
+        self.0.send(call).unwrap();
+    }
+
+    fn tell(&self, _: u64, _: Word) {}
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn every_call_is_served_once_however_many_threads_hand_out_and_finish() {
+    for reserves in [&[][..], &[(1, 2), (2, 1)]] {
+        let admission = admission(usize::MAX, reserves);
+        for _ in 0..3 {
+            admission.open(Clerk::hire(), Room { threads: 2, ahead: 2 });
+        }
+        let tasks = (0..4_u32).map(|class| {
+            let admission = Arc::clone(&admission);
+            tokio::spawn(async move {
+                let replies: Vec<_> = (0..3000).map(|_| ask(&admission, class)).collect();
+                for (nth, reply) in replies.into_iter().enumerate() {
+                    // Some leave early.
+                    if nth % 7 != 0 {
+                        reply.await.map_err(|_| nth).unwrap();
+                    }
+                }
+            })
+        });
+        for task in tasks.collect::<Vec<_>>() {
+            tokio::time::timeout(WAIT, task).await.unwrap().unwrap();
+        }
+        while admission.figures().busy + admission.figures().waiting > 0 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(admission.lock().desks.calls_of(0), 0);
+    }
+}

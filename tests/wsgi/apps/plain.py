@@ -1,5 +1,6 @@
 """Small apps, one behaviour each."""
 
+import ctypes
 import json
 import os
 import tempfile
@@ -452,6 +453,8 @@ def interpreter(environ, start_response):
 # Deadlines.
 
 bolt = threading.Lock()
+latch = threading.Lock()
+latch.acquire()
 left = []
 
 
@@ -459,7 +462,7 @@ def dawdles(environ, start_response):
     """Does not answer, each in its way, unless there is no query string."""
     kind = environ["QUERY_STRING"]
     try:
-        {"spins": spins, "naps": naps, "deadlocks": deadlocks, "swallows": swallows}.get(kind, str)()
+        {"spins": spins, "naps": naps, "deadlocks": deadlocks, "swallows": swallows, "holds_on": holds_on}.get(kind, str)()
     finally:
         left.append(kind)
     start_response("200 OK", TEXT)
@@ -497,6 +500,17 @@ def swallows():
                 pass
         except Exception:
             pass
+
+
+def holds_on():
+    """Sleeps in C code that does not let the interpreter go."""
+    ctypes.PyDLL(None).usleep(2_500_000)
+
+
+def dawdles_in_c(environ, start_response):
+    """Its answer waits in C code that lets the interpreter go, and no Python code runs after that."""
+    start_response("200 OK", TEXT)
+    return map(latch.acquire, [True]) if environ["QUERY_STRING"] == "late" else [b"hello"]
 
 
 def dawdles_in_close(environ, start_response):
