@@ -35,24 +35,29 @@ pub(crate) fn run(origin: Origin, pipeline: Pipeline, host: &Extensions) -> Resu
     log::start();
     allow_descriptors();
     let runtime = runtime(&pipeline)?;
-    let lifecycle = Lifecycle::hosted(host.clone());
-    let outcome = serve(origin, pipeline, &runtime, &lifecycle);
-    end(&lifecycle, runtime);
+    let outcome = serve(origin, pipeline, &runtime, Lifecycle::hosted(host.clone()));
+    end(runtime);
     outcome
 }
 
-fn serve(origin: Origin, pipeline: Pipeline, runtime: &Runtime, lifecycle: &Lifecycle) -> Result<(), Report> {
+fn serve(origin: Origin, pipeline: Pipeline, runtime: &Runtime, lifecycle: Lifecycle) -> Result<(), Report> {
     let begin = Instant::now();
     let _entered = runtime.enter();
-    let candidate = Candidate::prepare(pipeline, lifecycle, &InUse::default())?;
-    // Installed after Python apps were imported, whose modules may set handlers of their own.
-    let signals = Signals::install().map_err(|error| candidate.pipeline.report(&format!("cannot handle signals: {error}")))?;
-    let site = Site::open(origin, candidate, lifecycle.clone())?;
+    let candidate = Candidate::prepare(pipeline, &lifecycle, &InUse::default())?;
+    let (site, signals) = open(origin, candidate, lifecycle.clone()).inspect_err(|_| lifecycle.shutdown())?;
+    // What only the first generation keeps is let go with it.
+    drop(lifecycle);
     say(&format!("ready after {} ms, process {}", begin.elapsed().as_millis(), std::process::id()));
     supervisor::keep_watch();
     supervisor::ready(&site.generation.pipeline.summary());
     runtime.block_on(site.run(signals));
     Ok(())
+}
+
+fn open(origin: Origin, candidate: Candidate, lifecycle: Lifecycle) -> Result<(Site, Signals), Report> {
+    // Installed after Python apps were imported, whose modules may set handlers of their own.
+    let signals = Signals::install().map_err(|error| candidate.pipeline.report(&format!("cannot handle signals: {error}")))?;
+    Ok((Site::open(origin, candidate, lifecycle)?, signals))
 }
 
 /// Builds everything as for [`run`] and lets go of it again.
@@ -66,7 +71,8 @@ pub(crate) fn try_build(pipeline: &Pipeline, host: &Extensions) -> Result<(), Re
     let lifecycle = Lifecycle::hosted(host.clone());
     let built = pipeline.build(&lifecycle).map(drop);
     drop(entered);
-    end(&lifecycle, runtime);
+    lifecycle.shutdown();
+    end(runtime);
     built
 }
 
@@ -79,9 +85,8 @@ fn runtime(pipeline: &Pipeline) -> Result<Runtime, Report> {
     builder.build().map_err(|error| pipeline.report(&format!("cannot start the runtime: {error}")))
 }
 
-/// Ends what the first generation's layers started, if nobody has, then the runtime, then the interpreter.
-fn end(lifecycle: &Lifecycle, runtime: Runtime) {
-    lifecycle.shutdown();
+/// Ends the runtime, then the interpreter.
+fn end(runtime: Runtime) {
     // File reads and password checks that nobody waits for any more are not waited for either.
     runtime.shutdown_background();
     wsgi::finalize();

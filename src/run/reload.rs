@@ -117,7 +117,7 @@ impl Site {
             Some(Ok(candidate)) => self.take_effect(candidate, reload.lifecycle, reload.begin).await,
             Some(Err(report)) => Err(report),
             None => {
-                self.retiring.spawn(end(reload.lifecycle));
+                self.discard(reload.lifecycle);
                 Err(self.generation.pipeline.report("the build of the new stack panicked"))
             }
         };

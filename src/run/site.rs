@@ -1,5 +1,6 @@
 //! The running site: one server, the generation that it serves, and those that finish behind it.
 
+use std::collections::BTreeMap;
 use std::pin::pin;
 use std::time::{Duration, SystemTime};
 
@@ -28,8 +29,10 @@ pub(super) struct Site {
     control: Option<Control>,
     /// What is asked for on the control socket. One end is kept for the next socket.
     orders: (mpsc::Sender<Order>, mpsc::Receiver<Order>),
-    /// Generations whose last requests are still inside, and control sockets that were given up.
-    pub(super) retiring: JoinSet<()>,
+    /// Generations whose last requests are still inside, by their number.
+    finishing: BTreeMap<u64, Lifecycle>,
+    /// Ends of those and of control sockets that were given up. They give the number of what has ended.
+    pub(super) retiring: JoinSet<Option<u64>>,
 }
 
 /// One reading of the file, in force.
@@ -60,7 +63,16 @@ impl Site {
         announce(&addresses);
         say(&format!("stack: {}", pipeline.summary()));
         let generation = Generation { number: 1, pipeline, lifecycle, addresses, since: SystemTime::now() };
-        Ok(Self { server, generation, reloads: Reloads::new(origin), facts, control, orders, retiring: JoinSet::new() })
+        Ok(Self {
+            server,
+            generation,
+            reloads: Reloads::new(origin),
+            facts,
+            control,
+            orders,
+            finishing: BTreeMap::new(),
+            retiring: JoinSet::new(),
+        })
     }
 
     /// Serves until it is told to stop, and drains.
@@ -68,31 +80,27 @@ impl Site {
         loop {
             tokio::select! {
                 _ = &mut signals.stop => break,
-                Some(wish) = signals.wishes.recv() => self.grant(wish),
+                Some(wish) = signals.wishes.recv() => match wish {
+                    Wish::Reload => self.reload(None),
+                    wish => look_at(wish, &self.generation, &self.finishing),
+                },
                 Some(order) = self.orders.1.recv() => self.obey(order),
                 built = self.reloads.built() => self.finish_reload(built).await,
-                Some(_) = self.retiring.join_next() => {}
+                Some(ended) = self.retiring.join_next() => {
+                    if let Ok(Some(number)) = ended {
+                        self.finishing.remove(&number);
+                    }
+                }
             }
         }
-        self.close().await;
-    }
-
-    fn grant(&mut self, wish: Wish) {
-        match wish {
-            Wish::Reload => self.reload(None),
-            Wish::Reopen => self.generation.lifecycle.reopen(),
-            Wish::Stacks => {
-                say("where the threads of every app are:");
-                self.generation.lifecycle.stacks();
-            }
-        }
+        self.close(signals.wishes).await;
     }
 
     fn obey(&mut self, order: Order) {
         match order {
             Order::Reload(waiting) => self.reload(Some(waiting)),
             Order::Reopen(done) => {
-                self.generation.lifecycle.reopen();
+                look_at(Wish::Reopen, &self.generation, &self.finishing);
                 let _ = done.send(());
             }
             Order::Status(asked) => {
@@ -127,7 +135,7 @@ impl Site {
         let (retired, changed) = match replaced {
             Ok(replaced) => replaced,
             Err(error) => {
-                self.retiring.spawn(end(lifecycle));
+                self.discard(lifecycle);
                 return Err(pipeline.report(&format!("cannot serve: {error}")));
             }
         };
@@ -135,7 +143,10 @@ impl Site {
             && let Some(given_up) = std::mem::replace(&mut self.control, control)
         {
             // Who asked there for this reload gets the answer there.
-            self.retiring.spawn(given_up.close());
+            self.retiring.spawn(async {
+                given_up.close().await;
+                None
+            });
         }
         announce(&added);
         let (mut addresses, gone): (Vec<_>, Vec<_>) =
@@ -148,14 +159,23 @@ impl Site {
         let drain = pipeline.server().drain.0;
         let next = Generation { number, pipeline, lifecycle, addresses, since: SystemTime::now() };
         let before = std::mem::replace(&mut self.generation, next);
+        self.finishing.insert(before.number, before.lifecycle.clone());
         self.retiring.spawn(retire(before, retired, drain));
         Ok(())
     }
 
+    /// Ends a generation that never served.
+    pub(super) fn discard(&mut self, lifecycle: Lifecycle) {
+        self.retiring.spawn(async {
+            end(lifecycle).await;
+            None
+        });
+    }
+
     /// Drains the server, then ends what all generations have started. The control socket answers as long as anybody is waited for.
-    async fn close(self) {
+    async fn close(self, mut wishes: mpsc::Receiver<Wish>) {
         supervisor::stopping();
-        let Self { server, generation, mut reloads, facts, control, orders: (_, mut orders), mut retiring } = self;
+        let Self { server, generation, mut reloads, facts, control, orders: (_, mut orders), finishing, mut retiring } = self;
         let origin = reloads.origin.clone();
         let mut ending = pin!(async {
             let (drained, ()) = tokio::join!(server.drain(), reloads.abandon());
@@ -169,11 +189,12 @@ impl Site {
         loop {
             tokio::select! {
                 () = &mut ending => break,
+                Some(wish) = wishes.recv() => look_at(wish, &generation, &finishing),
                 Some(order) = orders.recv() => match order {
                     Order::Status(asked) => drop(asked.send(facts.status(&origin, &generation, "stopping"))),
                     Order::Reload(waiting) => drop(waiting.send(Err(generation.pipeline.report("the server is stopping")))),
                     Order::Reopen(done) => {
-                        generation.lifecycle.reopen();
+                        look_at(Wish::Reopen, &generation, &finishing);
                         let _ = done.send(());
                     }
                 },
@@ -196,12 +217,27 @@ fn announce(addresses: &[(Listen, String)]) {
     }
 }
 
+/// Logs are reopened and stacks shown for every generation that has requests inside.
+fn look_at(wish: Wish, generation: &Generation, finishing: &BTreeMap<u64, Lifecycle>) {
+    let all = finishing.values().chain([&generation.lifecycle]);
+    match wish {
+        Wish::Reopen => all.for_each(Lifecycle::reopen),
+        Wish::Stacks => {
+            say("where the threads of every app are:");
+            all.for_each(Lifecycle::stacks);
+        }
+        // Of a server that stops.
+        Wish::Reload => say("not reloaded: the server is stopping"),
+    }
+}
+
 /// Ends a generation once its last request is over, or has had its time.
-async fn retire(generation: Generation, retired: Retired, drain: Duration) {
+async fn retire(generation: Generation, retired: Retired, drain: Duration) -> Option<u64> {
     if timeout(drain, retired).await.is_err() {
         tracing::warn!("requests of the stack before the reload had not finished within `drain` and are left without their app");
     }
     end(generation.lifecycle).await;
+    Some(generation.number)
 }
 
 /// Runs the hooks of a generation's end, which may block.

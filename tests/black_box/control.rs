@@ -136,6 +136,40 @@ fn a_socket_of_a_dead_process_is_replaced_and_one_of_a_living_is_not() {
 }
 
 #[test]
+fn status_is_told_as_long_as_the_server_drains() {
+    let mut program = Program::start(
+        r#"{ "listen": "127.0.0.1:0", "server": { "control": "control.sock" },
+             "app": { "wsgi": { "app": "slow:app", "workers": 0, "threads": 1 } } }"#,
+        &[(
+            "slow.py",
+            "import os, time\n\
+             def app(environ, start_response):\n\
+             \x20   open('started', 'w').close()\n\
+             \x20   while not os.path.exists('go'): time.sleep(0.01)\n\
+             \x20   start_response('204 No Content', [])\n\
+             \x20   return []\n",
+        )],
+    );
+    let mut stream = program.connect();
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: test\r\n\r\n").unwrap();
+    while !program.folder().join("started").exists() {
+        std::thread::yield_now();
+    }
+    program.signal("TERM");
+    program.wait_for_log("stopping");
+    while !ask(&program, "GET /status").contains("\"state\": \"stopping\"") {
+        std::thread::yield_now();
+    }
+    let refused = ask(&program, "POST /reload");
+    assert!(refused.starts_with("HTTP/1.1 422 ") && refused.contains("the server is stopping"), "{refused}");
+    program.signal("USR2");
+    program.wait_for_log("where the threads of every app are");
+    std::fs::write(program.folder().join("go"), "").unwrap();
+    assert_eq!(program.wait().code(), Some(0), "{}", program.log());
+    assert!(!program.folder().join("control.sock").exists());
+}
+
+#[test]
 fn logs_are_reopened_and_other_questions_refused() {
     let program = Program::start(
         r#"{ "listen": "127.0.0.1:0", "server": { "control": "control.sock" }, "layers": [{ "access_log": { "to": "access.log" } }],

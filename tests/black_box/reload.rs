@@ -163,6 +163,45 @@ fn a_slow_request_finishes_in_its_stack_and_is_waited_for_at_the_end() {
     assert_eq!(program.wait().code(), Some(0), "{}", program.log());
 }
 
+#[test]
+fn a_request_that_never_ends_does_not_keep_its_stack_longer_than_the_drain() {
+    let mut program = Program::start(
+        r#"{ "listen": "127.0.0.1:0", "app": { "wsgi": { "app": "stuck:app", "workers": 1, "threads": 1 } } }"#,
+        &[("stuck.py", "import time\ndef app(e, s):\n    open('started', 'w').close()\n    while True: time.sleep(0.01)\n")],
+    );
+    let mut stream = program.connect();
+    stream.write_all(GET).unwrap();
+    while !program.folder().join("started").exists() {
+        std::thread::yield_now();
+    }
+    rewrite(&program, &saying("new").replace("\"app\"", "\"server\": { \"drain\": \"100ms\" }, \"app\""));
+    program.signal("HUP");
+    program.wait_for_log("had not finished within `drain`");
+    // Its client is not left waiting.
+    let mut answer = [0; 12];
+    stream.read_exact(&mut answer).unwrap();
+    assert!(answer.starts_with(b"HTTP/1.1 50"), "{}", String::from_utf8_lossy(&answer));
+    assert!(program.get("/").ends_with("new"));
+    program.signal("TERM");
+    assert_eq!(program.wait().code(), Some(0), "{}", program.log());
+}
+
+#[test]
+fn many_signals_at_once_end_in_the_newest_file() {
+    let mut program = Program::start(&saying("one"), &[]);
+    for number in 0..30 {
+        rewrite(&program, &saying(&format!("number {number}!")));
+        program.signal("HUP");
+    }
+    while !program.get("/").ends_with("number 29!") {
+        std::thread::yield_now();
+    }
+    program.signal("TERM");
+    assert_eq!(program.wait().code(), Some(0));
+    let reloads = program.log().matches("reloaded after").count();
+    assert!((1..=30).contains(&reloads), "{}", program.log());
+}
+
 /// Clients that ask all the time, half of them on connections that stay open, until they are told to stop.
 struct Hammers {
     stop: Arc<AtomicBool>,
