@@ -31,6 +31,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use pyo3::prelude::*;
+use serde_json::Map;
 use ziggurat_middleware::{App, Context, Finding, Findings, IntoApp, Next};
 
 use crate::call::terminal::{Patience, Terminal};
@@ -71,6 +72,7 @@ impl App for Wsgi {
         admission.open(Arc::clone(&pool) as Arc<dyn Desk>, Room { threads, ahead: AHEAD });
         let hook = Arc::clone(&pool);
         context.on_stacks(move || hook.stacks());
+        self.report(context, &admission);
         let hook = Arc::clone(&admission);
         context.on_shutdown(move || {
             hook.end();
@@ -85,6 +87,18 @@ impl Wsgi {
     fn admission(&self, context: &Context) -> Arc<Admission> {
         let limit = usize::try_from(self.queue.limit).unwrap_or(usize::MAX);
         Admission::new(context.place(), limit, self.queue.wait.0, context.reserves())
+    }
+
+    /// Has status and metrics tell how the threads of this process fare.
+    fn report(&self, context: &Context, admission: &Arc<Admission>) {
+        let (app, hook) = (self.app.clone(), Arc::clone(admission));
+        context.on_status(move || {
+            let mut status = Map::from_iter([("app".to_owned(), app.as_str().into()), ("workers".to_owned(), 0.into())]);
+            status.extend(hook.figures().status());
+            status.into()
+        });
+        let (place, hook) = (context.place().to_owned(), Arc::clone(admission));
+        context.on_scrape(move |metrics| hook.figures().scrape(&place, metrics));
     }
 
     /// The folders that modules are looked for in.

@@ -160,6 +160,8 @@ fn status_is_told_as_long_as_the_server_drains() {
     while !ask(&program, "GET /status").contains("\"state\": \"stopping\"") {
         std::thread::yield_now();
     }
+    let table = ziggurat(program.folder(), &["status"]).1;
+    assert!(table.contains("stopping") && table.contains("slow:app") && table.contains("begun 1"), "{table}");
     let refused = ask(&program, "POST /reload");
     assert!(refused.starts_with("HTTP/1.1 422 ") && refused.contains("the server is stopping"), "{refused}");
     program.signal("USR2");

@@ -1,5 +1,7 @@
 //! How an admission fares, for status and metrics.
 
+use serde_json::{Map, Value, json};
+use ziggurat_middleware::Metrics;
 use ziggurat_middleware::metrics::Distribution;
 
 use super::DeskId;
@@ -18,6 +20,40 @@ pub(crate) struct Figures {
     /// How long requests waited until a desk got them.
     pub(crate) waits: Distribution,
     pub(crate) desks: Vec<DeskFigures>,
+}
+
+impl Figures {
+    /// For `ziggurat status`: threads, queue and requests of the app.
+    pub(crate) fn status(&self) -> Map<String, Value> {
+        let queue = json!({
+            "length": self.waiting,
+            "limit": self.limit,
+            "waited_s": { "sum": self.waits.sum, "count": self.waits.count },
+        });
+        let requests = json!({
+            "begun": self.total.begun,
+            "refused: queue full": self.total.refused_full,
+            "refused: waited too long": self.total.refused_waited,
+            "over deadline": self.total.expired,
+        });
+        let fields = [("threads", self.threads.into()), ("busy", self.busy.into()), ("queue", queue), ("requests", requests)];
+        fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+    }
+
+    /// The same as metrics, labelled with the app's place.
+    pub(crate) fn scrape(&self, app: &str, metrics: &mut Metrics) {
+        let labels = [("app", app)];
+        metrics.gauge("ziggurat_wsgi_threads", "Threads that call the app.").sample(&labels, self.threads);
+        metrics.gauge("ziggurat_wsgi_threads_busy", "Threads that serve a request.").sample(&labels, self.busy);
+        metrics.gauge("ziggurat_wsgi_queue_length", "Requests that wait for a thread.").sample(&labels, self.waiting);
+        let waits = metrics.histogram("ziggurat_wsgi_queue_wait_seconds", "Time that requests waited for a thread.");
+        waits.sample(&labels, self.waits.clone());
+        metrics.counter("ziggurat_wsgi_requests_total", "Requests handed to a thread.").sample(&labels, self.total.begun);
+        let refused = metrics.counter("ziggurat_wsgi_refused_total", "Requests refused with 503.");
+        refused.sample(&[("app", app), ("reason", "queue full")], self.total.refused_full);
+        refused.sample(&[("app", app), ("reason", "waited too long")], self.total.refused_waited);
+        metrics.counter("ziggurat_wsgi_expired_total", "Requests over their deadline.").sample(&labels, self.total.expired);
+    }
 }
 
 /// Requests since the app was started.

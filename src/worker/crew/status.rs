@@ -40,46 +40,22 @@ impl Crew {
             let ago = SystemTime::now().duration_since(at).unwrap_or_default();
             json!({ "reason": reason.label(), "ago_s": ago.as_secs() })
         });
-        json!({
-            "app": self.shared.plan.boot.app,
-            "workers": workers,
-            "threads": figures.threads,
-            "busy": figures.busy,
-            "queue": {
-                "length": figures.waiting,
-                "limit": figures.limit,
-                "waited_s": { "sum": figures.waits.sum, "count": figures.waits.count },
-            },
-            "requests": {
-                "begun": figures.total.begun,
-                "refused: queue full": figures.total.refused_full,
-                "refused: waited too long": figures.total.refused_waited,
-                "over deadline": figures.total.expired,
-            },
-            "restarts": counts,
-            "last_restart": last,
-        })
+        let mut status = Map::new();
+        status.insert("app".to_owned(), self.shared.plan.boot.app.as_str().into());
+        status.insert("workers".to_owned(), workers.into());
+        status.extend(figures.status());
+        status.insert("restarts".to_owned(), counts.into());
+        status.insert("last_restart".to_owned(), last.into());
+        status.into()
     }
 
     /// The same as figures, labelled with the app's place.
     pub(crate) fn scrape(&self, metrics: &mut Metrics) {
         let figures = self.shared.admission.figures();
         let app = self.shared.plan.place();
-        let labels = [("app", app)];
-        let mut gauge = |name, help, value: usize| {
-            metrics.gauge(name, help).sample(&labels, value);
-        };
-        gauge("ziggurat_wsgi_workers", "Worker processes that take requests.", figures.desks.iter().filter(|desk| desk.is_open).count());
-        gauge("ziggurat_wsgi_threads", "Threads that call the app.", figures.threads);
-        gauge("ziggurat_wsgi_threads_busy", "Threads that serve a request.", figures.busy);
-        gauge("ziggurat_wsgi_queue_length", "Requests that wait for a thread.", figures.waiting);
-        let waits = "Time that requests waited for a thread.";
-        metrics.histogram("ziggurat_wsgi_queue_wait_seconds", waits).sample(&labels, figures.waits.clone());
-        metrics.counter("ziggurat_wsgi_requests_total", "Requests handed to a worker.").sample(&labels, figures.total.begun);
-        let refused = metrics.counter("ziggurat_wsgi_refused_total", "Requests refused with 503.");
-        refused.sample(&[("app", app), ("reason", "queue full")], figures.total.refused_full);
-        refused.sample(&[("app", app), ("reason", "waited too long")], figures.total.refused_waited);
-        metrics.counter("ziggurat_wsgi_expired_total", "Requests over their deadline.").sample(&labels, figures.total.expired);
+        let open = figures.desks.iter().filter(|desk| desk.is_open).count();
+        metrics.gauge("ziggurat_wsgi_workers", "Worker processes that take requests.").sample(&[("app", app)], open);
+        figures.scrape(app, metrics);
         let counts = self.shared.roster.restarts().counts;
         let restarts = metrics.counter("ziggurat_wsgi_restarts_total", "Workers that were replaced.");
         for reason in Reason::ALL {
