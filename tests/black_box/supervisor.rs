@@ -2,8 +2,9 @@
 
 use std::io::Write;
 use std::os::unix::net::UnixDatagram;
+use std::process::Command;
 
-use crate::support::{PATIENCE, Program};
+use crate::support::{PATIENCE, Program, folder_of, virtual_env};
 
 const HELLO: &str = r#"{ "listen": "127.0.0.1:0", "layers": ["request_id"], "app": { "respond": 204 } }"#;
 
@@ -60,6 +61,31 @@ fn the_watchdog_is_fed() {
     let _program = supervisor.start(HELLO, &[("WATCHDOG_USEC", "100000")]);
     let heard: Vec<String> = std::iter::repeat_with(|| supervisor.hear()).take(4).collect();
     assert!(heard.iter().filter(|message| *message == "WATCHDOG=1\n").count() >= 3, "{heard:?}");
+}
+
+/// Starts the program in a terminal, reloads it, closes the terminal, and exits with the program's code.
+const TERMINAL: &str = r#"
+import os, pty, signal, sys
+pid, terminal = pty.fork()
+if pid == 0:
+    os.execv(sys.argv[1], sys.argv[1:])
+seen = b""
+while b"ready" not in seen:
+    seen += os.read(terminal, 1000)
+os.kill(pid, signal.SIGHUP)
+while b"reloaded" not in seen:
+    seen += os.read(terminal, 1000)
+os.close(terminal)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+"#;
+
+#[test]
+fn who_closes_the_terminal_of_a_server_ends_it() {
+    let folder = folder_of(&[("pipeline.json", HELLO), ("terminal.py", TERMINAL)]);
+    let mut python = Command::new(virtual_env().join("bin/python"));
+    python.current_dir(folder.path()).args(["terminal.py", env!("CARGO_BIN_EXE_ziggurat"), "run"]);
+    let output = python.output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 #[test]
