@@ -39,7 +39,9 @@ const DJANGO: &str = r#"{
     { "static": { "at": "/static", "root": "staticfiles", "immutable": "${IMMUTABLE:-true}", "symlinks": "${LINKS:-never}" } },
     { "body_limit": "10MiB" }
   ],
-  "app": { "wsgi": { "app": "mysite.wsgi:application", "threads": "${THREADS:-4}" } }
+  "app": { "wsgi": {
+    "app": "mysite.wsgi:application", "workers": "${WEB_CONCURRENCY:-auto}", "threads": "${THREADS:-4}", "preload": "${PRELOAD:-true}"
+  } }
 }"#;
 
 const GATEWAY: &str = r#"{

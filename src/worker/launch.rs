@@ -6,8 +6,8 @@ use std::process::Command;
 
 /// What to execute to get this program: an executable, and the arguments that precede those of the command line.
 ///
-/// The program leaves it with the [`Lifecycle`](ziggurat_middleware::Lifecycle) of what it runs; where nobody did, it is [`Launch::current`]. A
-/// program that runs pipelines without Ziggurat's command line has to leave there one that leads to a `ziggurat`:
+/// The program leaves it with the [`Lifecycle`](ziggurat_middleware::Lifecycle) of what it runs; where nobody did, an app
+/// that wants workers is refused. A program that runs pipelines without Ziggurat's command line has to leave there one that leads to a `ziggurat`:
 ///
 /// ```
 /// use ziggurat::Launch;

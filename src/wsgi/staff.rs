@@ -28,11 +28,6 @@ impl Wsgi {
     }
 
     fn plan(&self, context: &Context, workers: usize, threads: usize) -> Result<Plan, Finding> {
-        let launch = match context.host::<Launch>() {
-            Some(launch) => launch.clone(),
-            None => Launch::current()
-                .map_err(|error| Finding::new(format!("the program to start workers with cannot be found: {error}")).at("workers"))?,
-        };
         let boot = Boot {
             version: VERSION,
             place: context.place().to_owned(),
@@ -46,6 +41,11 @@ impl Wsgi {
             group: self.group.clone(),
             preload: None,
         };
+        // Never this executable unasked: a program of somebody else's would start itself again and again.
+        let launch = context.host::<Launch>().cloned().ok_or_else(|| {
+            let finding = Finding::new("worker processes are started by the program `ziggurat`, and this is another one").at("workers");
+            finding.hint("set `\"workers\": 0` to call the app in this process")
+        })?;
         let preload = self.preload.0.as_ref().map(|preload| preload.warm_up.clone());
         let room = Room { threads, ahead: AHEAD };
         Ok(Plan { launch, boot, workers, room, env: self.env.clone(), preload, recycling: self.recycle.limits() })

@@ -45,3 +45,18 @@ fn an_app_that_does_not_import_leaves_the_old_workers_as_they_are() {
     program.signal("HUP");
     wait_until("new workers serve", &program, || pid(&program) != worker);
 }
+
+#[test]
+fn workers_of_a_reload_that_fails_elsewhere_are_ended() {
+    let mut program = start(r#""workers": 2"#);
+    let worker = pid(&program);
+    let two = r#"{ "listen": "127.0.0.1:0", "app": { "routes": [
+        { "match": { "path": "/a" }, "app": { "wsgi": { "app": "site_under_test:app", "workers": 2 } } },
+        { "app": { "wsgi": "nowhere_to_be_found:app" } }
+    ] } }"#;
+    fs::write(program.folder().join("pipeline.json"), two).unwrap();
+    program.signal("HUP");
+    program.wait_for_log("there is no module `nowhere_to_be_found`");
+    wait_until("only the old workers are there", &program, || processes_below(program.pid()).len() == 2);
+    assert_eq!(pid(&program), worker);
+}

@@ -79,7 +79,7 @@ fn options_out_of_bounds_are_findings() {
 }
 
 #[test]
-fn worker_processes_without_a_runtime_to_watch_them_are_a_finding() {
+fn another_program_is_not_started_again_for_worker_processes() {
     let finding = Site::of(json!({ "app": "plain:hello", "workers": 2 })).err().unwrap();
     assert_eq!((finding.path.as_slice(), finding.hint.unwrap().contains("\"workers\": 0")), (&[Step::from("workers")][..], true));
 }

@@ -159,7 +159,13 @@ impl Worker {
         }
         // What it said last is still heard.
         let _ = timeout(LAST_WORDS, self.link.ended()).await;
-        self.bury("it was stopped");
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        // The admission and the link hold each other until then.
+        self.bury("it was ended");
     }
 }
 
