@@ -91,53 +91,42 @@ impl Slot {
     }
 
     /// Another worker for one that is to go, which goes when the other one is there.
-    async fn relieve(&mut self, worker: Worker, reason: Reason) -> Option<Worker> {
-        let (place, nth) = (self.crew.plan.place().to_owned(), self.nth);
-        let mut old = Some(worker);
-        let crew = Arc::clone(&self.crew);
-        let mut fresh = pin!(async {
+    async fn relieve(&mut self, mut old: Worker, reason: Reason) -> Option<Worker> {
+        let (crew, nth) = (Arc::clone(&self.crew), self.nth);
+        let mut fresh = Box::pin(async {
             // What is stuck does not wait for others.
             let turn = if reason == Reason::Deadline { None } else { Arc::clone(&crew.turn).acquire_owned().await.ok() };
             (fresh(&crew, nth, &mut BackOff::default(), Duration::ZERO).await, turn)
         });
-        let (mut fresh, turn) = loop {
-            tokio::select! {
-                biased;
-                () = crew.stopping() => {
-                    if let Some(old) = old {
-                        old.stop(PATIENCE).await;
-                    }
-                    return None;
-                }
-                ending = ended(&mut old), if old.is_some() => {
-                    if let Some(mut dead) = old.take() {
-                        self.bury(&mut dead, ending);
-                    }
-                }
-                fresh = &mut fresh => break fresh,
+        let ending = tokio::select! {
+            biased;
+            () = crew.stopping() => None,
+            ending = old.ended() => Some(ending),
+            (mut fresh, turn) = &mut fresh => {
+                fresh.open();
+                crew.roster.count(reason);
+                let place = crew.plan.place();
+                tracing::info!(app = place, worker = nth, pid = old.pid, by = fresh.pid, "the worker is replaced ({reason})");
+                let linger = if reason == Reason::Deadline { LINGER_STUCK } else { LINGER };
+                self.leaving.spawn(leave(Arc::clone(&crew), old, turn, linger));
+                return Some(fresh);
             }
         };
-        fresh.open();
-        if let Some(old) = old {
-            crew.roster.count(reason);
-            tracing::info!(app = place, worker = nth, pid = old.pid, by = fresh.pid, "the worker is replaced ({reason})");
-            let linger = if reason == Reason::Deadline { LINGER_STUCK } else { LINGER };
-            self.leaving.spawn(leave(Arc::clone(&crew), old, turn, linger));
+        // The template may be at work for it.
+        drop(fresh);
+        match ending {
+            Some(ending) => self.succeed(old, ending).await,
+            None => {
+                old.stop(PATIENCE).await;
+                None
+            }
         }
-        Some(fresh)
     }
 
     fn bury(&self, dead: &mut Worker, ending: Ending) {
         self.crew.roster.count(Reason::Crash);
         tracing::error!(app = self.crew.plan.place(), worker = self.nth, pid = dead.pid, "the worker {ending}");
         dead.bury(&format!("it {ending}"));
-    }
-}
-
-async fn ended(worker: &mut Option<Worker>) -> Ending {
-    match worker {
-        Some(worker) => worker.ended().await,
-        None => std::future::pending().await,
     }
 }
 
