@@ -1,5 +1,6 @@
 //! A worker process, spoken to as the server does.
 
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 
 use serde_json::json;
@@ -132,6 +133,51 @@ fn another_version_an_unknown_user_and_a_missing_folder_are_refused() {
 }
 
 #[test]
+fn it_becomes_another_user_where_it_may_and_says_so_where_not() {
+    let whoami = "
+import os
+def app(environ, start_response):
+    start_response('200 OK', [])
+    return [f'{os.getuid()} {os.getgid()} {os.getgroups()}'.encode()]
+";
+    let mut worker = Worker::spawn(folder_of(&[("whoami.py", whoami)]));
+    std::fs::set_permissions(worker.folder.path(), PermissionsExt::from_mode(0o755)).unwrap();
+    worker.link.boot("whoami:app", 1, json!({ "user": "54321", "group": "54322" }));
+    let first = worker.link.receive().unwrap();
+    if first.kind == REFUSED {
+        // Only root may, and only with a Python that others may read.
+        assert_eq!(first.json()["path"], json!(["user"]), "{}", first.text());
+        let why = if rustix::process::geteuid().is_root() { "`54321` has to be able to read" } else { "only root may act as another" };
+        assert!(first.text().contains(why), "{}", first.text());
+        return;
+    }
+    worker.link.call(1, "/");
+    let answer = worker.link.expect(ANSWER).text();
+    assert!(answer.ends_with("54321 54322 [54322]"), "{answer}");
+    assert!(std::fs::read_to_string(format!("/proc/{}/cmdline", worker.pid())).unwrap().starts_with("ziggurat: worker 1"));
+}
+
+#[test]
+fn it_becomes_a_member_of_another_group_where_it_may() {
+    let groups = "
+import os
+def app(environ, start_response):
+    start_response('200 OK', [])
+    return [f'{os.getgid()} {os.getegid()} {os.getgroups()}'.encode()]
+";
+    let mut worker = Worker::spawn(folder_of(&[("groups.py", groups)]));
+    worker.link.boot("groups:app", 1, json!({ "group": "54322" }));
+    if !rustix::process::geteuid().is_root() {
+        assert_eq!(worker.link.expect(REFUSED).json()["path"], json!(["group"]));
+        return;
+    }
+    worker.link.expect(READY);
+    worker.link.call(1, "/");
+    let answer = worker.link.expect(ANSWER).text();
+    assert!(answer.ends_with("54322 54322 [54322]"), "{answer}");
+}
+
+#[test]
 fn signals_that_a_supervisor_sends_to_the_whole_group_do_not_end_it() {
     let mut worker = hello();
     for signal in ["TERM", "HUP", "INT", "USR1", "USR2"] {
@@ -251,6 +297,12 @@ fn a_template_makes_workers_that_share_its_app() {
     link.call(2, "/end");
     assert!(link.receive().is_none());
     assert_eq!(template.link.expect(ENDED).json(), json!({ "pid": pid, "code": 7, "signal": null }));
+    // One of another version is none.
+    let (mut link, end) = Link::pair();
+    template.link.send_with(FORK, end);
+    link.boot("shared:app", 3, json!({ "version": 99 }));
+    assert!(link.expect(REFUSED).text().contains("another version"));
+    assert_eq!(template.link.expect(ENDED).json()["code"], 1);
     // The other one goes on without the template.
     template.link.send(STOP, 0, &[]);
     assert_eq!(template.wait().code(), Some(0));

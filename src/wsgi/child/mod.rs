@@ -54,9 +54,9 @@ pub(crate) fn run() -> Result<bool, String> {
     drop(outbox);
     let Some(paths) = &boot.preload else { return Ok(serve_all(back, &boot, app)) };
     match template::run(back, &boot, paths, &app, &mark) {
-        Fate::Ended => {
+        Fate::Ended(well) => {
             finalize();
-            Ok(true)
+            Ok(well)
         }
         Fate::Forked(back, boot) => Ok(serve_all(back, &boot, app)),
     }
@@ -89,7 +89,12 @@ fn prepare(boot: &Boot, link: &UnixStream) -> Result<Py<PyAny>, Finding> {
         std::env::set_current_dir(folder)
             .map_err(|error| Finding::new(format!("cannot work in the folder `{}`: {error}", folder.display())).at("chdir"))?;
     }
-    initialize()?;
+    initialize().map_err(|finding| match &boot.user {
+        Some(user) => {
+            finding.at("user").hint(format!("`{user}` has to be able to read Python's own files and those of the virtual environment"))
+        }
+        None => finding,
+    })?;
     // Not before: Python looks at the name it was called by.
     if let Some(title) = title {
         title.set(&boot.title());

@@ -28,8 +28,8 @@ use crate::worker::title::{self, Title};
 
 /// What becomes of a template.
 pub(super) enum Fate {
-    /// It is no longer wanted.
-    Ended,
+    /// It is over: no longer wanted, or (`false`) unable to go on.
+    Ended(bool),
     /// This process is a worker that it made, with a link and a first word of its own.
     Forked(Back, Box<Boot>),
 }
@@ -49,17 +49,16 @@ struct Template {
 pub(super) fn run(back: Back, boot: &Boot, paths: &[String], app: &Py<PyAny>, mark: &Mark) -> Fate {
     let (outbox, octets) = back.into_parts();
     if let Err(finding) = watch::over(outbox.socket(), || warm(boot, paths, app)) {
-        refuse(&outbox, finding);
-        return Fate::Ended;
+        return Fate::Ended(refuse(&outbox, finding));
     }
     tell_ready(&outbox);
     let mut template = Template { outbox, octets, links: Vec::new(), workers: Vec::new() };
     match template.run() {
         Err(malformed) => {
             tracing::error!("the server is not understood: {malformed}");
-            Fate::Ended
+            Fate::Ended(false)
         }
-        Ok(None) => Fate::Ended,
+        Ok(None) => Fate::Ended(true),
         Ok(Some(link)) => {
             // The template's own link ends here, before anything else.
             drop(template);
@@ -99,12 +98,11 @@ fn warm(boot: &Boot, paths: &[String], app: &Py<PyAny>) -> Result<(), Finding> {
 
 /// What a forked process does first.
 fn begin(link: OwnedFd, mark: &Mark) -> Fate {
-    let Ok(mut back) = Back::new(UnixStream::from(link)) else { return Fate::Ended };
+    let Ok(mut back) = Back::new(UnixStream::from(link)) else { return Fate::Ended(false) };
     match first_word(&mut back) {
         Ok(Some(boot)) => {
             if let Err(error) = Python::attach(|py| keep_from_forks(py, back.outbox().socket())) {
-                refuse(&back.outbox(), error.into());
-                return Fate::Ended;
+                return Fate::Ended(refuse(&back.outbox(), error.into()));
             }
             mark.set(boot.mark());
             title::set_short(&boot.short_title());
@@ -113,11 +111,8 @@ fn begin(link: OwnedFd, mark: &Mark) -> Fate {
             }
             Fate::Forked(back, Box::new(boot))
         }
-        Ok(None) => Fate::Ended,
-        Err(finding) => {
-            refuse(&back.outbox(), finding);
-            Fate::Ended
-        }
+        Ok(None) => Fate::Ended(true),
+        Err(finding) => Fate::Ended(refuse(&back.outbox(), finding)),
     }
 }
 
