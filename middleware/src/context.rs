@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use crate::lifecycle::{Lifecycle, Scraper};
-use crate::{Metrics, ReserveClass};
+use crate::{Metrics, ReserveClass, Watcher};
 
 /// The surroundings of a layer under construction: its place in the file, the folder that relative paths start from, and the
 /// moments of the program it may take part in.
@@ -66,6 +66,20 @@ impl Context {
         self.lifecycle.host().get()
     }
 
+    /// Has the stack built anew when code in this folder or below it changes, where the program watches for that (`ziggurat run --watch`). To be
+    /// called before the code is read, so that no change is missed.
+    pub fn watch(&self, folder: impl AsRef<Path>) {
+        if let Some(watcher) = self.host::<Watcher>() {
+            watcher.watch(folder.as_ref());
+        }
+    }
+
+    /// Whether the program watches code, so that the stack is built anew often and only its author uses it.
+    #[must_use]
+    pub fn is_watched(&self) -> bool {
+        self.host::<Watcher>().is_some()
+    }
+
     /// State that outlives a reload: where the generation before this one kept a `T` under the same name, it is that one, and `make` is not
     /// called. What a new generation does not ask for is let go with the old one.
     pub fn keep<T: Send + Sync + 'static>(&self, name: &str, make: impl FnOnce() -> T) -> Arc<T> {
@@ -107,7 +121,27 @@ impl Context {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+
+    use http::Extensions;
+
     use super::*;
+
+    #[test]
+    fn a_program_that_watches_hears_of_folders_and_others_do_not() {
+        let heard = Arc::new(Mutex::new(Vec::new()));
+        let mut host = Extensions::new();
+        let ear = Arc::clone(&heard);
+        host.insert(Watcher::new(move |folder| ear.lock().unwrap().push(folder.to_owned())));
+        let watched = Context::new("app", PathBuf::from("/srv"), Lifecycle::hosted(host));
+        watched.watch("/srv/site");
+        assert!(watched.is_watched());
+        assert_eq!(*heard.lock().unwrap(), [PathBuf::from("/srv/site")]);
+        let unwatched = Context::new("app", PathBuf::from("/srv"), Lifecycle::default());
+        unwatched.watch("/srv/site");
+        assert!(!unwatched.is_watched());
+        assert_eq!(heard.lock().unwrap().len(), 1);
+    }
 
     #[test]
     fn relative_paths_start_at_the_files_folder() {

@@ -23,6 +23,7 @@ pub mod options;
 mod problem;
 mod test_stack;
 pub mod units;
+mod watch;
 
 pub mod access_log;
 pub mod basic_auth;
@@ -49,6 +50,7 @@ pub use middleware::{App, Middleware};
 pub use next::{IntoApp, IntoStage, Next};
 pub use problem::Problem;
 pub use test_stack::{TestResponse, TestStack, TestStage, request};
+pub use watch::Watcher;
 
 /// A request on its way down a stack.
 pub type Request = http::Request<Body>;

@@ -1,0 +1,160 @@
+//! Development: the stack is built anew when its code or its file changes, and a mistake is shown instead of the site until it is mended.
+
+mod changes;
+mod folders;
+mod page;
+mod watched;
+
+use std::collections::BTreeSet;
+use std::future::pending;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::task::block_in_place;
+use ziggurat_middleware::{Lifecycle, Watcher};
+
+use super::candidate::{Candidate, InUse};
+use super::origin::Origin;
+use super::say;
+use crate::pipeline::{Pipeline, Report};
+use changes::Changes;
+use watched::Watched;
+
+/// What is answered when a stack is replaced gets no longer than this: an endless stream of the code before must not outlive it.
+const DRAIN: Duration = Duration::from_secs(2);
+
+/// Watches what a site is made of.
+#[derive(Clone)]
+pub(super) struct Watch(Arc<Shared>);
+
+struct Shared {
+    changes: Arc<Changes>,
+    state: Mutex<State>,
+}
+
+struct State {
+    watched: Watched,
+    /// Source that has changed since it was last compiled.
+    stale: BTreeSet<PathBuf>,
+    /// What was last said about the folders.
+    said: String,
+}
+
+impl Watch {
+    /// Watches the file that the pipeline comes from.
+    pub(super) fn start(origin: &Origin) -> Self {
+        let changes = Arc::new(Changes::default());
+        let watched = Watched::new(Arc::clone(&changes));
+        let state = Mutex::new(State { watched, stale: BTreeSet::new(), said: String::new() });
+        let watch = Self(Arc::new(Shared { changes, state }));
+        watch.files(origin.path_now());
+        watch
+    }
+
+    /// By which layers and apps say what folders hold their code.
+    pub(super) fn watcher(&self) -> Watcher {
+        let watch = self.clone();
+        Watcher::new(move |folder| {
+            let folder = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
+            watch.state().watched.watch_code(&folder);
+        })
+    }
+
+    /// Builds the stack, or one that shows why it cannot be built.
+    ///
+    /// # Errors
+    ///
+    /// Where there is nothing to listen on.
+    pub(super) fn prepare(&self, origin: &Origin, lifecycle: &Lifecycle, in_use: &InUse) -> Result<Candidate, Report> {
+        for source in std::mem::take(&mut self.state().stale) {
+            folders::forget_compiled(&source);
+        }
+        let (pipeline, mistake) = match origin.load() {
+            Ok(pipeline) => {
+                let pipeline = Arc::new(pipeline.with_drain_up_to(DRAIN));
+                self.files(pipeline.files());
+                match Candidate::prepare(Arc::clone(&pipeline), lifecycle, in_use) {
+                    Ok(candidate) => return Ok(candidate),
+                    Err(report) => (Some(pipeline), report),
+                }
+            }
+            Err(report) => (None, report),
+        };
+        let shown = |pipeline| Candidate::standing_in(pipeline, page::stack(&mistake), mistake.clone(), in_use);
+        match (pipeline, &in_use.pipeline) {
+            // The addresses that it names are the ones where its author looks.
+            (Some(pipeline), None) => shown(pipeline),
+            (Some(pipeline), Some(before)) => shown(pipeline).or_else(|_| shown(Arc::clone(before))),
+            (None, Some(before)) => shown(Arc::clone(before)),
+            (None, None) => shown(Arc::new(origin.stand_in()?.with_drain_up_to(DRAIN))),
+        }
+    }
+
+    /// Ready when something has changed: for people, what.
+    async fn changed(&self) -> String {
+        loop {
+            let gathered = self.0.changes.gather().await;
+            let changed = block_in_place(|| {
+                let mut state = self.state();
+                let changed = state.watched.sort_out(&gathered);
+                state.stale.extend(changed.iter().cloned());
+                changed
+            });
+            let others = changed.len().saturating_sub(1);
+            match changed.first() {
+                Some(first) if others == 0 && !gathered.more => return short(first),
+                Some(first) if !gathered.more => return format!("{} and {others} more", short(first)),
+                _ if gathered.more => return "many files".to_owned(),
+                _ => {}
+            }
+        }
+    }
+
+    /// Says how many folders are watched, where that has changed.
+    pub(super) fn describe(&self) {
+        let mut state = self.state();
+        let now = state.watched.describe();
+        if now != state.said {
+            say(&now);
+            state.said = now;
+        }
+    }
+
+    /// Watches single files, whether they are there yet or not. Their folders are watched: editors put new files in the place of old ones.
+    fn files(&self, files: impl IntoIterator<Item = PathBuf>) {
+        for file in files {
+            // A link, and what it points to.
+            for file in [file.canonicalize().ok(), beside(&file)].into_iter().flatten() {
+                if let Some(folder) = file.parent() {
+                    self.state().watched.watch_files(folder);
+                }
+                self.0.changes.count([file]);
+            }
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Ready when something has changed; never, where nothing is watched.
+pub(super) async fn changed(watch: Option<&Watch>) -> String {
+    match watch {
+        Some(watch) => watch.changed().await,
+        None => pending().await,
+    }
+}
+
+/// The file's own name in its folder's true one, as notices call it.
+fn beside(file: &Path) -> Option<PathBuf> {
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    Some(folder.canonicalize().ok()?.join(file.file_name()?))
+}
+
+/// A path as people in this folder call it.
+fn short(path: &Path) -> String {
+    let here = std::env::current_dir().unwrap_or_default();
+    path.strip_prefix(here).unwrap_or(path).display().to_string()
+}

@@ -1,0 +1,143 @@
+//! The folders that are watched: by the system's notices, or, where it has none left to give, by looking at them.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use notify::{Config, ErrorKind, EventHandler, PollWatcher, RecommendedWatcher, RecursiveMode, Watcher};
+
+use super::changes::{Changes, Gathered};
+use super::folders::{below, holds_code, is_code};
+
+/// More folders than any site has of its own; in a tree that holds more, those nearest to its root are watched.
+const MOST: usize = 10_000;
+/// How often folders are looked at where there are no notices.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// One watch per folder, so that folders that do not count cost none.
+pub(super) struct Watched {
+    changes: Arc<Changes>,
+    watcher: Option<Box<dyn Watcher + Send>>,
+    polls: bool,
+    /// Folders whose Python source counts.
+    code: BTreeSet<PathBuf>,
+    /// Folders in which files lie that count.
+    others: BTreeSet<PathBuf>,
+}
+
+impl Watched {
+    pub(super) fn new(changes: Arc<Changes>) -> Self {
+        let mut watched = Self { changes, watcher: None, polls: false, code: BTreeSet::new(), others: BTreeSet::new() };
+        match RecommendedWatcher::new(watched.ear(), Config::default()) {
+            Ok(watcher) => watched.watcher = Some(Box::new(watcher)),
+            Err(error) => watched.look_instead(&error),
+        }
+        watched
+    }
+
+    /// Watches the Python source of a tree.
+    pub(super) fn watch_code(&mut self, root: &Path) {
+        let room = MOST.saturating_sub(self.code.len());
+        let found = below(root, room + 1);
+        if found.len() > room {
+            tracing::warn!("`{}` holds more folders than can be watched: changes far down in it are not seen", root.display());
+        }
+        for folder in found.into_iter().take(room) {
+            if self.code.insert(folder.clone()) {
+                self.add(&folder);
+            }
+        }
+    }
+
+    /// Watches a folder for the sake of files in it that count.
+    pub(super) fn watch_files(&mut self, folder: &Path) {
+        if self.others.insert(folder.to_owned()) {
+            self.add(folder);
+        }
+    }
+
+    /// Which of these paths concern the site. Folders that came or went are watched or forgotten.
+    pub(super) fn sort_out(&mut self, gathered: &Gathered) -> Vec<PathBuf> {
+        let mut changed = Vec::new();
+        for path in &gathered.paths {
+            let in_code = path.parent().is_some_and(|folder| self.code.contains(folder));
+            if gathered.counts(path) || (is_code(path) && in_code) {
+                changed.push(path.clone());
+                continue;
+            }
+            if self.code.contains(path) {
+                // Gone, or another one in its place: the watch is on what was there before.
+                self.code.retain(|folder| !folder.starts_with(path));
+                changed.push(path.clone());
+            }
+            if in_code && path.symlink_metadata().is_ok_and(|entry| entry.is_dir()) && holds_code(path) {
+                self.watch_code(path);
+                changed.extend(self.code_below(path));
+            }
+        }
+        changed
+    }
+
+    /// How many folders are watched, and how, for people.
+    pub(super) fn describe(&self) -> String {
+        let number = self.code.union(&self.others).count();
+        let folders = if number == 1 { "folder" } else { "folders" };
+        format!("watching {number} {folders}{}", if self.polls { ", by looking at them every second" } else { "" })
+    }
+
+    /// Python source in the watched folders of a tree: it may have come before the watch.
+    fn code_below(&self, root: &Path) -> Vec<PathBuf> {
+        let folders = self.code.iter().filter(|folder| folder.starts_with(root));
+        let entries = folders.filter_map(|folder| folder.read_dir().ok()).flatten().flatten();
+        entries.map(|entry| entry.path()).filter(|path| is_code(path)).collect()
+    }
+
+    fn add(&mut self, folder: &Path) {
+        let Some(watcher) = &mut self.watcher else { return };
+        match watcher.watch(folder, RecursiveMode::NonRecursive) {
+            Ok(()) => {}
+            Err(error) if !self.polls && is_limit(&error) => {
+                self.look_instead(&error);
+                for folder in self.code.union(&self.others).cloned().collect::<Vec<_>>() {
+                    self.add(&folder);
+                }
+            }
+            // Who may not look into it may not import from it either; what went away meanwhile is told of by its parent.
+            Err(error) => tracing::debug!("`{}` is not watched: {error}", folder.display()),
+        }
+    }
+
+    /// Goes on without the system's notices.
+    fn look_instead(&mut self, error: &notify::Error) {
+        let limit = match error.kind {
+            ErrorKind::MaxFilesWatch => "; `sysctl fs.inotify.max_user_watches` is the limit to raise",
+            ErrorKind::Io(_) if is_limit(error) => "; `sysctl fs.inotify.max_user_instances` is the limit to raise",
+            _ => "",
+        };
+        tracing::warn!("the system gives no notice of changes ({error}){limit}. Folders are looked at every second instead");
+        self.polls = true;
+        match PollWatcher::new(self.ear(), Config::default().with_poll_interval(INTERVAL)) {
+            Ok(watcher) => self.watcher = Some(Box::new(watcher)),
+            Err(error) => {
+                tracing::warn!("changes are not seen: {error}");
+                self.watcher = None;
+            }
+        }
+    }
+
+    fn ear(&self) -> impl EventHandler + use<> {
+        let changes = Arc::clone(&self.changes);
+        move |notice| changes.note(notice)
+    }
+}
+
+/// Whether the system has more to give to others only.
+fn is_limit(error: &notify::Error) -> bool {
+    const TOO_MANY_OPEN_FILES: i32 = 24;
+    match &error.kind {
+        ErrorKind::MaxFilesWatch => true,
+        ErrorKind::Io(error) => error.raw_os_error() == Some(TOO_MANY_OPEN_FILES),
+        _ => false,
+    }
+}
