@@ -35,6 +35,11 @@ impl Mask {
         self
     }
 
+    /// The files that values came from, as they are written.
+    pub(crate) fn files(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().filter_map(|(_, source)| source.strip_prefix("${file:")?.strip_suffix('}'))
+    }
+
     /// The text with every value replaced by its source. A short value counts only where it stands by itself.
     pub(crate) fn hide(&self, text: &str) -> String {
         let mut text = text.to_owned();

@@ -18,6 +18,7 @@ mod reserves;
 mod route;
 mod schema;
 mod show;
+mod stand_in;
 mod summary;
 mod syntax;
 mod text;
@@ -120,6 +121,18 @@ impl Pipeline {
     #[must_use]
     pub const fn server(&self) -> &Options {
         &self.tree.server
+    }
+
+    /// This pipeline with a drain that takes no longer than this.
+    pub(crate) fn with_drain_up_to(mut self, longest: std::time::Duration) -> Self {
+        let drain = &mut self.tree.server.drain.0;
+        *drain = longest.min(*drain);
+        self
+    }
+
+    /// The files that `${file:...}` has put into it.
+    pub(crate) fn files(&self) -> impl Iterator<Item = PathBuf> {
+        self.mask.files().map(|file| self.base.join(file))
     }
 
     /// The folder that relative paths start from.

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use ziggurat_middleware::{Lifecycle, Next};
 
@@ -10,10 +11,12 @@ use crate::server::{Listen, Listener};
 
 /// A stack that is built, and the sockets it wants beyond those that are there already.
 pub(super) struct Candidate {
-    pub(super) pipeline: Pipeline,
+    pub(super) pipeline: Arc<Pipeline>,
     pub(super) stack: Next,
     pub(super) listeners: Vec<Listener>,
     pub(super) control: Wanted,
+    /// What the stack shows instead of serving the site.
+    pub(super) mistake: Option<Report>,
 }
 
 /// Which control socket there is to be.
@@ -24,21 +27,21 @@ pub(super) enum Wanted {
     New(PathBuf, Listener),
 }
 
-/// What the generation before has bound.
+/// What the generation before has, and has bound.
 #[derive(Default)]
 pub(super) struct InUse {
     pub(super) listening: Vec<Listen>,
     pub(super) control: Option<PathBuf>,
+    pub(super) pipeline: Option<Arc<Pipeline>>,
 }
 
 impl Candidate {
     /// Builds and binds; blocking, within a runtime. Where it fails, what was started is shut down again.
-    pub(super) fn prepare(pipeline: Pipeline, lifecycle: &Lifecycle, in_use: &InUse) -> Result<Self, Report> {
+    pub(super) fn prepare(pipeline: Arc<Pipeline>, lifecycle: &Lifecycle, in_use: &InUse) -> Result<Self, Report> {
         let stack = pipeline.build(lifecycle)?;
         // Bound after the build: a port that answers means a stack that serves.
-        let bound = bind(&pipeline, in_use).and_then(|listeners| Ok((listeners, bind_control(&pipeline, in_use)?)));
-        match bound {
-            Ok((listeners, control)) => Ok(Self { pipeline, stack, listeners, control }),
+        match bind_all(&pipeline, in_use) {
+            Ok((listeners, control)) => Ok(Self { pipeline, stack, listeners, control, mistake: None }),
             Err(report) => {
                 drop(stack);
                 lifecycle.shutdown();
@@ -46,6 +49,16 @@ impl Candidate {
             }
         }
     }
+
+    /// A stack that shows a mistake where `pipeline` would be served.
+    pub(super) fn standing_in(pipeline: Arc<Pipeline>, stack: Next, mistake: Report, in_use: &InUse) -> Result<Self, Report> {
+        let (listeners, control) = bind_all(&pipeline, in_use)?;
+        Ok(Self { pipeline, stack, listeners, control, mistake: Some(mistake) })
+    }
+}
+
+fn bind_all(pipeline: &Pipeline, in_use: &InUse) -> Result<(Vec<Listener>, Wanted), Report> {
+    Ok((bind(pipeline, in_use)?, bind_control(pipeline, in_use)?))
 }
 
 fn bind(pipeline: &Pipeline, in_use: &InUse) -> Result<Vec<Listener>, Report> {

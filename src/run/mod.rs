@@ -9,8 +9,10 @@ mod signals;
 mod site;
 mod status;
 mod supervisor;
+mod watch;
 
 use std::io::Write;
+use std::sync::Arc;
 use std::time::Instant;
 
 use http::Extensions;
@@ -25,6 +27,7 @@ use candidate::{Candidate, InUse};
 pub(crate) use origin::Origin;
 use signals::Signals;
 use site::Site;
+use watch::Watch;
 
 /// Serves `pipeline`, which was loaded from `origin`, until SIGTERM or SIGINT, then drains. Layers and apps find what `host` holds in their context.
 ///
@@ -35,18 +38,51 @@ pub(crate) fn run(origin: Origin, pipeline: Pipeline, host: &Extensions) -> Resu
     log::start();
     allow_descriptors();
     let runtime = runtime(&pipeline)?;
-    let outcome = serve(origin, pipeline, &runtime, Lifecycle::hosted(host.clone()));
+    let prepare = |_: &Origin, lifecycle: &Lifecycle| Candidate::prepare(Arc::new(pipeline), lifecycle, &InUse::default());
+    let outcome = serve(origin, None, &runtime, Lifecycle::hosted(host.clone()), prepare);
     end(runtime);
     outcome
 }
 
-fn serve(origin: Origin, pipeline: Pipeline, runtime: &Runtime, lifecycle: Lifecycle) -> Result<(), Report> {
+/// As [`run`], for development: the pipeline of `origin` is loaded here, and again whenever its file or its code changes. While it cannot be built,
+/// every request is answered with the reason.
+///
+/// # Errors
+///
+/// Where there is nothing to listen on.
+pub(crate) fn watch(origin: Origin, host: &Extensions) -> Result<(), Report> {
+    log::start();
+    allow_descriptors();
+    let first = origin.load().or_else(|_| origin.stand_in())?;
+    if !first.warnings().is_empty() {
+        say(&first.warnings().render(false));
+    }
+    let runtime = runtime(&first)?;
+    let watch = Watch::start(&origin);
+    let mut host = host.clone();
+    host.insert(watch.watcher());
+    let prepare = |origin: &Origin, lifecycle: &Lifecycle| watch.prepare(origin, lifecycle, &InUse::default());
+    let outcome = serve(origin, Some(watch.clone()), &runtime, Lifecycle::hosted(host), prepare);
+    end(runtime);
+    outcome
+}
+
+fn serve(
+    origin: Origin,
+    watch: Option<Watch>,
+    runtime: &Runtime,
+    lifecycle: Lifecycle,
+    prepare: impl FnOnce(&Origin, &Lifecycle) -> Result<Candidate, Report>,
+) -> Result<(), Report> {
     let begin = Instant::now();
     let _entered = runtime.enter();
-    let candidate = Candidate::prepare(pipeline, &lifecycle, &InUse::default())?;
-    let (site, signals) = open(origin, candidate, lifecycle.clone()).inspect_err(|_| lifecycle.shutdown())?;
+    let candidate = prepare(&origin, &lifecycle)?;
+    let (site, signals) = open(origin, watch, candidate, lifecycle.clone()).inspect_err(|_| lifecycle.shutdown())?;
     // What only the first generation keeps is let go with it.
     drop(lifecycle);
+    if let Some(watch) = &site.watch {
+        watch.describe();
+    }
     say(&format!("ready after {} ms, process {}", begin.elapsed().as_millis(), std::process::id()));
     supervisor::keep_watch();
     supervisor::ready(&site.generation.pipeline.summary());
@@ -54,10 +90,10 @@ fn serve(origin: Origin, pipeline: Pipeline, runtime: &Runtime, lifecycle: Lifec
     Ok(())
 }
 
-fn open(origin: Origin, candidate: Candidate, lifecycle: Lifecycle) -> Result<(Site, Signals), Report> {
+fn open(origin: Origin, watch: Option<Watch>, candidate: Candidate, lifecycle: Lifecycle) -> Result<(Site, Signals), Report> {
     // Installed after Python apps were imported, whose modules may set handlers of their own.
     let signals = Signals::install().map_err(|error| candidate.pipeline.report(&format!("cannot handle signals: {error}")))?;
-    Ok((Site::open(origin, candidate, lifecycle)?, signals))
+    Ok((Site::open(origin, watch, candidate, lifecycle)?, signals))
 }
 
 /// Builds everything as for [`run`] and lets go of it again.

@@ -48,6 +48,21 @@ impl Origin {
         }
     }
 
+    /// A pipeline that is listened for where the file names, as far as that can be told, and answers nothing but 500.
+    pub(super) fn stand_in(&self) -> Result<Pipeline, Report> {
+        match &self.source {
+            Source::File(path) => {
+                Pipeline::stand_in(&self.path(path), &self.registry, &|name| self.environment.get(OsStr::new(name)).cloned())
+            }
+            Source::App { app, listen } => Pipeline::for_wsgi(app, listen, Path::new(""), &self.registry),
+        }
+    }
+
+    /// The file, from the working folder that it was named in.
+    pub(super) fn path_now(&self) -> Option<PathBuf> {
+        self.path_written().map(|path| self.path(path).into_owned())
+    }
+
     /// The file, as its path was written; none for an app that was named on the command line.
     pub(super) fn path_written(&self) -> Option<&Path> {
         match &self.source {

@@ -13,6 +13,7 @@ use super::origin::Origin;
 use super::say;
 use super::site::{Site, end};
 use super::supervisor;
+use super::watch::{self, Watch};
 use crate::pipeline::Report;
 
 /// How a reload ended.
@@ -66,11 +67,11 @@ impl Reloads {
         self.under_way.is_some()
     }
 
-    fn start(&mut self, lifecycle: Lifecycle, in_use: InUse, waiting: Vec<oneshot::Sender<Outcome>>) {
+    fn start(&mut self, watch: Option<Watch>, lifecycle: Lifecycle, in_use: InUse, waiting: Vec<oneshot::Sender<Outcome>>) {
         let (origin, hooks) = (Arc::clone(&self.origin), lifecycle.clone());
-        let build = spawn_blocking(move || {
-            let pipeline = origin.load()?;
-            Candidate::prepare(pipeline, &hooks, &in_use)
+        let build = spawn_blocking(move || match watch {
+            Some(watch) => watch.prepare(&origin, &hooks, &in_use),
+            None => Candidate::prepare(origin.load().map(Arc::new)?, &hooks, &in_use),
         });
         self.under_way = Some(UnderWay { begin: Instant::now(), lifecycle, build, waiting });
     }
@@ -88,7 +89,7 @@ impl Reloads {
 impl Site {
     /// Asks for a reload, and perhaps for its outcome.
     pub(super) fn reload(&mut self, waiting: Option<oneshot::Sender<Outcome>>) {
-        if self.reloads.origin.path_written().is_none() {
+        if self.reloads.origin.path_written().is_none() && self.watch.is_none() {
             let report =
                 self.generation.pipeline.report("there is nothing to reload: the app was named on the command line, without a file");
             say(&format!("not reloaded: {report}"));
@@ -104,17 +105,25 @@ impl Site {
         if self.reloads.under_way.is_none()
             && let Some(waiting) = self.reloads.next.take()
         {
-            say("reloading");
+            if self.watch.is_none() {
+                say("reloading");
+            }
             supervisor::reloading();
-            self.reloads.start(self.generation.lifecycle.successor(), self.in_use(), waiting);
+            self.reloads.start(self.watch.clone(), self.generation.lifecycle.successor(), self.in_use(), waiting);
         }
     }
 
     /// Lets what was built take effect, or says why nothing was, and starts the next reload if one waits.
     pub(super) async fn finish_reload(&mut self, built: Built) {
         let Built { reload, result } = built;
+        let mut is_shown = false;
         let outcome = match result {
-            Some(Ok(candidate)) => self.take_effect(candidate, reload.lifecycle, reload.begin).await,
+            Some(Ok(mut candidate)) => {
+                let mistake = candidate.mistake.take();
+                is_shown = mistake.is_some();
+                let outcome = self.take_effect(candidate, reload.lifecycle, reload.begin).await;
+                mistake.map_or(outcome, Err)
+            }
             Some(Err(report)) => Err(report),
             None => {
                 self.discard(reload.lifecycle);
@@ -130,9 +139,16 @@ impl Site {
             }
             Err(report) => {
                 self.facts.refused_reloads.add(1);
-                say(&format!("not reloaded: the stack before goes on\n{report}"));
+                if is_shown {
+                    watch::say_mistake(report);
+                } else {
+                    say(&format!("not reloaded: the stack before goes on\n{report}"));
+                }
                 supervisor::ready(&format!("the last reload was refused, see the log; serving {summary}"));
             }
+        }
+        if let Some(watch) = &self.watch {
+            watch.describe();
         }
         for waiting in reload.waiting {
             // Who asked may have left.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::mpsc;
@@ -17,6 +18,7 @@ use super::say;
 use super::signals::{Signals, Wish};
 use super::status::Facts;
 use super::supervisor;
+use super::watch::{self, Watch};
 use crate::pipeline::{Pipeline, Report};
 use crate::server::{Listen, Listener, Retired, Server};
 
@@ -26,6 +28,8 @@ pub(super) struct Site {
     pub(super) generation: Generation,
     pub(super) reloads: Reloads,
     pub(super) facts: Facts,
+    /// In development: what the site is made of.
+    pub(super) watch: Option<Watch>,
     control: Option<Control>,
     /// What is asked for on the control socket. One end is kept for the next socket.
     orders: (mpsc::Sender<Order>, mpsc::Receiver<Order>),
@@ -39,7 +43,7 @@ pub(super) struct Site {
 pub(super) struct Generation {
     /// From 1.
     pub(super) number: u64,
-    pub(super) pipeline: Pipeline,
+    pub(super) pipeline: Arc<Pipeline>,
     pub(super) lifecycle: Lifecycle,
     /// What is listened on, as it is written and as it was bound.
     pub(super) addresses: Vec<(Listen, String)>,
@@ -48,8 +52,8 @@ pub(super) struct Generation {
 
 impl Site {
     /// Begins to serve; must be called within a runtime.
-    pub(super) fn open(origin: Origin, candidate: Candidate, lifecycle: Lifecycle) -> Result<Self, Report> {
-        let Candidate { pipeline, stack, listeners, control } = candidate;
+    pub(super) fn open(origin: Origin, watch: Option<Watch>, candidate: Candidate, lifecycle: Lifecycle) -> Result<Self, Report> {
+        let Candidate { pipeline, stack, listeners, control, mistake } = candidate;
         let addresses = named(&listeners);
         let cannot = |error| pipeline.report(&format!("cannot serve: {error}"));
         let server = Server::start(listeners, stack, pipeline.server()).map_err(cannot)?;
@@ -61,13 +65,17 @@ impl Site {
             Wanted::None | Wanted::Same => None,
         };
         announce(&addresses);
-        say(&format!("stack: {}", pipeline.summary()));
+        match &mistake {
+            None => say(&format!("stack: {}", pipeline.summary())),
+            Some(report) => watch::say_mistake(report),
+        }
         let generation = Generation { number: 1, pipeline, lifecycle, addresses, since: SystemTime::now() };
         Ok(Self {
             server,
             generation,
             reloads: Reloads::new(origin),
             facts,
+            watch,
             control,
             orders,
             finishing: BTreeMap::new(),
@@ -91,6 +99,10 @@ impl Site {
                         self.finishing.remove(&number);
                     }
                 }
+                changed = watch::changed(self.watch.as_ref()) => {
+                    say(&format!("changed: {changed}; reloading"));
+                    self.reload(None);
+                }
             }
         }
         self.close(signals.wishes).await;
@@ -112,12 +124,16 @@ impl Site {
 
     /// What the generation to come need not bind again.
     pub(super) fn in_use(&self) -> InUse {
-        InUse { listening: self.server.listening().to_vec(), control: self.control.as_ref().map(|control| control.path().to_owned()) }
+        InUse {
+            listening: self.server.listening().to_vec(),
+            control: self.control.as_ref().map(|control| control.path().to_owned()),
+            pipeline: Some(Arc::clone(&self.generation.pipeline)),
+        }
     }
 
     /// Puts a generation in the place of the one that serves, which finishes behind it.
     pub(super) async fn succeed(&mut self, candidate: Candidate, lifecycle: Lifecycle) -> Result<(), Report> {
-        let Candidate { pipeline, stack, listeners, control } = candidate;
+        let Candidate { pipeline, stack, listeners, control, mistake: _ } = candidate;
         let added = named(&listeners);
         self.facts.describe(&pipeline, &lifecycle);
         let changed = match control {
@@ -175,7 +191,7 @@ impl Site {
     /// Drains the server, then ends what all generations have started. The control socket answers as long as anybody is waited for.
     async fn close(self, mut wishes: mpsc::Receiver<Wish>) {
         supervisor::stopping();
-        let Self { server, generation, mut reloads, facts, control, orders: (_, mut orders), finishing, mut retiring } = self;
+        let Self { server, generation, mut reloads, facts, watch: _, control, orders: (_, mut orders), finishing, mut retiring } = self;
         let origin = reloads.origin.clone();
         let mut ending = pin!(async {
             let (drained, ()) = tokio::join!(server.drain(), reloads.abandon());

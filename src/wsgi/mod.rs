@@ -40,6 +40,7 @@ use application::Application;
 use inline::Inline;
 pub use interpreter::{finalize, initialize};
 use load::import;
+use options::Workers;
 pub use options::Wsgi;
 use pool::{AHEAD, Pool};
 
@@ -52,7 +53,7 @@ impl App for Wsgi {
     }
 
     fn app(self, context: &Context) -> Result<impl IntoApp, Finding> {
-        let (workers, threads) = (self.workers.count(), self.threads());
+        let (workers, threads) = if context.is_watched() { self.while_watched(context) } else { (self.workers.count(), self.threads()) };
         self.check_reserves(context.reserves(), workers.max(1) * threads)?;
         let patience =
             Patience { buffer: self.buffer.0, deadline: self.deadline.map(|deadline| deadline.0), slow: self.slow.map(|slow| slow.0) };
@@ -101,8 +102,31 @@ impl Wsgi {
         context.on_scrape(move |metrics| hook.figures().scrape(&place, metrics));
     }
 
-    /// The folders that modules are looked for in.
+    /// How many workers and threads, where the app is started anew at every change. Modules in this process could not be imported anew, and of
+    /// several workers each would have to start.
+    fn while_watched(&self, context: &Context) -> (usize, usize) {
+        match self.workers {
+            Workers::Number(0) => {
+                tracing::warn!(
+                    "{}: changes are seen in a process of the app's own only: with `--watch` it has one worker",
+                    context.place()
+                );
+                (1, self.threads().max(1))
+            }
+            // Threads kept for routes may be those of several.
+            Workers::Auto if context.reserves().is_empty() => (1, self.threads()),
+            workers => (workers.count(), self.threads()),
+        }
+    }
+
+    /// The folders that modules are looked for in, watched where changes are.
     fn folders(&self, context: &Context) -> Result<Vec<PathBuf>, Finding> {
+        let folders = self.resolve(context)?;
+        folders.iter().for_each(|folder| context.watch(folder));
+        Ok(folders)
+    }
+
+    fn resolve(&self, context: &Context) -> Result<Vec<PathBuf>, Finding> {
         let Some(path) = &self.path else { return Ok(vec![context.resolve(".").canonicalize().unwrap_or_else(|_| context.resolve(""))]) };
         let resolved = path.0.iter().enumerate().map(|(nth, folder)| {
             let resolved = context.resolve(folder);

@@ -12,4 +12,5 @@ mod reload;
 mod supervisor;
 mod support;
 mod systemd;
+mod watch;
 mod worker;

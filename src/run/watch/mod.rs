@@ -139,6 +139,11 @@ impl Watch {
     }
 }
 
+/// Tells people of a mistake that is shown instead of the site.
+pub(super) fn say_mistake(report: &Report) {
+    say(&format!("{report}every request is answered with this until it is mended"));
+}
+
 /// Ready when something has changed; never, where nothing is watched.
 pub(super) async fn changed(watch: Option<&Watch>) -> String {
     match watch {
