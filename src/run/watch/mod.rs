@@ -17,7 +17,7 @@ use ziggurat_middleware::{Lifecycle, Watcher};
 use super::candidate::{Candidate, InUse};
 use super::origin::Origin;
 use super::say;
-use crate::pipeline::{Pipeline, Report};
+use crate::pipeline::Report;
 use changes::Changes;
 use watched::Watched;
 
