@@ -40,6 +40,7 @@ use crate::server::{Listen, Options};
 use diagnostic::{Diagnostic, Severity, Source};
 use expand::Mask;
 use text::Dialect;
+use tree::Span;
 
 /// A pipeline file that was read and found sound: every name known, every option of its type, every route reachable. Nothing is opened,
 /// started or listened on yet.
@@ -178,13 +179,25 @@ impl Pipeline {
     /// end is set apart.
     #[must_use]
     pub fn report_at_listen(&self, index: usize, message: &str) -> Report {
+        self.report_at(self.tree.listen.get(index).map(|(_, span)| span.clone()), message)
+    }
+
+    /// As [`Pipeline::report_at_listen`], about the path of the control socket.
+    #[must_use]
+    pub fn report_at_control(&self, message: &str) -> Report {
+        // Options keep no places. The text was understood before, so it is again.
+        let root = text::parse(&self.source.text, Dialect::of(Path::new(&self.source.name))).ok();
+        self.report_at(root.map(|root| root.nearest(&["server".into(), "control".into()]).span.clone()), message)
+    }
+
+    fn report_at(&self, span: Option<Span>, message: &str) -> Report {
         let message = self.mask.hide(message);
         let (message, hint) = match message.split_once("\nhint: ") {
             Some((message, hint)) => (message, Some(hint.into())),
             None => (message.as_str(), None),
         };
-        let finding = match self.tree.listen.get(index) {
-            Some((_, span)) => Diagnostic::error(message, span.clone()).label("asked for here"),
+        let finding = match span {
+            Some(span) => Diagnostic::error(message, span).label("asked for here"),
             None => Diagnostic::without_place(message),
         };
         Report::new(Arc::clone(&self.source), vec![Diagnostic { hint, ..finding }])

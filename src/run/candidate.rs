@@ -92,6 +92,6 @@ fn bind_control(pipeline: &Pipeline, in_use: &InUse) -> Result<Wanted, Report> {
     if in_use.control.as_ref() == Some(&path) {
         return Ok(Wanted::Same);
     }
-    let listener = Listener::bind_private(&path).map_err(|error| pipeline.report(&format!("`server.control`: {error}")))?;
+    let listener = Listener::bind_private(&path).map_err(|error| pipeline.report_at_control(&error.to_string()))?;
     Ok(Wanted::New(path, listener))
 }

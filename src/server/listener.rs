@@ -138,7 +138,14 @@ fn listen_on(address: SocketAddr, only_v6: bool) -> io::Result<Socket> {
 fn unix(path: &Path, mode: Option<u32>) -> io::Result<Named> {
     make_way(path)?;
     let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?;
-    socket.bind(&SockAddr::unix(path)?)?;
+    let address = SockAddr::unix(path)
+        .map_err(|error| io::Error::new(error.kind(), "the path is too long\nhint: a Unix socket's path has at most 107 octets"))?;
+    socket.bind(&address).map_err(|error| match (error.kind(), path.parent()) {
+        (ErrorKind::NotFound, Some(folder)) => {
+            io::Error::new(error.kind(), format!("there is no folder `{}`\nhint: make it first", folder.display()))
+        }
+        _ => error,
+    })?;
     let file = SocketFile::of(path)?;
     if let Some(mode) = mode {
         // Nobody can connect yet.
@@ -265,6 +272,15 @@ mod tests {
         let _listener = Listener::bind_private(&path).unwrap();
         assert_eq!(path.metadata().unwrap().mode() & 0o777, 0o600);
         assert_eq!(Listener::bind_private(&path).unwrap_err().kind(), ErrorKind::AddrInUse);
+    }
+
+    #[test]
+    fn a_socket_that_has_no_place_is_refused_with_what_to_do() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = bind("unix:run/x.sock", folder.path()).unwrap_err().to_string();
+        assert!(error.contains("there is no folder `") && error.contains("\nhint: "), "{error}");
+        let error = bind(&format!("unix:{}", "x".repeat(200)), folder.path()).unwrap_err().to_string();
+        assert!(error.contains("at most 107 octets"), "{error}");
     }
 
     #[test]

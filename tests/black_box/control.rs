@@ -131,7 +131,7 @@ fn a_socket_of_a_dead_process_is_replaced_and_one_of_a_living_is_not() {
     let program = Program::spawn(run, folder);
     let (code, _, error) = ziggurat(program.folder(), &["run"]);
     assert_eq!(code, 1);
-    assert!(error.contains("`server.control`") && error.contains("another process listens there"), "{error}");
+    assert!(error.contains("pipeline.json:3:26") && error.contains("another process listens there"), "{error}");
     assert_eq!(ziggurat(program.folder(), &["status"]).0, 0);
 }
 
