@@ -99,12 +99,16 @@ impl Watched {
             Ok(()) => {}
             Err(error) if !self.polls && is_limit(&error) => {
                 self.look_instead(&error);
-                for folder in self.code.union(&self.others).cloned().collect::<Vec<_>>() {
-                    self.add(&folder);
-                }
+                self.add_all();
             }
             // Who may not look into it may not import from it either; what went away meanwhile is told of by its parent.
             Err(error) => tracing::debug!("`{}` is not watched: {error}", folder.display()),
+        }
+    }
+
+    fn add_all(&mut self) {
+        for folder in self.code.union(&self.others).cloned().collect::<Vec<_>>() {
+            self.add(&folder);
         }
     }
 
@@ -139,5 +143,57 @@ fn is_limit(error: &notify::Error) -> bool {
         ErrorKind::MaxFilesWatch => true,
         ErrorKind::Io(error) => error.raw_os_error() == Some(TOO_MANY_OPEN_FILES),
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    fn site() -> (tempfile::TempDir, Arc<Changes>, Watched) {
+        let site = tempfile::tempdir().unwrap();
+        fs::create_dir(site.path().join("pkg")).unwrap();
+        let changes = Arc::new(Changes::default());
+        let watched = Watched::new(Arc::clone(&changes));
+        (site, changes, watched)
+    }
+
+    /// Waits for a change that concerns the site.
+    async fn changed(changes: &Changes, watched: &mut Watched) -> Vec<PathBuf> {
+        loop {
+            let changed = watched.sort_out(&changes.gather().await);
+            if !changed.is_empty() {
+                return changed;
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_folder_that_was_replaced_is_watched_again() {
+        let (site, changes, mut watched) = site();
+        let pkg = site.path().join("pkg");
+        watched.watch_code(site.path());
+        assert_eq!(watched.describe(), "watching 2 folders");
+        fs::remove_dir(&pkg).unwrap();
+        assert_eq!(changed(&changes, &mut watched).await, [pkg.clone()]);
+        assert_eq!(watched.describe(), "watching 1 folder");
+        fs::create_dir(&pkg).unwrap();
+        fs::write(pkg.join("a.py"), "").unwrap();
+        assert_eq!(changed(&changes, &mut watched).await, [pkg.join("a.py")]);
+        fs::write(pkg.join("b.py"), "").unwrap();
+        assert_eq!(changed(&changes, &mut watched).await, [pkg.join("b.py")]);
+    }
+
+    #[tokio::test]
+    async fn where_the_system_gives_no_notice_folders_are_looked_at() {
+        let (site, changes, mut watched) = site();
+        watched.watch_code(site.path());
+        watched.look_instead(&notify::Error::new(ErrorKind::MaxFilesWatch));
+        watched.add_all();
+        assert_eq!(watched.describe(), "watching 2 folders, by looking at them every second");
+        fs::write(site.path().join("pkg/a.py"), "").unwrap();
+        assert_eq!(changed(&changes, &mut watched).await, [site.path().join("pkg/a.py")]);
     }
 }
