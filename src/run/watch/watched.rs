@@ -177,7 +177,7 @@ mod tests {
         watched.watch_code(site.path());
         assert_eq!(watched.describe(), "watching 2 folders");
         fs::remove_dir(&pkg).unwrap();
-        assert_eq!(changed(&changes, &mut watched).await, [pkg.clone()]);
+        assert_eq!(changed(&changes, &mut watched).await, std::slice::from_ref(&pkg));
         assert_eq!(watched.describe(), "watching 1 folder");
         fs::create_dir(&pkg).unwrap();
         fs::write(pkg.join("a.py"), "").unwrap();
