@@ -62,7 +62,7 @@ def arguments():
     parser.add_argument("--seconds", type=float, default=3.0, help="length of one measurement (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=3, help="measurements of each server, taken in turns (default: %(default)s)")
     parser.add_argument("--cores", choices=["1", "all"], default="1", help="1: each server on one core, the load on another; all: nothing pinned, a worker process per core")
-    parser.add_argument("--base", default="ziggurat-pool", help="the server that ratios are taken to (default: %(default)s)")
+    parser.add_argument("--base", default="ziggurat", help="the server that ratios are taken to (default: %(default)s)")
     parser.add_argument("--ziggurat", default=ROOT / "target/release/ziggurat", help="the program (default: %(default)s)")
     parser.add_argument("--nginx", default=shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin"), help="the program (default: found on PATH)")
     parser.add_argument("--no-install", action="store_true", help="take the peers as they are")

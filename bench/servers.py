@@ -9,8 +9,8 @@ from peers import DJANGO, SITE, VENV
 from process import free_port
 from scenarios import APPS, FILES, PASSWORD, USER
 
-ZIGGURAT = {"ziggurat-pool": 4, "ziggurat-inline": 0}
-"""Name and, where the scenario does not say otherwise, threads."""
+ZIGGURAT = {"ziggurat": 4, "ziggurat-pool": 4, "ziggurat-inline": 0}
+"""Name and, where the scenario does not say otherwise, threads. The first is the default mode: a front and worker processes."""
 
 WSGI = ["gunicorn", "granian", "bjoern", "fastwsgi", "waitress", "uwsgi"]
 NAMES = [*ZIGGURAT, *WSGI, "nginx", "nginx+granian", "nginx+uwsgi", "nginx+gunicorn"]
@@ -98,7 +98,8 @@ def write_files(folder):
 
 
 def _ziggurat(name, scenario, place):
-    threads = scenario.threads if scenario.threads and name == "ziggurat-pool" else ZIGGURAT[name]
+    threads = scenario.threads if scenario.threads and name != "ziggurat-inline" else ZIGGURAT[name]
+    workers = place.workers if name == "ziggurat" else 0
     static = {"static": {"at": "/static", "root": str(place.folder / "static")}}
     layers = {
         "plain": [],
@@ -118,7 +119,7 @@ def _ziggurat(name, scenario, place):
     pipeline = {
         "listen": f"127.0.0.1:{place.port}",
         "layers": layers,
-        "app": {"wsgi": {"app": scenario.app, "workers": 0, "threads": threads}},
+        "app": {"wsgi": {"app": scenario.app, "workers": workers, "threads": threads}},
     }
     file = place.folder / f"{name}.json"
     file.write_text(json.dumps(pipeline, indent=2))
