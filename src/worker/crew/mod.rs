@@ -39,7 +39,7 @@ use super::link::frame::Order;
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How many calls a worker is handed beyond those it can begin, so that its threads need not wait for the next.
-pub(crate) const AHEAD: usize = 32;
+pub(crate) const AHEAD: usize = 64;
 
 /// What a crew is to be.
 pub(crate) struct Plan {

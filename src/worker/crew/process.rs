@@ -12,6 +12,7 @@ use tokio::process::{Child, Command};
 use super::Plan;
 use super::ending::Ending;
 use super::template::Deaths;
+use crate::worker::link;
 
 /// A process that ends with this value.
 pub(super) enum Process {
@@ -29,7 +30,7 @@ pub(super) struct Forked {
 impl Process {
     /// Starts the program anew, with one end of a socket pair as its standard input; the other end is given.
     pub(super) fn spawn(plan: &Plan, nth: usize) -> std::io::Result<(Self, UnixStream)> {
-        let (front, back) = UnixStream::pair()?;
+        let (front, back) = link::pair()?;
         let mut command = plan.launch.worker(&plan.boot(nth).title());
         command.envs(&plan.env).stdin(Stdio::from(OwnedFd::from(back)));
         // A group of its own: an interrupt from the terminal is for the server, which ends its workers when it has drained.

@@ -21,6 +21,7 @@ use super::process::Process;
 use super::trouble::Trouble;
 use super::{PATIENCE, Plan};
 use crate::worker::boot::Ended;
+use crate::worker::link;
 use crate::worker::link::frame::{Order, Report};
 
 /// The template of a crew: there when a worker is wanted.
@@ -46,7 +47,7 @@ impl Template {
     pub(super) async fn fork(&self, plan: &Plan) -> Result<(Process, StdUnixStream), Trouble> {
         let mut running = self.running.lock().await;
         let template = Self::up(&mut running, plan).await?;
-        let (front, back) = StdUnixStream::pair()?;
+        let (front, back) = link::pair()?;
         if let Err(error) = send_fork(&template.writer, &back).await {
             // The next worker gets another template.
             drop(running.take());

@@ -8,13 +8,13 @@ use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use http::StatusCode;
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{Errno, read};
 use rustix::net::{RecvFlags, recv};
 
 use super::exit::{Calls, Entry, FromFront, LinkExit, LinkSeat, Talk};
 use super::frame::{CallBody, Malformed, Order, WINDOW};
-use super::outbox::Outbox;
+use super::outbox::{LOOK, Outbox};
 use crate::call::exit::Exit;
 use crate::call::head::Head;
 use crate::call::pipe::remote_pipe;
@@ -60,7 +60,7 @@ pub(crate) struct Back {
 }
 
 /// How much is read at once.
-const READ: usize = 64 * 1024;
+const READ: usize = 256 * 1024;
 
 impl Back {
     /// Over a socket.
@@ -191,13 +191,14 @@ impl Back {
         }
     }
 
-    /// Waits until there is something to read, and meanwhile sends what the socket did not take.
+    /// Waits until there is something to read, and meanwhile sends what the socket did not take, and what is held.
     fn wait(&self) {
+        let until = self.outbox.look().then_some(Timespec { tv_sec: 0, tv_nsec: i64::from(LOOK.subsec_nanos()) });
         let is_stuck = self.outbox.is_stuck();
         let wanted = if is_stuck { PollFlags::IN | PollFlags::OUT } else { PollFlags::IN };
         let mut polled = [PollFd::new(self.outbox.socket(), wanted), PollFd::from_borrowed_fd(self.outbox.bell(), PollFlags::IN)];
         // An interruption only means another round.
-        let _ = poll(&mut polled, None);
+        let _ = poll(&mut polled, until.as_ref());
         if polled[1].revents().contains(PollFlags::IN) {
             let _ = read(self.outbox.bell(), &mut [0; 8]);
         }

@@ -1,6 +1,5 @@
 //! The way back of a call in a worker: frames to the front, as many as it has granted.
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -9,13 +8,14 @@ use http::StatusCode;
 use ziggurat_middleware::Problem;
 
 use super::frame::{self, LARGEST_INLINE, Report, WINDOW, fits};
+use super::number::ByNumber;
 use super::outbox::Outbox;
 use crate::call::file_body::FileBody;
 use crate::call::pipe::{Abandoned, Sender, Writer};
 use crate::call::{BodyFailure, ResponseHead};
 
 /// The calls that are with this worker, by number.
-pub(crate) type Calls = Mutex<HashMap<u64, Entry>>;
+pub(crate) type Calls = Mutex<ByNumber<Entry>>;
 
 /// What the thread that reads the link knows of a call.
 pub(crate) struct Entry {

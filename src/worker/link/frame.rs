@@ -230,10 +230,19 @@ pub(crate) fn put_start(out: &mut Vec<u8>, number: u64, head: &ResponseHead) {
     framed(out, 67, 0, number, |out| put_head(out, head));
 }
 
-/// Appends the head of a chunk's frame, whose payload of `length` octets the caller lets follow.
+/// Appends the head of a [`Report::Chunk`], whose payload of `length` octets the caller lets follow.
 pub(crate) fn put_chunk_head(out: &mut Vec<u8>, number: u64, length: usize) {
+    put_frame_head(out, 68, number, length);
+}
+
+/// Appends the head of an [`Order::Body`], whose payload of `length` octets the caller lets follow.
+pub(crate) fn put_body_head(out: &mut Vec<u8>, number: u64, length: usize) {
+    put_frame_head(out, 3, number, length);
+}
+
+fn put_frame_head(out: &mut Vec<u8>, kind: u8, number: u64, length: usize) {
     out.extend_from_slice(&size(length).to_le_bytes());
-    out.extend_from_slice(&[68, 0, 0, 0]);
+    out.extend_from_slice(&[kind, 0, 0, 0]);
     out.extend_from_slice(&number.to_le_bytes());
 }
 

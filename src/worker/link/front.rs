@@ -4,8 +4,7 @@
 //! together go together. What is on its way is bounded: short bodies go with their calls, which the admission counts, and long ones flow
 //! as far as the other end has granted.
 
-use std::collections::HashMap;
-use std::io;
+use std::io::{self, IoSlice};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -19,6 +18,8 @@ use tokio::sync::{Notify, watch};
 use ziggurat_middleware::{BoxError, Problem};
 
 use super::frame::{CallBody, LARGEST_INLINE, Order, Report, WINDOW, put_call};
+use super::number::ByNumber;
+use super::outgoing::Outgoing;
 use super::under_way::{FromWorker, UnderWay, begun_and_unbegun};
 use super::upload::Upload;
 use crate::call::exit::Exit;
@@ -46,8 +47,8 @@ pub(crate) struct Link {
 }
 
 struct State {
-    out: Vec<u8>,
-    calls: HashMap<u64, UnderWay>,
+    out: Outgoing,
+    calls: ByNumber<UnderWay>,
     /// How many calls were begun.
     begun: u64,
     life: Life,
@@ -84,13 +85,13 @@ impl Link {
     pub(crate) fn start(socket: std::os::unix::net::UnixStream, boot: &Boot, admission: &Arc<Admission>) -> io::Result<Arc<Self>> {
         socket.set_nonblocking(true)?;
         let (reader, writer) = UnixStream::from_std(socket)?.into_split();
-        let mut out = Vec::new();
-        Order::Boot(serde_json::to_vec(boot)?.into()).put(&mut out);
+        let mut out = Outgoing::default();
+        out.push(&Order::Boot(serde_json::to_vec(boot)?.into()));
         let link = Arc::new_cyclic(|me| Self {
             me: me.clone(),
             admission: Arc::clone(admission),
             runtime: Handle::current(),
-            state: Mutex::new(State { out, calls: HashMap::new(), begun: 0, life: Life::Up }),
+            state: Mutex::new(State { out, calls: ByNumber::default(), begun: 0, life: Life::Up }),
             written: Notify::new(),
             phase: watch::Sender::new(Phase::Starting),
             is_stuck: watch::Sender::new(false),
@@ -126,7 +127,7 @@ impl Link {
     pub(crate) fn send(&self, order: &Order) {
         let mut state = self.lock();
         if state.life == Life::Up {
-            order.put(&mut state.out);
+            state.out.push(order);
             drop(state);
             self.written.notify_one();
         }
@@ -273,7 +274,7 @@ impl Desk for Link {
         let order = state.begun;
         let life = state.life;
         if life == Life::Up {
-            put_call(&mut state.out, number, head.as_bytes(), &sent);
+            put_call(state.out.octets(), number, head.as_bytes(), &sent);
         }
         let is_sent = life == Life::Up;
         let (handle, upload) = upload.unzip();
@@ -342,30 +343,30 @@ async fn read(link: Arc<Link>, mut reader: OwnedReadHalf) {
 }
 
 async fn write(link: Weak<Link>, writer: OwnedWriteHalf) {
-    let mut octets = Vec::new();
+    let mut outgoing = Outgoing::default();
     loop {
         {
             let Some(link) = link.upgrade() else { return };
             // Calls that are made now go together.
             tokio::task::yield_now().await;
-            octets.clear();
             {
                 let mut state = link.lock();
                 if state.life != Life::Up {
-                    state.out = Vec::new();
+                    state.out.clear(0);
                     return;
                 }
-                std::mem::swap(&mut state.out, &mut octets);
+                std::mem::swap(&mut state.out, &mut outgoing);
             }
-            if octets.is_empty() {
+            if outgoing.is_empty() {
                 link.written.notified().await;
                 continue;
             }
         }
-        let mut sent = 0;
-        while sent < octets.len() {
-            match writer.try_write(&octets[sent..]) {
-                Ok(count) => sent += count,
+        let mut slices = outgoing.slices();
+        let mut left = &mut slices[..];
+        while !left.is_empty() {
+            match writer.try_write_vectored(left) {
+                Ok(count) => IoSlice::advance_slices(&mut left, count),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     // A worker that is gone is writable too.
                     if writer.writable().await.is_err() {
@@ -376,8 +377,7 @@ async fn write(link: Weak<Link>, writer: OwnedWriteHalf) {
                 Err(_) => return,
             }
         }
-        if octets.capacity() > 4 * WINDOW {
-            octets = Vec::new();
-        }
+        drop(slices);
+        outgoing.clear(4 * WINDOW);
     }
 }

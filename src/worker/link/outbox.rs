@@ -1,9 +1,14 @@
 //! What a worker says to the front: threads put frames in, and what the socket does not take at once goes later.
+//!
+//! Where frames come fast, they go together: a system call for each would cost as much as a small call of the app. A frame that comes soon
+//! after others were sent is held, until there are many, or a while is over, or the thread has nothing more to do, or the thread that reads
+//! the link looks by: that one does so at short intervals as long as anything may be held, so that no answer waits behind the next call.
 
 use std::io::IoSlice;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::io::{Errno, write};
@@ -12,7 +17,7 @@ use rustix::net::{SendAncillaryBuffer, SendFlags, send, sendmsg};
 /// The way out of a worker. It never blocks: what is in it is bounded by the windows of the calls.
 pub(crate) struct Outbox {
     socket: UnixStream,
-    /// Wakes the thread that reads, which sends the rest when the socket takes it.
+    /// Wakes the thread that reads, which sends the rest when the socket takes it, and what is held.
     bell: OwnedFd,
     out: Mutex<Out>,
 }
@@ -24,7 +29,21 @@ struct Out {
     is_stuck: bool,
     /// The front is gone.
     is_broken: bool,
+    /// When something was last sent.
+    pushed: Instant,
+    /// How many more times the thread that reads looks by; 0 while it sleeps.
+    looks: u32,
 }
+
+/// Frames that come so soon after others were sent are held.
+const SOON: Duration = Duration::from_micros(100);
+
+/// So many octets are sent at once however soon they come.
+const MANY: usize = 64 * 1024;
+
+/// How often the thread that reads looks by, and how often it finds nothing before it sleeps.
+pub(crate) const LOOK: Duration = Duration::from_micros(250);
+const LOOKS: u32 = 16;
 
 /// A buffer that grew beyond this is given back when it is empty.
 const KEPT: usize = 512 * 1024;
@@ -33,7 +52,7 @@ impl Outbox {
     /// Over a socket of the worker's.
     pub(crate) fn new(socket: UnixStream) -> std::io::Result<Self> {
         let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        let out = Out { octets: Vec::new(), sent: 0, is_stuck: false, is_broken: false };
+        let out = Out { octets: Vec::new(), sent: 0, is_stuck: false, is_broken: false, pushed: Instant::now(), looks: 0 };
         Ok(Self { socket, bell, out: Mutex::new(out) })
     }
 
@@ -42,7 +61,7 @@ impl Outbox {
         &self.socket
     }
 
-    /// Rung when the socket takes no more.
+    /// Rung when the socket takes no more, or something is held.
     pub(crate) fn bell(&self) -> BorrowedFd<'_> {
         self.bell.as_fd()
     }
@@ -57,11 +76,28 @@ impl Outbox {
         put(&mut self.lock().octets);
     }
 
-    /// Sends a frame, and those before it.
+    /// Sends a frame, and those before it, now or very soon.
     pub(crate) fn send(&self, put: impl FnOnce(&mut Vec<u8>)) {
         let mut out = self.lock();
         put(&mut out.octets);
-        self.push(&mut out);
+        self.push_or_hold(&mut out);
+    }
+
+    /// Sends what was held for a while. Says whether the thread that reads is to look by again.
+    pub(crate) fn look(&self) -> bool {
+        let mut out = self.lock();
+        if out.looks == 0 {
+            return false;
+        }
+        if out.octets.is_empty() {
+            out.looks -= 1;
+        } else {
+            out.looks = LOOKS;
+            if out.pushed.elapsed() >= SOON {
+                self.push(&mut out);
+            }
+        }
+        out.looks > 0
     }
 
     /// As [`Outbox::send`], for a frame that ends in a large payload, which is not copied if the socket takes it.
@@ -69,6 +105,10 @@ impl Outbox {
         let mut out = self.lock();
         put(&mut out.octets);
         let before = out.octets.len() - out.sent;
+        if before + payload.len() < MANY {
+            out.octets.extend_from_slice(payload);
+            return self.push_or_hold(&mut out);
+        }
         let mut gone = 0;
         if !out.is_stuck && !out.is_broken {
             let parts = [IoSlice::new(&out.octets[out.sent..]), IoSlice::new(payload)];
@@ -106,15 +146,30 @@ impl Outbox {
         }
     }
 
+    fn push_or_hold(&self, out: &mut Out) {
+        if out.octets.len() - out.sent >= MANY || out.pushed.elapsed() >= SOON {
+            return self.push(out);
+        }
+        if out.looks == 0 {
+            out.looks = LOOKS;
+            self.ring();
+        }
+    }
+
+    fn ring(&self) {
+        // A bell that rings already cannot be rung more.
+        let _ = write(&self.bell, &1_u64.to_ne_bytes());
+    }
+
     fn push(&self, out: &mut Out) {
+        out.pushed = Instant::now();
         while out.sent < out.octets.len() && !out.is_stuck && !out.is_broken {
             match send(&self.socket, &out.octets[out.sent..], SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
                 Ok(count) => out.sent += count,
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => {
                     out.is_stuck = true;
-                    // A bell that rings already cannot be rung more.
-                    let _ = write(&self.bell, &1_u64.to_ne_bytes());
+                    self.ring();
                 }
                 // The thread that reads learns of it too, and ends the process.
                 Err(_) => out.is_broken = true,

@@ -1,6 +1,5 @@
 //! A call that is with a worker, as the front knows it.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
@@ -10,6 +9,7 @@ use ziggurat_middleware::{BoxError, Problem};
 
 use super::frame::Order;
 use super::front::Link;
+use super::number::ByNumber;
 use super::upload::Handle;
 use crate::call::exit::Exit;
 use crate::call::head::Head;
@@ -84,7 +84,7 @@ impl Drop for UnderWay {
 
 /// Divides the calls of a worker that died. It begins calls in the order in which it got them, in `threads` threads: so those that are not
 /// answered, but for as many of the oldest, the app has never seen.
-pub(crate) fn begun_and_unbegun(calls: HashMap<u64, UnderWay>, threads: usize) -> (Vec<UnderWay>, Vec<Call>) {
+pub(crate) fn begun_and_unbegun(calls: ByNumber<UnderWay>, threads: usize) -> (Vec<UnderWay>, Vec<Call>) {
     let mut calls: Vec<_> = calls.into_values().collect();
     calls.sort_by_key(|call| call.order);
     let mut unanswered = 0;

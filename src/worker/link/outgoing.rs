@@ -1,0 +1,86 @@
+//! What the front has to say to a worker and has not said yet.
+
+use std::io::IoSlice;
+
+use bytes::Bytes;
+
+use super::frame::{Order, put_body_head};
+
+/// Payloads smaller than this are copied among the frames: that costs less than to remember where they belong.
+const COPIED: usize = 16 * 1024;
+
+/// Frames, one behind the other, but for large payloads, which stay where they are.
+#[derive(Default)]
+pub(crate) struct Outgoing {
+    octets: Vec<u8>,
+    /// Payloads that belong behind so many of `octets`.
+    lent: Vec<(usize, Bytes)>,
+}
+
+impl Outgoing {
+    /// Appends a frame.
+    pub(crate) fn push(&mut self, order: &Order) {
+        match order {
+            Order::Body(number, payload) if payload.len() >= COPIED => {
+                put_body_head(&mut self.octets, *number, payload.len());
+                self.lent.push((self.octets.len(), payload.clone()));
+            }
+            order => order.put(&mut self.octets),
+        }
+    }
+
+    /// Where frames without large payloads are put.
+    pub(crate) const fn octets(&mut self) -> &mut Vec<u8> {
+        &mut self.octets
+    }
+
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.octets.is_empty()
+    }
+
+    /// Everything, in its order.
+    pub(crate) fn slices(&self) -> Vec<IoSlice<'_>> {
+        let mut slices = Vec::with_capacity(2 * self.lent.len() + 1);
+        let mut from = 0;
+        for (at, payload) in &self.lent {
+            slices.push(IoSlice::new(&self.octets[from..*at]));
+            slices.push(IoSlice::new(payload));
+            from = *at;
+        }
+        if from < self.octets.len() {
+            slices.push(IoSlice::new(&self.octets[from..]));
+        }
+        slices
+    }
+
+    /// Empties it; keeps up to `room` octets of memory.
+    pub(crate) fn clear(&mut self, room: usize) {
+        self.lent.clear();
+        self.octets.clear();
+        self.octets.shrink_to(room);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn payloads_lent_stand_where_copied_ones_would() {
+        let orders = [
+            Order::Cancel(1),
+            Order::Body(2, vec![b'x'; COPIED].into()),
+            Order::Body(3, Bytes::from_static(b"short")),
+            Order::Body(4, vec![b'y'; 2 * COPIED].into()),
+        ];
+        let (mut outgoing, mut copied) = (Outgoing::default(), Vec::new());
+        for order in &orders {
+            outgoing.push(order);
+            order.put(&mut copied);
+        }
+        let written: Vec<u8> = outgoing.slices().iter().flat_map(|slice| slice.to_vec()).collect();
+        assert_eq!(written, copied);
+        outgoing.clear(0);
+        assert!(outgoing.is_empty() && outgoing.slices().is_empty());
+    }
+}
