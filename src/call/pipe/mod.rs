@@ -321,7 +321,7 @@ impl<E> Shared<E> {
             state.owed = 0;
             return;
         };
-        if state.owed > self.budget / 4 && !state.ended {
+        if state.owed >= self.budget / 2 && !state.ended {
             let owed = std::mem::take(&mut state.owed);
             drop(state);
             sender.grant(owed);
