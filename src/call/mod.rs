@@ -42,12 +42,19 @@ pub(crate) struct Call {
     pub(crate) since: Instant,
 }
 
+impl Call {
+    /// Whether all of its body is at hand.
+    pub(crate) const fn is_whole(&self) -> bool {
+        matches!(self.body, RequestBody::Whole(_))
+    }
+}
+
 /// A thread of the app's, taken up by a call: free again when dropped.
 pub(crate) enum Seat {
     /// Of a desk of this process's admission.
     Here(admission::Seat),
     /// Of this worker, whose front keeps the books.
-    Link(LinkSeat),
+    Link(#[allow(dead_code)] LinkSeat),
 }
 
 /// A request's body as the app will read it.

@@ -66,7 +66,7 @@ impl App for Wsgi {
         if threads == 0 {
             return Ok(Erased(Next::new(context.place(), Terminal::new(Arc::new(Inline::new(application)), patience))));
         }
-        let pool = Pool::start(&application, threads, || {})
+        let pool = Pool::start(&application, threads, || {}, || {})
             .map_err(|error| Finding::new(format!("the app's threads cannot be started: {error}")).at("threads"))?;
         let pool = Arc::new(pool);
         let admission = self.admission(context);

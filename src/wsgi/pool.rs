@@ -68,15 +68,17 @@ struct Idle {
 impl Pool {
     /// Starts `threads` threads for the app.
     ///
-    /// A thread runs `before_sleep` whenever it has nothing more to do, without the interpreter.
+    /// A thread runs `before_sleep` whenever it has nothing more to do, without the interpreter. `dump` shows the stacks of all threads where the
+    /// interpreter is not to be had.
     pub(crate) fn start(
         application: &Arc<Application>,
         threads: usize,
         before_sleep: impl Fn() + Send + Sync + 'static,
+        dump: fn(),
     ) -> io::Result<Self> {
         let state = State { queue: VecDeque::new(), idle: Vec::with_capacity(threads), coming: false, awake: 0, closed: false, threads: 0 };
         let own = (0..threads).map(|_| OnceLock::new()).collect();
-        let warden = Warden::new(application.place(), threads);
+        let warden = Warden::new(application.place(), threads, dump);
         let pool =
             Self(Arc::new(Shared { state: Mutex::new(state), own, before_sleep: Box::new(before_sleep), warden, ended: Condvar::new() }));
         for nth in 0..threads {
@@ -189,11 +191,11 @@ impl Desk for Pool {
         }
     }
 
-    fn tell(&self, number: u64, word: Word) {
+    fn tell(&self, number: u64, word: Word) -> bool {
         match word {
             Word::Cancel => drop(self.recall(number)),
             Word::Recall => {
-                let Some(call) = self.recall(number) else { return };
+                let Some(call) = self.recall(number) else { return self.0.warden.is_serving(number) };
                 if let Some(Seat::Here(seat)) = &call.seat
                     && let Some(admission) = seat.admission()
                 {
@@ -206,6 +208,7 @@ impl Desk for Pool {
                 self.0.warden.expire(number);
             }
         }
+        true
     }
 }
 

@@ -35,6 +35,8 @@ const GRACE: Duration = Duration::from_secs(2);
 pub(super) struct Warden {
     place: Arc<str>,
     slots: Box<[Slot]>,
+    /// Shows all stacks where the interpreter is not to be had.
+    dump: fn(),
 }
 
 /// A thread, and what it serves.
@@ -55,8 +57,8 @@ struct Serving {
 
 impl Warden {
     /// For so many threads of the app at `place`.
-    pub(super) fn new(place: Arc<str>, threads: usize) -> Arc<Self> {
-        Arc::new(Self { place, slots: (0..threads).map(|_| Slot::default()).collect() })
+    pub(super) fn new(place: Arc<str>, threads: usize, dump: fn()) -> Arc<Self> {
+        Arc::new(Self { place, slots: (0..threads).map(|_| Slot::default()).collect(), dump })
     }
 
     /// This thread is the `nth` of the pool.
@@ -80,6 +82,11 @@ impl Warden {
             // What was raised under the slot's lock, and is not through, is taken back.
             slot.set_exception(ptr::null_mut());
         }
+    }
+
+    /// Whether a thread is at a call.
+    pub(super) fn is_serving(&self, number: u64) -> bool {
+        self.slot_of(number).is_some()
     }
 
     /// Writes the stack of a call's thread to the log.
@@ -124,7 +131,8 @@ impl Warden {
                 }
             });
             if shown.is_none() {
-                tracing::error!(app = &*warden.place, "the stacks cannot be shown: code that does not let Python go holds the interpreter");
+                tracing::error!(app = &*warden.place, "code that does not let Python go holds the interpreter");
+                (warden.dump)();
             }
         });
     }
@@ -171,8 +179,9 @@ impl Warden {
             tracing::error!(
                 request_id = origin.request_id.as_deref(),
                 app = &*origin.place,
-                "the request takes {time:.1?} so far, and where it is cannot be shown: code that does not let Python go holds the interpreter"
+                "the request takes {time:.1?} so far, and code that does not let Python go holds the interpreter"
             );
+            (self.dump)();
         });
     }
 

@@ -21,18 +21,51 @@ pub(super) struct Place {
     pub(super) desk: Arc<dyn Desk>,
     room: Room,
     /// The calls it has, in the order in which they were handed over.
-    pub(super) calls: VecDeque<u64>,
+    calls: VecDeque<Handed>,
     /// How many of them came by which line.
     by_line: Box<[usize]>,
     /// It is handed calls.
     pub(super) is_open: bool,
     /// It has calls ahead and gets nowhere: it is handed nothing ahead.
     is_stalled: bool,
-    /// Looks of the watch since it last finished a call.
-    quiet: u8,
+    /// For so many looks it is handed nothing at all, for it gave a call back that a free thread should have begun with.
+    shut: u32,
+    /// How often in a row.
+    shuts: u32,
+    /// Looks of the watch so far, and when it last finished a call.
+    looks: u32,
+    stirred: u32,
     used: u64,
     begun: u64,
 }
+
+/// A call that a desk has.
+struct Handed {
+    number: u64,
+    /// The look after which it was handed over.
+    since: u32,
+    asked: Asked,
+}
+
+/// Whether a call was asked back.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    No,
+    /// It waited for a thread.
+    Ahead,
+    /// A thread should have begun with it.
+    Within,
+}
+
+/// A call ahead is asked back when its desk has finished nothing for so many looks: for 10 ms at least.
+const PATIENCE: u32 = 2;
+
+/// The same for a call for which there is a thread, which is asked back in case the desk's interpreter is held by somebody: 50 ms.
+const PATIENCE_WITHIN: u32 = 10;
+
+/// For so many looks a desk is handed nothing at first, and at most, which has given such a call back: from 50 ms to 1.6 s.
+const SHUT: u32 = 10;
+const SHUT_AT_MOST: u32 = 320;
 
 /// Calls that are to be given back.
 pub(super) struct Recall {
@@ -41,11 +74,10 @@ pub(super) struct Recall {
 }
 
 impl Recall {
-    /// Asks the desk for them.
-    pub(super) fn say(self) {
-        for number in self.numbers {
-            self.desk.tell(number, Word::Recall);
-        }
+    /// Asks the desk for them. Gives those of which it has not heard yet.
+    pub(super) fn say(mut self) -> Vec<u64> {
+        self.numbers.retain(|number| !self.desk.tell(*number, Word::Recall));
+        self.numbers
     }
 }
 
@@ -61,7 +93,10 @@ impl Desks {
             by_line: vec![0; lines].into(),
             is_open: true,
             is_stalled: false,
-            quiet: 0,
+            shut: 0,
+            shuts: 0,
+            looks: 0,
+            stirred: 0,
             used: 0,
             begun: 0,
         });
@@ -79,7 +114,7 @@ impl Desks {
 
     /// The desk that has this call.
     pub(super) fn with_call(&self, number: u64) -> Option<&Place> {
-        self.places.iter().find(|place| place.calls.contains(&number))
+        self.places.iter().find(|place| place.calls.iter().any(|call| call.number == number))
     }
 
     /// The desk for the next call: one with a free thread, or else one that may be handed calls ahead, of which there may be so many at all
@@ -99,13 +134,10 @@ impl Desks {
     pub(super) fn book(&mut self, number: u64, line: usize, most_ahead: usize) -> Option<(Arc<dyn Desk>, DeskId)> {
         let handed = self.handed + 1;
         let place = self.choose(most_ahead)?;
-        place.calls.push_back(number);
+        place.calls.push_back(Handed { number, since: place.looks, asked: Asked::No });
         place.by_line[line] += 1;
         place.used = handed;
         place.begun += 1;
-        if place.calls.len() == place.room.threads + 1 {
-            place.quiet = 0;
-        }
         let booked = (Arc::clone(&place.desk), place.id);
         self.handed = handed;
         Some(booked)
@@ -130,22 +162,31 @@ impl Desks {
         self.places.iter().map(|place| place.calls.len().saturating_sub(place.room.threads)).sum()
     }
 
-    /// Whether a desk has calls ahead that may have to be taken back.
-    pub(super) fn is_any_ahead(&self) -> bool {
-        self.open_ones().any(|place| place.is_ahead() && !place.is_stalled)
+    /// Whether there is a desk to look at.
+    pub(super) fn is_any_to_be_watched(&self) -> bool {
+        self.places.iter().any(Place::is_to_be_watched)
     }
 
-    /// One look: what is to be taken back from desks that finished nothing during the last `patience` looks.
-    pub(super) fn stalled(&mut self, patience: u8) -> Vec<Recall> {
+    /// One look: what is to be asked back from desks that finish nothing. Says too whether a desk may be handed calls again.
+    pub(super) fn look(&mut self) -> (Vec<Recall>, bool) {
         let mut recalls = Vec::new();
-        for place in self.places.iter_mut().filter(|place| place.is_open && place.is_ahead() && !place.is_stalled) {
-            place.quiet += 1;
-            if place.quiet > patience {
-                place.is_stalled = true;
-                recalls.push(place.recall());
+        let mut is_any_open_again = false;
+        for place in self.places.iter_mut().filter(|place| place.is_to_be_watched()) {
+            place.looks = place.looks.wrapping_add(1);
+            is_any_open_again |= place.shut == 1;
+            place.shut = place.shut.saturating_sub(1);
+            recalls.extend(place.overdue());
+        }
+        (recalls, is_any_open_again)
+    }
+
+    /// These calls were asked back before their desk had heard of them.
+    pub(super) fn ask_again(&mut self, numbers: &[u64]) {
+        for call in self.places.iter_mut().flat_map(|place| &mut place.calls) {
+            if numbers.contains(&call.number) {
+                call.asked = Asked::No;
             }
         }
-        recalls
     }
 
     pub(super) fn figures(&self) -> impl Iterator<Item = DeskFigures> {
@@ -161,33 +202,60 @@ impl Desks {
 
 impl Place {
     fn has_free_thread(&self) -> bool {
-        self.calls.len() < self.room.threads
+        self.shut == 0 && self.calls.len() < self.room.threads
     }
 
     fn has_room_ahead(&self) -> bool {
-        !self.is_stalled && self.calls.len() < self.room.threads + self.room.ahead
+        !self.is_stalled && self.shut == 0 && self.calls.len() < self.room.threads + self.room.ahead
     }
 
-    fn is_ahead(&self) -> bool {
-        self.calls.len() > self.room.threads
+    /// The oldest call is never asked back: if anything keeps the desk from beginning with it, that is what its deadline is for.
+    fn is_to_be_watched(&self) -> bool {
+        self.shut > 0 || self.calls.iter().skip(1).any(|call| call.asked == Asked::No)
     }
 
-    /// The call is over. Says whether the desk had it.
+    pub(super) fn is_empty(&self) -> bool {
+        self.calls.is_empty()
+    }
+
+    /// The call is over, or came back. Says whether the desk had it.
     pub(super) fn vacate(&mut self, number: u64, line: usize) -> bool {
-        let Some(at) = self.calls.iter().position(|call| *call == number) else { return false };
-        self.calls.remove(at);
+        let Some(at) = self.calls.iter().position(|call| call.number == number) else { return false };
+        let call = self.calls.remove(at);
         self.by_line[line] -= 1;
+        if call.is_some_and(|call| call.asked == Asked::Within) && !self.calls.is_empty() {
+            self.shut = (SHUT << self.shuts.min(16)).min(SHUT_AT_MOST);
+            self.shuts += 1;
+        }
         true
     }
 
     /// A call was finished.
     pub(super) const fn stir(&mut self) {
         self.is_stalled = false;
-        self.quiet = 0;
+        self.shut = 0;
+        self.shuts = 0;
+        self.stirred = self.looks;
     }
 
-    /// The calls ahead. A desk begins in the order in which it was handed calls, so they are the last ones.
+    /// The calls to be asked back now. A desk begins in the order in which it was handed calls, so those ahead are the last ones.
+    fn overdue(&mut self) -> Option<Recall> {
+        let (looks, idle) = (self.looks, self.looks.wrapping_sub(self.stirred));
+        let mut numbers = Vec::new();
+        for (nth, call) in self.calls.iter_mut().enumerate().skip(1).filter(|(_, call)| call.asked == Asked::No) {
+            let (asked, patience) = if nth < self.room.threads { (Asked::Within, PATIENCE_WITHIN) } else { (Asked::Ahead, PATIENCE) };
+            if idle.min(looks.wrapping_sub(call.since)) > patience {
+                call.asked = asked;
+                self.is_stalled |= asked == Asked::Ahead;
+                numbers.push(call.number);
+            }
+        }
+        (!numbers.is_empty()).then(|| Recall { desk: Arc::clone(&self.desk), numbers })
+    }
+
+    /// All calls ahead.
     pub(super) fn recall(&self) -> Recall {
-        Recall { desk: Arc::clone(&self.desk), numbers: self.calls.iter().skip(self.room.threads).copied().collect() }
+        let numbers = self.calls.iter().skip(self.room.threads).map(|call| call.number).collect();
+        Recall { desk: Arc::clone(&self.desk), numbers }
     }
 }

@@ -32,8 +32,8 @@ pub(crate) trait Desk: Send + Sync + 'static {
     /// Serves a call. The desk has room for it: its [`Seat`] says so.
     fn begin(&self, call: Call);
 
-    /// A word about a call that was begun; nothing where it is over.
-    fn tell(&self, number: u64, word: Word);
+    /// A word about a call that was begun; nothing where it is over. Says whether the desk knows the call.
+    fn tell(&self, number: u64, word: Word) -> bool;
 }
 
 /// How many threads a desk has, and how many calls it is handed beyond them.
@@ -87,6 +87,7 @@ impl Admission {
     pub(crate) async fn retire(&self, desk: DeskId) {
         let recall = self.lock().retire(desk);
         if let Some(recall) = recall {
+            // Those of which it has not heard yet are asked back again by the watch.
             recall.say();
         }
         loop {

@@ -88,7 +88,7 @@ impl State {
 
     /// Whether a desk has no calls left, or is gone.
     pub(super) fn is_empty(&mut self, desk: DeskId) -> bool {
-        self.desks.get_mut(desk).is_none_or(|place| place.calls.is_empty())
+        self.desks.get_mut(desk).is_none_or(|place| place.is_empty())
     }
 
     fn settle(&mut self) {
@@ -106,12 +106,13 @@ impl State {
         if self.is_ended || !self.lines.is_empty(line) || !self.lines.may_go(line) {
             return None;
         }
-        self.book(call.number, line)
+        self.book(call, line)
     }
 
-    fn book(&mut self, number: u64, line: usize) -> Option<(Arc<dyn Desk>, Booked)> {
-        // With reserves, calls ahead would wait for a thread that is another line's own.
-        let most_ahead = if self.lines.len() == 1 { self.limit } else { 0 };
+    fn book(&mut self, call: &Call, line: usize) -> Option<(Arc<dyn Desk>, Booked)> {
+        // With reserves, calls ahead would wait for a thread that is another line's own. What cannot be begun anew could not be taken back.
+        let most_ahead = if self.lines.len() == 1 && call.is_whole() { self.limit } else { 0 };
+        let number = call.number;
         let (desk, id) = self.desks.book(number, line, most_ahead)?;
         self.lines.enter(line);
         self.total.begun += 1;
@@ -149,7 +150,7 @@ impl State {
         if head.exit.is_closed() {
             return Some(Turn::Left(head));
         }
-        match self.book(head.number, line) {
+        match self.book(&head, line) {
             Some((desk, booked)) => Some(Turn::Begin(head, desk, booked)),
             None => {
                 self.lines.put(head);
@@ -167,7 +168,7 @@ impl State {
         if place.is_open {
             self.lines.leave(booked.line);
         }
-        !place.is_open && place.calls.is_empty()
+        !place.is_open && place.is_empty()
     }
 
     /// A seat was given up because its call is over.

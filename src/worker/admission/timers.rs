@@ -7,15 +7,13 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, sleep_until};
 
+use super::desks::Recall;
 use super::state::State;
 use super::{Admission, now};
 use crate::call::overloaded;
 
-/// How often desks with calls ahead are looked at.
+/// How often desks with several calls are looked at.
 const LOOK: Duration = Duration::from_millis(5);
-
-/// A desk is stalled that finished nothing from one look to the one after the next: for 10 ms at least.
-const PATIENCE: u8 = 2;
 
 impl Admission {
     /// Sees to it that calls are answered when they have waited too long.
@@ -29,10 +27,10 @@ impl Admission {
         }
     }
 
-    /// Sees to it that desks with calls ahead are watched.
+    /// Sees to it that desks which may get nowhere are watched.
     pub(super) fn watch_later(self: &Arc<Self>, state: &mut State) {
         if !state.is_watched
-            && state.desks.is_any_ahead()
+            && state.desks.is_any_to_be_watched()
             && let Some(runtime) = self.runtime.get()
         {
             state.is_watched = true;
@@ -57,17 +55,20 @@ impl Admission {
         next
     }
 
-    /// Takes back what desks have ahead that get nowhere. Says whether to look again.
-    fn look(&self) -> bool {
+    /// Asks back what desks have that get nowhere. Says whether to look again.
+    fn look(self: &Arc<Self>) -> bool {
         let mut state = self.lock();
-        let recalls = state.desks.stalled(PATIENCE);
-        state.is_watched = state.desks.is_any_ahead();
-        let goes_on = state.is_watched;
-        drop(state);
-        for recall in recalls {
-            recall.say();
+        let (recalls, is_any_open_again) = state.desks.look();
+        if is_any_open_again {
+            self.pump(state);
+        } else {
+            drop(state);
         }
-        goes_on
+        let unheard: Vec<u64> = recalls.into_iter().flat_map(Recall::say).collect();
+        let mut state = self.lock();
+        state.desks.ask_again(&unheard);
+        state.is_watched = state.desks.is_any_to_be_watched();
+        state.is_watched
     }
 }
 

@@ -96,8 +96,8 @@ impl Desk for Tally {
         }
     }
 
-    fn tell(&self, number: u64, word: Word) {
-        self.desk.tell(number, word);
+    fn tell(&self, number: u64, word: Word) -> bool {
+        self.desk.tell(number, word)
     }
 }
 

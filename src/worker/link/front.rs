@@ -296,9 +296,11 @@ impl Desk for Link {
         }
     }
 
-    fn tell(&self, number: u64, word: Word) {
-        if !self.lock().calls.contains_key(&number) {
-            return;
+    fn tell(&self, number: u64, word: Word) -> bool {
+        let Some(is_whole) = self.with(number, |call| call.body.is_some()) else { return false };
+        if word == Word::Recall && !is_whole {
+            // It could not be begun anew.
+            return true;
         }
         self.send(&match word {
             Word::Cancel => Order::Cancel(number),
@@ -311,6 +313,7 @@ impl Desk for Link {
         {
             self.runtime.spawn(link.watch(number));
         }
+        true
     }
 }
 

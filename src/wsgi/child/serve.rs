@@ -36,7 +36,7 @@ impl Service {
         let application = Python::attach(|py| Application::new(py, app, &boot.place, boot.threads > 1, boot.is_multiprocess))?;
         let unstarted = |error| Finding::new(format!("the app's threads cannot be started: {error}")).at("threads");
         // What is over and was not told goes before a thread sleeps.
-        let pool = Pool::start(&Arc::new(application), boot.threads, move || outbox.nudge()).map_err(unstarted)?;
+        let pool = Pool::start(&Arc::new(application), boot.threads, move || outbox.nudge(), signals::dump_stacks).map_err(unstarted)?;
         let stopped = eventfd(0, EventfdFlags::CLOEXEC).map_err(|error| unstarted(error.into()))?;
         let desk = Arc::new(Desk { pool, stopped });
         let office = Arc::clone(&desk);

@@ -1,6 +1,7 @@
 //! Signals of a worker: the front decides about its end, whatever a supervisor sends to the whole group.
 
 use pyo3::prelude::*;
+use rustix::process::{Signal, getpid, kill_process};
 use ziggurat_middleware::Finding;
 
 /// Sets handlers that do nothing, which the app may replace by its own, and one that writes the Python stacks of all threads to standard error,
@@ -25,6 +26,19 @@ faulthandler.register(signal.SIGUSR2, all_threads=True, chain=False)",
         tracing::warn!("stacks of a worker that hangs cannot be shown: {error}");
     }
     Ok(())
+}
+
+/// Has the Python stacks of all threads written to standard error, also while C code holds the interpreter: by the handler that [`handle`] has
+/// set, unless the app has put the usual end of a process in its place.
+pub(in crate::wsgi) fn dump_stacks() {
+    let caught = std::fs::read_to_string("/proc/self/status").ok().and_then(|status| {
+        let mask = status.lines().find_map(|line| line.strip_prefix("SigCgt:"))?;
+        u64::from_str_radix(mask.trim(), 16).ok()
+    });
+    if caught.is_some_and(|mask| mask >> (Signal::USR2.as_raw() - 1) & 1 == 1) {
+        // It is this process's own.
+        let _ = kill_process(getpid(), Signal::USR2);
+    }
 }
 
 /// Runs the handlers of signals that have come, on the main thread.
