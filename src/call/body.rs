@@ -38,13 +38,15 @@ pub(crate) async fn take_in(headers: &HeaderMap, mut body: Body, buffer: u64) ->
     }
     let length = body.size_hint().exact().or(declared);
     let awaits_word = headers.get(header::EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
-    if awaits_word || length.is_some_and(|length| length > buffer) {
-        return Ok(TakenIn { body: stream(Bytes::new(), body, awaits_word), length });
+    if awaits_word {
+        return Ok(TakenIn { body: stream(Bytes::new(), body, true), length });
     }
+    // Of a body that is known to be longer, the beginning too: a client that sends hardly any of it does not hold a thread.
+    let expected = usize::try_from(length.unwrap_or(0).min(buffer)).unwrap_or(0);
     let mut taken = Taken::default();
     while let Some(frame) = body.frame().await {
         let Ok(data) = frame?.into_data() else { continue };
-        taken.push(data, length);
+        taken.push(data, expected);
         if taken.len() > buffer {
             return Ok(TakenIn { body: stream(taken.into_bytes(), body, false), length });
         }
@@ -60,13 +62,12 @@ struct Taken {
 }
 
 impl Taken {
-    fn push(&mut self, data: Bytes, length: Option<u64>) {
+    fn push(&mut self, data: Bytes, expected: usize) {
         if self.len() == 0 {
             self.first = data;
             return;
         }
         if self.joined.is_empty() {
-            let expected = length.and_then(|length| usize::try_from(length).ok()).unwrap_or(0);
             self.joined.reserve(expected.max(self.first.len() + data.len()));
             self.joined.extend_from_slice(&std::mem::take(&mut self.first));
         }
