@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -19,7 +20,11 @@ pub struct Context {
     base: Arc<Path>,
     lifecycle: Lifecycle,
     reserves: Arc<[Reserve]>,
+    drain: Duration,
 }
+
+/// How long what is replaced may go on where nobody says otherwise.
+const DRAIN: Duration = Duration::from_secs(30);
 
 /// Threads of an app that a route above it keeps for its own requests, which carry the fact [`ReserveClass`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,13 +38,19 @@ pub struct Reserve {
 impl Context {
     /// A context for the layer or app at `place`; relative paths start from `base`.
     pub fn new(place: impl Into<Arc<str>>, base: impl Into<Arc<Path>>, lifecycle: Lifecycle) -> Self {
-        Self { place: place.into(), base: base.into(), lifecycle, reserves: Arc::default() }
+        Self { place: place.into(), base: base.into(), lifecycle, reserves: Arc::default(), drain: DRAIN }
     }
 
     /// This context with what the routes above the app keep of its threads.
     #[must_use]
     pub fn with_reserves(self, reserves: impl Into<Arc<[Reserve]>>) -> Self {
         Self { reserves: reserves.into(), ..self }
+    }
+
+    /// This context with the time that requests have to finish where what serves them is replaced.
+    #[must_use]
+    pub fn with_drain(self, drain: Duration) -> Self {
+        Self { drain, ..self }
     }
 
     /// Where the layer stands, for instance `layers[2].compress`; for logs and metrics.
@@ -58,6 +69,12 @@ impl Context {
     #[must_use]
     pub fn reserves(&self) -> &[Reserve] {
         &self.reserves
+    }
+
+    /// How long requests may go on in what is about to be replaced, and are then cut off: 30 s where the program did not say otherwise.
+    #[must_use]
+    pub fn drain(&self) -> Duration {
+        self.drain
     }
 
     /// A fact about the program that runs the stack, where it left one of this type with its [`Lifecycle`].

@@ -4,6 +4,7 @@ use std::cell::OnceCell;
 use std::convert::Infallible;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::StatusCode;
 use tower::service_fn;
@@ -16,9 +17,9 @@ use super::reserves::Reserves;
 use crate::apps::routes::{Arm, Routes};
 
 /// Builds everything the tree names, or finds everything that cannot be built and ends what was already started.
-pub(crate) fn build(tree: &Tree, mask: &Mask, base: &Path, lifecycle: &Lifecycle) -> Result<Next, Vec<Diagnostic>> {
+pub(crate) fn build(tree: &Tree, mask: &Mask, base: &Path, drain: Duration, lifecycle: &Lifecycle) -> Result<Next, Vec<Diagnostic>> {
     let reserves = Reserves::of(tree);
-    let mut builder = Builder { tree, mask, base: base.into(), lifecycle, reserves, apps: Vec::new(), findings: Vec::new() };
+    let mut builder = Builder { tree, mask, base: base.into(), drain, lifecycle, reserves, apps: Vec::new(), findings: Vec::new() };
     builder.apps.resize_with(tree.apps.len(), OnceCell::new);
     let next = builder.stack(&tree.stack);
     // What nobody uses is built too: a warning tells about it, and a mistake in it is a mistake.
@@ -36,6 +37,7 @@ struct Builder<'a> {
     tree: &'a Tree,
     mask: &'a Mask,
     base: Arc<Path>,
+    drain: Duration,
     lifecycle: &'a Lifecycle,
     reserves: Reserves<'a>,
     /// Each entry of `apps` once it is built; all who name it share it.
@@ -77,8 +79,9 @@ impl Builder<'_> {
 
     /// A layer over `inner`, or an app. What cannot be built is noted and replaced, so that the search for mistakes goes on.
     fn part(&mut self, part: &Part, inner: Option<Next>) -> Next {
-        let context =
-            Context::new(part.place.as_str(), Arc::clone(&self.base), self.lifecycle.clone()).with_reserves(self.reserves.of_app(part));
+        let context = Context::new(part.place.as_str(), Arc::clone(&self.base), self.lifecycle.clone())
+            .with_reserves(self.reserves.of_app(part))
+            .with_drain(self.drain);
         match part.kind.make(&part.options, self.mask, &context, inner) {
             Ok(next) => next,
             Err(findings) => {

@@ -154,7 +154,8 @@ impl Pipeline {
     ///
     /// Everything that could not be acquired; what had been started is shut down again.
     pub fn build(&self, lifecycle: &Lifecycle) -> Result<Next, Report> {
-        build::build(&self.tree, &self.mask, &self.base, lifecycle).map_err(|findings| Report::new(Arc::clone(&self.source), findings))
+        let built = build::build(&self.tree, &self.mask, &self.base, self.server().drain.0, lifecycle);
+        built.map_err(|findings| Report::new(Arc::clone(&self.source), findings))
     }
 
     /// The tower as it was understood, outermost layer on top: defaults filled in, routes as branches, secrets as their `${...}`.

@@ -26,7 +26,8 @@ pub struct Options {
     /// (often 60 seconds), or the balancer may send a request into a closing connection.
     pub keep_alive: Duration,
 
-    /// How long requests in progress may go on after the server was asked to stop; what is left then is cut off.
+    /// How long requests in progress may go on after the server was asked to stop, or in a worker or a stack that is replaced; what is left
+    /// then is cut off.
     pub drain: Duration,
 
     /// The largest request head: request line and headers together; trailers too. More is answered 431, or 414 where the request line alone

@@ -48,7 +48,7 @@ impl Wsgi {
         })?;
         let preload = self.preload.0.as_ref().map(|preload| preload.warm_up.clone());
         let room = Room { threads, ahead: AHEAD };
-        Ok(Plan { launch, boot, workers, room, env: self.env.clone(), preload, recycling: self.recycle.limits() })
+        Ok(Plan { launch, boot, workers, room, env: self.env.clone(), preload, recycling: self.recycle.limits(), linger: context.drain() })
     }
 
     fn working_folder(&self, context: &Context) -> Result<Option<PathBuf>, Finding> {

@@ -1,8 +1,10 @@
 //! Workers are replaced though they are alive, and no request is lost.
 
 use std::collections::HashSet;
+use std::io::{Read, Write};
 
-use crate::site::{ask, get, is_alive, pid, processes_below, start, wait_until};
+use crate::site::{SITE, ask, get, is_alive, pid, processes_below, start, wait_until};
+use crate::support::Program;
 
 #[test]
 fn workers_are_replaced_after_their_requests_and_none_fails() {
@@ -41,6 +43,23 @@ fn a_worker_that_is_old_is_replaced() {
     let worker = pid(&program);
     program.wait_for_log("the worker is replaced (recycle: age)");
     wait_until("another one serves", &program, || pid(&program) != worker);
+}
+
+#[test]
+fn a_worker_that_is_replaced_ends_within_the_drain_whatever_its_streams_do() {
+    let app = r#"{ "wsgi": { "app": "site_under_test:app", "workers": 1, "threads": 2, "recycle": { "requests": 2, "jitter": 0 } } }"#;
+    let pipeline = format!(r#"{{ "listen": "127.0.0.1:0", "server": {{ "drain": "500ms" }}, "app": {app} }}"#);
+    let program = Program::start(&pipeline, &[("site_under_test.py", SITE)]);
+    let mut stream = program.connect();
+    stream.write_all(b"GET /endless HTTP/1.1\r\nHost: test\r\n\r\n").unwrap();
+    assert_eq!(stream.peek(&mut [0]).unwrap(), 1);
+    let worker = pid(&program);
+    wait_until("it has ended", &program, || !is_alive(worker));
+    // The client sees that its answer was broken off.
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer);
+    assert!(!answer.ends_with(b"0\r\n\r\n"));
+    assert_ne!(pid(&program), worker);
 }
 
 #[test]

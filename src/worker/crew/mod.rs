@@ -53,6 +53,8 @@ pub(crate) struct Plan {
     /// Paths that a template answers once, where there is to be one.
     pub(crate) preload: Option<Vec<String>>,
     pub(crate) recycling: Recycling,
+    /// How long the requests of a worker that is replaced may take.
+    pub(crate) linger: Duration,
 }
 
 impl Plan {

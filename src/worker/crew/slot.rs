@@ -18,12 +18,6 @@ use super::{PATIENCE, Shared};
 /// How long a worker that takes another one's place may need to import the app.
 const BIRTH: Duration = Duration::from_secs(60);
 
-/// How long the requests of a worker that is replaced may take.
-const LINGER: Duration = Duration::from_secs(600);
-
-/// The same where one of its requests would not end at its deadline, and never will.
-const LINGER_STUCK: Duration = Duration::from_secs(30);
-
 /// How long the next worker that is to be replaced waits for this one's requests.
 const TURN: Duration = Duration::from_secs(30);
 
@@ -82,7 +76,7 @@ impl Slot {
         tokio::select! {
             biased;
             () = self.crew.stopping() => None,
-            mut fresh = fresh(&self.crew, self.nth, &mut self.back_off, lived) => {
+            mut fresh = fresh(&self.crew, self.nth, &mut self.back_off, Some(lived)) => {
                 fresh.open();
                 tracing::info!(app = self.crew.plan.place(), worker = self.nth, pid = fresh.pid, "another worker has taken its place");
                 Some(fresh)
@@ -96,7 +90,7 @@ impl Slot {
         let mut fresh = Box::pin(async {
             // What is stuck does not wait for others.
             let turn = if reason == Reason::Deadline { None } else { Arc::clone(&crew.turn).acquire_owned().await.ok() };
-            (fresh(&crew, nth, &mut BackOff::default(), Duration::ZERO).await, turn)
+            (fresh(&crew, nth, &mut BackOff::default(), None).await, turn)
         });
         let ending = tokio::select! {
             biased;
@@ -107,8 +101,7 @@ impl Slot {
                 crew.roster.count(reason);
                 let place = crew.plan.place();
                 tracing::info!(app = place, worker = nth, pid = old.pid, by = fresh.pid, "the worker is replaced ({reason})");
-                let linger = if reason == Reason::Deadline { LINGER_STUCK } else { LINGER };
-                self.leaving.spawn(leave(Arc::clone(&crew), old, turn, linger));
+                self.leaving.spawn(leave(Arc::clone(&crew), old, turn));
                 return Some(fresh);
             }
         };
@@ -131,7 +124,7 @@ impl Slot {
 }
 
 /// A worker, however often it has to be tried.
-async fn fresh(crew: &Arc<Shared>, nth: usize, back_off: &mut BackOff, mut lived: Duration) -> Worker {
+async fn fresh(crew: &Arc<Shared>, nth: usize, back_off: &mut BackOff, mut lived: Option<Duration>) -> Worker {
     loop {
         sleep(back_off.after(lived)).await;
         let trouble = match timeout(BIRTH, Worker::hire(crew, nth)).await {
@@ -140,28 +133,33 @@ async fn fresh(crew: &Arc<Shared>, nth: usize, back_off: &mut BackOff, mut lived
             Err(_) => Trouble::Silent,
         };
         tracing::error!(app = crew.plan.place(), worker = nth, "the worker cannot be started again: {trouble}");
-        lived = Duration::ZERO;
+        lived = None;
     }
 }
 
 /// Sees off a worker whose place is taken.
-async fn leave(crew: Arc<Shared>, mut worker: Worker, mut turn: Option<OwnedSemaphorePermit>, linger: Duration) {
+async fn leave(crew: Arc<Shared>, mut worker: Worker, mut turn: Option<OwnedSemaphorePermit>) {
     let begin = Instant::now();
+    let linger = crew.plan.linger;
     let mut retired = pin!(worker.retire());
-    loop {
+    let patience = loop {
         tokio::select! {
-            () = &mut retired => break,
-            () = crew.stopping() => break,
+            () = &mut retired => break FAREWELL,
+            () = crew.stopping() => break PATIENCE,
             ending = worker.ended() => {
                 tracing::error!(app = crew.plan.place(), worker = worker.nth, pid = worker.pid, "the worker {ending} while it finished its requests");
                 worker.bury(&format!("it {ending}"));
                 return;
             }
             () = sleep_until(begin + TURN), if turn.is_some() => drop(turn.take()),
-            () = sleep_until(begin + linger) => break,
+            () = sleep_until(begin + linger) => {
+                let place = crew.plan.place();
+                tracing::warn!(app = place, worker = worker.nth, pid = worker.pid, "requests of the worker had not finished within `drain` and are cut off");
+                break Duration::ZERO;
+            }
         }
-    }
-    // It has no requests left; the next one need not wait for its last breath.
+    };
+    // It has no requests left that anybody waits for; the next one need not wait for its last breath.
     drop(turn);
-    worker.stop(FAREWELL).await;
+    worker.stop(patience).await;
 }
