@@ -148,14 +148,24 @@ impl Worker {
         }
     }
 
-    /// Has the process end by itself, and ends it where that takes longer than this.
+    /// Ready when the process has ended, or only its link where nobody tells more.
+    async fn gone(&mut self) {
+        tokio::select! {
+            _ = self.process.exited() => {}
+            () = self.link.ended() => drop(timeout(LAST_WORDS, self.process.exited()).await),
+        }
+    }
+
+    /// Has the process end by itself, and ends it where that takes longer than this, or at once.
     pub(super) async fn stop(mut self, patience: Duration) {
         self.listing.set(State::Stopping);
         self.link.send(&Order::Stop);
-        if timeout(patience, self.process.exited()).await.is_err() {
-            tracing::warn!(app = self.crew.plan.place(), worker = self.nth, pid = self.pid, "the worker does not stop and is killed");
+        if timeout(patience, self.gone()).await.is_err() {
+            if !patience.is_zero() {
+                tracing::warn!(app = self.crew.plan.place(), worker = self.nth, pid = self.pid, "the worker does not stop and is killed");
+            }
             self.process.kill();
-            let _ = timeout(PATIENCE, self.process.exited()).await;
+            let _ = timeout(PATIENCE, self.gone()).await;
         }
         // What it said last is still heard.
         let _ = timeout(LAST_WORDS, self.link.ended()).await;

@@ -17,6 +17,7 @@ use rustix::process::{Pid, WaitOptions, waitpid};
 use ziggurat_middleware::Finding;
 
 use super::super::application::Application;
+use super::super::interpreter::finalize;
 use super::warm_up::warm_up;
 use super::{first_word, keep_from_forks, refuse, signals, tell, tell_ready, watch};
 use crate::log::Mark;
@@ -58,7 +59,10 @@ pub(super) fn run(back: Back, boot: &Boot, paths: &[String], app: &Py<PyAny>, ma
             tracing::error!("the server is not understood: {malformed}");
             Fate::Ended(false)
         }
-        Ok(None) => Fate::Ended(true),
+        Ok(None) => {
+            watch::over(template.outbox.socket(), finalize);
+            Fate::Ended(true)
+        }
         Ok(Some(link)) => {
             // The template's own link ends here, before anything else.
             drop(template);
@@ -111,7 +115,10 @@ fn begin(link: OwnedFd, mark: &Mark) -> Fate {
             }
             Fate::Forked(back, Box::new(boot))
         }
-        Ok(None) => Fate::Ended(true),
+        Ok(None) => {
+            watch::end();
+            Fate::Ended(true)
+        }
         Err(finding) => Fate::Ended(refuse(&back.outbox(), finding)),
     }
 }
@@ -136,7 +143,8 @@ impl Template {
             self.reap();
             match poll(&mut [PollFd::new(self.outbox.socket(), PollFlags::IN)], Some(&ROUND)) {
                 Ok(0) => {}
-                Ok(_) if !self.read() => return Ok(None),
+                // Exit hooks of the app could take any time, and nobody would end them.
+                Ok(_) if !self.read() => watch::end(),
                 Ok(_) => {}
                 Err(_) => signals::run_handlers(),
             }
