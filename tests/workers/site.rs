@@ -14,6 +14,11 @@ import ctypes, os, time
 IMPORTED_BY = os.getpid()
 HELD = []
 
+def endless():
+    while True:
+        yield b'more'
+        time.sleep(0.05)
+
 def app(environ, start_response):
     path = environ['PATH_INFO']
     if path == '/exit':
@@ -27,6 +32,21 @@ def app(environ, start_response):
     elif path == '/stuck':
         # No exception is seen before it returns.
         time.sleep(1000)
+    elif path == '/hold':
+        ctypes.PyDLL(None).sleep(1000)
+    elif path == '/endless':
+        start_response('200 OK', [])
+        return endless()
+    elif path == '/large':
+        start_response('200 OK', [])
+        return (b'x' * 65536 for _ in range(1024))
+    elif path == '/upload':
+        while not os.path.exists('go'):
+            time.sleep(0.01)
+        read = iter(lambda: len(environ['wsgi.input'].read(65536)), 0)
+        body = str(sum(read)).encode()
+        start_response('200 OK', [('Content-Length', str(len(body)))])
+        return [body]
     elif path == '/grow':
         HELD.append(b'x' * (256 << 20))
     elif path == '/about':
@@ -42,6 +62,15 @@ def app(environ, start_response):
 /// The site with these further options of its app.
 pub(crate) fn start(options: &str) -> Program {
     let pipeline = format!(r#"{{ "listen": "127.0.0.1:0", "app": {{ "wsgi": {{ "app": "site_under_test:app", {options} }} }} }}"#);
+    Program::start(&pipeline, &[("site_under_test.py", SITE)])
+}
+
+/// The site with these further options of its app, and threads in reserve for `/pid`.
+pub(crate) fn start_with_reserve(threads: usize, options: &str) -> Program {
+    let routes =
+        format!(r#"{{ "routes": [{{ "match": {{ "path": "/pid" }}, "reserve": {threads}, "app": "site" }}, {{ "app": "site" }}] }}"#);
+    let apps = format!(r#"{{ "site": {{ "wsgi": {{ "app": "site_under_test:app", {options} }} }} }}"#);
+    let pipeline = format!(r#"{{ "listen": "127.0.0.1:0", "app": {routes}, "apps": {apps} }}"#);
     Program::start(&pipeline, &[("site_under_test.py", SITE)])
 }
 
