@@ -1,6 +1,7 @@
 """Steady load from a few keep-alive clients, each answer checked and kept."""
 
 import http.client
+import select
 import socket
 import threading
 import time
@@ -66,6 +67,11 @@ class Steady:
                 self.refused += 1
                 time.sleep(0.05)
                 continue
+            if is_closed(connection):
+                # The server ended it before there was a request.
+                connection.close()
+                connection = None
+                continue
             begin = time.monotonic()
             what, keep = ask(connection, self.path, self.body)
             self.answers.append((begin, time.monotonic() - begin, what))
@@ -80,6 +86,10 @@ def connect(port):
     connection.connect()
     connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return connection
+
+
+def is_closed(connection):
+    return bool(select.select([connection.sock], [], [], 0)[0])
 
 
 def ask(connection, path, body=None, method="GET", payload=None):
