@@ -83,7 +83,8 @@ impl Drop for UnderWay {
 }
 
 /// Divides the calls of a worker that died. It begins calls in the order in which it got them, in `threads` threads: so those that are not
-/// answered, but for as many of the oldest, the app has never seen.
+/// answered, but for as many of the oldest, the app has not begun, unless it was so quick that its answers were held for a moment to go together:
+/// so only what may be done twice (RFC 9110 section 9.2.2) is done again.
 pub(crate) fn begun_and_unbegun(calls: ByNumber<UnderWay>, threads: usize) -> (Vec<UnderWay>, Vec<Call>) {
     let mut calls: Vec<_> = calls.into_values().collect();
     calls.sort_by_key(|call| call.order);
@@ -93,7 +94,7 @@ pub(crate) fn begun_and_unbegun(calls: ByNumber<UnderWay>, threads: usize) -> (V
         if call.exit.is_some() && call.is_sent {
             unanswered += 1;
         }
-        if call.exit.is_none() || (call.is_sent && unanswered <= threads) {
+        if call.exit.is_none() || (call.is_sent && (unanswered <= threads || !is_idempotent(call.head.view().method()))) {
             begun.push(call);
         } else {
             match call.into_call() {
@@ -103,6 +104,10 @@ pub(crate) fn begun_and_unbegun(calls: ByNumber<UnderWay>, threads: usize) -> (V
         }
     }
     (begun, unbegun)
+}
+
+fn is_idempotent(method: &[u8]) -> bool {
+    http::Method::from_bytes(method).is_ok_and(|method| method.is_idempotent())
 }
 
 /// The worker as the sender of an answer's body.
@@ -133,7 +138,11 @@ mod tests {
     use super::*;
 
     fn call(order: u64, is_answered: bool) -> (u64, UnderWay) {
-        let (parts, _) = request(http::Method::GET, "/", Body::empty()).into_parts();
+        call_by(http::Method::GET, order, is_answered)
+    }
+
+    fn call_by(method: http::Method, order: u64, is_answered: bool) -> (u64, UnderWay) {
+        let (parts, _) = request(method, "/", Body::empty()).into_parts();
         let exit = (!is_answered).then(|| Exit::Here(oneshot::channel().0));
         let call = UnderWay {
             number: order,
@@ -167,6 +176,12 @@ mod tests {
         let (order, mut streamed) = call(2, false);
         streamed.body = None;
         assert_eq!(divided([call(1, false), (order, streamed), call(3, false)], 1), (vec![1, 2], vec![3]));
+    }
+
+    #[test]
+    fn what_must_not_be_done_twice_is_not() {
+        let by = [(1, http::Method::GET), (2, http::Method::POST), (3, http::Method::PUT), (4, http::Method::PATCH)];
+        assert_eq!(divided(by.map(|(order, method)| call_by(method, order, false)), 1), (vec![1, 2, 4], vec![3]));
     }
 
     #[test]
