@@ -41,8 +41,7 @@ def killed(options):
                 harm()
                 served.wait_for("another worker", lambda: len(now := served.workers()) == 2 and set(now) != set(before))
                 load.wait_for(500)
-            # The one that did the harm is one of those inside.
-            yield judged(done, load, THREADS, since, notes=f"back after {back(served, since):.2f} s")
+            yield judged(done, load, THREADS, since)
         with Steady(served.port, clients=16) as load:
             time.sleep(options.seconds)
             since, before = time.monotonic(), served.workers()
@@ -50,7 +49,7 @@ def killed(options):
                 os.kill(pid, signal.SIGKILL)
             served.wait_for_workers(2, besides=before)
             load.wait_for(500)
-        yield judged("kill -9 of all workers at once", load, 2 * THREADS, since, notes=f"back after {back(served, since):.2f} s")
+        yield judged("kill -9 of all workers at once", load, 2 * THREADS, since)
 
 
 def deadly_route(options):
@@ -60,7 +59,7 @@ def deadly_route(options):
             time.sleep(max(4.0, options.seconds))
         deaths = deadly.count()
         good = set(deadly.outcomes()) <= {"502"} and deaths > 0 and load.slowest() < 5
-        yield judged("every request of /leave ends its worker, 4 s", load, deaths * (THREADS - 1), 0, notes=f"{deaths} deaths, /leave: {dict(deadly.outcomes())}", good=good)
+        yield judged("every request of /leave ends its worker, 4 s", load, deaths * THREADS, 0, notes=f"{deaths} deaths, /leave: {dict(deadly.outcomes())}", good=good)
 
 
 def stopped(options):
@@ -163,7 +162,7 @@ def orphans(options):
             for thread in inside:
                 thread.start()
             time.sleep(0.5)
-            pids = served.tree.pids()
+            pids = served.pids()
             os.kill(served.front, signal.SIGKILL)
             since = time.monotonic()
             served.tree.roots[0].wait(5)
@@ -176,11 +175,6 @@ def orphans(options):
 def expect(served, path, wanted):
     status, _ = once(served.port, f"/{path}")
     assert status == wanted, f"/{path} was answered {status} instead of {wanted}"
-
-
-def back(served, since):
-    """When the last worker said that it had taken a place. (The table is about load; this is only a note.)"""
-    return time.monotonic() - since
 
 
 CASES = {

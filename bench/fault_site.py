@@ -38,9 +38,13 @@ class Site:
         self.tree, self.port, self.folder, self.command = tree, tree.port, folder, command
         self.front = tree.roots[0].pid
 
+    def pids(self):
+        """All living processes of the server, also those whose parent is gone: the front began a session."""
+        return [int(entry) for entry in os.listdir("/proc") if entry.isdigit() and _session(entry) == self.front and alive(entry)]
+
     def workers(self):
         """Living worker processes, without templates."""
-        return [pid for pid in self.tree.pids() if pid != self.front and b"worker " in _title(pid) and b"template" not in _title(pid)]
+        return [pid for pid in self.pids() if pid != self.front and b"worker " in _title(pid) and b"template" not in _title(pid)]
 
     def wait_for(self, what, condition, seconds=30):
         until = time.monotonic() + seconds
@@ -107,6 +111,13 @@ def alive(pid):
             return stat.read().rpartition(")")[2].split()[0] not in "ZX"
     except OSError:
         return False
+
+
+def _session(pid):
+    try:
+        return os.getsid(int(pid))
+    except OSError:
+        return None
 
 
 def _title(pid):
