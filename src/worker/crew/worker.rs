@@ -67,7 +67,8 @@ impl Worker {
             Err(NotReady::Refused(json)) => Err(Trouble::refused(&json)),
             Err(NotReady::Gone) => {
                 drop(lifeline);
-                Err(Trouble::Died(timeout(PATIENCE, process.exited()).await.unwrap_or(Ending::Unlinked)))
+                // Of one that was forked and never said who it is, nobody can tell.
+                Err(Trouble::Died(timeout(LAST_WORDS, process.exited()).await.unwrap_or(Ending::Unlinked)))
             }
         }
     }
