@@ -85,12 +85,12 @@ def measure(name, scenario, options, load, server_cores, load_cores):
 
 
 @contextmanager
-def started(name, scenario, options, cores):
+def started(name, scenario, options, cores, **more):
     """A server on `cores` (None: all) that has answered each group rightly, and the load generator's plan for it."""
     cores = cores or os.sched_getaffinity(0)
     with tempfile.TemporaryDirectory(prefix="bench-") as temporary:
         folder = Path(temporary)
-        place = servers.Place(free_port(), folder, len(cores), str(Path(options.ziggurat).resolve()), options.nginx)
+        place = servers.Place(**{"port": free_port(), "folder": folder, "workers": len(cores), "ziggurat": str(Path(options.ziggurat).resolve()), "nginx": options.nginx} | more)
         if lacks := servers.missing(name, place):
             raise ServerFailed(f"not installed: {lacks}")
         servers.write_files(folder)

@@ -27,6 +27,8 @@ class Place:
     """Processes, where a server has them."""
     ziggurat: str
     nginx: str | None
+    preload: list | None = None
+    """Paths: the application is imported once, where the server can, answers these once, where it can, and is then forked."""
 
 
 def applies(name, scenario):
@@ -121,6 +123,8 @@ def _ziggurat(name, scenario, place):
         "layers": layers,
         "app": {"wsgi": {"app": scenario.app, "workers": workers, "threads": threads}},
     }
+    if place.preload and workers:
+        pipeline["app"]["wsgi"]["preload"] = {"warm_up": place.preload}
     file = place.folder / f"{name}.json"
     file.write_text(json.dumps(pipeline, indent=2))
     return [place.ziggurat, "run", str(file)]
@@ -134,7 +138,7 @@ def _wsgi(name, scenario, address, place, log=None):
     if name == "gunicorn":
         # gthread: the default class closes after each request. 4 threads did best of 1, 2, 4 and 8 where the application only computes.
         return ["gunicorn", "--bind", address, "--workers", workers, "--worker-class", "gthread", "--threads", str(scenario.threads or 4),
-                "--no-control-socket", "--log-level", "error", *(["--access-logfile", log] if log else []), scenario.app]
+                "--no-control-socket", *(["--preload"] if place.preload else []), "--log-level", "error", *(["--access-logfile", log] if log else []), scenario.app]
     if name == "granian":
         static = ["--static-path-route", "/static", "--static-path-mount", str(place.folder / "static")] if scenario.stack == "static" else []
         return ["granian", "--interface", "wsgi", "--host", "127.0.0.1", "--port", port, "--workers", workers, "--blocking-threads", threads,
@@ -150,7 +154,7 @@ def _wsgi(name, scenario, address, place, log=None):
 
 def _uwsgi(scenario, place, listen, log=None):
     return ["uwsgi", *listen, "--master", "--die-on-term", "--need-app", *(["--logto", log] if log else ["--disable-logging"]), "--processes", str(place.workers),
-            "--threads", str(scenario.threads or 1), "--listen", "128", "--module", scenario.app]
+            "--threads", str(scenario.threads or 1), "--listen", "128", *([] if place.preload else ["--lazy-apps"]), "--module", scenario.app]
 
 
 def _nginx(place, scenario, pass_on, upstream=""):
