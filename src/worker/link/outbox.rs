@@ -1,8 +1,9 @@
 //! What a worker says to the front: threads put frames in, and what the socket does not take at once goes later.
 //!
-//! Where frames come fast, they go together: a system call for each would cost as much as a small call of the app. A frame that comes soon
-//! after others were sent is held, until there are many, or a while is over, or the thread has nothing more to do, or the thread that reads
-//! the link looks by: that one does so at short intervals as long as anything may be held, so that no answer waits behind the next call.
+//! Chunks of a stream that come fast go together: a system call for each would cost more than to make it. A chunk that comes soon after others
+//! were sent is held, until there are many octets, or a while is over, or the thread has nothing more to do, or the thread that reads the link
+//! looks by: that one does so at short intervals as long as anything may be held. (PEP 3333 section "Buffering and Streaming" wants a block on
+//! its way while the next is made.) Answers are never held: if the worker dies, the front must know which calls were over.
 
 use std::io::IoSlice;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -35,7 +36,7 @@ struct Out {
     looks: u32,
 }
 
-/// Frames that come so soon after others were sent are held.
+/// Chunks that come so soon after others were sent are held.
 const SOON: Duration = Duration::from_micros(100);
 
 /// So many octets are sent at once however soon they come.
@@ -76,11 +77,11 @@ impl Outbox {
         put(&mut self.lock().octets);
     }
 
-    /// Sends a frame, and those before it, now or very soon.
+    /// Sends a frame, and those before it.
     pub(crate) fn send(&self, put: impl FnOnce(&mut Vec<u8>)) {
         let mut out = self.lock();
         put(&mut out.octets);
-        self.push_or_hold(&mut out);
+        self.push(&mut out);
     }
 
     /// Sends what was held for a while. Says whether the thread that reads is to look by again.
@@ -100,7 +101,7 @@ impl Outbox {
         out.looks > 0
     }
 
-    /// As [`Outbox::send`], for a frame that ends in a large payload, which is not copied if the socket takes it.
+    /// Sends a frame that ends in a part of a body, now or very soon. The part is not copied if it is large and the socket takes it.
     pub(crate) fn send_with(&self, put: impl FnOnce(&mut Vec<u8>), payload: &[u8]) {
         let mut out = self.lock();
         put(&mut out.octets);

@@ -83,8 +83,8 @@ impl Drop for UnderWay {
 }
 
 /// Divides the calls of a worker that died. It begins calls in the order in which it got them, in `threads` threads: so those that are not
-/// answered, but for as many of the oldest, the app has not begun, unless it was so quick that its answers were held for a moment to go together:
-/// so only what may be done twice (RFC 9110 section 9.2.2) is done again.
+/// answered, but for as many of the oldest, the app has not begun, unless answers died with the worker that the full socket had not taken: so only
+/// what may be done twice (RFC 9110 section 9.2.2) is done again.
 pub(crate) fn begun_and_unbegun(calls: ByNumber<UnderWay>, threads: usize) -> (Vec<UnderWay>, Vec<Call>) {
     let mut calls: Vec<_> = calls.into_values().collect();
     calls.sort_by_key(|call| call.order);
