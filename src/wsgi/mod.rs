@@ -27,7 +27,7 @@ mod start_response;
 #[allow(unsafe_code)]
 mod warden;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use pyo3::prelude::*;
@@ -129,16 +129,18 @@ impl Wsgi {
     fn resolve(&self, context: &Context) -> Result<Vec<PathBuf>, Finding> {
         let Some(path) = &self.path else { return Ok(vec![context.resolve(".").canonicalize().unwrap_or_else(|_| context.resolve(""))]) };
         let resolved = path.0.iter().enumerate().map(|(nth, folder)| {
-            let resolved = context.resolve(folder);
-            match resolved.canonicalize() {
-                Ok(folder) if folder.is_dir() => Ok(folder),
-                _ => {
-                    let finding = Finding::new(format!("`{}` is no folder", resolved.display())).at("path");
-                    Err(if path.0.len() > 1 { finding.at(nth) } else { finding }.hint("relative folders start at the pipeline file's"))
-                }
-            }
+            existing(context, folder).map_err(|finding| if path.0.len() > 1 { finding.at("path").at(nth) } else { finding.at("path") })
         });
         resolved.collect()
+    }
+}
+
+/// A folder that the file names, with nothing relative left in it.
+fn existing(context: &Context, folder: &Path) -> Result<PathBuf, Finding> {
+    let resolved = context.resolve(folder);
+    match resolved.canonicalize() {
+        Ok(folder) if folder.is_dir() => Ok(folder),
+        _ => Err(Finding::new(format!("`{}` is no folder", resolved.display())).hint("relative folders start at the pipeline file's")),
     }
 }
 

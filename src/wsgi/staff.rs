@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use ziggurat_middleware::{Context, Finding};
 
+use super::existing;
 use super::options::{Recycle, Wsgi};
 use crate::worker::admission::{Admission, Room};
 use crate::worker::boot::Boot;
@@ -52,15 +53,7 @@ impl Wsgi {
     }
 
     fn working_folder(&self, context: &Context) -> Result<Option<PathBuf>, Finding> {
-        let Some(folder) = &self.chdir else { return Ok(None) };
-        let resolved = context.resolve(folder);
-        match resolved.canonicalize() {
-            Ok(folder) if folder.is_dir() => Ok(Some(folder)),
-            _ => {
-                let finding = Finding::new(format!("`{}` is no folder", resolved.display())).at("chdir");
-                Err(finding.hint("relative folders start at the pipeline file's"))
-            }
-        }
+        self.chdir.as_deref().map(|folder| existing(context, folder).map_err(|finding| finding.at("chdir"))).transpose()
     }
 }
 
