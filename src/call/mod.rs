@@ -54,7 +54,8 @@ pub(crate) enum Seat {
     /// Of a desk of this process's admission.
     Here(admission::Seat),
     /// Of this worker, whose front keeps the books.
-    Link(#[allow(dead_code)] LinkSeat),
+    #[allow(dead_code)] // It is there to be dropped.
+    Link(LinkSeat),
 }
 
 /// A request's body as the app will read it.
