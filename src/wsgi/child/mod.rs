@@ -109,7 +109,6 @@ fn prepare(boot: &Boot, link: &UnixStream) -> Result<Py<PyAny>, Finding> {
 /// Serves to the end of the worker.
 fn serve_all(back: Back, boot: &Boot, app: Py<PyAny>) -> bool {
     let outbox = back.outbox();
-    Python::attach(stand_back);
     match serve::Service::start(back, boot, app) {
         Ok(service) => {
             tell_ready(&outbox);
@@ -119,15 +118,6 @@ fn serve_all(back: Back, boot: &Boot, app: Py<PyAny>) -> bool {
             true
         }
         Err(finding) => refuse(&outbox, finding),
-    }
-}
-
-/// Has the threads that are started from now on not interrupt the front when it wakes them (`SCHED_BATCH`, sched(7)). On a core that both share
-/// the front then hands over many calls at once, and hears many answers, instead of a few; on an idle core nothing changes.
-fn stand_back(py: Python<'_>) {
-    let asked = py.run(c"import os; os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))", None, None);
-    if let Err(error) = asked {
-        tracing::debug!("the worker's threads are scheduled as any others: {error}");
     }
 }
 
