@@ -26,9 +26,9 @@ fn main(py: Python<'_>, arguments: Vec<OsString>) -> PyResult<u8> {
     let handler = signal.call_method1("signal", (&interrupt, signal.getattr("SIG_DFL")?)).ok();
     // The interpreter is let go: other threads of this process may want it while we serve.
     let mut program = crate::Ziggurat::new();
-    // A worker is this interpreter with this module.
+    // A worker is this interpreter with this module, and not one that happens to lie in the working folder.
     if let Some(executable) = py.import("sys")?.getattr("executable")?.extract::<Option<PathBuf>>()?.filter(|path| path.is_absolute()) {
-        program = program.launched_by(Launch { program: executable, arguments: vec!["-m".into(), "ziggurat".into()] });
+        program = program.launched_by(Launch { program: executable, arguments: vec!["-P".into(), "-m".into(), "ziggurat".into()] });
     }
     let code = py.detach(|| program.run(arguments));
     if let Some(handler) = handler {

@@ -151,6 +151,16 @@ impl<E: From<Abandoned>> Writer<E> {
         self.0.put(self.0.lock(), chunk);
     }
 
+    /// Puts in a chunk that a [`Sender`] has sent; gives it back where nobody had granted that much.
+    pub(crate) fn accept(&self, chunk: Bytes) -> Result<(), Bytes> {
+        let state = self.0.lock();
+        if state.octets + chunk.len() > self.0.budget {
+            return Err(chunk);
+        }
+        self.0.put(state, chunk);
+        Ok(())
+    }
+
     /// Ends the pipe well.
     pub(crate) fn finish(self) {
         self.0.end(Ok(()));

@@ -89,6 +89,15 @@ fn a_sender_elsewhere_is_granted_what_was_taken_and_told_of_a_reader_that_left()
 }
 
 #[test]
+fn a_sender_elsewhere_cannot_send_more_than_it_was_granted() {
+    let (writer, reader) = remote_pipe::<String>(4, false, Box::new(Notes::default()));
+    assert_eq!(writer.accept(Bytes::from_static(b"abcd")), Ok(()));
+    assert_eq!(writer.accept(Bytes::from_static(b"e")), Err(Bytes::from_static(b"e")));
+    reader.try_recv().unwrap();
+    assert_eq!(writer.accept(Bytes::from_static(b"e")), Ok(()));
+}
+
+#[test]
 fn a_lazy_sender_elsewhere_is_granted_the_budget_when_the_reader_asks() {
     let notes = Notes::default();
     let (_writer, reader) = remote_pipe::<String>(8, true, Box::new(notes.clone()));

@@ -22,8 +22,9 @@ pub(super) enum Process {
 
 /// A process that a template forked. Its parent is the template, which tells of its end.
 pub(super) struct Forked {
-    /// Known from its first word on.
+    /// What it says its id is, in its first word.
     pid: Option<u32>,
+    template: Option<u32>,
     deaths: Arc<Deaths>,
 }
 
@@ -38,9 +39,17 @@ impl Process {
         Ok((Self::Child(Box::new(child)), front))
     }
 
-    /// One that a template forked.
-    pub(super) const fn forked(deaths: Arc<Deaths>) -> Self {
-        Self::Forked(Forked { pid: None, deaths })
+    /// One that the template with this id forked.
+    pub(super) const fn forked(template: Option<u32>, deaths: Arc<Deaths>) -> Self {
+        Self::Forked(Forked { pid: None, template, deaths })
+    }
+
+    /// The id of a child that has not ended.
+    pub(super) fn id(&self) -> Option<u32> {
+        match self {
+            Self::Child(child) => child.id(),
+            Self::Forked(forked) => forked.pid,
+        }
     }
 
     /// Takes note of what the process says its id is.
@@ -54,7 +63,7 @@ impl Process {
     pub(super) async fn exited(&mut self) -> Ending {
         match self {
             Self::Child(child) => child.wait().await.map_or(Ending::Unknown, Ending::from),
-            Self::Forked(Forked { pid: Some(pid), deaths }) => match deaths.of(*pid).await {
+            Self::Forked(Forked { pid: Some(pid), deaths, .. }) => match deaths.of(*pid).await {
                 Some(ended) => ended.into(),
                 None => pending().await,
             },
@@ -81,9 +90,11 @@ impl Process {
 }
 
 impl Forked {
-    /// Once its parent has waited for it, its id may be another process's.
+    /// Once its parent has waited for it, its id may be another process's; and a worker can say anything. So only a child of the template is
+    /// ended this way. (One that has lost its template ends when its link does.)
     fn kill(&self) {
-        let pid = self.pid.filter(|pid| self.deaths.find(*pid).is_none()).and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?));
+        let is_ours = |pid: &u32| self.template.is_some() && parent(*pid) == self.template && self.deaths.find(*pid).is_none();
+        let pid = self.pid.filter(is_ours).and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?));
         if let Some(pid) = pid {
             // An error means that it has ended.
             let _ = kill_process(pid, Signal::KILL);
@@ -98,6 +109,12 @@ impl Drop for Forked {
             self.deaths.forget(pid);
         }
     }
+}
+
+/// The id of a process's parent, as long as there is such a process.
+fn parent(pid: u32) -> Option<u32> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    status.lines().find_map(|line| line.strip_prefix("PPid:"))?.trim().parse().ok()
 }
 
 /// Resident memory in octets, as long as there is such a process.
@@ -121,5 +138,18 @@ mod tests {
         assert_eq!(resident("Name:\tziggurat\nVmRSS:\t   10240 kB\nRssAnon:\t 1 kB\n"), Some(10 << 20));
         assert_eq!(resident("Name:\tziggurat\n"), None);
         assert!(memory(std::process::id()).is_some_and(|octets| octets > 0));
+    }
+
+    #[test]
+    fn only_a_child_of_the_template_is_ended_by_its_id() {
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        assert_eq!(parent(child.id()), Some(std::process::id()));
+        let pid = Some(child.id());
+        let forked = |template| Forked { pid, template: Some(template), deaths: Arc::default() };
+        forked(1).kill();
+        assert!(child.try_wait().unwrap().is_none());
+        let ours = forked(std::process::id());
+        ours.kill();
+        assert!(!child.wait().unwrap().success());
     }
 }

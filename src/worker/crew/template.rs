@@ -53,7 +53,7 @@ impl Template {
             drop(running.take());
             return Err(error.into());
         }
-        Ok((Process::forked(Arc::clone(&template.deaths)), front))
+        Ok((Process::forked(template.process.id(), Arc::clone(&template.deaths)), front))
     }
 
     /// Ends the template; its workers live on.

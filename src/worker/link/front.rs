@@ -17,7 +17,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
 use ziggurat_middleware::{BoxError, Problem};
 
-use super::frame::{CallBody, LARGEST_INLINE, Order, Report, WINDOW, put_call};
+use super::frame::{CallBody, LARGEST_INLINE, Malformed, Order, Report, WINDOW, put_call};
 use super::number::ByNumber;
 use super::outgoing::Outgoing;
 use super::under_way::{FromWorker, UnderWay, begun_and_unbegun};
@@ -159,7 +159,7 @@ impl Link {
         self.lock().calls.remove(&number)
     }
 
-    fn hear(&self, report: Report, returned: &mut Vec<Call>) {
+    fn hear(&self, report: Report, returned: &mut Vec<Call>) -> Result<(), Malformed> {
         match report {
             Report::Answer(number, head, body, is_done) => {
                 let call = if is_done { self.remove(number) } else { None };
@@ -167,7 +167,7 @@ impl Link {
                     // The seat is given back after the answer.
                     Some(mut call) => {
                         call.answer(head, body);
-                        return;
+                        return Ok(());
                     }
                     None => self.with(number, |call| call.exit.take()).flatten(),
                 };
@@ -190,11 +190,10 @@ impl Link {
             Report::Chunk(number, octets) => {
                 // A slice of what was read keeps all of it alive.
                 let octets = if octets.len() < READ / 4 { Bytes::copy_from_slice(&octets) } else { octets };
-                self.with(number, |call| {
-                    if let Some(flow) = &call.flow {
-                        flow.put(octets);
-                    }
-                });
+                let taken = self.with(number, |call| call.flow.as_ref().map(|flow| flow.accept(octets)));
+                if let Some(Some(Err(_))) = taken {
+                    return Err(Malformed("more of an answer than was granted"));
+                }
             }
             Report::End(number) => {
                 if let Some(flow) = self.with(number, |call| call.flow.take()).flatten() {
@@ -236,6 +235,7 @@ impl Link {
             // A template's word, and templates have no calls.
             Report::Ended(_) => {}
         }
+        Ok(())
     }
 
     /// Notes after a while that a call which should have ended is still there.
@@ -322,8 +322,9 @@ async fn read(link: Arc<Link>, mut reader: OwnedReadHalf) {
     let mut returned = Vec::new();
     'reading: while matches!(reader.read_buf(&mut octets).await, Ok(1..)) {
         loop {
-            match Report::take(&mut octets) {
-                Ok(Some(report)) => link.hear(report, &mut returned),
+            let heard = Report::take(&mut octets).and_then(|report| report.map(|report| link.hear(report, &mut returned)).transpose());
+            match heard {
+                Ok(Some(())) => {}
                 Ok(None) => break,
                 Err(error) => {
                     tracing::error!("a worker spoke nonsense and is given up: {error}");
