@@ -59,6 +59,15 @@ fn a_crash_of_the_interpreter_is_told_with_its_signal() {
 }
 
 #[test]
+fn a_worker_that_is_told_to_crash_does() {
+    let mut program = start(r#""workers": 1"#);
+    let worker = pid(&program);
+    kill("SEGV", worker);
+    program.wait_for_log("the worker was ended by SIGSEGV");
+    assert_ne!(pid(&program), worker);
+}
+
+#[test]
 fn all_workers_killed_at_once_are_back_by_themselves() {
     let mut program = start(r#""workers": 3"#);
     let workers = processes_below(program.pid());

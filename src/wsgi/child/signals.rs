@@ -14,9 +14,12 @@ pub(super) fn handle(py: Python<'_>) -> Result<(), Finding> {
         signal.call_method1("signal", (&number, &nothing))?;
         signal.call_method1("siginterrupt", (number, false))?;
     }
-    // An embedding without a standard error has no use for it.
+    // Rust's own handlers go first, which let one signal from outside pass: a worker that is told to crash has to. (An embedding without a
+    // standard error has no use for the rest.)
     let registered = py.run(
         c"import faulthandler, signal
+for number in (signal.SIGSEGV, signal.SIGBUS):
+    signal.signal(number, signal.SIG_DFL)
 faulthandler.enable()
 faulthandler.register(signal.SIGUSR2, all_threads=True, chain=False)",
         None,
