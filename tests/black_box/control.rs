@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use serde_json::Value;
 
-use crate::support::{PATIENCE, Program, command, folder_of};
+use crate::support::{PATIENCE, Program, SLOW, command, folder_of};
 
 fn pipeline(control: &str, body: &str) -> String {
     format!(
@@ -141,15 +141,7 @@ fn status_is_told_as_long_as_the_server_drains() {
     let mut program = Program::start(
         r#"{ "listen": "127.0.0.1:0", "server": { "control": "control.sock" },
              "app": { "wsgi": { "app": "slow:app", "workers": 0, "threads": 1 } } }"#,
-        &[(
-            "slow.py",
-            "import os, time\n\
-             def app(environ, start_response):\n\
-             \x20   open('started', 'w').close()\n\
-             \x20   while not os.path.exists('go'): time.sleep(0.01)\n\
-             \x20   start_response('204 No Content', [])\n\
-             \x20   return []\n",
-        )],
+        &[SLOW],
     );
     let mut stream = program.connect();
     stream.write_all(b"GET / HTTP/1.1\r\nHost: test\r\n\r\n").unwrap();

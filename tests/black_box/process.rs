@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 
-use crate::support::{Program, command, folder_of};
+use crate::support::{Program, SLOW, command, folder_of};
 
 const HELLO: &str = r#"{ "listen": "127.0.0.1:0", "app": { "respond": { "status": 200, "body": "hello" } } }"#;
 
@@ -22,18 +22,7 @@ fn it_says_what_listens_where_and_which_stack_serves_it() {
 
 #[test]
 fn a_request_in_flight_is_finished_after_sigterm_and_the_exit_code_is_0() {
-    let mut program = Program::start(
-        r#"{ "listen": "127.0.0.1:0", "app": { "wsgi": { "app": "slow:app", "threads": 2 } } }"#,
-        &[(
-            "slow.py",
-            "import os, time\n\
-             def app(environ, start_response):\n\
-             \x20   open('started', 'w').close()\n\
-             \x20   while not os.path.exists('go'): time.sleep(0.01)\n\
-             \x20   start_response('200 OK', [('Content-Length', '4')])\n\
-             \x20   return [b'done']\n",
-        )],
-    );
+    let mut program = Program::start(r#"{ "listen": "127.0.0.1:0", "app": { "wsgi": { "app": "slow:app", "threads": 2 } } }"#, &[SLOW]);
     let mut stream = program.connect();
     stream.write_all(b"GET / HTTP/1.1\r\nHost: test\r\n\r\n").unwrap();
     while !program.folder().join("started").exists() {

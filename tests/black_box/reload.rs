@@ -5,7 +5,7 @@ use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-use crate::support::{PATIENCE, Program, command, folder_of};
+use crate::support::{PATIENCE, Program, SLOW, command, folder_of};
 
 const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: test\r\n\r\n";
 
@@ -135,18 +135,8 @@ fn an_address_that_the_server_itself_stands_in_the_way_of_is_explained() {
 
 #[test]
 fn a_slow_request_finishes_in_its_stack_and_is_waited_for_at_the_end() {
-    let mut program = Program::start(
-        r#"{ "listen": "127.0.0.1:0", "app": { "wsgi": { "app": "slow:app", "workers": 0, "threads": 2 } } }"#,
-        &[(
-            "slow.py",
-            "import os, time\n\
-             def app(environ, start_response):\n\
-             \x20   open('started', 'w').close()\n\
-             \x20   while not os.path.exists('go'): time.sleep(0.01)\n\
-             \x20   start_response('200 OK', [('Content-Length', '4')])\n\
-             \x20   return [b'done']\n",
-        )],
-    );
+    let mut program =
+        Program::start(r#"{ "listen": "127.0.0.1:0", "app": { "wsgi": { "app": "slow:app", "workers": 0, "threads": 2 } } }"#, &[SLOW]);
     let mut stream = program.connect();
     stream.write_all(GET).unwrap();
     while !program.folder().join("started").exists() {

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::os::unix::net::UnixDatagram;
 use std::process::Command;
 
-use crate::support::{PATIENCE, Program, folder_of, virtual_env};
+use crate::support::{PATIENCE, Program, SLOW, folder_of, virtual_env};
 
 const HELLO: &str = r#"{ "listen": "127.0.0.1:0", "layers": ["request_id"], "app": { "respond": 204 } }"#;
 
@@ -90,20 +90,8 @@ fn who_closes_the_terminal_of_a_server_ends_it() {
 
 #[test]
 fn sigusr2_shows_where_the_apps_threads_are() {
-    let mut program = Program::start(
-        r#"{ "listen": "127.0.0.1:0", "app": { "wsgi": { "app": "slow:app", "workers": 0, "threads": 1 } } }"#,
-        &[(
-            "slow.py",
-            "import os, time\n\
-             def lingering_here():\n\
-             \x20   open('started', 'w').close()\n\
-             \x20   while not os.path.exists('go'): time.sleep(0.01)\n\
-             def app(environ, start_response):\n\
-             \x20   lingering_here()\n\
-             \x20   start_response('204 No Content', [])\n\
-             \x20   return []\n",
-        )],
-    );
+    let mut program =
+        Program::start(r#"{ "listen": "127.0.0.1:0", "app": { "wsgi": { "app": "slow:app", "workers": 0, "threads": 1 } } }"#, &[SLOW]);
     let mut stream = program.connect();
     stream.write_all(b"GET / HTTP/1.1\r\nHost: test\r\n\r\n").unwrap();
     while !program.folder().join("started").exists() {
