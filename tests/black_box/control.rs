@@ -9,7 +9,8 @@ use std::time::Instant;
 
 use serde_json::Value;
 
-use crate::support::{PATIENCE, Program, SLOW, command, folder_of};
+use crate::slow::SLOW;
+use crate::support::{PATIENCE, Program, command, folder_of};
 
 fn pipeline(control: &str, body: &str) -> String {
     format!(

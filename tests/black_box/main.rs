@@ -9,6 +9,7 @@ mod layers;
 mod link;
 mod process;
 mod reload;
+mod slow;
 mod supervisor;
 mod support;
 mod systemd;

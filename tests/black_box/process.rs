@@ -2,7 +2,8 @@
 
 use std::io::{Read, Write};
 
-use crate::support::{Program, SLOW, command, folder_of};
+use crate::slow::SLOW;
+use crate::support::{Program, command, folder_of};
 
 const HELLO: &str = r#"{ "listen": "127.0.0.1:0", "app": { "respond": { "status": 200, "body": "hello" } } }"#;
 

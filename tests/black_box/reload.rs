@@ -5,7 +5,8 @@ use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-use crate::support::{PATIENCE, Program, SLOW, command, folder_of};
+use crate::slow::SLOW;
+use crate::support::{PATIENCE, Program, command, folder_of};
 
 const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: test\r\n\r\n";
 

@@ -4,7 +4,8 @@ use std::io::Write;
 use std::os::unix::net::UnixDatagram;
 use std::process::Command;
 
-use crate::support::{PATIENCE, Program, SLOW, folder_of, virtual_env};
+use crate::slow::SLOW;
+use crate::support::{PATIENCE, Program, folder_of, virtual_env};
 
 const HELLO: &str = r#"{ "listen": "127.0.0.1:0", "layers": ["request_id"], "app": { "respond": 204 } }"#;
 
