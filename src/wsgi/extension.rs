@@ -1,35 +1,76 @@
-//! The Python extension module: the same program, started by an interpreter that is already there.
+//! A program as a Python extension: the same command line, started by an interpreter that is already there.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 
 use pyo3::prelude::*;
+use pyo3::types::{PyCFunction, PyDict, PyTuple};
 
+use crate::Ziggurat;
 use crate::worker::launch::Launch;
 
-/// `ziggurat._native`.
-#[pymodule]
-#[pyo3(name = "_native")]
-fn native(module: &Bound<'_, PyModule>) -> PyResult<()> {
-    module.add("__version__", env!("CARGO_PKG_VERSION"))?;
-    module.add("DeadlineExceeded", module.py().get_type::<super::warden::DeadlineExceeded>())?;
-    module.add_function(wrap_pyfunction!(main, module)?)
+/// Makes a Python extension module of a program: with it, a crate with layers of its own can be installed by pip.
+///
+/// The first word is the module's name, which has to stand in a package and is by custom `_native`; the second is the function that makes the
+/// program:
+///
+/// ```
+/// use ziggurat::Ziggurat;
+///
+/// pub fn program() -> Ziggurat {
+///     Ziggurat::new()
+/// }
+///
+/// ziggurat::python_module!(_native, program);
+/// # fn main() {}
+/// ```
+///
+/// The module has `main(arguments)`, which runs a command line (the program's name first) and gives its exit code, `DeadlineExceeded` and
+/// `__version__`. The package around it needs a `__main__` that calls `main(sys.argv)`: workers are started as `python -m PACKAGE`.
+#[macro_export]
+macro_rules! python_module {
+    ($name:ident, $program:path) => {
+        #[$crate::wsgi::pyo3::pymodule]
+        #[pyo3(crate = "::ziggurat::wsgi::pyo3")]
+        fn $name(module: &$crate::wsgi::pyo3::Bound<'_, $crate::wsgi::pyo3::types::PyModule>) -> $crate::wsgi::pyo3::PyResult<()> {
+            $crate::wsgi::extend(module, $program)
+        }
+    };
 }
 
-/// Runs a command line, the program's name first, and gives its exit code.
-#[pyfunction]
-fn main(py: Python<'_>, arguments: Vec<OsString>) -> PyResult<u8> {
+/// Fills the extension module that [`python_module!`](crate::python_module) declares.
+#[doc(hidden)]
+pub fn extend(module: &Bound<'_, PyModule>, program: fn() -> Ziggurat) -> PyResult<()> {
+    let py = module.py();
+    // The name by which it is imported, `package._native`, is known now at the latest: the package is what `python -m` starts.
+    let name: String = module.name()?.extract()?;
+    let package = name.rsplit_once('.').map_or(name.clone(), |(package, _)| package.to_owned());
+    let main = PyCFunction::new_closure(
+        py,
+        Some(c"main"),
+        Some(c"Runs a command line, the program's name first, and gives its exit code."),
+        move |tuple: &Bound<'_, PyTuple>, _: Option<&Bound<'_, PyDict>>| {
+            let (arguments,) = tuple.extract()?;
+            run(tuple.py(), program(), &package, arguments)
+        },
+    )?;
+    module.add("main", main)?;
+    module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    module.add("DeadlineExceeded", py.get_type::<super::warden::DeadlineExceeded>())
+}
+
+/// Runs a command line of a program that `python -m package` starts again.
+fn run(py: Python<'_>, mut program: Ziggurat, package: &str, arguments: Vec<OsString>) -> PyResult<u8> {
     let signal = py.import("signal")?;
     let interrupt = signal.getattr("SIGINT")?;
     // SIGINT is the server's to drain at. Handlers are chained, so Python's would raise KeyboardInterrupt after the drain. (Where this is not
     // Python's main thread, SIGINT is not ours either.)
     let handler = signal.call_method1("signal", (&interrupt, signal.getattr("SIG_DFL")?)).ok();
-    // The interpreter is let go: other threads of this process may want it while we serve.
-    let mut program = crate::Ziggurat::new();
     // A worker is this interpreter with this module, and not one that happens to lie in the working folder.
     if let Some(executable) = py.import("sys")?.getattr("executable")?.extract::<Option<PathBuf>>()?.filter(|path| path.is_absolute()) {
-        program = program.launched_by(Launch { program: executable, arguments: vec!["-P".into(), "-m".into(), "ziggurat".into()] });
+        program = program.launched_by(Launch::new(executable, ["-P", "-m", package]));
     }
+    // The interpreter is let go: other threads of this process may want it while we serve.
     let code = py.detach(|| program.run(arguments));
     if let Some(handler) = handler {
         signal.call_method1("signal", (interrupt, handler))?;

@@ -30,6 +30,8 @@ mod warden;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+#[doc(hidden)]
+pub use pyo3;
 use pyo3::prelude::*;
 use serde_json::Map;
 use ziggurat_middleware::{App, Context, Finding, Findings, IntoApp, Next};
@@ -37,6 +39,8 @@ use ziggurat_middleware::{App, Context, Finding, Findings, IntoApp, Next};
 use crate::call::terminal::{Patience, Terminal};
 use crate::worker::admission::{Admission, Desk, Room};
 use application::Application;
+#[doc(hidden)]
+pub use extension::extend;
 use inline::Inline;
 pub use interpreter::{finalize, initialize};
 use load::import;
