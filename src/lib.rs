@@ -1,13 +1,11 @@
 //! Ziggurat: one JSON file declares a stack of native layers around a WSGI app, and one program runs it.
 //!
-//! A program with layers of its own is three lines:
+//! # A layer of one's own
+//!
+//! A layer is a documented struct of options that gives a tower layer; a program that has it is three lines more:
 //!
 //! ```no_run
-//! use std::process::ExitCode;
-//!
-//! use http::HeaderValue;
-//! use schemars::JsonSchema;
-//! use serde::Deserialize;
+//! use tower_http::set_header::SetResponseHeaderLayer;
 //! use ziggurat::prelude::*;
 //!
 //! /// Adds a fixed `x-stamp` header to every response.
@@ -21,13 +19,9 @@
 //! impl Middleware for Stamp {
 //!     const NAME: &'static str = "stamp";
 //!
-//!     fn layer(self, _: &Context) -> Result<impl IntoStage, Finding> {
-//!         let value = HeaderValue::from(self.value);
-//!         Ok(from_fn(value, async |value, request, next: Next| {
-//!             let mut response = next.run(request).await;
-//!             response.headers_mut().insert("x-stamp", value);
-//!             response
-//!         }))
+//!     fn layer(self, _: &Context) -> Result<impl IntoStage> {
+//!         let name = HeaderName::from_static("x-stamp");
+//!         Ok(SetResponseHeaderLayer::overriding(name, HeaderValue::from(self.value)))
 //!     }
 //! }
 //!
@@ -36,12 +30,36 @@
 //! }
 //! ```
 //!
-//! The vocabulary of layers and the native ones are the crate [`ziggurat_middleware`].
+//! That is the whole `ziggurat` command (`run`, `check`, `show`, `schema`, ...) with one more layer, for files like
+//! `{ "layers": [{ "stamp": { "value": "hello" } }], "app": { "wsgi": "site:app" } }`. Any layer of tower or [tower-http] is returned as it is; who
+//! would rather write a function than a service has [`from_fn`](middleware::from_fn) and [`around`](middleware::around).
+//!
+//! The dependencies of such a crate:
+//!
+//! ```toml
+//! [dependencies]
+//! ziggurat = "0.1"
+//! # The derives of `Deserialize` and `JsonSchema` speak of these crates by name.
+//! serde = { version = "1", features = ["derive"] }
+//! schemars = "1"
+//! # Where its layers are used.
+//! tower-http = { version = "0.7", features = ["set-header"] }
+//! ```
+//!
+//! # Where to look further
+//!
+//! - [`middleware`]: the vocabulary: [`Middleware`], [`App`], [`Context`](middleware::Context), [`Problem`](middleware::Problem), facts about a request, and the
+//!   native layers, which are written with exactly this and nothing more.
+//! - [`Ziggurat`]: a kind of app of one's own, and axum routers beside a WSGI app.
+//! - [`TestStack`](middleware::TestStack) for tests of a layer.
+//!
+//! [tower-http]: https://docs.rs/tower-http
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
 use std::ffi::OsString;
 use std::process::ExitCode;
 
+pub use ziggurat_middleware as middleware;
 use ziggurat_middleware::{App, Middleware};
 
 pub mod apps;
@@ -63,10 +81,17 @@ pub use worker::launch::Launch;
 
 /// What the author of a layer wants in scope.
 pub mod prelude {
+    pub use std::process::ExitCode;
+
+    pub use ziggurat_middleware::http::{HeaderName, HeaderValue, Method, StatusCode, header};
+    pub use ziggurat_middleware::metrics::{Counter, Metrics};
+    pub use ziggurat_middleware::schemars::JsonSchema;
+    pub use ziggurat_middleware::serde::Deserialize;
+    pub use ziggurat_middleware::tower::service_fn;
     pub use ziggurat_middleware::units::{Duration, HeaderKey, HeaderText, Size};
     pub use ziggurat_middleware::{
         App, Body, Context, Finding, Findings, IntoApp, IntoStage, Middleware, Next, Origin, Problem, RemoteUser, Request, RequestId,
-        Response, TestStack, from_fn,
+        Response, Result, TestStack, around, from_fn,
     };
 
     pub use crate::Ziggurat;

@@ -94,7 +94,7 @@ fn cors(bencher: Bencher, options: &str) {
 fn measure_layer<M: Middleware>(bencher: Bencher, options: &str) {
     let lifecycle = Lifecycle::default();
     let context = Context::new("bench", Path::new("/"), lifecycle.clone());
-    let layer: M = serde_json::from_str(options).expect("options");
+    let layer = M::read(&mut serde_json::Deserializer::from_str(options)).expect("options");
     let stage = layer.layer(&context).expect("a stage");
     measure(bencher, stage.stage("bench", Next::new("app", App)));
     lifecycle.shutdown();

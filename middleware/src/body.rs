@@ -7,12 +7,13 @@ use std::any::Any;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::BodyExt;
 use http_body_util::combinators::UnsyncBoxBody;
 
 use crate::BoxError;
+use crate::service::AnyBody;
 
 /// The body of a [`crate::Request`] or a [`crate::Response`]: nothing, octets at hand, or a stream of frames.
 ///
@@ -36,12 +37,7 @@ impl Body {
     }
 
     /// Takes any body; one that already is a [`Body`] passes through unwrapped.
-    pub fn new<B>(body: B) -> Self
-    where
-        B: HttpBody + Send + 'static,
-        B::Data: Into<Bytes> + Buf,
-        B::Error: Into<BoxError>,
-    {
+    pub fn new(body: impl AnyBody) -> Self {
         let mut slot = Some(body);
         if let Some(own) = (&mut slot as &mut dyn Any).downcast_mut::<Option<Self>>() {
             return own.take().unwrap_or_default();
@@ -128,12 +124,7 @@ pin_project_lite::pin_project! {
     }
 }
 
-impl<B> HttpBody for Foreign<B>
-where
-    B: HttpBody,
-    B::Data: Into<Bytes> + Buf,
-    B::Error: Into<BoxError>,
-{
+impl<B: AnyBody> HttpBody for Foreign<B> {
     type Data = Bytes;
     type Error = BoxError;
 

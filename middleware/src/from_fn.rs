@@ -13,10 +13,10 @@ use crate::{Next, Request, Response};
 ///
 /// ```
 /// use http::HeaderValue;
-/// use ziggurat_middleware::{Next, Request, TestStack, from_fn};
+/// use ziggurat_middleware::{TestStack, from_fn};
 ///
 /// # #[tokio::main(flavor = "current_thread")] async fn main() {
-/// let stamp = from_fn(HeaderValue::from_static("hello"), async |stamp, request: Request, next: Next| {
+/// let stamp = from_fn(HeaderValue::from_static("hello"), async |stamp, request, next| {
 ///     let mut response = next.run(request).await;
 ///     response.headers_mut().insert("x-stamp", stamp);
 ///     response
@@ -25,7 +25,11 @@ use crate::{Next, Request, Response};
 /// assert_eq!(response.headers()["x-stamp"], "hello");
 /// # }
 /// ```
-pub const fn from_fn<S, F>(state: S, function: F) -> FromFn<S, F> {
+pub const fn from_fn<S, F, Fut>(state: S, function: F) -> FromFn<S, F>
+where
+    F: Fn(S, Request, Next) -> Fut,
+    Fut: Future<Output = Response> + Send + 'static,
+{
     FromFn { state, function }
 }
 

@@ -21,6 +21,7 @@ mod middleware;
 mod next;
 pub mod options;
 mod problem;
+mod service;
 mod test_stack;
 pub mod units;
 mod watch;
@@ -47,16 +48,23 @@ pub use from_fn::{FromFn, FromFnService, from_fn};
 pub use lifecycle::{Lifecycle, Scraper};
 pub use metrics::Metrics;
 pub use middleware::{App, Middleware};
-pub use next::{IntoApp, IntoStage, Next};
+pub use next::{Answer, IntoApp, IntoStage, Next};
 pub use problem::Problem;
+pub use service::{AnyBody, CloneService, IntoProblem, Options, StackService};
 pub use test_stack::{TestResponse, TestStack, TestStage, request};
 pub use watch::Watcher;
+
+/// Crates whose types and traits are part of this one's.
+pub use {http, schemars, serde, tower};
 
 /// A request on its way down a stack.
 pub type Request = http::Request<Body>;
 
 /// A response on its way up.
 pub type Response = http::Response<Body>;
+
+/// What building a layer or an app gives: its error is a [`Finding`] where nothing else is said.
+pub type Result<T, E = Finding> = std::result::Result<T, E>;
 
 /// Any error, erased.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;

@@ -1,9 +1,7 @@
 //! The contract of a layer and of an app: a struct of options that becomes a stage of a stack.
 
-use schemars::JsonSchema;
-use serde::de::DeserializeOwned;
-
-use crate::{Context, Finding, Findings, IntoApp, IntoStage};
+use crate::service::Options;
+use crate::{Context, Findings, IntoApp, IntoStage, Result};
 
 /// A layer: a documented struct of options that becomes a tower layer.
 ///
@@ -12,7 +10,7 @@ use crate::{Context, Finding, Findings, IntoApp, IntoStage};
 ///
 /// The struct's doc comment is the layer's page in the docs and its description in the schema, so its first sentence should say what the
 /// layer does. Give the struct `#[serde(deny_unknown_fields)]`, and `default` where the layer can be used by its bare name.
-pub trait Middleware: DeserializeOwned + JsonSchema + Send + 'static {
+pub trait Middleware: Options {
     /// The name in the file, and everywhere else: module, docs, metric, test.
     const NAME: &'static str;
 
@@ -29,12 +27,12 @@ pub trait Middleware: DeserializeOwned + JsonSchema + Send + 'static {
     ///
     /// # Errors
     ///
-    /// A [`Finding`] about what could not be acquired; it is shown at this layer's place in the file, and nothing starts.
-    fn layer(self, context: &Context) -> Result<impl IntoStage, Finding>;
+    /// A [`Finding`](crate::Finding) about what could not be acquired; it is shown at this layer's place in the file, and nothing starts.
+    fn layer(self, context: &Context) -> Result<impl IntoStage>;
 }
 
 /// A kind of app: what can stand at the bottom of a stack. The same life as a [`Middleware`].
-pub trait App: DeserializeOwned + JsonSchema + Send + 'static {
+pub trait App: Options {
     /// The kind's name in the file.
     const NAME: &'static str;
 
@@ -51,5 +49,5 @@ pub trait App: DeserializeOwned + JsonSchema + Send + 'static {
     /// # Errors
     ///
     /// As [`Middleware::layer`].
-    fn app(self, context: &Context) -> Result<impl IntoApp, Finding>;
+    fn app(self, context: &Context) -> Result<impl IntoApp>;
 }

@@ -8,12 +8,11 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use bytes::{Buf, Bytes};
-use http_body::Body as HttpBody;
 use pin_project_lite::pin_project;
 use tower::{Layer, Service, ServiceExt};
 
-use crate::{Body, BoxError, Problem, Request, RequestId, Response};
+use crate::service::{AnyBody, IntoProblem, StackService};
+use crate::{Body, Problem, Request, RequestId, Response};
 
 /// The rest of the stack below a layer, down to the app: a service that always answers.
 ///
@@ -22,7 +21,8 @@ use crate::{Body, BoxError, Problem, Request, RequestId, Response};
 #[derive(Clone)]
 pub struct Next(Arc<dyn Stage>);
 
-type Answer = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
+/// The answer of a stack on its way.
+pub type Answer = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
 
 /// An erased service. Each request goes through a clone of its own, as tower's `call(&mut self)` wants; that clone ends at the [`Next`] inside it.
 trait Stage: Send + Sync {
@@ -33,33 +33,25 @@ impl Next {
     /// Erases a service. Its errors and panics become responses here, so that every outer layer sees a response to every request.
     ///
     /// `name` is the layer's or app's place, for the log.
-    pub fn new<S, B>(name: &str, service: S) -> Self
-    where
-        S: Service<Request, Response = http::Response<B>> + Clone + Send + Sync + 'static,
-        S::Error: Into<BoxError> + 'static,
-        S::Future: Send + 'static,
-        B: HttpBody + Send + 'static,
-        B::Data: Into<Bytes> + Buf,
-        B::Error: Into<BoxError>,
-    {
+    pub fn new(name: &str, service: impl StackService) -> Self {
         Self(Arc::new(Absorb { inner: service, name: name.into() }))
     }
 
     /// Sends a request down the stack.
     pub async fn run(self, request: Request) -> Response {
-        match self.0.call(request).await {
+        match self.send(request).await {
             Ok(response) => response,
             Err(never) => match never {},
         }
     }
+
+    /// As [`Next::run`], for whoever holds a stack by reference; what it gives can be named in the type of a future.
+    pub fn send(&self, request: Request) -> Answer {
+        self.0.call(request)
+    }
 }
 
-impl<B> Service<http::Request<B>> for Next
-where
-    B: HttpBody + Send + 'static,
-    B::Data: Into<Bytes> + Buf,
-    B::Error: Into<BoxError>,
-{
+impl<B: AnyBody> Service<http::Request<B>> for Next {
     type Response = Response;
     type Error = Infallible;
     type Future = Answer;
@@ -69,27 +61,7 @@ where
     }
 
     fn call(&mut self, request: http::Request<B>) -> Answer {
-        self.0.call(request.map(Body::new))
-    }
-}
-
-/// A request needs no clone of the stack, for whoever holds one by reference.
-impl<B> Service<http::Request<B>> for &Next
-where
-    B: HttpBody + Send + 'static,
-    B::Data: Into<Bytes> + Buf,
-    B::Error: Into<BoxError>,
-{
-    type Response = Response;
-    type Error = Infallible;
-    type Future = Answer;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: http::Request<B>) -> Answer {
-        self.0.call(request.map(Body::new))
+        self.send(request.map(Body::new))
     }
 }
 
@@ -110,15 +82,9 @@ pub trait IntoStage {
     fn stage(self, name: &str, inner: Next) -> Next;
 }
 
-impl<L, B> IntoStage for L
+impl<L> IntoStage for L
 where
-    L: Layer<Next>,
-    L::Service: Service<Request, Response = http::Response<B>> + Clone + Send + Sync + 'static,
-    <L::Service as Service<Request>>::Error: Into<BoxError> + 'static,
-    <L::Service as Service<Request>>::Future: Send + 'static,
-    B: HttpBody + Send + 'static,
-    B::Data: Into<Bytes> + Buf,
-    B::Error: Into<BoxError>,
+    L: Layer<Next, Service: StackService>,
 {
     fn stage(self, name: &str, inner: Next) -> Next {
         Next::new(name, self.layer(inner))
@@ -136,15 +102,7 @@ pub trait IntoApp {
     fn into_next(self, name: &str) -> Next;
 }
 
-impl<S, B> IntoApp for S
-where
-    S: Service<Request, Response = http::Response<B>> + Clone + Send + Sync + 'static,
-    S::Error: Into<BoxError> + 'static,
-    S::Future: Send + 'static,
-    B: HttpBody + Send + 'static,
-    B::Data: Into<Bytes> + Buf,
-    B::Error: Into<BoxError>,
-{
+impl<S: StackService> IntoApp for S {
     fn into_next(self, name: &str) -> Next {
         Next::new(name, self)
     }
@@ -156,15 +114,7 @@ struct Absorb<S> {
     name: Arc<str>,
 }
 
-impl<S, B> Stage for Absorb<S>
-where
-    S: Service<Request, Response = http::Response<B>> + Clone + Send + Sync + 'static,
-    S::Error: Into<BoxError> + 'static,
-    S::Future: Send + 'static,
-    B: HttpBody + Send + 'static,
-    B::Data: Into<Bytes> + Buf,
-    B::Error: Into<BoxError>,
-{
+impl<S: StackService> Stage for Absorb<S> {
     fn call(&self, request: Request) -> Answer {
         let id = request.extensions().get::<RequestId>().cloned();
         let name = Arc::clone(&self.name);
@@ -184,10 +134,8 @@ where
 fn absorbed<F, B, E>(state: State<F>, name: Arc<str>, id: Option<RequestId>) -> Answer
 where
     F: Future<Output = Result<http::Response<B>, E>> + Send + 'static,
-    E: Into<BoxError> + 'static,
-    B: HttpBody + Send + 'static,
-    B::Data: Into<Bytes> + Buf,
-    B::Error: Into<BoxError>,
+    E: IntoProblem,
+    B: AnyBody,
 {
     Box::pin(Absorbed { state, name, id, error: std::marker::PhantomData })
 }
@@ -214,10 +162,8 @@ pin_project! {
 impl<F, B, E> Future for Absorbed<F, E>
 where
     F: Future<Output = Result<http::Response<B>, E>>,
-    E: Into<BoxError> + 'static,
-    B: HttpBody + Send + 'static,
-    B::Data: Into<Bytes> + Buf,
-    B::Error: Into<BoxError>,
+    E: IntoProblem,
+    B: AnyBody,
 {
     type Output = Result<Response, Infallible>;
 
@@ -227,7 +173,7 @@ where
             StateProjection::Polling { future } => match catch_unwind(AssertUnwindSafe(|| future.poll(cx))) {
                 Ok(Poll::Pending) => return Poll::Pending,
                 Ok(Poll::Ready(Ok(response))) => return Poll::Ready(Ok(response.map(Body::new))),
-                Ok(Poll::Ready(Err(error))) => problem_of(error.into()),
+                Ok(Poll::Ready(Err(error))) => error.into_problem(),
                 Err(panic) => panicked(&*panic),
             },
             StateProjection::Panicked { panic } => match panic.take() {
@@ -236,14 +182,6 @@ where
             },
         };
         Poll::Ready(Ok(answer(problem, this.name, this.id.as_ref())))
-    }
-}
-
-/// A [`Problem`] answers as it says; any other error is a 500 whose cause the log keeps.
-fn problem_of(error: BoxError) -> Problem {
-    match error.downcast::<Problem>() {
-        Ok(problem) => *problem,
-        Err(error) => Problem::internal(error),
     }
 }
 

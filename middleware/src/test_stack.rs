@@ -210,7 +210,7 @@ pub fn request(method: Method, target: &str, body: impl Into<Body>) -> Request {
 
 fn build<M: Middleware>(options: &str, inner: Next, lifecycle: &Lifecycle) -> Result<Next, Vec<String>> {
     let value = serde_json::from_str(options).map_err(|error| vec![error.to_string()])?;
-    let layer = M::deserialize(spelled_out(value, M::SHORTHAND)).map_err(|error| vec![error.to_string()])?;
+    let layer = M::read(spelled_out(value, M::SHORTHAND)).map_err(|error| vec![error.to_string()])?;
     let mut findings = Findings::default();
     layer.validate(&mut findings);
     let findings: Vec<String> = findings.into_iter().map(|finding| finding.to_string()).collect();

@@ -1,8 +1,9 @@
 //! Which layers and apps a pipeline may name.
 
 use schemars::{Schema, SchemaGenerator};
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
-use ziggurat_middleware::{App, Context, Findings, IntoApp, IntoStage, Middleware, Next};
+use ziggurat_middleware::{App, Context, Findings, IntoApp, IntoStage, Middleware, Next, Options};
 
 use super::diagnostic::Diagnostic;
 use super::expand::Mask;
@@ -110,10 +111,10 @@ impl Kind {
             name: M::NAME,
             role: Role::Layer,
             shorthand: M::SHORTHAND,
-            schema: |generator| generator.subschema_for::<M>(),
+            schema: M::schema,
             check: |options, subject| check(options, subject, M::validate),
             make: Make::Layer(|options, subject, context, inner| {
-                let layer: M = read(options, subject)?;
+                let Given::<M>(layer) = read(options, subject)?;
                 let stage = layer.layer(context).map_err(|finding| vec![locate(finding, options, subject)])?;
                 Ok(stage.stage(context.place(), inner))
             }),
@@ -125,10 +126,10 @@ impl Kind {
             name: A::NAME,
             role: Role::App,
             shorthand: A::SHORTHAND,
-            schema: |generator| generator.subschema_for::<A>(),
+            schema: A::schema,
             check: |options, subject| check(options, subject, A::validate),
             make: Make::App(|options, subject, context| {
-                let app: A = read(options, subject)?;
+                let Given::<A>(app) = read(options, subject)?;
                 let app = app.app(context).map_err(|finding| vec![locate(finding, options, subject)])?;
                 Ok(app.into_next(context.place()))
             }),
@@ -202,9 +203,18 @@ impl Kind {
     }
 }
 
-fn check<T: serde::de::DeserializeOwned>(options: &Node, subject: Subject<'_>, validate: fn(&T, &mut Findings)) -> Vec<Diagnostic> {
-    match read::<T>(options, subject) {
-        Ok(value) => {
+/// Options as serde reads them.
+struct Given<T>(T);
+
+impl<'de, T: Options> Deserialize<'de> for Given<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        T::read(deserializer).map(Self)
+    }
+}
+
+fn check<T: Options>(options: &Node, subject: Subject<'_>, validate: fn(&T, &mut Findings)) -> Vec<Diagnostic> {
+    match read(options, subject) {
+        Ok(Given::<T>(value)) => {
             let mut findings = Findings::default();
             validate(&value, &mut findings);
             findings.into_iter().map(|finding| locate(finding, options, subject)).collect()

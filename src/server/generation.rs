@@ -8,10 +8,7 @@ use std::task::{Context, Poll};
 
 use arc_swap::ArcSwap;
 use tokio::sync::oneshot;
-use tower::Service;
-use ziggurat_middleware::{Next, Request, Response};
-
-pub(super) type StackFuture = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
+use ziggurat_middleware::{Answer, Next, Request};
 
 /// A stack for as long as it is in use. The server holds it for the requests to come, and each request inside the stack holds it until the
 /// last octet of its answer is given away. Choosing the stack and being counted in it are one step, so that nobody slips in between.
@@ -30,9 +27,8 @@ impl Generation {
         (Arc::new(Self { stack, _end: end }), Retired(ended))
     }
 
-    pub(super) fn call(&self, request: Request) -> StackFuture {
-        // A `Next` is always ready.
-        (&self.stack).call(request)
+    pub(super) fn call(&self, request: Request) -> Answer {
+        self.stack.send(request)
     }
 }
 

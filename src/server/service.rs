@@ -12,9 +12,9 @@ use http::header::{CONNECTION, CONTENT_LENGTH, HeaderValue};
 use http::{Method, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
-use ziggurat_middleware::{Body, Origin, Problem};
+use ziggurat_middleware::{Answer, Body, Origin, Problem};
 
-use super::generation::{Newest, StackFuture};
+use super::generation::Newest;
 use super::limits::Limits;
 use super::normal;
 use super::progress::Progress;
@@ -117,7 +117,7 @@ pub(super) struct Answering {
 }
 
 enum State {
-    Inside(StackFuture),
+    Inside(Answer),
     Refused(Refusal),
 }
 
