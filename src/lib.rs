@@ -68,6 +68,7 @@ mod call;
 mod cli;
 mod docs;
 mod log;
+mod new;
 pub mod pipeline;
 mod run;
 pub mod server;

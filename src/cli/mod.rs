@@ -5,7 +5,7 @@ mod status;
 
 use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{CommandFactory, Parser, Subcommand};
 use http::Extensions;
@@ -13,7 +13,7 @@ use http::Extensions;
 use crate::pipeline::{Pipeline, Registry, Report, schema};
 use crate::run::{self, Origin, init};
 use crate::worker::launch::Launch;
-use crate::{docs, wsgi};
+use crate::{docs, new, wsgi};
 
 /// Everything went well.
 const SUCCESS: u8 = 0;
@@ -36,7 +36,9 @@ const MISUSE: u8 = 2;
   ziggurat show                    the stack as understood, defaults filled in
   ziggurat layers compress         the options of one layer
   ziggurat mysite.wsgi:application serve a WSGI app without a file, on 127.0.0.1:8000
+  ziggurat new stamp               write a crate with a layer of one's own into the folder stamp
 
+Without arguments, in a folder with a pipeline.json, it is `ziggurat run`.
 Exit codes: 0 success, 1 a failure while running, 2 a wrong file or command line.
 Environment: VIRTUAL_ENV names the virtual environment whose packages the app sees; ZIGGURAT_LOG sets the level of the error log (error, warn, info, debug, trace); NO_COLOR turns colour off."
 )]
@@ -123,6 +125,17 @@ enum Command {
         write: Option<PathBuf>,
     },
 
+    /// Writes a small crate with a layer of one's own: it builds, tests and runs as it is, as a program and as a Python package.
+    New {
+        /// What the crate, its folder and its layer are called: lower-case words, as in `api-key`.
+        name: String,
+
+        /// The folder with Ziggurat's sources that the crate builds on. By default the one that this program was built from, if it is still there, else
+        /// the version of this program.
+        #[arg(long, value_name = "FOLDER")]
+        path: Option<PathBuf>,
+    },
+
     /// A worker process; the server starts it, with the link to it as standard input.
     #[command(hide = true)]
     Worker {
@@ -146,7 +159,10 @@ struct File {
 
 /// Runs a command line with the layers and apps of `registry`; workers are started by `launch`, if it says otherwise than [`Launch::current`].
 pub(crate) fn main(registry: &Registry, launch: Option<Launch>, arguments: impl IntoIterator<Item = OsString>) -> u8 {
-    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let mut arguments: Vec<OsString> = arguments.into_iter().collect();
+    if arguments.len() == 1 && Path::new("pipeline.json").is_file() {
+        arguments.push("run".into());
+    }
     let cli = match Cli::try_parse_from(&arguments) {
         Ok(cli) => cli,
         Err(error) => {
@@ -191,6 +207,11 @@ fn dispatch(registry: &Registry, host: &Extensions, command: Command) -> u8 {
             Err(error) => complain(&format!("error: cannot write to {}: {error}", folder.display()), FAILURE),
         },
         Command::Layers { .. } => print(&docs::listing(registry)),
+        Command::New { name, path } => match new::create(Path::new(""), &name, path.as_deref()) {
+            Ok(steps) => print(&steps),
+            Err(new::Trouble::Refused(message)) => complain(&message, MISUSE),
+            Err(new::Trouble::Failed(path, error)) => complain(&format!("error: cannot write {}: {error}", path.display()), FAILURE),
+        },
         Command::Worker { .. } => match wsgi::child::run() {
             Ok(true) => SUCCESS,
             Ok(false) => FAILURE,

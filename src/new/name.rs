@@ -1,0 +1,67 @@
+//! What a crate may be called, and what its parts are called then.
+
+/// Names that would get into the way of something, one word each; lines with `#` say of what.
+const TAKEN: &str = include_str!("taken.txt");
+
+/// The name of a crate in all its forms.
+#[derive(Debug)]
+pub(super) struct Name {
+    /// Of the crate, its folder and its wheel: `api-key`.
+    pub(super) package: String,
+    /// In Rust and Python, and of the layer: `api_key`.
+    pub(super) module: String,
+    /// Of the struct: `ApiKey`.
+    pub(super) type_: String,
+}
+
+impl Name {
+    /// Checks a name; the error is a message with a hint.
+    pub(super) fn new(name: &str) -> Result<Self, String> {
+        let module = name.replace('-', "_");
+        let is_word = |part: &str| !part.is_empty() && part.bytes().all(|octet| octet.is_ascii_lowercase() || octet.is_ascii_digit());
+        let is_name = name.starts_with(|first: char| first.is_ascii_lowercase()) && module.split('_').all(is_word) && name.len() <= 64;
+        if !is_name {
+            return Err(format!(
+                "error: `{}` is no name for a crate and its layer\nhint: it begins with a letter; lower-case letters and digits, `-` or `_` between words, as in `api-key`",
+                name.escape_debug()
+            ));
+        }
+        if TAKEN.lines().filter(|line| !line.starts_with('#')).flat_map(str::split_whitespace).any(|taken| taken == module) {
+            return Err(format!(
+                "error: `{name}` means something else in Rust, in Python or to this crate\nhint: choose a name that says what the layer does"
+            ));
+        }
+        let type_ = module.split('_').map(|word| word[..1].to_ascii_uppercase() + &word[1..]).collect();
+        Ok(Self { package: name.to_owned(), module, type_ })
+    }
+
+    /// Of the header that the layer sets: `x-api-key`.
+    pub(super) fn header(&self) -> String {
+        format!("x-{}", self.module.replace('_', "-"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_has_a_form_for_each_use() {
+        let name = Name::new("api-key2").unwrap();
+        assert_eq!((name.module.as_str(), name.type_.as_str(), name.header().as_str()), ("api_key2", "ApiKey2", "x-api-key2"));
+    }
+
+    #[test]
+    fn what_is_no_name_is_refused() {
+        for name in ["", "9", "Stamp", "a b", "a/b", "../a", "-a", "a-", "a--b", "_a", "a.b", "tür", "a\nb", &"a".repeat(65)] {
+            assert!(Name::new(name).unwrap_err().contains("is no name"), "{name}");
+        }
+    }
+
+    #[test]
+    fn names_that_get_into_the_way_are_refused() {
+        for name in ["fn", "lambda", "json", "serde", "ziggurat", "ziggurat-middleware", "header-value", "hello", "test", "zoneinfo"] {
+            assert!(Name::new(name).unwrap_err().contains("means something else"), "{name}");
+        }
+    }
+}
