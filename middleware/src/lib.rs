@@ -13,6 +13,7 @@ mod body;
 mod context;
 mod encoding;
 mod facts;
+mod files;
 mod finding;
 mod from_fn;
 mod kept;

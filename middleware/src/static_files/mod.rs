@@ -1,13 +1,6 @@
 //! `static`: serves files, as a layer over an app or as an app.
 
-mod body;
-mod conditions;
-mod kind;
-mod ranges;
-mod response;
-mod root;
 mod site;
-mod target;
 
 use std::convert::Infallible;
 use std::future::{Ready, ready};
@@ -23,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use tower::util::Oneshot;
 use tower::{Layer, Service, ServiceExt};
 
+use crate::files::{self, Symlinks};
 use crate::units::Duration;
 use crate::{App, Context, Finding, Findings, IntoApp, IntoStage, Middleware, Next, Problem, Request, Response};
 use site::Site;
@@ -82,18 +76,6 @@ impl Default for Static {
     }
 }
 
-/// Which symbolic links are followed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-enum Symlinks {
-    /// None.
-    Never,
-    /// Those that end below `root`.
-    Within,
-    /// All of them.
-    Anywhere,
-}
-
 /// The name of an index file, or `false`.
 #[derive(Debug)]
 struct Index(Option<String>);
@@ -147,10 +129,8 @@ impl JsonSchema for Index {
 
 impl Static {
     fn check(&self, findings: &mut Findings) {
-        if let Some(at) = &self.at
-            && !at.starts_with('/')
-        {
-            findings.push(Finding::new(format!("`{at}` is not a URL path")).at("at").hint(format!("write `\"/{at}\"`")));
+        if let Some(finding) = self.at.as_deref().and_then(files::check_at) {
+            findings.push(finding.at("at"));
         }
         if let Some(index) = &self.index.0
             && (index.is_empty() || index.contains(['/', '\0']) || index == "." || index == "..")

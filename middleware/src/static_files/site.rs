@@ -5,12 +5,8 @@ use http::{HeaderValue, StatusCode};
 use rustix::io::Errno;
 
 use super::Static;
-use super::conditions::validators;
-use super::kind;
-use super::response::Representation;
-use super::root::{Entry, Opened, Root};
-use super::target::{Target, target};
 use crate::encoding::{Accepted, Encoding};
+use crate::files::{self, Entry, Opened, Representation, Root, Target, kind, reason, target, validators};
 use crate::{Body, Context, Finding, Mount, Problem, Request, Response};
 
 /// A folder of files under a URL prefix.
@@ -38,10 +34,8 @@ enum Found {
 impl Site {
     pub(super) fn new(options: Static, default_at: &str, context: &Context) -> Result<Self, Finding> {
         let path = context.resolve(&options.root);
-        let root = Root::new(path.clone(), options.symlinks).map_err(|errno| {
-            let finding = Finding::new(format!("cannot open the folder `{}`: {}", path.display(), reason(errno))).at("root");
-            if errno == Errno::NOENT { finding.hint("create it, or for Django run `manage.py collectstatic`") } else { finding }
-        })?;
+        let root = files::root(path.clone(), options.symlinks, "create it, or for Django run `manage.py collectstatic`")
+            .map_err(|finding| finding.at("root"))?;
         let site = Self {
             prefix: options.at.as_deref().unwrap_or(default_at).trim_end_matches('/').to_owned(),
             root,
@@ -62,10 +56,10 @@ impl Site {
 
     /// Answers a GET or HEAD; `None` for a path that has no file.
     pub(super) fn answer(&self, request: &Request) -> Result<Option<Response>, Problem> {
-        let Some(target) = target(request.uri().path(), &self.prefix, self.dotfiles) else { return Ok(None) };
+        let Some(target) = target(request.uri().path().as_bytes(), self.prefix.as_bytes(), self.dotfiles) else { return Ok(None) };
         let failed = |errno: Errno| Problem::internal(format!("cannot open a static file: {}", reason(errno)));
         match self.find(&target, request).map_err(failed)? {
-            Found::File(file) => file.answer(request).map(Some),
+            Found::File(file) => file.answer(request.method(), request.headers()).map(Some),
             Found::Folder => redirect(request).map(Some),
             Found::Nothing => Ok(None),
         }
@@ -158,8 +152,4 @@ fn redirect(request: &Request) -> Result<Response, Problem> {
     *response.status_mut() = StatusCode::MOVED_PERMANENTLY;
     response.headers_mut().insert(LOCATION, HeaderValue::try_from(location).map_err(Problem::internal)?);
     Ok(response)
-}
-
-fn reason(errno: Errno) -> String {
-    std::io::Error::from(errno).kind().to_string()
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 use http::HeaderValue;
 
 /// The `Content-Type` for a file of this name. Text is taken to be UTF-8.
-pub(super) fn media_type(name: &[u8]) -> HeaderValue {
+pub(crate) fn media_type(name: &[u8]) -> HeaderValue {
     let extension = Path::new(OsStr::from_bytes(name)).extension().and_then(OsStr::to_str);
     let essence = extension.and_then(|extension| mime_guess::from_ext(extension).first_raw()).unwrap_or("application/octet-stream");
     // RFC 9239 has retired the other name.
@@ -21,7 +21,7 @@ pub(super) fn media_type(name: &[u8]) -> HeaderValue {
 }
 
 /// Whether a part of the name (between dots and hyphens) is a hash, as bundlers and Django's `ManifestStaticFilesStorage` write it.
-pub(super) fn is_hashed(name: &[u8]) -> bool {
+pub(crate) fn is_hashed(name: &[u8]) -> bool {
     let base = name.rsplit(|octet| *octet == b'/').next().unwrap_or_default();
     let Some(dot) = memchr::memrchr(b'.', base) else { return false };
     base[..dot].split(|octet| *octet == b'.').any(|part| {

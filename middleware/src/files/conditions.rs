@@ -2,12 +2,15 @@
 
 use std::time::{Duration, SystemTime};
 
-use http::header::{AsHeaderName, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE};
+use http::header::{AsHeaderName, HeaderName, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, RANGE};
 use http::{HeaderMap, HeaderValue};
+
+/// The headers of a request that decide whether it gets a file, and which part.
+pub(crate) const PRECONDITIONS: [HeaderName; 6] = [IF_MATCH, IF_NONE_MATCH, IF_MODIFIED_SINCE, IF_UNMODIFIED_SINCE, IF_RANGE, RANGE];
 
 /// What the preconditions say about a GET or HEAD.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(crate) enum Verdict {
     /// Answer as if there were none.
     Proceed,
     /// 304: what the client has is current.
@@ -18,16 +21,16 @@ pub(super) enum Verdict {
 
 /// What tells one state of a file from another.
 #[derive(Clone, Debug)]
-pub(super) struct Validators {
+pub(crate) struct Validators {
     /// A strong entity tag.
-    pub(super) etag: HeaderValue,
+    pub(crate) etag: HeaderValue,
     /// Last-Modified, in whole seconds.
-    pub(super) modified: SystemTime,
+    pub(crate) modified: SystemTime,
 }
 
 impl Validators {
     /// Evaluates in the order of RFC 9110 section 13.2.2.
-    pub(super) fn verdict(&self, headers: &HeaderMap) -> Verdict {
+    pub(crate) fn verdict(&self, headers: &HeaderMap) -> Verdict {
         if headers.contains_key(IF_MATCH) {
             if !self.listed(headers, IF_MATCH, Comparison::Strong) {
                 return Verdict::Failed;
@@ -50,7 +53,7 @@ impl Validators {
     }
 
     /// Whether a `Range` may be honoured: there is no `If-Range`, or it names exactly this state (RFC 9110 section 13.1.5).
-    pub(super) fn allow_range(&self, headers: &HeaderMap) -> bool {
+    pub(crate) fn allow_range(&self, headers: &HeaderMap) -> bool {
         match headers.get(IF_RANGE) {
             None => true,
             Some(tag) if tag.as_bytes().starts_with(b"\"") => *tag == self.etag,
@@ -96,7 +99,7 @@ fn date(headers: &HeaderMap, name: impl AsHeaderName) -> Option<SystemTime> {
 }
 
 /// The validators of a file with this length and time of change. `variant` sets a sibling's tag apart from its file's.
-pub(super) fn validators(len: u64, (secs, nanos): (i64, u32), variant: &str) -> Validators {
+pub(crate) fn validators(len: u64, (secs, nanos): (i64, u32), variant: &str) -> Validators {
     let text = format!("\"{secs:x}.{nanos:x}-{len:x}{variant}\"");
     // A file from the future is as of now (RFC 9110 section 8.8.2.1); HTTP dates begin in 1970.
     let modified = SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(secs).unwrap_or(0).min(now()));

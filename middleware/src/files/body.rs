@@ -21,14 +21,14 @@ const CHUNK: u64 = 128 << 10;
 ///
 /// What the kernel has in memory is read at once; what it would have to wait for is read on the blocking pool. A file that
 /// became shorter ends in an error, so that no client takes the answer for whole.
-pub(super) struct FileBody {
+pub(crate) struct FileBody {
     file: Arc<OwnedFd>,
     pieces: VecDeque<Piece>,
     reading: Option<JoinHandle<Result<Bytes, Errno>>>,
 }
 
 /// A piece of the body.
-pub(super) enum Piece {
+pub(crate) enum Piece {
     /// These octets.
     Text(Bytes),
     /// This part of the file.
@@ -36,7 +36,7 @@ pub(super) enum Piece {
 }
 
 impl FileBody {
-    pub(super) fn new(file: OwnedFd, pieces: impl Into<VecDeque<Piece>>) -> Self {
+    pub(crate) fn new(file: OwnedFd, pieces: impl Into<VecDeque<Piece>>) -> Self {
         Self { file: Arc::new(file), pieces: pieces.into(), reading: None }
     }
 
@@ -118,7 +118,7 @@ fn read_cached(file: &OwnedFd, at: u64, len: usize) -> Result<Bytes, Errno> {
 }
 
 /// Reads `len` octets from `at`; fewer only where the file ends.
-pub(super) fn read(file: &OwnedFd, at: u64, len: usize) -> Result<Bytes, Errno> {
+pub(crate) fn read(file: &OwnedFd, at: u64, len: usize) -> Result<Bytes, Errno> {
     let mut buffer = Vec::with_capacity(len);
     while buffer.len() < len {
         let at = at + buffer.len() as u64;

@@ -10,7 +10,7 @@ const MOST: usize = 16;
 
 /// Which part of a file a request asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Asked {
+pub(crate) enum Asked {
     /// All of it: no range, or one that is ignored since it cannot be read, overlaps itself or has too many parts.
     Whole,
     /// These parts, in the order asked; at least one, none empty.
@@ -19,12 +19,14 @@ pub(super) enum Asked {
     Nothing,
 }
 
-/// Reads the header against a file of `len` octets.
-pub(super) fn asked(headers: &HeaderMap, len: u64) -> Asked {
-    let mut lines = headers.get_all(RANGE).iter();
-    match (lines.next(), lines.next()) {
-        (Some(line), None) => line.to_str().ok().and_then(|text| parse(text, len)).unwrap_or(Asked::Whole),
-        _ => Asked::Whole,
+impl Asked {
+    /// Reads the header against a file of `len` octets.
+    pub(crate) fn of(headers: &HeaderMap, len: u64) -> Self {
+        let mut lines = headers.get_all(RANGE).iter();
+        match (lines.next(), lines.next()) {
+            (Some(line), None) => line.to_str().ok().and_then(|text| parse(text, len)).unwrap_or(Self::Whole),
+            _ => Self::Whole,
+        }
     }
 }
 

@@ -12,28 +12,33 @@ use uuid::Uuid;
 
 use super::body::{FileBody, Piece, read};
 use super::conditions::{Validators, Verdict};
-use super::ranges::{Asked, asked};
+use super::ranges::Asked;
 use crate::encoding::Encoding;
-use crate::{Body, Problem, Request, Response};
+use crate::{Body, Problem, Response};
 
 /// Files up to this size are read before the answer begins: one write carries head and body.
 const SMALL: u64 = 64 << 10;
 
 /// One representation of a file: as it is or compressed.
-pub(super) struct Representation {
-    pub(super) file: OwnedFd,
-    pub(super) len: u64,
-    pub(super) validators: Validators,
-    pub(super) encoding: Option<Encoding>,
+pub(crate) struct Representation {
+    pub(crate) file: OwnedFd,
+    pub(crate) len: u64,
+    pub(crate) validators: Validators,
+    pub(crate) encoding: Option<Encoding>,
     /// Whether the answer depends on `Accept-Encoding`.
-    pub(super) vary: bool,
-    pub(super) media_type: HeaderValue,
-    pub(super) cache_control: Option<HeaderValue>,
+    pub(crate) vary: bool,
+    pub(crate) media_type: HeaderValue,
+    pub(crate) cache_control: Option<HeaderValue>,
 }
 
 impl Representation {
-    pub(super) fn answer(self, request: &Request) -> Result<Response, Problem> {
-        match self.validators.verdict(request.headers()) {
+    /// Answers a GET or HEAD whose preconditions and range are among `asked`.
+    ///
+    /// # Errors
+    ///
+    /// A precondition that failed (412), a range that the file does not have (416), and a file that cannot be read.
+    pub(crate) fn answer(self, method: &Method, asked: &HeaderMap) -> Result<Response, Problem> {
+        match self.validators.verdict(asked) {
             Verdict::Proceed => {}
             Verdict::Failed => return Err(Problem::new(StatusCode::PRECONDITION_FAILED)),
             Verdict::NotModified => {
@@ -44,9 +49,9 @@ impl Representation {
             }
         }
         // Ranges are defined for GET alone (RFC 9110 section 14.2).
-        let ranges = request.method() == Method::GET && self.validators.allow_range(request.headers());
-        match if ranges { asked(request.headers(), self.len) } else { Asked::Whole } {
-            Asked::Whole => self.whole(request.method() == Method::HEAD),
+        let ranges = method == Method::GET && self.validators.allow_range(asked);
+        match if ranges { Asked::of(asked, self.len) } else { Asked::Whole } {
+            Asked::Whole => self.whole(method == Method::HEAD),
             Asked::Parts(parts) => match <[Range<u64>; 1]>::try_from(parts) {
                 Ok([part]) => self.part(part),
                 Err(parts) => Ok(self.parts(&parts)),
@@ -99,7 +104,7 @@ impl Representation {
             Ok(0) => Ok(Body::empty()),
             Ok(len) if len as u64 <= SMALL => {
                 let bytes: Bytes = read(&self.file, part.start, len).map_err(Problem::internal)?;
-                if bytes.len() < len { Err(Problem::internal("a static file became shorter while it was read")) } else { Ok(bytes.into()) }
+                if bytes.len() < len { Err(Problem::internal("a file became shorter while it was read")) } else { Ok(bytes.into()) }
             }
             _ => Ok(Body::new(FileBody::new(self.file, [Piece::Part(part)]))),
         }

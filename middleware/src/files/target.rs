@@ -1,24 +1,27 @@
-//! From the path of a request to a name below the root.
+//! From a path, as a request or an app writes it, to a name below the root.
 //!
 //! The rules are strict rather than forgiving: whatever could mean two things to two readers is nobody's file.
 
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path};
+
 /// What a path asks for below the root.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Target {
+pub(crate) struct Target {
     /// The decoded name, in the file system's own octets, without a slash at either end; empty for the root itself.
-    pub(super) name: Vec<u8>,
+    pub(crate) name: Vec<u8>,
     /// Whether the path ended in a slash, which asks for a folder.
-    pub(super) folder: bool,
+    pub(crate) folder: bool,
 }
 
 /// Reads `path`, which must be `prefix` itself or lie below it. `None` for every path that no file of ours can have.
-pub(super) fn target(path: &str, prefix: &str, dotfiles: bool) -> Option<Target> {
+pub(crate) fn target(path: &[u8], prefix: &[u8], dotfiles: bool) -> Option<Target> {
     let below = path.strip_prefix(prefix)?;
     if below.is_empty() {
         return Some(Target { name: Vec::new(), folder: false });
     }
-    let below = below.strip_prefix('/')?;
-    let (below, folder) = match below.strip_suffix('/') {
+    let below = below.strip_prefix(b"/")?;
+    let (below, folder) = match below.strip_suffix(b"/") {
         Some(below) => (below, true),
         None => (below, below.is_empty()),
     };
@@ -27,12 +30,12 @@ pub(super) fn target(path: &str, prefix: &str, dotfiles: bool) -> Option<Target>
         // Only the root has an empty name; `//` is an empty segment.
         return (path.len() - prefix.len() == 1).then_some(Target { name, folder });
     }
-    for segment in below.split('/') {
+    for segment in below.split(|octet| *octet == b'/') {
         if !name.is_empty() {
             name.push(b'/');
         }
         let start = name.len();
-        decode(segment.as_bytes(), &mut name)?;
+        decode(segment, &mut name)?;
         let segment = &name[start..];
         let hidden = segment.first() == Some(&b'.');
         if segment.is_empty() || segment == b"." || segment == b".." || (hidden && !dotfiles) {
@@ -40,6 +43,27 @@ pub(super) fn target(path: &str, prefix: &str, dotfiles: bool) -> Option<Target>
         }
     }
     Some(Target { name, folder })
+}
+
+/// What of an absolute path lies below `folder`, still encoded; empty, or with a slash at its start. `None` where it lies elsewhere.
+pub(crate) fn below<'a>(path: &'a [u8], folder: &Path) -> Option<&'a [u8]> {
+    let mut rest = path;
+    for component in folder.components() {
+        let expected = match component {
+            Component::Normal(expected) => expected,
+            Component::RootDir | Component::CurDir => continue,
+            Component::ParentDir | Component::Prefix(_) => return None,
+        };
+        let segment = rest.strip_prefix(b"/")?;
+        let end = memchr::memchr(b'/', segment).unwrap_or(segment.len());
+        let mut name = Vec::with_capacity(end);
+        decode(&segment[..end], &mut name)?;
+        if name != expected.as_bytes() {
+            return None;
+        }
+        rest = &segment[end..];
+    }
+    (rest.is_empty() || rest.starts_with(b"/")).then_some(rest)
 }
 
 /// Decodes one segment, once. `None` for a broken escape, an encoded separator, a backslash or a NUL.
@@ -74,7 +98,7 @@ mod tests {
     use super::*;
 
     fn name(path: &str) -> Option<String> {
-        target(path, "/static", false)
+        target(path.as_bytes(), b"/static", false)
             .map(|target| String::from_utf8_lossy(&target.name).into_owned() + if target.folder { "/" } else { "" })
     }
 
@@ -100,10 +124,30 @@ mod tests {
         }
     }
 
+    #[test]
+    fn what_lies_below_a_folder_stays_encoded() {
+        let cases = [
+            ("/srv/a b/c%20d", "/srv/a b", Some("/c%20d")),
+            ("/srv/a%20b/c", "/srv/a b", Some("/c")),
+            ("/srv/a%20b", "/srv/a b", Some("")),
+            ("/srv/ab", "/srv/a", None),
+            ("/srv", "/srv/a", None),
+            ("/srv/b/../a/c", "/srv/a", None),
+            ("//srv/a/c", "/srv/a", None),
+            ("srv/a/c", "/srv/a", None),
+            ("srv/a/c", "/", None),
+            ("/srv/a/c", "/srv/b/../a", None),
+            ("/srv/a", "/", Some("/srv/a")),
+        ];
+        for (path, folder, expected) in cases {
+            assert_eq!(below(path.as_bytes(), Path::new(folder)), expected.map(str::as_bytes), "{path} below {folder}");
+        }
+    }
+
     proptest! {
         #[test]
         fn no_name_climbs_or_hides(path in r"(/|\.|%2e|%2f|%5c|%00|%|[a-c]|\\|\u{e9}){0,12}") {
-            if let Some(target) = target(&format!("/static/{path}"), "/static", false) {
+            if let Some(target) = target(format!("/static/{path}").as_bytes(), b"/static", false) {
                 prop_assert!(!target.name.contains(&0));
                 for segment in target.name.split(|octet| *octet == b'/') {
                     prop_assert!(!segment.starts_with(b"."));

@@ -13,8 +13,8 @@ use std::time::Instant;
 
 use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, fstat, openat, openat2, stat};
 use rustix::io::Errno;
-
-use super::Symlinks;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 /// How long a folder that was put in the place of the root may stay unseen.
 const ROOT_CHECK_MILLIS: u64 = 1_000;
@@ -23,9 +23,22 @@ const ROOT_CHECK_MILLIS: u64 = 1_000;
 const READ: OFlags = OFlags::RDONLY.union(OFlags::NONBLOCK).union(OFlags::NOCTTY).union(OFlags::CLOEXEC);
 const FOLDER: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
+/// Which symbolic links are followed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Symlinks {
+    /// None.
+    Never,
+    /// Those that end below `root`.
+    #[default]
+    Within,
+    /// All of them.
+    Anywhere,
+}
+
 /// The folder whose files are served.
 #[derive(Debug)]
-pub(super) struct Root {
+pub(crate) struct Root {
     path: PathBuf,
     symlinks: Symlinks,
     openat2: bool,
@@ -36,7 +49,7 @@ pub(super) struct Root {
 
 /// What a name stands for.
 #[derive(Debug)]
-pub(super) enum Entry {
+pub(crate) enum Entry {
     /// A regular file.
     File(Opened),
     /// A folder.
@@ -47,16 +60,16 @@ pub(super) enum Entry {
 
 /// An open regular file.
 #[derive(Debug)]
-pub(super) struct Opened {
-    pub(super) file: OwnedFd,
-    pub(super) len: u64,
+pub(crate) struct Opened {
+    pub(crate) file: OwnedFd,
+    pub(crate) len: u64,
     /// Last change of its content: seconds since 1970 and nanoseconds.
-    pub(super) modified: (i64, u32),
+    pub(crate) modified: (i64, u32),
 }
 
 impl Root {
     /// Takes hold of the folder at `path`.
-    pub(super) fn new(path: PathBuf, symlinks: Symlinks) -> Result<Self, Errno> {
+    pub(crate) fn new(path: PathBuf, symlinks: Symlinks) -> Result<Self, Errno> {
         let held = openat(rustix::fs::CWD, &path, FOLDER, Mode::empty())?;
         // Missing before Linux 5.6, and forbidden by the seccomp filters of some containers.
         let openat2 = openat2(&held, ".", FOLDER, Mode::empty(), ResolveFlags::BENEATH).is_ok();
@@ -64,13 +77,18 @@ impl Root {
         Ok(Self { path, symlinks, openat2, held, started: Instant::now(), checked: AtomicU64::new(0) })
     }
 
+    /// Where it is, as it was declared.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Opens the file of this name. `name` holds no `..`, no NUL and no slash at its start.
-    pub(super) fn open(&self, name: &[u8]) -> Result<Entry, Errno> {
+    pub(crate) fn open(&self, name: &[u8]) -> Result<Entry, Errno> {
         match self.open_any(if name.is_empty() { b"." } else { name }) {
             Ok(file) => classify(file),
             Err(errno) if absent(errno) => Ok(Entry::Nothing),
             Err(Errno::ACCESS | Errno::PERM) => {
-                tracing::warn!(root = %self.path.display(), name = %name.escape_ascii(), "a static file may not be read");
+                tracing::warn!(root = %self.path.display(), name = %name.escape_ascii(), "a file may not be read");
                 Ok(Entry::Nothing)
             }
             Err(errno) => Err(errno),

@@ -1,0 +1,39 @@
+//! Files of a folder as answers: names, links, conditions, ranges. What `static` and `sendfile` have in common.
+
+mod body;
+mod conditions;
+pub(crate) mod kind;
+mod ranges;
+mod response;
+mod root;
+mod target;
+
+use std::path::PathBuf;
+
+use rustix::io::Errno;
+
+use crate::Finding;
+
+pub(crate) use conditions::{PRECONDITIONS, validators};
+pub(crate) use response::Representation;
+pub(crate) use root::{Entry, Opened, Root, Symlinks};
+pub(crate) use target::{Target, below, target};
+
+/// What is wrong with the URL path below which a folder's files appear.
+pub(crate) fn check_at(at: &str) -> Option<Finding> {
+    (!at.starts_with('/')).then(|| Finding::new(format!("`{at}` is not a URL path")).hint(format!("write `\"/{at}\"`")))
+}
+
+/// Takes hold of a folder; `missing` is the hint where there is none.
+pub(crate) fn root(path: PathBuf, symlinks: Symlinks, missing: &str) -> Result<Root, Finding> {
+    let shown = path.display().to_string();
+    Root::new(path, symlinks).map_err(|errno| {
+        let finding = Finding::new(format!("cannot open the folder `{shown}`: {}", reason(errno)));
+        if errno == Errno::NOENT { finding.hint(missing) } else { finding }
+    })
+}
+
+/// An error of the system in words.
+pub(crate) fn reason(errno: Errno) -> String {
+    std::io::Error::from(errno).kind().to_string()
+}
