@@ -9,6 +9,7 @@ use ziggurat_middleware::forwarded::Forwarded;
 use ziggurat_middleware::headers::Headers;
 use ziggurat_middleware::request_id::AssignRequestId;
 use ziggurat_middleware::security_headers::SecurityHeaders;
+use ziggurat_middleware::sendfile::Sendfile;
 use ziggurat_middleware::static_files::Static;
 use ziggurat_middleware::timeout::Timeout;
 
@@ -31,6 +32,7 @@ pub fn builtin() -> Registry {
         .layer::<Headers>()
         .layer::<AssignRequestId>()
         .layer::<SecurityHeaders>()
+        .layer::<Sendfile>()
         .layer::<Static>()
         .layer::<Timeout>()
         .app::<ShowMetrics>()

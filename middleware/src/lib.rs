@@ -37,6 +37,7 @@ pub mod headers;
 pub mod metrics;
 pub mod request_id;
 pub mod security_headers;
+pub mod sendfile;
 pub mod static_files;
 pub mod timeout;
 

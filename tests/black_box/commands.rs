@@ -81,6 +81,7 @@ fn every_layer_and_app_is_listed_and_has_a_page() {
         "basic_auth",
         "headers",
         "security_headers",
+        "sendfile",
         "body_limit",
         "timeout",
         "cors",

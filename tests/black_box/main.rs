@@ -9,6 +9,7 @@ mod layers;
 mod link;
 mod process;
 mod reload;
+mod sendfile;
 mod slow;
 mod supervisor;
 mod support;

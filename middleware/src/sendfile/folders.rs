@@ -1,0 +1,103 @@
+//! The declared folders, and which of their files a name stands for.
+
+use std::path::{Path, PathBuf};
+
+use crate::Finding;
+use crate::files::{self, Entry, Opened, Root, Symlinks, below, reason, target};
+
+/// The folders whose files may be sent.
+#[derive(Debug)]
+pub(super) struct Folders {
+    folders: Vec<Folder>,
+    dotfiles: bool,
+}
+
+#[derive(Debug)]
+struct Folder {
+    at: Option<PathBuf>,
+    root: Root,
+}
+
+/// Why no file is sent; goes on after "the app answered with `...`, ".
+pub(super) enum Refusal {
+    /// The name is nobody's file.
+    NotFound(String),
+    /// The file cannot be looked for.
+    Failed(String),
+}
+
+/// A file with its name below the folder.
+type Found = (Vec<u8>, Opened);
+
+impl Folders {
+    pub(super) const fn new(dotfiles: bool) -> Self {
+        Self { folders: Vec::new(), dotfiles }
+    }
+
+    pub(super) fn add(&mut self, at: Option<&str>, root: PathBuf, symlinks: Symlinks) -> Result<(), Finding> {
+        let root = files::root(std::path::absolute(root)?, symlinks, "create it, or name the folder that holds the files")?;
+        self.folders.push(Folder { at: at.map(PathBuf::from), root });
+        Ok(())
+    }
+
+    /// The file that `X-Accel-Redirect` names: a path below one of the `at`, perhaps with a query.
+    pub(super) fn by_uri(&self, uri: &[u8]) -> Result<Found, Refusal> {
+        if uri.starts_with(b"@") {
+            return Err(Refusal::NotFound("which is a named location of nginx; give a path below an `at`".to_owned()));
+        }
+        let path = uri.split(|octet| *octet == b'?').next().unwrap_or_default();
+        let places = self.folders.iter().filter_map(|folder| Some((folder, below(path, folder.at.as_deref()?)?)));
+        self.open(places.min_by_key(|(_, rest)| rest.len()), "which lies below the `at` of no folder")
+    }
+
+    /// The file that `X-Sendfile` names: an absolute path in one of the folders.
+    ///
+    /// Apache and lighttpd decode it, and some frameworks write it as it is. Both are tried, since a name that somebody uploaded must not become
+    /// the name of a file of somebody else's.
+    pub(super) fn by_path(&self, path: &[u8]) -> Result<Found, Refusal> {
+        let decoded = self.by_encoded_path(path);
+        if !path.contains(&b'%') {
+            return decoded;
+        }
+        let encoded: Vec<u8> =
+            path.iter().flat_map(|octet| if *octet == b'%' { &b"%25"[..] } else { std::slice::from_ref(octet) }).copied().collect();
+        match (decoded, self.by_encoded_path(&encoded)) {
+            (Ok(_), Ok(_)) => Err(Refusal::NotFound("which names one file as it is and another percent-decoded".to_owned())),
+            (decoded, Err(Refusal::NotFound(_))) => decoded,
+            (Err(Refusal::NotFound(_)), plain) => plain,
+            (_, failed) => failed,
+        }
+    }
+
+    fn by_encoded_path(&self, path: &[u8]) -> Result<Found, Refusal> {
+        let places = self.folders.iter().filter_map(|folder| {
+            let declared = folder.root.path();
+            // An app may know its own folder by the name behind a link: Django's `BASE_DIR` is resolved.
+            let rest = below(path, declared).or_else(|| below(path, &declared.canonicalize().ok()?))?;
+            Some((folder, rest))
+        });
+        self.open(places.min_by_key(|(_, rest)| rest.len()), "which is no absolute path inside a declared folder")
+    }
+
+    fn open(&self, place: Option<(&Folder, &[u8])>, elsewhere: &str) -> Result<Found, Refusal> {
+        let refused = |why: &str| Err(Refusal::NotFound(why.to_owned()));
+        let Some((folder, rest)) = place else { return refused(elsewhere) };
+        let Some(target) = target(rest, b"", self.dotfiles) else {
+            return refused(
+                "which has a part that no file sent may have: `..`, a hidden name, an empty one, an encoded slash, a backslash, NUL",
+            );
+        };
+        if target.folder {
+            return refused("which ends in a slash and so names no file");
+        }
+        let shown = |root: &Path| root.display().to_string();
+        match folder.root.open(&target.name) {
+            Ok(Entry::File(file)) => Ok((target.name, file)),
+            Ok(Entry::Folder) => refused("which is a folder"),
+            Ok(Entry::Nothing) => {
+                Err(Refusal::NotFound(format!("and `{}` has no such file, or none that may be sent", shown(folder.root.path()))))
+            }
+            Err(errno) => Err(Refusal::Failed(format!("which cannot be opened: {}", reason(errno)))),
+        }
+    }
+}

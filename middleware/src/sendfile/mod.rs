@@ -1,0 +1,250 @@
+//! `sendfile`: sends the file that the app names in its answer.
+
+mod folders;
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context as TaskContext, Poll};
+
+use http::header::{
+    ACCEPT_RANGES, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderName, LAST_MODIFIED, TRAILER,
+    TRANSFER_ENCODING,
+};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use tower::{Layer, Service};
+
+use self::folders::{Folders, Refusal};
+use crate::files::{self, PRECONDITIONS, Representation, Symlinks, kind, validators};
+use crate::{Context, Finding, Findings, IntoStage, Middleware, Next, Problem, Request, Response};
+
+/// Sends the file that the app names in its answer: the app decides who may have it, and no Python carries its octets.
+///
+/// The app names it as it would to nginx, with `X-Accel-Redirect: /protected/report.pdf`, where `/protected` is the `at` of a declared folder; or as
+/// to Apache and lighttpd, with `X-Sendfile: /srv/site/private/report.pdf`, an absolute path inside a declared folder. Both are
+/// percent-decoded; the query of the former means nothing. Where a path in `X-Sendfile` has a `%` and names one file as it is and another
+/// decoded, neither is sent.
+///
+/// The file takes the place of the app's body, which is closed unread, and of the app's status, whatever that was. `Range` (also several
+/// at once), `If-Range` and conditional requests are honoured with the file's own `ETag` and `Last-Modified`; methods other than GET and HEAD get
+/// the whole file. The app's `Content-Type` stands, as in nginx; an app that wants the one of the file's extension sends none, or an empty
+/// one. Its other headers stand too (`Content-Disposition`, `Cache-Control`, `Set-Cookie`, and those nginx would lose), but for those about its
+/// own body, such as `Content-Length` and `Content-Encoding`.
+///
+/// Where there is no such file, or the name lies outside of every folder, the client gets 404, and the error log says why. Neither header ever
+/// reaches the client, nor the app from one.
+#[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Sendfile {
+    /// URL path that stands for the folder in `X-Accel-Redirect`; it is no public address. Without it the folder's files are sent for
+    /// `X-Sendfile` only.
+    at: Option<String>,
+    /// Folder whose files may be sent. It wants to be one that no `static` serves. Another folder put in its place is seen within a second.
+    root: Option<PathBuf>,
+    /// Several folders, each with `at` and `root`, in the place of these two. Of folders inside each other the innermost counts.
+    roots: Vec<FileRoot>,
+    /// Sends files whose name, or that of a folder on the way below `root`, begins with a dot.
+    dotfiles: bool,
+    /// Which symbolic links below a `root` are followed: `never` one, those that end `within` it, or those to `anywhere`.
+    symlinks: Symlinks,
+}
+
+/// A folder whose files may be sent.
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FileRoot {
+    /// URL path that stands for the folder in `X-Accel-Redirect`.
+    at: Option<String>,
+    /// The folder.
+    root: PathBuf,
+}
+
+impl Middleware for Sendfile {
+    const NAME: &'static str = "sendfile";
+    const SHORTHAND: Option<&'static str> = Some("root");
+
+    fn validate(&self, findings: &mut Findings) {
+        if let Some(finding) = self.at.as_deref().and_then(files::check_at) {
+            findings.push(finding.at("at"));
+        }
+        match (&self.root, self.roots.is_empty()) {
+            (None, true) => {
+                findings.push(Finding::new("there is no folder to send files from").hint("name one with `root`, or several with `roots`"))
+            }
+            (Some(_), false) => {
+                findings.push(
+                    Finding::new("`root` is not for several folders").at("root").hint("move it, with its `at`, into the list `roots`"),
+                );
+            }
+            (None, false) if self.at.is_some() => {
+                findings.push(Finding::new("`at` belongs to one `root`").at("at").hint("move it into one of `roots`"));
+            }
+            _ => {}
+        }
+        for (place, root) in self.roots.iter().enumerate() {
+            let Some(at) = root.at.as_deref() else { continue };
+            let place = |finding: Finding| finding.at("roots").at(place).at("at");
+            if let Some(finding) = files::check_at(at) {
+                findings.push(place(finding));
+            }
+            let mut earlier = self.roots.iter().take_while(|earlier| !std::ptr::eq(*earlier, root)).filter_map(|root| root.at.as_deref());
+            if earlier.any(|earlier| earlier.trim_end_matches('/') == at.trim_end_matches('/')) {
+                findings.push(place(Finding::new(format!("`{at}` stands for another folder already"))));
+            }
+        }
+    }
+
+    fn layer(self, context: &Context) -> Result<impl IntoStage, Finding> {
+        let mut folders = Folders::new(self.dotfiles);
+        if let Some(root) = &self.root {
+            folders.add(self.at.as_deref(), context.resolve(root), self.symlinks).map_err(|finding| finding.at("root"))?;
+        }
+        for (place, root) in self.roots.iter().enumerate() {
+            let added = folders.add(root.at.as_deref(), context.resolve(&root.root), self.symlinks);
+            added.map_err(|finding| Finding { path: vec!["roots".into(), place.into(), "root".into()], ..finding })?;
+        }
+        Ok(SendfileLayer(Arc::new(folders)))
+    }
+}
+
+const X_ACCEL_REDIRECT: HeaderName = HeaderName::from_static("x-accel-redirect");
+const X_SENDFILE: HeaderName = HeaderName::from_static("x-sendfile");
+
+/// What the app says about its own body is not true of the file.
+const OF_THE_BODY: [HeaderName; 10] = [
+    ACCEPT_RANGES,
+    CONTENT_ENCODING,
+    CONTENT_LENGTH,
+    CONTENT_RANGE,
+    ETAG,
+    LAST_MODIFIED,
+    TRAILER,
+    TRANSFER_ENCODING,
+    HeaderName::from_static("content-digest"),
+    HeaderName::from_static("repr-digest"),
+];
+
+struct SendfileLayer(Arc<Folders>);
+
+impl Layer<Next> for SendfileLayer {
+    type Service = Sender;
+
+    fn layer(&self, inner: Next) -> Sender {
+        Sender { folders: Arc::clone(&self.0), inner }
+    }
+}
+
+#[derive(Clone)]
+struct Sender {
+    folders: Arc<Folders>,
+    inner: Next,
+}
+
+impl Service<Request> for Sender {
+    type Response = Response;
+    type Error = Problem;
+    type Future = Pin<Box<dyn Future<Output = Result<Response, Problem>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut TaskContext<'_>) -> Poll<Result<(), Problem>> {
+        Service::<Request>::poll_ready(&mut self.inner, cx).map_err(|never| match never {})
+    }
+
+    fn call(&mut self, mut request: Request) -> Self::Future {
+        // Some apps believe that whoever sends these is a server in front.
+        request.headers_mut().remove(X_ACCEL_REDIRECT);
+        request.headers_mut().remove(X_SENDFILE);
+        let asked = Asked::of(&request);
+        let folders = Arc::clone(&self.folders);
+        let answer = self.inner.call(request);
+        Box::pin(async move {
+            let mut response = answer.await.map_err(|never: Infallible| match never {})?;
+            match Named::take(response.headers_mut())? {
+                None => Ok(response),
+                Some(named) => folders.send(&named, &asked, response),
+            }
+        })
+    }
+}
+
+/// What the answer depends on of the request, kept while the app has it.
+struct Asked {
+    method: Method,
+    preconditions: HeaderMap,
+}
+
+impl Asked {
+    fn of(request: &Request) -> Self {
+        let mut preconditions = HeaderMap::new();
+        let method = request.method().clone();
+        // With other methods the app has done what was asked, and the file is what it says about that.
+        if matches!(method, Method::GET | Method::HEAD) {
+            for name in PRECONDITIONS {
+                for value in request.headers().get_all(&name) {
+                    preconditions.append(name.clone(), value.clone());
+                }
+            }
+        }
+        Self { method, preconditions }
+    }
+}
+
+/// The file that an answer names.
+struct Named {
+    header: &'static str,
+    value: HeaderValue,
+}
+
+impl Named {
+    /// Takes the headers that name a file out of an answer.
+    fn take(headers: &mut HeaderMap) -> Result<Option<Self>, Problem> {
+        let mut named = Vec::new();
+        for (name, header) in [(X_ACCEL_REDIRECT, "X-Accel-Redirect"), (X_SENDFILE, "X-Sendfile")] {
+            if headers.contains_key(&name) {
+                named.extend(headers.get_all(&name).iter().map(|value| Self { header, value: value.clone() }));
+                headers.remove(name);
+            }
+        }
+        let one = named.pop();
+        if named.is_empty() { Ok(one) } else { Err(not_found("the app named more than one file to send")) }
+    }
+}
+
+fn not_found(why: impl Into<String>) -> Problem {
+    Problem::new(StatusCode::NOT_FOUND).because(why.into())
+}
+
+impl Folders {
+    fn send(&self, named: &Named, asked: &Asked, response: Response) -> Result<Response, Problem> {
+        let value = named.value.as_bytes();
+        let found = if named.header == "X-Sendfile" { self.by_path(value) } else { self.by_uri(value) };
+        let told = |why: &str| format!("the app answered with `{}: {}`, {why}", named.header, value.escape_ascii());
+        let (name, file) = found.map_err(|refusal| match refusal {
+            Refusal::NotFound(why) => not_found(told(&why)),
+            Refusal::Failed(why) => Problem::internal(told(&why)),
+        })?;
+        let (mut app, body) = response.into_parts();
+        drop(body);
+        let file = Representation {
+            validators: validators(file.len, file.modified, ""),
+            len: file.len,
+            file: file.file,
+            encoding: None,
+            vary: false,
+            media_type: app.headers.remove(CONTENT_TYPE).filter(|value| !value.is_empty()).unwrap_or_else(|| kind::media_type(&name)),
+            cache_control: None,
+        };
+        let (mut parts, body) = file.answer(&asked.method, &asked.preconditions)?.into_parts();
+        for name in OF_THE_BODY {
+            app.headers.remove(name);
+        }
+        app.headers.extend(parts.headers);
+        parts.headers = app.headers;
+        // What inner layers found out stays known to outer ones.
+        parts.extensions = app.extensions;
+        Ok(Response::from_parts(parts, body))
+    }
+}
