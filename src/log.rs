@@ -1,14 +1,14 @@
 //! The error log, on standard error.
 
-use std::fmt::{self, Write};
+use std::fmt;
 use std::io::IsTerminal;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use tracing::field::{Field, Visit};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::field::RecordFields;
 use tracing_subscriber::fmt::format::{FormatFields, Writer};
+use ziggurat_middleware::LogLine;
 
 /// Starts it, at the level that `ZIGGURAT_LOG` names (default `info`). A second start in the same process changes nothing.
 pub(crate) fn start() {
@@ -34,43 +34,16 @@ impl Mark {
     }
 }
 
-/// `request_id=... layer=... message`: a message may have many lines, a traceback for instance, and what it is about belongs before it.
 struct MessageLast {
     mark: Mark,
 }
 
 impl<'writer> FormatFields<'writer> for MessageLast {
     fn format_fields<R: RecordFields>(&self, mut writer: Writer<'writer>, fields: R) -> fmt::Result {
-        let mut line = Line::default();
+        let mut line = LogLine::default();
         fields.record(&mut line);
         let mark = self.mark.0.load();
         let space = if mark.is_empty() { "" } else { " " };
-        write!(writer, "{mark}{space}{}{}", line.fields, line.message)
-    }
-}
-
-#[derive(Default)]
-struct Line {
-    fields: String,
-    message: String,
-}
-
-impl Line {
-    fn put(&mut self, field: &Field, value: fmt::Arguments<'_>) {
-        // Writing into a string cannot fail.
-        let _ = match field.name() {
-            "message" => self.message.write_fmt(value),
-            name => write!(self.fields, "{name}={value} "),
-        };
-    }
-}
-
-impl Visit for Line {
-    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.put(field, format_args!("{value:?}"));
-    }
-
-    fn record_str(&mut self, field: &Field, value: &str) {
-        self.put(field, format_args!("{value}"));
+        write!(writer, "{mark}{space}{line}")
     }
 }

@@ -18,6 +18,7 @@ mod finding;
 mod from_fn;
 mod kept;
 mod lifecycle;
+mod log_line;
 mod middleware;
 mod next;
 pub mod options;
@@ -48,12 +49,13 @@ pub use facts::{Deadline, Mount, Origin, RemoteUser, RequestId, ReserveClass, Sc
 pub use finding::{Finding, Findings, Step};
 pub use from_fn::{FromFn, FromFnService, from_fn};
 pub use lifecycle::{Lifecycle, Scraper};
+pub use log_line::LogLine;
 pub use metrics::Metrics;
 pub use middleware::{App, Middleware};
 pub use next::{Answer, IntoApp, IntoStage, Next};
 pub use problem::Problem;
 pub use service::{AnyBody, CloneService, IntoProblem, Options, StackService};
-pub use test_stack::{TestResponse, TestStack, TestStage, request};
+pub use test_stack::{TestRequest, TestResponse, TestStack, TestStage, request};
 pub use watch::Watcher;
 
 /// Crates whose types and traits are part of this one's.

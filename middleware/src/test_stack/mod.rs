@@ -1,0 +1,298 @@
+//! Runs layers in memory: no sockets, no Python, no files but those the layer names.
+
+mod exchange;
+mod log;
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::path::PathBuf;
+
+use http::Method;
+use http_body_util::BodyExt;
+use serde_json::Value;
+use tower::service_fn;
+use tracing::dispatcher;
+use tracing::instrument::WithSubscriber;
+
+pub use self::exchange::{TestRequest, TestResponse, request};
+use self::log::Log;
+use crate::options::spelled_out;
+use crate::{App, Body, Context, Finding, Findings, IntoApp, IntoStage, Lifecycle, Middleware, Next, Options, Request, Response};
+
+/// A stack under test: layers as the pipeline file would make them, over an app given as a closure.
+///
+/// ```
+/// use ziggurat_middleware::TestStack;
+/// use ziggurat_middleware::headers::Headers;
+/// use ziggurat_middleware::request_id::AssignRequestId;
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() {
+/// let stack = TestStack::of::<AssignRequestId>("{}") // outermost
+///     .then::<Headers>(r#"{"response": {"set": {"x-stamp": "hello"}}}"#)
+///     .over_text("body");
+/// let response = stack.get("/").header("accept", "text/plain").await;
+/// assert_eq!(response.headers()["x-stamp"], "hello");
+/// assert_eq!(response.text(), "body");
+/// # }
+/// ```
+///
+/// What the stack says to the log and the figures it shows are at hand; and tokio's paused time works, for no thread of another runtime
+/// takes part:
+///
+/// ```
+/// use ziggurat_middleware::TestStack;
+/// use ziggurat_middleware::timeout::Timeout;
+///
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() {
+/// let stack = TestStack::of::<Timeout>(r#""1h""#).over(async |_| std::future::pending().await);
+/// assert_eq!(stack.get("/").await.status(), 504); // at once
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct TestStack {
+    next: Next,
+    lifecycle: Lifecycle,
+    log: Log,
+}
+
+impl TestStack {
+    /// A stack whose outermost layer is `M` with these options, written as in the file.
+    ///
+    /// # Panics
+    ///
+    /// Once there is an app, if the options are refused; [`TestStack::refusal`] is for tests of that.
+    #[must_use]
+    pub fn of<M: Middleware>(options: &str) -> TestStage {
+        TestStage { puts: Vec::new() }.then::<M>(options)
+    }
+
+    /// A stack whose outermost layer is no [`Middleware`], for instance what [`crate::from_fn`] gives.
+    pub fn stage(stage: impl IntoStage + 'static) -> TestStage {
+        TestStage { puts: Vec::new() }.then_stage(stage)
+    }
+
+    /// The app `A` with these options, and no layer.
+    ///
+    /// # Panics
+    ///
+    /// If the options are refused.
+    #[must_use]
+    pub fn app<A: App>(options: &str) -> Self {
+        Self::new(Lifecycle::default(), |lifecycle| {
+            let place = format!("app.{}", A::NAME);
+            let built = read::<A>(options, A::SHORTHAND, A::validate)
+                .and_then(|app| Ok(app.app(&context(&place, lifecycle)).map_err(one)?.into_next(&place)));
+            built.unwrap_or_else(|findings| panic!("`{}` refuses {options}: {}", A::NAME, findings.join("; ")))
+        })
+    }
+
+    /// The stack that `build` gives; its layers' hooks are to be left with the lifecycle.
+    pub fn new(lifecycle: Lifecycle, build: impl FnOnce(&Lifecycle) -> Next) -> Self {
+        let log = Log::new();
+        let next = dispatcher::with_default(&log.dispatch, || build(&lifecycle));
+        Self { next, lifecycle, log }
+    }
+
+    /// What the layer `M` says against these options.
+    ///
+    /// # Panics
+    ///
+    /// If it takes them.
+    #[must_use]
+    pub fn refusal<M: Middleware>(options: &str) -> Vec<String> {
+        let inner = Next::new("app.test", service_fn(async |_: Request| Ok::<_, Infallible>(Response::new(Body::empty()))));
+        match build::<M>(options, "layers[0]", inner, &Lifecycle::default()) {
+            Ok(_) => panic!("`{}` takes {options}", M::NAME),
+            Err(findings) => findings,
+        }
+    }
+
+    /// GET for this target.
+    pub fn get(&self, target: &str) -> TestRequest<'_> {
+        self.request(Method::GET, target, Body::empty())
+    }
+
+    /// POST to this target.
+    pub fn post(&self, target: &str, body: impl Into<Body>) -> TestRequest<'_> {
+        self.request(Method::POST, target, body)
+    }
+
+    /// A request as [`request`] makes it.
+    ///
+    /// # Panics
+    ///
+    /// If `target` is no request target.
+    pub fn request(&self, method: Method, target: &str, body: impl Into<Body>) -> TestRequest<'_> {
+        TestRequest { stack: self, request: request(method, target, body) }
+    }
+
+    /// Sends a request; [`request`] makes one. The answer's body is read whole.
+    ///
+    /// # Panics
+    ///
+    /// If the response body fails; [`TestStack::call`] gives the response with its body unread.
+    pub async fn send(&self, request: Request) -> TestResponse {
+        let (parts, body) = self.call(request).await.into_parts();
+        match body.collect().with_subscriber(self.log.dispatch.clone()).await {
+            Ok(body) => {
+                let trailers = body.trailers().cloned();
+                TestResponse { response: Response::from_parts(parts, Body::empty()), body: body.to_bytes(), trailers }
+            }
+            Err(error) => panic!("the response body failed: {error}"),
+        }
+    }
+
+    /// Sends a request and gives the response with its body unread.
+    pub async fn call(&self, request: Request) -> Response {
+        self.next.clone().run(request).with_subscriber(self.log.dispatch.clone()).await
+    }
+
+    /// What the stack has said to the log so far, as the server would show it by default: `WARN user=ada too many requests`. What a task of its own
+    /// says is not seen.
+    #[must_use]
+    pub fn log(&self) -> Vec<String> {
+        self.log.lines()
+    }
+
+    /// The figures of the layers and the app, in Prometheus' text format.
+    #[must_use]
+    pub fn metrics(&self) -> String {
+        self.lifecycle.scrape().to_string()
+    }
+
+    /// Runs what the layers and the app left for the end.
+    pub fn shutdown(&self) {
+        dispatcher::with_default(&self.log.dispatch, || self.lifecycle.shutdown());
+    }
+
+    /// The other hooks that they left: [`Lifecycle::reopen`], [`Lifecycle::status`].
+    #[must_use]
+    pub const fn lifecycle(&self) -> &Lifecycle {
+        &self.lifecycle
+    }
+}
+
+/// Layers that still want an app below them.
+pub struct TestStage {
+    /// Outermost first.
+    puts: Vec<Put>,
+}
+
+/// Puts a layer over the rest of the stack, at a place such as `layers[0]`.
+type Put = Box<dyn FnOnce(Next, &str, &Lifecycle) -> Next>;
+
+impl TestStage {
+    /// With the layer `M` below those that are there.
+    #[must_use]
+    pub fn then<M: Middleware>(mut self, options: &str) -> Self {
+        let options = options.to_owned();
+        self.puts.push(Box::new(move |inner, place, lifecycle| match build::<M>(&options, place, inner, lifecycle) {
+            Ok(next) => next,
+            Err(findings) => panic!("`{}` refuses {options}: {}", M::NAME, findings.join("; ")),
+        }));
+        self
+    }
+
+    /// With a stage below those that are there.
+    #[must_use]
+    pub fn then_stage(mut self, stage: impl IntoStage + 'static) -> Self {
+        self.puts.push(Box::new(|inner, place, _| stage.stage(&format!("{place}.test"), inner)));
+        self
+    }
+
+    /// Over this app. A panic in it, for instance of an assertion, is answered 500, as a panic of any app is.
+    pub fn over<F, Fut>(self, app: F) -> TestStack
+    where
+        F: Fn(Request) -> Fut + Clone + Send + Sync + 'static,
+        Fut: Future<Output = Response> + Send + 'static,
+    {
+        let app = service_fn(move |request| {
+            let answer = app(request);
+            async move { Ok::<_, Infallible>(answer.await) }
+        });
+        self.over_next(Next::new("app.test", app))
+    }
+
+    /// Over an app that answers every request with this text.
+    #[must_use]
+    pub fn over_text(self, text: &'static str) -> TestStack {
+        self.over(move |_| async move { Response::new(Body::from(text)) })
+    }
+
+    /// Over a stack.
+    #[must_use]
+    pub fn over_next(self, next: Next) -> TestStack {
+        TestStack::new(Lifecycle::default(), |lifecycle| {
+            let puts = self.puts.into_iter().enumerate().rev();
+            puts.fold(next, |inner, (at, put)| put(inner, &format!("layers[{at}]"), lifecycle))
+        })
+    }
+}
+
+fn build<M: Middleware>(options: &str, place: &str, inner: Next, lifecycle: &Lifecycle) -> Result<Next, Vec<String>> {
+    let place = format!("{place}.{}", M::NAME);
+    let layer = read::<M>(options, M::SHORTHAND, M::validate)?;
+    Ok(layer.layer(&context(&place, lifecycle)).map_err(one)?.stage(&place, inner))
+}
+
+fn read<T: Options>(options: &str, shorthand: Option<&'static str>, validate: fn(&T, &mut Findings)) -> Result<T, Vec<String>> {
+    let value: Value = serde_json::from_str(options).map_err(|error| vec![error.to_string()])?;
+    let read = T::read(spelled_out(value, shorthand)).map_err(|error| vec![error.to_string()])?;
+    let mut findings = Findings::default();
+    validate(&read, &mut findings);
+    if findings.is_empty() { Ok(read) } else { Err(findings.into_iter().map(|finding| finding.to_string()).collect()) }
+}
+
+fn context(place: &str, lifecycle: &Lifecycle) -> Context {
+    let base = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("."));
+    Context::new(place, base, lifecycle.clone())
+}
+
+fn one(finding: Finding) -> Vec<String> {
+    vec![finding.to_string()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Problem, from_fn};
+
+    #[tokio::test]
+    async fn layers_stand_in_the_order_they_are_named_in() {
+        let mark = |name: &'static str| {
+            from_fn((), move |(), mut request: Request, next: Next| async move {
+                request.headers_mut().append("x-way", http::HeaderValue::from_static(name));
+                next.run(request).await
+            })
+        };
+        let stack = TestStack::stage(mark("outer")).then_stage(mark("inner")).over(async |request| {
+            let way: Vec<_> = request.headers().get_all("x-way").iter().map(|name| name.to_str().unwrap().to_owned()).collect();
+            Response::new(Body::from(way.join(" ")))
+        });
+        assert_eq!(stack.get("/").await.text(), "outer inner");
+    }
+
+    #[tokio::test]
+    async fn what_a_layer_says_to_the_log_is_heard_and_that_of_other_stacks_is_not() {
+        let says = |what: &'static str| {
+            TestStack::stage(from_fn((), move |(), request: Request, next: Next| async move {
+                tracing::warn!(user = "ada", seen = 2, "{what}");
+                tracing::debug!("not by default");
+                next.run(request).await
+            }))
+        };
+        let (one, other) = (says("one").over_text(""), says("other").over_text(""));
+        one.get("/").await;
+        other.get("/").await;
+        assert_eq!(one.log(), ["WARN user=ada seen=2 one"]);
+        assert_eq!(other.log(), ["WARN user=ada seen=2 other"]);
+    }
+
+    #[tokio::test]
+    async fn the_cause_of_a_failure_is_in_the_log_with_the_place() {
+        let fail = crate::around(|_: &mut Request| Err::<fn(Response) -> Response, _>(Problem::internal("the disk is full")));
+        let stack = TestStack::stage(crate::around(|_: &mut Request| Ok(|response| response))).then_stage(fail).over_text("");
+        assert_eq!(stack.get("/").await.status(), 500);
+        assert_eq!(stack.log(), ["ERROR layer=layers[1].test status=500 the disk is full"]);
+    }
+}
