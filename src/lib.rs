@@ -51,7 +51,7 @@
 //! - [`middleware`]: the vocabulary: [`Middleware`], [`App`], [`Context`](middleware::Context), [`Problem`](middleware::Problem), facts about a request, and the
 //!   native layers, which are written with exactly this and nothing more.
 //! - [`Ziggurat`]: a kind of app of one's own, and axum routers beside a WSGI app.
-//! - [`TestStack`](middleware::TestStack) for tests of a layer.
+//! - [`TestStack`](middleware::TestStack) for tests of a layer, [`TestPipeline`] for those of a whole file.
 //!
 //! [tower-http]: https://docs.rs/tower-http
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
@@ -60,7 +60,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 pub use ziggurat_middleware as middleware;
-use ziggurat_middleware::{App, Middleware};
+use ziggurat_middleware::{App, IntoApp, Middleware};
 
 pub mod apps;
 mod builtin;
@@ -72,10 +72,12 @@ mod new;
 pub mod pipeline;
 mod run;
 pub mod server;
+mod testing;
 mod worker;
 pub mod wsgi;
 
 pub use builtin::builtin;
+pub use testing::TestPipeline;
 #[cfg(fuzzing)]
 pub use worker::fuzz;
 pub use worker::launch::Launch;
@@ -124,6 +126,41 @@ impl Ziggurat {
     #[must_use]
     pub fn app<T: App>(mut self) -> Self {
         self.registry = self.registry.app::<T>();
+        self
+    }
+
+    /// Makes a service of the program's own a kind of app, for `"app": { "NAME": {} }`: an axum `Router`, or any other tower service. So the hot
+    /// routes of a site move to Rust one at a time, beside its WSGI app and under the same layers.
+    ///
+    /// What the server and the layers found out about a request is among its extensions, where axum's `Extension` finds it:
+    ///
+    /// ```
+    /// use axum::{Extension, Router, routing::get};
+    /// use ziggurat::prelude::*;
+    ///
+    /// async fn whoami(Extension(id): Extension<RequestId>, user: Option<Extension<RemoteUser>>) -> String {
+    ///     format!("{} in request {}", user.map_or("nobody".into(), |user| user.user.clone()), id.as_str())
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() {
+    /// let program = Ziggurat::new().router("api", Router::new().route("/whoami", get(whoami)));
+    /// // `program.main()` runs it; here it is put to the test.
+    /// let stack = program.test().wsgi("site:app", async |_| Response::new(Body::from("the site"))).pipeline(
+    ///     r#"{
+    ///         "layers": ["request_id"],
+    ///         "app": { "routes": [
+    ///             { "mount": "/api", "app": { "api": {} } },
+    ///             { "app": { "wsgi": "site:app" } }
+    ///         ] }
+    ///     }"#,
+    /// );
+    /// assert!(stack.get("/api/whoami").await.text().starts_with("nobody in request "));
+    /// assert_eq!(stack.get("/").await.text(), "the site");
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn router(mut self, name: &'static str, service: impl IntoApp + Clone + Send + Sync + 'static) -> Self {
+        self.registry = self.registry.router(name, service);
         self
     }
 

@@ -200,7 +200,8 @@ impl<'a> Grammar<'a> {
                 let entry = self.single(Role::Layer, entries, node.span)?;
                 let name = Node::new(entry.key_span, Value::String(entry.key));
                 let kind = self.kind(Role::Layer, &name)?;
-                self.part(kind, kind.spelled_out(entry.value), place)
+                let options = kind.spelled_out(entry.value);
+                self.part(kind, options, place)
             }
             _ => {
                 let found = node.kind();
@@ -226,7 +227,8 @@ impl<'a> Grammar<'a> {
                 }
                 let name = Node::new(entry.key_span, Value::String(entry.key));
                 let kind = self.kind(Role::App, &name)?;
-                self.part(kind, kind.spelled_out(entry.value), place).map(App::Part)
+                let options = kind.spelled_out(entry.value);
+                self.part(kind, options, place).map(App::Part)
             }
             _ => {
                 let found = node.kind();
@@ -264,7 +266,7 @@ impl<'a> Grammar<'a> {
         let findings = kind.check(&options, self.mask);
         let sound = findings.is_empty();
         self.findings.extend(findings);
-        sound.then(|| Part { kind, options, place: format!("{place}.{}", kind.name) })
+        sound.then(|| Part { place: format!("{place}.{}", kind.name), kind, options })
     }
 
     /// The only entry of an object that names a layer or an app.

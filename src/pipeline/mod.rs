@@ -33,6 +33,7 @@ pub(crate) use control::control_socket;
 pub use diagnostic::Report;
 pub use expand::Environment;
 pub(crate) use names::suggestion;
+pub(crate) use registry::Service;
 pub use registry::{Kind, Registry};
 pub use schema::schema;
 

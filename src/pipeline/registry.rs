@@ -1,6 +1,9 @@
 //! Which layers and apps a pipeline may name.
 
-use schemars::{Schema, SchemaGenerator};
+use std::fmt;
+use std::sync::Arc;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use ziggurat_middleware::{App, Context, Findings, IntoApp, IntoStage, Middleware, Next, Options};
@@ -38,6 +41,13 @@ impl Registry {
         self
     }
 
+    /// Adds a service of the program's own as a kind of app; it takes the place of one with the same name.
+    #[must_use]
+    pub fn router(mut self, name: &'static str, service: impl IntoApp + Clone + Send + Sync + 'static) -> Self {
+        put(&mut self.apps, Kind::service(name, Service::new(service)));
+        self
+    }
+
     /// All layers, by name.
     #[must_use]
     pub fn layers(&self) -> &[Kind] {
@@ -51,7 +61,7 @@ impl Registry {
     }
 
     pub(crate) fn find(&self, role: Role, name: &str) -> Option<Kind> {
-        self.of(role).iter().find(|kind| kind.name == name).copied()
+        self.of(role).iter().find(|kind| kind.name == name).cloned()
     }
 
     pub(crate) fn of(&self, role: Role) -> &[Kind] {
@@ -70,7 +80,7 @@ fn put(kinds: &mut Vec<Kind>, kind: Kind) {
 }
 
 /// A layer or a kind of app, known by its name.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Kind {
     /// The name in the file.
     pub name: &'static str,
@@ -99,11 +109,38 @@ impl Role {
 type MakeLayer = fn(&Node, Subject<'_>, &Context, Next) -> Result<Next, Vec<Diagnostic>>;
 type MakeApp = fn(&Node, Subject<'_>, &Context) -> Result<Next, Vec<Diagnostic>>;
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 enum Make {
     Layer(MakeLayer),
     App(MakeApp),
+    /// It is there already.
+    Service(Service),
 }
+
+/// A service of the program's own, for any number of places in the file.
+#[derive(Clone)]
+pub(crate) struct Service(Arc<dyn Fn(&str) -> Next + Send + Sync>);
+
+impl Service {
+    pub(crate) fn new(service: impl IntoApp + Clone + Send + Sync + 'static) -> Self {
+        Self(Arc::new(move |place| service.clone().into_next(place)))
+    }
+
+    pub(crate) fn at(&self, place: &str) -> Next {
+        (self.0)(place)
+    }
+}
+
+impl fmt::Debug for Service {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Service")
+    }
+}
+
+/// Answers with a service that is part of this program, such as an axum router. It has no options.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct ServiceOfTheProgram {}
 
 impl Kind {
     fn layer<M: Middleware>() -> Self {
@@ -133,6 +170,17 @@ impl Kind {
                 let app = app.app(context).map_err(|finding| vec![locate(finding, options, subject)])?;
                 Ok(app.into_next(context.place()))
             }),
+        }
+    }
+
+    fn service(name: &'static str, service: Service) -> Self {
+        Self {
+            name,
+            role: Role::App,
+            shorthand: None,
+            schema: ServiceOfTheProgram::schema,
+            check: |options, subject| check(options, subject, |_: &ServiceOfTheProgram, _| {}),
+            make: Make::Service(service),
         }
     }
 
@@ -191,9 +239,10 @@ impl Kind {
     pub(crate) fn make(&self, options: &Node, mask: &Mask, context: &Context, inner: Option<Next>) -> Result<Next, Vec<Diagnostic>> {
         let title = self.title();
         let subject = self.subject(&title, mask);
-        match (self.make, inner) {
+        match (&self.make, inner) {
             (Make::Layer(make), Some(inner)) => make(options, subject, context, inner),
             (Make::App(make), None) => make(options, subject, context),
+            (Make::Service(service), None) => Ok(service.at(context.place())),
             _ => Err(vec![Diagnostic::error(format!("{title} stands at the wrong end of a stack"), options.span.clone())]),
         }
     }

@@ -78,19 +78,23 @@ impl TestStack {
     /// If the options are refused.
     #[must_use]
     pub fn app<A: App>(options: &str) -> Self {
-        Self::new(Lifecycle::default(), |lifecycle| {
+        let built = Self::new(Lifecycle::default(), |lifecycle| {
             let place = format!("app.{}", A::NAME);
-            let built = read::<A>(options, A::SHORTHAND, A::validate)
-                .and_then(|app| Ok(app.app(&context(&place, lifecycle)).map_err(one)?.into_next(&place)));
-            built.unwrap_or_else(|findings| panic!("`{}` refuses {options}: {}", A::NAME, findings.join("; ")))
-        })
+            let app = read::<A>(options, A::SHORTHAND, A::validate)?;
+            Ok(app.app(&context(&place, lifecycle)).map_err(one)?.into_next(&place))
+        });
+        built.unwrap_or_else(|findings: Vec<String>| refused(A::NAME, options, &findings))
     }
 
     /// The stack that `build` gives; its layers' hooks are to be left with the lifecycle.
-    pub fn new(lifecycle: Lifecycle, build: impl FnOnce(&Lifecycle) -> Next) -> Self {
+    ///
+    /// # Errors
+    ///
+    /// That of `build`.
+    pub fn new<E>(lifecycle: Lifecycle, build: impl FnOnce(&Lifecycle) -> Result<Next, E>) -> Result<Self, E> {
         let log = Log::new();
-        let next = dispatcher::with_default(&log.dispatch, || build(&lifecycle));
-        Self { next, lifecycle, log }
+        let next = dispatcher::with_default(&log.dispatch, || build(&lifecycle))?;
+        Ok(Self { next, lifecycle, log })
     }
 
     /// What the layer `M` says against these options.
@@ -188,7 +192,7 @@ impl TestStage {
         let options = options.to_owned();
         self.puts.push(Box::new(move |inner, place, lifecycle| match build::<M>(&options, place, inner, lifecycle) {
             Ok(next) => next,
-            Err(findings) => panic!("`{}` refuses {options}: {}", M::NAME, findings.join("; ")),
+            Err(findings) => refused(M::NAME, &options, &findings),
         }));
         self
     }
@@ -222,10 +226,14 @@ impl TestStage {
     /// Over a stack.
     #[must_use]
     pub fn over_next(self, next: Next) -> TestStack {
-        TestStack::new(Lifecycle::default(), |lifecycle| {
+        let built = TestStack::new(Lifecycle::default(), |lifecycle| {
             let puts = self.puts.into_iter().enumerate().rev();
-            puts.fold(next, |inner, (at, put)| put(inner, &format!("layers[{at}]"), lifecycle))
-        })
+            Ok::<_, Infallible>(puts.fold(next, |inner, (at, put)| put(inner, &format!("layers[{at}]"), lifecycle)))
+        });
+        match built {
+            Ok(stack) => stack,
+            Err(never) => match never {},
+        }
     }
 }
 
@@ -246,6 +254,10 @@ fn read<T: Options>(options: &str, shorthand: Option<&'static str>, validate: fn
 fn context(place: &str, lifecycle: &Lifecycle) -> Context {
     let base = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("."));
     Context::new(place, base, lifecycle.clone())
+}
+
+fn refused(name: &str, options: &str, findings: &[String]) -> ! {
+    panic!("`{name}` refuses {options}: {}", findings.join("; "))
 }
 
 fn one(finding: Finding) -> Vec<String> {

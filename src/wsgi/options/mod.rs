@@ -85,6 +85,13 @@ pub struct Wsgi {
     pub(super) buffer: Size,
 }
 
+impl Wsgi {
+    /// The callable, for whoever stands in for it.
+    pub(crate) fn callable(&self) -> &str {
+        &self.app
+    }
+}
+
 /// When a worker is replaced though it is well.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

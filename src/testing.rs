@@ -1,0 +1,153 @@
+//! Whole pipeline files under test: in memory, with closures in place of WSGI apps.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::ffi::OsString;
+use std::future::Future;
+use std::path::Path;
+use std::sync::Arc;
+
+use http::Extensions;
+use schemars::JsonSchema;
+use serde::Deserialize;
+use tower::service_fn;
+use ziggurat_middleware::{App, Context, Finding, Findings, IntoApp, Lifecycle, Request, Response, Result, TestStack};
+
+use crate::Ziggurat;
+use crate::pipeline::{Pipeline, Registry, Report, Service};
+use crate::wsgi::Wsgi;
+
+/// Builds a whole pipeline file, with the layers and apps of the program under test. No Python is started and nothing listens: each WSGI app that
+/// the file names is a closure here.
+///
+/// ```
+/// use ziggurat::prelude::*;
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() {
+/// let stack = Ziggurat::new()
+///     .test()
+///     .wsgi("shop:app", async |_| Response::new(Body::from("the shop")))
+///     .pipeline(
+///         r#"{
+///             "layers": [{ "headers": { "response": { "set": { "x-stamp": "hello" } } } }],
+///             "app": { "routes": [
+///                 { "match": { "path": "/healthz" }, "app": { "respond": 204 } },
+///                 { "app": { "wsgi": { "app": "shop:app", "workers": 8 } } }
+///             ] }
+///         }"#,
+///     );
+/// assert_eq!(stack.get("/healthz").await.status(), 204);
+/// let response = stack.get("/").await;
+/// assert_eq!((response.text().as_str(), response.header("x-stamp")), ("the shop", "hello"));
+/// # }
+/// ```
+#[derive(Debug)]
+#[must_use = "a pipeline makes it a stack"]
+pub struct TestPipeline {
+    registry: Registry,
+    doubles: HashMap<String, Service>,
+    environment: HashMap<String, OsString>,
+}
+
+impl Ziggurat {
+    /// Pipeline files under test, with the layers and apps of this program.
+    pub fn test(self) -> TestPipeline {
+        TestPipeline { registry: self.registry.app::<Double>(), doubles: HashMap::new(), environment: HashMap::new() }
+    }
+}
+
+impl TestPipeline {
+    /// Has a closure answer where the file names this callable, for instance `site:app`.
+    pub fn wsgi<F, Fut>(mut self, callable: &str, app: F) -> Self
+    where
+        F: Fn(Request) -> Fut + Clone + Send + Sync + 'static,
+        Fut: Future<Output = Response> + Send + 'static,
+    {
+        let app = service_fn(move |request: Request| {
+            let answer = app(request);
+            async move { Ok::<_, Infallible>(answer.await) }
+        });
+        self.doubles.insert(callable.to_owned(), Service::new(app));
+        self
+    }
+
+    /// Gives a variable, for `${NAME}` in the file. Those of the process are not seen.
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.environment.insert(name.to_owned(), value.into());
+        self
+    }
+
+    /// Builds the stack of a pipeline at hand. Relative paths in it start at the working folder, which under `cargo test` is the crate's.
+    ///
+    /// # Panics
+    ///
+    /// If something is wrong with it, with the text that `ziggurat check` would show.
+    #[must_use]
+    pub fn pipeline(self, text: &str) -> TestStack {
+        self.built(|registry, variable| Pipeline::from_text("pipeline.json", text, Path::new(""), registry, variable))
+            .unwrap_or_else(|report| panic!("\n{}", report.render(false)))
+    }
+
+    /// Builds the stack of a file.
+    ///
+    /// # Panics
+    ///
+    /// As [`TestPipeline::pipeline`].
+    #[must_use]
+    pub fn file(self, path: impl AsRef<Path>) -> TestStack {
+        self.built(|registry, variable| Pipeline::load(path.as_ref(), registry, variable))
+            .unwrap_or_else(|report| panic!("\n{}", report.render(false)))
+    }
+
+    /// What is said against a pipeline, as `ziggurat check` would show it.
+    ///
+    /// # Panics
+    ///
+    /// If nothing is wrong with it.
+    #[must_use]
+    pub fn refusal(self, text: &str) -> String {
+        match self.built(|registry, variable| Pipeline::from_text("pipeline.json", text, Path::new(""), registry, variable)) {
+            Ok(_) => panic!("nothing is said against {text}"),
+            Err(report) => report.render(false),
+        }
+    }
+
+    fn built(
+        self,
+        read: impl FnOnce(&Registry, &dyn Fn(&str) -> Option<OsString>) -> Result<Pipeline, Report>,
+    ) -> Result<TestStack, Report> {
+        let pipeline = read(&self.registry, &|name| self.environment.get(name).cloned())?;
+        let mut host = Extensions::new();
+        host.insert(Doubles(Arc::new(self.doubles)));
+        TestStack::new(Lifecycle::hosted(host), |lifecycle| pipeline.build(lifecycle))
+    }
+}
+
+/// The closures that stand in for WSGI apps, by callable.
+#[derive(Clone)]
+struct Doubles(Arc<HashMap<String, Service>>);
+
+/// A closure in place of a WSGI app; its options are as sound as those of the real one.
+#[derive(Deserialize, JsonSchema)]
+#[serde(transparent)]
+struct Double(Wsgi);
+
+impl App for Double {
+    const NAME: &'static str = Wsgi::NAME;
+    const SHORTHAND: Option<&'static str> = Wsgi::SHORTHAND;
+
+    fn validate(&self, findings: &mut Findings) {
+        self.0.validate(findings);
+    }
+
+    fn app(self, context: &Context) -> Result<impl IntoApp> {
+        let callable = self.0.callable();
+        let double = context.host::<Doubles>().and_then(|Doubles(doubles)| doubles.get(callable));
+        let missing = || {
+            Finding::new(format!("no closure stands in for `{callable}`"))
+                .at("app")
+                .hint(format!("give the test one: `.wsgi(\"{callable}\", async |request| ...)`"))
+        };
+        double.map(|double| double.at(context.place())).ok_or_else(missing)
+    }
+}

@@ -1,0 +1,95 @@
+//! Programs with layers, apps and routers of their own: their files under test, and what their commands say.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use axum::Router;
+use axum::extract::Extension;
+use axum::routing::{get, post};
+use http::StatusCode;
+use ziggurat::Ziggurat;
+use ziggurat::pipeline::{Pipeline, schema};
+use ziggurat::prelude::*;
+
+async fn site(request: Request) -> Response {
+    Response::new(Body::from(format!("site {}", request.uri())))
+}
+
+fn api() -> Router {
+    Router::new()
+        .route("/notes/{id}", get(async |uri: http::Uri| format!("api {uri}")))
+        .route("/client", get(async |Extension(origin): Extension<Origin>| origin.client.unwrap().to_string()))
+        .route("/echo", post(async |body: String| body))
+        .route("/panic", get(async || -> String { panic!("on purpose") }))
+}
+
+const BESIDE: &str = r#"{
+  "layers": ["request_id", { "body_limit": "4B" }],
+  "app": { "routes": [
+    { "mount": "/api", "app": { "api": {} } },
+    { "app": { "wsgi": { "app": "site:app", "threads": 2 } } }
+  ] }
+}"#;
+
+#[tokio::test]
+async fn a_router_answers_beside_a_wsgi_app_and_under_the_same_layers() {
+    let stack = Ziggurat::new().router("api", api()).test().wsgi("site:app", site).pipeline(BESIDE);
+    assert_eq!(stack.get("/notes/1").await.text(), "site /notes/1");
+    let noted = stack.get("/api/notes/1").await;
+    assert_eq!(noted.text(), "api /notes/1");
+    assert!(!noted.header("x-request-id").is_empty());
+    assert_eq!(stack.get("/api/client").await.text(), "192.0.2.1");
+    assert_eq!(stack.get("/api/elsewhere").await.status(), StatusCode::NOT_FOUND);
+    assert_eq!(stack.post("/api/echo", "four").await.text(), "four");
+    assert_eq!(stack.post("/api/echo", "five!").await.status(), StatusCode::PAYLOAD_TOO_LARGE);
+}
+
+#[tokio::test]
+async fn a_handler_that_panics_is_answered_500_with_its_place_in_the_log() {
+    let stack = Ziggurat::new().router("api", api()).test().pipeline(r#"{ "app": { "api": {} } }"#);
+    assert_eq!(stack.get("/panic").await.status(), 500);
+    assert_eq!(stack.log(), ["ERROR layer=app.api status=500 panicked: on purpose"]);
+}
+
+#[test]
+fn a_router_is_known_wherever_kinds_of_app_are() {
+    let program = || Ziggurat::new().router("api", api()).test().wsgi("site:app", site);
+    let misspelt = program().refusal(r#"{ "app": { "apo": {} } }"#);
+    assert!(misspelt.contains("did you mean `api`?"), "{misspelt}");
+    let optioned = program().refusal(r#"{ "app": { "api": { "workers": 2 } } }"#);
+    assert!(optioned.contains("unknown option `workers` for app `api`"), "{optioned}");
+    let registry = ziggurat::builtin().router("api", api());
+    let written = schema(&registry);
+    assert_eq!(written.pointer("/$defs/App/anyOf/1/properties/api/$ref").unwrap(), "#/$defs/ServiceOfTheProgram");
+    let kind = registry.apps().iter().find(|kind| kind.name == "api").unwrap();
+    assert_eq!(kind.summary(), "Answers with a service that is part of this program, such as an axum router.");
+    let shown = Pipeline::from_text("pipeline.json", BESIDE, std::path::Path::new(""), &registry, &|_| None).unwrap().show();
+    assert!(shown.contains("├─ mount /api\n  │    api\n"), "{shown}");
+}
+
+#[test]
+fn a_wsgi_app_that_no_closure_stands_in_for_is_named() {
+    let said = Ziggurat::new().test().wsgi("site:app", site).refusal(r#"{ "app": { "wsgi": { "app": "shop:app" } } }"#);
+    assert!(said.contains("no closure stands in for `shop:app`") && said.contains(r#".wsgi("shop:app", "#), "{said}");
+    assert!(said.contains("--> pipeline.json:1:"), "{said}");
+}
+
+#[test]
+#[should_panic(expected = "--> pipeline.json:1:3")]
+fn a_file_with_a_mistake_is_shown_with_the_place() {
+    let _ = Ziggurat::new().test().pipeline(r#"{ "ap": { "respond": 204 } }"#);
+}
+
+#[test]
+fn options_of_a_wsgi_app_are_checked_as_ever() {
+    let said = Ziggurat::new().test().wsgi("site:app", site).refusal(r#"{ "app": { "wsgi": { "app": "site:app", "threads": 0 } } }"#);
+    assert!(said.contains("a worker without threads would call nothing"), "{said}");
+}
+
+#[tokio::test]
+async fn a_file_is_built_from_its_own_folder_with_the_variables_of_the_test() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("page.txt"), "hello").unwrap();
+    let file = folder.path().join("site.jsonc");
+    std::fs::write(&file, r#"{ "app": { "static": { "root": "${ROOT}" } } /* here */ }"#).unwrap();
+    let stack = Ziggurat::new().test().env("ROOT", ".").file(&file);
+    assert_eq!(stack.get("/page.txt").await.text(), "hello");
+}
