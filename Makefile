@@ -33,7 +33,7 @@ $(VENV)/.installed: requirements-test.txt
 	$(VENV_PYTHON) -m pip install --quiet --disable-pip-version-check -r requirements-test.txt
 	touch $@
 
-$(VENV)/.wheel: $(VENV)/.installed $(shell find src middleware/src python -name '*.rs' -o -name '*.py' 2>/dev/null) Cargo.toml Cargo.lock pyproject.toml
+$(VENV)/.wheel: $(VENV)/.installed $(shell find src middleware/src python -type f -not -path '*/__pycache__/*') Cargo.toml Cargo.lock pyproject.toml
 	$(VENV_PYTHON) -m pip install --quiet --disable-pip-version-check .
 	touch $@
 

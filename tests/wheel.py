@@ -1,9 +1,10 @@
-"""The wheel from outside: build it, install it into a fresh environment, run its `ziggurat` command, ask it, end it."""
+"""Wheels from outside: build them, install them into fresh environments, run their `ziggurat` command, ask it, end it."""
 
 import json
 import os
 import pathlib
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,25 +23,31 @@ def app(environ, start_response):
 """
 
 
-class TheWheel(unittest.TestCase):
+class Wheel(unittest.TestCase):
+    """A folder with a virtual environment in it, and a wheel installed there."""
+
     @classmethod
     def setUpClass(cls):
         cls.folder = pathlib.Path(cls.enterClassContext(tempfile.TemporaryDirectory()))
+        cls.bin = cls.folder / "venv" / "bin"
+        venv.create(cls.folder / "venv", with_pip=True)
+
+    @classmethod
+    def install(cls, crate):
         # A build tree of its own: the extension is linked otherwise than the program, and each would undo the other's work.
         build = {**os.environ, "CARGO_TARGET_DIR": str(ROOT / "target" / "wheel")}
         command = [sys.executable, "-m", "maturin", "build", "--quiet", "--profile", "dev", "--out", cls.folder, "--interpreter", sys.executable]
-        subprocess.run(command, cwd=ROOT, env=build, check=True)
-        venv.create(cls.folder / "venv", with_pip=True)
-        cls.bin = cls.folder / "venv" / "bin"
+        subprocess.run(command, cwd=crate, env=build, check=True)
         wheel = next(cls.folder.glob("*.whl"))
         subprocess.run([cls.bin / "python", "-m", "pip", "install", "--quiet", "--no-index", wheel], check=True)
-        (cls.folder / "site_app.py").write_text(APP)
-        (cls.folder / "pipeline.json").write_text(json.dumps({"listen": "127.0.0.1:0", "layers": ["request_id"], "app": {"wsgi": "site_app:app"}}))
 
-    def serve(self, *command):
+    def run_once(self, *command, folder=None):
+        return subprocess.run(command, cwd=folder or self.folder, capture_output=True, text=True)
+
+    def serve(self, *command, folder=None):
         # The environment names no VIRTUAL_ENV: an installed command knows where it is installed.
-        environ = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}
-        process = subprocess.Popen(command, cwd=self.folder, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        environ = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"} | {"PORT": "0"}
+        process = subprocess.Popen(command, cwd=folder or self.folder, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         self.addCleanup(process.stdout.close)
         self.addCleanup(process.stderr.close)
         self.addCleanup(process.kill)
@@ -51,6 +58,15 @@ class TheWheel(unittest.TestCase):
             if line.startswith("ready"):
                 return process, address
         self.fail("the program ended before it was ready")
+
+
+class TheWheel(Wheel):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.install(ROOT)
+        (cls.folder / "site_app.py").write_text(APP)
+        (cls.folder / "pipeline.json").write_text(json.dumps({"listen": "127.0.0.1:0", "layers": ["request_id"], "app": {"wsgi": "site_app:app"}}))
 
     def check(self, *command):
         process, address = self.serve(*command)
@@ -74,9 +90,35 @@ class TheWheel(unittest.TestCase):
 
     def test_a_wrong_file_exits_with_2(self):
         (self.folder / "wrong.json").write_text('{ "ap": 1 }')
-        result = subprocess.run([self.bin / "ziggurat", "check", "wrong.json"], cwd=self.folder, capture_output=True, text=True)
+        result = self.run_once(self.bin / "ziggurat", "check", "wrong.json")
         self.assertEqual(result.returncode, 2)
         self.assertIn("wrong.json:1:3", result.stderr)
+
+
+class TheWheelOfACrateOfOnesOwn(Wheel):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        subprocess.run([ROOT / "target" / "debug" / "ziggurat", "new", "api-key"], cwd=cls.folder, check=True, capture_output=True)
+        cls.crate = cls.folder / "api-key"
+        # The versions that are compiled already.
+        shutil.copy(ROOT / "Cargo.lock", cls.crate)
+        cls.install(cls.crate)
+
+    def test_its_command_knows_the_layer(self):
+        self.assertIn("Adds the header `x-api-key`", self.run_once(self.bin / "ziggurat", "layers").stdout)
+        self.assertIn("api_key", self.run_once(self.bin / "python", "-m", "api_key", "schema").stdout)
+        checked = self.run_once(self.bin / "ziggurat", "check", folder=self.crate)
+        self.assertEqual((checked.returncode, checked.stdout), (0, "pipeline.json: ok\n"), checked.stderr)
+
+    def test_its_command_serves_with_workers_that_its_own_package_starts(self):
+        # Bare, in a folder with a pipeline file, it serves that.
+        process, address = self.serve(self.bin / "ziggurat", folder=self.crate)
+        with urllib.request.urlopen(f"{address}/", timeout=30) as answer:
+            self.assertEqual(answer.read(), b"Hello from the app\n")
+            self.assertEqual(answer.headers["x-api-key"], "hello")
+        process.send_signal(signal.SIGTERM)
+        self.assertEqual(process.wait(timeout=30), 0)
 
 
 if __name__ == "__main__":

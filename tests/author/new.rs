@@ -1,0 +1,50 @@
+//! The crate that `ziggurat new` writes builds, passes its own tests and runs as it is.
+
+use crate::workshop::Workshop;
+
+#[test]
+fn a_new_crate_tests_checks_lists_and_serves_its_layer() {
+    let workshop = Workshop::new();
+    let steps = workshop.must_run("", "ziggurat new api-key");
+    assert!(steps.contains("cd api-key\n  cargo test"), "{steps}");
+
+    let tests = workshop.must_run("api-key", "cargo test");
+    assert!(tests.contains("test tests::every_response_has_the_header ... ok"), "{tests}");
+    assert!(workshop.must_run("api-key", "cargo run -- layers").contains("api_key            Adds the header `x-api-key`"));
+    assert!(workshop.must_run("api-key", "cargo run -- check").contains("pipeline.json: ok"));
+    let schema: serde_json::Value = serde_json::from_str(&workshop.must_run("api-key", "cargo run -- schema")).unwrap();
+    assert!(schema.to_string().contains("What the header says."));
+
+    let mut program = workshop.serve("api-key", "cargo run");
+    let answer = program.get("/");
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("\r\nx-api-key: hello\r\n"), "{answer}");
+    assert!(answer.ends_with("Hello from the app\n"), "{answer}");
+    program.signal("TERM");
+    assert!(program.wait().success());
+}
+
+#[test]
+fn a_mistake_in_a_new_crates_file_is_shown_with_its_own_layers_options() {
+    let workshop = Workshop::new();
+    workshop.must_run("", "ziggurat new api-key");
+    std::fs::write(workshop.path("api-key/wrong.json"), r#"{ "layers": [{ "api_key": { "valeu": "a" } }], "app": { "respond": 204 } }"#)
+        .unwrap();
+    let (success, report) = workshop.run("api-key", "cargo run -- check wrong.json");
+    assert!(!success && report.contains("unknown option `valeu` for layer `api_key`"), "{report}");
+}
+
+#[test]
+fn a_name_that_is_none_and_a_folder_that_is_taken_are_misuse() {
+    let workshop = Workshop::new();
+    workshop.must_run("", "mkdir tenant && touch tenant/mine");
+    for (line, message) in [
+        ("ziggurat new ../up", "is no name for a crate"),
+        ("ziggurat new json", "means something else"),
+        ("ziggurat new tenant", "is there already"),
+        ("ziggurat new stamp --path bin", "Ziggurat is not in `bin`"),
+    ] {
+        let (_, report) = workshop.run("", &format!("{line}; test $? = 2 && echo misuse"));
+        assert!(report.contains(message) && report.contains("misuse"), "{line}: {report}");
+    }
+    assert!(!workshop.path("stamp").exists());
+}
