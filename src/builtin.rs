@@ -17,6 +17,7 @@ use crate::apps::metrics::ShowMetrics;
 use crate::apps::redirect::Redirect;
 use crate::apps::respond::Respond;
 use crate::pipeline::Registry;
+use crate::pipeline::django::Django;
 use crate::wsgi::Wsgi;
 
 /// Every built-in layer and kind of app. (`routes` is part of the grammar, see [`crate::pipeline`].)
@@ -35,6 +36,7 @@ pub fn builtin() -> Registry {
         .layer::<Sendfile>()
         .layer::<Static>()
         .layer::<Timeout>()
+        .expansion::<Django>()
         .app::<ShowMetrics>()
         .app::<Redirect>()
         .app::<Respond>()

@@ -166,6 +166,8 @@ fn resolve<'a>(root: &'a Value, schema: &'a Value) -> &'a Value {
 fn references<'a>(root: &'a Value, schema: &'a Value) -> Vec<&'a str> {
     let mut found = Vec::new();
     match schema {
+        // What is no definition has no section, and so its values have none.
+        Value::Object(map) if map.contains_key("properties") => {}
         Value::Object(map) => {
             if let Some(name) = reference(schema) {
                 match resolve(root, schema) {

@@ -143,6 +143,10 @@ enum Command {
         title: String,
     },
 
+    /// Reads the settings of a Django site; the server asks for them over standard input.
+    #[command(hide = true)]
+    Settings,
+
     /// Prints a completion script for a shell.
     Completions {
         /// The shell.
@@ -172,6 +176,7 @@ pub(crate) fn main(registry: &Registry, launch: Option<Launch>, arguments: impl 
         }
     };
     let host = host(launch);
+    let registry = &registry.clone().hosted(host.clone());
     let serves = matches!(cli.command, None | Some(Command::Run { .. }));
     if serves
         && init::is_wanted()
@@ -215,6 +220,10 @@ fn dispatch(registry: &Registry, host: &Extensions, command: Command) -> u8 {
         Command::Worker { .. } => match wsgi::child::run() {
             Ok(true) => SUCCESS,
             Ok(false) => FAILURE,
+            Err(message) => complain(&message, MISUSE),
+        },
+        Command::Settings => match wsgi::child::settings::run() {
+            Ok(()) => SUCCESS,
             Err(message) => complain(&message, MISUSE),
         },
         Command::Completions { shell } => {

@@ -55,7 +55,7 @@ impl Builder<'_> {
         match app {
             App::Part(part) => self.part(part, None),
             App::Named(index, _) => self.named(*index),
-            App::Routes { place, routes } => {
+            App::Routes { place, routes, .. } => {
                 let arms = routes.iter().map(|route| Arm {
                     condition: route.condition.as_ref().map(|(condition, _)| condition.clone()),
                     mount: route.mount.clone(),

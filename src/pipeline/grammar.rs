@@ -2,7 +2,9 @@
 //!
 //! > A pipeline is a stack. A stack is a list of layers over an app. A route is a stack with a condition.
 
-use ziggurat_middleware::Findings;
+use std::path::Path;
+
+use ziggurat_middleware::{Context, Findings, Lifecycle};
 
 use super::diagnostic::Diagnostic;
 use super::expand::Mask;
@@ -56,12 +58,14 @@ pub(crate) enum App {
     Routes {
         place: String,
         routes: Vec<Route>,
+        /// The options of the entry that stands for these routes, where they are not written out.
+        entry: Option<Box<Node>>,
     },
 }
 
 /// Makes sense of a tree of values.
-pub(crate) fn understand(root: Node, registry: &Registry, mask: &Mask) -> Result<Tree, Vec<Diagnostic>> {
-    let mut grammar = Grammar { registry, mask, names: Vec::new(), findings: Vec::new() };
+pub(crate) fn understand(root: Node, registry: &Registry, mask: &Mask, base: &Path) -> Result<Tree, Vec<Diagnostic>> {
+    let mut grammar = Grammar { registry, mask, base, names: Vec::new(), findings: Vec::new() };
     let tree = grammar.pipeline(root);
     match tree {
         Some(tree) if grammar.findings.is_empty() => Ok(tree),
@@ -72,6 +76,8 @@ pub(crate) fn understand(root: Node, registry: &Registry, mask: &Mask) -> Result
 pub(super) struct Grammar<'a> {
     registry: &'a Registry,
     pub(super) mask: &'a Mask,
+    /// The folder that relative paths start from.
+    base: &'a Path,
     /// The keys of `apps`.
     names: Vec<String>,
     pub(super) findings: Vec<Diagnostic>,
@@ -223,12 +229,13 @@ impl<'a> Grammar<'a> {
                 let entry = self.single(Role::App, entries, node.span)?;
                 if entry.key == ROUTES {
                     let place = format!("{place}.{ROUTES}");
-                    return self.routes(entry.value, &place).map(|routes| App::Routes { place, routes });
+                    return self.routes(entry.value, &place).map(|routes| App::Routes { place, routes, entry: None });
                 }
                 let name = Node::new(entry.key_span, Value::String(entry.key));
                 let kind = self.kind(Role::App, &name)?;
                 let options = kind.spelled_out(entry.value);
-                self.part(kind, options, place).map(App::Part)
+                let part = self.part(kind, options, place)?;
+                self.expanded(part)
             }
             _ => {
                 let found = node.kind();
@@ -240,6 +247,16 @@ impl<'a> Grammar<'a> {
                 None
             }
         }
+    }
+
+    /// The app itself, or the routes that it stands for.
+    fn expanded(&mut self, part: Part) -> Option<App> {
+        let lifecycle = Lifecycle::hosted(self.registry.host().clone());
+        let context = Context::new(part.place.as_str(), self.base, lifecycle);
+        let Some(routes) = part.kind.expand(&part.options, self.mask, &context) else { return Some(App::Part(part)) };
+        let routes = self.note(routes)?;
+        let routes = self.routes(routes, &part.place)?;
+        Some(App::Routes { place: part.place, routes, entry: Some(Box::new(part.options)) })
     }
 
     /// The entry of `apps` that a string names.

@@ -8,6 +8,7 @@ mod check;
 mod control;
 mod de;
 mod diagnostic;
+pub(crate) mod django;
 mod expand;
 mod grammar;
 mod misnamed;
@@ -55,7 +56,8 @@ pub struct Pipeline {
 }
 
 impl Pipeline {
-    /// Reads a file; `.jsonc` may hold comments and trailing commas. Relative paths in it start at its folder.
+    /// Reads a file; `.jsonc` may hold comments and trailing commas. Relative paths in it start at its folder. Where an app is a `django`
+    /// entry, its settings are read by a process that ends before this returns.
     ///
     /// # Errors
     ///
@@ -99,7 +101,7 @@ impl Pipeline {
         let refuse = |findings| Report::new(Arc::clone(&source), findings);
         let mut root = text::parse(&source.text, dialect).map_err(refuse)?;
         let mask = expand::expand(&mut root, &source.text, &base, environment).map_err(refuse)?;
-        let tree = grammar::understand(root, registry, &mask).map_err(refuse)?;
+        let tree = grammar::understand(root, registry, &mask, &base).map_err(refuse)?;
         let findings = check::check(&tree);
         if findings.iter().any(|finding| finding.severity == Severity::Error) {
             return Err(refuse(findings));

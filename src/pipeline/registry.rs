@@ -3,10 +3,11 @@
 use std::fmt;
 use std::sync::Arc;
 
+use http::Extensions;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
-use ziggurat_middleware::{App, Context, Findings, IntoApp, IntoStage, Middleware, Next, Options};
+use ziggurat_middleware::{App, Context, Finding, Findings, IntoApp, IntoStage, Middleware, Next, Options};
 
 use super::diagnostic::Diagnostic;
 use super::expand::Mask;
@@ -18,6 +19,20 @@ use super::tree::Node;
 pub struct Registry {
     layers: Vec<Kind>,
     apps: Vec<Kind>,
+    /// What entries that expand may know about the program.
+    host: Extensions,
+}
+
+/// An app entry that stands for an app of other kinds. It is expanded while the file is read, before anything is built.
+pub(crate) trait Expansion: Options {
+    const NAME: &'static str;
+    const SHORTHAND: Option<&'static str>;
+
+    /// Finds what no type can say about the options.
+    fn validate(&self, findings: &mut Findings);
+
+    /// The list of routes that `options` stand for.
+    fn expand(self, options: &Node, context: &Context) -> Result<Node, Finding>;
 }
 
 impl Registry {
@@ -46,6 +61,24 @@ impl Registry {
     pub fn router(mut self, name: &'static str, service: impl IntoApp + Clone + Send + Sync + 'static) -> Self {
         put(&mut self.apps, Kind::service(name, Service::new(service)));
         self
+    }
+
+    /// Adds an entry that expands.
+    pub(crate) fn expansion<E: Expansion>(mut self) -> Self {
+        put(&mut self.apps, Kind::expansion::<E>());
+        self
+    }
+
+    /// What entries that expand may know about the program, as a [`Lifecycle`](ziggurat_middleware::Lifecycle) has it for layers and apps: a `django`
+    /// entry needs a [`Launch`](crate::Launch).
+    #[must_use]
+    pub fn hosted(mut self, host: Extensions) -> Self {
+        self.host = host;
+        self
+    }
+
+    pub(crate) const fn host(&self) -> &Extensions {
+        &self.host
     }
 
     /// All layers, by name.
@@ -107,6 +140,7 @@ impl Role {
 }
 
 type MakeLayer = fn(&Node, Subject<'_>, &Context, Next) -> Result<Next, Vec<Diagnostic>>;
+type Expand = fn(&Node, Subject<'_>, &Context) -> Result<Node, Vec<Diagnostic>>;
 type MakeApp = fn(&Node, Subject<'_>, &Context) -> Result<Next, Vec<Diagnostic>>;
 
 #[derive(Clone, Debug)]
@@ -115,6 +149,8 @@ enum Make {
     App(MakeApp),
     /// It is there already.
     Service(Service),
+    /// Nothing is made of it but the routes that it stands for.
+    Routes(Expand),
 }
 
 /// A service of the program's own, for any number of places in the file.
@@ -184,6 +220,20 @@ impl Kind {
         }
     }
 
+    fn expansion<E: Expansion>() -> Self {
+        Self {
+            name: E::NAME,
+            role: Role::App,
+            shorthand: E::SHORTHAND,
+            schema: E::schema,
+            check: |options, subject| check(options, subject, E::validate),
+            make: Make::Routes(|options, subject, context| {
+                let Given::<E>(entry) = read(options, subject)?;
+                entry.expand(options, context).map_err(|finding| vec![locate(finding, options, subject)])
+            }),
+        }
+    }
+
     /// One line about what it does: the first sentence of its description.
     #[must_use]
     pub fn summary(&self) -> String {
@@ -244,6 +294,14 @@ impl Kind {
             (Make::App(make), None) => make(options, subject, context),
             (Make::Service(service), None) => Ok(service.at(context.place())),
             _ => Err(vec![Diagnostic::error(format!("{title} stands at the wrong end of a stack"), options.span.clone())]),
+        }
+    }
+
+    /// The routes that an entry with these options stands for, if it is one that expands.
+    pub(crate) fn expand(&self, options: &Node, mask: &Mask, context: &Context) -> Option<Result<Node, Vec<Diagnostic>>> {
+        match self.make {
+            Make::Routes(expand) => Some(expand(options, self.subject(&self.title(), mask), context)),
+            _ => None,
         }
     }
 

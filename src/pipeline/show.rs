@@ -48,8 +48,10 @@ impl Shown<'_> {
                 let name = format!("apps.{}", self.pipeline.tree.apps[*index].name);
                 self.item(indent, &name, &[]);
             }
-            App::Routes { routes, .. } => {
-                self.item(indent, "routes", &[]);
+            App::Routes { place, routes, entry } => {
+                let name = place.rsplit('.').next().unwrap_or_default();
+                let given = entry.iter().flat_map(|options| given(options));
+                self.item(indent, name, &given.map(|(key, value)| format!("{key}: {}", source(value))).collect::<Vec<_>>());
                 for (i, route) in routes.iter().enumerate() {
                     let last = i + 1 == routes.len();
                     let _ = writeln!(self.text, "{indent}{} {}", if last { "└─" } else { "├─" }, head(route));
@@ -61,10 +63,7 @@ impl Shown<'_> {
 
     /// A layer or an app: what the file gives first, then what it leaves to the defaults.
     fn part(&mut self, indent: &str, part: &Part) {
-        let given: Vec<(String, &Node)> = match &part.options.value {
-            Value::Object(entries) => entries.iter().map(|entry| (entry.key.clone(), &entry.value)).collect(),
-            _ => Vec::new(),
-        };
+        let given: Vec<(&str, &Node)> = given(&part.options).collect();
         let mut options: Vec<String> = given.iter().map(|(key, value)| format!("{key}: {}", source(value))).collect();
         let schema = part.kind.options();
         let properties = schema.get("properties").and_then(Json::as_object).into_iter().flatten();
@@ -96,6 +95,15 @@ impl Shown<'_> {
         }
         let _ = writeln!(self.text, "{}", line.trim_end());
     }
+}
+
+/// The options that the file gives.
+fn given(options: &Node) -> impl Iterator<Item = (&str, &Node)> {
+    let entries = match &options.value {
+        Value::Object(entries) => entries.as_slice(),
+        _ => &[],
+    };
+    entries.iter().map(|entry| (entry.key.as_str(), &entry.value))
 }
 
 /// The condition of a route in words, and what it says beside.

@@ -61,6 +61,7 @@ pub(crate) fn watch(origin: Origin, host: &Extensions) -> Result<(), Report> {
     let watch = Watch::start(&origin);
     let mut host = host.clone();
     host.insert(watch.watcher());
+    let origin = origin.hosted(host.clone());
     let prepare = |origin: &Origin, lifecycle: &Lifecycle| watch.prepare(origin, lifecycle, &InUse::default());
     let outcome = serve(origin, Some(watch.clone()), &runtime, Lifecycle::hosted(host), prepare);
     end(runtime);

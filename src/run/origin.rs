@@ -5,6 +5,8 @@ use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
+use http::Extensions;
+
 use crate::pipeline::{Pipeline, Registry, Report};
 
 /// The file, or the command line, that a pipeline is made of.
@@ -38,6 +40,12 @@ impl Origin {
     fn new(source: Source, registry: &Registry) -> Self {
         let folder = std::env::current_dir().unwrap_or_default();
         Self { registry: registry.clone(), source, folder, environment: std::env::vars_os().collect() }
+    }
+
+    /// Has entries that expand know this about the program.
+    pub(crate) fn hosted(mut self, host: Extensions) -> Self {
+        self.registry = self.registry.hosted(host);
+        self
     }
 
     /// The pipeline as it is written now.

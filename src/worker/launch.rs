@@ -43,8 +43,17 @@ impl Launch {
 
     /// The command that starts a worker which the process list shows under this title. Its standard input is to be its end of the link.
     pub(crate) fn worker(&self, title: &str) -> Command {
+        self.child(&["worker", "--", title])
+    }
+
+    /// The command that starts a process which reads a Django site's settings. It is asked over its standard input.
+    pub(crate) fn settings(&self) -> Command {
+        self.child(&["settings"])
+    }
+
+    fn child(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(&self.program);
-        command.args(&self.arguments).args(["worker", "--", title]);
+        command.args(&self.arguments).args(arguments);
         for name in OF_SYSTEMD {
             command.env_remove(name);
         }

@@ -7,6 +7,7 @@ pub(crate) mod admission;
 pub(crate) mod boot;
 pub(crate) mod crew;
 pub(crate) mod identity;
+pub(crate) mod inquiry;
 pub(crate) mod launch;
 pub(crate) mod link;
 pub(crate) mod title;

@@ -20,6 +20,11 @@ pub(super) struct Target<'a> {
 }
 
 impl<'a> Target<'a> {
+    /// A module and nothing in it.
+    pub(super) const fn of_module(module: &'a str) -> Self {
+        Self { module, attribute: None, is_factory: false }
+    }
+
     /// Reads the option `app`, without Python.
     pub(super) fn parse(text: &'a str) -> Result<Self, Finding> {
         let (module, attribute) = text.split_once(':').map_or((text, None), |(module, attribute)| (module, Some(attribute)));
@@ -47,7 +52,8 @@ impl<'a> Target<'a> {
     }
 }
 
-fn is_dotted_name(text: &str) -> bool {
+/// Whether this could name a module.
+pub(crate) fn is_dotted_name(text: &str) -> bool {
     text.split('.').all(|name| {
         !name.is_empty() && !name.starts_with(|c: char| c.is_ascii_digit()) && name.chars().all(|c| c == '_' || c.is_alphanumeric())
     })
@@ -66,7 +72,7 @@ pub(super) fn import(target: &str, folders: &[PathBuf]) -> Result<Py<PyAny>, Fin
 }
 
 /// Puts `folders` at the front of `sys.path`, in their order.
-fn extend_path(py: Python<'_>, folders: &[PathBuf]) -> PyResult<()> {
+pub(super) fn extend_path(py: Python<'_>, folders: &[PathBuf]) -> PyResult<()> {
     let path = py.import("sys")?.getattr("path")?.cast_into::<PyList>()?;
     // As str: a `pathlib.Path` in `sys.path` is passed over.
     for folder in folders.iter().rev().map(|folder| folder.as_os_str()) {
@@ -82,10 +88,7 @@ fn load<'py>(py: Python<'py>, target: &Target<'_>, folders: &[PathBuf]) -> Resul
     let module = py.import(target.module).map_err(|error| import_failed(py, target, folders, &error))?;
     let (name, found) = find(py, &module, target)?;
     let callable = if target.is_factory {
-        let made = found.call0().map_err(|error| {
-            let message = format!("the factory `{name}` of `{}` raised `{}`", target.module, kind(py, &error));
-            Finding::new(message).at("app").note(traceback(py, &error))
-        })?;
+        let made = found.call0().map_err(|error| raised(py, &format!("the factory `{name}` of `{}`", target.module), &error))?;
         if !made.is_callable() {
             return Err(Finding::new(format!(
                 "the factory `{name}` of `{}` returned `{}`, which is not callable",
@@ -156,7 +159,8 @@ fn alike(owner: &Bound<'_, PyAny>, wanted: &str) -> String {
     close.max_by(|a, b| a.0.total_cmp(&b.0)).map_or_else(String::new, |(_, name)| format!("; did you mean `{name}`?"))
 }
 
-fn import_failed(py: Python<'_>, target: &Target<'_>, folders: &[PathBuf], error: &PyErr) -> Finding {
+/// What to say of a module that could not be imported.
+pub(super) fn import_failed(py: Python<'_>, target: &Target<'_>, folders: &[PathBuf], error: &PyErr) -> Finding {
     let module = target.module;
     let missing = error
         .is_instance_of::<PyModuleNotFoundError>(py)
@@ -177,6 +181,11 @@ fn import_failed(py: Python<'_>, target: &Target<'_>, folders: &[PathBuf], error
         None => Finding::new(format!("module `{module}` cannot be imported: it raised `{}`", kind(py, error))),
     };
     finding.at("app").note(traceback(py, error))
+}
+
+/// What to say of code that is not the app yet and raised an exception.
+pub(super) fn raised(py: Python<'_>, who: &str, error: &PyErr) -> Finding {
+    Finding::new(format!("{who} raised `{}`", kind(py, error))).at("app").note(traceback(py, error))
 }
 
 /// Whether `name` is `module` or a package around it.

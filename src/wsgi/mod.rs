@@ -44,6 +44,7 @@ pub use extension::extend;
 use inline::Inline;
 pub use interpreter::{finalize, initialize};
 use load::import;
+pub(crate) use load::is_dotted_name;
 use options::Workers;
 pub use options::Wsgi;
 use pool::{AHEAD, Pool};

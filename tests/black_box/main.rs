@@ -4,6 +4,7 @@
 mod browser;
 mod commands;
 mod control;
+mod django;
 mod examples;
 mod layers;
 mod link;

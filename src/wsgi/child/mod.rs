@@ -4,6 +4,7 @@
 //! thread, which is Python's too and waits ([`serve`]). A worker may also be a template of others ([`template`]).
 
 mod serve;
+pub(crate) mod settings;
 mod signals;
 mod template;
 mod warm_up;

@@ -1,0 +1,167 @@
+//! What a `django` entry stands for, as values of the file's own grammar.
+
+use std::path::Path;
+
+use serde_json::{Value as Json, json};
+use ziggurat_middleware::Finding;
+
+use super::Django;
+use crate::pipeline::tree::{Entry, Node, Span, Value};
+use crate::worker::inquiry::{Files, Settings};
+
+/// Makes the routes. All that is made up has the place of the settings' name; what the entry gives keeps its own.
+pub(super) struct Layout<'a> {
+    django: &'a Django,
+    options: &'a Node,
+    application: Option<&'a str>,
+    span: Span,
+    assets: Option<Served<'a>>,
+    media: Option<Served<'a>>,
+}
+
+/// A folder below a path of the site.
+struct Served<'a> {
+    at: String,
+    root: &'a Path,
+}
+
+impl<'a> Layout<'a> {
+    /// Refuses settings that name folders which are not there.
+    pub(super) fn new(django: &'a Django, options: &'a Node, settings: &'a Settings) -> Result<Self, Finding> {
+        let module = &django.settings;
+        let assets = served(settings.assets.as_ref(), settings.debug, |root| match root {
+            Some(root) => Finding::new(format!("`STATIC_ROOT` of `{module}` is `{}`, which is no folder", root.display()))
+                .hint("run `manage.py collectstatic`, which makes and fills it"),
+            None => Finding::new(format!("`STATIC_ROOT` of `{module}` is not set, so there are no static files to serve"))
+                .hint("set it, as in `STATIC_ROOT = BASE_DIR / \"staticfiles\"`, and run `manage.py collectstatic`"),
+        })?;
+        let media = served(settings.media.as_ref(), settings.debug, |root| {
+            let root = root.unwrap_or(Path::new("")).display();
+            Finding::new(format!("`MEDIA_ROOT` of `{module}` is `{root}`, which is no folder")).hint("make it, writable for the workers")
+        })?;
+        let span = options.nearest(&["settings".into()]).span.clone();
+        Ok(Self { django, options, application: settings.application.as_deref(), span, assets, media })
+    }
+
+    /// The routes: probes, uploads, and the app below static files.
+    pub(super) fn routes(&self) -> Node {
+        let health = self.given("health").map(|path| {
+            let condition = self.object([("path", path.clone())]);
+            self.object([("match", condition), ("app", self.made(&json!({ "respond": { "body": "ok\n" } })))])
+        });
+        let media = self.media.as_ref().map(|media| self.media(media));
+        let layers = self.assets.iter().map(|assets| self.assets(assets)).collect();
+        let site = self.object([("layers", self.node(Value::Array(layers))), ("app", self.object([("wsgi", self.wsgi())]))]);
+        self.node(Value::Array([health, media, Some(site)].into_iter().flatten().collect()))
+    }
+
+    fn assets(&self, assets: &Served<'_>) -> Node {
+        self.made(&json!({ "static": { "at": assets.at, "root": assets.root, "index": false, "immutable": true } }))
+    }
+
+    /// What users uploaded: a page or a picture among it must not act in the site's name.
+    fn media(&self, media: &Served<'_>) -> Node {
+        let careful = json!({ "headers": { "response": { "set": {
+            "x-content-type-options": "nosniff",
+            "content-security-policy": "script-src 'none'; form-action 'none'; base-uri 'none'"
+        } } } });
+        // Collected files may lie below the address of uploads.
+        let assets = self.assets.as_ref().filter(|assets| Path::new(&assets.at).starts_with(&media.at)).map(|assets| self.assets(assets));
+        let layers = assets.into_iter().chain([self.made(&careful)]).collect();
+        self.object([
+            ("match", self.made(&json!({ "path": format!("{}/*", media.at) }))),
+            ("layers", self.node(Value::Array(layers))),
+            ("app", self.made(&json!({ "static": { "at": media.at, "root": media.root, "index": false, "precompressed": false } }))),
+        ])
+    }
+
+    /// The options of the `wsgi` app: those of the entry, and what follows from the settings.
+    fn wsgi(&self) -> Node {
+        let (span, mut entries) = match self.given("wsgi") {
+            Some(Node { value: Value::Object(entries), span, .. }) => (span.clone(), entries.clone()),
+            _ => (self.span.clone(), Vec::new()),
+        };
+        if let Some(path) = self.given("path") {
+            entries.insert(0, self.entry("path", path.clone()));
+        }
+        if !entries.iter().any(|entry| entry.key == "app") {
+            entries.insert(0, self.entry("app", self.made(&json!(self.target()))));
+        }
+        // Without workers there is nobody whose environment it could be; the app's module then names the settings itself.
+        let in_process = entries.iter().any(|entry| entry.key == "workers" && is_nought(&entry.value));
+        if !in_process {
+            let settings = self.entry("DJANGO_SETTINGS_MODULE", self.made(&json!(self.django.settings)));
+            match entries.iter_mut().find(|entry| entry.key == "env").map(|entry| &mut entry.value.value) {
+                Some(Value::Object(variables)) => {
+                    variables.retain(|variable| variable.key != settings.key);
+                    variables.push(settings);
+                }
+                _ => entries.push(self.entry("env", self.node(Value::Object(vec![settings])))),
+            }
+        }
+        Node::new(span, Value::Object(entries))
+    }
+
+    /// `WSGI_APPLICATION` as the `wsgi` app wants it.
+    fn target(&self) -> String {
+        match self.application.map(|application| application.rsplit_once('.').unwrap_or((application, "application"))) {
+            Some((module, callable)) => format!("{module}:{callable}"),
+            None => "django.core.wsgi:get_wsgi_application()".to_owned(),
+        }
+    }
+
+    /// An option of the entry.
+    fn given(&self, option: &str) -> Option<&'a Node> {
+        let Value::Object(entries) = &self.options.value else { return None };
+        entries.iter().find(|entry| entry.key == option).map(|entry| &entry.value)
+    }
+
+    fn node(&self, value: Value) -> Node {
+        Node::new(self.span.clone(), value)
+    }
+
+    fn entry(&self, key: &str, value: Node) -> Entry {
+        Entry { key: key.to_owned(), key_span: self.span.clone(), value }
+    }
+
+    fn object<const N: usize>(&self, entries: [(&str, Node); N]) -> Node {
+        self.node(Value::Object(entries.into_iter().map(|(key, value)| self.entry(key, value)).collect()))
+    }
+
+    fn made(&self, json: &Json) -> Node {
+        self.node(match json {
+            Json::Null => Value::Null,
+            Json::Bool(value) => Value::Bool(*value),
+            Json::Number(number) => Value::Number(number.clone()),
+            Json::String(text) => Value::String(text.clone()),
+            Json::Array(items) => Value::Array(items.iter().map(|item| self.made(item)).collect()),
+            Json::Object(entries) => Value::Object(entries.iter().map(|(key, value)| self.entry(key, self.made(value))).collect()),
+        })
+    }
+}
+
+/// Files that are to be served from here. None where they have an address elsewhere, or where a site in development has not got them yet.
+fn served<'a>(
+    files: Option<&'a Files>,
+    debug: bool,
+    missing: impl FnOnce(Option<&Path>) -> Finding,
+) -> Result<Option<Served<'a>>, Finding> {
+    let Some(files) = files.filter(|files| files.url.starts_with('/') && !files.url.starts_with("//")) else { return Ok(None) };
+    match files.root.as_deref() {
+        Some(root) if root.is_dir() => {
+            let at = files.url.trim_end_matches('/');
+            Ok(Some(Served { at: if at.is_empty() { "/".to_owned() } else { at.to_owned() }, root }))
+        }
+        _ if debug => Ok(None),
+        root => Err(missing(root).at("settings")),
+    }
+}
+
+/// 0, as a number or as what a variable stands for.
+fn is_nought(node: &Node) -> bool {
+    match &node.value {
+        Value::Number(number) => number.as_u64() == Some(0),
+        Value::String(text) => text == "0",
+        _ => false,
+    }
+}

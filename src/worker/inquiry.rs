@@ -1,0 +1,160 @@
+//! What a Django site's settings say: asked of a short-lived process of this program, for the front never runs Python.
+//!
+//! The process has one end of a socket pair as its standard input, as a worker has. One line of JSON goes each way.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+use ziggurat_middleware::Finding;
+
+use super::boot::Refusal;
+use super::launch::Launch;
+
+/// A settings module does little more than imports; one that waits for something that never comes is not waited for.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// An answer is some hundred octets, or a traceback.
+const LONGEST: usize = 1 << 20;
+
+/// Whose settings, and as whom to read them: as the workers would.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Question {
+    /// The settings module, as in `DJANGO_SETTINGS_MODULE`.
+    pub(crate) settings: String,
+    /// Folders in which modules are looked for first.
+    pub(crate) path: Vec<PathBuf>,
+    /// The working folder, where it is to be another one.
+    pub(crate) chdir: Option<PathBuf>,
+    /// Whom to become, by name or number.
+    pub(crate) user: Option<String>,
+    /// The group to become a member of, where it is not the user's own.
+    pub(crate) group: Option<String>,
+}
+
+/// What comes back.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Answer {
+    Settings(Settings),
+    Refused(Refusal),
+}
+
+/// What of a site's settings concerns the layers around it.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Settings {
+    pub(crate) debug: bool,
+    /// `WSGI_APPLICATION`, with dots.
+    pub(crate) application: Option<String>,
+    /// `STATIC_URL` and `STATIC_ROOT`, where `django.contrib.staticfiles` is installed and keeps its files on this machine.
+    #[serde(rename = "static")]
+    pub(crate) assets: Option<Files>,
+    /// `MEDIA_URL` and `MEDIA_ROOT`, where uploads are kept on this machine.
+    pub(crate) media: Option<Files>,
+}
+
+/// Files, and the address they appear at.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Files {
+    pub(crate) url: String,
+    /// An absolute path; none where the setting is empty.
+    pub(crate) root: Option<PathBuf>,
+}
+
+/// Asks, and waits for the answer, some seconds at most.
+///
+/// # Errors
+///
+/// Why the settings cannot be read: what the site's code raised, or what became of the process.
+pub(crate) fn ask<'a>(launch: &Launch, question: &Question, env: impl Iterator<Item = (&'a str, &'a str)>) -> Result<Settings, Finding> {
+    let unasked = |error: io::Error| Finding::new(format!("the settings cannot be read: no process for it can be started: {error}"));
+    let (link, mut child) = start(launch, env).map_err(unasked)?;
+    let answer = converse(link, question);
+    // Whatever it still does, it has said all.
+    let _ = child.kill();
+    let ended = child.wait();
+    match answer {
+        Ok(Some(Answer::Settings(settings))) => Ok(settings),
+        Ok(Some(Answer::Refused(refusal))) => Err(refusal.into()),
+        Ok(None) => {
+            let how = ended.map_or_else(|error| error.to_string(), |status| status.to_string());
+            Err(Finding::new(format!("the settings cannot be read: the process that imported them ended with {how}")))
+        }
+        Err(error) if error.kind() == ErrorKind::TimedOut => {
+            let finding = Finding::new(format!("the settings were not imported within {} seconds", PATIENCE.as_secs()));
+            Err(finding.hint("does the module wait for another server? what takes time belongs into the app"))
+        }
+        Err(error) => Err(Finding::new(format!("the settings cannot be read: {error}"))),
+    }
+}
+
+fn start<'a>(launch: &Launch, env: impl Iterator<Item = (&'a str, &'a str)>) -> io::Result<(UnixStream, Child)> {
+    let (link, back) = UnixStream::pair()?;
+    let mut command = launch.settings();
+    // What the module prints is not part of what this program prints. A group of its own, as workers have: it ends when its link does.
+    command.envs(env).stdin(Stdio::from(OwnedFd::from(back))).stdout(Stdio::null()).process_group(0);
+    let child = command.spawn()?;
+    Ok((link, child))
+}
+
+/// The answer, if the process gave one before it ended.
+fn converse(mut link: UnixStream, question: &Question) -> io::Result<Option<Answer>> {
+    let end = Instant::now() + PATIENCE;
+    link.set_write_timeout(Some(PATIENCE))?;
+    // A process that went before it was asked may have said why.
+    link.write_all(&line(question)).or_else(|error| if error.kind() == ErrorKind::BrokenPipe { Ok(()) } else { Err(error) })?;
+    let mut octets = Vec::new();
+    let mut piece = [0; 4096];
+    while octets.last() != Some(&b'\n') {
+        let left = end.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(ErrorKind::TimedOut.into());
+        }
+        link.set_read_timeout(Some(left))?;
+        match link.read(&mut piece) {
+            Ok(0) => return Ok(None),
+            Ok(count) => octets.extend_from_slice(&piece[..count]),
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => return Ok(None),
+            Err(error) => return Err(error),
+        }
+        if octets.len() > LONGEST {
+            return Err(io::Error::other("the answer is too long"));
+        }
+    }
+    serde_json::from_slice(&octets).map(Some).map_err(io::Error::other)
+}
+
+/// One line of JSON.
+pub(crate) fn line(what: &impl Serialize) -> Vec<u8> {
+    // Structs of text and numbers are always JSON. (A path that is not UTF-8 is none; the empty line then is no answer.)
+    let mut line = serde_json::to_vec(what).unwrap_or_default();
+    line.push(b'\n');
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(program: &str, arguments: &[&str]) -> Finding {
+        let question = Question { settings: "site".to_owned(), path: Vec::new(), chdir: None, user: None, group: None };
+        ask(&Launch::new(program, arguments), &question, std::iter::empty()).unwrap_err()
+    }
+
+    #[test]
+    fn a_process_that_says_nothing_or_nonsense_is_no_answer() {
+        assert!(refusal("/bin/sh", &["-c", "exit 3"]).message.contains("exit status: 3"));
+        assert!(refusal("/bin/sh", &["-c", "echo nonsense >&0"]).message.contains("expected"));
+        assert!(refusal("/no/such/program", &[]).message.contains("no process for it can be started"));
+    }
+
+    #[test]
+    fn an_endless_answer_is_not_read_to_its_end() {
+        assert!(refusal("/bin/sh", &["-c", "tr '\\0' x >&0 </dev/zero"]).message.contains("too long"));
+    }
+}

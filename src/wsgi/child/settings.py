@@ -1,0 +1,48 @@
+"""What the layers around a Django site have to know of its settings."""
+
+import json
+import os
+
+
+def told(module: str) -> str:
+    """The settings as JSON. `django.setup()` is not needed for them, and apps are not loaded."""
+    from django.conf import settings
+
+    return json.dumps(
+        {
+            "debug": bool(settings.DEBUG),
+            "application": settings.WSGI_APPLICATION,
+            "static": static(settings),
+            "media": media(settings),
+        }
+    )
+
+
+def static(settings):
+    installed = any((app + ".").startswith("django.contrib.staticfiles.") for app in settings.INSTALLED_APPS)
+    if not settings.STATIC_URL or not (settings.STATIC_ROOT or installed) or not is_local(settings, "staticfiles"):
+        return None
+    return files(settings.STATIC_URL, settings.STATIC_ROOT)
+
+
+def media(settings):
+    # An empty MEDIA_URL is made "/": nobody means the whole site.
+    if settings.MEDIA_URL in ("", "/") or not settings.MEDIA_ROOT:
+        return None
+    return files(settings.MEDIA_URL, settings.MEDIA_ROOT) if is_local(settings, "default") else None
+
+
+def files(url, root):
+    return {"url": str(url), "root": os.path.abspath(root) if root else None}
+
+
+def is_local(settings, alias):
+    """Whether a storage keeps its files in a folder of this machine. One that cannot be imported here is the app's to complain about."""
+    from django.core.files.storage import FileSystemStorage
+    from django.utils.module_loading import import_string
+
+    try:
+        backend = import_string(settings.STORAGES[alias]["BACKEND"])
+    except Exception:
+        return True
+    return not isinstance(backend, type) or issubclass(backend, FileSystemStorage)
