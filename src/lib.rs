@@ -66,6 +66,7 @@ pub mod apps;
 mod builtin;
 mod call;
 mod cli;
+mod detect;
 mod docs;
 mod log;
 mod new;

@@ -1,6 +1,7 @@
 //! The command line: what a person types, and what each command prints.
 
 mod control;
+mod project;
 mod status;
 
 use std::ffi::OsString;
@@ -30,6 +31,7 @@ const MISUSE: u8 = 2;
     args_conflicts_with_subcommands = true,
     arg_required_else_help = true,
     after_help = "Examples:
+  ziggurat init                    write a pipeline.json for the project in this folder
   ziggurat run                     serve ./pipeline.json
   ziggurat run --watch             the same while it is being written: changes take effect at once
   ziggurat check site.json         say all that is wrong with a file, and start nothing
@@ -125,6 +127,24 @@ enum Command {
         write: Option<PathBuf>,
     },
 
+    /// Looks at the project in a folder and writes a pipeline.json that serves it.
+    ///
+    /// It knows Django, Flask, Bottle, Falcon, Pyramid, web.py and plain WSGI callables by their code, and other servers' command lines (Procfile,
+    /// Dockerfile). No Python runs and nothing is imported. Where it finds no app, or several, it says so and writes nothing.
+    Init {
+        /// The project's folder.
+        #[arg(value_name = "FOLDER", default_value = ".")]
+        folder: PathBuf,
+
+        /// The app, where it cannot be told from the code: `pkg.mod:callable`, or `pkg.mod:make()` for what a factory makes.
+        #[arg(long, value_name = "APP")]
+        app: Option<String>,
+
+        /// Writes over a pipeline.json that is there.
+        #[arg(long)]
+        force: bool,
+    },
+
     /// Writes a small crate with a layer of one's own: it builds, tests and runs as it is, as a program and as a Python package.
     New {
         /// What the crate, its folder and its layer are called: lower-case words, as in `api-key`.
@@ -212,6 +232,7 @@ fn dispatch(registry: &Registry, host: &Extensions, command: Command) -> u8 {
             Err(error) => complain(&format!("error: cannot write to {}: {error}", folder.display()), FAILURE),
         },
         Command::Layers { .. } => print(&docs::listing(registry)),
+        Command::Init { folder, app, force } => project::init(&folder, app.as_deref(), force),
         Command::New { name, path } => match new::create(Path::new(""), &name, path.as_deref()) {
             Ok(steps) => print(&steps),
             Err(new::Trouble::Refused(message)) => complain(&message, MISUSE),

@@ -6,6 +6,7 @@ mod commands;
 mod control;
 mod django;
 mod examples;
+mod init;
 mod layers;
 mod link;
 mod process;

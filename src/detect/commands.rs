@@ -1,0 +1,108 @@
+//! Command lines of other servers, as projects keep them: they name the app that is deployed.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::modules::exists;
+use super::python::is_name;
+
+/// An app that a command line names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Hint {
+    /// The file with the command line, and the server it starts.
+    pub(super) file: String,
+    pub(super) server: &'static str,
+    pub(super) module: String,
+    pub(super) callable: String,
+    /// The folder the module is in, from the project's on.
+    pub(super) base: PathBuf,
+}
+
+const FILES: &[&str] = &[
+    "Procfile",
+    "Dockerfile",
+    "Containerfile",
+    "compose.yaml",
+    "compose.yml",
+    "docker-compose.yaml",
+    "docker-compose.yml",
+    "entrypoint.sh",
+    "docker-entrypoint.sh",
+    "start.sh",
+    "run.sh",
+    "uwsgi.ini",
+];
+
+/// Servers with the name of the callable where the command line gives none.
+const SERVERS: &[(&str, &str)] = &[
+    ("gunicorn", "application"),
+    ("uwsgi", "application"),
+    ("waitress-serve", "app"),
+    ("granian", "app"),
+    ("mod_wsgi-express", "application"),
+];
+
+/// What the files of the project say, each app once. Modules that are not in the project are left out.
+pub(super) fn hints(folder: &Path) -> Vec<Hint> {
+    let mut hints: Vec<Hint> = Vec::new();
+    for file in FILES {
+        let Ok(text) = fs::read_to_string(folder.join(file)) else { continue };
+        // A command may go on in the next line.
+        for hint in text.replace("\\\n", " ").lines().filter_map(|line| hint(folder, file, line)) {
+            if !hints.iter().any(|known| (&known.module, &known.callable) == (&hint.module, &hint.callable)) {
+                hints.push(hint);
+            }
+        }
+    }
+    hints
+}
+
+fn hint(folder: &Path, file: &str, line: &str) -> Option<Hint> {
+    let line = line.split('#').next().unwrap_or_default();
+    let words: Vec<&str> = line.split([' ', '\t', '"', '\'', ',', '[', ']', '=']).filter(|word| !word.is_empty()).collect();
+    let is_ini = file == "uwsgi.ini" && matches!(words.first(), Some(&"module" | &"wsgi"));
+    let (server, usual) = SERVERS.iter().find(|(server, _)| {
+        let called = |word: &&str| word.rsplit('/').next() == Some(*server);
+        words.iter().any(called) || (is_ini && *server == "uwsgi")
+    })?;
+    let after = |option: &str| words.iter().skip_while(|word| **word != option).nth(1).map(PathBuf::from);
+    let bases: Vec<PathBuf> =
+        [after("--chdir"), after("--pythonpath"), Some(PathBuf::new()), Some(PathBuf::from("src"))].into_iter().flatten().collect();
+    words.iter().find_map(|word| {
+        let (module, callable) = word.split_once(':').unwrap_or((word, usual));
+        let is_app = module.split('.').all(is_name) && callable.trim_end_matches("()").split('.').all(is_name) && word != server;
+        let base = bases.iter().find(|base| is_app && !base.is_absolute() && exists(&folder.join(base), module))?;
+        Some(Hint { file: file.to_owned(), server, module: module.to_owned(), callable: callable.to_owned(), base: base.clone() })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn command_lines_name_apps_of_the_project() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir_all(folder.path().join("mysite")).unwrap();
+        fs::create_dir_all(folder.path().join("src/shop")).unwrap();
+        for file in ["mysite/__init__.py", "mysite/wsgi.py", "src/shop/__init__.py", "app.py"] {
+            fs::write(folder.path().join(file), "").unwrap();
+        }
+        let cases = [
+            ("web: gunicorn mysite.wsgi --log-file -", Some(("mysite.wsgi", "application", ""))),
+            ("web: gunicorn -w 4 --worker-class gevent mysite.wsgi:app", Some(("mysite.wsgi", "app", ""))),
+            ("CMD [\"gunicorn\", \"-b\", \"0.0.0.0:8000\", \"app:create_app()\"]", Some(("app", "create_app()", ""))),
+            ("exec /usr/bin/gunicorn --chdir=src shop:app # not app:app", Some(("shop", "app", "src"))),
+            ("waitress-serve --listen=localhost:8080 app", Some(("app", "app", ""))),
+            ("gunicorn elsewhere.wsgi", None),
+            ("gunicorn --bind unix:app", None),
+            ("python app.py", None),
+        ];
+        for (line, expected) in cases {
+            let found = hint(folder.path(), "Procfile", line);
+            let found = found.as_ref().map(|hint| (hint.module.as_str(), hint.callable.as_str(), hint.base.to_str().unwrap()));
+            assert_eq!(found, expected, "{line}");
+        }
+        assert!(hint(folder.path(), "uwsgi.ini", "module = mysite.wsgi:application").is_some());
+    }
+}

@@ -1,0 +1,172 @@
+//! Looks at a folder with somebody's project, and says how it would be served. No Python runs, and nothing is imported.
+
+mod bindings;
+mod commands;
+mod modules;
+mod pipeline;
+mod python;
+#[cfg(test)]
+mod tests;
+
+use std::path::{Path, PathBuf};
+
+use bindings::{Binding, bindings, default_of, text_of};
+use commands::hints;
+use modules::{Module, modules};
+use python::is_name;
+
+/// How a project is served.
+#[derive(Debug)]
+pub(crate) struct Project {
+    /// What was found, and by what: a line each.
+    pub(crate) found: Vec<String>,
+    app: App,
+    /// The folder that modules are imported from, from the project's on; empty for that itself.
+    base: PathBuf,
+    /// The folder with files for `/static`, from the project's on.
+    static_files: Option<PathBuf>,
+}
+
+#[derive(Debug)]
+enum App {
+    /// `module:callable`.
+    Wsgi(String),
+}
+
+/// Why it was not decided.
+#[derive(Debug)]
+pub(crate) enum Undecided {
+    /// There is no app to be seen; what there is instead.
+    Nothing(Vec<String>),
+    /// There are several: what `--app` would name them by, and what they are.
+    Several(Vec<(String, String)>),
+    /// The app that was asked for is no name of one.
+    Misnamed(String),
+}
+
+/// An app of one of the project's modules.
+struct Candidate<'a> {
+    module: &'a Module,
+    binding: Binding,
+}
+
+/// Looks at the project in `folder`; `wanted` is what the user said the app is, as `module:callable`.
+pub(crate) fn detect(folder: &Path, wanted: Option<&str>) -> Result<Project, Undecided> {
+    let modules = modules(folder);
+    let all: Vec<Candidate<'_>> = modules
+        .iter()
+        .filter(|module| !module.name.ends_with("manage"))
+        .flat_map(|module| bindings(module).into_iter().map(move |binding| Candidate { module, binding }))
+        .collect();
+    if let Some(wanted) = wanted {
+        return asked_for(folder, wanted, &modules, &all);
+    }
+    if let Some(project) = django(&modules, &all)? {
+        return Ok(project);
+    }
+    if let [hint] = &hints(folder)[..] {
+        let target = format!("{}:{}", hint.module, hint.callable);
+        let found = vec![format!("{} starts {} with `{target}`", hint.file, hint.server)];
+        return Ok(Project {
+            found,
+            app: App::Wsgi(target),
+            base: hint.base.clone(),
+            static_files: static_files(folder, &all, &hint.module),
+        });
+    }
+    let (wsgi, other): (Vec<_>, Vec<_>) = all.iter().partition(|candidate| candidate.binding.is_wsgi);
+    // Where there are more, a module of this name is what is deployed, by everybody's custom.
+    let mut entries = wsgi.iter().filter(|candidate| candidate.module.name.rsplit('.').next() == Some("wsgi"));
+    let chosen = match (&wsgi[..], entries.next(), entries.next()) {
+        ([one], ..) => one,
+        (_, Some(entry), None) => entry,
+        ([], ..) => return Err(Undecided::Nothing(other.iter().map(|candidate| candidate.asgi()).collect())),
+        (several, ..) => return Err(Undecided::Several(several.iter().map(|candidate| (candidate.target(), candidate.what())).collect())),
+    };
+    Ok(Project {
+        found: vec![format!("`{}` is {}", chosen.target(), chosen.what())],
+        app: App::Wsgi(chosen.target()),
+        base: chosen.module.base.clone(),
+        static_files: static_files(folder, &all, &chosen.module.name),
+    })
+}
+
+fn asked_for(folder: &Path, wanted: &str, modules: &[Module], all: &[Candidate<'_>]) -> Result<Project, Undecided> {
+    let (name, callable) = wanted.split_once(':').unwrap_or((wanted, "application"));
+    let is_dotted = |text: &str| text.split('.').all(is_name);
+    if !is_dotted(name) || name.ends_with(".py") || !is_dotted(callable.trim_end_matches("()")) {
+        return Err(Undecided::Misnamed(wanted.to_owned()));
+    }
+    let module = modules.iter().find(|module| module.name == name);
+    let found = match module {
+        Some(module) => format!("`{wanted}` is in {}", module.file.display()),
+        None => format!("`{wanted}` is in no module of this folder, so it has to be installed"),
+    };
+    Ok(Project {
+        found: vec![found],
+        app: App::Wsgi(wanted.to_owned()),
+        base: module.map(|module| module.base.clone()).unwrap_or_default(),
+        static_files: static_files(folder, all, name),
+    })
+}
+
+/// A Django project, known by its `manage.py`.
+fn django(modules: &[Module], all: &[Candidate<'_>]) -> Result<Option<Project>, Undecided> {
+    let managed = |module: &Module| module.file.file_name().is_some_and(|name| name == "manage.py");
+    let sites: Vec<(&Module, &str)> = modules
+        .iter()
+        .filter(|module| managed(module))
+        .filter_map(|module| Some((module, default_of(module, "DJANGO_SETTINGS_MODULE")?)))
+        .collect();
+    let (manage, settings) = match &sites[..] {
+        [] => return Ok(None),
+        [site] => *site,
+        several => {
+            let entry = |(manage, settings): &(&Module, &str)| {
+                let package = settings.split('.').next().unwrap_or_default();
+                (format!("{package}.wsgi:application"), format!("the site of {}", manage.file.display()))
+            };
+            return Err(Undecided::Several(several.iter().map(entry).collect()));
+        }
+    };
+    let mut found = vec![format!("{} is of a Django site with the settings `{settings}`", manage.file.display())];
+    let base = manage.file.parent().unwrap_or(Path::new("")).to_owned();
+    let settings_module = modules.iter().find(|module| module.base == base && module.name == settings);
+    let named = settings_module.and_then(|module| text_of(module, "WSGI_APPLICATION")).and_then(|named| named.rsplit_once('.'));
+    let mut made = all.iter().filter(|candidate| candidate.binding.what == "a Django app" && candidate.module.base == base);
+    let target = match (named, made.next()) {
+        (Some((module, callable)), _) => {
+            found.push(format!("its `WSGI_APPLICATION` is `{module}.{callable}`"));
+            format!("{module}:{callable}")
+        }
+        (None, Some(candidate)) => {
+            found.push(format!("{} makes its app", candidate.module.file.display()));
+            candidate.target()
+        }
+        (None, None) => {
+            return Err(Undecided::Nothing(vec![format!("{} is of a Django site without a `wsgi.py`", manage.file.display())]));
+        }
+    };
+    Ok(Some(Project { found, app: App::Wsgi(target), base, static_files: None }))
+}
+
+/// The folder that the framework of this module serves below `/static`, if it is there.
+fn static_files(folder: &Path, all: &[Candidate<'_>], module: &str) -> Option<PathBuf> {
+    let candidate = all.iter().find(|candidate| candidate.module.name == module && candidate.binding.has_static)?;
+    let path = candidate.module.file.parent()?.join("static");
+    folder.join(&path).is_dir().then_some(path)
+}
+
+impl Candidate<'_> {
+    fn target(&self) -> String {
+        format!("{}:{}", self.module.name, self.binding.callable)
+    }
+
+    fn what(&self) -> String {
+        format!("{} in {}", self.binding.what, self.module.file.display())
+    }
+
+    fn asgi(&self) -> String {
+        format!("`{}` is {}: it speaks ASGI, and Ziggurat speaks WSGI", self.target(), self.what())
+    }
+}

@@ -1,0 +1,39 @@
+//! The pipeline file for a project that was looked at.
+
+use std::fmt::Write;
+use std::path::Path;
+
+use super::{App, Project};
+
+impl Project {
+    /// The text of the file.
+    pub(crate) fn pipeline(&self) -> String {
+        let mut text = "{\n  \"listen\": \"127.0.0.1:8000\",\n  \"layers\": [\n".to_owned();
+        for layer in ["request_id", "access_log", "security_headers", "compress"] {
+            let _ = writeln!(text, "    \"{layer}\",");
+        }
+        if let Some(folder) = &self.static_files {
+            let _ = writeln!(text, "    {{ \"static\": {{ \"at\": \"/static\", \"root\": {} }} }},", path(folder));
+        }
+        let _ = writeln!(text, "    {{ \"body_limit\": \"10MiB\" }}\n  ],\n  \"app\": {}\n}}", self.app());
+        text
+    }
+
+    fn app(&self) -> String {
+        let App::Wsgi(target) = &self.app;
+        if self.base.as_os_str().is_empty() {
+            format!("{{ \"wsgi\": {} }}", quoted(target))
+        } else {
+            format!("{{ \"wsgi\": {{ \"app\": {}, \"path\": {} }} }}", quoted(target), path(&self.base))
+        }
+    }
+}
+
+fn path(path: &Path) -> String {
+    quoted(&path.display().to_string())
+}
+
+/// A string of the file; what would be a variable there is none.
+fn quoted(text: &str) -> String {
+    serde_json::Value::from(text.replace('$', "$$")).to_string()
+}

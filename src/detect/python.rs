@@ -1,0 +1,228 @@
+//! As much of Python's grammar as it takes to see what a module binds at its top, without running it.
+
+/// A logical line: a statement on one line or, inside brackets and long strings, over several. Without its comments.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Line {
+    /// Columns of white space before it: 0 at the top of the module.
+    pub(super) indent: usize,
+    pub(super) text: String,
+}
+
+/// Cuts a module into logical lines. What is no Python gives lines too, of which none means anything.
+pub(super) fn logical_lines(source: &str) -> Vec<Line> {
+    let mut lines = Vec::new();
+    let mut rest = source;
+    while !rest.is_empty() {
+        let (text, after) = logical_line(rest);
+        rest = after;
+        let indent = text.len() - text.trim_start().len();
+        if !text.trim().is_empty() {
+            lines.push(Line { indent, text: text.trim().to_owned() });
+        }
+    }
+    lines
+}
+
+/// The first logical line, and what comes after it.
+fn logical_line(source: &str) -> (String, &str) {
+    let mut text = String::new();
+    let mut depth = 0_usize;
+    let mut at = 0;
+    while let Some(next) = source[at..].chars().next() {
+        let end = at + next.len_utf8();
+        match next {
+            '\n' if depth == 0 => return (text, &source[end..]),
+            '\n' => text.push(' '),
+            '#' => {
+                at += source[at..].find('\n').unwrap_or(source.len() - at);
+                continue;
+            }
+            '\\' if source[end..].starts_with('\n') => {
+                at = end + 1;
+                continue;
+            }
+            '"' | '\'' => {
+                let string = string(&source[at..]);
+                text.push_str(string);
+                at += string.len();
+                continue;
+            }
+            '(' | '[' | '{' => depth += 1,
+            ')' | ']' | '}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if next != '\n' {
+            text.push(next);
+        }
+        at = end;
+    }
+    (text, "")
+}
+
+/// The string literal that `source` begins with, quotes and all; to the end of the line or of the source where it is not closed.
+fn string(source: &str) -> &str {
+    let quote = if source.starts_with("\"\"\"") || source.starts_with("'''") { &source[..3] } else { &source[..1] };
+    let mut at = quote.len();
+    while at < source.len() {
+        let rest = &source[at..];
+        if rest.starts_with(quote) {
+            return &source[..at + quote.len()];
+        }
+        if rest.starts_with('\n') && quote.len() == 1 {
+            break;
+        }
+        // What stands after a backslash ends nothing; it may be of any width.
+        let skipped = usize::from(rest.starts_with('\\'));
+        at += rest.chars().take(skipped + 1).map(char::len_utf8).sum::<usize>();
+    }
+    &source[..at]
+}
+
+impl Line {
+    /// `name = value`, also with an annotation.
+    pub(super) fn assignment(&self) -> Option<(&str, &str)> {
+        let (target, value) = self.text.split_once('=')?;
+        if value.starts_with('=') || target.ends_with(['!', '<', '>', '+', '-', '*', '/', '|', '&', ':']) {
+            return None;
+        }
+        let name = target.split(':').next().unwrap_or_default().trim();
+        is_name(name).then(|| (name, value.trim()))
+    }
+
+    /// The name and the parameters of a function that is defined here, each without annotation, with its default where it has one.
+    pub(super) fn function(&self) -> Option<(&str, Vec<&str>)> {
+        let (name, rest) = self.text.strip_prefix("def ")?.split_once('(')?;
+        let parameters = &rest[..closing(rest)?];
+        Some((name.trim(), split(parameters)))
+    }
+
+    /// The name of a class that is defined here.
+    pub(super) fn class(&self) -> Option<&str> {
+        let name = self.text.strip_prefix("class ")?.split(['(', ':']).next()?.trim();
+        is_name(name).then_some(name)
+    }
+}
+
+/// The dotted name of what is called last in an expression, and the arguments: `a.b(c)(d).e(f)` calls `e` with `f`.
+pub(super) fn last_call(expression: &str) -> Option<(&str, &str)> {
+    let mut last = None;
+    let mut rest = expression.trim();
+    loop {
+        let open = rest.find('(')?;
+        let name = rest[..open].trim().trim_start_matches('.');
+        let inside = &rest[open + 1..];
+        let close = closing(inside)?;
+        if !name.is_empty() {
+            if !name.split('.').all(is_name) {
+                return None;
+            }
+            last = Some((name, &inside[..close]));
+        }
+        rest = inside[close + 1..].trim();
+        if rest.is_empty() {
+            return last;
+        }
+    }
+}
+
+/// What a string literal without escapes says.
+pub(super) fn literal(expression: &str) -> Option<&str> {
+    let expression = expression.trim();
+    let quote = expression.chars().next().filter(|quote| matches!(quote, '"' | '\''))?;
+    let text = expression[1..].strip_suffix(quote)?;
+    (!text.contains([quote, '\\'])).then_some(text)
+}
+
+/// Splits at the commas that stand in no bracket and no string.
+pub(super) fn split(list: &str) -> Vec<&str> {
+    let mut parts = Vec::new();
+    let (mut start, mut depth, mut at) = (0, 0_usize, 0);
+    while let Some(next) = list[at..].chars().next() {
+        match next {
+            '(' | '[' | '{' => depth += 1,
+            ')' | ']' | '}' => depth = depth.saturating_sub(1),
+            ',' if depth == 0 => {
+                parts.push(list[start..at].trim());
+                start = at + 1;
+            }
+            '"' | '\'' => {
+                at += string(&list[at..]).len();
+                continue;
+            }
+            _ => {}
+        }
+        at += next.len_utf8();
+    }
+    parts.push(list[start..].trim());
+    parts.retain(|part| !part.is_empty());
+    parts
+}
+
+/// Where the bracket that was opened just before `text` is closed.
+fn closing(text: &str) -> Option<usize> {
+    let (mut depth, mut at) = (0_usize, 0);
+    while let Some(next) = text[at..].chars().next() {
+        match next {
+            '(' | '[' | '{' => depth += 1,
+            ')' | ']' | '}' if depth == 0 => return Some(at),
+            ')' | ']' | '}' => depth -= 1,
+            '"' | '\'' => {
+                at += string(&text[at..]).len();
+                continue;
+            }
+            _ => {}
+        }
+        at += next.len_utf8();
+    }
+    None
+}
+
+/// Whether this is an identifier.
+pub(super) fn is_name(text: &str) -> bool {
+    text.starts_with(|first: char| first == '_' || first.is_alphabetic()) && text.chars().all(|next| next == '_' || next.is_alphanumeric())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn statements_go_on_in_brackets_and_strings() {
+        let source = "\"\"\"Doc\napp = Flask(__name__)\n\"\"\"\napp = Flask(\n    __name__,  # mine (\n    x=')',\n)\nif a:\n    b = '#' \\\n        'c'\n";
+        let lines: Vec<_> = logical_lines(source).into_iter().map(|line| (line.indent, line.text)).collect();
+        assert_eq!(lines.len(), 4, "{lines:?}");
+        let words = |at: usize| lines[at].1.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert_eq!((lines[1].0, words(1)), (0, "app = Flask( __name__, x=')', )".to_owned()));
+        assert_eq!((lines[3].0, words(3)), (4, "b = '#' 'c'".to_owned()));
+    }
+
+    #[test]
+    fn bindings_are_read() {
+        let line = |text: &str| Line { indent: 0, text: text.to_owned() };
+        assert_eq!(line("app: Flask = Flask(__name__)").assignment(), Some(("app", "Flask(__name__)")));
+        for no in ["a == b", "a.b = c", "a += b", "f(a=b)", "a, b = c", "if (a := b):"] {
+            assert_eq!(line(no).assignment(), None, "{no}");
+        }
+        let make = line("def make(a: dict[str, int] = {'x': 1, 'y': 2}, *, b=None) -> Flask:");
+        assert_eq!(make.function(), Some(("make", vec!["a: dict[str, int] = {'x': 1, 'y': 2}", "*", "b=None"])));
+        assert_eq!(line("class App(Base):").class(), Some("App"));
+        assert_eq!(last_call("web.application(urls, globals()).wsgifunc()"), Some(("wsgifunc", "")));
+        assert_eq!(last_call("falcon.App(middleware=[a(')')])"), Some(("falcon.App", "middleware=[a(')')]")));
+        assert_eq!(last_call("make()(x)"), Some(("make", "")));
+        for no in ["a + b()", "[f() for f in x]", "f(", "f() + 1", "lambda: f()"] {
+            assert_eq!(last_call(no), None, "{no}");
+        }
+        assert_eq!(literal("'mysite.settings'"), Some("mysite.settings"));
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_read_to_its_end(source in "[a-f=()\\[\\]{}'\"#\\\\\n:, \u{e9}]{0,60}") {
+            for line in logical_lines(&source) {
+                let _ = (line.assignment(), line.function(), line.class(), last_call(&line.text), literal(&line.text), split(&line.text));
+            }
+        }
+    }
+}

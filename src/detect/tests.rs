@@ -1,0 +1,141 @@
+//! Projects of each kind, as files.
+
+use std::fs;
+
+use super::*;
+
+const MANAGE: &str = "import os\ndef main():\n    os.environ.setdefault('DJANGO_SETTINGS_MODULE', 'mysite.settings')\nmain()\n";
+const DJANGO_WSGI: &str = "from django.core.wsgi import get_wsgi_application\napplication = get_wsgi_application()\n";
+const FACTORY: &str = "from flask import Flask\ndef create_app(config=None):\n    app = Flask(__name__)\n    return app\n";
+const FLASK: &str = "from flask import Flask\napp = Flask(__name__)\n";
+
+/// What is found in a folder of these files: the `app` of the pipeline and the folder of static files, or why not.
+fn found(files: &[(&str, &str)], wanted: Option<&str>) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, text) in files {
+        let path = folder.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+    match detect(folder.path(), wanted) {
+        Ok(project) => {
+            let pipeline: serde_json::Value = serde_json::from_str(&project.pipeline()).unwrap();
+            let roots = pipeline["layers"].as_array().unwrap().iter().filter_map(|layer| layer["static"]["root"].as_str());
+            roots.fold(pipeline["app"].to_string(), |text, root| format!("{text} static {root}"))
+        }
+        Err(Undecided::Nothing(instead)) => format!("nothing: {}", instead.join("; ")),
+        Err(Undecided::Several(apps)) => apps.into_iter().map(|(target, _)| target).collect::<Vec<_>>().join(" or "),
+        Err(Undecided::Misnamed(app)) => format!("misnamed: {app}"),
+    }
+}
+
+#[test]
+fn projects_are_known_by_their_code() {
+    let wsgi = "def application(environ, start_response):\n    return []\n";
+    let cases: &[(&[(&str, &str)], &str)] = &[
+        (&[("app.py", FLASK)], r#"{"wsgi":"app:app"}"#),
+        (&[("app.py", FLASK), ("static/a.css", "")], r#"{"wsgi":"app:app"} static static"#),
+        (
+            &[("app.py", "from flask import Flask\napp = Flask(__name__, static_folder=None)\n"), ("static/a.css", "")],
+            r#"{"wsgi":"app:app"}"#,
+        ),
+        (&[("flaskr/__init__.py", FACTORY), ("flaskr/static/a", "")], r#"{"wsgi":"flaskr:create_app()"} static flaskr/static"#),
+        (&[("src/shop/__init__.py", FACTORY)], r#"{"wsgi":{"app":"shop:create_app()","path":"src"}}"#),
+        (&[("backend/app.py", FLASK), ("backend/static/a", "")], r#"{"wsgi":{"app":"app:app","path":"backend"}} static backend/static"#),
+        (&[("shop/__init__.py", FACTORY), ("wsgi.py", "from shop import create_app\napp = create_app()\n")], r#"{"wsgi":"wsgi:app"}"#),
+        (&[("app.py", "from flask import Flask\ndef create_app(config):\n    return Flask(__name__)\n")], "nothing: "),
+        (&[("app.py", &[FACTORY, "app = create_app()\n"].concat())], r#"{"wsgi":"app:app"}"#),
+        (&[("hello.py", wsgi)], r#"{"wsgi":"hello:application"}"#),
+        (&[("hello.py", "def app(environ: dict, start_response):\n    yield b''\n")], r#"{"wsgi":"hello:app"}"#),
+        (
+            &[("hello.py", "class App:\n    def __call__(self, environ, start_response):\n        return []\n\napp = App()\n")],
+            r#"{"wsgi":"hello:app"}"#,
+        ),
+        (&[("site.py", "import bottle\napp = bottle.Bottle()\n")], r#"{"wsgi":"site:app"}"#),
+        (&[("site.py", "import bottle\napplication = bottle.default_app()\n")], r#"{"wsgi":"site:application"}"#),
+        (&[("api.py", "import falcon\napp = falcon.App()\n")], r#"{"wsgi":"api:app"}"#),
+        (&[("api.py", "from falcon import App\napp = App()\n")], r#"{"wsgi":"api:app"}"#),
+        (
+            &[("api.py", "import falcon.asgi\napp = falcon.asgi.App()\n")],
+            "nothing: `api:app` is an ASGI app of Falcon in api.py: it speaks ASGI, and Ziggurat speaks WSGI",
+        ),
+        (&[("api.py", "from tkinter import App\napp = App()\n")], "nothing: "),
+        (&[("site.py", "config = Configurator()\napp = config.make_wsgi_app()\n")], r#"{"wsgi":"site:app"}"#),
+        (&[("todo.py", "application = web.application(urls, globals()).wsgifunc()\n")], r#"{"wsgi":"todo:application"}"#),
+        (&[("main.py", "app = FastAPI()\n")], "nothing: `main:app` is a FastAPI app in main.py: it speaks ASGI, and Ziggurat speaks WSGI"),
+        (
+            &[("readme.py", "\"\"\"\napp = Flask(__name__)\n\"\"\"\n# app = Flask(__name__)\nif main:\n    app = Flask(__name__)\n")],
+            "nothing: ",
+        ),
+        (
+            &[("tests/app.py", FLASK), ("test_app.py", FLASK), ("mine/pyvenv.cfg", ""), ("mine/app.py", FLASK), (".x/app.py", FLASK)],
+            "nothing: ",
+        ),
+        (&[], "nothing: "),
+        (&[("a.py", FLASK), ("b.py", wsgi)], "a:app or b:application"),
+        (&[("a.py", FLASK), ("b.py", wsgi), ("Procfile", "web: gunicorn b:application\n")], r#"{"wsgi":"b:application"}"#),
+        (&[("a.py", FLASK), ("b.py", wsgi), ("Procfile", "web: gunicorn b\nother: gunicorn a:app\n")], "a:app or b:application"),
+        (&[("odd.py", "app = wrap(Flask(__name__))\n"), ("Procfile", "web: gunicorn odd:app\n")], r#"{"wsgi":"odd:app"}"#),
+        (&[("co$t/app.py", FLASK)], r#"{"wsgi":{"app":"app:app","path":"co$$t"}}"#),
+    ];
+    for (files, expected) in cases {
+        assert_eq!(found(files, None), *expected, "{files:?}");
+    }
+}
+
+#[test]
+fn django_is_known_by_its_manage_py() {
+    let settings = "WSGI_APPLICATION = 'mysite.wsgi.application'\n";
+    let cases: &[(&[(&str, &str)], &str)] = &[
+        (
+            &[("manage.py", MANAGE), ("mysite/__init__.py", ""), ("mysite/settings.py", settings), ("mysite/wsgi.py", DJANGO_WSGI)],
+            r#"{"wsgi":"mysite.wsgi:application"}"#,
+        ),
+        (
+            &[
+                ("back/manage.py", MANAGE),
+                ("back/mysite/__init__.py", ""),
+                ("back/mysite/settings.py", settings),
+                ("back/mysite/wsgi.py", ""),
+            ],
+            r#"{"wsgi":{"app":"mysite.wsgi:application","path":"back"}}"#,
+        ),
+        (
+            &[
+                ("manage.py", MANAGE),
+                ("mysite/__init__.py", ""),
+                ("mysite/settings.py", "import os\n"),
+                ("mysite/wsgi.py", DJANGO_WSGI),
+                ("b.py", FLASK),
+            ],
+            r#"{"wsgi":"mysite.wsgi:application"}"#,
+        ),
+        (&[("manage.py", MANAGE), ("mysite/__init__.py", "")], "nothing: manage.py is of a Django site without a `wsgi.py`"),
+        (
+            &[("a/manage.py", "os.environ['DJANGO_SETTINGS_MODULE'] = 'a.settings'"), ("b/manage.py", MANAGE)],
+            "a.wsgi:application or mysite.wsgi:application",
+        ),
+        // Flask-Script had one too.
+        (&[("manage.py", "from app import app\n"), ("app.py", FLASK)], r#"{"wsgi":"app:app"}"#),
+    ];
+    for (files, expected) in cases {
+        assert_eq!(found(files, None), *expected, "{files:?}");
+    }
+}
+
+#[test]
+fn the_app_that_is_asked_for_is_taken() {
+    let files = [("a.py", FLASK), ("src/b.py", FLASK), ("src/static/x", "")];
+    for (wanted, expected) in [
+        ("a:app", r#"{"wsgi":"a:app"}"#),
+        ("b:app", r#"{"wsgi":{"app":"b:app","path":"src"}} static src/static"#),
+        ("installed.wsgi", r#"{"wsgi":"installed.wsgi"}"#),
+        ("a:make()", r#"{"wsgi":"a:make()"}"#),
+        ("a.py", "misnamed: a.py"),
+        ("./a.py:app", "misnamed: ./a.py:app"),
+        ("a:b c", "misnamed: a:b c"),
+        ("", "misnamed: "),
+    ] {
+        assert_eq!(found(&files, Some(wanted)), expected, "{wanted}");
+    }
+}
