@@ -68,13 +68,13 @@ fn factory(line: &Line, module: &Module) -> Option<Binding> {
     if !is_factory_name(name) || !needs_none {
         return None;
     }
-    let inside = module.lines.iter().filter(|line| line.indent > 0);
-    let made = inside.filter_map(|line| {
+    let mut inside = module.lines.iter().filter(|line| line.indent > 0);
+    let made = inside.find_map(|line| {
         let value = line.assignment().map_or_else(|| line.text.strip_prefix("return "), |(_, value)| Some(value))?;
         let (called, arguments) = last_call(value)?;
         made_by(called, module).map(|made| (made, arguments))
     });
-    let ((_, what, is_wsgi), arguments) = made.last().unwrap_or((("", "made by a factory", true), "static_"));
+    let ((_, what, is_wsgi), arguments) = made.unwrap_or((("", "made by a factory", true), "static_"));
     Some(Binding { callable: format!("{name}()"), what, is_wsgi, has_static: what == "a Flask app" && !arguments.contains("static_") })
 }
 

@@ -8,7 +8,7 @@ use super::python::{Line, logical_lines};
 /// More files are not looked at: it is no project's own code then.
 const MOST_FILES: usize = 2_000;
 /// Files above this size are data.
-const LARGEST: u64 = 1 << 20;
+const LARGEST: u64 = 256 << 10;
 /// Folders below the project's that are looked into.
 const DEEPEST: usize = 4;
 
