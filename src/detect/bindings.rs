@@ -1,7 +1,7 @@
 //! What in a module is an app: a name bound to what a framework makes, a factory, or a plain callable.
 
 use super::modules::Module;
-use super::python::{Line, last_call, split};
+use super::python::{Line, last_call, literal, split};
 
 /// An app that was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -123,20 +123,12 @@ impl Binding {
     }
 }
 
-/// The value that a module gives to `name` by a literal of text, wherever it stands.
-pub(super) fn text_of<'a>(module: &'a Module, name: &str) -> Option<&'a str> {
-    module.lines.iter().rev().find_map(|line| {
-        let (target, value) = line.assignment()?;
-        (target == name).then(|| super::python::literal(value)).flatten()
-    })
-}
-
 /// The default of an environment variable: `os.environ.setdefault("NAME", "value")`, or by assignment.
 pub(super) fn default_of<'a>(module: &'a Module, variable: &str) -> Option<&'a str> {
     module.lines.iter().find_map(|line| {
         let after = line.text.split_once(variable)?.1;
         let (_, after) = after.split_once([',', '='])?;
         let value = split(after).first()?.trim_end_matches(')').trim();
-        super::python::literal(value)
+        literal(value)
     })
 }

@@ -10,7 +10,7 @@ mod tests;
 
 use std::path::{Path, PathBuf};
 
-use bindings::{Binding, bindings, default_of, text_of};
+use bindings::{Binding, bindings, default_of};
 use commands::hints;
 use modules::{Module, modules};
 use python::is_name;
@@ -31,6 +31,8 @@ pub(crate) struct Project {
 enum App {
     /// `module:callable`.
     Wsgi(String),
+    /// The module of a Django site's settings, which say what its app and its static files are.
+    Django(String),
 }
 
 /// Why it was not decided.
@@ -129,25 +131,19 @@ fn django(modules: &[Module], all: &[Candidate<'_>]) -> Result<Option<Project>, 
             return Err(Undecided::Several(several.iter().map(entry).collect()));
         }
     };
-    let mut found = vec![format!("{} is of a Django site with the settings `{settings}`", manage.file.display())];
     let base = manage.file.parent().unwrap_or(Path::new("")).to_owned();
-    let settings_module = modules.iter().find(|module| module.base == base && module.name == settings);
-    let named = settings_module.and_then(|module| text_of(module, "WSGI_APPLICATION")).and_then(|named| named.rsplit_once('.'));
-    let mut made = all.iter().filter(|candidate| candidate.binding.what == "a Django app" && candidate.module.base == base);
-    let target = match (named, made.next()) {
-        (Some((module, callable)), _) => {
-            found.push(format!("its `WSGI_APPLICATION` is `{module}.{callable}`"));
-            format!("{module}:{callable}")
+    let mut found = vec![format!("{} is of a Django site with the settings `{settings}`", manage.file.display())];
+    // What is deployed may have other settings than what is developed.
+    let deployed = all.iter().filter(|candidate| candidate.binding.what == "a Django app" && candidate.module.base == base);
+    let mut deployed = deployed.filter_map(|candidate| Some((candidate, default_of(candidate.module, "DJANGO_SETTINGS_MODULE")?)));
+    let settings = match deployed.next() {
+        Some((candidate, deployed)) if deployed != settings => {
+            found.push(format!("{} deploys it with `{deployed}`", candidate.module.file.display()));
+            deployed
         }
-        (None, Some(candidate)) => {
-            found.push(format!("{} makes its app", candidate.module.file.display()));
-            candidate.target()
-        }
-        (None, None) => {
-            return Err(Undecided::Nothing(vec![format!("{} is of a Django site without a `wsgi.py`", manage.file.display())]));
-        }
+        _ => settings,
     };
-    Ok(Some(Project { found, app: App::Wsgi(target), base, static_files: None }))
+    Ok(Some(Project { found, app: App::Django(settings.to_owned()), base, static_files: None }))
 }
 
 /// The folder that the framework of this module serves below `/static`, if it is there.

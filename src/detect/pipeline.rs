@@ -20,11 +20,14 @@ impl Project {
     }
 
     fn app(&self) -> String {
-        let App::Wsgi(target) = &self.app;
+        let (kind, option, app) = match &self.app {
+            App::Wsgi(target) => ("wsgi", "app", quoted(target)),
+            App::Django(settings) => ("django", "settings", quoted(settings)),
+        };
         if self.base.as_os_str().is_empty() {
-            format!("{{ \"wsgi\": {} }}", quoted(target))
+            format!("{{ \"{kind}\": {app} }}")
         } else {
-            format!("{{ \"wsgi\": {{ \"app\": {}, \"path\": {} }} }}", quoted(target), path(&self.base))
+            format!("{{ \"{kind}\": {{ \"{option}\": {app}, \"path\": {} }} }}", path(&self.base))
         }
     }
 }

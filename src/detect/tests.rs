@@ -85,32 +85,12 @@ fn projects_are_known_by_their_code() {
 
 #[test]
 fn django_is_known_by_its_manage_py() {
-    let settings = "WSGI_APPLICATION = 'mysite.wsgi.application'\n";
+    let deployed = "os.environ.setdefault('DJANGO_SETTINGS_MODULE', 'mysite.production')\napplication = get_wsgi_application()\n";
     let cases: &[(&[(&str, &str)], &str)] = &[
-        (
-            &[("manage.py", MANAGE), ("mysite/__init__.py", ""), ("mysite/settings.py", settings), ("mysite/wsgi.py", DJANGO_WSGI)],
-            r#"{"wsgi":"mysite.wsgi:application"}"#,
-        ),
-        (
-            &[
-                ("back/manage.py", MANAGE),
-                ("back/mysite/__init__.py", ""),
-                ("back/mysite/settings.py", settings),
-                ("back/mysite/wsgi.py", ""),
-            ],
-            r#"{"wsgi":{"app":"mysite.wsgi:application","path":"back"}}"#,
-        ),
-        (
-            &[
-                ("manage.py", MANAGE),
-                ("mysite/__init__.py", ""),
-                ("mysite/settings.py", "import os\n"),
-                ("mysite/wsgi.py", DJANGO_WSGI),
-                ("b.py", FLASK),
-            ],
-            r#"{"wsgi":"mysite.wsgi:application"}"#,
-        ),
-        (&[("manage.py", MANAGE), ("mysite/__init__.py", "")], "nothing: manage.py is of a Django site without a `wsgi.py`"),
+        (&[("manage.py", MANAGE), ("mysite/__init__.py", ""), ("mysite/wsgi.py", DJANGO_WSGI)], r#"{"django":"mysite.settings"}"#),
+        (&[("manage.py", MANAGE), ("mysite/__init__.py", ""), ("mysite/wsgi.py", deployed)], r#"{"django":"mysite.production"}"#),
+        (&[("manage.py", MANAGE), ("mysite/__init__.py", ""), ("b.py", FLASK)], r#"{"django":"mysite.settings"}"#),
+        (&[("back/manage.py", MANAGE), ("back/mysite/__init__.py", "")], r#"{"django":{"settings":"mysite.settings","path":"back"}}"#),
         (
             &[("a/manage.py", "os.environ['DJANGO_SETTINGS_MODULE'] = 'a.settings'"), ("b/manage.py", MANAGE)],
             "a.wsgi:application or mysite.wsgi:application",
