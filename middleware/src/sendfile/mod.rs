@@ -35,6 +35,16 @@ use crate::{Context, Finding, Findings, IntoStage, Middleware, Next, Problem, Re
 /// one. Its other headers stand too (`Content-Disposition`, `Cache-Control`, `Set-Cookie`, and those nginx would lose), but for those about its
 /// own body, such as `Content-Length` and `Content-Encoding`.
 ///
+/// ```json
+/// { "sendfile": { "at": "/protected", "root": "private" } }
+/// ```
+/// ```python
+/// def report(request):
+///     if not request.user.has_perm("reports.read"):
+///         raise PermissionDenied
+///     return HttpResponse(headers={"X-Accel-Redirect": "/protected/report.pdf", "Content-Type": "application/pdf"})
+/// ```
+///
 /// Where there is no such file, or the name lies outside of every folder, the client gets 404, and the error log says why. Neither header ever
 /// reaches the client, nor the app from one.
 #[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
