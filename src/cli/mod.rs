@@ -8,11 +8,12 @@ use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{ArgGroup, CommandFactory, Parser, Subcommand};
 use http::Extensions;
 
 use crate::pipeline::{Pipeline, Registry, Report, schema};
 use crate::run::{self, Origin, init};
+use crate::server::Listen;
 use crate::worker::launch::Launch;
 use crate::{docs, new, wsgi};
 
@@ -30,6 +31,7 @@ const MISUSE: u8 = 2;
     version,
     args_conflicts_with_subcommands = true,
     arg_required_else_help = true,
+    group = ArgGroup::new("site").args(["app", "django"]),
     after_help = "Examples:
   ziggurat init                    write a pipeline.json for the project in this folder
   ziggurat run                     serve ./pipeline.json
@@ -52,12 +54,16 @@ struct Cli {
     #[arg(value_name = "APP")]
     app: Option<String>,
 
-    /// Where to listen when an app is served without a file: `HOST:PORT`, `unix:PATH` or `fd:N`.
-    #[arg(long, value_name = "WHERE", default_value = "127.0.0.1:8000", requires = "app")]
-    listen: String,
+    /// A Django site to serve without a file, by its settings module: `mysite.settings`.
+    #[arg(long, value_name = "SETTINGS", conflicts_with = "app")]
+    django: Option<String>,
+
+    /// Where to listen when a site is served without a file: `HOST:PORT`, `unix:PATH` or `fd:N`.
+    #[arg(long, value_name = "WHERE", default_value = "127.0.0.1:8000", requires = "site")]
+    listen: Listen,
 
     /// Imports the app anew whenever its code changes, and shows mistakes in the page; see `ziggurat help run`.
-    #[arg(long, requires = "app")]
+    #[arg(long, requires = "site")]
     watch: bool,
 }
 
@@ -79,6 +85,10 @@ enum Command {
         /// is printed, and every page shows it until it is mended. The code before gets 2 seconds for the requests that it has begun.
         #[arg(long)]
         watch: bool,
+
+        /// Listens there, and not where the file says: `HOST:PORT`, `unix:PATH` or `fd:N`.
+        #[arg(long, value_name = "WHERE")]
+        listen: Option<Listen>,
     },
 
     /// Says how the running server fares: its apps, their workers, threads and queues.
@@ -112,7 +122,14 @@ enum Command {
     },
 
     /// Prints the stack as understood: order, routes, and every option with its default filled in.
-    Show(File),
+    Show {
+        #[command(flatten)]
+        file: File,
+
+        /// Prints a pipeline file that means the same, with everything spelled out: defaults, and what a `django` entry stands for.
+        #[arg(long)]
+        json: bool,
+    },
 
     /// Prints the JSON Schema of pipeline files, with the layers and apps of this program.
     Schema,
@@ -208,20 +225,22 @@ pub(crate) fn main(registry: &Registry, launch: Option<Launch>, arguments: impl 
     }
     match cli.command {
         Some(command) => dispatch(registry, &host, command),
-        None => match cli.app {
-            Some(app) => serve(Origin::app(&app, &cli.listen, registry), &host, cli.watch),
-            None => MISUSE,
+        None => match (cli.app, cli.django) {
+            (Some(app), _) => serve(Origin::app(app, cli.listen, registry), &host, cli.watch),
+            (None, Some(settings)) => serve(Origin::django(settings, cli.listen, registry), &host, cli.watch),
+            (None, None) => MISUSE,
         },
     }
 }
 
 fn dispatch(registry: &Registry, host: &Extensions, command: Command) -> u8 {
     match command {
-        Command::Run { file, watch } => serve(Origin::file(&file.path, registry), host, watch),
+        Command::Run { file, watch, listen } => serve(Origin::file(&file.path, listen, registry), host, watch),
         Command::Status { file, json } => control::status(&file, json),
         Command::Reload(file) => control::reload(&file),
         Command::Check { file, json } => check(&file, registry, host, json),
-        Command::Show(file) => with(load(&file, registry), |pipeline| print(&pipeline.show())),
+        Command::Show { file, json: false } => with(load(&file, registry), |pipeline| print(&pipeline.show())),
+        Command::Show { file, json: true } => with(load(&file, registry), |pipeline| print(&format!("{:#}\n", pipeline.spelled()))),
         Command::Schema => print(&format!("{:#}\n", schema(registry))),
         Command::Layers { name: Some(name), .. } => match docs::terminal_page(registry, &name) {
             Ok(page) => print(&page),

@@ -19,6 +19,7 @@ mod reserves;
 mod route;
 mod schema;
 mod show;
+mod spelled;
 mod stand_in;
 mod summary;
 mod syntax;
@@ -84,9 +85,23 @@ impl Pipeline {
     ///
     /// As [`Pipeline::load`]; the text shown is the pipeline that was made up.
     pub fn for_wsgi(app: &str, listen: &str, base: &Path, registry: &Registry) -> Result<Self, Report> {
+        Self::made_up("wsgi", app, listen, base, registry)
+    }
+
+    /// The pipeline that `ziggurat --django mysite.settings` stands for: the Django site under `request_id` and `access_log`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Pipeline::for_wsgi`].
+    pub fn for_django(settings: &str, listen: &str, base: &Path, registry: &Registry) -> Result<Self, Report> {
+        Self::made_up("django", settings, listen, base, registry)
+    }
+
+    fn made_up(kind: &str, app: &str, listen: &str, base: &Path, registry: &Registry) -> Result<Self, Report> {
         let [app, listen] = [app, listen].map(|text| serde_json::Value::from(text.replace('$', "$$")));
-        let text =
-            format!("{{\n  \"listen\": {listen},\n  \"layers\": [\"request_id\", \"access_log\"],\n  \"app\": {{ \"wsgi\": {app} }}\n}}\n");
+        let text = format!(
+            "{{\n  \"listen\": {listen},\n  \"layers\": [\"request_id\", \"access_log\"],\n  \"app\": {{ \"{kind}\": {app} }}\n}}\n"
+        );
         Self::from_text("(command line)", &text, base, registry, &|_| None)
     }
 
@@ -127,6 +142,13 @@ impl Pipeline {
         &self.tree.server
     }
 
+    /// This pipeline, listening there and nowhere else.
+    pub(crate) fn listening_on(mut self, listen: Listen) -> Self {
+        self.tree.listen.clear();
+        self.listen = vec![listen];
+        self
+    }
+
     /// This pipeline with a drain that takes no longer than this.
     pub(crate) fn with_drain_up_to(mut self, longest: std::time::Duration) -> Self {
         let drain = &mut self.tree.server.drain.0;
@@ -165,6 +187,13 @@ impl Pipeline {
     #[must_use]
     pub fn show(&self) -> String {
         show::show(self)
+    }
+
+    /// A pipeline file that means the same, with everything spelled out: defaults filled in, entries that stand for others expanded, secrets
+    /// left as their `${...}`.
+    #[must_use]
+    pub fn spelled(&self) -> serde_json::Value {
+        spelled::spelled(self)
     }
 
     /// The stack in one line: `request_id > compress > wsgi`.

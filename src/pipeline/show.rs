@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use serde_json::Value as Json;
+use serde_json::{Map, Value as Json};
 
 use super::Pipeline;
 use super::grammar::{App, Part, Stack};
@@ -63,15 +63,8 @@ impl Shown<'_> {
 
     /// A layer or an app: what the file gives first, then what it leaves to the defaults.
     fn part(&mut self, indent: &str, part: &Part) {
-        let given: Vec<(&str, &Node)> = given(&part.options).collect();
-        let mut options: Vec<String> = given.iter().map(|(key, value)| format!("{key}: {}", source(value))).collect();
-        let schema = part.kind.options();
-        let properties = schema.get("properties").and_then(Json::as_object).into_iter().flatten();
-        let unset = properties.filter(|(key, _)| given.iter().all(|(given, _)| given != *key));
-        let defaults = unset.filter_map(|(key, property)| {
-            property.get("default").filter(|value| !is_nothing(value)).map(|value| format!("{key}: {}", plain(value)))
-        });
-        let defaults: Vec<String> = defaults.collect();
+        let mut options: Vec<String> = given(&part.options).map(|(key, value)| format!("{key}: {}", source(value))).collect();
+        let defaults: Vec<String> = defaults(part).iter().map(|(key, value)| format!("{key}: {}", plain(value))).collect();
         if let Some((last, first)) = defaults.split_last() {
             let mut shown: Vec<String> = first.to_vec();
             shown.push(format!("{last})"));
@@ -95,6 +88,15 @@ impl Shown<'_> {
         }
         let _ = writeln!(self.text, "{}", line.trim_end());
     }
+}
+
+/// The options that the file leaves to the defaults.
+pub(super) fn defaults(part: &Part) -> Map<String, Json> {
+    let schema = part.kind.options();
+    let properties = schema.get("properties").and_then(Json::as_object).into_iter().flatten();
+    let unset = properties.filter(|(key, _)| given(&part.options).all(|(given, _)| given != *key));
+    let defaults = unset.filter_map(|(key, property)| Some((key.clone(), property.get("default")?.clone())));
+    defaults.filter(|(_, value)| !is_nothing(value)).collect()
 }
 
 /// The options that the file gives.

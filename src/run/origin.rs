@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use http::Extensions;
 
 use crate::pipeline::{Pipeline, Registry, Report};
+use crate::server::Listen;
 
 /// The file, or the command line, that a pipeline is made of.
 #[derive(Debug)]
@@ -22,19 +23,32 @@ pub(crate) struct Origin {
 
 #[derive(Debug)]
 enum Source {
-    File(PathBuf),
-    App { app: String, listen: String },
+    /// A file, and perhaps where to listen in the place of what it says.
+    File(PathBuf, Option<Listen>),
+    App {
+        app: String,
+        listen: Listen,
+    },
+    Django {
+        settings: String,
+        listen: Listen,
+    },
 }
 
 impl Origin {
     /// A file, and the environment of this process as it is now.
-    pub(crate) fn file(path: &Path, registry: &Registry) -> Self {
-        Self::new(Source::File(path.to_owned()), registry)
+    pub(crate) fn file(path: &Path, listen: Option<Listen>, registry: &Registry) -> Self {
+        Self::new(Source::File(path.to_owned(), listen), registry)
     }
 
     /// `ziggurat pkg.mod:app`.
-    pub(crate) fn app(app: &str, listen: &str, registry: &Registry) -> Self {
-        Self::new(Source::App { app: app.to_owned(), listen: listen.to_owned() }, registry)
+    pub(crate) fn app(app: String, listen: Listen, registry: &Registry) -> Self {
+        Self::new(Source::App { app, listen }, registry)
+    }
+
+    /// `ziggurat --django mysite.settings`.
+    pub(crate) fn django(settings: String, listen: Listen, registry: &Registry) -> Self {
+        Self::new(Source::Django { settings, listen }, registry)
     }
 
     fn new(source: Source, registry: &Registry) -> Self {
@@ -50,20 +64,29 @@ impl Origin {
 
     /// The pipeline as it is written now.
     pub(crate) fn load(&self) -> Result<Pipeline, Report> {
+        let made_up = Path::new("");
         match &self.source {
-            Source::File(path) => Pipeline::load(&self.path(path), &self.registry, &|name| self.environment.get(OsStr::new(name)).cloned()),
-            Source::App { app, listen } => Pipeline::for_wsgi(app, listen, Path::new(""), &self.registry),
+            Source::File(path, listen) => Ok(on(Pipeline::load(&self.path(path), &self.registry, &self.environment())?, listen.as_ref())),
+            Source::App { app, listen } => Pipeline::for_wsgi(app, &listen.to_string(), made_up, &self.registry),
+            Source::Django { settings, listen } => Pipeline::for_django(settings, &listen.to_string(), made_up, &self.registry),
         }
     }
 
     /// A pipeline that is listened for where the file names, as far as that can be told, and answers nothing but 500.
     pub(super) fn stand_in(&self) -> Result<Pipeline, Report> {
         match &self.source {
-            Source::File(path) => {
-                Pipeline::stand_in(&self.path(path), &self.registry, &|name| self.environment.get(OsStr::new(name)).cloned())
+            Source::File(path, listen) => {
+                Ok(on(Pipeline::stand_in(&self.path(path), &self.registry, &self.environment())?, listen.as_ref()))
             }
-            Source::App { app, listen } => Pipeline::for_wsgi(app, listen, Path::new(""), &self.registry),
+            Source::App { listen, .. } | Source::Django { listen, .. } => {
+                let nowhere = Pipeline::stand_in(Path::new(""), &self.registry, &|_| None)?;
+                Ok(nowhere.listening_on(listen.clone()))
+            }
         }
+    }
+
+    fn environment(&self) -> impl Fn(&str) -> Option<OsString> {
+        |name| self.environment.get(OsStr::new(name)).cloned()
     }
 
     /// The file, from the working folder that it was named in.
@@ -74,8 +97,8 @@ impl Origin {
     /// The file, as its path was written; none for an app that was named on the command line.
     pub(super) fn path_written(&self) -> Option<&Path> {
         match &self.source {
-            Source::File(path) => Some(path),
-            Source::App { .. } => None,
+            Source::File(path, _) => Some(path),
+            Source::App { .. } | Source::Django { .. } => None,
         }
     }
 
@@ -85,5 +108,13 @@ impl Origin {
             Ok(now) if now == self.folder => Cow::Borrowed(written),
             _ => Cow::Owned(self.folder.join(written)),
         }
+    }
+}
+
+/// The pipeline, listening on this if that is asked for.
+fn on(pipeline: Pipeline, listen: Option<&Listen>) -> Pipeline {
+    match listen {
+        Some(listen) => pipeline.listening_on(listen.clone()),
+        None => pipeline,
     }
 }

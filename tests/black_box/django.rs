@@ -8,7 +8,7 @@ use crate::support::{PATIENCE, Program, command, folder_of};
 const ENTRY: &str = r#"{ "listen": "127.0.0.1:0", "app": { "django": { "settings": "mysite.settings", "health": "/healthz", "wsgi": { "workers": 1 } } } }"#;
 
 /// A site for `example.com` whose static files are collected.
-const SITE: [(&str, &str); 8] = [
+pub(crate) const SITE: [(&str, &str); 8] = [
     (
         "mysite/settings.py",
         "from pathlib import Path
@@ -48,7 +48,7 @@ urlpatterns = [path('', index)]
     ("media/page.html", "<script>alert(1)</script>"),
 ];
 
-fn site_with(pipeline: &str, changes: &[(&str, &str)]) -> tempfile::TempDir {
+pub(crate) fn site_with(pipeline: &str, changes: &[(&str, &str)]) -> tempfile::TempDir {
     let files: Vec<_> = SITE.into_iter().chain([("pipeline.json", pipeline)]).chain(changes.iter().copied()).collect();
     folder_of(&files)
 }
@@ -59,7 +59,7 @@ fn serve(folder: tempfile::TempDir, arguments: &[&str]) -> Program {
     Program::spawn(command, folder)
 }
 
-fn get(program: &Program, target: &str, headers: &str) -> String {
+pub(crate) fn get(program: &Program, target: &str, headers: &str) -> String {
     program.exchange(format!("GET {target} HTTP/1.1\r\nHost: example.com\r\nConnection: close\r\n{headers}\r\n"))
 }
 
@@ -165,6 +165,40 @@ fn settings_that_cannot_be_used_are_explained_at_the_entry() {
 }
 
 #[test]
+fn files_that_the_site_names_are_sent_from_declared_folders() {
+    let urls = "from django.http import HttpResponse
+from django.urls import path
+urlpatterns = [path('', lambda request: HttpResponse(headers={'X-Accel-Redirect': '/protected/report.txt', 'Content-Type': ''}))]
+";
+    let pipeline = ENTRY.replace("\"health\": \"/healthz\"", "\"sendfile\": { \"at\": \"/protected\", \"root\": \"private\" }");
+    let program = serve(site_with(&pipeline, &[("mysite/urls.py", urls), ("private/report.txt", "one two three")]), &["run"]);
+    let part = get(&program, "/", "Range: bytes=4-6\r\n");
+    assert!(part.starts_with("HTTP/1.1 206") && part.ends_with("\r\n\r\ntwo"), "{part}\n{}", program.log());
+    assert!(get(&program, "/protected/report.txt", "").starts_with("HTTP/1.1 404"));
+}
+
+#[test]
+fn a_site_without_a_file_is_served_by_its_settings() {
+    let folder = site_with("no pipeline", &[]);
+    let program = serve(folder, &["--django", "mysite.settings", "--listen", "127.0.0.1:0"]);
+    assert!(get(&program, "/static/site.css", "").contains("color: brown"), "{}", program.log());
+    assert!(get(&program, "/", "").contains("mysite.settings"));
+}
+
+#[test]
+fn programs_are_told_what_the_entry_stands_for() {
+    let folder = site_with(ENTRY, &[]);
+    let told = command(folder.path()).args(["show", "--json"]).output().unwrap();
+    let told: serde_json::Value = serde_json::from_slice(&told.stdout).unwrap();
+    let site = &told["app"]["routes"][2];
+    assert_eq!((&site["layers"][0]["static"]["at"], &site["app"]["wsgi"]["threads"]), (&"/static".into(), &4.into()), "{told:#}");
+    // It is a file that does the same.
+    fs::write(folder.path().join("pipeline.json"), told.to_string()).unwrap();
+    let program = serve(folder, &["run"]);
+    assert!(get(&program, "/static/site.css", "").contains("color: brown") && program.get("/healthz").ends_with("ok\n"));
+}
+
+#[test]
 fn a_site_in_development_starts_without_collected_files() {
     let settings = format!("{}\nDEBUG = True\nSTATIC_ROOT = BASE_DIR / 'nowhere'\nMEDIA_ROOT = BASE_DIR / 'nowhere_either'\n", SITE[0].1);
     let program = serve(site_with(ENTRY, &[("mysite/settings.py", &settings)]), &["run"]);
@@ -182,7 +216,7 @@ fn a_mistake_in_the_settings_is_seen_and_seen_mended() {
     ask_until(&program, "/s/site.css", "color: brown");
 }
 
-fn ask_until(program: &Program, target: &str, text: &str) {
+pub(crate) fn ask_until(program: &Program, target: &str, text: &str) {
     let begin = std::time::Instant::now();
     while !get(program, target, "").contains(text) {
         assert!(begin.elapsed() < PATIENCE, "{}", program.log());

@@ -9,6 +9,7 @@ mod examples;
 mod init;
 mod layers;
 mod link;
+mod manage;
 mod process;
 mod reload;
 mod sendfile;

@@ -111,6 +111,16 @@ fn an_app_without_a_file_is_served_by_its_name() {
 }
 
 #[test]
+fn the_command_line_may_say_where_to_listen() {
+    let folder = folder_of(&[("pipeline.json", &HELLO.replace("127.0.0.1:0", "unix:site.sock"))]);
+    let mut command = command(folder.path());
+    command.args(["run", "--listen", "127.0.0.1:0"]);
+    let program = Program::spawn(command, folder);
+    assert!(program.get("/").ends_with("hello"), "{}", program.log());
+    assert!(!program.folder().join("site.sock").exists());
+}
+
+#[test]
 fn the_environment_fills_in_the_file() {
     let program = Program::start_with(
         r#"{ "listen": "${WHERE:-127.0.0.1:0}", "app": { "respond": { "status": 200, "body": "${GREETING}" } } }"#,

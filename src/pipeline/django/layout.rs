@@ -50,7 +50,8 @@ impl<'a> Layout<'a> {
             self.object([("match", condition), ("app", self.made(&json!({ "respond": { "body": "ok\n" } })))])
         });
         let media = self.media.as_ref().map(|media| self.media(media));
-        let layers = self.assets.iter().map(|assets| self.assets(assets)).collect();
+        let sendfile = self.given("sendfile").map(|options| self.object([("sendfile", options.clone())]));
+        let layers = self.assets.iter().map(|assets| self.assets(assets)).chain(sendfile).collect();
         let site = self.object([("layers", self.node(Value::Array(layers))), ("app", self.object([("wsgi", self.wsgi())]))]);
         self.node(Value::Array([health, media, Some(site)].into_iter().flatten().collect()))
     }

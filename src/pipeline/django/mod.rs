@@ -4,10 +4,11 @@ mod layout;
 
 use std::path::PathBuf;
 
-use schemars::{JsonSchema, Schema, SchemaGenerator};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 use serde_json::{Map, Value as Json};
 use ziggurat_middleware::options::OneOrMany;
+use ziggurat_middleware::sendfile::Sendfile;
 use ziggurat_middleware::{Context, Finding, Findings, Step};
 
 use super::registry::Expansion;
@@ -52,10 +53,21 @@ pub(crate) struct Django {
     #[serde(default)]
     #[allow(dead_code, reason = "taken over as it is written; here for its type")]
     health: Option<String>,
+    /// The [`sendfile`](../layers/sendfile.md) layer around the app: folders whose files the site names with `X-Accel-Redirect` or `X-Sendfile`, after it
+    /// has seen who asks. By default there are none.
+    #[serde(default)]
+    #[schemars(schema_with = "sendfile_schema")]
+    #[allow(dead_code, reason = "taken over as it is written; here for its type")]
+    sendfile: Option<Json>,
     /// Options of the [`wsgi`](wsgi.md) app: workers, threads, deadline and so on. `app` names another callable than the settings do.
     #[serde(default)]
     #[schemars(schema_with = "workers_schema")]
     wsgi: Map<String, Json>,
+}
+
+/// The layer's options, or its shorthand.
+fn sendfile_schema(generator: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "anyOf": [generator.subschema_for::<Sendfile>(), { "type": "string" }] })
 }
 
 /// The options of the `wsgi` app, none of them required, but for those that stand outside.
