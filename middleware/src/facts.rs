@@ -3,6 +3,7 @@
 //! Inner layers and the app read these facts instead of guessing from headers. A fact that an inner layer finds and an outer one
 //! wants (who signed in, for the access log) travels back in the *response's* extensions under the same type.
 
+use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -86,7 +87,7 @@ pub struct RemoteUser {
     /// `REMOTE_USER`.
     pub user: Arc<str>,
     /// `AUTH_TYPE`, for instance `Basic`.
-    pub auth_type: &'static str,
+    pub auth_type: Cow<'static, str>,
 }
 
 /// Where the app below is mounted: set when a route's `mount` took a prefix off the path.

@@ -17,6 +17,8 @@ pub(crate) const BUDGET: usize = 256 * 1024;
 pub(crate) enum Exit {
     /// To the task that made the call.
     Here(oneshot::Sender<Reply>),
+    /// To whoever made the call on this very thread, and takes what there is whenever the app pauses.
+    Within(oneshot::Sender<Reply>),
     /// To the front.
     Link(LinkExit),
 }
@@ -31,7 +33,7 @@ impl Exit {
     /// Whether nobody waits for the answer any more.
     pub(crate) fn is_closed(&self) -> bool {
         match self {
-            Self::Here(reply) => reply.is_closed(),
+            Self::Here(reply) | Self::Within(reply) => reply.is_closed(),
             Self::Link(exit) => exit.is_closed(),
         }
     }
@@ -39,7 +41,7 @@ impl Exit {
     /// Whether a body of this length goes with its head, or has to be streamed after it.
     pub(crate) const fn takes_whole(&self, length: usize) -> bool {
         match self {
-            Self::Here(_) => true,
+            Self::Here(_) | Self::Within(_) => true,
             Self::Link(_) => length <= LARGEST_INLINE,
         }
     }
@@ -55,7 +57,7 @@ impl Exit {
     pub(crate) fn fail(self, problem: Problem) {
         match self {
             // Who asked may have left.
-            Self::Here(reply) => drop(reply.send(Reply::Failed(problem))),
+            Self::Here(reply) | Self::Within(reply) => drop(reply.send(Reply::Failed(problem))),
             Self::Link(exit) => exit.fail(&problem),
         }
     }
@@ -63,7 +65,7 @@ impl Exit {
     /// Sends an answer that is all there. Says whether somebody takes it.
     pub(crate) fn whole(self, head: ResponseHead, body: Bytes) -> bool {
         match self {
-            Self::Here(reply) => reply.send(Reply::Answer(head, ReplyBody::Whole(body))).is_ok(),
+            Self::Here(reply) | Self::Within(reply) => reply.send(Reply::Answer(head, ReplyBody::Whole(body))).is_ok(),
             Self::Link(exit) => exit.whole(&head, body),
         }
     }
@@ -71,7 +73,7 @@ impl Exit {
     /// Sends a part of a file; over a link, that blocks this thread until it is sent. Says whether somebody takes it.
     pub(crate) fn file(self, head: ResponseHead, file: FileBody) -> bool {
         match self {
-            Self::Here(reply) => reply.send(Reply::Answer(head, ReplyBody::File(file))).is_ok(),
+            Self::Here(reply) | Self::Within(reply) => reply.send(Reply::Answer(head, ReplyBody::File(file))).is_ok(),
             Self::Link(exit) => exit.file(&head, file),
         }
     }
@@ -79,13 +81,17 @@ impl Exit {
     /// Sends the head, the body to follow. Nothing where nobody takes it.
     pub(crate) fn stream(self, head: ResponseHead) -> Option<Flow> {
         match self {
-            Self::Here(reply) => {
-                let (writer, reader) = pipe(BUDGET, false);
-                reply.send(Reply::Answer(head, ReplyBody::Stream(reader))).ok().map(|()| Flow::Here(writer))
-            }
+            Self::Here(reply) => streamed(reply, head, BUDGET),
+            // Who would make room is waiting for this thread.
+            Self::Within(reply) => streamed(reply, head, usize::MAX),
             Self::Link(exit) => exit.stream(&head).map(Flow::Link),
         }
     }
+}
+
+fn streamed(reply: oneshot::Sender<Reply>, head: ResponseHead, budget: usize) -> Option<Flow> {
+    let (writer, reader) = pipe(budget, false);
+    reply.send(Reply::Answer(head, ReplyBody::Stream(reader))).ok().map(|()| Flow::Here(writer))
 }
 
 impl Flow {
@@ -114,10 +120,11 @@ impl Flow {
     }
 
     /// Breaks the body off.
-    pub(crate) fn fail(self, error: String) {
+    pub(crate) fn fail(self, error: impl Into<BoxError>) {
+        let error = error.into();
         match self {
-            Self::Here(writer) => writer.fail(error.into()),
-            Self::Link(flow) => flow.fail(&error),
+            Self::Here(writer) => writer.fail(error),
+            Self::Link(flow) => flow.fail(&error.to_string()),
         }
     }
 }

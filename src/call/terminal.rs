@@ -167,6 +167,11 @@ fn response(head: ResponseHead, body: ReplyBody) -> Response {
         ReplyBody::Stream(reader) => Body::new(Chunks { reader, left: head.length, ended: false }),
         ReplyBody::File(file) => Body::new(file),
     };
+    head_of(head, body)
+}
+
+/// The response with this head.
+pub(crate) fn head_of(head: ResponseHead, body: Body) -> Response {
     let mut response = Response::new(body);
     *response.status_mut() = head.status;
     *response.headers_mut() = head.headers;

@@ -4,15 +4,19 @@ use std::sync::Arc;
 
 use http::StatusCode;
 use pyo3::prelude::*;
+use pyo3::types::PyDict;
 use ziggurat_middleware::Problem;
 
 use super::environ::Environ;
 use super::errors::{Errors, Origin};
 use super::input::Input;
-use super::iterate::{Stop, close, send_all};
+use super::iterate::{Answer, Stop, close};
 use super::outlet::Outlet;
+use super::raised::Raised;
 use super::start_response::StartResponse;
 use super::warden::DeadlineExceeded;
+use crate::call::exit::Exit;
+use crate::call::head::HeadView;
 use crate::call::{Call, late};
 
 /// A WSGI application: the callable, and what its requests share.
@@ -39,49 +43,116 @@ impl Application {
         if call.exit.is_closed() {
             return;
         }
-        let head = call.head.view();
+        let seat = call.seat;
+        if let Some(mut serving) = self.begin(py, call.head.view(), Input::new(call.body), call.exit, None) {
+            while serving.step(py) {}
+        }
+        drop(seat);
+    }
+
+    /// Calls the app. Nothing where there is no more to do. `within` is the environ of the caller, where that is WSGI too: what the app raises
+    /// is then for the caller.
+    pub(super) fn begin(
+        &self,
+        py: Python<'_>,
+        head: HeadView<'_>,
+        input: Input,
+        exit: Exit,
+        within: Option<&Bound<'_, PyDict>>,
+    ) -> Option<Serving> {
         let origin = Origin { place: Arc::clone(&self.place), request_id: head.request_id().map(Into::into) };
-        let outlet = Outlet::new(call.exit, head.method() == b"HEAD");
+        let outlet = Outlet::new(exit, head.method() == b"HEAD");
         let made = || -> PyResult<_> {
             let start = Bound::new(py, StartResponse { outlet })?;
-            let input = Bound::new(py, Input::new(call.body))?;
-            let errors = Bound::new(py, Errors::new(origin.clone()))?;
-            let environ = self.environ.of(py, head, &input, &errors)?;
+            let input = Bound::new(py, input)?;
+            let (environ, errors) = match within {
+                Some(outer) => (self.environ.over(outer, head, &input)?, None),
+                None => {
+                    let errors = Bound::new(py, Errors::new(origin.clone()))?;
+                    (self.environ.of(py, head, &input, &errors)?, Some(errors.unbind()))
+                }
+            };
             Ok((start, input, errors, environ))
         };
         let (start, input, errors, environ) = match made() {
             Ok(made) => made,
             // Out of memory, most likely; the dropped outlet answers.
-            Err(error) => return origin.log_exception(py, "the request could not be handed to the app", &error),
+            Err(error) => {
+                origin.log_exception(py, "the request could not be handed to the app", &error);
+                return None;
+            }
+        };
+        let mut serving = Serving {
+            answer: Answer::Sent,
+            iterable: None,
+            start: start.clone().unbind(),
+            input: input.unbind(),
+            errors,
+            origin,
+            raises: within.is_some(),
         };
         match self.callable.bind(py).call1((environ, &start)) {
             Ok(iterable) => {
-                // An app that made a server error of the body's failure means what the failure says.
-                if !refused(&start, &input, |start| start.outlet.fails()) {
-                    let stop = send_all(&iterable, &start, &origin);
-                    self.end(py, stop, &start, &input, &origin);
+                let failed = serving.is_refused(py, |start| start.outlet.fails());
+                serving.iterable = Some(iterable.clone().unbind());
+                if failed {
+                    // An app that made a server error of the body's failure means what the failure says.
+                    serving.close(py);
+                    return None;
                 }
-                if let Err(error) = close(&iterable) {
-                    origin.log_exception(py, "close() of the app's answer raised", &error);
-                }
+                serving.answer = Answer::Returned(iterable.unbind());
+                Some(serving)
             }
-            Err(error) => self.end(py, Err(Stop::Raised(error)), &start, &input, &origin),
+            Err(error) => {
+                serving.end(py, Err(Stop::Raised(error)));
+                None
+            }
         }
-        if let Ok(mut input) = input.try_borrow_mut() {
-            input.close();
+    }
+}
+
+/// A request that the app has begun to answer. Dropped early, it ends as if its reader had left.
+pub(super) struct Serving {
+    answer: Answer,
+    /// What the app returned, until it is closed.
+    iterable: Option<Py<PyAny>>,
+    start: Py<StartResponse>,
+    input: Py<Input>,
+    errors: Option<Py<Errors>>,
+    origin: Origin,
+    /// Whether what the app raises is for its caller.
+    raises: bool,
+}
+
+impl Serving {
+    /// Sends more of the answer. Says whether there is more to do; the last step closes what the app returned.
+    pub(super) fn step(&mut self, py: Python<'_>) -> bool {
+        match self.answer.step(py, self.start.bind(py), &self.origin) {
+            Ok(true) => true,
+            Ok(false) => {
+                self.end(py, Ok(()));
+                false
+            }
+            Err(stop) => {
+                self.answer = Answer::Sent;
+                self.end(py, Err(stop));
+                false
+            }
         }
-        if let Ok(mut errors) = errors.try_borrow_mut() {
-            errors.flush();
-        }
-        drop(call.seat);
     }
 
-    /// Ends the answer as the app deserves.
-    fn end(&self, py: Python<'_>, stop: Result<(), Stop>, start: &Bound<'_, StartResponse>, input: &Bound<'_, Input>, origin: &Origin) {
-        if stop.is_err() && refused(start, input, |_| true) {
+    /// Ends the answer as the app deserves, and closes it.
+    fn end(&mut self, py: Python<'_>, stop: Result<(), Stop>) {
+        self.finish(py, stop);
+        self.close(py);
+    }
+
+    fn finish(&self, py: Python<'_>, stop: Result<(), Stop>) {
+        if stop.is_err() && self.is_refused(py, |_| true) {
             return;
         }
-        let Ok(mut start) = start.try_borrow_mut() else {
+        let origin = &self.origin;
+        let Ok(mut start) = self.start.bind(py).try_borrow_mut() else {
             return origin.log("the app still uses write() in another thread: the answer ends with it");
         };
         let outlet = &mut start.outlet;
@@ -94,6 +165,7 @@ impl Application {
                 }
                 return;
             }
+            Err(Stop::Raised(error)) if self.raises => return outlet.raise(Raised::new(error, origin.clone())),
             Err(_) if outlet.is_gone() => return,
             Err(Stop::Raised(error)) if error.is_instance_of::<DeadlineExceeded>(py) => {
                 origin.log_exception(py, "", &error);
@@ -108,10 +180,35 @@ impl Application {
         };
         outlet.fail(Problem::new(StatusCode::INTERNAL_SERVER_ERROR), &outcome);
     }
+
+    /// Calls `close()` of what the app returned, and takes back what it was given.
+    fn close(&mut self, py: Python<'_>) {
+        if let Some(iterable) = self.iterable.take()
+            && let Err(error) = close(iterable.bind(py))
+        {
+            self.origin.log_exception(py, "close() of the app's answer raised", &error);
+        }
+        if let Ok(mut input) = self.input.bind(py).try_borrow_mut() {
+            input.close();
+        }
+        if let Some(errors) = &self.errors
+            && let Ok(mut errors) = errors.bind(py).try_borrow_mut()
+        {
+            errors.flush();
+        }
+    }
+
+    /// Answers for a request whose own body failed, if nothing is sent yet and the app's answer does not matter.
+    fn is_refused(&self, py: Python<'_>, instead: impl Fn(&StartResponse) -> bool) -> bool {
+        let (Ok(mut start), Ok(input)) = (self.start.bind(py).try_borrow_mut(), self.input.bind(py).try_borrow()) else { return false };
+        input.failure().is_some_and(|failure| instead(&start) && start.outlet.refuse(failure))
+    }
 }
 
-/// Answers for a request whose own body failed, if nothing is sent yet and the app's answer does not matter.
-fn refused(start: &Bound<'_, StartResponse>, input: &Bound<'_, Input>, instead: impl Fn(&StartResponse) -> bool) -> bool {
-    let (Ok(mut start), Ok(input)) = (start.try_borrow_mut(), input.try_borrow()) else { return false };
-    input.failure().is_some_and(|failure| instead(&start) && start.outlet.refuse(failure))
+impl Drop for Serving {
+    fn drop(&mut self) {
+        if self.iterable.is_some() {
+            Python::try_attach(|py| self.close(py));
+        }
+    }
 }

@@ -1,13 +1,17 @@
 //! `wsgi.input`: a request's body as a file (PEP 3333 section "Input and Error Streams").
 
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::{Buf, Bytes};
+use http_body::Body as _;
+use http_body_util::BodyExt;
 use pyo3::exceptions::PyOSError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList};
+use ziggurat_middleware::{Body, BoxError};
 
+use super::raised::Raised;
 use crate::call::pipe::Reader;
 use crate::call::{BodyFailure, RequestBody};
 
@@ -21,6 +25,8 @@ pub(super) struct Input {
 
 enum Source {
     Stream(Reader<Arc<BodyFailure>>),
+    /// Read on this thread, through the layers above. (The lock is never waited for: it makes the type one that threads may share.)
+    Pulled(Mutex<Body>),
     Ended,
     Failed(Arc<BodyFailure>),
 }
@@ -35,6 +41,17 @@ impl Input {
         Self { octets: ready.iter().map(Bytes::len).sum(), ready, source }
     }
 
+    /// The body of a request from a caller on this thread.
+    pub(super) fn pulled(body: Body) -> Self {
+        let source = if body.is_end_stream() { Source::Ended } else { Source::Pulled(Mutex::new(body)) };
+        Self { ready: VecDeque::new(), octets: 0, source }
+    }
+
+    /// Whether there is nothing left to read.
+    pub(super) fn is_at_end(&self) -> bool {
+        self.octets == 0 && matches!(self.source, Source::Ended)
+    }
+
     /// Why the body failed, if the app has met it.
     pub(super) fn failure(&self) -> Option<&Arc<BodyFailure>> {
         match &self.source {
@@ -47,20 +64,34 @@ impl Input {
     pub(super) fn close(&mut self) {
         self.ready.clear();
         self.octets = 0;
-        if matches!(self.source, Source::Stream(_)) {
+        if matches!(self.source, Source::Stream(_) | Source::Pulled(_)) {
             self.source = Source::Ended;
         }
     }
 
     /// Gets one more chunk ready; `false` at the end. Lets the interpreter go where it has to wait.
     fn more(&mut self, py: Python<'_>) -> PyResult<bool> {
-        let next = match &self.source {
+        let next = match &mut self.source {
             Source::Ended => return Ok(false),
             Source::Failed(failure) => return Err(raised(failure)),
             Source::Stream(reader) => match reader.try_recv() {
                 Some(next) => next,
                 None => py.detach(|| tokio::task::block_in_place(|| reader.recv())),
             },
+            Source::Pulled(body) => {
+                let body = body.get_mut().unwrap_or_else(PoisonError::into_inner);
+                match py.detach(|| pollster::block_on(next_chunk(body))) {
+                    Some(Ok(chunk)) => Some(Ok(chunk)),
+                    Some(Err(error)) => {
+                        if let Some(error) = Raised::among(&error).and_then(Raised::take) {
+                            self.source = Source::Ended;
+                            return Err(error);
+                        }
+                        Some(Err(Arc::new(BodyFailure::of(&*error))))
+                    }
+                    None => None,
+                }
+            }
         };
         match next {
             Some(Ok(chunk)) => {
@@ -157,6 +188,22 @@ impl Input {
     fn __next__<'py>(&mut self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyBytes>>> {
         let line = self.readline(py, None)?;
         Ok((!line.as_bytes().is_empty()).then_some(line))
+    }
+}
+
+/// The next octets of a body.
+pub(super) async fn next_chunk(body: &mut Body) -> Option<Result<Bytes, BoxError>> {
+    loop {
+        match body.frame().await? {
+            Ok(frame) => {
+                if let Ok(data) = frame.into_data()
+                    && !data.is_empty()
+                {
+                    return Some(Ok(data));
+                }
+            }
+            Err(error) => return Some(Err(error)),
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use bytes::{Bytes, BytesMut};
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyList, PyTuple};
+use pyo3::types::{PyBytes, PyIterator, PyList, PyTuple};
 
 use super::errors::Origin;
 use super::file_wrapper::FileWrapper;
@@ -27,17 +27,54 @@ impl From<PyErr> for Stop {
     }
 }
 
-/// Sends all that `iterable` gives.
-pub(super) fn send_all(iterable: &Bound<'_, PyAny>, start: &Bound<'_, StartResponse>, origin: &Origin) -> Result<(), Stop> {
+/// What the app returned, as far as it is sent.
+pub(super) enum Answer {
+    /// Nothing of it was looked at.
+    Returned(Py<PyAny>),
+    /// It gives one chunk after another.
+    Coming { iterable: Py<PyAny>, iterator: Py<PyIterator> },
+    /// There is no more.
+    Sent,
+}
+
+impl Answer {
+    /// Sends what can be sent without asking the app twice: all of it, or one chunk. Says whether there may be more.
+    pub(super) fn step(&mut self, py: Python<'_>, start: &Bound<'_, StartResponse>, origin: &Origin) -> Result<bool, Stop> {
+        let more = match std::mem::replace(self, Self::Sent) {
+            Self::Sent => return Ok(false),
+            Self::Returned(iterable) => {
+                let iterable = iterable.bind(py);
+                match begin(iterable, start, origin)? {
+                    Some(iterator) => Some((iterable.clone().unbind(), iterator.unbind())),
+                    None => None,
+                }
+            }
+            Self::Coming { iterable, iterator } => {
+                let more = send_next(iterable.bind(py), iterator.bind(py), start, origin)?;
+                more.then_some((iterable, iterator))
+            }
+        };
+        let Some((iterable, iterator)) = more else { return Ok(false) };
+        *self = Self::Coming { iterable, iterator };
+        Ok(true)
+    }
+}
+
+/// Sends what is all there already, or gives the iterator over what is not.
+fn begin<'py>(
+    iterable: &Bound<'py, PyAny>,
+    start: &Bound<'py, StartResponse>,
+    origin: &Origin,
+) -> Result<Option<Bound<'py, PyIterator>>, Stop> {
     let py = iterable.py();
     if let Ok(list) = iterable.cast_exact::<PyList>() {
-        return send_list(py, &list.to_tuple(), start, origin);
+        return send_list(py, &list.to_tuple(), start, origin).map(|()| None);
     }
     if let Ok(tuple) = iterable.cast_exact::<PyTuple>() {
-        return send_list(py, tuple, start, origin);
+        return send_list(py, tuple, start, origin).map(|()| None);
     }
     if is_bodiless(start) {
-        return Ok(());
+        return Ok(None);
     }
     if let Ok(wrapper) = iterable.cast_exact::<FileWrapper>()
         && borrowed(start)?.outlet.awaits_body()
@@ -47,21 +84,25 @@ pub(super) fn send_all(iterable: &Bound<'_, PyAny>, start: &Bound<'_, StartRespo
         let mut start = borrowed(start)?;
         let outlet = &mut start.outlet;
         py.detach(|| outlet.file(file));
-        return Ok(());
+        return Ok(None);
     }
-    let iterator = iterable
-        .try_iter()
-        .map_err(|_| Stop::Refused(format!("the app returned `{}`, which is no iterable of bytes", type_name(iterable))))?;
-    for item in iterator {
-        let octets = chunk(&item?).map_err(|name| wrong_item(iterable, &name))?;
-        if is_bodiless(start) {
-            return Ok(());
-        }
-        if !octets.is_empty() && !put(py, octets, start, origin)? {
-            return Ok(());
-        }
+    let no_iterable = |_| Stop::Refused(format!("the app returned `{}`, which is no iterable of bytes", type_name(iterable)));
+    iterable.try_iter().map(Some).map_err(no_iterable)
+}
+
+/// Sends the next chunk. Says whether there may be another.
+fn send_next<'py>(
+    iterable: &Bound<'py, PyAny>,
+    iterator: &Bound<'py, PyIterator>,
+    start: &Bound<'py, StartResponse>,
+    origin: &Origin,
+) -> Result<bool, Stop> {
+    let Some(item) = iterator.clone().next() else { return Ok(false) };
+    let octets = chunk(&item?).map_err(|name| wrong_item(iterable, &name))?;
+    if is_bodiless(start) {
+        return Ok(false);
     }
-    Ok(())
+    Ok(octets.is_empty() || put(iterator.py(), octets, start, origin)?)
 }
 
 /// Sends chunks that are all there. Their sum is the length of the answer, where the app declared none.

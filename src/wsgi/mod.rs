@@ -10,6 +10,7 @@ mod environ;
 mod errors;
 mod extension;
 mod file_wrapper;
+mod here;
 mod inline;
 mod input;
 // The interpreter's own start, end and thread states have no safe calls.
@@ -20,9 +21,11 @@ mod load;
 mod options;
 mod outlet;
 mod pool;
+mod raised;
 mod response_head;
 mod staff;
 mod start_response;
+mod way_back;
 // An exception can be raised in another thread by no safe call.
 #[allow(unsafe_code)]
 mod warden;

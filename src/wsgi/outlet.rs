@@ -11,6 +11,7 @@ use http::StatusCode;
 use http::header::{self, HeaderValue};
 use ziggurat_middleware::Problem;
 
+use super::raised::Raised;
 use crate::call::exit::{Exit, Flow};
 use crate::call::file_body::FileBody;
 use crate::call::pipe::Abandoned;
@@ -229,6 +230,17 @@ impl Outlet {
         }
         if let Some(flow) = self.flow.take() {
             flow.fail(cause.to_string());
+        }
+    }
+
+    /// Breaks the answer off with what the app raised, for a caller that may do something about it.
+    pub(super) fn raise(&mut self, raised: Raised) {
+        self.over = true;
+        if let Some(exit) = self.exit.take() {
+            exit.fail(Problem::internal(raised.clone()));
+        }
+        if let Some(flow) = self.flow.take() {
+            flow.fail(raised);
         }
     }
 

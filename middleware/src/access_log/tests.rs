@@ -74,7 +74,7 @@ async fn json_has_the_promised_fields() {
     let stack = log.stage().over(async |_| {
         let mut response = Response::new(chunks(vec![Ok("hello"), Ok(" "), Ok("you")]));
         *response.status_mut() = StatusCode::CREATED;
-        response.extensions_mut().insert(RemoteUser { user: "ann".into(), auth_type: "Basic" });
+        response.extensions_mut().insert(RemoteUser { user: "ann".into(), auth_type: "Basic".into() });
         response
     });
     let mut request = request(Method::POST, "/path?query", "");
@@ -112,7 +112,7 @@ async fn every_atom_is_written() {
     });
     let mut request = request(Method::GET, "/p?q=1", "");
     request.headers_mut().insert("x-in", HeaderValue::from_static("in"));
-    request.extensions_mut().insert(RemoteUser { user: "ann".into(), auth_type: "Basic" });
+    request.extensions_mut().insert(RemoteUser { user: "ann".into(), auth_type: "Basic".into() });
     stack.send(request).await;
     let process = std::process::id();
     assert_eq!(

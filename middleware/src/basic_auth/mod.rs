@@ -64,7 +64,7 @@ struct Gate {
 impl Gate {
     async fn pass(&self, mut request: Request, next: Next) -> Response {
         let Some(credentials) = Credentials::of(request.headers()) else { return self.refusal() };
-        let user = RemoteUser { user: credentials.user.as_str().into(), auth_type: "Basic" };
+        let user = RemoteUser { user: credentials.user.as_str().into(), auth_type: "Basic".into() };
         match self.verifier.verify(credentials).await {
             Ok(true) => {}
             Ok(false) => return self.refusal(),

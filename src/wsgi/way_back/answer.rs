@@ -1,0 +1,124 @@
+//! A response as what a WSGI app returns: status and headers through `start_response`, the body as an iterable.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use http::header::{HeaderMap, HeaderName};
+use http::{Method, StatusCode};
+use hyper::ext::ReasonPhrase;
+use pyo3::exceptions::{PyOSError, PyRuntimeError};
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyList, PyString, PyTuple};
+use ziggurat_middleware::{Body, BoxError, Response};
+
+use super::Runtime;
+use crate::wsgi::environ::latin_1;
+use crate::wsgi::input::next_chunk;
+use crate::wsgi::raised::Raised;
+
+/// Gives the response to the caller.
+pub(super) fn give(
+    py: Python<'_>,
+    mut response: Response,
+    method: &Method,
+    start_response: &Bound<'_, PyAny>,
+    runtime: &Arc<Runtime>,
+) -> PyResult<Py<PyAny>> {
+    if let Some(error) = Raised::behind(&mut response) {
+        return Err(error);
+    }
+    let status = status_line(py, &response)?;
+    start_response.call1((status, header_list(py, response.headers())?))?;
+    let is_bodiless =
+        *method == Method::HEAD || matches!(response.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    let body = response.into_body();
+    if is_bodiless {
+        // Not before the head is given: a body that ends may log what was sent.
+        py.detach(|| drop(body));
+        return Ok(PyList::empty(py).into_any().unbind());
+    }
+    if let Some(octets) = body.as_full() {
+        let chunks: &[Bound<'_, PyBytes>] = if octets.is_empty() { &[] } else { &[PyBytes::new(py, octets)] };
+        return Ok(PyList::new(py, chunks)?.into_any().unbind());
+    }
+    Ok(Py::new(py, Answer { body: Mutex::new(Some(body)), runtime: Arc::clone(runtime) })?.into_any())
+}
+
+fn status_line<'py>(py: Python<'py>, response: &Response) -> PyResult<Bound<'py, PyAny>> {
+    let status = response.status();
+    let phrase = match response.extensions().get::<ReasonPhrase>() {
+        Some(phrase) => phrase.as_bytes(),
+        None => status.canonical_reason().unwrap_or("Unknown").as_bytes(),
+    };
+    latin_1(py, &[status.as_str().as_bytes(), b" ", phrase].concat())
+}
+
+fn header_list<'py>(py: Python<'py>, headers: &HeaderMap) -> PyResult<Bound<'py, PyList>> {
+    let pairs = headers.iter().map(|(name, value)| PyTuple::new(py, [title_case(py, name), latin_1(py, value.as_bytes())?]));
+    PyList::new(py, pairs.collect::<PyResult<Vec<_>>>()?)
+}
+
+/// `Content-Type`: names are the same in any case, but callables that look for one look for the usual spelling.
+fn title_case<'py>(py: Python<'py>, name: &HeaderName) -> Bound<'py, PyAny> {
+    let mut begins = true;
+    let letters = name.as_str().chars().map(|letter| {
+        let shown = if begins { letter.to_ascii_uppercase() } else { letter };
+        begins = letter == '-';
+        shown
+    });
+    PyString::new(py, &letters.collect::<String>()).into_any()
+}
+
+/// The body of a response, chunk by chunk, each made when it is asked for.
+#[pyclass(module = "ziggurat")]
+pub(super) struct Answer {
+    /// Until it has ended. (The lock is never waited for: it makes the type one that threads may share.)
+    body: Mutex<Option<Body>>,
+    runtime: Arc<Runtime>,
+}
+
+impl Answer {
+    fn body(&mut self) -> &mut Option<Body> {
+        self.body.get_mut().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[pymethods]
+impl Answer {
+    const fn __iter__(slf: PyRef<'_, Self>) -> PyRef<'_, Self> {
+        slf
+    }
+
+    fn __next__<'py>(&mut self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyBytes>>> {
+        let runtime = Arc::clone(&self.runtime);
+        let Some(body) = self.body() else { return Ok(None) };
+        match py.detach(|| runtime.wait(next_chunk(body))) {
+            Some(Ok(chunk)) => Ok(Some(PyBytes::new(py, &chunk))),
+            Some(Err(error)) => {
+                self.close(py);
+                Err(raised(&error))
+            }
+            None => {
+                self.close(py);
+                Ok(None)
+            }
+        }
+    }
+
+    /// Ends the answer, read to its end or not.
+    fn close(&mut self, py: Python<'_>) {
+        let body = self.body().take();
+        let runtime = &self.runtime;
+        py.detach(|| runtime.within(|| drop(body)));
+    }
+}
+
+/// What a caller sees of a body that broke off: the exception that was behind it, if there was one.
+fn raised(error: &BoxError) -> PyErr {
+    if let Some(error) = Raised::among(error).and_then(Raised::take) {
+        return error;
+    }
+    match error.downcast_ref::<std::io::Error>() {
+        Some(error) => PyOSError::new_err(error.to_string()),
+        None => PyRuntimeError::new_err(format!("the answer broke off: {error}")),
+    }
+}

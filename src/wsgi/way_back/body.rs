@@ -1,0 +1,82 @@
+//! `wsgi.input` of a caller as the body of a request, read on the caller's own thread.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use pyo3::exceptions::PyTypeError;
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+use ziggurat_middleware::{Body, BoxError};
+
+use crate::wsgi::errors::Origin;
+use crate::wsgi::input::Input;
+use crate::wsgi::raised::Raised;
+use crate::wsgi::start_response::chunk;
+
+/// So much is read at once.
+const BLOCK: u64 = 64 * 1024;
+
+/// A body that `wsgi.input` gives as it is asked for.
+pub(super) struct EnvironBody {
+    input: Py<PyAny>,
+    /// What `CONTENT_LENGTH` still allows; without one the input says where the end is.
+    left: Option<u64>,
+    is_ended: bool,
+}
+
+impl EnvironBody {
+    /// The body of this environ, whose `CONTENT_LENGTH` is `length`. Without one there is a body only where the caller says that the input has an
+    /// end (`wsgi.input_terminated`): a read could otherwise wait for ever.
+    pub(super) fn of(environ: &Bound<'_, PyDict>, length: Option<u64>) -> PyResult<Body> {
+        let is_terminated = || environ.get_item("wsgi.input_terminated")?.map_or(Ok(false), |value| value.is_truthy());
+        let has_body = match length {
+            Some(length) => length > 0,
+            None => is_terminated()?,
+        };
+        let Some(input) = environ.get_item("wsgi.input")?.filter(|_| has_body) else { return Ok(Body::empty()) };
+        if input.cast_exact::<Input>().is_ok_and(|input| input.try_borrow().is_ok_and(|input| input.is_at_end())) {
+            return Ok(Body::empty());
+        }
+        Ok(Body::new(Self { input: input.unbind(), left: length, is_ended: false }))
+    }
+
+    fn read(&mut self) -> Result<Option<Bytes>, Raised> {
+        Python::attach(|py| {
+            let wanted = self.left.map_or(BLOCK, |left| left.min(BLOCK));
+            let read = || -> PyResult<Bytes> {
+                let octets = self.input.bind(py).call_method1(pyo3::intern!(py, "read"), (wanted,))?;
+                chunk(&octets).map_err(|name| PyTypeError::new_err(format!("wsgi.input.read() must give bytes, not `{name}`")))
+            };
+            let octets = read().map_err(|error| Raised::new(error, Origin { place: "wsgi.input".into(), request_id: None }))?;
+            if octets.is_empty() {
+                return Ok(None);
+            }
+            self.left = self.left.map(|left| left.saturating_sub(octets.len() as u64));
+            Ok(Some(octets))
+        })
+    }
+}
+
+impl HttpBody for EnvironBody {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        if self.is_end_stream() {
+            return Poll::Ready(None);
+        }
+        let read = self.read();
+        self.is_ended = !matches!(read, Ok(Some(_)));
+        Poll::Ready(read.map(|octets| octets.map(Frame::data)).map_err(BoxError::from).transpose())
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.is_ended || self.left == Some(0)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.left.map_or_else(SizeHint::default, SizeHint::with_exact)
+    }
+}

@@ -1,0 +1,65 @@
+//! The way back: a stack as a WSGI callable (PEP 3333), for a Python layer in the middle of a pipeline and for other servers.
+//!
+//! The caller's own thread runs the stack, and the app at its bottom too ([`Here`](super::here::Here)): nothing is handed over, so that no thread
+//! ever waits for another one of the same pool. Timers and files of the layers live on a small runtime beside it.
+
+mod answer;
+mod body;
+mod request;
+
+use std::future::Future;
+use std::sync::Arc;
+
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+use ziggurat_middleware::Next;
+
+pub(super) use request::Caller;
+
+/// Timers, files and tasks of the layers that run on threads of others.
+pub(crate) struct Runtime(tokio::runtime::Runtime);
+
+impl Runtime {
+    /// Starts it.
+    pub(crate) fn start() -> std::io::Result<Self> {
+        let mut builder = tokio::runtime::Builder::new_multi_thread();
+        builder.worker_threads(1).thread_name("ziggurat-io").enable_all().build().map(Self)
+    }
+
+    /// Runs `work` where it finds this runtime.
+    pub(crate) fn within<T>(&self, work: impl FnOnce() -> T) -> T {
+        let _entered = self.0.enter();
+        work()
+    }
+
+    /// Waits for a future on this thread, which must not hold the interpreter.
+    fn wait<T>(&self, future: impl Future<Output = T>) -> T {
+        self.within(|| pollster::block_on(future))
+    }
+}
+
+/// A stack that Python can call.
+#[pyclass(module = "ziggurat", name = "Stack", frozen)]
+pub(super) struct Stack {
+    next: Next,
+    runtime: Arc<Runtime>,
+    /// Whether what proxies claim in the caller's headers was judged already.
+    is_vetted: bool,
+}
+
+impl Stack {
+    pub(super) const fn new(next: Next, runtime: Arc<Runtime>, is_vetted: bool) -> Self {
+        Self { next, runtime, is_vetted }
+    }
+}
+
+#[pymethods]
+impl Stack {
+    fn __call__(&self, py: Python<'_>, environ: &Bound<'_, PyDict>, start_response: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
+        let request = request::request_of(environ, self.is_vetted)?;
+        let method = request.method().clone();
+        let next = self.next.clone();
+        let response = py.detach(|| self.runtime.wait(next.run(request)));
+        answer::give(py, response, &method, start_response, &self.runtime)
+    }
+}

@@ -1,0 +1,155 @@
+//! From `environ` to a request, as if the server had taken it in itself.
+
+use std::net::IpAddr;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use http::uri::PathAndQuery;
+use http::{HeaderName, HeaderValue, Method, Uri, Version, header};
+use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, percent_encode};
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyString};
+use ziggurat_middleware::{Body, Mount, Origin, RemoteUser, Request, RequestId, Scheme};
+
+use super::body::EnvironBody;
+use crate::wsgi::response_head::type_name;
+
+/// What must be percent-encoded in a path (RFC 3986 section 3.3).
+const PATH: &AsciiSet =
+    &CONTROLS.add(b' ').add(b'"').add(b'#').add(b'%').add(b'<').add(b'>').add(b'?').add(b'`').add(b'{').add(b'}').add(b'[').add(b']').add(b'^').add(b'|').add(b'\\');
+
+/// The caller's environ, which the app below gets again.
+#[derive(Clone)]
+pub(in crate::wsgi) struct Caller(pub(in crate::wsgi) Arc<Py<PyDict>>);
+
+/// The request that an environ stands for. `is_vetted` says whether what proxies claim in its headers may be believed.
+pub(super) fn request_of(environ: &Bound<'_, PyDict>, is_vetted: bool) -> PyResult<Request> {
+    let vars = Vars(environ);
+    let mut request = Request::new(Body::empty());
+    *request.method_mut() = vars
+        .text("REQUEST_METHOD")?
+        .map_or(Ok(Method::GET), |method| Method::from_bytes(&method))
+        .map_err(|_| PyValueError::new_err("REQUEST_METHOD is not the name of a method"))?;
+    *request.version_mut() = match vars.text("SERVER_PROTOCOL")?.as_deref() {
+        Some(b"HTTP/1.0") => Version::HTTP_10,
+        Some(b"HTTP/2.0" | b"HTTP/2") => Version::HTTP_2,
+        Some(b"HTTP/3.0" | b"HTTP/3") => Version::HTTP_3,
+        _ => Version::HTTP_11,
+    };
+    let (uri, mount) = target(&vars)?;
+    *request.uri_mut() = uri;
+    headers(environ, &vars, &mut request)?;
+    let length = vars.text("CONTENT_LENGTH")?.and_then(|length| String::from_utf8(length).ok()?.trim().parse::<u64>().ok());
+    *request.body_mut() = EnvironBody::of(environ, length)?;
+
+    let facts = request.extensions_mut();
+    facts.insert(origin(&vars, is_vetted)?);
+    if let Some(mount) = mount {
+        facts.insert(mount);
+    }
+    if let Some(user) = vars.text("REMOTE_USER")?.filter(|user| !user.is_empty()) {
+        let auth_type = vars.text("AUTH_TYPE")?.unwrap_or_default();
+        let text = |octets: &[u8]| String::from_utf8_lossy(octets).into_owned();
+        facts.insert(RemoteUser { user: text(&user).into(), auth_type: text(&auth_type).into() });
+    }
+    if let Some(id) = vars.text("ziggurat.request_id")?.and_then(|id| RequestId::new(HeaderValue::from_bytes(&id).ok()?)) {
+        facts.insert(id);
+    }
+    facts.insert(Caller(Arc::new(environ.clone().unbind())));
+    Ok(request)
+}
+
+/// The variables of an environ as the octets they stand for.
+struct Vars<'a, 'py>(&'a Bound<'py, PyDict>);
+
+impl Vars<'_, '_> {
+    fn text(&self, key: &str) -> PyResult<Option<Vec<u8>>> {
+        self.0.get_item(key)?.map(|value| octets(key, &value)).transpose()
+    }
+}
+
+/// A str of latin-1 characters as octets (PEP 3333 section "Unicode Issues").
+fn octets(key: &str, value: &Bound<'_, PyAny>) -> PyResult<Vec<u8>> {
+    let text = value.cast::<PyString>().map_err(|_| PyValueError::new_err(format!("environ[{key:?}] must be a str, not `{}`", type_name(value))))?;
+    let text = text.to_str()?;
+    if text.is_ascii() {
+        return Ok(text.as_bytes().to_vec());
+    }
+    let octets = text.chars().map(|character| u8::try_from(character).ok()).collect::<Option<Vec<_>>>();
+    octets.ok_or_else(|| PyValueError::new_err(format!("environ[{key:?}] holds a character that is no octet")))
+}
+
+/// The target below the mount, and the mount where there is one. Where the caller says how the client wrote the target, and that still
+/// is what the path variables say, it stands; else it is written anew from them.
+fn target(vars: &Vars<'_, '_>) -> PyResult<(Uri, Option<Mount>)> {
+    let script = vars.text("SCRIPT_NAME")?.unwrap_or_default();
+    let path = vars.text("PATH_INFO")?.unwrap_or_default();
+    let query = vars.text("QUERY_STRING")?.unwrap_or_default();
+    if path == b"*" && script.is_empty() {
+        return Ok((Uri::from_static("*"), None));
+    }
+    let as_written = ["REQUEST_URI", "RAW_URI"].into_iter().find_map(|key| {
+        let written = String::from_utf8(vars.text(key).ok()??).ok()?;
+        let written = PathAndQuery::from_str(&written).ok()?;
+        split(written.path(), &script, &path).map(|(prefix, rest)| (prefix.to_owned(), rest.to_owned()))
+    });
+    let (prefix, rest) =
+        as_written.unwrap_or_else(|| (percent_encode(&script, PATH).to_string(), percent_encode(&path, PATH).to_string()));
+    let query = if query.is_empty() { String::new() } else { format!("?{}", percent_encode(&query, QUERY)) };
+    let uri = |path: &str| {
+        let target = if path.starts_with('/') { format!("{path}{query}") } else { format!("/{path}{query}") };
+        Uri::from_str(&target).map_err(|_| PyValueError::new_err("the path and the query of the environ make no request target"))
+    };
+    let below = uri(&rest)?;
+    if prefix.is_empty() {
+        return Ok((below, None));
+    }
+    let whole = uri(&format!("{prefix}{rest}"))?;
+    Ok((below, Some(Mount { prefix: prefix.into(), target: whole })))
+}
+
+/// What no query can hold; the rest of it is the client's own writing.
+const QUERY: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'#').add(b'<').add(b'>');
+
+/// A written path, split where the part that decodes to `script` ends, if the rest decodes to `path`.
+fn split<'a>(written: &'a str, script: &[u8], path: &[u8]) -> Option<(&'a str, &'a str)> {
+    let decodes_to = |text: &str, octets: &[u8]| percent_decode_str(text).eq(octets.iter().copied());
+    let mut at = 0;
+    for _ in script {
+        at += if written.as_bytes().get(at)? == &b'%' { 3 } else { 1 };
+    }
+    let (prefix, rest) = (written.get(..at)?, written.get(at..)?);
+    (decodes_to(prefix, script) && decodes_to(rest, path)).then_some((prefix, rest))
+}
+
+/// The headers: `HTTP_...`, `CONTENT_TYPE` and `CONTENT_LENGTH`.
+fn headers(environ: &Bound<'_, PyDict>, vars: &Vars<'_, '_>, request: &mut Request) -> PyResult<()> {
+    let headers = request.headers_mut();
+    for (key, value) in environ {
+        let Ok(key) = key.cast::<PyString>() else { continue };
+        let Some(name) = key.to_str()?.strip_prefix("HTTP_") else { continue };
+        let bad = || PyValueError::new_err(format!("environ[{:?}] is no header", key.to_string_lossy()));
+        let name = HeaderName::from_bytes(name.replace('_', "-").as_bytes()).map_err(|_| bad())?;
+        let value = HeaderValue::from_bytes(&octets(key.to_str()?, &value)?).map_err(|_| bad())?;
+        headers.insert(name, value);
+    }
+    for (name, key) in [(header::CONTENT_TYPE, "CONTENT_TYPE"), (header::CONTENT_LENGTH, "CONTENT_LENGTH")] {
+        if let Some(value) = vars.text(key)?.filter(|value| !value.is_empty()) {
+            headers.insert(name, HeaderValue::from_bytes(&value).map_err(|_| PyValueError::new_err(format!("environ[{key:?}] is no header")))?);
+        }
+    }
+    Ok(())
+}
+
+fn origin(vars: &Vars<'_, '_>, is_vetted: bool) -> PyResult<Origin> {
+    let parsed = |key| -> PyResult<Option<String>> { Ok(vars.text(key)?.and_then(|value| String::from_utf8(value).ok())) };
+    Ok(Origin {
+        client: parsed("REMOTE_ADDR")?.and_then(|address| IpAddr::from_str(&address).ok()),
+        client_port: parsed("REMOTE_PORT")?.and_then(|port| port.parse().ok()),
+        scheme: if parsed("wsgi.url_scheme")?.as_deref() == Some("https") { Scheme::Https } else { Scheme::Http },
+        server_port: parsed("SERVER_PORT")?.and_then(|port| port.parse().ok()),
+        local: None,
+        is_vetted,
+    })
+}
