@@ -18,7 +18,6 @@ use crate::apps::redirect::Redirect;
 use crate::apps::respond::Respond;
 use crate::pipeline::Registry;
 use crate::pipeline::django::Django;
-use crate::wsgi::Wsgi;
 
 /// Every built-in layer and kind of app. (`routes` is part of the grammar, see [`crate::pipeline`].)
 #[must_use]
@@ -41,5 +40,5 @@ pub fn builtin() -> Registry {
         .app::<Redirect>()
         .app::<Respond>()
         .app::<Static>()
-        .app::<Wsgi>()
+        .wsgi()
 }

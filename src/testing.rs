@@ -141,7 +141,7 @@ impl App for Double {
     }
 
     fn app(self, context: &Context) -> Result<impl IntoApp> {
-        let callable = self.0.callable();
+        let callable = self.0.name();
         let double = context.host::<Doubles>().and_then(|Doubles(doubles)| doubles.get(callable));
         let missing = || {
             Finding::new(format!("no closure stands in for `{callable}`"))

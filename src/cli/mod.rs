@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use clap::{ArgGroup, CommandFactory, Parser, Subcommand};
 use http::Extensions;
 
-use crate::pipeline::{Pipeline, Registry, Report, schema};
+use crate::pipeline::{Island, Pipeline, Registry, Report, schema};
 use crate::run::{self, Origin, init};
 use crate::server::Listen;
 use crate::worker::launch::Launch;
@@ -257,7 +257,7 @@ fn dispatch(registry: &Registry, host: &Extensions, command: Command) -> u8 {
             Err(new::Trouble::Refused(message)) => complain(&message, MISUSE),
             Err(new::Trouble::Failed(path, error)) => complain(&format!("error: cannot write {}: {error}", path.display()), FAILURE),
         },
-        Command::Worker { .. } => match wsgi::child::run() {
+        Command::Worker { .. } => match wsgi::child::run(&|stack, lifecycle, within| Island::build(stack, registry, lifecycle, within)) {
             Ok(true) => SUCCESS,
             Ok(false) => FAILURE,
             Err(message) => complain(&message, MISUSE),

@@ -1,4 +1,7 @@
 //! From a checked pipeline to one service: apps first, then layers, innermost first.
+//!
+//! A stack is built natively from the outside down to its outermost Python layer. What stands there and below is an [`Island`]: it is built in the
+//! process that runs it, where a Python part is a callable as long as nothing native stands over it.
 
 use std::cell::OnceCell;
 use std::convert::Infallible;
@@ -10,20 +13,32 @@ use http::StatusCode;
 use tower::service_fn;
 use ziggurat_middleware::{Context, Deadline, IntoApp, Lifecycle, Next, Problem, Request};
 
-use super::diagnostic::Diagnostic;
+use super::diagnostic::{Diagnostic, Source};
 use super::expand::Mask;
-use super::grammar::{App, Part, Stack, Tree};
+use super::grammar::{App, Named, Part, Stack, Tree, Written};
+use super::island::{Island, Reach, pack, unpack};
 use super::reserves::Reserves;
 use crate::apps::routes::{Arm, Routes};
+use crate::worker::boot::Refusal;
+use crate::wsgi::{Callable, Called, Runtime, Within, Wsgi, WsgiLayer};
 
 /// Builds everything the tree names, or finds everything that cannot be built and ends what was already started.
-pub(crate) fn build(tree: &Tree, mask: &Mask, base: &Path, drain: Duration, lifecycle: &Lifecycle) -> Result<Next, Vec<Diagnostic>> {
-    let reserves = Reserves::of(tree);
-    let mut builder = Builder { tree, mask, base: base.into(), drain, lifecycle, reserves, apps: Vec::new(), findings: Vec::new() };
-    builder.apps.resize_with(tree.apps.len(), OnceCell::new);
+pub(crate) fn build(
+    source: &Source,
+    tree: &Tree,
+    mask: &Mask,
+    base: &Path,
+    drain: Duration,
+    lifecycle: &Lifecycle,
+) -> Result<Next, Vec<Diagnostic>> {
+    let mut builder = Builder::new(source, &tree.apps, mask, base.into(), lifecycle);
+    builder.tree = Some(tree);
+    builder.drain = Some(drain);
+    builder.reserves = Some(Reserves::of(tree));
     let next = builder.stack(&tree.stack);
     // What nobody uses is built too: a warning tells about it, and a mistake in it is a mistake.
-    for index in 0..tree.apps.len() {
+    let elsewhere = islands(tree);
+    for index in (0..tree.apps.len()).filter(|index| !elsewhere.contains(index)) {
         builder.named(index);
     }
     if builder.findings.is_empty() {
@@ -33,65 +48,219 @@ pub(crate) fn build(tree: &Tree, mask: &Mask, base: &Path, drain: Duration, life
     Err(builder.findings)
 }
 
-struct Builder<'a> {
-    tree: &'a Tree,
-    mask: &'a Mask,
-    base: Arc<Path>,
-    drain: Duration,
-    lifecycle: &'a Lifecycle,
-    reserves: Reserves<'a>,
-    /// Each entry of `apps` once it is built; all who name it share it.
-    apps: Vec<OnceCell<Next>>,
-    findings: Vec<Diagnostic>,
+/// The entries of `apps` that islands reach.
+fn islands(tree: &Tree) -> Vec<usize> {
+    fn collect(stack: &Stack, named: &[Named], found: &mut Vec<usize>) {
+        match &stack.app {
+            app if stack.island.is_some() => found.extend(Reach::of(app, named).named),
+            App::Routes { routes, .. } => routes.iter().for_each(|route| collect(&route.stack, named, found)),
+            _ => {}
+        }
+    }
+    let mut found = Vec::new();
+    collect(&tree.stack, &tree.apps, &mut found);
+    tree.apps.iter().for_each(|app| collect(&app.stack, &tree.apps, &mut found));
+    found
 }
 
-impl Builder<'_> {
-    fn stack(&mut self, stack: &Stack) -> Next {
-        let app = self.app(&stack.app);
-        stack.layers.iter().rev().fold(app, |inner, layer| self.part(layer, Some(inner)))
+pub(super) struct Builder<'a> {
+    source: &'a Source,
+    /// What an island takes along. Nothing inside of one.
+    tree: Option<&'a Tree>,
+    /// The entries of `apps`.
+    named: &'a [Named],
+    mask: &'a Mask,
+    base: Arc<Path>,
+    drain: Option<Duration>,
+    lifecycle: &'a Lifecycle,
+    reserves: Option<Reserves<'a>>,
+    /// Set inside an island.
+    within: Option<Within>,
+    /// Each entry of `apps` once it is built; all who name it share it.
+    apps: Vec<OnceCell<Built>>,
+    pub(super) findings: Vec<Diagnostic>,
+}
+
+/// A part of a stack, from some layer or the app downwards.
+#[derive(Clone)]
+enum Built {
+    Native(Next),
+    /// Nothing native stands over it; its place is that of the app.
+    Python(Callable, String),
+}
+
+impl<'a> Builder<'a> {
+    pub(super) fn new(
+        source: &'a Source,
+        named: &'a [Named],
+        mask: &'a Mask,
+        base: Arc<Path>,
+        lifecycle: &'a Lifecycle,
+    ) -> Self {
+        let apps = named.iter().map(|_| OnceCell::new()).collect();
+        Self { source, tree: None, named, mask, base, drain: None, lifecycle, reserves: None, within: None, apps, findings: Vec::new() }
     }
 
-    fn app(&mut self, app: &App) -> Next {
+    /// To build an island.
+    pub(super) fn within(self, within: &Within) -> Self {
+        Self { within: Some(within.clone()), ..self }
+    }
+
+    /// An island, as a callable: layers of which the first is Python's, over an app.
+    pub(super) fn callable(mut self, layers: &[Part], app: &App) -> Result<Callable, Vec<Diagnostic>> {
+        let built = self.layers(layers, app);
+        let callable = self.as_callable(built);
+        match callable {
+            Some(callable) if self.findings.is_empty() => Ok(callable),
+            _ => Err(self.findings),
+        }
+    }
+
+    fn stack(&mut self, stack: &Stack) -> Next {
+        let built = match &stack.island {
+            Some(written) if self.within.is_none() => {
+                let below = self.island(stack, written);
+                stack.layers[..written.first].iter().rev().fold(below, |inner, layer| self.part(layer, Some(inner)))
+            }
+            _ => {
+                let built = self.layers(&stack.layers, &stack.app);
+                self.as_service(built)
+            }
+        };
+        built
+    }
+
+    /// Layers over an app, in this process.
+    fn layers(&mut self, layers: &[Part], app: &App) -> Built {
+        let app = self.app(app);
+        layers.iter().rev().fold(app, |inner, layer| {
+            if !layer.kind.is_python() {
+                let inner = self.as_service(inner);
+                return Built::Native(self.part(layer, Some(inner)));
+            }
+            let place = match &inner {
+                Built::Python(_, place) => place.clone(),
+                Built::Native(_) => layer.place.clone(),
+            };
+            let Some(inner) = self.as_callable(inner) else { return Built::Native(unbuilt(&layer.place)) };
+            let context = self.context(layer);
+            let made = layer.kind.with(&layer.options, self.mask, |python: WsgiLayer| python.over(&context, &inner));
+            self.noted(made).map_or_else(|| Built::Native(unbuilt(&layer.place)), |callable| Built::Python(callable, place))
+        })
+    }
+
+    fn app(&mut self, app: &App) -> Built {
         match app {
-            App::Part(part) => self.part(part, None),
+            App::Part(part) if part.kind.is_python() && self.within.is_some() => {
+                let context = self.context(part);
+                let made = part.kind.with(&part.options, self.mask, |app: Wsgi| app.import(&context));
+                self.noted(made).map_or_else(|| Built::Native(unbuilt(&part.place)), |callable| Built::Python(callable, part.place.clone()))
+            }
+            App::Part(part) => Built::Native(self.part(part, None)),
             App::Named(index, _) => self.named(*index),
             App::Routes { place, routes, .. } => {
                 let arms = routes.iter().map(|route| Arm {
                     condition: route.condition.as_ref().map(|(condition, _)| condition.clone()),
                     mount: route.mount.clone(),
                     deadline: route.deadline.as_ref().map(|(time, _)| Deadline(time.0)),
-                    reserve: self.reserves.class(route),
+                    reserve: self.reserves.as_ref().and_then(|reserves| reserves.class(route)),
                     next: self.stack(&route.stack),
                 });
-                Routes::new(arms.collect()).into_next(place)
+                Built::Native(Routes::new(arms.collect()).into_next(place))
             }
         }
     }
 
-    fn named(&mut self, index: usize) -> Next {
+    fn named(&mut self, index: usize) -> Built {
         if let Some(built) = self.apps[index].get() {
             return built.clone();
         }
-        let tree = self.tree;
-        let built = self.stack(&tree.apps[index].stack);
+        let stack = &self.named[index].stack;
+        let built = if self.within.is_some() { self.layers(&stack.layers, &stack.app) } else { Built::Native(self.stack(stack)) };
         self.apps[index].get_or_init(|| built).clone()
     }
 
-    /// A layer over `inner`, or an app. What cannot be built is noted and replaced, so that the search for mistakes goes on.
+    /// A native layer over `inner`, or an app. What cannot be built is noted and replaced, so that the search for mistakes goes on.
     fn part(&mut self, part: &Part, inner: Option<Next>) -> Next {
-        let context = Context::new(part.place.as_str(), Arc::clone(&self.base), self.lifecycle.clone())
-            .with_reserves(self.reserves.of_app(part))
-            .with_drain(self.drain);
-        match part.kind.make(&part.options, self.mask, &context, inner) {
-            Ok(next) => next,
-            Err(findings) => {
-                self.findings.extend(findings);
-                unbuilt().into_next(&part.place)
+        let made = part.kind.make(&part.options, self.mask, &self.context(part), inner);
+        self.noted(made).unwrap_or_else(|| unbuilt(&part.place))
+    }
+
+    /// The lower part of a stack from its outermost Python layer, wherever it runs. How many processes and threads it has, the one WSGI app
+    /// below says, or where there is not exactly one, the layer.
+    fn island(&mut self, stack: &Stack, written: &Written) -> Next {
+        let (layers, named, mask) = (&stack.layers[written.first..], self.named, self.mask);
+        let [layer, ..] = layers else { return unbuilt("") };
+        let reach = Reach::of(&stack.app, named);
+        let says = reach.only_app().unwrap_or(layer);
+        let read = match reach.only_app() {
+            Some(app) => app.kind.with(&app.options, mask, |app: Wsgi| Ok((app.name().to_owned(), app))),
+            None => layer.kind.with(&layer.options, mask, |layer: WsgiLayer| Ok((String::new(), layer.as_app()))),
+        };
+        let target = layer.kind.with(&layer.options, mask, |layer: WsgiLayer| Ok(layer.target().to_owned()));
+        let (Some((below, wsgi)), Some(target)) = (self.noted(read), self.noted(target)) else { return unbuilt(&layer.place) };
+        let packed = self.tree.map(|tree| {
+            let apps = tree.written.iter().enumerate().filter(|(index, _)| reach.named.contains(index)).map(|(_, entry)| entry.clone());
+            Island::new(self.source, &self.base, mask, written, apps.collect(), &tree.expansions)
+        });
+        let local = || {
+            let runtime = Arc::new(Runtime::start().map_err(|error| Refusal::from(ziggurat_middleware::Finding::from(error)))?);
+            let builder = Builder::new(self.source, named, mask, Arc::clone(&self.base), self.lifecycle);
+            let built = builder.within(&Within { runtime, is_vetted: true }).callable(layers, &stack.app);
+            built.map_err(|findings| Refusal::inside("the stack cannot be built", pack(&findings)))
+        };
+        let name = if below.is_empty() { target } else { format!("{below} under {target}") };
+        let context = self.context(layer).with_reserves(self.reserves.as_ref().map_or(&[][..], |reserves| reserves.of_app(says)));
+        let served = wsgi.serve(&context, &Called { name: &name, stack: packed.and_then(|island| serde_json::to_value(island).ok()), callable: &local });
+        match served.map_err(Refusal::into_inside) {
+            Ok(next) => return next,
+            Err(Ok(findings)) => self.findings.extend(unpack(findings)),
+            Err(Err(finding)) => self
+                .findings
+                .extend(says.kind.with(&says.options, mask, |_: serde::de::IgnoredAny| Err::<(), _>(finding)).err().into_iter().flatten()),
+        }
+        unbuilt(&layer.place)
+    }
+
+    fn as_service(&mut self, built: Built) -> Next {
+        match built {
+            Built::Native(next) => next,
+            Built::Python(callable, place) => {
+                let context = Context::new(place.as_str(), Arc::clone(&self.base), self.lifecycle.clone());
+                callable.service(&context).unwrap_or_else(|finding| {
+                    self.findings.push(Diagnostic::without_place(finding.to_string()));
+                    unbuilt(&place)
+                })
             }
         }
     }
+
+    fn as_callable(&mut self, built: Built) -> Option<Callable> {
+        match built {
+            Built::Python(callable, _) => Some(callable),
+            Built::Native(next) => {
+                let within = self.within.as_ref()?;
+                let made = Callable::of_stack(next, within);
+                made.map_err(|finding| self.findings.push(Diagnostic::without_place(finding.to_string()))).ok()
+            }
+        }
+    }
+
+    fn context(&self, part: &Part) -> Context {
+        let context = Context::new(part.place.as_str(), Arc::clone(&self.base), self.lifecycle.clone());
+        let context = self.drain.map_or_else(|| context.clone(), |drain| context.clone().with_drain(drain));
+        match &self.reserves {
+            Some(reserves) => context.with_reserves(reserves.of_app(part)),
+            None => context,
+        }
+    }
+
+    fn noted<T>(&mut self, made: Result<T, Vec<Diagnostic>>) -> Option<T> {
+        made.map_err(|findings| self.findings.extend(findings)).ok()
+    }
 }
 
-fn unbuilt() -> impl IntoApp {
-    service_fn(async |_: Request| Ok::<_, Infallible>(Problem::new(StatusCode::SERVICE_UNAVAILABLE).into_response()))
+/// What stands in for a part that could not be built.
+fn unbuilt(place: &str) -> Next {
+    service_fn(async |_: Request| Ok::<_, Infallible>(Problem::new(StatusCode::SERVICE_UNAVAILABLE).into_response())).into_next(place)
 }

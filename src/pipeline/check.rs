@@ -1,6 +1,7 @@
 //! What is well-formed and still cannot be meant: apps that contain themselves, routes that are never reached, apps that nobody uses.
 
-use super::diagnostic::Diagnostic;
+use super::crossings;
+use super::diagnostic::{Diagnostic, Severity};
 use super::grammar::{App, Named, Stack, Tree};
 use super::reserves::Reserves;
 use super::route::Route;
@@ -28,6 +29,13 @@ pub(crate) fn check(tree: &Tree) -> Vec<Diagnostic> {
     if !walk.is_circular && !walk.is_too_tall {
         walk.findings.extend(Reserves::of(tree).into_findings());
     }
+    let mut detours = Vec::new();
+    if !walk.is_circular {
+        let (warnings, mistakes): (Vec<_>, Vec<_>) =
+            crossings::check(tree).into_iter().partition(|finding| finding.severity == Severity::Warning);
+        walk.findings.extend(mistakes);
+        detours = warnings;
+    }
     // What leads nowhere because of a mistake is not worth a warning.
     if !walk.findings.is_empty() {
         return walk.findings;
@@ -37,7 +45,7 @@ pub(crate) fn check(tree: &Tree) -> Vec<Diagnostic> {
             .label("nothing leads to it")
             .hint(format!("name it in an `app`, as in `\"app\": \"{}\"`, or remove it", app.name))
     };
-    unused.into_iter().map(warning).collect()
+    unused.into_iter().map(warning).chain(detours).collect()
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet, normalize_untrusted_str};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::tree::Span;
@@ -12,7 +13,7 @@ use super::tree::Span;
 const MOST: usize = 100;
 
 /// One finding about the file.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Diagnostic {
     pub(crate) severity: Severity,
     /// Lower case, names in backticks, no full stop.
@@ -28,7 +29,7 @@ pub(crate) struct Diagnostic {
     pub(crate) note: Option<Box<str>>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Severity {
     Error,
     Warning,
@@ -64,7 +65,7 @@ impl Diagnostic {
 }
 
 /// A file's name, as the user wrote it, and its text.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Source {
     pub(crate) name: String,
     pub(crate) text: String,

@@ -7,6 +7,8 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
+use serde::{Deserialize, Serialize};
+
 use super::diagnostic::Diagnostic;
 use super::text::system_words;
 use super::tree::{Expanded, Node, Span, Value};
@@ -25,7 +27,7 @@ pub(crate) fn expand(node: &mut Node, text: &str, base: &Path, environment: Envi
 }
 
 /// Hides what came from outside the file in texts that others wrote.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Mask(Vec<(String, String)>);
 
 impl Mask {
@@ -33,6 +35,11 @@ impl Mask {
     fn sorted(mut self) -> Self {
         self.0.sort_by_key(|(value, _)| std::cmp::Reverse(value.len()));
         self
+    }
+
+    /// The part of it that a text with these values needs.
+    pub(crate) fn for_text(&self, text: &str) -> Self {
+        Self(self.0.iter().filter(|(value, _)| text.contains(value.as_str())).cloned().collect())
     }
 
     /// The files that values came from, as they are written.

@@ -2,8 +2,10 @@
 //!
 //! > A pipeline is a stack. A stack is a list of layers over an app. A route is a stack with a condition.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
+use serde::{Deserialize, Serialize};
 use ziggurat_middleware::{Context, Findings, Lifecycle};
 
 use super::diagnostic::Diagnostic;
@@ -23,6 +25,9 @@ pub(crate) struct Tree {
     pub(crate) listen: Vec<(Listen, Span)>,
     pub(crate) server: Options,
     pub(crate) apps: Vec<Named>,
+    /// The entries of `apps` as they are written.
+    pub(crate) written: Vec<Entry>,
+    pub(crate) expansions: Expansions,
     pub(crate) stack: Stack,
 }
 
@@ -39,6 +44,19 @@ pub(crate) struct Named {
 pub(crate) struct Stack {
     pub(crate) layers: Vec<Part>,
     pub(crate) app: App,
+    /// What the file says from the outermost Python layer down, where there is one: it runs elsewhere.
+    pub(crate) island: Option<Written>,
+}
+
+/// The lower part of a stack as it is written.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Written {
+    /// What the places in it begin with, for instance `app.routes[0].`.
+    prefix: String,
+    /// The number of the first of these layers in its list.
+    pub(crate) first: usize,
+    pub(crate) layers: Vec<Node>,
+    pub(crate) app: Node,
 }
 
 /// A layer, or an app of a registered kind, with its options.
@@ -65,7 +83,7 @@ pub(crate) enum App {
 
 /// Makes sense of a tree of values.
 pub(crate) fn understand(root: Node, registry: &Registry, mask: &Mask, base: &Path) -> Result<Tree, Vec<Diagnostic>> {
-    let mut grammar = Grammar { registry, mask, base, names: Vec::new(), findings: Vec::new() };
+    let mut grammar = Grammar { registry, mask, base, names: Vec::new(), expansions: Expansions::new(), findings: Vec::new() };
     let tree = grammar.pipeline(root);
     match tree {
         Some(tree) if grammar.findings.is_empty() => Ok(tree),
@@ -73,11 +91,36 @@ pub(crate) fn understand(root: Node, registry: &Registry, mask: &Mask, base: &Pa
     }
 }
 
+/// Makes sense of the lower part of a stack, and of the entries of `apps` that it may name.
+pub(crate) fn understand_part(
+    written: Written,
+    apps: Vec<Entry>,
+    expansions: Expansions,
+    registry: &Registry,
+    mask: &Mask,
+    base: &Path,
+) -> Result<(Vec<Named>, Stack), Vec<Diagnostic>> {
+    let names = apps.iter().map(|entry| entry.key.clone()).collect();
+    let mut grammar = Grammar { registry, mask, base, names, expansions, findings: Vec::new() };
+    let named: Option<Vec<Named>> = all(apps.into_iter().map(|entry| grammar.named(entry)).collect());
+    let Written { prefix, first, layers, app } = written;
+    let layers = grammar.numbered(layers, first, &prefix);
+    let app = grammar.app(app, &format!("{prefix}app"));
+    match (named, layers, app) {
+        (Some(named), Some(layers), Some(app)) if grammar.findings.is_empty() => Ok((named, Stack { layers, app, island: None })),
+        _ => Err(grammar.findings),
+    }
+}
+
+/// What entries that expand stand for, by where their options begin.
+pub(crate) type Expansions = BTreeMap<usize, Node>;
+
 pub(super) struct Grammar<'a> {
     registry: &'a Registry,
     pub(super) mask: &'a Mask,
     /// The folder that relative paths start from.
     base: &'a Path,
+    expansions: Expansions,
     /// The keys of `apps`.
     names: Vec<String>,
     pub(super) findings: Vec<Diagnostic>,
@@ -99,9 +142,10 @@ impl<'a> Grammar<'a> {
         if let Some(entries) = &entries {
             self.names = entries.iter().map(|entry| entry.key.clone()).collect();
         }
+        let written = entries.clone().unwrap_or_default();
         let apps: Option<Vec<Named>> = entries.map(|entries| entries.into_iter().map(|entry| self.named(entry)).collect()).and_then(all);
         let stack = self.stack(keys, &span, "", "the pipeline");
-        Some(Tree { listen: listen?, server: server?, apps: apps?, stack: stack? })
+        Some(Tree { listen: listen?, server: server?, apps: apps?, written, expansions: std::mem::take(&mut self.expansions), stack: stack? })
     }
 
     fn listen(&mut self, node: Node) -> Option<Vec<(Listen, Span)>> {
@@ -161,14 +205,16 @@ impl<'a> Grammar<'a> {
             self.known_keys(&keys, &STACK_KEYS, &owner);
             self.stack(keys, &span, &format!("{prefix}."), &owner)
         } else {
-            self.app(value, &prefix).map(|app| Stack { layers: Vec::new(), app })
+            self.app(value, &prefix).map(|app| Stack { layers: Vec::new(), app, island: None })
         };
         stack.filter(|_| sound).map(|stack| Named { name, name_span, stack })
     }
 
     /// The `layers` and the `app` among these keys.
     pub(super) fn stack(&mut self, mut keys: Vec<Entry>, span: &Span, prefix: &str, owner: &str) -> Option<Stack> {
-        let layers = take(&mut keys, "layers").map_or_else(|| Some(Vec::new()), |node| self.layers(node, prefix));
+        let layers = take(&mut keys, "layers");
+        let island = self.island(layers.as_ref(), &keys, prefix);
+        let layers = layers.map_or_else(|| Some(Vec::new()), |node| self.layers(node, prefix));
         let app = match take(&mut keys, "app") {
             Some(node) => self.app(node, &format!("{prefix}app")),
             None => {
@@ -180,7 +226,23 @@ impl<'a> Grammar<'a> {
                 None
             }
         };
-        Some(Stack { layers: layers?, app: app? })
+        Some(Stack { layers: layers?, app: app?, island })
+    }
+
+    /// The part of a stack that begins with a Python layer, as it is written.
+    fn island(&self, layers: Option<&Node>, keys: &[Entry], prefix: &str) -> Option<Written> {
+        let Some(Node { value: Value::Array(layers), .. }) = layers else { return None };
+        let is_python = |layer: &Node| {
+            let name = match &layer.value {
+                Value::String(name) => name,
+                Value::Object(entries) => &entries.first()?.key,
+                _ => return None,
+            };
+            self.registry.find(Role::Layer, name).map(|kind| kind.is_python())
+        };
+        let first = layers.iter().position(|layer| is_python(layer).unwrap_or(false))?;
+        let app = keys.iter().find(|entry| entry.key == "app")?.value.clone();
+        Some(Written { prefix: prefix.to_owned(), first, layers: layers[first..].to_vec(), app })
     }
 
     fn layers(&mut self, node: Node, prefix: &str) -> Option<Vec<Part>> {
@@ -193,7 +255,12 @@ impl<'a> Grammar<'a> {
             );
             return None;
         };
-        all(items.into_iter().enumerate().map(|(i, item)| self.layer(item, &format!("{prefix}layers[{i}]"))).collect())
+        self.numbered(items, 0, prefix)
+    }
+
+    /// Layers whose numbers in the list begin with `first`.
+    fn numbered(&mut self, items: Vec<Node>, first: usize, prefix: &str) -> Option<Vec<Part>> {
+        all(items.into_iter().zip(first..).map(|(item, nth)| self.layer(item, &format!("{prefix}layers[{nth}]"))).collect())
     }
 
     fn layer(&mut self, node: Node, place: &str) -> Option<Part> {
@@ -253,8 +320,11 @@ impl<'a> Grammar<'a> {
     fn expanded(&mut self, part: Part) -> Option<App> {
         let lifecycle = Lifecycle::hosted(self.registry.host().clone());
         let context = Context::new(part.place.as_str(), self.base, lifecycle);
-        let Some(routes) = part.kind.expand(&part.options, self.mask, &context) else { return Some(App::Part(part)) };
+        let at = part.options.span.start;
+        let known = self.expansions.get(&at).cloned().map(Ok);
+        let Some(routes) = known.or_else(|| part.kind.expand(&part.options, self.mask, &context)) else { return Some(App::Part(part)) };
         let routes = self.note(routes)?;
+        self.expansions.insert(at, routes.clone());
         let routes = self.routes(routes, &part.place)?;
         Some(App::Routes { place: part.place, routes, entry: Some(Box::new(part.options)) })
     }

@@ -6,11 +6,13 @@
 mod build;
 mod check;
 mod control;
+mod crossings;
 mod de;
 mod diagnostic;
 pub(crate) mod django;
 mod expand;
 mod grammar;
+mod island;
 mod misnamed;
 mod names;
 mod read;
@@ -34,6 +36,7 @@ use ziggurat_middleware::{Lifecycle, Next};
 pub(crate) use control::control_socket;
 pub use diagnostic::Report;
 pub use expand::Environment;
+pub(crate) use island::Island;
 pub(crate) use names::suggestion;
 pub(crate) use registry::Service;
 pub use registry::{Kind, Registry};
@@ -179,7 +182,7 @@ impl Pipeline {
     ///
     /// Everything that could not be acquired; what had been started is shut down again.
     pub fn build(&self, lifecycle: &Lifecycle) -> Result<Next, Report> {
-        let built = build::build(&self.tree, &self.mask, &self.base, self.server().drain.0, lifecycle);
+        let built = build::build(&self.source, &self.tree, &self.mask, &self.base, self.server().drain.0, lifecycle);
         built.map_err(|findings| Report::new(Arc::clone(&self.source), findings))
     }
 

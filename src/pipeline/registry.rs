@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use http::Extensions;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use ziggurat_middleware::{App, Context, Finding, Findings, IntoApp, IntoStage, Middleware, Next, Options};
@@ -13,6 +14,7 @@ use super::diagnostic::Diagnostic;
 use super::expand::Mask;
 use super::read::{Subject, locate, read};
 use super::tree::Node;
+use crate::wsgi::{Wsgi, WsgiLayer};
 
 /// The layers and apps that files may name. A program of one's own starts from [`crate::builtin`] and adds its layers.
 #[derive(Clone, Debug, Default)]
@@ -79,6 +81,13 @@ impl Registry {
 
     pub(crate) const fn host(&self) -> &Extensions {
         &self.host
+    }
+
+    /// Adds `wsgi`, as a kind of app and as a layer.
+    pub(crate) fn wsgi(mut self) -> Self {
+        put(&mut self.layers, Kind::wsgi_layer());
+        put(&mut self.apps, Kind { make: Make::PythonApp, ..Kind::app::<Wsgi>() });
+        self
     }
 
     /// All layers, by name.
@@ -151,6 +160,10 @@ enum Make {
     Service(Service),
     /// Nothing is made of it but the routes that it stands for.
     Routes(Expand),
+    /// [`WsgiLayer`].
+    PythonLayer,
+    /// [`Wsgi`].
+    PythonApp,
 }
 
 /// A service of the program's own, for any number of places in the file.
@@ -234,6 +247,22 @@ impl Kind {
         }
     }
 
+    fn wsgi_layer() -> Self {
+        Self {
+            name: Wsgi::NAME,
+            role: Role::Layer,
+            shorthand: Some("middleware"),
+            schema: |generator| generator.subschema_for::<WsgiLayer>(),
+            check: |options, subject| check(options, subject, WsgiLayer::validate),
+            make: Make::PythonLayer,
+        }
+    }
+
+    /// Whether it is made of Python.
+    pub(crate) const fn is_python(&self) -> bool {
+        matches!(self.make, Make::PythonLayer | Make::PythonApp)
+    }
+
     /// One line about what it does: the first sentence of its description.
     #[must_use]
     pub fn summary(&self) -> String {
@@ -293,6 +322,11 @@ impl Kind {
             (Make::Layer(make), Some(inner)) => make(options, subject, context, inner),
             (Make::App(make), None) => make(options, subject, context),
             (Make::Service(service), None) => Ok(service.at(context.place())),
+            (Make::PythonApp, None) => {
+                let app: Wsgi = read(options, subject)?;
+                let app = app.app(context).map_err(|finding| vec![locate(finding, options, subject)])?;
+                Ok(app.into_next(context.place()))
+            }
             _ => Err(vec![Diagnostic::error(format!("{title} stands at the wrong end of a stack"), options.span.clone())]),
         }
     }
@@ -303,6 +337,18 @@ impl Kind {
             Make::Routes(expand) => Some(expand(options, self.subject(&self.title(), mask), context)),
             _ => None,
         }
+    }
+
+    /// Reads the options and does something with them that may fail at one of them.
+    pub(crate) fn with<T: DeserializeOwned, R>(
+        &self,
+        options: &Node,
+        mask: &Mask,
+        run: impl FnOnce(T) -> Result<R, Finding>,
+    ) -> Result<R, Vec<Diagnostic>> {
+        let title = self.title();
+        let subject = self.subject(&title, mask);
+        run(read(options, subject)?).map_err(|finding| vec![locate(finding, options, subject)])
     }
 
     const fn subject<'a>(&self, title: &'a str, mask: &'a Mask) -> Subject<'a> {

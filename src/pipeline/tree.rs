@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use serde::{Deserialize, Serialize};
 use serde_json::Number;
 use ziggurat_middleware::Step;
 
@@ -9,7 +10,7 @@ use ziggurat_middleware::Step;
 pub(crate) type Span = Range<usize>;
 
 /// A value and where it stands.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Node {
     pub(crate) span: Span,
     pub(crate) value: Value,
@@ -17,7 +18,7 @@ pub(crate) struct Node {
     pub(crate) expanded: Option<Box<Expanded>>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum Value {
     Null,
     Bool(bool),
@@ -27,7 +28,7 @@ pub(crate) enum Value {
     Object(Vec<Entry>),
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Entry {
     pub(crate) key: String,
     pub(crate) key_span: Span,
@@ -35,7 +36,7 @@ pub(crate) struct Entry {
 }
 
 /// What the file says where the value is the result of an expansion.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Expanded {
     /// The string as it stands in the file, for instance `${TOKEN}`.
     pub(crate) source: String,

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use ziggurat_middleware::{Finding, Step};
 
 use super::link::frame::VERSION;
@@ -32,6 +33,8 @@ pub(crate) struct Boot {
     pub(crate) group: Option<String>,
     /// Set for a template: import, answer these paths once, freeze, and make workers by forking.
     pub(crate) preload: Option<Vec<String>>,
+    /// A part of the pipeline that is to run in the worker, where that is more than the app, in the words of whoever read the file.
+    pub(crate) stack: Option<Value>,
 }
 
 impl Boot {
@@ -107,6 +110,25 @@ pub(crate) struct Refusal {
     message: String,
     hint: Option<String>,
     note: Option<String>,
+    /// What is wrong with [`Boot::stack`], in the words of whoever wrote that. Where there is any, it is all there is to show.
+    inside: Vec<Value>,
+}
+
+impl Refusal {
+    /// A part of the stack that the worker is to run cannot be built.
+    pub(crate) fn inside(message: impl Into<String>, findings: Vec<Value>) -> Self {
+        Self { inside: findings, ..Finding::new(message).into() }
+    }
+
+    /// What is wrong with the stack, or with the worker itself.
+    pub(crate) fn into_inside(self) -> Result<Vec<Value>, Finding> {
+        if self.inside.is_empty() { Err(self.into()) } else { Ok(self.inside) }
+    }
+
+    /// What happened, in a line or more for the log.
+    pub(crate) fn said(&self) -> (&str, Option<&str>) {
+        (&self.message, self.note.as_deref())
+    }
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -130,6 +152,7 @@ impl From<Finding> for Refusal {
             message: cut(finding.message),
             hint: finding.hint.map(cut),
             note: finding.note.map(cut),
+            inside: Vec::new(),
         }
     }
 }
@@ -173,6 +196,7 @@ mod tests {
             user: None,
             group: None,
             preload: None,
+            stack: None,
         }
     }
 

@@ -14,6 +14,8 @@ use super::response_head::type_name;
 /// `pkg.mod:callable`, `pkg.mod:factory()` or `pkg.mod`.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Target<'a> {
+    /// The option that names it.
+    key: &'static str,
     module: &'a str,
     attribute: Option<&'a str>,
     is_factory: bool,
@@ -22,14 +24,14 @@ pub(super) struct Target<'a> {
 impl<'a> Target<'a> {
     /// A module and nothing in it.
     pub(super) const fn of_module(module: &'a str) -> Self {
-        Self { module, attribute: None, is_factory: false }
+        Self { key: "app", module, attribute: None, is_factory: false }
     }
 
-    /// Reads the option `app`, without Python.
-    pub(super) fn parse(text: &'a str) -> Result<Self, Finding> {
+    /// Reads the value of the option `key`, without Python.
+    pub(super) fn parse(key: &'static str, text: &'a str) -> Result<Self, Finding> {
         let (module, attribute) = text.split_once(':').map_or((text, None), |(module, attribute)| (module, Some(attribute)));
         if !is_dotted_name(module) || module.ends_with(".py") {
-            let finding = Finding::new(format!("`{text}` does not name a module")).at("app");
+            let finding = Finding::new(format!("`{text}` does not name a module")).at(key);
             let hint = if module.ends_with(".py") || module.contains('/') {
                 let name = module.trim_end_matches(".py").trim_start_matches("./").replace('/', ".");
                 format!("write the module's name, not its file: `{name}:{}`", attribute.unwrap_or("app"))
@@ -38,12 +40,12 @@ impl<'a> Target<'a> {
             };
             return Err(finding.hint(hint));
         }
-        let Some(attribute) = attribute else { return Ok(Self { module, attribute: None, is_factory: false }) };
+        let Some(attribute) = attribute else { return Ok(Self { key, module, attribute: None, is_factory: false }) };
         let (name, is_factory) = attribute.strip_suffix("()").map_or((attribute, false), |name| (name, true));
         if is_dotted_name(name) {
-            return Ok(Self { module, attribute: Some(name), is_factory });
+            return Ok(Self { key, module, attribute: Some(name), is_factory });
         }
-        let finding = Finding::new(format!("`{attribute}` does not name a callable of `{module}`")).at("app");
+        let finding = Finding::new(format!("`{attribute}` does not name a callable of `{module}`")).at(key);
         Err(finding.hint(if attribute.contains('(') {
             "a factory is called without arguments: write `module:factory()`"
         } else {
@@ -62,13 +64,24 @@ pub(crate) fn is_dotted_name(text: &str) -> bool {
 /// Starts Python where it does not run yet, and imports the app that `target` names.
 pub(super) fn import(target: &str, folders: &[PathBuf]) -> Result<Py<PyAny>, Finding> {
     initialize()?;
-    let target = Target::parse(target)?;
+    let target = Target::parse("app", target)?;
     // A stop may come while a module is still being imported.
     let _busy = Busy::mark();
     Python::attach(|py| {
-        extend_path(py, folders)?;
-        Ok(load(py, &target, folders)?.unbind())
+        let (name, found) = import_object(py, &target, folders)?;
+        Ok(app(&target, name, found)?.unbind())
     })
+}
+
+/// The object that `target` names, and its name in the module. (Of a factory it is the factory.)
+pub(super) fn import_object<'a, 'py>(
+    py: Python<'py>,
+    target: &Target<'a>,
+    folders: &[PathBuf],
+) -> Result<(&'a str, Bound<'py, PyAny>), Finding> {
+    extend_path(py, folders)?;
+    let module = py.import(target.module).map_err(|error| import_failed(py, target, folders, &error))?;
+    find(py, &module, target)
 }
 
 /// Puts `folders` at the front of `sys.path`, in their order.
@@ -83,32 +96,55 @@ pub(super) fn extend_path(py: Python<'_>, folders: &[PathBuf]) -> PyResult<()> {
     Ok(())
 }
 
-/// Imports the module and finds the callable in it.
-fn load<'py>(py: Python<'py>, target: &Target<'_>, folders: &[PathBuf]) -> Result<Bound<'py, PyAny>, Finding> {
-    let module = py.import(target.module).map_err(|error| import_failed(py, target, folders, &error))?;
-    let (name, found) = find(py, &module, target)?;
-    let callable = if target.is_factory {
-        let made = found.call0().map_err(|error| raised(py, &format!("the factory `{name}` of `{}`", target.module), &error))?;
-        if !made.is_callable() {
-            return Err(Finding::new(format!(
-                "the factory `{name}` of `{}` returned `{}`, which is not callable",
-                target.module,
-                type_name(&made)
-            ))
-            .at("app")
-            .hint("a factory returns the WSGI application"));
-        }
-        made
-    } else {
-        found
-    };
+/// The application that was found, or that the factory which was found makes.
+fn app<'py>(target: &Target<'_>, name: &str, found: Bound<'py, PyAny>) -> Result<Bound<'py, PyAny>, Finding> {
+    let callable = if target.is_factory { target.make(name, &found, |factory| factory.call0(), "the WSGI application")? } else { found };
     if !callable.is_callable() {
         let found = type_name(&callable);
         return Err(Finding::new(format!("`{name}` of `{}` is `{found}`, which is not callable", target.module))
-            .at("app")
+            .at(target.key)
             .hint("name the WSGI application: a function or object that takes `environ` and `start_response`"));
     }
     Ok(callable)
+}
+
+impl Target<'_> {
+    /// Whether it is a factory.
+    pub(super) const fn is_factory(&self) -> bool {
+        self.is_factory
+    }
+
+    /// What the factory `name` makes when it is called so: something that can itself be called.
+    pub(super) fn make<'py>(
+        &self,
+        name: &str,
+        factory: &Bound<'py, PyAny>,
+        call: impl FnOnce(&Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>>,
+        product: &str,
+    ) -> Result<Bound<'py, PyAny>, Finding> {
+        let py = factory.py();
+        let made = call(factory).map_err(|error| {
+            let message = format!("the factory `{name}` of `{}` raised `{}`", self.module, kind(py, &error));
+            Finding::new(message).at(self.key).note(traceback(py, &error))
+        })?;
+        if made.is_callable() {
+            return Ok(made);
+        }
+        let message = format!("the factory `{name}` of `{}` returned `{}`, which is not callable", self.module, type_name(&made));
+        Err(Finding::new(message).at(self.key).hint(format!("a factory returns {product}")))
+    }
+
+    /// A finding about a call of the object `name` that raised.
+    pub(super) fn raised(&self, py: Python<'_>, name: &str, error: &PyErr) -> Finding {
+        let message = format!("`{name}` of `{}` raised `{}` when it was called", self.module, kind(py, error));
+        Finding::new(message).at(self.key).note(traceback(py, error))
+    }
+
+    /// A finding about a call of the object `name` that returned something else than what can be called.
+    pub(super) fn returned(&self, name: &str, found: &Bound<'_, PyAny>) -> Finding {
+        let message = format!("`{name}` of `{}` returned `{}`, which is not callable", self.module, type_name(found));
+        Finding::new(message).at(self.key)
+    }
 }
 
 /// The attribute that the target names; without a name, `application` or `app`.
@@ -116,7 +152,7 @@ fn find<'a, 'py>(py: Python<'py>, module: &Bound<'py, PyModule>, target: &Target
     let Some(name) = target.attribute else {
         let usual = ["application", "app"].into_iter().find_map(|name| Some((name, module.getattr_opt(name).ok()??)));
         return usual.ok_or_else(|| {
-            Finding::new(format!("module `{}` has neither `application` nor `app`", target.module)).at("app").hint(format!(
+            Finding::new(format!("module `{}` has neither `application` nor `app`", target.module)).at(target.key).hint(format!(
                 "name the callable: `{}:callable`{}",
                 target.module,
                 alike(module.as_any(), "application")
@@ -127,7 +163,7 @@ fn find<'a, 'py>(py: Python<'py>, module: &Bound<'py, PyModule>, target: &Target
     for part in name.split('.') {
         found = found.getattr(part).map_err(|error| {
             let owner = if found.is(module) { format!("module `{}`", target.module) } else { format!("`{}`", type_name(&found)) };
-            let finding = Finding::new(format!("{owner} has no attribute `{part}`")).at("app");
+            let finding = Finding::new(format!("{owner} has no attribute `{part}`")).at(target.key);
             let finding =
                 if error.is_instance_of::<pyo3::exceptions::PyAttributeError>(py) { finding } else { finding.note(traceback(py, &error)) };
             match alike(&found, part) {
@@ -170,7 +206,7 @@ pub(super) fn import_failed(py: Python<'_>, target: &Target<'_>, folders: &[Path
         Some(name) if is_part_of(name, module) => {
             let looked = folders.iter().map(|folder| format!("`{}`", folder.display())).collect::<Vec<_>>().join(", ");
             return Finding::new(format!("there is no module `{name}`"))
-                .at("app")
+                .at(target.key)
                 .hint(format!("looked in {looked} and in {}; `path` names the folders to look in", environment()));
         }
         Some(name) => {
@@ -180,7 +216,7 @@ pub(super) fn import_failed(py: Python<'_>, target: &Target<'_>, folders: &[Path
         }
         None => Finding::new(format!("module `{module}` cannot be imported: it raised `{}`", kind(py, error))),
     };
-    finding.at("app").note(traceback(py, error))
+    finding.at(target.key).note(traceback(py, error))
 }
 
 /// What to say of code that is not the app yet and raised an exception.
@@ -217,11 +253,11 @@ mod tests {
 
     #[test]
     fn a_target_is_a_module_and_perhaps_a_callable_or_a_factory() {
-        let target = |module, attribute, is_factory| Ok(Target { module, attribute, is_factory });
-        assert_eq!(Target::parse("mysite.wsgi:application"), target("mysite.wsgi", Some("application"), false));
-        assert_eq!(Target::parse("hello:make()"), target("hello", Some("make"), true));
-        assert_eq!(Target::parse("hello:site.app"), target("hello", Some("site.app"), false));
-        assert_eq!(Target::parse("hello"), target("hello", None, false));
+        let target = |module, attribute, is_factory| Ok(Target { key: "app", module, attribute, is_factory });
+        assert_eq!(Target::parse("app", "mysite.wsgi:application"), target("mysite.wsgi", Some("application"), false));
+        assert_eq!(Target::parse("app", "hello:make()"), target("hello", Some("make"), true));
+        assert_eq!(Target::parse("app", "hello:site.app"), target("hello", Some("site.app"), false));
+        assert_eq!(Target::parse("app", "hello"), target("hello", None, false));
     }
 
     #[test]
@@ -236,7 +272,7 @@ mod tests {
             ("./site/hello.py:app", "`site.hello:app`"),
             ("hello.py", "`hello:app`"),
         ] {
-            let finding = Target::parse(text).unwrap_err();
+            let finding = Target::parse("app", text).unwrap_err();
             assert!(finding.hint.as_deref().unwrap_or_default().contains(hint), "{text}: {finding}");
         }
     }

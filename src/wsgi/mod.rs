@@ -5,9 +5,11 @@
 //! themselves. From there on (`application`) everything exists once: environ, input, start_response, iteration, close() and what becomes of errors.
 
 mod application;
+mod callable;
 pub(crate) mod child;
 mod environ;
 mod errors;
+mod executor;
 mod extension;
 mod file_wrapper;
 mod here;
@@ -17,6 +19,7 @@ mod input;
 #[allow(unsafe_code)]
 mod interpreter;
 mod iterate;
+mod layer;
 mod load;
 mod options;
 mod outlet;
@@ -31,26 +34,24 @@ mod way_back;
 mod warden;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 #[doc(hidden)]
 pub use pyo3;
-use pyo3::prelude::*;
-use serde_json::Map;
+use ziggurat_middleware::options::OneOrMany;
 use ziggurat_middleware::{App, Context, Finding, Findings, IntoApp, Next};
 
-use crate::call::terminal::{Patience, Terminal};
-use crate::worker::admission::{Admission, Desk, Room};
-use application::Application;
+use crate::worker::boot::Refusal;
+pub(crate) use callable::{Callable, Within};
+pub(crate) use executor::Called;
 #[doc(hidden)]
 pub use extension::extend;
-use inline::Inline;
 pub use interpreter::{finalize, initialize};
+pub use layer::WsgiLayer;
 use load::import;
 pub(crate) use load::is_dotted_name;
 use options::Workers;
 pub use options::Wsgi;
-use pool::{AHEAD, Pool};
+pub(crate) use way_back::Runtime;
 
 impl App for Wsgi {
     const NAME: &'static str = "wsgi";
@@ -61,53 +62,19 @@ impl App for Wsgi {
     }
 
     fn app(self, context: &Context) -> Result<impl IntoApp, Finding> {
-        let (workers, threads) = if context.is_watched() { self.while_watched(context) } else { (self.workers.count(), self.threads()) };
-        self.check_reserves(context.reserves(), workers.max(1) * threads)?;
-        let patience =
-            Patience { buffer: self.buffer.0, deadline: self.deadline.map(|deadline| deadline.0), slow: self.slow.map(|slow| slow.0) };
-        let erased = |terminal| Ok(Erased(Next::new(context.place(), terminal)));
-        if workers > 0 {
-            return erased(Terminal::new(self.staff(context, workers, threads)?, patience));
-        }
-        let callable = import(&self.app, &self.folders(context)?)?;
-        let application = Python::attach(|py| Application::new(py, callable, context.place(), threads != 1, false)).map(Arc::new)?;
-        if threads == 0 {
-            return Ok(Erased(Next::new(context.place(), Terminal::new(Arc::new(Inline::new(application)), patience))));
-        }
-        let pool = Pool::start(&application, threads, || {}, || {})
-            .map_err(|error| Finding::new(format!("the app's threads cannot be started: {error}")).at("threads"))?;
-        let pool = Arc::new(pool);
-        let admission = self.admission(context);
-        admission.open(Arc::clone(&pool) as Arc<dyn Desk>, Room { threads, ahead: AHEAD });
-        let hook = Arc::clone(&pool);
-        context.on_stacks(move || hook.stacks());
-        self.report(context, &admission);
-        let hook = Arc::clone(&admission);
-        context.on_shutdown(move || {
-            hook.end();
-            pool.end();
-        });
-        erased(Terminal::new(admission, patience))
+        let called = Called { name: &self.app, stack: None, callable: &|| self.import(context).map_err(Refusal::from) };
+        Ok(Erased(self.serve(context, &called)?))
     }
 }
 
 impl Wsgi {
-    /// The queue before the app.
-    fn admission(&self, context: &Context) -> Arc<Admission> {
-        let limit = usize::try_from(self.queue.limit).unwrap_or(usize::MAX);
-        Admission::new(context.place(), limit, self.queue.wait.0, context.reserves())
-    }
-
-    /// Has status and metrics tell how the threads of this process fare.
-    fn report(&self, context: &Context, admission: &Arc<Admission>) {
-        let (app, hook) = (self.app.clone(), Arc::clone(admission));
-        context.on_status(move || {
-            let mut status = Map::from_iter([("app".to_owned(), app.as_str().into()), ("workers".to_owned(), 0.into())]);
-            status.extend(hook.figures().status());
-            status.into()
-        });
-        let (place, hook) = (context.place().to_owned(), Arc::clone(admission));
-        context.on_scrape(move |metrics| hook.figures().scrape(&place, metrics));
+    /// Imports the app into this process.
+    ///
+    /// # Errors
+    ///
+    /// What keeps it from being imported.
+    pub(crate) fn import(&self, context: &Context) -> Result<Callable, Finding> {
+        Ok(Callable::new(import(&self.app, &folders(self.path.as_ref(), context)?)?))
     }
 
     /// How many workers and threads, where the app is started anew at every change. Modules in this process could not be imported anew, and of
@@ -126,21 +93,23 @@ impl Wsgi {
             workers => (workers.count(), self.threads()),
         }
     }
+}
 
-    /// The folders that modules are looked for in, watched where changes are.
-    fn folders(&self, context: &Context) -> Result<Vec<PathBuf>, Finding> {
-        let folders = self.resolve(context)?;
-        folders.iter().for_each(|folder| context.watch(folder));
-        Ok(folders)
-    }
-
-    fn resolve(&self, context: &Context) -> Result<Vec<PathBuf>, Finding> {
-        let Some(path) = &self.path else { return Ok(vec![context.resolve(".").canonicalize().unwrap_or_else(|_| context.resolve(""))]) };
-        let resolved = path.0.iter().enumerate().map(|(nth, folder)| {
-            existing(context, folder).map_err(|finding| if path.0.len() > 1 { finding.at("path").at(nth) } else { finding.at("path") })
-        });
-        resolved.collect()
-    }
+/// The folders that modules are looked for in, watched where changes are: those of the option `path`, or the pipeline file's.
+fn folders(path: Option<&OneOrMany<PathBuf>>, context: &Context) -> Result<Vec<PathBuf>, Finding> {
+    let folders = match path {
+        Some(path) => path
+            .0
+            .iter()
+            .enumerate()
+            .map(|(nth, folder)| {
+                existing(context, folder).map_err(|finding| if path.0.len() > 1 { finding.at("path").at(nth) } else { finding.at("path") })
+            })
+            .collect::<Result<_, _>>()?,
+        None => vec![context.resolve(".").canonicalize().unwrap_or_else(|_| context.resolve(""))],
+    };
+    folders.iter().for_each(|folder: &PathBuf| context.watch(folder));
+    Ok(folders)
 }
 
 /// A folder that the file names, with nothing relative left in it.

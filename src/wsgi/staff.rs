@@ -5,19 +5,20 @@ use std::sync::Arc;
 
 use ziggurat_middleware::{Context, Finding};
 
-use super::existing;
+use super::executor::Called;
 use super::options::{Recycle, Wsgi};
+use super::{existing, folders};
 use crate::worker::admission::{Admission, Room};
-use crate::worker::boot::Boot;
+use crate::worker::boot::{Boot, Refusal};
 use crate::worker::crew::{AHEAD, Crew, Plan, Recycling};
 use crate::worker::launch::Launch;
 use crate::worker::link::frame::VERSION;
 
 impl Wsgi {
     /// Starts the workers, and gives the queue before them.
-    pub(super) fn staff(&self, context: &Context, workers: usize, threads: usize) -> Result<Arc<Admission>, Finding> {
+    pub(super) fn staff(&self, context: &Context, called: &Called<'_>, workers: usize, threads: usize) -> Result<Arc<Admission>, Refusal> {
         let admission = self.admission(context);
-        let crew = Arc::new(Crew::start(self.plan(context, workers, threads)?, Arc::clone(&admission))?);
+        let crew = Arc::new(Crew::start(self.plan(context, called, workers, threads)?, Arc::clone(&admission))?);
         let hook = Arc::clone(&crew);
         context.on_shutdown(move || hook.stop());
         let hook = Arc::clone(&crew);
@@ -28,19 +29,20 @@ impl Wsgi {
         Ok(admission)
     }
 
-    fn plan(&self, context: &Context, workers: usize, threads: usize) -> Result<Plan, Finding> {
+    fn plan(&self, context: &Context, called: &Called<'_>, workers: usize, threads: usize) -> Result<Plan, Finding> {
         let boot = Boot {
             version: VERSION,
             place: context.place().to_owned(),
             nth: 0,
-            app: self.app.clone(),
-            path: self.folders(context)?,
+            app: called.name.to_owned(),
+            path: folders(self.path.as_ref(), context)?,
             threads,
             is_multiprocess: workers > 1,
             chdir: self.working_folder(context)?,
             user: self.user.clone(),
             group: self.group.clone(),
             preload: None,
+            stack: called.stack.clone(),
         };
         // Never this executable unasked: a program of somebody else's would start itself again and again.
         let launch = context.host::<Launch>().cloned().ok_or_else(|| {

@@ -187,7 +187,7 @@ async fn a_target_with_an_authority_gives_the_host() {
 async fn facts_of_outer_layers_are_passed_on() {
     let make = || {
         let mut request = get("/");
-        request.extensions_mut().insert(RemoteUser { user: Arc::from("zo\u{eb}"), auth_type: "Basic" });
+        request.extensions_mut().insert(RemoteUser { user: Arc::from("zo\u{eb}"), auth_type: "Basic".into() });
         request.extensions_mut().insert(RequestId::new(HeaderValue::from_static("id-1")).unwrap());
         request
     };

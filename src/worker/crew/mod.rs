@@ -31,7 +31,7 @@ use template::Template;
 use worker::Worker;
 
 use super::admission::{Admission, Room};
-use super::boot::Boot;
+use super::boot::{Boot, Refusal};
 use super::launch::Launch;
 use super::link::frame::Order;
 
@@ -100,11 +100,11 @@ impl Crew {
     /// # Errors
     ///
     /// What the first worker says that cannot serve the app. The others are ended then.
-    pub(crate) fn start(plan: Plan, admission: Arc<Admission>) -> Result<Self, Finding> {
+    pub(crate) fn start(plan: Plan, admission: Arc<Admission>) -> Result<Self, Refusal> {
         let runtime = Handle::try_current().ok().filter(|runtime| runtime.runtime_flavor() != RuntimeFlavor::CurrentThread);
         let Some(runtime) = runtime else {
             let finding = Finding::new("worker processes need a runtime of several threads around them").at("workers");
-            return Err(finding.hint("set `\"workers\": 0` where the stack is built without the server"));
+            return Err(finding.hint("set `\"workers\": 0` where the stack is built without the server").into());
         };
         let template = plan.preload.is_some().then(Template::default);
         let (roster, turn, stop) = (Arc::default(), Arc::new(Semaphore::new(1)), watch::Sender::new(false));
@@ -153,7 +153,7 @@ impl Drop for Crew {
 }
 
 /// All workers, ready.
-async fn hire(shared: &Arc<Shared>) -> Result<Vec<Worker>, Finding> {
+async fn hire(shared: &Arc<Shared>) -> Result<Vec<Worker>, Refusal> {
     if let Some(template) = &shared.template {
         template.start(&shared.plan).await?;
     }

@@ -12,7 +12,7 @@ use crate::worker::boot::Refusal;
 #[derive(Debug)]
 pub(super) enum Trouble {
     /// The worker says why it cannot serve the app.
-    Refused(Finding),
+    Refused(Refusal),
     /// It ended without a word.
     Died(Ending),
     /// It did not say a word for too long.
@@ -26,7 +26,7 @@ impl Trouble {
     pub(super) fn refused(json: &[u8]) -> Self {
         let refusal = serde_json::from_slice::<Refusal>(json);
         let unread = || Finding::new("a worker cannot serve the app, and says so in words that the server does not know").at("app");
-        Self::Refused(refusal.map_or_else(|_| unread(), Finding::from))
+        Self::Refused(refusal.unwrap_or_else(|_| unread().into()))
     }
 }
 
@@ -36,17 +36,18 @@ impl From<io::Error> for Trouble {
     }
 }
 
-impl From<Trouble> for Finding {
+impl From<Trouble> for Refusal {
     fn from(trouble: Trouble) -> Self {
-        match trouble {
-            Trouble::Refused(finding) => finding,
+        let finding = match trouble {
+            Trouble::Refused(refusal) => return refusal,
             Trouble::Died(ending) => {
-                let finding = Self::new(format!("a worker {ending} before the app was imported")).at("app");
+                let finding = Finding::new(format!("a worker {ending} before the app was imported")).at("app");
                 finding.hint("what it wrote to standard error stands above; is there code in the app's modules that ends the process?")
             }
-            Trouble::Silent => Self::new("a worker did not say that it is ready").at("app"),
-            Trouble::Io(error) => Self::new(format!("a worker process cannot be started: {error}")).at("workers"),
-        }
+            Trouble::Silent => Finding::new("a worker did not say that it is ready").at("app"),
+            Trouble::Io(error) => Finding::new(format!("a worker process cannot be started: {error}")).at("workers"),
+        };
+        finding.into()
     }
 }
 
@@ -54,9 +55,10 @@ impl From<Trouble> for Finding {
 impl fmt::Display for Trouble {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Refused(finding) => {
-                f.write_str(&finding.message)?;
-                finding.note.iter().try_for_each(|note| write!(f, "\n{}", note.trim_end()))
+            Self::Refused(refusal) => {
+                let (message, note) = refusal.said();
+                f.write_str(message)?;
+                note.iter().try_for_each(|note| write!(f, "\n{}", note.trim_end()))
             }
             Self::Died(ending) => write!(f, "it {ending} before the app was imported"),
             Self::Silent => f.write_str("it did not say that it is ready"),

@@ -12,15 +12,19 @@ mod watch;
 
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 
 use pyo3::prelude::*;
 use rustix::io::fcntl_dupfd_cloexec;
 use rustix::net::sockopt::socket_type;
 use rustix::stdio::{dup2_stdin, stdin};
-use ziggurat_middleware::Finding;
+use serde_json::Value;
+use ziggurat_middleware::{Finding, Lifecycle};
 
+use super::callable::{Callable, Within};
 use super::interpreter::{finalize, initialize};
 use super::load::import;
+use super::way_back::Runtime;
 use crate::log::{self, Mark};
 use crate::worker::boot::{Boot, Ready, Refusal};
 use crate::worker::identity::become_user;
@@ -30,36 +34,81 @@ use crate::worker::link::outbox::Outbox;
 use crate::worker::title::{self, Title};
 use template::Fate;
 
+/// Builds the stack that [`Boot::stack`] is, in this process; its findings are for who sent it.
+pub(crate) type Build<'a> = &'a dyn Fn(Value, &Lifecycle, &Within) -> Result<Callable, Vec<Value>>;
+
 /// Runs a worker over the link that is its standard input. Says whether it could be what it was to be; the front knows the reason.
 ///
 /// # Errors
 ///
 /// A message for whoever started this otherwise than the server does.
-pub(crate) fn run() -> Result<bool, String> {
+pub(crate) fn run(build: Build<'_>) -> Result<bool, String> {
     let link = link()
         .map_err(|error| format!("error: no link to a server as standard input: {error}\nhint: the server starts its workers itself"))?;
     let mut back = Back::new(link).map_err(|error| format!("error: no worker can be started: {error}"))?;
     let boot = match first_word(&mut back) {
         Ok(Some(boot)) => boot,
         Ok(None) => return Ok(true),
-        Err(finding) => return Ok(refuse(&back.outbox(), finding)),
+        Err(finding) => return Ok(refuse(&back.outbox(), finding.into())),
     };
     let mark = Mark::default();
     mark.set(boot.mark());
     log::start_marked(mark.clone());
     let outbox = back.outbox();
-    let app = match watch::over(outbox.socket(), || prepare(&boot, outbox.socket())) {
-        Ok(app) => app,
-        Err(finding) => return Ok(refuse(&outbox, finding)),
+    let made = watch::over(outbox.socket(), || {
+        prepare(&boot, outbox.socket())?;
+        Made::new(&boot, build)
+    });
+    let made = match made {
+        Ok(made) => made,
+        Err(refusal) => return Ok(refuse(&outbox, refusal)),
     };
+    let Some(paths) = &boot.preload else { return Ok(serve_all(back, &boot, &made)) };
+    if let Err(finding) = watch::over(outbox.socket(), || template::warm(&boot, paths, &made.callable)) {
+        return Ok(refuse(&outbox, finding.into()));
+    }
     drop(outbox);
-    let Some(paths) = &boot.preload else { return Ok(serve_all(back, &boot, app)) };
-    match template::run(back, &boot, paths, &app, &mark) {
+    // Threads are not there any more in a fork: a stack that may have some is made anew in each. What was imported stays.
+    let made = made.without_threads();
+    match template::run(back, &mark) {
         Fate::Ended(well) => {
             finalize();
             Ok(well)
         }
-        Fate::Forked(back, boot) => Ok(serve_all(back, &boot, app)),
+        Fate::Forked(back, boot) => match made.map_or_else(|| Made::new(&boot, build), Ok) {
+            Ok(made) => Ok(serve_all(back, &boot, &made)),
+            Err(refusal) => Ok(refuse(&back.outbox(), refusal)),
+        },
+    }
+}
+
+/// What the worker's threads call, and what belongs to it.
+struct Made {
+    callable: Callable,
+    lifecycle: Lifecycle,
+    /// Where it is a stack.
+    runtime: Option<Arc<Runtime>>,
+}
+
+impl Made {
+    fn new(boot: &Boot, build: Build<'_>) -> Result<Self, Refusal> {
+        let lifecycle = Lifecycle::default();
+        let Some(stack) = &boot.stack else {
+            return Ok(Self { callable: Callable::new(import(&boot.app, &boot.path)?), lifecycle, runtime: None });
+        };
+        let runtime = Runtime::start().map(Arc::new).map_err(Finding::from)?;
+        let within = Within { runtime: Arc::clone(&runtime), is_vetted: true };
+        let built = runtime.within(|| build(stack.clone(), &lifecycle, &within));
+        let callable = built.map_err(|findings| Refusal::inside("the stack cannot be built", findings))?;
+        Ok(Self { callable, lifecycle, runtime: Some(runtime) })
+    }
+
+    /// This, if it has no threads; else it is ended.
+    fn without_threads(self) -> Option<Self> {
+        let Some(runtime) = &self.runtime else { return Some(self) };
+        self.lifecycle.shutdown();
+        runtime.end();
+        None
     }
 }
 
@@ -81,8 +130,8 @@ fn first_word(back: &mut Back) -> Result<Option<Boot>, Finding> {
     }
 }
 
-/// Becomes what the front says, and imports the app.
-fn prepare(boot: &Boot, link: &UnixStream) -> Result<Py<PyAny>, Finding> {
+/// Becomes what the front says, with Python at hand.
+fn prepare(boot: &Boot, link: &UnixStream) -> Result<(), Finding> {
     let title = Title::open();
     title::set_short(&boot.short_title());
     become_user(boot.user.as_deref(), boot.group.as_deref())?;
@@ -104,21 +153,22 @@ fn prepare(boot: &Boot, link: &UnixStream) -> Result<Py<PyAny>, Finding> {
     if boot.preload.is_none() {
         Python::attach(|py| keep_from_forks(py, link))?;
     }
-    import(&boot.app, &boot.path)
+    Ok(())
 }
 
 /// Serves to the end of the worker.
-fn serve_all(back: Back, boot: &Boot, app: Py<PyAny>) -> bool {
+fn serve_all(back: Back, boot: &Boot, made: &Made) -> bool {
     let outbox = back.outbox();
-    match serve::Service::start(back, boot, app) {
+    match serve::Service::start(back, boot, &made.callable) {
         Ok(service) => {
             tell_ready(&outbox);
             service.wait();
             outbox.flush_all();
+            made.lifecycle.shutdown();
             finalize();
             true
         }
-        Err(finding) => refuse(&outbox, finding),
+        Err(finding) => refuse(&outbox, finding.into()),
     }
 }
 
@@ -128,8 +178,8 @@ fn tell_ready(outbox: &Outbox) {
 }
 
 /// Tells the front that there will be no worker.
-fn refuse(outbox: &Outbox, finding: Finding) -> bool {
-    tell(outbox, &Refusal::from(finding), Report::Refused);
+fn refuse(outbox: &Outbox, refusal: Refusal) -> bool {
+    tell(outbox, &refusal, Report::Refused);
     finalize();
     false
 }

@@ -10,6 +10,7 @@ use rustix::io::{Errno, write};
 use ziggurat_middleware::Finding;
 
 use super::super::application::Application;
+use super::super::callable::Callable;
 use super::super::pool::Pool;
 use super::{signals, watch};
 use crate::call::{Call, Word};
@@ -31,9 +32,9 @@ struct Desk {
 
 impl Service {
     /// Starts the threads that call the app, and the one that hears the front.
-    pub(super) fn start(back: Back, boot: &Boot, app: Py<PyAny>) -> Result<Self, Finding> {
+    pub(super) fn start(back: Back, boot: &Boot, app: &Callable) -> Result<Self, Finding> {
         let outbox = back.outbox();
-        let application = Python::attach(|py| Application::new(py, app, &boot.place, boot.threads > 1, boot.is_multiprocess))?;
+        let application = Python::attach(|py| Application::new(py, app.object(py), &boot.place, boot.threads > 1, boot.is_multiprocess))?;
         let unstarted = |error| Finding::new(format!("the app's threads cannot be started: {error}")).at("threads");
         // What is over and was not told goes before a thread sleeps.
         let pool = Pool::start(&Arc::new(application), boot.threads, move || outbox.nudge(), signals::dump_stacks).map_err(unstarted)?;

@@ -17,6 +17,7 @@ use rustix::process::{Pid, WaitOptions, waitpid};
 use ziggurat_middleware::Finding;
 
 use super::super::application::Application;
+use super::super::callable::Callable;
 use super::super::interpreter::finalize;
 use super::warm_up::warm_up;
 use super::{first_word, keep_from_forks, refuse, signals, tell, tell_ready, watch};
@@ -46,12 +47,9 @@ struct Template {
     workers: Vec<Pid>,
 }
 
-/// Warms the app up and makes workers, until the front wants no more.
-pub(super) fn run(back: Back, boot: &Boot, paths: &[String], app: &Py<PyAny>, mark: &Mark) -> Fate {
+/// Makes workers, until the front wants no more.
+pub(super) fn run(back: Back, mark: &Mark) -> Fate {
     let (outbox, octets) = back.into_parts();
-    if let Err(finding) = watch::over(outbox.socket(), || warm(boot, paths, app)) {
-        return Fate::Ended(refuse(&outbox, finding));
-    }
     tell_ready(&outbox);
     let mut template = Template { outbox, octets, links: Vec::new(), workers: Vec::new() };
     match template.run() {
@@ -72,8 +70,8 @@ pub(super) fn run(back: Back, boot: &Boot, paths: &[String], app: &Py<PyAny>, ma
 }
 
 /// Calls the app for each path, and puts what there is then out of the reach of the garbage collector, which would write to all of it.
-fn warm(boot: &Boot, paths: &[String], app: &Py<PyAny>) -> Result<(), Finding> {
-    let application = Python::attach(|py| Application::new(py, app.clone_ref(py), &boot.place, boot.threads > 1, boot.is_multiprocess))?;
+pub(super) fn warm(boot: &Boot, paths: &[String], app: &Callable) -> Result<(), Finding> {
+    let application = Python::attach(|py| Application::new(py, app.object(py), &boot.place, boot.threads > 1, boot.is_multiprocess))?;
     for path in paths {
         warm_up(&application, path);
     }
@@ -106,7 +104,7 @@ fn begin(link: OwnedFd, mark: &Mark) -> Fate {
     match first_word(&mut back) {
         Ok(Some(boot)) => {
             if let Err(error) = Python::attach(|py| keep_from_forks(py, back.outbox().socket())) {
-                return Fate::Ended(refuse(&back.outbox(), error.into()));
+                return Fate::Ended(refuse(&back.outbox(), Finding::from(error).into()));
             }
             mark.set(boot.mark());
             title::set_short(&boot.short_title());
@@ -119,7 +117,7 @@ fn begin(link: OwnedFd, mark: &Mark) -> Fate {
             watch::end();
             Fate::Ended(true)
         }
-        Err(finding) => Fate::Ended(refuse(&back.outbox(), finding)),
+        Err(finding) => Fate::Ended(refuse(&back.outbox(), finding.into())),
     }
 }
 

@@ -86,9 +86,29 @@ pub struct Wsgi {
 }
 
 impl Wsgi {
-    /// The callable, for whoever stands in for it.
-    pub(crate) fn callable(&self) -> &str {
+    /// What it names.
+    pub(crate) fn name(&self) -> &str {
         &self.app
+    }
+
+    /// An app of which nothing more is said.
+    pub(super) fn alone(app: &str, workers: Option<Workers>, threads: Option<u64>) -> Self {
+        Self {
+            app: app.to_owned(),
+            path: None,
+            workers: workers.unwrap_or_default(),
+            threads: threads.unwrap_or_else(default_threads),
+            preload: Preload::default(),
+            recycle: Recycle::default(),
+            env: BTreeMap::new(),
+            user: None,
+            group: None,
+            chdir: None,
+            queue: Queue::default(),
+            deadline: None,
+            slow: None,
+            buffer: default_buffer(),
+        }
     }
 }
 

@@ -18,7 +18,7 @@ const LEAST_MEMORY: Size = Size::mib(16);
 
 impl Wsgi {
     pub(in crate::wsgi) fn check(&self, findings: &mut Findings) {
-        if let Err(finding) = Target::parse(&self.app) {
+        if let Err(finding) = Target::parse("app", &self.app) {
             findings.push(finding);
         }
         self.check_size(findings);
@@ -34,7 +34,8 @@ impl Wsgi {
         }
     }
 
-    fn check_size(&self, findings: &mut Findings) {
+    /// Reports numbers of workers and threads that cannot be meant.
+    pub(in crate::wsgi) fn check_size(&self, findings: &mut Findings) {
         if let Workers::Number(workers) = self.workers {
             if workers > MOST_WORKERS {
                 let finding = Finding::new(format!("{workers} workers are too many")).at("workers");

@@ -28,8 +28,7 @@ pub(super) fn give(
     }
     let status = status_line(py, &response)?;
     start_response.call1((status, header_list(py, response.headers())?))?;
-    let is_bodiless =
-        *method == Method::HEAD || matches!(response.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    let is_bodiless = *method == Method::HEAD || matches!(response.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
     let body = response.into_body();
     if is_bodiless {
         // Not before the head is given: a body that ends may log what was sent.

@@ -8,27 +8,39 @@ mod body;
 mod request;
 
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
+use tokio::runtime::Handle;
 use ziggurat_middleware::Next;
 
 pub(super) use request::Caller;
 
 /// Timers, files and tasks of the layers that run on threads of others.
-pub(crate) struct Runtime(tokio::runtime::Runtime);
+pub(crate) struct Runtime {
+    handle: Handle,
+    /// Until it is ended.
+    running: Mutex<Option<tokio::runtime::Runtime>>,
+}
 
 impl Runtime {
     /// Starts it.
     pub(crate) fn start() -> std::io::Result<Self> {
         let mut builder = tokio::runtime::Builder::new_multi_thread();
-        builder.worker_threads(1).thread_name("ziggurat-io").enable_all().build().map(Self)
+        let runtime = builder.worker_threads(1).thread_name("ziggurat-io").enable_all().build()?;
+        Ok(Self { handle: runtime.handle().clone(), running: Mutex::new(Some(runtime)) })
+    }
+
+    /// Ends it, and its threads with it: nobody may call the stack any more.
+    pub(crate) fn end(&self) {
+        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner).take();
+        drop(running);
     }
 
     /// Runs `work` where it finds this runtime.
     pub(crate) fn within<T>(&self, work: impl FnOnce() -> T) -> T {
-        let _entered = self.0.enter();
+        let _entered = self.handle.enter();
         work()
     }
 

@@ -16,8 +16,22 @@ use super::body::EnvironBody;
 use crate::wsgi::response_head::type_name;
 
 /// What must be percent-encoded in a path (RFC 3986 section 3.3).
-const PATH: &AsciiSet =
-    &CONTROLS.add(b' ').add(b'"').add(b'#').add(b'%').add(b'<').add(b'>').add(b'?').add(b'`').add(b'{').add(b'}').add(b'[').add(b']').add(b'^').add(b'|').add(b'\\');
+const PATH: &AsciiSet = &CONTROLS
+    .add(b' ')
+    .add(b'"')
+    .add(b'#')
+    .add(b'%')
+    .add(b'<')
+    .add(b'>')
+    .add(b'?')
+    .add(b'`')
+    .add(b'{')
+    .add(b'}')
+    .add(b'[')
+    .add(b']')
+    .add(b'^')
+    .add(b'|')
+    .add(b'\\');
 
 /// The caller's environ, which the app below gets again.
 #[derive(Clone)]
@@ -71,7 +85,9 @@ impl Vars<'_, '_> {
 
 /// A str of latin-1 characters as octets (PEP 3333 section "Unicode Issues").
 fn octets(key: &str, value: &Bound<'_, PyAny>) -> PyResult<Vec<u8>> {
-    let text = value.cast::<PyString>().map_err(|_| PyValueError::new_err(format!("environ[{key:?}] must be a str, not `{}`", type_name(value))))?;
+    let text = value
+        .cast::<PyString>()
+        .map_err(|_| PyValueError::new_err(format!("environ[{key:?}] must be a str, not `{}`", type_name(value))))?;
     let text = text.to_str()?;
     if text.is_ascii() {
         return Ok(text.as_bytes().to_vec());
@@ -94,8 +110,7 @@ fn target(vars: &Vars<'_, '_>) -> PyResult<(Uri, Option<Mount>)> {
         let written = PathAndQuery::from_str(&written).ok()?;
         split(written.path(), &script, &path).map(|(prefix, rest)| (prefix.to_owned(), rest.to_owned()))
     });
-    let (prefix, rest) =
-        as_written.unwrap_or_else(|| (percent_encode(&script, PATH).to_string(), percent_encode(&path, PATH).to_string()));
+    let (prefix, rest) = as_written.unwrap_or_else(|| (percent_encode(&script, PATH).to_string(), percent_encode(&path, PATH).to_string()));
     let query = if query.is_empty() { String::new() } else { format!("?{}", percent_encode(&query, QUERY)) };
     let uri = |path: &str| {
         let target = if path.starts_with('/') { format!("{path}{query}") } else { format!("/{path}{query}") };
@@ -136,7 +151,10 @@ fn headers(environ: &Bound<'_, PyDict>, vars: &Vars<'_, '_>, request: &mut Reque
     }
     for (name, key) in [(header::CONTENT_TYPE, "CONTENT_TYPE"), (header::CONTENT_LENGTH, "CONTENT_LENGTH")] {
         if let Some(value) = vars.text(key)?.filter(|value| !value.is_empty()) {
-            headers.insert(name, HeaderValue::from_bytes(&value).map_err(|_| PyValueError::new_err(format!("environ[{key:?}] is no header")))?);
+            headers.insert(
+                name,
+                HeaderValue::from_bytes(&value).map_err(|_| PyValueError::new_err(format!("environ[{key:?}] is no header")))?,
+            );
         }
     }
     Ok(())

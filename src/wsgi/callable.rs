@@ -1,0 +1,54 @@
+//! A WSGI callable, for those who build stacks and know no Python.
+
+use std::sync::Arc;
+
+use pyo3::prelude::*;
+use ziggurat_middleware::{Context, Finding, Next};
+
+use super::application::Application;
+use super::here::Here;
+use super::way_back::{Runtime, Stack};
+
+/// How a stack is called that Python itself calls: left with the lifecycle of such a stack.
+#[derive(Clone)]
+pub(crate) struct Within {
+    /// For the timers, files and tasks of its layers.
+    pub(crate) runtime: Arc<Runtime>,
+    /// Whether what proxies claim in the caller's headers was judged already.
+    pub(crate) is_vetted: bool,
+}
+
+/// A WSGI application, or a middleware over one.
+#[derive(Clone)]
+pub(crate) struct Callable(Arc<Py<PyAny>>);
+
+impl Callable {
+    pub(super) fn new(callable: Py<PyAny>) -> Self {
+        Self(Arc::new(callable))
+    }
+
+    /// A stack, as a callable.
+    ///
+    /// # Errors
+    ///
+    /// If memory is out.
+    pub(crate) fn of_stack(next: Next, within: &Within) -> Result<Self, Finding> {
+        let stack = Stack::new(next, Arc::clone(&within.runtime), within.is_vetted);
+        Ok(Self::new(Python::attach(|py| Py::new(py, stack))?.into_any()))
+    }
+
+    /// The service that calls it on the thread of whoever asks, for native layers above it.
+    ///
+    /// # Errors
+    ///
+    /// If memory is out.
+    pub(crate) fn service(self, context: &Context) -> Result<Next, Finding> {
+        let application = Python::attach(|py| Application::new(py, self.object(py), context.place(), true, true))?;
+        Ok(Next::new(context.place(), Here::new(application)))
+    }
+
+    /// The callable itself.
+    pub(super) fn object(&self, py: Python<'_>) -> Py<PyAny> {
+        self.0.clone_ref(py)
+    }
+}

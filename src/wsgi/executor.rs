@@ -1,0 +1,93 @@
+//! Who runs the calls of a WSGI app: worker processes, threads of this process, or the IO threads.
+
+use std::sync::Arc;
+
+use pyo3::prelude::*;
+use serde_json::{Map, Value};
+use ziggurat_middleware::{Context, Finding, Next};
+
+use super::application::Application;
+use super::callable::Callable;
+use super::inline::Inline;
+use super::options::Wsgi;
+use super::pool::{AHEAD, Pool};
+use crate::call::terminal::{Patience, Terminal};
+use crate::worker::admission::{Admission, Desk, Room};
+use crate::worker::boot::Refusal;
+
+/// What is called: an app, or a stack that begins with a Python layer.
+pub(crate) struct Called<'a> {
+    /// What the process list shows, for instance `hello:app`.
+    pub(crate) name: &'a str,
+    /// What a worker builds, where that is more than to import the app.
+    pub(crate) stack: Option<Value>,
+    /// Makes it in this process.
+    pub(crate) callable: &'a dyn Fn() -> Result<Callable, Refusal>,
+}
+
+impl Wsgi {
+    /// The service that has it called as these options say.
+    ///
+    /// # Errors
+    ///
+    /// What keeps it from being made, or its workers from being started.
+    pub(crate) fn serve(&self, context: &Context, called: &Called<'_>) -> Result<Next, Refusal> {
+        let (workers, threads) = if context.is_watched() { self.while_watched(context) } else { (self.workers.count(), self.threads()) };
+        self.check_reserves(context.reserves(), workers.max(1) * threads)?;
+        let patience =
+            Patience { buffer: self.buffer.0, deadline: self.deadline.map(|deadline| deadline.0), slow: self.slow.map(|slow| slow.0) };
+        if workers > 0 {
+            return Ok(Next::new(context.place(), Terminal::new(self.staff(context, called, workers, threads)?, patience)));
+        }
+        let callable = (called.callable)()?;
+        let made = Python::attach(|py| Application::new(py, callable.object(py), context.place(), threads != 1, false));
+        let application = made.map(Arc::new).map_err(Finding::from)?;
+        if threads == 0 {
+            return Ok(Next::new(context.place(), Terminal::new(Arc::new(Inline::new(application)), patience)));
+        }
+        let admission = self.pool(context, called, &application, threads)?;
+        Ok(Next::new(context.place(), Terminal::new(admission, patience)))
+    }
+
+    /// Threads of this process, behind a queue.
+    fn pool(
+        &self,
+        context: &Context,
+        called: &Called<'_>,
+        application: &Arc<Application>,
+        threads: usize,
+    ) -> Result<Arc<Admission>, Finding> {
+        let pool = Pool::start(application, threads, || {}, || {})
+            .map_err(|error| Finding::new(format!("the app's threads cannot be started: {error}")).at("threads"))?;
+        let pool = Arc::new(pool);
+        let admission = self.admission(context);
+        admission.open(Arc::clone(&pool) as Arc<dyn Desk>, Room { threads, ahead: AHEAD });
+        let hook = Arc::clone(&pool);
+        context.on_stacks(move || hook.stacks());
+        report(context, called.name, &admission);
+        let hook = Arc::clone(&admission);
+        context.on_shutdown(move || {
+            hook.end();
+            pool.end();
+        });
+        Ok(admission)
+    }
+
+    /// The queue before the app.
+    pub(super) fn admission(&self, context: &Context) -> Arc<Admission> {
+        let limit = usize::try_from(self.queue.limit).unwrap_or(usize::MAX);
+        Admission::new(context.place(), limit, self.queue.wait.0, context.reserves())
+    }
+}
+
+/// Has status and metrics tell how the threads of this process fare.
+fn report(context: &Context, app: &str, admission: &Arc<Admission>) {
+    let (app, hook) = (app.to_owned(), Arc::clone(admission));
+    context.on_status(move || {
+        let mut status = Map::from_iter([("app".to_owned(), app.as_str().into()), ("workers".to_owned(), 0.into())]);
+        status.extend(hook.figures().status());
+        status.into()
+    });
+    let (place, hook) = (context.place().to_owned(), Arc::clone(admission));
+    context.on_scrape(move |metrics| hook.figures().scrape(&place, metrics));
+}
