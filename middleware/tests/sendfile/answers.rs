@@ -209,7 +209,7 @@ async fn the_apps_body_is_closed_unread_and_its_facts_are_kept() {
     let stack = TestStack::of::<Sendfile>(&site.options()).over(move |_| {
         let mut response = Response::new(Body::new(Watched(Arc::clone(&told))));
         response.headers_mut().insert("x-accel-redirect", HeaderValue::from_static("/protected/report.pdf"));
-        response.extensions_mut().insert(RemoteUser { user: "ada".into(), auth_type: "Basic" });
+        response.extensions_mut().insert(RemoteUser { user: "ada".into(), auth_type: "Basic".into() });
         std::future::ready(response)
     });
     let response = stack.call(get(&[])).await;
