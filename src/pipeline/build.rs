@@ -90,13 +90,7 @@ enum Built {
 }
 
 impl<'a> Builder<'a> {
-    pub(super) fn new(
-        source: &'a Source,
-        named: &'a [Named],
-        mask: &'a Mask,
-        base: Arc<Path>,
-        lifecycle: &'a Lifecycle,
-    ) -> Self {
+    pub(super) fn new(source: &'a Source, named: &'a [Named], mask: &'a Mask, base: Arc<Path>, lifecycle: &'a Lifecycle) -> Self {
         let apps = named.iter().map(|_| OnceCell::new()).collect();
         Self { source, tree: None, named, mask, base, drain: None, lifecycle, reserves: None, within: None, apps, findings: Vec::new() }
     }
@@ -211,7 +205,8 @@ impl<'a> Builder<'a> {
         };
         let name = if below.is_empty() { target } else { format!("{below} under {target}") };
         let context = self.context(layer).with_reserves(self.reserves.as_ref().map_or(&[][..], |reserves| reserves.of_app(says)));
-        let served = wsgi.serve(&context, &Called { name: &name, stack: packed.and_then(|island| serde_json::to_value(island).ok()), callable: &local });
+        let served = wsgi
+            .serve(&context, &Called { name: &name, stack: packed.and_then(|island| serde_json::to_value(island).ok()), callable: &local });
         match served.map_err(Refusal::into_inside) {
             Ok(next) => return next,
             Err(Ok(findings)) => self.findings.extend(unpack(findings)),

@@ -145,7 +145,14 @@ impl<'a> Grammar<'a> {
         let written = entries.clone().unwrap_or_default();
         let apps: Option<Vec<Named>> = entries.map(|entries| entries.into_iter().map(|entry| self.named(entry)).collect()).and_then(all);
         let stack = self.stack(keys, &span, "", "the pipeline");
-        Some(Tree { listen: listen?, server: server?, apps: apps?, written, expansions: std::mem::take(&mut self.expansions), stack: stack? })
+        Some(Tree {
+            listen: listen?,
+            server: server?,
+            apps: apps?,
+            written,
+            expansions: std::mem::take(&mut self.expansions),
+            stack: stack?,
+        })
     }
 
     fn listen(&mut self, node: Node) -> Option<Vec<(Listen, Span)>> {
