@@ -84,7 +84,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_the_layers_found_out_reaches_the_handlers() {
-        let known = RemoteUser { user: "ada".into(), auth_type: "Basic" };
+        let known = RemoteUser { user: "ada".into(), auth_type: "Basic".into() };
         let response = site().get("/live/whoami").fact(known).await;
         let id = response.header("x-request-id");
         assert_eq!(response.text(), format!(r#"{{"client":"192.0.2.1","user":"ada","request_id":"{id}"}}"#));

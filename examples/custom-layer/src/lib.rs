@@ -107,7 +107,7 @@ impl Gate {
         };
         self.known.add(1);
         headers.insert(self.options.owner.0.clone(), owner.header);
-        let owner = RemoteUser { user: owner.name, auth_type: "ApiKey" };
+        let owner = RemoteUser { user: owner.name, auth_type: "ApiKey".into() };
         request.extensions_mut().insert(owner.clone());
         Ok(Some(owner))
     }

@@ -35,7 +35,7 @@ async fn the_app_is_told_whose_key_it_is() {
     let response = stack.get("/").header("x-api-key", "grace-s-key").header("x-api-owner", "ada").await;
     assert_eq!(response.text(), "grace grace");
     let fact = response.head().extensions().get::<RemoteUser>().unwrap();
-    assert_eq!((&*fact.user, fact.auth_type), ("grace", "ApiKey"));
+    assert_eq!((&*fact.user, &*fact.auth_type), ("grace", "ApiKey"));
 }
 
 #[tokio::test]
