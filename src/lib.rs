@@ -34,6 +34,31 @@
 //! `{ "layers": [{ "stamp": { "value": "hello" } }], "app": { "wsgi": "site:app" } }`. Any layer of tower or [tower-http] is returned as it is; who
 //! would rather write a function than a service has [`from_fn`](middleware::from_fn) and [`around`](middleware::around).
 //!
+//! A test of it needs neither sockets nor Python:
+//!
+//! ```
+//! # use tower_http::set_header::SetResponseHeaderLayer;
+//! # use ziggurat::prelude::*;
+//! # /// Adds a fixed `x-stamp` header to every response.
+//! # #[derive(Deserialize, JsonSchema)]
+//! # #[serde(deny_unknown_fields)]
+//! # struct Stamp {
+//! #     /// Value of the header.
+//! #     value: HeaderText,
+//! # }
+//! # impl Middleware for Stamp {
+//! #     const NAME: &'static str = "stamp";
+//! #     fn layer(self, _: &Context) -> Result<impl IntoStage> {
+//! #         let name = HeaderName::from_static("x-stamp");
+//! #         Ok(SetResponseHeaderLayer::overriding(name, HeaderValue::from(self.value)))
+//! #     }
+//! # }
+//! # #[tokio::main(flavor = "current_thread")] async fn main() {
+//! let stack = TestStack::of::<Stamp>(r#"{ "value": "hello" }"#).over_text("the app");
+//! assert_eq!(stack.get("/").await.header("x-stamp"), "hello");
+//! # }
+//! ```
+//!
 //! The dependencies of such a crate:
 //!
 //! ```toml

@@ -12,6 +12,32 @@ use crate::{Metrics, ReserveClass, Watcher};
 /// The surroundings of a layer under construction: its place in the file, the folder that relative paths start from, and the
 /// moments of the program it may take part in.
 ///
+/// ```
+/// use std::sync::Arc;
+/// use std::sync::atomic::{AtomicU64, Ordering};
+///
+/// use ziggurat_middleware::{Context, Finding, Result};
+///
+/// fn open(context: &Context) -> Result<()> {
+///     // Relative paths start at the pipeline file.
+///     let file = context.resolve("words.txt");
+///     let words = std::fs::read_to_string(&file).map_err(|error| Finding::new(format!("cannot read `{}`: {error}", file.display())).at("words"))?;
+///     // A reload finds the count of the stack before.
+///     let seen = context.keep("words seen", AtomicU64::default);
+///     seen.fetch_add(words.split_whitespace().count() as u64, Ordering::Relaxed);
+///     // Shown by `ziggurat status`, and written down at the end, after the last request.
+///     let hook = Arc::clone(&seen);
+///     context.on_status(move || hook.load(Ordering::Relaxed).into());
+///     context.on_shutdown(move || tracing::info!("{} words seen", seen.load(Ordering::Relaxed)));
+///     Ok(())
+/// }
+/// # let folder = tempfile::tempdir().unwrap();
+/// # std::fs::write(folder.path().join("words.txt"), "three small words").unwrap();
+/// # let lifecycle = ziggurat_middleware::Lifecycle::default();
+/// # open(&Context::new("layers[0].words", folder.path(), lifecycle.clone())).unwrap();
+/// # assert_eq!(lifecycle.status()[0].1, 3);
+/// ```
+///
 /// It never gives the configuration of others. It is for the time of construction: a hook that held it would keep itself alive.
 #[derive(Clone, Debug)]
 #[non_exhaustive]

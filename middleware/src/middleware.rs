@@ -10,6 +10,81 @@ use crate::{Context, Findings, IntoApp, IntoStage, Result};
 ///
 /// The struct's doc comment is the layer's page in the docs and its description in the schema, so its first sentence should say what the
 /// layer does. Give the struct `#[serde(deny_unknown_fields)]`, and `default` where the layer can be used by its bare name.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use schemars::JsonSchema;
+/// use serde::Deserialize;
+/// use ziggurat_middleware::metrics::Counter;
+/// use ziggurat_middleware::units::HeaderKey;
+/// use ziggurat_middleware::{Context, Finding, Findings, IntoStage, Middleware, Problem, Request, Response, Result, TestStack, around};
+///
+/// /// Refuses requests that lack a header.
+/// #[derive(Deserialize, JsonSchema)]
+/// #[serde(deny_unknown_fields)]
+/// struct Demand {
+///     /// The headers that a request must have.
+///     headers: Vec<HeaderKey>,
+///     /// The status of the refusal.
+///     #[serde(default = "bad_request")]
+///     status: u16,
+/// }
+///
+/// fn bad_request() -> u16 {
+///     400
+/// }
+///
+/// impl Middleware for Demand {
+///     const NAME: &'static str = "demand";
+///     const SHORTHAND: Option<&'static str> = Some("headers");
+///
+///     // All that is wrong, each at its place.
+///     fn validate(&self, findings: &mut Findings) {
+///         if self.headers.is_empty() {
+///             findings.push(Finding::new("no header is demanded").at("headers").hint("name one, or remove the layer"));
+///         }
+///         if !(400..500).contains(&self.status) {
+///             findings.push(Finding::new(format!("{} refuses nothing", self.status)).at("status").hint("write 400 to 499"));
+///         }
+///     }
+///
+///     // Options are spent here, once; requests meet only what this gives. `?` works on any error.
+///     fn layer(self, context: &Context) -> Result<impl IntoStage> {
+///         let status = http::StatusCode::from_u16(self.status)?;
+///         let refused = Arc::new(Counter::default());
+///         let (figure, place) = (Arc::clone(&refused), context.place().to_owned());
+///         context.on_scrape(move |metrics| {
+///             metrics.counter("demand_refused_total", "Requests refused.").sample(&[("place", &place)], &*figure);
+///         });
+///         let figure = Arc::clone(&refused);
+///         context.on_shutdown(move || tracing::info!(refused = figure.get(), "requests lacked a header"));
+///         Ok(around(move |request: &mut Request| {
+///             match self.headers.iter().find(|name| !request.headers().contains_key(&name.0)) {
+///                 None => Ok(|response: Response| response),
+///                 Some(name) => {
+///                     refused.add(1);
+///                     Err(Problem::new(status).detail(format!("the header `{name}` is needed")))
+///                 }
+///             }
+///         }))
+///     }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() {
+/// let findings = TestStack::refusal::<Demand>(r#"{ "headers": [], "status": 200 }"#);
+/// assert_eq!(findings.len(), 2);
+///
+/// let stack = TestStack::of::<Demand>(r#"["x-tenant"]"#).over_text("the app");
+/// assert_eq!(stack.get("/").await.status(), 400);
+/// assert_eq!(stack.get("/").header("x-tenant", "7").await.text(), "the app");
+/// assert!(stack.metrics().contains(r#"demand_refused_total{place="layers[0].demand"} 1"#));
+/// stack.shutdown();
+/// assert_eq!(stack.log(), ["INFO refused=1 requests lacked a header"]);
+/// # }
+/// ```
+///
+/// Any layer of tower or tower-http is returned as it is; see [`IntoStage`].
 pub trait Middleware: Options {
     /// The name in the file, and everywhere else: module, docs, metric, test.
     const NAME: &'static str;
@@ -32,6 +107,40 @@ pub trait Middleware: Options {
 }
 
 /// A kind of app: what can stand at the bottom of a stack. The same life as a [`Middleware`].
+///
+/// ```
+/// use std::convert::Infallible;
+///
+/// use schemars::JsonSchema;
+/// use serde::Deserialize;
+/// use tower::service_fn;
+/// use ziggurat_middleware::{App, Body, Context, IntoApp, Request, Response, Result, TestStack};
+///
+/// /// Answers with a greeting.
+/// #[derive(Deserialize, JsonSchema)]
+/// #[serde(deny_unknown_fields)]
+/// struct Greet {
+///     /// Who is greeted.
+///     name: String,
+/// }
+///
+/// impl App for Greet {
+///     const NAME: &'static str = "greet";
+///     const SHORTHAND: Option<&'static str> = Some("name");
+///
+///     fn app(self, _: &Context) -> Result<impl IntoApp> {
+///         let greeting = bytes::Bytes::from(format!("hello, {}", self.name));
+///         Ok(service_fn(move |_: Request| {
+///             let response = Response::new(Body::from(greeting.clone()));
+///             async move { Ok::<_, Infallible>(response) }
+///         }))
+///     }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() {
+/// assert_eq!(TestStack::app::<Greet>(r#""Ada""#).get("/").await.text(), "hello, Ada");
+/// # }
+/// ```
 pub trait App: Options {
     /// The kind's name in the file.
     const NAME: &'static str;

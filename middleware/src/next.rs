@@ -72,6 +72,28 @@ impl std::fmt::Debug for Next {
 }
 
 /// What becomes a stage of a stack: any tower `Layer` whose service takes a [`Request`] and gives a response.
+///
+/// What layers make of bodies and errors is absorbed, so that those of tower-http, and stacks of several, plug in as they are:
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use http::StatusCode;
+/// use tower::ServiceBuilder;
+/// use tower_http::limit::RequestBodyLimitLayer;
+/// use tower_http::timeout::TimeoutLayer;
+/// use ziggurat_middleware::{IntoStage, TestStack};
+///
+/// fn guard() -> impl IntoStage {
+///     ServiceBuilder::new()
+///         .layer(TimeoutLayer::with_status_code(StatusCode::GATEWAY_TIMEOUT, Duration::from_secs(30)))
+///         .layer(RequestBodyLimitLayer::new(4096))
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() {
+/// assert_eq!(TestStack::stage(guard()).over_text("the app").post("/", "text").await.text(), "the app");
+/// # }
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot stand in a stack",
     note = "a stage is a tower `Layer<Next>` whose service is `Clone + Send + Sync + 'static`, takes `Request`, \
