@@ -32,7 +32,16 @@ pub(super) fn response_head(status: &Bound<'_, PyAny>, headers: &Bound<'_, PyAny
             map.append(name, value);
         }
     }
+    if names_a_file(&map) {
+        map.remove(header::CONTENT_LENGTH);
+        length = None;
+    }
     Ok(ResponseHead { status, reason, headers: map, length })
+}
+
+/// Whether a `sendfile` layer, or a server in front, sends a file in the place of this answer's body. Some apps then give the file's length.
+fn names_a_file(headers: &HeaderMap) -> bool {
+    headers.contains_key("x-accel-redirect") || headers.contains_key("x-sendfile")
 }
 
 fn not_pairs(headers: &Bound<'_, PyAny>) -> PyErr {

@@ -32,6 +32,8 @@ def download(request, name):
 def by_path(request, name):
     response = HttpResponse()
     response['X-Sendfile'] = os.path.join(HERE, 'private', name)
+    # As django-sendfile2 does.
+    response['Content-Length'] = 10
     return response
 
 urlpatterns = [path('download/<path:name>', download), path('path/<path:name>', by_path)]
@@ -98,13 +100,14 @@ fn django_hands_its_downloads_to_the_layer() {
 
     let by_path = program.get("/path/report.pdf");
     assert!(by_path.ends_with("\r\n\r\n0123456789"), "{by_path}");
-    has(&by_path, &["content-type: text/html; charset=utf-8"]);
+    has(&by_path, &["content-type: text/html; charset=utf-8", "content-length: 10"]);
 
     for target in ["/download/none.pdf", "/download/%2e%2e/secret", "/path/../secret", "/path//etc/passwd", "/download/..%252fsecret"] {
         let answer = program.get(target);
         assert!(answer.starts_with("HTTP/1.1 404 ") && !answer.contains("SECRET") && !answer.contains("root:"), "{target}: {answer}");
         assert!(!answer.to_ascii_lowercase().contains("x-sendfile") && !answer.contains("private"), "{target}: {answer}");
     }
+    assert!(!program.log().contains("short of its Content-Length"), "{}", program.log());
     let line = program.wait_for_log("/protected/none.pdf");
     assert!(line.contains("layers[1].sendfile") && line.contains("has no such file"), "{line}");
 }
