@@ -4,7 +4,7 @@ use crate::workshop::Workshop;
 
 #[test]
 fn a_new_crate_tests_checks_lists_and_serves_its_layer() {
-    let workshop = Workshop::new();
+    let workshop = Workshop::new("served");
     let steps = workshop.must_run("", "ziggurat new api-key");
     assert!(steps.contains("cd api-key\n  cargo test"), "{steps}");
 
@@ -25,7 +25,7 @@ fn a_new_crate_tests_checks_lists_and_serves_its_layer() {
 
 #[test]
 fn a_mistake_in_a_new_crates_file_is_shown_with_its_own_layers_options() {
-    let workshop = Workshop::new();
+    let workshop = Workshop::new("mistaken");
     workshop.must_run("", "ziggurat new api-key");
     std::fs::write(workshop.path("api-key/wrong.json"), r#"{ "layers": [{ "api_key": { "valeu": "a" } }], "app": { "respond": 204 } }"#)
         .unwrap();
@@ -35,7 +35,7 @@ fn a_mistake_in_a_new_crates_file_is_shown_with_its_own_layers_options() {
 
 #[test]
 fn a_name_that_is_none_and_a_folder_that_is_taken_are_misuse() {
-    let workshop = Workshop::new();
+    let workshop = Workshop::new("misused");
     workshop.must_run("", "mkdir tenant && touch tenant/mine");
     for (line, message) in [
         ("ziggurat new ../up", "is no name for a crate"),

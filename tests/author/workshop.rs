@@ -15,27 +15,28 @@ target-dir = "TARGET"
 color = "never"
 "#;
 
-/// A fresh folder.
+/// A folder, empty at first. It is always the same one for a test, for cargo keeps what it builds by the path of the sources.
 pub(crate) struct Workshop {
-    folder: tempfile::TempDir,
+    folder: PathBuf,
 }
 
 impl Workshop {
-    pub(crate) fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
+    pub(crate) fn new(name: &str) -> Self {
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+        let _ = fs::remove_dir_all(&folder);
         let ziggurat = Path::new(env!("CARGO_BIN_EXE_ziggurat"));
         let target = ziggurat.ancestors().nth(2).unwrap().to_str().unwrap();
-        fs::create_dir(folder.path().join(".cargo")).unwrap();
+        fs::create_dir_all(folder.join(".cargo")).unwrap();
         let config = CARGO_CONFIG.replace("TARGET", target) + &profile();
-        fs::write(folder.path().join(".cargo/config.toml"), config).unwrap();
-        fs::create_dir(folder.path().join("bin")).unwrap();
-        symlink(ziggurat, folder.path().join("bin/ziggurat")).unwrap();
+        fs::write(folder.join(".cargo/config.toml"), config).unwrap();
+        fs::create_dir(folder.join("bin")).unwrap();
+        symlink(ziggurat, folder.join("bin/ziggurat")).unwrap();
         Self { folder }
     }
 
     /// A path in here.
     pub(crate) fn path(&self, path: impl AsRef<Path>) -> PathBuf {
-        self.folder.path().join(path)
+        self.folder.join(path)
     }
 
     /// A line for the shell, to be run in `folder`.
@@ -53,7 +54,7 @@ impl Workshop {
         let output = self.command(folder.as_ref(), line).output().unwrap();
         let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
         self.lend_lock();
-        (output.status.success(), text.lines().filter(|line| !is_of_cargo(line)).map(|line| line.to_owned() + "\n").collect())
+        (output.status.success(), without_cargo(&text))
     }
 
     /// Runs a line that has to succeed.
@@ -70,7 +71,7 @@ impl Workshop {
 
     /// Has new crates take the versions of this workspace, which are compiled already.
     fn lend_lock(&self) {
-        for entry in fs::read_dir(self.folder.path()).unwrap() {
+        for entry in fs::read_dir(&self.folder).unwrap() {
             let lock = entry.unwrap().path().join("Cargo.lock");
             if lock.with_extension("toml").is_file() && !lock.is_file() {
                 fs::copy(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.lock"), lock).unwrap();
@@ -84,6 +85,11 @@ fn profile() -> String {
     let manifest = include_str!("../../Cargo.toml");
     let start = manifest.find("[profile.dev.package]").unwrap();
     manifest[start..].split("\n\n").next().unwrap().to_owned()
+}
+
+/// What a program printed, without what cargo tells of its own work before it.
+pub(crate) fn without_cargo(text: &str) -> String {
+    text.lines().filter(|line| !is_of_cargo(line)).map(|line| line.to_owned() + "\n").collect()
 }
 
 fn is_of_cargo(line: &str) -> bool {

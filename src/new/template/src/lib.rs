@@ -1,8 +1,5 @@
 //! The layer `{{layer}}` for Ziggurat, and the program that has it.
 
-use http::HeaderValue;
-use schemars::JsonSchema;
-use serde::Deserialize;
 use ziggurat::prelude::*;
 
 /// Adds the header `{{header}}` to every response.
@@ -20,7 +17,7 @@ impl Middleware for {{Type}} {
     /// `{ "{{layer}}": "hello" }` is short for `{ "{{layer}}": { "value": "hello" } }`.
     const SHORTHAND: Option<&'static str> = Some("value");
 
-    fn layer(self, _: &Context) -> Result<impl IntoStage, Finding> {
+    fn layer(self, _: &Context) -> Result<impl IntoStage> {
         let value = HeaderValue::from(self.value);
         Ok(from_fn(value, async |value, request: Request, next: Next| {
             let mut response = next.run(request).await;

@@ -1,6 +1,6 @@
 //! Ziggurat with the layers of this crate, as a program.
 
-use std::process::ExitCode;
+use ziggurat::prelude::*;
 
 fn main() -> ExitCode {
     {{module}}::program().main()
