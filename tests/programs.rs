@@ -72,6 +72,21 @@ fn a_wsgi_app_that_no_closure_stands_in_for_is_named() {
     assert!(said.contains("--> pipeline.json:1:"), "{said}");
 }
 
+#[tokio::test]
+async fn a_layer_stands_in_for_a_python_middleware() {
+    let file = r#"{ "layers": [{ "wsgi": "sso:SingleSignOn" }], "app": { "wsgi": "site:app" } }"#;
+    let test = || Ziggurat::new().test().wsgi("site:app", site);
+    let refuse = from_fn((), async |(), request: Request, next: Next| match request.headers().contains_key("cookie") {
+        true => next.run(request).await,
+        false => Problem::new(StatusCode::FORBIDDEN).into_response(),
+    });
+    let stack = test().wsgi_layer("sso:SingleSignOn", refuse).pipeline(file);
+    assert_eq!(stack.get("/").await.status(), StatusCode::FORBIDDEN);
+    assert_eq!(stack.get("/").header("cookie", "ticket=1").await.text(), "site /");
+    let said = test().refusal(file);
+    assert!(said.contains("no layer stands in for `sso:SingleSignOn`"), "{said}");
+}
+
 #[test]
 #[should_panic(expected = "--> pipeline.json:1:3")]
 fn a_file_with_a_mistake_is_shown_with_the_place() {

@@ -251,7 +251,7 @@ impl Kind {
         Self {
             name: Wsgi::NAME,
             role: Role::Layer,
-            shorthand: Some("middleware"),
+            shorthand: WsgiLayer::SHORTHAND,
             schema: |generator| generator.subschema_for::<WsgiLayer>(),
             check: |options, subject| check(options, subject, WsgiLayer::validate),
             make: Make::PythonLayer,

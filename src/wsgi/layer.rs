@@ -52,6 +52,9 @@ pub struct WsgiLayer {
 }
 
 impl WsgiLayer {
+    /// `{"wsgi": "pkg:Middleware"}` means `{"wsgi": {"middleware": "pkg:Middleware"}}`.
+    pub(crate) const SHORTHAND: Option<&'static str> = Some("middleware");
+
     /// What no type can say.
     pub(crate) fn validate(&self, findings: &mut Findings) {
         if let Err(finding) = Target::parse("middleware", &self.middleware) {

@@ -1,5 +1,7 @@
 //! Whole pipeline files under test: in memory, with closures in place of WSGI apps.
 
+mod doubles;
+
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::ffi::OsString;
@@ -8,17 +10,15 @@ use std::path::Path;
 use std::sync::Arc;
 
 use http::Extensions;
-use schemars::JsonSchema;
-use serde::Deserialize;
 use tower::service_fn;
-use ziggurat_middleware::{App, Context, Finding, Findings, IntoApp, Lifecycle, Request, Response, Result, TestStack};
+use ziggurat_middleware::{IntoStage, Lifecycle, Request, Response, TestStack};
 
+use self::doubles::{AppDouble, Doubles, LayerDouble, Stage};
 use crate::Ziggurat;
 use crate::pipeline::{Pipeline, Registry, Report, Service};
-use crate::wsgi::Wsgi;
 
 /// Builds a whole pipeline file, with the layers and apps of the program under test. No Python is started and nothing listens: each WSGI app that
-/// the file names is a closure here.
+/// the file names is a closure here, and each Python middleware a layer.
 ///
 /// ```
 /// use ziggurat::prelude::*;
@@ -45,14 +45,15 @@ use crate::wsgi::Wsgi;
 #[must_use = "a pipeline makes it a stack"]
 pub struct TestPipeline {
     registry: Registry,
-    doubles: HashMap<String, Service>,
+    doubles: Doubles,
     environment: HashMap<String, OsString>,
 }
 
 impl Ziggurat {
     /// Pipeline files under test, with the layers and apps of this program.
     pub fn test(self) -> TestPipeline {
-        TestPipeline { registry: self.registry.app::<Double>(), doubles: HashMap::new(), environment: HashMap::new() }
+        let registry = self.registry.layer::<LayerDouble>().app::<AppDouble>();
+        TestPipeline { registry, doubles: Doubles::default(), environment: HashMap::new() }
     }
 }
 
@@ -67,7 +68,13 @@ impl TestPipeline {
             let answer = app(request);
             async move { Ok::<_, Infallible>(answer.await) }
         });
-        self.doubles.insert(callable.to_owned(), Service::new(app));
+        self.doubles.apps.insert(callable.to_owned(), Service::new(app));
+        self
+    }
+
+    /// Has a layer stand where the file names this Python middleware, for instance `mysite.sso:SingleSignOn`.
+    pub fn wsgi_layer(mut self, middleware: &str, stage: impl IntoStage + Clone + Send + Sync + 'static) -> Self {
+        self.doubles.layers.insert(middleware.to_owned(), Stage::new(stage));
         self
     }
 
@@ -118,36 +125,7 @@ impl TestPipeline {
     ) -> Result<TestStack, Report> {
         let pipeline = read(&self.registry, &|name| self.environment.get(name).cloned())?;
         let mut host = Extensions::new();
-        host.insert(Doubles(Arc::new(self.doubles)));
+        host.insert(Arc::new(self.doubles));
         TestStack::new(Lifecycle::hosted(host), |lifecycle| pipeline.build(lifecycle))
-    }
-}
-
-/// The closures that stand in for WSGI apps, by callable.
-#[derive(Clone)]
-struct Doubles(Arc<HashMap<String, Service>>);
-
-/// A closure in place of a WSGI app; its options are as sound as those of the real one.
-#[derive(Deserialize, JsonSchema)]
-#[serde(transparent)]
-struct Double(Wsgi);
-
-impl App for Double {
-    const NAME: &'static str = Wsgi::NAME;
-    const SHORTHAND: Option<&'static str> = Wsgi::SHORTHAND;
-
-    fn validate(&self, findings: &mut Findings) {
-        self.0.validate(findings);
-    }
-
-    fn app(self, context: &Context) -> Result<impl IntoApp> {
-        let callable = self.0.name();
-        let double = context.host::<Doubles>().and_then(|Doubles(doubles)| doubles.get(callable));
-        let missing = || {
-            Finding::new(format!("no closure stands in for `{callable}`"))
-                .at("app")
-                .hint(format!("give the test one: `.wsgi(\"{callable}\", async |request| ...)`"))
-        };
-        double.map(|double| double.at(context.place())).ok_or_else(missing)
     }
 }

@@ -1,0 +1,89 @@
+//! What stands in for Python: layers and apps whose options are as sound as those of the real ones.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+use ziggurat_middleware::{App, Context, Finding, Findings, IntoApp, IntoStage, Middleware, Next, Result};
+
+use crate::pipeline::Service;
+use crate::wsgi::{Wsgi, WsgiLayer};
+
+/// All of a test, by what the file names.
+#[derive(Debug, Default)]
+pub(super) struct Doubles {
+    pub(super) apps: HashMap<String, Service>,
+    pub(super) layers: HashMap<String, Stage>,
+}
+
+/// In place of a WSGI app.
+#[derive(Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub(super) struct AppDouble(Wsgi);
+
+impl App for AppDouble {
+    const NAME: &'static str = Wsgi::NAME;
+    const SHORTHAND: Option<&'static str> = Wsgi::SHORTHAND;
+
+    fn validate(&self, findings: &mut Findings) {
+        self.0.validate(findings);
+    }
+
+    fn app(self, context: &Context) -> Result<impl IntoApp> {
+        let name = self.0.name();
+        let double = context.host::<Arc<Doubles>>().and_then(|doubles| doubles.apps.get(name));
+        double.map(|double| double.at(context.place())).ok_or_else(|| {
+            Finding::new(format!("no closure stands in for `{name}`"))
+                .at("app")
+                .hint(format!("give the test one: `.wsgi(\"{name}\", async |request| ...)`"))
+        })
+    }
+}
+
+/// In place of a Python middleware.
+#[derive(Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub(super) struct LayerDouble(WsgiLayer);
+
+impl Middleware for LayerDouble {
+    const NAME: &'static str = Wsgi::NAME;
+    const SHORTHAND: Option<&'static str> = WsgiLayer::SHORTHAND;
+
+    fn validate(&self, findings: &mut Findings) {
+        self.0.validate(findings);
+    }
+
+    fn layer(self, context: &Context) -> Result<impl IntoStage> {
+        let name = self.0.target();
+        let double = context.host::<Arc<Doubles>>().and_then(|doubles| doubles.layers.get(name));
+        double.cloned().ok_or_else(|| {
+            Finding::new(format!("no layer stands in for `{name}`"))
+                .at("middleware")
+                .hint(format!("give the test one: `.wsgi_layer(\"{name}\", from_fn((), async |(), request, next| ...))`"))
+        })
+    }
+}
+
+/// A stage for any number of places.
+#[derive(Clone)]
+pub(super) struct Stage(Arc<dyn Fn(&str, Next) -> Next + Send + Sync>);
+
+impl Stage {
+    pub(super) fn new(stage: impl IntoStage + Clone + Send + Sync + 'static) -> Self {
+        Self(Arc::new(move |place, inner| stage.clone().stage(place, inner)))
+    }
+}
+
+impl IntoStage for Stage {
+    fn stage(self, place: &str, inner: Next) -> Next {
+        (self.0)(place, inner)
+    }
+}
+
+impl fmt::Debug for Stage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Stage")
+    }
+}
