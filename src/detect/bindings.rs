@@ -31,6 +31,9 @@ const MADE_BY: &[(&str, &str, bool)] = &[
     ("get_asgi_application", "an ASGI app of Django", false),
 ];
 
+/// What it is where another module's factory makes it.
+pub(super) const MADE: &str = "made by a factory";
+
 /// The apps that a module binds at its top; factories only where it binds nothing else.
 pub(super) fn bindings(module: &Module) -> Vec<Binding> {
     let top = || module.lines.iter().filter(|line| line.indent == 0);
@@ -59,7 +62,7 @@ fn bound(line: &Line, module: &Module, classes: &[&str]) -> Option<Binding> {
     if classes.contains(&called) {
         return Some(Binding::wsgi(name, "a plain WSGI app"));
     }
-    is_factory_name(called.rsplit('.').next().unwrap_or_default()).then(|| Binding::wsgi(name, "what a factory makes"))
+    is_factory_name(called.rsplit('.').next().unwrap_or_default()).then(|| Binding::wsgi(name, MADE))
 }
 
 fn factory(line: &Line, module: &Module) -> Option<Binding> {
@@ -74,7 +77,7 @@ fn factory(line: &Line, module: &Module) -> Option<Binding> {
         let (called, arguments) = last_call(value)?;
         made_by(called, module).map(|made| (made, arguments))
     });
-    let ((_, what, is_wsgi), arguments) = made.unwrap_or((("", "made by a factory", true), "static_"));
+    let ((_, what, is_wsgi), arguments) = made.unwrap_or((("", "a factory of apps", true), "static_"));
     Some(Binding { callable: format!("{name}()"), what, is_wsgi, has_static: what == "a Flask app" && !arguments.contains("static_") })
 }
 

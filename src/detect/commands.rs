@@ -1,9 +1,8 @@
 //! Command lines of other servers, as projects keep them: they name the app that is deployed.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::modules::exists;
+use super::modules::{exists, text};
 use super::python::is_name;
 
 /// An app that a command line names.
@@ -46,7 +45,7 @@ const SERVERS: &[(&str, &str)] = &[
 pub(super) fn hints(folder: &Path) -> Vec<Hint> {
     let mut hints: Vec<Hint> = Vec::new();
     for file in FILES {
-        let Ok(text) = fs::read_to_string(folder.join(file)) else { continue };
+        let Some(text) = text(&folder.join(file)) else { continue };
         // A command may go on in the next line.
         for hint in text.replace("\\\n", " ").lines().filter_map(|line| hint(folder, file, line)) {
             if !hints.iter().any(|known| (&known.module, &known.callable) == (&hint.module, &hint.callable)) {
@@ -78,6 +77,8 @@ fn hint(folder: &Path, file: &str, line: &str) -> Option<Hint> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

@@ -10,7 +10,7 @@ mod tests;
 
 use std::path::{Path, PathBuf};
 
-use bindings::{Binding, bindings, default_of};
+use bindings::{Binding, MADE, bindings, default_of};
 use commands::hints;
 use modules::{Module, modules};
 use python::is_name;
@@ -77,13 +77,13 @@ pub(crate) fn detect(folder: &Path, wanted: Option<&str>) -> Result<Project, Und
         });
     }
     let (wsgi, other): (Vec<_>, Vec<_>) = all.iter().partition(|candidate| candidate.binding.is_wsgi);
-    // Where there are more, a module of this name is what is deployed, by everybody's custom.
-    let mut entries = wsgi.iter().filter(|candidate| candidate.module.name.rsplit('.').next() == Some("wsgi"));
-    let chosen = match (&wsgi[..], entries.next(), entries.next()) {
-        ([one], ..) => one,
-        (_, Some(entry), None) => entry,
-        ([], ..) => return Err(Undecided::Nothing(other.iter().map(|candidate| candidate.asgi()).collect())),
-        (several, ..) => return Err(Undecided::Several(several.iter().map(|candidate| (candidate.target(), candidate.what())).collect())),
+    let chosen = match &wsgi[..] {
+        [one] => one,
+        [] => return Err(Undecided::Nothing(other.iter().map(|candidate| candidate.asgi()).collect())),
+        several => match entry(several) {
+            Some(entry) => entry,
+            None => return Err(Undecided::Several(several.iter().map(|candidate| (candidate.target(), candidate.what())).collect())),
+        },
     };
     Ok(Project {
         found: vec![format!("`{}` is {}", chosen.target(), chosen.what())],
@@ -91,6 +91,17 @@ pub(crate) fn detect(folder: &Path, wanted: Option<&str>) -> Result<Project, Und
         base: chosen.module.base.clone(),
         static_files: static_files(folder, &all, &chosen.module.name),
     })
+}
+
+/// The one that is deployed, by everybody's custom: that of a module called `wsgi`, or the one that the project's own factory makes.
+fn entry<'a, 'b>(several: &'a [&'b Candidate<'b>]) -> Option<&'a &'b Candidate<'b>> {
+    let only = |is_entry: fn(&Candidate<'_>) -> bool| {
+        let mut entries = several.iter().filter(|candidate| is_entry(candidate));
+        entries.next().filter(|_| entries.next().is_none())
+    };
+    let is_made = |candidate: &Candidate<'_>| candidate.binding.what == MADE;
+    let beside_its_factory = several.iter().all(|candidate| is_made(candidate) || candidate.binding.callable.ends_with("()"));
+    only(|candidate| candidate.module.name.rsplit('.').next() == Some("wsgi")).or_else(|| only(is_made).filter(|_| beside_its_factory))
 }
 
 fn asked_for(folder: &Path, wanted: &str, modules: &[Module], all: &[Candidate<'_>]) -> Result<Project, Undecided> {
@@ -146,11 +157,13 @@ fn django(modules: &[Module], all: &[Candidate<'_>]) -> Result<Option<Project>, 
     Ok(Some(Project { found, app: App::Django(settings.to_owned()), base, static_files: None }))
 }
 
-/// The folder that the framework of this module serves below `/static`, if it is there.
+/// The folder that the app's framework serves below `/static`, if it is there: that of the module, or of the factory that makes its app.
 fn static_files(folder: &Path, all: &[Candidate<'_>], module: &str) -> Option<PathBuf> {
-    let candidate = all.iter().find(|candidate| candidate.module.name == module && candidate.binding.has_static)?;
+    let own = all.iter().find(|candidate| candidate.module.name == module && candidate.binding.what != MADE);
+    let mut factories = all.iter().filter(|candidate| candidate.binding.callable.ends_with("()"));
+    let candidate = own.or_else(|| factories.next().filter(|_| factories.next().is_none()))?;
     let path = candidate.module.file.parent()?.join("static");
-    folder.join(&path).is_dir().then_some(path)
+    (candidate.binding.has_static && folder.join(&path).is_dir()).then_some(path)
 }
 
 impl Candidate<'_> {

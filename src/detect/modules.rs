@@ -70,11 +70,7 @@ fn collect(folder: &Path, below: &Path, depth: usize, files: &mut Vec<PathBuf>) 
 }
 
 fn module(folder: &Path, file: PathBuf) -> Option<Module> {
-    let path = folder.join(&file);
-    if fs::metadata(&path).ok()?.len() > LARGEST {
-        return None;
-    }
-    let lines = logical_lines(&String::from_utf8_lossy(&fs::read(path).ok()?));
+    let lines = logical_lines(&text(&folder.join(&file))?);
     let (base, name) = import_name(folder, &file)?;
     Some(Module { file, base, name, lines })
 }
@@ -92,6 +88,15 @@ fn import_name(folder: &Path, file: &Path) -> Option<(PathBuf, String)> {
     }
     names.reverse();
     Some((base.to_owned(), names.join(".")))
+}
+
+/// The text of a file of the project; none of what cannot be read, or is too large or no file.
+pub(super) fn text(path: &Path) -> Option<String> {
+    let found = fs::metadata(path).ok()?;
+    (found.is_file() && found.len() <= LARGEST)
+        .then(|| fs::read(path).ok())
+        .flatten()
+        .map(|text| String::from_utf8_lossy(&text).into_owned())
 }
 
 /// Whether the module `name` can be imported from `base`.

@@ -45,6 +45,14 @@ fn projects_are_known_by_their_code() {
         (&[("shop/__init__.py", FACTORY), ("wsgi.py", "from shop import create_app\napp = create_app()\n")], r#"{"wsgi":"wsgi:app"}"#),
         (&[("app.py", "from flask import Flask\ndef create_app(config):\n    return Flask(__name__)\n")], "nothing: "),
         (&[("app.py", &[FACTORY, "app = create_app()\n"].concat())], r#"{"wsgi":"app:app"}"#),
+        (
+            &[("shop/__init__.py", FACTORY), ("shop/static/a", ""), ("run.py", "from shop import create_app\napp = create_app()\n")],
+            r#"{"wsgi":"run:app"} static shop/static"#,
+        ),
+        (
+            &[("shop/__init__.py", FACTORY), ("run.py", "app = create_app()\n"), ("dev.py", "app = create_app('dev')\n")],
+            "dev:app or run:app or shop:create_app()",
+        ),
         (&[("hello.py", wsgi)], r#"{"wsgi":"hello:application"}"#),
         (&[("hello.py", "def app(environ: dict, start_response):\n    yield b''\n")], r#"{"wsgi":"hello:app"}"#),
         (
