@@ -325,6 +325,10 @@ impl<'a> Grammar<'a> {
 
     /// The app itself, or the routes that it stands for.
     fn expanded(&mut self, part: Part) -> Option<App> {
+        // What an entry stands for has its place, so the place alone does not tell.
+        if !part.kind.expands() {
+            return Some(App::Part(part));
+        }
         let lifecycle = Lifecycle::hosted(self.registry.host().clone());
         let context = Context::new(part.place.as_str(), self.base, lifecycle);
         let at = part.options.span.start;

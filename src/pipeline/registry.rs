@@ -331,6 +331,11 @@ impl Kind {
         }
     }
 
+    /// Whether it is an entry that stands for others.
+    pub(crate) const fn expands(&self) -> bool {
+        matches!(self.make, Make::Routes(_))
+    }
+
     /// The routes that an entry with these options stands for, if it is one that expands.
     pub(crate) fn expand(&self, options: &Node, mask: &Mask, context: &Context) -> Option<Result<Node, Vec<Diagnostic>>> {
         match self.make {

@@ -5,6 +5,7 @@ mod browser;
 mod commands;
 mod control;
 mod django;
+mod django_guide;
 mod examples;
 mod init;
 mod layers;

@@ -21,8 +21,8 @@ def main(arguments): os.execv(os.environ['ZIGGURAT'], ['ziggurat', *arguments[1:
 ";
 
 /// A site with the app installed; `settings` follow those of the site.
-fn project(pipeline: Option<&str>, settings: &str) -> tempfile::TempDir {
-    let settings = format!("{}\nINSTALLED_APPS += ['ziggurat.django']\n{settings}\n", SITE[0].1);
+pub(crate) fn project(pipeline: Option<&str>, settings: &str) -> tempfile::TempDir {
+    let settings = format!("{}\nINSTALLED_APPS = ['ziggurat.django', *INSTALLED_APPS]\n{settings}\n", SITE[0].1);
     let folder = site_with(pipeline.unwrap_or_default(), &[("mysite/settings.py", &settings), ("manage.py", MANAGE)]);
     if pipeline.is_none() {
         fs::remove_file(folder.path().join("pipeline.json")).unwrap();
@@ -44,7 +44,7 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-fn manage(folder: &Path, arguments: &[&str]) -> Command {
+pub(crate) fn manage(folder: &Path, arguments: &[&str]) -> Command {
     let program = command(folder);
     let mut command = Command::new(virtual_env().join("bin/python"));
     command.current_dir(folder).env("ZIGGURAT", program.get_program()).env("PYTHONPATH", folder.join("packages"));
