@@ -68,7 +68,10 @@ impl Middleware for LayerDouble {
 
 /// A stage for any number of places.
 #[derive(Clone)]
-pub(super) struct Stage(Arc<dyn Fn(&str, Next) -> Next + Send + Sync>);
+pub(super) struct Stage(Arc<Put>);
+
+/// Puts it over the rest of a stack, at a place.
+type Put = dyn Fn(&str, Next) -> Next + Send + Sync;
 
 impl Stage {
     pub(super) fn new(stage: impl IntoStage + Clone + Send + Sync + 'static) -> Self {
