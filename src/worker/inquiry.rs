@@ -50,6 +50,9 @@ pub(crate) struct Settings {
     pub(crate) debug: bool,
     /// `WSGI_APPLICATION`, with dots.
     pub(crate) application: Option<String>,
+    /// Whether static files are found in the site's apps, without being collected: while it is developed.
+    #[serde(rename = "finds_static")]
+    pub(crate) finds_assets: bool,
     /// `STATIC_URL` and `STATIC_ROOT`, where `django.contrib.staticfiles` is installed and keeps its files on this machine.
     #[serde(rename = "static")]
     pub(crate) assets: Option<Files>,

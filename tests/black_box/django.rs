@@ -199,10 +199,20 @@ fn programs_are_told_what_the_entry_stands_for() {
 }
 
 #[test]
-fn a_site_in_development_starts_without_collected_files() {
-    let settings = format!("{}\nDEBUG = True\nSTATIC_ROOT = BASE_DIR / 'nowhere'\nMEDIA_ROOT = BASE_DIR / 'nowhere_either'\n", SITE[0].1);
-    let program = serve(site_with(ENTRY, &[("mysite/settings.py", &settings)]), &["run"]);
-    assert!(get(&program, "/", "").starts_with("HTTP/1.1 200"), "{}", program.log());
+fn while_a_site_is_developed_static_files_are_found_in_its_apps() {
+    let more = "DEBUG = True
+STATIC_ROOT = BASE_DIR / 'nowhere'
+MEDIA_ROOT = BASE_DIR / 'not_there_yet'
+STATICFILES_DIRS = [BASE_DIR / 'assets']
+";
+    let settings = format!("{}{more}", SITE[0].1);
+    let folder = site_with(ENTRY, &[("mysite/settings.py", &settings), ("assets/new.css", "first")]);
+    let program = serve(folder, &["run", "--watch"]);
+    assert!(get(&program, "/", "").contains("mysite.settings /static/site.css"), "{}", program.log());
+    assert!(get(&program, "/static/new.css", "").contains("first"), "{}", program.log());
+    fs::write(program.folder().join("assets/new.css"), "second").unwrap();
+    assert!(get(&program, "/static/new.css", "").contains("second"));
+    assert!(get(&program, "/static/missing.css", "").starts_with("HTTP/1.1 404"));
 }
 
 #[test]

@@ -15,6 +15,7 @@ pub(super) struct Layout<'a> {
     options: &'a Node,
     application: Option<&'a str>,
     span: Span,
+    finds_assets: bool,
     assets: Option<Served<'a>>,
     media: Option<Served<'a>>,
 }
@@ -29,7 +30,8 @@ impl<'a> Layout<'a> {
     /// Refuses settings that name folders which are not there.
     pub(super) fn new(django: &'a Django, options: &'a Node, settings: &'a Settings) -> Result<Self, Finding> {
         let module = &django.settings;
-        let assets = served(settings.assets.as_ref(), settings.debug, |root| match root {
+        let collected = settings.assets.as_ref().filter(|_| !settings.finds_assets);
+        let assets = served(collected, settings.debug, |root| match root {
             Some(root) => Finding::new(format!("`STATIC_ROOT` of `{module}` is `{}`, which is no folder", root.display()))
                 .hint("run `manage.py collectstatic`, which makes and fills it"),
             None => Finding::new(format!("`STATIC_ROOT` of `{module}` is not set, so there are no static files to serve"))
@@ -40,7 +42,8 @@ impl<'a> Layout<'a> {
             Finding::new(format!("`MEDIA_ROOT` of `{module}` is `{root}`, which is no folder")).hint("make it, writable for the workers")
         })?;
         let span = options.nearest(&["settings".into()]).span.clone();
-        Ok(Self { django, options, application: settings.application.as_deref(), span, assets, media })
+        let (application, finds_assets) = (settings.application.as_deref(), settings.finds_assets);
+        Ok(Self { django, options, application, span, finds_assets, assets, media })
     }
 
     /// The routes: probes, uploads, and the app below static files.
@@ -51,13 +54,24 @@ impl<'a> Layout<'a> {
         });
         let media = self.media.as_ref().map(|media| self.media(media));
         let sendfile = self.given("sendfile").map(|options| self.object([("sendfile", options.clone())]));
-        let layers = self.assets.iter().map(|assets| self.assets(assets)).chain(sendfile).collect();
+        let finder = self.finds_assets.then(|| self.finder());
+        let layers = self.assets.iter().map(|assets| self.assets(assets)).chain(sendfile).chain(finder).collect();
         let site = self.object([("layers", self.node(Value::Array(layers))), ("app", self.object([("wsgi", self.wsgi())]))]);
         self.node(Value::Array([health, media, Some(site)].into_iter().flatten().collect()))
     }
 
     fn assets(&self, assets: &Served<'_>) -> Node {
         self.made(&json!({ "static": { "at": assets.at, "root": assets.root, "index": false, "immutable": true } }))
+    }
+
+    /// What `runserver` puts around the app.
+    fn finder(&self) -> Node {
+        let handler = ("middleware", self.made(&json!("django.contrib.staticfiles.handlers:StaticFilesHandler")));
+        let options = match self.given("path") {
+            Some(path) => self.object([handler, ("path", path.clone())]),
+            None => self.object([handler]),
+        };
+        self.object([("wsgi", options)])
     }
 
     /// What users uploaded: a page or a picture among it must not act in the site's name.

@@ -30,7 +30,10 @@ use layout::Layout;
 /// - `WSGI_APPLICATION` is the app, or Django's own `get_wsgi_application` where that is not set. The workers have `DJANGO_SETTINGS_MODULE` set.
 ///
 /// The settings are read when the file is, in a process of their own that ends at once, and again at each reload. Where they cannot be
-/// imported, or `STATIC_ROOT` is no folder, nothing starts. While the site has `DEBUG` set, a missing `STATIC_ROOT` is passed over.
+/// imported, or `STATIC_ROOT` is no folder, nothing starts.
+///
+/// While the site has `DEBUG` set, static files need not be collected: instead of the `static` layer, Django's own `StaticFilesHandler` finds them in
+/// the apps at each request, as with `runserver`. A `MEDIA_ROOT` that is not there yet is passed over.
 ///
 /// What is not in the settings belongs into `layers` as for any app: `request_id`, `access_log`, `forwarded`, `compress`, `security_headers`.
 ///

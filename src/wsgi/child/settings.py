@@ -12,15 +12,19 @@ def told(module: str) -> str:
         {
             "debug": bool(settings.DEBUG),
             "application": settings.WSGI_APPLICATION,
+            "finds_static": bool(settings.DEBUG and installed(settings) and settings.STATIC_URL),
             "static": static(settings),
             "media": media(settings),
         }
     )
 
 
+def installed(settings):
+    return any((app + ".").startswith("django.contrib.staticfiles.") for app in settings.INSTALLED_APPS)
+
+
 def static(settings):
-    installed = any((app + ".").startswith("django.contrib.staticfiles.") for app in settings.INSTALLED_APPS)
-    if not settings.STATIC_URL or not (settings.STATIC_ROOT or installed) or not is_local(settings, "staticfiles"):
+    if not settings.STATIC_URL or not (settings.STATIC_ROOT or installed(settings)) or not is_local(settings, "staticfiles"):
         return None
     return files(settings.STATIC_URL, settings.STATIC_ROOT)
 
