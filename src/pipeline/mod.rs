@@ -22,6 +22,7 @@ mod route;
 mod schema;
 mod show;
 mod spelled;
+mod stack;
 mod stand_in;
 mod summary;
 mod syntax;

@@ -1,10 +1,12 @@
 //! The pipeline as it was understood: a tower of layers, outermost on top, with defaults filled in and secrets left as `${...}`.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use serde_json::{Map, Value as Json};
 
 use super::Pipeline;
+use super::crossings;
 use super::grammar::{App, Part, Stack};
 use super::route::Route;
 use super::tree::{Node, Value};
@@ -16,7 +18,8 @@ const WIDTH: usize = 110;
 const NAMES: usize = 18;
 
 pub(crate) fn show(pipeline: &Pipeline) -> String {
-    let mut shown = Shown { pipeline, text: String::new() };
+    let detours = crossings::check(&pipeline.tree).into_iter().filter_map(|finding| finding.span).map(|span| span.start).collect();
+    let mut shown = Shown { pipeline, detours, is_inside: false, text: String::new() };
     let _ = writeln!(shown.text, "{}", pipeline.source.name);
     let listen: Vec<String> = pipeline.listen.iter().map(ToString::to_string).collect();
     shown.item("", "listen", &if pipeline.tree.listen.is_empty() { vec![format!("({})", listen.join(", "))] } else { listen });
@@ -34,12 +37,22 @@ pub(crate) fn show(pipeline: &Pipeline) -> String {
 
 struct Shown<'a> {
     pipeline: &'a Pipeline,
+    /// Where the options of native layers begin that stand between Python parts.
+    detours: BTreeSet<usize>,
+    /// Whether a Python layer stands above.
+    is_inside: bool,
     text: String,
 }
 
 impl Shown<'_> {
     fn stack(&mut self, indent: &str, stack: &Stack) {
-        for layer in &stack.layers {
+        let island = stack.island.as_ref().map(|written| written.first).filter(|_| !self.is_inside);
+        let was_inside = self.is_inside;
+        for (nth, layer) in stack.layers.iter().enumerate() {
+            if island == Some(nth) {
+                self.is_inside = true;
+                let _ = writeln!(self.text, "{indent}--- from here on in Python's processes, each request on one thread");
+            }
             self.part(indent, layer);
         }
         match &stack.app {
@@ -59,6 +72,7 @@ impl Shown<'_> {
                 }
             }
         }
+        self.is_inside = was_inside;
     }
 
     /// A layer or an app: what the file gives first, then what it leaves to the defaults.
@@ -70,6 +84,9 @@ impl Shown<'_> {
             shown.push(format!("{last})"));
             shown[0].insert(0, '(');
             options.extend(shown);
+        }
+        if self.detours.contains(&part.options.span.start) {
+            options.push("[crosses to Python once more]".to_owned());
         }
         self.item(indent, part.kind.name, &options);
     }

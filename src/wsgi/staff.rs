@@ -23,6 +23,10 @@ impl Wsgi {
         context.on_shutdown(move || hook.stop());
         let hook = Arc::clone(&crew);
         context.on_stacks(move || hook.stacks());
+        if called.stack.is_some() {
+            let hook = Arc::clone(&crew);
+            context.on_reopen(move || hook.reopen());
+        }
         let hook = Arc::clone(&crew);
         context.on_status(move || hook.status());
         context.on_scrape(move |metrics| crew.scrape(metrics));

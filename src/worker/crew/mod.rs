@@ -138,8 +138,17 @@ impl Crew {
 
     /// Has all workers write the stacks of their threads to the log.
     pub(crate) fn stacks(&self) {
+        self.tell(&Order::Stacks);
+    }
+
+    /// Has layers that run in the workers open their log files again.
+    pub(crate) fn reopen(&self) {
+        self.tell(&Order::Reopen);
+    }
+
+    fn tell(&self, order: &Order) {
         for worker in self.shared.roster.entries() {
-            worker.link.send(&Order::Stacks);
+            worker.link.send(order);
         }
     }
 }

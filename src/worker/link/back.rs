@@ -37,6 +37,9 @@ pub(crate) trait Office: Send + Sync {
     /// The stacks of all threads are wanted in the log.
     fn stacks(&self);
 
+    /// Log files are to be opened again.
+    fn reopen(&self);
+
     /// Calls at hand are to be finished, and no more will come.
     fn stop(&self);
 }
@@ -139,6 +142,7 @@ impl Back {
                 Order::Trace(number) => office.tell(number, Word::Trace),
                 Order::Expire(number) => office.tell(number, Word::Expire),
                 Order::Stacks => office.stacks(),
+                Order::Reopen => office.reopen(),
                 Order::Stop => office.stop(),
                 Order::Boot(_) | Order::Fork => return Err(End::Malformed(Malformed("a word that does not belong among calls"))),
             }

@@ -48,6 +48,8 @@ pub(crate) enum Order {
     Recall(u64),
     /// The stacks of all threads go to the log.
     Stacks,
+    /// Log files are to be opened again.
+    Reopen,
     /// A template is to make a worker, whose link comes along with this frame as a descriptor.
     Fork,
     /// Calls at hand are finished, then the worker ends.
@@ -127,6 +129,7 @@ impl Order {
             Self::Stacks => frame(out, 11, 0, 0, &[]),
             Self::Fork => frame(out, 12, 0, 0, &[]),
             Self::Stop => frame(out, 13, 0, 0, &[]),
+            Self::Reopen => frame(out, 14, 0, 0, &[]),
         }
     }
 
@@ -159,6 +162,7 @@ impl Order {
             11 => Self::Stacks,
             12 => Self::Fork,
             13 => Self::Stop,
+            14 => Self::Reopen,
             _ => return Err(UNKNOWN),
         }))
     }

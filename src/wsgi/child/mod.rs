@@ -159,7 +159,7 @@ fn prepare(boot: &Boot, link: &UnixStream) -> Result<(), Finding> {
 /// Serves to the end of the worker.
 fn serve_all(back: Back, boot: &Boot, made: &Made) -> bool {
     let outbox = back.outbox();
-    match serve::Service::start(back, boot, &made.callable) {
+    match serve::Service::start(back, boot, &made.callable, made.lifecycle.clone()) {
         Ok(service) => {
             tell_ready(&outbox);
             service.wait();

@@ -7,7 +7,7 @@ use std::thread;
 use pyo3::prelude::*;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 use rustix::io::{Errno, write};
-use ziggurat_middleware::Finding;
+use ziggurat_middleware::{Finding, Lifecycle};
 
 use super::super::application::Application;
 use super::super::callable::Callable;
@@ -26,20 +26,22 @@ pub(super) struct Service {
 /// What the thread that reads the link acts upon.
 struct Desk {
     pool: Pool,
+    /// Of the layers that run here.
+    lifecycle: Lifecycle,
     /// Readable once no more calls come.
     stopped: OwnedFd,
 }
 
 impl Service {
     /// Starts the threads that call the app, and the one that hears the front.
-    pub(super) fn start(back: Back, boot: &Boot, app: &Callable) -> Result<Self, Finding> {
+    pub(super) fn start(back: Back, boot: &Boot, app: &Callable, lifecycle: Lifecycle) -> Result<Self, Finding> {
         let outbox = back.outbox();
         let application = Python::attach(|py| Application::new(py, app.object(py), &boot.place, boot.threads > 1, boot.is_multiprocess))?;
         let unstarted = |error| Finding::new(format!("the app's threads cannot be started: {error}")).at("threads");
         // What is over and was not told goes before a thread sleeps.
         let pool = Pool::start(&Arc::new(application), boot.threads, move || outbox.nudge(), signals::dump_stacks).map_err(unstarted)?;
         let stopped = eventfd(0, EventfdFlags::CLOEXEC).map_err(|error| unstarted(error.into()))?;
-        let desk = Arc::new(Desk { pool, stopped });
+        let desk = Arc::new(Desk { pool, lifecycle, stopped });
         let office = Arc::clone(&desk);
         thread::Builder::new().name("ziggurat-link".to_owned()).spawn(move || hear(back, &office)).map_err(unstarted)?;
         Ok(Self { desk })
@@ -82,6 +84,10 @@ impl Office for Desk {
 
     fn stacks(&self) {
         self.pool.stacks();
+    }
+
+    fn reopen(&self) {
+        self.lifecycle.reopen();
     }
 
     fn stop(&self) {

@@ -134,7 +134,7 @@ impl Template {
                         }
                     }
                     Order::Stop => return Ok(None),
-                    Order::Stacks => {}
+                    Order::Stacks | Order::Reopen => {}
                     _ => return Err(Malformed("a word that is not for a template")),
                 }
             }

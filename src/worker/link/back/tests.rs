@@ -47,6 +47,8 @@ impl Office for Kept {
 
     fn stacks(&self) {}
 
+    fn reopen(&self) {}
+
     fn stop(&self) {}
 }
 

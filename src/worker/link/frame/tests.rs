@@ -23,6 +23,7 @@ fn order() -> impl Strategy<Value = Order> {
         any::<u64>().prop_map(Order::Expire),
         any::<u64>().prop_map(Order::Recall),
         Just(()).prop_map(|()| Order::Stacks),
+        Just(()).prop_map(|()| Order::Reopen),
         Just(()).prop_map(|()| Order::Fork),
         Just(()).prop_map(|()| Order::Stop),
     ]
