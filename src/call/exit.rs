@@ -6,6 +6,7 @@ use ziggurat_middleware::{BoxError, Problem};
 
 use super::file_body::FileBody;
 use super::pipe::{Abandoned, Writer, pipe};
+use super::within::{Begun, Inbox};
 use super::{Reply, ReplyBody, ResponseHead};
 use crate::worker::link::exit::{LinkExit, LinkFlow};
 use crate::worker::link::frame::LARGEST_INLINE;
@@ -17,8 +18,8 @@ pub(crate) const BUDGET: usize = 256 * 1024;
 pub(crate) enum Exit {
     /// To the task that made the call.
     Here(oneshot::Sender<Reply>),
-    /// To whoever made the call on this very thread, and takes what there is whenever the app pauses.
-    Within(oneshot::Sender<Reply>),
+    /// To whoever made the call on this very thread.
+    Within(Inbox),
     /// To the front.
     Link(LinkExit),
 }
@@ -26,6 +27,7 @@ pub(crate) enum Exit {
 /// The body of an answer that is sent as it is made.
 pub(crate) enum Flow {
     Here(Writer<BoxError>),
+    Within(Inbox),
     Link(LinkFlow),
 }
 
@@ -33,7 +35,8 @@ impl Exit {
     /// Whether nobody waits for the answer any more.
     pub(crate) fn is_closed(&self) -> bool {
         match self {
-            Self::Here(reply) | Self::Within(reply) => reply.is_closed(),
+            Self::Here(reply) => reply.is_closed(),
+            Self::Within(_) => false,
             Self::Link(exit) => exit.is_closed(),
         }
     }
@@ -57,7 +60,8 @@ impl Exit {
     pub(crate) fn fail(self, problem: Problem) {
         match self {
             // Who asked may have left.
-            Self::Here(reply) | Self::Within(reply) => drop(reply.send(Reply::Failed(problem))),
+            Self::Here(reply) => drop(reply.send(Reply::Failed(problem))),
+            Self::Within(inbox) => inbox.begin(Begun::Failed(problem)),
             Self::Link(exit) => exit.fail(&problem),
         }
     }
@@ -65,7 +69,11 @@ impl Exit {
     /// Sends an answer that is all there. Says whether somebody takes it.
     pub(crate) fn whole(self, head: ResponseHead, body: Bytes) -> bool {
         match self {
-            Self::Here(reply) | Self::Within(reply) => reply.send(Reply::Answer(head, ReplyBody::Whole(body))).is_ok(),
+            Self::Here(reply) => reply.send(Reply::Answer(head, ReplyBody::Whole(body))).is_ok(),
+            Self::Within(inbox) => {
+                inbox.begin(Begun::Whole(head, body));
+                true
+            }
             Self::Link(exit) => exit.whole(&head, body),
         }
     }
@@ -73,7 +81,11 @@ impl Exit {
     /// Sends a part of a file; over a link, that blocks this thread until it is sent. Says whether somebody takes it.
     pub(crate) fn file(self, head: ResponseHead, file: FileBody) -> bool {
         match self {
-            Self::Here(reply) | Self::Within(reply) => reply.send(Reply::Answer(head, ReplyBody::File(file))).is_ok(),
+            Self::Here(reply) => reply.send(Reply::Answer(head, ReplyBody::File(file))).is_ok(),
+            Self::Within(inbox) => {
+                inbox.begin(Begun::File(head, file));
+                true
+            }
             Self::Link(exit) => exit.file(&head, file),
         }
     }
@@ -81,17 +93,17 @@ impl Exit {
     /// Sends the head, the body to follow. Nothing where nobody takes it.
     pub(crate) fn stream(self, head: ResponseHead) -> Option<Flow> {
         match self {
-            Self::Here(reply) => streamed(reply, head, BUDGET),
-            // Who would make room is waiting for this thread.
-            Self::Within(reply) => streamed(reply, head, usize::MAX),
+            Self::Here(reply) => {
+                let (writer, reader) = pipe(BUDGET, false);
+                reply.send(Reply::Answer(head, ReplyBody::Stream(reader))).ok().map(|()| Flow::Here(writer))
+            }
+            Self::Within(inbox) => {
+                inbox.begin(Begun::Stream(head));
+                Some(Flow::Within(inbox))
+            }
             Self::Link(exit) => exit.stream(&head).map(Flow::Link),
         }
     }
-}
-
-fn streamed(reply: oneshot::Sender<Reply>, head: ResponseHead, budget: usize) -> Option<Flow> {
-    let (writer, reader) = pipe(budget, false);
-    reply.send(Reply::Answer(head, ReplyBody::Stream(reader))).ok().map(|()| Flow::Here(writer))
 }
 
 impl Flow {
@@ -99,6 +111,7 @@ impl Flow {
     pub(crate) fn try_send(&self, chunk: Bytes) -> Result<Option<Bytes>, Abandoned> {
         match self {
             Self::Here(writer) => writer.try_send(chunk),
+            Self::Within(inbox) => inbox.put(chunk).map(|()| None),
             Self::Link(flow) => flow.try_send(chunk),
         }
     }
@@ -107,6 +120,7 @@ impl Flow {
     pub(crate) fn send(&self, chunk: Bytes) -> Result<(), Abandoned> {
         match self {
             Self::Here(writer) => writer.send(chunk),
+            Self::Within(inbox) => inbox.put(chunk),
             Self::Link(flow) => flow.send(chunk),
         }
     }
@@ -115,6 +129,7 @@ impl Flow {
     pub(crate) fn finish(self) {
         match self {
             Self::Here(writer) => writer.finish(),
+            Self::Within(inbox) => inbox.end(Ok(())),
             Self::Link(flow) => flow.finish(),
         }
     }
@@ -124,6 +139,7 @@ impl Flow {
         let error = error.into();
         match self {
             Self::Here(writer) => writer.fail(error),
+            Self::Within(inbox) => inbox.end(Err(error)),
             Self::Link(flow) => flow.fail(&error.to_string()),
         }
     }

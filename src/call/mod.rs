@@ -9,6 +9,7 @@ pub(crate) mod file_body;
 pub(crate) mod head;
 pub(crate) mod pipe;
 pub(crate) mod terminal;
+pub(crate) mod within;
 
 use std::sync::Arc;
 use std::time::Instant;

@@ -11,8 +11,6 @@ use bytes::Bytes;
 use http::header;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
-use tokio::sync::oneshot;
 use tower::Service;
 use ziggurat_middleware::{Body, BoxError, Problem, Request, Response};
 
@@ -22,9 +20,8 @@ use super::raised::Raised;
 use super::way_back::Caller;
 use crate::call::exit::Exit;
 use crate::call::head::Head;
-use crate::call::pipe::Reader;
 use crate::call::terminal::head_of;
-use crate::call::{Reply, ReplyBody};
+use crate::call::within::{Begun, Inbox};
 
 /// Calls the app where it is called.
 #[derive(Clone)]
@@ -69,39 +66,37 @@ fn call(application: &Application, request: Request) -> Result<Response, BoxErro
     let (parts, body) = request.into_parts();
     let declared = parts.headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
     let head = Head::new(&parts, body.size_hint().exact().filter(|length| *length > 0).or(declared));
-    let (sender, mut reply) = oneshot::channel();
-    let (serving, reply) = Python::attach(|py| {
-        let caller = parts.extensions.get::<Caller>();
+    let inbox = Inbox::default();
+    let (serving, begun) = Python::attach(|py| {
         // A request that a layer made up has no caller.
-        let environ = caller.map_or_else(|| PyDict::new(py), |caller| caller.0.bind(py).clone());
-        let within = caller.map(|_| &environ);
-        let mut serving = application.begin(py, head.view(), Input::pulled(body), Exit::Within(sender), within);
-        loop {
-            let reply = reply.try_recv();
-            let is_whole = !matches!(reply, Ok(Reply::Answer(_, ReplyBody::Stream(_))) | Err(oneshot::error::TryRecvError::Empty));
-            let Some(asked) = &mut serving else { return (None, reply.ok()) };
-            match reply {
-                Ok(reply) if !is_whole => return (serving, Some(reply)),
-                Ok(reply) => {
-                    while asked.step(py) {}
-                    return (None, Some(reply));
-                }
-                Err(_) => {
-                    if !asked.step(py) {
-                        serving = None;
-                    }
-                }
+        let caller = parts.extensions.get::<Caller>().map(|caller| caller.0.bind(py));
+        let exit = Exit::Within(inbox.clone());
+        let mut serving = application.begin(py, head.view(), Input::pulled(body), exit, caller);
+        let mut begun = inbox.begun();
+        while begun.is_none()
+            && let Some(asked) = &mut serving
+        {
+            if !asked.step(py) {
+                serving = None;
             }
+            begun = inbox.begun();
         }
+        if !matches!(begun, Some(Begun::Stream(_)))
+            && let Some(mut asked) = serving.take()
+        {
+            // All is there but the end.
+            while asked.step(py) {}
+        }
+        (serving, begun)
     });
-    match reply {
-        Some(Reply::Answer(head, ReplyBody::Stream(reader))) => {
+    match begun {
+        Some(Begun::Stream(head)) => {
             let left = head.length;
-            Ok(head_of(head, Body::new(Chunks { reader, serving, left })))
+            Ok(head_of(head, Body::new(Chunks { inbox, serving, left })))
         }
-        Some(Reply::Answer(head, ReplyBody::Whole(octets))) => Ok(head_of(head, Body::from(octets))),
-        Some(Reply::Answer(head, ReplyBody::File(file))) => Ok(head_of(head, Body::new(file))),
-        Some(Reply::Failed(problem)) => failed(problem),
+        Some(Begun::Whole(head, octets)) => Ok(head_of(head, Body::from(octets))),
+        Some(Begun::File(head, file)) => Ok(head_of(head, Body::new(file))),
+        Some(Begun::Failed(problem)) => failed(problem),
         None => Err(Problem::internal("the call was dropped without an answer").into()),
     }
 }
@@ -117,7 +112,7 @@ fn failed(problem: Problem) -> Result<Response, BoxError> {
 
 /// The chunks of an answer, made as they are read.
 struct Chunks {
-    reader: Reader<BoxError>,
+    inbox: Inbox,
     serving: Option<Serving>,
     left: Option<u64>,
 }
@@ -128,7 +123,7 @@ impl HttpBody for Chunks {
 
     fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         loop {
-            if let Some(next) = self.reader.try_recv() {
+            if let Some(next) = self.inbox.next() {
                 if let Some(Ok(chunk)) = &next {
                     self.left = self.left.map(|left| left.saturating_sub(chunk.len() as u64));
                 }

@@ -10,7 +10,7 @@ use http::{StatusCode, header};
 use crate::call::ResponseHead;
 
 /// The version of these words. Both ends are the same program; a program that was exchanged under a running server is told so.
-pub(crate) const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 2;
 
 /// The largest payload.
 pub(crate) const LARGEST: usize = 4 << 20;
