@@ -136,7 +136,9 @@ fn accepted_files_and_the_schema_agree() {
 fn the_examples_are_accepted_and_the_schema_agrees() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut files = vec![root.join("pipeline.json")];
-    files.extend(fs::read_dir(root.join("examples")).unwrap().map(|entry| entry.unwrap().path().join("pipeline.json")));
+    let examples = fs::read_dir(root.join("examples")).unwrap().map(|entry| entry.unwrap().path());
+    // Those that are programs of their own know layers of their own, and try their files themselves.
+    files.extend(examples.filter(|folder| !folder.join("Cargo.toml").exists()).map(|folder| folder.join("pipeline.json")));
     files.retain(|file| file.exists());
     assert!(files.len() > 3, "{files:?}");
     let validator = validator();
