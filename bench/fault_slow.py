@@ -60,7 +60,7 @@ def plan_for(served):
     request, body = served.folder / "request", served.folder / "body"
     request.write_bytes(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
     body.write_bytes(b"Hello, World!")
-    group = {"name": "hello", "connections": 4, "request": str(request), "status": 200, "body": str(body)}
+    group = {"name": "hello", "connections": 4, "exchanges": [{"request": str(request), "status": 200, "body": str(body)}]}
     return {"address": f"127.0.0.1:{served.port}", "groups": [group]}
 
 

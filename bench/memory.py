@@ -66,7 +66,7 @@ def flat(name, options, load):
 
 def idle(name, options, load):
     """Connections that have had one answer and stay. In a fresh process, so that they do not hide in memory that others have left."""
-    asked = SCENARIOS["hello"].groups[0]
+    asked = SCENARIOS["hello"].groups[0].asks[0]
     with started(name, SCENARIOS["hello"], options, cores=None) as (tree, plan), contextlib.ExitStack() as open_ones:
         run_load(load, plan, 60, None, tree, requests=2_000)
 

@@ -11,7 +11,7 @@ BENCH = Path(__file__).resolve().parent
 VENV = BENCH / ".venv"
 DJANGO = BENCH.parent / "examples/django"
 SITE = BENCH / ".site"
-"""Database and static files of the Django example, apart from those of `make run`."""
+"""Databases and static files: of the Django example, apart from those of `make run`, and of the depot."""
 LOAD = BENCH / "load" / "target" / "release" / "load"
 
 
@@ -43,7 +43,8 @@ def build_load():
     return LOAD
 
 
-def prepare_site():
-    """The Django example's demo data."""
-    environment = os.environ | {"SITE_VAR": str(SITE)}
-    subprocess.run([VENV / "bin/python", DJANGO / "manage.py", "prepare", "--demo"], env=environment, check=True, stdout=subprocess.DEVNULL)
+def prepare_sites():
+    """The data of the Django example and of the depot."""
+    environment = os.environ | {"SITE_VAR": str(SITE), "DEPOT_VAR": str(SITE / "depot"), "PYTHONPATH": str(BENCH / "apps")}
+    for command in [[DJANGO / "manage.py", "prepare", "--demo"], ["-m", "depot.prepare"]]:
+        subprocess.run([VENV / "bin/python", *command], env=environment, check=True, stdout=subprocess.DEVNULL)

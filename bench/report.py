@@ -23,13 +23,13 @@ def table(scenario, samples, base):
             rows.append({"server": server, "group": group["name"], "first": index == 0, "cpu": cpu, "memory": memory, "spread": spread, "notes": notes, **figures})
     rows.sort(key=lambda row: (row["cpu"], row["server"]))
     reference = {row["group"]: row for row in rows if row["server"] == base}
-    lines = [f"\n{scenario.name}: {scenario.says}", f"  {'server':<20}{'CPU us/request':>16}{'ratio':>8}{'spread':>8}{'requests/s':>14}{'ratio':>8}{'p50 ms':>9}{'p99 ms':>9}{'p99.9 ms':>10}{'MiB':>7}"]
+    lines = [f"\n{scenario.name}: {scenario.says}", f"  {'server':<26}{'CPU us/request':>16}{'ratio':>8}{'spread':>8}{'requests/s':>14}{'ratio':>8}{'p50 ms':>9}{'p99 ms':>9}{'p99.9 ms':>10}{'MiB':>7}"]
     for row in rows:
         name = row["server"] if len(scenario.groups) == 1 else f"{row['server']} {row['group']}"
         against = reference.get(row["group"])
         ratio = {key: f"{row[key] / against[key]:.2f}" if against and against[key] else "" for key in ("cpu", "rate")}
         cost = f"{row['cpu']:>16.1f}{ratio['cpu']:>8}{row['spread']:>8.0%}" if row["first"] else " " * 32
         memory = f"{row['memory']:>7.0f}" if row["first"] else ""
-        lines.append(f"  {name:<20}{cost}{row['rate']:>14,.0f}{ratio['rate']:>8}{row['p50_ms']:>9.2f}{row['p99_ms']:>9.2f}{row['p999_ms']:>10.2f}{memory}"
+        lines.append(f"  {name:<26}{cost}{row['rate']:>14,.0f}{ratio['rate']:>8}{row['p50_ms']:>9.2f}{row['p99_ms']:>9.2f}{row['p999_ms']:>10.2f}{memory}"
                      + "".join(f"  ({note})" for note in row["notes"]))
     return "\n".join(lines + failed)

@@ -20,7 +20,7 @@ import peers
 import report
 import servers
 from process import ServerFailed, Tree, busy, free_port
-from scenarios import SCENARIOS, SITE_APP
+from scenarios import DEPOT_APP, NOTES_APP, SCENARIOS
 
 ROOT = Path(__file__).resolve().parent.parent
 MAX_REQUESTS = 5_000_000
@@ -30,35 +30,52 @@ def main():
     options = arguments()
     if not options.no_install and any(name not in servers.ZIGGURAT for name in options.peers):
         peers.install()
-    if any(SCENARIOS[name].app == SITE_APP for name in options.scenario):
-        peers.prepare_site()
-    load = peers.build_load()
-    cores = sorted(os.sched_getaffinity(0))
-    server_cores, load_cores = (set(cores[:1]), set(cores[-1:])) if options.cores == "1" else (set(cores), set(cores))
-    print(f"{len(cores)} cores, {platform.machine()}, CPython {platform.python_version()}; servers on {len(server_cores)}; "
-          f"{options.rounds} rounds of {options.seconds} s, interleaved; medians", flush=True)
+    if any(SCENARIOS[name].app in (NOTES_APP, DEPOT_APP) for name in options.scenario):
+        peers.prepare_sites()
+    bench = Bench(options)
     results = {}
     for name in options.scenario:
         scenario = SCENARIOS[name]
-        samples = {}
-        for turn in range(options.rounds):
-            for server in options.peers:
-                if servers.applies(server, scenario) and not isinstance(samples.get(server), str):
-                    try:
-                        sample = measure(server, scenario, options, load, server_cores, load_cores)
-                        samples.setdefault(server, []).append(sample)
-                    except ServerFailed as failure:
-                        samples[server] = str(failure)
-        results[name] = samples
-        print(report.table(scenario, samples, options.base), flush=True)
+        results[name] = bench.interleaved({server: (server, scenario) for server in options.peers if servers.applies(server, scenario)})
+        print(report.table(scenario, results[name], options.base), flush=True)
     if options.json:
         Path(options.json).write_text(json.dumps(results, indent=1))
+
+
+class Bench:
+    """Where servers and the load run."""
+
+    def __init__(self, options):
+        self.options = options
+        self.load = peers.build_load()
+        cores = sorted(os.sched_getaffinity(0))
+        self.server_cores, self.load_cores = (set(cores[:1]), set(cores[-1:])) if options.cores == "1" else (set(cores), set(cores))
+        print(f"{len(cores)} cores, {platform.machine()}, CPython {platform.python_version()}; servers on {len(self.server_cores)}; "
+              f"{options.rounds} rounds of {options.seconds} s, interleaved; medians", flush=True)
+
+    def interleaved(self, rows):
+        """Measures each row, a server with a scenario, in turns. Gives its samples by its name, or why there are none."""
+        samples = {}
+        for _ in range(self.options.rounds):
+            for row, (server, scenario) in rows.items():
+                if not isinstance(samples.get(row), str):
+                    try:
+                        sample = measure(server, scenario, self.options, self.load, self.server_cores, self.load_cores)
+                        samples.setdefault(row, []).append(sample)
+                    except ServerFailed as failure:
+                        samples[row] = str(failure)
+        return samples
 
 
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--scenario", nargs="+", choices=SCENARIOS, default=list(SCENARIOS), metavar="NAME", help=f"of {', '.join(SCENARIOS)} (default: all)")
     parser.add_argument("--peers", nargs="+", choices=servers.NAMES, default=servers.NAMES, metavar="NAME", help=f"of {', '.join(servers.NAMES)} (default: all)")
+    shared_arguments(parser)
+    return parser.parse_args()
+
+
+def shared_arguments(parser):
     parser.add_argument("--seconds", type=float, default=3.0, help="length of one measurement (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=3, help="measurements of each server, taken in turns (default: %(default)s)")
     parser.add_argument("--cores", choices=["1", "all"], default="1", help="1: each server on one core, the load on another; all: nothing pinned, a worker process per core")
@@ -67,7 +84,6 @@ def arguments():
     parser.add_argument("--nginx", default=shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin"), help="the program (default: found on PATH)")
     parser.add_argument("--no-install", action="store_true", help="take the peers as they are")
     parser.add_argument("--json", metavar="FILE", help="write every sample there")
-    return parser.parse_args()
 
 
 def measure(name, scenario, options, load, server_cores, load_cores):
@@ -94,7 +110,7 @@ def started(name, scenario, options, cores, **more):
         if lacks := servers.missing(name, place):
             raise ServerFailed(f"not installed: {lacks}")
         servers.write_files(folder)
-        tree = Tree(servers.commands(name, scenario, place), cwd=folder, env=servers.environment(name, scenario), cores=cores, log=folder / "log", port=place.port)
+        tree = Tree(servers.commands(name, scenario, place), cwd=folder, env=servers.environment(name, scenario, folder), cores=cores, log=folder / "log", port=place.port)
         try:
             tree.wait_for_port()
             yield tree, {"address": f"127.0.0.1:{place.port}", "groups": [check(group, scenario, folder, tree) for group in scenario.groups]}
@@ -103,38 +119,64 @@ def started(name, scenario, options, cores, **more):
 
 
 def check(group, scenario, folder, tree):
-    """Asks once and compares everything. Returns the load generator's plan for the group, with the octets just found right."""
-    def refuse(what):
-        raise ServerFailed(f"wrong answer in group `{group.name}`: {what}\n{tree.log_tail()}")
+    """Asks each request once and compares everything. Returns the load generator's plan for the group, with the octets just found right."""
+    exchanges = []
+    for number, ask in enumerate(group.asks):
+        path = ask.request.split(b" ")[1].decode()
+        answer, body = answer_to(ask.request, tree)
+        if wrong := difference(ask, answer, body):
+            raise ServerFailed(f"wrong answer in group `{group.name}` to {path}: {wrong}\n{tree.log_tail()}")
+        if scenario.stack == "site":
+            wait_for_line(folder / "access.log", path)
+        request, expected = folder / f"{group.name}.{number}.request", folder / f"{group.name}.{number}.body"
+        request.write_bytes(ask.request)
+        expected.write_bytes(body)
+        exchanges.append({"request": str(request), "status": 200, "body": str(expected)})
+    return {"name": group.name, "connections": group.connections, "exchanges": exchanges}
 
+
+def answer_to(request, tree):
+    """The answer to one request on a connection of its own, and its body as it came."""
     # Something else may listen first (nginx before the server behind it), so the first answers may be 502.
     for attempt in range(100):
         with socket.create_connection(("127.0.0.1", tree.port), timeout=20) as stream:
-            stream.sendall(group.request)
+            stream.sendall(request)
             answer = http.client.HTTPResponse(stream)
             try:
                 answer.begin()
                 body = answer.read()
             except (http.client.HTTPException, OSError) as error:
-                refuse(repr(error))
+                raise ServerFailed(f"no answer: {error!r}\n{tree.log_tail()}") from error
         if answer.status != 502:
             break
         time.sleep(0.1)
+    return answer, body
+
+
+def difference(ask, answer, body):
+    """What is wrong with an answer, or None."""
     if answer.status != 200:
-        refuse(f"status {answer.status}: {body[:200]}")
-    for header, wanted in scenario.headers.items():
+        return f"status {answer.status}: {body[:200]}"
+    for header, wanted in ask.headers.items():
         found = answer.getheader(header)
-        if found is None or wanted not in (None, found):
-            refuse(f"header {header} is {found!r}")
+        words = {word.strip().lower() for word in (found or "").split(",")}
+        if found is None or not (wanted is None or (wanted <= words if isinstance(wanted, set) else wanted == found)):
+            return f"header {header} is {found!r}"
     plain = gzip.decompress(body) if answer.getheader("Content-Encoding") == "gzip" else body
-    if group.body is None and group.holds in plain:
-        group.body = plain
-    if plain != group.body:
-        refuse(f"body of {len(plain)} octets instead of {len(group.body or '')}, or other octets")
-    request, expected = folder / f"{group.name}.request", folder / f"{group.name}.body"
-    request.write_bytes(group.request)
-    expected.write_bytes(body)
-    return {"name": group.name, "connections": group.connections, "request": str(request), "status": 200, "body": str(expected)}
+    if ask.body is None and ask.holds in plain:
+        ask.body = plain
+    if plain != ask.body:
+        return f"body of {len(plain)} octets instead of {len(ask.body or '')}, or other octets"
+    return None
+
+
+def wait_for_line(log, path):
+    """Returns once the access log has a line about `path`."""
+    for attempt in range(100):
+        if log.exists() and path in log.read_text():
+            return
+        time.sleep(0.02)
+    raise ServerFailed(f"no line about {path} in the access log")
 
 
 def run_load(load, plan, seconds, cores, tree, requests=MAX_REQUESTS):

@@ -13,8 +13,11 @@ import browser  # noqa: E402
 import full  # noqa: E402
 import hello  # noqa: E402
 import stream  # noqa: E402
+from depot import assets  # noqa: E402
 
-SITE_APP = "fieldnotes.wsgi:application"
+NOTES_APP = "fieldnotes.wsgi:application"
+DEPOT_APP = "depot.wsgi:application"
+ORIGIN = "https://app.example.com"
 USER, PASSWORD = "bench", "correct horse"
 FILES = {"10k.bin": bytes(range(250)) * 40, "1m.bin": bytes(range(256)) * 4096}
 UPLOAD = bytes(range(256)) * 4096
@@ -44,16 +47,25 @@ def request(target="/", method="GET", headers=None, body=b""):
 
 
 @dataclass
-class Group:
-    """Connections that send the same request again and again."""
+class Ask:
+    """A request, and what must come back."""
 
-    name: str
-    connections: int
     request: bytes
     body: bytes | None
     """The answer's body, after any content coding is undone. None: that of the first server asked, which all others must give too."""
     holds: bytes = b""
     """What the body must hold, where it is not known beforehand."""
+    headers: dict = field(default_factory=dict)
+    """Headers that the answer must have: with this value, with these words in a list (a set), or with any value (None)."""
+
+
+@dataclass
+class Group:
+    """Connections that send the same requests again and again. Where there are several, all of them in turn are one visit, which is what is counted and timed."""
+
+    name: str
+    connections: int
+    asks: list
 
 
 @dataclass
@@ -66,41 +78,70 @@ class Scenario:
     """Threads that the application needs to do well; None where it only computes and each server gets what suits it best."""
     stack: str = "plain"
     """What stands around the application: nothing, static files, the full set, or what a site usually has."""
-    headers: dict = field(default_factory=dict)
-    """Headers that every answer must have."""
+    layers: list = field(default_factory=list)
+    """Layers of Ziggurat between that and the application."""
 
 
-def _one(target="/", connections=64, body=hello.BODY, **more):
-    return [Group("all", connections, request(target, **more), body)]
+def _one(target="/", body=hello.BODY, wants=None, **more):
+    return [Group("all", 64, [Ask(request(target, **more), body, headers=wants or {})])]
 
 
-def _site(target, headers=None):
-    return [Group("all", 64, request(target, headers=headers), None, holds=b"Seven steps")]
+def _notes(target):
+    return [Group("all", 64, [Ask(request(target), None, holds=b"Seven steps")])]
+
+
+# What the depot promises for every answer, whoever keeps the promise: Django's middleware, nginx or Ziggurat.
+PROMISED = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "same-origin", "Cross-Origin-Opener-Policy": "same-origin", "X-Request-Id": None}
+PAGE = PROMISED | {"Content-Type": "text/html; charset=utf-8", "Content-Encoding": "gzip", "Vary": {"accept-encoding"}, "X-Frame-Options": "DENY"}
+
+
+def _api():
+    headers = {"Accept": "application/json", "Accept-Encoding": "gzip", "Origin": ORIGIN, "User-Agent": BROWSER_HEADERS["User-Agent"]}
+    wanted = PAGE | {"Content-Type": "application/json", "Access-Control-Allow-Origin": ORIGIN, "Vary": {"accept-encoding", "origin"}}
+    return Ask(request("/api/items/D0042/", headers=headers), None, holds=b"D0042", headers=wanted)
+
+
+def _page(target="/items/"):
+    cookie = {"Cookie": f"theme=dark; sessionid={assets.SESSION}"}
+    return Ask(request(target, headers=BROWSER_HEADERS | cookie), None, holds=b"Ann Keeper", headers=PAGE | {"Vary": {"accept-encoding", "cookie"}})
+
+
+def _asset(name):
+    """A file as the page names it, compressed where there is a compressed copy; browsers may keep it for ever."""
+    wanted = PROMISED | {"Cache-Control": {"immutable", "public"}, "ETag": None, "Last-Modified": None}
+    if not name.endswith("png"):
+        wanted |= {"Content-Encoding": "gzip", "Vary": {"accept-encoding"}}
+    return Ask(request(assets.target(name), headers=BROWSER_HEADERS), assets.ASSETS[name], headers=wanted)
 
 
 SCENARIOS = {scenario.name: scenario for scenario in [
     Scenario("hello", "13 octets out", _one()),
-    Scenario("browser", "12 request headers in, 8 headers and 2 KiB out", _one("/catalogue/item?id=17&ref=home", body=browser.BODY, headers=BROWSER_HEADERS),
-             app="browser:app", headers={"Set-Cookie": None, "X-Frame-Options": "DENY", "Vary": "Cookie, Accept-Language"}),
+    Scenario("browser", "12 request headers in, 8 headers and 2 KiB out", _one(
+        "/catalogue/item?id=17&ref=home", body=browser.BODY, headers=BROWSER_HEADERS,
+        wants={"Set-Cookie": None, "X-Frame-Options": "DENY", "Vary": "Cookie, Accept-Language"}),
+             app="browser:app"),
     Scenario("stream", "1 MiB out in 64 chunks of a generator", _one(body=stream.CHUNK * stream.CHUNKS), app="stream:app"),
     Scenario("upload", "1 MiB in, read in 64 KiB and hashed", _one(method="POST", body=hashlib.sha256(UPLOAD).hexdigest().encode()), app="upload:app"),
     Scenario("static-10k", "a file of 10 KB", _one("/static/10k.bin", body=FILES["10k.bin"]), stack="static"),
     Scenario("static-1m", "a file of 1 MiB", _one("/static/1m.bin", body=FILES["1m.bin"]), stack="static"),
     Scenario("sleep", "the application waits 10 ms, 32 threads", _one(), app="sleep:app", threads=32),
     Scenario("mixed", "4 connections wait 10 ms each time, 32 want 13 octets, 8 threads", [
-        Group("fast", 32, request("/"), hello.BODY),
-        Group("slow", 4, request("/slow"), hello.BODY),
+        Group("fast", 32, [Ask(request("/"), hello.BODY)]),
+        Group("slow", 4, [Ask(request("/slow"), hello.BODY)]),
     ], app="mixed:app", threads=8),
     Scenario("full", "10 KB of JSON through gzip level 6, access log, basic auth, beside a static mount", _one("/api/items", body=full.BODY, headers={
         "Accept-Encoding": "gzip",
         "User-Agent": BROWSER_HEADERS["User-Agent"],
         "Authorization": "Basic " + b64encode(f"{USER}:{PASSWORD}".encode()).decode(),
-    }), app="full:app", stack="full", headers={"Content-Encoding": "gzip", "Content-Type": "application/json"}),
-    Scenario("django-api", "the Django example's list of notes as JSON", _site("/api/notes/"), app=SITE_APP),
-    Scenario("django-page", "the same as a page: templates, session, SQLite", _site("/"), app=SITE_APP),
-    Scenario("django-stack", "that page with gzip, security headers and access log: native layers, nginx, or Python middleware",
-             _site("/", {"Accept-Encoding": "gzip", "User-Agent": BROWSER_HEADERS["User-Agent"]}), app=SITE_APP, stack="site",
-             headers={"Content-Encoding": "gzip", "X-Content-Type-Options": "nosniff", "X-Frame-Options": None}),
+    }, wants={"Content-Encoding": "gzip", "Content-Type": "application/json"}), app="full:app", stack="full"),
+    Scenario("django-api", "the Django example's list of notes as JSON", _notes("/api/notes/"), app=NOTES_APP),
+    Scenario("django-page", "the same as a page: templates, session, SQLite", _notes("/"), app=NOTES_APP),
+    *(Scenario(name, f"{says}; compression, static files, security headers, CORS, request id, access log: Python middleware, nginx, or native layers",
+               [Group("all", connections, asks)], app=DEPOT_APP, stack="site") for name, says, connections, asks in [
+        ("site-api", "a Django site's answer of 280 octets", 64, [_api()]),
+        ("site-page", "its page of 14 KB for a user who is signed in", 16, [_page()]),
+        ("site-visit", "that page and its 12 files, over one connection", 16, [_page(), *map(_asset, assets.ASSETS)]),
+    ]),
 ]}
 # `request` builds the head from the answer's point of view only; an upload carries its body along.
-SCENARIOS["upload"].groups[0].request = request("/", "POST", body=UPLOAD)
+SCENARIOS["upload"].groups[0].asks[0].request = request("/", "POST", body=UPLOAD)

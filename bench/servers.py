@@ -7,13 +7,20 @@ from pathlib import Path
 
 from peers import DJANGO, SITE, VENV
 from process import free_port
-from scenarios import APPS, FILES, PASSWORD, USER
+from scenarios import APPS, FILES, NOTES_APP, ORIGIN, PASSWORD, USER
 
-ZIGGURAT = {"ziggurat": 4, "ziggurat-pool": 4, "ziggurat-inline": 0}
-"""Name and, where the scenario does not say otherwise, threads. The first is the default mode: a front and worker processes."""
+ZIGGURAT = {"ziggurat": 4, "ziggurat-pool": 4, "ziggurat-inline": 0, "ziggurat-python": 4}
+"""Name and, where the scenario does not say otherwise, threads. The first is the default mode: a front and worker processes. The last is the same with
+nothing native around a site, as the other servers have it."""
+DEPOT = SITE / "depot"
 
 WSGI = ["gunicorn", "granian", "bjoern", "fastwsgi", "waitress", "uwsgi"]
 NAMES = [*ZIGGURAT, *WSGI, "nginx", "nginx+granian", "nginx+uwsgi", "nginx+gunicorn"]
+
+PROMISES = """add_header X-Request-Id $request_id always; add_header X-Frame-Options DENY always; add_header X-Content-Type-Options nosniff always;
+    add_header Referrer-Policy same-origin always; add_header Cross-Origin-Opener-Policy same-origin always;
+    add_header Access-Control-Allow-Origin $allowed_origin always; add_header Vary Origin always;"""
+"""What Ziggurat's layers and the Python middleware add, in nginx's words. A location that adds a header of its own inherits none."""
 
 
 @dataclass
@@ -33,13 +40,15 @@ class Place:
 
 def applies(name, scenario):
     """Whether `name` can serve `scenario` at all."""
+    if name == "ziggurat-python":
+        return scenario.stack == "site"
     if name in ZIGGURAT:
         return True
     if scenario.stack == "static":
         return name in ("granian", "nginx")
     if scenario.stack == "full":
         return name.startswith("nginx+")
-    if scenario.stack == "site":  # bjoern, fastwsgi and waitress keep no access log
+    if scenario.stack == "site":
         return name.startswith("nginx+") or name in ("gunicorn", "granian", "uwsgi")
     return name in WSGI
 
@@ -61,8 +70,7 @@ def commands(name, scenario, place):
         return [_ziggurat(name, scenario, place)]
     front, _, behind = name.rpartition("nginx")[2].rpartition("+")
     if not name.startswith("nginx"):
-        log = str(place.folder / "access.log") if scenario.stack == "site" else None
-        return [_wsgi(name, scenario, f"127.0.0.1:{place.port}", place, log)]
+        return [_wsgi(name, scenario, f"127.0.0.1:{place.port}", place)]
     if not behind:
         return [_nginx(place, scenario, "")]
     socket = place.folder / "app.sock"
@@ -72,18 +80,19 @@ def commands(name, scenario, place):
     port = free_port()
     return [
         _wsgi(behind, scenario, f"127.0.0.1:{port}", place),
-        _nginx(place, scenario, "proxy_pass http://app; proxy_http_version 1.1; proxy_set_header Connection ''; proxy_set_header Host $host;", f"upstream app {{ server 127.0.0.1:{port}; keepalive 64; }}"),
+        _nginx(place, scenario, "proxy_pass http://app; proxy_http_version 1.1; proxy_set_header Connection ''; proxy_set_header Host $host; proxy_set_header X-Request-Id $request_id;", f"upstream app {{ server 127.0.0.1:{port}; keepalive 64; }}"),
     ]
 
 
-def environment(name, scenario):
-    """The same for all: the applications on the path, the peers' environment active. Only where the Django example's usual layers are
-    wanted and nothing native stands around it, its settings have them as Python middleware."""
+def environment(name, scenario, folder):
+    """The same for all: the applications on the path, the peers' environment active. Only where nothing native stands around a site, its settings
+    have all that it wants as Python middleware."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "VIRTUAL_ENV", "GRANIAN_", "GUNICORN_", "UWSGI_"))}
-    settings = "python_middleware" if scenario.stack == "site" and name in WSGI else "fieldnotes.settings"
+    all_python = scenario.stack == "site" and name in (*WSGI, "ziggurat-python")
+    settings = "fieldnotes.settings" if scenario.app == NOTES_APP else "depot.all_python" if all_python else "depot.settings"
     return kept | {
         "PYTHONPATH": f"{APPS}:{DJANGO}", "PATH": f"{VENV}/bin:{kept['PATH']}", "VIRTUAL_ENV": str(VENV), "PYTHONWARNINGS": "ignore",
-        "SITE_VAR": str(SITE), "DJANGO_SETTINGS_MODULE": settings,
+        "SITE_VAR": str(SITE), "DEPOT_VAR": str(DEPOT), "DJANGO_SETTINGS_MODULE": settings, "ACCESS_LOG": str(folder / "access.log"),
     }
 
 
@@ -101,7 +110,7 @@ def write_files(folder):
 
 def _ziggurat(name, scenario, place):
     threads = scenario.threads if scenario.threads and name != "ziggurat-inline" else ZIGGURAT[name]
-    workers = place.workers if name == "ziggurat" else 0
+    workers = 0 if name in ("ziggurat-pool", "ziggurat-inline") else place.workers
     static = {"static": {"at": "/static", "root": str(place.folder / "static")}}
     layers = {
         "plain": [],
@@ -113,14 +122,17 @@ def _ziggurat(name, scenario, place):
             static,
         ],
         "site": [
+            "request_id",
             {"access_log": {"to": str(place.folder / "access.log")}},
-            {"security_headers": {}},
+            "security_headers",
+            {"cors": {"origins": [ORIGIN]}},
             {"compress": {"with": ["gzip"], "level": 6, "above": "200B"}},
+            {"static": {"root": str(DEPOT / "static"), "immutable": True}},
         ],
-    }[scenario.stack]
+    }["plain" if name == "ziggurat-python" else scenario.stack]
     pipeline = {
         "listen": f"127.0.0.1:{place.port}",
-        "layers": layers,
+        "layers": [*layers, *scenario.layers],
         "app": {"wsgi": {"app": scenario.app, "workers": workers, "threads": threads}},
     }
     if place.preload and workers:
@@ -130,30 +142,29 @@ def _ziggurat(name, scenario, place):
     return [place.ziggurat, "run", str(file)]
 
 
-def _wsgi(name, scenario, address, place, log=None):
-    """`log` is the file of the access log."""
+def _wsgi(name, scenario, address, place):
     port = address.rpartition(":")[2]
     threads = str(scenario.threads or 1)
     workers = str(place.workers)
     if name == "gunicorn":
         # gthread: the default class closes after each request. 4 threads did best of 1, 2, 4 and 8 where the application only computes.
         return ["gunicorn", "--bind", address, "--workers", workers, "--worker-class", "gthread", "--threads", str(scenario.threads or 4),
-                "--no-control-socket", *(["--preload"] if place.preload else []), "--log-level", "error", *(["--access-logfile", log] if log else []), scenario.app]
+                "--no-control-socket", *(["--preload"] if place.preload else []), "--log-level", "error", scenario.app]
     if name == "granian":
         static = ["--static-path-route", "/static", "--static-path-mount", str(place.folder / "static")] if scenario.stack == "static" else []
         return ["granian", "--interface", "wsgi", "--host", "127.0.0.1", "--port", port, "--workers", workers, "--blocking-threads", threads,
-                "--http", "1", "--no-ws", *(["--access-log"] if log else ["--log-level", "error"]), *static, scenario.app]
+                "--http", "1", "--no-ws", "--log-level", "error", *static, scenario.app]
     if name == "bjoern":
         return ["python", str(APPS / "serve_bjoern.py"), scenario.app, port]
     if name == "fastwsgi":
         return ["fastwsgi", "--host", "127.0.0.1", "--port", port, scenario.app]
     if name == "waitress":
         return ["waitress-serve", f"--listen={address}", f"--threads={scenario.threads or 4}", scenario.app]
-    return _uwsgi(scenario, place, ["--http", address, "--http-keepalive", "--http-auto-chunked"], log)
+    return _uwsgi(scenario, place, ["--http", address, "--http-keepalive", "--http-auto-chunked"])
 
 
-def _uwsgi(scenario, place, listen, log=None):
-    return ["uwsgi", *listen, "--master", "--die-on-term", "--need-app", *(["--logto", log] if log else ["--disable-logging"]), "--processes", str(place.workers),
+def _uwsgi(scenario, place, listen):
+    return ["uwsgi", *listen, "--master", "--die-on-term", "--need-app", "--disable-logging", "--processes", str(place.workers),
             "--threads", str(scenario.threads or 1), "--listen", "128", *([] if place.preload else ["--lazy-apps"]), "--module", scenario.app]
 
 
@@ -163,13 +174,14 @@ def _nginx(place, scenario, pass_on, upstream=""):
         "static": "access_log off;",
         "full": """access_log access.log combined; gzip on; gzip_comp_level 6; gzip_min_length 1024; gzip_types application/json;
     auth_basic bench; auth_basic_user_file plain.htpasswd;""",
-        "site": """access_log access.log combined; gzip on; gzip_comp_level 6; gzip_min_length 200;
-    add_header X-Frame-Options DENY; add_header X-Content-Type-Options nosniff; add_header Referrer-Policy same-origin;""",
+        "site": f"""access_log access.log combined; gzip on; gzip_comp_level 6; gzip_min_length 200; gzip_types application/json; gzip_proxied any; gzip_vary on; gzip_static on;
+    {PROMISES} map $http_origin $allowed_origin {{ {ORIGIN} $http_origin; }}""",
     }[scenario.stack]
+    static = f"alias {DEPOT}/static/; {PROMISES} add_header Cache-Control 'max-age=315360000, public, immutable';" if scenario.stack == "site" else f"alias {folder}/static/;"
     (folder / "uwsgi_params").write_text("".join(f"uwsgi_param {name} {value};\n" for name, value in {
         "QUERY_STRING": "$query_string", "REQUEST_METHOD": "$request_method", "CONTENT_TYPE": "$content_type", "CONTENT_LENGTH": "$content_length",
         "REQUEST_URI": "$request_uri", "PATH_INFO": "$document_uri", "SERVER_PROTOCOL": "$server_protocol", "REMOTE_ADDR": "$remote_addr",
-        "REMOTE_PORT": "$remote_port", "SERVER_PORT": "$server_port", "SERVER_NAME": "$server_name",
+        "REMOTE_PORT": "$remote_port", "SERVER_PORT": "$server_port", "SERVER_NAME": "$server_name", "HTTP_X_REQUEST_ID": "$request_id",
     }.items()))
     (folder / "nginx.conf").write_text(f"""
 daemon off; pid nginx.pid; worker_processes {place.workers}; error_log stderr error; {"user root;" if os.getuid() == 0 else ""}
@@ -181,7 +193,7 @@ http {{
     {around}
     server {{
         listen 127.0.0.1:{place.port};
-        location /static/ {{ alias {folder}/static/; }}
+        location /static/ {{ {static} }}
         location / {{ {pass_on or "return 404;"} }}
     }}
 }}

@@ -22,7 +22,7 @@ def main():
     options.nginx = None
     peers.environment()
     load = peers.build_load()
-    peers.prepare_site()
+    peers.prepare_sites()
     print(f"{WORKERS} workers; memory of the whole tree in MiB, shared pages counted once, at the start and after {SECONDS} s of the API call and the page")
     for name, preload in ROWS:
         label = f"{name}{', preloaded' if preload else ''}"
@@ -39,7 +39,7 @@ def memory(name, preload, options, load):
         fresh = tree.memory()
         run_load(load, plan, SECONDS, None, tree)
         # The page on the same processes.
-        plan["groups"] = [check(page.groups[0], page, Path(plan["groups"][0]["body"]).parent, tree)]
+        plan["groups"] = [check(page.groups[0], page, Path(plan["groups"][0]["exchanges"][0]["body"]).parent, tree)]
         run_load(load, plan, SECONDS, None, tree)
         return fresh / 2**20, tree.memory() / 2**20
 

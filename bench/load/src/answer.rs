@@ -1,6 +1,6 @@
 //! One response, read as it comes in and compared with what it must be.
 
-use crate::plan::Group;
+use crate::plan::Exchange;
 
 const MAX_HEAD: usize = 64 * 1024;
 const MAX_HEADERS: usize = 64;
@@ -47,24 +47,24 @@ impl Answer {
         matches!(self.state, State::Head) && self.line.is_empty()
     }
 
-    /// Takes in a piece. An error says how the response differs from what `group` expects.
-    pub(crate) fn read(&mut self, mut input: &[u8], group: &Group) -> Result<Step, String> {
+    /// Takes in a piece. An error says how the response differs from what `exchange` expects.
+    pub(crate) fn read(&mut self, mut input: &[u8], exchange: &Exchange) -> Result<Step, String> {
         while !input.is_empty() {
             input = match self.state {
-                State::Head => self.head(input, group)?,
+                State::Head => self.head(input, exchange)?,
                 State::Length { left } => {
                     let (body, rest) = input.split_at(left.min(input.len()));
-                    self.compare(body, group)?;
+                    self.compare(body, exchange)?;
                     self.state = if left == body.len() { State::Done } else { State::Length { left: left - body.len() } };
                     rest
                 }
                 State::UntilClose => {
-                    self.compare(input, group)?;
+                    self.compare(input, exchange)?;
                     &[]
                 }
                 State::Chunk { left } => {
                     let (body, rest) = input.split_at(left.min(input.len()));
-                    self.compare(body, group)?;
+                    self.compare(body, exchange)?;
                     self.state = if left == body.len() { State::ChunkEnd } else { State::Chunk { left: left - body.len() } };
                     rest
                 }
@@ -72,25 +72,25 @@ impl Answer {
                 State::Done => return Err(format!("octets after the response: {}", shown(input))),
             };
         }
-        if matches!(self.state, State::Done) { self.finish(group) } else { Ok(Step::More) }
+        if matches!(self.state, State::Done) { self.finish(exchange) } else { Ok(Step::More) }
     }
 
     /// The server closed the connection.
-    pub(crate) fn close(&mut self, group: &Group) -> Result<Step, String> {
+    pub(crate) fn close(&mut self, exchange: &Exchange) -> Result<Step, String> {
         match self.state {
-            State::UntilClose => self.finish(group),
+            State::UntilClose => self.finish(exchange),
             _ => Err(format!("connection closed inside a response, after {} octets of its body", self.matched)),
         }
     }
 
-    fn finish(&self, group: &Group) -> Result<Step, String> {
-        match (self.matched, group.body.0.len()) {
+    fn finish(&self, exchange: &Exchange) -> Result<Step, String> {
+        match (self.matched, exchange.body.0.len()) {
             (got, wanted) if got != wanted => Err(format!("the body has {got} octets instead of {wanted}")),
             _ => Ok(Step::Done { keep_alive: self.keep_alive }),
         }
     }
 
-    fn head<'i>(&mut self, input: &'i [u8], group: &Group) -> Result<&'i [u8], String> {
+    fn head<'i>(&mut self, input: &'i [u8], exchange: &Exchange) -> Result<&'i [u8], String> {
         let before = self.line.len();
         let whole = if before == 0 {
             input
@@ -109,8 +109,8 @@ impl Answer {
                 return Ok(&[]);
             }
             httparse::Status::Complete(length) => {
-                if head.code != Some(group.status) {
-                    return Err(format!("status {} instead of {}: {}", head.code.unwrap_or(0), group.status, shown(whole)));
+                if head.code != Some(exchange.status) {
+                    return Err(format!("status {} instead of {}: {}", head.code.unwrap_or(0), exchange.status, shown(whole)));
                 }
                 (self.state, self.keep_alive) = framing(&head)?;
                 self.line.clear();
@@ -145,15 +145,15 @@ impl Answer {
         Ok(&input[end + 1..])
     }
 
-    fn compare(&mut self, piece: &[u8], group: &Group) -> Result<(), String> {
+    fn compare(&mut self, piece: &[u8], exchange: &Exchange) -> Result<(), String> {
         let end = self.matched + piece.len();
-        match group.body.0.get(self.matched..end) {
+        match exchange.body.0.get(self.matched..end) {
             Some(wanted) if wanted == piece => {
                 self.matched = end;
                 Ok(())
             }
             Some(_) => Err(format!("wrong octets in the body between {} and {end}: {}", self.matched, shown(piece))),
-            None => Err(format!("the body is longer than {} octets", group.body.0.len())),
+            None => Err(format!("the body is longer than {} octets", exchange.body.0.len())),
         }
     }
 }
@@ -195,16 +195,9 @@ mod tests {
     use super::*;
     use crate::plan::Octets;
 
-    fn hello() -> Group {
+    fn hello() -> Exchange {
         let octets = |text: &str| Octets(text.as_bytes().to_vec());
-        Group {
-            name: "hello".to_owned(),
-            connections: 1,
-            request: octets(""),
-            status: 200,
-            body: octets("Hello, world!"),
-            reconnect: false,
-        }
+        Exchange { request: octets(""), status: 200, body: octets("Hello, world!") }
     }
 
     fn read(pieces: &[&str]) -> Result<Step, String> {

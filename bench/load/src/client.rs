@@ -9,7 +9,7 @@ use mio::{Events, Interest, Poll, Token, event::Event, net::TcpStream};
 
 use crate::{
     answer::{Answer, Step},
-    plan::{Group, Plan},
+    plan::{Exchange, Group, Plan},
     report::{Outcome, Tally},
 };
 
@@ -33,14 +33,30 @@ struct Connection<'p> {
     stream: TcpStream,
     group: &'p Group,
     tally: usize,
+    /// Which of the group's exchanges is under way.
+    step: usize,
     /// Octets of the request written; its length once it is out.
     written: usize,
     answer: Answer,
+    /// When the visit began.
     started: Instant,
     /// A request is on its way.
     busy: bool,
     /// The socket said that it can be written to.
     writable: bool,
+}
+
+impl<'p> Connection<'p> {
+    fn exchange(&self) -> &'p Exchange {
+        &self.group.exchanges[self.step]
+    }
+
+    /// Makes ready for this exchange.
+    fn begin(&mut self, step: usize) {
+        self.step = step;
+        self.written = 0;
+        self.answer = Answer::default();
+    }
 }
 
 impl<'p> Client<'p> {
@@ -55,6 +71,7 @@ impl<'p> Client<'p> {
                     stream,
                     group,
                     tally,
+                    step: 0,
                     written: 0,
                     answer: Answer::default(),
                     started: Instant::now(),
@@ -119,7 +136,7 @@ impl<'p> Client<'p> {
         Ok(())
     }
 
-    /// Begins another request on this connection unless the run is over.
+    /// Begins another visit on this connection unless the run is over.
     fn next_request(&mut self, index: usize) -> io::Result<()> {
         let now = Instant::now();
         let connection = &mut self.connections[index];
@@ -130,14 +147,13 @@ impl<'p> Client<'p> {
         self.sent += 1;
         self.busy += 1;
         connection.started = now;
-        connection.written = 0;
-        connection.answer = Answer::default();
+        connection.begin(0);
         self.write(index)
     }
 
     fn write(&mut self, index: usize) -> io::Result<()> {
         let connection = &mut self.connections[index];
-        let request = &connection.group.request.0;
+        let request = &connection.exchange().request.0;
         while connection.writable && connection.written < request.len() {
             match connection.stream.write(&request[connection.written..]) {
                 Ok(count) => connection.written += count,
@@ -171,8 +187,8 @@ impl<'p> Client<'p> {
             if !connection.busy {
                 return Err(io::Error::other("octets came that no request asked for"));
             }
-            let step = connection.answer.read(&self.buffer[..count], connection.group);
-            if let Step::Done { keep_alive } = step.map_err(|error| wrong(connection.group, &error))? {
+            let step = connection.answer.read(&self.buffer[..count], connection.exchange());
+            if let Step::Done { keep_alive } = step.map_err(|error| wrong(connection, &error))? {
                 return self.finish(index, keep_alive);
             }
             // A short read has emptied the socket; the edge tells when more comes.
@@ -198,24 +214,29 @@ impl<'p> Client<'p> {
                 self.write(index)
             };
         }
-        connection.answer.close(connection.group).map_err(|error| wrong(connection.group, &error))?;
+        connection.answer.close(connection.exchange()).map_err(|error| wrong(connection, &error))?;
         self.finish(index, false)
     }
 
     fn finish(&mut self, index: usize, keep_alive: bool) -> io::Result<()> {
         let now = Instant::now();
+        let connection = &self.connections[index];
+        if connection.written < connection.exchange().request.0.len() {
+            return Err(wrong(connection, "answered before the request was whole"));
+        }
+        if !keep_alive || connection.group.reconnect {
+            self.reopen(index)?;
+        }
         let connection = &mut self.connections[index];
-        if connection.written < connection.group.request.0.len() {
-            return Err(wrong(connection.group, "answered before the request was whole"));
+        if connection.step + 1 < connection.group.exchanges.len() {
+            connection.begin(connection.step + 1);
+            return self.write(index);
         }
         let tally = &mut self.tallies[connection.tally];
         tally.latencies.push(now - connection.started);
         tally.late += usize::from(now > self.end);
         connection.busy = false;
         self.busy -= 1;
-        if !keep_alive || connection.group.reconnect {
-            self.reopen(index)?;
-        }
         self.next_request(index)
     }
 
@@ -229,6 +250,7 @@ impl<'p> Client<'p> {
     }
 }
 
-fn wrong(group: &Group, error: &str) -> io::Error {
-    io::Error::other(format!("wrong answer in group `{}`: {error}", group.name))
+fn wrong(connection: &Connection<'_>, error: &str) -> io::Error {
+    let request = connection.exchange().request.0.split(|&octet| octet == b'\r').next().unwrap_or_default();
+    io::Error::other(format!("wrong answer in group `{}` to `{}`: {error}", connection.group.name, request.escape_ascii()))
 }

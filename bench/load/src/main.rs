@@ -4,7 +4,8 @@
 //!
 //! ```json
 //! { "address": "127.0.0.1:8000", "seconds": 3.0, "requests": 1000000,
-//!   "groups": [{ "name": "hello", "connections": 64, "request": "hello.request", "status": 200, "body": "hello.body" }] }
+//!   "groups": [{ "name": "hello", "connections": 64,
+//!     "exchanges": [{ "request": "hello.request", "status": 200, "body": "hello.body" }] }] }
 //! ```
 //!
 //! `request` and `body` name files: the octets to send, and the body that must come back. A run ends after `seconds` or `requests`,

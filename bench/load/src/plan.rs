@@ -12,7 +12,7 @@ pub(crate) struct Plan {
     pub(crate) address: SocketAddr,
     /// How long new requests are sent.
     pub(crate) seconds: f64,
-    /// How many requests are sent at most, all groups together.
+    /// How many visits (mostly of one request) are begun at most, all groups together.
     pub(crate) requests: u64,
     /// Never sleeps: waking this thread on another core would cost the server time of its own, in a virtual machine more than the request. Wants a
     /// core to itself.
@@ -22,21 +22,29 @@ pub(crate) struct Plan {
     pub(crate) groups: Vec<Group>,
 }
 
-/// Connections that send the same request again and again.
+/// Connections that send the same requests again and again.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Group {
     pub(crate) name: String,
     pub(crate) connections: usize,
+    /// What each connection asks in turn: a page and what belongs to it. All of them together are one visit, and visits are what is counted and timed.
+    pub(crate) exchanges: Vec<Exchange>,
+    /// A new connection for each request.
+    #[serde(default)]
+    pub(crate) reconnect: bool,
+}
+
+/// One request and its answer.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Exchange {
     /// File with the whole request; its octets once read.
     pub(crate) request: Octets,
     /// Status that must come back.
     pub(crate) status: u16,
     /// File with the body that must come back, after chunks are put together; its octets once read.
     pub(crate) body: Octets,
-    /// A new connection for each request.
-    #[serde(default)]
-    pub(crate) reconnect: bool,
 }
 
 /// The content of a named file.
@@ -60,6 +68,9 @@ impl Plan {
         }
         if !(plan.seconds > 0.0 && plan.seconds <= 600.0) {
             return Err(io::Error::other("`seconds` must be above 0 and at most 600"));
+        }
+        if plan.groups.iter().any(|group| group.exchanges.is_empty()) {
+            return Err(io::Error::other("a group has no `exchanges`"));
         }
         Ok(plan)
     }

@@ -19,7 +19,7 @@ pub(crate) struct Outcome {
 /// What one group saw.
 #[derive(Default)]
 pub(crate) struct Tally {
-    /// Time of each answer, first octet sent to last octet received.
+    /// Time of each visit, first octet sent to last octet received.
     pub(crate) latencies: Vec<Duration>,
     /// Of these, how many came after the window: they count as work of the server, not as its rate.
     pub(crate) late: usize,
@@ -39,9 +39,9 @@ pub(crate) struct Report {
 #[derive(Serialize)]
 struct GroupReport {
     name: String,
-    /// All answers, for CPU time per request.
+    /// All visits, for CPU time per request.
     requests: usize,
-    /// Answers per second of the window.
+    /// Visits per second of the window.
     rate: f64,
     p50_ms: f64,
     p99_ms: f64,

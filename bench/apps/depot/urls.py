@@ -1,0 +1,11 @@
+from django.urls import path
+
+from . import views
+
+urlpatterns = [
+    path("api/items/<str:code>/", views.item, name="api"),
+    path("items/", views.items, name="items"),
+    path("items/<str:code>/", views.items, name="item"),
+    path("suppliers/<int:pk>/", views.items, name="supplier"),
+    path("report/", views.report, name="report"),
+]
