@@ -14,6 +14,13 @@ import urllib.request
 import venv
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
+FILTER = """
+class Filter:
+    def __init__(self, app):
+        self.app = app
+    def __call__(self, environ, start_response):
+        return self.app(environ, start_response)
+"""
 APP = """
 import atexit, sys
 atexit.register(lambda: print("atexit ran"))
@@ -117,6 +124,17 @@ class TheWheelOfACrateOfOnesOwn(Wheel):
         with urllib.request.urlopen(f"{address}/", timeout=30) as answer:
             self.assertEqual(answer.read(), b"Hello from the app\n")
             self.assertEqual(answer.headers["x-api-key"], "hello")
+        process.send_signal(signal.SIGTERM)
+        self.assertEqual(process.wait(timeout=30), 0)
+
+    def test_its_workers_know_the_layer_below_a_python_layer(self):
+        (self.folder / "filter.py").write_text(FILTER)
+        (self.folder / "site_app.py").write_text(APP)
+        layers = [{"wsgi": "filter:Filter"}, {"api_key": "inside"}]
+        (self.folder / "pipeline.json").write_text(json.dumps({"listen": "127.0.0.1:0", "layers": layers, "app": {"wsgi": "site_app:app"}}))
+        process, address = self.serve(self.bin / "python", "-m", "api_key", "run")
+        with urllib.request.urlopen(f"{address}/", timeout=30) as answer:
+            self.assertEqual(answer.headers["x-api-key"], "inside")
         process.send_signal(signal.SIGTERM)
         self.assertEqual(process.wait(timeout=30), 0)
 
