@@ -11,9 +11,10 @@ use bytes::Bytes;
 use http::header::{self, HeaderName};
 use http::request::Parts;
 use http::{HeaderMap, Uri, Version};
+use http_body::Body as _;
 use percent_encoding::percent_decode;
 use ziggurat_middleware::forwarded::is_claim;
-use ziggurat_middleware::{Mount, Origin, RemoteUser, RequestId};
+use ziggurat_middleware::{Body, Mount, Origin, RemoteUser, RequestId};
 
 /// The keys that go as a number, which is their place in this list, and what a variable is where the head does not name it.
 pub(crate) const KEYS: [(&str, Option<&str>); 18] = [
@@ -43,15 +44,15 @@ const SCRIPT_NAME: u8 = 2;
 const PATH_INFO: u8 = 3;
 const QUERY_STRING: u8 = 4;
 pub(crate) const REQUEST_URI: u8 = 5;
-pub(crate) const SERVER_NAME: u8 = 6;
+const SERVER_NAME: u8 = 6;
 const SERVER_PORT: u8 = 7;
 const SERVER_PROTOCOL: u8 = 8;
-pub(crate) const REMOTE_ADDR: u8 = 9;
+const REMOTE_ADDR: u8 = 9;
 const REMOTE_PORT: u8 = 10;
 const REMOTE_USER: u8 = 11;
 const AUTH_TYPE: u8 = 12;
-pub(crate) const CONTENT_TYPE: u8 = 13;
-pub(crate) const CONTENT_LENGTH: u8 = 14;
+const CONTENT_TYPE: u8 = 13;
+const CONTENT_LENGTH: u8 = 14;
 pub(crate) const HTTP_HOST: u8 = 15;
 const URL_SCHEME: u8 = 16;
 const REQUEST_ID: u8 = 17;
@@ -80,7 +81,9 @@ impl Head {
         head.addresses(parts);
         if let Some(user) = parts.extensions.get::<RemoteUser>() {
             head.known(REMOTE_USER, user.user.as_bytes());
-            head.known(AUTH_TYPE, user.auth_type.as_bytes());
+            if !user.auth_type.is_empty() {
+                head.known(AUTH_TYPE, user.auth_type.as_bytes());
+            }
         }
         if let Some(id) = parts.extensions.get::<RequestId>() {
             head.known(REQUEST_ID, id.as_header().as_bytes());
@@ -91,6 +94,12 @@ impl Head {
         let is_vetted = parts.extensions.get::<Origin>().is_some_and(|origin| origin.is_vetted);
         head.headers(&parts.headers, parts.uri.authority().is_some(), is_vetted);
         Self(head.0.into())
+    }
+
+    /// The head of this request, whose body is this.
+    pub(crate) fn with_body(parts: &Parts, body: &Body) -> Self {
+        let declared = parts.headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+        Self::new(parts, body.size_hint().exact().filter(|length| *length > 0).or(declared))
     }
 
     /// A head as it came from another process.
@@ -251,6 +260,27 @@ impl<'a> HeadView<'a> {
     /// The request's id.
     pub(crate) fn request_id(self) -> Option<&'a str> {
         self.get(REQUEST_ID).and_then(|id| std::str::from_utf8(id).ok())
+    }
+
+    /// The values of the known keys, by their numbers; nothing for what the head does not name.
+    pub(crate) fn known(self) -> [Option<&'a [u8]>; KEYS.len()] {
+        let mut values = KEYS.map(|(_, usual)| usual.map(str::as_bytes));
+        for (key, value) in self {
+            if let Key::Known(number) = key
+                && let Some(place) = values.get_mut(number)
+            {
+                *place = Some(value);
+            }
+        }
+        values
+    }
+
+    /// The headers: keys spelled out, and their values.
+    pub(crate) fn headers(self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
+        self.filter_map(|(key, value)| match key {
+            Key::Header(name) => Some((name, value)),
+            Key::Known(_) => None,
+        })
     }
 
     fn get(self, key: u8) -> Option<&'a [u8]> {

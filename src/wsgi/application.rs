@@ -15,6 +15,7 @@ use super::outlet::Outlet;
 use super::raised::Raised;
 use super::start_response::StartResponse;
 use super::warden::DeadlineExceeded;
+use super::way_back::Caller;
 use crate::call::exit::Exit;
 use crate::call::head::HeadView;
 use crate::call::{Call, late};
@@ -50,31 +51,27 @@ impl Application {
         drop(seat);
     }
 
-    /// Calls the app. Nothing where there is no more to do. `within` is the environ of the caller, where that is WSGI too: what the app raises
-    /// is then for the caller.
-    pub(super) fn begin(
-        &self,
-        py: Python<'_>,
-        head: HeadView<'_>,
-        input: Input,
-        exit: Exit,
-        within: Option<&Bound<'_, PyDict>>,
-    ) -> Option<Serving> {
+    /// Calls the app. Nothing where there is no more to do. `within` is the caller, where that is WSGI too: what the app raises is then for it.
+    pub(super) fn begin(&self, py: Python<'_>, head: HeadView<'_>, input: Input, exit: Exit, within: Option<&Caller>) -> Option<Serving> {
         let origin = Origin { place: Arc::clone(&self.place), request_id: head.request_id().map(Into::into) };
         let outlet = Outlet::new(exit, head.method() == b"HEAD");
         let made = || -> PyResult<_> {
             let start = Bound::new(py, StartResponse { outlet })?;
             let input = Bound::new(py, input)?;
-            let (environ, errors) = match within {
-                Some(outer) => (self.environ.over(outer, head, &input)?, None),
+            let (environ, errors, within) = match within {
+                Some(caller) => {
+                    let environ = caller.environ.bind(py);
+                    let within = Within { environ: environ.clone().unbind(), input: environ.get_item("wsgi.input")?.map(Bound::unbind) };
+                    (self.environ.over(environ, caller.head.view(), head, &input)?, None, Some(within))
+                }
                 None => {
                     let errors = Bound::new(py, Errors::new(origin.clone()))?;
-                    (self.environ.of(py, head, &input, &errors)?, Some(errors.unbind()))
+                    (self.environ.of(py, head, &input, &errors)?, Some(errors.unbind()), None)
                 }
             };
-            Ok((start, input, errors, environ))
+            Ok((start, input, errors, environ, within))
         };
-        let (start, input, errors, environ) = match made() {
+        let (start, input, errors, environ, within) = match made() {
             Ok(made) => made,
             // Out of memory, most likely; the dropped outlet answers.
             Err(error) => {
@@ -82,15 +79,8 @@ impl Application {
                 return None;
             }
         };
-        let mut serving = Serving {
-            answer: Answer::Sent,
-            iterable: None,
-            start: start.clone().unbind(),
-            input: input.unbind(),
-            errors,
-            origin,
-            raises: within.is_some(),
-        };
+        let mut serving =
+            Serving { answer: Answer::Sent, iterable: None, start: start.clone().unbind(), input: input.unbind(), errors, origin, within };
         match self.callable.bind(py).call1((environ, &start)) {
             Ok(iterable) => {
                 let failed = serving.is_refused(py, |start| start.outlet.fails());
@@ -120,8 +110,15 @@ pub(super) struct Serving {
     input: Py<Input>,
     errors: Option<Py<Errors>>,
     origin: Origin,
-    /// Whether what the app raises is for its caller.
-    raises: bool,
+    /// The caller, where that is WSGI too: what the app raises is for it.
+    within: Option<Within>,
+}
+
+/// What the caller gets back.
+struct Within {
+    environ: Py<PyDict>,
+    /// Its own `wsgi.input`.
+    input: Option<Py<PyAny>>,
 }
 
 impl Serving {
@@ -165,7 +162,7 @@ impl Serving {
                 }
                 return;
             }
-            Err(Stop::Raised(error)) if self.raises => return outlet.raise(Raised::new(error, origin.clone())),
+            Err(Stop::Raised(error)) if self.within.is_some() => return outlet.raise(Raised::new(error, origin.clone())),
             Err(_) if outlet.is_gone() => return,
             Err(Stop::Raised(error)) if error.is_instance_of::<DeadlineExceeded>(py) => {
                 origin.log_exception(py, "", &error);
@@ -191,6 +188,11 @@ impl Serving {
         if let Ok(mut input) = self.input.bind(py).try_borrow_mut() {
             input.close();
         }
+        if let Some(within) = self.within.take()
+            && let Err(error) = within.give_back(py, self.input.bind(py))
+        {
+            self.origin.log_exception(py, "the environ cannot be given back", &error);
+        }
         if let Some(errors) = &self.errors
             && let Ok(mut errors) = errors.bind(py).try_borrow_mut()
         {
@@ -202,6 +204,17 @@ impl Serving {
     fn is_refused(&self, py: Python<'_>, instead: impl Fn(&StartResponse) -> bool) -> bool {
         let (Ok(mut start), Ok(input)) = (self.start.bind(py).try_borrow_mut(), self.input.bind(py).try_borrow()) else { return false };
         input.failure().is_some_and(|failure| instead(&start) && start.outlet.refuse(failure))
+    }
+}
+
+impl Within {
+    /// Takes the app's input out of the environ again: the caller may read what the app left, or call once more.
+    fn give_back(self, py: Python<'_>, ours: &Bound<'_, Input>) -> PyResult<()> {
+        let environ = self.environ.bind(py);
+        match (environ.get_item("wsgi.input")?, self.input) {
+            (Some(input), Some(before)) if input.is(ours) => environ.set_item("wsgi.input", before),
+            _ => Ok(()),
+        }
     }
 }
 

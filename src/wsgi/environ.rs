@@ -8,7 +8,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple};
 
 use super::file_wrapper::FileWrapper;
-use crate::call::head::{CONTENT_LENGTH, CONTENT_TYPE, HTTP_HOST, HeadView, KEYS, Key, REMOTE_ADDR, REQUEST_URI, SERVER_NAME};
+use crate::call::head::{HTTP_HOST, HeadView, KEYS, Key, REQUEST_URI};
 
 /// How many different header names keep their key object. Names come from clients, so there has to be a bound.
 const KEPT: usize = 512;
@@ -90,45 +90,31 @@ impl Environ {
     }
 
     /// The environ of a request that another WSGI callable made: the same dict, so that both see what the other leaves in it, with what the layers
-    /// between have changed. The server's name and the client's address stay as they are where only the caller knows them.
+    /// between have changed since it said `before`. What they left alone stays as it is, whatever it is.
     pub(super) fn over<'py>(
         &self,
         outer: &Bound<'py, PyDict>,
+        before: HeadView<'_>,
         head: HeadView<'_>,
         input: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyDict>> {
         let py = outer.py();
         outer.set_item(&self.input, input)?;
         outer.set_item("wsgi.input_terminated", true)?;
-        for (key, (_, usual)) in self.keys.iter().zip(KEYS) {
-            if let Some(usual) = usual {
-                outer.set_item(key, usual)?;
+        let values = before.known().into_iter().zip(head.known());
+        for (key, (was, is)) in self.keys.iter().zip(values).skip(1) {
+            match is {
+                Some(value) if was != is || !outer.contains(key)? => outer.set_item(key, latin_1(py, value)?)?,
+                None if was.is_some() && outer.contains(key)? => outer.del_item(key)?,
+                _ => {}
             }
         }
-        let (mut has_type, mut has_length, mut headers) = (false, false, 0_usize);
-        for (key, value) in head {
-            match key {
-                Key::Known(number) if number == usize::from(SERVER_NAME) || (number == usize::from(REMOTE_ADDR) && value.is_empty()) => {}
-                Key::Known(number) => {
-                    has_type |= number == usize::from(CONTENT_TYPE);
-                    has_length |= number == usize::from(CONTENT_LENGTH);
-                    headers += usize::from(number == usize::from(HTTP_HOST));
-                    if let Some(key) = self.keys.get(number) {
-                        outer.set_item(key, latin_1(py, value)?)?;
-                    }
-                }
-                Key::Header(name) => {
-                    headers += 1;
-                    outer.set_item(self.header(py, name)?, latin_1(py, value)?)?;
-                }
+        if before.headers().ne(head.headers()) {
+            for (name, value) in head.headers().filter(|pair| before.headers().all(|other| other != *pair)) {
+                outer.set_item(self.header(py, name)?, latin_1(py, value)?)?;
             }
         }
-        for (key, is_told) in [(CONTENT_TYPE, has_type), (CONTENT_LENGTH, has_length)] {
-            if !is_told && let Some(key) = self.keys.get(usize::from(key)).filter(|key| outer.contains(key).unwrap_or(false)) {
-                outer.del_item(key)?;
-            }
-        }
-        forget_headers(outer, head, headers)?;
+        forget_headers(outer, head)?;
         Ok(outer.clone())
     }
 
@@ -146,19 +132,17 @@ impl Environ {
     }
 }
 
-/// Takes headers out that the request has no more; it has so many now.
-fn forget_headers(environ: &Bound<'_, PyDict>, head: HeadView<'_>, count: usize) -> PyResult<()> {
+/// Takes headers out that the request does not have, or does not have any more.
+fn forget_headers(environ: &Bound<'_, PyDict>, head: HeadView<'_>) -> PyResult<()> {
+    let has_host = head.known()[usize::from(HTTP_HOST)].is_some();
     let is_header = |key: &Bound<'_, PyAny>| key.cast::<PyString>().is_ok_and(|key| key.to_str().is_ok_and(|key| key.starts_with("HTTP_")));
     let keys: Vec<_> = environ.keys().iter().filter(is_header).collect();
-    if keys.len() == count {
+    if keys.len() == head.headers().count() + usize::from(has_host) {
         return Ok(());
     }
     for key in keys {
         let name = key.cast::<PyString>()?.to_str()?.as_bytes().to_vec();
-        let is_there = head.into_iter().any(|(key, _)| match key {
-            Key::Header(header) => header == name,
-            Key::Known(number) => number == usize::from(HTTP_HOST) && name == b"HTTP_HOST",
-        });
+        let is_there = if name == b"HTTP_HOST" { has_host } else { head.headers().any(|(header, _)| header == name) };
         if !is_there {
             environ.del_item(key)?;
         }

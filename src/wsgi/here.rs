@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::header;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use pyo3::prelude::*;
 use tower::Service;
@@ -64,12 +63,11 @@ impl Future for Calling {
 
 fn call(application: &Application, request: Request) -> Result<Response, BoxError> {
     let (parts, body) = request.into_parts();
-    let declared = parts.headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-    let head = Head::new(&parts, body.size_hint().exact().filter(|length| *length > 0).or(declared));
+    let head = Head::with_body(&parts, &body);
     let inbox = Inbox::default();
     let (serving, begun) = Python::attach(|py| {
         // A request that a layer made up has no caller.
-        let caller = parts.extensions.get::<Caller>().map(|caller| caller.0.bind(py));
+        let caller = parts.extensions.get::<Caller>();
         let exit = Exit::Within(inbox.clone());
         let mut serving = application.begin(py, head.view(), Input::pulled(body), exit, caller);
         let mut begun = inbox.begun();
@@ -92,7 +90,7 @@ fn call(application: &Application, request: Request) -> Result<Response, BoxErro
     match begun {
         Some(Begun::Stream(head)) => {
             let left = head.length;
-            Ok(head_of(head, Body::new(Chunks { inbox, serving, left })))
+            Ok(head_of(head, Body::new(Chunks { inbox, serving, left, has_paused: false })))
         }
         Some(Begun::Whole(head, octets)) => Ok(head_of(head, Body::from(octets))),
         Some(Begun::File(head, file)) => Ok(head_of(head, Body::new(file))),
@@ -115,19 +113,26 @@ struct Chunks {
     inbox: Inbox,
     serving: Option<Serving>,
     left: Option<u64>,
+    /// The layers above heard that there is nothing more until the app has made it, and have passed on what they held.
+    has_paused: bool,
 }
 
 impl HttpBody for Chunks {
     type Data = Bytes;
     type Error = BoxError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         loop {
             if let Some(next) = self.inbox.next() {
+                self.has_paused = false;
                 if let Some(Ok(chunk)) = &next {
                     self.left = self.left.map(|left| left.saturating_sub(chunk.len() as u64));
                 }
                 return Poll::Ready(next.map(|chunk| chunk.map(Frame::data)));
+            }
+            if self.serving.is_some() && !std::mem::replace(&mut self.has_paused, true) {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
             }
             let Some(serving) = &mut self.serving else { return Poll::Ready(None) };
             if !Python::attach(|py| serving.step(py)) {

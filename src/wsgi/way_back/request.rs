@@ -13,6 +13,7 @@ use pyo3::types::{PyDict, PyString};
 use ziggurat_middleware::{Body, Mount, Origin, RemoteUser, Request, RequestId, Scheme};
 
 use super::body::EnvironBody;
+use crate::call::head::Head;
 use crate::wsgi::response_head::type_name;
 
 /// What must be percent-encoded in a path (RFC 3986 section 3.3).
@@ -33,9 +34,13 @@ const PATH: &AsciiSet = &CONTROLS
     .add(b'|')
     .add(b'\\');
 
-/// The caller's environ, which the app below gets again.
+/// The caller: its environ, which the app below gets again.
 #[derive(Clone)]
-pub(in crate::wsgi) struct Caller(pub(in crate::wsgi) Arc<Py<PyDict>>);
+pub(in crate::wsgi) struct Caller {
+    pub(in crate::wsgi) environ: Arc<Py<PyDict>>,
+    /// What the environ said before any layer changed the request.
+    pub(in crate::wsgi) head: Head,
+}
 
 /// The request that an environ stands for. `is_vetted` says whether what proxies claim in its headers may be believed.
 pub(super) fn request_of(environ: &Bound<'_, PyDict>, is_vetted: bool) -> PyResult<Request> {
@@ -62,16 +67,16 @@ pub(super) fn request_of(environ: &Bound<'_, PyDict>, is_vetted: bool) -> PyResu
     if let Some(mount) = mount {
         facts.insert(mount);
     }
-    if let Some(user) = vars.text("REMOTE_USER")?.filter(|user| !user.is_empty()) {
-        let auth_type = vars.text("AUTH_TYPE")?.unwrap_or_default();
-        let text = |octets: &[u8]| String::from_utf8_lossy(octets).into_owned();
-        facts.insert(RemoteUser { user: text(&user).into(), auth_type: text(&auth_type).into() });
+    if let Some(user) = vars.name("REMOTE_USER")? {
+        facts.insert(RemoteUser { user: user.into(), auth_type: vars.name("AUTH_TYPE")?.unwrap_or_default().into() });
     }
     if let Some(id) = vars.text("ziggurat.request_id")?.and_then(|id| RequestId::new(HeaderValue::from_bytes(&id).ok()?)) {
         facts.insert(id);
     }
-    facts.insert(Caller(Arc::new(environ.clone().unbind())));
-    Ok(request)
+    let (mut parts, body) = request.into_parts();
+    let head = Head::with_body(&parts, &body);
+    parts.extensions.insert(Caller { environ: Arc::new(environ.clone().unbind()), head });
+    Ok(Request::from_parts(parts, body))
 }
 
 /// The variables of an environ as the octets they stand for.
@@ -81,6 +86,15 @@ impl Vars<'_, '_> {
     fn text(&self, key: &str) -> PyResult<Option<Vec<u8>>> {
         self.0.get_item(key)?.map(|value| octets(key, &value)).transpose()
     }
+
+    /// What another callable says of the client, in octets of UTF-8 or as it stands; nothing where it says nothing.
+    fn name(&self, key: &str) -> PyResult<Option<String>> {
+        let Some(value) = self.0.get_item(key)? else { return Ok(None) };
+        let Ok(text) = value.cast::<PyString>() else { return Ok(None) };
+        let as_utf_8 = octets(key, &value).ok().and_then(|octets| String::from_utf8(octets).ok());
+        let name = as_utf_8.unwrap_or_else(|| text.to_string_lossy().into_owned());
+        Ok((!name.is_empty()).then_some(name))
+    }
 }
 
 /// A str of latin-1 characters as octets (PEP 3333 section "Unicode Issues").
@@ -88,11 +102,12 @@ fn octets(key: &str, value: &Bound<'_, PyAny>) -> PyResult<Vec<u8>> {
     let text = value
         .cast::<PyString>()
         .map_err(|_| PyValueError::new_err(format!("environ[{key:?}] must be a str, not `{}`", type_name(value))))?;
-    let text = text.to_str()?;
-    if text.is_ascii() {
-        return Ok(text.as_bytes().to_vec());
-    }
-    let octets = text.chars().map(|character| u8::try_from(character).ok()).collect::<Option<Vec<_>>>();
+    let octets = match text.to_str() {
+        Ok(text) if text.is_ascii() => return Ok(text.as_bytes().to_vec()),
+        Ok(text) => text.chars().map(|character| u8::try_from(character).ok()).collect::<Option<Vec<_>>>(),
+        // Half of a character.
+        Err(_) => None,
+    };
     octets.ok_or_else(|| PyValueError::new_err(format!("environ[{key:?}] holds a character that is no octet")))
 }
 
@@ -143,10 +158,11 @@ fn headers(environ: &Bound<'_, PyDict>, vars: &Vars<'_, '_>, request: &mut Reque
     let headers = request.headers_mut();
     for (key, value) in environ {
         let Ok(key) = key.cast::<PyString>() else { continue };
-        let Some(name) = key.to_str()?.strip_prefix("HTTP_") else { continue };
-        let bad = || PyValueError::new_err(format!("environ[{:?}] is no header", key.to_string_lossy()));
+        let Ok(key) = key.to_str() else { continue };
+        let Some(name) = key.strip_prefix("HTTP_") else { continue };
+        let bad = || PyValueError::new_err(format!("environ[{key:?}] is no header"));
         let name = HeaderName::from_bytes(name.replace('_', "-").as_bytes()).map_err(|_| bad())?;
-        let value = HeaderValue::from_bytes(&octets(key.to_str()?, &value)?).map_err(|_| bad())?;
+        let value = HeaderValue::from_bytes(&octets(key, &value)?).map_err(|_| bad())?;
         headers.insert(name, value);
     }
     for (name, key) in [(header::CONTENT_TYPE, "CONTENT_TYPE"), (header::CONTENT_LENGTH, "CONTENT_LENGTH")] {
