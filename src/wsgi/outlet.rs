@@ -22,6 +22,8 @@ pub(super) struct Outlet {
     exit: Option<Exit>,
     head: Option<ResponseHead>,
     to_head_request: bool,
+    /// Who gets the answer may be WSGI too, and change it as it likes: no header is put in that the app did not give.
+    is_within: bool,
     flow: Option<Flow>,
     /// What `Content-Length` still allows.
     left: Option<u64>,
@@ -48,6 +50,7 @@ impl Outlet {
     /// The way back for a request.
     pub(super) const fn new(exit: Exit, to_head_request: bool) -> Self {
         Self {
+            is_within: matches!(exit, Exit::Within(_)),
             exit: Some(exit),
             head: None,
             to_head_request,
@@ -107,7 +110,9 @@ impl Outlet {
         }
         if let Some(head) = self.head.as_mut().filter(|head| head.length.is_none()) {
             head.length = Some(length as u64);
-            head.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+            if !self.is_within {
+                head.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+            }
         }
     }
 
@@ -175,7 +180,7 @@ impl Outlet {
             body = Bytes::new();
         } else if self.to_head_request {
             body = Bytes::new();
-        } else if head.length.is_none() {
+        } else if head.length.is_none() && !self.is_within {
             head.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
         }
         self.over = true;
@@ -187,6 +192,7 @@ impl Outlet {
         let Some(mut head) = self.head.take() else { return };
         match head.length {
             Some(length) => body.expect(length),
+            None if self.is_within => {}
             None => {
                 head.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.length()));
             }
