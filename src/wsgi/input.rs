@@ -60,6 +60,18 @@ impl Input {
         }
     }
 
+    /// What has come so far, at most `limit` octets; waits where that is nothing. Nothing at the end.
+    pub(super) fn chunk(&mut self, py: Python<'_>, limit: usize) -> PyResult<Bytes> {
+        while self.octets == 0 && self.more(py)? {}
+        let Some(first) = self.ready.front_mut() else { return Ok(Bytes::new()) };
+        let chunk = first.split_to(limit.min(first.len()));
+        if first.is_empty() {
+            self.ready.pop_front();
+        }
+        self.octets -= chunk.len();
+        Ok(chunk)
+    }
+
     /// Leaves the rest of the body unread.
     pub(super) fn close(&mut self) {
         self.ready.clear();
@@ -84,7 +96,6 @@ impl Input {
                     Some(Ok(chunk)) => Some(Ok(chunk)),
                     Some(Err(error)) => {
                         if let Some(error) = Raised::among(&error).and_then(Raised::take) {
-                            self.source = Source::Ended;
                             return Err(error);
                         }
                         Some(Err(Arc::new(BodyFailure::of(&*error))))

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use http::header::{HeaderMap, HeaderName};
+use http::header::{self, HeaderMap, HeaderName};
 use http::{Method, StatusCode};
 use hyper::ext::ReasonPhrase;
 use pyo3::exceptions::{PyOSError, PyRuntimeError};
@@ -58,6 +58,11 @@ fn header_list<'py>(py: Python<'py>, headers: &HeaderMap) -> PyResult<Bound<'py,
 
 /// `Content-Type`: names are the same in any case, but callables that look for one look for the usual spelling.
 fn title_case<'py>(py: Python<'py>, name: &HeaderName) -> Bound<'py, PyAny> {
+    match *name {
+        header::ETAG => return pyo3::intern!(py, "ETag").clone().into_any(),
+        header::WWW_AUTHENTICATE => return pyo3::intern!(py, "WWW-Authenticate").clone().into_any(),
+        _ => {}
+    }
     let mut begins = true;
     let letters = name.as_str().chars().map(|letter| {
         let shown = if begins { letter.to_ascii_uppercase() } else { letter };

@@ -46,6 +46,10 @@ impl EnvironBody {
         Python::attach(|py| {
             let wanted = self.left.map_or(BLOCK, |left| left.min(BLOCK));
             let read = || -> PyResult<Bytes> {
+                // One of ours gives what has come so far; a read would wait for all that it asks for.
+                if let Ok(input) = self.input.bind(py).cast_exact::<Input>() {
+                    return input.try_borrow_mut()?.chunk(py, usize::try_from(wanted).unwrap_or(usize::MAX));
+                }
                 let octets = self.input.bind(py).call_method1(pyo3::intern!(py, "read"), (wanted,))?;
                 chunk(&octets).map_err(|name| PyTypeError::new_err(format!("wsgi.input.read() must give bytes, not `{name}`")))
             };
@@ -68,7 +72,8 @@ impl HttpBody for EnvironBody {
             return Poll::Ready(None);
         }
         let read = self.read();
-        self.is_ended = !matches!(read, Ok(Some(_)));
+        // A read that failed is no end: the next one fails too.
+        self.is_ended = matches!(read, Ok(None));
         Poll::Ready(read.map(|octets| octets.map(Frame::data)).map_err(BoxError::from).transpose())
     }
 

@@ -46,7 +46,18 @@ impl Runtime {
 
     /// Waits for a future on this thread, which must not hold the interpreter.
     fn wait<T>(&self, future: impl Future<Output = T>) -> T {
-        self.within(|| pollster::block_on(future))
+        // On a task of somebody else's runtime, that task's budget would run out and nobody would renew it.
+        self.within(|| pollster::block_on(tokio::task::coop::unconstrained(future)))
+    }
+}
+
+impl Drop for Runtime {
+    fn drop(&mut self) {
+        // Whoever drops it may not wait: it may be a task of the server's.
+        let running = self.running.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(running) = running {
+            running.shutdown_background();
+        }
     }
 }
 
