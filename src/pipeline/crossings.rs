@@ -57,6 +57,9 @@ impl<'a> Walk<'a> {
             if above && is_first && (python[nth..].contains(&true) || leads_to_python(app, self.named)) {
                 self.detour(layer);
             }
+            if above && layer.kind.name == "timeout" && (python[nth..].contains(&true) || leads_to_python(app, self.named)) {
+                self.powerless(layer);
+            }
         }
         match app {
             App::Part(_) => {}
@@ -123,6 +126,17 @@ impl<'a> Walk<'a> {
             Diagnostic::error(message, node.span.clone())
                 .related(outermost.options.span.clone(), "the outermost Python layer")
                 .hint("give it to a route above the Python layer, or move that layer into the route"),
+        );
+    }
+
+    fn powerless(&mut self, layer: &Part) {
+        let message = format!(
+            "layer `{}` has no effect between Python parts: it runs on the thread that it would have to interrupt",
+            layer.kind.name
+        );
+        self.findings.push(
+            Diagnostic::warning(message, layer.options.span.clone())
+                .hint("put it above the outermost Python layer, or give the app a `deadline`"),
         );
     }
 
