@@ -1,0 +1,77 @@
+//! Layers act in the order of the file, Python's and native ones alike, and each may answer by itself or ask more than once.
+
+use crate::support::{EXECUTORS, Site, get};
+
+/// A layer that leaves its name on the way in and on the way out.
+fn python(name: &str) -> String {
+    format!(r#"{{ "wsgi": {{ "middleware": "across:Tag", "args": ["{name}"] }} }}"#)
+}
+
+fn native(name: &str) -> String {
+    format!(
+        r#"{{ "headers": {{ "request": {{ "append": {{ "x-trail": "{name}" }} }}, "response": {{ "append": {{ "x-order": "{name}" }} }} }} }}"#
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn layers_act_in_the_order_of_the_file() {
+    for executor in EXECUTORS {
+        for order in ["n1 p1", "p1 n1", "p1 p2", "n1 p1 n2 p2 n3", "p1 n1 p2 n2 p3 n3", "n1 n2 p1 p2 n3 n4 p3", "p1 n1 n2 n3 p2"] {
+            let names: Vec<&str> = order.split(' ').collect();
+            let layers: Vec<String> = names.iter().map(|name| if name.starts_with('p') { python(name) } else { native(name) }).collect();
+            let site = Site::new(&format!("[{}]", layers.join(", ")), "across:app", executor);
+            let answer = site.get("/about").await;
+            assert_eq!(answer.json()["HTTP_X_TRAIL"], names.join(", "), "{order} with {executor:?}");
+            let outwards: Vec<&str> = names.iter().rev().copied().collect();
+            assert_eq!(answer.all("x-order"), outwards, "{order} with {executor:?}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_python_layer_may_answer_by_itself() {
+    for executor in EXECUTORS {
+        let layers = format!(r#"[{}, {{ "wsgi": "across:Early" }}, {}]"#, native("above"), native("below"));
+        let site = Site::new(&layers, "across:app", executor);
+        let early = site.get("/early").await;
+        assert_eq!((early.seen(), early.all("x-order")), ((403, "early".to_owned(), false), vec!["above"]));
+        assert_eq!(site.get("/plain").await.all("x-order"), ["below", "above"]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_native_layer_between_may_answer_and_python_above_sees_it() {
+    for executor in EXECUTORS {
+        let layers = format!(r#"[{}, {{ "static": {{ "at": "/files", "root": "." }} }}, {}]"#, python("p"), native("below"));
+        let site = Site::new(&layers, "across:app", executor);
+        let file = site.get("/files/across.py").await;
+        assert!(file.status == 200 && file.text().contains("class Tag"), "{}", file.status);
+        assert_eq!((file.all("x-order"), file.header("content-length")), (vec!["p"], file.body.len().to_string().as_str()));
+        let part = site.send(get("/files/across.py", &[("range", "bytes=3-8")])).await;
+        assert_eq!(part.seen(), (206, "Middle".to_owned(), false));
+        let etag = file.header("etag").to_owned();
+        let fresh = site.send(get("/files/across.py", &[("if-none-match", &etag)])).await;
+        assert_eq!((fresh.seen(), fresh.header("etag")), ((304, String::new(), false), etag.as_str()));
+        assert_eq!(site.get("/plain").await.all("x-order"), ["below", "p"]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_python_layer_may_call_twice() {
+    for executor in EXECUTORS {
+        for keep in [false, true] {
+            let retry = format!(r#"{{ "wsgi": {{ "middleware": "across:Retry", "kwargs": {{ "keep": {keep} }} }} }}"#);
+            for layers in [
+                format!("[{retry}]"),
+                format!(r#"[{retry}, "headers", {{ "wsgi": "across:Through" }}]"#),
+                format!(r#"[{{ "wsgi": "across:Through" }}, "security_headers", {retry}, "compress", {{ "body_limit": "1MiB" }}]"#),
+            ] {
+                let site = Site::new(&layers, "across:app", executor);
+                let closed = site.noted("app closed").await;
+                let answer = site.post("/fails_once", "the body").await;
+                assert_eq!(answer.seen(), (200, "the body".to_owned(), false), "{layers} with {executor:?}");
+                assert_eq!(site.noted("app closed").await, closed + 1);
+            }
+        }
+    }
+}
