@@ -24,6 +24,8 @@ use super::options::{Workers, Wsgi};
 /// above the app, are one call; a native layer between them makes each request cross to Python once more, and has its state
 /// once per worker: what all workers are to share (a limit, a cache) belongs above the outermost Python layer.
 ///
+/// A native layer below sees what Python does as one step: a `timeout` there cannot end Python code, which the `deadline` of the app can.
+///
 /// ```json
 /// { "layers": ["request_id", { "wsgi": "mysite.sso:SingleSignOn" }], "app": { "wsgi": "mysite.wsgi:application" } }
 /// ```
