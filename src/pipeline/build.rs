@@ -111,7 +111,7 @@ impl<'a> Builder<'a> {
     }
 
     fn stack(&mut self, stack: &Stack) -> Next {
-        let built = match &stack.island {
+        match &stack.island {
             Some(written) if self.within.is_none() => {
                 let below = self.island(stack, written);
                 stack.layers[..written.first].iter().rev().fold(below, |inner, layer| self.part(layer, Some(inner)))
@@ -120,8 +120,7 @@ impl<'a> Builder<'a> {
                 let built = self.layers(&stack.layers, &stack.app);
                 self.as_service(built)
             }
-        };
-        built
+        }
     }
 
     /// Layers over an app, in this process.

@@ -40,23 +40,17 @@ pub(super) enum Answer {
 impl Answer {
     /// Sends what can be sent without asking the app twice: all of it, or one chunk. Says whether there may be more.
     pub(super) fn step(&mut self, py: Python<'_>, start: &Bound<'_, StartResponse>, origin: &Origin) -> Result<bool, Stop> {
-        let more = match std::mem::replace(self, Self::Sent) {
-            Self::Sent => return Ok(false),
+        match self {
+            Self::Sent => Ok(false),
             Self::Returned(iterable) => {
-                let iterable = iterable.bind(py);
-                match begin(iterable, start, origin)? {
-                    Some(iterator) => Some((iterable.clone().unbind(), iterator.unbind())),
-                    None => None,
-                }
+                let iterable = iterable.clone_ref(py);
+                *self = Self::Sent;
+                let Some(iterator) = begin(iterable.bind(py), start, origin)?.map(Bound::unbind) else { return Ok(false) };
+                *self = Self::Coming { iterable, iterator };
+                Ok(true)
             }
-            Self::Coming { iterable, iterator } => {
-                let more = send_next(iterable.bind(py), iterator.bind(py), start, origin)?;
-                more.then_some((iterable, iterator))
-            }
-        };
-        let Some((iterable, iterator)) = more else { return Ok(false) };
-        *self = Self::Coming { iterable, iterator };
-        Ok(true)
+            Self::Coming { iterable, iterator } => send_next(iterable.bind(py), iterator.bind(py), start, origin),
+        }
     }
 }
 
