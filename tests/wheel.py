@@ -95,6 +95,11 @@ class TheWheel(Wheel):
         process.send_signal(signal.SIGINT)
         self.assertEqual(process.wait(timeout=30), 0)
 
+    def test_it_has_the_django_app(self):
+        code = "import importlib.util; print(importlib.util.find_spec('ziggurat.django.management.commands').submodule_search_locations[0])"
+        found = subprocess.run([self.bin / "python", "-c", code], cwd=self.folder, capture_output=True, text=True, check=True)
+        self.assertTrue((pathlib.Path(found.stdout.strip()) / "ziggurat.py").is_file())
+
     def test_a_wrong_file_exits_with_2(self):
         (self.folder / "wrong.json").write_text('{ "ap": 1 }')
         result = self.run_once(self.bin / "ziggurat", "check", "wrong.json")

@@ -47,6 +47,8 @@ pub(crate) enum Answer {
 /// What of a site's settings concerns the layers around it.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Settings {
+    /// Where the settings themselves stand.
+    pub(crate) file: Option<PathBuf>,
     pub(crate) debug: bool,
     /// `WSGI_APPLICATION`, with dots.
     pub(crate) application: Option<String>,
@@ -76,7 +78,7 @@ pub(crate) struct Files {
 pub(crate) fn ask<'a>(launch: &Launch, question: &Question, env: impl Iterator<Item = (&'a str, &'a str)>) -> Result<Settings, Finding> {
     let unasked = |error: io::Error| Finding::new(format!("the settings cannot be read: no process for it can be started: {error}"));
     let (link, mut child) = start(launch, env).map_err(unasked)?;
-    let answer = converse(link, question);
+    let answer = converse(link, question, PATIENCE);
     // Whatever it still does, it has said all.
     let _ = child.kill();
     let ended = child.wait();
@@ -105,9 +107,9 @@ fn start<'a>(launch: &Launch, env: impl Iterator<Item = (&'a str, &'a str)>) -> 
 }
 
 /// The answer, if the process gave one before it ended.
-fn converse(mut link: UnixStream, question: &Question) -> io::Result<Option<Answer>> {
-    let end = Instant::now() + PATIENCE;
-    link.set_write_timeout(Some(PATIENCE))?;
+fn converse(mut link: UnixStream, question: &Question, patience: Duration) -> io::Result<Option<Answer>> {
+    let end = Instant::now() + patience;
+    link.set_write_timeout(Some(patience))?;
     // A process that went before it was asked may have said why.
     link.write_all(&line(question)).or_else(|error| if error.kind() == ErrorKind::BrokenPipe { Ok(()) } else { Err(error) })?;
     let mut octets = Vec::new();
@@ -144,9 +146,19 @@ pub(crate) fn line(what: &impl Serialize) -> Vec<u8> {
 mod tests {
     use super::*;
 
+    fn question() -> Question {
+        Question { settings: "site".to_owned(), path: Vec::new(), chdir: None, user: None, group: None }
+    }
+
     fn refusal(program: &str, arguments: &[&str]) -> Finding {
-        let question = Question { settings: "site".to_owned(), path: Vec::new(), chdir: None, user: None, group: None };
-        ask(&Launch::new(program, arguments), &question, std::iter::empty()).unwrap_err()
+        ask(&Launch::new(program, arguments), &question(), std::iter::empty()).unwrap_err()
+    }
+
+    #[test]
+    fn an_answer_that_does_not_come_is_not_waited_for() {
+        let (link, _other) = UnixStream::pair().unwrap();
+        let error = converse(link, &question(), Duration::from_millis(10)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::TimedOut);
     }
 
     #[test]

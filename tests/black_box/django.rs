@@ -142,6 +142,7 @@ fn settings_that_cannot_be_used_are_explained_at_the_entry() {
         ("static root unset", "", settings("STATIC_ROOT = None")),
         ("static root missing", "", settings("STATIC_ROOT = BASE_DIR / 'nowhere'")),
         ("media root missing", "", settings("MEDIA_ROOT = BASE_DIR / 'nowhere'")),
+        ("media root with code in it", "", settings("MEDIA_ROOT = BASE_DIR")),
         ("ends the process", "", settings("import os; os._exit(3)")),
         (
             "options of wsgi",

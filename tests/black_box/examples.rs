@@ -167,6 +167,21 @@ fn django_streams_and_fails_as_it_should() {
 }
 
 #[test]
+fn django_by_its_settings_alone_is_the_same_site() {
+    let folder = prepared_django();
+    let mut command = command(folder.path());
+    command.args(["run", "short.json"]).env("LISTEN", "127.0.0.1:0");
+    let program = Program::spawn(command, folder);
+    let mut browser = Browser::new(&program);
+    let home = browser.get("/").text();
+    assert!(home.contains("Seven steps"), "{home}");
+    let start = home.find("/static/notes/site").unwrap();
+    let css = browser.get(home[start..].split('"').next().unwrap());
+    assert_eq!(css.header("cache-control"), "public, max-age=31536000, immutable");
+    assert!(program.get("/healthz").ends_with("ok\n"));
+}
+
+#[test]
 fn the_file_at_the_top_serves_the_django_example() {
     let top = fs::read_to_string(repository().join("pipeline.json")).unwrap();
     let example = fs::read_to_string(repository().join("examples/django/pipeline.json")).unwrap();
@@ -174,10 +189,14 @@ fn the_file_at_the_top_serves_the_django_example() {
 }
 
 fn serve_django() -> Program {
+    run(prepared_django())
+}
+
+fn prepared_django() -> tempfile::TempDir {
     let folder = copy_of("django");
     let prepared = python_command(folder.path()).args(["manage.py", "prepare", "--demo"]).output().unwrap();
     assert!(prepared.status.success(), "{}", String::from_utf8_lossy(&prepared.stderr));
-    run(folder)
+    folder
 }
 
 fn serve(example: &str) -> Program {

@@ -17,8 +17,8 @@ _JUDGED = ("HTTP_X_FORWARDED_", "HTTP_FORWARDED", "HTTP_X_REAL_IP")
 
 #: Layers, and the middleware that does the same.
 _TWICE = {
-    "compress": ("W009", "django.middleware.gzip.GZipMiddleware", "what Python has compressed is left for the layer to pass on"),
-    "static": ("W010", "whitenoise.middleware.WhiteNoiseMiddleware", "it looks for the files that the layer has not found, and every worker lists them"),
+    "compress": ("W009", "django.middleware.gzip.GZipMiddleware", "what Python has compressed passes the layer as it is"),
+    "static": ("W010", "whitenoise.middleware.WhiteNoiseMiddleware", "it looks for files that the layer has not found"),
     "cors": ("W011", "corsheaders.middleware.CorsMiddleware", "the layer replaces the headers that it sends"),
 }
 

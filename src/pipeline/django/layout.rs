@@ -41,6 +41,14 @@ impl<'a> Layout<'a> {
             let root = root.unwrap_or(Path::new("")).display();
             Finding::new(format!("`MEDIA_ROOT` of `{module}` is `{root}`, which is no folder")).hint("make it, writable for the workers")
         })?;
+        for (setting, folder) in [("STATIC_ROOT", &assets), ("MEDIA_ROOT", &media)] {
+            if let Some(folder) = folder
+                && holds(folder.root, settings.file.as_deref())
+            {
+                let finding = Finding::new(format!("`{setting}` of `{module}` is `{}`, which holds the settings", folder.root.display()));
+                return Err(finding.at("settings").hint("everyone could read what is in it: name a folder of its own"));
+            }
+        }
         let span = options.nearest(&["settings".into()]).span.clone();
         let (application, finds_assets) = (settings.application.as_deref(), settings.finds_assets);
         Ok(Self { django, options, application, span, finds_assets, assets, media })
@@ -170,6 +178,12 @@ fn served<'a>(
         _ if debug => Ok(None),
         root => Err(missing(root).at("settings")),
     }
+}
+
+/// Whether a file lies somewhere below a folder.
+fn holds(folder: &Path, file: Option<&Path>) -> bool {
+    let canonical = |path: &Path| path.canonicalize().ok();
+    file.and_then(canonical).zip(canonical(folder)).is_some_and(|(file, folder)| file.starts_with(folder))
 }
 
 /// 0, as a number or as what a variable stands for.

@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 
 
 def told(module: str) -> str:
@@ -10,6 +11,7 @@ def told(module: str) -> str:
 
     return json.dumps(
         {
+            "file": sys.modules[module].__file__,
             "debug": bool(settings.DEBUG),
             "application": settings.WSGI_APPLICATION,
             "finds_static": bool(settings.DEBUG and installed(settings) and settings.STATIC_URL),

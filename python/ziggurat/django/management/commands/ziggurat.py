@@ -20,8 +20,8 @@ class Command(BaseCommand):
     """Checks the site, then becomes the server."""
 
     help = (
-        "Serves the site with Ziggurat, and reloads it when its code changes. The layers are those of the project's pipeline.json; without one, "
-        "static files, uploads and the app are served as the settings say."
+        "Serves the site with Ziggurat, and reloads it when its code changes. The layers are those of the project's pipeline.json; "
+        "without one, static files, uploads and the app are served as the settings say."
     )
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
