@@ -100,52 +100,88 @@ fn an_address_that_is_none_is_refused() {
     assert!(String::from_utf8_lossy(&output.stderr).contains("neither a port nor an address"));
 }
 
-#[test]
-fn the_system_checks_compare_the_settings_with_the_pipeline() {
-    let entry = r#"{ "django": "mysite.settings" }"#;
-    let below = |layers: &str| format!(r#"{{ "layers": [{layers}], "app": {entry} }}"#);
-    let app = |layers: &str| format!(r#"{{ "layers": [{layers}], "app": {{ "wsgi": "mysite.wsgi:application" }} }}"#);
-    let files = r#"{ "static": { "at": "/static", "root": "staticfiles" } }"#;
-    let trusting = r#"{ "forwarded": { "trust": ["10.0.0.0/8"] } }"#;
-    let hosts =
-        r#"{ "app": { "routes": [{ "match": { "host": ["www.example.org", "example.com"] }, "app": { "django": "mysite.settings" } }] } }"#;
-    let proxy = "SECURE_PROXY_SSL_HEADER = ('HTTP_X_FORWARDED_PROTO', 'https')";
-    let cases = [
-        ("nothing to say", below(""), ""),
-        ("a file that is refused", below("\"compres\""), ""),
-        ("no hosts", below(""), "ALLOWED_HOSTS = []"),
-        ("no hosts in development", below(""), "ALLOWED_HOSTS = []; DEBUG = True"),
-        ("hosts of routes", hosts.to_owned(), ""),
-        ("hosts of routes allowed", hosts.to_owned(), "ALLOWED_HOSTS = ['.example.org', 'example.com']"),
-        ("a proxy's header that never arrives", below(""), proxy),
-        ("a proxy's header that nobody is trusted with", below("\"forwarded\""), proxy),
-        ("a proxy's header that is judged", below(trusting), proxy),
-        ("a header of anybody's", below(trusting), "SECURE_PROXY_SSL_HEADER = ('HTTP_X_SCHEME', 'https')"),
-        ("a site for https", below(""), "CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = True"),
-        ("a site for https behind a proxy", below(trusting), "CSRF_COOKIE_SECURE = True"),
-        ("a site for https with origins", below(""), "CSRF_COOKIE_SECURE = True; CSRF_TRUSTED_ORIGINS = ['https://example.com']"),
-        ("no static files", app(""), ""),
-        ("static files of WhiteNoise", app(""), "MIDDLEWARE.insert(0, 'whitenoise.middleware.WhiteNoiseMiddleware')"),
-        ("static files", app(files), ""),
-        ("static files of another folder", app(&files.replace("staticfiles", "media")), ""),
-        ("static files at another address", app(&files.replace("/static", "/assets")), ""),
-        ("static files below a wider folder", app(r#"{ "static": { "at": "/", "root": "." } }"#), "STATIC_URL = '/staticfiles/'"),
-        (
-            "everything twice",
-            below(r#""compress", { "cors": { "origins": ["https://a.example"] } }, "security_headers""#),
-            "MIDDLEWARE += ['django.middleware.gzip.GZipMiddleware', 'whitenoise.middleware.WhiteNoiseMiddleware', \
-             'corsheaders.middleware.CorsMiddleware', 'django.middleware.security.SecurityMiddleware']",
-        ),
-        ("another app's file", r#"{ "apps": { "a": { "wsgi": "a:app" }, "b": { "wsgi": "b:app" } }, "app": { "routes": [{ "mount": "/a", "app": "a" }, { "app": "b" }] } }"#.to_owned(), ""),
-    ];
+const FILES: &str = r#"{ "static": { "at": "/static", "root": "staticfiles" } }"#;
+const TRUSTING: &str = r#"{ "forwarded": { "trust": ["10.0.0.0/8"] } }"#;
+
+fn below(layers: &[&str]) -> String {
+    format!(r#"{{ "layers": [{}], "app": {{ "wsgi": "mysite.wsgi:application" }} }}"#, layers.join(", "))
+}
+
+/// What `manage.py check` says of each pipeline file and what is added to the settings.
+fn checked(cases: &[(&str, String, &str)]) -> String {
     let mut seen = String::new();
     for (name, pipeline, settings) in cases {
-        let folder = project(Some(&pipeline), settings);
+        let folder = project(Some(pipeline), settings);
         let output = manage(folder.path(), &["check"]).output().unwrap();
-        let text = [output.stdout, output.stderr].concat();
-        let text = String::from_utf8(text).unwrap().replace(&folder.path().canonicalize().unwrap().display().to_string(), "/site");
-        seen += &format!("== {name}\n{text}\n");
+        let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        seen += &format!("== {name}\n{}\n", text.replace(&folder.path().canonicalize().unwrap().display().to_string(), "/site"));
     }
+    seen
+}
+
+#[test]
+fn a_check_reads_the_file_as_the_program_does() {
+    let entry = |layers: &str| format!(r#"{{ "layers": [{layers}], "app": {{ "django": "mysite.settings" }} }}"#);
+    let others = r#"{ "apps": { "a": { "wsgi": "a:app" }, "b": { "wsgi": "b:app" } },
+  "app": { "routes": [{ "mount": "/a", "app": "a" }, { "app": "b" }] } }"#;
+    let seen = checked(&[
+        ("nothing to say", entry(""), ""),
+        ("a file that is refused", entry("\"compres\""), ""),
+        ("files of other apps", others.to_owned(), "ALLOWED_HOSTS = []"),
+    ]);
+    insta::assert_snapshot!(seen);
+}
+
+#[test]
+fn checks_compare_hosts() {
+    let routes = format!(
+        r#"{{ "layers": [{FILES}], "app": {{ "routes": [
+  {{ "match": {{ "host": ["www.example.org", "*.example.net", "example.com"] }}, "app": {{ "wsgi": "mysite.wsgi:application" }} }} ] }} }}"#
+    );
+    let seen = checked(&[
+        ("no hosts", below(&[FILES]), "ALLOWED_HOSTS = []"),
+        ("no hosts in development", below(&[FILES]), "ALLOWED_HOSTS = []; DEBUG = True"),
+        ("hosts of routes", routes.clone(), ""),
+        ("hosts of routes allowed", routes, "ALLOWED_HOSTS = ['.example.org', '.example.net', 'example.com']"),
+    ]);
+    insta::assert_snapshot!(seen);
+}
+
+#[test]
+fn checks_compare_the_scheme() {
+    let proxy = "SECURE_PROXY_SSL_HEADER = ('HTTP_X_FORWARDED_PROTO', 'https')";
+    let https = "CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = True";
+    let seen = checked(&[
+        ("a proxy's header that never arrives", below(&[FILES]), proxy),
+        ("a proxy's header that nobody is trusted with", below(&["\"forwarded\"", FILES]), proxy),
+        ("a proxy's header that is judged", below(&[TRUSTING, FILES]), proxy),
+        ("a header of anybody's", below(&[TRUSTING, FILES]), "SECURE_PROXY_SSL_HEADER = ('HTTP_X_SCHEME', 'https')"),
+        ("a site for https", below(&[FILES]), https),
+        ("a site for https behind a proxy", below(&[TRUSTING, FILES]), https),
+        ("a site for https with origins", below(&[FILES]), "CSRF_COOKIE_SECURE = True; CSRF_TRUSTED_ORIGINS = ['https://example.com']"),
+    ]);
+    insta::assert_snapshot!(seen);
+}
+
+#[test]
+fn checks_compare_static_files() {
+    let seen = checked(&[
+        ("none", below(&[]), ""),
+        ("of WhiteNoise", below(&[]), "MIDDLEWARE.insert(0, 'whitenoise.middleware.WhiteNoiseMiddleware')"),
+        ("as they are", below(&[FILES]), ""),
+        ("of another folder", below(&[&FILES.replace("staticfiles", "media")]), ""),
+        ("at another address", below(&[&FILES.replace("/static", "/assets")]), ""),
+        ("below a wider folder", below(&[r#"{ "static": { "at": "/", "root": "." } }"#]), "STATIC_URL = '/staticfiles/'"),
+    ]);
+    insta::assert_snapshot!(seen);
+}
+
+#[test]
+fn checks_find_what_is_done_twice() {
+    let layers = below(&["\"compress\"", r#"{ "cors": { "origins": ["https://a.example"] } }"#, "\"security_headers\"", FILES]);
+    let middleware = "MIDDLEWARE += ['django.middleware.gzip.GZipMiddleware', 'whitenoise.middleware.WhiteNoiseMiddleware', \
+                      'corsheaders.middleware.CorsMiddleware', 'django.middleware.security.SecurityMiddleware']";
+    let seen = checked(&[("everything twice", layers, middleware)]);
     insta::assert_snapshot!(seen);
 }
 
