@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::support::{Program, virtual_env};
 
@@ -18,10 +19,15 @@ color = "never"
 /// A folder, empty at first. It is always the same one for a test, for cargo keeps what it builds by the path of the sources.
 pub(crate) struct Workshop {
     folder: PathBuf,
+    _turn: MutexGuard<'static, ()>,
 }
+
+/// One works at a time: they share cargo's target folder, and a program that waits for it looks like one that does not start.
+static TURN: Mutex<()> = Mutex::new(());
 
 impl Workshop {
     pub(crate) fn new(name: &str) -> Self {
+        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
         let _ = fs::remove_dir_all(&folder);
         let ziggurat = Path::new(env!("CARGO_BIN_EXE_ziggurat"));
@@ -31,7 +37,7 @@ impl Workshop {
         fs::write(folder.join(".cargo/config.toml"), config).unwrap();
         fs::create_dir(folder.join("bin")).unwrap();
         symlink(ziggurat, folder.join("bin/ziggurat")).unwrap();
-        Self { folder }
+        Self { folder, _turn: turn }
     }
 
     /// A path in here.
@@ -66,6 +72,10 @@ impl Workshop {
 
     /// Runs a line that serves, until it is dropped.
     pub(crate) fn serve(&self, folder: impl AsRef<Path>, line: &str) -> Program {
+        if line.starts_with("cargo run") {
+            // So that it starts at once.
+            self.must_run(&folder, "cargo build");
+        }
         Program::spawn(self.command(folder.as_ref(), &format!("exec {line}")), tempfile::tempdir().unwrap())
     }
 

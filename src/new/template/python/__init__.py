@@ -3,6 +3,9 @@
 import sys
 
 from . import _native
+from ._native import DeadlineExceeded
+
+__all__ = ["DeadlineExceeded", "main"]
 
 
 def main() -> None:

@@ -19,11 +19,12 @@ impl Middleware for {{Type}} {
 
     fn layer(self, _: &Context) -> Result<impl IntoStage> {
         let value = HeaderValue::from(self.value);
-        Ok(from_fn(value, async |value, request: Request, next: Next| {
+        let add = async |value, request: Request, next: Next| {
             let mut response = next.run(request).await;
             response.headers_mut().insert("{{header}}", value);
             response
-        }))
+        };
+        Ok(from_fn(value, add))
     }
 }
 
