@@ -22,7 +22,7 @@ test: setup
 	cargo clippy --workspace --all-targets -- -D warnings
 	tools/nextest --workspace
 	cargo test --workspace --doc
-	$(VENV_PYTHON) tests/wheel.py
+	$(VENV_PYTHON) -m unittest discover -s tests/wheel
 
 # A virtual environment with the applications that tests and examples use.
 setup: $(VENV)/.installed

@@ -257,7 +257,7 @@ fn dispatch(registry: &Registry, host: &Extensions, command: Command) -> u8 {
             Err(new::Trouble::Refused(message)) => complain(&message, MISUSE),
             Err(new::Trouble::Failed(path, error)) => complain(&format!("error: cannot write {}: {error}", path.display()), FAILURE),
         },
-        Command::Worker { .. } => match wsgi::child::run(&|stack, lifecycle, within| Island::build(stack, registry, lifecycle, within)) {
+        Command::Worker { .. } => match wsgi::child::run(&|stack, lifecycle, runtime| Island::build(stack, registry, lifecycle, runtime)) {
             Ok(true) => SUCCESS,
             Ok(false) => FAILURE,
             Err(message) => complain(&message, MISUSE),

@@ -16,11 +16,12 @@ use ziggurat_middleware::{Context, Deadline, IntoApp, Lifecycle, Next, Problem, 
 use super::diagnostic::{Diagnostic, Source};
 use super::expand::Mask;
 use super::grammar::{App, Named, Part, Stack, Tree, Written};
+use super::hosted::Imported;
 use super::island::{Island, Reach, pack, unpack};
 use super::reserves::Reserves;
 use crate::apps::routes::{Arm, Routes};
 use crate::worker::boot::Refusal;
-use crate::wsgi::{Callable, Called, Runtime, Within, Wsgi, WsgiLayer};
+use crate::wsgi::{Callable, Called, Runtime, Wsgi, WsgiLayer};
 
 /// Builds everything the tree names, or finds everything that cannot be built and ends what was already started.
 pub(crate) fn build(
@@ -74,8 +75,10 @@ pub(super) struct Builder<'a> {
     drain: Option<Duration>,
     lifecycle: &'a Lifecycle,
     reserves: Option<Reserves<'a>>,
-    /// Set inside an island.
-    within: Option<Within>,
+    /// Set where everything runs on the thread of its caller: inside an island, or another server. For the timers, files and tasks of the layers.
+    within: Option<Arc<Runtime>>,
+    /// The WSGI apps that are there already, and those that were imported since.
+    imported: Option<&'a mut Imported>,
     /// Each entry of `apps` once it is built; all who name it share it.
     apps: Vec<OnceCell<Built>>,
     pub(super) findings: Vec<Diagnostic>,
@@ -92,22 +95,63 @@ enum Built {
 impl<'a> Builder<'a> {
     pub(super) fn new(source: &'a Source, named: &'a [Named], mask: &'a Mask, base: Arc<Path>, lifecycle: &'a Lifecycle) -> Self {
         let apps = named.iter().map(|_| OnceCell::new()).collect();
-        Self { source, tree: None, named, mask, base, drain: None, lifecycle, reserves: None, within: None, apps, findings: Vec::new() }
+        Self {
+            source,
+            tree: None,
+            named,
+            mask,
+            base,
+            drain: None,
+            lifecycle,
+            reserves: None,
+            within: None,
+            imported: None,
+            apps,
+            findings: Vec::new(),
+        }
     }
 
-    /// To build an island.
-    pub(super) fn within(self, within: &Within) -> Self {
-        Self { within: Some(within.clone()), ..self }
+    /// To build what runs on the thread of its caller.
+    pub(super) fn within(self, runtime: &Arc<Runtime>) -> Self {
+        Self { within: Some(Arc::clone(runtime)), ..self }
+    }
+
+    /// With WSGI apps that are there already; those that are not join them.
+    pub(super) fn having(self, imported: &'a mut Imported) -> Self {
+        Self { imported: Some(imported), ..self }
     }
 
     /// An island, as a callable: layers of which the first is Python's, over an app.
     pub(super) fn callable(mut self, layers: &[Part], app: &App) -> Result<Callable, Vec<Diagnostic>> {
         let built = self.layers(layers, app);
-        let callable = self.as_callable(built);
-        match callable {
+        self.finished(built)
+    }
+
+    /// Layers over an app that is there already, as a callable.
+    pub(super) fn over(mut self, layers: &[Part], app: Callable) -> Result<Callable, Vec<Diagnostic>> {
+        let built = self.layers_over(layers, Built::Python(app, "app".to_owned()));
+        self.finished(built)
+    }
+
+    fn finished(mut self, built: Built) -> Result<Callable, Vec<Diagnostic>> {
+        match self.as_callable(built) {
             Some(callable) if self.findings.is_empty() => Ok(callable),
-            _ => Err(self.findings),
+            _ => {
+                self.lifecycle.shutdown();
+                Err(self.findings)
+            }
         }
+    }
+
+    /// A whole pipeline in another server, as a service.
+    pub(super) fn service(mut self, stack: &Stack) -> Result<Next, Vec<Diagnostic>> {
+        let next = self.stack(stack);
+        (0..self.named.len()).for_each(|index| _ = self.named(index));
+        if self.findings.is_empty() {
+            return Ok(next);
+        }
+        self.lifecycle.shutdown();
+        Err(self.findings)
     }
 
     fn stack(&mut self, stack: &Stack) -> Next {
@@ -126,6 +170,10 @@ impl<'a> Builder<'a> {
     /// Layers over an app, in this process.
     fn layers(&mut self, layers: &[Part], app: &App) -> Built {
         let app = self.app(app);
+        self.layers_over(layers, app)
+    }
+
+    fn layers_over(&mut self, layers: &[Part], app: Built) -> Built {
         layers.iter().rev().fold(app, |inner, layer| {
             if !layer.kind.is_python() {
                 let inner = self.as_service(inner);
@@ -145,9 +193,8 @@ impl<'a> Builder<'a> {
     fn app(&mut self, app: &App) -> Built {
         match app {
             App::Part(part) if part.kind.is_python() && self.within.is_some() => {
-                let context = self.context(part);
-                let made = part.kind.with(&part.options, self.mask, |app: Wsgi| app.import(&context));
-                self.noted(made).map_or_else(|| Built::Native(unbuilt(&part.place)), |callable| Built::Python(callable, part.place.clone()))
+                let callable = self.import(part);
+                callable.map_or_else(|| Built::Native(unbuilt(&part.place)), |callable| Built::Python(callable, part.place.clone()))
             }
             App::Part(part) => Built::Native(self.part(part, None)),
             App::Named(index, _) => self.named(*index),
@@ -162,6 +209,20 @@ impl<'a> Builder<'a> {
                 Built::Native(Routes::new(arms.collect()).into_next(place))
             }
         }
+    }
+
+    /// A WSGI app, imported unless it is there already.
+    fn import(&mut self, part: &Part) -> Option<Callable> {
+        if let Some(callable) = self.imported.as_ref().and_then(|imported| imported.get(&part.place)) {
+            return Some(callable.clone());
+        }
+        let context = self.context(part);
+        let made = part.kind.with(&part.options, self.mask, |app: Wsgi| app.import(&context));
+        let callable = self.noted(made)?;
+        if let Some(imported) = &mut self.imported {
+            imported.insert(part.place.clone(), callable.clone());
+        }
+        Some(callable)
     }
 
     fn named(&mut self, index: usize) -> Built {
@@ -199,7 +260,7 @@ impl<'a> Builder<'a> {
         let local = || {
             let runtime = Arc::new(Runtime::start().map_err(|error| Refusal::from(ziggurat_middleware::Finding::from(error)))?);
             let builder = Builder::new(self.source, named, mask, Arc::clone(&self.base), self.lifecycle);
-            let built = builder.within(&Within { runtime, is_vetted: true }).callable(layers, &stack.app);
+            let built = builder.within(&runtime).callable(layers, &stack.app);
             built.map_err(|findings| Refusal::inside("the stack cannot be built", pack(&findings)))
         };
         let name = if below.is_empty() { target } else { format!("{below} under {target}") };
@@ -233,8 +294,8 @@ impl<'a> Builder<'a> {
         match built {
             Built::Python(callable, _) => Some(callable),
             Built::Native(next) => {
-                let within = self.within.as_ref()?;
-                let made = Callable::of_stack(next, within);
+                let runtime = self.within.as_ref()?;
+                let made = Callable::of_stack(next, runtime);
                 made.map_err(|finding| self.findings.push(Diagnostic::without_place(finding.to_string()))).ok()
             }
         }

@@ -9,7 +9,7 @@ use super::tree::Span;
 use crate::apps::matching::{Match, Path, covers_all};
 
 /// More stages than any request should pass; each costs a little of the stack of the thread that runs it.
-const MAX_STAGES: usize = 256;
+pub(super) const MAX_STAGES: usize = 256;
 
 /// Findings about the tree as a whole: mistakes and warnings.
 pub(crate) fn check(tree: &Tree) -> Vec<Diagnostic> {

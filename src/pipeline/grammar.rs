@@ -112,6 +112,13 @@ pub(crate) fn understand_part(
     }
 }
 
+/// Makes sense of a list of layers alone.
+pub(crate) fn understand_layers(root: Node, registry: &Registry, mask: &Mask, base: &Path) -> Result<Vec<Part>, Vec<Diagnostic>> {
+    let mut grammar = Grammar { registry, mask, base, names: Vec::new(), expansions: Expansions::new(), findings: Vec::new() };
+    let layers = grammar.layers(root, "");
+    layers.filter(|_| grammar.findings.is_empty()).ok_or(grammar.findings)
+}
+
 /// What entries that expand stand for, by where their options begin.
 pub(crate) type Expansions = BTreeMap<usize, Node>;
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -13,7 +14,7 @@ use super::expand::Mask;
 use super::grammar::{App, Expansions, Named, Part, Stack, Written, understand_part};
 use super::registry::Registry;
 use super::tree::{Entry, Span};
-use crate::wsgi::{Callable, Within};
+use crate::wsgi::{Callable, Runtime};
 
 /// An island on its way to the process that runs it. It takes along what its messages need: the text of the file, and of what must stay hidden
 /// only what stands in its own part.
@@ -43,7 +44,7 @@ impl Island {
     /// # Errors
     ///
     /// What of it cannot be built, for [`unpack`].
-    pub(crate) fn build(packed: Value, registry: &Registry, lifecycle: &Lifecycle, within: &Within) -> Result<Callable, Vec<Value>> {
+    pub(crate) fn build(packed: Value, registry: &Registry, lifecycle: &Lifecycle, runtime: &Arc<Runtime>) -> Result<Callable, Vec<Value>> {
         let island: Self = match serde_json::from_value(packed) {
             Ok(island) => island,
             Err(error) => return Err(pack(&[Diagnostic::without_place(format!("the stack was not understood: {error}"))])),
@@ -51,7 +52,7 @@ impl Island {
         let Self { source, base, mask, written, apps, expansions } = island;
         let built = || {
             let (named, stack) = understand_part(written, apps, expansions, registry, &mask, &base)?;
-            let builder = Builder::new(&source, &named, &mask, base.as_path().into(), lifecycle).within(within);
+            let builder = Builder::new(&source, &named, &mask, base.as_path().into(), lifecycle).within(runtime);
             builder.callable(&stack.layers, &stack.app)
         };
         built().map_err(|findings| pack(&findings))

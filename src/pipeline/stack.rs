@@ -44,7 +44,7 @@ impl Grammar<'_> {
         Some(Written { prefix: prefix.to_owned(), first, layers: layers[first..].to_vec(), app })
     }
 
-    fn layers(&mut self, node: Node, prefix: &str) -> Option<Vec<Part>> {
+    pub(super) fn layers(&mut self, node: Node, prefix: &str) -> Option<Vec<Part>> {
         let Value::Array(items) = node.value else {
             let found = node.kind();
             self.findings.push(

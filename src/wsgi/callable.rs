@@ -9,15 +9,6 @@ use super::application::Application;
 use super::here::Here;
 use super::way_back::{Runtime, Stack};
 
-/// How a stack is called that Python itself calls: left with the lifecycle of such a stack.
-#[derive(Clone)]
-pub(crate) struct Within {
-    /// For the timers, files and tasks of its layers.
-    pub(crate) runtime: Arc<Runtime>,
-    /// Whether what proxies claim in the caller's headers was judged already.
-    pub(crate) is_vetted: bool,
-}
-
 /// A WSGI application, or a middleware over one.
 #[derive(Clone)]
 pub(crate) struct Callable(Arc<Py<PyAny>>);
@@ -32,8 +23,18 @@ impl Callable {
     /// # Errors
     ///
     /// If memory is out.
-    pub(crate) fn of_stack(next: Next, within: &Within) -> Result<Self, Finding> {
-        let stack = Stack::new(next, Arc::clone(&within.runtime), within.is_vetted);
+    pub(crate) fn of_stack(next: Next, runtime: &Arc<Runtime>) -> Result<Self, Finding> {
+        let stack = Stack::below(next, Arc::clone(runtime));
+        Ok(Self::new(Python::attach(|py| Py::new(py, stack))?.into_any()))
+    }
+
+    /// A whole pipeline, as a callable for another server.
+    ///
+    /// # Errors
+    ///
+    /// If memory is out.
+    pub(crate) fn whole(next: Next, runtime: &Arc<Runtime>) -> Result<Self, Finding> {
+        let stack = Stack::whole(next, Arc::clone(runtime));
         Ok(Self::new(Python::attach(|py| Py::new(py, stack))?.into_any()))
     }
 

@@ -101,6 +101,8 @@ impl Environ {
         let py = outer.py();
         outer.set_item(&self.input, input)?;
         outer.set_item("wsgi.input_terminated", true)?;
+        // Files that the app names are for the layers above, which know ours.
+        outer.set_item("wsgi.file_wrapper", py.get_type::<FileWrapper>())?;
         let values = before.known().into_iter().zip(head.known());
         for (key, (was, is)) in self.keys.iter().zip(values).skip(1) {
             match is {

@@ -7,6 +7,7 @@
 mod application;
 mod callable;
 pub(crate) mod child;
+mod embed;
 mod environ;
 mod errors;
 mod executor;
@@ -37,11 +38,12 @@ use std::path::{Path, PathBuf};
 
 #[doc(hidden)]
 pub use pyo3;
+use pyo3::prelude::*;
 use ziggurat_middleware::options::OneOrMany;
 use ziggurat_middleware::{App, Context, Finding, Findings, IntoApp, Next};
 
 use crate::worker::boot::Refusal;
-pub(crate) use callable::{Callable, Within};
+pub(crate) use callable::Callable;
 pub(crate) use executor::Called;
 #[doc(hidden)]
 pub use extension::extend;
@@ -74,7 +76,21 @@ impl Wsgi {
     ///
     /// What keeps it from being imported.
     pub(crate) fn import(&self, context: &Context) -> Result<Callable, Finding> {
+        self.set_variables()?;
         Ok(Callable::new(import(&self.app, &folders(self.path.as_ref(), context)?)?))
+    }
+
+    /// Puts `env` into this process's environment, as Python has it.
+    fn set_variables(&self) -> Result<(), Finding> {
+        if self.env.is_empty() {
+            return Ok(());
+        }
+        initialize()?;
+        Python::attach(|py| {
+            let environ = py.import("os")?.getattr("environ")?;
+            self.env.iter().try_for_each(|(name, value)| environ.set_item(name, value))
+        })
+        .map_err(|error: PyErr| Finding::from(error).at("env"))
     }
 
     /// How many workers and threads, where the app is started anew at every change. Modules in this process could not be imported anew, and of

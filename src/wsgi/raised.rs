@@ -4,6 +4,7 @@ use std::error::Error;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
 use ziggurat_middleware::{BoxError, Response};
 
@@ -29,9 +30,16 @@ impl Raised {
         self.0.error.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    /// The one that stands behind this response.
-    pub(super) fn behind(response: &mut Response) -> Option<PyErr> {
-        response.extensions_mut().remove::<Self>()?.take()
+    /// The exception behind this response, for whoever called the stack. Where that is a server, only one that is to end what the server does (no
+    /// `Exception`: `SystemExit`, `KeyboardInterrupt`); of others it gets the answer that was made of them, and they go to the log.
+    pub(super) fn behind(py: Python<'_>, response: &mut Response, is_server: bool) -> Option<PyErr> {
+        let raised = response.extensions_mut().remove::<Self>()?;
+        let error = raised.take()?;
+        if is_server && error.is_instance_of::<PyException>(py) {
+            raised.0.origin.log_exception(py, "the app raised an exception", &error);
+            return None;
+        }
+        Some(error)
     }
 
     /// The one among the causes of an error.

@@ -21,7 +21,7 @@ use rustix::stdio::{dup2_stdin, stdin};
 use serde_json::Value;
 use ziggurat_middleware::{Finding, Lifecycle};
 
-use super::callable::{Callable, Within};
+use super::callable::Callable;
 use super::interpreter::{finalize, initialize};
 use super::load::import;
 use super::way_back::Runtime;
@@ -35,7 +35,7 @@ use crate::worker::title::{self, Title};
 use template::Fate;
 
 /// Builds the stack that [`Boot::stack`] is, in this process; its findings are for who sent it.
-pub(crate) type Build<'a> = &'a dyn Fn(Value, &Lifecycle, &Within) -> Result<Callable, Vec<Value>>;
+pub(crate) type Build<'a> = &'a dyn Fn(Value, &Lifecycle, &Arc<Runtime>) -> Result<Callable, Vec<Value>>;
 
 /// Runs a worker over the link that is its standard input. Says whether it could be what it was to be; the front knows the reason.
 ///
@@ -97,8 +97,7 @@ impl Made {
             return Ok(Self { callable: Callable::new(import(&boot.app, &boot.path)?), lifecycle, runtime: None });
         };
         let runtime = Runtime::start().map(Arc::new).map_err(Finding::from)?;
-        let within = Within { runtime: Arc::clone(&runtime), is_vetted: true };
-        let built = runtime.within(|| build(stack.clone(), &lifecycle, &within));
+        let built = runtime.within(|| build(stack.clone(), &lifecycle, &runtime));
         let callable = built.map_err(|findings| Refusal::inside("the stack cannot be built", findings))?;
         Ok(Self { callable, lifecycle, runtime: Some(runtime) })
     }

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use http::header::{self, HeaderMap, HeaderName};
 use http::{Method, StatusCode};
+use http_body::Body as _;
 use hyper::ext::ReasonPhrase;
 use pyo3::exceptions::{PyOSError, PyRuntimeError};
 use pyo3::prelude::*;
@@ -23,12 +24,15 @@ pub(super) fn give(
     start_response: &Bound<'_, PyAny>,
     runtime: &Arc<Runtime>,
 ) -> PyResult<Py<PyAny>> {
-    if let Some(error) = Raised::behind(&mut response) {
-        return Err(error);
+    let is_bodiless = *method == Method::HEAD || matches!(response.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    if let Some(length) = response.body().size_hint().exact()
+        && (!is_bodiless || (*method == Method::HEAD && length > 0))
+    {
+        // Servers break a body in chunks, or end it with the connection, where nobody says how long it is.
+        response.headers_mut().entry(header::CONTENT_LENGTH).or_insert(length.into());
     }
     let status = status_line(py, &response)?;
     start_response.call1((status, header_list(py, response.headers())?))?;
-    let is_bodiless = *method == Method::HEAD || matches!(response.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
     let body = response.into_body();
     if is_bodiless {
         // Not before the head is given: a body that ends may log what was sent.
@@ -95,7 +99,7 @@ impl Answer {
     fn __next__<'py>(&mut self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyBytes>>> {
         let runtime = Arc::clone(&self.runtime);
         let Some(body) = self.body() else { return Ok(None) };
-        match py.detach(|| runtime.wait(next_chunk(body))) {
+        match runtime.wait(py, next_chunk(body))? {
             Some(Ok(chunk)) => Ok(Some(PyBytes::new(py, &chunk))),
             Some(Err(error)) => {
                 self.close(py);

@@ -23,13 +23,15 @@ pub(super) struct EnvironBody {
     input: Py<PyAny>,
     /// What `CONTENT_LENGTH` still allows; without one the input says where the end is.
     left: Option<u64>,
+    /// Whether it has to be as long as it says. (A layer of Python's may have read of it and said nothing.)
+    is_exact: bool,
     is_ended: bool,
 }
 
 impl EnvironBody {
     /// The body of this environ, whose `CONTENT_LENGTH` is `length`. Without one there is a body only where the caller says that the input has an
     /// end (`wsgi.input_terminated`): a read could otherwise wait for ever.
-    pub(super) fn of(environ: &Bound<'_, PyDict>, length: Option<u64>) -> PyResult<Body> {
+    pub(super) fn of(environ: &Bound<'_, PyDict>, length: Option<u64>, is_exact: bool) -> PyResult<Body> {
         let is_terminated = || environ.get_item("wsgi.input_terminated")?.map_or(Ok(false), |value| value.is_truthy());
         let has_body = match length {
             Some(length) => length > 0,
@@ -39,10 +41,10 @@ impl EnvironBody {
         if input.cast_exact::<Input>().is_ok_and(|input| input.try_borrow().is_ok_and(|input| input.is_at_end())) {
             return Ok(Body::empty());
         }
-        Ok(Body::new(Self { input: input.unbind(), left: length, is_ended: false }))
+        Ok(Body::new(Self { input: input.unbind(), left: length, is_exact, is_ended: false }))
     }
 
-    fn read(&mut self) -> Result<Option<Bytes>, Raised> {
+    fn read(&mut self) -> Result<Option<Bytes>, BoxError> {
         Python::attach(|py| {
             let wanted = self.left.map_or(BLOCK, |left| left.min(BLOCK));
             let read = || -> PyResult<Bytes> {
@@ -55,7 +57,10 @@ impl EnvironBody {
             };
             let octets = read().map_err(|error| Raised::new(error, Origin { place: "wsgi.input".into(), request_id: None }))?;
             if octets.is_empty() {
-                return Ok(None);
+                return match self.left {
+                    Some(missing @ 1..) if self.is_exact => Err(format!("{missing} octets are missing").into()),
+                    _ => Ok(None),
+                };
             }
             self.left = self.left.map(|left| left.saturating_sub(octets.len() as u64));
             Ok(Some(octets))
@@ -74,7 +79,7 @@ impl HttpBody for EnvironBody {
         let read = self.read();
         // A read that failed is no end: the next one fails too.
         self.is_ended = matches!(read, Ok(None));
-        Poll::Ready(read.map(|octets| octets.map(Frame::data)).map_err(BoxError::from).transpose())
+        Poll::Ready(read.map(|octets| octets.map(Frame::data)).transpose())
     }
 
     fn is_end_stream(&self) -> bool {

@@ -6,6 +6,7 @@
 mod answer;
 mod body;
 mod request;
+mod wait;
 
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,6 +17,8 @@ use tokio::runtime::Handle;
 use ziggurat_middleware::Next;
 
 pub(super) use request::Caller;
+
+use super::raised::Raised;
 
 /// Timers, files and tasks of the layers that run on threads of others.
 pub(crate) struct Runtime {
@@ -44,10 +47,10 @@ impl Runtime {
         work()
     }
 
-    /// Waits for a future on this thread, which must not hold the interpreter.
-    fn wait<T>(&self, future: impl Future<Output = T>) -> T {
+    /// Waits for a future on this thread, without the interpreter. What a signal handler raises meanwhile ends that.
+    fn wait<T: Send>(&self, py: Python<'_>, future: impl Future<Output = T> + Send) -> PyResult<T> {
         // On a task of somebody else's runtime, that task's budget would run out and nobody would renew it.
-        self.within(|| pollster::block_on(tokio::task::coop::unconstrained(future)))
+        py.detach(|| self.within(|| wait::wait(tokio::task::coop::unconstrained(future))))
     }
 }
 
@@ -62,27 +65,36 @@ impl Drop for Runtime {
 }
 
 /// A stack that Python can call.
-#[pyclass(module = "ziggurat", name = "Stack", frozen)]
+#[pyclass(module = "ziggurat", name = "Below", frozen)]
 pub(super) struct Stack {
     next: Next,
     runtime: Arc<Runtime>,
-    /// Whether what proxies claim in the caller's headers was judged already.
-    is_vetted: bool,
+    /// Whether nothing of the same pipeline stands above.
+    is_whole: bool,
 }
 
 impl Stack {
-    pub(super) const fn new(next: Next, runtime: Arc<Runtime>, is_vetted: bool) -> Self {
-        Self { next, runtime, is_vetted }
+    /// What a Python layer calls, or a server that a site was put into: proxies' claims that reach it were judged above, and what is raised below
+    /// is for who stands above.
+    pub(super) const fn below(next: Next, runtime: Arc<Runtime>) -> Self {
+        Self { next, runtime, is_whole: false }
+    }
+
+    /// A whole pipeline in another server. As in our own, proxies' claims are judged in it or not at all, and what is raised in it is answered.
+    pub(super) const fn whole(next: Next, runtime: Arc<Runtime>) -> Self {
+        Self { next, runtime, is_whole: true }
     }
 }
 
 #[pymethods]
 impl Stack {
     fn __call__(&self, py: Python<'_>, environ: &Bound<'_, PyDict>, start_response: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
-        let request = request::request_of(environ, self.is_vetted)?;
+        let request = request::request_of(environ, self.is_whole)?;
         let method = request.method().clone();
-        let next = self.next.clone();
-        let response = py.detach(|| self.runtime.wait(next.run(request)));
+        let mut response = self.runtime.wait(py, self.next.clone().run(request))?;
+        if let Some(error) = Raised::behind(py, &mut response, self.is_whole) {
+            return Err(error);
+        }
         answer::give(py, response, &method, start_response, &self.runtime)
     }
 }

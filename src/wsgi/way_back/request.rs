@@ -42,8 +42,9 @@ pub(in crate::wsgi) struct Caller {
     pub(in crate::wsgi) head: Head,
 }
 
-/// The request that an environ stands for. `is_vetted` says whether what proxies claim in its headers may be believed.
-pub(super) fn request_of(environ: &Bound<'_, PyDict>, is_vetted: bool) -> PyResult<Request> {
+/// The request that an environ stands for. Where it `is_fresh` from another server, what proxies claim in its headers is not judged yet, and nobody
+/// has read of its body.
+pub(super) fn request_of(environ: &Bound<'_, PyDict>, is_fresh: bool) -> PyResult<Request> {
     let vars = Vars(environ);
     let mut request = Request::new(Body::empty());
     *request.method_mut() = vars
@@ -60,10 +61,10 @@ pub(super) fn request_of(environ: &Bound<'_, PyDict>, is_vetted: bool) -> PyResu
     *request.uri_mut() = uri;
     headers(environ, &vars, &mut request)?;
     let length = vars.text("CONTENT_LENGTH")?.and_then(|length| String::from_utf8(length).ok()?.trim().parse::<u64>().ok());
-    *request.body_mut() = EnvironBody::of(environ, length)?;
+    *request.body_mut() = EnvironBody::of(environ, length, is_fresh)?;
 
     let facts = request.extensions_mut();
-    facts.insert(origin(&vars, is_vetted)?);
+    facts.insert(origin(&vars, !is_fresh)?);
     if let Some(mount) = mount {
         facts.insert(mount);
     }

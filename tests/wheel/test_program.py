@@ -1,19 +1,14 @@
-"""Wheels from outside: build them, install them into fresh environments, run their `ziggurat` command, ask it, end it."""
+"""The `ziggurat` command of an installed wheel: run it, ask it, end it."""
 
 import json
-import os
 import pathlib
-import re
 import shutil
 import signal
 import subprocess
-import sys
-import tempfile
-import unittest
 import urllib.request
-import venv
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
+from support import ROOT, Wheel
+
 FILTER = """
 class Filter:
     def __init__(self, app):
@@ -30,43 +25,6 @@ def app(environ, start_response):
 """
 
 
-class Wheel(unittest.TestCase):
-    """A folder with a virtual environment in it, and a wheel installed there."""
-
-    @classmethod
-    def setUpClass(cls):
-        cls.folder = pathlib.Path(cls.enterClassContext(tempfile.TemporaryDirectory()))
-        cls.bin = cls.folder / "venv" / "bin"
-        venv.create(cls.folder / "venv", with_pip=True)
-
-    @classmethod
-    def install(cls, crate):
-        # A build tree of its own: the extension is linked otherwise than the program, and each would undo the other's work.
-        build = {**os.environ, "CARGO_TARGET_DIR": str(ROOT / "target" / "wheel")}
-        command = [sys.executable, "-m", "maturin", "build", "--quiet", "--profile", "dev", "--out", cls.folder, "--interpreter", sys.executable]
-        subprocess.run(command, cwd=crate, env=build, check=True)
-        wheel = next(cls.folder.glob("*.whl"))
-        subprocess.run([cls.bin / "python", "-m", "pip", "install", "--quiet", "--no-index", wheel], check=True)
-
-    def run_once(self, *command, folder=None):
-        return subprocess.run(command, cwd=folder or self.folder, capture_output=True, text=True)
-
-    def serve(self, *command, folder=None):
-        # The environment names no VIRTUAL_ENV: an installed command knows where it is installed.
-        environ = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"} | {"PORT": "0"}
-        process = subprocess.Popen(command, cwd=folder or self.folder, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        self.addCleanup(process.stdout.close)
-        self.addCleanup(process.stderr.close)
-        self.addCleanup(process.kill)
-        address = None
-        for line in process.stderr:
-            if found := re.match(r"listening on (http://\S+)", line):
-                address = found[1]
-            if line.startswith("ready"):
-                return process, address
-        self.fail("the program ended before it was ready")
-
-
 class TheWheel(Wheel):
     @classmethod
     def setUpClass(cls):
@@ -78,7 +36,7 @@ class TheWheel(Wheel):
     def check(self, *command):
         process, address = self.serve(*command)
         with urllib.request.urlopen(f"{address}/path", timeout=30) as answer:
-            self.assertEqual(answer.read().decode(), f"/path {self.folder / 'venv'}")
+            self.assertEqual(answer.read().decode(), f"/path {self.home}")
             self.assertTrue(answer.headers["X-Request-Id"])
         process.send_signal(signal.SIGTERM)
         self.assertEqual(process.wait(timeout=30), 0)
@@ -142,7 +100,3 @@ class TheWheelOfACrateOfOnesOwn(Wheel):
             self.assertEqual(answer.headers["x-api-key"], "inside")
         process.send_signal(signal.SIGTERM)
         self.assertEqual(process.wait(timeout=30), 0)
-
-
-if __name__ == "__main__":
-    unittest.main()

@@ -1,0 +1,45 @@
+//! A thread of Python's that waits for a future.
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Wake};
+use std::thread::{self, Thread};
+use std::time::Duration;
+
+use pyo3::prelude::*;
+
+/// How long a signal may go unheard.
+const DEAF: Duration = Duration::from_millis(50);
+
+/// Waits on this thread, which must not hold the interpreter. On Python's main thread its signal handlers run meanwhile, and what one of them
+/// raises (a `KeyboardInterrupt`, or a server's word that a request takes too long) is returned at once; the future is dropped.
+pub(super) fn wait<T>(future: impl Future<Output = T>) -> PyResult<T> {
+    let mut future = pin!(future);
+    let sleeper = Arc::new(Sleeper { thread: thread::current(), is_woken: AtomicBool::new(false) });
+    let waker = Arc::clone(&sleeper).into();
+    loop {
+        if let Poll::Ready(value) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            return Ok(value);
+        }
+        while !sleeper.is_woken.swap(false, Ordering::Acquire) {
+            thread::park_timeout(DEAF);
+            if !sleeper.is_woken.load(Ordering::Acquire) {
+                Python::try_attach(|py| py.check_signals()).unwrap_or(Ok(()))?;
+            }
+        }
+    }
+}
+
+struct Sleeper {
+    thread: Thread,
+    is_woken: AtomicBool,
+}
+
+impl Wake for Sleeper {
+    fn wake(self: Arc<Self>) {
+        self.is_woken.store(true, Ordering::Release);
+        self.thread.unpark();
+    }
+}
