@@ -9,6 +9,7 @@ import django
 
 from .assets import ASSETS, SESSION, WORDS
 
+
 def main():
     os.environ["DJANGO_SETTINGS_MODULE"] = "depot.settings"
     var = Path(os.environ["DEPOT_VAR"])
