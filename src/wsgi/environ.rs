@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
 use pyo3::ffi;
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple};
 
@@ -100,9 +101,9 @@ impl Environ {
     ) -> PyResult<Bound<'py, PyDict>> {
         let py = outer.py();
         outer.set_item(&self.input, input)?;
-        outer.set_item("wsgi.input_terminated", true)?;
+        outer.set_item(intern!(py, "wsgi.input_terminated"), true)?;
         // Files that the app names are for the layers above, which know ours.
-        outer.set_item("wsgi.file_wrapper", py.get_type::<FileWrapper>())?;
+        outer.set_item(intern!(py, "wsgi.file_wrapper"), py.get_type::<FileWrapper>())?;
         let values = before.known().into_iter().zip(head.known());
         for (key, (was, is)) in self.keys.iter().zip(values).skip(1) {
             match is {
@@ -138,11 +139,10 @@ impl Environ {
 fn forget_headers(environ: &Bound<'_, PyDict>, head: HeadView<'_>) -> PyResult<()> {
     let has_host = head.known()[usize::from(HTTP_HOST)].is_some();
     let is_header = |key: &Bound<'_, PyAny>| key.cast::<PyString>().is_ok_and(|key| key.to_str().is_ok_and(|key| key.starts_with("HTTP_")));
-    let keys: Vec<_> = environ.keys().iter().filter(is_header).collect();
-    if keys.len() == head.headers().count() + usize::from(has_host) {
+    if environ.iter().filter(|(key, _)| is_header(key)).count() == head.headers().count() + usize::from(has_host) {
         return Ok(());
     }
-    for key in keys {
+    for key in environ.keys().iter().filter(is_header) {
         let name = key.cast::<PyString>()?.to_str()?.as_bytes().to_vec();
         let is_there = if name == b"HTTP_HOST" { has_host } else { head.headers().any(|(header, _)| header == name) };
         if !is_there {

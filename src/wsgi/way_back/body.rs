@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use pyo3::exceptions::PyTypeError;
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use ziggurat_middleware::{Body, BoxError};
@@ -32,12 +33,13 @@ impl EnvironBody {
     /// The body of this environ, whose `CONTENT_LENGTH` is `length`. Without one there is a body only where the caller says that the input has an
     /// end (`wsgi.input_terminated`): a read could otherwise wait for ever.
     pub(super) fn of(environ: &Bound<'_, PyDict>, length: Option<u64>, is_exact: bool) -> PyResult<Body> {
-        let is_terminated = || environ.get_item("wsgi.input_terminated")?.map_or(Ok(false), |value| value.is_truthy());
+        let py = environ.py();
+        let is_terminated = || environ.get_item(intern!(py, "wsgi.input_terminated"))?.map_or(Ok(false), |value| value.is_truthy());
         let has_body = match length {
             Some(length) => length > 0,
             None => is_terminated()?,
         };
-        let Some(input) = environ.get_item("wsgi.input")?.filter(|_| has_body) else { return Ok(Body::empty()) };
+        let Some(input) = environ.get_item(intern!(py, "wsgi.input"))?.filter(|_| has_body) else { return Ok(Body::empty()) };
         if input.cast_exact::<Input>().is_ok_and(|input| input.try_borrow().is_ok_and(|input| input.is_at_end())) {
             return Ok(Body::empty());
         }
@@ -52,7 +54,7 @@ impl EnvironBody {
                 if let Ok(input) = self.input.bind(py).cast_exact::<Input>() {
                     return input.try_borrow_mut()?.chunk(py, usize::try_from(wanted).unwrap_or(usize::MAX));
                 }
-                let octets = self.input.bind(py).call_method1(pyo3::intern!(py, "read"), (wanted,))?;
+                let octets = self.input.bind(py).call_method1(intern!(py, "read"), (wanted,))?;
                 chunk(&octets).map_err(|name| PyTypeError::new_err(format!("wsgi.input.read() must give bytes, not `{name}`")))
             };
             let octets = read().map_err(|error| Raised::new(error, Origin { place: "wsgi.input".into(), request_id: None }))?;

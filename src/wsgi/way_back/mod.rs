@@ -9,11 +9,14 @@ mod request;
 mod wait;
 
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Waker};
 
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use tokio::runtime::Handle;
+use tokio::task::coop::unconstrained;
 use ziggurat_middleware::Next;
 
 pub(super) use request::Caller;
@@ -50,7 +53,7 @@ impl Runtime {
     /// Waits for a future on this thread, without the interpreter. What a signal handler raises meanwhile ends that.
     fn wait<T: Send>(&self, py: Python<'_>, future: impl Future<Output = T> + Send) -> PyResult<T> {
         // On a task of somebody else's runtime, that task's budget would run out and nobody would renew it.
-        py.detach(|| self.within(|| wait::wait(tokio::task::coop::unconstrained(future))))
+        py.detach(|| self.within(|| wait::wait(unconstrained(future))))
     }
 }
 
@@ -91,7 +94,18 @@ impl Stack {
     fn __call__(&self, py: Python<'_>, environ: &Bound<'_, PyDict>, start_response: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
         let request = request::request_of(environ, self.is_whole)?;
         let method = request.method().clone();
-        let mut response = self.runtime.wait(py, self.next.clone().run(request))?;
+        // Layers never block while they are polled, and most are ready at once: to let go of the interpreter for so little would have other
+        // threads take it, and this one wait to have it back for the app, and once more for the answer.
+        let (answer, first) = self.runtime.within(|| {
+            let mut answer = unconstrained(self.next.send(request));
+            let first = Pin::new(&mut answer).poll(&mut Context::from_waker(Waker::noop()));
+            (answer, first)
+        });
+        let response = match first {
+            Poll::Ready(response) => response,
+            Poll::Pending => self.runtime.wait(py, answer)?,
+        };
+        let mut response = response.unwrap_or_else(|never| match never {});
         if let Some(error) = Raised::behind(py, &mut response, self.is_whole) {
             return Err(error);
         }

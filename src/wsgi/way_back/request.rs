@@ -8,6 +8,7 @@ use http::uri::PathAndQuery;
 use http::{HeaderName, HeaderValue, Method, Uri, Version, header};
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, percent_encode};
 use pyo3::exceptions::PyValueError;
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 use ziggurat_middleware::{Body, Mount, Origin, RemoteUser, Request, RequestId, Scheme};
@@ -45,13 +46,13 @@ pub(in crate::wsgi) struct Caller {
 /// The request that an environ stands for. Where it `is_fresh` from another server, what proxies claim in its headers is not judged yet, and nobody
 /// has read of its body.
 pub(super) fn request_of(environ: &Bound<'_, PyDict>, is_fresh: bool) -> PyResult<Request> {
-    let vars = Vars(environ);
+    let (py, vars) = (environ.py(), Vars(environ));
     let mut request = Request::new(Body::empty());
     *request.method_mut() = vars
-        .text("REQUEST_METHOD")?
+        .text(intern!(py, "REQUEST_METHOD"))?
         .map_or(Ok(Method::GET), |method| Method::from_bytes(&method))
         .map_err(|_| PyValueError::new_err("REQUEST_METHOD is not the name of a method"))?;
-    *request.version_mut() = match vars.text("SERVER_PROTOCOL")?.as_deref() {
+    *request.version_mut() = match vars.text(intern!(py, "SERVER_PROTOCOL"))?.as_deref() {
         Some(b"HTTP/1.0") => Version::HTTP_10,
         Some(b"HTTP/2.0" | b"HTTP/2") => Version::HTTP_2,
         Some(b"HTTP/3.0" | b"HTTP/3") => Version::HTTP_3,
@@ -60,7 +61,7 @@ pub(super) fn request_of(environ: &Bound<'_, PyDict>, is_fresh: bool) -> PyResul
     let (uri, mount) = target(&vars)?;
     *request.uri_mut() = uri;
     headers(environ, &vars, &mut request)?;
-    let length = vars.text("CONTENT_LENGTH")?.and_then(|length| String::from_utf8(length).ok()?.trim().parse::<u64>().ok());
+    let length = vars.text(intern!(py, "CONTENT_LENGTH"))?.and_then(|length| String::from_utf8(length).ok()?.trim().parse::<u64>().ok());
     *request.body_mut() = EnvironBody::of(environ, length, is_fresh)?;
 
     let facts = request.extensions_mut();
@@ -68,10 +69,10 @@ pub(super) fn request_of(environ: &Bound<'_, PyDict>, is_fresh: bool) -> PyResul
     if let Some(mount) = mount {
         facts.insert(mount);
     }
-    if let Some(user) = vars.name("REMOTE_USER")? {
-        facts.insert(RemoteUser { user: user.into(), auth_type: vars.name("AUTH_TYPE")?.unwrap_or_default().into() });
+    if let Some(user) = vars.name(intern!(py, "REMOTE_USER"))? {
+        facts.insert(RemoteUser { user: user.into(), auth_type: vars.name(intern!(py, "AUTH_TYPE"))?.unwrap_or_default().into() });
     }
-    if let Some(id) = vars.text("ziggurat.request_id")?.and_then(|id| RequestId::new(HeaderValue::from_bytes(&id).ok()?)) {
+    if let Some(id) = vars.text(intern!(py, "ziggurat.request_id"))?.and_then(|id| RequestId::new(HeaderValue::from_bytes(&id).ok()?)) {
         facts.insert(id);
     }
     let (mut parts, body) = request.into_parts();
@@ -83,13 +84,16 @@ pub(super) fn request_of(environ: &Bound<'_, PyDict>, is_fresh: bool) -> PyResul
 /// The variables of an environ as the octets they stand for.
 struct Vars<'a, 'py>(&'a Bound<'py, PyDict>);
 
-impl Vars<'_, '_> {
-    fn text(&self, key: &str) -> PyResult<Option<Vec<u8>>> {
+/// A key, made and hashed once: that costs several times what looking it up does.
+type Name<'py> = Bound<'py, PyString>;
+
+impl<'py> Vars<'_, 'py> {
+    fn text(&self, key: &Name<'py>) -> PyResult<Option<Vec<u8>>> {
         self.0.get_item(key)?.map(|value| octets(key, &value)).transpose()
     }
 
     /// What another callable says of the client, in octets of UTF-8 or as it stands; nothing where it says nothing.
-    fn name(&self, key: &str) -> PyResult<Option<String>> {
+    fn name(&self, key: &Name<'py>) -> PyResult<Option<String>> {
         let Some(value) = self.0.get_item(key)? else { return Ok(None) };
         let Ok(text) = value.cast::<PyString>() else { return Ok(None) };
         let as_utf_8 = octets(key, &value).ok().and_then(|octets| String::from_utf8(octets).ok());
@@ -99,29 +103,34 @@ impl Vars<'_, '_> {
 }
 
 /// A str of latin-1 characters as octets (PEP 3333 section "Unicode Issues").
-fn octets(key: &str, value: &Bound<'_, PyAny>) -> PyResult<Vec<u8>> {
+fn octets(key: &Name<'_>, value: &Bound<'_, PyAny>) -> PyResult<Vec<u8>> {
     let text = value
         .cast::<PyString>()
-        .map_err(|_| PyValueError::new_err(format!("environ[{key:?}] must be a str, not `{}`", type_name(value))))?;
+        .map_err(|_| PyValueError::new_err(format!("environ[{}] must be a str, not `{}`", shown(key), type_name(value))))?;
     let octets = match text.to_str() {
         Ok(text) if text.is_ascii() => return Ok(text.as_bytes().to_vec()),
         Ok(text) => text.chars().map(|character| u8::try_from(character).ok()).collect::<Option<Vec<_>>>(),
         // Half of a character.
         Err(_) => None,
     };
-    octets.ok_or_else(|| PyValueError::new_err(format!("environ[{key:?}] holds a character that is no octet")))
+    octets.ok_or_else(|| PyValueError::new_err(format!("environ[{}] holds a character that is no octet", shown(key))))
+}
+
+fn shown(key: &Name<'_>) -> String {
+    format!("{:?}", key.to_string_lossy())
 }
 
 /// The target below the mount, and the mount where there is one. Where the caller says how the client wrote the target, and that still
 /// is what the path variables say, it stands; else it is written anew from them.
 fn target(vars: &Vars<'_, '_>) -> PyResult<(Uri, Option<Mount>)> {
-    let script = vars.text("SCRIPT_NAME")?.unwrap_or_default();
-    let path = vars.text("PATH_INFO")?.unwrap_or_default();
-    let query = vars.text("QUERY_STRING")?.unwrap_or_default();
+    let py = vars.0.py();
+    let script = vars.text(intern!(py, "SCRIPT_NAME"))?.unwrap_or_default();
+    let path = vars.text(intern!(py, "PATH_INFO"))?.unwrap_or_default();
+    let query = vars.text(intern!(py, "QUERY_STRING"))?.unwrap_or_default();
     if path == b"*" && script.is_empty() {
         return Ok((Uri::from_static("*"), None));
     }
-    let as_written = ["REQUEST_URI", "RAW_URI"].into_iter().find_map(|key| {
+    let as_written = [intern!(py, "REQUEST_URI"), intern!(py, "RAW_URI")].into_iter().find_map(|key| {
         let written = String::from_utf8(vars.text(key).ok()??).ok()?;
         let written = PathAndQuery::from_str(&written).ok()?;
         split(written.path(), &script, &path).map(|(prefix, rest)| (prefix.to_owned(), rest.to_owned()))
@@ -156,21 +165,21 @@ fn split<'a>(written: &'a str, script: &[u8], path: &[u8]) -> Option<(&'a str, &
 
 /// The headers: `HTTP_...`, `CONTENT_TYPE` and `CONTENT_LENGTH`.
 fn headers(environ: &Bound<'_, PyDict>, vars: &Vars<'_, '_>, request: &mut Request) -> PyResult<()> {
+    let py = environ.py();
     let headers = request.headers_mut();
     for (key, value) in environ {
         let Ok(key) = key.cast::<PyString>() else { continue };
-        let Ok(key) = key.to_str() else { continue };
-        let Some(name) = key.strip_prefix("HTTP_") else { continue };
-        let bad = || PyValueError::new_err(format!("environ[{key:?}] is no header"));
+        let Some(name) = key.to_str().ok().and_then(|key| key.strip_prefix("HTTP_")) else { continue };
+        let bad = || PyValueError::new_err(format!("environ[{}] is no header", shown(key)));
         let name = HeaderName::from_bytes(name.replace('_', "-").as_bytes()).map_err(|_| bad())?;
         let value = HeaderValue::from_bytes(&octets(key, &value)?).map_err(|_| bad())?;
         headers.insert(name, value);
     }
-    for (name, key) in [(header::CONTENT_TYPE, "CONTENT_TYPE"), (header::CONTENT_LENGTH, "CONTENT_LENGTH")] {
+    for (name, key) in [(header::CONTENT_TYPE, intern!(py, "CONTENT_TYPE")), (header::CONTENT_LENGTH, intern!(py, "CONTENT_LENGTH"))] {
         if let Some(value) = vars.text(key)?.filter(|value| !value.is_empty()) {
             headers.insert(
                 name,
-                HeaderValue::from_bytes(&value).map_err(|_| PyValueError::new_err(format!("environ[{key:?}] is no header")))?,
+                HeaderValue::from_bytes(&value).map_err(|_| PyValueError::new_err(format!("environ[{}] is no header", shown(key))))?,
             );
         }
     }
@@ -178,12 +187,13 @@ fn headers(environ: &Bound<'_, PyDict>, vars: &Vars<'_, '_>, request: &mut Reque
 }
 
 fn origin(vars: &Vars<'_, '_>, is_vetted: bool) -> PyResult<Origin> {
-    let parsed = |key| -> PyResult<Option<String>> { Ok(vars.text(key)?.and_then(|value| String::from_utf8(value).ok())) };
+    let py = vars.0.py();
+    let parsed = |key: &Name<'_>| -> PyResult<Option<String>> { Ok(vars.text(key)?.and_then(|value| String::from_utf8(value).ok())) };
     Ok(Origin {
-        client: parsed("REMOTE_ADDR")?.and_then(|address| IpAddr::from_str(&address).ok()),
-        client_port: parsed("REMOTE_PORT")?.and_then(|port| port.parse().ok()),
-        scheme: if parsed("wsgi.url_scheme")?.as_deref() == Some("https") { Scheme::Https } else { Scheme::Http },
-        server_port: parsed("SERVER_PORT")?.and_then(|port| port.parse().ok()),
+        client: parsed(intern!(py, "REMOTE_ADDR"))?.and_then(|address| IpAddr::from_str(&address).ok()),
+        client_port: parsed(intern!(py, "REMOTE_PORT"))?.and_then(|port| port.parse().ok()),
+        scheme: if parsed(intern!(py, "wsgi.url_scheme"))?.as_deref() == Some("https") { Scheme::Https } else { Scheme::Http },
+        server_port: parsed(intern!(py, "SERVER_PORT"))?.and_then(|port| port.parse().ok()),
         local: None,
         is_vetted,
     })
