@@ -22,7 +22,7 @@ pub(super) struct Outlet {
     exit: Option<Exit>,
     head: Option<ResponseHead>,
     to_head_request: bool,
-    /// Who gets the answer may be WSGI too, and change it as it likes: no header is put in that the app did not give.
+    /// Who gets the answer may be WSGI too and change it as it likes: it sees what the app gave, and nothing else.
     is_within: bool,
     flow: Option<Flow>,
     /// What `Content-Length` still allows.
@@ -90,7 +90,12 @@ impl Outlet {
 
     /// Whether the answer is one without a body (RFC 9110 section 6.4.1), once the head is known.
     pub(super) fn is_bodiless(&self) -> bool {
-        self.head.as_ref().is_some_and(|head| self.to_head_request || has_no_body(head.status))
+        self.head.as_ref().is_some_and(|head| self.drops_body() || has_no_body(head.status))
+    }
+
+    /// Whether nobody may see the body. (A Python layer above may want to see what it would change of it, though the client asked by HEAD.)
+    const fn drops_body(&self) -> bool {
+        self.to_head_request && !self.is_within
     }
 
     /// Whether the head is known and nothing is sent.
@@ -178,7 +183,7 @@ impl Outlet {
         if has_no_body(head.status) {
             head.headers.remove(header::CONTENT_LENGTH);
             body = Bytes::new();
-        } else if self.to_head_request {
+        } else if self.drops_body() {
             body = Bytes::new();
         } else if head.length.is_none() && !self.is_within {
             head.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
@@ -207,7 +212,11 @@ impl Outlet {
             return None;
         }
         if !self.is_sent() {
-            let missing = self.head.as_ref().and_then(|head| head.length).filter(|length| *length > 0 && !self.is_bodiless());
+            let missing = self
+                .head
+                .as_ref()
+                .and_then(|head| head.length)
+                .filter(|length| *length > 0 && !self.to_head_request && !self.is_bodiless());
             if missing.is_none() {
                 self.whole(Bytes::new());
                 return None;
@@ -217,7 +226,7 @@ impl Outlet {
         self.over = true;
         let flow = self.flow.take()?;
         match self.left {
-            Some(left) if left > 0 => {
+            Some(left) if left > 0 && !self.to_head_request => {
                 flow.fail(format!("the app ended its answer {left} octets short of its Content-Length"));
                 Some(left)
             }

@@ -87,6 +87,26 @@ async fn what_an_app_does_with_start_response_and_write_passes_the_border() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_head_request_is_answered_with_the_head_of_a_get() {
+    for executor in EXECUTORS {
+        for layers in STACKS {
+            let site = Site::new(layers, "across:app", executor);
+            for (path, length) in [("plain", ""), ("chunks", ""), ("head_without_body", "5"), ("head_without_chunks", "5"), ("late", "")] {
+                let head = ziggurat_middleware::request(http::Method::HEAD, &format!("/{path}"), ziggurat_middleware::Body::empty());
+                let answer = site.send(head).await;
+                assert!(
+                    answer.status.is_success() && !answer.broken && answer.body.is_empty(),
+                    "{path} under {layers} with {executor:?}: {}",
+                    site.log()
+                );
+                assert_eq!(answer.header("content-length"), length, "{path} under {layers} with {executor:?}");
+            }
+            assert!(!site.log().contains("short"), "{}", site.log());
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn close_is_called_once() {
     for executor in EXECUTORS {
         for layers in STACKS {

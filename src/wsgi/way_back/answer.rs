@@ -16,17 +16,18 @@ use crate::wsgi::environ::latin_1;
 use crate::wsgi::input::next_chunk;
 use crate::wsgi::raised::Raised;
 
-/// Gives the response to the caller.
+/// Gives the response to the caller. `asked` is the method where that is a server; a Python layer sees what its server would then make of it.
 pub(super) fn give(
     py: Python<'_>,
     mut response: Response,
-    method: &Method,
+    asked: Option<&Method>,
     start_response: &Bound<'_, PyAny>,
     runtime: &Arc<Runtime>,
 ) -> PyResult<Py<PyAny>> {
-    let is_bodiless = *method == Method::HEAD || matches!(response.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-    if let Some(length) = response.body().size_hint().exact()
-        && (!is_bodiless || (*method == Method::HEAD && length > 0))
+    let to_head = asked.is_some_and(|method| *method == Method::HEAD);
+    let is_bodiless = to_head || matches!(response.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    if let (Some(_), Some(length)) = (asked, response.body().size_hint().exact())
+        && (!is_bodiless || (to_head && length > 0))
     {
         // Servers break a body in chunks, or end it with the connection, where nobody says how long it is.
         response.headers_mut().entry(header::CONTENT_LENGTH).or_insert(length.into());

@@ -109,6 +109,6 @@ impl Stack {
         if let Some(error) = Raised::behind(py, &mut response, self.is_whole) {
             return Err(error);
         }
-        answer::give(py, response, &method, start_response, &self.runtime)
+        answer::give(py, response, self.is_whole.then_some(&method), start_response, &self.runtime)
     }
 }

@@ -220,6 +220,18 @@ def latin(environ, start_response):
     return [environ.get("HTTP_X_LATIN", "").encode("latin-1")]
 
 
+def head_without_body(environ, start_response):
+    """As frameworks answer a HEAD: the length that a GET would give, and nothing else."""
+    start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", "5")])
+    return [] if environ["REQUEST_METHOD"] == "HEAD" else [b"hello"]
+
+
+def head_without_chunks(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", "5")])
+    if environ["REQUEST_METHOD"] != "HEAD":
+        yield b"hello"
+
+
 def no_content(environ, start_response):
     start_response("204 No Content", [])
     return []
@@ -247,7 +259,7 @@ CASES = {
     for case in [
         plain, chunks, late, later, gated, endless, writes, large_writes, exc_info_before, exc_info_after, raises, raises_after_start,
         raises_at_once, raises_midway, exits, interrupts, fails_once, about, length, reads, lazy_echo, catches_read, latin, no_content,
-        not_modified, file, sleeps,
+        head_without_body, head_without_chunks, not_modified, file, sleeps,
     ]
 }  # fmt: skip
 
