@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod bodies;
+mod cases;
 mod environ;
 mod exceptions;
 mod hostile;
@@ -9,6 +10,8 @@ mod load;
 mod order;
 mod program;
 #[path = "../black_box/support.rs"]
+#[allow(dead_code)]
 mod program_support;
+mod real;
 mod streams;
 mod support;
