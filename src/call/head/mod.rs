@@ -3,6 +3,8 @@
 //! The buffer is a list of pairs, so that it can go to another process as it is. A pair is the number of a known key in one
 //! octet (or 0, the length of the key and the key), the length of the value, and the value; lengths are 32 bits, little endian.
 
+mod view;
+
 use std::borrow::Cow;
 use std::io::Write;
 use std::net::IpAddr;
@@ -15,6 +17,8 @@ use http_body::Body as _;
 use percent_encoding::percent_decode;
 use ziggurat_middleware::forwarded::is_claim;
 use ziggurat_middleware::{Body, Mount, Origin, RemoteUser, RequestId};
+
+pub(crate) use view::{HeadView, Key};
 
 /// The keys that go as a number, which is their place in this list, and what a variable is where the head does not name it.
 pub(crate) const KEYS: [(&str, Option<&str>); 18] = [
@@ -64,15 +68,6 @@ pub(crate) struct Head(Bytes);
 /// A head in the making.
 struct Pairs(Vec<u8>);
 
-/// The key of a pair.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Key<'a> {
-    /// The key at this place of [`KEYS`].
-    Known(usize),
-    /// A key spelled out, `HTTP_` and the header's name.
-    Header(&'a [u8]),
-}
-
 impl Head {
     /// The head of this request, whose body has this length as far as it is known.
     pub(crate) fn new(parts: &Parts, content_length: Option<u64>) -> Self {
@@ -114,7 +109,7 @@ impl Head {
 
     /// The pairs.
     pub(crate) fn view(&self) -> HeadView<'_> {
-        HeadView(&self.0)
+        HeadView::of(&self.0)
     }
 }
 
@@ -247,67 +242,6 @@ impl Pairs {
     }
 }
 
-/// The pairs of a head, in a buffer of whoever's.
-#[derive(Clone, Copy)]
-pub(crate) struct HeadView<'a>(&'a [u8]);
-
-impl<'a> HeadView<'a> {
-    /// The method.
-    pub(crate) fn method(self) -> &'a [u8] {
-        self.get(REQUEST_METHOD).unwrap_or(b"GET")
-    }
-
-    /// The request's id.
-    pub(crate) fn request_id(self) -> Option<&'a str> {
-        self.get(REQUEST_ID).and_then(|id| std::str::from_utf8(id).ok())
-    }
-
-    /// The values of the known keys, by their numbers; nothing for what the head does not name.
-    pub(crate) fn known(self) -> [Option<&'a [u8]>; KEYS.len()] {
-        let mut values = KEYS.map(|(_, usual)| usual.map(str::as_bytes));
-        for (key, value) in self {
-            if let Key::Known(number) = key
-                && let Some(place) = values.get_mut(number)
-            {
-                *place = Some(value);
-            }
-        }
-        values
-    }
-
-    /// The headers: keys spelled out, and their values.
-    pub(crate) fn headers(self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
-        self.filter_map(|(key, value)| match key {
-            Key::Header(name) => Some((name, value)),
-            Key::Known(_) => None,
-        })
-    }
-
-    fn get(self, key: u8) -> Option<&'a [u8]> {
-        self.into_iter().find_map(|(at, value)| (at == Key::Known(key.into())).then_some(value))
-    }
-}
-
-impl<'a> Iterator for HeadView<'a> {
-    type Item = (Key<'a>, &'a [u8]);
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let (&number, rest) = self.0.split_first()?;
-        self.0 = rest;
-        let key = if number == SPELLED_OUT { Key::Header(self.octets()?) } else { Key::Known(number.into()) };
-        Some((key, self.octets()?))
-    }
-}
-
-impl<'a> HeadView<'a> {
-    fn octets(&mut self) -> Option<&'a [u8]> {
-        let (length, rest) = self.0.split_first_chunk::<4>()?;
-        let (octets, rest) = rest.split_at_checked(u32::from_le_bytes(*length) as usize)?;
-        self.0 = rest;
-        Some(octets)
-    }
-}
-
 /// Heads are bounded by the server, far below 4 GiB.
 fn to_u32(length: usize) -> u32 {
     u32::try_from(length).unwrap_or(u32::MAX)
@@ -411,7 +345,7 @@ mod tests {
 
         #[test]
         fn any_octets_are_read_without_harm(octets in prop::collection::vec(any::<u8>(), 0..200)) {
-            prop_assert!(HeadView(&octets).count() <= octets.len());
+            prop_assert!(HeadView::of(&octets).count() <= octets.len());
         }
     }
 }
