@@ -115,7 +115,8 @@ pub(crate) fn try_build(pipeline: &Pipeline, host: &Extensions) -> Result<(), Re
 
 fn runtime(pipeline: &Pipeline) -> Result<Runtime, Report> {
     let mut builder = Builder::new_multi_thread();
-    builder.enable_all().thread_name("ziggurat-io");
+    // Where an app has no threads of its own, it runs on these.
+    builder.enable_all().thread_name("ziggurat-io").thread_stack_size(wsgi::STACK);
     if let Some(threads) = pipeline.server().threads {
         builder.worker_threads(threads.get());
     }

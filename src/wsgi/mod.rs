@@ -53,6 +53,7 @@ use load::import;
 pub(crate) use load::is_dotted_name;
 use options::Workers;
 pub use options::Wsgi;
+pub(crate) use pool::STACK;
 pub(crate) use way_back::Runtime;
 
 impl App for Wsgi {

@@ -28,7 +28,7 @@ use crate::worker::admission::Desk;
 pub(super) const AHEAD: usize = 64;
 
 /// As much as Python's own threads have on Linux: deep recursion in C code of the app is the app's to have.
-const STACK: usize = 8 << 20;
+pub(crate) const STACK: usize = 8 << 20;
 
 /// Who waited so long for the interpreter got it from a thread that had to give it up: Python asks for that after 5 ms.
 const INTERRUPTED: Duration = Duration::from_millis(4);

@@ -52,3 +52,16 @@ async fn what_clients_leave_behind_costs_the_next_ones_nothing() {
         assert_eq!(site.noted("app closed").await, 20);
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_highest_tower_that_is_allowed_stands_on_one_thread() {
+    for executor in ONE_THREAD {
+        let layers = [r#"{ "wsgi": "across:Through" }, "headers""#; 127].join(", ");
+        let site = Site::new(&format!("[{layers}]"), "across:app", executor);
+        for (path, text) in [("plain", "plain"), ("late", "late answer"), ("chunks", "one two three")] {
+            assert_eq!(site.get(&format!("/{path}")).await.text(), text, "{executor:?}: {}", site.log());
+        }
+        assert_eq!(site.get("/raises").await.status, 500);
+        assert_eq!(site.post("/length", vec![b'x'; 300_000]).await.text(), "300000 of 300000");
+    }
+}

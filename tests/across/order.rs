@@ -57,6 +57,41 @@ async fn a_native_layer_between_may_answer_and_python_above_sees_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn large_files_of_native_layers_pass_through_python() {
+    let octets: Vec<u8> = (0..5_000_000_u32).map(|nth| nth.to_le_bytes()[nth as usize % 3]).collect();
+    for executor in EXECUTORS {
+        let layers = r#"[{ "wsgi": "across:Generator" }, { "static": { "at": "/files", "root": "@FOLDER" } },
+            { "sendfile": { "at": "/kept", "root": "@FOLDER" } }, { "wsgi": "across:Through" }]"#;
+        let site = Site::new(layers, "across:app", executor);
+        site.write("large.bin", &octets);
+        let file = site.get("/files/large.bin").await;
+        assert!(file.body == octets && !file.broken, "{} of {}", file.body.len(), octets.len());
+        let part = site.send(get("/files/large.bin", &[("range", "bytes=100-3000099")])).await;
+        assert!(part.status == 206 && part.body == octets[100..3_000_100], "{executor:?}");
+        let named = site.send(get("/names_a_file", &[("x-file", "/kept/large.bin")])).await;
+        assert!(named.body == octets, "{executor:?}: {} {} {}", named.status, named.body.len(), site.log());
+        // A reader that leaves.
+        let mut response = site.call(get("/files/large.bin", &[])).await;
+        assert!(crate::support::next_frame(&mut response).await.is_some());
+        drop(response);
+        assert_eq!(site.get("/plain").await.text(), "plain");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_native_sign_on_between_guards_what_is_below() {
+    for executor in EXECUTORS {
+        let layers = r#"[{ "wsgi": "across:SignOn" }, { "basic_auth": "@FOLDER/users" }, { "wsgi": "across:Through" }]"#;
+        let site = Site::new(layers, "across:app", executor);
+        let refused = site.get("/about").await;
+        assert!(refused.status == 401 && refused.header("www-authenticate").starts_with("Basic"), "{executor:?}");
+        let known = site.send(get("/about", &[("authorization", "Basic YW5uOnNlY3JldA=="), ("x-user", "mallory")])).await;
+        let environ = known.json();
+        assert_eq!((environ["REMOTE_USER"].as_str(), environ["AUTH_TYPE"].as_str()), (Some("ann"), Some("Basic")), "{executor:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_python_layer_may_call_twice() {
     for executor in EXECUTORS {
         for keep in [false, true] {

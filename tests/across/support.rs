@@ -72,6 +72,8 @@ impl Site {
         let layers: Value = serde_json::from_str(layers).unwrap_or_else(|error| panic!("{layers}: {error}"));
         let said_before = log::listen();
         let folder = tempfile::tempdir().unwrap();
+        // openssl passwd -apr1 -salt saltsalt secret
+        std::fs::write(folder.path().join("users"), "ann:$apr1$saltsalt$LrttParrLPdxvgutaSXWJ0\n").unwrap();
         let text = json!({ "layers": layers, "app": app }).to_string().replace("@FOLDER", folder.path().to_str().unwrap());
         // The worker writes its log to a file of the test's.
         let script = format!("ZIGGURAT_LOG=info NO_COLOR=1 exec \"$0\" \"$@\" 2>>{}", folder.path().join("log").display());
@@ -93,6 +95,11 @@ impl Site {
     /// What stands in a file that a layer writes as `@FOLDER/name`.
     pub(crate) fn file(&self, name: &str) -> String {
         std::fs::read_to_string(self.folder.path().join(name)).unwrap_or_default()
+    }
+
+    /// Puts a file into the folder that layers name as `@FOLDER`.
+    pub(crate) fn write(&self, name: &str, octets: &[u8]) {
+        std::fs::write(self.folder.path().join(name), octets).unwrap();
     }
 
     /// Waits until the log holds `text`.

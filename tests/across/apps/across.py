@@ -232,6 +232,11 @@ def head_without_chunks(environ, start_response):
         yield b"hello"
 
 
+def names_a_file(environ, start_response):
+    start_response("200 OK", [("Content-Type", "application/octet-stream"), ("X-Accel-Redirect", environ["HTTP_X_FILE"])])
+    return []
+
+
 def no_content(environ, start_response):
     start_response("204 No Content", [])
     return []
@@ -259,7 +264,7 @@ CASES = {
     for case in [
         plain, chunks, late, later, gated, endless, writes, large_writes, exc_info_before, exc_info_after, raises, raises_after_start,
         raises_at_once, raises_midway, exits, interrupts, fails_once, about, length, reads, lazy_echo, catches_read, latin, no_content,
-        head_without_body, head_without_chunks, not_modified, file, sleeps,
+        head_without_body, head_without_chunks, names_a_file, not_modified, file, sleeps,
     ]
 }  # fmt: skip
 
