@@ -8,7 +8,7 @@ VENV_PYTHON := $(VENV)/bin/python
 export VIRTUAL_ENV := $(VENV)
 export PYO3_PYTHON := $(VENV_PYTHON)
 
-.PHONY: run test setup fmt lint bless bench clean
+.PHONY: run test setup fmt lint bless bench wheels clean
 
 # Serves examples/django under the layers of pipeline.json, from the installed wheel.
 # The wheel is installed from here; a change of a source builds it anew.
@@ -48,6 +48,10 @@ bench: setup
 	cargo bench --workspace
 	cargo build --release
 	$(VENV_PYTHON) bench/run.py
+
+# A wheel for every CPython that is here, each tried in a fresh environment.
+wheels: setup
+	$(VENV_PYTHON) tools/wheels
 
 clean:
 	rm -rf target $(VENV)

@@ -5,6 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypedDict, final, type_check_only
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
+__all__ = ["DeadlineExceeded", "PipelineError", "Stack", "__version__", "load", "main", "stack"]
+
 __version__: str
 
 class DeadlineExceeded(BaseException):

@@ -5,7 +5,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
-use pyo3::exceptions::PyTypeError;
+use pyo3::exceptions::{PyException, PyTypeError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -57,7 +57,13 @@ impl EnvironBody {
                 let octets = self.input.bind(py).call_method1(intern!(py, "read"), (wanted,))?;
                 chunk(&octets).map_err(|name| PyTypeError::new_err(format!("wsgi.input.read() must give bytes, not `{name}`")))
             };
-            let octets = read().map_err(|error| Raised::new(error, Origin { place: "wsgi.input".into(), request_id: None }))?;
+            let octets = read().map_err(|error| -> BoxError {
+                // A server's word about the client. From a layer it may be any other, for whoever is above that.
+                if self.is_exact && error.is_instance_of::<PyException>(py) {
+                    return error.to_string().into();
+                }
+                Raised::new(error, Origin { place: "wsgi.input".into(), request_id: None }).into()
+            })?;
             if octets.is_empty() {
                 return match self.left {
                     Some(missing @ 1..) if self.is_exact => Err(format!("{missing} octets are missing").into()),
