@@ -48,11 +48,12 @@ class Wheel(unittest.TestCase):
     def run_once(self, *command, folder=None):
         return subprocess.run(command, cwd=folder or self.folder, capture_output=True, text=True)
 
-    def start(self, *command, folder=None, **more):
+    def start(self, *command, folder=None, pass_fds=()):
         """Starts a server, whose standard error is to be read."""
         # The environment names no VIRTUAL_ENV: an installed command knows where it is installed.
-        environ = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"} | {"PORT": "0"} | more
-        process = subprocess.Popen(command, cwd=folder or self.folder, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        environ = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"} | {"PORT": "0"}
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        process = subprocess.Popen(command, cwd=folder or self.folder, env=environ, pass_fds=pass_fds, text=True, **pipes)
         self.addCleanup(process.stdout.close)
         self.addCleanup(process.stderr.close)
         self.addCleanup(process.wait)

@@ -4,8 +4,12 @@ import concurrent.futures
 import hashlib
 import http.client
 import json
+import pathlib
 import re
 import signal
+import socket
+import sys
+import unittest
 
 from support import ROOT, Wheel
 
@@ -120,6 +124,8 @@ REQUESTS = [
     ("GET", "/stream", {}, None),
     ("GET", "/boom", {}, None),
 ]
+#: Where the tests' own packages are: it takes a compiler and a minute, and is not asked for.
+UWSGI = pathlib.Path(sys.executable).parent / "uwsgi"
 WAITRESS = ["--listen", "127.0.0.1:0", "--no-clear-untrusted-proxy-headers"]
 #: What servers say of themselves, what differs from request to request, and how a length that nobody knew is told.
 OWN = {"date", "server", "connection", "keep-alive", "transfer-encoding", "via", "x-request-id"}
@@ -166,9 +172,9 @@ class Servers(Wheel):
             Servers.expected = self.answers(address)
         return Servers.expected
 
-    def gunicorn(self, *arguments, site="served", **more):
+    def gunicorn(self, *arguments, site="served", folder=None):
         command = [self.bin / "python", "-m", "gunicorn", "--bind", "127.0.0.1:0", "--timeout", "20", "--no-control-socket", *arguments, f"{site}:application"]
-        process = self.start(*command, **more)
+        process = self.start(*command, folder=folder)
         for line in process.stderr:
             if found := re.search(r"Listening at: (http://[\d.:]+)", line):
                 return process, found[1]
@@ -203,6 +209,15 @@ class Servers(Wheel):
         )
         process = self.start(self.bin / "python", "-c", code)
         self.same("http://127.0.0.1:" + next(line.strip() for line in process.stderr if line.strip().isdigit()))
+
+    @unittest.skipUnless(UWSGI.exists(), "uWSGI is not installed")
+    def test_uwsgi_that_forks_after_the_import_gives_the_same_answers(self):
+        with socket.create_server(("127.0.0.1", 0)) as door:
+            where = f"127.0.0.1:{door.getsockname()[1]}"
+            options = ["--http-socket", "fd://%d" % door.fileno()]
+            command = [UWSGI, *options, "--master", "--processes", "2", "--threads", "2", "--die-on-term", "--virtualenv", self.home, "--module", "served"]
+            self.start(*command, pass_fds=[door.fileno()])
+            self.same(f"http://{where}")
 
     def test_a_body_in_chunks_arrives(self):
         _, address = self.gunicorn()
