@@ -43,3 +43,21 @@ impl Wake for Sleeper {
         self.thread.unpark();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::ready;
+
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    #[test]
+    fn what_another_thread_gives_is_waited_for() {
+        let (sender, receiver) = oneshot::channel();
+        let giver = thread::spawn(move || sender.send(7));
+        assert_eq!(wait(receiver).unwrap(), Ok(7));
+        giver.join().unwrap().unwrap();
+        assert_eq!(wait(ready(8)).unwrap(), 8);
+    }
+}
