@@ -29,6 +29,7 @@ PIPELINE = {
             {"match": {"path": "/healthz"}, "app": {"respond": 204}},
             {"mount": "/old", "app": {"redirect": "/new{path}"}},
             {"mount": "/sub", "layers": [{"wsgi": "site_app:Marked"}, {"headers": {"response": {"set": {"x-inside": "1"}}}}], "app": "site"},
+            {"match": {"path": "/small/*"}, "layers": [{"body_limit": "1KiB"}], "app": "site"},
             {"layers": [{"wsgi": "wsgiref.validate:validator"}], "match": {"path": "/valid/*"}, "app": "site"},
             {"app": "site"},
         ]
@@ -119,7 +120,7 @@ REQUESTS = [
     ("POST", "/static/page.html", {}, b""),
     ("POST", "/echo", {}, b"x" * 300_000),
     ("POST", "/valid/echo", {}, b"x" * 100_000),
-    ("POST", "/echo", {}, b"x" * 1_500_000),
+    ("POST", "/small/echo", {}, b"x" * 20_000),
     ("GET", "/file", {}, None),
     ("GET", "/stream", {}, None),
     ("GET", "/boom", {}, None),
@@ -227,7 +228,7 @@ class Servers(Wheel):
 
     def test_a_body_that_is_malformed_is_a_400(self):
         _, address = self.gunicorn()
-        self.assertEqual(answer(address, "POST", "/echo", {"Transfer-Encoding": "chunked"}, b"no chunks")[0], 400)
+        self.assertEqual(answer(address, "POST", "/echo", {"Transfer-Encoding": "chunked"}, b"no chunks\r\n\r\n")[0], 400)
 
     def test_an_answer_arrives_as_it_is_made_and_one_that_breaks_off_is_seen_to(self):
         _, address = self.gunicorn("--threads", "2")
