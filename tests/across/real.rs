@@ -65,7 +65,8 @@ async fn middleware_of_others_answers_the_same_with_and_without_native_layers_be
     for case in CASES {
         let mut results = Vec::new();
         for (nth, stand) in Stand::ALL.into_iter().enumerate() {
-            let site = Site::new(&stand.layers(case), "real:app", Executor::Pool(2));
+            let executor = if case.package.is_empty() { Executor::Workers(2) } else { Executor::Pool(2) };
+            let site = Site::new(&stand.layers(case), "real:app", executor);
             let (mut same, mut cookies) = (true, (None, None));
             // Each stand has a stack of its own there too: some count.
             let stack = format!("{} {nth}", case.name);
