@@ -252,7 +252,7 @@ fn dispatch(registry: &Registry, host: &Extensions, command: Command) -> u8 {
         },
         Command::Layers { .. } => print(&docs::listing(registry)),
         Command::Init { folder, app, force } => project::init(&folder, app.as_deref(), force),
-        Command::New { name, path } => match new::create(Path::new(""), &name, path.as_deref()) {
+        Command::New { name, path } => match new::create(Path::new(""), &name, path.as_deref(), registry.layers()) {
             Ok(steps) => print(&steps),
             Err(new::Trouble::Refused(message)) => complain(&message, MISUSE),
             Err(new::Trouble::Failed(path, error)) => complain(&format!("error: cannot write {}: {error}", path.display()), FAILURE),

@@ -7,6 +7,8 @@ use std::{env, fs, io};
 
 use name::Name;
 
+use crate::pipeline::Kind;
+
 /// Every file of the crate: where it goes, and its text. What stands in double braces is filled in.
 const TEMPLATE: [(&str, &str); 11] = [
     (".gitignore", include_str!("template/gitignore.in")),
@@ -32,9 +34,15 @@ pub(crate) enum Trouble {
 }
 
 /// Writes the crate `name` into the folder of that name below `parent`, and gives what to tell its author. It depends on the Ziggurat in `checkout`,
-/// else on the one that this program was built from, if that is still there, else on the version of this program.
-pub(crate) fn create(parent: &Path, name: &str, checkout: Option<&Path>) -> Result<String, Trouble> {
+/// else on the one that this program was built from, if that is still there, else on the version of this program. `layers` are those that there are.
+pub(crate) fn create(parent: &Path, name: &str, checkout: Option<&Path>, layers: &[Kind]) -> Result<String, Trouble> {
     let name = Name::new(name).map_err(Trouble::Refused)?;
+    if layers.iter().any(|layer| layer.name == name.module) {
+        return Err(Trouble::Refused(format!(
+            "error: there is a layer `{}` already, and the new one would take its place\nhint: choose another name",
+            name.module
+        )));
+    }
     let ziggurat = dependency(checkout).map_err(Trouble::Refused)?;
     let folder = parent.join(&name.package);
     if !is_free(&folder) {
@@ -101,7 +109,7 @@ mod tests {
     use super::*;
 
     fn refusal(parent: &Path, name: &str, checkout: Option<&Path>) -> String {
-        match create(parent, name, checkout) {
+        match create(parent, name, checkout, crate::builtin().layers()) {
             Err(Trouble::Refused(message)) => message,
             other => panic!("{name}: {other:?}"),
         }
@@ -111,7 +119,7 @@ mod tests {
     fn nothing_is_left_to_fill_in() {
         let parent = tempfile::tempdir().unwrap();
         fs::create_dir(parent.path().join("api-key")).unwrap();
-        let steps = create(parent.path(), "api-key", None).unwrap();
+        let steps = create(parent.path(), "api-key", None, &[]).unwrap();
         assert!(!steps.contains("{{") && steps.contains("cd api-key"), "{steps}");
         for (path, _) in TEMPLATE {
             let text = fs::read_to_string(parent.path().join("api-key").join(path.replace("{{module}}", "api_key"))).unwrap();
@@ -134,6 +142,14 @@ mod tests {
             assert!(refusal(parent.path(), name, None).contains("is there already"));
         }
         assert_eq!(fs::read_dir(parent.path().join("stamp")).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn layers_that_there_are_keep_their_names() {
+        let parent = tempfile::tempdir().unwrap();
+        for name in ["compress", "body-limit", "wsgi"] {
+            assert!(refusal(parent.path(), name, None).contains("there is a layer"), "{name}");
+        }
     }
 
     #[test]
