@@ -1,5 +1,6 @@
 //! Reference pages of layers and apps, made from the doc comments of their options. Nothing is written twice.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::path::Path;
 use std::{fs, io};
@@ -41,7 +42,8 @@ pub(crate) fn terminal_page(registry: &Registry, name: &str) -> Result<String, S
         pages.push(ROUTES_PAGE.to_owned());
     }
     if pages.is_empty() {
-        let known = registry.layers().iter().chain(registry.apps()).map(|kind| kind.name).chain([ROUTES]);
+        // Some names are both.
+        let known: BTreeSet<&str> = registry.layers().iter().chain(registry.apps()).map(|kind| kind.name).chain([ROUTES]).collect();
         return Err(format!("error: no layer or app is called `{name}`\nhint: {}", suggestion(name, "layers and apps", known)));
     }
     Ok(pages.join("\n"))
