@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use http::StatusCode;
+use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::{PyDict, PyString};
 use ziggurat_middleware::Problem;
 
 use super::environ::Environ;
@@ -61,7 +62,7 @@ impl Application {
             let (environ, errors, within) = match within {
                 Some(caller) => {
                     let environ = caller.environ.bind(py);
-                    let within = Within { environ: environ.clone().unbind(), input: environ.get_item("wsgi.input")?.map(Bound::unbind) };
+                    let within = Within::of(environ)?;
                     (self.environ.over(environ, caller.head.view(), head, &input)?, None, Some(within))
                 }
                 None => {
@@ -117,8 +118,8 @@ pub(super) struct Serving {
 /// What the caller gets back.
 struct Within {
     environ: Py<PyDict>,
-    /// Its own `wsgi.input`.
-    input: Option<Py<PyAny>>,
+    /// What stood in its environ where the app has ours.
+    lent: [(Py<PyString>, Option<Py<PyAny>>); 3],
 }
 
 impl Serving {
@@ -208,13 +209,24 @@ impl Serving {
 }
 
 impl Within {
-    /// Takes the app's input out of the environ again: the caller may read what the app left, or call once more.
+    fn of(environ: &Bound<'_, PyDict>) -> PyResult<Self> {
+        let py = environ.py();
+        let lent = |key: &Bound<'_, PyString>| -> PyResult<_> { Ok((key.clone().unbind(), environ.get_item(key)?.map(Bound::unbind))) };
+        let lent = [lent(intern!(py, "wsgi.input"))?, lent(intern!(py, "wsgi.input_terminated"))?, lent(intern!(py, "wsgi.file_wrapper"))?];
+        Ok(Self { environ: environ.clone().unbind(), lent })
+    }
+
+    /// Takes the app's input, and what is said of it, out of the environ again: the caller may read what the app left, or call once more.
     fn give_back(self, py: Python<'_>, ours: &Bound<'_, Input>) -> PyResult<()> {
         let environ = self.environ.bind(py);
-        match (environ.get_item("wsgi.input")?, self.input) {
-            (Some(input), Some(before)) if input.is(ours) => environ.set_item("wsgi.input", before),
-            _ => Ok(()),
+        if !environ.get_item(intern!(py, "wsgi.input"))?.is_some_and(|input| input.is(ours)) {
+            return Ok(());
         }
+        self.lent.into_iter().try_for_each(|(key, before)| match before {
+            Some(before) => environ.set_item(key, before),
+            None if environ.contains(&key)? => environ.del_item(key),
+            None => Ok(()),
+        })
     }
 }
 
