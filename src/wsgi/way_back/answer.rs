@@ -32,19 +32,19 @@ pub(super) fn give(
         // Servers break a body in chunks, or end it with the connection, where nobody says how long it is.
         response.headers_mut().entry(header::CONTENT_LENGTH).or_insert(length.into());
     }
-    let status = status_line(py, &response)?;
-    start_response.call1((status, header_list(py, response.headers())?))?;
-    let body = response.into_body();
+    let (status, headers) = (status_line(py, &response)?, header_list(py, response.headers())?);
+    let mut answer = Answer { body: Mutex::new(Some(response.into_body())), runtime: Arc::clone(runtime) };
+    start_response.call1((status, headers))?;
     if is_bodiless {
         // Not before the head is given: a body that ends may log what was sent.
-        py.detach(|| drop(body));
+        answer.close(py);
         return Ok(PyList::empty(py).into_any().unbind());
     }
-    if let Some(octets) = body.as_full() {
+    if let Some(octets) = answer.body().as_ref().and_then(Body::as_full) {
         let chunks: &[Bound<'_, PyBytes>] = if octets.is_empty() { &[] } else { &[PyBytes::new(py, octets)] };
         return Ok(PyList::new(py, chunks)?.into_any().unbind());
     }
-    Ok(Py::new(py, Answer { body: Mutex::new(Some(body)), runtime: Arc::clone(runtime) })?.into_any())
+    Ok(Py::new(py, answer)?.into_any())
 }
 
 fn status_line<'py>(py: Python<'py>, response: &Response) -> PyResult<Bound<'py, PyAny>> {
@@ -91,6 +91,15 @@ impl Answer {
     }
 }
 
+/// An answer that nobody closes ends too, where what is in it finds its runtime.
+impl Drop for Answer {
+    fn drop(&mut self) {
+        if let Some(body) = self.body().take() {
+            self.runtime.within(|| drop(body));
+        }
+    }
+}
+
 #[pymethods]
 impl Answer {
     const fn __iter__(slf: PyRef<'_, Self>) -> PyRef<'_, Self> {
@@ -115,9 +124,9 @@ impl Answer {
 
     /// Ends the answer, read to its end or not.
     fn close(&mut self, py: Python<'_>) {
-        let body = self.body().take();
-        let runtime = &self.runtime;
-        py.detach(|| runtime.within(|| drop(body)));
+        if let Some(body) = self.body().take() {
+            py.detach(|| self.runtime.within(|| drop(body)));
+        }
     }
 }
 
