@@ -42,22 +42,39 @@ impl Service<Request> for Here {
     }
 
     fn call(&mut self, request: Request) -> Calling {
-        Calling { application: Arc::clone(&self.0), request: Some(request) }
+        Calling { application: Arc::clone(&self.0), request: Some(request), answer: None }
     }
 }
 
-/// The call; the first poll makes it and has the answer.
+/// A whole answer of more octets than this is not passed on in the poll that made it.
+const LARGE: usize = 16 * 1024;
+
+/// The call; the first poll makes it.
 pub(super) struct Calling {
     application: Arc<Application>,
     request: Option<Request>,
+    /// For the next poll.
+    answer: Option<Result<Response, BoxError>>,
 }
 
 impl Future for Calling {
     type Output = Result<Response, BoxError>;
 
-    fn poll(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Self::Output> {
-        let answer = self.request.take().map(|request| call(&self.application, request));
-        Poll::Ready(answer.unwrap_or_else(|| Err("polled after completion".into())))
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if let Some(answer) = self.answer.take() {
+            return Poll::Ready(answer);
+        }
+        let Some(request) = self.request.take() else { return Poll::Ready(Err("polled after completion".into())) };
+        let answer = call(&self.application, request);
+        let octets = answer.as_ref().ok().and_then(|response| response.body().as_full());
+        if octets.is_some_and(|octets| octets.len() > LARGE) {
+            // A caller that polls with the interpreter in its hands lets go of it now: what layers make of so much (compression) takes longer
+            // than to have it back.
+            self.answer = Some(answer);
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        Poll::Ready(answer)
     }
 }
 
