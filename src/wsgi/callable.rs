@@ -7,6 +7,7 @@ use ziggurat_middleware::{Context, Finding, Next};
 
 use super::application::Application;
 use super::here::Here;
+use super::interpreter::initialize;
 use super::way_back::{Runtime, Stack};
 
 /// A WSGI application, or a middleware over one.
@@ -22,8 +23,10 @@ impl Callable {
     ///
     /// # Errors
     ///
-    /// If memory is out.
+    /// If Python cannot be started, or memory is out.
     pub(crate) fn of_stack(next: Next, runtime: &Arc<Runtime>) -> Result<Self, Finding> {
+        // Below the first Python layer there may be no Python at all.
+        initialize()?;
         let stack = Stack::below(next, Arc::clone(runtime));
         Ok(Self::new(Python::attach(|py| Py::new(py, stack))?.into_any()))
     }
