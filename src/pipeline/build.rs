@@ -253,6 +253,9 @@ impl<'a> Builder<'a> {
         };
         let target = layer.kind.with(&layer.options, mask, |layer: WsgiLayer| Ok(layer.target().to_owned()));
         let (Some((below, wsgi)), Some(target)) = (self.noted(read), self.noted(target)) else { return unbuilt(&layer.place) };
+        if !self.watch(layers, &reach) {
+            return unbuilt(&layer.place);
+        }
         let packed = self.tree.map(|tree| {
             let apps = tree.written.iter().enumerate().filter(|(index, _)| reach.named.contains(index)).map(|(_, entry)| entry.clone());
             Island::new(self.source, &self.base, mask, written, apps.collect(), &tree.expansions)
@@ -275,6 +278,22 @@ impl<'a> Builder<'a> {
                 .extend(says.kind.with(&says.options, mask, |_: serde::de::IgnoredAny| Err::<(), _>(finding)).err().into_iter().flatten()),
         }
         unbuilt(&layer.place)
+    }
+
+    /// Watches the code of an island, which is read where it runs. Says whether its folders are there.
+    fn watch(&mut self, layers: &[Part], reach: &Reach<'_>) -> bool {
+        let before = self.findings.len();
+        for part in layers.iter().filter(|layer| layer.kind.is_python()).chain(reach.layers.iter().copied()) {
+            let context = self.context(part);
+            let watched = part.kind.with(&part.options, self.mask, |layer: WsgiLayer| layer.folders(&context));
+            self.noted(watched);
+        }
+        for part in &reach.wsgi {
+            let context = self.context(part);
+            let watched = part.kind.with(&part.options, self.mask, |app: Wsgi| app.folders(&context));
+            self.noted(watched);
+        }
+        self.findings.len() == before
     }
 
     fn as_service(&mut self, built: Built) -> Next {

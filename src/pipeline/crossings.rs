@@ -11,6 +11,9 @@ use super::tree::{Entry, Node, Value};
 /// The options of a `wsgi` app that are about the app itself, and not about the processes it runs in.
 const OF_THE_APP: [&str; 2] = ["app", "path"];
 
+/// The options of a `wsgi` layer that are about the middleware itself.
+const OF_THE_LAYER: [&str; 4] = ["middleware", "args", "kwargs", "path"];
+
 /// Findings about all Python layers of a tree without circles: mistakes, and warnings about detours.
 pub(crate) fn check(tree: &Tree) -> Vec<Diagnostic> {
     let mut walk = Walk { named: &tree.apps, findings: Vec::new() };
@@ -42,22 +45,25 @@ impl<'a> Walk<'a> {
             None => reach.wsgi.iter().for_each(|app| self.told_elsewhere(app, outermost)),
         }
         let mut seen = Vec::new();
-        self.inside(layers, app, outermost, true, &mut seen);
+        self.inside(layers, app, outermost, &mut seen);
     }
 
-    /// A stack inside an island; `below_python` says whether what stands above it is Python.
-    fn inside(&mut self, layers: &'a [Part], app: &'a App, outermost: &'a Part, below_python: bool, seen: &mut Vec<usize>) {
+    /// A stack inside an island.
+    fn inside(&mut self, layers: &'a [Part], app: &'a App, outermost: &'a Part, seen: &mut Vec<usize>) {
         for layer in layers.iter().filter(|layer| layer.kind.is_python() && layer.options.span != outermost.options.span) {
             self.not_outermost(layer, outermost);
         }
         let python: Vec<bool> = layers.iter().map(|layer| layer.kind.is_python()).collect();
+        let leads_to_python = Reach::of(app, self.named).is_python();
         for (nth, layer) in layers.iter().enumerate().filter(|(nth, _)| !python[*nth]) {
-            let above = below_python || python[..nth].contains(&true);
-            let is_first = nth == 0 || python[nth - 1];
-            if above && is_first && (python[nth..].contains(&true) || leads_to_python(app, self.named)) {
+            if !leads_to_python && !python[nth..].contains(&true) {
+                continue;
+            }
+            // Native layers next to each other are one crossing.
+            if nth == 0 || python[nth - 1] {
                 self.detour(layer);
             }
-            if above && layer.kind.name == "timeout" && (python[nth..].contains(&true) || leads_to_python(app, self.named)) {
+            if layer.kind.name == "timeout" {
                 self.powerless(layer);
             }
         }
@@ -67,7 +73,7 @@ impl<'a> Walk<'a> {
                 if !seen.contains(index) {
                     seen.push(*index);
                     let stack = &self.named[*index].stack;
-                    self.inside(&stack.layers, &stack.app, outermost, true, seen);
+                    self.inside(&stack.layers, &stack.app, outermost, seen);
                 }
             }
             App::Routes { routes, .. } => {
@@ -79,14 +85,14 @@ impl<'a> Walk<'a> {
                             self.out_of_reach(key, node, outermost);
                         }
                     }
-                    self.inside(&route.stack.layers, &route.stack.app, outermost, true, seen);
+                    self.inside(&route.stack.layers, &route.stack.app, outermost, seen);
                 }
             }
         }
     }
 
     fn told_twice(&mut self, outermost: &Part, app: &Part) {
-        for entry in process_options(outermost, &["middleware", "args", "kwargs", "path"]) {
+        for entry in process_options(outermost, &OF_THE_LAYER) {
             let message = format!("`{}` belongs to the app below, in whose workers this layer runs", entry.key);
             self.findings.push(
                 Diagnostic::error(message, entry.key_span.clone())
@@ -112,7 +118,7 @@ impl<'a> Walk<'a> {
     }
 
     fn not_outermost(&mut self, layer: &Part, outermost: &Part) {
-        for entry in process_options(layer, &["middleware", "args", "kwargs", "path"]) {
+        for entry in process_options(layer, &OF_THE_LAYER) {
             let message = format!("`{}` cannot be said here: this layer runs in the workers of a layer above", entry.key);
             self.findings.push(
                 Diagnostic::error(message, entry.key_span.clone()).related(outermost.options.span.clone(), "the outermost Python layer"),
@@ -148,11 +154,6 @@ impl<'a> Walk<'a> {
                 .hint("where the order allows it, put native layers above the outermost Python layer"),
         );
     }
-}
-
-/// Whether a native layer over this app is one between Python parts.
-fn leads_to_python(app: &App, named: &[Named]) -> bool {
-    !Reach::of(app, named).wsgi.is_empty()
 }
 
 /// The options given that are none of these.

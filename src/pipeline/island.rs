@@ -76,6 +76,8 @@ pub(super) fn unpack(findings: Vec<Value>) -> Vec<Diagnostic> {
 pub(super) struct Reach<'a> {
     /// The WSGI apps.
     pub(super) wsgi: Vec<&'a Part>,
+    /// The Python layers.
+    pub(super) layers: Vec<&'a Part>,
     /// The entries of `apps`, by their numbers.
     pub(super) named: BTreeSet<usize>,
 }
@@ -88,6 +90,11 @@ impl<'a> Reach<'a> {
         reach
     }
 
+    /// Whether there is any Python.
+    pub(super) const fn is_python(&self) -> bool {
+        !self.wsgi.is_empty() || !self.layers.is_empty()
+    }
+
     /// The WSGI app, where there is exactly one.
     pub(super) fn only_app(&self) -> Option<&'a Part> {
         match self.wsgi.as_slice() {
@@ -97,6 +104,7 @@ impl<'a> Reach<'a> {
     }
 
     fn stack(&mut self, stack: &'a Stack, named: &'a [Named]) {
+        self.layers.extend(stack.layers.iter().filter(|layer| layer.kind.is_python()));
         self.app(&stack.app, named);
     }
 

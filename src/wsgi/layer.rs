@@ -20,9 +20,9 @@ use super::options::{Workers, Wsgi};
 /// Anything that takes an application and is one: a class such as `whitenoise:WhiteNoise`, or a function that returns a callable. What it calls
 /// as its application is the rest of the stack, native layers included.
 ///
-/// It and all that stands below it run in the worker processes of the app at the bottom, each request on one thread. Python layers next to each other, and those directly
-/// above the app, are one call; a native layer between them makes each request cross to Python once more, and has its state
-/// once per worker: what all workers are to share (a limit, a cache) belongs above the outermost Python layer.
+/// It and all that stands below it run in the worker processes of the app at the bottom, each request on one thread. Python layers next to
+/// each other, and those directly above the app, are one call; a native layer between them makes each request cross to Python once more, and
+/// has its state once per worker: what all workers are to share (a limit, a cache) belongs above the outermost Python layer.
 ///
 /// A native layer below sees what Python does as one step: a `timeout` there cannot end Python code, which the `deadline` of the app can.
 ///
@@ -59,8 +59,13 @@ impl WsgiLayer {
 
     /// What no type can say.
     pub(crate) fn validate(&self, findings: &mut Findings) {
-        if let Err(finding) = Target::parse("middleware", &self.middleware) {
-            findings.push(finding);
+        match Target::parse("middleware", &self.middleware) {
+            Ok(target) if target.is_module() => {
+                let finding = Finding::new(format!("`{}` names a module and nothing in it", self.middleware)).at("middleware");
+                findings.push(finding.hint(format!("name the middleware: `{}:Middleware`", self.middleware)));
+            }
+            Ok(_) => {}
+            Err(finding) => findings.push(finding),
         }
         self.as_app().check_size(findings);
     }
@@ -75,6 +80,15 @@ impl WsgiLayer {
         &self.middleware
     }
 
+    /// The folders that its module is looked for in, watched where changes are.
+    ///
+    /// # Errors
+    ///
+    /// Which one is not there.
+    pub(crate) fn folders(&self, context: &Context) -> Result<Vec<PathBuf>, Finding> {
+        super::folders(self.path.as_ref(), context)
+    }
+
     /// Imports the middleware and puts it over `below`.
     ///
     /// # Errors
@@ -82,7 +96,7 @@ impl WsgiLayer {
     /// What keeps it from being imported, or what it raised.
     pub(crate) fn over(&self, context: &Context, below: &Callable) -> Result<Callable, Finding> {
         initialize()?;
-        let folders = super::folders(self.path.as_ref(), context)?;
+        let folders = self.folders(context)?;
         let target = Target::parse("middleware", &self.middleware)?;
         let _busy = Busy::mark();
         Python::attach(|py| {

@@ -109,6 +109,11 @@ fn app<'py>(target: &Target<'_>, name: &str, found: Bound<'py, PyAny>) -> Result
 }
 
 impl Target<'_> {
+    /// Whether it names nothing in the module.
+    pub(super) const fn is_module(&self) -> bool {
+        self.attribute.is_none()
+    }
+
     /// Whether it is a factory.
     pub(super) const fn is_factory(&self) -> bool {
         self.is_factory

@@ -78,7 +78,16 @@ impl Wsgi {
     /// What keeps it from being imported.
     pub(crate) fn import(&self, context: &Context) -> Result<Callable, Finding> {
         self.set_variables()?;
-        Ok(Callable::new(import(&self.app, &folders(self.path.as_ref(), context)?)?))
+        Ok(Callable::new(import(&self.app, &self.folders(context)?)?))
+    }
+
+    /// The folders that its module is looked for in, watched where changes are.
+    ///
+    /// # Errors
+    ///
+    /// Which one is not there.
+    pub(crate) fn folders(&self, context: &Context) -> Result<Vec<PathBuf>, Finding> {
+        folders(self.path.as_ref(), context)
     }
 
     /// Puts `env` into this process's environment, as Python has it.

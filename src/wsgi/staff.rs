@@ -6,8 +6,8 @@ use std::sync::Arc;
 use ziggurat_middleware::{Context, Finding};
 
 use super::executor::Called;
+use super::existing;
 use super::options::{Recycle, Wsgi};
-use super::{existing, folders};
 use crate::worker::admission::{Admission, Room};
 use crate::worker::boot::{Boot, Refusal};
 use crate::worker::crew::{AHEAD, Crew, Plan, Recycling};
@@ -39,7 +39,7 @@ impl Wsgi {
             place: context.place().to_owned(),
             nth: 0,
             app: called.name.to_owned(),
-            path: folders(self.path.as_ref(), context)?,
+            path: self.folders(context)?,
             threads,
             is_multiprocess: workers > 1,
             chdir: self.working_folder(context)?,

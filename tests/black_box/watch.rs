@@ -61,6 +61,24 @@ fn a_change_of_the_app_is_seen_by_the_next_requests() {
 }
 
 #[test]
+fn a_change_of_a_python_layer_is_seen() {
+    let layer = |text: &str| format!("def over(app):\n    return lambda environ, start: [*app(environ, start), b'{text}']\n");
+    let program = watch(
+        r#"{
+            "listen": "127.0.0.1:0",
+            "layers": ["request_id", { "wsgi": { "middleware": "doors:over", "path": "lib" } }],
+            "app": { "wsgi": { "app": "mysite:app", "workers": 1, "path": "code" } }
+        }"#,
+        &[("code/mysite.py", &saying("one")), ("lib/doors.py", &layer("door"))],
+    );
+    ask_until_it_says(&program, "onedoor");
+    save(&program, "lib/doors.py", &layer("gate"));
+    ask_until_it_says(&program, "onegate");
+    save(&program, "code/mysite.py", &saying("two"));
+    ask_until_it_says(&program, "twogate");
+}
+
+#[test]
 fn a_syntax_error_is_a_page_until_it_is_mended() {
     let program = watch(PIPELINE, &[("code/mysite.py", &saying("one"))]);
     fs::write(program.folder().join("code/mysite.py"), "import os\n\ndef app(environ, start_response:\n    return [b'<b>']\n").unwrap();

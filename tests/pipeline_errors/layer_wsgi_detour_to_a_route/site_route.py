@@ -1,0 +1,2 @@
+def layer(app):
+    return app
