@@ -8,7 +8,7 @@ use http_body::Body as _;
 use hyper::ext::ReasonPhrase;
 use pyo3::exceptions::{PyOSError, PyRuntimeError};
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyList, PyString, PyTuple};
+use pyo3::types::{PyBytes, PyList, PyTuple};
 use ziggurat_middleware::{Body, BoxError, Response};
 
 use super::Runtime;
@@ -57,24 +57,26 @@ fn status_line<'py>(py: Python<'py>, response: &Response) -> PyResult<Bound<'py,
 }
 
 fn header_list<'py>(py: Python<'py>, headers: &HeaderMap) -> PyResult<Bound<'py, PyList>> {
-    let pairs = headers.iter().map(|(name, value)| PyTuple::new(py, [title_case(py, name), latin_1(py, value.as_bytes())?]));
+    let mut spelled = Vec::with_capacity(32);
+    let pairs = headers.iter().map(|(name, value)| PyTuple::new(py, [title_case(py, name, &mut spelled)?, latin_1(py, value.as_bytes())?]));
     PyList::new(py, pairs.collect::<PyResult<Vec<_>>>()?)
 }
 
 /// `Content-Type`: names are the same in any case, but callables that look for one look for the usual spelling.
-fn title_case<'py>(py: Python<'py>, name: &HeaderName) -> Bound<'py, PyAny> {
+fn title_case<'py>(py: Python<'py>, name: &HeaderName, spelled: &mut Vec<u8>) -> PyResult<Bound<'py, PyAny>> {
     match *name {
-        header::ETAG => return pyo3::intern!(py, "ETag").clone().into_any(),
-        header::WWW_AUTHENTICATE => return pyo3::intern!(py, "WWW-Authenticate").clone().into_any(),
+        header::ETAG => return Ok(pyo3::intern!(py, "ETag").clone().into_any()),
+        header::WWW_AUTHENTICATE => return Ok(pyo3::intern!(py, "WWW-Authenticate").clone().into_any()),
         _ => {}
     }
     let mut begins = true;
-    let letters = name.as_str().chars().map(|letter| {
+    spelled.clear();
+    spelled.extend(name.as_str().bytes().map(|letter| {
         let shown = if begins { letter.to_ascii_uppercase() } else { letter };
-        begins = letter == '-';
+        begins = letter == b'-';
         shown
-    });
-    PyString::new(py, &letters.collect::<String>()).into_any()
+    }));
+    latin_1(py, spelled)
 }
 
 /// The body of a response, chunk by chunk, each made when it is asked for.

@@ -1,5 +1,6 @@
 //! From `environ` to a request, as if the server had taken it in itself.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -16,6 +17,9 @@ use ziggurat_middleware::{Body, Mount, Origin, RemoteUser, Request, RequestId, S
 use super::body::EnvironBody;
 use crate::call::head::Head;
 use crate::wsgi::response_head::type_name;
+
+/// As many as browsers send have their place at once.
+const HEADERS: usize = 20;
 
 /// What must be percent-encoded in a path (RFC 3986 section 3.3).
 const PATH: &AsciiSet = &CONTROLS
@@ -89,31 +93,31 @@ type Name<'py> = Bound<'py, PyString>;
 
 impl<'py> Vars<'_, 'py> {
     fn text(&self, key: &Name<'py>) -> PyResult<Option<Vec<u8>>> {
-        self.0.get_item(key)?.map(|value| octets(key, &value)).transpose()
+        self.0.get_item(key)?.map(|value| Ok(octets(key, &value)?.into_owned())).transpose()
     }
 
     /// What another callable says of the client, in octets of UTF-8 or as it stands; nothing where it says nothing.
     fn name(&self, key: &Name<'py>) -> PyResult<Option<String>> {
         let Some(value) = self.0.get_item(key)? else { return Ok(None) };
         let Ok(text) = value.cast::<PyString>() else { return Ok(None) };
-        let as_utf_8 = octets(key, &value).ok().and_then(|octets| String::from_utf8(octets).ok());
+        let as_utf_8 = octets(key, &value).ok().and_then(|octets| String::from_utf8(octets.into_owned()).ok());
         let name = as_utf_8.unwrap_or_else(|| text.to_string_lossy().into_owned());
         Ok((!name.is_empty()).then_some(name))
     }
 }
 
 /// A str of latin-1 characters as octets (PEP 3333 section "Unicode Issues").
-fn octets(key: &Name<'_>, value: &Bound<'_, PyAny>) -> PyResult<Vec<u8>> {
+fn octets<'a>(key: &Name<'_>, value: &'a Bound<'_, PyAny>) -> PyResult<Cow<'a, [u8]>> {
     let text = value
         .cast::<PyString>()
         .map_err(|_| PyValueError::new_err(format!("environ[{}] must be a str, not `{}`", shown(key), type_name(value))))?;
     let octets = match text.to_str() {
-        Ok(text) if text.is_ascii() => return Ok(text.as_bytes().to_vec()),
+        Ok(text) if text.is_ascii() => return Ok(text.as_bytes().into()),
         Ok(text) => text.chars().map(|character| u8::try_from(character).ok()).collect::<Option<Vec<_>>>(),
         // Half of a character.
         Err(_) => None,
     };
-    octets.ok_or_else(|| PyValueError::new_err(format!("environ[{}] holds a character that is no octet", shown(key))))
+    octets.map(Cow::from).ok_or_else(|| PyValueError::new_err(format!("environ[{}] holds a character that is no octet", shown(key))))
 }
 
 fn shown(key: &Name<'_>) -> String {
@@ -167,11 +171,15 @@ fn split<'a>(written: &'a str, script: &[u8], path: &[u8]) -> Option<(&'a str, &
 fn headers(environ: &Bound<'_, PyDict>, vars: &Vars<'_, '_>, request: &mut Request) -> PyResult<()> {
     let py = environ.py();
     let headers = request.headers_mut();
+    headers.reserve(HEADERS);
+    let mut spelled = Vec::with_capacity(32);
     for (key, value) in environ {
         let Ok(key) = key.cast::<PyString>() else { continue };
         let Some(name) = key.to_str().ok().and_then(|key| key.strip_prefix("HTTP_")) else { continue };
         let bad = || PyValueError::new_err(format!("environ[{}] is no header", shown(key)));
-        let name = HeaderName::from_bytes(name.replace('_', "-").as_bytes()).map_err(|_| bad())?;
+        spelled.clear();
+        spelled.extend(name.bytes().map(|octet| if octet == b'_' { b'-' } else { octet }));
+        let name = HeaderName::from_bytes(&spelled).map_err(|_| bad())?;
         let value = HeaderValue::from_bytes(&octets(key, &value)?).map_err(|_| bad())?;
         headers.insert(name, value);
     }
