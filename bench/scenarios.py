@@ -3,7 +3,7 @@
 import hashlib
 import sys
 from base64 import b64encode
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 APPS = Path(__file__).resolve().parent / "apps"
@@ -142,6 +142,9 @@ SCENARIOS = {scenario.name: scenario for scenario in [
         ("site-page", "its page of 14 KB for a user who is signed in", 16, [_page()]),
         ("site-visit", "that page and its 12 files, over one connection", 16, [_page(), *map(_asset, assets.ASSETS)]),
     ]),
+    Scenario("site-bare", "the first of these with the five middleware that stay in Python and nothing around it: the floor", [
+        Group("all", 64, [replace(_api(), headers={})]),
+    ], app=DEPOT_APP),
 ]}
 # `request` builds the head from the answer's point of view only; an upload carries its body along.
 SCENARIOS["upload"].groups[0].asks[0].request = request("/", "POST", body=UPLOAD)
