@@ -17,6 +17,8 @@ execute_from_command_line(sys.argv)
 const NATIVE: &str = "import os
 __version__ = '0'
 class DeadlineExceeded(BaseException): pass
+class PipelineError(ValueError): pass
+class Stack: pass
 def main(arguments): os.execv(os.environ['ZIGGURAT'], ['ziggurat', *arguments[1:]])
 ";
 

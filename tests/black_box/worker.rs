@@ -41,7 +41,7 @@ fn hello_with(more: serde_json::Value) -> Worker {
     let mut worker = Worker::spawn(folder_of(&[("hello.py", HELLO)]));
     worker.link.boot("hello:app", 2, more);
     let ready = worker.link.expect(READY).json();
-    assert_eq!((ready["version"].as_u64(), ready["pid"].as_u64()), (Some(1), Some(worker.pid().into())));
+    assert_eq!((ready["version"].as_u64(), ready["pid"].as_u64()), (Some(VERSION), Some(worker.pid().into())));
     worker
 }
 
