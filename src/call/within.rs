@@ -19,6 +19,9 @@ use super::pipe::Abandoned;
 /// So many octets wait in memory.
 const IN_MEMORY: usize = 1 << 20;
 
+/// So many more wait in the file; an app that writes more before it returns is told so.
+const IN_FILE: u64 = 1 << 30;
+
 /// So many come out of the file at once.
 const BLOCK: usize = 64 * 1024;
 
@@ -113,6 +116,9 @@ impl Spool {
             Some(overflow) => overflow,
             none => none.insert(Overflow { file: tempfile::tempfile()?, written: 0, read: 0 }),
         };
+        if overflow.written - overflow.read + chunk.len() as u64 > IN_FILE {
+            return Err(io::Error::other("1 GiB waits already"));
+        }
         overflow.file.write_all(&chunk)?;
         overflow.written += chunk.len() as u64;
         Ok(())

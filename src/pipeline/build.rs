@@ -13,7 +13,7 @@ use http::StatusCode;
 use tower::service_fn;
 use ziggurat_middleware::{Context, Deadline, IntoApp, Lifecycle, Next, Problem, Request};
 
-use super::diagnostic::{Diagnostic, Source};
+use super::diagnostic::Diagnostic;
 use super::expand::Mask;
 use super::grammar::{App, Named, Part, Stack, Tree, Written};
 use super::hosted::Imported;
@@ -24,15 +24,8 @@ use crate::worker::boot::Refusal;
 use crate::wsgi::{Callable, Called, Runtime, Wsgi, WsgiLayer};
 
 /// Builds everything the tree names, or finds everything that cannot be built and ends what was already started.
-pub(crate) fn build(
-    source: &Source,
-    tree: &Tree,
-    mask: &Mask,
-    base: &Path,
-    drain: Duration,
-    lifecycle: &Lifecycle,
-) -> Result<Next, Vec<Diagnostic>> {
-    let mut builder = Builder::new(source, &tree.apps, mask, base.into(), lifecycle);
+pub(crate) fn build(tree: &Tree, mask: &Mask, base: &Path, drain: Duration, lifecycle: &Lifecycle) -> Result<Next, Vec<Diagnostic>> {
+    let mut builder = Builder::new(&tree.apps, mask, base.into(), lifecycle);
     builder.tree = Some(tree);
     builder.drain = Some(drain);
     builder.reserves = Some(Reserves::of(tree));
@@ -65,7 +58,6 @@ fn islands(tree: &Tree) -> Vec<usize> {
 }
 
 pub(super) struct Builder<'a> {
-    source: &'a Source,
     /// What an island takes along. Nothing inside of one.
     tree: Option<&'a Tree>,
     /// The entries of `apps`.
@@ -93,10 +85,9 @@ enum Built {
 }
 
 impl<'a> Builder<'a> {
-    pub(super) fn new(source: &'a Source, named: &'a [Named], mask: &'a Mask, base: Arc<Path>, lifecycle: &'a Lifecycle) -> Self {
+    pub(super) fn new(named: &'a [Named], mask: &'a Mask, base: Arc<Path>, lifecycle: &'a Lifecycle) -> Self {
         let apps = named.iter().map(|_| OnceCell::new()).collect();
         Self {
-            source,
             tree: None,
             named,
             mask,
@@ -258,11 +249,11 @@ impl<'a> Builder<'a> {
         }
         let packed = self.tree.map(|tree| {
             let apps = tree.written.iter().enumerate().filter(|(index, _)| reach.named.contains(index)).map(|(_, entry)| entry.clone());
-            Island::new(self.source, &self.base, mask, written, apps.collect(), &tree.expansions)
+            Island::new(&self.base, mask, written, apps.collect(), &tree.expansions)
         });
         let local = || {
             let runtime = Arc::new(Runtime::start().map_err(|error| Refusal::from(ziggurat_middleware::Finding::from(error)))?);
-            let builder = Builder::new(self.source, named, mask, Arc::clone(&self.base), self.lifecycle);
+            let builder = Builder::new(named, mask, Arc::clone(&self.base), self.lifecycle);
             let built = builder.within(&runtime).callable(layers, &stack.app);
             built.map_err(|findings| Refusal::inside("the stack cannot be built", pack(&findings)))
         };

@@ -65,7 +65,7 @@ impl Diagnostic {
 }
 
 /// A file's name, as the user wrote it, and its text.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug)]
 pub(crate) struct Source {
     pub(crate) name: String,
     pub(crate) text: String,

@@ -33,7 +33,7 @@ impl Pipeline {
     ///
     /// As [`Pipeline::build`].
     pub(crate) fn build_here(&self, imported: &mut Imported, lifecycle: &Lifecycle, runtime: &Arc<Runtime>) -> Result<Next, Report> {
-        let builder = Builder::new(&self.source, &self.tree.apps, &self.mask, self.base.as_path().into(), lifecycle);
+        let builder = Builder::new(&self.tree.apps, &self.mask, self.base.as_path().into(), lifecycle);
         let built = builder.within(runtime).having(imported).service(&self.tree.stack);
         built.map_err(|findings| Report::new(Arc::clone(&self.source), findings))
     }
@@ -82,7 +82,7 @@ impl Layers {
     ///
     /// Everything that could not be acquired; what had been started is shut down again.
     pub(crate) fn build_here(&self, app: &Callable, lifecycle: &Lifecycle, runtime: &Arc<Runtime>) -> Result<Callable, Report> {
-        let builder = Builder::new(&self.source, &[], &self.mask, self.base.as_path().into(), lifecycle);
+        let builder = Builder::new(&[], &self.mask, self.base.as_path().into(), lifecycle);
         let built = builder.within(runtime).over(&self.layers, app.clone());
         built.map_err(|findings| Report::new(Arc::clone(&self.source), findings))
     }

@@ -9,18 +9,17 @@ use serde_json::Value;
 use ziggurat_middleware::Lifecycle;
 
 use super::build::Builder;
-use super::diagnostic::{Diagnostic, Source};
+use super::diagnostic::Diagnostic;
 use super::expand::Mask;
 use super::grammar::{App, Expansions, Named, Part, Stack, Written, understand_part};
 use super::registry::Registry;
 use super::tree::{Entry, Span};
 use crate::wsgi::{Callable, Runtime};
 
-/// An island on its way to the process that runs it. It takes along what its messages need: the text of the file, and of what must stay hidden
-/// only what stands in its own part.
+/// An island on its way to the process that runs it. Of the file it takes along its own part alone, and of what must stay hidden what stands there:
+/// that process may be another user's. Its findings say where in the file they belong; who has the text shows them.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Island {
-    source: Source,
     base: PathBuf,
     mask: Mask,
     written: Written,
@@ -29,14 +28,13 @@ pub(crate) struct Island {
 }
 
 impl Island {
-    pub(super) fn new(source: &Source, base: &Path, mask: &Mask, written: &Written, apps: Vec<Entry>, expansions: &Expansions) -> Self {
+    pub(super) fn new(base: &Path, mask: &Mask, written: &Written, apps: Vec<Entry>, expansions: &Expansions) -> Self {
         let base = std::path::absolute(base).unwrap_or_else(|_| base.to_owned());
-        let source = Source { name: source.name.clone(), text: source.text.clone() };
         let parts: Vec<&Span> = std::iter::once(&written.app.span).chain(apps.iter().map(|entry| &entry.value.span)).collect();
         let is_inside = |at: &usize| parts.iter().any(|part| part.contains(at));
         let expansions: Expansions = expansions.iter().filter(|(at, _)| is_inside(at)).map(|(at, node)| (*at, node.clone())).collect();
         let values = serde_json::to_string(&(written, &apps, &expansions)).unwrap_or_default();
-        Self { source, base, mask: mask.for_text(&values), written: written.clone(), apps, expansions }
+        Self { base, mask: mask.for_text(&values), written: written.clone(), apps, expansions }
     }
 
     /// Builds what [`Island::new`] packed up, in this process.
@@ -49,10 +47,10 @@ impl Island {
             Ok(island) => island,
             Err(error) => return Err(pack(&[Diagnostic::without_place(format!("the stack was not understood: {error}"))])),
         };
-        let Self { source, base, mask, written, apps, expansions } = island;
+        let Self { base, mask, written, apps, expansions } = island;
         let built = || {
             let (named, stack) = understand_part(written, apps, expansions, registry, &mask, &base)?;
-            let builder = Builder::new(&source, &named, &mask, base.as_path().into(), lifecycle).within(runtime);
+            let builder = Builder::new(&named, &mask, base.as_path().into(), lifecycle).within(runtime);
             builder.callable(&stack.layers, &stack.app)
         };
         built().map_err(|findings| pack(&findings))

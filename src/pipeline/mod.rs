@@ -185,7 +185,7 @@ impl Pipeline {
     ///
     /// Everything that could not be acquired; what had been started is shut down again.
     pub fn build(&self, lifecycle: &Lifecycle) -> Result<Next, Report> {
-        let built = build::build(&self.source, &self.tree, &self.mask, &self.base, self.server().drain.0, lifecycle);
+        let built = build::build(&self.tree, &self.mask, &self.base, self.server().drain.0, lifecycle);
         built.map_err(|findings| Report::new(Arc::clone(&self.source), findings))
     }
 
