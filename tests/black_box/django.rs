@@ -136,6 +136,7 @@ fn settings_that_cannot_be_used_are_explained_at_the_entry() {
     let cases = [
         ("missing", r#"{ "app": { "django": "othersite.settings" } }"#, String::new()),
         ("not a module", r#"{ "app": { "django": "mysite/settings.py" } }"#, String::new()),
+        ("no settings", "", "SECRET_KEY = 'x'\n".to_owned()),
         ("raises", "", settings("1 / 0")),
         ("needs another module", "", settings("import no_such_module")),
         ("not configured", "", settings("STORAGES = None; ALLOWED_HOSTS = 'example.com'")),

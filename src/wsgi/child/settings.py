@@ -8,7 +8,10 @@ import sys
 def told(module: str) -> str:
     """The settings as JSON. `django.setup()` is not needed for them, and apps are not loaded."""
     from django.conf import settings
+    from django.core.exceptions import ImproperlyConfigured
 
+    if not hasattr(settings, "ROOT_URLCONF"):
+        raise ImproperlyConfigured(f"{module} has no ROOT_URLCONF: it is no settings module, or not all of one")
     return json.dumps(
         {
             "file": sys.modules[module].__file__,
