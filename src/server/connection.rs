@@ -3,6 +3,7 @@
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 
 use super::clock::Clock;
 use super::generation::Newest;
@@ -34,6 +35,9 @@ pub(super) async fn run(socket: Socket, stack: Arc<Newest>, limits: Arc<Limits>,
     }
 }
 
+/// How long after it was accepted a connection that has said nothing may still say something, when the server drains.
+const FRESH: Duration = Duration::from_secs(1);
+
 /// Waits for octets, or the end of the connection, while nothing is at hand.
 async fn is_woken(guard: &mut Guard<Socket>, limits: &Limits, progress: &Progress, clock: &mut Clock) -> bool {
     let phase = progress.phase();
@@ -44,7 +48,9 @@ async fn is_woken(guard: &mut Guard<Socket>, limits: &Limits, progress: &Progres
         }
         // Who has asked something already is answered first.
         if progress.seat.shall_leave(cx.waker()) && !guard.socket().has_spoken() {
-            return Poll::Ready(false);
+            // At a drain, who has only just come is about to ask.
+            let is_fresh = phase == Phase::Idle(0) && progress.seat.is_closing() && clock.poll(phase, Some(FRESH), cx).is_pending();
+            return if is_fresh { Poll::Pending } else { Poll::Ready(false) };
         }
         clock.poll(phase, Some(limit), cx).map(|()| false)
     })

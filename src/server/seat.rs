@@ -133,6 +133,11 @@ impl Seat {
         self.place.leave.load(Ordering::Acquire)
     }
 
+    /// Whether all connections shall leave.
+    pub(super) fn is_closing(&self) -> bool {
+        self.hall.closing.load(Ordering::Relaxed)
+    }
+
     /// Wakes the connection.
     pub(super) fn wake(&self) {
         self.place.waker.wake();

@@ -273,6 +273,20 @@ async fn a_client_who_has_asked_before_the_drain_is_answered() {
 }
 
 #[tokio::test]
+async fn a_client_who_has_just_come_is_answered_though_it_asks_after_the_drain_began() {
+    let mut server = Server::hello("{}");
+    let mut client = server.connect().await;
+    server.stop();
+    while TcpStream::connect(server.address).await.is_ok() {
+        tokio::task::yield_now().await;
+    }
+    client.send(GET).await;
+    let answer = client.read_to_end().await;
+    assert!(answer.contains("connection: close") && answer.ends_with("hello"), "{answer}");
+    assert_eq!(server.drained().await.cut, 0);
+}
+
+#[tokio::test]
 async fn a_client_who_asks_once_more_before_the_drain_is_answered() {
     let mut server = Server::hello("{}");
     let mut client = server.connect().await;
