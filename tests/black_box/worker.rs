@@ -9,7 +9,7 @@ use crate::link::*;
 use crate::support::folder_of;
 
 const HELLO: &str = "
-import atexit, os, sys, time
+import atexit, os, signal, sys, time
 atexit.register(lambda: print('goodbye', open('end', 'w').close()))
 def app(environ, start_response):
     path = environ['PATH_INFO']
@@ -25,6 +25,8 @@ def app(environ, start_response):
     if path == '/fork':
         pid = os.fork()
         if pid == 0:
+            # A lock that another thread held at the fork is never let go here.
+            signal.alarm(2)
             os.write(3, b'rubbish')
             start_response('200 OK', [])(b'more rubbish')
             os._exit(0)
