@@ -16,7 +16,7 @@ async fn site(request: Request) -> Response {
 fn api() -> Router {
     Router::new()
         .route("/notes/{id}", get(async |uri: http::Uri| format!("api {uri}")))
-        .route("/client", get(async |Extension(origin): Extension<Origin>| origin.client.unwrap().to_string()))
+        .route("/client", get(async |Extension(connection): Extension<ConnectionInfo>| connection.client.unwrap().to_string()))
         .route("/echo", post(async |body: String| body))
         .route("/panic", get(async || -> String { panic!("on purpose") }))
 }

@@ -22,7 +22,7 @@ use ziggurat_middleware::headers::Headers;
 use ziggurat_middleware::request_id::AssignRequestId;
 use ziggurat_middleware::security_headers::SecurityHeaders;
 use ziggurat_middleware::timeout::Timeout;
-use ziggurat_middleware::{Body, Context, IntoStage, Lifecycle, Middleware, Next, Origin, Request, Response, Scheme};
+use ziggurat_middleware::{Body, ConnectionInfo, Context, IntoStage, Lifecycle, Middleware, Next, Request, Response, Scheme};
 
 fn main() {
     // Enough calls per reading that the clock does not matter, enough readings that a busy machine does not.
@@ -118,7 +118,7 @@ fn measure(bencher: Bencher, mut stack: Next) {
         request.headers_mut().insert(HeaderName::from_static(name), HeaderValue::from_static(value));
     }
     *request.uri_mut() = http::Uri::from_static("/shop/item?id=4711");
-    request.extensions_mut().insert(Origin {
+    request.extensions_mut().insert(ConnectionInfo {
         client: Some([192, 0, 2, 1].into()),
         client_port: Some(40_000),
         scheme: Scheme::Http,

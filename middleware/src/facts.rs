@@ -11,7 +11,7 @@ use http::{HeaderValue, Uri};
 
 /// Who speaks, by which scheme, to which of our addresses. The server puts it into every request; `forwarded` corrects it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Origin {
+pub struct ConnectionInfo {
     /// The client's address; `None` for a client on a Unix socket.
     pub client: Option<IpAddr>,
     /// The client's port, where it is known.

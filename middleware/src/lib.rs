@@ -45,7 +45,7 @@ pub mod timeout;
 pub use around::{Around, AroundFuture, AroundService, around};
 pub use body::Body;
 pub use context::{Context, Reserve};
-pub use facts::{Deadline, Mount, Origin, RemoteUser, RequestId, ReserveClass, Scheme};
+pub use facts::{ConnectionInfo, Deadline, Mount, RemoteUser, RequestId, ReserveClass, Scheme};
 pub use finding::{Finding, Findings, Step};
 pub use from_fn::{FromFn, FromFnService, from_fn};
 pub use lifecycle::{Lifecycle, Scraper};

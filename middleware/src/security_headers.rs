@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::options::OrFalse;
 use crate::units::{Duration, HeaderText};
-use crate::{Context, Finding, Findings, IntoStage, Middleware, Origin, Request, Response, Scheme, around};
+use crate::{ConnectionInfo, Context, Finding, Findings, IntoStage, Middleware, Request, Response, Scheme, around};
 
 /// Adds the response headers that tell browsers to be careful: no sniffing of types, no framing, no leaking of addresses.
 ///
@@ -136,7 +136,7 @@ impl Middleware for SecurityHeaders {
         let hsts = self.hsts.0.as_ref().map(Hsts::value).transpose()?;
         let always: Arc<[(HeaderName, HeaderValue)]> = self.always()?.into();
         Ok(around(move |request: &mut Request| {
-            let https = request.extensions().get::<Origin>().is_some_and(|origin| origin.scheme == Scheme::Https);
+            let https = request.extensions().get::<ConnectionInfo>().is_some_and(|connection| connection.scheme == Scheme::Https);
             let hsts = if https { hsts.clone() } else { None };
             let always = Arc::clone(&always);
             Ok(move |mut response: Response| {
@@ -199,7 +199,7 @@ mod tests {
 
     async fn by(scheme: Scheme, options: &str) -> TestResponse {
         let mut request = request(Method::GET, "/", "");
-        request.extensions_mut().get_mut::<Origin>().unwrap().scheme = scheme;
+        request.extensions_mut().get_mut::<ConnectionInfo>().unwrap().scheme = scheme;
         TestStack::of::<SecurityHeaders>(options).over_text("").send(request).await
     }
 

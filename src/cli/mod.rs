@@ -12,7 +12,7 @@ use clap::{ArgGroup, CommandFactory, Parser, Subcommand};
 use http::Extensions;
 
 use crate::pipeline::{Island, Pipeline, Registry, Report, schema};
-use crate::run::{self, Origin, init};
+use crate::run::{self, PipelineSource, init};
 use crate::server::Listen;
 use crate::worker::launch::Launch;
 use crate::{docs, new, wsgi};
@@ -226,8 +226,8 @@ pub(crate) fn main(registry: &Registry, launch: Option<Launch>, arguments: impl 
     match cli.command {
         Some(command) => dispatch(registry, &host, command),
         None => match (cli.app, cli.django) {
-            (Some(app), _) => serve(Origin::app(app, cli.listen, registry), &host, cli.watch),
-            (None, Some(settings)) => serve(Origin::django(settings, cli.listen, registry), &host, cli.watch),
+            (Some(app), _) => serve(PipelineSource::app(app, cli.listen, registry), &host, cli.watch),
+            (None, Some(settings)) => serve(PipelineSource::django(settings, cli.listen, registry), &host, cli.watch),
             (None, None) => MISUSE,
         },
     }
@@ -235,7 +235,7 @@ pub(crate) fn main(registry: &Registry, launch: Option<Launch>, arguments: impl 
 
 fn dispatch(registry: &Registry, host: &Extensions, command: Command) -> u8 {
     match command {
-        Command::Run { file, watch, listen } => serve(Origin::file(&file.path, listen, registry), host, watch),
+        Command::Run { file, watch, listen } => serve(PipelineSource::file(&file.path, listen, registry), host, watch),
         Command::Status { file, json } => control::status(&file, json),
         Command::Reload(file) => control::reload(&file),
         Command::Check { file, json } => check(&file, registry, host, json),
@@ -295,22 +295,22 @@ fn with(pipeline: Result<Pipeline, Report>, then: impl FnOnce(&Pipeline) -> u8) 
     }
 }
 
-fn serve(origin: Origin, host: &Extensions, watch: bool) -> u8 {
+fn serve(source: PipelineSource, host: &Extensions, watch: bool) -> u8 {
     let outcome = |served: Result<(), Report>| match served {
         Ok(()) => SUCCESS,
         Err(report) => complain(&report.render(colour()), FAILURE),
     };
     if watch {
-        return outcome(run::watch(origin, host));
+        return outcome(run::watch(source, host));
     }
-    let pipeline = match origin.load() {
+    let pipeline = match source.load() {
         Ok(pipeline) => pipeline,
         Err(report) => return complain(&report.render(colour()), MISUSE),
     };
     if !pipeline.warnings().is_empty() {
         complain(&pipeline.warnings().render(colour()), SUCCESS);
     }
-    outcome(run::run(origin, pipeline, host))
+    outcome(run::run(source, pipeline, host))
 }
 
 fn check(file: &File, registry: &Registry, host: &Extensions, json: bool) -> u8 {

@@ -3,10 +3,10 @@
 mod candidate;
 mod control;
 pub(crate) mod init;
-mod origin;
 mod reload;
 mod signals;
 mod site;
+mod source;
 mod status;
 mod supervisor;
 mod watch;
@@ -24,61 +24,61 @@ use crate::log;
 use crate::pipeline::{Pipeline, Report};
 use crate::wsgi;
 use candidate::{Candidate, InUse};
-pub(crate) use origin::Origin;
 use signals::Signals;
 use site::Site;
+pub(crate) use source::PipelineSource;
 use watch::Watch;
 
-/// Serves `pipeline`, which was loaded from `origin`, until SIGTERM or SIGINT, then drains. Layers and apps find what `host` holds in their context.
+/// Serves `pipeline`, which was loaded from `source`, until SIGTERM or SIGINT, then drains. Layers and apps find what `host` holds in their context.
 ///
 /// # Errors
 ///
 /// What could not be bound, acquired or imported, at its place in the file.
-pub(crate) fn run(origin: Origin, pipeline: Pipeline, host: &Extensions) -> Result<(), Report> {
+pub(crate) fn run(source: PipelineSource, pipeline: Pipeline, host: &Extensions) -> Result<(), Report> {
     log::start();
     allow_descriptors();
     let runtime = runtime(&pipeline)?;
-    let prepare = |_: &Origin, lifecycle: &Lifecycle| Candidate::prepare(Arc::new(pipeline), lifecycle, &InUse::default());
-    let outcome = serve(origin, None, &runtime, Lifecycle::hosted(host.clone()), prepare);
+    let prepare = |_: &PipelineSource, lifecycle: &Lifecycle| Candidate::prepare(Arc::new(pipeline), lifecycle, &InUse::default());
+    let outcome = serve(source, None, &runtime, Lifecycle::hosted(host.clone()), prepare);
     end(runtime);
     outcome
 }
 
-/// As [`run`], for development: the pipeline of `origin` is loaded here, and again whenever its file or its code changes. While it cannot be built,
+/// As [`run`], for development: the pipeline of `source` is loaded here, and again whenever its file or its code changes. While it cannot be built,
 /// every request is answered with the reason.
 ///
 /// # Errors
 ///
 /// Where there is nothing to listen on.
-pub(crate) fn watch(origin: Origin, host: &Extensions) -> Result<(), Report> {
+pub(crate) fn watch(source: PipelineSource, host: &Extensions) -> Result<(), Report> {
     log::start();
     allow_descriptors();
-    let first = origin.load().or_else(|_| origin.stand_in())?;
+    let first = source.load().or_else(|_| source.stand_in())?;
     if !first.warnings().is_empty() {
         say(&first.warnings().render(false));
     }
     let runtime = runtime(&first)?;
-    let watch = Watch::start(&origin);
+    let watch = Watch::start(&source);
     let mut host = host.clone();
     host.insert(watch.watcher());
-    let origin = origin.hosted(host.clone());
-    let prepare = |origin: &Origin, lifecycle: &Lifecycle| watch.prepare(origin, lifecycle, &InUse::default());
-    let outcome = serve(origin, Some(watch.clone()), &runtime, Lifecycle::hosted(host), prepare);
+    let source = source.hosted(host.clone());
+    let prepare = |source: &PipelineSource, lifecycle: &Lifecycle| watch.prepare(source, lifecycle, &InUse::default());
+    let outcome = serve(source, Some(watch.clone()), &runtime, Lifecycle::hosted(host), prepare);
     end(runtime);
     outcome
 }
 
 fn serve(
-    origin: Origin,
+    source: PipelineSource,
     watch: Option<Watch>,
     runtime: &Runtime,
     lifecycle: Lifecycle,
-    prepare: impl FnOnce(&Origin, &Lifecycle) -> Result<Candidate, Report>,
+    prepare: impl FnOnce(&PipelineSource, &Lifecycle) -> Result<Candidate, Report>,
 ) -> Result<(), Report> {
     let begin = Instant::now();
     let _entered = runtime.enter();
-    let candidate = prepare(&origin, &lifecycle)?;
-    let (site, signals) = open(origin, watch, candidate, lifecycle.clone()).inspect_err(|_| lifecycle.shutdown())?;
+    let candidate = prepare(&source, &lifecycle)?;
+    let (site, signals) = open(source, watch, candidate, lifecycle.clone()).inspect_err(|_| lifecycle.shutdown())?;
     // What only the first generation keeps is let go with it.
     drop(lifecycle);
     if let Some(watch) = &site.watch {
@@ -91,10 +91,10 @@ fn serve(
     Ok(())
 }
 
-fn open(origin: Origin, watch: Option<Watch>, candidate: Candidate, lifecycle: Lifecycle) -> Result<(Site, Signals), Report> {
+fn open(source: PipelineSource, watch: Option<Watch>, candidate: Candidate, lifecycle: Lifecycle) -> Result<(Site, Signals), Report> {
     // Installed after Python apps were imported, whose modules may set handlers of their own.
     let signals = Signals::install().map_err(|error| candidate.pipeline.report(&format!("cannot handle signals: {error}")))?;
-    Ok((Site::open(origin, watch, candidate, lifecycle)?, signals))
+    Ok((Site::open(source, watch, candidate, lifecycle)?, signals))
 }
 
 /// Builds everything as for [`run`] and lets go of it again.

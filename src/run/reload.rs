@@ -9,9 +9,9 @@ use tokio::task::{JoinHandle, spawn_blocking};
 use ziggurat_middleware::Lifecycle;
 
 use super::candidate::{Candidate, InUse};
-use super::origin::Origin;
 use super::say;
 use super::site::{Site, end};
+use super::source::PipelineSource;
 use super::supervisor;
 use super::watch::{self, Watch};
 use crate::pipeline::Report;
@@ -29,7 +29,7 @@ pub(super) struct Reloaded {
 
 /// One reload at a time. Who asks for one meanwhile waits for the next: the file may have changed since it was read.
 pub(super) struct Reloads {
-    pub(super) origin: Arc<Origin>,
+    pub(super) source: Arc<PipelineSource>,
     under_way: Option<UnderWay>,
     next: Option<Vec<oneshot::Sender<Outcome>>>,
 }
@@ -48,8 +48,8 @@ pub(super) struct Built {
 }
 
 impl Reloads {
-    pub(super) fn new(origin: Origin) -> Self {
-        Self { origin: Arc::new(origin), under_way: None, next: None }
+    pub(super) fn new(source: PipelineSource) -> Self {
+        Self { source: Arc::new(source), under_way: None, next: None }
     }
 
     /// Ready when a build has ended; never, where none is under way.
@@ -68,10 +68,10 @@ impl Reloads {
     }
 
     fn start(&mut self, watch: Option<Watch>, lifecycle: Lifecycle, in_use: InUse, waiting: Vec<oneshot::Sender<Outcome>>) {
-        let (origin, hooks) = (Arc::clone(&self.origin), lifecycle.clone());
+        let (source, hooks) = (Arc::clone(&self.source), lifecycle.clone());
         let build = spawn_blocking(move || match watch {
-            Some(watch) => watch.prepare(&origin, &hooks, &in_use),
-            None => Candidate::prepare(origin.load().map(Arc::new)?, &hooks, &in_use),
+            Some(watch) => watch.prepare(&source, &hooks, &in_use),
+            None => Candidate::prepare(source.load().map(Arc::new)?, &hooks, &in_use),
         });
         self.under_way = Some(UnderWay { begin: Instant::now(), lifecycle, build, waiting });
     }
@@ -89,7 +89,7 @@ impl Reloads {
 impl Site {
     /// Asks for a reload, and perhaps for its outcome.
     pub(super) fn reload(&mut self, waiting: Option<oneshot::Sender<Outcome>>) {
-        if self.reloads.origin.path_written().is_none() && self.watch.is_none() {
+        if self.reloads.source.path_written().is_none() && self.watch.is_none() {
             let report =
                 self.generation.pipeline.report("there is nothing to reload: the app was named on the command line, without a file");
             say(&format!("not reloaded: {report}"));

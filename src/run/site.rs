@@ -12,10 +12,10 @@ use ziggurat_middleware::Lifecycle;
 
 use super::candidate::{Candidate, InUse, Wanted};
 use super::control::{self, Control, Order};
-use super::origin::Origin;
 use super::reload::Reloads;
 use super::say;
 use super::signals::{Signals, Wish};
+use super::source::PipelineSource;
 use super::status::Facts;
 use super::supervisor;
 use super::watch::{self, Watch};
@@ -52,7 +52,7 @@ pub(super) struct Generation {
 
 impl Site {
     /// Begins to serve; must be called within a runtime.
-    pub(super) fn open(origin: Origin, watch: Option<Watch>, candidate: Candidate, lifecycle: Lifecycle) -> Result<Self, Report> {
+    pub(super) fn open(source: PipelineSource, watch: Option<Watch>, candidate: Candidate, lifecycle: Lifecycle) -> Result<Self, Report> {
         let Candidate { pipeline, stack, listeners, control, mistake } = candidate;
         let addresses = named(&listeners);
         let cannot = |error| pipeline.report(&format!("cannot serve: {error}"));
@@ -73,7 +73,7 @@ impl Site {
         Ok(Self {
             server,
             generation,
-            reloads: Reloads::new(origin),
+            reloads: Reloads::new(source),
             facts,
             watch,
             control,
@@ -117,7 +117,7 @@ impl Site {
             }
             Order::Status(asked) => {
                 let state = if self.reloads.is_under_way() { "reloading" } else { "serving" };
-                let _ = asked.send(self.facts.status(&self.reloads.origin, &self.generation, state));
+                let _ = asked.send(self.facts.status(&self.reloads.source, &self.generation, state));
             }
         }
     }
@@ -192,7 +192,7 @@ impl Site {
     async fn close(self, mut wishes: mpsc::Receiver<Wish>) {
         supervisor::stopping();
         let Self { server, generation, mut reloads, facts, watch: _, control, orders: (_, mut orders), finishing, mut retiring } = self;
-        let origin = reloads.origin.clone();
+        let source = reloads.source.clone();
         let mut ending = pin!(async {
             let (drained, ()) = tokio::join!(server.drain(), reloads.abandon());
             if drained.cut > 0 {
@@ -207,7 +207,7 @@ impl Site {
                 () = &mut ending => break,
                 Some(wish) = wishes.recv() => look_at(wish, &generation, &finishing),
                 Some(order) = orders.recv() => match order {
-                    Order::Status(asked) => drop(asked.send(facts.status(&origin, &generation, "stopping"))),
+                    Order::Status(asked) => drop(asked.send(facts.status(&source, &generation, "stopping"))),
                     Order::Reload(waiting) => drop(waiting.send(Err(generation.pipeline.report("the server is stopping")))),
                     Order::Reopen(done) => {
                         look_at(Wish::Reopen, &generation, &finishing);

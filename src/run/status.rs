@@ -8,8 +8,8 @@ use ziggurat_middleware::access_log::rfc3339;
 use ziggurat_middleware::metrics::Counter;
 use ziggurat_middleware::{Context, Lifecycle, Metrics};
 
-use super::origin::Origin;
 use super::site::Generation;
+use super::source::PipelineSource;
 use crate::pipeline::Pipeline;
 use crate::server::Traffic;
 
@@ -31,7 +31,7 @@ impl Facts {
     }
 
     /// How everything fares; `state` is what the program is at.
-    pub(super) fn status(&self, origin: &Origin, generation: &Generation, state: &str) -> Value {
+    pub(super) fn status(&self, source: &PipelineSource, generation: &Generation, state: &str) -> Value {
         let listening: Vec<&str> = generation.addresses.iter().map(|(_, address)| address.as_str()).collect();
         let apps = generation.lifecycle.status().into_iter().map(|(place, status)| {
             let mut entry = Map::from_iter([("place".to_owned(), Value::from(&*place))]);
@@ -47,7 +47,7 @@ impl Facts {
             "state": state,
             "uptime_s": self.begin.elapsed().as_secs(),
             "generation": generation.number,
-            "file": origin.path_written().map(|path| path.display().to_string()),
+            "file": source.path_written().map(|path| path.display().to_string()),
             "loaded_at": rfc3339(generation.since),
             "listening": listening,
             "stack": generation.pipeline.summary(),

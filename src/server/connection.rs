@@ -21,9 +21,9 @@ use super::socket::Socket;
 /// client has been silent for a while.
 pub(super) async fn run(socket: Socket, stack: Arc<Newest>, limits: Arc<Limits>, seat: Seat) {
     // A client that is gone already has no address.
-    let Ok(origin) = socket.origin() else { return };
+    let Ok(connection) = socket.connection() else { return };
     let progress = Arc::new(Progress::new(seat));
-    let entrance = Arc::new(Entrance::new(stack, origin, Arc::clone(&limits), Arc::clone(&progress)));
+    let entrance = Arc::new(Entrance::new(stack, connection, Arc::clone(&limits), Arc::clone(&progress)));
     let mut clock = Clock::new();
     let mut guard = Guard::new(socket, Arc::clone(&limits), Arc::clone(&progress));
     while is_woken(&mut guard, &limits, &progress, &mut clock).await {

@@ -12,7 +12,7 @@ use http::header::{CONNECTION, CONTENT_LENGTH, HeaderValue};
 use http::{Method, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
-use ziggurat_middleware::{Answer, Body, Origin, Problem};
+use ziggurat_middleware::{Answer, Body, ConnectionInfo, Problem};
 
 use super::generation::Newest;
 use super::limits::Limits;
@@ -25,23 +25,23 @@ use super::upload::Upload;
 /// One connection's way into the stack.
 pub(super) struct Entrance {
     stack: Arc<Newest>,
-    origin: Origin,
+    connection: ConnectionInfo,
     limits: Arc<Limits>,
     progress: Arc<Progress>,
     calls: AtomicU32,
 }
 
 impl Entrance {
-    pub(super) const fn new(stack: Arc<Newest>, origin: Origin, limits: Arc<Limits>, progress: Arc<Progress>) -> Self {
-        Self { stack, origin, limits, progress, calls: AtomicU32::new(0) }
+    pub(super) const fn new(stack: Arc<Newest>, connection: ConnectionInfo, limits: Arc<Limits>, progress: Arc<Progress>) -> Self {
+        Self { stack, connection, limits, progress, calls: AtomicU32::new(0) }
     }
 
     pub(super) fn log_refusal(&self, refusal: Refusal) {
-        tracing::info!("refused a request from {}: {refusal}", Client(&self.origin));
+        tracing::info!("refused a request from {}: {refusal}", Client(&self.connection));
     }
 
     pub(super) fn log_failure(&self, reason: impl fmt::Display) {
-        tracing::debug!("the connection from {} failed: {reason}", Client(&self.origin));
+        tracing::debug!("the connection from {} failed: {reason}", Client(&self.connection));
     }
 
     /// Takes in a request. `turn` ends when its answer has been given away.
@@ -55,7 +55,7 @@ impl Entrance {
         let state = match sound {
             Ok(()) => {
                 let body = if body.is_end_stream() { Body::empty() } else { Body::new(Upload::new(body, self.limits.body_timeout)) };
-                parts.extensions.insert(self.origin.clone());
+                parts.extensions.insert(self.connection.clone());
                 self.progress.seat.count();
                 let generation = self.stack.load_full();
                 let answer = generation.call(http::Request::from_parts(parts, body));
@@ -74,7 +74,7 @@ impl Entrance {
 const BROKEN: Refusal = Refusal::bad("the request body is malformed");
 
 /// For the log.
-struct Client<'a>(&'a Origin);
+struct Client<'a>(&'a ConnectionInfo);
 
 impl fmt::Display for Client<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

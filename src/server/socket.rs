@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
-use ziggurat_middleware::{Origin, Scheme};
+use ziggurat_middleware::{ConnectionInfo, Scheme};
 
 use super::listener::{BACKLOG, Bound};
 
@@ -69,7 +69,7 @@ pub(super) enum Socket {
 
 impl Socket {
     /// Who speaks to which of our addresses. Fails where the client is gone already.
-    pub(super) fn origin(&self) -> io::Result<Origin> {
+    pub(super) fn connection(&self) -> io::Result<ConnectionInfo> {
         let (peer, local) = match self {
             Self::Tcp(stream) => {
                 stream.set_nodelay(true)?;
@@ -77,7 +77,7 @@ impl Socket {
             }
             Self::Unix(_) => (None, None),
         };
-        Ok(Origin {
+        Ok(ConnectionInfo {
             client: peer.map(|peer| peer.ip()),
             client_port: peer.map(|peer| peer.port()),
             scheme: Scheme::Http,

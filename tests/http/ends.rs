@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 use ziggurat::server::Listener;
-use ziggurat_middleware::{Body, Origin, Request, Response};
+use ziggurat_middleware::{Body, ConnectionInfo, Request, Response};
 
 use crate::support::{Noted, PATIENCE, Record, Server};
 
@@ -257,8 +257,8 @@ async fn every_listener_is_served_and_the_app_knows_who_asks() {
     let listeners: Vec<_> = ["127.0.0.1:0", "127.0.0.1:0", "unix:site.sock"].into_iter().flat_map(bind).collect();
     let second = listeners[1].socket_addr().unwrap();
     let server = Server::start_on(listeners, "{}", |request: Request| async move {
-        let origin = request.extensions().get::<Origin>().unwrap();
-        Response::new(Body::from(format!("{:?} {:?} {:?}", origin.client, origin.local, origin.scheme)))
+        let connection = request.extensions().get::<ConnectionInfo>().unwrap();
+        Response::new(Body::from(format!("{:?} {:?} {:?}", connection.client, connection.local, connection.scheme)))
     });
     let close = "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
     for address in [server.address, second] {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use http::{HeaderValue, Method, Version};
 use serde_json::{Map, Value};
-use ziggurat_middleware::{Body, Mount, Origin, RemoteUser, Request, RequestId, Scheme, request};
+use ziggurat_middleware::{Body, ConnectionInfo, Mount, RemoteUser, Request, RequestId, Scheme, request};
 
 use crate::support::{EXECUTORS, Executor, Site};
 
@@ -141,7 +141,14 @@ async fn addresses_come_from_the_host_the_listener_and_trusted_proxies() {
         let make = || {
             let mut request = get("/");
             request.headers_mut().insert("host", host.parse().unwrap());
-            request.extensions_mut().insert(Origin { client: None, client_port: None, scheme, server_port, local, is_vetted: false });
+            request.extensions_mut().insert(ConnectionInfo {
+                client: None,
+                client_port: None,
+                scheme,
+                server_port,
+                local,
+                is_vetted: false,
+            });
             request
         };
         let expected = json! {
@@ -159,8 +166,8 @@ async fn what_proxies_say_is_seen_only_where_a_layer_has_judged_it() {
             for name in ["x-forwarded-for", "forwarded", "x-real-ip"] {
                 request.headers_mut().insert(name, HeaderValue::from_static("203.0.113.7"));
             }
-            if let Some(origin) = request.extensions_mut().get_mut::<Origin>() {
-                origin.is_vetted = is_vetted;
+            if let Some(connection) = request.extensions_mut().get_mut::<ConnectionInfo>() {
+                connection.is_vetted = is_vetted;
             }
             request
         };

@@ -31,12 +31,12 @@ struct Whoami {
 }
 
 async fn whoami(
-    Extension(origin): Extension<Origin>,
+    Extension(connection): Extension<ConnectionInfo>,
     Extension(id): Extension<RequestId>,
     user: Option<Extension<RemoteUser>>,
 ) -> Json<Whoami> {
     Json(Whoami {
-        client: origin.client.map(|address| address.to_string()),
+        client: connection.client.map(|address| address.to_string()),
         user: user.map(|Extension(user)| user.user.to_string()),
         request_id: id.as_str().to_owned(),
     })

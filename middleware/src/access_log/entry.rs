@@ -8,7 +8,7 @@ use http::header::{CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Uri, Version};
 
 use super::{Log, json, text};
-use crate::{Mount, Origin, RemoteUser, Request, RequestId, Response};
+use crate::{ConnectionInfo, Mount, RemoteUser, Request, RequestId, Response};
 
 /// One line to be: written when it is dropped, whatever became of the request.
 ///
@@ -20,7 +20,7 @@ pub(super) struct Entry {
     method: Method,
     target: Uri,
     version: Version,
-    pub(super) origin: Option<Origin>,
+    pub(super) connection: Option<ConnectionInfo>,
     pub(super) id: Option<RequestId>,
     pub(super) user: Option<RemoteUser>,
     /// Values of the headers that the format asks for, in its order.
@@ -47,7 +47,7 @@ impl Entry {
             method: request.method().clone(),
             target: facts.get::<Mount>().map_or_else(|| request.uri().clone(), |mount| mount.target.clone()),
             version: request.version(),
-            origin: facts.get::<Origin>().cloned(),
+            connection: facts.get::<ConnectionInfo>().cloned(),
             id: facts.get::<RequestId>().cloned(),
             user: facts.get::<RemoteUser>().cloned(),
             request_headers: pick(&log.format.request_headers, request.headers()),
@@ -81,7 +81,7 @@ impl Entry {
     }
 
     pub(super) fn client(&self) -> Option<IpAddr> {
-        self.origin.as_ref().and_then(|origin| origin.client)
+        self.connection.as_ref().and_then(|connection| connection.client)
     }
 
     pub(super) fn path(&self) -> &str {

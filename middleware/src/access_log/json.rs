@@ -18,7 +18,7 @@ pub(super) fn write(line: &mut Vec<u8>, entry: &Entry) {
     }
     text(line, "user", entry.user.as_ref().map(|user| user.user.as_bytes()));
     text(line, "method", Some(entry.method().as_str().as_bytes()));
-    text(line, "scheme", entry.origin.as_ref().map(|origin| origin.scheme.as_str().as_bytes()));
+    text(line, "scheme", entry.connection.as_ref().map(|connection| connection.scheme.as_str().as_bytes()));
     let [host, referer, user_agent] = Format::JSON_HEADERS.map(|(name, place)| (name, entry.request_headers[place].as_ref()));
     header(line, host);
     text(line, "path", Some(entry.path().as_bytes()));

@@ -11,7 +11,7 @@ use http_body_util::{BodyExt, StreamBody};
 use tempfile::TempDir;
 
 use super::*;
-use crate::{BoxError, Mount, Origin, RemoteUser, TestStack, TestStage, request};
+use crate::{BoxError, ConnectionInfo, Mount, RemoteUser, TestStack, TestStage, request};
 
 /// A log in a folder of its own.
 struct Logged {
@@ -237,7 +237,7 @@ async fn under_a_mount_the_whole_target_is_logged_and_a_unix_client_is_a_dash() 
     let stack = log.stage().over_text("");
     let mut request = request(Method::GET, "/page", "");
     request.extensions_mut().insert(Mount { prefix: "/blog".into(), target: "/blog/page?x".parse().unwrap() });
-    request.extensions_mut().get_mut::<Origin>().unwrap().client = None;
+    request.extensions_mut().get_mut::<ConnectionInfo>().unwrap().client = None;
     stack.send(request).await;
     assert_eq!(log.text(&stack), "- GET /blog/page?x HTTP/1.1\n");
 }

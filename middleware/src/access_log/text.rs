@@ -24,7 +24,7 @@ fn write_piece(line: &mut Vec<u8>, piece: &Piece, entry: &Entry) {
             Some(client) => put::address(line, client),
             None => line.push(b'-'),
         },
-        Piece::ClientPort => match entry.origin.as_ref().and_then(|origin| origin.client_port) {
+        Piece::ClientPort => match entry.connection.as_ref().and_then(|connection| connection.client_port) {
             Some(port) => put::number(line, port.into(), 1),
             None => line.push(b'-'),
         },
@@ -44,7 +44,9 @@ fn write_piece(line: &mut Vec<u8>, piece: &Piece, entry: &Entry) {
         Piece::Path => escape(line, entry.path().as_bytes()),
         Piece::Query => escape(line, entry.query().unwrap_or_default().as_bytes()),
         Piece::Protocol => line.extend_from_slice(entry.protocol().as_bytes()),
-        Piece::Scheme => line.extend_from_slice(entry.origin.as_ref().map_or(Scheme::Http, |origin| origin.scheme).as_str().as_bytes()),
+        Piece::Scheme => {
+            line.extend_from_slice(entry.connection.as_ref().map_or(Scheme::Http, |connection| connection.scheme).as_str().as_bytes())
+        }
         Piece::Status => put::number(line, entry.status.into(), 3),
         Piece::SentOrDash if entry.sent == 0 => line.push(b'-'),
         Piece::Sent | Piece::SentOrDash => put::number(line, entry.sent, 1),

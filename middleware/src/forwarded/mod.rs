@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::options::OneOrMany;
-use crate::{Context, Finding, IntoStage, Middleware, Origin, Problem, Request, Response, Scheme, around};
+use crate::{ConnectionInfo, Context, Finding, IntoStage, Middleware, Problem, Request, Response, Scheme, around};
 
 mod chain;
 mod node;
@@ -79,10 +79,10 @@ impl Middleware for Forwarded {
         let trust = Trust::new(self.trust.0);
         let family = self.header;
         Ok(around(move |request: &mut Request| {
-            let trusted = request.extensions().get::<Origin>().is_some_and(|origin| trust.sent(origin));
+            let trusted = request.extensions().get::<ConnectionInfo>().is_some_and(|connection| trust.sent(connection));
             strip(request.headers_mut(), trusted.then_some(family));
-            if let Some(origin) = request.extensions_mut().get_mut::<Origin>() {
-                origin.is_vetted = true;
+            if let Some(connection) = request.extensions_mut().get_mut::<ConnectionInfo>() {
+                connection.is_vetted = true;
             }
             if trusted {
                 let claim = match family {
@@ -153,16 +153,16 @@ impl Claim {
             }
             request.headers_mut().insert(HOST, host);
         }
-        if let Some(origin) = request.extensions_mut().get_mut::<Origin>() {
+        if let Some(connection) = request.extensions_mut().get_mut::<ConnectionInfo>() {
             if let Some((client, port)) = self.client {
-                origin.client = Some(client);
-                origin.client_port = port;
+                connection.client = Some(client);
+                connection.client_port = port;
             }
             if let Some(scheme) = self.scheme {
-                origin.scheme = scheme;
+                connection.scheme = scheme;
             }
             let port = self.port.or(host_port).or(self.scheme.map(Scheme::default_port));
-            origin.server_port = port.or(origin.server_port);
+            connection.server_port = port.or(connection.server_port);
         }
         Ok(())
     }

@@ -13,17 +13,17 @@ const RFC: &str = r#"{"trust": "10.0.0.0/8", "header": "forwarded"}"#;
 /// Answers with what the app sees: client, scheme, port, host, and the names of what is left of the headers.
 fn stack(options: &str) -> TestStack {
     TestStack::of::<Forwarded>(options).over(async |request: Request| {
-        let origin = request.extensions().get::<Origin>().unwrap();
-        let client = match (origin.client, origin.client_port) {
+        let connection = request.extensions().get::<ConnectionInfo>().unwrap();
+        let client = match (connection.client, connection.client_port) {
             (Some(client), Some(port)) => SocketText(client, port).to_string(),
             (Some(client), None) => client.to_string(),
             (None, _) => "unix".to_owned(),
         };
-        let port = origin.server_port.map_or("-".to_owned(), |port| port.to_string());
+        let port = connection.server_port.map_or("-".to_owned(), |port| port.to_string());
         let host = request.headers()[HOST].to_str().unwrap();
         let mut left: Vec<_> = request.headers().keys().map(HeaderName::as_str).filter(|name| *name != "host").collect();
         left.sort_unstable();
-        Response::new(Body::from(format!("{client} {} {port} {host} [{}]", origin.scheme.as_str(), left.join(" "))))
+        Response::new(Body::from(format!("{client} {} {port} {host} [{}]", connection.scheme.as_str(), left.join(" "))))
     })
 }
 
@@ -40,10 +40,10 @@ async fn send(options: &str, peer: Option<&str>, headers: &[(&'static str, &[u8]
     for (name, value) in headers {
         request.headers_mut().append(*name, HeaderValue::from_bytes(value).unwrap());
     }
-    let origin = request.extensions_mut().get_mut::<Origin>().unwrap();
-    origin.client = peer.map(|peer| peer.parse().unwrap());
+    let connection = request.extensions_mut().get_mut::<ConnectionInfo>().unwrap();
+    connection.client = peer.map(|peer| peer.parse().unwrap());
     if peer.is_none() {
-        origin.local = None;
+        connection.local = None;
     }
     stack(options).send(request).await
 }

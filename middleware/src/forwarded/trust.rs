@@ -9,7 +9,7 @@ use ipnet::IpNet;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
-use crate::Origin;
+use crate::ConnectionInfo;
 
 /// One entry of `trust`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -83,8 +83,8 @@ impl Trust {
     }
 
     /// Whether a trusted proxy is on the other end of the connection.
-    pub(super) fn sent(&self, origin: &Origin) -> bool {
-        match (origin.client, origin.local) {
+    pub(super) fn sent(&self, connection: &ConnectionInfo) -> bool {
+        match (connection.client, connection.local) {
             (Some(address), _) => self.holds(address),
             (None, None) => self.unix,
             (None, Some(_)) => false,

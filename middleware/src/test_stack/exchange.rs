@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
 use super::TestStack;
-use crate::{Body, Origin, Request, Response, Scheme};
+use crate::{Body, ConnectionInfo, Request, Response, Scheme};
 
 /// A request that is sent when it is awaited.
 #[must_use = "a request is sent when it is awaited"]
@@ -30,7 +30,7 @@ impl TestRequest<'_> {
         self
     }
 
-    /// With a fact that a layer further outside, or the server, has found, such as [`Origin`] or [`RemoteUser`](crate::RemoteUser).
+    /// With a fact that a layer further outside, or the server, has found, such as [`ConnectionInfo`] or [`RemoteUser`](crate::RemoteUser).
     pub fn fact<T: Clone + Send + Sync + 'static>(mut self, fact: T) -> Self {
         self.request.extensions_mut().insert(fact);
         self
@@ -108,7 +108,7 @@ pub fn request(method: Method, target: &str, body: impl Into<Body>) -> Request {
         Ok(request) => request,
         Err(error) => panic!("`{target}`: {error}"),
     };
-    request.extensions_mut().insert(Origin {
+    request.extensions_mut().insert(ConnectionInfo {
         client: Some([192, 0, 2, 1].into()),
         client_port: Some(40_000),
         scheme: Scheme::Http,

@@ -16,7 +16,7 @@ use http::{HeaderMap, Uri, Version};
 use http_body::Body as _;
 use percent_encoding::percent_decode;
 use ziggurat_middleware::forwarded::is_claim;
-use ziggurat_middleware::{Body, Mount, Origin, RemoteUser, RequestId};
+use ziggurat_middleware::{Body, ConnectionInfo, Mount, RemoteUser, RequestId};
 
 pub(crate) use view::{HeadView, Key};
 
@@ -86,7 +86,7 @@ impl Head {
         if let Some(length) = content_length {
             head.number(CONTENT_LENGTH, length);
         }
-        let is_vetted = parts.extensions.get::<Origin>().is_some_and(|origin| origin.is_vetted);
+        let is_vetted = parts.extensions.get::<ConnectionInfo>().is_some_and(|connection| connection.is_vetted);
         head.headers(&parts.headers, parts.uri.authority().is_some(), is_vetted);
         Self(head.0.into())
     }
@@ -130,9 +130,9 @@ impl Pairs {
     /// Who speaks to whom, and how. `SERVER_PORT` is what a trusted proxy said, else the port in `Host`, else the listener's (as with
     /// nginx: a `Host` without a port does not tell how many ports were mapped on the way).
     fn addresses(&mut self, parts: &Parts) {
-        let origin = parts.extensions.get::<Origin>();
-        let scheme = origin.map(|origin| origin.scheme).unwrap_or_default();
-        let local = origin.and_then(|origin| origin.local);
+        let connection = parts.extensions.get::<ConnectionInfo>();
+        let scheme = connection.map(|connection| connection.scheme).unwrap_or_default();
+        let local = connection.and_then(|connection| connection.local);
         let host = match parts.uri.authority() {
             Some(authority) => {
                 let host = without_user(authority.as_str());
@@ -151,14 +151,14 @@ impl Pairs {
         } else {
             self.known(SERVER_NAME, name.as_bytes());
         }
-        let told = origin.and_then(|origin| origin.server_port).or(port);
+        let told = connection.and_then(|connection| connection.server_port).or(port);
         self.number(SERVER_PORT, told.or_else(|| local.map(|local| local.port())).unwrap_or_else(|| scheme.default_port()));
-        match origin.and_then(|origin| origin.client) {
+        match connection.and_then(|connection| connection.client) {
             Some(client) => self.address(REMOTE_ADDR, client.to_canonical()),
             // RFC 3875 section 4.1.8 wants it always there; a client on a Unix socket has none.
             None => self.known(REMOTE_ADDR, b""),
         }
-        if let Some(port) = origin.and_then(|origin| origin.client_port) {
+        if let Some(port) = connection.and_then(|connection| connection.client_port) {
             self.number(REMOTE_PORT, port);
         }
         self.known(URL_SCHEME, scheme.as_str().as_bytes());

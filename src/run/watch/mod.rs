@@ -15,8 +15,8 @@ use tokio::task::block_in_place;
 use ziggurat_middleware::{Lifecycle, Watcher};
 
 use super::candidate::{Candidate, InUse};
-use super::origin::Origin;
 use super::say;
+use super::source::PipelineSource;
 use crate::pipeline::Report;
 use changes::Changes;
 use watched::Watched;
@@ -43,12 +43,12 @@ struct State {
 
 impl Watch {
     /// Watches the file that the pipeline comes from.
-    pub(super) fn start(origin: &Origin) -> Self {
+    pub(super) fn start(source: &PipelineSource) -> Self {
         let changes = Arc::new(Changes::default());
         let watched = Watched::new(Arc::clone(&changes));
         let state = Mutex::new(State { watched, stale: BTreeSet::new(), said: String::new() });
         let watch = Self(Arc::new(Shared { changes, state }));
-        watch.files(origin.path_now());
+        watch.files(source.path_now());
         watch
     }
 
@@ -66,11 +66,11 @@ impl Watch {
     /// # Errors
     ///
     /// Where there is nothing to listen on.
-    pub(super) fn prepare(&self, origin: &Origin, lifecycle: &Lifecycle, in_use: &InUse) -> Result<Candidate, Report> {
+    pub(super) fn prepare(&self, source: &PipelineSource, lifecycle: &Lifecycle, in_use: &InUse) -> Result<Candidate, Report> {
         for source in std::mem::take(&mut self.state().stale) {
             folders::forget_compiled(&source);
         }
-        let (pipeline, mistake) = match origin.load() {
+        let (pipeline, mistake) = match source.load() {
             Ok(pipeline) => {
                 let pipeline = Arc::new(pipeline.with_drain_up_to(DRAIN));
                 self.files(pipeline.files());
@@ -87,7 +87,7 @@ impl Watch {
             (Some(pipeline), None) => shown(pipeline),
             (Some(pipeline), Some(before)) => shown(pipeline).or_else(|_| shown(Arc::clone(before))),
             (None, Some(before)) => shown(Arc::clone(before)),
-            (None, None) => shown(Arc::new(origin.stand_in()?.with_drain_up_to(DRAIN))),
+            (None, None) => shown(Arc::new(source.stand_in()?.with_drain_up_to(DRAIN))),
         }
     }
 

@@ -12,7 +12,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
-use ziggurat_middleware::{Body, Mount, Origin, RemoteUser, Request, RequestId, Scheme};
+use ziggurat_middleware::{Body, ConnectionInfo, Mount, RemoteUser, Request, RequestId, Scheme};
 
 use super::body::EnvironBody;
 use crate::call::head::Head;
@@ -69,7 +69,7 @@ pub(super) fn request_of(environ: &Bound<'_, PyDict>, is_fresh: bool) -> PyResul
     *request.body_mut() = EnvironBody::of(environ, length, is_fresh)?;
 
     let facts = request.extensions_mut();
-    facts.insert(origin(&vars, !is_fresh)?);
+    facts.insert(connection(&vars, !is_fresh)?);
     if let Some(mount) = mount {
         facts.insert(mount);
     }
@@ -194,10 +194,10 @@ fn headers(environ: &Bound<'_, PyDict>, vars: &Vars<'_, '_>, request: &mut Reque
     Ok(())
 }
 
-fn origin(vars: &Vars<'_, '_>, is_vetted: bool) -> PyResult<Origin> {
+fn connection(vars: &Vars<'_, '_>, is_vetted: bool) -> PyResult<ConnectionInfo> {
     let py = vars.0.py();
     let parsed = |key: &Name<'_>| -> PyResult<Option<String>> { Ok(vars.text(key)?.and_then(|value| String::from_utf8(value).ok())) };
-    Ok(Origin {
+    Ok(ConnectionInfo {
         client: parsed(intern!(py, "REMOTE_ADDR"))?.and_then(|address| IpAddr::from_str(&address).ok()),
         client_port: parsed(intern!(py, "REMOTE_PORT"))?.and_then(|port| port.parse().ok()),
         scheme: if parsed(intern!(py, "wsgi.url_scheme"))?.as_deref() == Some("https") { Scheme::Https } else { Scheme::Http },

@@ -12,7 +12,7 @@ use crate::server::Listen;
 
 /// The file, or the command line, that a pipeline is made of.
 #[derive(Debug)]
-pub(crate) struct Origin {
+pub(crate) struct PipelineSource {
     registry: Registry,
     source: Source,
     /// The working folder at the start. An app in this process may change it.
@@ -35,7 +35,7 @@ enum Source {
     },
 }
 
-impl Origin {
+impl PipelineSource {
     /// A file, and the environment of this process as it is now.
     pub(crate) fn file(path: &Path, listen: Option<Listen>, registry: &Registry) -> Self {
         Self::new(Source::File(path.to_owned(), listen), registry)
