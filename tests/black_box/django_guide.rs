@@ -1,4 +1,4 @@
-//! docs/django.md: its files are run, and its code is part of a site.
+//! docs/django.md: its files and those of docs/apps/django.md are run, and its code is part of a site.
 
 use std::fs;
 use std::path::Path;
@@ -25,9 +25,9 @@ fn local(pipeline: &str) -> String {
 
 #[test]
 fn every_file_in_it_is_sound() {
-    let guide = guide();
+    let guide = guide() + include_str!("../../docs/apps/django.md");
     let files = blocks(&guide, "json");
-    assert!(files.len() >= 4);
+    assert!(files.len() >= 5);
     for file in files {
         let folder = site_with(&local(file), &[("private/x.pdf", "")]);
         let output = command(folder.path()).arg("check").output().unwrap();
