@@ -22,7 +22,7 @@ use ziggurat_middleware::headers::Headers;
 use ziggurat_middleware::request_id::AssignRequestId;
 use ziggurat_middleware::security_headers::SecurityHeaders;
 use ziggurat_middleware::timeout::Timeout;
-use ziggurat_middleware::{Body, ConnectionInfo, Context, IntoStage, Lifecycle, Middleware, Next, Request, Response, Scheme};
+use ziggurat_middleware::{Body, ConnectionInfo, Context, IntoStage, Lifecycle, Middleware, Next, Place, Request, Response, Scheme};
 
 fn main() {
     // Enough calls per reading that the clock does not matter, enough readings that a busy machine does not.
@@ -40,13 +40,13 @@ fn eight_static(bencher: Bencher) {
 /// The same eight, each erased as layers of a pipeline file are.
 #[divan::bench]
 fn eight_erased(bencher: Bencher) {
-    measure(bencher, (0..8).fold(Next::new("app", App), |next, _| Nothing.stage("erased", next)));
+    measure(bencher, (0..8).fold(Next::new("app", App), |next, _| Nothing.stage(&Place::new("erased"), next)));
 }
 
 /// One layer that does nothing.
 #[divan::bench]
 fn nothing(bencher: Bencher) {
-    measure(bencher, Identity::new().stage("nothing", Next::new("app", App)));
+    measure(bencher, Identity::new().stage(&Place::new("nothing"), Next::new("app", App)));
 }
 
 #[divan::bench]
@@ -96,7 +96,7 @@ fn measure_layer<M: Middleware>(bencher: Bencher, options: &str) {
     let context = Context::new("bench", Path::new("/"), lifecycle.clone());
     let layer = M::read(&mut serde_json::Deserializer::from_str(options)).expect("options");
     let stage = layer.layer(&context).expect("a stage");
-    measure(bencher, stage.stage("bench", Next::new("app", App)));
+    measure(bencher, stage.stage(&Place::new("bench"), Next::new("app", App)));
     lifecycle.shutdown();
 }
 

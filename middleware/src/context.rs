@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::lifecycle::{Lifecycle, Scraper};
-use crate::{Metrics, ReserveClass, Watcher};
+use crate::{Metrics, Place, ReserveClass, Watcher};
 
 /// The surroundings of a layer under construction: its place in the file, the folder that relative paths start from, and the
 /// moments of the program it may take part in.
@@ -23,7 +23,7 @@ use crate::{Metrics, ReserveClass, Watcher};
 ///     let file = context.resolve("words.txt");
 ///     let words = std::fs::read_to_string(&file).map_err(|error| Finding::new(format!("cannot read `{}`: {error}", file.display())).at("words"))?;
 ///     // A reload finds the count of the stack before.
-///     let seen = context.keep("words seen", AtomicU64::default);
+///     let seen = context.keep(AtomicU64::default);
 ///     seen.fetch_add(words.split_whitespace().count() as u64, Ordering::Relaxed);
 ///     // Shown by `ziggurat status`, and written down at the end, after the last request.
 ///     let hook = Arc::clone(&seen);
@@ -42,7 +42,7 @@ use crate::{Metrics, ReserveClass, Watcher};
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Context {
-    place: Arc<str>,
+    place: Place,
     base: Arc<Path>,
     lifecycle: Lifecycle,
     reserves: Arc<[Reserve]>,
@@ -63,7 +63,7 @@ pub struct Reserve {
 
 impl Context {
     /// A context for the layer or app at `place`; relative paths start from `base`.
-    pub fn new(place: impl Into<Arc<str>>, base: impl Into<Arc<Path>>, lifecycle: Lifecycle) -> Self {
+    pub fn new(place: impl Into<Place>, base: impl Into<Arc<Path>>, lifecycle: Lifecycle) -> Self {
         Self { place: place.into(), base: base.into(), lifecycle, reserves: Arc::default(), drain: DRAIN }
     }
 
@@ -79,9 +79,9 @@ impl Context {
         Self { drain, ..self }
     }
 
-    /// Where the layer stands, for instance `layers[2].compress`; for logs and metrics.
+    /// The identity of this layer or app in the pipeline.
     #[must_use]
-    pub fn place(&self) -> &str {
+    pub const fn place(&self) -> &Place {
         &self.place
     }
 
@@ -123,10 +123,10 @@ impl Context {
         self.host::<Watcher>().is_some()
     }
 
-    /// State that outlives a reload: where the generation before this one kept a `T` under the same name, it is that one, and `make` is not
-    /// called. What a new generation does not ask for is let go with the old one.
-    pub fn keep<T: Send + Sync + 'static>(&self, name: &str, make: impl FnOnce() -> T) -> Arc<T> {
-        self.lifecycle.keep(name, make)
+    /// State that survives a reload. If the layer or app of the same [`Place`] kept a `T` in the previous generation, this is it; otherwise `make`
+    /// gives it. State that the new generation does not ask for is dropped with the old one.
+    pub fn keep<T: Send + Sync + 'static>(&self, make: impl FnOnce() -> T) -> Arc<T> {
+        self.lifecycle.keep(&self.place, make)
     }
 
     /// Runs `hook` when log files are to be opened again (SIGUSR1). It must not block for long.
@@ -141,7 +141,7 @@ impl Context {
 
     /// Has `hook` say how this layer or app fares whenever somebody asks (`ziggurat status`). It must not block.
     pub fn on_status(&self, hook: impl Fn() -> Value + Send + Sync + 'static) {
-        self.lifecycle.hooks().status.push((Arc::clone(&self.place), Arc::new(hook)));
+        self.lifecycle.hooks().status.push((self.place.clone(), Arc::new(hook)));
     }
 
     /// Has `hook` add its figures to every scrape. It must not block. Where a family may have samples from several places, their labels have

@@ -4,6 +4,8 @@ use std::any::{Any, TypeId};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+use crate::Place;
+
 /// What one generation holds.
 #[derive(Default)]
 pub(crate) struct Kept {
@@ -12,7 +14,7 @@ pub(crate) struct Kept {
     known: Arc<Mutex<HashMap<Key, Weak<Erased>>>>,
 }
 
-type Key = (TypeId, Box<str>);
+type Key = (TypeId, Place);
 type Erased = dyn Any + Send + Sync;
 
 impl Kept {
@@ -22,9 +24,9 @@ impl Kept {
         Self { held: Mutex::default(), known: Arc::clone(&self.known) }
     }
 
-    /// The value of this name and type, made where no living generation holds it.
-    pub(crate) fn keep<T: Any + Send + Sync>(&self, name: &str, make: impl FnOnce() -> T) -> Arc<T> {
-        let key: Key = (TypeId::of::<T>(), name.into());
+    /// The value of this place and type, made where no living generation holds it.
+    pub(crate) fn keep<T: Any + Send + Sync>(&self, place: &Place, make: impl FnOnce() -> T) -> Arc<T> {
+        let key: Key = (TypeId::of::<T>(), place.clone());
         let find = |known: &HashMap<Key, Weak<Erased>>| known.get(&key)?.upgrade()?.downcast::<T>().ok();
         let found = find(&lock(&self.known));
         let value = found.unwrap_or_else(|| {
@@ -53,44 +55,52 @@ mod tests {
     #[test]
     fn the_next_generation_finds_what_the_last_one_made() {
         let old = Kept::default();
-        let limits = old.keep("limits", || Mutex::new(7));
+        let limits = old.keep(&Place::new("limits"), || Mutex::new(7));
         let new = old.successor();
-        let found = new.keep("limits", || Mutex::new(0));
+        let found = new.keep(&Place::new("limits"), || Mutex::new(0));
         assert!(Arc::ptr_eq(&limits, &found));
         drop((old, limits, found));
-        assert_eq!(*new.successor().keep("limits", || Mutex::new(0)).lock().unwrap(), 7);
+        assert_eq!(*new.successor().keep(&Place::new("limits"), || Mutex::new(0)).lock().unwrap(), 7);
     }
 
     #[test]
     fn what_the_next_generation_does_not_ask_for_goes_with_the_last_one() {
         let old = Kept::default();
-        let seen = Arc::downgrade(&old.keep("cache", || 1));
+        let seen = Arc::downgrade(&old.keep(&Place::new("cache"), || 1));
         let new = old.successor();
         assert!(seen.upgrade().is_some());
         drop(old);
         assert!(seen.upgrade().is_none());
-        assert_eq!(*new.keep("cache", || 2), 2);
+        assert_eq!(*new.keep(&Place::new("cache"), || 2), 2);
     }
 
     #[test]
     fn a_generation_that_was_never_used_leaves_nothing_behind() {
         let old = Kept::default();
         let refused = old.successor();
-        refused.keep("cache", || 1);
+        refused.keep(&Place::new("cache"), || 1);
         drop(refused);
-        assert_eq!(*old.keep("cache", || 2), 2);
+        assert_eq!(*old.keep(&Place::new("cache"), || 2), 2);
     }
 
     #[test]
-    fn name_and_type_both_tell_values_apart() {
+    fn place_and_type_both_tell_values_apart() {
         let kept = Kept::default();
-        assert_eq!((*kept.keep("a", || 1_u8), *kept.keep("a", || 2_u16), *kept.keep("b", || 3_u8), *kept.keep("a", || 4_u8)), (1, 2, 3, 1));
+        assert_eq!(
+            (
+                *kept.keep(&Place::new("a"), || 1_u8),
+                *kept.keep(&Place::new("a"), || 2_u16),
+                *kept.keep(&Place::new("b"), || 3_u8),
+                *kept.keep(&Place::new("a"), || 4_u8)
+            ),
+            (1, 2, 3, 1)
+        );
     }
 
     #[test]
     fn what_is_kept_may_itself_keep_something() {
         let kept = Kept::default();
-        let outer = kept.keep("outer", || kept.keep("inner", || 1_u8));
-        assert!(Arc::ptr_eq(&*outer, &kept.keep("inner", || 2_u8)));
+        let outer = kept.keep(&Place::new("outer"), || kept.keep(&Place::new("inner"), || 1_u8));
+        assert!(Arc::ptr_eq(&*outer, &kept.keep(&Place::new("inner"), || 2_u8)));
     }
 }

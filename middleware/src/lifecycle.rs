@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use http::Extensions;
 use serde_json::Value;
 
-use crate::Metrics;
 use crate::kept::Kept;
+use crate::{Metrics, Place};
 
 /// The hooks that a stack's layers left, and the state they keep across reloads; held by whoever runs the stack, as long as it runs.
 #[derive(Clone, Default)]
@@ -28,7 +28,7 @@ type ScrapeHook = Arc<dyn Fn(&mut Metrics) + Send + Sync>;
 pub(crate) struct Hooks {
     pub(crate) reopen: Vec<Hook>,
     pub(crate) stacks: Vec<Hook>,
-    pub(crate) status: Vec<(Arc<str>, StatusHook)>,
+    pub(crate) status: Vec<(Place, StatusHook)>,
     pub(crate) scrape: Vec<ScrapeHook>,
     pub(crate) shutdown: Vec<Box<dyn FnOnce() + Send>>,
 }
@@ -65,7 +65,7 @@ impl Lifecycle {
 
     /// How the layers and apps fare, each with its place, in the order they were built.
     #[must_use]
-    pub fn status(&self) -> Vec<(Arc<str>, Value)> {
+    pub fn status(&self) -> Vec<(Place, Value)> {
         let hooks = self.hooks().status.clone();
         hooks.into_iter().map(|(place, hook)| (place, hook())).collect()
     }
@@ -89,8 +89,8 @@ impl Lifecycle {
         }
     }
 
-    pub(crate) fn keep<T: Any + Send + Sync>(&self, name: &str, make: impl FnOnce() -> T) -> Arc<T> {
-        self.0.kept.keep(name, make)
+    pub(crate) fn keep<T: Any + Send + Sync>(&self, place: &Place, make: impl FnOnce() -> T) -> Arc<T> {
+        self.0.kept.keep(place, make)
     }
 
     pub(crate) fn host(&self) -> &Extensions {

@@ -53,9 +53,9 @@ use crate::{Context, Findings, IntoApp, IntoStage, Result};
 ///     fn layer(self, context: &Context) -> Result<impl IntoStage> {
 ///         let status = http::StatusCode::from_u16(self.status)?;
 ///         let refused = Arc::new(Counter::default());
-///         let (figure, place) = (Arc::clone(&refused), context.place().to_owned());
+///         let (figure, place) = (Arc::clone(&refused), context.place().clone());
 ///         context.on_scrape(move |metrics| {
-///             metrics.counter("demand_refused_total", "Requests refused.").sample(&[("place", &place)], &*figure);
+///             metrics.counter("demand_refused_total", "Requests refused.").sample(&[("place", place.as_str())], &*figure);
 ///         });
 ///         let figure = Arc::clone(&refused);
 ///         context.on_shutdown(move || tracing::info!(refused = figure.get(), "requests lacked a header"));

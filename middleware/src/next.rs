@@ -12,7 +12,7 @@ use pin_project_lite::pin_project;
 use tower::{Layer, Service, ServiceExt};
 
 use crate::service::{AnyBody, IntoProblem, StackService};
-use crate::{Body, Problem, Request, RequestId, Response};
+use crate::{Body, Place, Problem, Request, RequestId, Response};
 
 /// The rest of the stack below a layer, down to the app: a service that always answers.
 ///
@@ -32,9 +32,9 @@ trait Stage: Send + Sync {
 impl Next {
     /// Erases a service. Its errors and panics become responses here, so that every outer layer sees a response to every request.
     ///
-    /// `name` is the layer's or app's place, for the log.
-    pub fn new(name: &str, service: impl StackService) -> Self {
-        Self(Arc::new(Absorb { inner: service, name: name.into() }))
+    /// `place` is the layer's or app's, for the log.
+    pub fn new(place: impl Into<Place>, service: impl StackService) -> Self {
+        Self(Arc::new(Absorb { inner: service, place: place.into() }))
     }
 
     /// Sends a request down the stack.
@@ -101,15 +101,15 @@ impl std::fmt::Debug for Next {
 )]
 pub trait IntoStage {
     /// Puts this stage over `inner`.
-    fn stage(self, name: &str, inner: Next) -> Next;
+    fn stage(self, place: &Place, inner: Next) -> Next;
 }
 
 impl<L> IntoStage for L
 where
     L: Layer<Next, Service: StackService>,
 {
-    fn stage(self, name: &str, inner: Next) -> Next {
-        Next::new(name, self.layer(inner))
+    fn stage(self, place: &Place, inner: Next) -> Next {
+        Next::new(place, self.layer(inner))
     }
 }
 
@@ -121,45 +121,45 @@ where
 )]
 pub trait IntoApp {
     /// Erases the service.
-    fn into_next(self, name: &str) -> Next;
+    fn into_next(self, place: &Place) -> Next;
 }
 
 impl<S: StackService> IntoApp for S {
-    fn into_next(self, name: &str) -> Next {
-        Next::new(name, self)
+    fn into_next(self, place: &Place) -> Next {
+        Next::new(place, self)
     }
 }
 
 /// Absorbs what differs between services: readiness, body type, error type, panics.
 struct Absorb<S> {
     inner: S,
-    name: Arc<str>,
+    place: Place,
 }
 
 impl<S: StackService> Stage for Absorb<S> {
     fn call(&self, request: Request) -> Answer {
         let id = request.extensions().get::<RequestId>().cloned();
-        let name = Arc::clone(&self.name);
+        let place = self.place.clone();
         let mut service = self.inner.clone();
         let is_ready = catch_unwind(AssertUnwindSafe(|| service.poll_ready(&mut Context::from_waker(Waker::noop())).is_ready()));
         let called = match is_ready {
             // One that cannot become ready fails again in `call`, where there is a request to answer.
             Ok(true) => catch_unwind(AssertUnwindSafe(|| service.call(request))),
-            Ok(false) => return absorbed(State::Polling { future: service.oneshot(request) }, name, id),
+            Ok(false) => return absorbed(State::Polling { future: service.oneshot(request) }, place, id),
             Err(panic) => Err(panic),
         };
         let state = called.map_or_else(|panic| State::Panicked { panic: Some(panic) }, |future| State::Polling { future });
-        absorbed(state, name, id)
+        absorbed(state, place, id)
     }
 }
 
-fn absorbed<F, B, E>(state: State<F>, name: Arc<str>, id: Option<RequestId>) -> Answer
+fn absorbed<F, B, E>(state: State<F>, place: Place, id: Option<RequestId>) -> Answer
 where
     F: Future<Output = Result<http::Response<B>, E>> + Send + 'static,
     E: IntoProblem,
     B: AnyBody,
 {
-    Box::pin(Absorbed { state, name, id, error: std::marker::PhantomData })
+    Box::pin(Absorbed { state, place, id, error: std::marker::PhantomData })
 }
 
 pin_project! {
@@ -167,7 +167,7 @@ pin_project! {
     struct Absorbed<F, E> {
         #[pin]
         state: State<F>,
-        name: Arc<str>,
+        place: Place,
         id: Option<RequestId>,
         error: std::marker::PhantomData<fn() -> E>,
     }
@@ -203,7 +203,7 @@ where
                 None => Problem::internal("polled after completion"),
             },
         };
-        Poll::Ready(Ok(answer(problem, this.name, this.id.as_ref())))
+        Poll::Ready(Ok(answer(problem, this.place, this.id.as_ref())))
     }
 }
 
@@ -216,7 +216,7 @@ fn panicked(panic: &(dyn Any + Send)) -> Problem {
     Problem::internal(format!("panicked: {text}"))
 }
 
-fn answer(problem: Problem, name: &str, id: Option<&RequestId>) -> Response {
+fn answer(problem: Problem, place: &Place, id: Option<&RequestId>) -> Response {
     if let Some(cause) = std::error::Error::source(&problem) {
         let mut chain = cause.to_string();
         let mut next = cause.source();
@@ -225,7 +225,7 @@ fn answer(problem: Problem, name: &str, id: Option<&RequestId>) -> Response {
             chain.push_str(&error.to_string());
             next = error.source();
         }
-        tracing::error!(request_id = id.map(RequestId::as_str), layer = name, status = problem.status().as_u16(), "{chain}");
+        tracing::error!(request_id = id.map(RequestId::as_str), layer = place.as_str(), status = problem.status().as_u16(), "{chain}");
     }
     problem.into_response()
 }
@@ -248,7 +248,7 @@ mod tests {
     async fn a_service_that_is_not_ready_yet_is_waited_for() {
         let busy = Arc::new(tokio::sync::Semaphore::new(1));
         let limit = tower::limit::GlobalConcurrencyLimitLayer::with_semaphore(Arc::clone(&busy));
-        let next = limit.stage("layers[0].limit", app());
+        let next = limit.stage(&Place::new("layers[0].limit"), app());
         let held = busy.acquire().await.unwrap();
         let mut waiting = tokio::spawn(next.run(request()));
         tokio::select! {

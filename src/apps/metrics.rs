@@ -58,7 +58,7 @@ mod tests {
     async fn what_every_part_of_the_stack_says_is_shown_whichever_was_built_first() {
         let lifecycle = Lifecycle::default();
         let context = |place: &str| Context::new(place, std::path::Path::new("/"), lifecycle.clone());
-        let app = ShowMetrics {}.app(&context("app")).unwrap().into_next("app");
+        let app = ShowMetrics {}.app(&context("app")).unwrap().into_next(&"app".into());
         context("later").on_scrape(|metrics| {
             metrics.counter("later_total", "Later.").sample(&[], 3_u64);
         });

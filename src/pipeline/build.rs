@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 use tower::service_fn;
-use ziggurat_middleware::{Context, Deadline, IntoApp, Lifecycle, Next, Problem, Request};
+use ziggurat_middleware::{Context, Deadline, IntoApp, Lifecycle, Next, Place, Problem, Request};
 
 use super::diagnostic::Diagnostic;
 use super::expand::Mask;
@@ -197,7 +197,7 @@ impl<'a> Builder<'a> {
                     reserve: self.reserves.as_ref().and_then(|reserves| reserves.class(route)),
                     next: self.stack(&route.stack),
                 });
-                Built::Native(Routes::new(arms.collect()).into_next(place))
+                Built::Native(Routes::new(arms.collect()).into_next(&Place::new(place.as_str())))
             }
         }
     }
@@ -327,5 +327,6 @@ impl<'a> Builder<'a> {
 
 /// What stands in for a part that could not be built.
 fn unbuilt(place: &str) -> Next {
-    service_fn(async |_: Request| Ok::<_, Infallible>(Problem::new(StatusCode::SERVICE_UNAVAILABLE).into_response())).into_next(place)
+    service_fn(async |_: Request| Ok::<_, Infallible>(Problem::new(StatusCode::SERVICE_UNAVAILABLE).into_response()))
+        .into_next(&Place::new(place))
 }

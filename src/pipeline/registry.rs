@@ -8,7 +8,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
-use ziggurat_middleware::{App, Context, Finding, Findings, IntoApp, IntoStage, Middleware, Next, Options};
+use ziggurat_middleware::{App, Context, Finding, Findings, IntoApp, IntoStage, Middleware, Next, Options, Place};
 
 use super::diagnostic::Diagnostic;
 use super::expand::Mask;
@@ -168,14 +168,14 @@ enum Make {
 
 /// A service of the program's own, for any number of places in the file.
 #[derive(Clone)]
-pub(crate) struct Service(Arc<dyn Fn(&str) -> Next + Send + Sync>);
+pub(crate) struct Service(Arc<dyn Fn(&Place) -> Next + Send + Sync>);
 
 impl Service {
     pub(crate) fn new(service: impl IntoApp + Clone + Send + Sync + 'static) -> Self {
         Self(Arc::new(move |place| service.clone().into_next(place)))
     }
 
-    pub(crate) fn at(&self, place: &str) -> Next {
+    pub(crate) fn at(&self, place: &Place) -> Next {
         (self.0)(place)
     }
 }

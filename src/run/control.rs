@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 use tower::service_fn;
 use ziggurat_middleware::units::Duration;
-use ziggurat_middleware::{Body, IntoApp, Next, Problem, Request, Response};
+use ziggurat_middleware::{Body, IntoApp, Next, Place, Problem, Request, Response};
 
 use super::reload::Outcome;
 use crate::server::{Listener, Options, Server};
@@ -53,7 +53,7 @@ fn stack(orders: mpsc::Sender<Order>) -> Next {
         let orders = orders.clone();
         async move { Ok::<_, Infallible>(answer(&orders, request.method(), request.uri().path()).await) }
     });
-    app.into_next("server.control")
+    app.into_next(&Place::new("server.control"))
 }
 
 async fn answer(orders: &mpsc::Sender<Order>, method: &Method, path: &str) -> Response {

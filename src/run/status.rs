@@ -34,7 +34,7 @@ impl Facts {
     pub(super) fn status(&self, source: &PipelineSource, generation: &Generation, state: &str) -> Value {
         let listening: Vec<&str> = generation.addresses.iter().map(|(_, address)| address.as_str()).collect();
         let apps = generation.lifecycle.status().into_iter().map(|(place, status)| {
-            let mut entry = Map::from_iter([("place".to_owned(), Value::from(&*place))]);
+            let mut entry = Map::from_iter([("place".to_owned(), Value::from(place.as_str()))]);
             match status {
                 Value::Object(fields) => entry.extend(fields),
                 value => drop(entry.insert("status".to_owned(), value)),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
-use ziggurat_middleware::{App, Context, Finding, Findings, IntoApp, IntoStage, Middleware, Next, Result};
+use ziggurat_middleware::{App, Context, Finding, Findings, IntoApp, IntoStage, Middleware, Next, Place, Result};
 
 use crate::pipeline::Service;
 use crate::wsgi::{Wsgi, WsgiLayer};
@@ -71,7 +71,7 @@ impl Middleware for LayerDouble {
 pub(super) struct Stage(Arc<Put>);
 
 /// Puts it over the rest of a stack, at a place.
-type Put = dyn Fn(&str, Next) -> Next + Send + Sync;
+type Put = dyn Fn(&Place, Next) -> Next + Send + Sync;
 
 impl Stage {
     pub(super) fn new(stage: impl IntoStage + Clone + Send + Sync + 'static) -> Self {
@@ -80,7 +80,7 @@ impl Stage {
 }
 
 impl IntoStage for Stage {
-    fn stage(self, place: &str, inner: Next) -> Next {
+    fn stage(self, place: &Place, inner: Next) -> Next {
         (self.0)(place, inner)
     }
 }

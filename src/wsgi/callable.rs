@@ -47,7 +47,7 @@ impl Callable {
     ///
     /// If memory is out.
     pub(crate) fn service(self, context: &Context) -> Result<Next, Finding> {
-        let application = Python::attach(|py| Application::new(py, self.object(py), context.place(), true, true))?;
+        let application = Python::attach(|py| Application::new(py, self.object(py), context.place().as_str(), true, true))?;
         Ok(Next::new(context.place(), Here::new(application)))
     }
 

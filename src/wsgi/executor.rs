@@ -40,7 +40,7 @@ impl Wsgi {
             return Ok(Next::new(context.place(), Terminal::new(self.staff(context, called, workers, threads)?, patience)));
         }
         let callable = (called.callable)()?;
-        let made = Python::attach(|py| Application::new(py, callable.object(py), context.place(), threads != 1, false));
+        let made = Python::attach(|py| Application::new(py, callable.object(py), context.place().as_str(), threads != 1, false));
         let application = made.map(Arc::new).map_err(Finding::from)?;
         if threads == 0 {
             return Ok(Next::new(context.place(), Terminal::new(Arc::new(Inline::new(application)), patience)));
@@ -76,7 +76,7 @@ impl Wsgi {
     /// The queue before the app.
     pub(super) fn admission(&self, context: &Context) -> Arc<Admission> {
         let limit = usize::try_from(self.queue.limit).unwrap_or(usize::MAX);
-        Admission::new(context.place(), limit, self.queue.wait.0, context.reserves())
+        Admission::new(context.place().as_str(), limit, self.queue.wait.0, context.reserves())
     }
 }
 
@@ -88,6 +88,6 @@ fn report(context: &Context, app: &str, admission: &Arc<Admission>) {
         status.extend(hook.figures().status());
         status.into()
     });
-    let (place, hook) = (context.place().to_owned(), Arc::clone(admission));
-    context.on_scrape(move |metrics| hook.figures().scrape(&place, metrics));
+    let (place, hook) = (context.place().clone(), Arc::clone(admission));
+    context.on_scrape(move |metrics| hook.figures().scrape(place.as_str(), metrics));
 }

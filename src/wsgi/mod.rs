@@ -40,7 +40,7 @@ use std::path::{Path, PathBuf};
 pub use pyo3;
 use pyo3::prelude::*;
 use ziggurat_middleware::options::OneOrMany;
-use ziggurat_middleware::{App, Context, Finding, Findings, IntoApp, Next};
+use ziggurat_middleware::{App, Context, Finding, Findings, IntoApp, Next, Place};
 
 use crate::worker::boot::Refusal;
 pub(crate) use callable::Callable;
@@ -151,7 +151,7 @@ fn existing(context: &Context, folder: &Path) -> Result<PathBuf, Finding> {
 struct Erased(Next);
 
 impl IntoApp for Erased {
-    fn into_next(self, _: &str) -> Next {
+    fn into_next(self, _: &Place) -> Next {
         self.0
     }
 }

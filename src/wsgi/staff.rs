@@ -36,7 +36,7 @@ impl Wsgi {
     fn plan(&self, context: &Context, called: &Called<'_>, workers: usize, threads: usize) -> Result<Plan, Finding> {
         let boot = Boot {
             version: VERSION,
-            place: context.place().to_owned(),
+            place: context.place().to_string(),
             nth: 0,
             app: called.name.to_owned(),
             path: self.folders(context)?,

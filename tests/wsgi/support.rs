@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use ziggurat::Launch;
 use ziggurat::wsgi::{Wsgi, initialize};
-use ziggurat_middleware::{App, Body, Context, Finding, Findings, IntoApp, Lifecycle, Next, Request, Response, request};
+use ziggurat_middleware::{App, Body, Context, Finding, Findings, IntoApp, Lifecycle, Next, Place, Request, Response, request};
 
 /// How the app is run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,7 +95,7 @@ impl Site {
         }
         let lifecycle = Lifecycle::hosted(host);
         let context = Context::new(place.as_str(), apps(), lifecycle.clone());
-        let next = wsgi.app(&context)?.into_next(&place);
+        let next = wsgi.app(&context)?.into_next(&Place::new(place.as_str()));
         Ok(Self { next, lifecycle, place, folder })
     }
 

@@ -49,7 +49,7 @@ impl App for FeatureFlags {
     fn app(self, context: &Context) -> Result<impl IntoApp> {
         let file = self.saved_in.map(|file| context.resolve(file));
         // What a reload finds here is what the stack before it has kept.
-        let flags = context.keep(context.place(), Flags::default);
+        let flags = context.keep(Flags::default);
         flags.declare(self.flags, file.as_deref()).map_err(|finding| finding.at("saved_in"))?;
 
         let hook = Arc::clone(&flags);

@@ -62,11 +62,11 @@ impl Middleware for ApiKey {
         let keys = KeyFile::open(context.resolve(&self.keys)).map_err(|finding| finding.at("keys"))?;
         let gate = Arc::new(Gate { keys, options: self, known: Counter::default(), unknown: Counter::default() });
 
-        let (figures, place) = (Arc::clone(&gate), context.place().to_owned());
+        let (figures, place) = (Arc::clone(&gate), context.place().clone());
         context.on_scrape(move |metrics| {
             let family = metrics.counter("api_key_requests_total", "Requests by whether their API key was known.");
-            family.sample(&[("place", &place), ("key", "known")], &figures.known);
-            family.sample(&[("place", &place), ("key", "unknown")], &figures.unknown);
+            family.sample(&[("place", place.as_str()), ("key", "known")], &figures.known);
+            family.sample(&[("place", place.as_str()), ("key", "unknown")], &figures.unknown);
         });
 
         // One closure for the way down, and one for the way up: outer layers, the access log for one, learn who it was from the response.

@@ -17,7 +17,7 @@ use tracing::instrument::WithSubscriber;
 pub use self::exchange::{TestRequest, TestResponse, request};
 use self::log::Log;
 use crate::options::spelled_out;
-use crate::{App, Body, Context, Finding, Findings, IntoApp, IntoStage, Lifecycle, Middleware, Next, Options, Request, Response};
+use crate::{App, Body, Context, Finding, Findings, IntoApp, IntoStage, Lifecycle, Middleware, Next, Options, Place, Request, Response};
 
 /// A stack under test: layers as the pipeline file would make them, over an app given as a closure.
 ///
@@ -79,7 +79,7 @@ impl TestStack {
     #[must_use]
     pub fn app<A: App>(options: &str) -> Self {
         let built = Self::new(Lifecycle::default(), |lifecycle| {
-            let place = format!("app.{}", A::NAME);
+            let place = Place::new(format!("app.{}", A::NAME));
             let app = read::<A>(options, A::SHORTHAND, A::validate)?;
             Ok(app.app(&context(&place, lifecycle)).map_err(one)?.into_next(&place))
         });
@@ -200,7 +200,7 @@ impl TestStage {
     /// With a stage below those that are there.
     #[must_use]
     pub fn then_stage(mut self, stage: impl IntoStage + 'static) -> Self {
-        self.puts.push(Box::new(|inner, place, _| stage.stage(&format!("{place}.test"), inner)));
+        self.puts.push(Box::new(|inner, place, _| stage.stage(&Place::new(format!("{place}.test")), inner)));
         self
     }
 
@@ -238,7 +238,7 @@ impl TestStage {
 }
 
 fn build<M: Middleware>(options: &str, place: &str, inner: Next, lifecycle: &Lifecycle) -> Result<Next, Vec<String>> {
-    let place = format!("{place}.{}", M::NAME);
+    let place = Place::new(format!("{place}.{}", M::NAME));
     let layer = read::<M>(options, M::SHORTHAND, M::validate)?;
     Ok(layer.layer(&context(&place, lifecycle)).map_err(one)?.stage(&place, inner))
 }
@@ -251,7 +251,7 @@ fn read<T: Options>(options: &str, shorthand: Option<&'static str>, validate: fn
     if findings.is_empty() { Ok(read) } else { Err(findings.into_iter().map(|finding| finding.to_string()).collect()) }
 }
 
-fn context(place: &str, lifecycle: &Lifecycle) -> Context {
+fn context(place: &Place, lifecycle: &Lifecycle) -> Context {
     let base = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("."));
     Context::new(place, base, lifecycle.clone())
 }

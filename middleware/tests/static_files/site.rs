@@ -9,7 +9,7 @@ use http::Method;
 use serde::Deserialize;
 use tempfile::TempDir;
 use ziggurat_middleware::static_files::Static;
-use ziggurat_middleware::{App, Body, Context, IntoApp, Lifecycle, Next, Request, TestResponse, TestStack, request};
+use ziggurat_middleware::{App, Body, Context, IntoApp, Lifecycle, Next, Place, Request, TestResponse, TestStack, request};
 
 /// Sunday, 06 Nov 1994 08:49:37 GMT, the date of RFC 9110's examples.
 pub(crate) const MODIFIED: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
@@ -55,7 +55,7 @@ impl Site {
     pub(crate) fn app(&self, options: &str) -> Next {
         let options = Static::deserialize(&mut serde_json::Deserializer::from_str(&self.options(options))).unwrap();
         let context = Context::new("app.static", PathBuf::from("/"), Lifecycle::default());
-        App::app(options, &context).unwrap_or_else(|finding| panic!("{finding}")).into_next("app.static")
+        App::app(options, &context).unwrap_or_else(|finding| panic!("{finding}")).into_next(&Place::new("app.static"))
     }
 
     fn options(&self, more: &str) -> String {

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue, VARY};
 use http::{HeaderMap, StatusCode};
 use tower::service_fn;
-use ziggurat_middleware::{Body, IntoApp, Next, Request, Response};
+use ziggurat_middleware::{Body, IntoApp, Next, Place, Request, Response};
 
 use crate::pipeline::Report;
 
@@ -24,7 +24,7 @@ pub(super) fn stack(report: &Report) -> Next {
         let response = response(kind, body.clone());
         async move { Ok::<_, Infallible>(response) }
     });
-    app.into_next("watch")
+    app.into_next(&Place::new("watch"))
 }
 
 fn response(kind: &'static str, body: Bytes) -> Response {

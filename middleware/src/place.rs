@@ -1,0 +1,68 @@
+//! The identity of a layer or an app in its pipeline.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::{Serialize, Serializer};
+
+/// The identity of a layer or an app in its pipeline, for instance `compress`, `compress#2` or `blog/compress`.
+///
+/// It is unique in the pipeline and does not depend on positions in the file: a layer that is inserted renames no other one. Log lines, metric labels,
+/// `ziggurat status` and [`Context::keep`](crate::Context::keep) use the same place. A clone is one counted reference.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Place(Arc<str>);
+
+impl Place {
+    /// The place of this name.
+    pub fn new(name: impl Into<Arc<str>>) -> Self {
+        Self(name.into())
+    }
+
+    /// The name.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<&Self> for Place {
+    fn from(place: &Self) -> Self {
+        place.clone()
+    }
+}
+
+impl From<&str> for Place {
+    fn from(name: &str) -> Self {
+        Self::new(name)
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl fmt::Debug for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self.as_str(), f)
+    }
+}
+
+impl Serialize for Place {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_shown_and_serialized_as_its_name() {
+        let place = Place::new("blog/compress");
+        assert_eq!((place.to_string(), format!("{place:?}")), ("blog/compress".to_owned(), "\"blog/compress\"".to_owned()));
+        assert_eq!(serde_json::to_value(&place).unwrap(), "blog/compress");
+    }
+}
