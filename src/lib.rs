@@ -93,6 +93,8 @@ mod call;
 mod cli;
 mod detect;
 mod docs;
+#[doc(hidden)]
+pub mod extension;
 mod log;
 mod new;
 pub mod pipeline;

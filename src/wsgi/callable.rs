@@ -15,7 +15,7 @@ use super::way_back::{Runtime, Stack};
 pub(crate) struct Callable(Arc<Py<PyAny>>);
 
 impl Callable {
-    pub(super) fn new(callable: Py<PyAny>) -> Self {
+    pub(crate) fn new(callable: Py<PyAny>) -> Self {
         Self(Arc::new(callable))
     }
 
@@ -52,7 +52,7 @@ impl Callable {
     }
 
     /// The callable itself.
-    pub(super) fn object(&self, py: Python<'_>) -> Py<PyAny> {
+    pub(crate) fn object(&self, py: Python<'_>) -> Py<PyAny> {
         self.0.clone_ref(py)
     }
 }

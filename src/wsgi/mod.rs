@@ -1,4 +1,4 @@
-//! The WSGI bridge (PEP 3333): the only folder that uses pyo3.
+//! The WSGI bridge (PEP 3333): calls Python, and lets Python call stacks.
 //!
 //! [`Wsgi`] is the app. Its service (`terminal`) makes a `Call` of each request: the head as CGI variables in one buffer, the body, and
 //! the way back. An `Executor` brings calls to the interpreter: worker processes, a pool of Python threads in this process, or the IO threads
@@ -7,11 +7,9 @@
 mod application;
 mod callable;
 pub(crate) mod child;
-mod embed;
 mod environ;
 mod errors;
 mod executor;
-mod extension;
 mod file_wrapper;
 mod here;
 mod inline;
@@ -36,8 +34,6 @@ mod warden;
 
 use std::path::{Path, PathBuf};
 
-#[doc(hidden)]
-pub use pyo3;
 use pyo3::prelude::*;
 use ziggurat_middleware::options::OneOrMany;
 use ziggurat_middleware::{App, Context, Finding, Findings, IntoApp, Next, Place};
@@ -45,8 +41,6 @@ use ziggurat_middleware::{App, Context, Finding, Findings, IntoApp, Next, Place}
 use crate::worker::boot::Refusal;
 pub(crate) use callable::Callable;
 pub(crate) use executor::Called;
-#[doc(hidden)]
-pub use extension::extend;
 pub use interpreter::{finalize, initialize};
 pub use layer::WsgiLayer;
 use load::import;
@@ -54,6 +48,7 @@ pub(crate) use load::is_dotted_name;
 use options::Workers;
 pub use options::Wsgi;
 pub(crate) use pool::STACK;
+pub(crate) use warden::DeadlineExceeded;
 pub(crate) use way_back::Runtime;
 
 impl App for Wsgi {

@@ -1,11 +1,7 @@
-//! Stacks for other WSGI servers: what `ziggurat.load` and `ziggurat.stack` do.
+//! `ziggurat.load` and `ziggurat.stack`: stacks for other WSGI servers.
 //!
-//! A stack is built where its mistakes can be told, when it is asked for. A server that imports a site and then forks has it built anew in each
-//! of its processes, at the first request there.
-
-mod error;
-mod per_process;
-mod site;
+//! A stack is built at once, so that mistakes are raised where it is loaded. Where a server imports a site and then forks, each process builds
+//! the stack again at its first request.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -15,18 +11,18 @@ use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{IntoPyDict, PyDict, PyString};
 
-use super::callable::Callable;
+use super::embedded::{EmbeddedStack, Source};
+use super::error;
 use crate::log;
 use crate::pipeline::{Layers, Pipeline, Registry, Report};
-pub(super) use error::PipelineError;
-use site::{Plan, Site};
+use crate::wsgi::Callable;
 
-/// What the text of layers is called in messages.
+/// The file name of the layers in messages.
 const STACK: &str = "<stack>";
 
 /// A stack of native layers as a WSGI application.
 #[pyclass(module = "ziggurat", name = "Stack", frozen)]
-pub(super) struct Stack(Arc<Site>);
+pub(super) struct Stack(Arc<EmbeddedStack>);
 
 #[pymethods]
 impl Stack {
@@ -41,47 +37,47 @@ impl Stack {
     }
 }
 
-/// The stack of a pipeline file. `environ` is where `${NAME}` is looked up: by default `os.environ`.
+/// Builds the stack of a pipeline file. `${NAME}` is looked up in `environ`, by default `os.environ`.
 pub(super) fn load(py: Python<'_>, registry: &Registry, path: PathBuf, environ: Option<Bound<'_, PyAny>>) -> PyResult<Stack> {
     log::start();
-    let pipeline = understood(py, environ, |variable| Pipeline::load(&path, registry, variable)?.anchored())?;
+    let pipeline = read(py, environ, |variable| Pipeline::load(&path, registry, variable)?.anchored())?;
     if !pipeline.warnings().is_empty() {
         tracing::warn!("{}", pipeline.warnings().render(false).trim_end());
     }
-    Site::open(py, Plan::Whole(Box::new(pipeline), OnceLock::new()), registry.host().clone()).map(Stack)
+    EmbeddedStack::open(py, Source::Pipeline(Box::new(pipeline), OnceLock::new()), registry.host().clone()).map(Stack)
 }
 
-/// Layers over an app. Relative paths in them start at `base`: by default the working folder.
+/// Builds layers over an app. Their relative paths start at `base`, by default the working folder.
 pub(super) fn stack(app: Bound<'_, PyAny>, registry: &Registry, layers: &Bound<'_, PyAny>, base: Option<PathBuf>) -> PyResult<Stack> {
     let py = app.py();
     if !app.is_callable() {
         return Err(PyTypeError::new_err(format!("a WSGI application is callable, and {} is not", app.repr()?)));
     }
     log::start();
-    let (text, base) = (written(layers)?, base.unwrap_or_default());
-    let layers = understood(py, None, |variable| Layers::from_text(STACK, &text, &base, registry, variable))?;
-    Site::open(py, Plan::Layers(layers, Callable::new(app.unbind())), registry.host().clone()).map(Stack)
+    let (text, base) = (layers_text(layers)?, base.unwrap_or_default());
+    let layers = read(py, None, |variable| Layers::from_text(STACK, &text, &base, registry, variable))?;
+    EmbeddedStack::open(py, Source::Layers(layers, Callable::new(app.unbind())), registry.host().clone()).map(Stack)
 }
 
-/// Layers as the text that messages point into.
-fn written(layers: &Bound<'_, PyAny>) -> PyResult<String> {
+/// The layers as JSON text, which messages point into.
+fn layers_text(layers: &Bound<'_, PyAny>) -> PyResult<String> {
     let py = layers.py();
     if layers.is_instance_of::<PyString>() || layers.is_instance_of::<PyDict>() {
         return Err(PyTypeError::new_err("`layers` is a list, outermost layer first: `[\"request_id\", {\"compress\": {\"level\": 6}}]`"));
     }
     let dumps = py.import("json")?.getattr("dumps")?;
-    // Paths are welcome.
+    // Options may be paths.
     let options = [("ensure_ascii", false.into_pyobject(py)?.to_owned().into_any()), ("default", py.import("os")?.getattr("fspath")?)];
     let options = options.into_py_dict(py)?;
     let lines = layers.try_iter()?.map(|layer| dumps.call((layer?,), Some(&options))?.extract::<String>());
     Ok(format!("[\n  {}\n]\n", lines.collect::<PyResult<Vec<_>>>()?.join(",\n  ")))
 }
 
-/// Reads something, without holding the interpreter, with variables that Python knows.
-fn understood<T: Send>(
+/// Reads a pipeline without the interpreter, which is attached only to look variables up in `environ`.
+fn read<T: Send>(
     py: Python<'_>,
     environ: Option<Bound<'_, PyAny>>,
-    read: impl FnOnce(&dyn Fn(&str) -> Option<OsString>) -> Result<T, Report> + Send,
+    parse: impl FnOnce(&dyn Fn(&str) -> Option<OsString>) -> Result<T, Report> + Send,
 ) -> PyResult<T> {
     let environ = match environ {
         Some(environ) => environ,
@@ -90,10 +86,10 @@ fn understood<T: Send>(
     let (environ, failed) = (environ.unbind(), OnceLock::new());
     let variable = |name: &str| {
         let asked = Python::attach(|py| environ.bind(py).call_method1("get", (name,))?.extract::<Option<OsString>>());
-        // The first is as good as any.
+        // Of several errors the first is raised.
         asked.map_err(|error| drop(failed.set(error))).ok().flatten()
     };
-    let outcome = py.detach(|| read(&variable));
+    let outcome = py.detach(|| parse(&variable));
     match failed.into_inner() {
         Some(error) => Err(error),
         None => outcome.map_err(|report| error::raised(py, &report)),

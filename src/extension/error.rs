@@ -1,4 +1,4 @@
-//! What is wrong with a pipeline, as an exception.
+//! `ziggurat.PipelineError`: the findings about a pipeline as an exception.
 
 use pyo3::create_exception;
 use pyo3::exceptions::PyValueError;
@@ -10,7 +10,7 @@ create_exception!(
     ziggurat,
     PipelineError,
     PyValueError,
-    "Something is wrong with a pipeline. Its text is what `ziggurat check` prints; `findings` is the list that `ziggurat check --json` prints."
+    "A pipeline is wrong. The text is the output of `ziggurat check`; `findings` is the list of `ziggurat check --json`."
 );
 
 /// The exception for a report.

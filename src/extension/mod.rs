@@ -1,22 +1,30 @@
-//! A program as a Python extension: the same command line, started by an interpreter that is already there.
+//! A program as a Python extension module: its command line (`main`), and stacks for other WSGI servers (`load`, `stack`).
+//!
+//! The interpreter runs already; it imports the module that [`python_module!`](crate::python_module) declares.
+
+mod embedded;
+mod error;
+mod per_process;
+mod stack;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use http::Extensions;
+#[doc(hidden)]
+pub use pyo3;
 use pyo3::prelude::*;
 use pyo3::types::{PyCFunction, PyDict, PyTuple};
 
-use super::embed;
 use crate::Ziggurat;
 use crate::pipeline::Registry;
 use crate::worker::launch::Launch;
 
-/// Makes a Python extension module of a program: with it, a crate with layers of its own can be installed by pip.
+/// Declares a Python extension module for a program, so that pip can install a crate with its own layers.
 ///
-/// The first word is the module's name, which has to stand in a package and is by custom `_native`; the second is the function that makes the
-/// program:
+/// The first argument is the module's name. The module is part of a package, and by convention it is called `_native`. The second argument is the
+/// function that returns the program:
 ///
 /// ```
 /// use ziggurat::Ziggurat;
@@ -29,17 +37,23 @@ use crate::worker::launch::Launch;
 /// # fn main() {}
 /// ```
 ///
-/// The module has `main(arguments)`, which runs a command line (the program's name first) and gives its exit code; `load(path, environ)` and
-/// `stack(app, layers, base)`, which give stacks with the program's layers to other WSGI servers (what may be left out is `None`), with their
-/// `Stack` and `PipelineError`; `DeadlineExceeded` and `__version__`. The package around it needs a `__main__` that calls `main(sys.argv)`: workers are
-/// started as `python -m PACKAGE`.
+/// The module contains:
+///
+/// - `main(arguments)`: runs a command line, the program's name first, and returns its exit code.
+/// - `load(path, environ)` and `stack(app, layers, base)`: return a `Stack` with the program's layers, for other WSGI servers. `environ` and `base`
+///   may be `None`. Mistakes raise `PipelineError`.
+/// - `DeadlineExceeded` and `__version__`.
+///
+/// The package needs a `__main__` that calls `main(sys.argv)`, because workers are started as `python -m PACKAGE`.
 #[macro_export]
 macro_rules! python_module {
     ($name:ident, $program:path) => {
-        #[$crate::wsgi::pyo3::pymodule]
-        #[pyo3(crate = "::ziggurat::wsgi::pyo3")]
-        fn $name(module: &$crate::wsgi::pyo3::Bound<'_, $crate::wsgi::pyo3::types::PyModule>) -> $crate::wsgi::pyo3::PyResult<()> {
-            $crate::wsgi::extend(module, $program)
+        #[$crate::extension::pyo3::pymodule]
+        #[pyo3(crate = "::ziggurat::extension::pyo3")]
+        fn $name(
+            module: &$crate::extension::pyo3::Bound<'_, $crate::extension::pyo3::types::PyModule>,
+        ) -> $crate::extension::pyo3::PyResult<()> {
+            $crate::extension::extend(module, $program)
         }
     };
 }
@@ -48,14 +62,14 @@ macro_rules! python_module {
 #[doc(hidden)]
 pub fn extend(module: &Bound<'_, PyModule>, program: fn() -> Ziggurat) -> PyResult<()> {
     let py = module.py();
-    // The name by which it is imported, `package._native`, is known now at the latest: the package is what `python -m` starts.
+    // `package._native`; `python -m` starts the package.
     let name: String = module.name()?.extract()?;
     let package: Arc<str> = name.rsplit_once('.').map_or(name.as_str(), |(package, _)| package).into();
     let of_main = Arc::clone(&package);
     let main = PyCFunction::new_closure(
         py,
         Some(c"main"),
-        Some(c"Runs a command line, the program's name first, and gives its exit code."),
+        Some(c"Runs a command line, the program's name first, and returns its exit code."),
         move |tuple: &Bound<'_, PyTuple>, _: Option<&Bound<'_, PyDict>>| {
             let (arguments,) = tuple.extract()?;
             run(tuple.py(), program(), &of_main, arguments)
@@ -65,39 +79,39 @@ pub fn extend(module: &Bound<'_, PyModule>, program: fn() -> Ziggurat) -> PyResu
     let load = PyCFunction::new_closure(
         py,
         Some(c"load"),
-        Some(c"The stack of a pipeline file, given its path and where `${NAME}` is looked up (`os.environ`, if that is None)."),
+        Some(c"Builds the stack of a pipeline file: its path, and the mapping in which `${NAME}` is looked up (None: `os.environ`)."),
         move |tuple: &Bound<'_, PyTuple>, _: Option<&Bound<'_, PyDict>>| {
             let (path, environ) = tuple.extract()?;
-            embed::load(tuple.py(), &registry(tuple.py(), program(), &of_load)?, path, environ)
+            stack::load(tuple.py(), &registry(tuple.py(), program(), &of_load)?, path, environ)
         },
     )?;
     let stack = PyCFunction::new_closure(
         py,
         Some(c"stack"),
-        Some(c"A WSGI app under a list of layers, whose relative paths start at a folder (the working folder, if that is None)."),
+        Some(c"Builds a stack: an app, a list of layers, and the folder where their relative paths start (None: the working folder)."),
         move |tuple: &Bound<'_, PyTuple>, _: Option<&Bound<'_, PyDict>>| {
             let (app, layers, base): (Bound<'_, PyAny>, Bound<'_, PyAny>, Option<PathBuf>) = tuple.extract()?;
             let registry = registry(tuple.py(), program(), &package)?;
-            embed::stack(app, &registry, &layers, base)
+            stack::stack(app, &registry, &layers, base)
         },
     )?;
     module.add("main", main)?;
     module.add("load", load)?;
     module.add("stack", stack)?;
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
-    module.add_class::<embed::Stack>()?;
-    module.add("PipelineError", py.get_type::<embed::PipelineError>())?;
-    module.add("DeadlineExceeded", py.get_type::<super::warden::DeadlineExceeded>())
+    module.add_class::<stack::Stack>()?;
+    module.add("PipelineError", py.get_type::<error::PipelineError>())?;
+    module.add("DeadlineExceeded", py.get_type::<crate::wsgi::DeadlineExceeded>())
 }
 
-/// The layers and apps of a program inside a process that something else started.
+/// The layers and apps of a program in a process that another server started.
 fn registry(py: Python<'_>, program: Ziggurat, package: &str) -> PyResult<Registry> {
     let mut host = Extensions::new();
     host.insert(Launch::new(python(py)?, ["-P", "-m", package]));
     Ok(program.registry.hosted(host))
 }
 
-/// The interpreter. Where it is part of another program (uWSGI, Apache), that one is no Python, but its installation has one.
+/// The path of the interpreter. Where `sys.executable` is another program (uWSGI, Apache), the one of the same installation.
 fn python(py: Python<'_>) -> PyResult<PathBuf> {
     let sys = py.import("sys")?;
     let executable: Option<PathBuf> = sys.getattr("executable")?.extract()?;
@@ -112,14 +126,14 @@ fn python(py: Python<'_>) -> PyResult<PathBuf> {
 fn run(py: Python<'_>, mut program: Ziggurat, package: &str, arguments: Vec<OsString>) -> PyResult<u8> {
     let signal = py.import("signal")?;
     let interrupt = signal.getattr("SIGINT")?;
-    // SIGINT is the server's to drain at. Handlers are chained, so Python's would raise KeyboardInterrupt after the drain. (Where this is not
-    // Python's main thread, SIGINT is not ours either.)
+    // The server drains at SIGINT. Handlers are chained, so Python's would raise KeyboardInterrupt after the drain. (Outside Python's main
+    // thread the call fails, and SIGINT is not ours.)
     let handler = signal.call_method1("signal", (&interrupt, signal.getattr("SIG_DFL")?)).ok();
-    // A worker is this interpreter with this module, and not one that happens to lie in the working folder.
+    // Workers run this interpreter; `-P` keeps the working folder out of `sys.path`, where another module may have the same name.
     if let Some(executable) = py.import("sys")?.getattr("executable")?.extract::<Option<PathBuf>>()?.filter(|path| path.is_absolute()) {
         program = program.launched_by(Launch::new(executable, ["-P", "-m", package]));
     }
-    // The interpreter is let go: other threads of this process may want it while we serve.
+    // Other threads of this process may need the interpreter while the server runs.
     let code = py.detach(|| program.run(arguments));
     if let Some(handler) = handler {
         signal.call_method1("signal", (interrupt, handler))?;
