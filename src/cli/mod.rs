@@ -216,7 +216,7 @@ pub(crate) fn main(registry: &Registry, launch: Option<Launch>, arguments: impl 
     let registry = &registry.clone().hosted(host.clone());
     let serves = matches!(cli.command, None | Some(Command::Run { .. }));
     if serves
-        && init::is_wanted()
+        && init::is_needed()
         && let Some(launch) = host.get::<Launch>()
     {
         let served = init::supervise(&mut launch.again(arguments.get(1..).unwrap_or_default()));

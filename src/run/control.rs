@@ -21,7 +21,7 @@ pub(super) struct Control {
 }
 
 /// What is asked for on the socket, and where the answer goes.
-pub(super) enum Order {
+pub(super) enum Command {
     Status(oneshot::Sender<Value>),
     Reload(oneshot::Sender<Outcome>),
     Reopen(oneshot::Sender<()>),
@@ -31,11 +31,11 @@ pub(super) enum Order {
 pub(super) const WAITING: usize = 16;
 
 impl Control {
-    /// Begins to take orders; must be called within a runtime.
-    pub(super) fn start(path: PathBuf, listener: Listener, orders: mpsc::Sender<Order>) -> std::io::Result<Self> {
+    /// Begins to take commands; must be called within a runtime.
+    pub(super) fn start(path: PathBuf, listener: Listener, commands: mpsc::Sender<Command>) -> std::io::Result<Self> {
         // Who asks here is a person or a script of the same user: few at a time, and at the end nobody is waited for long.
         let options = Options { max_connections: 64, drain: Duration::secs(2), ..Options::default() };
-        Ok(Self { path, server: Server::start(vec![listener], stack(orders), &options)? })
+        Ok(Self { path, server: Server::start(vec![listener], stack(commands), &options)? })
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -48,15 +48,15 @@ impl Control {
     }
 }
 
-fn stack(orders: mpsc::Sender<Order>) -> Next {
+fn stack(commands: mpsc::Sender<Command>) -> Next {
     let app = service_fn(move |request: Request| {
-        let orders = orders.clone();
-        async move { Ok::<_, Infallible>(answer(&orders, request.method(), request.uri().path()).await) }
+        let commands = commands.clone();
+        async move { Ok::<_, Infallible>(answer(&commands, request.method(), request.uri().path()).await) }
     });
     app.into_next(&Place::new("server.control"))
 }
 
-async fn answer(orders: &mpsc::Sender<Order>, method: &Method, path: &str) -> Response {
+async fn answer(commands: &mpsc::Sender<Command>, method: &Method, path: &str) -> Response {
     let allowed = match path {
         "/status" => "GET, HEAD",
         "/reload" | "/reopen" => "POST",
@@ -66,9 +66,9 @@ async fn answer(orders: &mpsc::Sender<Order>, method: &Method, path: &str) -> Re
         return Problem::new(StatusCode::METHOD_NOT_ALLOWED).header(ALLOW, HeaderValue::from_static(allowed)).into_response();
     }
     let answer = match path {
-        "/status" => ask(orders, Order::Status).await.map(|status| (StatusCode::OK, status)),
-        "/reload" => ask(orders, Order::Reload).await.map(outcome),
-        _ => ask(orders, Order::Reopen).await.map(|()| (StatusCode::OK, json!({ "reopened": true }))),
+        "/status" => ask(commands, Command::Status).await.map(|status| (StatusCode::OK, status)),
+        "/reload" => ask(commands, Command::Reload).await.map(outcome),
+        _ => ask(commands, Command::Reopen).await.map(|()| (StatusCode::OK, json!({ "reopened": true }))),
     };
     match answer {
         Some((status, value)) => json_response(status, &value),
@@ -76,9 +76,9 @@ async fn answer(orders: &mpsc::Sender<Order>, method: &Method, path: &str) -> Re
     }
 }
 
-async fn ask<T>(orders: &mpsc::Sender<Order>, order: impl FnOnce(oneshot::Sender<T>) -> Order) -> Option<T> {
+async fn ask<T>(commands: &mpsc::Sender<Command>, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Option<T> {
     let (answer, answered) = oneshot::channel();
-    orders.send(order(answer)).await.ok()?;
+    commands.send(command(answer)).await.ok()?;
     answered.await.ok()
 }
 

@@ -13,7 +13,7 @@ use tokio::signal::unix::{SignalKind, signal};
 const FORWARDED: [Signal; 6] = [Signal::TERM, Signal::INT, Signal::HUP, Signal::USR1, Signal::USR2, Signal::QUIT];
 
 /// Whether this is process 1. (Sockets that systemd passed are for this very process, so a child could not take them.)
-pub(crate) fn is_wanted() -> bool {
+pub(crate) fn is_needed() -> bool {
     std::process::id() == 1 && std::env::var_os("LISTEN_PID").is_none()
 }
 

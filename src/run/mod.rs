@@ -1,14 +1,14 @@
 //! The life of the process: a pipeline is built and listened for, served until a signal, reloaded on the way, drained, ended.
 
-mod candidate;
 mod control;
 pub(crate) mod init;
+mod main_loop;
+mod prepared;
 mod reload;
 mod signals;
-mod site;
 mod source;
 mod status;
-mod supervisor;
+mod systemd;
 mod watch;
 
 use std::io::Write;
@@ -23,9 +23,9 @@ use ziggurat_middleware::Lifecycle;
 use crate::log;
 use crate::pipeline::{Pipeline, Report};
 use crate::wsgi;
-use candidate::{Candidate, InUse};
+use main_loop::MainLoop;
+use prepared::{Bound, PreparedGeneration};
 use signals::Signals;
-use site::Site;
 pub(crate) use source::PipelineSource;
 use watch::Watch;
 
@@ -38,7 +38,7 @@ pub(crate) fn run(source: PipelineSource, pipeline: Pipeline, host: &Extensions)
     log::start();
     allow_descriptors();
     let runtime = runtime(&pipeline)?;
-    let prepare = |_: &PipelineSource, lifecycle: &Lifecycle| Candidate::prepare(Arc::new(pipeline), lifecycle, &InUse::default());
+    let prepare = |_: &PipelineSource, lifecycle: &Lifecycle| PreparedGeneration::prepare(Arc::new(pipeline), lifecycle, &Bound::default());
     let outcome = serve(source, None, &runtime, Lifecycle::hosted(host.clone()), prepare);
     end(runtime);
     outcome
@@ -62,7 +62,7 @@ pub(crate) fn watch(source: PipelineSource, host: &Extensions) -> Result<(), Rep
     let mut host = host.clone();
     host.insert(watch.watcher());
     let source = source.hosted(host.clone());
-    let prepare = |source: &PipelineSource, lifecycle: &Lifecycle| watch.prepare(source, lifecycle, &InUse::default());
+    let prepare = |source: &PipelineSource, lifecycle: &Lifecycle| watch.prepare(source, lifecycle, &Bound::default());
     let outcome = serve(source, Some(watch.clone()), &runtime, Lifecycle::hosted(host), prepare);
     end(runtime);
     outcome
@@ -73,28 +73,33 @@ fn serve(
     watch: Option<Watch>,
     runtime: &Runtime,
     lifecycle: Lifecycle,
-    prepare: impl FnOnce(&PipelineSource, &Lifecycle) -> Result<Candidate, Report>,
+    prepare: impl FnOnce(&PipelineSource, &Lifecycle) -> Result<PreparedGeneration, Report>,
 ) -> Result<(), Report> {
     let begin = Instant::now();
     let _entered = runtime.enter();
-    let candidate = prepare(&source, &lifecycle)?;
-    let (site, signals) = open(source, watch, candidate, lifecycle.clone()).inspect_err(|_| lifecycle.shutdown())?;
+    let prepared = prepare(&source, &lifecycle)?;
+    let (main_loop, signals) = open(source, watch, prepared, lifecycle.clone()).inspect_err(|_| lifecycle.shutdown())?;
     // What only the first generation keeps is let go with it.
     drop(lifecycle);
-    if let Some(watch) = &site.watch {
+    if let Some(watch) = &main_loop.watch {
         watch.describe();
     }
     say(&format!("ready after {} ms, process {}", begin.elapsed().as_millis(), std::process::id()));
-    supervisor::keep_watch();
-    supervisor::ready(&site.generation.pipeline.summary());
-    runtime.block_on(site.run(signals));
+    systemd::start_watchdog();
+    systemd::ready(&main_loop.generation.pipeline.summary());
+    runtime.block_on(main_loop.run(signals));
     Ok(())
 }
 
-fn open(source: PipelineSource, watch: Option<Watch>, candidate: Candidate, lifecycle: Lifecycle) -> Result<(Site, Signals), Report> {
+fn open(
+    source: PipelineSource,
+    watch: Option<Watch>,
+    prepared: PreparedGeneration,
+    lifecycle: Lifecycle,
+) -> Result<(MainLoop, Signals), Report> {
     // Installed after Python apps were imported, whose modules may set handlers of their own.
-    let signals = Signals::install().map_err(|error| candidate.pipeline.report(&format!("cannot handle signals: {error}")))?;
-    Ok((Site::open(source, watch, candidate, lifecycle)?, signals))
+    let signals = Signals::install().map_err(|error| prepared.pipeline.report(&format!("cannot handle signals: {error}")))?;
+    Ok((MainLoop::open(source, watch, prepared, lifecycle)?, signals))
 }
 
 /// Builds everything as for [`run`] and lets go of it again.

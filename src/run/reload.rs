@@ -8,11 +8,11 @@ use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, spawn_blocking};
 use ziggurat_middleware::Lifecycle;
 
-use super::candidate::{Candidate, InUse};
+use super::main_loop::{MainLoop, end};
+use super::prepared::{Bound, PreparedGeneration};
 use super::say;
-use super::site::{Site, end};
 use super::source::PipelineSource;
-use super::supervisor;
+use super::systemd;
 use super::watch::{self, Watch};
 use crate::pipeline::Report;
 
@@ -30,33 +30,33 @@ pub(super) struct Reloaded {
 /// One reload at a time. Who asks for one meanwhile waits for the next: the file may have changed since it was read.
 pub(super) struct Reloads {
     pub(super) source: Arc<PipelineSource>,
-    under_way: Option<UnderWay>,
+    in_progress: Option<InProgress>,
     next: Option<Vec<oneshot::Sender<Outcome>>>,
 }
 
-struct UnderWay {
+struct InProgress {
     begin: Instant,
     lifecycle: Lifecycle,
-    build: JoinHandle<Result<Candidate, Report>>,
+    build: JoinHandle<Result<PreparedGeneration, Report>>,
     waiting: Vec<oneshot::Sender<Outcome>>,
 }
 
 /// What a build came to.
 pub(super) struct Built {
-    reload: UnderWay,
-    result: Option<Result<Candidate, Report>>,
+    reload: InProgress,
+    result: Option<Result<PreparedGeneration, Report>>,
 }
 
 impl Reloads {
     pub(super) fn new(source: PipelineSource) -> Self {
-        Self { source: Arc::new(source), under_way: None, next: None }
+        Self { source: Arc::new(source), in_progress: None, next: None }
     }
 
     /// Ready when a build has ended; never, where none is under way.
     pub(super) async fn built(&mut self) -> Built {
-        let Some(under_way) = &mut self.under_way else { return pending().await };
-        let result = (&mut under_way.build).await.ok();
-        match self.under_way.take() {
+        let Some(in_progress) = &mut self.in_progress else { return pending().await };
+        let result = (&mut in_progress.build).await.ok();
+        match self.in_progress.take() {
             Some(reload) => Built { reload, result },
             None => pending().await,
         }
@@ -64,29 +64,29 @@ impl Reloads {
 
     /// Whether a new stack is being built.
     pub(super) const fn is_under_way(&self) -> bool {
-        self.under_way.is_some()
+        self.in_progress.is_some()
     }
 
-    fn start(&mut self, watch: Option<Watch>, lifecycle: Lifecycle, in_use: InUse, waiting: Vec<oneshot::Sender<Outcome>>) {
+    fn start(&mut self, watch: Option<Watch>, lifecycle: Lifecycle, bound: Bound, waiting: Vec<oneshot::Sender<Outcome>>) {
         let (source, hooks) = (Arc::clone(&self.source), lifecycle.clone());
         let build = spawn_blocking(move || match watch {
-            Some(watch) => watch.prepare(&source, &hooks, &in_use),
-            None => Candidate::prepare(source.load().map(Arc::new)?, &hooks, &in_use),
+            Some(watch) => watch.prepare(&source, &hooks, &bound),
+            None => PreparedGeneration::prepare(source.load().map(Arc::new)?, &hooks, &bound),
         });
-        self.under_way = Some(UnderWay { begin: Instant::now(), lifecycle, build, waiting });
+        self.in_progress = Some(InProgress { begin: Instant::now(), lifecycle, build, waiting });
     }
 
     /// Ends what a build under way has started so far; its result is dropped.
     pub(super) async fn abandon(&mut self) {
         self.next = None;
-        if let Some(reload) = self.under_way.take() {
+        if let Some(reload) = self.in_progress.take() {
             say("not reloaded: the server is stopping");
             end(reload.lifecycle).await;
         }
     }
 }
 
-impl Site {
+impl MainLoop {
     /// Asks for a reload, and perhaps for its outcome.
     pub(super) fn reload(&mut self, waiting: Option<oneshot::Sender<Outcome>>) {
         if self.reloads.source.path_written().is_none() && self.watch.is_none() {
@@ -102,14 +102,14 @@ impl Site {
 
     /// Starts the reload that waits, unless one is under way.
     fn begin_reload(&mut self) {
-        if self.reloads.under_way.is_none()
+        if self.reloads.in_progress.is_none()
             && let Some(waiting) = self.reloads.next.take()
         {
             if self.watch.is_none() {
                 say("reloading");
             }
-            supervisor::reloading();
-            self.reloads.start(self.watch.clone(), self.generation.lifecycle.successor(), self.in_use(), waiting);
+            systemd::reloading();
+            self.reloads.start(self.watch.clone(), self.generation.lifecycle.successor(), self.bound(), waiting);
         }
     }
 
@@ -118,10 +118,10 @@ impl Site {
         let Built { reload, result } = built;
         let mut is_shown = false;
         let outcome = match result {
-            Some(Ok(mut candidate)) => {
-                let mistake = candidate.mistake.take();
+            Some(Ok(mut prepared)) => {
+                let mistake = prepared.mistake.take();
                 is_shown = mistake.is_some();
-                let outcome = self.take_effect(candidate, reload.lifecycle, reload.begin).await;
+                let outcome = self.take_effect(prepared, reload.lifecycle, reload.begin).await;
                 mistake.map_or(outcome, Err)
             }
             Some(Err(report)) => Err(report),
@@ -133,18 +133,18 @@ impl Site {
         let summary = self.generation.pipeline.summary();
         match &outcome {
             Ok(reloaded) => {
-                self.facts.reloads.add(1);
+                self.status.reloads.add(1);
                 say(&format!("reloaded after {} ms: {summary}", reloaded.milliseconds));
-                supervisor::ready(&summary);
+                systemd::ready(&summary);
             }
             Err(report) => {
-                self.facts.refused_reloads.add(1);
+                self.status.refused_reloads.add(1);
                 if is_shown {
-                    watch::say_mistake(report);
+                    watch::report_error(report);
                 } else {
                     say(&format!("not reloaded: the stack before goes on\n{report}"));
                 }
-                supervisor::ready(&format!("the last reload was refused, see the log; serving {summary}"));
+                systemd::ready(&format!("the last reload was refused, see the log; serving {summary}"));
             }
         }
         if let Some(watch) = &self.watch {
@@ -157,15 +157,15 @@ impl Site {
         self.begin_reload();
     }
 
-    async fn take_effect(&mut self, candidate: Candidate, lifecycle: Lifecycle, begin: Instant) -> Outcome {
-        let warnings = candidate.pipeline.warnings().render(false);
+    async fn take_effect(&mut self, prepared: PreparedGeneration, lifecycle: Lifecycle, begin: Instant) -> Outcome {
+        let warnings = prepared.pipeline.warnings().render(false);
         if !warnings.is_empty() {
             say(&warnings);
         }
-        if candidate.pipeline.server().threads != self.generation.pipeline.server().threads {
+        if prepared.pipeline.server().threads != self.generation.pipeline.server().threads {
             tracing::warn!("`server.threads` cannot change while the server runs; it will at the next start");
         }
-        self.succeed(candidate, lifecycle).await?;
+        self.replace_generation(prepared, lifecycle).await?;
         let milliseconds = u64::try_from(begin.elapsed().as_millis()).unwrap_or(u64::MAX);
         Ok(Reloaded { milliseconds, generation: self.generation.number, summary: self.generation.pipeline.summary() })
     }

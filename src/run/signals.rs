@@ -11,12 +11,12 @@ use super::say;
 pub(super) struct Signals {
     /// Ready at the first SIGTERM or SIGINT. A second one ends the process.
     pub(super) stop: oneshot::Receiver<()>,
-    pub(super) wishes: mpsc::Receiver<Wish>,
+    pub(super) actions: mpsc::Receiver<SignalAction>,
 }
 
 /// What is wanted of a server that goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Wish {
+pub(super) enum SignalAction {
     /// SIGHUP: read the file again.
     Reload,
     /// SIGUSR1: open log files again.
@@ -37,24 +37,24 @@ impl Signals {
         let mut user1 = signal(SignalKind::user_defined1())?;
         let mut user2 = signal(SignalKind::user_defined2())?;
         let (stop, stopped) = oneshot::channel();
-        let (wish, wishes) = mpsc::channel(WAITING);
+        let (action, actions) = mpsc::channel(WAITING);
         let had_terminal = io::stderr().is_terminal();
         tokio::spawn(async move {
             let mut stop = Some(stop);
             loop {
-                let (code, wished) = tokio::select! {
+                let (code, requested) = tokio::select! {
                     _ = terminate.recv() => (128 + 15, None),
                     _ = interrupt.recv() => (128 + 2, None),
                     // Who closes the terminal of a server that runs in it means its end.
-                    _ = hangup.recv() => (128 + 1, (!had_terminal || io::stderr().is_terminal()).then_some(Wish::Reload)),
-                    _ = user1.recv() => (0, Some(Wish::Reopen)),
-                    _ = user2.recv() => (0, Some(Wish::Stacks)),
+                    _ = hangup.recv() => (128 + 1, (!had_terminal || io::stderr().is_terminal()).then_some(SignalAction::Reload)),
+                    _ = user1.recv() => (0, Some(SignalAction::Reopen)),
+                    _ = user2.recv() => (0, Some(SignalAction::Stacks)),
                 };
-                match (wished, stop.take()) {
-                    (Some(wished), waiting) => {
+                match (requested, stop.take()) {
+                    (Some(requested), waiting) => {
                         stop = waiting;
                         // Where so many wait, this one is among them.
-                        let _ = wish.try_send(wished);
+                        let _ = action.try_send(requested);
                     }
                     (None, Some(stop)) => {
                         say("stopping: finishing the requests in flight; a second signal ends at once");
@@ -66,6 +66,6 @@ impl Signals {
                 }
             }
         });
-        Ok(Self { stop: stopped, wishes })
+        Ok(Self { stop: stopped, actions })
     }
 }

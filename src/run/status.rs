@@ -8,7 +8,7 @@ use ziggurat_middleware::access_log::rfc3339;
 use ziggurat_middleware::metrics::Counter;
 use ziggurat_middleware::{Context, Lifecycle, Metrics};
 
-use super::site::Generation;
+use super::main_loop::Generation;
 use super::source::PipelineSource;
 use crate::pipeline::Pipeline;
 use crate::server::Traffic;
@@ -17,7 +17,7 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// What is true of the whole process, whichever generation serves.
 #[derive(Clone)]
-pub(super) struct Facts {
+pub(super) struct ProcessStatus {
     begin: Instant,
     since: SystemTime,
     traffic: Traffic,
@@ -25,7 +25,7 @@ pub(super) struct Facts {
     pub(super) refused_reloads: Arc<Counter>,
 }
 
-impl Facts {
+impl ProcessStatus {
     pub(super) fn new(traffic: Traffic) -> Self {
         Self { begin: Instant::now(), since: SystemTime::now(), traffic, reloads: Arc::default(), refused_reloads: Arc::default() }
     }
@@ -59,8 +59,8 @@ impl Facts {
 
     /// Has every scrape of this generation's stack tell about the process.
     pub(super) fn describe(&self, pipeline: &Pipeline, lifecycle: &Lifecycle) {
-        let facts = self.clone();
-        Context::new("server", pipeline.base(), lifecycle.clone()).on_scrape(move |metrics| facts.scrape(metrics));
+        let status = self.clone();
+        Context::new("server", pipeline.base(), lifecycle.clone()).on_scrape(move |metrics| status.scrape(metrics));
     }
 
     fn scrape(&self, metrics: &mut Metrics) {

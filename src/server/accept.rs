@@ -1,4 +1,4 @@
-//! Accepting connections, up to a limit, under orders that may change; then the drain.
+//! Accepting connections, up to a limit, under commands that may change; then the drain.
 
 use std::collections::VecDeque;
 use std::future::{pending, poll_fn};
@@ -10,22 +10,22 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
+use super::bound_listener::{BoundListener, BoundListeners};
 use super::connection;
-use super::doors::{Door, Doors};
-use super::generation::Newest;
+use super::connection_table::{ConnectionTable, Traffic};
+use super::generation::CurrentGeneration;
 use super::limits::Limits;
-use super::seat::{Hall, Traffic};
 use super::serve::Drained;
 use super::socket::Socket;
 use super::{Listen, Options};
 
 /// Lets connections in. Dropping it ends them.
-pub(super) struct Porter {
-    doors: Doors,
-    stack: Arc<Newest>,
+pub(super) struct AcceptLoop {
+    listeners: BoundListeners,
+    stack: Arc<CurrentGeneration>,
     options: Options,
     limits: Arc<Limits>,
-    hall: Arc<Hall>,
+    table: Arc<ConnectionTable>,
     connections: JoinSet<()>,
     /// Connections so far.
     count: u64,
@@ -35,8 +35,8 @@ pub(super) struct Porter {
     pause: Option<Instant>,
 }
 
-/// What a porter is told to do, and whom to tell when it is done.
-pub(super) enum Order {
+/// What the accept loop is told to do, and whom to tell when it is done.
+pub(super) enum Command {
     Change(Change, oneshot::Sender<()>),
     Drain(oneshot::Sender<Drained>),
 }
@@ -45,17 +45,17 @@ pub(super) enum Order {
 pub(super) struct Change {
     pub(super) options: Options,
     pub(super) kept: Vec<Listen>,
-    pub(super) added: Vec<Door>,
+    pub(super) added: Vec<BoundListener>,
 }
 
-impl Porter {
-    pub(super) fn new(doors: Vec<Door>, stack: Arc<Newest>, options: Options) -> Self {
+impl AcceptLoop {
+    pub(super) fn new(listeners: Vec<BoundListener>, stack: Arc<CurrentGeneration>, options: Options) -> Self {
         Self {
-            doors: Doors::new(doors),
+            listeners: BoundListeners::new(listeners),
             stack,
             limits: Arc::new(Limits::from(&options)),
             options,
-            hall: Arc::new(Hall::new()),
+            table: Arc::new(ConnectionTable::new()),
             connections: JoinSet::new(),
             count: 0,
             waiting: VecDeque::new(),
@@ -64,20 +64,20 @@ impl Porter {
     }
 
     pub(super) fn traffic(&self) -> Traffic {
-        Traffic(Arc::clone(&self.hall))
+        Traffic(Arc::clone(&self.table))
     }
 
     /// Accepts until it is told to drain, or nobody is left to tell it anything.
-    pub(super) async fn run(mut self, mut orders: mpsc::Receiver<Order>) {
+    pub(super) async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
         loop {
             tokio::select! {
                 biased;
-                order = orders.recv() => match order {
-                    Some(Order::Change(change, done)) => {
+                command = commands.recv() => match command {
+                    Some(Command::Change(change, done)) => {
                         self.change(change);
                         let _ = done.send(());
                     }
-                    Some(Order::Drain(done)) => {
+                    Some(Command::Drain(done)) => {
                         let _ = done.send(self.drain().await);
                         return;
                     }
@@ -85,7 +85,7 @@ impl Porter {
                 },
                 Some(_) = self.connections.join_next() => {}
                 () = until(self.pause) => self.pause = None,
-                socket = poll_fn(|cx| self.doors.poll_accept(cx)), if self.waiting.is_empty() && self.pause.is_none() => self.welcome(socket),
+                socket = poll_fn(|cx| self.listeners.poll_accept(cx)), if self.waiting.is_empty() && self.pause.is_none() => self.welcome(socket),
             }
             self.seat_waiting();
         }
@@ -94,7 +94,7 @@ impl Porter {
     fn change(&mut self, change: Change) {
         self.limits = Arc::new(Limits::from(&change.options));
         self.options = change.options;
-        self.waiting.extend(self.doors.exchange(&change.kept, change.added));
+        self.waiting.extend(self.listeners.exchange(&change.kept, change.added));
     }
 
     fn welcome(&mut self, socket: io::Result<Socket>) {
@@ -114,16 +114,16 @@ impl Porter {
         while self.connections.len() < self.options.max_connections
             && let Some(socket) = self.waiting.pop_front()
         {
-            let seat = self.hall.enter(self.count);
+            let guard = self.table.enter(self.count);
             self.count += 1;
-            self.connections.spawn(connection::run(socket, Arc::clone(&self.stack), Arc::clone(&self.limits), seat));
+            self.connections.spawn(connection::run(socket, Arc::clone(&self.stack), Arc::clone(&self.limits), guard));
         }
-        self.hall.set_crowded(!self.waiting.is_empty());
+        self.table.set_crowded(!self.waiting.is_empty());
     }
 
     async fn drain(mut self) -> Drained {
-        self.waiting.extend(self.doors.exchange(&[], Vec::new()));
-        self.hall.close();
+        self.waiting.extend(self.listeners.exchange(&[], Vec::new()));
+        self.table.close();
         let deadline = Instant::now() + self.options.drain.0;
         self.seat_waiting();
         while let Ok(Some(_)) = timeout_at(deadline, self.connections.join_next()).await {

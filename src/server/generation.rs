@@ -19,7 +19,7 @@ pub(super) struct Generation {
 }
 
 /// The generation that the next request of any connection enters.
-pub(super) type Newest = ArcSwap<Generation>;
+pub(super) type CurrentGeneration = ArcSwap<Generation>;
 
 impl Generation {
     pub(super) fn new(stack: Next) -> (Arc<Self>, Retired) {

@@ -4,12 +4,12 @@
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use std::task::Poll;
 
-use super::seat::Seat;
+use super::connection_table::ConnectionGuard;
 
 /// Counters of one connection. All of them are written and read by the connection's own task (and by those of its streams), so that no
 /// order between them has to be kept.
 pub(super) struct Progress {
-    pub(super) seat: Seat,
+    pub(super) connection: ConnectionGuard,
     /// Requests handed on, counted by who reads.
     asked: AtomicU32,
     /// Answers of which the last octet was given away, counted by who answers.
@@ -40,9 +40,9 @@ pub(super) enum Phase {
 }
 
 impl Progress {
-    pub(super) fn new(seat: Seat) -> Self {
+    pub(super) fn new(connection: ConnectionGuard) -> Self {
         Self {
-            seat,
+            connection,
             asked: AtomicU32::new(0),
             answered: AtomicU32::new(0),
             is_in_head: AtomicBool::new(false),
@@ -81,14 +81,14 @@ impl Progress {
     /// Notes that so many requests were handed on since the connection began.
     pub(super) fn ask(&self, asked: u32) {
         if self.asked.swap(asked, Relaxed) != asked {
-            self.seat.busy();
+            self.connection.busy();
         }
     }
 
     /// Notes one more request.
-    pub(super) fn ask_one_more(&self) {
+    pub(super) fn begin_request(&self) {
         self.asked.fetch_add(1, Relaxed);
-        self.seat.busy();
+        self.connection.busy();
     }
 
     /// Notes one more answer, and gives whether no request is left.
@@ -96,7 +96,7 @@ impl Progress {
         let answered = self.answered.fetch_add(1, Relaxed).wrapping_add(1);
         let was_last = answered == self.asked();
         if was_last {
-            self.seat.idle();
+            self.connection.idle();
         }
         was_last
     }

@@ -6,20 +6,20 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 use ziggurat_middleware::Next;
 
-use super::accept::{Change, Order, Porter};
-use super::doors::Door;
-use super::generation::{Generation, Newest, Retired};
-use super::seat::Traffic;
+use super::accept::{AcceptLoop, Change, Command};
+use super::bound_listener::BoundListener;
+use super::connection_table::Traffic;
+use super::generation::{CurrentGeneration, Generation, Retired};
 use super::{Listen, Listener, Options};
 
 /// A server at work. Its connections are tasks of the runtime that it was started in. Dropping it cuts them off; see [`Server::drain`].
 pub struct Server {
-    stack: Arc<Newest>,
+    stack: Arc<CurrentGeneration>,
     /// Ends with the stack in use.
     retired: Retired,
     listening: Vec<Listen>,
     traffic: Traffic,
-    orders: mpsc::Sender<Order>,
+    commands: mpsc::Sender<Command>,
 }
 
 /// How a server ended.
@@ -37,14 +37,14 @@ impl Server {
     /// Where a listener cannot be registered with the runtime.
     pub fn start(listeners: Vec<Listener>, stack: Next, options: &Options) -> io::Result<Self> {
         let listening = listeners.iter().map(|listener| listener.listen().clone()).collect();
-        let doors = listeners.into_iter().map(Door::open).collect::<io::Result<_>>()?;
+        let listeners = listeners.into_iter().map(BoundListener::open).collect::<io::Result<_>>()?;
         let (generation, retired) = Generation::new(stack);
-        let stack = Arc::new(Newest::new(generation));
-        let (orders, taken) = mpsc::channel(1);
-        let porter = Porter::new(doors, Arc::clone(&stack), options.clone());
-        let traffic = porter.traffic();
-        tokio::spawn(porter.run(taken));
-        Ok(Self { stack, retired, listening, traffic, orders })
+        let stack = Arc::new(CurrentGeneration::new(generation));
+        let (commands, taken) = mpsc::channel(1);
+        let accept_loop = AcceptLoop::new(listeners, Arc::clone(&stack), options.clone());
+        let traffic = accept_loop.traffic();
+        tokio::spawn(accept_loop.run(taken));
+        Ok(Self { stack, retired, listening, traffic, commands })
     }
 
     /// What it listens on now, as it was written. A replacement need not bind what stands here already.
@@ -74,7 +74,7 @@ impl Server {
     /// Where a listener cannot be registered with the runtime; then nothing has changed.
     pub async fn replace(&mut self, stack: Next, options: &Options, listen: &[Listen], added: Vec<Listener>) -> io::Result<Retired> {
         let names: Vec<Listen> = added.iter().map(|listener| listener.listen().clone()).collect();
-        let added = added.into_iter().map(Door::open).collect::<io::Result<_>>()?;
+        let added = added.into_iter().map(BoundListener::open).collect::<io::Result<_>>()?;
         let (done, is_done) = oneshot::channel();
         let (generation, retired) = Generation::new(stack);
         self.stack.store(generation);
@@ -82,7 +82,7 @@ impl Server {
         self.listening.retain(|now| listen.contains(now));
         self.listening.extend(names);
         let change = Change { options: options.clone(), kept: listen.to_vec(), added };
-        if self.orders.send(Order::Change(change, done)).await.is_ok() {
+        if self.commands.send(Command::Change(change, done)).await.is_ok() {
             let _ = is_done.await;
         }
         Ok(before)
@@ -91,7 +91,7 @@ impl Server {
     /// Accepts no more, closes idle connections, lets requests in progress end (for [`Options::drain`] at most) and cuts off what is left.
     pub async fn drain(self) -> Drained {
         let (done, is_done) = oneshot::channel();
-        let _ = self.orders.send(Order::Drain(done)).await;
+        let _ = self.commands.send(Command::Drain(done)).await;
         // Only a runtime that ended before us leaves this unanswered, and it has cut whatever was left.
         is_done.await.unwrap_or(Drained { cut: 0 })
     }

@@ -1,4 +1,4 @@
-//! The entrance of the stack: a request as hyper gives it becomes a request as layers know it, and the answer one that the wire can bear.
+//! The service of the stack: a request as hyper gives it becomes a request as layers know it, and the answer one that the wire can bear.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -14,25 +14,30 @@ use http_body::Body as _;
 use hyper::body::Incoming;
 use ziggurat_middleware::{Answer, Body, ConnectionInfo, Problem};
 
-use super::generation::Newest;
+use super::generation::CurrentGeneration;
 use super::limits::Limits;
-use super::normal;
+use super::normalize;
 use super::progress::Progress;
 use super::refusal::Refusal;
-use super::reply::{Reply, Turn};
-use super::upload::Upload;
+use super::request_body::RequestBody;
+use super::response_body::{ResponseBody, ResponseGuard};
 
 /// One connection's way into the stack.
-pub(super) struct Entrance {
-    stack: Arc<Newest>,
+pub(super) struct RequestService {
+    stack: Arc<CurrentGeneration>,
     connection: ConnectionInfo,
     limits: Arc<Limits>,
     progress: Arc<Progress>,
     calls: AtomicU32,
 }
 
-impl Entrance {
-    pub(super) const fn new(stack: Arc<Newest>, connection: ConnectionInfo, limits: Arc<Limits>, progress: Arc<Progress>) -> Self {
+impl RequestService {
+    pub(super) const fn new(
+        stack: Arc<CurrentGeneration>,
+        connection: ConnectionInfo,
+        limits: Arc<Limits>,
+        progress: Arc<Progress>,
+    ) -> Self {
         Self { stack, connection, limits, progress, calls: AtomicU32::new(0) }
     }
 
@@ -44,22 +49,22 @@ impl Entrance {
         tracing::debug!("the connection from {} failed: {reason}", Client(&self.connection));
     }
 
-    /// Takes in a request. `turn` ends when its answer has been given away.
-    pub(super) fn enter(&self, request: http::Request<Incoming>, mut turn: Turn) -> Answering {
+    /// Takes in a request. `guard` ends when its answer has been given away.
+    pub(super) fn enter(&self, request: http::Request<Incoming>, mut guard: ResponseGuard) -> ResponseFuture {
         let number = self.calls.fetch_add(1, Relaxed).wrapping_add(1);
         let (mut parts, body) = request.into_parts();
         let is_head = parts.method == Method::HEAD;
         let version = parts.version;
         let is_broken = version != Version::HTTP_2 && self.progress.broken.load(Relaxed) == number;
-        let sound = if is_broken { Err(BROKEN) } else { normal::normalise(&mut parts, self.limits.headers) };
+        let sound = if is_broken { Err(BROKEN) } else { normalize::normalize(&mut parts, self.limits.headers) };
         let state = match sound {
             Ok(()) => {
-                let body = if body.is_end_stream() { Body::empty() } else { Body::new(Upload::new(body, self.limits.body_timeout)) };
+                let body = if body.is_end_stream() { Body::empty() } else { Body::new(RequestBody::new(body, self.limits.body_timeout)) };
                 parts.extensions.insert(self.connection.clone());
-                self.progress.seat.count();
+                self.progress.connection.count();
                 let generation = self.stack.load_full();
                 let answer = generation.call(http::Request::from_parts(parts, body));
-                turn.keep(generation);
+                guard.keep(generation);
                 State::Inside(answer)
             }
             Err(refusal) => {
@@ -67,7 +72,7 @@ impl Entrance {
                 State::Refused(refusal)
             }
         };
-        Answering { state, is_head, version, number, turn: Some(turn), progress: Arc::clone(&self.progress) }
+        ResponseFuture { state, is_head, version, number, guard: Some(guard), progress: Arc::clone(&self.progress) }
     }
 }
 
@@ -95,24 +100,24 @@ impl fmt::Display for Chain<'_> {
     }
 }
 
-impl hyper::service::Service<http::Request<Incoming>> for Entrance {
-    type Response = http::Response<Reply>;
+impl hyper::service::Service<http::Request<Incoming>> for RequestService {
+    type Response = http::Response<ResponseBody>;
     type Error = Infallible;
-    type Future = Answering;
+    type Future = ResponseFuture;
 
-    fn call(&self, request: http::Request<Incoming>) -> Answering {
-        self.enter(request, Turn::new(&self.progress))
+    fn call(&self, request: http::Request<Incoming>) -> ResponseFuture {
+        self.enter(request, ResponseGuard::new(&self.progress))
     }
 }
 
 /// A request inside the stack.
-pub(super) struct Answering {
+pub(super) struct ResponseFuture {
     state: State,
     is_head: bool,
     version: Version,
     number: u32,
     /// Ends after `state`, which stands before it.
-    turn: Option<Turn>,
+    guard: Option<ResponseGuard>,
     progress: Arc<Progress>,
 }
 
@@ -121,8 +126,8 @@ enum State {
     Refused(Refusal),
 }
 
-impl Future for Answering {
-    type Output = Result<http::Response<Reply>, Infallible>;
+impl Future for ResponseFuture {
+    type Output = Result<http::Response<ResponseBody>, Infallible>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let (mut response, is_refused) = match &mut self.state {
@@ -132,14 +137,14 @@ impl Future for Answering {
             },
             State::Refused(refusal) => (Problem::new(refusal.status).detail(refusal.reason).into_response(), true),
         };
-        normal::settle(&mut response, self.is_head);
+        normalize::finish(&mut response, self.is_head);
         let is_broken = is_refused || self.progress.broken.load(Relaxed) == self.number;
-        if self.version != Version::HTTP_2 && (is_broken || self.progress.seat.is_last()) {
+        if self.version != Version::HTTP_2 && (is_broken || self.progress.connection.is_last()) {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         let has_length = response.headers().contains_key(CONTENT_LENGTH) || response.body().size_hint().exact().is_some();
         self.progress.ends_by_closing.store(self.version == Version::HTTP_10 && !has_length, Relaxed);
-        let turn = self.turn.take();
-        Poll::Ready(Ok(response.map(|body| Reply::new(body, turn))))
+        let guard = self.guard.take();
+        Poll::Ready(Ok(response.map(|body| ResponseBody::new(body, guard))))
     }
 }

@@ -22,13 +22,13 @@ const MOST: usize = 4096;
 /// Told by the system's thread, asked by the site.
 #[derive(Default)]
 pub(super) struct Changes {
-    gathered: Mutex<Gathered>,
+    gathered: Mutex<ChangeSet>,
     wake: Notify,
 }
 
 /// Paths that may concern the site.
 #[derive(Default)]
-pub(super) struct Gathered {
+pub(super) struct ChangeSet {
     /// Python source, the files that were asked for, and folders.
     pub(super) paths: BTreeSet<PathBuf>,
     /// Something else has changed too, and nobody knows what.
@@ -66,14 +66,14 @@ impl Changes {
     }
 
     /// What has happened, once something has and it is quiet again. What was gathered is not lost where this is dropped before.
-    pub(super) async fn gather(&self) -> Gathered {
+    pub(super) async fn gather(&self) -> ChangeSet {
         while self.is_empty() {
             self.wake.notified().await;
         }
         let begin = Instant::now();
         while begin.elapsed() < LONGEST && timeout(QUIET, self.wake.notified()).await.is_ok() {}
         let mut gathered = self.gathered();
-        Gathered { paths: std::mem::take(&mut gathered.paths), more: std::mem::take(&mut gathered.more), files: gathered.files.clone() }
+        ChangeSet { paths: std::mem::take(&mut gathered.paths), more: std::mem::take(&mut gathered.more), files: gathered.files.clone() }
     }
 
     fn is_empty(&self) -> bool {
@@ -81,12 +81,12 @@ impl Changes {
         gathered.paths.is_empty() && !gathered.more
     }
 
-    fn gathered(&self) -> MutexGuard<'_, Gathered> {
+    fn gathered(&self) -> MutexGuard<'_, ChangeSet> {
         self.gathered.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Gathered {
+impl ChangeSet {
     /// Whether this is a file that was asked for.
     pub(super) fn counts(&self, path: &std::path::Path) -> bool {
         self.files.contains(path)

@@ -14,12 +14,12 @@ use std::time::Duration;
 use tokio::task::block_in_place;
 use ziggurat_middleware::{Lifecycle, Watcher};
 
-use super::candidate::{Candidate, InUse};
+use super::prepared::{Bound, PreparedGeneration};
 use super::say;
 use super::source::PipelineSource;
 use crate::pipeline::Report;
 use changes::Changes;
-use watched::Watched;
+use watched::WatchedFolders;
 
 /// What is answered when a stack is replaced gets no longer than this: an endless stream of the code before must not outlive it.
 const DRAIN: Duration = Duration::from_secs(2);
@@ -34,7 +34,7 @@ struct Shared {
 }
 
 struct State {
-    watched: Watched,
+    watched: WatchedFolders,
     /// Source that has changed since it was last compiled.
     stale: BTreeSet<PathBuf>,
     /// What was last said about the folders.
@@ -45,7 +45,7 @@ impl Watch {
     /// Watches the file that the pipeline comes from.
     pub(super) fn start(source: &PipelineSource) -> Self {
         let changes = Arc::new(Changes::default());
-        let watched = Watched::new(Arc::clone(&changes));
+        let watched = WatchedFolders::new(Arc::clone(&changes));
         let state = Mutex::new(State { watched, stale: BTreeSet::new(), said: String::new() });
         let watch = Self(Arc::new(Shared { changes, state }));
         watch.files(source.path_now());
@@ -66,7 +66,7 @@ impl Watch {
     /// # Errors
     ///
     /// Where there is nothing to listen on.
-    pub(super) fn prepare(&self, source: &PipelineSource, lifecycle: &Lifecycle, in_use: &InUse) -> Result<Candidate, Report> {
+    pub(super) fn prepare(&self, source: &PipelineSource, lifecycle: &Lifecycle, bound: &Bound) -> Result<PreparedGeneration, Report> {
         for source in std::mem::take(&mut self.state().stale) {
             folders::forget_compiled(&source);
         }
@@ -74,15 +74,15 @@ impl Watch {
             Ok(pipeline) => {
                 let pipeline = Arc::new(pipeline.with_drain_up_to(DRAIN));
                 self.files(pipeline.files());
-                match Candidate::prepare(Arc::clone(&pipeline), lifecycle, in_use) {
-                    Ok(candidate) => return Ok(candidate),
+                match PreparedGeneration::prepare(Arc::clone(&pipeline), lifecycle, bound) {
+                    Ok(prepared) => return Ok(prepared),
                     Err(report) => (Some(pipeline), report),
                 }
             }
             Err(report) => (None, report),
         };
-        let shown = |pipeline| Candidate::standing_in(pipeline, page::stack(&mistake), mistake.clone(), in_use);
-        match (pipeline, &in_use.pipeline) {
+        let shown = |pipeline| PreparedGeneration::error_page(pipeline, page::stack(&mistake), mistake.clone(), bound);
+        match (pipeline, &bound.pipeline) {
             // The addresses that it names are the ones where its author looks.
             (Some(pipeline), None) => shown(pipeline),
             (Some(pipeline), Some(before)) => shown(pipeline).or_else(|_| shown(Arc::clone(before))),
@@ -140,7 +140,7 @@ impl Watch {
 }
 
 /// Tells people of a mistake that is shown instead of the site.
-pub(super) fn say_mistake(report: &Report) {
+pub(super) fn report_error(report: &Report) {
     say(&format!("{report}every request is answered with this until it is mended"));
 }
 

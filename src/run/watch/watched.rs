@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use notify::{Config, ErrorKind, EventHandler, PollWatcher, RecommendedWatcher, RecursiveMode, Watcher};
 
-use super::changes::{Changes, Gathered};
+use super::changes::{ChangeSet, Changes};
 use super::folders::{below, holds_code, is_code};
 
 /// More folders than any site has of its own; in a tree that holds more, those nearest to its root are watched.
@@ -16,7 +16,7 @@ const MOST: usize = 10_000;
 const INTERVAL: Duration = Duration::from_secs(1);
 
 /// One watch per folder, so that folders that do not count cost none.
-pub(super) struct Watched {
+pub(super) struct WatchedFolders {
     changes: Arc<Changes>,
     watcher: Option<Box<dyn Watcher + Send>>,
     polls: bool,
@@ -26,12 +26,12 @@ pub(super) struct Watched {
     others: BTreeSet<PathBuf>,
 }
 
-impl Watched {
+impl WatchedFolders {
     pub(super) fn new(changes: Arc<Changes>) -> Self {
         let mut watched = Self { changes, watcher: None, polls: false, code: BTreeSet::new(), others: BTreeSet::new() };
-        match RecommendedWatcher::new(watched.ear(), Config::default()) {
+        match RecommendedWatcher::new(watched.event_handler(), Config::default()) {
             Ok(watcher) => watched.watcher = Some(Box::new(watcher)),
-            Err(error) => watched.look_instead(&error),
+            Err(error) => watched.poll_instead(&error),
         }
         watched
     }
@@ -58,7 +58,7 @@ impl Watched {
     }
 
     /// Which of these paths concern the site. Folders that came or went are watched or forgotten.
-    pub(super) fn sort_out(&mut self, gathered: &Gathered) -> Vec<PathBuf> {
+    pub(super) fn sort_out(&mut self, gathered: &ChangeSet) -> Vec<PathBuf> {
         let mut changed = Vec::new();
         for path in &gathered.paths {
             let in_code = path.parent().is_some_and(|folder| self.code.contains(folder));
@@ -98,7 +98,7 @@ impl Watched {
         match watcher.watch(folder, RecursiveMode::NonRecursive) {
             Ok(()) => {}
             Err(error) if !self.polls && is_limit(&error) => {
-                self.look_instead(&error);
+                self.poll_instead(&error);
                 self.add_all();
             }
             // Who may not look into it may not import from it either; what went away meanwhile is told of by its parent.
@@ -113,7 +113,7 @@ impl Watched {
     }
 
     /// Goes on without the system's notices.
-    fn look_instead(&mut self, error: &notify::Error) {
+    fn poll_instead(&mut self, error: &notify::Error) {
         let limit = match error.kind {
             ErrorKind::MaxFilesWatch => "; `sysctl fs.inotify.max_user_watches` is the limit to raise",
             ErrorKind::Io(_) if is_limit(error) => "; `sysctl fs.inotify.max_user_instances` is the limit to raise",
@@ -121,7 +121,7 @@ impl Watched {
         };
         tracing::warn!("the system gives no notice of changes ({error}){limit}. Folders are looked at every second instead");
         self.polls = true;
-        match PollWatcher::new(self.ear(), Config::default().with_poll_interval(INTERVAL)) {
+        match PollWatcher::new(self.event_handler(), Config::default().with_poll_interval(INTERVAL)) {
             Ok(watcher) => self.watcher = Some(Box::new(watcher)),
             Err(error) => {
                 tracing::warn!("changes are not seen: {error}");
@@ -130,7 +130,7 @@ impl Watched {
         }
     }
 
-    fn ear(&self) -> impl EventHandler + use<> {
+    fn event_handler(&self) -> impl EventHandler + use<> {
         let changes = Arc::clone(&self.changes);
         move |notice| changes.note(notice)
     }
@@ -152,16 +152,16 @@ mod tests {
 
     use super::*;
 
-    fn site() -> (tempfile::TempDir, Arc<Changes>, Watched) {
+    fn site() -> (tempfile::TempDir, Arc<Changes>, WatchedFolders) {
         let site = tempfile::tempdir().unwrap();
         fs::create_dir(site.path().join("pkg")).unwrap();
         let changes = Arc::new(Changes::default());
-        let watched = Watched::new(Arc::clone(&changes));
+        let watched = WatchedFolders::new(Arc::clone(&changes));
         (site, changes, watched)
     }
 
     /// Waits for a change that concerns the site.
-    async fn changed(changes: &Changes, watched: &mut Watched) -> Vec<PathBuf> {
+    async fn changed(changes: &Changes, watched: &mut WatchedFolders) -> Vec<PathBuf> {
         loop {
             let changed = watched.sort_out(&changes.gather().await);
             if !changed.is_empty() {
@@ -190,7 +190,7 @@ mod tests {
     async fn where_the_system_gives_no_notice_folders_are_looked_at() {
         let (site, changes, mut watched) = site();
         watched.watch_code(site.path());
-        watched.look_instead(&notify::Error::new(ErrorKind::MaxFilesWatch));
+        watched.poll_instead(&notify::Error::new(ErrorKind::MaxFilesWatch));
         watched.add_all();
         assert_eq!(watched.describe(), "watching 2 folders, by looking at them every second");
         fs::write(site.path().join("pkg/a.py"), "").unwrap();

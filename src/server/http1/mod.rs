@@ -21,16 +21,16 @@ use hyper_util::rt::TokioIo;
 
 use self::guard::End;
 pub(super) use self::guard::Guard;
-use super::clock::Clock;
 use super::limits::Limits;
+use super::phase_timer::PhaseTimer;
 use super::progress::{Phase, Progress};
 use super::refusal::Refusal;
-use super::service::{Chain, Entrance};
+use super::service::{Chain, RequestService};
 use super::socket::Socket;
 
 /// How a stretch of HTTP/1 ended.
 pub(super) enum Outcome {
-    /// Nothing is in progress, and the client has been silent for [`DROWSY`] or shall leave.
+    /// Nothing is in progress, and the client has been silent for [`IDLE_BUFFERS`] or shall leave.
     Silent(Guard<Socket>),
     /// The client speaks HTTP/2, and has said this so far.
     Http2(Socket, Vec<u8>),
@@ -40,41 +40,41 @@ pub(super) enum Outcome {
 
 /// After how much silence the parser and its buffers are given back. A client that is waited for only while an answer travels to it and the
 /// next request back should find them; one that thinks should not keep them.
-const DROWSY: Duration = Duration::from_millis(50);
+const IDLE_BUFFERS: Duration = Duration::from_millis(50);
 
 /// Serves requests until the client is silent or the connection ends.
 pub(super) async fn run(
     guard: Guard<Socket>,
-    entrance: &Arc<Entrance>,
+    service: &Arc<RequestService>,
     limits: &Limits,
     progress: &Progress,
-    clock: &mut Clock,
+    clock: &mut PhaseTimer,
 ) -> Outcome {
-    let mut connection = builder(limits).serve_connection(TokioIo::new(guard), Arc::clone(entrance));
-    let mut is_leaving = false;
+    let mut connection = builder(limits).serve_connection(TokioIo::new(guard), Arc::clone(service));
+    let mut is_closing = false;
     let stop = poll_fn(|cx| {
         loop {
             if let Poll::Ready(end) = connection.poll_without_shutdown(cx) {
                 return Poll::Ready(Stop::End(end));
             }
             // After the poll, so that a request which is here already still gets its answer.
-            if !is_leaving && progress.seat.shall_leave(cx.waker()) {
+            if !is_closing && progress.connection.should_close(cx.waker()) {
                 if let phase @ Phase::Idle(_) = progress.phase() {
                     // The kernel may hold octets that the runtime has not heard of yet; who waits for the next request asks it.
-                    return Poll::Ready(Stop::Overdue(phase));
+                    return Poll::Ready(Stop::TimedOut(phase));
                 }
-                is_leaving = true;
+                is_closing = true;
                 Pin::new(&mut connection).graceful_shutdown();
                 continue;
             }
             let phase = progress.phase();
             let limit = match phase {
                 Phase::Busy => None,
-                Phase::Idle(_) => Some(limits.keep_alive.min(DROWSY)),
+                Phase::Idle(_) => Some(limits.keep_alive.min(IDLE_BUFFERS)),
                 Phase::Head(_) => Some(limits.header_timeout),
                 Phase::Stalled(_) => Some(limits.body_timeout),
             };
-            return clock.poll(phase, limit, cx).map(|()| Stop::Overdue(phase));
+            return clock.poll(phase, limit, cx).map(|()| Stop::TimedOut(phase));
         }
     })
     .await;
@@ -82,24 +82,24 @@ pub(super) async fn run(
     let parts = connection.into_parts();
     let guard = parts.io.into_inner();
     match stop {
-        Stop::Overdue(Phase::Idle(_) | Phase::Busy) => return Outcome::Silent(guard),
-        Stop::Overdue(Phase::Head(_)) => end_with(guard, entrance, progress, TOO_SLOW).await,
-        Stop::Overdue(Phase::Stalled(_)) => entrance.log_failure("it took nothing of the answer for too long"),
+        Stop::TimedOut(Phase::Idle(_) | Phase::Busy) => return Outcome::Silent(guard),
+        Stop::TimedOut(Phase::Head(_)) => end_with(guard, service, progress, TOO_SLOW).await,
+        Stop::TimedOut(Phase::Stalled(_)) => service.log_failure("it took nothing of the answer for too long"),
         Stop::End(end) => {
             if let Err(error) = &end {
-                entrance.log_failure(Chain(error));
+                service.log_failure(Chain(error));
             }
             match guard.end() {
                 Some(End::Http2) => {
                     let (socket, octets) = guard.into_parts();
                     return Outcome::Http2(socket, octets);
                 }
-                Some(End::Refused(refusal)) if end.is_ok() && !guard.is_in_body() => end_with(guard, entrance, progress, refusal).await,
+                Some(End::Refused(refusal)) if end.is_ok() && !guard.is_in_body() => end_with(guard, service, progress, refusal).await,
                 Some(End::Closed) => {}
                 _ if end.is_err_and(|error| error.is_user()) && progress.ends_by_closing() => linger::abort(&guard.into_parts().0),
                 _ => {
                     let has_more_to_say = !guard.is_between() || !parts.read_buf.is_empty();
-                    progress.seat.busy();
+                    progress.connection.busy();
                     linger::close(guard.into_parts().0, has_more_to_say).await;
                 }
             }
@@ -110,15 +110,15 @@ pub(super) async fn run(
 
 enum Stop {
     End(hyper::Result<()>),
-    Overdue(Phase),
+    TimedOut(Phase),
 }
 
 const TOO_SLOW: Refusal = Refusal::new(StatusCode::REQUEST_TIMEOUT, "the request head took too long");
 
 /// Answers a request that hyper never saw, and ends the connection.
-async fn end_with(guard: Guard<Socket>, entrance: &Entrance, progress: &Progress, refusal: Refusal) {
-    entrance.log_refusal(refusal);
-    progress.seat.busy();
+async fn end_with(guard: Guard<Socket>, service: &RequestService, progress: &Progress, refusal: Refusal) {
+    service.log_refusal(refusal);
+    progress.connection.busy();
     linger::refuse(guard.into_parts().0, refusal).await;
 }
 

@@ -17,9 +17,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::guard::{End, Guard};
 use crate::server::Options;
+use crate::server::connection_table::ConnectionTable;
 use crate::server::limits::Limits;
 use crate::server::progress::Progress;
-use crate::server::seat::Hall;
 
 /// A socket that gives one piece at a time and takes everything.
 struct Pieces(VecDeque<Vec<u8>>);
@@ -67,7 +67,7 @@ impl AsyncWrite for Pieces {
 
 fn guard(octets: &[u8], sizes: &[usize]) -> (Guard<Pieces>, Arc<Progress>) {
     let options = Options { max_header_size: ziggurat_middleware::units::Size(300), max_headers: 5, ..Options::default() };
-    let progress = Arc::new(Progress::new(Arc::new(Hall::new()).enter(0)));
+    let progress = Arc::new(Progress::new(Arc::new(ConnectionTable::new()).enter(0)));
     (Guard::new(Pieces::cut(octets, sizes), Arc::new(Limits::from(&options)), Arc::clone(&progress)), progress)
 }
 

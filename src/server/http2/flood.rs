@@ -17,7 +17,7 @@ const OCTETS_PER_FRAME: usize = 1_024;
 const PREFACE_SIZE: usize = 24;
 const HEADER_SIZE: usize = 9;
 
-pub(super) struct Flood {
+pub(super) struct FloodDetector {
     /// Octets to pass over before the next frame begins.
     skip: usize,
     header: [u8; HEADER_SIZE],
@@ -27,7 +27,7 @@ pub(super) struct Flood {
     written: usize,
 }
 
-impl Flood {
+impl FloodDetector {
     pub(super) fn new() -> Self {
         Self { skip: PREFACE_SIZE, header: [0; HEADER_SIZE], filled: 0, budget: BUDGET, since: Instant::now(), written: 0 }
     }
@@ -99,20 +99,20 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn pings_are_bounded_in_time_however_they_are_cut() {
         for size in [1, 7, 17, 1_000] {
-            let mut flood = Flood::new();
+            let mut flood = FloodDetector::new();
             assert!(!flood.is_flooded_by(&[0; PREFACE_SIZE]));
             let pings = PING.repeat(BUDGET as usize);
             assert!(!pings.chunks(size).any(|piece| flood.is_flooded_by(piece)));
             assert!(flood.is_flooded_by(&PING));
             tokio::time::advance(WINDOW).await;
-            let mut flood = Flood { skip: 0, filled: 0, ..flood };
+            let mut flood = FloodDetector { skip: 0, filled: 0, ..flood };
             assert!(!flood.is_flooded_by(&PING));
         }
     }
 
     #[tokio::test(start_paused = true)]
     async fn data_is_no_flood_and_taking_it_earns_frames() {
-        let mut flood = Flood::new();
+        let mut flood = FloodDetector::new();
         assert!(!flood.is_flooded_by(&[0; PREFACE_SIZE]));
         assert!(!flood.is_flooded_by(&DATA.repeat(BUDGET as usize * 2)));
         for _ in 0..BUDGET * 2 {

@@ -1,8 +1,8 @@
 //! HTTP/2 on one connection.
 
 mod flood;
+mod io;
 mod stream;
-mod wire;
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -14,12 +14,12 @@ use std::time::Duration;
 use hyper::server::conn::http2::Builder;
 use hyper_util::rt::{TokioIo, TokioTimer};
 
-use self::stream::{Spawner, Streams};
-use self::wire::Wire;
-use super::clock::Clock;
+use self::io::Http2Io;
+use self::stream::{StreamExecutor, StreamService};
 use super::limits::Limits;
+use super::phase_timer::PhaseTimer;
 use super::progress::{Phase, Progress};
-use super::service::{Chain, Entrance};
+use super::service::{Chain, RequestService};
 use super::socket::Socket;
 
 /// Requests that one connection may have in progress at once.
@@ -39,15 +39,15 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub(super) async fn run(
     socket: Socket,
     octets: Vec<u8>,
-    entrance: &Arc<Entrance>,
+    service: &Arc<RequestService>,
     limits: &Limits,
     progress: &Arc<Progress>,
-    clock: &mut Clock,
+    clock: &mut PhaseTimer,
 ) {
     // The preface is complete; heads are h2's business.
     progress.is_in_head.store(false, Relaxed);
-    let streams = Streams::new(Arc::clone(entrance), Arc::clone(progress));
-    let spawner = Spawner::new(&streams, limits.body_timeout);
+    let streams = StreamService::new(Arc::clone(service), Arc::clone(progress));
+    let spawner = StreamExecutor::new(&streams, limits.body_timeout);
     let mut builder = Builder::new(spawner);
     builder
         .timer(TokioTimer::new())
@@ -56,14 +56,14 @@ pub(super) async fn run(
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_send_buf_size(SEND_BUFFER);
-    let wire = Wire::new(socket, octets, Arc::clone(progress));
+    let wire = Http2Io::new(socket, octets, Arc::clone(progress));
     let mut connection = builder.serve_connection(TokioIo::new(wire), streams);
-    let mut is_leaving = false;
+    let mut is_closing = false;
     poll_fn(|cx| {
         loop {
             if let Poll::Ready(end) = Pin::new(&mut connection).poll(cx) {
                 if let Err(error) = end {
-                    entrance.log_failure(Chain(&error));
+                    service.log_failure(Chain(&error));
                 }
                 return Poll::Ready(());
             }
@@ -71,18 +71,18 @@ pub(super) async fn run(
             let limit = match phase {
                 Phase::Busy => None,
                 Phase::Stalled(_) => Some(limits.body_timeout),
-                _ if is_leaving => Some(PATIENCE),
+                _ if is_closing => Some(PATIENCE),
                 Phase::Idle(0) => Some(limits.header_timeout),
                 Phase::Idle(_) | Phase::Head(_) => Some(limits.keep_alive),
             };
             let is_overdue = clock.poll(phase, limit, cx).is_ready();
-            let shall_leave = progress.seat.shall_leave(cx.waker());
-            if !is_leaving && (shall_leave || (is_overdue && !matches!(phase, Phase::Stalled(_)))) {
-                is_leaving = true;
+            let should_close = progress.connection.should_close(cx.waker());
+            if !is_closing && (should_close || (is_overdue && !matches!(phase, Phase::Stalled(_)))) {
+                is_closing = true;
                 clock.restart();
                 Pin::new(&mut connection).graceful_shutdown();
             } else if is_overdue {
-                entrance.log_failure("the client neither takes nor says anything");
+                service.log_failure("the client neither takes nor says anything");
                 return Poll::Ready(());
             } else {
                 return Poll::Pending;

@@ -14,70 +14,70 @@ use pin_project_lite::pin_project;
 use tokio::time::{Sleep, sleep};
 
 use crate::server::progress::Progress;
-use crate::server::reply::{Pace, Reply, Turn};
-use crate::server::service::{Answering, Entrance};
+use crate::server::response_body::{ResponseBody, ResponseGuard, StreamProgress};
+use crate::server::service::{RequestService, ResponseFuture};
 
 /// The way of an HTTP/2 connection's requests into the stack.
-pub(super) struct Streams {
-    entrance: Arc<Entrance>,
+pub(super) struct StreamService {
+    service: Arc<RequestService>,
     progress: Arc<Progress>,
-    newest: Newest,
+    next: NextStream,
 }
 
 /// Where a request leaves its answer's pace for the task that will run it. hyper spawns that task right after it has called the service.
-type Newest = Arc<Mutex<Option<Arc<Pace>>>>;
+type NextStream = Arc<Mutex<Option<Arc<StreamProgress>>>>;
 
-impl Streams {
-    pub(super) fn new(entrance: Arc<Entrance>, progress: Arc<Progress>) -> Self {
-        Self { entrance, progress, newest: Newest::default() }
+impl StreamService {
+    pub(super) fn new(service: Arc<RequestService>, progress: Arc<Progress>) -> Self {
+        Self { service, progress, next: NextStream::default() }
     }
 }
 
-impl Service<http::Request<Incoming>> for Streams {
-    type Response = http::Response<Reply>;
+impl Service<http::Request<Incoming>> for StreamService {
+    type Response = http::Response<ResponseBody>;
     type Error = Infallible;
-    type Future = Answering;
+    type Future = ResponseFuture;
 
-    fn call(&self, request: http::Request<Incoming>) -> Answering {
-        let pace = Arc::<Pace>::default();
-        *self.newest.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&pace));
-        self.entrance.enter(request, Turn::among_others(&self.progress, pace))
+    fn call(&self, request: http::Request<Incoming>) -> ResponseFuture {
+        let pace = Arc::<StreamProgress>::default();
+        *self.next.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&pace));
+        self.service.enter(request, ResponseGuard::among_others(&self.progress, pace))
     }
 }
 
 /// Spawns the requests' tasks.
 #[derive(Clone)]
-pub(super) struct Spawner {
-    newest: Newest,
+pub(super) struct StreamExecutor {
+    next: NextStream,
     pause: Duration,
 }
 
-impl Spawner {
-    pub(super) fn new(streams: &Streams, pause: Duration) -> Self {
-        Self { newest: Arc::clone(&streams.newest), pause }
+impl StreamExecutor {
+    pub(super) fn new(streams: &StreamService, pause: Duration) -> Self {
+        Self { next: Arc::clone(&streams.next), pause }
     }
 }
 
-impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Spawner {
+impl<F: Future<Output = ()> + Send + 'static> Executor<F> for StreamExecutor {
     fn execute(&self, future: F) {
-        let newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner).take();
-        tokio::spawn(Watched { future, pace: newest.unwrap_or_default(), seen: None, pause: self.pause, timer: None });
+        let next = self.next.lock().unwrap_or_else(PoisonError::into_inner).take();
+        tokio::spawn(StreamTask { future, pace: next.unwrap_or_default(), seen: None, pause: self.pause, timer: None });
     }
 }
 
 pin_project! {
     /// Ends a request early when its client takes nothing of the answer for too long; the stream is then reset.
-    struct Watched<F> {
+    struct StreamTask<F> {
         #[pin]
         future: F,
-        pace: Arc<Pace>,
+        pace: Arc<StreamProgress>,
         seen: Option<u32>,
         pause: Duration,
         timer: Option<Pin<Box<Sleep>>>,
     }
 }
 
-impl<F: Future<Output = ()>> Future for Watched<F> {
+impl<F: Future<Output = ()>> Future for StreamTask<F> {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {

@@ -11,13 +11,13 @@ use super::progress::Phase;
 
 /// Measures how long a connection stays in one phase. The timer is registered once and armed anew only when it has fired, or has to fire
 /// earlier, so that a request costs no more than a look at the time.
-pub(super) struct Clock {
+pub(super) struct PhaseTimer {
     phase: Phase,
     since: Instant,
     sleep: Option<Pin<Box<Sleep>>>,
 }
 
-impl Clock {
+impl PhaseTimer {
     pub(super) fn new() -> Self {
         Self { phase: Phase::Idle(0), since: Instant::now(), sleep: None }
     }

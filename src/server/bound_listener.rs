@@ -8,28 +8,28 @@ use super::socket::{Acceptor, Socket};
 use super::{Listen, Listener};
 
 /// All listeners, which take turns.
-pub(super) struct Doors {
-    doors: Vec<Door>,
+pub(super) struct BoundListeners {
+    listeners: Vec<BoundListener>,
     first: usize,
 }
 
 /// A listener that is registered with the runtime.
-pub(super) struct Door {
+pub(super) struct BoundListener {
     listen: Listen,
     acceptor: Acceptor,
     file: Option<SocketFile>,
 }
 
-impl Doors {
-    pub(super) const fn new(doors: Vec<Door>) -> Self {
-        Self { doors, first: 0 }
+impl BoundListeners {
+    pub(super) const fn new(listeners: Vec<BoundListener>) -> Self {
+        Self { listeners, first: 0 }
     }
 
     /// The next connection of any listener.
     pub(super) fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Socket>> {
-        for turn in 0..self.doors.len() {
-            let at = (self.first + turn) % self.doors.len();
-            if let Poll::Ready(socket) = self.doors[at].acceptor.poll_accept(cx) {
+        for offset in 0..self.listeners.len() {
+            let at = (self.first + offset) % self.listeners.len();
+            if let Poll::Ready(socket) = self.listeners[at].acceptor.poll_accept(cx) {
                 self.first = at + 1;
                 return Poll::Ready(socket);
             }
@@ -38,15 +38,15 @@ impl Doors {
     }
 
     /// Closes the listeners that are not of `kept` and takes in `added`. Gives the clients who waited at those that closed.
-    pub(super) fn exchange(&mut self, kept: &[Listen], added: Vec<Door>) -> Vec<Socket> {
-        let (kept, closed): (Vec<_>, Vec<_>) = self.doors.drain(..).partition(|door| kept.contains(&door.listen));
-        self.doors = kept;
-        self.doors.extend(added);
-        closed.into_iter().flat_map(Door::close).collect()
+    pub(super) fn exchange(&mut self, kept: &[Listen], added: Vec<BoundListener>) -> Vec<Socket> {
+        let (kept, closed): (Vec<_>, Vec<_>) = self.listeners.drain(..).partition(|listener| kept.contains(&listener.listen));
+        self.listeners = kept;
+        self.listeners.extend(added);
+        closed.into_iter().flat_map(BoundListener::close).collect()
     }
 }
 
-impl Door {
+impl BoundListener {
     /// Must be called inside the runtime.
     pub(super) fn open(listener: Listener) -> io::Result<Self> {
         let Listener { socket, listen, file, .. } = listener;

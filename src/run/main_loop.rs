@@ -10,29 +10,29 @@ use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::timeout;
 use ziggurat_middleware::Lifecycle;
 
-use super::candidate::{Candidate, InUse, Wanted};
-use super::control::{self, Control, Order};
+use super::control::{self, Command, Control};
+use super::prepared::{Bound, ControlSocket, PreparedGeneration};
 use super::reload::Reloads;
 use super::say;
-use super::signals::{Signals, Wish};
+use super::signals::{SignalAction, Signals};
 use super::source::PipelineSource;
-use super::status::Facts;
-use super::supervisor;
+use super::status::ProcessStatus;
+use super::systemd;
 use super::watch::{self, Watch};
 use crate::pipeline::{Pipeline, Report};
 use crate::server::{Listen, Listener, Retired, Server};
 
 /// What runs, for as long as the process serves.
-pub(super) struct Site {
+pub(super) struct MainLoop {
     server: Server,
     pub(super) generation: Generation,
     pub(super) reloads: Reloads,
-    pub(super) facts: Facts,
+    pub(super) status: ProcessStatus,
     /// In development: what the site is made of.
     pub(super) watch: Option<Watch>,
     control: Option<Control>,
     /// What is asked for on the control socket. One end is kept for the next socket.
-    orders: (mpsc::Sender<Order>, mpsc::Receiver<Order>),
+    commands: (mpsc::Sender<Command>, mpsc::Receiver<Command>),
     /// Generations whose last requests are still inside, by their number.
     finishing: BTreeMap<u64, Lifecycle>,
     /// Ends of those and of control sockets that were given up. They give the number of what has ended.
@@ -50,34 +50,39 @@ pub(super) struct Generation {
     pub(super) since: SystemTime,
 }
 
-impl Site {
+impl MainLoop {
     /// Begins to serve; must be called within a runtime.
-    pub(super) fn open(source: PipelineSource, watch: Option<Watch>, candidate: Candidate, lifecycle: Lifecycle) -> Result<Self, Report> {
-        let Candidate { pipeline, stack, listeners, control, mistake } = candidate;
+    pub(super) fn open(
+        source: PipelineSource,
+        watch: Option<Watch>,
+        prepared: PreparedGeneration,
+        lifecycle: Lifecycle,
+    ) -> Result<Self, Report> {
+        let PreparedGeneration { pipeline, stack, listeners, control, mistake } = prepared;
         let addresses = named(&listeners);
         let cannot = |error| pipeline.report(&format!("cannot serve: {error}"));
         let server = Server::start(listeners, stack, pipeline.server()).map_err(cannot)?;
-        let facts = Facts::new(server.traffic());
-        facts.describe(&pipeline, &lifecycle);
-        let orders = mpsc::channel(control::WAITING);
+        let status = ProcessStatus::new(server.traffic());
+        status.describe(&pipeline, &lifecycle);
+        let commands = mpsc::channel(control::WAITING);
         let control = match control {
-            Wanted::New(path, listener) => Some(Control::start(path, listener, orders.0.clone()).map_err(cannot)?),
-            Wanted::None | Wanted::Same => None,
+            ControlSocket::Bind(path, listener) => Some(Control::start(path, listener, commands.0.clone()).map_err(cannot)?),
+            ControlSocket::None | ControlSocket::Keep => None,
         };
         announce(&addresses);
         match &mistake {
             None => say(&format!("stack: {}", pipeline.summary())),
-            Some(report) => watch::say_mistake(report),
+            Some(report) => watch::report_error(report),
         }
         let generation = Generation { number: 1, pipeline, lifecycle, addresses, since: SystemTime::now() };
         Ok(Self {
             server,
             generation,
             reloads: Reloads::new(source),
-            facts,
+            status,
             watch,
             control,
-            orders,
+            commands,
             finishing: BTreeMap::new(),
             retiring: JoinSet::new(),
         })
@@ -88,11 +93,11 @@ impl Site {
         loop {
             tokio::select! {
                 _ = &mut signals.stop => break,
-                Some(wish) = signals.wishes.recv() => match wish {
-                    Wish::Reload => self.reload(None),
-                    wish => look_at(wish, &self.generation, &self.finishing),
+                Some(action) = signals.actions.recv() => match action {
+                    SignalAction::Reload => self.reload(None),
+                    action => run_hooks(action, &self.generation, &self.finishing),
                 },
-                Some(order) = self.orders.1.recv() => self.obey(order),
+                Some(command) = self.commands.1.recv() => self.execute(command),
                 built = self.reloads.built() => self.finish_reload(built).await,
                 Some(ended) = self.retiring.join_next() => {
                     if let Ok(Some(number)) = ended {
@@ -105,26 +110,26 @@ impl Site {
                 }
             }
         }
-        self.close(signals.wishes).await;
+        self.close(signals.actions).await;
     }
 
-    fn obey(&mut self, order: Order) {
-        match order {
-            Order::Reload(waiting) => self.reload(Some(waiting)),
-            Order::Reopen(done) => {
-                look_at(Wish::Reopen, &self.generation, &self.finishing);
+    fn execute(&mut self, command: Command) {
+        match command {
+            Command::Reload(waiting) => self.reload(Some(waiting)),
+            Command::Reopen(done) => {
+                run_hooks(SignalAction::Reopen, &self.generation, &self.finishing);
                 let _ = done.send(());
             }
-            Order::Status(asked) => {
+            Command::Status(asked) => {
                 let state = if self.reloads.is_under_way() { "reloading" } else { "serving" };
-                let _ = asked.send(self.facts.status(&self.reloads.source, &self.generation, state));
+                let _ = asked.send(self.status.status(&self.reloads.source, &self.generation, state));
             }
         }
     }
 
     /// What the generation to come need not bind again.
-    pub(super) fn in_use(&self) -> InUse {
-        InUse {
+    pub(super) fn bound(&self) -> Bound {
+        Bound {
             listening: self.server.listening().to_vec(),
             control: self.control.as_ref().map(|control| control.path().to_owned()),
             pipeline: Some(Arc::clone(&self.generation.pipeline)),
@@ -132,14 +137,16 @@ impl Site {
     }
 
     /// Puts a generation in the place of the one that serves, which finishes behind it.
-    pub(super) async fn succeed(&mut self, candidate: Candidate, lifecycle: Lifecycle) -> Result<(), Report> {
-        let Candidate { pipeline, stack, listeners, control, mistake: _ } = candidate;
+    pub(super) async fn replace_generation(&mut self, prepared: PreparedGeneration, lifecycle: Lifecycle) -> Result<(), Report> {
+        let PreparedGeneration { pipeline, stack, listeners, control, mistake: _ } = prepared;
         let added = named(&listeners);
-        self.facts.describe(&pipeline, &lifecycle);
+        self.status.describe(&pipeline, &lifecycle);
         let changed = match control {
-            Wanted::New(path, listener) => Control::start(path, listener, self.orders.0.clone()).map(|control| Some(Some(control))),
-            Wanted::None => Ok(Some(None)),
-            Wanted::Same => Ok(None),
+            ControlSocket::Bind(path, listener) => {
+                Control::start(path, listener, self.commands.0.clone()).map(|control| Some(Some(control)))
+            }
+            ControlSocket::None => Ok(Some(None)),
+            ControlSocket::Keep => Ok(None),
         };
         let replaced = match changed {
             Ok(changed) => {
@@ -189,9 +196,10 @@ impl Site {
     }
 
     /// Drains the server, then ends what all generations have started. The control socket answers as long as anybody is waited for.
-    async fn close(self, mut wishes: mpsc::Receiver<Wish>) {
-        supervisor::stopping();
-        let Self { server, generation, mut reloads, facts, watch: _, control, orders: (_, mut orders), finishing, mut retiring } = self;
+    async fn close(self, mut actions: mpsc::Receiver<SignalAction>) {
+        systemd::stopping();
+        let Self { server, generation, mut reloads, status, watch: _, control, commands: (_, mut commands), finishing, mut retiring } =
+            self;
         let source = reloads.source.clone();
         let mut ending = pin!(async {
             let (drained, ()) = tokio::join!(server.drain(), reloads.abandon());
@@ -205,18 +213,18 @@ impl Site {
         loop {
             tokio::select! {
                 () = &mut ending => break,
-                Some(wish) = wishes.recv() => look_at(wish, &generation, &finishing),
-                Some(order) = orders.recv() => match order {
-                    Order::Status(asked) => drop(asked.send(facts.status(&source, &generation, "stopping"))),
-                    Order::Reload(waiting) => drop(waiting.send(Err(generation.pipeline.report("the server is stopping")))),
-                    Order::Reopen(done) => {
-                        look_at(Wish::Reopen, &generation, &finishing);
+                Some(action) = actions.recv() => run_hooks(action, &generation, &finishing),
+                Some(command) = commands.recv() => match command {
+                    Command::Status(asked) => drop(asked.send(status.status(&source, &generation, "stopping"))),
+                    Command::Reload(waiting) => drop(waiting.send(Err(generation.pipeline.report("the server is stopping")))),
+                    Command::Reopen(done) => {
+                        run_hooks(SignalAction::Reopen, &generation, &finishing);
                         let _ = done.send(());
                     }
                 },
             }
         }
-        drop(orders);
+        drop(commands);
         if let Some(control) = control {
             control.close().await;
         }
@@ -234,16 +242,16 @@ fn announce(addresses: &[(Listen, String)]) {
 }
 
 /// Logs are reopened and stacks shown for every generation that has requests inside.
-fn look_at(wish: Wish, generation: &Generation, finishing: &BTreeMap<u64, Lifecycle>) {
+fn run_hooks(action: SignalAction, generation: &Generation, finishing: &BTreeMap<u64, Lifecycle>) {
     let all = finishing.values().chain([&generation.lifecycle]);
-    match wish {
-        Wish::Reopen => all.for_each(Lifecycle::reopen),
-        Wish::Stacks => {
+    match action {
+        SignalAction::Reopen => all.for_each(Lifecycle::reopen),
+        SignalAction::Stacks => {
             say("where the threads of every app are:");
             all.for_each(Lifecycle::stacks);
         }
         // Of a server that stops.
-        Wish::Reload => say("not reloaded: the server is stopping"),
+        SignalAction::Reload => say("not reloaded: the server is stopping"),
     }
 }
 

@@ -25,7 +25,7 @@ pub(super) fn stopping() {
 }
 
 /// Shows systemd that the runtime is alive, twice in the time it grants. Must be called within the runtime; ends with it.
-pub(super) fn keep_watch() {
+pub(super) fn start_watchdog() {
     let Some(time) = sd_notify::watchdog_enabled() else { return };
     tokio::spawn(async move {
         let mut ticks = interval((time / 2).max(Duration::from_millis(1)));

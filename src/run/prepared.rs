@@ -10,37 +10,37 @@ use crate::pipeline::{Pipeline, Report};
 use crate::server::{Listen, Listener};
 
 /// A stack that is built, and the sockets it wants beyond those that are there already.
-pub(super) struct Candidate {
+pub(super) struct PreparedGeneration {
     pub(super) pipeline: Arc<Pipeline>,
     pub(super) stack: Next,
     pub(super) listeners: Vec<Listener>,
-    pub(super) control: Wanted,
+    pub(super) control: ControlSocket,
     /// What the stack shows instead of serving the site.
     pub(super) mistake: Option<Report>,
 }
 
 /// Which control socket there is to be.
-pub(super) enum Wanted {
+pub(super) enum ControlSocket {
     None,
     /// The one that is there.
-    Same,
-    New(PathBuf, Listener),
+    Keep,
+    Bind(PathBuf, Listener),
 }
 
 /// What the generation before has, and has bound.
 #[derive(Default)]
-pub(super) struct InUse {
+pub(super) struct Bound {
     pub(super) listening: Vec<Listen>,
     pub(super) control: Option<PathBuf>,
     pub(super) pipeline: Option<Arc<Pipeline>>,
 }
 
-impl Candidate {
+impl PreparedGeneration {
     /// Builds and binds; blocking, within a runtime. Where it fails, what was started is shut down again.
-    pub(super) fn prepare(pipeline: Arc<Pipeline>, lifecycle: &Lifecycle, in_use: &InUse) -> Result<Self, Report> {
+    pub(super) fn prepare(pipeline: Arc<Pipeline>, lifecycle: &Lifecycle, bound: &Bound) -> Result<Self, Report> {
         let stack = pipeline.build(lifecycle)?;
         // Bound after the build: a port that answers means a stack that serves.
-        match bind_all(&pipeline, in_use) {
+        match bind_all(&pipeline, bound) {
             Ok((listeners, control)) => Ok(Self { pipeline, stack, listeners, control, mistake: None }),
             Err(report) => {
                 drop(stack);
@@ -51,30 +51,30 @@ impl Candidate {
     }
 
     /// A stack that shows a mistake where `pipeline` would be served.
-    pub(super) fn standing_in(pipeline: Arc<Pipeline>, stack: Next, mistake: Report, in_use: &InUse) -> Result<Self, Report> {
-        let (listeners, control) = bind_all(&pipeline, in_use)?;
+    pub(super) fn error_page(pipeline: Arc<Pipeline>, stack: Next, mistake: Report, bound: &Bound) -> Result<Self, Report> {
+        let (listeners, control) = bind_all(&pipeline, bound)?;
         Ok(Self { pipeline, stack, listeners, control, mistake: Some(mistake) })
     }
 }
 
-fn bind_all(pipeline: &Pipeline, in_use: &InUse) -> Result<(Vec<Listener>, Wanted), Report> {
-    Ok((bind(pipeline, in_use)?, bind_control(pipeline, in_use)?))
+fn bind_all(pipeline: &Pipeline, bound: &Bound) -> Result<(Vec<Listener>, ControlSocket), Report> {
+    Ok((bind(pipeline, bound)?, bind_control(pipeline, bound)?))
 }
 
-fn bind(pipeline: &Pipeline, in_use: &InUse) -> Result<Vec<Listener>, Report> {
+fn bind(pipeline: &Pipeline, bound: &Bound) -> Result<Vec<Listener>, Report> {
     let mut listeners = Vec::new();
     for (index, listen) in pipeline.listen().iter().enumerate() {
-        if !in_use.listening.contains(listen) {
-            let bound = Listener::bind(listen, pipeline.base());
-            listeners.extend(bound.map_err(|error| pipeline.report_at_listen(index, &explain(&error, listen, in_use)))?);
+        if !bound.listening.contains(listen) {
+            let result = Listener::bind(listen, pipeline.base());
+            listeners.extend(result.map_err(|error| pipeline.report_at_listen(index, &explain(&error, listen, bound)))?);
         }
     }
     Ok(listeners)
 }
 
 /// What the system says, and whether it is we who have the port.
-fn explain(error: &io::Error, wanted: &Listen, in_use: &InUse) -> String {
-    let mine = in_use.listening.iter().find(|mine| match (mine, wanted) {
+fn explain(error: &io::Error, wanted: &Listen, bound: &Bound) -> String {
+    let mine = bound.listening.iter().find(|mine| match (mine, wanted) {
         (Listen::Tcp { port, .. }, Listen::Tcp { port: wanted, .. }) => port == wanted && *port != 0,
         _ => false,
     });
@@ -86,12 +86,12 @@ fn explain(error: &io::Error, wanted: &Listen, in_use: &InUse) -> String {
     }
 }
 
-fn bind_control(pipeline: &Pipeline, in_use: &InUse) -> Result<Wanted, Report> {
-    let Some(path) = &pipeline.server().control else { return Ok(Wanted::None) };
+fn bind_control(pipeline: &Pipeline, bound: &Bound) -> Result<ControlSocket, Report> {
+    let Some(path) = &pipeline.server().control else { return Ok(ControlSocket::None) };
     let path = pipeline.base().join(path);
-    if in_use.control.as_ref() == Some(&path) {
-        return Ok(Wanted::Same);
+    if bound.control.as_ref() == Some(&path) {
+        return Ok(ControlSocket::Keep);
     }
     let listener = Listener::bind_private(&path).map_err(|error| pipeline.report_at_control(&error.to_string()))?;
-    Ok(Wanted::New(path, listener))
+    Ok(ControlSocket::Bind(path, listener))
 }

@@ -14,7 +14,7 @@ use ziggurat_middleware::{BoxError, Problem};
 
 /// A body that fails when the client sends nothing of it for too long. Its errors are [`Problem`]s, so that a layer which passes them on
 /// answers 408 or 400.
-pub(super) struct Upload {
+pub(super) struct RequestBody {
     body: Incoming,
     pause: Duration,
     /// Made when the client first lets us wait.
@@ -22,7 +22,7 @@ pub(super) struct Upload {
     is_waiting: bool,
 }
 
-impl Upload {
+impl RequestBody {
     pub(super) const fn new(body: Incoming, pause: Duration) -> Self {
         Self { body, pause, timer: None, is_waiting: false }
     }
@@ -37,7 +37,7 @@ impl Upload {
     }
 }
 
-impl Body for Upload {
+impl Body for RequestBody {
     type Data = Bytes;
     type Error = BoxError;
 

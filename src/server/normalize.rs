@@ -12,7 +12,7 @@ use super::refusal::Refusal;
 
 /// Brings a request into its one form: a path as the target, one sound `Host` (HTTP/1.0 may have none), no header that could shadow another in a
 /// CGI environment.
-pub(super) fn normalise(parts: &mut Parts, max_headers: usize) -> Result<(), Refusal> {
+pub(super) fn normalize(parts: &mut Parts, max_headers: usize) -> Result<(), Refusal> {
     if parts.version == Version::HTTP_2 {
         check_http2(parts, max_headers)?;
         join_cookies(&mut parts.headers);
@@ -72,7 +72,7 @@ fn drop_ambiguous(headers: &mut HeaderMap) {
 }
 
 /// Makes an answer's head and body agree, whatever the stack gave: framing is the server's business.
-pub(super) fn settle(response: &mut Response, is_head: bool) {
+pub(super) fn finish(response: &mut Response, is_head: bool) {
     if response.status().is_informational() {
         tracing::error!("the stack answered {}, which is no final status", response.status());
         *response = Problem::new(StatusCode::INTERNAL_SERVER_ERROR).into_response();
@@ -114,14 +114,14 @@ mod tests {
     #[test]
     fn the_host_of_an_absolute_target_counts() {
         let mut parts = parts(Request::builder().uri("http://b.example:81?x=1").header("host", "a.example"));
-        normalise(&mut parts, 100).unwrap();
+        normalize(&mut parts, 100).unwrap();
         assert_eq!((parts.uri.to_string().as_str(), &parts.headers["host"]), ("/?x=1", &HeaderValue::from_static("b.example:81")));
     }
 
     #[test]
     fn headers_that_shadow_others_are_dropped() {
         let mut parts = parts(Request::builder().uri("/").header("x_a", "1").header("x-a", "2").header("proxy", "3").header("_", "4"));
-        normalise(&mut parts, 100).unwrap();
+        normalize(&mut parts, 100).unwrap();
         assert_eq!(parts.headers.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["x-a"]);
     }
 
@@ -129,12 +129,12 @@ mod tests {
     fn http2_needs_one_host_and_gives_one_cookie() {
         let request = || Request::builder().version(Version::HTTP_2);
         let mut ok = parts(request().uri("http://a/b").header("cookie", "a=1").header("cookie", "b=2"));
-        normalise(&mut ok, 100).unwrap();
+        normalize(&mut ok, 100).unwrap();
         assert_eq!((&ok.headers["host"], &ok.headers["cookie"]), (&HeaderValue::from_static("a"), &HeaderValue::from_static("a=1; b=2")));
         for broken in
             [request().uri("/"), request().uri("http://a/").header("host", "b"), request().uri("/").header("host", "a").header("host", "a")]
         {
-            assert_eq!(normalise(&mut parts(broken), 100).unwrap_err().status, 400);
+            assert_eq!(normalize(&mut parts(broken), 100).unwrap_err().status, 400);
         }
     }
 
@@ -142,7 +142,7 @@ mod tests {
     fn a_stated_length_that_is_not_the_bodys_is_removed() {
         let settled = |is_head, status: u16, length: &str| {
             let mut response = http::Response::builder().status(status).header("content-length", length).body(Body::from("abc")).unwrap();
-            settle(&mut response, is_head);
+            finish(&mut response, is_head);
             (
                 response.headers().get(CONTENT_LENGTH).map(|length| length.to_str().unwrap().to_owned()),
                 response.body().as_full().unwrap().len(),

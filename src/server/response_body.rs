@@ -13,29 +13,29 @@ use super::generation::Generation;
 use super::progress::Progress;
 
 /// A body that tells when hyper has let go of it.
-pub(super) struct Reply {
+pub(super) struct ResponseBody {
     body: Body,
     /// Ends after `body`, which stands before it.
-    turn: Option<Turn>,
+    guard: Option<ResponseGuard>,
 }
 
 /// One request's time inside the server: from the head to the last octet of the answer, or to the moment the client is given up.
-pub(super) struct Turn {
+pub(super) struct ResponseGuard {
     progress: Arc<Progress>,
     /// In HTTP/2, where the connection goes on while one answer waits.
-    pace: Option<Arc<Pace>>,
+    pace: Option<Arc<StreamProgress>>,
     /// The stack that the request is inside of.
     generation: Option<Arc<Generation>>,
 }
 
 /// How an answer gets on: whether it waits for the client to take more, and a number that changes with every step.
 #[derive(Default)]
-pub(super) struct Pace {
+pub(super) struct StreamProgress {
     waits_for_client: AtomicBool,
     steps: AtomicU32,
 }
 
-impl Pace {
+impl StreamProgress {
     /// While the answer waits for the client: how many steps it has made.
     pub(super) fn waits_at(&self) -> Option<u32> {
         self.waits_for_client.load(Relaxed).then(|| self.steps.load(Relaxed))
@@ -47,19 +47,19 @@ impl Pace {
     }
 }
 
-impl Turn {
-    /// A turn of a connection that has one at a time.
+impl ResponseGuard {
+    /// A guard of a connection that has one at a time.
     pub(super) fn new(progress: &Arc<Progress>) -> Self {
         Self { progress: Arc::clone(progress), pace: None, generation: None }
     }
 
-    /// A turn among others.
-    pub(super) fn among_others(progress: &Arc<Progress>, pace: Arc<Pace>) -> Self {
-        progress.ask_one_more();
+    /// A guard among others.
+    pub(super) fn among_others(progress: &Arc<Progress>, pace: Arc<StreamProgress>) -> Self {
+        progress.begin_request();
         Self { progress: Arc::clone(progress), pace: Some(pace), generation: None }
     }
 
-    /// Lets the stack that the request has entered live until the turn ends.
+    /// Lets the stack that the request has entered live until the guard ends.
     pub(super) fn keep(&mut self, generation: Arc<Generation>) {
         self.generation = Some(generation);
     }
@@ -71,33 +71,33 @@ impl Turn {
     }
 }
 
-impl Drop for Turn {
+impl Drop for ResponseGuard {
     fn drop(&mut self) {
         let was_last = self.progress.answer();
         if was_last && self.pace.is_some() {
             // Another task: the connection's own one has to look at the clock.
-            self.progress.seat.wake();
+            self.progress.connection.wake();
         }
     }
 }
 
-impl Reply {
-    pub(super) fn new(body: Body, turn: Option<Turn>) -> Self {
-        if let Some(turn) = &turn {
-            turn.step(true);
+impl ResponseBody {
+    pub(super) fn new(body: Body, guard: Option<ResponseGuard>) -> Self {
+        if let Some(guard) = &guard {
+            guard.step(true);
         }
-        Self { body, turn }
+        Self { body, guard }
     }
 }
 
-impl HttpBody for Reply {
+impl HttpBody for ResponseBody {
     type Data = Bytes;
     type Error = BoxError;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let frame = Pin::new(&mut self.body).poll_frame(cx);
-        if let Some(turn) = &self.turn {
-            turn.step(frame.is_ready());
+        if let Some(guard) = &self.guard {
+            guard.step(frame.is_ready());
         }
         frame
     }

@@ -7,25 +7,25 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::flood::Flood;
+use super::flood::FloodDetector;
 use crate::server::progress::Progress;
 use crate::server::socket::Socket;
 
-pub(super) struct Wire {
+pub(super) struct Http2Io {
     socket: Socket,
     /// Read already, and not given to h2.
     early: Vec<u8>,
-    flood: Flood,
+    flood: FloodDetector,
     progress: Arc<Progress>,
 }
 
-impl Wire {
+impl Http2Io {
     pub(super) fn new(socket: Socket, early: Vec<u8>, progress: Arc<Progress>) -> Self {
-        Self { socket, early, flood: Flood::new(), progress }
+        Self { socket, early, flood: FloodDetector::new(), progress }
     }
 }
 
-impl AsyncRead for Wire {
+impl AsyncRead for Http2Io {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let start = buf.filled().len();
@@ -43,7 +43,7 @@ impl AsyncRead for Wire {
     }
 }
 
-impl AsyncWrite for Wire {
+impl AsyncWrite for Http2Io {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, octets: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let outcome = this.progress.wrote(Pin::new(&mut this.socket).poll_write(cx, octets));
