@@ -4,12 +4,12 @@
 //! body as far as it is taken in (`body`), and the way back. An [`Executor`] has it served. Nothing here knows Python, or processes.
 
 pub(crate) mod body;
-pub(crate) mod exit;
 pub(crate) mod file_body;
 pub(crate) mod head;
+pub(crate) mod mailbox;
 pub(crate) mod pipe;
+pub(crate) mod responder;
 pub(crate) mod terminal;
-pub(crate) mod within;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -19,13 +19,10 @@ use http::header::{HeaderValue, RETRY_AFTER};
 use http::{HeaderMap, StatusCode};
 use ziggurat_middleware::{BoxError, Problem};
 
-use exit::Exit;
 use file_body::FileBody;
 use head::Head;
 use pipe::Reader;
-
-use crate::worker::admission;
-use crate::worker::link::exit::LinkSeat;
+use responder::Responder;
 
 /// One request for the app.
 pub(crate) struct Call {
@@ -33,12 +30,10 @@ pub(crate) struct Call {
     pub(crate) number: u64,
     pub(crate) head: Head,
     pub(crate) body: RequestBody,
-    /// The way back.
-    pub(crate) exit: Exit,
+    /// Where the response goes.
+    pub(crate) responder: Responder,
     /// The class of threads it may use: 0 for those that anybody may, or the reserve of a route.
     pub(crate) class: u32,
-    /// The thread it takes up. To be dropped when the app is done with the call, `close()` included.
-    pub(crate) seat: Option<Seat>,
     /// Since when it has waited.
     pub(crate) since: Instant,
 }
@@ -48,15 +43,6 @@ impl Call {
     pub(crate) const fn is_whole(&self) -> bool {
         matches!(self.body, RequestBody::Whole(_))
     }
-}
-
-/// A thread of the app's, taken up by a call: free again when dropped.
-pub(crate) enum Seat {
-    /// Of a desk of this process's admission.
-    Here(admission::Seat),
-    /// Of this worker, whose front keeps the books.
-    #[allow(dead_code)] // It is there to be dropped.
-    Link(LinkSeat),
 }
 
 /// A request's body as the app will read it.
@@ -76,7 +62,7 @@ pub(crate) struct BodyFailure {
 
 /// The app's answer.
 pub(crate) enum Reply {
-    Answer(ResponseHead, ReplyBody),
+    Response(ResponseHead, ReplyBody),
     /// The app failed before it answered. What is to be logged has been logged.
     Failed(Problem),
 }

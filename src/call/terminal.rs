@@ -16,9 +16,9 @@ use tower::Service;
 use ziggurat_middleware::{Body, BoxError, Deadline, Problem, Request, ReserveClass, Response};
 
 use super::body::take_in;
-use super::exit::Exit;
 use super::head::Head;
 use super::pipe::Reader;
+use super::responder::Responder;
 use super::{BodyFailure, Call, Executor, Reply, ReplyBody, ResponseHead, Word, late, overloaded};
 
 /// A WSGI app over whatever executes its calls.
@@ -77,9 +77,8 @@ async fn serve<E: Executor>(executor: Arc<E>, parts: request::Parts, body: Body,
         number: 0,
         head: Head::new(&parts, taken.length),
         body: taken.body,
-        exit: Exit::Here(sender),
+        responder: Responder::Task(sender),
         class: parts.extensions.get::<ReserveClass>().map_or(0, |class| class.0),
-        seat: None,
         since: since.into_std(),
     };
     let deadline = parts.extensions.get::<Deadline>().map(|deadline| deadline.0).or(patience.deadline);
@@ -95,7 +94,7 @@ async fn serve<E: Executor>(executor: Arc<E>, parts: request::Parts, body: Body,
     };
     asked.is_answered = true;
     match replied {
-        Ok(Ok(Reply::Answer(head, body))) => Ok(response(head, body)),
+        Ok(Ok(Reply::Response(head, body))) => Ok(response(head, body)),
         Ok(Ok(Reply::Failed(problem))) => Err(problem.into()),
         Ok(Err(_)) => Err(Problem::internal("the call was dropped without an answer").into()),
         Err(problem) => Err(problem.into()),
@@ -230,7 +229,7 @@ mod tests {
             let time = self.time;
             tokio::spawn(async move {
                 tokio::time::sleep(time).await;
-                call.exit.fail(Problem::new(StatusCode::IM_A_TEAPOT));
+                call.responder.fail(Problem::new(StatusCode::IM_A_TEAPOT));
             });
             Ok(7)
         }

@@ -12,13 +12,13 @@ use super::environ::Environ;
 use super::errors::{Errors, Origin};
 use super::input::Input;
 use super::iterate::{Answer, Stop, close};
-use super::outlet::Outlet;
 use super::raised::Raised;
+use super::response_writer::ResponseWriter;
 use super::start_response::StartResponse;
 use super::warden::DeadlineExceeded;
 use super::way_back::Caller;
-use crate::call::exit::Exit;
 use crate::call::head::HeadView;
+use crate::call::responder::Responder;
 use crate::call::{Call, late};
 
 /// A WSGI application: the callable, and what its requests share.
@@ -42,22 +42,27 @@ impl Application {
     /// Serves one request. Whatever the app does, the request has its answer afterwards or its connection is broken off.
     pub(super) fn serve(&self, py: Python<'_>, call: Call) {
         // Who asked may have left while the call waited.
-        if call.exit.is_closed() {
+        if call.responder.is_closed() {
             return;
         }
-        let seat = call.seat;
-        if let Some(mut serving) = self.begin(py, call.head.view(), Input::new(call.body), call.exit, None) {
+        if let Some(mut serving) = self.begin(py, call.head.view(), Input::new(call.body), call.responder, None) {
             while serving.step(py) {}
         }
-        drop(seat);
     }
 
     /// Calls the app. Nothing where there is no more to do. `within` is the caller, where that is WSGI too: what the app raises is then for it.
-    pub(super) fn begin(&self, py: Python<'_>, head: HeadView<'_>, input: Input, exit: Exit, within: Option<&Caller>) -> Option<Serving> {
+    pub(super) fn begin(
+        &self,
+        py: Python<'_>,
+        head: HeadView<'_>,
+        input: Input,
+        responder: Responder,
+        within: Option<&Caller>,
+    ) -> Option<Serving> {
         let origin = Origin { place: Arc::clone(&self.place), request_id: head.request_id().map(Into::into) };
-        let outlet = Outlet::new(exit, head.method() == b"HEAD");
+        let writer = ResponseWriter::new(responder, head.method() == b"HEAD");
         let made = || -> PyResult<_> {
-            let start = Bound::new(py, StartResponse { outlet })?;
+            let start = Bound::new(py, StartResponse { writer })?;
             let input = Bound::new(py, input)?;
             let (environ, errors, within) = match within {
                 Some(caller) => {
@@ -74,7 +79,7 @@ impl Application {
         };
         let (start, input, errors, environ, within) = match made() {
             Ok(made) => made,
-            // Out of memory, most likely; the dropped outlet answers.
+            // Out of memory, most likely; the dropped writer answers.
             Err(error) => {
                 origin.log_exception(py, "the request could not be handed to the app", &error);
                 return None;
@@ -84,7 +89,7 @@ impl Application {
             Serving { answer: Answer::Sent, iterable: None, start: start.clone().unbind(), input: input.unbind(), errors, origin, within };
         match self.callable.bind(py).call1((environ, &start)) {
             Ok(iterable) => {
-                let failed = serving.is_refused(py, |start| start.outlet.fails());
+                let failed = serving.is_refused(py, |start| start.writer.fails());
                 serving.iterable = Some(iterable.clone().unbind());
                 if failed {
                     // An app that made a server error of the body's failure means what the failure says.
@@ -153,21 +158,21 @@ impl Serving {
         let Ok(mut start) = self.start.bind(py).try_borrow_mut() else {
             return origin.log("the app still uses write() in another thread: the answer ends with it");
         };
-        let outlet = &mut start.outlet;
+        let writer = &mut start.writer;
         let outcome = match stop {
-            Ok(()) if outlet.has_head() => {
-                if let Some(missing) = outlet.finish() {
+            Ok(()) if writer.has_head() => {
+                if let Some(missing) = writer.finish() {
                     origin.log(&format!(
                         "the app ended its answer {missing} octets short of its Content-Length: the connection is broken off"
                     ));
                 }
                 return;
             }
-            Err(Stop::Raised(error)) if self.within.is_some() => return outlet.raise(Raised::new(error, origin.clone())),
-            Err(_) if outlet.is_gone() => return,
+            Err(Stop::Raised(error)) if self.within.is_some() => return writer.raise(Raised::new(error, origin.clone())),
+            Err(_) if writer.is_gone() => return,
             Err(Stop::Raised(error)) if error.is_instance_of::<DeadlineExceeded>(py) => {
                 origin.log_exception(py, "", &error);
-                return outlet.fail(late(), "the request is over its deadline");
+                return writer.fail(late(), "the request is over its deadline");
             }
             Err(Stop::Raised(error)) => {
                 origin.log_exception(py, "the app raised an exception", &error);
@@ -176,7 +181,7 @@ impl Serving {
             Ok(()) => origin.said("the app did not call start_response()".to_owned()),
             Err(Stop::Refused(message)) => origin.said(message),
         };
-        outlet.fail(Problem::new(StatusCode::INTERNAL_SERVER_ERROR), &outcome);
+        writer.fail(Problem::new(StatusCode::INTERNAL_SERVER_ERROR), &outcome);
     }
 
     /// Calls `close()` of what the app returned, and takes back what it was given.
@@ -204,7 +209,7 @@ impl Serving {
     /// Answers for a request whose own body failed, if nothing is sent yet and the app's answer does not matter.
     fn is_refused(&self, py: Python<'_>, instead: impl Fn(&StartResponse) -> bool) -> bool {
         let (Ok(mut start), Ok(input)) = (self.start.bind(py).try_borrow_mut(), self.input.bind(py).try_borrow()) else { return false };
-        input.failure().is_some_and(|failure| instead(&start) && start.outlet.refuse(failure))
+        input.failure().is_some_and(|failure| instead(&start) && start.writer.refuse(failure))
     }
 }
 

@@ -17,10 +17,10 @@ use super::application::{Application, Serving};
 use super::input::Input;
 use super::raised::Raised;
 use super::way_back::Caller;
-use crate::call::exit::Exit;
 use crate::call::head::Head;
+use crate::call::mailbox::{Mailbox, Start};
+use crate::call::responder::Responder;
 use crate::call::terminal::head_of;
-use crate::call::within::{Begun, Inbox};
 
 /// Calls the app where it is called.
 #[derive(Clone)]
@@ -81,22 +81,22 @@ impl Future for Calling {
 fn call(application: &Application, request: Request) -> Result<Response, BoxError> {
     let (parts, body) = request.into_parts();
     let head = Head::with_body(&parts, &body);
-    let inbox = Inbox::default();
+    let mailbox = Mailbox::default();
     let (serving, begun) = Python::attach(|py| {
         // A request that a layer made up has no caller.
         let caller = parts.extensions.get::<Caller>();
-        let exit = Exit::Within(inbox.clone());
-        let mut serving = application.begin(py, head.view(), Input::pulled(body), exit, caller);
-        let mut begun = inbox.begun();
+        let responder = Responder::InPlace(mailbox.clone());
+        let mut serving = application.begin(py, head.view(), Input::pulled(body), responder, caller);
+        let mut begun = mailbox.take_start();
         while begun.is_none()
             && let Some(asked) = &mut serving
         {
             if !asked.step(py) {
                 serving = None;
             }
-            begun = inbox.begun();
+            begun = mailbox.take_start();
         }
-        if !matches!(begun, Some(Begun::Stream(_)))
+        if !matches!(begun, Some(Start::Stream(_)))
             && let Some(mut asked) = serving.take()
         {
             // All is there but the end.
@@ -105,13 +105,13 @@ fn call(application: &Application, request: Request) -> Result<Response, BoxErro
         (serving, begun)
     });
     match begun {
-        Some(Begun::Stream(head)) => {
+        Some(Start::Stream(head)) => {
             let left = head.length;
-            Ok(head_of(head, Body::new(Chunks { inbox, serving, left, has_paused: false })))
+            Ok(head_of(head, Body::new(Chunks { mailbox, serving, left, has_paused: false })))
         }
-        Some(Begun::Whole(head, octets)) => Ok(head_of(head, Body::from(octets))),
-        Some(Begun::File(head, file)) => Ok(head_of(head, Body::new(file))),
-        Some(Begun::Failed(problem)) => failed(problem),
+        Some(Start::Whole(head, octets)) => Ok(head_of(head, Body::from(octets))),
+        Some(Start::File(head, file)) => Ok(head_of(head, Body::new(file))),
+        Some(Start::Failed(problem)) => failed(problem),
         None => Err(Problem::internal("the call was dropped without an answer").into()),
     }
 }
@@ -127,7 +127,7 @@ fn failed(problem: Problem) -> Result<Response, BoxError> {
 
 /// The chunks of an answer, made as they are read.
 struct Chunks {
-    inbox: Inbox,
+    mailbox: Mailbox,
     serving: Option<Serving>,
     left: Option<u64>,
     /// The layers above heard that there is nothing more until the app has made it, and have passed on what they held.
@@ -140,7 +140,7 @@ impl HttpBody for Chunks {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         loop {
-            if let Some(next) = self.inbox.next() {
+            if let Some(next) = self.mailbox.next() {
                 self.has_paused = false;
                 if let Some(Ok(chunk)) = &next {
                     self.left = self.left.map(|left| left.saturating_sub(chunk.len() as u64));

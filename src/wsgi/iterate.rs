@@ -6,8 +6,8 @@ use pyo3::types::{PyBytes, PyIterator, PyList, PyTuple};
 
 use super::errors::Origin;
 use super::file_wrapper::FileWrapper;
-use super::outlet::Written;
 use super::response_head::type_name;
+use super::response_writer::Written;
 use super::start_response::{StartResponse, chunk, lent, send};
 
 /// Small chunks of a list go together up to this many octets.
@@ -71,13 +71,13 @@ fn begin<'py>(
         return Ok(None);
     }
     if let Ok(wrapper) = iterable.cast_exact::<FileWrapper>()
-        && borrowed(start)?.outlet.awaits_body()
+        && borrowed(start)?.writer.awaits_body()
         // A file that cannot be asked is read, and raises there.
         && let Ok(Some(file)) = wrapper.get().body(py)
     {
         let mut start = borrowed(start)?;
-        let outlet = &mut start.outlet;
-        py.detach(|| outlet.file(file));
+        let writer = &mut start.writer;
+        py.detach(|| writer.file(file));
         return Ok(None);
     }
     let no_iterable = |_| Stop::Refused(format!("the app returned `{}`, which is no iterable of bytes", type_name(iterable)));
@@ -106,9 +106,9 @@ fn send_list(py: Python<'_>, items: &Bound<'_, PyTuple>, start: &Bound<'_, Start
     let total = chunks.iter().map(|chunk| chunk.as_bytes().len()).sum();
     {
         let mut start = borrowed(start)?;
-        start.outlet.declare(total);
+        start.writer.declare(total);
         // A list has no close().
-        start.outlet.set_last();
+        start.writer.set_last();
     }
     let mut gathered = BytesMut::with_capacity(total.min(TOGETHER));
     for item in &chunks {
@@ -134,13 +134,13 @@ fn send_list(py: Python<'_>, items: &Bound<'_, PyTuple>, start: &Bound<'_, Start
 /// Sends a chunk. Says whether more is wanted.
 fn put(py: Python<'_>, octets: Bytes, start: &Bound<'_, StartResponse>, origin: &Origin) -> Result<bool, Stop> {
     let mut start = borrowed(start)?;
-    if !start.outlet.has_head() {
+    if !start.writer.has_head() {
         return Err(Stop::Refused("the app did not call start_response() before the first octets of its answer".to_owned()));
     }
     if octets.is_empty() {
         return Ok(true);
     }
-    match send(py, &mut start.outlet, octets) {
+    match send(py, &mut start.writer, octets) {
         Written::Sent | Written::Held(_) => Ok(true),
         Written::Enough => Ok(false),
         Written::TooLong => {
@@ -162,7 +162,7 @@ pub(super) fn close(iterable: &Bound<'_, PyAny>) -> PyResult<()> {
 }
 
 fn is_bodiless(start: &Bound<'_, StartResponse>) -> bool {
-    start.try_borrow().is_ok_and(|start| start.outlet.is_bodiless())
+    start.try_borrow().is_ok_and(|start| start.writer.is_bodiless())
 }
 
 /// The answer's state; an app that uses it in another thread at the same time breaks the rules.

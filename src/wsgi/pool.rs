@@ -19,8 +19,8 @@ use tokio::runtime::Handle;
 use super::application::Application;
 use super::interpreter::Busy;
 use super::warden::Warden;
-use crate::call::{Call, Seat, Word, ending};
-use crate::worker::admission::Desk;
+use crate::call::{Call, Word, ending};
+use crate::worker::admission::{Desk, Permit};
 
 /// How many calls are handed to the threads of this process beyond those that they serve. A thread takes the next one at once, without a
 /// word to the admission, and what arrives meanwhile gathers for one waking: with as many clients as usual load generators have, short
@@ -36,11 +36,12 @@ const INTERRUPTED: Duration = Duration::from_millis(4);
 /// How long the end waits for threads that are still inside the app.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// The threads of one app. Dropped, it ends them.
-pub(crate) struct Pool(Arc<Shared>);
+/// The threads of one app. Dropping it ends them. `P` is the permit that comes with each call: an admission's in the server's process, a link's in a
+/// worker.
+pub(crate) struct Pool<P: Send + 'static>(Arc<Shared<P>>);
 
-struct Shared {
-    state: Mutex<State>,
+struct Shared<P> {
+    state: Mutex<State<P>>,
     /// The threads that have started.
     own: Box<[OnceLock<ThreadId>]>,
     before_sleep: Box<dyn Fn() + Send + Sync>,
@@ -48,8 +49,8 @@ struct Shared {
     ended: Condvar,
 }
 
-struct State {
-    queue: VecDeque<Call>,
+struct State<P> {
+    queue: VecDeque<(Call, P)>,
     /// Threads that sleep, the one that fell asleep last at the end.
     idle: Vec<Idle>,
     /// A thread was woken and has not reached the queue yet, or is about to be woken.
@@ -65,7 +66,7 @@ struct Idle {
     thread: Thread,
 }
 
-impl Pool {
+impl<P: Send + 'static> Pool<P> {
     /// Starts `threads` threads for the app.
     ///
     /// A thread runs `before_sleep` whenever it has nothing more to do, without the interpreter. `dump` shows the stacks of all threads where the
@@ -121,23 +122,23 @@ impl Pool {
     }
 }
 
-impl Drop for Pool {
+impl<P: Send + 'static> Drop for Pool<P> {
     fn drop(&mut self) {
         self.0.close(true);
     }
 }
 
-impl Pool {
+impl<P: Send + 'static> Pool<P> {
     /// Takes a call; [`Pool::wake`] follows when no more are at hand.
-    pub(crate) fn put(&self, call: Call) {
+    pub(crate) fn put(&self, call: Call, permit: P) {
         let mut state = self.0.lock();
         if !state.closed {
-            state.queue.push_back(call);
+            state.queue.push_back((call, permit));
             return;
         }
-        // The seat it drops must not find the pool locked.
+        // Dropping the permit may lock the pool.
         drop(state);
-        call.exit.fail(ending());
+        call.responder.fail(ending());
     }
 
     /// Has a thread begin with what was put.
@@ -149,10 +150,22 @@ impl Pool {
     }
 
     /// Takes out a call that no thread has begun with.
-    pub(crate) fn recall(&self, number: u64) -> Option<Call> {
+    pub(crate) fn recall(&self, number: u64) -> Option<(Call, P)> {
         let mut state = self.0.lock();
-        let at = state.queue.iter().position(|call| call.number == number)?;
+        let at = state.queue.iter().position(|(call, _)| call.number == number)?;
         state.queue.remove(at)
+    }
+
+    /// Acts on a signal for a call that it has; nothing where the call is over.
+    pub(crate) fn tell(&self, number: u64, word: Word) {
+        match word {
+            Word::Cancel | Word::Recall => drop(self.recall(number)),
+            Word::Trace => self.0.warden.trace(number),
+            Word::Expire => {
+                drop(self.recall(number));
+                self.0.warden.expire(number);
+            }
+        }
     }
 
     /// Has the threads end when they have served the calls at hand. No more may come.
@@ -172,9 +185,9 @@ impl Pool {
     }
 }
 
-impl Desk for Pool {
-    fn begin(&self, call: Call) {
-        self.put(call);
+impl Desk for Pool<Permit> {
+    fn begin(&self, call: Call, permit: Permit) {
+        self.put(call, permit);
         let mut state = self.0.lock();
         if state.coming || state.idle.is_empty() || state.queue.is_empty() {
             return;
@@ -192,21 +205,13 @@ impl Desk for Pool {
     }
 
     fn tell(&self, number: u64, word: Word) -> bool {
-        match word {
-            Word::Cancel => drop(self.recall(number)),
-            Word::Recall => {
-                let Some(call) = self.recall(number) else { return self.0.warden.is_serving(number) };
-                if let Some(Seat::Here(seat)) = &call.seat
-                    && let Some(admission) = seat.admission()
-                {
-                    admission.take_back(vec![call]);
-                }
-            }
-            Word::Trace => self.0.warden.trace(number),
-            Word::Expire => {
-                drop(self.recall(number));
-                self.0.warden.expire(number);
-            }
+        if word != Word::Recall {
+            Self::tell(self, number, word);
+            return true;
+        }
+        let Some((call, permit)) = self.recall(number) else { return self.0.warden.is_serving(number) };
+        if let Some(admission) = permit.admission() {
+            admission.take_back(vec![(call, permit)]);
         }
         true
     }
@@ -214,7 +219,7 @@ impl Desk for Pool {
 
 /// Wakes a thread when this IO thread has nothing else to do, or a few dozen tasks later: till then calls gather. (On a busy machine a thread that
 /// is woken at once takes the IO thread's place for each call anew; that was half of the cost of a small call.)
-async fn wake_soon(shared: Arc<Shared>) {
+async fn wake_soon<P: Send + 'static>(shared: Arc<Shared<P>>) {
     tokio::task::yield_now().await;
     let mut state = shared.lock();
     state.coming = false;
@@ -224,7 +229,7 @@ async fn wake_soon(shared: Arc<Shared>) {
 }
 
 /// Wakes the thread that fell asleep last, unless one is on its way.
-fn wake_one(mut state: MutexGuard<'_, State>) {
+fn wake_one<P>(mut state: MutexGuard<'_, State<P>>) {
     if state.coming {
         return;
     }
@@ -235,8 +240,8 @@ fn wake_one(mut state: MutexGuard<'_, State>) {
     }
 }
 
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
+impl<P: Send + 'static> Shared<P> {
+    fn lock(&self) -> MutexGuard<'_, State<P>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -246,7 +251,7 @@ impl Shared {
         let mut state = self.lock();
         state.awake += 1;
         loop {
-            while let Some(call) = state.queue.pop_front() {
+            while let Some((call, permit)) = state.queue.pop_front() {
                 // Under the lock: a word about the call finds it here or there.
                 self.warden.begin(nth, &call);
                 if !state.queue.is_empty() {
@@ -254,7 +259,11 @@ impl Shared {
                 } else {
                     drop(state);
                 }
-                if catch_unwind(AssertUnwindSafe(|| application.serve(py, call))).is_err() {
+                let serve = || {
+                    application.serve(py, call);
+                    drop(permit);
+                };
+                if catch_unwind(AssertUnwindSafe(serve)).is_err() {
                     tracing::error!("serving a call panicked");
                 }
                 self.warden.end(py, nth);
@@ -272,7 +281,7 @@ impl Shared {
     }
 
     /// Sleeps until there is something to do. Says whether the interpreter was taken from a thread in the middle of a call.
-    fn rest(&self, py: Python<'_>, mut state: MutexGuard<'_, State>, nth: usize) -> bool {
+    fn rest(&self, py: Python<'_>, mut state: MutexGuard<'_, State<P>>, nth: usize) -> bool {
         state.awake -= 1;
         state.idle.push(Idle { nth, thread: thread::current() });
         if state.queue.is_empty() {
@@ -306,8 +315,8 @@ impl Shared {
         let calls = if at_once { std::mem::take(&mut state.queue) } else { VecDeque::new() };
         let idle = std::mem::take(&mut state.idle);
         drop(state);
-        for call in calls {
-            call.exit.fail(ending());
+        for (call, _permit) in calls {
+            call.responder.fail(ending());
         }
         for idle in idle {
             idle.thread.unpark();

@@ -6,8 +6,8 @@ use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyBytes, PyTuple};
 
-use super::outlet::{Outlet, Written};
 use super::response_head::{response_head, type_name};
+use super::response_writer::{ResponseWriter, Written};
 
 /// Octets up to this many are copied; more are lent by the Python object.
 const COPIED: usize = 32 * 1024;
@@ -15,7 +15,7 @@ const COPIED: usize = 32 * 1024;
 /// The `start_response` of one request, and the state of its answer.
 #[pyclass(module = "ziggurat")]
 pub(super) struct StartResponse {
-    pub(super) outlet: Outlet,
+    pub(super) writer: ResponseWriter,
 }
 
 #[pymethods]
@@ -30,19 +30,19 @@ impl StartResponse {
         {
             let start = slf.try_borrow()?;
             match &exc_info {
-                Some(exc_info) if start.outlet.is_sent() => return Err(again(exc_info)),
+                Some(exc_info) if start.writer.is_sent() => return Err(again(exc_info)),
                 Some(_) => {}
-                None if start.outlet.is_over() || start.outlet.is_sent() => {
+                None if start.writer.is_over() || start.writer.is_sent() => {
                     return Err(PyAssertionError::new_err("start_response() was called after the response had begun"));
                 }
-                None if start.outlet.has_head() => {
+                None if start.writer.has_head() => {
                     return Err(PyAssertionError::new_err("start_response() was called a second time without exc_info"));
                 }
                 None => {}
             }
         }
         let head = response_head(status, headers)?;
-        slf.try_borrow_mut()?.outlet.set_head(head);
+        slf.try_borrow_mut()?.writer.set_head(head);
         Ok(Write { start: slf.unbind() })
     }
 }
@@ -73,12 +73,12 @@ impl Write {
             return Ok(());
         }
         let mut start = self.start.bind(py).try_borrow_mut()?;
-        if start.outlet.is_over() && start.outlet.is_gone() {
+        if start.writer.is_over() && start.writer.is_gone() {
             return Err(PyBrokenPipeError::new_err("the client left"));
         }
-        match send(py, &mut start.outlet, chunk) {
+        match send(py, &mut start.writer, chunk) {
             Written::TooLong => Err(PyRuntimeError::new_err("write() goes beyond the response's Content-Length")),
-            Written::Enough if start.outlet.is_gone() => Err(PyBrokenPipeError::new_err("the client left")),
+            Written::Enough if start.writer.is_gone() => Err(PyBrokenPipeError::new_err("the client left")),
             _ => Ok(()),
         }
     }
@@ -97,9 +97,9 @@ pub(super) fn lent(data: &Bound<'_, PyBytes>) -> Bytes {
 }
 
 /// Sends a chunk; lets the interpreter go where it has to wait for room.
-pub(super) fn send(py: Python<'_>, outlet: &mut Outlet, chunk: Bytes) -> Written {
-    match outlet.write(chunk) {
-        Written::Held(chunk) => py.detach(|| tokio::task::block_in_place(|| outlet.wait(chunk))),
+pub(super) fn send(py: Python<'_>, writer: &mut ResponseWriter, chunk: Bytes) -> Written {
+    match writer.write(chunk) {
+        Written::Held(chunk) => py.detach(|| tokio::task::block_in_place(|| writer.wait(chunk))),
         written => written,
     }
 }

@@ -23,14 +23,14 @@ use tokio::time::Instant;
 use ziggurat_middleware::Reserve;
 use ziggurat_middleware::metrics::Histogram;
 
-use crate::call::{self, Call, Executor, Word, ending};
+use crate::call::{Call, Executor, Word, ending};
 pub(crate) use figures::{DeskFigures, Figures};
 use state::{Booked, State, Turn};
 
 /// Where calls are served: a worker process, or the threads of this process.
 pub(crate) trait Desk: Send + Sync + 'static {
-    /// Serves a call. The desk has room for it: its [`Seat`] says so.
-    fn begin(&self, call: Call);
+    /// Serves a call. The desk has room for it, and keeps the permit until the app is done with the call, `close()` included.
+    fn begin(&self, call: Call, permit: Permit);
 
     /// A word about a call that was begun; nothing where it is over. Says whether the desk knows the call.
     fn tell(&self, number: u64, word: Word) -> bool;
@@ -52,7 +52,7 @@ pub(crate) struct Admission {
     state: Mutex<State>,
     /// Rung when a desk that is handed no more calls has none left.
     emptied: Notify,
-    /// Where the timers run: calls come from there, but seats are dropped by threads of the app.
+    /// Where the timers run: calls come from there, but permits are dropped by threads of the app.
     runtime: OnceLock<Handle>,
     waits: Histogram,
 }
@@ -99,7 +99,7 @@ impl Admission {
         }
     }
 
-    /// The desk is gone with all that it had; seats of it that are dropped later are no matter.
+    /// The desk is gone with all that it had; permits of it that are dropped later have no effect.
     pub(crate) fn close(&self, desk: DeskId) {
         let gone = self.lock().close(desk);
         self.emptied.notify_waiters();
@@ -107,21 +107,20 @@ impl Admission {
     }
 
     /// Takes calls back that a desk had not begun: they come first, in their order.
-    pub(crate) fn take_back(self: &Arc<Self>, calls: Vec<Call>) {
+    pub(crate) fn take_back(self: &Arc<Self>, calls: Vec<(Call, Permit)>) {
         let mut state = self.lock();
         let mut late = Vec::new();
-        for mut call in calls {
-            if let Some(call::Seat::Here(mut seat)) = call.seat.take() {
-                // Not to be given up a second time when it is dropped.
-                seat.admission = None;
-                self.vacate(&mut state, seat.booked);
+        for (call, mut permit) in calls {
+            // Released here, under the lock, and not when it is dropped.
+            if permit.admission.take().is_some() {
+                self.vacate(&mut state, permit.booked);
             }
             late.extend(state.put_back(call));
         }
         self.sweep_later(&mut state);
         self.pump(state);
         for call in late {
-            call.exit.fail(ending());
+            call.responder.fail(ending());
         }
     }
 
@@ -129,7 +128,7 @@ impl Admission {
     pub(crate) fn end(&self) {
         let calls = self.lock().end();
         for call in calls {
-            call.exit.fail(ending());
+            call.responder.fail(ending());
         }
     }
 
@@ -142,8 +141,8 @@ impl Admission {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn seat(self: &Arc<Self>, call: &mut Call, booked: Booked) {
-        call.seat = Some(call::Seat::Here(Seat { admission: Some(Arc::clone(self)), booked }));
+    fn permit(self: &Arc<Self>, booked: Booked) -> Permit {
+        Permit { admission: Some(Arc::clone(self)), booked }
     }
 
     fn vacate(&self, state: &mut State, booked: Booked) {
@@ -157,7 +156,7 @@ impl Admission {
         if !state.is_anybody_waiting() {
             return;
         }
-        // A desk may drop a call while it is handed it, and with it the seat: the pump that is at work further up goes on with that.
+        // A desk may drop a call while it is handed it, and with it the permit: the pump that is at work further up goes on with that.
         let me = thread::current().id();
         if state.pumps.contains(&me) {
             return;
@@ -167,10 +166,9 @@ impl Admission {
             self.watch_later(&mut state);
             drop(state);
             match turn {
-                Turn::Begin(mut call, desk, booked) => {
+                Turn::Begin(call, desk, booked) => {
                     self.waits.observe(now().saturating_duration_since(call.since.into()));
-                    self.seat(&mut call, booked);
-                    desk.begin(call);
+                    desk.begin(call, self.permit(booked));
                 }
                 Turn::Left(call) => drop(call),
             }
@@ -195,8 +193,7 @@ impl Executor for Admission {
             self.watch_later(&mut state);
             drop(state);
             self.waits.observe(Duration::ZERO);
-            self.seat(&mut call, booked);
-            desk.begin(call);
+            desk.begin(call, self.permit(booked));
             return Ok(number);
         }
         match state.line_up(call) {
@@ -226,19 +223,25 @@ impl Executor for Admission {
 }
 
 /// Room at a desk, taken up by a call. Dropped, it is free, and the next call that waits gets it.
-pub(crate) struct Seat {
+pub(crate) struct Permit {
     admission: Option<Arc<Admission>>,
     booked: Booked,
 }
 
-impl Seat {
-    /// Whose seat it is.
+impl Permit {
+    /// The admission that gave it.
     pub(crate) fn admission(&self) -> Option<Arc<Admission>> {
         self.admission.clone()
     }
+
+    /// A permit of no admission.
+    #[cfg(test)]
+    pub(crate) const fn unbound() -> Self {
+        Self { admission: None, booked: Booked::NONE }
+    }
 }
 
-impl Drop for Seat {
+impl Drop for Permit {
     fn drop(&mut self) {
         if let Some(admission) = self.admission.take() {
             let mut state = admission.lock();

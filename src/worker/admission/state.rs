@@ -37,6 +37,11 @@ pub(super) struct Booked {
     line: usize,
 }
 
+#[cfg(test)]
+impl Booked {
+    pub(super) const NONE: Self = Self { desk: DeskId(0), number: 0, line: 0 };
+}
+
 /// A call whose turn it is.
 pub(super) enum Turn {
     /// To be begun at this desk.
@@ -147,7 +152,7 @@ impl State {
     pub(super) fn turn(&mut self) -> Option<Turn> {
         let line = self.lines.first()?;
         let head = self.lines.pop(line)?;
-        if head.exit.is_closed() {
+        if head.responder.is_closed() {
             return Some(Turn::Left(head));
         }
         match self.book(&head, line) {
@@ -159,7 +164,7 @@ impl State {
         }
     }
 
-    /// Frees a seat. Says whether a desk that is handed no more calls has none left.
+    /// Releases a permit. Says whether a desk that is handed no more calls has none left.
     pub(super) fn vacate(&mut self, booked: Booked) -> bool {
         let Some(place) = self.desks.get_mut(booked.desk) else { return false };
         if !place.vacate(booked.number, booked.line) {
@@ -171,7 +176,7 @@ impl State {
         !place.is_open && place.is_empty()
     }
 
-    /// A seat was given up because its call is over.
+    /// A permit was dropped because its call is over.
     pub(super) fn stir(&mut self, booked: Booked) {
         if let Some(place) = self.desks.get_mut(booked.desk) {
             place.stir();

@@ -8,8 +8,8 @@ use tokio::sync::oneshot;
 use ziggurat_middleware::{Reserve, ReserveClass};
 
 use super::*;
-use crate::call::exit::Exit;
 use crate::call::head::Head;
+use crate::call::responder::Responder;
 use crate::call::{Reply, RequestBody};
 
 mod stalls;
@@ -17,29 +17,29 @@ mod stalls;
 /// A desk that keeps its calls until it is told to finish them.
 #[derive(Default)]
 struct Notes {
-    calls: Mutex<Vec<Call>>,
+    calls: Mutex<Vec<(Call, Permit)>>,
     words: Mutex<Vec<(u64, Word)>>,
 }
 
 impl Desk for Notes {
-    fn begin(&self, call: Call) {
-        self.calls.lock().unwrap().push(call);
+    fn begin(&self, call: Call, permit: Permit) {
+        self.calls.lock().unwrap().push((call, permit));
     }
 
     fn tell(&self, number: u64, word: Word) -> bool {
         self.words.lock().unwrap().push((number, word));
-        self.calls.lock().unwrap().iter().any(|call| call.number == number)
+        self.calls.lock().unwrap().iter().any(|(call, _)| call.number == number)
     }
 }
 
 impl Notes {
     fn numbers(&self) -> Vec<u64> {
-        self.calls.lock().unwrap().iter().map(|call| call.number).collect()
+        self.calls.lock().unwrap().iter().map(|(call, _)| call.number).collect()
     }
 
-    fn take(&self, number: u64) -> Call {
+    fn take(&self, number: u64) -> (Call, Permit) {
         let mut calls = self.calls.lock().unwrap();
-        let at = calls.iter().position(|call| call.number == number).unwrap();
+        let at = calls.iter().position(|(call, _)| call.number == number).unwrap();
         calls.remove(at)
     }
 
@@ -67,9 +67,8 @@ fn call(class: u32) -> (Call, oneshot::Receiver<Reply>) {
         number: 0,
         head: Head::framed(Bytes::new()),
         body: RequestBody::Whole(Bytes::new()),
-        exit: Exit::Here(sender),
+        responder: Responder::Task(sender),
         class,
-        seat: None,
         since: now().into_std(),
     };
     (call, reply)
@@ -237,7 +236,7 @@ async fn a_retired_desk_is_handed_nothing_and_is_ready_when_its_calls_are_over()
 }
 
 #[tokio::test]
-async fn seats_of_a_closed_desk_are_no_matter() {
+async fn permits_of_a_closed_desk_are_no_matter() {
     let admission = admission(8, &[(1, 1)]);
     let (dead, id) = desk(&admission, 2, 0);
     let _asked = [ask(&admission, 0), ask(&admission, 1), ask(&admission, 0)];
@@ -255,8 +254,8 @@ async fn seats_of_a_closed_desk_are_no_matter() {
 async fn a_desk_that_drops_what_it_is_handed_does_no_harm() {
     struct Drops;
     impl Desk for Drops {
-        fn begin(&self, call: Call) {
-            drop(call);
+        fn begin(&self, call: Call, permit: Permit) {
+            drop((call, permit));
         }
         fn tell(&self, _: u64, _: Word) -> bool {
             false
@@ -281,16 +280,15 @@ async fn at_the_end_those_that_wait_are_answered_and_no_more_are_taken() {
 }
 
 /// A desk whose calls are answered by a thread, in the order of their arrival.
-struct Clerk(std::sync::mpsc::Sender<Call>);
+struct Clerk(std::sync::mpsc::Sender<(Call, Permit)>);
 
 impl Clerk {
     fn hire() -> Arc<dyn Desk> {
-        let (desk, calls) = std::sync::mpsc::channel::<Call>();
+        let (desk, calls) = std::sync::mpsc::channel::<(Call, Permit)>();
         thread::spawn(move || {
-            for call in calls {
-                let Call { exit, seat, .. } = call;
-                exit.fail(ending());
-                drop(seat);
+            for (call, permit) in calls {
+                call.responder.fail(ending());
+                drop(permit);
             }
         });
         Arc::new(Self(desk))
@@ -298,8 +296,8 @@ impl Clerk {
 }
 
 impl Desk for Clerk {
-    fn begin(&self, call: Call) {
-        self.0.send(call).unwrap();
+    fn begin(&self, call: Call, permit: Permit) {
+        self.0.send((call, permit)).unwrap();
     }
 
     fn tell(&self, _: u64, _: Word) -> bool {

@@ -50,7 +50,7 @@ impl Admission {
         drop(state);
         for call in late {
             let why = format!("no thread of the app was free for {:?}", self.wait);
-            call.exit.fail(overloaded("no thread of the app was free in time", why));
+            call.responder.fail(overloaded("no thread of the app was free in time", why));
         }
         next
     }

@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 
 use super::back_off::random;
 use crate::call::{Call, Word};
-use crate::worker::admission::Desk;
+use crate::worker::admission::{Desk, Permit};
 
 /// The limits of a worker's life.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -88,9 +88,9 @@ impl Tally {
 }
 
 impl Desk for Tally {
-    fn begin(&self, call: Call) {
+    fn begin(&self, call: Call, permit: Permit) {
         let begun = self.begun.fetch_add(1, Ordering::Relaxed) + 1;
-        self.desk.begin(call);
+        self.desk.begin(call, permit);
         if self.limit == Some(begun) {
             self.reached.notify_one();
         }

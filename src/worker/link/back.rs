@@ -12,24 +12,24 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{Errno, read};
 use rustix::net::{RecvFlags, recv};
 
-use super::exit::{Calls, Entry, FromFront, LinkExit, LinkSeat, Talk};
+use super::call_state::{CallState, Calls, Entry, FromServer, LinkPermit};
 use super::frame::{CallBody, Malformed, Order, WINDOW};
 use super::outbox::{LOOK, Outbox};
-use crate::call::exit::Exit;
 use crate::call::head::Head;
 use crate::call::pipe::remote_pipe;
-use crate::call::{BodyFailure, Call, RequestBody, Seat, Word};
+use crate::call::responder::Responder;
+use crate::call::{BodyFailure, Call, RequestBody, Word};
 
 /// Who serves the calls of a link.
 pub(crate) trait Office: Send + Sync {
     /// Takes a call; [`Office::begin`] follows when no more are at hand.
-    fn put(&self, call: Call);
+    fn put(&self, call: Call, permit: LinkPermit);
 
     /// Begins with what was put.
     fn begin(&self);
 
     /// Takes out a call that nobody has begun with.
-    fn recall(&self, number: u64) -> Option<Call>;
+    fn recall(&self, number: u64) -> Option<(Call, LinkPermit)>;
 
     /// A word about a call that somebody has begun with.
     fn tell(&self, number: u64, word: Word);
@@ -108,7 +108,10 @@ impl Back {
     fn hear(&mut self, office: &dyn Office) -> Result<(), End> {
         while let Some(order) = Order::take(&mut self.octets).map_err(End::Malformed)? {
             match order {
-                Order::Call(number, head, body) => office.put(self.call(number, head, body)),
+                Order::Call(number, head, body) => {
+                    let (call, permit) = self.call(number, head, body);
+                    office.put(call, permit);
+                }
                 Order::Body(number, octets) => self.with(number, |entry| {
                     if let Some(body) = &entry.body {
                         body.put(octets);
@@ -125,9 +128,9 @@ impl Back {
                         body.fail(Arc::new(BodyFailure { status, detail: String::from_utf8_lossy(&detail).into_owned() }));
                     }
                 }),
-                Order::Credit(number, octets) => self.with(number, |entry| entry.talk.grant(octets as usize)),
+                Order::Credit(number, octets) => self.with(number, |entry| entry.state.grant(octets as usize)),
                 Order::Cancel(number) => {
-                    self.with(number, |entry| entry.talk.cancel());
+                    self.with(number, |entry| entry.state.cancel());
                     // Where nobody has begun with it, nobody has to.
                     if office.recall(number).is_none() {
                         office.tell(number, Word::Cancel);
@@ -135,7 +138,7 @@ impl Back {
                 }
                 Order::Recall(number) => {
                     if let Some(call) = office.recall(number) {
-                        self.with(number, |entry| entry.talk.give_back());
+                        self.with(number, |entry| entry.state.give_back());
                         drop(call);
                     }
                 }
@@ -150,27 +153,20 @@ impl Back {
         Ok(())
     }
 
-    fn call(&self, number: u64, head: Bytes, body: CallBody) -> Call {
-        let talk = Arc::new(Talk::new(number, Arc::clone(&self.outbox)));
+    fn call(&self, number: u64, head: Bytes, body: CallBody) -> (Call, LinkPermit) {
+        let state = Arc::new(CallState::new(number, Arc::clone(&self.outbox)));
         let (body, writer) = match body {
             CallBody::Whole(octets) => (RequestBody::Whole(octets), None),
             stream => {
-                let (writer, reader) = remote_pipe(WINDOW, stream == CallBody::Lazy, Box::new(FromFront(Arc::clone(&talk))));
+                let (writer, reader) = remote_pipe(WINDOW, stream == CallBody::Lazy, Box::new(FromServer(Arc::clone(&state))));
                 (RequestBody::Stream(reader), Some(writer))
             }
         };
-        let entry = Entry { talk: Arc::clone(&talk), body: writer };
+        let entry = Entry { state: Arc::clone(&state), body: writer };
         self.calls.lock().unwrap_or_else(PoisonError::into_inner).insert(number, entry);
-        let seat = LinkSeat { talk: Arc::clone(&talk), calls: Arc::clone(&self.calls) };
-        Call {
-            number,
-            head: Head::framed(head),
-            body,
-            exit: Exit::Link(LinkExit::new(talk)),
-            class: 0,
-            seat: Some(Seat::Link(seat)),
-            since: Instant::now(),
-        }
+        let permit = LinkPermit { state: Arc::clone(&state), calls: Arc::clone(&self.calls) };
+        let call = Call { number, head: Head::framed(head), body, responder: Responder::Remote(state), class: 0, since: Instant::now() };
+        (call, permit)
     }
 
     fn with(&self, number: u64, then: impl FnOnce(&mut Entry)) {

@@ -22,10 +22,9 @@ use super::number::ByNumber;
 use super::outgoing::Outgoing;
 use super::under_way::{FromWorker, UnderWay, begun_and_unbegun};
 use super::upload::Upload;
-use crate::call::exit::Exit;
 use crate::call::pipe::remote_pipe;
-use crate::call::{Call, Reply, ReplyBody, RequestBody, Word};
-use crate::worker::admission::{Admission, Desk, Room};
+use crate::call::{Call, RequestBody, Word};
+use crate::worker::admission::{Admission, Desk, Permit, Room};
 use crate::worker::boot::{Boot, Ready};
 
 /// How much is read at once.
@@ -159,56 +158,56 @@ impl Link {
         self.lock().calls.remove(&number)
     }
 
-    fn hear(&self, report: Report, returned: &mut Vec<Call>) -> Result<(), Malformed> {
+    fn hear(&self, report: Report, returned: &mut Vec<(Call, Permit)>) -> Result<(), Malformed> {
         match report {
             Report::Answer(number, head, body, is_done) => {
                 let call = if is_done { self.remove(number) } else { None };
-                let exit = match call {
-                    // The seat is given back after the answer.
+                let responder = match call {
+                    // The permit is dropped after the response is sent.
                     Some(mut call) => {
                         call.answer(head, body);
                         return Ok(());
                     }
-                    None => self.with(number, |call| call.exit.take()).flatten(),
+                    None => self.with(number, |call| call.responder.take()).flatten(),
                 };
-                if let Some(exit) = exit {
-                    exit.whole(head, body);
+                if let Some(responder) = responder {
+                    responder.whole(head, body, is_done);
                 }
             }
             Report::Start(number, head) => {
                 let from = FromWorker { link: self.me.clone(), number };
                 let (writer, reader) = remote_pipe(WINDOW, false, Box::new(from));
-                let exit = self.with(number, |call| {
-                    call.flow = Some(writer);
-                    call.exit.take()
+                let responder = self.with(number, |call| {
+                    call.sender = Some(writer);
+                    call.responder.take()
                 });
-                if let Some(Some(Exit::Here(reply))) = exit {
-                    // Who asked may have left; the reader that is dropped then says so.
-                    drop(reply.send(Reply::Answer(head, ReplyBody::Stream(reader))));
+                if let Some(Some(responder)) = responder {
+                    // Where the client has left, the dropped reader cancels the call.
+                    responder.forward(head, reader);
                 }
             }
             Report::Chunk(number, octets) => {
                 // A slice of what was read keeps all of it alive.
                 let octets = if octets.len() < READ / 4 { Bytes::copy_from_slice(&octets) } else { octets };
-                let taken = self.with(number, |call| call.flow.as_ref().map(|flow| flow.accept(octets)));
+                let taken = self.with(number, |call| call.sender.as_ref().map(|sender| sender.accept(octets)));
                 if let Some(Some(Err(_))) = taken {
                     return Err(Malformed("more of an answer than was granted"));
                 }
             }
             Report::End(number) => {
-                if let Some(flow) = self.with(number, |call| call.flow.take()).flatten() {
-                    flow.finish();
+                if let Some(sender) = self.with(number, |call| call.sender.take()).flatten() {
+                    sender.finish();
                 }
             }
             Report::Broken(number, why) => {
-                if let Some(flow) = self.with(number, |call| call.flow.take()).flatten() {
-                    flow.fail(BoxError::from(String::from_utf8_lossy(&why).into_owned()));
+                if let Some(sender) = self.with(number, |call| call.sender.take()).flatten() {
+                    sender.fail(BoxError::from(String::from_utf8_lossy(&why).into_owned()));
                 }
             }
             Report::Failed(number, status, detail) => {
                 let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-                if let Some(exit) = self.with(number, |call| call.exit.take()).flatten() {
-                    exit.fail(Problem::new(status).detail(String::from_utf8_lossy(&detail).into_owned()));
+                if let Some(responder) = self.with(number, |call| call.responder.take()).flatten() {
+                    responder.fail(Problem::new(status).detail(String::from_utf8_lossy(&detail).into_owned()));
                 }
             }
             Report::Credit(number, octets) => {
@@ -223,7 +222,7 @@ impl Link {
                 Some(Err(call)) => call.fail("it gave a request back that cannot be begun anew"),
                 None => {}
             },
-            // The seat is free, and the next call may take it.
+            // Dropping the permit lets the next call have the thread.
             Report::Done(number) => drop(self.remove(number)),
             Report::Ready(json) => {
                 let ready = serde_json::from_slice(&json);
@@ -248,8 +247,8 @@ impl Link {
 }
 
 impl Desk for Link {
-    fn begin(&self, call: Call) {
-        let Call { number, head, body, exit, class, seat, since } = call;
+    fn begin(&self, call: Call, permit: Permit) {
+        let Call { number, head, body, responder, class, since } = call;
         let mut upload = None;
         let (sent, kept) = match body {
             RequestBody::Whole(octets) if octets.len() <= LARGEST_INLINE => (CallBody::Whole(octets.clone()), Some(octets)),
@@ -265,8 +264,8 @@ impl Desk for Link {
         };
         let mut state = self.lock();
         // A word about it that came before it found nothing.
-        if exit.is_closed() {
-            // The seat goes with the call, and not under this lock.
+        if responder.is_closed() {
+            // Dropping the permit takes other locks.
             drop(state);
             return;
         }
@@ -278,7 +277,19 @@ impl Desk for Link {
         }
         let is_sent = life == Life::Up;
         let (handle, upload) = upload.unzip();
-        let call = UnderWay { number, order, is_sent, head, body: kept, exit: Some(exit), flow: None, upload: handle, class, seat, since };
+        let call = UnderWay {
+            number,
+            order,
+            is_sent,
+            head,
+            body: kept,
+            responder: Some(responder),
+            sender: None,
+            upload: handle,
+            class,
+            permit,
+            since,
+        };
         if life != Life::Wrecked {
             state.calls.insert(number, call);
             drop(state);

@@ -1,10 +1,10 @@
 //! The link between the front and a worker: one Unix socket, on which many calls are under way at once.
 //!
 //! [`frame`] has the words. The front's end is asynchronous ([`front`]); the worker's is two things: one thread that reads ([`back`]), and an
-//! [`outbox`] into which the threads that run Python put their answers ([`exit`]).
+//! [`outbox`] into which the threads that run Python put their answers ([`call_state`]).
 
 pub(crate) mod back;
-pub(crate) mod exit;
+pub(crate) mod call_state;
 pub(crate) mod frame;
 pub(crate) mod front;
 mod number;

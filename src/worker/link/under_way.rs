@@ -1,6 +1,6 @@
 //! A call that is with a worker, as the front knows it.
 
-use std::sync::{Arc, Weak};
+use std::sync::Weak;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -10,12 +10,12 @@ use ziggurat_middleware::{BoxError, Problem};
 use super::frame::Order;
 use super::front::Link;
 use super::number::ByNumber;
-use super::upload::Handle;
-use crate::call::exit::Exit;
+use super::upload::UploadHandle;
 use crate::call::head::Head;
 use crate::call::pipe::{Sender, Writer};
-use crate::call::{Call, RequestBody, ResponseHead, Seat, Word};
-use crate::worker::admission::Desk;
+use crate::call::responder::Responder;
+use crate::call::{Call, RequestBody, ResponseHead, Word};
+use crate::worker::admission::{Desk, Permit};
 
 /// What is kept of a call until it is over.
 pub(crate) struct UnderWay {
@@ -27,57 +27,44 @@ pub(crate) struct UnderWay {
     pub(crate) head: Head,
     /// The whole body, if the front has it: the call can be begun anew.
     pub(crate) body: Option<Bytes>,
-    /// The way back, until the answer begins.
-    pub(crate) exit: Option<Exit>,
-    /// Where the answer's body goes.
-    pub(crate) flow: Option<Writer<BoxError>>,
+    /// Where the response goes, until it has begun.
+    pub(crate) responder: Option<Responder>,
+    /// Where the response's body goes.
+    pub(crate) sender: Option<Writer<BoxError>>,
     /// The rest of the request's body on its way.
-    pub(crate) upload: Option<Arc<Handle>>,
+    pub(crate) upload: Option<UploadHandle>,
     pub(crate) class: u32,
-    pub(crate) seat: Option<Seat>,
+    pub(crate) permit: Permit,
     pub(crate) since: Instant,
 }
 
 impl UnderWay {
     /// Sends an answer that is all there.
     pub(crate) fn answer(&mut self, head: ResponseHead, body: Bytes) {
-        if let Some(exit) = self.exit.take() {
-            exit.whole(head, body);
+        if let Some(responder) = self.responder.take() {
+            responder.whole(head, body, true);
         }
     }
 
     /// Answers for a worker that is gone.
-    pub(crate) fn fail(mut self, how: &str) {
-        if let Some(exit) = self.exit.take() {
+    pub(crate) fn fail(self, how: &str) {
+        if let Some(responder) = self.responder {
             let problem = Problem::new(StatusCode::BAD_GATEWAY).detail("the app's worker ended before it answered");
-            exit.fail(problem.because(how.to_owned()));
+            responder.fail(problem.because(how.to_owned()));
         }
-        if let Some(flow) = self.flow.take() {
-            flow.fail(format!("the app's worker ended in the middle of its answer: {how}").into());
+        if let Some(sender) = self.sender {
+            sender.fail(format!("the app's worker ended in the middle of its answer: {how}").into());
         }
     }
 
     /// The call as it was before it was handed over, if it can be begun anew.
     #[allow(clippy::result_large_err)]
-    pub(crate) fn into_call(mut self) -> Result<Call, Self> {
-        let (Some(exit), Some(body)) = (self.exit.take_if(|_| self.body.is_some()), self.body.take()) else { return Err(self) };
-        Ok(Call {
-            number: self.number,
-            head: self.head.clone(),
-            body: RequestBody::Whole(body),
-            exit,
-            class: self.class,
-            // Who takes the call back knows by it which desk had it.
-            seat: self.seat.take(),
-            since: self.since,
-        })
-    }
-}
-
-impl Drop for UnderWay {
-    fn drop(&mut self) {
-        if let Some(upload) = &self.upload {
-            upload.close();
+    pub(crate) fn into_call(self) -> Result<(Call, Permit), Self> {
+        match self {
+            Self { number, head, body: Some(body), responder: Some(responder), class, permit, since, .. } => {
+                Ok((Call { number, head, body: RequestBody::Whole(body), responder, class, since }, permit))
+            }
+            begun => Err(begun),
         }
     }
 }
@@ -85,16 +72,16 @@ impl Drop for UnderWay {
 /// Divides the calls of a worker that died. It begins calls in the order in which it got them, in `threads` threads: so those that are not
 /// answered, but for as many of the oldest, the app has not begun, unless answers died with the worker that the full socket had not taken: so only
 /// what may be done twice (RFC 9110 section 9.2.2) is done again.
-pub(crate) fn begun_and_unbegun(calls: ByNumber<UnderWay>, threads: usize) -> (Vec<UnderWay>, Vec<Call>) {
+pub(crate) fn begun_and_unbegun(calls: ByNumber<UnderWay>, threads: usize) -> (Vec<UnderWay>, Vec<(Call, Permit)>) {
     let mut calls: Vec<_> = calls.into_values().collect();
     calls.sort_by_key(|call| call.order);
     let mut unanswered = 0;
     let (mut begun, mut unbegun) = (Vec::new(), Vec::new());
     for call in calls {
-        if call.exit.is_some() && call.is_sent {
+        if call.responder.is_some() && call.is_sent {
             unanswered += 1;
         }
-        if call.exit.is_none() || (call.is_sent && (unanswered <= threads || !is_idempotent(call.head.view().method()))) {
+        if call.responder.is_none() || (call.is_sent && (unanswered <= threads || !is_idempotent(call.head.view().method()))) {
             begun.push(call);
         } else {
             match call.into_call() {
@@ -143,18 +130,18 @@ mod tests {
 
     fn call_by(method: http::Method, order: u64, is_answered: bool) -> (u64, UnderWay) {
         let (parts, _) = request(method, "/", Body::empty()).into_parts();
-        let exit = (!is_answered).then(|| Exit::Here(oneshot::channel().0));
+        let responder = (!is_answered).then(|| Responder::Task(oneshot::channel().0));
         let call = UnderWay {
             number: order,
             order,
             is_sent: true,
             head: Head::new(&parts, None),
             body: Some(Bytes::new()),
-            exit,
-            flow: None,
+            responder,
+            sender: None,
             upload: None,
             class: 0,
-            seat: None,
+            permit: Permit::unbound(),
             since: Instant::now(),
         };
         (order, call)
@@ -162,7 +149,7 @@ mod tests {
 
     fn divided(calls: impl IntoIterator<Item = (u64, UnderWay)>, threads: usize) -> (Vec<u64>, Vec<u64>) {
         let (begun, unbegun) = begun_and_unbegun(calls.into_iter().collect(), threads);
-        (begun.iter().map(|call| call.number).collect(), unbegun.iter().map(|call| call.number).collect())
+        (begun.iter().map(|call| call.number).collect(), unbegun.iter().map(|(call, _)| call.number).collect())
     }
 
     #[test]

@@ -11,10 +11,13 @@ use super::front::Link;
 use crate::call::BodyFailure;
 use crate::call::pipe::Reader;
 
-/// What the link knows of an upload: how far it may go.
-pub(crate) struct Handle(Mutex<Allowance>);
+/// The link's end of an upload. Dropping it ends the upload: the call is over, and nobody wants the rest.
+pub(crate) struct UploadHandle(Arc<Credit>);
 
-struct Allowance {
+/// How much of an upload may be sent.
+struct Credit(Mutex<CreditState>);
+
+struct CreditState {
     octets: usize,
     is_closed: bool,
     waker: Option<Waker>,
@@ -22,7 +25,7 @@ struct Allowance {
 
 /// The task that sends.
 pub(crate) struct Upload {
-    handle: Arc<Handle>,
+    credit: Arc<Credit>,
     source: Source,
 }
 
@@ -31,56 +34,59 @@ enum Source {
     Stream(Reader<Arc<BodyFailure>>),
 }
 
-impl Handle {
-    /// So many more octets may go.
+impl UploadHandle {
+    /// Lets so many more octets go.
     pub(crate) fn grant(&self, octets: usize) {
-        self.change(|allowance| allowance.octets = allowance.octets.saturating_add(octets));
+        self.0.change(|state| state.octets = state.octets.saturating_add(octets));
     }
+}
 
-    /// The call is over: nobody wants the rest.
-    pub(crate) fn close(&self) {
-        self.change(|allowance| allowance.is_closed = true);
+impl Drop for UploadHandle {
+    fn drop(&mut self) {
+        self.0.change(|state| state.is_closed = true);
     }
+}
 
-    fn change(&self, change: impl FnOnce(&mut Allowance)) {
-        let mut allowance = self.lock();
-        change(&mut allowance);
-        let waker = allowance.waker.take();
-        drop(allowance);
+impl Credit {
+    fn change(&self, change: impl FnOnce(&mut CreditState)) {
+        let mut state = self.lock();
+        change(&mut state);
+        let waker = state.waker.take();
+        drop(state);
         if let Some(waker) = waker {
             waker.wake();
         }
     }
 
-    /// Waits until something may go; `None` once nothing is wanted any more.
+    /// Waits for credit; `None` when the call is over.
     fn poll_room(&self, cx: &mut Context<'_>) -> Poll<Option<usize>> {
-        let mut allowance = self.lock();
-        if allowance.is_closed {
+        let mut state = self.lock();
+        if state.is_closed {
             return Poll::Ready(None);
         }
-        allowance.waker = Some(cx.waker().clone());
-        if allowance.octets > 0 { Poll::Ready(Some(allowance.octets)) } else { Poll::Pending }
+        state.waker = Some(cx.waker().clone());
+        if state.octets > 0 { Poll::Ready(Some(state.octets)) } else { Poll::Pending }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Allowance> {
+    fn lock(&self) -> MutexGuard<'_, CreditState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Upload {
     /// A body that is at hand.
-    pub(crate) fn whole(octets: Bytes) -> (Arc<Handle>, Self) {
+    pub(crate) fn whole(octets: Bytes) -> (UploadHandle, Self) {
         Self::new(Source::Whole(octets), WINDOW)
     }
 
     /// A body that still comes; a lazy one waits for the first grant.
-    pub(crate) fn stream(reader: Reader<Arc<BodyFailure>>, is_lazy: bool) -> (Arc<Handle>, Self) {
+    pub(crate) fn stream(reader: Reader<Arc<BodyFailure>>, is_lazy: bool) -> (UploadHandle, Self) {
         Self::new(Source::Stream(reader), if is_lazy { 0 } else { WINDOW })
     }
 
-    fn new(source: Source, octets: usize) -> (Arc<Handle>, Self) {
-        let handle = Arc::new(Handle(Mutex::new(Allowance { octets, is_closed: false, waker: None })));
-        (Arc::clone(&handle), Self { handle, source })
+    fn new(source: Source, octets: usize) -> (UploadHandle, Self) {
+        let credit = Arc::new(Credit(Mutex::new(CreditState { octets, is_closed: false, waker: None })));
+        (UploadHandle(Arc::clone(&credit)), Self { credit, source })
     }
 
     /// Sends until the body ends, or the call does.
@@ -98,16 +104,16 @@ impl Upload {
                     Next::Unwanted => return,
                 };
             }
-            let Some(room) = poll_fn(|cx| self.handle.poll_room(cx)).await else { return };
+            let Some(room) = poll_fn(|cx| self.credit.poll_room(cx)).await else { return };
             let part = chunk.split_to(chunk.len().min(room).min(LARGEST_INLINE));
-            self.handle.lock().octets -= part.len();
+            self.credit.lock().octets -= part.len();
             link.send(&Order::Body(number, part));
         }
     }
 
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Next> {
         // A lazy body is not asked for before the app asks, and the call may end meanwhile.
-        let room = self.handle.poll_room(cx);
+        let room = self.credit.poll_room(cx);
         match (&mut self.source, room) {
             (_, Poll::Ready(None)) => Poll::Ready(Next::Unwanted),
             (Source::Whole(octets), _) if octets.is_empty() => Poll::Ready(Next::End),

@@ -14,9 +14,9 @@ use super::super::callable::Callable;
 use super::super::pool::Pool;
 use super::{signals, watch};
 use crate::call::{Call, Word};
-use crate::worker::admission::Desk as _;
 use crate::worker::boot::Boot;
 use crate::worker::link::back::{Back, End, Office};
+use crate::worker::link::call_state::LinkPermit;
 
 /// A worker's threads.
 pub(super) struct Service {
@@ -25,7 +25,7 @@ pub(super) struct Service {
 
 /// What the thread that reads the link acts upon.
 struct Desk {
-    pool: Pool,
+    pool: Pool<LinkPermit>,
     /// Of the layers that run here.
     lifecycle: Lifecycle,
     /// Readable once no more calls come.
@@ -66,15 +66,15 @@ fn hear(back: Back, desk: &Desk) {
 }
 
 impl Office for Desk {
-    fn put(&self, call: Call) {
-        self.pool.put(call);
+    fn put(&self, call: Call, permit: LinkPermit) {
+        self.pool.put(call, permit);
     }
 
     fn begin(&self) {
         self.pool.wake();
     }
 
-    fn recall(&self, number: u64) -> Option<Call> {
+    fn recall(&self, number: u64) -> Option<(Call, LinkPermit)> {
         self.pool.recall(number)
     }
 

@@ -7,8 +7,8 @@ use pyo3::prelude::*;
 use tokio::sync::oneshot;
 
 use super::super::application::Application;
-use crate::call::exit::Exit;
 use crate::call::head::Head;
+use crate::call::responder::Responder;
 use crate::call::{Call, Reply, ReplyBody, RequestBody};
 
 /// Asks the app for `path` and reads all of the answer. What goes wrong goes to the log: a template does not need it.
@@ -29,14 +29,13 @@ fn status(application: &Application, path: &str) -> Result<http::StatusCode, Str
         number: 0,
         head: Head::new(&parts, None),
         body: RequestBody::Whole(bytes::Bytes::new()),
-        exit: Exit::Here(sender),
+        responder: Responder::Task(sender),
         class: 0,
-        seat: None,
         since: std::time::Instant::now(),
     };
     // The answer is read by another thread: the app waits with a long one until somebody reads.
     let reading = thread::Builder::new().spawn(move || match reply.blocking_recv() {
-        Ok(Reply::Answer(head, body)) => {
+        Ok(Reply::Response(head, body)) => {
             if let ReplyBody::Stream(reader) = body {
                 while let Some(Ok(_)) = reader.recv() {}
             }

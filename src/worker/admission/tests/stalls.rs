@@ -65,7 +65,7 @@ async fn a_call_that_was_asked_back_before_its_desk_had_heard_of_it_is_asked_bac
     let on_its_way = stuck.take(2);
     tokio::time::sleep(Duration::from_millis(21)).await;
     assert!(stuck.words.lock().unwrap().contains(&(2, Word::Recall)));
-    stuck.begin(on_its_way);
+    stuck.begin(on_its_way.0, on_its_way.1);
     stuck.words.lock().unwrap().clear();
     tokio::time::sleep(Duration::from_millis(6)).await;
     assert_eq!(*stuck.words.lock().unwrap(), [(2, Word::Recall)]);

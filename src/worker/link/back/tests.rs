@@ -13,12 +13,12 @@ use crate::worker::link::frame::{LARGEST_INLINE, Report};
 
 #[derive(Default)]
 struct Kept {
-    calls: Mutex<Vec<Call>>,
+    calls: Mutex<Vec<(Call, LinkPermit)>>,
     words: Mutex<Vec<(u64, Word)>>,
 }
 
 impl Kept {
-    fn next(&self) -> Call {
+    fn next(&self) -> (Call, LinkPermit) {
         loop {
             if let Some(call) = self.calls.lock().unwrap().pop() {
                 return call;
@@ -29,15 +29,15 @@ impl Kept {
 }
 
 impl Office for Kept {
-    fn put(&self, call: Call) {
-        self.calls.lock().unwrap().push(call);
+    fn put(&self, call: Call, permit: LinkPermit) {
+        self.calls.lock().unwrap().push((call, permit));
     }
 
     fn begin(&self) {}
 
-    fn recall(&self, number: u64) -> Option<Call> {
+    fn recall(&self, number: u64) -> Option<(Call, LinkPermit)> {
         let mut calls = self.calls.lock().unwrap();
-        let at = calls.iter().position(|call| call.number == number)?;
+        let at = calls.iter().position(|(call, _)| call.number == number)?;
         Some(calls.remove(at))
     }
 
@@ -120,21 +120,20 @@ fn a_call_that_is_recalled_in_time_comes_back_once_and_is_over() {
 }
 
 #[test]
-fn an_answer_says_that_the_call_is_over_or_the_dropped_seat_does() {
+fn an_answer_says_that_the_call_is_over_or_the_dropped_permit_does() {
     let mut front = Front::new();
     front.say(&[whole(1)]);
-    let call = front.office.next();
-    call.exit.whole(ok(), Bytes::from_static(b"a"));
+    let (call, permit) = front.office.next();
+    call.responder.whole(ok(), Bytes::from_static(b"a"), false);
     assert!(matches!(front.hear(), Report::Answer(1, _, _, false)));
-    drop(call.seat);
+    drop(permit);
     front.outbox.nudge();
     assert!(matches!(front.hear(), Report::Done(1)));
 
     front.say(&[whole(2)]);
-    let mut call = front.office.next();
-    call.exit.set_last();
-    call.exit.whole(ok(), Bytes::from_static(b"b"));
-    drop(call.seat);
+    let (call, permit) = front.office.next();
+    call.responder.whole(ok(), Bytes::from_static(b"b"), true);
+    drop(permit);
     front.outbox.send(|out| Report::End(9).put(out));
     assert!(matches!(front.hear(), Report::Answer(2, _, _, true)));
     assert!(matches!(front.hear(), Report::End(9)));
@@ -144,7 +143,7 @@ fn an_answer_says_that_the_call_is_over_or_the_dropped_seat_does() {
 fn a_request_body_comes_as_it_is_read_and_is_granted_anew() {
     let mut front = Front::new();
     front.say(&[call(1, CallBody::Lazy)]);
-    let received = front.office.next();
+    let (received, _permit) = front.office.next();
     let RequestBody::Stream(reader) = received.body else { panic!("not streamed") };
     let reading = thread::spawn(move || {
         let mut octets = 0;
@@ -173,7 +172,8 @@ fn a_request_body_comes_as_it_is_read_and_is_granted_anew() {
 fn a_request_body_that_breaks_off_tells_why() {
     let mut front = Front::new();
     front.say(&[call(1, CallBody::Stream), Order::BodyFailed(1, 413, Bytes::from_static(b"too large"))]);
-    let RequestBody::Stream(reader) = front.office.next().body else { panic!("not streamed") };
+    let (received, _permit) = front.office.next();
+    let RequestBody::Stream(reader) = received.body else { panic!("not streamed") };
     let failure = reader.recv().unwrap().unwrap_err();
     assert_eq!((failure.status, failure.detail.as_str()), (StatusCode::PAYLOAD_TOO_LARGE, "too large"));
 }
@@ -182,9 +182,9 @@ fn a_request_body_that_breaks_off_tells_why() {
 fn a_cancelled_answer_stops_where_it_waits_for_room() {
     let mut front = Front::new();
     front.say(&[whole(1)]);
-    let call = front.office.next();
+    let (call, _permit) = front.office.next();
     let sending = thread::spawn(move || {
-        let flow = call.exit.stream(ok()).unwrap();
+        let flow = call.responder.stream(ok()).unwrap();
         flow.send(Bytes::from(vec![7; 2 * WINDOW]))
     });
     assert!(matches!(front.hear(), Report::Start(1, _)));

@@ -12,21 +12,23 @@ use http::header::{self, HeaderValue};
 use ziggurat_middleware::Problem;
 
 use super::raised::Raised;
-use crate::call::exit::{Exit, Flow};
 use crate::call::file_body::FileBody;
 use crate::call::pipe::Abandoned;
+use crate::call::responder::{BodySender, Responder};
 use crate::call::{BodyFailure, ResponseHead};
 
 /// Where one answer stands.
-pub(super) struct Outlet {
-    exit: Option<Exit>,
+pub(super) struct ResponseWriter {
+    responder: Option<Responder>,
     head: Option<ResponseHead>,
     to_head_request: bool,
     /// Who gets the answer may be WSGI too and change it as it likes: it sees what the app gave, and nothing else.
-    is_within: bool,
-    flow: Option<Flow>,
+    is_in_place: bool,
+    body: Option<BodySender>,
     /// What `Content-Length` still allows.
     left: Option<u64>,
+    /// The app has nothing left to do once the response is sent.
+    is_last: bool,
     too_long: bool,
     bodiless: bool,
     over: bool,
@@ -38,7 +40,7 @@ pub(super) struct Outlet {
 pub(super) enum Written {
     /// It is on its way.
     Sent,
-    /// It has to wait for room: [`Outlet::wait`].
+    /// It has to wait for room: [`ResponseWriter::wait`].
     Held(Bytes),
     /// Nothing more is wanted: the body is complete, or must be empty, or nobody reads it.
     Enough,
@@ -46,15 +48,16 @@ pub(super) enum Written {
     TooLong,
 }
 
-impl Outlet {
+impl ResponseWriter {
     /// The way back for a request.
-    pub(super) const fn new(exit: Exit, to_head_request: bool) -> Self {
+    pub(super) const fn new(responder: Responder, to_head_request: bool) -> Self {
         Self {
-            is_within: matches!(exit, Exit::Within(_)),
-            exit: Some(exit),
+            is_in_place: matches!(responder, Responder::InPlace(_)),
+            responder: Some(responder),
             head: None,
             to_head_request,
-            flow: None,
+            body: None,
+            is_last: false,
             left: None,
             too_long: false,
             bodiless: false,
@@ -75,7 +78,7 @@ impl Outlet {
 
     /// Whether the head is sent, and nothing can be changed any more.
     pub(super) const fn is_sent(&self) -> bool {
-        self.exit.is_none()
+        self.responder.is_none()
     }
 
     /// Whether the request is over.
@@ -95,7 +98,7 @@ impl Outlet {
 
     /// Whether nobody may see the body. (A Python layer above may want to see what it would change of it, though the client asked by HEAD.)
     const fn drops_body(&self) -> bool {
-        self.to_head_request && !self.is_within
+        self.to_head_request && !self.is_in_place
     }
 
     /// Whether the head is known and nothing is sent.
@@ -115,7 +118,7 @@ impl Outlet {
         }
         if let Some(head) = self.head.as_mut().filter(|head| head.length.is_none()) {
             head.length = Some(length as u64);
-            if !self.is_within {
+            if !self.is_in_place {
                 head.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
             }
         }
@@ -123,9 +126,7 @@ impl Outlet {
 
     /// Says that nothing of the app's is left to do once the answer is sent.
     pub(super) const fn set_last(&mut self) {
-        if let Some(exit) = &mut self.exit {
-            exit.set_last();
-        }
+        self.is_last = true;
     }
 
     /// Sends a chunk, and the head before the first one.
@@ -139,7 +140,10 @@ impl Outlet {
                 return Written::Enough;
             }
             match self.head.as_ref().and_then(|head| head.length) {
-                Some(length) if length == chunk.len() as u64 && self.exit.as_ref().is_some_and(|exit| exit.takes_whole(chunk.len())) => {
+                Some(length)
+                    if length == chunk.len() as u64
+                        && self.responder.as_ref().is_some_and(|responder| responder.takes_whole(chunk.len())) =>
+                {
                     self.whole(chunk);
                     return Written::Sent;
                 }
@@ -153,7 +157,7 @@ impl Outlet {
             }
             *left -= chunk.len() as u64;
         }
-        match self.flow.as_ref().map_or(Err(Abandoned), |flow| flow.try_send(chunk)) {
+        match self.body.as_ref().map_or(Err(Abandoned), |body| body.try_send(chunk)) {
             Ok(None) => self.sent(),
             Ok(Some(chunk)) => Written::Held(chunk),
             Err(Abandoned) => self.leave(),
@@ -162,7 +166,7 @@ impl Outlet {
 
     /// Sends a held chunk; blocks this thread.
     pub(super) fn wait(&mut self, chunk: Bytes) -> Written {
-        match self.flow.as_ref().map_or(Err(Abandoned), |flow| flow.send(chunk)) {
+        match self.body.as_ref().map_or(Err(Abandoned), |body| body.send(chunk)) {
             Ok(()) => self.sent(),
             Err(Abandoned) => self.leave(),
         }
@@ -185,11 +189,12 @@ impl Outlet {
             body = Bytes::new();
         } else if self.drops_body() {
             body = Bytes::new();
-        } else if head.length.is_none() && !self.is_within {
+        } else if head.length.is_none() && !self.is_in_place {
             head.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
         }
         self.over = true;
-        self.gone = self.exit.take().is_some_and(|exit| !exit.whole(head, body));
+        let is_last = self.is_last;
+        self.gone = self.responder.take().is_some_and(|responder| !responder.whole(head, body, is_last));
     }
 
     /// Sends head and a part of a file; may block this thread until that is done.
@@ -197,13 +202,13 @@ impl Outlet {
         let Some(mut head) = self.head.take() else { return };
         match head.length {
             Some(length) => body.expect(length),
-            None if self.is_within => {}
+            None if self.is_in_place => {}
             None => {
                 head.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.length()));
             }
         }
         self.over = true;
-        self.gone = self.exit.take().is_some_and(|exit| !exit.file(head, body));
+        self.gone = self.responder.take().is_some_and(|responder| !responder.file(head, body));
     }
 
     /// Ends the answer, whole or not: a client never takes a short body for a whole one. Gives the octets that are missing.
@@ -224,14 +229,14 @@ impl Outlet {
             self.start(missing);
         }
         self.over = true;
-        let flow = self.flow.take()?;
+        let sender = self.body.take()?;
         match self.left {
             Some(left) if left > 0 && !self.to_head_request => {
-                flow.fail(format!("the app ended its answer {left} octets short of its Content-Length"));
+                sender.fail(format!("the app ended its answer {left} octets short of its Content-Length"));
                 Some(left)
             }
             _ => {
-                flow.finish();
+                sender.finish();
                 None
             }
         }
@@ -240,22 +245,22 @@ impl Outlet {
     /// Answers for an app that failed, or breaks off what it has begun to send.
     pub(super) fn fail(&mut self, problem: Problem, cause: impl Display) {
         self.over = true;
-        if let Some(exit) = self.exit.take() {
-            exit.fail(problem);
+        if let Some(responder) = self.responder.take() {
+            responder.fail(problem);
         }
-        if let Some(flow) = self.flow.take() {
-            flow.fail(cause.to_string());
+        if let Some(body) = self.body.take() {
+            body.fail(cause.to_string());
         }
     }
 
     /// Breaks the answer off with what the app raised, for a caller that may do something about it.
     pub(super) fn raise(&mut self, raised: Raised) {
         self.over = true;
-        if let Some(exit) = self.exit.take() {
-            exit.fail(Problem::internal(raised.clone()));
+        if let Some(responder) = self.responder.take() {
+            responder.fail(Problem::internal(raised.clone()));
         }
-        if let Some(flow) = self.flow.take() {
-            flow.fail(raised);
+        if let Some(body) = self.body.take() {
+            body.fail(raised);
         }
     }
 
@@ -271,14 +276,14 @@ impl Outlet {
     fn start(&mut self, length: Option<u64>) {
         let Some(head) = self.head.take() else { return };
         self.left = length;
-        self.flow = self.exit.take().and_then(|exit| exit.stream(head));
-        self.gone = self.flow.is_none();
+        self.body = self.responder.take().and_then(|responder| responder.stream(head));
+        self.gone = self.body.is_none();
     }
 
     fn leave(&mut self) -> Written {
         self.gone = true;
         self.over = true;
-        self.flow = None;
+        self.body = None;
         Written::Enough
     }
 }

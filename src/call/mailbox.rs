@@ -27,17 +27,17 @@ const BLOCK: usize = 64 * 1024;
 
 /// Where the answer is left, and taken from.
 #[derive(Clone, Default)]
-pub(crate) struct Inbox(Arc<Mutex<State>>);
+pub(crate) struct Mailbox(Arc<Mutex<Contents>>);
 
 #[derive(Default)]
-struct State {
-    begun: Option<Begun>,
+struct Contents {
+    start: Option<Start>,
     spool: Spool,
     end: Option<Result<(), BoxError>>,
 }
 
 /// What is known of an answer when its head is.
-pub(crate) enum Begun {
+pub(crate) enum Start {
     Whole(ResponseHead, Bytes),
     File(ResponseHead, FileBody),
     /// The body is to come.
@@ -45,19 +45,19 @@ pub(crate) enum Begun {
     Failed(Problem),
 }
 
-impl Inbox {
+impl Mailbox {
     /// Leaves the beginning.
-    pub(super) fn begin(&self, begun: Begun) {
-        self.lock().begun = Some(begun);
+    pub(super) fn start(&self, start: Start) {
+        self.lock().start = Some(start);
     }
 
     /// Leaves a chunk.
     pub(super) fn put(&self, chunk: Bytes) -> Result<(), Abandoned> {
-        let mut state = self.lock();
-        let outcome = state.spool.put(chunk);
+        let mut contents = self.lock();
+        let outcome = contents.spool.put(chunk);
         outcome.map_err(|error| {
             tracing::error!("what an app has written cannot be kept: {error}");
-            state.end = Some(Err(error.into()));
+            contents.end = Some(Err(error.into()));
             Abandoned
         })
     }
@@ -68,16 +68,16 @@ impl Inbox {
     }
 
     /// Takes the beginning, if it is there.
-    pub(crate) fn begun(&self) -> Option<Begun> {
-        self.lock().begun.take()
+    pub(crate) fn take_start(&self) -> Option<Start> {
+        self.lock().start.take()
     }
 
     /// Takes the next chunk, or the end, which is `None` inside; nothing where the app has to go on first.
     pub(crate) fn next(&self) -> Option<Option<Result<Bytes, BoxError>>> {
-        let mut state = self.lock();
-        match state.spool.take() {
+        let mut contents = self.lock();
+        match contents.spool.take() {
             Ok(Some(chunk)) => Some(Some(Ok(chunk))),
-            Ok(None) => match state.end.take()? {
+            Ok(None) => match contents.end.take()? {
                 Ok(()) => Some(None),
                 Err(error) => Some(Some(Err(error))),
             },
@@ -85,7 +85,7 @@ impl Inbox {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, Contents> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -166,13 +166,13 @@ mod tests {
 
     #[test]
     fn the_end_comes_after_all_chunks_and_is_told_once() {
-        let inbox = Inbox::default();
-        assert!(inbox.next().is_none());
-        inbox.put(Bytes::from_static(b"a")).unwrap();
-        inbox.end(Err("broken".into()));
-        inbox.end(Ok(()));
-        assert_eq!(inbox.next().unwrap().unwrap().unwrap(), "a");
-        assert!(inbox.next().unwrap().unwrap().is_err());
-        assert!(inbox.next().is_none());
+        let mailbox = Mailbox::default();
+        assert!(mailbox.next().is_none());
+        mailbox.put(Bytes::from_static(b"a")).unwrap();
+        mailbox.end(Err("broken".into()));
+        mailbox.end(Ok(()));
+        assert_eq!(mailbox.next().unwrap().unwrap().unwrap(), "a");
+        assert!(mailbox.next().unwrap().unwrap().is_err());
+        assert!(mailbox.next().is_none());
     }
 }

@@ -1,0 +1,232 @@
+//! The answering end of a call: who gets the app's response, wherever that is.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::sync::oneshot;
+use ziggurat_middleware::{BoxError, Problem};
+
+use super::file_body::FileBody;
+use super::mailbox::{Mailbox, Start};
+use super::pipe::{Abandoned, Reader, Writer, pipe};
+use super::{Reply, ReplyBody, ResponseHead};
+
+/// How many octets of a response body may wait for its reader.
+pub(crate) const BUDGET: usize = 256 * 1024;
+
+/// Sends the response to one call.
+pub(crate) enum Responder {
+    /// To the task that made the call.
+    Task(oneshot::Sender<Reply>),
+    /// To a caller on this thread, which reads after the app has returned or between its chunks.
+    InPlace(Mailbox),
+    /// To another process.
+    Remote(Arc<dyn RemoteResponder>),
+}
+
+/// The answering end of a call that another process made.
+///
+/// A call makes one shared object for it, so that cancellations reach whoever sends; there is no further allocation.
+pub(crate) trait RemoteResponder: Send + Sync {
+    /// Whether the caller no longer waits.
+    fn is_cancelled(&self) -> bool;
+
+    /// Whether a body of this length goes in one message with its head.
+    fn takes_whole(&self, length: usize) -> bool;
+
+    /// Sends a whole response, or a 500 where the head is too large. `is_last` says that the call is over with it. Returns whether the caller
+    /// still waits.
+    fn whole(&self, head: &ResponseHead, body: Bytes, is_last: bool) -> bool;
+
+    /// Answers for an app that failed.
+    fn fail(&self, problem: &Problem);
+
+    /// Sends the head of a streamed response. Returns whether the body is wanted.
+    fn start(&self, head: &ResponseHead) -> bool;
+
+    /// Sends as much of a chunk as there is room for, and returns the rest.
+    fn try_send(&self, chunk: Bytes) -> Result<Option<Bytes>, Abandoned>;
+
+    /// Sends a chunk. Blocks this thread until there is room for all of it.
+    fn send(&self, chunk: Bytes) -> Result<(), Abandoned>;
+
+    /// Ends the body.
+    fn finish(&self);
+
+    /// Breaks the body off.
+    fn abort(&self, why: &str);
+}
+
+/// Sends the body of a streamed response. Dropped before [`BodySender::finish`], it breaks the body off.
+pub(crate) enum BodySender {
+    Task(Writer<BoxError>),
+    InPlace(Mailbox),
+    Remote(RemoteBody),
+}
+
+impl Responder {
+    /// Whether the caller no longer waits for the response.
+    pub(crate) fn is_closed(&self) -> bool {
+        match self {
+            Self::Task(reply) => reply.is_closed(),
+            Self::InPlace(_) => false,
+            Self::Remote(remote) => remote.is_cancelled(),
+        }
+    }
+
+    /// Whether a body of this length goes with its head. A longer one is streamed.
+    pub(crate) fn takes_whole(&self, length: usize) -> bool {
+        match self {
+            Self::Task(_) | Self::InPlace(_) => true,
+            Self::Remote(remote) => remote.takes_whole(length),
+        }
+    }
+
+    /// Answers for an app that failed.
+    pub(crate) fn fail(self, problem: Problem) {
+        match self {
+            // The caller may have left.
+            Self::Task(reply) => drop(reply.send(Reply::Failed(problem))),
+            Self::InPlace(mailbox) => mailbox.start(Start::Failed(problem)),
+            Self::Remote(remote) => remote.fail(&problem),
+        }
+    }
+
+    /// Sends a whole response. `is_last` says that the app has nothing left to do for this call, so that a worker can report its end in the same
+    /// message. Returns whether the caller still waits.
+    pub(crate) fn whole(self, head: ResponseHead, body: Bytes, is_last: bool) -> bool {
+        match self {
+            Self::Task(reply) => reply.send(Reply::Response(head, ReplyBody::Whole(body))).is_ok(),
+            Self::InPlace(mailbox) => {
+                mailbox.start(Start::Whole(head, body));
+                true
+            }
+            Self::Remote(remote) => remote.whole(&head, body, is_last),
+        }
+    }
+
+    /// Sends a part of a file. To another process, that blocks this thread until all of it is sent. Returns whether the caller still waits.
+    pub(crate) fn file(self, head: ResponseHead, mut file: FileBody) -> bool {
+        match self {
+            Self::Task(reply) => reply.send(Reply::Response(head, ReplyBody::File(file))).is_ok(),
+            Self::InPlace(mailbox) => {
+                mailbox.start(Start::File(head, file));
+                true
+            }
+            Self::Remote(remote) => {
+                let Some(body) = RemoteBody::start(remote, &head) else { return false };
+                loop {
+                    match file.read_block() {
+                        Ok(Some(block)) => {
+                            if body.remote.send(block).is_err() {
+                                return false;
+                            }
+                        }
+                        Ok(None) => {
+                            body.finish();
+                            return true;
+                        }
+                        Err(error) => {
+                            body.abort(&error.to_string());
+                            return true;
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Sends the head of a response and returns where its body goes; `None` where nobody wants it.
+    pub(crate) fn stream(self, head: ResponseHead) -> Option<BodySender> {
+        match self {
+            Self::Task(_) => {
+                let (writer, reader) = pipe(BUDGET, false);
+                self.forward(head, reader).then_some(BodySender::Task(writer))
+            }
+            Self::InPlace(mailbox) => {
+                mailbox.start(Start::Stream(head));
+                Some(BodySender::InPlace(mailbox))
+            }
+            Self::Remote(remote) => RemoteBody::start(remote, &head).map(BodySender::Remote),
+        }
+    }
+
+    /// Sends the head of a response whose body comes through `reader`. Returns whether the caller still waits; where it does not, the reader is
+    /// dropped, which tells its writer so. Only a task can be given a reader: calls that other callers make are not passed on.
+    pub(crate) fn forward(self, head: ResponseHead, reader: Reader<BoxError>) -> bool {
+        match self {
+            Self::Task(reply) => reply.send(Reply::Response(head, ReplyBody::Stream(reader))).is_ok(),
+            Self::InPlace(_) | Self::Remote(_) => false,
+        }
+    }
+}
+
+impl BodySender {
+    /// Sends as much of a chunk as there is room for, and returns the rest.
+    pub(crate) fn try_send(&self, chunk: Bytes) -> Result<Option<Bytes>, Abandoned> {
+        match self {
+            Self::Task(writer) => writer.try_send(chunk),
+            Self::InPlace(mailbox) => mailbox.put(chunk).map(|()| None),
+            Self::Remote(body) => body.remote.try_send(chunk),
+        }
+    }
+
+    /// Sends a chunk. Blocks this thread until there is room for it.
+    pub(crate) fn send(&self, chunk: Bytes) -> Result<(), Abandoned> {
+        match self {
+            Self::Task(writer) => writer.send(chunk),
+            Self::InPlace(mailbox) => mailbox.put(chunk),
+            Self::Remote(body) => body.remote.send(chunk),
+        }
+    }
+
+    /// Ends the body.
+    pub(crate) fn finish(self) {
+        match self {
+            Self::Task(writer) => writer.finish(),
+            Self::InPlace(mailbox) => mailbox.end(Ok(())),
+            Self::Remote(body) => body.finish(),
+        }
+    }
+
+    /// Breaks the body off.
+    pub(crate) fn fail(self, error: impl Into<BoxError>) {
+        let error = error.into();
+        match self {
+            Self::Task(writer) => writer.fail(error),
+            Self::InPlace(mailbox) => mailbox.end(Err(error)),
+            Self::Remote(body) => body.abort(&error.to_string()),
+        }
+    }
+}
+
+/// The body of a response on its way to another process.
+pub(crate) struct RemoteBody {
+    remote: Arc<dyn RemoteResponder>,
+    is_open: bool,
+}
+
+impl RemoteBody {
+    /// Sends the head; `None` where nobody wants the body.
+    fn start(remote: Arc<dyn RemoteResponder>, head: &ResponseHead) -> Option<Self> {
+        remote.start(head).then_some(Self { remote, is_open: true })
+    }
+
+    fn finish(mut self) {
+        self.is_open = false;
+        self.remote.finish();
+    }
+
+    fn abort(mut self, why: &str) {
+        self.is_open = false;
+        self.remote.abort(why);
+    }
+}
+
+impl Drop for RemoteBody {
+    fn drop(&mut self) {
+        if self.is_open {
+            self.remote.abort(&Abandoned.to_string());
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! A call in a worker: its response goes to the server in frames, as far as the server has granted credit.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use http::StatusCode;
+use ziggurat_middleware::Problem;
+
+use super::frame::{self, LARGEST_INLINE, Report, WINDOW, fits};
+use super::number::ByNumber;
+use super::outbox::Outbox;
+use crate::call::pipe::{Abandoned, Sender, Writer};
+use crate::call::responder::RemoteResponder;
+use crate::call::{BodyFailure, ResponseHead};
+
+/// The calls of this worker, by number.
+pub(crate) type Calls = Mutex<ByNumber<Entry>>;
+
+/// What the thread that reads the link knows of a call.
+pub(crate) struct Entry {
+    pub(crate) state: Arc<CallState>,
+    /// Where the rest of the request's body goes.
+    pub(crate) body: Option<Writer<Arc<BodyFailure>>>,
+}
+
+/// The state of one call, shared by the thread that reads the link and the one that runs the app.
+pub(crate) struct CallState {
+    number: u64,
+    outbox: Arc<Outbox>,
+    credit: Mutex<Credit>,
+    room: Condvar,
+    /// The server has been told that the call is over.
+    is_done: AtomicBool,
+}
+
+struct Credit {
+    octets: usize,
+    is_cancelled: bool,
+    is_awaited: bool,
+}
+
+impl CallState {
+    pub(crate) fn new(number: u64, outbox: Arc<Outbox>) -> Self {
+        let credit = Mutex::new(Credit { octets: WINDOW, is_cancelled: false, is_awaited: false });
+        Self { number, outbox, credit, room: Condvar::new(), is_done: AtomicBool::new(false) }
+    }
+
+    /// Lets so many more octets of the response go.
+    pub(crate) fn grant(&self, octets: usize) {
+        let mut credit = self.lock();
+        credit.octets = credit.octets.saturating_add(octets);
+        if credit.is_awaited {
+            self.room.notify_one();
+        }
+    }
+
+    /// Notes that the caller no longer waits.
+    pub(crate) fn cancel(&self) {
+        let mut credit = self.lock();
+        credit.is_cancelled = true;
+        if credit.is_awaited {
+            self.room.notify_one();
+        }
+    }
+
+    /// Returns the call to the server; the app has not begun with it.
+    pub(crate) fn give_back(&self) {
+        self.is_done.store(true, Ordering::Relaxed);
+        self.outbox.send(|out| Report::Returned(self.number).put(out));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Credit> {
+        self.credit.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes up to `wanted` octets of the credit.
+    fn take(&self, wanted: usize) -> Result<usize, Abandoned> {
+        let mut credit = self.lock();
+        if credit.is_cancelled {
+            return Err(Abandoned);
+        }
+        let taken = wanted.min(credit.octets);
+        credit.octets -= taken;
+        Ok(taken)
+    }
+
+    /// Blocks this thread until there is credit.
+    fn wait(&self) {
+        let mut credit = self.lock();
+        while credit.octets == 0 && !credit.is_cancelled {
+            credit.is_awaited = true;
+            credit = self.room.wait(credit).unwrap_or_else(PoisonError::into_inner);
+            credit.is_awaited = false;
+        }
+    }
+
+    /// Answers for an app whose head no frame can hold.
+    fn refuse_head(&self) {
+        tracing::error!("the headers of the app's response are larger than 4 MiB, the most that a worker can send: the client gets 500");
+        self.fail(&Problem::new(StatusCode::INTERNAL_SERVER_ERROR));
+    }
+}
+
+impl RemoteResponder for CallState {
+    fn is_cancelled(&self) -> bool {
+        self.lock().is_cancelled
+    }
+
+    fn takes_whole(&self, length: usize) -> bool {
+        length <= LARGEST_INLINE
+    }
+
+    fn whole(&self, head: &ResponseHead, body: Bytes, is_last: bool) -> bool {
+        if !fits(head) {
+            self.refuse_head();
+            return true;
+        }
+        if is_last {
+            self.is_done.store(true, Ordering::Relaxed);
+        }
+        self.outbox.send(|out| frame::put_answer(out, self.number, head, &body, is_last));
+        !self.is_cancelled()
+    }
+
+    fn fail(&self, problem: &Problem) {
+        let detail = Bytes::copy_from_slice(problem.shown().as_bytes());
+        let report = Report::Failed(self.number, problem.status().as_u16(), detail);
+        self.outbox.send(|out| report.put(out));
+    }
+
+    fn start(&self, head: &ResponseHead) -> bool {
+        if self.is_cancelled() {
+            return false;
+        }
+        if !fits(head) {
+            self.refuse_head();
+            return false;
+        }
+        self.outbox.send(|out| frame::put_start(out, self.number, head));
+        true
+    }
+
+    fn try_send(&self, mut chunk: Bytes) -> Result<Option<Bytes>, Abandoned> {
+        while !chunk.is_empty() {
+            let count = self.take(chunk.len().min(LARGEST_INLINE))?;
+            if count == 0 {
+                return Ok(Some(chunk));
+            }
+            let part = chunk.split_to(count);
+            self.outbox.send_with(|out| frame::put_chunk_head(out, self.number, part.len()), &part);
+        }
+        Ok(None)
+    }
+
+    fn send(&self, mut chunk: Bytes) -> Result<(), Abandoned> {
+        while let Some(rest) = self.try_send(chunk)? {
+            self.wait();
+            chunk = rest;
+        }
+        Ok(())
+    }
+
+    fn finish(&self) {
+        self.outbox.send(|out| Report::End(self.number).put(out));
+    }
+
+    fn abort(&self, why: &str) {
+        let report = Report::Broken(self.number, Bytes::copy_from_slice(why.as_bytes()));
+        self.outbox.send(|out| report.put(out));
+    }
+}
+
+/// The permit of a call in a worker: a thread that it takes up. Dropping it tells the server that the thread is free.
+pub(crate) struct LinkPermit {
+    pub(crate) state: Arc<CallState>,
+    pub(crate) calls: Arc<Calls>,
+}
+
+impl Drop for LinkPermit {
+    fn drop(&mut self) {
+        let entry = self.calls.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.state.number);
+        drop(entry);
+        if !self.state.is_done.swap(true, Ordering::Relaxed) {
+            // Sent along with the next response, or when this thread has nothing to do.
+            self.state.outbox.post(|out| Report::Done(self.state.number).put(out));
+        }
+    }
+}
+
+/// The server as the sender of a request's body.
+pub(crate) struct FromServer(pub(crate) Arc<CallState>);
+
+impl Sender for FromServer {
+    fn grant(&self, octets: usize) {
+        let octets = u32::try_from(octets).unwrap_or(u32::MAX);
+        self.0.outbox.send(|out| Report::Credit(self.0.number, octets).put(out));
+    }
+
+    /// The end of the call tells the server.
+    fn abandon(&self) {}
+}
