@@ -1,5 +1,6 @@
 //! What a layer or an app is given while it is built.
 
+use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,7 +8,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::lifecycle::{Lifecycle, Scraper};
-use crate::{Metrics, Place, ReserveClass, Watcher};
+use crate::{Metrics, Place, ReserveClass, Retired, Watcher};
 
 /// The surroundings of a layer under construction: its place in the file, the folder that relative paths start from, and the
 /// moments of the program it may take part in.
@@ -38,7 +39,7 @@ use crate::{Metrics, Place, ReserveClass, Watcher};
 /// # assert_eq!(lifecycle.status()[0].1, 3);
 /// ```
 ///
-/// It never gives the configuration of others. It is for the time of construction: a hook that held it would keep itself alive.
+/// It never gives the configuration of other layers. Do not capture `Context` in a hook: it creates a reference cycle and leaks the stack.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Context {
@@ -127,6 +128,45 @@ impl Context {
     /// gives it. State that the new generation does not ask for is dropped with the old one.
     pub fn keep<T: Send + Sync + 'static>(&self, make: impl FnOnce() -> T) -> Arc<T> {
         self.lifecycle.keep(&self.place, make)
+    }
+
+    /// Runs a background task that belongs to the stack: health checks, a cache that is refreshed, keys that are fetched again.
+    ///
+    /// It runs on the runtime of the stack until it ends or the stack retires, which is after the last request, before the shutdown hooks. Then it is
+    /// dropped where it awaits. If it panics, the log says so with the layer's place, and it is not started again. A task of a stack that cannot be built ends,
+    /// too. A reload starts the tasks of the new stack before those of the old one end.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use ziggurat_middleware::{Context, Lifecycle};
+    ///
+    /// fn refresh_every_minute(context: &Context) {
+    ///     context.spawn(async {
+    ///         loop {
+    ///             tokio::time::sleep(Duration::from_secs(60)).await;
+    ///             // Fetch what has changed.
+    ///         }
+    ///     });
+    /// }
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() {
+    /// # let lifecycle = Lifecycle::default();
+    /// # refresh_every_minute(&Context::new("keys", std::path::Path::new("/"), lifecycle.clone()));
+    /// # lifecycle.retire().await;
+    /// # }
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime, as [`tokio::spawn`] does. Stacks are built inside of one, those of workers and of other WSGI servers too.
+    pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.lifecycle.tasks().spawn(&self.place, task);
+    }
+
+    /// Tells when the stack retires, for response bodies and connections that would otherwise not end.
+    #[must_use]
+    pub fn retired(&self) -> Retired {
+        self.lifecycle.tasks().retired()
     }
 
     /// Runs `hook` when log files are to be opened again (SIGUSR1). It must not block for long.

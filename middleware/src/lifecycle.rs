@@ -7,6 +7,7 @@ use http::Extensions;
 use serde_json::Value;
 
 use crate::kept::Kept;
+use crate::tasks::Tasks;
 use crate::{Metrics, Place};
 
 /// The hooks that a stack's layers left, and the state they keep across reloads; held by whoever runs the stack, as long as it runs.
@@ -17,6 +18,7 @@ pub struct Lifecycle(Arc<Inner>);
 struct Inner {
     hooks: Mutex<Hooks>,
     kept: Kept,
+    tasks: Tasks,
     host: Extensions,
 }
 
@@ -44,7 +46,7 @@ impl Lifecycle {
     /// does not ask for is let go with this lifecycle.
     #[must_use]
     pub fn successor(&self) -> Self {
-        Self(Arc::new(Inner { hooks: Mutex::default(), kept: self.0.kept.successor(), host: self.0.host.clone() }))
+        Self(Arc::new(Inner { kept: self.0.kept.successor(), host: self.0.host.clone(), ..Inner::default() }))
     }
 
     /// Has log files opened again.
@@ -81,8 +83,17 @@ impl Lifecycle {
         metrics
     }
 
-    /// Ends what the layers started, newest first. A second call does nothing.
+    /// Ends the background tasks of the layers and apps ([`Context::spawn`](crate::Context::spawn)), and waits for them, up to 5 s. To be called when the
+    /// stack serves no request any more, and before [`Lifecycle::shutdown`]. A second call does nothing.
+    pub async fn retire(&self) {
+        self.0.tasks.retire().await;
+    }
+
+    /// Runs the shutdown hooks, newest first, on this thread. A second call does nothing.
+    ///
+    /// If [`Lifecycle::retire`] was not called, as for a stack whose build failed, the background tasks are told to end, and nobody waits for them.
     pub fn shutdown(&self) {
+        self.0.tasks.cancel();
         let hooks = std::mem::take(&mut self.hooks().shutdown);
         for hook in hooks.into_iter().rev() {
             hook();
@@ -91,6 +102,10 @@ impl Lifecycle {
 
     pub(crate) fn keep<T: Any + Send + Sync>(&self, place: &Place, make: impl FnOnce() -> T) -> Arc<T> {
         self.0.kept.keep(place, make)
+    }
+
+    pub(crate) fn tasks(&self) -> &Tasks {
+        &self.0.tasks
     }
 
     pub(crate) fn host(&self) -> &Extensions {

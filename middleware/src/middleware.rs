@@ -79,7 +79,7 @@ use crate::{Context, Findings, IntoApp, IntoStage, Result};
 /// assert_eq!(stack.get("/").await.status(), 400);
 /// assert_eq!(stack.get("/").header("x-tenant", "7").await.text(), "the app");
 /// assert!(stack.metrics().contains(r#"demand_refused_total{place="layers[0].demand"} 1"#));
-/// stack.shutdown();
+/// stack.shutdown().await;
 /// assert_eq!(stack.log(), ["INFO refused=1 requests lacked a header"]);
 /// # }
 /// ```

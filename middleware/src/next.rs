@@ -11,6 +11,7 @@ use std::task::{Context, Poll, Waker};
 use pin_project_lite::pin_project;
 use tower::{Layer, Service, ServiceExt};
 
+use crate::panic::message;
 use crate::service::{AnyBody, IntoProblem, StackService};
 use crate::{Body, Place, Problem, Request, RequestId, Response};
 
@@ -208,12 +209,7 @@ where
 }
 
 fn panicked(panic: &(dyn Any + Send)) -> Problem {
-    let text = panic
-        .downcast_ref::<&str>()
-        .map(|text| (*text).to_owned())
-        .or_else(|| panic.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "no message".to_owned());
-    Problem::internal(format!("panicked: {text}"))
+    Problem::internal(format!("panicked: {}", message(panic)))
 }
 
 fn answer(problem: Problem, place: &Place, id: Option<&RequestId>) -> Response {

@@ -112,7 +112,7 @@ impl EmbeddedStack {
     /// Runs the shutdown hooks of the layers. The stack stays for requests that are still inside it.
     fn shut_down(&self) {
         if let Some(built) = self.built.cell().get() {
-            built.lifecycle.shutdown();
+            built.runtime.shut_down(&built.lifecycle);
         }
     }
 
@@ -129,7 +129,7 @@ impl Drop for Built {
         // Layers may wait for their threads, and those for the interpreter.
         Python::try_attach(|py| {
             py.detach(|| {
-                self.lifecycle.shutdown();
+                self.runtime.shut_down(&self.lifecycle);
                 self.runtime.end();
             });
         });

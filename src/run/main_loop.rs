@@ -264,8 +264,9 @@ async fn retire(generation: Generation, retired: Retired, drain: Duration) -> Op
     Some(generation.number)
 }
 
-/// Runs the hooks of a generation's end, which may block.
+/// Ends the tasks of a generation, then runs the hooks of its end, which may block.
 pub(super) async fn end(lifecycle: Lifecycle) {
+    lifecycle.retire().await;
     if spawn_blocking(move || lifecycle.shutdown()).await.is_err() {
         tracing::error!("a shutdown hook panicked");
     }

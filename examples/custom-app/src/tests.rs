@@ -37,7 +37,7 @@ async fn flags_outlive_a_restart_where_there_is_a_file() {
     let options = |flags: &str| format!(r#"{{ "flags": {flags}, "saved_in": "{}" }}"#, file.display());
     let stack = TestStack::app::<FeatureFlags>(&options(r#"{ "banner": true, "old": true }"#));
     stack.request(Method::PUT, "/banner", "false").await;
-    stack.shutdown();
+    stack.shutdown().await;
     let stack = TestStack::app::<FeatureFlags>(&options(r#"{ "banner": true, "new": true }"#));
     assert_eq!(stack.get("/").await.text(), "{\"banner\":false,\"new\":true}\n");
 }
@@ -45,7 +45,7 @@ async fn flags_outlive_a_restart_where_there_is_a_file() {
 #[tokio::test]
 async fn a_file_that_cannot_be_written_is_told_to_the_log() {
     let stack = TestStack::app::<FeatureFlags>(r#"{ "flags": { "banner": true }, "saved_in": "/no/such/folder/flags.json" }"#);
-    stack.shutdown();
+    stack.shutdown().await;
     let log = stack.log();
     assert!(log[0].starts_with("ERROR file=/no/such/folder/flags.json the flags cannot be saved: "), "{log:?}");
 }

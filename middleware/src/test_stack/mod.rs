@@ -151,8 +151,8 @@ impl TestStack {
         self.next.clone().run(request).with_subscriber(self.log.dispatch.clone()).await
     }
 
-    /// What the stack has said to the log so far, as the server would show it by default: `WARN user=ada too many requests`. What a task of its own
-    /// says is not seen.
+    /// What the stack has said to the log so far, as the server would show it by default: `WARN user=ada too many requests`. What a task says that was
+    /// not started with [`Context::spawn`] is not seen.
     #[must_use]
     pub fn log(&self) -> Vec<String> {
         self.log.lines()
@@ -164,8 +164,9 @@ impl TestStack {
         self.lifecycle.scrape().to_string()
     }
 
-    /// Runs what the layers and the app left for the end.
-    pub fn shutdown(&self) {
+    /// Ends the background tasks of the layers and the app, then runs their shutdown hooks.
+    pub async fn shutdown(&self) {
+        self.lifecycle.retire().with_subscriber(self.log.dispatch.clone()).await;
         dispatcher::with_default(&self.log.dispatch, || self.lifecycle.shutdown());
     }
 
@@ -306,5 +307,42 @@ mod tests {
         let stack = TestStack::stage(crate::around(|_: &mut Request| Ok(|response| response))).then_stage(fail).over_text("");
         assert_eq!(stack.get("/").await.status(), 500);
         assert_eq!(stack.log(), ["ERROR layer=layers[1].test status=500 the disk is full"]);
+    }
+
+    /// Counts seconds until the stack retires.
+    #[derive(serde::Deserialize, schemars::JsonSchema)]
+    #[serde(deny_unknown_fields)]
+    struct Clock {}
+
+    impl Middleware for Clock {
+        const NAME: &'static str = "clock";
+
+        fn layer(self, context: &Context) -> crate::Result<impl IntoStage> {
+            context.spawn(async move {
+                for second in 1_u64.. {
+                    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+                    tracing::info!(second, "tick");
+                    assert!(second < 3, "the clock is worn out");
+                }
+            });
+            Ok(crate::around(|_: &mut Request| Ok(|response| response)))
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn tasks_run_in_paused_time_and_end_with_the_stack() {
+        let stack = TestStack::of::<Clock>("{}").over_text("");
+        tokio::time::sleep(std::time::Duration::from_millis(2500)).await;
+        stack.shutdown().await;
+        tokio::time::sleep(std::time::Duration::from_secs(10)).await;
+        assert_eq!(stack.log(), ["INFO second=1 tick", "INFO second=2 tick"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_task_that_panics_is_in_the_log_with_the_place() {
+        let stack = TestStack::of::<Clock>("{}").over_text("");
+        tokio::time::sleep(std::time::Duration::from_secs(10)).await;
+        stack.shutdown().await;
+        assert_eq!(stack.log()[3..], ["ERROR layer=layers[0].clock a background task panicked: the clock is worn out"]);
     }
 }

@@ -102,10 +102,18 @@ impl Made {
         Ok(Self { callable, lifecycle, runtime: Some(runtime) })
     }
 
+    /// Ends its tasks and runs its shutdown hooks.
+    fn shut_down(&self) {
+        match &self.runtime {
+            Some(runtime) => runtime.shut_down(&self.lifecycle),
+            None => self.lifecycle.shutdown(),
+        }
+    }
+
     /// This, if it has no threads; else it is ended.
     fn without_threads(self) -> Option<Self> {
         let Some(runtime) = &self.runtime else { return Some(self) };
-        self.lifecycle.shutdown();
+        runtime.shut_down(&self.lifecycle);
         runtime.end();
         None
     }
@@ -163,7 +171,7 @@ fn serve_all(back: Back, boot: &Boot, made: &Made) -> bool {
             tell_ready(&outbox);
             service.wait();
             outbox.flush_all();
-            made.lifecycle.shutdown();
+            made.shut_down();
             finalize();
             true
         }

@@ -17,7 +17,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use tokio::runtime::Handle;
 use tokio::task::coop::unconstrained;
-use ziggurat_middleware::Next;
+use ziggurat_middleware::{Lifecycle, Next};
 
 pub(super) use request::Caller;
 
@@ -36,6 +36,13 @@ impl Runtime {
         let mut builder = tokio::runtime::Builder::new_multi_thread();
         let runtime = builder.worker_threads(1).thread_name("ziggurat-io").enable_all().build()?;
         Ok(Self { handle: runtime.handle().clone(), running: Mutex::new(Some(runtime)) })
+    }
+
+    /// Ends a stack whose tasks run here: first these, then what its shutdown hooks end. The interpreter must not be held.
+    pub(crate) fn shut_down(&self, lifecycle: &Lifecycle) {
+        // What a signal handler raises meanwhile ends the wait and not the tasks, which are cancelled by then.
+        let _ = self.within(|| wait::wait(lifecycle.retire()));
+        lifecycle.shutdown();
     }
 
     /// Ends it, and its threads with it: nobody may call the stack any more.
@@ -110,5 +117,31 @@ impl Stack {
             return Err(error);
         }
         answer::give(py, response, self.is_whole.then_some(&method), start_response, &self.runtime)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+    use std::path::Path;
+    use std::sync::mpsc;
+
+    use super::*;
+
+    #[test]
+    fn tasks_end_before_shutdown_hooks_run() {
+        let (runtime, lifecycle) = (Runtime::start().unwrap(), Lifecycle::default());
+        let (running, ended) = mpsc::channel::<()>();
+        let context = ziggurat_middleware::Context::new("keys", Path::new("/"), lifecycle.clone());
+        runtime.within(|| {
+            context.spawn(async move {
+                let _running = running;
+                pending().await
+            });
+        });
+        let (hook, seen) = mpsc::channel();
+        context.on_shutdown(move || hook.send(ended.try_recv()).unwrap());
+        runtime.shut_down(&lifecycle);
+        assert_eq!(seen.recv(), Ok(Err(mpsc::TryRecvError::Disconnected)));
     }
 }
