@@ -11,7 +11,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::units::Size;
-use crate::{Body, BoxError, Context, Finding, IntoStage, Middleware, Problem, Request, Response, around};
+use crate::{Behavior, Body, BoxError, Context, Finding, IntoStage, Middleware, Problem, Request, Response, around};
 
 /// Refuses request bodies over a size with `413 Content Too Large`.
 ///
@@ -40,6 +40,7 @@ impl Default for BodyLimit {
 impl Middleware for BodyLimit {
     const NAME: &'static str = "body_limit";
     const SHORTHAND: Option<&'static str> = Some("at_most");
+    const BEHAVIOR: &'static [Behavior] = &[Behavior::LimitsRequestBody, Behavior::AnswersEarly];
 
     fn layer(self, _: &Context) -> Result<impl IntoStage, Finding> {
         let limit = self.at_most;

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::options::OneOrMany;
 use crate::units::{HeaderKey, HeaderText};
-use crate::{Context, Finding, Findings, IntoStage, Middleware, Request, Response, around};
+use crate::{Behavior, Context, Finding, Findings, IntoStage, Middleware, Request, Response, around};
 
 /// Sets, appends and removes headers of requests and responses.
 ///
@@ -56,6 +56,7 @@ const FRAMING: [&str; 9] =
 
 impl Middleware for Headers {
     const NAME: &'static str = "headers";
+    const BEHAVIOR: &'static [Behavior] = &[Behavior::SetsResponseHeaders];
 
     fn validate(&self, findings: &mut Findings) {
         for (message, changes) in [("request", &self.request), ("response", &self.response)] {

@@ -9,6 +9,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
 mod around;
+mod behavior;
 mod body;
 mod context;
 mod encoding;
@@ -46,6 +47,7 @@ pub mod static_files;
 pub mod timeout;
 
 pub use around::{Around, AroundFuture, AroundService, around};
+pub use behavior::Behavior;
 pub use body::Body;
 pub use context::{Context, Reserve};
 pub use facts::{ConnectionInfo, Deadline, Mount, RemoteUser, RequestId, ReserveClass, Scheme};

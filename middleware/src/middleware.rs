@@ -1,7 +1,7 @@
 //! The contract of a layer and of an app: a struct of options that becomes a stage of a stack.
 
 use crate::service::Options;
-use crate::{Context, Findings, IntoApp, IntoStage, Result};
+use crate::{Behavior, Context, Findings, IntoApp, IntoStage, Result};
 
 /// A layer: a documented struct of options that becomes a tower layer.
 ///
@@ -93,6 +93,9 @@ pub trait Middleware: Options {
     /// `{"timeout": {"after": "30s"}}`.
     const SHORTHAND: Option<&'static str> = None;
 
+    /// What the layer does to requests and responses. `ziggurat check` and the recommended order of layers come from it.
+    const BEHAVIOR: &'static [Behavior] = &[];
+
     /// Reports what no type can: options that exclude each other, values out of bounds. Touches nothing outside.
     fn validate(&self, findings: &mut Findings) {
         let _ = findings;
@@ -147,6 +150,9 @@ pub trait App: Options {
 
     /// As [`Middleware::SHORTHAND`].
     const SHORTHAND: Option<&'static str> = None;
+
+    /// As [`Middleware::BEHAVIOR`].
+    const BEHAVIOR: &'static [Behavior] = &[];
 
     /// As [`Middleware::validate`].
     fn validate(&self, findings: &mut Findings) {

@@ -7,7 +7,7 @@ use uuid::Uuid;
 use uuid::fmt::Hyphenated;
 
 use crate::units::HeaderKey;
-use crate::{Context, Finding, IntoStage, Middleware, Request, RequestId, Response, around};
+use crate::{Behavior, Context, Finding, IntoStage, Middleware, Request, RequestId, Response, around};
 
 /// Gives every request an id, in the request header, in the response header and in every log line about it.
 ///
@@ -38,6 +38,7 @@ impl Default for AssignRequestId {
 
 impl Middleware for AssignRequestId {
     const NAME: &'static str = "request_id";
+    const BEHAVIOR: &'static [Behavior] = &[Behavior::AssignsRequestId];
 
     fn layer(self, _: &Context) -> Result<impl IntoStage, Finding> {
         let Self { header: HeaderKey(header), trust } = self;

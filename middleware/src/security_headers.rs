@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::options::OrFalse;
 use crate::units::{Duration, HeaderText};
-use crate::{ConnectionInfo, Context, Finding, Findings, IntoStage, Middleware, Request, Response, Scheme, around};
+use crate::{Behavior, ConnectionInfo, Context, Finding, Findings, IntoStage, Middleware, Request, Response, Scheme, around};
 
 /// Adds the response headers that tell browsers to be careful: no sniffing of types, no framing, no leaking of addresses.
 ///
@@ -119,6 +119,7 @@ impl Default for Hsts {
 
 impl Middleware for SecurityHeaders {
     const NAME: &'static str = "security_headers";
+    const BEHAVIOR: &'static [Behavior] = &[Behavior::SetsResponseHeaders, Behavior::NeedsConnectionInfo];
 
     fn validate(&self, findings: &mut Findings) {
         let year = Duration::secs(365 * 86_400);

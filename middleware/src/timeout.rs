@@ -7,7 +7,7 @@ use tower::timeout::TimeoutLayer;
 use tower::util::MapErrLayer;
 
 use crate::units::Duration;
-use crate::{BoxError, Context, Finding, Findings, IntoStage, Middleware, Problem};
+use crate::{Behavior, BoxError, Context, Finding, Findings, IntoStage, Middleware, Problem};
 
 /// Answers `504 Gateway Timeout` when no response has begun in time.
 ///
@@ -36,6 +36,7 @@ impl Default for Timeout {
 impl Middleware for Timeout {
     const NAME: &'static str = "timeout";
     const SHORTHAND: Option<&'static str> = Some("after");
+    const BEHAVIOR: &'static [Behavior] = &[Behavior::BoundsTime];
 
     fn validate(&self, findings: &mut Findings) {
         if self.after.0.is_zero() {

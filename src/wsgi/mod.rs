@@ -36,7 +36,7 @@ use std::path::{Path, PathBuf};
 
 use pyo3::prelude::*;
 use ziggurat_middleware::options::OneOrMany;
-use ziggurat_middleware::{App, Context, Finding, Findings, IntoApp, Next, Place};
+use ziggurat_middleware::{App, Behavior, Context, Finding, Findings, IntoApp, Next, Place};
 
 use crate::worker::boot::Refusal;
 pub(crate) use callable::Callable;
@@ -54,6 +54,7 @@ pub(crate) use way_back::Runtime;
 impl App for Wsgi {
     const NAME: &'static str = "wsgi";
     const SHORTHAND: Option<&'static str> = Some("app");
+    const BEHAVIOR: &'static [Behavior] = &[Behavior::RunsPython];
 
     fn validate(&self, findings: &mut Findings) {
         self.check(findings);

@@ -7,7 +7,7 @@ use http_body::Body as HttpBody;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::{Body, Context, Finding, IntoStage, Middleware, Request, Response, around};
+use crate::{Behavior, Body, Context, Finding, IntoStage, Middleware, Request, Response, around};
 
 mod body;
 mod civil;
@@ -83,6 +83,7 @@ pub struct AccessLog {
 impl Middleware for AccessLog {
     const NAME: &'static str = "access_log";
     const SHORTHAND: Option<&'static str> = Some("format");
+    const BEHAVIOR: &'static [Behavior] = &[Behavior::LogsRequests, Behavior::NeedsConnectionInfo];
 
     fn layer(self, context: &Context) -> Result<impl IntoStage, Finding> {
         let Self { format, to } = self;

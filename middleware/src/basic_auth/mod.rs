@@ -18,7 +18,7 @@ use self::credentials::Credentials;
 use self::users::UserFile;
 use self::verifier::Verifier;
 use crate::units::HeaderText;
-use crate::{Context, Finding, IntoStage, Middleware, Next, Problem, RemoteUser, Request, Response, from_fn};
+use crate::{Behavior, Context, Finding, IntoStage, Middleware, Next, Problem, RemoteUser, Request, Response, from_fn};
 
 /// Asks for a user name and password (HTTP Basic, RFC 7617) and checks them against an htpasswd file.
 ///
@@ -48,6 +48,7 @@ impl Default for BasicAuth {
 impl Middleware for BasicAuth {
     const NAME: &'static str = "basic_auth";
     const SHORTHAND: Option<&'static str> = Some("users");
+    const BEHAVIOR: &'static [Behavior] = &[Behavior::Authenticates, Behavior::AnswersEarly];
 
     fn layer(self, context: &Context) -> Result<impl IntoStage, Finding> {
         let users = UserFile::open(context.resolve(&self.users)).map_err(|finding| finding.at("users"))?;

@@ -21,7 +21,7 @@ use self::encoder::{Encoder, Pool};
 use self::level::Level;
 use crate::encoding::{Accepted, Encoding};
 use crate::units::Size;
-use crate::{Body, Context, Finding, Findings, IntoStage, Middleware, Next, Request, Response, from_fn};
+use crate::{Behavior, Body, Context, Finding, Findings, IntoStage, Middleware, Next, Request, Response, from_fn};
 
 /// Bodies up to this size that are at hand are encoded in one go and keep a length.
 const AT_ONCE: usize = 64 << 10;
@@ -83,6 +83,7 @@ impl Default for Compress {
 
 impl Middleware for Compress {
     const NAME: &'static str = "compress";
+    const BEHAVIOR: &'static [Behavior] = &[Behavior::EncodesResponseBody];
 
     fn validate(&self, findings: &mut Findings) {
         if self.with.is_empty() {

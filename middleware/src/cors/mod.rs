@@ -12,7 +12,7 @@ use tower::{Layer, Service};
 
 use crate::options::OneOrMany;
 use crate::units::{Duration, HeaderKey};
-use crate::{Body, Context, Finding, Findings, IntoStage, Middleware, Request, Response, around};
+use crate::{Behavior, Body, Context, Finding, Findings, IntoStage, Middleware, Request, Response, around};
 
 mod origin;
 #[cfg(test)]
@@ -95,6 +95,7 @@ impl Default for Cors {
 impl Middleware for Cors {
     const NAME: &'static str = "cors";
     const SHORTHAND: Option<&'static str> = Some("origins");
+    const BEHAVIOR: &'static [Behavior] = &[Behavior::SetsResponseHeaders, Behavior::AnswersEarly];
 
     fn validate(&self, findings: &mut Findings) {
         let any_origin = self.origins.0.contains(&AllowedOrigin::Any);

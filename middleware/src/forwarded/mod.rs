@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::options::OneOrMany;
-use crate::{ConnectionInfo, Context, Finding, IntoStage, Middleware, Problem, Request, Response, Scheme, around};
+use crate::{Behavior, ConnectionInfo, Context, Finding, IntoStage, Middleware, Problem, Request, Response, Scheme, around};
 
 mod chain;
 mod node;
@@ -74,6 +74,7 @@ enum Family {
 impl Middleware for Forwarded {
     const NAME: &'static str = "forwarded";
     const SHORTHAND: Option<&'static str> = Some("trust");
+    const BEHAVIOR: &'static [Behavior] = &[Behavior::TrustsProxies, Behavior::AnswersEarly];
 
     fn layer(self, _: &Context) -> Result<impl IntoStage, Finding> {
         let trust = Trust::new(self.trust.0);

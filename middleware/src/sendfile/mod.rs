@@ -20,7 +20,7 @@ use tower::{Layer, Service};
 
 use self::folders::{Folders, Refusal};
 use crate::files::{self, PRECONDITIONS, Representation, Symlinks, kind, validators};
-use crate::{Context, Finding, Findings, IntoStage, Middleware, Next, Problem, Request, Response};
+use crate::{Behavior, Context, Finding, Findings, IntoStage, Middleware, Next, Problem, Request, Response};
 
 /// Sends the file that the app names in its answer: the app decides who may have it, and no Python carries its octets.
 ///
@@ -76,6 +76,7 @@ pub struct FileRoot {
 impl Middleware for Sendfile {
     const NAME: &'static str = "sendfile";
     const SHORTHAND: Option<&'static str> = Some("root");
+    const BEHAVIOR: &'static [Behavior] = &[Behavior::ServesFiles, Behavior::ChangesResponseBody];
 
     fn validate(&self, findings: &mut Findings) {
         if let Some(finding) = self.at.as_deref().and_then(files::check_at) {

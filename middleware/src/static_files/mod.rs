@@ -18,7 +18,7 @@ use tower::{Layer, Service, ServiceExt};
 
 use crate::files::{self, Symlinks};
 use crate::units::Duration;
-use crate::{App, Context, Finding, Findings, IntoApp, IntoStage, Middleware, Next, Problem, Request, Response};
+use crate::{App, Behavior, Context, Finding, Findings, IntoApp, IntoStage, Middleware, Next, Problem, Request, Response};
 use site::Site;
 
 /// Serves the files of a folder.
@@ -143,6 +143,7 @@ impl Static {
 impl Middleware for Static {
     const NAME: &'static str = "static";
     const SHORTHAND: Option<&'static str> = Some("root");
+    const BEHAVIOR: &'static [Behavior] = &[Behavior::ServesFiles, Behavior::AnswersEarly];
 
     fn validate(&self, findings: &mut Findings) {
         self.check(findings);
@@ -156,6 +157,7 @@ impl Middleware for Static {
 impl App for Static {
     const NAME: &'static str = "static";
     const SHORTHAND: Option<&'static str> = Some("root");
+    const BEHAVIOR: &'static [Behavior] = &[Behavior::ServesFiles];
 
     fn validate(&self, findings: &mut Findings) {
         self.check(findings);
