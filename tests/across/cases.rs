@@ -83,7 +83,7 @@ pub(crate) const CASES: &[Case] = &[
         name: "Werkzeug `LintMiddleware`",
         package: "Werkzeug",
         layers: r#"["real:strict"]"#,
-        what: "every warning an error: environ, input, `start_response`, iteration, `close()`",
+        what: "environ, input, `start_response`, iteration and `close()`, with every warning an error",
         // It takes a HEAD and a 204 without `Content-Length: 0` for mistakes, whoever serves.
         asks: &[get("/about?a=%20b"), get("/html"), get("/stream"), post("/echo", "a body"), get("/missing")],
     },
@@ -114,7 +114,7 @@ pub(crate) const CASES: &[Case] = &[
         name: "Sentry `SentryWsgiMiddleware`",
         package: "sentry-sdk",
         layers: r#"["real:last_resort", "real:sentry"]"#,
-        what: "what the app raises, with its frames and the request's URL, is captured once and goes on",
+        what: "an exception of the app, with its frames and the request's URL: captured once, then propagated",
         asks: &[
             get("/about"),
             get("/stream"),
@@ -129,7 +129,7 @@ pub(crate) const CASES: &[Case] = &[
         name: "`wsgiref.validate`",
         package: "wsgiref",
         layers: r#"["wsgiref.validate:validator"]"#,
-        what: "all that PEP 3333 asks of the server above and of the stack below",
+        what: "all requirements of PEP 3333 on the server above and the stack below",
         asks: &[get("/about?a=%20b"), get("/html"), get("/stream"), get("/nothing"), get("/missing"), post("/echo", "a body")],
     },
     Case {
@@ -162,7 +162,7 @@ pub(crate) const CASES: &[Case] = &[
         name: "Paste `errordocument`",
         package: "Paste",
         layers: r#"["real:error_documents"]"#,
-        what: "a page of the app in place of a 404: an exception through the stack, which is then called again",
+        what: "a page of the app in place of a 404: an exception passes through the stack, which is then called again",
         asks: &[get("/missing"), get("/about"), get("/html")],
     },
     Case {
@@ -176,7 +176,7 @@ pub(crate) const CASES: &[Case] = &[
         name: "Paste `ErrorMiddleware`",
         package: "Paste",
         layers: r#"["real:error_catcher"]"#,
-        what: "a page about what the app raised",
+        what: "an error page for an exception of the app",
         asks: &[
             holding("/fails", &["ValueError", "on purpose", "in fails"]),
             holding("/fails_midway", &["begun", "ValueError", "midway"]),

@@ -106,18 +106,24 @@ async fn middleware_of_others_answers_the_same_with_and_without_native_layers_be
     );
 }
 
-const HEAD: &str = "# Python middleware that was tried\n\n\
-    Each of these was put over the same app three times: under waitress, without Ziggurat; as layers of a pipeline directly above the app, where all of\n\
-    Python is one call (*fused*); *outermost*, with native layers between it and the app; and *between*, with native layers and one more Python layer\n\
-    above it, and native layers below. \"same\" means that every request had the same status, headers and body as under waitress. A test\n\
-    (`tests/across/real.rs`) does all this and writes this page.\n\n\
-    | middleware | version | what was asked | fused | outermost | between |\n\
+const HEAD: &str = "# Tested Python middleware\n\n\
+    This page lists the Python middleware that is tested as layers of a pipeline. Each is put over the same app in four ways:\n\n\
+    | | stack |\n\
+    | --- | --- |\n\
+    | reference | under waitress, without Ziggurat |\n\
+    | fused | Python layers directly above the app: one call into Python |\n\
+    | outermost | native layers between the middleware and the app |\n\
+    | between | native layers and another Python layer above the middleware, native layers below it |\n\n\
+    \"same\" means that every response had the same status, headers and body as under waitress. `tests/across/real.rs` runs the comparison and writes this page.\n\n\
+    | middleware | version | what is tested | fused | outermost | between |\n\
     | --- | --- | --- | --- | --- | --- |\n";
 
-const FOOT: &str = "\nNot compared are headers that speak of the moment, the server or the transport: `Date`, `Expires`, `Server`, `Via`, `Connection`, `Transfer-Encoding`, and `Content-Length`\n\
-    where one of the two sent none. Of a page about an error, whose traceback names the files of the server, only status, headers and the exception are compared.\n\n\
-    What middleware does to `X-Forwarded-*` takes effect only where a native [`forwarded`](layers/forwarded.md) layer above trusts the proxy: nobody else's claims\n\
-    reach Python at all.\n";
+const FOOT: &str = "\nNot compared:\n\n\
+    - headers about the time, the server or the transport: `Date`, `Expires`, `Server`, `Via`, `Connection`, `Transfer-Encoding`\n\
+    - `Content-Length`, if one of the two responses has none\n\
+    - the traceback of an error page, which names files of the server; its status, its headers and the exception are compared\n\n\
+    Middleware that reads `X-Forwarded-*` needs a native [`forwarded`](layers/forwarded.md) layer above it that trusts the proxy. Without one, these headers do not reach Python.\n\n\
+    [layers/wsgi.md](layers/wsgi.md) lists the options of a Python layer. [The guide](guide/python.md) writes one.\n";
 
 /// The version that is installed for tests.
 fn version(package: &str) -> String {
