@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use http::HeaderMap;
+use http::header::CONTENT_LENGTH;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::options::OneOrMany;
 use crate::units::{HeaderKey, HeaderText};
-use crate::{Behavior, Context, Finding, Findings, IntoStage, Middleware, Request, Response, around};
+use crate::{Behavior, Context, Finding, Findings, IntoStage, Middleware, Request, Response, around, hop_by_hop};
 
 /// Sets, appends and removes headers of requests and responses.
 ///
@@ -50,10 +51,6 @@ struct Changes {
     append: BTreeMap<HeaderKey, OneOrMany<HeaderText>>,
 }
 
-/// Headers that belong to the server (RFC 9110 section 7.6.1, RFC 9112 section 6).
-const FRAMING: [&str; 9] =
-    ["connection", "content-length", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade", "http2-settings"];
-
 impl Middleware for Headers {
     const NAME: &'static str = "headers";
     const BEHAVIOR: &'static [Behavior] = &[Behavior::SetsResponseHeaders];
@@ -80,7 +77,7 @@ impl Middleware for Headers {
 
 impl Changes {
     fn validate(&self, message: &str, findings: &mut Findings) {
-        let framing = |name: &HeaderKey| FRAMING.contains(&name.0.as_str());
+        let framing = |name: &HeaderKey| name.0 == CONTENT_LENGTH || hop_by_hop::contains(&name.0);
         let finding = |name: &HeaderKey| {
             Finding::new(format!("`{name}` belongs to the connection, not to the {message}"))
                 .hint("leave it out: the server sets it from the body and the protocol")

@@ -39,6 +39,7 @@ pub mod compress;
 pub mod cors;
 pub mod forwarded;
 pub mod headers;
+pub mod hop_by_hop;
 pub mod metrics;
 pub mod request_id;
 pub mod security_headers;

@@ -5,13 +5,13 @@ use http::request::Parts;
 use http::uri::{PathAndQuery, Uri};
 use http::{HeaderMap, StatusCode, Version};
 use http_body::Body as _;
-use ziggurat_middleware::{Problem, Response};
+use ziggurat_middleware::{Problem, Response, hop_by_hop};
 
 use super::http1::fields;
 use super::refusal::Refusal;
 
-/// Brings a request into its one form: a path as the target, one sound `Host` (HTTP/1.0 may have none), no header that could shadow another in a
-/// CGI environment.
+/// Brings a request into its one form: a path as the target, one sound `Host` (HTTP/1.0 may have none), no header that `Connection` names, and none
+/// that could shadow another in a CGI environment.
 pub(super) fn normalize(parts: &mut Parts, max_headers: usize) -> Result<(), Refusal> {
     if parts.version == Version::HTTP_2 {
         check_http2(parts, max_headers)?;
@@ -27,6 +27,7 @@ pub(super) fn normalize(parts: &mut Parts, max_headers: usize) -> Result<(), Ref
         let path = if path.as_str().starts_with('?') { path.to_string().parse().unwrap_or(path) } else { path };
         parts.uri = Uri::from(path);
     }
+    hop_by_hop::remove_named_by_connection(&mut parts.headers);
     drop_ambiguous(&mut parts.headers);
     Ok(())
 }
@@ -116,6 +117,13 @@ mod tests {
         let mut parts = parts(Request::builder().uri("http://b.example:81?x=1").header("host", "a.example"));
         normalize(&mut parts, 100).unwrap();
         assert_eq!((parts.uri.to_string().as_str(), &parts.headers["host"]), ("/?x=1", &HeaderValue::from_static("b.example:81")));
+    }
+
+    #[test]
+    fn headers_of_the_connection_are_dropped() {
+        let mut parts = parts(Request::builder().uri("/").header("connection", "close, x-a").header("x-a", "1").header("x-b", "2"));
+        normalize(&mut parts, 100).unwrap();
+        assert_eq!(parts.headers.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["connection", "x-b"]);
     }
 
     #[test]

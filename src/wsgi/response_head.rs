@@ -6,6 +6,7 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyString, PyTuple};
+use ziggurat_middleware::hop_by_hop;
 
 use crate::call::ResponseHead;
 
@@ -18,7 +19,8 @@ pub(super) fn response_head(status: &Bound<'_, PyAny>, headers: &Bound<'_, PyAny
         let pair = pair?;
         let (name, value) = read_pair(&pair)?;
         let (name, value) = (read_name(name)?, read_value(value)?);
-        if is_hop_by_hop(&name) {
+        // They are the server's; apps that set them mean well.
+        if hop_by_hop::contains(&name) {
             continue;
         }
         if name == header::CONTENT_LENGTH {
@@ -112,23 +114,6 @@ fn latin_1<'a>(text: &'a Bound<'_, PyAny>, what: &str) -> PyResult<std::borrow::
     }
     let octets: Option<Vec<u8>> = unicode.chars().map(|c| u8::try_from(u32::from(c)).ok()).collect();
     Ok(octets.ok_or_else(|| PyValueError::new_err(format!("{what} must hold latin-1 only: {text:?}")))?.into())
-}
-
-/// Headers that speak of the connection, which is the server's; apps that set them mean well.
-fn is_hop_by_hop(name: &HeaderName) -> bool {
-    matches!(
-        name.as_str(),
-        "connection"
-            | "keep-alive"
-            | "proxy-authenticate"
-            | "proxy-authorization"
-            | "proxy-connection"
-            | "te"
-            | "trailer"
-            | "trailers"
-            | "transfer-encoding"
-            | "upgrade"
-    )
 }
 
 /// The name of an object's type, for messages.
