@@ -90,6 +90,7 @@ use ziggurat_middleware::{App, IntoApp, Middleware};
 pub mod apps;
 mod builtin;
 mod call;
+mod cgi;
 mod cli;
 mod detect;
 mod docs;

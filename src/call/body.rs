@@ -15,6 +15,7 @@ use ziggurat_middleware::{Body, BoxError, Problem};
 
 use super::pipe::{Abandoned, Writer, pipe};
 use super::{BodyFailure, RequestBody};
+use crate::cgi::content_length;
 
 /// How much of a streamed body may wait for the app.
 const BUDGET: usize = 256 * 1024;
@@ -27,7 +28,7 @@ pub(crate) struct TakenIn {
 
 /// Takes in a body of at most `buffer` octets; a longer one, or one that the client sends only when asked to, is streamed.
 pub(crate) async fn take_in(headers: &HeaderMap, mut body: Body, buffer: u64) -> Result<TakenIn, BoxError> {
-    let declared = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    let declared = content_length(headers);
     if let Some(octets) = body.as_full() {
         let length = (!octets.is_empty()).then_some(octets.len() as u64).or(declared);
         let whole = body.collect().await?.to_bytes();

@@ -27,8 +27,8 @@ impl Callable {
     pub(crate) fn of_stack(next: Next, runtime: &Arc<Runtime>) -> Result<Self, Finding> {
         // Below the first Python layer there may be no Python at all.
         initialize()?;
-        let stack = Stack::below(next, Arc::clone(runtime));
-        Ok(Self::new(Python::attach(|py| Py::new(py, stack))?.into_any()))
+        let stack = Python::attach(|py| Py::new(py, Stack::below(py, next, Arc::clone(runtime))))?;
+        Ok(Self::new(stack.into_any()))
     }
 
     /// A whole pipeline, as a callable for another server.
@@ -37,8 +37,8 @@ impl Callable {
     ///
     /// If memory is out.
     pub(crate) fn whole(next: Next, runtime: &Arc<Runtime>) -> Result<Self, Finding> {
-        let stack = Stack::whole(next, Arc::clone(runtime));
-        Ok(Self::new(Python::attach(|py| Py::new(py, stack))?.into_any()))
+        let stack = Python::attach(|py| Py::new(py, Stack::whole(py, next, Arc::clone(runtime))))?;
+        Ok(Self::new(stack.into_any()))
     }
 
     /// The service that calls it on the thread of whoever asks, for native layers above it.

@@ -9,7 +9,9 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple};
 
 use super::file_wrapper::FileWrapper;
-use crate::call::head::{HTTP_HOST, HeadView, KEYS, Key, REQUEST_URI};
+use super::variables::Keys;
+use crate::call::head::{HeadView, Key, usual};
+use crate::cgi::Variable;
 
 /// How many different header names keep their key object. Names come from clients, so there has to be a bound.
 const KEPT: usize = 512;
@@ -17,7 +19,7 @@ const KEPT: usize = 512;
 /// Makes the environ of one app's requests.
 pub(super) struct Environ {
     template: Py<PyDict>,
-    keys: Vec<Py<PyString>>,
+    keys: Keys,
     raw_uri: Py<PyString>,
     input: Py<PyString>,
     errors: Py<PyString>,
@@ -35,9 +37,10 @@ impl Environ {
         template.set_item("wsgi.input_terminated", true)?;
         template.set_item("wsgi.file_wrapper", py.get_type::<FileWrapper>())?;
         template.set_item("SERVER_SOFTWARE", concat!("ziggurat/", env!("CARGO_PKG_VERSION")))?;
-        for (key, usual) in KEYS {
-            if let Some(usual) = usual {
-                template.set_item(PyString::intern(py, key), PyString::intern(py, usual))?;
+        let keys = Keys::new(py);
+        for variable in Variable::ALL {
+            if let Some(usual) = usual(variable) {
+                template.set_item(keys.get(variable), PyString::intern(py, usual))?;
             }
         }
         let intern = |key: &str| PyString::intern(py, key).unbind();
@@ -54,7 +57,7 @@ impl Environ {
         }
         Ok(Self {
             template: template.unbind(),
-            keys: KEYS.iter().map(|(key, _)| intern(key)).collect(),
+            keys,
             raw_uri: intern("RAW_URI"),
             input: intern("wsgi.input"),
             errors: intern("wsgi.errors"),
@@ -76,13 +79,11 @@ impl Environ {
         for (key, value) in head {
             let value = latin_1(py, value)?;
             match key {
-                Key::Known(number) => {
-                    if number == usize::from(REQUEST_URI) {
+                Key::Known(variable) => {
+                    if variable == Variable::RequestUri {
                         environ.set_item(&self.raw_uri, &value)?;
                     }
-                    if let Some(key) = self.keys.get(number) {
-                        environ.set_item(key, value)?;
-                    }
+                    environ.set_item(self.keys.get(variable), value)?;
                 }
                 Key::Header(name) => environ.set_item(self.header(py, name)?, value)?,
             }
@@ -105,7 +106,8 @@ impl Environ {
         // Files that the app names are for the layers above, which know ours.
         outer.set_item(intern!(py, "wsgi.file_wrapper"), py.get_type::<FileWrapper>())?;
         let values = before.known().into_iter().zip(head.known());
-        for (key, (was, is)) in self.keys.iter().zip(values).skip(1) {
+        for (variable, (was, is)) in Variable::ALL.into_iter().zip(values) {
+            let key = self.keys.get(variable);
             match is {
                 Some(value) if was != is || !outer.contains(key)? => outer.set_item(key, latin_1(py, value)?)?,
                 None if was.is_some() && outer.contains(key)? => outer.del_item(key)?,
@@ -137,7 +139,7 @@ impl Environ {
 
 /// Takes headers out that the request does not have, or does not have any more.
 fn forget_headers(environ: &Bound<'_, PyDict>, head: HeadView<'_>) -> PyResult<()> {
-    let has_host = head.known()[usize::from(HTTP_HOST)].is_some();
+    let has_host = head.known()[Variable::HttpHost.index()].is_some();
     let is_header = |key: &Bound<'_, PyAny>| key.cast::<PyString>().is_ok_and(|key| key.to_str().is_ok_and(|key| key.starts_with("HTTP_")));
     if environ.iter().filter(|(key, _)| is_header(key)).count() == head.headers().count() + usize::from(has_host) {
         return Ok(());

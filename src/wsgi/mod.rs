@@ -27,6 +27,7 @@ mod response_head;
 mod response_writer;
 mod staff;
 mod start_response;
+mod variables;
 mod way_back;
 // An exception can be raised in another thread by no safe call.
 #[allow(unsafe_code)]

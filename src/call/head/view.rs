@@ -1,50 +1,49 @@
-//! A head as it is read: pair by pair, out of a buffer that may come from another process.
+//! Reads a head, variable by variable, out of a buffer that may come from another process.
 
-use super::{KEYS, REQUEST_ID, REQUEST_METHOD, SPELLED_OUT};
+use super::{NAMED, usual};
+use crate::cgi::Variable;
 
-/// The key of a pair.
+/// The name of a variable.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Key<'a> {
-    /// The key at this place of [`KEYS`].
-    Known(usize),
-    /// A key spelled out, `HTTP_` and the header's name.
+    /// One that has a number.
+    Known(Variable),
+    /// `HTTP_` and the name of a header.
     Header(&'a [u8]),
 }
 
-/// The pairs of a head, in a buffer of whoever's.
+/// The variables of a head, in a borrowed buffer.
 #[derive(Clone, Copy)]
 pub(crate) struct HeadView<'a>(&'a [u8]);
 
 impl<'a> HeadView<'a> {
-    /// Of octets that are the pairs, if they are anything.
-    pub(super) const fn of(pairs: &'a [u8]) -> Self {
-        Self(pairs)
+    /// Reads these octets, up to the first that are malformed.
+    pub(super) const fn of(buffer: &'a [u8]) -> Self {
+        Self(buffer)
     }
 
     /// The method.
     pub(crate) fn method(self) -> &'a [u8] {
-        self.get(REQUEST_METHOD).unwrap_or(b"GET")
+        self.get(Variable::RequestMethod).unwrap_or(b"GET")
     }
 
     /// The request's id.
     pub(crate) fn request_id(self) -> Option<&'a str> {
-        self.get(REQUEST_ID).and_then(|id| std::str::from_utf8(id).ok())
+        self.get(Variable::RequestId).and_then(|id| std::str::from_utf8(id).ok())
     }
 
-    /// The values of the known keys, by their numbers; nothing for what the head does not name.
-    pub(crate) fn known(self) -> [Option<&'a [u8]>; KEYS.len()] {
-        let mut values = KEYS.map(|(_, usual)| usual.map(str::as_bytes));
+    /// The values of the variables that have a number, in the order of [`Variable::ALL`]; `None` for those that are not set.
+    pub(crate) fn known(self) -> [Option<&'a [u8]>; Variable::ALL.len()] {
+        let mut values = Variable::ALL.map(|variable| usual(variable).map(str::as_bytes));
         for (key, value) in self {
-            if let Key::Known(number) = key
-                && let Some(place) = values.get_mut(number)
-            {
-                *place = Some(value);
+            if let Key::Known(variable) = key {
+                values[variable.index()] = Some(value);
             }
         }
         values
     }
 
-    /// The headers: keys spelled out, and their values.
+    /// The variables of headers, but for `HTTP_HOST`, which has a number.
     pub(crate) fn headers(self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
         self.filter_map(|(key, value)| match key {
             Key::Header(name) => Some((name, value)),
@@ -52,8 +51,8 @@ impl<'a> HeadView<'a> {
         })
     }
 
-    fn get(self, key: u8) -> Option<&'a [u8]> {
-        self.into_iter().find_map(|(at, value)| (at == Key::Known(key.into())).then_some(value))
+    fn get(self, variable: Variable) -> Option<&'a [u8]> {
+        self.into_iter().find_map(|(key, value)| (key == Key::Known(variable)).then_some(value))
     }
 }
 
@@ -61,10 +60,18 @@ impl<'a> Iterator for HeadView<'a> {
     type Item = (Key<'a>, &'a [u8]);
 
     fn next(&mut self) -> Option<Self::Item> {
-        let (&number, rest) = self.0.split_first()?;
-        self.0 = rest;
-        let key = if number == SPELLED_OUT { Key::Header(self.octets()?) } else { Key::Known(number.into()) };
-        Some((key, self.octets()?))
+        loop {
+            let (&number, rest) = self.0.split_first()?;
+            self.0 = rest;
+            if number == NAMED {
+                return Some((Key::Header(self.octets()?), self.octets()?));
+            }
+            let value = self.octets()?;
+            // Both ends are the same program, so another number is a mistake; nobody has a name for it.
+            if let Some(variable) = Variable::ALL.get(usize::from(number) - 1) {
+                return Some((Key::Known(*variable), value));
+            }
+        }
     }
 }
 

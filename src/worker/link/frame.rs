@@ -4,10 +4,11 @@
 //! little endian. The payload of a call's head is the pairs of [`crate::call::head`], as they are.
 
 use bytes::{Buf, Bytes, BytesMut};
+use http::StatusCode;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
-use http::{StatusCode, header};
 
 use crate::call::ResponseHead;
+use crate::cgi::content_length;
 
 /// The version of these words. Both ends are the same program; a program that was exchanged under a running server is told so.
 pub(crate) const VERSION: u32 = 2;
@@ -334,7 +335,7 @@ fn take_head(payload: &mut Bytes) -> Result<ResponseHead, Malformed> {
         let value = HeaderValue::from_maybe_shared(value).map_err(|_| Malformed("the value of a header is none"))?;
         headers.try_append(name, value).map_err(|_| Malformed("an answer has too many headers"))?;
     }
-    let length = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    let length = content_length(&headers);
     Ok(ResponseHead { status, reason, headers, length })
 }
 

@@ -22,6 +22,7 @@ use ziggurat_middleware::{Lifecycle, Next};
 pub(super) use request::Caller;
 
 use super::raised::Raised;
+use super::variables::Keys;
 
 /// Timers, files and tasks of the layers that run on threads of others.
 pub(crate) struct Runtime {
@@ -79,6 +80,7 @@ impl Drop for Runtime {
 pub(super) struct Stack {
     next: Next,
     runtime: Arc<Runtime>,
+    keys: Keys,
     /// Whether nothing of the same pipeline stands above.
     is_whole: bool,
 }
@@ -86,20 +88,20 @@ pub(super) struct Stack {
 impl Stack {
     /// What a Python layer calls, or a server that a site was put into: proxies' claims that reach it were judged above, and what is raised below
     /// is for who stands above.
-    pub(super) const fn below(next: Next, runtime: Arc<Runtime>) -> Self {
-        Self { next, runtime, is_whole: false }
+    pub(super) fn below(py: Python<'_>, next: Next, runtime: Arc<Runtime>) -> Self {
+        Self { next, runtime, keys: Keys::new(py), is_whole: false }
     }
 
     /// A whole pipeline in another server. As in our own, proxies' claims are judged in it or not at all, and what is raised in it is answered.
-    pub(super) const fn whole(next: Next, runtime: Arc<Runtime>) -> Self {
-        Self { next, runtime, is_whole: true }
+    pub(super) fn whole(py: Python<'_>, next: Next, runtime: Arc<Runtime>) -> Self {
+        Self { next, runtime, keys: Keys::new(py), is_whole: true }
     }
 }
 
 #[pymethods]
 impl Stack {
     fn __call__(&self, py: Python<'_>, environ: &Bound<'_, PyDict>, start_response: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
-        let request = request::request_of(environ, self.is_whole)?;
+        let request = request::request_of(environ, &self.keys, self.is_whole)?;
         let method = request.method().clone();
         // Layers never block while they are polled, and most are ready at once: to let go of the interpreter for so little would have other
         // threads take it, and this one wait to have it back for the app, and once more for the answer.

@@ -137,7 +137,7 @@ fn a_head_whose_parts_reach_beyond_it_is_refused() {
 #[test]
 fn the_length_of_an_answer_is_read_off_its_head() {
     let mut headers = HeaderMap::new();
-    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(5));
+    headers.insert(http::header::CONTENT_LENGTH, HeaderValue::from(5));
     let head = ResponseHead { status: StatusCode::OK, reason: None, headers, length: Some(5) };
     let mut octets = Vec::new();
     put_start(&mut octets, 1, &head);

@@ -1,0 +1,170 @@
+//! Requests as CGI variables (RFC 3875 section 4.1), and back.
+//!
+//! WSGI (PEP 3333), FastCGI, SCGI, the uwsgi protocol and CGI all describe a request by the same variables; they differ in how they carry them. So
+//! the two conversions exist once, over two traits: [`from_request`] writes the variables of a request to a [`VariableSink`], and [`to_request`] reads
+//! a request out of a [`VariableSource`].
+
+mod from_request;
+#[cfg(test)]
+mod tests;
+mod to_request;
+
+use std::borrow::Cow;
+use std::fmt;
+
+use http::header::{self, HeaderMap, HeaderName};
+
+pub(crate) use from_request::from_request;
+pub(crate) use to_request::to_request;
+
+/// A variable that describes the request itself. Every other variable is a header, `HTTP_` and its name.
+///
+/// The discriminants are what the link between server and workers sends in place of names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Variable {
+    /// RFC 3875 section 4.1.12.
+    RequestMethod = 1,
+    /// Section 4.1.13, percent-decoded: the prefixes that mounts took off the path.
+    ScriptName,
+    /// Section 4.1.5, percent-decoded: the path below the mounts.
+    PathInfo,
+    /// Section 4.1.7, as the client wrote it.
+    QueryString,
+    /// Path and query as the client wrote them. No standard has it, and every server does.
+    RequestUri,
+    /// Section 4.1.14.
+    ServerName,
+    /// Section 4.1.15.
+    ServerPort,
+    /// Section 4.1.16.
+    ServerProtocol,
+    /// Section 4.1.8. Empty for a client on a Unix socket.
+    RemoteAddr,
+    /// The client's port. No standard has it, and most servers do.
+    RemotePort,
+    /// Section 4.1.11.
+    RemoteUser,
+    /// Section 4.1.1.
+    AuthType,
+    /// Section 4.1.3.
+    ContentType,
+    /// Section 4.1.2.
+    ContentLength,
+    /// The `Host` header or the authority of the request target.
+    HttpHost,
+    /// `http` or `https`; PEP 3333's `wsgi.url_scheme`.
+    UrlScheme,
+    /// The id of the request. It has a name in WSGI only.
+    RequestId,
+}
+
+impl Variable {
+    /// All of them, in the order of their discriminants.
+    pub(crate) const ALL: [Self; 17] = [
+        Self::RequestMethod,
+        Self::ScriptName,
+        Self::PathInfo,
+        Self::QueryString,
+        Self::RequestUri,
+        Self::ServerName,
+        Self::ServerPort,
+        Self::ServerProtocol,
+        Self::RemoteAddr,
+        Self::RemotePort,
+        Self::RemoteUser,
+        Self::AuthType,
+        Self::ContentType,
+        Self::ContentLength,
+        Self::HttpHost,
+        Self::UrlScheme,
+        Self::RequestId,
+    ];
+
+    /// Its place in [`Variable::ALL`].
+    pub(crate) const fn index(self) -> usize {
+        self as usize - 1
+    }
+
+    /// Its key in a WSGI environ.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::RequestMethod => "REQUEST_METHOD",
+            Self::ScriptName => "SCRIPT_NAME",
+            Self::PathInfo => "PATH_INFO",
+            Self::QueryString => "QUERY_STRING",
+            Self::RequestUri => "REQUEST_URI",
+            Self::ServerName => "SERVER_NAME",
+            Self::ServerPort => "SERVER_PORT",
+            Self::ServerProtocol => "SERVER_PROTOCOL",
+            Self::RemoteAddr => "REMOTE_ADDR",
+            Self::RemotePort => "REMOTE_PORT",
+            Self::RemoteUser => "REMOTE_USER",
+            Self::AuthType => "AUTH_TYPE",
+            Self::ContentType => "CONTENT_TYPE",
+            Self::ContentLength => "CONTENT_LENGTH",
+            Self::HttpHost => "HTTP_HOST",
+            Self::UrlScheme => "wsgi.url_scheme",
+            Self::RequestId => "ziggurat.request_id",
+        }
+    }
+}
+
+/// Takes the variables of a request, each at most once.
+pub(crate) trait VariableSink {
+    /// Sets a variable.
+    fn set(&mut self, variable: Variable, value: &[u8]);
+
+    /// Sets the variable of a header; [`push_header_variable`] spells its name.
+    fn set_header(&mut self, name: &HeaderName, value: &[u8]);
+}
+
+/// Gives the variables of a request.
+pub(crate) trait VariableSource {
+    /// Why a variable cannot be read.
+    type Error: From<Invalid>;
+
+    /// The value of a variable, where it is set.
+    fn get(&self, variable: Variable) -> Result<Option<Cow<'_, [u8]>>, Self::Error>;
+
+    /// Calls `each` with every variable whose name begins with `HTTP_`: the rest of the name, and the value.
+    fn headers(&self, each: &mut dyn FnMut(&[u8], &[u8]) -> Result<(), Invalid>) -> Result<(), Self::Error>;
+}
+
+/// A variable whose value no request can have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Invalid {
+    /// The name of the variable.
+    pub(crate) variable: String,
+    /// What is wrong with it; follows its name.
+    pub(crate) reason: &'static str,
+}
+
+impl fmt::Display for Invalid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "`{}` {}", self.variable, self.reason)
+    }
+}
+
+impl std::error::Error for Invalid {}
+
+/// Appends the name of a header's variable: `HTTP_`, and the header's name in upper case with `_` for `-` (RFC 3875 section 4.1.18).
+pub(crate) fn push_header_variable(name: &HeaderName, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"HTTP_");
+    out.extend(name.as_str().bytes().map(|octet| if octet == b'-' { b'_' } else { octet.to_ascii_uppercase() }));
+}
+
+/// The value of `Content-Length`, where it is a number.
+pub(crate) fn content_length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// Whether a header has a variable `HTTP_...`. `Content-Type` and `Content-Length` have variables of their own, a transfer coding is removed by
+/// whoever reads the message, `Proxy` would pass for the environment variable `HTTP_PROXY` (CVE-2016-5385), and a name with `_` for another header.
+fn has_variable(name: &HeaderName) -> bool {
+    *name != header::CONTENT_LENGTH
+        && *name != header::CONTENT_TYPE
+        && *name != header::TRANSFER_ENCODING
+        && name.as_str() != "proxy"
+        && !name.as_str().contains('_')
+}

@@ -1,0 +1,172 @@
+//! From variables to the request that they describe.
+
+use std::net::IpAddr;
+use std::str::FromStr;
+
+use http::header::{self, HeaderName, HeaderValue};
+use http::request::Parts;
+use http::uri::PathAndQuery;
+use http::{Method, Request, Uri, Version};
+use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, percent_encode};
+use ziggurat_middleware::{ConnectionInfo, Mount, RemoteUser, RequestId, Scheme};
+
+use super::{Invalid, Variable, VariableSource, has_variable};
+
+/// Room for as many headers as browsers send.
+const HEADERS: usize = 20;
+
+/// Octets of a path that have to be percent-encoded (RFC 3986 section 3.3).
+const PATH: &AsciiSet = &CONTROLS
+    .add(b' ')
+    .add(b'"')
+    .add(b'#')
+    .add(b'%')
+    .add(b'<')
+    .add(b'>')
+    .add(b'?')
+    .add(b'`')
+    .add(b'{')
+    .add(b'}')
+    .add(b'[')
+    .add(b']')
+    .add(b'^')
+    .add(b'|')
+    .add(b'\\');
+
+/// Octets that a query cannot hold (RFC 3986 section 3.4). The rest of it is as the client wrote it.
+const QUERY: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'#').add(b'<').add(b'>');
+
+/// Reads the head of a request, with what is known about it as extensions. `is_vetted` says whether the claims of proxies in its headers have been
+/// judged already ([`ConnectionInfo::is_vetted`]).
+///
+/// Variables that are not set, or whose value says nothing about the request, have the meaning that RFC 3875 and PEP 3333 give to their absence.
+///
+/// # Errors
+///
+/// [`Invalid`] where a variable has a value that no request can have: method, target, header name, header value, `CONTENT_LENGTH`.
+pub(crate) fn to_request<S: VariableSource>(source: &S, is_vetted: bool) -> Result<Parts, S::Error> {
+    let (mut parts, ()) = Request::new(()).into_parts();
+    if let Some(method) = source.get(Variable::RequestMethod)? {
+        parts.method = Method::from_bytes(&method).map_err(|_| invalid(Variable::RequestMethod, "is not a method"))?;
+    }
+    parts.version = match source.get(Variable::ServerProtocol)?.as_deref() {
+        Some(b"HTTP/0.9") => Version::HTTP_09,
+        Some(b"HTTP/1.0") => Version::HTTP_10,
+        Some(b"HTTP/2.0" | b"HTTP/2") => Version::HTTP_2,
+        Some(b"HTTP/3.0" | b"HTTP/3") => Version::HTTP_3,
+        _ => Version::HTTP_11,
+    };
+    let (uri, mount) = target(source)?;
+    parts.uri = uri;
+    headers(source, &mut parts)?;
+    parts.extensions.insert(connection(source, is_vetted)?);
+    if let Some(mount) = mount {
+        parts.extensions.insert(mount);
+    }
+    if let Some(user) = text(source, Variable::RemoteUser)? {
+        let auth_type = text(source, Variable::AuthType)?.unwrap_or_default();
+        parts.extensions.insert(RemoteUser { user: user.into(), auth_type: auth_type.into() });
+    }
+    let id = source.get(Variable::RequestId)?.and_then(|id| RequestId::new(HeaderValue::from_bytes(&id).ok()?));
+    if let Some(id) = id {
+        parts.extensions.insert(id);
+    }
+    Ok(parts)
+}
+
+/// The target below the mount, and the mount where there is one. `REQUEST_URI` is taken where it still says what the path variables say; a
+/// middleware that changes these leaves it as it was.
+fn target<S: VariableSource>(source: &S) -> Result<(Uri, Option<Mount>), S::Error> {
+    let script = source.get(Variable::ScriptName)?.unwrap_or_default();
+    let path = source.get(Variable::PathInfo)?.unwrap_or_default();
+    let query = source.get(Variable::QueryString)?.unwrap_or_default();
+    if *path == *b"*" && script.is_empty() {
+        return Ok((Uri::from_static("*"), None));
+    }
+    let written = source.get(Variable::RequestUri)?.and_then(|written| {
+        let written = PathAndQuery::try_from(&*written).ok()?;
+        let (prefix, rest) = split(written.path(), &script, &path)?;
+        Some((prefix.to_owned(), rest.to_owned()))
+    });
+    let (prefix, rest) = written.unwrap_or_else(|| (percent_encode(&script, PATH).to_string(), percent_encode(&path, PATH).to_string()));
+    let query = if query.is_empty() { String::new() } else { format!("?{}", percent_encode(&query, QUERY)) };
+    let uri = |path: &str| {
+        let slash = if path.starts_with('/') { "" } else { "/" };
+        Uri::from_str(&format!("{slash}{path}{query}"))
+            .map_err(|_| invalid(Variable::PathInfo, "is not a path, or is too long with the query"))
+    };
+    let below = uri(&rest)?;
+    if prefix.is_empty() {
+        return Ok((below, None));
+    }
+    let whole = uri(&format!("{prefix}{rest}"))?;
+    Ok((below, Some(Mount { prefix: prefix.into(), target: whole })))
+}
+
+/// A path as written, split where the part that decodes to `script` ends, if the rest decodes to `path`.
+fn split<'a>(written: &'a str, script: &[u8], path: &[u8]) -> Option<(&'a str, &'a str)> {
+    let decodes_to = |text: &str, octets: &[u8]| percent_decode_str(text).eq(octets.iter().copied());
+    let mut at = 0;
+    for _ in script {
+        let is_encoded =
+            matches!(written.as_bytes().get(at..at + 3), Some([b'%', high, low]) if high.is_ascii_hexdigit() && low.is_ascii_hexdigit());
+        at += if is_encoded { 3 } else { 1 };
+    }
+    let (prefix, rest) = (written.get(..at)?, written.get(at..)?);
+    (decodes_to(prefix, script) && decodes_to(rest, path)).then_some((prefix, rest))
+}
+
+fn headers<S: VariableSource>(source: &S, parts: &mut Parts) -> Result<(), S::Error> {
+    let headers = &mut parts.headers;
+    headers.reserve(HEADERS);
+    let mut spelled = Vec::with_capacity(32);
+    source.headers(&mut |variable, value| {
+        let invalid = |reason| Invalid { variable: format!("HTTP_{}", String::from_utf8_lossy(variable)), reason };
+        spelled.clear();
+        spelled.extend(variable.iter().map(|octet| if *octet == b'_' { b'-' } else { *octet }));
+        let name = HeaderName::from_bytes(&spelled).map_err(|_| invalid("is not the name of a header"))?;
+        if has_variable(&name) {
+            headers.insert(name, HeaderValue::from_bytes(value).map_err(|_| invalid("is not the value of a header"))?);
+        }
+        Ok(())
+    })?;
+    // Section 4.1.3: an empty value is no value; so do some servers for `CONTENT_LENGTH`.
+    let get = |variable| Ok::<_, S::Error>(source.get(variable)?.filter(|value| !value.is_empty()));
+    if let Some(value) = get(Variable::ContentType)? {
+        let value = HeaderValue::from_bytes(&value).map_err(|_| invalid(Variable::ContentType, "is not the value of a header"))?;
+        headers.insert(header::CONTENT_TYPE, value);
+    }
+    if let Some(value) = get(Variable::ContentLength)? {
+        let length = std::str::from_utf8(&value).ok().map(str::trim).filter(|digits| digits.bytes().all(|octet| octet.is_ascii_digit()));
+        let length: u64 =
+            length.and_then(|digits| digits.parse().ok()).ok_or_else(|| invalid(Variable::ContentLength, "is not a length"))?;
+        headers.insert(header::CONTENT_LENGTH, length.into());
+    }
+    Ok(())
+}
+
+fn connection<S: VariableSource>(source: &S, is_vetted: bool) -> Result<ConnectionInfo, S::Error> {
+    Ok(ConnectionInfo {
+        client: parsed::<_, IpAddr>(source, Variable::RemoteAddr)?,
+        client_port: parsed(source, Variable::RemotePort)?,
+        scheme: if source.get(Variable::UrlScheme)?.as_deref() == Some(b"https") { Scheme::Https } else { Scheme::Http },
+        server_port: parsed(source, Variable::ServerPort)?,
+        local: None,
+        is_vetted,
+    })
+}
+
+/// The value, where it has this form.
+fn parsed<S: VariableSource, T: FromStr>(source: &S, variable: Variable) -> Result<Option<T>, S::Error> {
+    Ok(source.get(variable)?.and_then(|value| std::str::from_utf8(&value).ok()?.parse().ok()))
+}
+
+/// The value as text, where it is not empty.
+fn text<S: VariableSource>(source: &S, variable: Variable) -> Result<Option<String>, S::Error> {
+    let value = source.get(variable)?.filter(|value| !value.is_empty());
+    Ok(value.map(|value| String::from_utf8_lossy(&value).into_owned()))
+}
+
+fn invalid(variable: Variable, reason: &'static str) -> Invalid {
+    Invalid { variable: variable.name().to_owned(), reason }
+}

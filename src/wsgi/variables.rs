@@ -1,0 +1,91 @@
+//! The CGI variables in a WSGI environ.
+
+use std::borrow::Cow;
+
+use pyo3::exceptions::PyValueError;
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyString};
+
+use super::response_head::type_name;
+use crate::cgi::{Invalid, Variable, VariableSource};
+
+/// The keys of the variables, as str objects that are made and hashed once: that costs several times what a lookup does.
+pub(super) struct Keys([Py<PyString>; Variable::ALL.len()]);
+
+impl Keys {
+    pub(super) fn new(py: Python<'_>) -> Self {
+        Self(Variable::ALL.map(|variable| PyString::intern(py, variable.name()).unbind()))
+    }
+
+    pub(super) fn get(&self, variable: Variable) -> &Py<PyString> {
+        &self.0[variable.index()]
+    }
+}
+
+/// Reads the variables of an environ, whose str values have one character per octet (PEP 3333 section "Unicode Issues").
+pub(super) struct EnvironVariables<'a, 'py> {
+    pub(super) environ: &'a Bound<'py, PyDict>,
+    pub(super) keys: &'a Keys,
+}
+
+impl VariableSource for EnvironVariables<'_, '_> {
+    type Error = PyErr;
+
+    fn get(&self, variable: Variable) -> PyResult<Option<Cow<'_, [u8]>>> {
+        let py = self.environ.py();
+        let key = self.keys.get(variable).bind(py);
+        let Some(value) = self.environ.get_item(key)? else {
+            // Some servers have another name for it.
+            return match variable {
+                Variable::RequestUri => read(self.environ, intern!(py, "RAW_URI")),
+                _ => Ok(None),
+            };
+        };
+        match variable {
+            Variable::RemoteUser | Variable::AuthType => Ok(name(&value).map(Cow::from)),
+            _ => octets(key, &value).map(|octets| Some(octets.into_owned().into())),
+        }
+    }
+
+    fn headers(&self, each: &mut dyn FnMut(&[u8], &[u8]) -> Result<(), Invalid>) -> PyResult<()> {
+        for (key, value) in self.environ {
+            let Ok(key) = key.cast::<PyString>() else { continue };
+            let Some(name) = key.to_str().ok().and_then(|key| key.strip_prefix("HTTP_")) else { continue };
+            each(name.as_bytes(), &octets(key, &value)?)?;
+        }
+        Ok(())
+    }
+}
+
+impl From<Invalid> for PyErr {
+    fn from(invalid: Invalid) -> Self {
+        PyValueError::new_err(format!("environ[{:?}] {}", invalid.variable, invalid.reason))
+    }
+}
+
+fn read(environ: &Bound<'_, PyDict>, key: &Bound<'_, PyString>) -> PyResult<Option<Cow<'static, [u8]>>> {
+    environ.get_item(key)?.map(|value| Ok(octets(key, &value)?.into_owned().into())).transpose()
+}
+
+/// The octets of a str.
+fn octets<'a>(key: &Bound<'_, PyString>, value: &'a Bound<'_, PyAny>) -> PyResult<Cow<'a, [u8]>> {
+    let shown = || format!("environ[{:?}]", key.to_string_lossy());
+    let text =
+        value.cast::<PyString>().map_err(|_| PyValueError::new_err(format!("{} must be a str, not `{}`", shown(), type_name(value))))?;
+    let octets = match text.to_str() {
+        Ok(text) if text.is_ascii() => return Ok(text.as_bytes().into()),
+        Ok(text) => text.chars().map(|character| u8::try_from(character).ok()).collect::<Option<Vec<_>>>(),
+        // A lone surrogate.
+        Err(_) => None,
+    };
+    octets.map(Cow::from).ok_or_else(|| PyValueError::new_err(format!("{} holds a character above U+00FF", shown())))
+}
+
+/// What a Python middleware says of the client: octets of UTF-8, or text as it stands; nothing where it is no str.
+fn name(value: &Bound<'_, PyAny>) -> Option<Vec<u8>> {
+    let text = value.cast::<PyString>().ok()?;
+    let octets = text.to_str().ok().and_then(|text| text.chars().map(|character| u8::try_from(character).ok()).collect::<Option<Vec<_>>>());
+    let is_utf_8 = |octets: &Vec<u8>| std::str::from_utf8(octets).is_ok();
+    Some(octets.filter(is_utf_8).unwrap_or_else(|| text.to_string_lossy().into_owned().into_bytes()))
+}
