@@ -35,7 +35,7 @@ pub fn builtin() -> Registry {
         .layer::<Sendfile>()
         .layer::<Static>()
         .layer::<Timeout>()
-        .expansion::<Django>()
+        .composite::<Django>()
         .app::<ShowMetrics>()
         .app::<Redirect>()
         .app::<Respond>()

@@ -109,16 +109,16 @@ fn a_file_is_shown_as_it_was_understood() {
 }
 
 #[test]
-fn a_file_spelled_out_means_the_same_and_is_spelled_out_already() {
+fn a_normalized_file_means_the_same_and_is_normalized_already() {
     let validator = validator();
     for text in [MINIMAL, SITE, DJANGO, GATEWAY, RESERVES] {
-        let spelled = load(text).spelled();
-        assert!(!spelled.to_string().contains("hunter2"), "{spelled:#}");
-        assert!(validator.is_valid(&spelled), "{spelled:#}");
-        let again = load(&spelled.to_string());
-        assert_eq!(again.spelled(), spelled);
+        let normalized = load(text).normalized();
+        assert!(!normalized.to_string().contains("hunter2"), "{normalized:#}");
+        assert!(validator.is_valid(&normalized), "{normalized:#}");
+        let again = load(&normalized.to_string());
+        assert_eq!(again.normalized(), normalized);
     }
-    let dollars = load(r#"{ "app": { "respond": { "body": "5$ $${X} $$$$" } } }"#).spelled();
+    let dollars = load(r#"{ "app": { "respond": { "body": "5$ $${X} $$$$" } } }"#).normalized();
     assert_eq!(dollars["app"]["respond"]["body"], "5$$ $${X} $$$$");
 }
 

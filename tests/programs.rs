@@ -46,7 +46,7 @@ async fn a_router_answers_beside_a_wsgi_app_and_under_the_same_layers() {
 async fn a_handler_that_panics_is_answered_500_with_its_place_in_the_log() {
     let stack = Ziggurat::new().router("api", api()).test().pipeline(r#"{ "app": { "api": {} } }"#);
     assert_eq!(stack.get("/panic").await.status(), 500);
-    assert_eq!(stack.log(), ["ERROR layer=app.api status=500 panicked: on purpose"]);
+    assert_eq!(stack.log(), ["ERROR layer=api status=500 panicked: on purpose"]);
 }
 
 #[test]
@@ -62,7 +62,7 @@ fn a_router_is_known_wherever_kinds_of_app_are() {
     let kind = registry.apps().iter().find(|kind| kind.name == "api").unwrap();
     assert_eq!(kind.summary(), "Answers with a service that is part of this program, such as an axum router.");
     let shown = Pipeline::from_text("pipeline.json", BESIDE, std::path::Path::new(""), &registry, &|_| None).unwrap().show();
-    assert!(shown.contains("├─ mount /api\n  │    api\n"), "{shown}");
+    assert!(shown.contains("├─ mount /api\n  │    api               as api/api\n"), "{shown}");
 }
 
 #[test]

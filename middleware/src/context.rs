@@ -35,7 +35,7 @@ use crate::{Metrics, Place, ReserveClass, Retired, Watcher};
 /// # let folder = tempfile::tempdir().unwrap();
 /// # std::fs::write(folder.path().join("words.txt"), "three small words").unwrap();
 /// # let lifecycle = ziggurat_middleware::Lifecycle::default();
-/// # open(&Context::new("layers[0].words", folder.path(), lifecycle.clone())).unwrap();
+/// # open(&Context::new("words", folder.path(), lifecycle.clone())).unwrap();
 /// # assert_eq!(lifecycle.status()[0].1, 3);
 /// ```
 ///

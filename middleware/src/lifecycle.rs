@@ -152,7 +152,7 @@ mod tests {
     #[test]
     fn shutdown_hooks_run_once_and_newest_first() {
         let lifecycle = Lifecycle::default();
-        let context = context("layers[0].x", &lifecycle);
+        let context = context("x", &lifecycle);
         let log = Arc::new(Mutex::new(Vec::new()));
         for n in [1, 2] {
             let log = Arc::clone(&log);
@@ -166,7 +166,7 @@ mod tests {
     #[test]
     fn stacks_and_reopen_run_their_own_hooks_each_time() {
         let lifecycle = Lifecycle::default();
-        let context = context("app.wsgi", &lifecycle);
+        let context = context("wsgi", &lifecycle);
         let (reopened, dumped) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
         let (on_reopen, on_stacks) = (Arc::clone(&reopened), Arc::clone(&dumped));
         context.on_reopen(move || _ = on_reopen.fetch_add(1, Ordering::SeqCst));
@@ -180,23 +180,23 @@ mod tests {
     #[test]
     fn status_is_told_by_place_in_build_order() {
         let lifecycle = Lifecycle::default();
-        context("app.wsgi", &lifecycle).on_status(|| json!({ "busy": 1 }));
-        context("layers[0].limit", &lifecycle).on_status(|| json!(2));
+        context("wsgi", &lifecycle).on_status(|| json!({ "busy": 1 }));
+        context("limit", &lifecycle).on_status(|| json!(2));
         let status: Vec<(String, Value)> = lifecycle.status().into_iter().map(|(place, value)| (place.to_string(), value)).collect();
-        assert_eq!(status, [("app.wsgi".to_owned(), json!({ "busy": 1 })), ("layers[0].limit".to_owned(), json!(2))]);
+        assert_eq!(status, [("wsgi".to_owned(), json!({ "busy": 1 })), ("limit".to_owned(), json!(2))]);
     }
 
     #[test]
     fn a_scraper_sees_what_was_built_after_it() {
         let lifecycle = Lifecycle::default();
-        let scraper = context("app.metrics", &lifecycle).scraper();
-        for place in ["app.wsgi", "apps.shop.wsgi"] {
+        let scraper = context("metrics", &lifecycle).scraper();
+        for place in ["wsgi", "shop"] {
             context(place, &lifecycle).on_scrape(move |metrics| {
                 metrics.gauge("busy", "Threads at work.").sample(&[("place", place)], 1_u64);
             });
         }
         let text = scraper.scrape().to_string();
-        assert_eq!(text, "# HELP busy Threads at work.\n# TYPE busy gauge\nbusy{place=\"app.wsgi\"} 1\nbusy{place=\"apps.shop.wsgi\"} 1\n");
+        assert_eq!(text, "# HELP busy Threads at work.\n# TYPE busy gauge\nbusy{place=\"wsgi\"} 1\nbusy{place=\"shop\"} 1\n");
     }
 
     #[test]

@@ -78,7 +78,7 @@ use crate::{Behavior, Context, Findings, IntoApp, IntoStage, Result};
 /// let stack = TestStack::of::<Demand>(r#"["x-tenant"]"#).over_text("the app");
 /// assert_eq!(stack.get("/").await.status(), 400);
 /// assert_eq!(stack.get("/").header("x-tenant", "7").await.text(), "the app");
-/// assert!(stack.metrics().contains(r#"demand_refused_total{place="layers[0].demand"} 1"#));
+/// assert!(stack.metrics().contains(r#"demand_refused_total{place="demand"} 1"#));
 /// stack.shutdown().await;
 /// assert_eq!(stack.log(), ["INFO refused=1 requests lacked a header"]);
 /// # }

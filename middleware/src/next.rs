@@ -244,7 +244,7 @@ mod tests {
     async fn a_service_that_is_not_ready_yet_is_waited_for() {
         let busy = Arc::new(tokio::sync::Semaphore::new(1));
         let limit = tower::limit::GlobalConcurrencyLimitLayer::with_semaphore(Arc::clone(&busy));
-        let next = limit.stage(&Place::new("layers[0].limit"), app());
+        let next = limit.stage(&Place::new("limit"), app());
         let held = busy.acquire().await.unwrap();
         let mut waiting = tokio::spawn(next.run(request()));
         tokio::select! {

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use clap::{ArgGroup, CommandFactory, Parser, Subcommand};
 use http::Extensions;
 
-use crate::pipeline::{Island, Pipeline, Registry, Report, schema};
+use crate::pipeline::{Pipeline, Registry, Report, WorkerStack, schema};
 use crate::run::{self, PipelineSource, init};
 use crate::server::Listen;
 use crate::worker::launch::Launch;
@@ -240,7 +240,7 @@ fn dispatch(registry: &Registry, host: &Extensions, command: Command) -> u8 {
         Command::Reload(file) => control::reload(&file),
         Command::Check { file, json } => check(&file, registry, host, json),
         Command::Show { file, json: false } => with(load(&file, registry), |pipeline| print(&pipeline.show())),
-        Command::Show { file, json: true } => with(load(&file, registry), |pipeline| print(&format!("{:#}\n", pipeline.spelled()))),
+        Command::Show { file, json: true } => with(load(&file, registry), |pipeline| print(&format!("{:#}\n", pipeline.normalized()))),
         Command::Schema => print(&format!("{:#}\n", schema(registry))),
         Command::Layers { name: Some(name), .. } => match docs::terminal_page(registry, &name) {
             Ok(page) => print(&page),
@@ -257,11 +257,13 @@ fn dispatch(registry: &Registry, host: &Extensions, command: Command) -> u8 {
             Err(new::Trouble::Refused(message)) => complain(&message, MISUSE),
             Err(new::Trouble::Failed(path, error)) => complain(&format!("error: cannot write {}: {error}", path.display()), FAILURE),
         },
-        Command::Worker { .. } => match wsgi::child::run(&|stack, lifecycle, runtime| Island::build(stack, registry, lifecycle, runtime)) {
-            Ok(true) => SUCCESS,
-            Ok(false) => FAILURE,
-            Err(message) => complain(&message, MISUSE),
-        },
+        Command::Worker { .. } => {
+            match wsgi::child::run(&|stack, lifecycle, runtime| WorkerStack::build(stack, registry, lifecycle, runtime)) {
+                Ok(true) => SUCCESS,
+                Ok(false) => FAILURE,
+                Err(message) => complain(&message, MISUSE),
+            }
+        }
         Command::Settings => match wsgi::child::settings::run() {
             Ok(()) => SUCCESS,
             Err(message) => complain(&message, MISUSE),

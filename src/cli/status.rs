@@ -121,7 +121,7 @@ mod tests {
             "connections": { "open": 12, "accepted": 4_321 }, "requests": 98_765,
             "apps": [
                 {
-                    "place": "app.wsgi", "app": "site:app", "threads": 8, "busy": 2,
+                    "place": "wsgi", "app": "site:app", "threads": 8, "busy": 2,
                     "queue": { "length": 0, "limit": 1024, "waited_s": { "sum": 0.25, "count": 5 } }, "restarts": {}, "last_restart": null,
                     "workers": [
                         { "nth": 1, "pid": 100, "state": "ready", "busy": 2, "age_s": 90, "memory": 47_395_635 },

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::diagnostic::Report;
-use super::expand::{Environment, expand};
-use super::text::{self, Dialect};
+use super::read::expand::{Environment, expand};
+use super::read::text::{self, Dialect};
 use super::tree::{Node, Value};
 
 /// The path that `server.control` names in this file, from the folder of the file.

@@ -6,28 +6,18 @@
 mod build;
 mod check;
 mod control;
-mod crossings;
-mod de;
 mod diagnostic;
 pub(crate) mod django;
-mod expand;
-mod grammar;
-mod hosted;
-mod island;
-mod misnamed;
+mod embedded;
+mod model;
 mod names;
+mod options;
+mod print;
 mod read;
 mod registry;
-mod reserves;
-mod route;
 mod schema;
-mod show;
-mod spelled;
-mod stack;
+mod secrets;
 mod stand_in;
-mod summary;
-mod syntax;
-mod text;
 mod tree;
 
 use std::path::{Path, PathBuf};
@@ -35,20 +25,22 @@ use std::sync::Arc;
 
 use ziggurat_middleware::{Lifecycle, Next};
 
+pub(crate) use build::{Imported, WorkerStack};
 pub(crate) use control::control_socket;
 pub use diagnostic::Report;
-pub use expand::Environment;
-pub(crate) use hosted::{Imported, Layers};
-pub(crate) use island::Island;
+pub(crate) use embedded::Layers;
 pub(crate) use names::suggestion;
+pub use read::expand::Environment;
 pub(crate) use registry::Service;
 pub use registry::{Kind, Registry};
 pub use schema::schema;
 
 use crate::server::{Listen, Options};
+use build::Site;
 use diagnostic::{Diagnostic, Severity, Source};
-use expand::Mask;
-use text::Dialect;
+use model::File;
+use read::text::{self, Dialect};
+use secrets::Secrets;
 use tree::Span;
 
 /// A pipeline file that was read and found sound: every name known, every option of its type, every route reachable. Nothing is opened,
@@ -56,8 +48,8 @@ use tree::Span;
 pub struct Pipeline {
     source: Arc<Source>,
     base: PathBuf,
-    mask: Mask,
-    tree: grammar::Tree,
+    secrets: Secrets,
+    file: File,
     listen: Vec<Listen>,
     warnings: Report,
 }
@@ -120,20 +112,18 @@ impl Pipeline {
     ) -> Result<Self, Report> {
         let source = Arc::new(source);
         let refuse = |findings| Report::new(Arc::clone(&source), findings);
-        let mut root = text::parse(&source.text, dialect).map_err(refuse)?;
-        let mask = expand::expand(&mut root, &source.text, &base, environment).map_err(refuse)?;
-        let tree = grammar::understand(root, registry, &mask, &base).map_err(refuse)?;
-        let findings = check::check(&tree);
+        let (file, secrets) = read::file(&source, dialect, &base, registry, environment).map_err(refuse)?;
+        let findings = check::check(&file);
         if findings.iter().any(|finding| finding.severity == Severity::Error) {
             return Err(refuse(findings));
         }
         let warnings = refuse(findings);
-        let mut listen: Vec<Listen> = tree.listen.iter().map(|(listen, _)| listen.clone()).collect();
+        let mut listen: Vec<Listen> = file.listen.iter().map(|(listen, _)| listen.clone()).collect();
         if listen.is_empty() {
             // Where only this machine reaches it: what others are to reach, the file has to name.
             listen.push(Listen::Tcp { host: Some("127.0.0.1".to_owned()), port: 8000 });
         }
-        Ok(Self { source, base, mask, tree, listen, warnings })
+        Ok(Self { source, base, secrets, file, listen, warnings })
     }
 
     /// What the file names to listen on, in its order; `127.0.0.1:8000` where it names nothing.
@@ -145,26 +135,26 @@ impl Pipeline {
     /// The `server` part, defaults filled in.
     #[must_use]
     pub const fn server(&self) -> &Options {
-        &self.tree.server
+        &self.file.server
     }
 
     /// This pipeline, listening there and nowhere else.
     pub(crate) fn listening_on(mut self, listen: Listen) -> Self {
-        self.tree.listen.clear();
+        self.file.listen.clear();
         self.listen = vec![listen];
         self
     }
 
     /// This pipeline with a drain that takes no longer than this.
     pub(crate) fn with_drain_up_to(mut self, longest: std::time::Duration) -> Self {
-        let drain = &mut self.tree.server.drain.0;
+        let drain = &mut self.file.server.drain.0;
         *drain = longest.min(*drain);
         self
     }
 
     /// The files that `${file:...}` has put into it.
     pub(crate) fn files(&self) -> impl Iterator<Item = PathBuf> {
-        self.mask.files().map(|file| self.base.join(file))
+        self.secrets.files().map(|file| self.base.join(file))
     }
 
     /// The folder that relative paths start from.
@@ -185,40 +175,40 @@ impl Pipeline {
     ///
     /// Everything that could not be acquired; what had been started is shut down again.
     pub fn build(&self, lifecycle: &Lifecycle) -> Result<Next, Report> {
-        let built = build::build(&self.tree, &self.mask, &self.base, self.server().drain.0, lifecycle);
+        let built = build::front(&self.file, self.site(lifecycle), self.server().drain.0);
         built.map_err(|findings| Report::new(Arc::clone(&self.source), findings))
     }
 
     /// The tower as it was understood, outermost layer on top: defaults filled in, routes as branches, secrets as their `${...}`.
     #[must_use]
     pub fn show(&self) -> String {
-        show::show(self)
+        print::show(self)
     }
 
-    /// A pipeline file that means the same, with everything spelled out: defaults filled in, entries that stand for others expanded, secrets
-    /// left as their `${...}`.
+    /// A pipeline file that means the same, with everything written out: defaults, and what a `django` entry stands for. Secrets are left as their
+    /// `${...}`.
     #[must_use]
-    pub fn spelled(&self) -> serde_json::Value {
-        spelled::spelled(self)
+    pub fn normalized(&self) -> serde_json::Value {
+        print::normalized(self)
     }
 
     /// The stack in one line: `request_id > compress > wsgi`.
     #[must_use]
     pub fn summary(&self) -> String {
-        summary::summary(&self.tree)
+        print::summary(&self.file)
     }
 
     /// A report about no place in the file.
     #[must_use]
     pub fn report(&self, message: &str) -> Report {
-        Report::new(Arc::clone(&self.source), vec![Diagnostic::without_place(self.mask.hide(message))])
+        Report::new(Arc::clone(&self.source), vec![Diagnostic::without_place(self.secrets.redact(message))])
     }
 
     /// A report about the address number `index` of [`Pipeline::listen`], for instance that it is in use. A line `hint: ...` at the message's
     /// end is set apart.
     #[must_use]
     pub fn report_at_listen(&self, index: usize, message: &str) -> Report {
-        self.report_at(self.tree.listen.get(index).map(|(_, span)| span.clone()), message)
+        self.report_at(self.file.listen.get(index).map(|(_, span)| span.clone()), message)
     }
 
     /// As [`Pipeline::report_at_listen`], about the path of the control socket.
@@ -229,8 +219,12 @@ impl Pipeline {
         self.report_at(root.map(|root| root.nearest(&["server".into(), "control".into()]).span.clone()), message)
     }
 
+    fn site<'a>(&'a self, lifecycle: &'a Lifecycle) -> Site<'a> {
+        Site { apps: &self.file.apps, secrets: &self.secrets, base: &self.base, lifecycle }
+    }
+
     fn report_at(&self, span: Option<Span>, message: &str) -> Report {
-        let message = self.mask.hide(message);
+        let message = self.secrets.redact(message);
         let (message, hint) = match message.split_once("\nhint: ") {
             Some((message, hint)) => (message, Some(hint.into())),
             None => (message.as_str(), None),

@@ -8,7 +8,7 @@ use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 use ziggurat_middleware::units::Duration;
 
-use super::grammar::ROUTES;
+use super::read::{NAME, ROUTES};
 use super::registry::{Kind, Registry};
 use crate::apps::matching::{Match, Prefix};
 use crate::server::{Listen, Options};
@@ -36,6 +36,7 @@ pub fn schema(registry: &Registry) -> Value {
         ("App".to_owned(), app),
         ("Layers".to_owned(), json!({ "type": "array", "items": { "$ref": "#/$defs/Layer" }, "description": LAYERS })),
         ("Route".to_owned(), route),
+        ("Name".to_owned(), json!({ "type": "string", "pattern": "^[A-Za-z0-9_.-]+$", "description": A_NAME })),
     ]);
     definitions.sort_keys();
     let address = json!({ "anyOf": [listen, object(json!({ "at": listen }), &["at"])] });
@@ -66,6 +67,9 @@ pub fn schema(registry: &Registry) -> Value {
         "$defs": definitions
     })
 }
+
+const A_NAME: &str =
+    "A name of your own, unique in the file: the log, metrics and `ziggurat status` show it, and state is kept under it across reloads.";
 
 const LAYERS: &str = "The layers over the app, outermost first: the first one sees the request first and the response last.";
 
@@ -109,9 +113,9 @@ fn app(apps: &[(&Kind, Value)], definitions: &Map<String, Value>) -> Value {
     })
 }
 
-/// An object with one of these names as its only key.
+/// An object with one of these names as its only key besides `as`.
 fn single(kinds: &[(&Kind, Value)], definitions: &Map<String, Value>) -> Value {
-    let properties: Map<String, Value> = kinds
+    let mut properties: Map<String, Value> = kinds
         .iter()
         .map(|(kind, schema)| {
             let options = definition(schema, definitions);
@@ -123,7 +127,15 @@ fn single(kinds: &[(&Kind, Value)], definitions: &Map<String, Value>) -> Value {
             (kind.name.to_owned(), schema)
         })
         .collect();
-    json!({ "type": "object", "properties": properties, "additionalProperties": false, "minProperties": 1, "maxProperties": 1 })
+    properties.insert(NAME.to_owned(), json!({ "$ref": "#/$defs/Name" }));
+    json!({
+        "type": "object",
+        "properties": properties,
+        "additionalProperties": false,
+        "if": { "required": [NAME] },
+        "then": { "minProperties": 2, "maxProperties": 2 },
+        "else": { "minProperties": 1, "maxProperties": 1 }
+    })
 }
 
 /// What a reference to a definition stands for.
@@ -144,6 +156,7 @@ fn route(generator: &mut SchemaGenerator) -> Value {
             "description": "Takes the requests at and below this path, and hides the prefix from what stands inside: a WSGI app finds it in SCRIPT_NAME.",
             "anyOf": [mount]
         },
+        NAME: { "$ref": "#/$defs/Name" },
         "deadline": {
             "description": "How long the app may take until it begins its answer, instead of its own `deadline`. What is late is answered 504.",
             "anyOf": [deadline]

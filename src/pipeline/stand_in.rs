@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use super::expand::Environment;
-use super::text::{self, Dialect};
+use super::read::expand::Environment;
+use super::read::text::{self, Dialect};
 use super::tree::{Node, Value};
 use super::{Pipeline, Registry, Report};
 

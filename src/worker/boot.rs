@@ -186,7 +186,7 @@ mod tests {
     fn boot(nth: usize, app: &str) -> Boot {
         Boot {
             version: VERSION,
-            place: "app.wsgi".to_owned(),
+            place: "wsgi".to_owned(),
             nth,
             app: app.to_owned(),
             path: Vec::new(),
@@ -203,12 +203,12 @@ mod tests {
     #[test]
     fn a_worker_is_told_apart_in_the_process_list() {
         let worker = boot(2, "hello:app");
-        assert_eq!(worker.title(), "ziggurat: worker 2 of app.wsgi (hello:app)");
+        assert_eq!(worker.title(), "ziggurat: worker 2 of wsgi (hello:app)");
         assert_eq!(worker.short_title(), "zg:hello 2");
         assert_eq!(boot(12, "mysite.wsgi:application").short_title(), "zg:mysite.ws 12");
         assert_eq!(boot(3, "äääääääää").short_title(), "zg:äääää 3");
         assert_eq!(boot(0, "hello:app").short_title(), "zg:hello");
-        assert_eq!(boot(0, "hello:app").title(), "ziggurat: template of app.wsgi (hello:app)");
+        assert_eq!(boot(0, "hello:app").title(), "ziggurat: template of wsgi (hello:app)");
     }
 
     #[test]

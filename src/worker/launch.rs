@@ -83,8 +83,8 @@ mod tests {
     #[test]
     fn arguments_of_the_program_precede_those_of_the_worker() {
         let launch = Launch { program: "/usr/bin/python3".into(), arguments: vec!["-m".into(), "ziggurat".into()] };
-        let command = launch.worker("ziggurat: worker 1 of app.wsgi (hello:app)");
+        let command = launch.worker("ziggurat: worker 1 of wsgi (hello:app)");
         let arguments: Vec<_> = command.get_args().collect();
-        assert_eq!(arguments, ["-m", "ziggurat", "worker", "--", "ziggurat: worker 1 of app.wsgi (hello:app)"]);
+        assert_eq!(arguments, ["-m", "ziggurat", "worker", "--", "ziggurat: worker 1 of wsgi (hello:app)"]);
     }
 }

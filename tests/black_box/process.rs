@@ -140,7 +140,7 @@ fn an_exception_of_the_app_is_logged_with_its_traceback_and_the_request_id() {
     assert!(answer.starts_with("HTTP/1.1 500") && !answer.contains("luck"), "{answer}");
     let id = answer.lines().find_map(|line| line.strip_prefix("x-request-id: ")).unwrap();
     let line = program.wait_for_log("the app raised an exception");
-    assert!(line.contains(&format!("request_id={id} app=app.wsgi ")), "{line}");
+    assert!(line.contains(&format!("request_id={id} app=wsgi ")), "{line}");
     program.wait_for_log("ValueError: no such luck");
     let log = program.log();
     assert!(log.contains("Traceback (most recent call last)") && log.contains("line 1, in inner"), "{log}");

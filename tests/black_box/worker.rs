@@ -198,7 +198,7 @@ fn the_process_list_shows_which_worker_it_is() {
     let worker = hello();
     let shown = |file| std::fs::read_to_string(format!("/proc/{}/{file}", worker.pid())).unwrap();
     assert_eq!(shown("comm").trim_end(), "zg:hello 2");
-    let expected = "ziggurat: worker 2 of app.wsgi (hello:app)";
+    let expected = "ziggurat: worker 2 of wsgi (hello:app)";
     let line = shown("cmdline");
     // There is as much room as the command line took.
     assert!(expected.starts_with(line.trim_end_matches('\0')) && line.starts_with("ziggurat: worker 2 of"), "{line}");
@@ -316,7 +316,7 @@ fn a_template_makes_workers_that_share_its_app() {
     let (_, printed) = template.printed();
     assert!(printed.contains("warm /one localhost"), "{printed}");
     assert!(printed.contains("when warmed up with `/broken`") && printed.contains("ValueError: cold"), "{printed}");
-    assert!(printed.contains("template=app.wsgi"), "{printed}");
+    assert!(printed.contains("template=wsgi"), "{printed}");
 }
 
 #[test]

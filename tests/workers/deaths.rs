@@ -18,7 +18,7 @@ fn a_worker_killed_under_way_costs_the_requests_inside_it() {
     assert!(answer.starts_with("HTTP/1.1 502 "), "{answer}");
     assert_ne!(pid(&program), worker);
     let line = program.wait_for_log("was killed (SIGKILL), possibly because memory ran out");
-    assert!(line.contains(&format!("app=app.wsgi worker=1 pid={worker} ")), "{line}");
+    assert!(line.contains(&format!("app=wsgi worker=1 pid={worker} ")), "{line}");
 }
 
 #[test]

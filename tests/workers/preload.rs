@@ -13,7 +13,7 @@ fn template(program: &Program) -> u32 {
 }
 
 fn is_template(line: &str) -> bool {
-    line.contains("ziggurat: template of app.wsgi (site_under_test:app)")
+    line.contains("ziggurat: template of wsgi (site_under_test:app)")
 }
 
 #[test]
@@ -24,7 +24,7 @@ fn workers_have_what_their_template_has_imported() {
     let below = processes_below(program.pid());
     assert!(below.iter().any(|(pid, line)| *pid == template && is_template(line)), "{below:?}");
     for nth in [1, 2] {
-        let title = format!("ziggurat: worker {nth} of app.wsgi (site_under_test:app)");
+        let title = format!("ziggurat: worker {nth} of wsgi (site_under_test:app)");
         assert!(below.iter().any(|(_, line)| line.contains(&title)), "{below:?}");
     }
 }

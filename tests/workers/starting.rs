@@ -11,7 +11,7 @@ fn the_process_list_says_which_worker_of_which_app_each_process_is() {
     let program = start(r#""workers": 2, "threads": 1"#);
     let below = processes_below(program.pid());
     for nth in [1, 2] {
-        let title = format!("ziggurat: worker {nth} of app.wsgi (site_under_test:app)");
+        let title = format!("ziggurat: worker {nth} of wsgi (site_under_test:app)");
         assert!(below.iter().any(|(_, line)| line.contains(&title)), "{below:?}");
     }
     assert_eq!(below.len(), 2, "{below:?}");

@@ -240,7 +240,7 @@ mod log {
             let entries = tracing_subscriber::fmt().with_ansi(false).with_writer(|| Entry);
             tracing::subscriber::set_global_default(entries.finish()).unwrap();
         });
-        format!("app.wsgi.{:04}", PLACES.fetch_add(1, Ordering::Relaxed))
+        format!("wsgi#{:04}", PLACES.fetch_add(1, Ordering::Relaxed))
     }
 
     pub fn about(place: &str) -> String {

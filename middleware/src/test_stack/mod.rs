@@ -3,6 +3,7 @@
 mod exchange;
 mod log;
 
+use std::collections::HashMap;
 use std::convert::Infallible;
 use std::future::Future;
 use std::path::PathBuf;
@@ -79,7 +80,7 @@ impl TestStack {
     #[must_use]
     pub fn app<A: App>(options: &str) -> Self {
         let built = Self::new(Lifecycle::default(), |lifecycle| {
-            let place = Place::new(format!("app.{}", A::NAME));
+            let place = Place::new(A::NAME);
             let app = read::<A>(options, A::SHORTHAND, A::validate)?;
             Ok(app.app(&context(&place, lifecycle)).map_err(one)?.into_next(&place))
         });
@@ -104,8 +105,8 @@ impl TestStack {
     /// If it takes them.
     #[must_use]
     pub fn refusal<M: Middleware>(options: &str) -> Vec<String> {
-        let inner = Next::new("app.test", service_fn(async |_: Request| Ok::<_, Infallible>(Response::new(Body::empty()))));
-        match build::<M>(options, "layers[0]", inner, &Lifecycle::default()) {
+        let inner = Next::new("app", service_fn(async |_: Request| Ok::<_, Infallible>(Response::new(Body::empty()))));
+        match build::<M>(options, &Place::new(M::NAME), inner, &Lifecycle::default()) {
             Ok(_) => panic!("`{}` takes {options}", M::NAME),
             Err(findings) => findings,
         }
@@ -179,29 +180,30 @@ impl TestStack {
 
 /// Layers that still want an app below them.
 pub struct TestStage {
-    /// Outermost first.
-    puts: Vec<Put>,
+    /// Outermost first, each with its name.
+    puts: Vec<(&'static str, Put)>,
 }
 
-/// Puts a layer over the rest of the stack, at a place such as `layers[0]`.
-type Put = Box<dyn FnOnce(Next, &str, &Lifecycle) -> Next>;
+/// Puts a layer over the rest of the stack.
+type Put = Box<dyn FnOnce(Next, &Place, &Lifecycle) -> Next>;
 
 impl TestStage {
     /// With the layer `M` below those that are there.
     #[must_use]
     pub fn then<M: Middleware>(mut self, options: &str) -> Self {
         let options = options.to_owned();
-        self.puts.push(Box::new(move |inner, place, lifecycle| match build::<M>(&options, place, inner, lifecycle) {
+        let put: Put = Box::new(move |inner, place, lifecycle| match build::<M>(&options, place, inner, lifecycle) {
             Ok(next) => next,
             Err(findings) => refused(M::NAME, &options, &findings),
-        }));
+        });
+        self.puts.push((M::NAME, put));
         self
     }
 
     /// With a stage below those that are there.
     #[must_use]
     pub fn then_stage(mut self, stage: impl IntoStage + 'static) -> Self {
-        self.puts.push(Box::new(|inner, place, _| stage.stage(&Place::new(format!("{place}.test")), inner)));
+        self.puts.push(("test", Box::new(|inner, place, _| stage.stage(place, inner))));
         self
     }
 
@@ -215,7 +217,7 @@ impl TestStage {
             let answer = app(request);
             async move { Ok::<_, Infallible>(answer.await) }
         });
-        self.over_next(Next::new("app.test", app))
+        self.over_next(Next::new("app", app))
     }
 
     /// Over an app that answers every request with this text.
@@ -228,8 +230,14 @@ impl TestStage {
     #[must_use]
     pub fn over_next(self, next: Next) -> TestStack {
         let built = TestStack::new(Lifecycle::default(), |lifecycle| {
-            let puts = self.puts.into_iter().enumerate().rev();
-            Ok::<_, Infallible>(puts.fold(next, |inner, (at, put)| put(inner, &format!("layers[{at}]"), lifecycle)))
+            // As in a pipeline file, a second layer of one name above the first has a number.
+            let mut counts = HashMap::<_, usize>::new();
+            Ok::<_, Infallible>(self.puts.into_iter().rev().fold(next, |inner, (name, put)| {
+                let count = counts.entry(name).or_default();
+                *count += 1;
+                let place = if *count == 1 { Place::new(name) } else { Place::new(format!("{name}#{count}")) };
+                put(inner, &place, lifecycle)
+            }))
         });
         match built {
             Ok(stack) => stack,
@@ -238,10 +246,9 @@ impl TestStage {
     }
 }
 
-fn build<M: Middleware>(options: &str, place: &str, inner: Next, lifecycle: &Lifecycle) -> Result<Next, Vec<String>> {
-    let place = Place::new(format!("{place}.{}", M::NAME));
+fn build<M: Middleware>(options: &str, place: &Place, inner: Next, lifecycle: &Lifecycle) -> Result<Next, Vec<String>> {
     let layer = read::<M>(options, M::SHORTHAND, M::validate)?;
-    Ok(layer.layer(&context(&place, lifecycle)).map_err(one)?.stage(&place, inner))
+    Ok(layer.layer(&context(place, lifecycle)).map_err(one)?.stage(place, inner))
 }
 
 fn read<T: Options>(options: &str, shorthand: Option<&'static str>, validate: fn(&T, &mut Findings)) -> Result<T, Vec<String>> {
@@ -306,7 +313,7 @@ mod tests {
         let fail = crate::around(|_: &mut Request| Err::<fn(Response) -> Response, _>(Problem::internal("the disk is full")));
         let stack = TestStack::stage(crate::around(|_: &mut Request| Ok(|response| response))).then_stage(fail).over_text("");
         assert_eq!(stack.get("/").await.status(), 500);
-        assert_eq!(stack.log(), ["ERROR layer=layers[1].test status=500 the disk is full"]);
+        assert_eq!(stack.log(), ["ERROR layer=test status=500 the disk is full"]);
     }
 
     /// Counts seconds until the stack retires.
@@ -343,6 +350,6 @@ mod tests {
         let stack = TestStack::of::<Clock>("{}").over_text("");
         tokio::time::sleep(std::time::Duration::from_secs(10)).await;
         stack.shutdown().await;
-        assert_eq!(stack.log()[3..], ["ERROR layer=layers[0].clock a background task panicked: the clock is worn out"]);
+        assert_eq!(stack.log()[3..], ["ERROR layer=clock a background task panicked: the clock is worn out"]);
     }
 }

@@ -54,8 +54,8 @@ impl Site {
     /// As the app.
     pub(crate) fn app(&self, options: &str) -> Next {
         let options = Static::deserialize(&mut serde_json::Deserializer::from_str(&self.options(options))).unwrap();
-        let context = Context::new("app.static", PathBuf::from("/"), Lifecycle::default());
-        App::app(options, &context).unwrap_or_else(|finding| panic!("{finding}")).into_next(&Place::new("app.static"))
+        let context = Context::new("static", PathBuf::from("/"), Lifecycle::default());
+        App::app(options, &context).unwrap_or_else(|finding| panic!("{finding}")).into_next(&Place::new("static"))
     }
 
     fn options(&self, more: &str) -> String {

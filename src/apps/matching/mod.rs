@@ -13,7 +13,7 @@ use std::net::Ipv6Addr;
 use http::{HeaderName, Uri, header};
 use percent_encoding::percent_decode_str;
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use ziggurat_middleware::options::OneOrMany;
 use ziggurat_middleware::{Finding, Findings, Request};
 
@@ -21,23 +21,28 @@ use patterns::{Host, Verb, Wanted};
 pub(crate) use patterns::{Path, Prefix};
 
 /// The condition of a route. All keys must hold; in a list, any may. Without any, it holds for every request.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Match {
     /// The host the client addressed, without its port and in any case: `example.com`, or `*.example.com` for every name below it (but not
     /// `example.com` itself).
+    #[serde(skip_serializing_if = "Option::is_none")]
     host: Option<OneOrMany<Host>>,
 
     /// The path, written without percent-encoding: `/about` for exactly that, `/api/*` for `/api` and everything below it.
+    #[serde(skip_serializing_if = "Option::is_none")]
     path: Option<OneOrMany<Path>>,
 
     /// The method, in capitals. `GET` holds for `HEAD` too.
+    #[serde(skip_serializing_if = "Option::is_none")]
     method: Option<OneOrMany<Verb>>,
 
     /// Request headers by name: the exact value, a list of them, or `true` where any value will do.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     header: BTreeMap<String, Wanted>,
 
     /// Parameters of the query by name, both decoded: the exact value, a list of them, or `true` where any value will do.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     query: BTreeMap<String, Wanted>,
 }
 

@@ -1,13 +1,14 @@
 //! What a route can ask of a request: hosts, paths, methods, headers and parameters, and which of two patterns is the broader.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::net::Ipv6Addr;
 use std::str::FromStr;
 
 use http::Method;
 use percent_encoding::percent_decode_str;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::{Deserialize, Deserializer, de};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use ziggurat_middleware::{Finding, Findings};
 
 use super::normal_host;
@@ -32,6 +33,15 @@ impl Host {
         match other {
             Self::Exact(name) => self.holds(name),
             Self::Below(suffix) => matches!(self, Self::Below(own) if suffix.ends_with(own.as_str())),
+        }
+    }
+}
+
+impl fmt::Display for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exact(name) => f.write_str(name),
+            Self::Below(suffix) => write!(f, "*{suffix}"),
         }
     }
 }
@@ -97,6 +107,15 @@ impl Path {
     }
 }
 
+impl fmt::Display for Path {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exact(path) => f.write_str(path),
+            Self::Below(prefix) => write!(f, "{prefix}/*"),
+        }
+    }
+}
+
 impl FromStr for Path {
     type Err = String;
 
@@ -125,6 +144,12 @@ impl Prefix {
 
     pub(crate) fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+impl fmt::Display for Prefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
     }
 }
 
@@ -178,6 +203,12 @@ impl Verb {
     }
 }
 
+impl fmt::Display for Verb {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.as_str())
+    }
+}
+
 impl FromStr for Verb {
     type Err = String;
 
@@ -228,12 +259,21 @@ impl<'de> Deserialize<'de> for Wanted {
     }
 }
 
+impl Serialize for Wanted {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Any => serializer.serialize_bool(true),
+            Self::OneOf(texts) => texts.serialize(serializer),
+        }
+    }
+}
+
 struct WantedVisitor;
 
 impl<'de> de::Visitor<'de> for WantedVisitor {
     type Value = Wanted;
 
-    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a text, a list of texts, or `true`")
     }
 
@@ -265,6 +305,12 @@ macro_rules! text_pattern {
         impl<'de> Deserialize<'de> for $type {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
                 crate::apps::from_text(deserializer, $expecting)
+            }
+        }
+
+        impl Serialize for $type {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
             }
         }
 

@@ -11,7 +11,7 @@ use ziggurat_middleware::options::OneOrMany;
 use ziggurat_middleware::sendfile::Sendfile;
 use ziggurat_middleware::{Context, Finding, Findings, Step};
 
-use super::registry::Expansion;
+use super::registry::Composite;
 use super::tree::Node;
 use crate::worker::inquiry::{Question, Settings, ask};
 use crate::worker::launch::Launch;
@@ -84,7 +84,7 @@ fn workers_schema(generator: &mut SchemaGenerator) -> Schema {
     schema
 }
 
-impl Expansion for Django {
+impl Composite for Django {
     const NAME: &'static str = "django";
     const SHORTHAND: Option<&'static str> = Some("settings");
 
@@ -99,7 +99,7 @@ impl Expansion for Django {
         }
     }
 
-    fn expand(self, options: &Node, context: &Context) -> Result<Node, Finding> {
+    fn compose(self, options: &Node, context: &Context) -> Result<Node, Finding> {
         let settings = self.settings(context)?;
         Ok(Layout::new(&self, options, &settings)?.routes())
     }

@@ -52,7 +52,7 @@ const WAIT: Duration = Duration::from_secs(30);
 
 fn admission(limit: usize, reserves: &[(u32, usize)]) -> Arc<Admission> {
     let reserves: Vec<_> = reserves.iter().map(|(class, threads)| Reserve { class: ReserveClass(*class), threads: *threads }).collect();
-    Admission::new("app.wsgi", limit, WAIT, &reserves)
+    Admission::new("wsgi", limit, WAIT, &reserves)
 }
 
 fn desk(admission: &Arc<Admission>, threads: usize, ahead: usize) -> (Arc<Notes>, DeskId) {

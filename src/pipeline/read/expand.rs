@@ -7,11 +7,10 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-use serde::{Deserialize, Serialize};
-
-use super::diagnostic::Diagnostic;
 use super::text::system_words;
-use super::tree::{Expanded, Node, Span, Value};
+use crate::pipeline::diagnostic::Diagnostic;
+use crate::pipeline::secrets::Secrets;
+use crate::pipeline::tree::{Expanded, Node, Span, Value};
 
 /// Gives the value of an environment variable: `std::env::var_os` for the program, anything else for a test.
 pub type Environment<'a> = &'a dyn Fn(&str) -> Option<OsString>;
@@ -20,62 +19,17 @@ pub type Environment<'a> = &'a dyn Fn(&str) -> Option<OsString>;
 const MAX_FILE: u64 = 64 * 1024;
 
 /// Expands every string value below `node`.
-pub(crate) fn expand(node: &mut Node, text: &str, base: &Path, environment: Environment<'_>) -> Result<Mask, Vec<Diagnostic>> {
-    let mut expansion = Expansion { text, base, environment, mask: Mask::default(), findings: Vec::new() };
+pub(crate) fn expand(node: &mut Node, text: &str, base: &Path, environment: Environment<'_>) -> Result<Secrets, Vec<Diagnostic>> {
+    let mut expansion = Expansion { text, base, environment, secrets: Vec::new(), findings: Vec::new() };
     expansion.node(node);
-    if expansion.findings.is_empty() { Ok(expansion.mask.sorted()) } else { Err(expansion.findings) }
-}
-
-/// Hides what came from outside the file in texts that others wrote.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub(crate) struct Mask(Vec<(String, String)>);
-
-impl Mask {
-    /// Longest first, so that a value which is part of another does not uncover the rest.
-    fn sorted(mut self) -> Self {
-        self.0.sort_by_key(|(value, _)| std::cmp::Reverse(value.len()));
-        self
-    }
-
-    /// The part of it that a text with these values needs.
-    pub(crate) fn for_text(&self, text: &str) -> Self {
-        Self(self.0.iter().filter(|(value, _)| text.contains(value.as_str())).cloned().collect())
-    }
-
-    /// The files that values came from, as they are written.
-    pub(crate) fn files(&self) -> impl Iterator<Item = &str> {
-        self.0.iter().filter_map(|(_, source)| source.strip_prefix("${file:")?.strip_suffix('}'))
-    }
-
-    /// The text with every value replaced by its source. A short value counts only where it stands by itself.
-    pub(crate) fn hide(&self, text: &str) -> String {
-        let mut text = text.to_owned();
-        for (value, source) in &self.0 {
-            text = replace(&text, value, source);
-        }
-        text
-    }
-}
-
-fn replace(text: &str, value: &str, source: &str) -> String {
-    const LONG: usize = 8;
-    let mut masked = String::new();
-    let mut rest = text;
-    while let Some(at) = rest.find(value) {
-        let (before, after) = (&rest[..at], &rest[at + value.len()..]);
-        let inside_a_word = before.ends_with(char::is_alphanumeric) || after.starts_with(char::is_alphanumeric);
-        masked.push_str(before);
-        masked.push_str(if value.len() < LONG && inside_a_word { value } else { source });
-        rest = after;
-    }
-    masked + rest
+    if expansion.findings.is_empty() { Ok(Secrets::new(expansion.secrets)) } else { Err(expansion.findings) }
 }
 
 struct Expansion<'a> {
     text: &'a str,
     base: &'a Path,
     environment: Environment<'a>,
-    mask: Mask,
+    secrets: Vec<(String, String)>,
     findings: Vec<Diagnostic>,
 }
 
@@ -133,9 +87,7 @@ impl Expansion<'_> {
                 Ok(Piece::Secret(text)) => {
                     secret = true;
                     value.push_str(&text);
-                    if !text.is_empty() {
-                        self.mask.0.push((text, source[dollar..at].to_owned()));
-                    }
+                    self.secrets.push((text, source[dollar..at].to_owned()));
                 }
                 Err(diagnostic) => {
                     let place = self.place(source, dollar..at, span);
@@ -284,11 +236,5 @@ mod tests {
         let whole = |text| expanded(text).unwrap().expanded.is_some_and(|expanded| expanded.whole);
         assert!(whole("${PORT}") && whole("${UNSET:-3}"));
         assert!(!whole("${PORT} ") && !whole("${PORT}${EMPTY:-x}") && !whole("$$"));
-    }
-
-    #[test]
-    fn the_mask_hides_values_and_spares_words() {
-        let mask = Mask(vec![("hunter22".into(), "${A}".into()), ("at".into(), "${B}".into())]).sorted();
-        assert_eq!(mask.hide("xhunter22x: `at` that"), "x${A}x: `${B}` that");
     }
 }

@@ -8,7 +8,7 @@ use serde::de::{
     self, DeserializeSeed, Deserializer, EnumAccess, Expected, IntoDeserializer, MapAccess, SeqAccess, Unexpected, VariantAccess, Visitor,
 };
 
-use super::tree::{Entry, Node, Value};
+use crate::pipeline::tree::{Entry, Node, Value};
 
 /// How to read some of the nodes, decided by earlier attempts at the same tree.
 #[derive(Debug, Default)]
@@ -236,8 +236,9 @@ impl<'de> Deserializer<'de> for De<'de, '_> {
     }
 
     fn deserialize_enum<V: Visitor<'de>>(self, _: &'static str, known: &'static [&'static str], visitor: V) -> Result<V::Value, Error> {
-        let refusal =
-            |found| Error::new(Reason::WrongType { expected: format!("one of {}", super::names::list(known.iter().copied())), found });
+        let refusal = |found| {
+            Error::new(Reason::WrongType { expected: format!("one of {}", crate::pipeline::names::list(known.iter().copied())), found })
+        };
         let result = match (&self.node.value, self.mode()) {
             (_, Mode::Probe) => Err(refusal("something else")),
             (Value::String(name), _) => visitor.visit_enum(Variant { name, key: None, content: None, modes: self.modes }),

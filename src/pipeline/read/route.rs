@@ -5,27 +5,16 @@ use std::num::NonZeroUsize;
 use ziggurat_middleware::Findings;
 use ziggurat_middleware::units::Duration;
 
-use super::diagnostic::Diagnostic;
-use super::grammar::{Grammar, Stack, all, take};
-use super::read::{Subject, locate, read};
-use super::tree::{Node, Span, Value};
+use super::grammar::{Grammar, all, take};
+use super::places::{NAME, Scope, Siblings};
 use crate::apps::matching::{Match, Prefix};
-
-#[derive(Debug)]
-pub(crate) struct Route {
-    /// The condition, or the whole route where it has none.
-    pub(crate) span: Span,
-    pub(crate) condition: Option<(Match, Node)>,
-    pub(crate) mount: Option<Prefix>,
-    /// How long the app below may take until it begins its answer.
-    pub(crate) deadline: Option<(Duration, Node)>,
-    /// How many threads of each `wsgi` app below are kept for requests that come this way.
-    pub(crate) reserve: Option<(NonZeroUsize, Node)>,
-    pub(crate) stack: Stack,
-}
+use crate::pipeline::diagnostic::Diagnostic;
+use crate::pipeline::model::{Route, Typed};
+use crate::pipeline::options::OptionReader;
+use crate::pipeline::tree::{Node, Value};
 
 impl Grammar<'_> {
-    pub(super) fn routes(&mut self, node: Node, place: &str) -> Option<Vec<Route>> {
+    pub(super) fn routes(&mut self, node: Node, scope: &Scope) -> Option<Vec<Route>> {
         const HINT: &str = "write `\"routes\": [{ \"match\": { \"path\": \"/api/*\" }, \"app\": ... }, { \"app\": ... }]`";
         let span = node.span.clone();
         let found = node.kind();
@@ -38,23 +27,32 @@ impl Grammar<'_> {
                 .push(Diagnostic::error("the list of routes is empty", span).label("every request would be answered 404").hint(HINT));
             return None;
         }
-        all(items.into_iter().enumerate().map(|(i, item)| self.route(item, &format!("{place}[{i}]"))).collect())
+        let mut siblings = Siblings::default();
+        let mut routes = all(items.into_iter().rev().map(|item| self.route(item, scope, &mut siblings)).collect())?;
+        routes.reverse();
+        Some(routes)
     }
 
-    fn route(&mut self, node: Node, place: &str) -> Option<Route> {
+    fn route(&mut self, node: Node, scope: &Scope, siblings: &mut Siblings) -> Option<Route> {
         let (whole, mut keys) =
             self.object(node, "a route is an object with an `app`", "write `{ \"match\": { \"path\": \"/api/*\" }, \"app\": ... }`")?;
-        self.known_keys(&keys, &["match", "mount", "deadline", "reserve", "layers", "app"], "a route");
+        self.known_keys(&keys, &["match", "mount", NAME, "deadline", "reserve", "layers", "app"], "a route");
+        let name = self.name(&mut keys);
         let condition = take(&mut keys, "match");
         let mount = take(&mut keys, "mount");
         let span = condition.as_ref().or(mount.as_ref()).map_or(&whole, |node| &node.span).clone();
+        let scope = match &name {
+            Some(name) => Scope::of_route(name),
+            None => scope.route(&siblings.label(condition.as_ref(), mount.as_ref())),
+        };
         let condition = condition.map(|node| self.condition(node)).transpose();
         let mount = mount.map(|node| self.mount(node)).transpose();
         let deadline = take(&mut keys, "deadline").map(|node| self.deadline(node)).transpose();
         let reserve = take(&mut keys, "reserve").map(|node| self.reserve(node)).transpose();
-        let stack = self.stack(keys, &whole, &format!("{place}."), "the route");
+        let stack = self.stack(keys, &whole, &scope, "the route");
         Some(Route {
             span,
+            name,
             condition: condition.ok()?,
             mount: mount.ok()?,
             deadline: deadline.ok()?,
@@ -63,41 +61,42 @@ impl Grammar<'_> {
         })
     }
 
-    fn condition(&mut self, node: Node) -> Result<(Match, Node), ()> {
-        let subject = Subject { name: "`match`", noun: "condition", mask: self.mask };
+    fn condition(&mut self, node: Node) -> Result<Typed<Match>, ()> {
+        let reader = OptionReader { owner: "`match`", noun: "condition", secrets: self.secrets };
         if !node.is_object() {
             let finding =
                 Diagnostic::error("`match` takes an object of conditions", node.span.clone()).label(format!("this is {}", node.kind()));
             self.findings.push(finding.hint("write `\"match\": { \"path\": \"/api/*\" }`"));
             return Err(());
         }
-        let condition: Match = self.note(read(&node, subject)).ok_or(())?;
+        let value: Match = self.note(reader.read(&node)).ok_or(())?;
         let mut findings = Findings::default();
-        condition.validate(&mut findings);
-        self.findings.extend(findings.into_iter().map(|finding| locate(finding, &node, subject)));
-        Ok((condition, node))
+        value.validate(&mut findings);
+        self.findings.extend(findings.into_iter().map(|finding| reader.locate(finding, &node)));
+        Ok(Typed { value, node })
     }
 
-    fn mount(&mut self, node: Node) -> Result<Prefix, ()> {
-        self.note(read(&node, self.subject("`mount`"))).ok_or(())
+    fn mount(&mut self, node: Node) -> Result<Typed<Prefix>, ()> {
+        let value = self.note(self.reader("`mount`").read(&node)).ok_or(())?;
+        Ok(Typed { value, node })
     }
 
-    fn deadline(&mut self, node: Node) -> Result<(Duration, Node), ()> {
-        let deadline: Duration = self.note(read(&node, self.subject("`deadline`"))).ok_or(())?;
-        if deadline.0.is_zero() {
+    fn deadline(&mut self, node: Node) -> Result<Typed<Duration>, ()> {
+        let value: Duration = self.note(self.reader("`deadline`").read(&node)).ok_or(())?;
+        if value.0.is_zero() {
             self.findings.push(
-                Diagnostic::error("a `deadline` of nothing would fail every request", node.span)
+                Diagnostic::error("a `deadline` of zero would fail every request", node.span)
                     .label("no time at all")
                     .hint("write a time such as `\"5s\"`, or leave the key out"),
             );
             return Err(());
         }
-        Ok((deadline, node))
+        Ok(Typed { value, node })
     }
 
-    fn reserve(&mut self, node: Node) -> Result<(NonZeroUsize, Node), ()> {
+    fn reserve(&mut self, node: Node) -> Result<Typed<NonZeroUsize>, ()> {
         let explain = |finding: Diagnostic| finding.hint("it is how many of the app's threads are kept for this route: `\"reserve\": 2`");
-        let threads = read(&node, self.subject("`reserve`")).map_err(|findings| findings.into_iter().map(explain).collect());
-        Ok((self.note(threads).ok_or(())?, node))
+        let threads = self.reader("`reserve`").read(&node).map_err(|findings| findings.into_iter().map(explain).collect());
+        Ok(Typed { value: self.note(threads).ok_or(())?, node })
     }
 }

@@ -3,59 +3,63 @@
 //! serde stops at the first mistake. So the mistake is noted, the value it lies in is left out, and the options are read again until
 //! nothing new is found.
 
+mod de;
+
 use serde::Deserialize;
 use ziggurat_middleware::{Finding, Step};
 
-use super::de::{At, De, Id, Mode, Modes, Reason, id, is_scalar};
 use super::diagnostic::Diagnostic;
-use super::expand::Mask;
 use super::names::{closest, list, suggestion};
-use super::tree::{Node, Value, dotted};
+use super::secrets::Secrets;
+use super::tree::{Node, Span, Value, dotted};
+use de::{At, De, Id, Mode, Modes, Reason, id, is_scalar};
 
 /// More than anyone mends in one go.
 const MAX_FINDINGS: usize = 50;
 
-/// Whose options are read, in the words of a message, and what must stay hidden in it.
+/// Reads the options of one owner. Messages name the owner, and never show a secret.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Subject<'a> {
-    /// For instance "layer `compress`".
-    pub(crate) name: &'a str,
-    /// What one of its keys is called: "option".
+pub(crate) struct OptionReader<'a> {
+    /// Whose options they are, for instance "layer `compress`".
+    pub(crate) owner: &'a str,
+    /// What one of them is called: "option".
     pub(crate) noun: &'static str,
-    pub(crate) mask: &'a Mask,
+    pub(crate) secrets: &'a Secrets,
 }
 
-/// Reads `root` as a `T`, or finds what keeps it from being one.
-pub(crate) fn read<'de, T: Deserialize<'de>>(root: &'de Node, subject: Subject<'_>) -> Result<T, Vec<Diagnostic>> {
-    let mut reading = Reading { root, subject, modes: Modes::default(), findings: Vec::new(), probing: Vec::new() };
-    loop {
-        match T::deserialize(De { node: root, modes: &reading.modes }) {
-            Ok(value) => {
-                reading.give_up_probing();
-                return if reading.findings.is_empty() { Ok(value) } else { Err(reading.findings) };
-            }
-            Err(error) => {
-                let at = error.at.unwrap_or(At::Value(id(root)));
-                if !reading.learn(&error.reason, at) || reading.findings.len() >= MAX_FINDINGS {
+impl OptionReader<'_> {
+    /// Reads `root` as a `T`, or finds everything that keeps it from being one.
+    pub(crate) fn read<'de, T: Deserialize<'de>>(self, root: &'de Node) -> Result<T, Vec<Diagnostic>> {
+        let mut reading = Reading { root, reader: self, modes: Modes::default(), findings: Vec::new(), probing: Vec::new() };
+        loop {
+            match T::deserialize(De { node: root, modes: &reading.modes }) {
+                Ok(value) => {
                     reading.give_up_probing();
-                    return Err(reading.findings);
+                    return if reading.findings.is_empty() { Ok(value) } else { Err(reading.findings) };
+                }
+                Err(error) => {
+                    let at = error.at.unwrap_or(At::Value(id(root)));
+                    if !reading.learn(&error.reason, at) || reading.findings.len() >= MAX_FINDINGS {
+                        reading.give_up_probing();
+                        return Err(reading.findings);
+                    }
                 }
             }
         }
     }
-}
 
-/// Shows a finding of a layer or an app at the place it names.
-pub(crate) fn locate(finding: Finding, options: &Node, subject: Subject<'_>) -> Diagnostic {
-    let node = options.nearest(&finding.path);
-    let hide = |text: String| subject.mask.hide(&without_number(&text));
-    Diagnostic {
-        hint: finding.hint.map(|hint| hide(hint).into()),
-        note: finding.note.map(|note| hide(note).into()),
-        ..Diagnostic::error(hide(finding.message), node.span.clone()).label(match finding.path.as_slice() {
-            [] => subject.name.to_owned(),
-            path => format!("{} `{}` of {}", subject.noun, dotted(path), subject.name),
-        })
+    /// A finding of a layer or an app, at the option that it names.
+    pub(crate) fn locate(self, finding: Finding, options: &Node) -> Diagnostic {
+        let node = options.nearest(&finding.path);
+        let redact = |text: String| self.secrets.redact(&without_number(&text));
+        Diagnostic {
+            hint: finding.hint.map(|hint| redact(hint).into()),
+            note: finding.note.map(|note| redact(note).into()),
+            ..Diagnostic::error(redact(finding.message), node.span.clone()).label(match finding.path.as_slice() {
+                [] => self.owner.to_owned(),
+                path => format!("{} `{}` of {}", self.noun, dotted(path), self.owner),
+            })
+        }
     }
 }
 
@@ -69,7 +73,7 @@ fn without_number(text: &str) -> String {
 
 struct Reading<'de, 's> {
     root: &'de Node,
-    subject: Subject<'s>,
+    reader: OptionReader<'s>,
     modes: Modes,
     findings: Vec<Diagnostic>,
     /// Secret values that were refused and not yet reported, and whether their type had been the right one.
@@ -136,7 +140,7 @@ impl<'de> Reading<'de, '_> {
     }
 
     fn wrong_key(&self, reason: &Reason, path: &[Step], node: &'de Node) -> Diagnostic {
-        let Subject { name: subject, noun, .. } = self.subject;
+        let OptionReader { owner: subject, noun, .. } = self.reader;
         let key_span = key_span(self.root, node);
         let (name, outer) = match path.split_last() {
             Some((Step::Key(name), outer)) => (name.as_str(), outer),
@@ -152,15 +156,18 @@ impl<'de> Reading<'de, '_> {
                         if noun == "option" { "an option".to_owned() } else { format!("a {noun}") },
                         short(&owner)
                     ))
-                    .hint(suggestion(name, plural, known.iter().copied()))
+                    .hint(match name {
+                        "as" if outer.is_empty() => "`as` stands beside the options: `{ \"NAME\": { ... }, \"as\": \"...\" }`".to_owned(),
+                        _ => suggestion(name, plural, known.iter().copied()),
+                    })
             }
             Reason::Other(message) => self.told(message, key_span).label(format!("a key in {owner}")),
-            _ => Diagnostic::error(format!("the key `{name}` cannot stand in {owner}"), key_span),
+            _ => Diagnostic::error(format!("the key `{name}` is not allowed in {owner}"), key_span),
         }
     }
 
     fn wrong_value(&self, reason: &Reason, path: &[Step], node: &Node) -> Diagnostic {
-        let Subject { name: subject, noun, .. } = self.subject;
+        let OptionReader { owner: subject, noun, .. } = self.reader;
         let what = if path.is_empty() { subject.to_owned() } else { format!("`{}` of {subject}", dotted(path)) };
         let place = if path.is_empty() { subject.to_owned() } else { format!("{noun} {what}") };
         let span = node.span.clone();
@@ -197,8 +204,8 @@ impl<'de> Reading<'de, '_> {
     }
 
     /// A message of the type's own, which may end in its hint.
-    fn told(&self, message: &str, span: super::tree::Span) -> Diagnostic {
-        let message = self.subject.mask.hide(message);
+    fn told(&self, message: &str, span: Span) -> Diagnostic {
+        let message = self.reader.secrets.redact(message);
         match message.split_once("\nhint: ") {
             Some((message, hint)) => Diagnostic::error(message, span).hint(hint),
             None => Diagnostic::error(message, span),
@@ -236,8 +243,8 @@ fn find(root: &Node, wanted: Id) -> Option<(Vec<Step>, &Node)> {
 }
 
 /// Where the key of `node` stands.
-fn key_span(root: &Node, node: &Node) -> super::tree::Span {
-    fn search(at: &Node, wanted: Id) -> Option<super::tree::Span> {
+fn key_span(root: &Node, node: &Node) -> Span {
+    fn search(at: &Node, wanted: Id) -> Option<Span> {
         if let Value::Object(entries) = &at.value
             && let Some(entry) = entries.iter().find(|entry| id(&entry.value) == wanted)
         {

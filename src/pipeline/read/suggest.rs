@@ -1,10 +1,11 @@
 //! What to say where the name of a layer or an app is missing, unknown, or one of several.
 
-use super::diagnostic::Diagnostic;
 use super::grammar::{ROUTES, STACK_KEYS};
-use super::names::{closest, list, suggestion};
-use super::registry::{Registry, Role};
-use super::tree::{Entry, Node, Span, Value};
+use super::places::NAME;
+use crate::pipeline::diagnostic::Diagnostic;
+use crate::pipeline::names::{closest, list, suggestion};
+use crate::pipeline::registry::{Registry, Role};
+use crate::pipeline::tree::{Entry, Node, Span, Value};
 
 /// The only entry of the object that names a layer or an app.
 pub(super) fn single(role: Role, mut entries: Vec<Entry>, span: Span, registry: &Registry) -> Result<Entry, Diagnostic> {
@@ -19,7 +20,7 @@ pub(super) fn single(role: Role, mut entries: Vec<Entry>, span: Span, registry: 
     }
     let [first, second, ..] = entries.as_slice() else {
         return Err(Diagnostic::error(format!("the {noun} has no {name}"), span)
-            .label("an empty object")
+            .label(format!("no {noun} in it"))
             .hint(format!("write `{example}`")));
     };
     let message = format!("{article} {noun} has one key, its {name}, and this one has {}", entries.len());
@@ -119,7 +120,9 @@ fn layer_for_app(name: &str, span: Span) -> Diagnostic {
 pub(super) fn unknown_key(entry: &Entry, known: &[&str], owner: &str, registry: &Registry) -> Diagnostic {
     let key = entry.key.as_str();
     let is_kind = key == ROUTES || registry.find(Role::App, key).is_some();
-    let hint = if is_kind && closest(key, known.iter().copied()).is_none() {
+    let hint = if key == NAME {
+        "`as` names a layer, an app or a route; an entry of `apps` is called by its key".to_owned()
+    } else if is_kind && closest(key, known.iter().copied()).is_none() {
         format!("`{key}` is a kind of app: write `\"app\": {{ \"{key}\": ... }}`")
     } else if registry.find(Role::Layer, key).is_some() {
         format!("`{key}` is a layer: write `\"layers\": [{{ \"{key}\": ... }}]`")

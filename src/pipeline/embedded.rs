@@ -1,23 +1,20 @@
 //! Stacks inside the process of another server: all of a file, or layers over an app that is there already.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ziggurat_middleware::{Lifecycle, Next};
 
-use super::build::Builder;
-use super::check::MAX_STAGES;
+use super::build::{Imported, InProcess, Site, in_process};
+use super::check::{MAX_STAGES, too_deep};
 use super::diagnostic::{Diagnostic, Source};
-use super::expand::{self, Environment, Mask};
-use super::grammar::{Part, understand_layers};
-use super::text::{self, Dialect};
-use super::tree::{Node, Value};
+use super::model::{Apps, Part};
+use super::read::expand::Environment;
+use super::read::{self, text};
+use super::secrets::Secrets;
 use super::{Pipeline, Registry, Report};
 use crate::wsgi::{Callable, Runtime};
-
-/// WSGI apps that were imported, by their places: a stack that is built anew has them again.
-pub(crate) type Imported = HashMap<String, Callable>;
 
 impl Pipeline {
     /// This pipeline, with relative paths that mean the same when the working folder is another one.
@@ -26,15 +23,14 @@ impl Pipeline {
         Ok(Self { base, ..self })
     }
 
-    /// Builds the stack so that everything in it runs on the thread of whoever calls it: what is said of processes, threads and addresses
-    /// means nothing.
+    /// Builds the stack so that everything in it runs on the thread of its caller. What the file says of processes, threads and addresses has no
+    /// effect.
     ///
     /// # Errors
     ///
     /// As [`Pipeline::build`].
     pub(crate) fn build_here(&self, imported: &mut Imported, lifecycle: &Lifecycle, runtime: &Arc<Runtime>) -> Result<Next, Report> {
-        let builder = Builder::new(&self.tree.apps, &self.mask, self.base.as_path().into(), lifecycle);
-        let built = builder.within(runtime).having(imported).service(&self.tree.stack);
+        let built = in_process(&self.file, self.site(lifecycle), runtime, imported);
         built.map_err(|findings| Report::new(Arc::clone(&self.source), findings))
     }
 }
@@ -43,7 +39,7 @@ impl Pipeline {
 pub(crate) struct Layers {
     source: Arc<Source>,
     base: PathBuf,
-    mask: Mask,
+    secrets: Secrets,
     layers: Vec<Part>,
 }
 
@@ -64,16 +60,11 @@ impl Layers {
         let refuse = |findings| Report::new(Arc::clone(&source), findings);
         let base =
             absolute(base).map_err(|error| refuse(vec![Diagnostic::without_place(format!("there is no working folder: {error}"))]))?;
-        let mut root = text::parse(&source.text, Dialect::Json).map_err(refuse)?;
-        let mask = expand::expand(&mut root, &source.text, &base, environment).map_err(refuse)?;
-        if let Node { span, value: Value::Array(items), .. } = &root
-            && items.len() >= MAX_STAGES
-        {
-            let finding = Diagnostic::error(format!("a request would pass more than {MAX_STAGES} layers and apps"), span.clone());
-            return Err(refuse(vec![finding.hint("use fewer layers")]));
+        let (layers, secrets) = read::layers(&source, &base, registry, environment).map_err(refuse)?;
+        match layers.first() {
+            Some(first) if layers.len() >= MAX_STAGES => Err(refuse(vec![too_deep(first.options.span.clone())])),
+            _ => Ok(Self { source, base, secrets, layers }),
         }
-        let layers = understand_layers(root, registry, &mask, &base).map_err(refuse)?;
-        Ok(Self { source, base, mask, layers })
     }
 
     /// Builds them over an app, as a callable that runs on the thread of its caller.
@@ -82,14 +73,15 @@ impl Layers {
     ///
     /// Everything that could not be acquired; what had been started is shut down again.
     pub(crate) fn build_here(&self, app: &Callable, lifecycle: &Lifecycle, runtime: &Arc<Runtime>) -> Result<Callable, Report> {
-        let builder = Builder::new(&[], &self.mask, self.base.as_path().into(), lifecycle);
-        let built = builder.within(runtime).over(&self.layers, app.clone());
+        let apps = Apps(BTreeMap::new());
+        let site = Site { apps: &apps, secrets: &self.secrets, base: &self.base, lifecycle };
+        let built = InProcess::new(site, runtime, &mut Imported::new()).over_callable(&self.layers, app.clone());
         built.map_err(|findings| Report::new(Arc::clone(&self.source), findings))
     }
 
     /// A report about no place in the text.
     pub(crate) fn report(&self, message: &str) -> Report {
-        Report::new(Arc::clone(&self.source), vec![Diagnostic::without_place(self.mask.hide(message))])
+        Report::new(Arc::clone(&self.source), vec![Diagnostic::without_place(self.secrets.redact(message))])
     }
 
     /// The layers in one line: `request_id > compress`.

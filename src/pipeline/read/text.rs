@@ -9,9 +9,9 @@ use jsonc_parser::ast;
 use jsonc_parser::common::Ranged;
 use jsonc_parser::{CollectOptions, ParseOptions, parse_to_ast};
 
-use super::diagnostic::{Diagnostic, Report, Source};
 use super::syntax::{explain, stray_octet, too_deep};
-use super::tree::{Entry, Node, Span, Value};
+use crate::pipeline::diagnostic::{Diagnostic, Report, Source};
+use crate::pipeline::tree::{Entry, Node, Span, Value};
 
 /// No pipeline comes near this; a file that does is another file.
 const MAX_OCTETS: usize = 1 << 20;

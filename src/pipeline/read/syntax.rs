@@ -3,9 +3,9 @@
 use jsonc_parser::ParseStringErrorKind;
 use jsonc_parser::errors::ParseErrorKind;
 
-use super::diagnostic::Diagnostic;
 use super::text::{Dialect, MAX_DEPTH};
-use super::tree::Span;
+use crate::pipeline::diagnostic::Diagnostic;
+use crate::pipeline::tree::Span;
 
 /// What the parser lets through: strings that run over a line's end, and control characters. A quote that was forgotten is told best
 /// where its line ends, before the parser loses its way.

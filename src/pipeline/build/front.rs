@@ -1,0 +1,137 @@
+//! The stack of the server's process: native down to the outermost Python layer.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use serde::de::IgnoredAny;
+use ziggurat_middleware::{Context, Next};
+
+use super::in_process::{Imported, InProcess};
+use super::worker_stack::{WorkerStack, pack, unpack};
+use super::{Parts, Site, table, unbuilt};
+use crate::pipeline::check::Order;
+use crate::pipeline::check::reserves::Reserves;
+use crate::pipeline::diagnostic::Diagnostic;
+use crate::pipeline::model::{App, AppId, Below, Event, File, Part, Stack};
+use crate::worker::boot::Refusal;
+use crate::wsgi::{Called, Runtime, Wsgi, WsgiLayer};
+
+/// Builds all of a file, or finds everything that cannot be built and ends what was already started. Requests have `drain` to finish where what
+/// serves them is replaced.
+pub(in crate::pipeline) fn front(file: &File, site: Site<'_>, drain: Duration) -> Result<Next, Vec<Diagnostic>> {
+    let order = Order::of(file)?;
+    let mut front = Front { parts: Parts::new(site), drain, reserves: Reserves::new(file, &order), built: BTreeMap::new() };
+    let next = front.stack(&file.stack);
+    // What nobody uses is built too: a warning tells about it, and a mistake in it is a mistake.
+    let elsewhere = in_workers(file);
+    for (id, _) in file.apps.iter().filter(|(id, _)| !elsewhere.contains(id)) {
+        front.named(id);
+    }
+    front.parts.finish(Some(next))
+}
+
+/// The entries of `apps` that worker stacks reach.
+fn in_workers(file: &File) -> BTreeSet<AppId> {
+    let mut found = BTreeSet::new();
+    for stack in file.stacks() {
+        stack.walk_into_workers(&file.apps, |event, position| {
+            if let (Event::Named(id, _), Some(_)) = (event, position.python) {
+                found.insert(id);
+            }
+        });
+    }
+    found
+}
+
+struct Front<'a> {
+    parts: Parts<'a>,
+    drain: Duration,
+    reserves: Reserves,
+    /// Each entry of `apps` once it is built; all who name it share it.
+    built: BTreeMap<AppId, Next>,
+}
+
+impl Front<'_> {
+    fn stack(&mut self, stack: &Stack) -> Next {
+        let (layers, below) = match stack.first_python_layer() {
+            Some(first) => (&stack.layers[..first], self.worker_stack(stack, first)),
+            None => (&stack.layers[..], self.app(&stack.app)),
+        };
+        layers.iter().rev().fold(below, |inner, layer| {
+            let context = self.context(layer);
+            self.parts.native(layer, &context, Some(inner))
+        })
+    }
+
+    fn app(&mut self, app: &App) -> Next {
+        match app {
+            App::Part(part) => {
+                let context = self.context(part);
+                self.parts.native(part, &context, None)
+            }
+            App::Named(id, _) => self.named(*id),
+            App::Routes(routes) => table(routes, |route| (self.stack(&route.stack), self.reserves.class(route))),
+        }
+    }
+
+    fn named(&mut self, id: AppId) -> Next {
+        if let Some(built) = self.built.get(&id) {
+            return built.clone();
+        }
+        let apps = self.parts.site.apps;
+        let next = self.stack(&apps[id].stack);
+        self.built.insert(id, next.clone());
+        next
+    }
+
+    fn context(&self, part: &Part) -> Context {
+        self.parts.context(&part.place).with_drain(self.drain).with_reserves(self.reserves.of_app(part))
+    }
+
+    /// The lower part of a stack from its outermost Python layer, wherever it runs. The one WSGI app below says how many processes and threads it has
+    /// and lends it its place; where there is not exactly one, the layer does.
+    fn worker_stack(&mut self, stack: &Stack, first: usize) -> Next {
+        let site = self.parts.site;
+        let (Some(layer), layers) = (stack.layers.get(first), &stack.layers[first..]) else { return unbuilt(&"".into()) };
+        let below = Below::of(stack, site.apps);
+        let owner = below.only_app().unwrap_or(layer);
+        let options = match below.only_app() {
+            Some(app) => self.parts.with(app, |app: Wsgi| Ok((Some(app.name().to_owned()), app))),
+            None => self.parts.with(layer, |layer: WsgiLayer| Ok((None, layer.as_app()))),
+        };
+        let target = self.parts.with(layer, |layer: WsgiLayer| Ok(layer.target().to_owned()));
+        let (Some((app, options)), Some(target)) = (options, target) else { return unbuilt(&owner.place) };
+        if !self.watch(layers, &below) {
+            return unbuilt(&owner.place);
+        }
+        let name = app.map_or_else(|| target.clone(), |app| format!("{app} under {target}"));
+        let packed = serde_json::to_value(WorkerStack::new(layers, &stack.app, &below, site)).ok();
+        let local = || {
+            let runtime = Runtime::start().map_err(|error| Refusal::from(ziggurat_middleware::Finding::from(error)))?;
+            let built = InProcess::new(site, &runtime.into(), &mut Imported::new()).callable(layers, &stack.app);
+            built.map_err(|findings| Refusal::inside("the stack cannot be built", pack(&findings)))
+        };
+        let context = self.context(owner);
+        let served = options.serve(&context, &Called { name: &name, stack: packed, callable: &local });
+        match served.map_err(Refusal::into_inside) {
+            Ok(next) => return next,
+            Err(Ok(findings)) => self.parts.findings.extend(unpack(findings)),
+            Err(Err(finding)) => _ = self.parts.with(owner, |_: IgnoredAny| Err::<(), _>(finding)),
+        }
+        unbuilt(&owner.place)
+    }
+
+    /// Watches the code of a worker stack, which is read where it runs. Says whether its folders are there.
+    fn watch(&mut self, layers: &[Part], below: &Below<'_>) -> bool {
+        let before = self.parts.findings.len();
+        for part in layers.iter().filter(|layer| layer.kind.is_python()).chain(below.layers.iter().copied()) {
+            let context = self.context(part);
+            self.parts.with(part, |layer: WsgiLayer| layer.folders(&context));
+        }
+        for part in &below.wsgi {
+            let context = self.context(part);
+            self.parts.with(part, |app: Wsgi| app.folders(&context));
+        }
+        self.parts.findings.len() == before
+    }
+}

@@ -1,0 +1,101 @@
+//! From a checked file to services: apps first, then layers, innermost first.
+//!
+//! A stack is built natively from the outside down to its outermost Python layer ([`front`]). What stands there and below is a [`WorkerStack`]: it is
+//! built in the process that runs it, where a Python part is a callable as long as nothing native stands over it ([`in_process`]).
+
+mod front;
+mod in_process;
+mod worker_stack;
+
+use std::convert::Infallible;
+use std::path::Path;
+use std::sync::Arc;
+
+use http::StatusCode;
+use serde::de::DeserializeOwned;
+use tower::service_fn;
+use ziggurat_middleware::{Context, Deadline, Finding, IntoApp, Lifecycle, Next, Place, Problem, Request, ReserveClass};
+
+pub(super) use front::front;
+pub(crate) use in_process::Imported;
+pub(super) use in_process::{InProcess, in_process};
+pub(crate) use worker_stack::WorkerStack;
+
+use super::diagnostic::Diagnostic;
+use super::model::{Apps, Part, Routes};
+use super::secrets::Secrets;
+use crate::apps::routes;
+
+/// What a build works with.
+#[derive(Clone, Copy)]
+pub(super) struct Site<'a> {
+    pub(super) apps: &'a Apps,
+    pub(super) secrets: &'a Secrets,
+    /// The folder that relative paths start from.
+    pub(super) base: &'a Path,
+    pub(super) lifecycle: &'a Lifecycle,
+}
+
+/// Builds single parts. What cannot be built is noted and replaced, so that the search for mistakes goes on.
+struct Parts<'a> {
+    site: Site<'a>,
+    base: Arc<Path>,
+    findings: Vec<Diagnostic>,
+}
+
+impl<'a> Parts<'a> {
+    fn new(site: Site<'a>) -> Self {
+        Self { site, base: site.base.into(), findings: Vec::new() }
+    }
+
+    fn context(&self, place: &Place) -> Context {
+        Context::new(place, Arc::clone(&self.base), self.site.lifecycle.clone())
+    }
+
+    /// A native layer over `inner`, or an app.
+    fn native(&mut self, part: &Part, context: &Context, inner: Option<Next>) -> Next {
+        let made = part.kind.make(&part.options, self.site.secrets, context, inner);
+        self.note(made).unwrap_or_else(|| unbuilt(&part.place))
+    }
+
+    /// Does something with the options of a part.
+    fn with<T: DeserializeOwned, R>(&mut self, part: &Part, run: impl FnOnce(T) -> Result<R, Finding>) -> Option<R> {
+        let made = part.kind.with(&part.options, self.site.secrets, run);
+        self.note(made)
+    }
+
+    fn note<T>(&mut self, made: Result<T, Vec<Diagnostic>>) -> Option<T> {
+        made.map_err(|findings| self.findings.extend(findings)).ok()
+    }
+
+    /// What was built, where nothing was found. Else what had been started is shut down again.
+    fn finish<T>(self, built: Option<T>) -> Result<T, Vec<Diagnostic>> {
+        match built {
+            Some(built) if self.findings.is_empty() => Ok(built),
+            _ => {
+                self.site.lifecycle.shutdown();
+                Err(self.findings)
+            }
+        }
+    }
+}
+
+/// A table over the stacks of its routes.
+fn table(routes: &Routes, mut stack: impl FnMut(&super::model::Route) -> (Next, Option<ReserveClass>)) -> Next {
+    let arms = routes.routes.iter().map(|route| {
+        let (next, reserve) = stack(route);
+        routes::Arm {
+            condition: route.condition.as_ref().map(|condition| condition.value.clone()),
+            mount: route.mount.as_ref().map(|mount| mount.value.clone()),
+            deadline: route.deadline.as_ref().map(|deadline| Deadline(deadline.value.0)),
+            reserve,
+            next,
+        }
+    });
+    routes::Routes::new(arms.collect()).into_next(&routes.place)
+}
+
+/// What stands in for a part that could not be built.
+fn unbuilt(place: &Place) -> Next {
+    service_fn(async |_: Request| Ok::<_, Infallible>(Problem::new(StatusCode::SERVICE_UNAVAILABLE).into_response())).into_next(place)
+}

@@ -1,0 +1,58 @@
+//! What a file may not say although each part of it is sound: apps that contain themselves, routes that nothing reaches, apps that nobody uses.
+
+pub(super) mod boundary;
+mod order;
+pub(super) mod reserves;
+mod routes;
+
+use std::collections::BTreeSet;
+
+use super::diagnostic::{Diagnostic, Severity};
+use super::model::{AppId, Event, File, NamedApp};
+pub(super) use order::{Order, too_deep};
+use reserves::Reserves;
+
+/// The most layers and apps that a request may pass. Each takes a little of the stack of the thread that runs it.
+pub(super) const MAX_STAGES: usize = 256;
+
+/// Errors and warnings about the file as a whole.
+pub(super) fn check(file: &File) -> Vec<Diagnostic> {
+    let mut findings = routes::check(file);
+    match Order::of(file) {
+        Ok(order) => match order.too_deep(file) {
+            Some(finding) => findings.push(finding),
+            None => {
+                findings.extend(Reserves::new(file, &order).into_findings());
+                findings.extend(boundary::check(file));
+            }
+        },
+        Err(circles) => findings.extend(circles),
+    }
+    findings.extend(unused(file));
+    // What leads nowhere because of an error is not worth a warning.
+    if findings.iter().any(|finding| finding.severity == Severity::Error) {
+        findings.retain(|finding| finding.severity == Severity::Error);
+    }
+    findings
+}
+
+/// Entries of `apps` that no request comes to.
+fn unused(file: &File) -> impl Iterator<Item = Diagnostic> {
+    let mut used = BTreeSet::new();
+    let mut stacks = vec![&file.stack];
+    while let Some(stack) = stacks.pop() {
+        stack.walk(|event, _| {
+            if let Event::Named(id, _) = event
+                && used.insert(id)
+            {
+                stacks.push(&file.apps[id].stack);
+            }
+        });
+    }
+    let warning = |app: &NamedApp| {
+        Diagnostic::warning(format!("the app `{}` is not used", app.name), app.name_span.clone())
+            .label("nothing leads to it")
+            .hint(format!("name it in an `app`, as in `\"app\": \"{}\"`, or remove it", app.name))
+    };
+    file.apps.iter().filter(move |(id, _): &(AppId, _)| !used.contains(id)).map(move |(_, app)| warning(app))
+}

@@ -1,0 +1,100 @@
+//! The pipeline as a file in which everything is written out: for programs that look at what a pipeline does.
+
+use serde_json::{Map, Value as Json, json};
+use ziggurat_middleware::Place;
+
+use super::{defaults, source};
+use crate::pipeline::Pipeline;
+use crate::pipeline::model::{Apps, Event, Part, Route, Stack};
+use crate::pipeline::read::{NAME, ROUTES};
+use crate::pipeline::tree::Node;
+
+/// A pipeline that means the same, with defaults filled in, shorthands and composite apps written out, and `${...}` left as they are.
+pub(in crate::pipeline) fn normalized(pipeline: &Pipeline) -> Json {
+    let listen: Vec<String> = pipeline.listen.iter().map(ToString::to_string).collect();
+    let mut server = serde_json::to_value(pipeline.server()).unwrap_or_default();
+    if let Some(options) = server.as_object_mut() {
+        options.retain(|_, value| !value.is_null());
+    }
+    let apps = &pipeline.file.apps;
+    let mut file = Map::from_iter([("listen".to_owned(), json!(listen)), ("server".to_owned(), server)]);
+    file.extend(stack(&pipeline.file.stack, apps));
+    let entries: Map<_, _> = apps.iter().map(|(_, app)| (app.name.clone(), stack(&app.stack, apps).into())).collect();
+    if !entries.is_empty() {
+        file.insert("apps".to_owned(), entries.into());
+    }
+    file.into()
+}
+
+/// The keys of a stack, or of a route.
+fn stack(stack: &Stack, apps: &Apps) -> Map<String, Json> {
+    let mut current = Keys::default();
+    // The stacks around the current one, outermost first.
+    let mut outer = Vec::new();
+    stack.walk(|event, _| match event {
+        Event::Layer(_, layer) => current.layers.push(part(layer)),
+        Event::App(app) => current.app = part(app),
+        Event::Named(id, _) => current.app = apps[id].name.as_str().into(),
+        Event::Routes(table) => current.app = named(json!({ ROUTES: [] }), table.is_named, &table.place),
+        Event::Route(route) => outer.push(std::mem::replace(&mut current, Keys::of(route))),
+        Event::RouteEnd => {
+            if let Some(around) = outer.pop() {
+                let route = std::mem::replace(&mut current, around).finish();
+                if let Some(routes) = current.app.get_mut(ROUTES).and_then(Json::as_array_mut) {
+                    routes.push(route.into());
+                }
+            }
+        }
+    });
+    current.finish()
+}
+
+/// A stack while it is written.
+#[derive(Default)]
+struct Keys {
+    route: Map<String, Json>,
+    layers: Vec<Json>,
+    app: Json,
+}
+
+impl Keys {
+    fn of(route: &Route) -> Self {
+        let keys = [
+            ("match", route.condition.as_ref().map(|condition| written(&condition.node))),
+            ("mount", route.mount.as_ref().map(|mount| written(&mount.node))),
+            (NAME, route.name.as_deref().map(Json::from)),
+            ("deadline", route.deadline.as_ref().map(|deadline| written(&deadline.node))),
+            ("reserve", route.reserve.as_ref().map(|reserve| written(&reserve.node))),
+        ];
+        let keys = keys.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?)));
+        Self { route: keys.collect(), ..Self::default() }
+    }
+
+    fn finish(self) -> Map<String, Json> {
+        let mut keys = self.route;
+        keys.insert("layers".to_owned(), self.layers.into());
+        keys.insert("app".to_owned(), self.app);
+        keys
+    }
+}
+
+fn part(part: &Part) -> Json {
+    let mut options = match written(&part.options) {
+        Json::Object(options) => options,
+        _ => Map::new(),
+    };
+    options.extend(defaults(part));
+    named(json!({ part.kind.name: options }), part.is_named, &part.place)
+}
+
+fn named(mut written: Json, is_named: bool, place: &Place) -> Json {
+    if is_named {
+        written[NAME] = place.as_str().into();
+    }
+    written
+}
+
+/// A value that means the same when it is read again.
+fn written(node: &Node) -> Json {
+    source(node, |text| text.replace('$', "$$"))
+}

@@ -1,0 +1,266 @@
+//! A layer or a kind of app: its name, its schema, and how one is made from its options.
+
+use std::fmt;
+use std::sync::Arc;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
+use ziggurat_middleware::{App, Context, Finding, Findings, IntoApp, IntoStage, Middleware, Next, Options, Place};
+
+use super::{Composite, Role};
+use crate::pipeline::diagnostic::Diagnostic;
+use crate::pipeline::options::OptionReader;
+use crate::pipeline::secrets::Secrets;
+use crate::pipeline::tree::Node;
+use crate::wsgi::{Wsgi, WsgiLayer};
+
+/// A layer or a kind of app, known by its name.
+#[derive(Clone, Debug)]
+pub struct Kind {
+    /// The name in the file.
+    pub name: &'static str,
+    pub(crate) role: Role,
+    pub(crate) shorthand: Option<&'static str>,
+    pub(crate) schema: fn(&mut SchemaGenerator) -> Schema,
+    check: fn(&Node, OptionReader<'_>) -> Vec<Diagnostic>,
+    make: Make,
+}
+
+type MakeLayer = fn(&Node, OptionReader<'_>, &Context, Next) -> Result<Next, Vec<Diagnostic>>;
+type MakeApp = fn(&Node, OptionReader<'_>, &Context) -> Result<Next, Vec<Diagnostic>>;
+type Compose = fn(&Node, OptionReader<'_>, &Context) -> Result<Node, Vec<Diagnostic>>;
+
+#[derive(Clone, Debug)]
+enum Make {
+    Layer(MakeLayer),
+    App(MakeApp),
+    /// It is there already.
+    Service(Service),
+    /// Nothing is made of it but the routes that it stands for.
+    Composite(Compose),
+    /// [`WsgiLayer`].
+    PythonLayer,
+    /// [`Wsgi`].
+    PythonApp,
+}
+
+/// A service of the program's own, for any number of places in the file.
+#[derive(Clone)]
+pub(crate) struct Service(Arc<dyn Fn(&Place) -> Next + Send + Sync>);
+
+impl Service {
+    pub(crate) fn new(service: impl IntoApp + Clone + Send + Sync + 'static) -> Self {
+        Self(Arc::new(move |place| service.clone().into_next(place)))
+    }
+
+    pub(crate) fn at(&self, place: &Place) -> Next {
+        (self.0)(place)
+    }
+}
+
+impl fmt::Debug for Service {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Service")
+    }
+}
+
+/// Answers with a service that is part of this program, such as an axum router. It has no options.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct ServiceOfTheProgram {}
+
+impl Kind {
+    pub(super) fn layer<M: Middleware>() -> Self {
+        Self {
+            name: M::NAME,
+            role: Role::Layer,
+            shorthand: M::SHORTHAND,
+            schema: M::schema,
+            check: |options, reader| check(options, reader, M::validate),
+            make: Make::Layer(|options, reader, context, inner| {
+                let AsOptions::<M>(layer) = reader.read(options)?;
+                let stage = layer.layer(context).map_err(|finding| vec![reader.locate(finding, options)])?;
+                Ok(stage.stage(context.place(), inner))
+            }),
+        }
+    }
+
+    pub(super) fn app<A: App>() -> Self {
+        Self {
+            name: A::NAME,
+            role: Role::App,
+            shorthand: A::SHORTHAND,
+            schema: A::schema,
+            check: |options, reader| check(options, reader, A::validate),
+            make: Make::App(|options, reader, context| {
+                let AsOptions::<A>(app) = reader.read(options)?;
+                let app = app.app(context).map_err(|finding| vec![reader.locate(finding, options)])?;
+                Ok(app.into_next(context.place()))
+            }),
+        }
+    }
+
+    pub(super) fn service(name: &'static str, service: impl IntoApp + Clone + Send + Sync + 'static) -> Self {
+        Self {
+            name,
+            role: Role::App,
+            shorthand: None,
+            schema: ServiceOfTheProgram::schema,
+            check: |options, reader| check(options, reader, |_: &ServiceOfTheProgram, _| {}),
+            make: Make::Service(Service::new(service)),
+        }
+    }
+
+    pub(super) fn composite<C: Composite>() -> Self {
+        Self {
+            name: C::NAME,
+            role: Role::App,
+            shorthand: C::SHORTHAND,
+            schema: C::schema,
+            check: |options, reader| check(options, reader, C::validate),
+            make: Make::Composite(|options, reader, context| {
+                let AsOptions::<C>(entry) = reader.read(options)?;
+                entry.compose(options, context).map_err(|finding| vec![reader.locate(finding, options)])
+            }),
+        }
+    }
+
+    pub(super) fn python_layer() -> Self {
+        Self {
+            name: Wsgi::NAME,
+            role: Role::Layer,
+            shorthand: WsgiLayer::SHORTHAND,
+            schema: |generator| generator.subschema_for::<WsgiLayer>(),
+            check: |options, reader| check(options, reader, WsgiLayer::validate),
+            make: Make::PythonLayer,
+        }
+    }
+
+    pub(super) fn python_app() -> Self {
+        Self { make: Make::PythonApp, ..Self::app::<Wsgi>() }
+    }
+
+    /// Whether it runs Python.
+    pub(crate) const fn is_python(&self) -> bool {
+        matches!(self.make, Make::PythonLayer | Make::PythonApp)
+    }
+
+    /// Whether it has threads that routes can reserve.
+    pub(crate) fn has_threads(&self) -> bool {
+        self.role == Role::App && self.name == Wsgi::NAME
+    }
+
+    /// One line about what it does: the first sentence of its description.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        let options = self.options();
+        let text = options.get("description").and_then(Value::as_str).unwrap_or_default().replace('\n', " ");
+        let end = text.find(". ").map_or(text.len(), |end| end + 1);
+        text[..end].to_owned()
+    }
+
+    /// The JSON Schema of its options object, with definitions of its own.
+    #[must_use]
+    pub fn options(&self) -> Value {
+        let mut generator = SchemaGenerator::default();
+        let schema = (self.schema)(&mut generator);
+        let mut definitions = generator.take_definitions(true);
+        // `subschema_for` gives a reference to the schema itself.
+        let name = schema.get("$ref").and_then(Value::as_str).and_then(|reference| reference.rsplit('/').next()).map(str::to_owned);
+        let mut root = match name.and_then(|name| definitions.remove(&name)) {
+            Some(root) => root,
+            None => schema.to_value(),
+        };
+        if let (Value::Object(root), false) = (&mut root, definitions.is_empty()) {
+            root.insert("$defs".to_owned(), Value::Object(definitions));
+        }
+        root
+    }
+
+    /// The option that a value which is no object stands for.
+    #[must_use]
+    pub const fn shorthand(&self) -> Option<&'static str> {
+        self.shorthand
+    }
+
+    /// "layer `compress`".
+    pub(crate) fn title(&self) -> String {
+        format!("{} `{}`", self.role.noun(), self.name)
+    }
+
+    /// The options object that a value stands for.
+    pub(crate) fn without_shorthand(&self, value: Node) -> Node {
+        match self.shorthand {
+            Some(field) if !value.is_object() => value.under(field),
+            _ => value,
+        }
+    }
+
+    /// What is wrong with these options as far as their types and [`Middleware::validate`] say.
+    pub(crate) fn check(&self, options: &Node, secrets: &Secrets) -> Vec<Diagnostic> {
+        (self.check)(options, self.reader(&self.title(), secrets))
+    }
+
+    /// Acquires what the layer or app needs. A layer is put over `inner`; an app has none below it.
+    pub(crate) fn make(&self, options: &Node, secrets: &Secrets, context: &Context, inner: Option<Next>) -> Result<Next, Vec<Diagnostic>> {
+        let title = self.title();
+        let reader = self.reader(&title, secrets);
+        match (&self.make, inner) {
+            (Make::Layer(make), Some(inner)) => make(options, reader, context, inner),
+            (Make::App(make), None) => make(options, reader, context),
+            (Make::Service(service), None) => Ok(service.at(context.place())),
+            (Make::PythonApp, None) => {
+                let app: Wsgi = reader.read(options)?;
+                let app = app.app(context).map_err(|finding| vec![reader.locate(finding, options)])?;
+                Ok(app.into_next(context.place()))
+            }
+            _ => Err(vec![Diagnostic::error(format!("{title} is at the wrong end of a stack"), options.span.clone())]),
+        }
+    }
+
+    /// The routes that these options stand for, if it is a composite app.
+    pub(crate) fn compose(&self, options: &Node, secrets: &Secrets, context: &Context) -> Option<Result<Node, Vec<Diagnostic>>> {
+        match self.make {
+            Make::Composite(compose) => Some(compose(options, self.reader(&self.title(), secrets), context)),
+            _ => None,
+        }
+    }
+
+    /// Reads the options and does something with them that may fail at one of them.
+    pub(crate) fn with<T: DeserializeOwned, R>(
+        &self,
+        options: &Node,
+        secrets: &Secrets,
+        run: impl FnOnce(T) -> Result<R, Finding>,
+    ) -> Result<R, Vec<Diagnostic>> {
+        let title = self.title();
+        let reader = self.reader(&title, secrets);
+        run(reader.read(options)?).map_err(|finding| vec![reader.locate(finding, options)])
+    }
+
+    const fn reader<'a>(&self, title: &'a str, secrets: &'a Secrets) -> OptionReader<'a> {
+        OptionReader { owner: title, noun: "option", secrets }
+    }
+}
+
+/// Options as they read themselves.
+struct AsOptions<T>(T);
+
+impl<'de, T: Options> Deserialize<'de> for AsOptions<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        T::read(deserializer).map(Self)
+    }
+}
+
+fn check<T: Options>(options: &Node, reader: OptionReader<'_>, validate: fn(&T, &mut Findings)) -> Vec<Diagnostic> {
+    match reader.read(options) {
+        Ok(AsOptions::<T>(value)) => {
+            let mut findings = Findings::default();
+            validate(&value, &mut findings);
+            findings.into_iter().map(|finding| reader.locate(finding, options)).collect()
+        }
+        Err(findings) => findings,
+    }
+}
