@@ -122,8 +122,8 @@ pub mod prelude {
     pub use ziggurat_middleware::tower::service_fn;
     pub use ziggurat_middleware::units::{Duration, HeaderKey, HeaderText, Size};
     pub use ziggurat_middleware::{
-        App, Body, ConnectionInfo, Context, Finding, Findings, IntoApp, IntoStage, Middleware, Next, Problem, RemoteUser, Request,
-        RequestId, Response, Result, TestStack, around, from_fn,
+        App, Behavior, Body, BoxError, Client, ConnectionInfo, Context, Finding, Findings, IntoApp, IntoStage, Middleware, Next, Place,
+        Problem, RemoteUser, Request, RequestId, Response, Result, TestStack, around, from_fn,
     };
 
     pub use crate::Ziggurat;

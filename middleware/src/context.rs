@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::lifecycle::{Lifecycle, Scraper};
-use crate::{Metrics, Place, ReserveClass, Retired, Watcher};
+use crate::{Client, Finding, Metrics, Place, ReserveClass, Result, Retired, Watcher};
 
 /// The surroundings of a layer under construction: its place in the file, the folder that relative paths start from, and the
 /// moments of the program it may take part in.
@@ -108,6 +108,18 @@ impl Context {
     #[must_use]
     pub fn host<T: Send + Sync + 'static>(&self) -> Option<&T> {
         self.lifecycle.host().get()
+    }
+
+    /// The HTTP client of the program, for layers that ask other servers.
+    ///
+    /// # Errors
+    ///
+    /// That the program has none; `?` shows it at the layer's place in the file.
+    pub fn client(&self) -> Result<Client> {
+        let client = self.host::<Client>().cloned();
+        client.ok_or_else(|| {
+            Finding::new("this program has no HTTP client for its layers").hint("leave a `Client` with the stack's `Lifecycle`")
+        })
     }
 
     /// Has the stack built anew when code in this folder or below it changes, where the program watches for that (`ziggurat run --watch`). To be

@@ -27,7 +27,7 @@ pub fn contains(name: &HeaderName) -> bool {
 }
 
 /// Whether a header of a request goes on to an app or another server: hop-by-hop headers do not, and neither do the claims of proxies
-/// ([`is_claim`](crate::forwarded::is_claim)) in a request whose [`ConnectionInfo`](crate::ConnectionInfo) is not vetted.
+/// ([`is_claim`]) in a request whose [`ConnectionInfo`](crate::ConnectionInfo) is not vetted.
 #[must_use]
 pub fn goes_on(name: &HeaderName, is_vetted: bool) -> bool {
     !contains(name) && (is_vetted || !is_claim(name))

@@ -11,6 +11,7 @@
 mod around;
 mod behavior;
 mod body;
+mod client;
 mod context;
 mod encoding;
 mod facts;
@@ -50,6 +51,7 @@ pub mod timeout;
 pub use around::{Around, AroundFuture, AroundService, around};
 pub use behavior::Behavior;
 pub use body::Body;
+pub use client::{Client, ClientFuture};
 pub use context::{Context, Reserve};
 pub use facts::{ConnectionInfo, Deadline, Mount, RemoteUser, RequestId, ReserveClass, Scheme};
 pub use finding::{Finding, Findings, Step};

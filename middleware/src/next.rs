@@ -95,10 +95,56 @@ impl std::fmt::Debug for Next {
 /// assert_eq!(TestStack::stage(guard()).over_text("the app").post("/", "text").await.text(), "the app");
 /// # }
 /// ```
+///
+/// A service that cannot be `Clone` stands behind `tower::buffer`, which hands it one request after another (feature `buffer` of the crate `tower`). The
+/// buffer is bounded: when so many requests wait, the next ones wait to get in.
+///
+/// ```
+/// use std::convert::Infallible;
+/// use std::task::{Context, Poll};
+///
+/// use tower::buffer::BufferLayer;
+/// use tower::layer::layer_fn;
+/// use tower::{Service, ServiceBuilder};
+/// use ziggurat_middleware::{Answer, IntoStage, Next, Request, Response, TestStack};
+///
+/// /// Counts requests without a lock, and is not `Clone`.
+/// struct Count {
+///     inner: Next,
+///     seen: u64,
+/// }
+///
+/// impl Service<Request> for Count {
+///     type Response = Response;
+///     type Error = Infallible;
+///     type Future = Answer;
+///
+///     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+///         Poll::Ready(Ok(()))
+///     }
+///
+///     fn call(&mut self, mut request: Request) -> Answer {
+///         self.seen += 1;
+///         request.headers_mut().insert("x-nth", self.seen.into());
+///         self.inner.send(request)
+///     }
+/// }
+///
+/// fn count() -> impl IntoStage {
+///     ServiceBuilder::new().layer(BufferLayer::new(64)).layer(layer_fn(|inner| Count { inner, seen: 0 }))
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() {
+/// # use ziggurat_middleware::Body;
+/// let stack = TestStack::stage(count()).over(async |request| Response::new(Body::from(request.headers()["x-nth"].to_str().unwrap().to_owned())));
+/// assert_eq!((stack.get("/").await.text(), stack.get("/").await.text()), ("1".to_owned(), "2".to_owned()));
+/// # }
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot stand in a stack",
     note = "a stage is a tower `Layer<Next>` whose service is `Clone + Send + Sync + 'static`, takes `Request`, \
-            and whose error converts into a boxed error"
+            and whose error converts into a boxed error",
+    note = "a struct of options is no stage: give what is made of it, for instance `around(...)`, `from_fn(...)` or a layer of tower"
 )]
 pub trait IntoStage {
     /// Puts this stage over `inner`.
@@ -118,7 +164,8 @@ where
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot stand at the bottom of a stack",
     note = "an app is a tower `Service<Request>` that is `Clone + Send + Sync + 'static`, \
-            and whose error converts into a boxed error"
+            and whose error converts into a boxed error",
+    note = "a struct of options is no app: give what is made of it, for instance `service_fn(...)` or a router"
 )]
 pub trait IntoApp {
     /// Erases the service.

@@ -41,7 +41,8 @@ impl<B: HttpBody<Data: Into<Bytes> + Buf, Error: Into<BoxError>> + Send + 'stati
 #[diagnostic::on_unimplemented(
     message = "the service `{Self}` is not `Clone`",
     label = "this stack calls `{Self}`, which is not `Clone`",
-    note = "each request goes through a clone of the service: write `#[derive(Clone)]` above it, and keep what all requests share in an `Arc`"
+    note = "each request goes through a clone of the service: write `#[derive(Clone)]` above it, and keep what all requests share in an `Arc`",
+    note = "a service that cannot be `Clone` stands behind `tower::buffer::BufferLayer`, which is bounded"
 )]
 pub trait CloneService: Clone {}
 

@@ -8,7 +8,7 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::path::PathBuf;
 
-use http::Method;
+use http::{Extensions, Method};
 use http_body_util::BodyExt;
 use serde_json::Value;
 use tower::service_fn;
@@ -64,12 +64,12 @@ impl TestStack {
     /// Once there is an app, if the options are refused; [`TestStack::refusal`] is for tests of that.
     #[must_use]
     pub fn of<M: Middleware>(options: &str) -> TestStage {
-        TestStage { puts: Vec::new() }.then::<M>(options)
+        TestStage::default().then::<M>(options)
     }
 
     /// A stack whose outermost layer is no [`Middleware`], for instance what [`crate::from_fn`] gives.
     pub fn stage(stage: impl IntoStage + 'static) -> TestStage {
-        TestStage { puts: Vec::new() }.then_stage(stage)
+        TestStage::default().then_stage(stage)
     }
 
     /// The app `A` with these options, and no layer.
@@ -179,9 +179,11 @@ impl TestStack {
 }
 
 /// Layers that still want an app below them.
+#[derive(Default)]
 pub struct TestStage {
     /// Outermost first, each with its name.
     puts: Vec<(&'static str, Put)>,
+    host: Extensions,
 }
 
 /// Puts a layer over the rest of the stack.
@@ -207,6 +209,13 @@ impl TestStage {
         self
     }
 
+    /// With a fact about the program that the layers find in [`Context::host`], for instance a [`Client`](crate::Client).
+    #[must_use]
+    pub fn host<T: Clone + Send + Sync + 'static>(mut self, fact: T) -> Self {
+        self.host.insert(fact);
+        self
+    }
+
     /// Over this app. A panic in it, for instance of an assertion, is answered 500, as a panic of any app is.
     pub fn over<F, Fut>(self, app: F) -> TestStack
     where
@@ -229,7 +238,7 @@ impl TestStage {
     /// Over a stack.
     #[must_use]
     pub fn over_next(self, next: Next) -> TestStack {
-        let built = TestStack::new(Lifecycle::default(), |lifecycle| {
+        let built = TestStack::new(Lifecycle::hosted(self.host), |lifecycle| {
             // As in a pipeline file, a second layer of one name above the first has a number.
             let mut counts = HashMap::<_, usize>::new();
             Ok::<_, Infallible>(self.puts.into_iter().rev().fold(next, |inner, (name, put)| {

@@ -1,5 +1,6 @@
 //~ the service `CountService` is not `Clone`
 //~ each request goes through a clone of the service: write `#[derive(Clone)]` above it
+//~ a service that cannot be `Clone` stands behind `tower::buffer::BufferLayer`
 use std::convert::Infallible;
 use std::task::{Context, Poll};
 
