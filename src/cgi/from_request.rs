@@ -8,7 +8,6 @@ use http::header::{self, HeaderMap};
 use http::request::Parts;
 use http::{Uri, Version};
 use percent_encoding::percent_decode;
-use ziggurat_middleware::forwarded::is_claim;
 use ziggurat_middleware::{ConnectionInfo, Mount, RemoteUser, RequestId};
 
 use super::{Variable, VariableSink, has_variable};
@@ -89,7 +88,7 @@ fn headers(headers: &HeaderMap, host_is_set: bool, is_vetted: bool, sink: &mut i
         sink.set(Variable::ContentType, value.as_bytes());
     }
     for name in headers.keys() {
-        if !has_variable(name) || (host_is_set && name == header::HOST) || (!is_vetted && is_claim(name)) {
+        if !has_variable(name, is_vetted) || (host_is_set && name == header::HOST) {
             continue;
         }
         let mut values = headers.get_all(name).iter();

@@ -13,6 +13,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use http::header::{self, HeaderMap, HeaderName};
+use ziggurat_middleware::hop_by_hop;
 
 pub(crate) use from_request::from_request;
 pub(crate) use to_request::to_request;
@@ -128,7 +129,7 @@ pub(crate) trait VariableSource {
     fn get(&self, variable: Variable) -> Result<Option<Cow<'_, [u8]>>, Self::Error>;
 
     /// Calls `each` with every variable whose name begins with `HTTP_`: the rest of the name, and the value.
-    fn headers(&self, each: &mut dyn FnMut(&[u8], &[u8]) -> Result<(), Invalid>) -> Result<(), Self::Error>;
+    fn headers(&self, each: impl FnMut(&[u8], &[u8]) -> Result<(), Invalid>) -> Result<(), Self::Error>;
 }
 
 /// A variable whose value no request can have.
@@ -159,12 +160,12 @@ pub(crate) fn content_length(headers: &HeaderMap) -> Option<u64> {
     headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-/// Whether a header has a variable `HTTP_...`. `Content-Type` and `Content-Length` have variables of their own, a transfer coding is removed by
-/// whoever reads the message, `Proxy` would pass for the environment variable `HTTP_PROXY` (CVE-2016-5385), and a name with `_` for another header.
-fn has_variable(name: &HeaderName) -> bool {
-    *name != header::CONTENT_LENGTH
+/// Whether a header has a variable `HTTP_...`. Headers that do not go on to an app have none. `Content-Type` and `Content-Length` have variables of their
+/// own, `Proxy` would pass for the environment variable `HTTP_PROXY` (CVE-2016-5385), and a name with `_` for another header.
+fn has_variable(name: &HeaderName, is_vetted: bool) -> bool {
+    hop_by_hop::goes_on(name, is_vetted)
+        && *name != header::CONTENT_LENGTH
         && *name != header::CONTENT_TYPE
-        && *name != header::TRANSFER_ENCODING
         && name.as_str() != "proxy"
         && !name.as_str().contains('_')
 }

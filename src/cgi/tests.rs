@@ -47,7 +47,7 @@ impl VariableSource for Variables {
         Ok(self.0.get(variable.name().as_bytes()).map(Cow::from))
     }
 
-    fn headers(&self, each: &mut dyn FnMut(&[u8], &[u8]) -> Result<(), Invalid>) -> Result<(), Invalid> {
+    fn headers(&self, mut each: impl FnMut(&[u8], &[u8]) -> Result<(), Invalid>) -> Result<(), Invalid> {
         self.0.iter().try_for_each(|(name, value)| name.strip_prefix(b"HTTP_").map_or(Ok(()), |name| each(name, value)))
     }
 }
@@ -206,10 +206,11 @@ fn values_that_no_request_can_have_are_refused_by_name() {
 }
 
 #[test]
-fn variables_that_would_contradict_the_body_or_the_environment_are_passed_over() {
+fn variables_of_the_connection_and_those_that_contradict_others_are_passed_over() {
     let variables = Variables::default()
         .with("HTTP_CONTENT_LENGTH", b"5")
         .with("HTTP_TRANSFER_ENCODING", b"chunked")
+        .with("HTTP_CONNECTION", b"upgrade")
         .with("HTTP_CONTENT_TYPE", b"text/x")
         .with("HTTP_PROXY", b"http://evil.example")
         .with("CONTENT_LENGTH", b"")

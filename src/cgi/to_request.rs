@@ -120,12 +120,13 @@ fn headers<S: VariableSource>(source: &S, parts: &mut Parts) -> Result<(), S::Er
     let headers = &mut parts.headers;
     headers.reserve(HEADERS);
     let mut spelled = Vec::with_capacity(32);
-    source.headers(&mut |variable, value| {
+    source.headers(|variable, value| {
         let invalid = |reason| Invalid { variable: format!("HTTP_{}", String::from_utf8_lossy(variable)), reason };
         spelled.clear();
         spelled.extend(variable.iter().map(|octet| if *octet == b'_' { b'-' } else { *octet }));
         let name = HeaderName::from_bytes(&spelled).map_err(|_| invalid("is not the name of a header"))?;
-        if has_variable(&name) {
+        // The claims of proxies are for a layer to judge.
+        if has_variable(&name, true) {
             headers.insert(name, HeaderValue::from_bytes(value).map_err(|_| invalid("is not the value of a header"))?);
         }
         Ok(())

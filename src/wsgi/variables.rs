@@ -48,7 +48,7 @@ impl VariableSource for EnvironVariables<'_, '_> {
         }
     }
 
-    fn headers(&self, each: &mut dyn FnMut(&[u8], &[u8]) -> Result<(), Invalid>) -> PyResult<()> {
+    fn headers(&self, mut each: impl FnMut(&[u8], &[u8]) -> Result<(), Invalid>) -> PyResult<()> {
         for (key, value) in self.environ {
             let Ok(key) = key.cast::<PyString>() else { continue };
             let Some(name) = key.to_str().ok().and_then(|key| key.strip_prefix("HTTP_")) else { continue };

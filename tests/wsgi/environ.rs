@@ -100,6 +100,8 @@ async fn headers_become_variables() {
             ("x_two", "evil"),
             ("proxy", "evil"),
             ("transfer-encoding", "chunked"),
+            ("connection", "upgrade"),
+            ("upgrade", "websocket"),
             ("content-type", "text/x"),
             ("authorization", "Basic abc"),
             ("remote-user", "evil"),
@@ -114,6 +116,7 @@ async fn headers_become_variables() {
         make,
         json! {
             "HTTP_X_ONE": "1", "HTTP_X_TWO": "a, b", "HTTP_COOKIE": "a=1; b=2", "HTTP_PROXY": null, "HTTP_TRANSFER_ENCODING": null,
+            "HTTP_CONNECTION": null, "HTTP_UPGRADE": null,
             "CONTENT_TYPE": "text/x", "HTTP_CONTENT_TYPE": null, "HTTP_AUTHORIZATION": "Basic abc", "REMOTE_USER": null,
             "HTTP_REMOTE_USER": "evil", "HTTP_X_LATIN": "caf\u{e9}",
         },
