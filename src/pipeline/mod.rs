@@ -35,7 +35,7 @@ pub(crate) use registry::Service;
 pub use registry::{Kind, Registry};
 pub use schema::schema;
 
-use crate::server::{Listen, Options};
+use crate::server::{Address, Listen, Options};
 use build::Site;
 use diagnostic::{Diagnostic, Severity, Source};
 use model::File;
@@ -121,7 +121,7 @@ impl Pipeline {
         let mut listen: Vec<Listen> = file.listen.iter().map(|(listen, _)| listen.clone()).collect();
         if listen.is_empty() {
             // Where only this machine reaches it: what others are to reach, the file has to name.
-            listen.push(Listen::Tcp { host: Some("127.0.0.1".to_owned()), port: 8000 });
+            listen.push(Address::Tcp { host: Some("127.0.0.1".to_owned()), port: 8000 }.into());
         }
         Ok(Self { source, base, secrets, file, listen, warnings })
     }

@@ -20,7 +20,7 @@ use super::status::ProcessStatus;
 use super::systemd;
 use super::watch::{self, Watch};
 use crate::pipeline::{Pipeline, Report};
-use crate::server::{Listen, Listener, Retired, Server};
+use crate::server::{Address, Listener, Retiring, Server};
 
 /// What runs, for as long as the process serves.
 pub(super) struct MainLoop {
@@ -46,7 +46,7 @@ pub(super) struct Generation {
     pub(super) pipeline: Arc<Pipeline>,
     pub(super) lifecycle: Lifecycle,
     /// What is listened on, as it is written and as it was bound.
-    pub(super) addresses: Vec<(Listen, String)>,
+    pub(super) addresses: Vec<(Address, String)>,
     pub(super) since: SystemTime,
 }
 
@@ -172,8 +172,9 @@ impl MainLoop {
             });
         }
         announce(&added);
+        let listens_on = |address: &Address| pipeline.listen().iter().any(|listen| listen.address == *address);
         let (mut addresses, gone): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut self.generation.addresses).into_iter().partition(|(listen, _)| pipeline.listen().contains(listen));
+            std::mem::take(&mut self.generation.addresses).into_iter().partition(|(address, _)| listens_on(address));
         for (_, address) in gone {
             say(&format!("no longer listening on {address}"));
         }
@@ -231,11 +232,11 @@ impl MainLoop {
     }
 }
 
-fn named(listeners: &[Listener]) -> Vec<(Listen, String)> {
-    listeners.iter().map(|listener| (listener.listen().clone(), listener.to_string())).collect()
+fn named(listeners: &[Listener]) -> Vec<(Address, String)> {
+    listeners.iter().map(|listener| (listener.listen().address.clone(), listener.to_string())).collect()
 }
 
-fn announce(addresses: &[(Listen, String)]) {
+fn announce(addresses: &[(Address, String)]) {
     for (_, address) in addresses {
         say(&format!("listening on {address}"));
     }
@@ -255,10 +256,17 @@ fn run_hooks(action: SignalAction, generation: &Generation, finishing: &BTreeMap
     }
 }
 
-/// Ends a generation once its last request is over, or has had its time.
-async fn retire(generation: Generation, retired: Retired, drain: Duration) -> Option<u64> {
-    if timeout(drain, retired).await.is_err() {
-        tracing::warn!("requests of the stack before the reload had not finished within `drain` and are left without their app");
+/// How long requests that were cut off may take to end.
+const CUT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Ends a generation after its last request, which is cut off when `drain` is over.
+async fn retire(generation: Generation, mut retiring: Retiring, drain: Duration) -> Option<u64> {
+    if timeout(drain, &mut retiring).await.is_err() {
+        tracing::warn!("requests of the stack before the reload had not finished within `drain` and were cut off");
+        retiring.cut();
+        if timeout(CUT_TIMEOUT, retiring).await.is_err() {
+            tracing::warn!("requests that were cut off have not ended after {} s", CUT_TIMEOUT.as_secs());
+        }
     }
     end(generation.lifecycle).await;
     Some(generation.number)

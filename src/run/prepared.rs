@@ -7,7 +7,7 @@ use std::sync::Arc;
 use ziggurat_middleware::{Lifecycle, Next};
 
 use crate::pipeline::{Pipeline, Report};
-use crate::server::{Listen, Listener};
+use crate::server::{Address, Listen, Listener};
 
 /// A stack that is built, and the sockets it wants beyond those that are there already.
 pub(super) struct PreparedGeneration {
@@ -64,7 +64,7 @@ fn bind_all(pipeline: &Pipeline, bound: &Bound) -> Result<(Vec<Listener>, Contro
 fn bind(pipeline: &Pipeline, bound: &Bound) -> Result<Vec<Listener>, Report> {
     let mut listeners = Vec::new();
     for (index, listen) in pipeline.listen().iter().enumerate() {
-        if !bound.listening.contains(listen) {
+        if !bound.listening.iter().any(|now| now.address == listen.address) {
             let result = Listener::bind(listen, pipeline.base());
             listeners.extend(result.map_err(|error| pipeline.report_at_listen(index, &explain(&error, listen, bound)))?);
         }
@@ -74,8 +74,8 @@ fn bind(pipeline: &Pipeline, bound: &Bound) -> Result<Vec<Listener>, Report> {
 
 /// What the system says, and whether it is we who have the port.
 fn explain(error: &io::Error, wanted: &Listen, bound: &Bound) -> String {
-    let mine = bound.listening.iter().find(|mine| match (mine, wanted) {
-        (Listen::Tcp { port, .. }, Listen::Tcp { port: wanted, .. }) => port == wanted && *port != 0,
+    let mine = bound.listening.iter().find(|mine| match (&mine.address, &wanted.address) {
+        (Address::Tcp { port, .. }, Address::Tcp { port: wanted, .. }) => port == wanted && *port != 0,
         _ => false,
     });
     match mine {

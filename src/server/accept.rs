@@ -1,4 +1,4 @@
-//! Accepting connections, up to a limit, under commands that may change; then the drain.
+//! The accept loop: accepts connections up to a limit, carries out commands, and drains.
 
 use std::collections::VecDeque;
 use std::future::{pending, poll_fn};
@@ -8,54 +8,65 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
-use super::bound_listener::{BoundListener, BoundListeners};
+use super::bound_listener::{Accepted, BoundListener, BoundListeners};
 use super::connection;
-use super::connection_table::{ConnectionTable, Traffic};
+use super::connection_table::ConnectionTable;
 use super::generation::CurrentGeneration;
 use super::limits::Limits;
 use super::serve::Drained;
-use super::socket::Socket;
 use super::{Listen, Options};
 
-/// Lets connections in. Dropping it ends them.
+/// Accepts connections and owns their tasks. Dropping it ends them.
 pub(super) struct AcceptLoop {
     listeners: BoundListeners,
-    stack: Arc<CurrentGeneration>,
+    current: Arc<CurrentGeneration>,
     options: Options,
     limits: Arc<Limits>,
     table: Arc<ConnectionTable>,
     connections: JoinSet<()>,
     /// Connections so far.
     count: u64,
-    /// Clients that were accepted while all seats were taken.
-    waiting: VecDeque<Socket>,
-    /// Until when nothing is accepted, because the system gave no descriptor.
+    /// Clients that were accepted while as many connections were open as may be.
+    waiting: VecDeque<Accepted>,
+    /// Until when nothing is accepted, because the system had no descriptor left.
     pause: Option<Instant>,
 }
 
-/// What the accept loop is told to do, and whom to tell when it is done.
+/// What the accept loop is to do, and where it reports that it is done.
 pub(super) enum Command {
-    Change(Change, oneshot::Sender<()>),
+    Replace(Replacement, oneshot::Sender<()>),
     Drain(oneshot::Sender<Drained>),
 }
 
 /// What holds for connections accepted from now on.
-pub(super) struct Change {
+pub(super) struct Replacement {
     pub(super) options: Options,
-    pub(super) kept: Vec<Listen>,
+    /// The entries of all listeners, those of `added` included.
+    pub(super) listen: Vec<Listen>,
     pub(super) added: Vec<BoundListener>,
 }
 
+/// How long nothing is accepted after the system refused another descriptor.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// How long connections that are cut off at the end of the drain may take to respond with 503.
+const CUT_TIMEOUT: Duration = Duration::from_secs(1);
+
 impl AcceptLoop {
-    pub(super) fn new(listeners: Vec<BoundListener>, stack: Arc<CurrentGeneration>, options: Options) -> Self {
+    pub(super) fn new(
+        listeners: Vec<BoundListener>,
+        current: Arc<CurrentGeneration>,
+        table: Arc<ConnectionTable>,
+        options: Options,
+    ) -> Self {
         Self {
             listeners: BoundListeners::new(listeners),
-            stack,
+            current,
             limits: Arc::new(Limits::from(&options)),
             options,
-            table: Arc::new(ConnectionTable::new()),
+            table,
             connections: JoinSet::new(),
             count: 0,
             waiting: VecDeque::new(),
@@ -63,80 +74,78 @@ impl AcceptLoop {
         }
     }
 
-    pub(super) fn traffic(&self) -> Traffic {
-        Traffic(Arc::clone(&self.table))
-    }
-
-    /// Accepts until it is told to drain, or nobody is left to tell it anything.
+    /// Accepts until it is told to drain, or until nobody can send commands any more.
     pub(super) async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
         loop {
             tokio::select! {
                 biased;
                 command = commands.recv() => match command {
-                    Some(Command::Change(change, done)) => {
-                        self.change(change);
+                    Some(Command::Replace(replacement, done)) => {
+                        self.replace(replacement);
                         let _ = done.send(());
                     }
                     Some(Command::Drain(done)) => {
-                        let _ = done.send(self.drain().await);
+                        let drained = self.drain().await;
+                        let _ = done.send(drained);
                         return;
                     }
                     None => return,
                 },
                 Some(_) = self.connections.join_next() => {}
                 () = until(self.pause) => self.pause = None,
-                socket = poll_fn(|cx| self.listeners.poll_accept(cx)), if self.waiting.is_empty() && self.pause.is_none() => self.welcome(socket),
+                accepted = poll_fn(|cx| self.listeners.poll_accept(cx)), if self.waiting.is_empty() && self.pause.is_none() => {
+                    self.accepted(accepted);
+                }
             }
-            self.seat_waiting();
+            self.serve_waiting();
         }
     }
 
-    fn change(&mut self, change: Change) {
-        self.limits = Arc::new(Limits::from(&change.options));
-        self.options = change.options;
-        self.waiting.extend(self.listeners.exchange(&change.kept, change.added));
+    fn replace(&mut self, replacement: Replacement) {
+        self.limits = Arc::new(Limits::from(&replacement.options));
+        self.options = replacement.options;
+        self.waiting.extend(self.listeners.replace(&replacement.listen, replacement.added));
     }
 
-    fn welcome(&mut self, socket: io::Result<Socket>) {
-        match socket {
-            Ok(socket) => self.waiting.push_back(socket),
-            Err(error) if concerns_one_client(&error) => tracing::debug!("a client left before it was accepted: {error}"),
+    fn accepted(&mut self, accepted: io::Result<Accepted>) {
+        match accepted {
+            Ok(accepted) => self.waiting.push_back(accepted),
+            Err(error) if is_about_one_client(&error) => tracing::debug!("a client disconnected before it was accepted: {error}"),
             Err(error) => {
                 tracing::warn!("cannot accept connections for now: {error}");
-                // Out of descriptors or memory: it passes when connections end.
+                // The system has no descriptor or memory left. Both come back when connections end.
                 self.pause = Some(Instant::now() + PAUSE);
             }
         }
     }
 
-    /// Begins to serve those who wait, as far as there are seats; asks somebody idle to make room for the next.
-    fn seat_waiting(&mut self) {
+    /// Starts to serve clients that wait, up to `max_connections`. If more wait, asks an idle connection to close.
+    fn serve_waiting(&mut self) {
         while self.connections.len() < self.options.max_connections
-            && let Some(socket) = self.waiting.pop_front()
+            && let Some((socket, listen)) = self.waiting.pop_front()
         {
-            let guard = self.table.enter(self.count);
+            let guard = self.table.insert(self.count);
             self.count += 1;
-            self.connections.spawn(connection::run(socket, Arc::clone(&self.stack), Arc::clone(&self.limits), guard));
+            self.connections.spawn(connection::run(socket, listen, Arc::clone(&self.current), Arc::clone(&self.limits), guard));
         }
         self.table.set_crowded(!self.waiting.is_empty());
     }
 
-    async fn drain(mut self) -> Drained {
-        self.waiting.extend(self.listeners.exchange(&[], Vec::new()));
+    async fn drain(&mut self) -> Drained {
+        self.waiting.extend(self.listeners.replace(&[], Vec::new()));
         self.table.close();
         let deadline = Instant::now() + self.options.drain.0;
-        self.seat_waiting();
+        self.serve_waiting();
         while let Ok(Some(_)) = timeout_at(deadline, self.connections.join_next()).await {
-            self.seat_waiting();
+            self.serve_waiting();
         }
         let cut = self.connections.len() + self.waiting.len();
+        self.table.cut_all();
+        let _ = timeout(CUT_TIMEOUT, async { while self.connections.join_next().await.is_some() {} }).await;
         self.connections.shutdown().await;
         Drained { cut }
     }
 }
-
-/// How long nothing is accepted after the system refused to give another descriptor.
-const PAUSE: Duration = Duration::from_millis(200);
 
 async fn until(time: Option<Instant>) {
     match time {
@@ -145,7 +154,7 @@ async fn until(time: Option<Instant>) {
     }
 }
 
-fn concerns_one_client(error: &io::Error) -> bool {
+fn is_about_one_client(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset | ErrorKind::ConnectionRefused | ErrorKind::Interrupted

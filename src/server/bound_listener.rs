@@ -1,24 +1,29 @@
-//! The listeners at work.
+//! Listeners that are registered with the runtime.
 
 use std::io;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use super::listener::SocketFile;
 use super::socket::{Acceptor, Socket};
 use super::{Listen, Listener};
 
-/// All listeners, which take turns.
+/// All listeners of a server. They are polled in turn.
 pub(super) struct BoundListeners {
     listeners: Vec<BoundListener>,
+    /// The one to poll first.
     first: usize,
 }
 
 /// A listener that is registered with the runtime.
 pub(super) struct BoundListener {
-    listen: Listen,
+    listen: Arc<Listen>,
     acceptor: Acceptor,
     file: Option<SocketFile>,
 }
+
+/// A socket, and how to serve it: as the listener said when the socket was accepted.
+pub(super) type Accepted = (Socket, Arc<Listen>);
 
 impl BoundListeners {
     pub(super) const fn new(listeners: Vec<BoundListener>) -> Self {
@@ -26,40 +31,50 @@ impl BoundListeners {
     }
 
     /// The next connection of any listener.
-    pub(super) fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Socket>> {
+    pub(super) fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Accepted>> {
         for offset in 0..self.listeners.len() {
             let at = (self.first + offset) % self.listeners.len();
-            if let Poll::Ready(socket) = self.listeners[at].acceptor.poll_accept(cx) {
+            let listener = &self.listeners[at];
+            if let Poll::Ready(socket) = listener.acceptor.poll_accept(cx) {
                 self.first = at + 1;
-                return Poll::Ready(socket);
+                return Poll::Ready(socket.map(|socket| (socket, Arc::clone(&listener.listen))));
             }
         }
         Poll::Pending
     }
 
-    /// Closes the listeners that are not of `kept` and takes in `added`. Gives the clients who waited at those that closed.
-    pub(super) fn exchange(&mut self, kept: &[Listen], added: Vec<BoundListener>) -> Vec<Socket> {
-        let (kept, closed): (Vec<_>, Vec<_>) = self.listeners.drain(..).partition(|listener| kept.contains(&listener.listen));
-        self.listeners = kept;
+    /// Keeps the listeners whose address is in `listen`, which from now on serve what stands there, closes the others, and adds `added`. A listener
+    /// that is kept loses no client of its queue. Returns the clients that were in the queues of closed listeners.
+    pub(super) fn replace(&mut self, listen: &[Listen], added: Vec<BoundListener>) -> Vec<Accepted> {
+        let mut closed = Vec::new();
+        for mut listener in std::mem::take(&mut self.listeners) {
+            match listen.iter().find(|listen| listen.address == listener.listen.address) {
+                Some(listen) => {
+                    listener.listen = Arc::new(listen.clone());
+                    self.listeners.push(listener);
+                }
+                None => closed.extend(listener.close()),
+            }
+        }
         self.listeners.extend(added);
-        closed.into_iter().flat_map(BoundListener::close).collect()
+        closed
     }
 }
 
 impl BoundListener {
     /// Must be called inside the runtime.
-    pub(super) fn open(listener: Listener) -> io::Result<Self> {
+    pub(super) fn register(listener: Listener) -> io::Result<Self> {
         let Listener { socket, listen, file, .. } = listener;
-        Ok(Self { listen, acceptor: Acceptor::new(socket)?, file })
+        Ok(Self { listen: Arc::new(listen), acceptor: Acceptor::new(socket)?, file })
     }
 
-    fn close(self) -> Vec<Socket> {
-        // Those who wait at an inherited socket wait for whoever inherits it next.
-        if self.listen.is_inherited() {
+    fn close(self) -> Vec<Accepted> {
+        // The queue of an inherited socket belongs to the process that accepts on it next.
+        if self.listen.address.is_inherited() {
             return Vec::new();
         }
-        // The file first, so that nobody comes after the last one.
+        // The file goes first, so that no client joins the queue after it was read.
         drop(self.file);
-        self.acceptor.into_waiting()
+        self.acceptor.into_queue().into_iter().map(|socket| (socket, Arc::clone(&self.listen))).collect()
     }
 }

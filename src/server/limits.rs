@@ -1,10 +1,10 @@
-//! What one connection may cost.
+//! The limits of one connection.
 
 use std::time::Duration;
 
 use super::Options;
 
-/// [`Options`] in the terms of a connection.
+/// The limits that [`Options`] set for each connection.
 #[derive(Clone, Debug)]
 pub(super) struct Limits {
     pub(super) header_timeout: Duration,

@@ -1,4 +1,4 @@
-//! Sockets that are bound and listen.
+//! Listening sockets.
 
 use std::fmt;
 use std::io::{self, ErrorKind};
@@ -9,50 +9,53 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
+use ziggurat_middleware::Scheme;
 
-use super::{Listen, systemd};
+use super::{Address, Listen, systemd};
 
-/// Connections that wait in the kernel to be accepted; the kernel bounds it by `net.core.somaxconn`.
+/// Clients in the kernel's queue of a listener. The kernel limits it to `net.core.somaxconn`.
 pub(super) const BACKLOG: u16 = 4096;
 
-/// A socket that listens. Clients may connect as soon as it exists; they are served by a [`Server`](super::Server).
+/// A listening socket. Clients can connect as soon as it exists. A [`Server`](super::Server) serves them.
 #[derive(Debug)]
 pub struct Listener {
-    pub(super) socket: Bound,
-    /// What it was bound from.
+    pub(super) socket: ListeningSocket,
+    /// The entry that it was bound from.
     pub(super) listen: Listen,
     name: String,
-    /// The socket's file, to be removed at the end.
+    /// The file of a Unix socket, removed when the listener ends.
     pub(super) file: Option<SocketFile>,
 }
 
-/// What is listened on.
 #[derive(Debug)]
-pub(super) enum Bound {
+pub(super) enum ListeningSocket {
     Tcp(TcpListener),
     Unix(UnixListener),
 }
 
 impl Listener {
-    /// Binds and listens. A relative path of a Unix socket starts at `base`. A socket file that a dead process left is replaced; one where
-    /// somebody answers is not. Of systemd there may be several listeners.
+    /// Binds and listens. A relative path of a Unix socket starts at `base`. A socket file is replaced if no process listens there any more.
+    /// `systemd` can give several listeners.
     ///
     /// # Errors
     ///
-    /// What the system says, with the address in the text, and maybe a last line `hint: ...`.
+    /// The error of the system, with the address in its text, and possibly a last line `hint: ...`.
     pub fn bind(listen: &Listen, base: &Path) -> io::Result<Vec<Self>> {
-        let bound = match listen {
-            Listen::Tcp { host: Some(host), port } => tcp_at(host, *port).map(|one| vec![one]),
-            Listen::Tcp { host: None, port } => every_interface(*port).map(|one| vec![one]),
-            Listen::Unix(path) => unix(&base.join(path), None).map(|one| vec![one]),
-            Listen::Inherited(number) => inherited(*number).map(|one| vec![one]),
-            Listen::Systemd(name) => systemd::passed(name.as_deref()).and_then(|numbers| numbers.into_iter().map(inherited).collect()),
+        let scheme = listen.transport.scheme();
+        let bound = match &listen.address {
+            Address::Tcp { host: Some(host), port } => tcp_at(host, *port, scheme).map(|one| vec![one]),
+            Address::Tcp { host: None, port } => every_interface(*port, scheme).map(|one| vec![one]),
+            Address::Unix(path) => unix(&base.join(path), None).map(|one| vec![one]),
+            Address::Inherited(number) => inherited(*number, scheme).map(|one| vec![one]),
+            Address::Systemd(name) => {
+                systemd::passed(name.as_deref()).and_then(|numbers| numbers.into_iter().map(|number| inherited(number, scheme)).collect())
+            }
         };
         let bound = bound.map_err(|error| io::Error::new(error.kind(), format!("cannot listen on `{listen}`: {error}")))?;
         Ok(bound.into_iter().map(|(socket, name, file)| Self { socket, listen: listen.clone(), name, file }).collect())
     }
 
-    /// As [`Listener::bind`], a Unix socket that only the user of this process may open, whatever the umask.
+    /// Binds a Unix socket that only the user of this process may open, whatever the umask is.
     ///
     /// # Errors
     ///
@@ -61,16 +64,16 @@ impl Listener {
         let bound = unix(path, Some(0o600));
         let (socket, name, file) =
             bound.map_err(|error| io::Error::new(error.kind(), format!("cannot listen on `{}`: {error}", path.display())))?;
-        Ok(Self { socket, listen: Listen::Unix(path.to_owned()), name, file })
+        Ok(Self { socket, listen: Address::Unix(path.to_owned()).into(), name, file })
     }
 
-    /// What it was bound from.
+    /// The entry that it was bound from.
     #[must_use]
     pub const fn listen(&self) -> &Listen {
         &self.listen
     }
 
-    /// Where it listens: `http://127.0.0.1:8000`, `unix:/run/site.sock`, `fd:3 (http://0.0.0.0:80)`.
+    /// The address for people: `http://127.0.0.1:8000`, `unix:/run/site.sock`, `fd:3 (http://0.0.0.0:80)`.
     #[must_use]
     pub fn address(&self) -> &str {
         &self.name
@@ -80,8 +83,8 @@ impl Listener {
     #[must_use]
     pub fn socket_addr(&self) -> Option<SocketAddr> {
         match &self.socket {
-            Bound::Tcp(socket) => socket.local_addr().ok(),
-            Bound::Unix(_) => None,
+            ListeningSocket::Tcp(socket) => socket.local_addr().ok(),
+            ListeningSocket::Unix(_) => None,
         }
     }
 }
@@ -93,39 +96,39 @@ impl fmt::Display for Listener {
 }
 
 /// A socket, where it listens, and its file.
-type Named = (Bound, String, Option<SocketFile>);
+type Named = (ListeningSocket, String, Option<SocketFile>);
 
-fn tcp(socket: Socket) -> io::Result<Named> {
+fn tcp(socket: Socket, scheme: Scheme) -> io::Result<Named> {
     let socket = TcpListener::from(socket);
-    let name = format!("http://{}", socket.local_addr()?);
-    Ok((Bound::Tcp(socket), name, None))
+    let name = format!("{}://{}", scheme.as_str(), socket.local_addr()?);
+    Ok((ListeningSocket::Tcp(socket), name, None))
 }
 
-/// The first address of the name that can be bound.
-fn tcp_at(host: &str, port: u16) -> io::Result<Named> {
+/// Binds the first address of the name that can be bound.
+fn tcp_at(host: &str, port: u16, scheme: Scheme) -> io::Result<Named> {
     let mut last = io::Error::new(ErrorKind::AddrNotAvailable, "the name has no address");
     for address in (host, port).to_socket_addrs()? {
         match listen_on(address, true) {
-            Ok(socket) => return tcp(socket),
+            Ok(socket) => return tcp(socket, scheme),
             Err(error) => last = error,
         }
     }
     Err(last)
 }
 
-/// IPv6 and IPv4 on one socket; IPv4 alone where the machine has no IPv6.
-fn every_interface(port: u16) -> io::Result<Named> {
+/// Binds IPv6 and IPv4 on one socket, or IPv4 alone on a machine without IPv6.
+fn every_interface(port: u16, scheme: Scheme) -> io::Result<Named> {
     let both = listen_on((std::net::Ipv6Addr::UNSPECIFIED, port).into(), false);
     let socket = match both {
         Err(error) if error.kind() != ErrorKind::AddrInUse => listen_on((std::net::Ipv4Addr::UNSPECIFIED, port).into(), true),
         other => other,
     };
-    tcp(socket?)
+    tcp(socket?, scheme)
 }
 
 fn listen_on(address: SocketAddr, only_v6: bool) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
-    // A restart need not wait for old connections to leave TIME_WAIT.
+    // Without it, a restart fails while old connections are in TIME_WAIT.
     socket.set_reuse_address(true)?;
     if address.is_ipv6() {
         socket.set_only_v6(only_v6)?;
@@ -136,7 +139,7 @@ fn listen_on(address: SocketAddr, only_v6: bool) -> io::Result<Socket> {
 }
 
 fn unix(path: &Path, mode: Option<u32>) -> io::Result<Named> {
-    make_way(path)?;
+    remove_stale(path)?;
     let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?;
     let address = SockAddr::unix(path)
         .map_err(|error| io::Error::new(error.kind(), "the path is too long\nhint: a Unix socket's path has at most 107 octets"))?;
@@ -148,15 +151,15 @@ fn unix(path: &Path, mode: Option<u32>) -> io::Result<Named> {
     })?;
     let file = SocketFile::of(path)?;
     if let Some(mode) = mode {
-        // Nobody can connect yet.
+        // No client can connect before `listen`.
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
     }
     socket.listen(BACKLOG.into())?;
-    Ok((Bound::Unix(OwnedFd::from(socket).into()), format!("unix:{}", path.display()), Some(file)))
+    Ok((ListeningSocket::Unix(OwnedFd::from(socket).into()), format!("unix:{}", path.display()), Some(file)))
 }
 
-/// Removes a socket file at which nobody answers.
-fn make_way(path: &Path) -> io::Result<()> {
+/// Removes a socket file where no process listens.
+fn remove_stale(path: &Path) -> io::Result<()> {
     match path.symlink_metadata() {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(error),
@@ -172,17 +175,17 @@ fn make_way(path: &Path) -> io::Result<()> {
     }
 }
 
-fn inherited(number: RawFd) -> io::Result<Named> {
+fn inherited(number: RawFd, scheme: Scheme) -> io::Result<Named> {
     let not_open = |_| io::Error::new(ErrorKind::NotFound, "no such descriptor was inherited");
     let kind = std::fs::metadata(format!("/dev/fd/{number}")).map_err(not_open)?;
     if !kind.file_type().is_socket() {
         return Err(io::Error::new(ErrorKind::InvalidInput, "the descriptor is not a socket"));
     }
-    // SAFETY: the line above has found the descriptor open; it is borrowed for two calls only, and nobody owns an inherited descriptor
-    // who could close it in between.
+    // SAFETY: the descriptor is open, as the line above shows. It is borrowed for two calls, and nothing in this process owns an inherited
+    // descriptor and could close it between them.
     #[allow(unsafe_code)]
     let borrowed = unsafe { BorrowedFd::borrow_raw(number) };
-    // The original stays open, but out of the hands of processes we start.
+    // The original stays open. Child processes do not inherit it.
     SockRef::from(&borrowed).set_cloexec(true)?;
     let socket = Socket::from(borrowed.try_clone_to_owned()?);
     if !socket.is_listener()? || socket.r#type()? != Type::STREAM {
@@ -192,14 +195,14 @@ fn inherited(number: RawFd) -> io::Result<Named> {
     let (socket, name, _) = match socket.domain()? {
         Domain::UNIX => {
             let path = socket.local_addr()?.as_pathname().map_or_else(|| "(no file)".into(), |path| path.display().to_string());
-            (Bound::Unix(OwnedFd::from(socket).into()), format!("unix:{path}"), None)
+            (ListeningSocket::Unix(OwnedFd::from(socket).into()), format!("unix:{path}"), None)
         }
-        _ => tcp(socket)?,
+        _ => tcp(socket, scheme)?,
     };
     Ok((socket, format!("fd:{number} ({name})"), None))
 }
 
-/// The file of a Unix socket; goes with its listener, unless somebody has put another in its place.
+/// The file of a Unix socket. It is removed on drop, unless another file has replaced it.
 #[derive(Debug)]
 pub(super) struct SocketFile {
     path: PathBuf,
@@ -257,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn a_socket_file_goes_with_its_listener() {
+    fn a_socket_file_is_removed_with_its_listener() {
         let folder = tempfile::tempdir().unwrap();
         let listener = bind("unix:x.sock", folder.path()).unwrap();
         assert!(folder.path().join("x.sock").exists());
@@ -275,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn a_socket_that_has_no_place_is_refused_with_what_to_do() {
+    fn a_path_that_cannot_be_bound_is_refused_with_a_hint() {
         let folder = tempfile::tempdir().unwrap();
         let error = bind("unix:run/x.sock", folder.path()).unwrap_err().to_string();
         assert!(error.contains("there is no folder `") && error.contains("\nhint: "), "{error}");
@@ -284,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn a_socket_file_somebody_listens_at_is_left_alone() {
+    fn a_socket_file_of_a_running_process_is_kept() {
         let folder = tempfile::tempdir().unwrap();
         let _first = bind("unix:x.sock", folder.path()).unwrap();
         assert_eq!(bind("unix:x.sock", folder.path()).unwrap_err().kind(), ErrorKind::AddrInUse);
@@ -308,7 +311,7 @@ mod tests {
         assert_eq!(inner.socket_addr(), outer.local_addr().ok());
         assert_eq!(inner.to_string(), format!("fd:{} (http://{})", outer.as_raw_fd(), outer.local_addr().unwrap()));
         assert!(rustix::io::fcntl_getfd(&outer).unwrap().contains(rustix::io::FdFlags::CLOEXEC));
-        // Another one may be had of it, and it lives on.
+        // It can be inherited again, and stays open.
         drop((inner, bind(&format!("fd:{}", outer.as_raw_fd()), Path::new("/")).unwrap()));
         let stream = std::net::TcpStream::connect(outer.local_addr().unwrap()).unwrap();
         let file = tempfile::tempfile().unwrap();

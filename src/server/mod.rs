@@ -1,16 +1,23 @@
-//! The server: listeners, connections, limits, drain. It receives a finished stack and knows nothing of pipelines.
+//! The server: listeners, connections, limits, drain. It receives a finished stack and knows no pipeline.
 //!
-//! [`Listener::bind`] opens sockets, [`Server::start`] serves a stack on them, [`Server::replace`] puts another stack, other limits and other
-//! listeners in their place without losing a request, [`Server::drain`] ends. One task, the accept loop, owns listeners and connections and takes
-//! commands; the stack in use is a generation that each request is counted in, so that it is known when the last one has left.
+//! [`Listener::bind`] opens sockets, [`Server::start`] serves a stack on them, [`Server::replace`] replaces the stack, the options and the listeners
+//! without losing a request, and [`Server::drain`] ends the server. One task, the accept loop, owns listeners and connections and carries out
+//! commands.
+//!
+//! A connection is a stream (`io`) with what is known of it, behind the transports of its listener. Its protocol calls the request service (`service`),
+//! which calls the stack in use. That stack is a generation (`generation`): each request and each upgraded connection is counted in the one that it
+//! entered.
 
 mod accept;
+mod address;
 mod bound_listener;
 mod connection;
 mod connection_table;
 mod generation;
+mod http;
 mod http1;
 mod http2;
+mod io;
 mod limits;
 mod listen;
 mod listener;
@@ -25,10 +32,12 @@ mod serve;
 mod service;
 mod socket;
 mod systemd;
+mod upgrade;
 
+pub use address::Address;
 pub use connection_table::Traffic;
-pub use generation::Retired;
-pub use listen::Listen;
+pub use generation::Retiring;
+pub use listen::{Listen, Protocol, Transport};
 pub use listener::Listener;
 pub use options::Options;
 pub use serve::{Drained, Server};

@@ -1,4 +1,4 @@
-//! What every layer may rely on in a request, and every client in an answer.
+//! Requests as every layer can rely on them, and responses as every client can.
 
 use http::header::{CONTENT_LENGTH, COOKIE, HOST, HeaderName, HeaderValue, TRANSFER_ENCODING};
 use http::request::Parts;
@@ -10,8 +10,8 @@ use ziggurat_middleware::{Problem, Response, hop_by_hop};
 use super::http1::fields;
 use super::refusal::Refusal;
 
-/// Brings a request into its one form: a path as the target, one sound `Host` (HTTP/1.0 may have none), no header that `Connection` names, and none
-/// that could shadow another in a CGI environment.
+/// Gives a request its normal form: the target is a path, there is one valid `Host` (or none in HTTP/1.0), and no header is named by `Connection` or
+/// can shadow another in a CGI environment.
 pub(super) fn normalize(parts: &mut Parts, max_headers: usize) -> Result<(), Refusal> {
     if parts.version == Version::HTTP_2 {
         check_http2(parts, max_headers)?;
@@ -23,16 +23,16 @@ pub(super) fn normalize(parts: &mut Parts, max_headers: usize) -> Result<(), Ref
         let host = HeaderValue::from_str(authority).map_err(|_| Refusal::bad("the host has characters that hosts cannot have"))?;
         parts.headers.insert(HOST, host);
         let path = parts.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
-        // `http://host?query` has no path of its own.
+        // `http://host?query` has no path.
         let path = if path.as_str().starts_with('?') { path.to_string().parse().unwrap_or(path) } else { path };
         parts.uri = Uri::from(path);
     }
     hop_by_hop::remove_named_by_connection(&mut parts.headers);
-    drop_ambiguous(&mut parts.headers);
+    remove_ambiguous(&mut parts.headers);
     Ok(())
 }
 
-/// The rules that HTTP/1 heads have passed already.
+/// Applies the rules that HTTP/1 heads have already passed.
 fn check_http2(parts: &Parts, max_headers: usize) -> Result<(), Refusal> {
     if parts.method == http::Method::CONNECT {
         return Err(Refusal::new(StatusCode::NOT_IMPLEMENTED, "CONNECT is not served here"));
@@ -52,19 +52,19 @@ fn check_http2(parts: &Parts, max_headers: usize) -> Result<(), Refusal> {
     }
 }
 
-/// One `Cookie` from the crumbs HTTP/2 may send (RFC 9113 section 8.2.3).
+/// Joins the `Cookie` fields that HTTP/2 may split (RFC 9113 section 8.2.3).
 fn join_cookies(headers: &mut HeaderMap) {
-    let crumbs: Vec<&[u8]> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
-    if crumbs.len() > 1
-        && let Ok(joined) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..]))
+    let fields: Vec<&[u8]> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if fields.len() > 1
+        && let Ok(joined) = HeaderValue::from_bytes(&fields.join(&b"; "[..]))
     {
         headers.insert(COOKIE, joined);
     }
 }
 
-/// Drops headers whose names hold an underscore, which become one with their dashed namesakes in a CGI environment, and `Proxy`, which becomes
+/// Removes headers with an underscore in the name, which have the same name in a CGI environment as those with a hyphen, and `Proxy`, which becomes
 /// `HTTP_PROXY` (RFC 3875 section 4.1.18; CVE-2016-5385).
-fn drop_ambiguous(headers: &mut HeaderMap) {
+fn remove_ambiguous(headers: &mut HeaderMap) {
     const PROXY: &str = "proxy";
     let ambiguous = |name: &&HeaderName| name.as_str() == PROXY || name.as_str().contains('_');
     while let Some(name) = headers.keys().find(ambiguous).cloned() {
@@ -72,10 +72,11 @@ fn drop_ambiguous(headers: &mut HeaderMap) {
     }
 }
 
-/// Makes an answer's head and body agree, whatever the stack gave: framing is the server's business.
+/// Makes a response's head and body agree, whatever the stack returned. Framing is up to the server. A 101 is not handled here: see
+/// [`upgrade`](super::upgrade).
 pub(super) fn finish(response: &mut Response, is_head: bool) {
     if response.status().is_informational() {
-        tracing::error!("the stack answered {}, which is no final status", response.status());
+        tracing::error!("the stack responded with {}, which is no final status here", response.status());
         *response = Problem::new(StatusCode::INTERNAL_SERVER_ERROR).into_response();
     }
     response.headers_mut().remove(TRANSFER_ENCODING);
@@ -95,7 +96,7 @@ pub(super) fn finish(response: &mut Response, is_head: bool) {
     if let Some(length) = stated.next() {
         let length = if stated.next().is_some() { None } else { fields::content_length(length.as_bytes()).ok() };
         if length.is_none() || known.is_some_and(|known| Some(known) != length) {
-            tracing::error!("the stack's answer states a Content-Length that is not its body's");
+            tracing::error!("the `Content-Length` of a response is not the length of its body");
             response.headers_mut().remove(CONTENT_LENGTH);
         }
     }
@@ -120,14 +121,14 @@ mod tests {
     }
 
     #[test]
-    fn headers_of_the_connection_are_dropped() {
+    fn headers_that_connection_names_are_removed() {
         let mut parts = parts(Request::builder().uri("/").header("connection", "close, x-a").header("x-a", "1").header("x-b", "2"));
         normalize(&mut parts, 100).unwrap();
         assert_eq!(parts.headers.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["connection", "x-b"]);
     }
 
     #[test]
-    fn headers_that_shadow_others_are_dropped() {
+    fn headers_that_shadow_others_are_removed() {
         let mut parts = parts(Request::builder().uri("/").header("x_a", "1").header("x-a", "2").header("proxy", "3").header("_", "4"));
         normalize(&mut parts, 100).unwrap();
         assert_eq!(parts.headers.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["x-a"]);
@@ -147,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stated_length_that_is_not_the_bodys_is_removed() {
+    fn a_content_length_that_is_not_the_bodys_is_removed() {
         let settled = |is_head, status: u16, length: &str| {
             let mut response = http::Response::builder().status(status).header("content-length", length).body(Body::from("abc")).unwrap();
             finish(&mut response, is_head);

@@ -1,4 +1,4 @@
-//! The one timer of a connection.
+//! The timer of a connection.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -9,8 +9,8 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::progress::Phase;
 
-/// Measures how long a connection stays in one phase. The timer is registered once and armed anew only when it has fired, or has to fire
-/// earlier, so that a request costs no more than a look at the time.
+/// Measures how long a connection stays in one phase. The timer is registered once. It is reset only after it has fired, or to fire earlier, so that a
+/// request costs no more than reading the clock.
 pub(super) struct PhaseTimer {
     phase: Phase,
     since: Instant,
@@ -22,12 +22,12 @@ impl PhaseTimer {
         Self { phase: Phase::Idle(0), since: Instant::now(), sleep: None }
     }
 
-    /// Lets the present phase begin anew.
+    /// Restarts the current phase.
     pub(super) fn restart(&mut self) {
         self.since = Instant::now();
     }
 
-    /// Ready when `phase` has lasted for `limit`; never where there is none.
+    /// Ready when `phase` has lasted for `limit`; never without a limit.
     pub(super) fn poll(&mut self, phase: Phase, limit: Option<Duration>, cx: &mut Context<'_>) -> Poll<()> {
         if phase != self.phase {
             self.phase = phase;

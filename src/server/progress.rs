@@ -1,41 +1,44 @@
-//! How far a connection has come, as its parts tell each other: the guard that reads and writes, the service that answers, and the
-//! connection's task, which keeps the time.
+//! The progress of one connection: written by the guard that reads and writes and by the service, read by the connection's task, which keeps the
+//! time limits.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use std::task::Poll;
 
 use super::connection_table::ConnectionGuard;
+use super::upgrade::Decision;
 
-/// Counters of one connection. All of them are written and read by the connection's own task (and by those of its streams), so that no
-/// order between them has to be kept.
+/// Counters of one connection. Only the connection's own task and the tasks of its streams use them, so no memory order is needed.
 pub(super) struct Progress {
     pub(super) connection: ConnectionGuard,
-    /// Requests handed on, counted by who reads.
-    asked: AtomicU32,
-    /// Answers of which the last octet was given away, counted by who answers.
-    answered: AtomicU32,
-    /// What of a head has come while no request is in progress.
+    /// Requests that were passed on.
+    requests: AtomicU32,
+    /// Responses of which the last octet was handed over.
+    responses: AtomicU32,
+    /// A part of a head has come while no request is under way.
     pub(super) is_in_head: AtomicBool,
-    /// The socket takes nothing more at present.
+    /// The socket takes no more octets at present.
     is_stalled: AtomicBool,
-    /// Times that the socket took something.
+    /// Times that the socket took octets.
     writes: AtomicU32,
-    /// The newest answer ends where the connection ends (HTTP/1.0 without a length).
+    /// The head of the response to the current HTTP/1 request was handed over.
+    pub(super) has_response: AtomicBool,
+    /// The newest response ends where the connection ends (HTTP/1.0 without a length).
     pub(super) ends_by_closing: AtomicBool,
-    /// The request whose body turned out to be malformed; 0 for none.
-    pub(super) broken: AtomicU32,
+    /// The number of the request whose body is malformed; 0 for none.
+    pub(super) malformed: AtomicU32,
+    pub(super) upgrade: Decision,
 }
 
-/// What the connection is doing, as far as the time for it is limited.
+/// What the connection does, as far as a time limit depends on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
-    /// A request is in progress: others keep the time.
+    /// A request is under way. Its body and the stack have time limits of their own.
     Busy,
-    /// Nothing has come since the last answer. After how many requests.
+    /// Nothing has come since the last response. Holds the number of requests so far.
     Idle(u32),
-    /// A head is coming. After how many requests.
+    /// A head is coming. Holds the number of requests so far.
     Head(u32),
-    /// The client takes nothing of an answer. After how many writes.
+    /// The client takes nothing of a response. Holds the number of writes so far.
     Stalled(u32),
 }
 
@@ -43,13 +46,15 @@ impl Progress {
     pub(super) fn new(connection: ConnectionGuard) -> Self {
         Self {
             connection,
-            asked: AtomicU32::new(0),
-            answered: AtomicU32::new(0),
+            requests: AtomicU32::new(0),
+            responses: AtomicU32::new(0),
             is_in_head: AtomicBool::new(false),
             is_stalled: AtomicBool::new(false),
             writes: AtomicU32::new(0),
+            has_response: AtomicBool::new(false),
             ends_by_closing: AtomicBool::new(false),
-            broken: AtomicU32::new(0),
+            malformed: AtomicU32::new(0),
+            upgrade: Decision::default(),
         }
     }
 
@@ -59,9 +64,9 @@ impl Progress {
         } else if !self.is_settled() {
             Phase::Busy
         } else if self.is_in_head.load(Relaxed) {
-            Phase::Head(self.asked())
+            Phase::Head(self.requests())
         } else {
-            Phase::Idle(self.asked())
+            Phase::Idle(self.requests())
         }
     }
 
@@ -69,39 +74,39 @@ impl Progress {
         self.ends_by_closing.load(Relaxed)
     }
 
-    /// Whether every request handed on has been answered.
+    /// Whether every request that was passed on has its response.
     pub(super) fn is_settled(&self) -> bool {
-        self.asked() == self.answered.load(Relaxed)
+        self.requests() == self.responses.load(Relaxed)
     }
 
-    pub(super) fn asked(&self) -> u32 {
-        self.asked.load(Relaxed)
+    pub(super) fn requests(&self) -> u32 {
+        self.requests.load(Relaxed)
     }
 
-    /// Notes that so many requests were handed on since the connection began.
-    pub(super) fn ask(&self, asked: u32) {
-        if self.asked.swap(asked, Relaxed) != asked {
-            self.connection.busy();
+    /// Sets the number of requests that were passed on since the connection began.
+    pub(super) fn set_requests(&self, requests: u32) {
+        if self.requests.swap(requests, Relaxed) != requests {
+            self.connection.set_busy();
         }
     }
 
-    /// Notes one more request.
+    /// Counts a request.
     pub(super) fn begin_request(&self) {
-        self.asked.fetch_add(1, Relaxed);
-        self.connection.busy();
+        self.requests.fetch_add(1, Relaxed);
+        self.connection.set_busy();
     }
 
-    /// Notes one more answer, and gives whether no request is left.
-    pub(super) fn answer(&self) -> bool {
-        let answered = self.answered.fetch_add(1, Relaxed).wrapping_add(1);
-        let was_last = answered == self.asked();
+    /// Counts a response. Returns whether no request is left.
+    pub(super) fn end_response(&self) -> bool {
+        let responses = self.responses.fetch_add(1, Relaxed).wrapping_add(1);
+        let was_last = responses == self.requests();
         if was_last {
-            self.connection.idle();
+            self.connection.set_idle();
         }
         was_last
     }
 
-    /// Notes whether the socket took something.
+    /// Notes whether the socket took octets.
     pub(super) fn wrote<T>(&self, outcome: Poll<T>) -> Poll<T> {
         self.is_stalled.store(outcome.is_pending(), Relaxed);
         if outcome.is_ready() {

@@ -1,10 +1,10 @@
-//! Why a request is refused before the stack sees it.
+//! Requests that the server refuses before they reach the stack.
 
 use std::fmt;
 
 use http::StatusCode;
 
-/// A status and a sentence for the client.
+/// The status of the response and the sentence in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Refusal {
     pub(super) status: StatusCode,
@@ -21,7 +21,7 @@ impl Refusal {
         Self::new(StatusCode::BAD_REQUEST, reason)
     }
 
-    /// The whole answer as it goes over an HTTP/1 connection that ends with it.
+    /// The response as it is sent over HTTP/1. The connection ends with it.
     pub(super) fn to_http1(self) -> String {
         let Self { status, reason } = self;
         let text = format!("{status}\n{reason}\n");

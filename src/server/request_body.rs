@@ -8,22 +8,22 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::StatusCode;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep, sleep};
 use ziggurat_middleware::{BoxError, Problem};
 
-/// A body that fails when the client sends nothing of it for too long. Its errors are [`Problem`]s, so that a layer which passes them on
-/// answers 408 or 400.
-pub(super) struct RequestBody {
-    body: Incoming,
+/// A body that fails if no octet of it arrives for too long. Its errors are [`Problem`]s, so that a layer which returns them responds with 408 or
+/// 400.
+pub(super) struct RequestBody<B> {
+    body: B,
     pause: Duration,
-    /// Made when the client first lets us wait.
+    /// Made when the body first has to wait.
     timer: Option<Pin<Box<Sleep>>>,
     is_waiting: bool,
 }
 
-impl RequestBody {
-    pub(super) const fn new(body: Incoming, pause: Duration) -> Self {
+impl<B> RequestBody<B> {
+    /// `pause` is the longest time between two frames.
+    pub(super) const fn new(body: B, pause: Duration) -> Self {
         Self { body, pause, timer: None, is_waiting: false }
     }
 
@@ -37,7 +37,10 @@ impl RequestBody {
     }
 }
 
-impl Body for RequestBody {
+impl<B> Body for RequestBody<B>
+where
+    B: Body<Data = Bytes, Error: std::error::Error + Send + Sync + 'static> + Unpin,
+{
     type Data = Bytes;
     type Error = BoxError;
 
@@ -50,7 +53,7 @@ impl Body for RequestBody {
             }
             Poll::Pending => {
                 ready!(self.poll_timer(cx));
-                let late = Problem::new(StatusCode::REQUEST_TIMEOUT).detail("nothing of the request body came for too long");
+                let late = Problem::new(StatusCode::REQUEST_TIMEOUT).detail("no part of the request body arrived for too long");
                 Poll::Ready(Some(Err(late.into())))
             }
         }

@@ -1,44 +1,55 @@
-//! An answer's body on its way to the wire.
+//! A response's body on its way to hyper.
 
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
+use tokio_util::sync::CancellationToken;
 use ziggurat_middleware::{Body, BoxError};
 
 use super::generation::Generation;
 use super::progress::Progress;
 
-/// A body that tells when hyper has let go of it.
+/// A body that counts as the end of its response when hyper drops it.
 pub(super) struct ResponseBody {
     body: Body,
-    /// Ends after `body`, which stands before it.
+    /// Dropped after `body`, which stands before it.
     guard: Option<ResponseGuard>,
 }
 
-/// One request's time inside the server: from the head to the last octet of the answer, or to the moment the client is given up.
+/// Marks a request as under way: from its head to the last octet of its response, or until the client is given up.
 pub(super) struct ResponseGuard {
     progress: Arc<Progress>,
-    /// In HTTP/2, where the connection goes on while one answer waits.
-    pace: Option<Arc<StreamProgress>>,
+    /// Of an HTTP/2 stream. The connection goes on while one of its streams waits.
+    stream: Option<Arc<StreamProgress>>,
     /// The stack that the request is inside of.
     generation: Option<Arc<Generation>>,
+    /// The request counts as under way for the rest of the connection.
+    stays_open: bool,
 }
 
-/// How an answer gets on: whether it waits for the client to take more, and a number that changes with every step.
+/// The progress of one HTTP/2 response.
 #[derive(Default)]
 pub(super) struct StreamProgress {
     waits_for_client: AtomicBool,
+    /// Changes with every frame.
     steps: AtomicU32,
+    /// Of the generation that the request entered.
+    cut: OnceLock<CancellationToken>,
 }
 
 impl StreamProgress {
-    /// While the answer waits for the client: how many steps it has made.
+    /// While the response waits for the client to take more of it: the number of its steps so far.
     pub(super) fn waits_at(&self) -> Option<u32> {
         self.waits_for_client.load(Relaxed).then(|| self.steps.load(Relaxed))
+    }
+
+    /// The token that is cancelled when the request is to be cut off; none before the request has entered the stack.
+    pub(super) fn cut(&self) -> Option<&CancellationToken> {
+        self.cut.get()
     }
 
     fn step(&self, waits_for_client: bool) {
@@ -48,34 +59,48 @@ impl StreamProgress {
 }
 
 impl ResponseGuard {
-    /// A guard of a connection that has one at a time.
+    /// For the only request of an HTTP/1 connection.
     pub(super) fn new(progress: &Arc<Progress>) -> Self {
-        Self { progress: Arc::clone(progress), pace: None, generation: None }
+        progress.has_response.store(false, Relaxed);
+        Self { progress: Arc::clone(progress), stream: None, generation: None, stays_open: false }
     }
 
-    /// A guard among others.
-    pub(super) fn among_others(progress: &Arc<Progress>, pace: Arc<StreamProgress>) -> Self {
+    /// For a request of an HTTP/2 connection.
+    pub(super) fn of_stream(progress: &Arc<Progress>, stream: Arc<StreamProgress>) -> Self {
         progress.begin_request();
-        Self { progress: Arc::clone(progress), pace: Some(pace), generation: None }
+        Self { progress: Arc::clone(progress), stream: Some(stream), generation: None, stays_open: false }
     }
 
-    /// Lets the stack that the request has entered live until the guard ends.
-    pub(super) fn keep(&mut self, generation: Arc<Generation>) {
+    /// Counts the request in the stack that it enters.
+    pub(super) fn enter(&mut self, generation: Arc<Generation>) {
+        match &self.stream {
+            Some(stream) => _ = stream.cut.set(generation.cut().clone()),
+            None => self.progress.connection.enter(generation.number()),
+        }
         self.generation = Some(generation);
     }
 
+    /// Leaves the request under way until its connection ends: the connection was upgraded.
+    pub(super) fn into_generation(mut self) -> Option<Arc<Generation>> {
+        self.stays_open = true;
+        self.generation.take()
+    }
+
     fn step(&self, waits_for_client: bool) {
-        if let Some(pace) = &self.pace {
-            pace.step(waits_for_client);
+        if let Some(stream) = &self.stream {
+            stream.step(waits_for_client);
         }
     }
 }
 
 impl Drop for ResponseGuard {
     fn drop(&mut self) {
-        let was_last = self.progress.answer();
-        if was_last && self.pace.is_some() {
-            // Another task: the connection's own one has to look at the clock.
+        if self.stays_open {
+            return;
+        }
+        let was_last = self.progress.end_response();
+        if was_last && self.stream.is_some() {
+            // This is a stream's task. The connection's task keeps the time limits.
             self.progress.connection.wake();
         }
     }

@@ -1,98 +1,120 @@
-//! The running server, and how it is changed and ended.
+//! The running server: how it is started, changed and ended.
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
 use ziggurat_middleware::Next;
 
-use super::accept::{AcceptLoop, Change, Command};
+use super::accept::{AcceptLoop, Command, Replacement};
 use super::bound_listener::BoundListener;
-use super::connection_table::Traffic;
-use super::generation::{CurrentGeneration, Generation, Retired};
+use super::connection_table::{ConnectionTable, Traffic};
+use super::generation::{CurrentGeneration, Generation, Retiring};
 use super::{Listen, Listener, Options};
 
-/// A server at work. Its connections are tasks of the runtime that it was started in. Dropping it cuts them off; see [`Server::drain`].
+/// A running server. Its connections are tasks of the runtime that it was started in. Dropping it cuts them off; see [`Server::drain`].
 pub struct Server {
-    stack: Arc<CurrentGeneration>,
+    current: Arc<CurrentGeneration>,
     /// Ends with the stack in use.
-    retired: Retired,
+    retiring: Retiring,
+    table: Arc<ConnectionTable>,
     listening: Vec<Listen>,
-    traffic: Traffic,
     commands: mpsc::Sender<Command>,
 }
 
 /// How a server ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Drained {
-    /// Connections that were cut off because they had not ended when the drain's time was over.
+    /// Connections that had not ended when the time of the drain was over, and were cut off.
     pub cut: usize,
 }
 
+/// How long the tasks of HTTP/2 requests may take to end after their connection was cut off.
+const CUT_TIMEOUT: Duration = Duration::from_secs(5);
+
 impl Server {
-    /// Begins to serve `stack` on `listeners`. Must be called inside a tokio runtime with IO and time.
+    /// Starts to serve `stack` on `listeners`. Must be called inside a tokio runtime with IO and time.
     ///
     /// # Errors
     ///
-    /// Where a listener cannot be registered with the runtime.
+    /// If a listener cannot be registered with the runtime.
     pub fn start(listeners: Vec<Listener>, stack: Next, options: &Options) -> io::Result<Self> {
         let listening = listeners.iter().map(|listener| listener.listen().clone()).collect();
-        let listeners = listeners.into_iter().map(BoundListener::open).collect::<io::Result<_>>()?;
-        let (generation, retired) = Generation::new(stack);
-        let stack = Arc::new(CurrentGeneration::new(generation));
-        let (commands, taken) = mpsc::channel(1);
-        let accept_loop = AcceptLoop::new(listeners, Arc::clone(&stack), options.clone());
-        let traffic = accept_loop.traffic();
-        tokio::spawn(accept_loop.run(taken));
-        Ok(Self { stack, retired, listening, traffic, commands })
+        let listeners = listeners.into_iter().map(BoundListener::register).collect::<io::Result<_>>()?;
+        let table = Arc::new(ConnectionTable::new());
+        let (generation, retiring) = Generation::new(1, stack, &table);
+        let current = Arc::new(CurrentGeneration::new(generation));
+        let (commands, received) = mpsc::channel(1);
+        let accept_loop = AcceptLoop::new(listeners, Arc::clone(&current), Arc::clone(&table), options.clone());
+        tokio::spawn(accept_loop.run(received));
+        Ok(Self { current, retiring, table, listening, commands })
     }
 
-    /// What it listens on now, as it was written. A replacement need not bind what stands here already.
+    /// What the server listens on now. A replacement need not bind these addresses again.
     #[must_use]
     pub fn listening(&self) -> &[Listen] {
         &self.listening
     }
 
-    /// What goes on at its connections.
+    /// Figures about its connections, also after it has ended.
     #[must_use]
     pub fn traffic(&self) -> Traffic {
-        self.traffic.clone()
+        Traffic(Arc::clone(&self.table))
     }
 
-    /// Puts another stack, other limits and other listeners in the place of those at work, without losing a request.
+    /// Replaces the stack, the options and the listeners without losing a request.
     ///
-    /// The next request of every connection, old or new, enters `stack`; requests in progress finish in the stack before, and what is given
-    /// back is ready when the last of them has. The limits hold for connections accepted from now on, and `max_connections` and `drain` at
-    /// once; those that are open keep the timeouts and sizes they began with. [`Options::threads`] cannot change.
+    /// The next request of every connection, old or new, enters `stack`. Requests under way finish in the previous stack; the returned
+    /// [`Retiring`] is ready after the last of them. The options apply to connections accepted from now on, `max_connections` and `drain` at
+    /// once. Open connections keep their timeouts and sizes. [`Options::threads`] cannot change.
     ///
-    /// Listeners whose address is among `listen` go on as they are, clients in their queue included. `added` are those to begin with: bind
-    /// them beforehand, so that a port in use stops the change before anything has happened. The others are closed when this is ready,
-    /// and those who waited there to be accepted are still served. An inherited socket cannot be closed for good: it waits to be asked for again.
+    /// `listen` holds the entries of all listeners. A listener whose address is among them goes on with its queue, and serves new connections as
+    /// its entry says now. `added` are the listeners of the other addresses; bind them beforehand, so that a port in use prevents the change. All
+    /// other listeners are closed when this returns, and clients in their queues are served. An inherited socket is not closed: it can be inherited again.
     ///
     /// # Errors
     ///
-    /// Where a listener cannot be registered with the runtime; then nothing has changed.
-    pub async fn replace(&mut self, stack: Next, options: &Options, listen: &[Listen], added: Vec<Listener>) -> io::Result<Retired> {
-        let names: Vec<Listen> = added.iter().map(|listener| listener.listen().clone()).collect();
-        let added = added.into_iter().map(BoundListener::open).collect::<io::Result<_>>()?;
+    /// If a listener cannot be registered with the runtime. Nothing has changed then.
+    pub async fn replace(&mut self, stack: Next, options: &Options, listen: &[Listen], added: Vec<Listener>) -> io::Result<Retiring> {
+        let entries: Vec<Listen> = added.iter().map(|listener| listener.listen().clone()).collect();
+        let added = added.into_iter().map(BoundListener::register).collect::<io::Result<_>>()?;
         let (done, is_done) = oneshot::channel();
-        let (generation, retired) = Generation::new(stack);
-        self.stack.store(generation);
-        let before = std::mem::replace(&mut self.retired, retired);
-        self.listening.retain(|now| listen.contains(now));
-        self.listening.extend(names);
-        let change = Change { options: options.clone(), kept: listen.to_vec(), added };
-        if self.commands.send(Command::Change(change, done)).await.is_ok() {
+        let number = self.current.load().number() + 1;
+        let (generation, retiring) = Generation::new(number, stack, &self.table);
+        self.current.store(generation);
+        let previous = std::mem::replace(&mut self.retiring, retiring);
+        self.listening.retain_mut(|now| match listen.iter().find(|listen| listen.address == now.address) {
+            Some(listen) => {
+                now.clone_from(listen);
+                true
+            }
+            None => false,
+        });
+        self.listening.extend(entries);
+        let replacement = Replacement { options: options.clone(), listen: listen.to_vec(), added };
+        if self.commands.send(Command::Replace(replacement, done)).await.is_ok() {
             let _ = is_done.await;
         }
-        Ok(before)
+        Ok(previous)
     }
 
-    /// Accepts no more, closes idle connections, lets requests in progress end (for [`Options::drain`] at most) and cuts off what is left.
+    /// Accepts no more clients, closes idle connections, lets requests under way finish for up to [`Options::drain`], and cuts off the rest. The
+    /// stack is dropped when this returns, and no request is inside it.
     pub async fn drain(self) -> Drained {
+        let Self { current, retiring, commands, .. } = self;
         let (done, is_done) = oneshot::channel();
-        let _ = self.commands.send(Command::Drain(done)).await;
-        // Only a runtime that ended before us leaves this unanswered, and it has cut whatever was left.
-        is_done.await.unwrap_or(Drained { cut: 0 })
+        let _ = commands.send(Command::Drain(done)).await;
+        // There is no reply if the runtime has ended, and all connections with it.
+        let drained = is_done.await.unwrap_or(Drained { cut: 0 });
+        drop(current);
+        if drained.cut > 0 {
+            retiring.cut();
+        }
+        if timeout(CUT_TIMEOUT, retiring).await.is_err() {
+            tracing::warn!("requests that were cut off have not ended after {} s", CUT_TIMEOUT.as_secs());
+        }
+        drained
     }
 }

@@ -1,4 +1,5 @@
-//! The service of the stack: a request as hyper gives it becomes a request as layers know it, and the answer one that the wire can bear.
+//! The service that protocols call: it turns a request of the protocol into a request of the stack, and the stack's response into one that can be
+//! sent.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -8,11 +9,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
 
+use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH, HeaderValue};
 use http::{Method, Version};
-use http_body::Body as _;
-use hyper::body::Incoming;
-use ziggurat_middleware::{Answer, Body, ConnectionInfo, Problem};
+use http_body::Body as HttpBody;
+use ziggurat_middleware::{Answer, Body, ConnectionInfo, Problem, Response};
 
 use super::generation::CurrentGeneration;
 use super::limits::Limits;
@@ -21,108 +22,91 @@ use super::progress::Progress;
 use super::refusal::Refusal;
 use super::request_body::RequestBody;
 use super::response_body::{ResponseBody, ResponseGuard};
+use super::upgrade::{Offer, Upgraded};
 
-/// One connection's way into the stack.
+/// The service of one connection.
 pub(super) struct RequestService {
-    stack: Arc<CurrentGeneration>,
-    connection: ConnectionInfo,
+    current: Arc<CurrentGeneration>,
+    info: ConnectionInfo,
     limits: Arc<Limits>,
     progress: Arc<Progress>,
     calls: AtomicU32,
 }
 
 impl RequestService {
-    pub(super) const fn new(
-        stack: Arc<CurrentGeneration>,
-        connection: ConnectionInfo,
-        limits: Arc<Limits>,
-        progress: Arc<Progress>,
-    ) -> Self {
-        Self { stack, connection, limits, progress, calls: AtomicU32::new(0) }
+    pub(super) const fn new(current: Arc<CurrentGeneration>, info: ConnectionInfo, limits: Arc<Limits>, progress: Arc<Progress>) -> Self {
+        Self { current, info, limits, progress, calls: AtomicU32::new(0) }
     }
 
     pub(super) fn log_refusal(&self, refusal: Refusal) {
-        tracing::info!("refused a request from {}: {refusal}", Client(&self.connection));
+        tracing::info!("refused a request from {}: {refusal}", Client(&self.info));
     }
 
     pub(super) fn log_failure(&self, reason: impl fmt::Display) {
-        tracing::debug!("the connection from {} failed: {reason}", Client(&self.connection));
+        tracing::debug!("the connection from {} failed: {reason}", Client(&self.info));
     }
 
-    /// Takes in a request. `guard` ends when its answer has been given away.
-    pub(super) fn enter(&self, request: http::Request<Incoming>, mut guard: ResponseGuard) -> ResponseFuture {
+    /// Calls the stack. `guard` is dropped after the response's body.
+    pub(super) fn serve<B>(&self, request: http::Request<B>, mut guard: ResponseGuard) -> ResponseFuture
+    where
+        B: HttpBody<Data = Bytes, Error: std::error::Error + Send + Sync + 'static> + Unpin + Send + 'static,
+    {
         let number = self.calls.fetch_add(1, Relaxed).wrapping_add(1);
         let (mut parts, body) = request.into_parts();
         let is_head = parts.method == Method::HEAD;
         let version = parts.version;
-        let is_broken = version != Version::HTTP_2 && self.progress.broken.load(Relaxed) == number;
-        let sound = if is_broken { Err(BROKEN) } else { normalize::normalize(&mut parts, self.limits.headers) };
-        let state = match sound {
+        let offer = Offer::of(&mut parts, !body.is_end_stream());
+        let is_malformed = version != Version::HTTP_2 && self.progress.malformed.load(Relaxed) == number;
+        let checked = if is_malformed { Err(MALFORMED_BODY) } else { normalize::normalize(&mut parts, self.limits.headers) };
+        let state = match checked {
             Ok(()) => {
                 let body = if body.is_end_stream() { Body::empty() } else { Body::new(RequestBody::new(body, self.limits.body_timeout)) };
-                parts.extensions.insert(self.connection.clone());
-                self.progress.connection.count();
-                let generation = self.stack.load_full();
-                let answer = generation.call(http::Request::from_parts(parts, body));
-                guard.keep(generation);
-                State::Inside(answer)
+                parts.extensions.insert(self.info.clone());
+                self.progress.connection.count_request();
+                let generation = self.current.load_full();
+                let future = generation.call(http::Request::from_parts(parts, body));
+                guard.enter(generation);
+                State::Called(future)
             }
             Err(refusal) => {
                 self.log_refusal(refusal);
                 State::Refused(refusal)
             }
         };
-        ResponseFuture { state, is_head, version, number, guard: Some(guard), progress: Arc::clone(&self.progress) }
+        ResponseFuture { state, is_head, version, number, offer, guard: Some(guard), progress: Arc::clone(&self.progress) }
     }
 }
 
-const BROKEN: Refusal = Refusal::bad("the request body is malformed");
+const MALFORMED_BODY: Refusal = Refusal::bad("the request body is malformed");
 
-/// For the log.
-struct Client<'a>(&'a ConnectionInfo);
-
-impl fmt::Display for Client<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (self.0.client, self.0.client_port) {
-            (Some(address), Some(port)) => std::net::SocketAddr::new(address, port).fmt(f),
-            _ => f.write_str("a local client"),
-        }
-    }
-}
-
-/// An error with its causes, for the log.
-pub(super) struct Chain<'a>(pub(super) &'a dyn std::error::Error);
-
-impl fmt::Display for Chain<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0)?;
-        self.0.source().map_or(Ok(()), |source| write!(f, ": {}", Chain(source)))
-    }
-}
-
-impl hyper::service::Service<http::Request<Incoming>> for RequestService {
+impl<B> hyper::service::Service<http::Request<B>> for RequestService
+where
+    B: HttpBody<Data = Bytes, Error: std::error::Error + Send + Sync + 'static> + Unpin + Send + 'static,
+{
     type Response = http::Response<ResponseBody>;
     type Error = Infallible;
     type Future = ResponseFuture;
 
-    fn call(&self, request: http::Request<Incoming>) -> ResponseFuture {
-        self.enter(request, ResponseGuard::new(&self.progress))
+    fn call(&self, request: http::Request<B>) -> ResponseFuture {
+        self.serve(request, ResponseGuard::new(&self.progress))
     }
 }
 
-/// A request inside the stack.
+/// The response to one request.
 pub(super) struct ResponseFuture {
     state: State,
     is_head: bool,
     version: Version,
     number: u32,
-    /// Ends after `state`, which stands before it.
+    /// The upgrade that the request asks for.
+    offer: Option<Offer>,
+    /// Dropped after `state`, which stands before it.
     guard: Option<ResponseGuard>,
     progress: Arc<Progress>,
 }
 
 enum State {
-    Inside(Answer),
+    Called(Answer),
     Refused(Refusal),
 }
 
@@ -130,21 +114,68 @@ impl Future for ResponseFuture {
     type Output = Result<http::Response<ResponseBody>, Infallible>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let (mut response, is_refused) = match &mut self.state {
-            State::Inside(future) => match ready!(future.as_mut().poll(cx)) {
+        let (response, is_refused) = match &mut self.state {
+            State::Called(future) => match ready!(future.as_mut().poll(cx)) {
                 Ok(response) => (response, false),
                 Err(never) => match never {},
             },
             State::Refused(refusal) => (Problem::new(refusal.status).detail(refusal.reason).into_response(), true),
         };
+        self.progress.has_response.store(true, Relaxed);
+        match self.offer.take() {
+            Some(offer) if offer.is_accepted_by(&response) => Poll::Ready(Ok(self.upgrade(response))),
+            offer => {
+                if offer.is_some() {
+                    self.progress.upgrade.decline();
+                }
+                Poll::Ready(Ok(self.finish(response, is_refused)))
+            }
+        }
+    }
+}
+
+impl ResponseFuture {
+    /// A response that ends with its body.
+    fn finish(&mut self, mut response: Response, is_refused: bool) -> http::Response<ResponseBody> {
         normalize::finish(&mut response, self.is_head);
-        let is_broken = is_refused || self.progress.broken.load(Relaxed) == self.number;
-        if self.version != Version::HTTP_2 && (is_broken || self.progress.connection.is_last()) {
+        let is_malformed = is_refused || self.progress.malformed.load(Relaxed) == self.number;
+        if self.version != Version::HTTP_2 && (is_malformed || self.progress.connection.is_last()) {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         let has_length = response.headers().contains_key(CONTENT_LENGTH) || response.body().size_hint().exact().is_some();
         self.progress.ends_by_closing.store(self.version == Version::HTTP_10 && !has_length, Relaxed);
         let guard = self.guard.take();
-        Poll::Ready(Ok(response.map(|body| ResponseBody::new(body, guard))))
+        response.map(|body| ResponseBody::new(body, guard))
+    }
+
+    /// A 101 (Switching Protocols): the request goes on until the connection ends.
+    fn upgrade(&mut self, mut response: Response) -> http::Response<ResponseBody> {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("upgrade"));
+        if let Some(generation) = self.guard.take().and_then(ResponseGuard::into_generation) {
+            self.progress.upgrade.accept(Upgraded { _body: std::mem::take(response.body_mut()), _generation: generation });
+        }
+        response.map(|_| ResponseBody::new(Body::empty(), None))
+    }
+}
+
+/// A client's address for the log.
+struct Client<'a>(&'a ConnectionInfo);
+
+impl fmt::Display for Client<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.0.client, self.0.client_port) {
+            (Some(address), Some(port)) => std::net::SocketAddr::new(address, port).fmt(f),
+            _ => f.write_str("a client on a Unix socket"),
+        }
+    }
+}
+
+/// An error with its sources for the log.
+pub(super) struct Chain<'a>(pub(super) &'a dyn std::error::Error);
+
+impl fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)?;
+        self.0.source().map_or(Ok(()), |source| write!(f, ": {}", Chain(source)))
     }
 }

@@ -1,4 +1,4 @@
-//! An accepted connection, TCP or Unix, as one type.
+//! Accepted connections, TCP or Unix, as one type.
 
 use std::io::{self, IoSlice};
 use std::iter::repeat_with;
@@ -12,7 +12,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use ziggurat_middleware::{ConnectionInfo, Scheme};
 
-use super::listener::{BACKLOG, Bound};
+use super::io::Io;
+use super::listener::{BACKLOG, ListeningSocket};
 
 /// A listener that is registered with the runtime.
 pub(super) enum Acceptor {
@@ -21,10 +22,10 @@ pub(super) enum Acceptor {
 }
 
 impl Acceptor {
-    pub(super) fn new(socket: Bound) -> io::Result<Self> {
+    pub(super) fn new(socket: ListeningSocket) -> io::Result<Self> {
         Ok(match socket {
-            Bound::Tcp(socket) => Self::Tcp(TcpListener::from_std(socket)?),
-            Bound::Unix(socket) => Self::Unix(UnixListener::from_std(socket)?),
+            ListeningSocket::Tcp(socket) => Self::Tcp(TcpListener::from_std(socket)?),
+            ListeningSocket::Unix(socket) => Self::Unix(UnixListener::from_std(socket)?),
         })
     }
 
@@ -35,9 +36,9 @@ impl Acceptor {
         }
     }
 
-    /// Closes the listener and gives the clients that have waited at it to be accepted.
-    pub(super) fn into_waiting(self) -> Vec<Socket> {
-        // The kernel is asked itself: the runtime may not have heard of the newest yet.
+    /// Closes the listener and returns the clients that were in its queue.
+    pub(super) fn into_queue(self) -> Vec<Socket> {
+        // This asks the kernel, because the runtime may not have reported the newest clients yet.
         fn all(accept: impl FnMut() -> io::Result<Socket>) -> Vec<Socket> {
             repeat_with(accept).map_while(Result::ok).take(BACKLOG.into()).collect()
         }
@@ -68,8 +69,8 @@ pub(super) enum Socket {
 }
 
 impl Socket {
-    /// Who speaks to which of our addresses. Fails where the client is gone already.
-    pub(super) fn connection(&self) -> io::Result<ConnectionInfo> {
+    /// The addresses of both ends, with the scheme of the transport. Fails if the client has disconnected.
+    pub(super) fn info(&self, scheme: Scheme) -> io::Result<ConnectionInfo> {
         let (peer, local) = match self {
             Self::Tcp(stream) => {
                 stream.set_nodelay(true)?;
@@ -80,24 +81,32 @@ impl Socket {
         Ok(ConnectionInfo {
             client: peer.map(|peer| peer.ip()),
             client_port: peer.map(|peer| peer.port()),
-            scheme: Scheme::Http,
+            scheme,
             server_port: None,
             local,
             is_vetted: false,
         })
     }
+}
 
-    /// Whether octets of the client wait to be read, of which the runtime may not have heard yet.
-    pub(super) fn has_spoken(&self) -> bool {
+impl Io for Socket {
+    fn has_unread(&self) -> bool {
         let socket = match self {
             Self::Tcp(stream) => SockRef::from(stream),
             Self::Unix(stream) => SockRef::from(stream),
         };
         socket.peek(&mut [MaybeUninit::uninit()]).is_ok_and(|octets| octets > 0)
     }
+
+    fn abort_on_close(&self) {
+        if let Self::Tcp(stream) = self {
+            // If it fails, the client has disconnected.
+            let _ = stream.set_zero_linger();
+        }
+    }
 }
 
-/// An IPv4 client on an IPv6 socket is an IPv4 client.
+/// The IPv4 address of an IPv4 client on an IPv6 socket.
 fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
 }
@@ -131,7 +140,7 @@ impl AsyncWrite for Socket {
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // Sockets keep nothing back.
+        // A socket has no buffer of its own.
         Poll::Ready(Ok(()))
     }
 

@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
-use ziggurat::server::{self, Drained, Listener, Options, Retired};
+use ziggurat::server::{self, Drained, Listener, Options, Retiring};
 use ziggurat_middleware::{Body, Next, Request, Response};
 
 /// Nothing a test waits for may take longer.
@@ -58,7 +58,7 @@ impl Server {
     }
 
     /// Puts another stack and other options in place, and keeps the listeners.
-    pub async fn replace(&mut self, options: &str, stack: Next) -> Retired {
+    pub async fn replace(&mut self, options: &str, stack: Next) -> Retiring {
         let running = self.running.as_mut().unwrap();
         let kept = running.listening().to_vec();
         running.replace(stack, &serde_json::from_str(options).unwrap(), &kept, Vec::new()).await.unwrap()

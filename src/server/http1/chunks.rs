@@ -1,4 +1,4 @@
-//! Follows a chunked body, octet by octet where it must, and refuses what RFC 9112 section 7.1 does not allow.
+//! Follows a chunked body and refuses what RFC 9112 section 7.1 does not allow.
 
 use super::head::Trailers;
 use crate::server::limits::Limits;
@@ -8,7 +8,7 @@ use crate::server::refusal::Refusal;
 #[derive(Debug)]
 pub(crate) struct Chunks {
     state: State,
-    /// Octets of chunk extensions so far: nobody reads them, so a sender of many means harm.
+    /// Octets of chunk extensions so far. Extensions are ignored, so many of them only cost time.
     extensions: usize,
 }
 
@@ -34,10 +34,10 @@ enum State {
     Trailers(Trailers),
 }
 
-/// How far an advance came.
+/// How far a call of [`Chunks::advance`] came.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Progress {
-    /// So many octets are part of the body; more must come.
+pub(crate) enum Step {
+    /// So many octets are part of the body, which goes on.
     Open(usize),
     /// The body ends after so many octets.
     Done(usize),
@@ -51,8 +51,8 @@ impl Chunks {
         Self { state: State::Size { digits: 0, size: 0 }, extensions: 0 }
     }
 
-    /// Reads on. Octets that are not counted as part of the body (of trailers that are incomplete) are to be given again.
-    pub(crate) fn advance(&mut self, octets: &[u8], limits: &Limits) -> Result<Progress, Refusal> {
+    /// Reads on. Octets of incomplete trailers do not count as part of the body: pass them again.
+    pub(crate) fn advance(&mut self, octets: &[u8], limits: &Limits) -> Result<Step, Refusal> {
         let mut at = 0;
         while at < octets.len() {
             match &mut self.state {
@@ -66,8 +66,8 @@ impl Chunks {
                 }
                 State::Trailers(trailers) => {
                     return Ok(match trailers.read(&octets[at..], limits)? {
-                        Some(size) => Progress::Done(at + size),
-                        None => Progress::Open(at),
+                        Some(size) => Step::Done(at + size),
+                        None => Step::Open(at),
                     });
                 }
                 _ => {
@@ -76,7 +76,7 @@ impl Chunks {
                 }
             }
         }
-        Ok(Progress::Open(at))
+        Ok(Step::Open(at))
     }
 
     fn octet(&mut self, octet: u8) -> Result<(), Refusal> {

@@ -1,7 +1,7 @@
-//! Follows requests through a connection's octets: where each head begins and ends, and where its body.
+//! Follows the requests of a connection through its octets: where each head and body begins and ends.
 
-use super::chunks::{Chunks, Progress};
-use super::head::{Head, Length};
+use super::chunks::{Chunks, Step};
+use super::head::{Complete, Head, Length};
 use crate::server::limits::Limits;
 use crate::server::refusal::Refusal;
 
@@ -11,6 +11,8 @@ pub(crate) struct Framing {
     state: State,
     /// Heads that passed.
     heads: u32,
+    /// The request under way asks for an upgrade.
+    has_upgrade: bool,
 }
 
 #[derive(Debug)]
@@ -18,16 +20,21 @@ enum State {
     Head(Head),
     Body(u64),
     Chunks(Chunks),
-    Refused { refusal: Refusal, in_body: bool },
+    /// Behind a request with `Upgrade`.
+    Upgrade,
+    Refused {
+        refusal: Refusal,
+        in_body: bool,
+    },
 }
 
 impl Framing {
     pub(crate) fn new() -> Self {
-        Self { state: State::Head(Head::default()), heads: 0 }
+        Self { state: State::Head(Head::default()), heads: 0, has_upgrade: false }
     }
 
-    /// Reads on and gives how many of `octets`, from the first on, may pass. The others belong to a head (or to trailers) that is not complete:
-    /// they are to be given again, with more behind them. After a refusal nothing passes any more.
+    /// Reads on and returns how many of `octets`, from the first on, may pass. The others belong to an incomplete head or to incomplete trailers: pass
+    /// them again, with more behind them. After a refusal nothing passes any more.
     pub(crate) fn advance(&mut self, octets: &[u8], limits: &Limits) -> usize {
         let mut passed = 0;
         while passed < octets.len() {
@@ -44,10 +51,11 @@ impl Framing {
     fn step(&mut self, octets: &[u8], limits: &Limits) -> Result<usize, Refusal> {
         match &mut self.state {
             State::Head(head) => {
-                let Some((size, length)) = head.read(octets, limits)? else { return Ok(0) };
+                let Some(Complete { size, length, has_upgrade }) = head.read(octets, limits)? else { return Ok(0) };
                 self.heads += 1;
+                self.has_upgrade = has_upgrade;
                 self.state = match length {
-                    Length::Known(0) => State::Head(Head::default()),
+                    Length::Known(0) => self.next(),
                     Length::Known(length) => State::Body(length),
                     Length::Chunked => State::Chunks(Chunks::new()),
                 };
@@ -57,19 +65,34 @@ impl Framing {
                 let here = usize::try_from(*left).unwrap_or(usize::MAX).min(octets.len());
                 *left -= here as u64;
                 if *left == 0 {
-                    self.state = State::Head(Head::default());
+                    self.state = self.next();
                 }
                 Ok(here)
             }
             State::Chunks(chunks) => match chunks.advance(octets, limits)? {
-                Progress::Open(taken) => Ok(taken),
-                Progress::Done(taken) => {
-                    self.state = State::Head(Head::default());
+                Step::Open(taken) => Ok(taken),
+                Step::Done(taken) => {
+                    self.state = self.next();
                     Ok(taken)
                 }
             },
-            State::Refused { .. } => Ok(0),
+            State::Upgrade | State::Refused { .. } => Ok(0),
         }
+    }
+
+    /// The state behind a request.
+    fn next(&self) -> State {
+        if self.has_upgrade { State::Upgrade } else { State::Head(Head::default()) }
+    }
+
+    /// Whether the octets to come are judged only after the response to a request with `Upgrade`. Nothing passes before.
+    pub(crate) const fn awaits_upgrade(&self) -> bool {
+        matches!(self.state, State::Upgrade)
+    }
+
+    /// Goes on with the next request, because the upgrade was declined.
+    pub(crate) fn resume(&mut self) {
+        self.state = State::Head(Head::default());
     }
 
     /// Heads that passed so far.
@@ -92,6 +115,10 @@ impl Framing {
 
     /// Whether the octets so far end between requests.
     pub(crate) const fn is_between(&self) -> bool {
-        matches!(&self.state, State::Head(head) if head.is_untouched())
+        match &self.state {
+            State::Head(head) => head.is_untouched(),
+            State::Upgrade => true,
+            _ => false,
+        }
     }
 }

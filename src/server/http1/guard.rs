@@ -1,9 +1,11 @@
-//! Stands between hyper and the socket, and lets only whole and sound request heads through.
+//! Stands between hyper and the stream, and passes on only complete and valid request heads.
 //!
-//! hyper accepts several things that RFC 9112 forbids, and some of them cannot be seen after it has parsed a request. The guard therefore
-//! follows the framing in the octets themselves. What is sound stays where the socket wrote it: in hyper's buffer. A head that is not
-//! complete is held back. After a refused head hyper is told, as soon as it has answered the requests before it, that the client has no more to
-//! say; whoever runs the connection then tells the client.
+//! hyper accepts several things that RFC 9112 forbids, and some of them cannot be seen any more after it has parsed a request. The guard therefore
+//! follows the framing in the octets themselves. Valid octets stay where the stream wrote them: in hyper's buffer. An incomplete head is held back.
+//! After a refused head, hyper sees the end of the stream once it has sent all earlier responses; the connection's task then sends the refusal.
+//!
+//! What follows a request with `Upgrade` is held back until the stack has responded: it is the next request, or it belongs to the new protocol. If
+//! the stack accepts the upgrade, all octets pass untouched from then on.
 
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
@@ -15,48 +17,64 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::framing::Framing;
+use super::tunnel::Tunnel;
+use crate::server::io::Io;
 use crate::server::limits::Limits;
 use crate::server::progress::Progress;
 use crate::server::refusal::Refusal;
 
-/// What an HTTP/2 client with prior knowledge says first (RFC 9113 section 3.4).
+/// What an HTTP/2 client with prior knowledge sends first (RFC 9113 section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// A socket from which only sound requests can be read.
+/// A stream from which only valid requests can be read.
 pub(crate) struct Guard<S> {
-    socket: S,
+    /// `None` after a request with `Upgrade`: the stream is in the tunnel then.
+    stream: Option<S>,
+    tunnel: Handle<S>,
     framing: Framing,
     limits: Arc<Limits>,
     progress: Arc<Progress>,
-    /// Octets that woke the connection, and were not judged yet.
+    /// Octets that ended a silence and were not judged yet.
     early: Vec<u8>,
-    /// Octets that hyper has not got: `ready` of them may go, the others belong to a head that is not complete.
+    /// Octets that hyper has not got: `ready` of them may pass, the others belong to an incomplete head or wait for the decision about an upgrade.
     held: Vec<u8>,
     ready: usize,
-    /// Nothing was let through yet: the client may still turn out to speak HTTP/2.
+    /// Nothing has passed yet: the client may still turn out to speak HTTP/2.
     is_fresh: bool,
+    /// The stack has accepted an upgrade.
+    is_upgraded: bool,
     end: Option<End>,
-    /// hyper has been told that there is nothing more to read.
+    /// hyper has seen the end of the stream.
     is_told: bool,
-    /// All answers are with the socket, and hyper has been told so.
+    /// All responses are with the stream, and hyper was woken after the last one.
     is_settled: bool,
 }
 
 /// Why there is nothing more to read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum End {
-    /// The client has said all it wants to say.
+    /// The client has closed its side.
     Closed,
-    /// The client has said something that it must not say.
+    /// The client has sent what it must not send.
     Refused(Refusal),
-    /// The client speaks HTTP/2; what it has said so far is held.
+    /// The client speaks HTTP/2. What it has sent so far is held.
     Http2,
 }
 
+/// Notes in the tunnel that the guard is dropped, by hyper or by the stack.
+struct Handle<S>(Arc<Tunnel<S>>);
+
+impl<S> Drop for Handle<S> {
+    fn drop(&mut self) {
+        self.0.release();
+    }
+}
+
 impl<S> Guard<S> {
-    pub(crate) fn new(socket: S, limits: Arc<Limits>, progress: Arc<Progress>) -> Self {
+    pub(crate) fn new(stream: S, limits: Arc<Limits>, progress: Arc<Progress>) -> Self {
         Self {
-            socket,
+            stream: Some(stream),
+            tunnel: Handle(Arc::new(Tunnel::new())),
             framing: Framing::new(),
             limits,
             progress,
@@ -64,20 +82,26 @@ impl<S> Guard<S> {
             held: Vec::new(),
             ready: 0,
             is_fresh: true,
+            is_upgraded: false,
             end: None,
             is_told: false,
             is_settled: true,
         }
     }
 
-    /// Why there is nothing more to read; `None` where hyper has ended the connection for reasons of its own.
+    /// Where the stream is after a request with `Upgrade`.
+    pub(super) fn tunnel(&self) -> Arc<Tunnel<S>> {
+        Arc::clone(&self.tunnel.0)
+    }
+
+    /// Why there is nothing more to read; `None` if hyper has ended the connection for another reason.
     pub(crate) fn end(&self) -> Option<End> {
         self.end.filter(|_| self.is_told)
     }
 
     /// Whether nothing of a request has come since the last one.
     pub(crate) const fn is_between(&self) -> bool {
-        self.framing.is_between()
+        self.framing.is_between() && self.held.is_empty()
     }
 
     /// Whether the octets so far end inside a body, or were refused there.
@@ -85,12 +109,13 @@ impl<S> Guard<S> {
         self.framing.is_in_body()
     }
 
-    /// The socket, and what was read from it and not handed on.
-    pub(crate) fn into_parts(self) -> (S, Vec<u8>) {
-        (self.socket, self.held)
+    /// The stream, and what was read from it and not passed on.
+    pub(crate) fn into_parts(self) -> (Option<S>, Vec<u8>) {
+        let Self { stream, tunnel, held, .. } = self;
+        (stream.or_else(|| tunnel.0.take()), held)
     }
 
-    /// Takes in what is held and `fresh` octets behind it. Gives whether the client turned out to speak HTTP/2, or still may.
+    /// Whether what is held, with `fresh` octets behind it, is the preface of HTTP/2, or its beginning.
     fn may_be_http2(&mut self, fresh: &[u8]) -> bool {
         let mut rest = PREFACE.strip_prefix(&self.held[..]).unwrap_or_default();
         rest = &rest[..rest.len().min(fresh.len())];
@@ -99,25 +124,63 @@ impl<S> Guard<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> Guard<S> {
-    pub(crate) const fn socket(&self) -> &S {
-        &self.socket
+impl<S: Io> Guard<S> {
+    /// Whether octets of the client can be read that the runtime may not have reported yet.
+    pub(crate) fn has_unread(&self) -> bool {
+        self.stream.as_ref().map_or_else(|| self.tunnel.0.has_unread(), Io::has_unread)
     }
 
-    /// Waits for the first octets after a silence, with no buffer but one on the stack. Gives whether the client has said anything, rather
-    /// than left.
+    /// Waits for the first octets after a silence, with a buffer on the stack only. Returns whether the client has sent any; otherwise it has
+    /// disconnected.
     pub(crate) fn poll_wake(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
         let mut room = [MaybeUninit::uninit(); 2_048];
         let mut buf = ReadBuf::uninit(&mut room);
-        let outcome = ready!(Pin::new(&mut self.socket).poll_read(cx, &mut buf));
+        let outcome = ready!(self.poll_stream(cx, &mut buf));
         self.early.extend_from_slice(buf.filled());
         Poll::Ready(outcome.is_ok() && !self.early.is_empty())
     }
+
+    fn poll_stream(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match &mut self.stream {
+            Some(stream) => Pin::new(stream).poll_read(cx, buf),
+            None => self.tunnel.0.poll_read(cx, buf),
+        }
+    }
+
+    fn poll_sink<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        write: impl FnOnce(Pin<&mut S>, &mut Context<'_>) -> Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        match &mut self.stream {
+            Some(stream) => write(Pin::new(stream), cx),
+            None => self.tunnel.0.poll_write(cx, write),
+        }
+    }
+
+    /// Goes on after a request with `Upgrade` if the stack has responded to it. Returns whether it has.
+    fn resume(&mut self) -> bool {
+        if !self.framing.awaits_upgrade() || self.is_upgraded {
+            return false;
+        }
+        let Some(is_accepted) = self.progress.upgrade.take() else { return false };
+        self.held.append(&mut self.early);
+        if is_accepted {
+            self.is_upgraded = true;
+            self.ready = self.held.len();
+        } else {
+            self.framing.resume();
+            self.ready = self.framing.advance(&self.held, &self.limits);
+            self.note_framing();
+        }
+        true
+    }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Guard<S> {
+impl<S: Io> AsyncRead for Guard<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        this.resume();
         loop {
             if this.ready > 0 {
                 let now = this.ready.min(buf.remaining());
@@ -129,12 +192,19 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guard<S> {
                 }
                 return Poll::Ready(Ok(()));
             }
+            if this.is_upgraded {
+                return this.poll_stream(cx, buf);
+            }
+            if this.framing.awaits_upgrade() && !this.held.is_empty() {
+                // The flush of the response wakes the task.
+                return Poll::Pending;
+            }
             match this.end {
                 Some(End::Refused(refusal)) if this.framing.is_in_body() => {
                     return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, refusal)));
                 }
-                // hyper would take the end of what the client says for the end of the connection, and give up on answers in progress. When
-                // they are all given, the flush wakes the task.
+                // hyper takes the end of the stream for the end of the connection and gives up on responses under way. The flush of the last one
+                // wakes the task.
                 Some(_) if !this.is_settled && !this.framing.is_in_body() => return Poll::Pending,
                 Some(_) => {
                     this.is_told = true;
@@ -144,7 +214,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guard<S> {
             }
             let start = buf.filled().len();
             if this.early.is_empty() {
-                ready!(Pin::new(&mut this.socket).poll_read(cx, buf))?;
+                ready!(this.poll_stream(cx, buf))?;
             } else {
                 let now = this.early.len().min(buf.remaining());
                 buf.put_slice(&this.early[..now]);
@@ -158,7 +228,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guard<S> {
 }
 
 impl<S> Guard<S> {
-    /// Judges what the socket has written into `buf` from `start` on; leaves there, and counts, what may pass at once.
+    /// Judges what the stream has written into `buf` from `start` on. Leaves there what may pass at once, and returns its size.
     fn take_in(&mut self, buf: &mut ReadBuf<'_>, start: usize) -> usize {
         let fresh = &buf.filled()[start..];
         if fresh.is_empty() {
@@ -187,50 +257,62 @@ impl<S> Guard<S> {
             self.ready = self.framing.advance(&self.held, &self.limits);
             0
         };
+        self.note_framing();
+        passed
+    }
+
+    /// Reports where the framing is now.
+    fn note_framing(&mut self) {
         if let Some(refusal) = self.framing.refusal() {
             self.held.truncate(self.ready);
             self.end = Some(End::Refused(refusal));
             if self.framing.is_in_body() {
-                self.progress.broken.store(self.framing.heads(), Relaxed);
+                self.progress.malformed.store(self.framing.heads(), Relaxed);
             }
         }
+        if self.framing.awaits_upgrade()
+            && let Some(stream) = self.stream.take()
+        {
+            self.tunnel.0.put(stream);
+        }
         self.progress.is_in_head.store(!self.framing.is_between(), Relaxed);
-        self.progress.ask(self.framing.heads());
+        self.progress.set_requests(self.framing.heads());
         self.is_settled &= self.progress.is_settled();
-        passed
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Guard<S> {
+impl<S: Io> AsyncWrite for Guard<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, octets: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let outcome = Pin::new(&mut this.socket).poll_write(cx, octets);
+        let outcome = this.poll_sink(cx, |stream, cx| stream.poll_write(cx, octets));
         this.progress.wrote(outcome)
     }
 
     fn poll_write_vectored(self: Pin<&mut Self>, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let outcome = Pin::new(&mut this.socket).poll_write_vectored(cx, slices);
+        let outcome = this.poll_sink(cx, |stream, cx| stream.poll_write_vectored(cx, slices));
         this.progress.wrote(outcome)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.socket.is_write_vectored()
+        self.stream.as_ref().is_none_or(AsyncWrite::is_write_vectored)
     }
 
     /// hyper calls this when it has nothing more to write.
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if !this.is_settled && this.progress.is_settled() {
-            this.is_settled = true;
-            if this.end.is_some() {
-                cx.waker().wake_by_ref();
-            }
+        let may_read_again = this.resume();
+        let has_settled = !this.is_settled && this.progress.is_settled();
+        this.is_settled |= has_settled;
+        if may_read_again || (has_settled && this.end.is_some()) {
+            cx.waker().wake_by_ref();
         }
-        Pin::new(&mut this.socket).poll_flush(cx)
+        this.poll_sink(cx, AsyncWrite::poll_flush)
     }
 
+    /// hyper calls this at the end of a connection. The connection's task closes the stream instead, after reading what the client still sends.
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().socket).poll_shutdown(cx)
+        let this = self.get_mut();
+        if this.is_upgraded { this.poll_sink(cx, AsyncWrite::poll_shutdown) } else { Poll::Ready(Ok(())) }
     }
 }

@@ -18,6 +18,16 @@ pub(crate) enum Length {
     Chunked,
 }
 
+/// What is known of a complete head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Complete {
+    /// Octets of the head, the empty line included.
+    pub(crate) size: usize,
+    pub(crate) length: Length,
+    /// Whether an HTTP/1.1 request has an `Upgrade` header.
+    pub(crate) has_upgrade: bool,
+}
+
 /// A head being read.
 #[derive(Debug, Default)]
 pub(crate) struct Head {
@@ -30,15 +40,15 @@ pub(crate) struct Head {
     hosts: usize,
     length: Option<u64>,
     chunked: bool,
+    has_upgrade: bool,
 }
 
 /// Empty lines before a request line that are overlooked (RFC 9112 section 2.2).
 const EMPTY_LINES: usize = 2;
 
 impl Head {
-    /// Looks at the head's octets from its start, some of which may have been seen in an earlier call. Gives the head's size and how its
-    /// body is framed as soon as the head is complete.
-    pub(crate) fn read(&mut self, octets: &[u8], limits: &Limits) -> Result<Option<(usize, Length)>, Refusal> {
+    /// Reads the head's octets from its start, some of which an earlier call may have seen.
+    pub(crate) fn read(&mut self, octets: &[u8], limits: &Limits) -> Result<Option<Complete>, Refusal> {
         let window = &octets[..octets.len().min(limits.header_size)];
         while let Some(line) = self.lines.next(window)? {
             if !self.has_request_line {
@@ -52,7 +62,7 @@ impl Head {
                 self.request_line(line)?;
                 self.has_request_line = true;
             } else if line.is_empty() {
-                return Ok(Some((self.lines.start, self.finish()?)));
+                return Ok(Some(Complete { size: self.lines.start, length: self.finish()?, has_upgrade: self.has_upgrade }));
             } else {
                 self.fields += 1;
                 if self.fields > limits.headers {
@@ -109,6 +119,7 @@ impl Head {
             6 if is(b"expect") && self.is_http_11 && !value.eq_ignore_ascii_case(b"100-continue") => {
                 return Err(Refusal::new(StatusCode::EXPECTATION_FAILED, "the only expectation understood is `100-continue`"));
             }
+            7 if is(b"upgrade") => self.has_upgrade = self.is_http_11,
             14 if is(b"content-length") => {
                 let earlier = self.length.replace(fields::content_length(value)?);
                 return earlier.map_or(Ok(()), |_| Err(Refusal::bad("there is more than one Content-Length")));

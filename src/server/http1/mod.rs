@@ -8,10 +8,12 @@ mod head;
 mod linger;
 #[cfg(test)]
 mod properties;
+mod tunnel;
 
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -21,86 +23,96 @@ use hyper_util::rt::TokioIo;
 
 use self::guard::End;
 pub(super) use self::guard::Guard;
+use self::tunnel::Tunnel;
+use super::io::Io;
 use super::limits::Limits;
 use super::phase_timer::PhaseTimer;
 use super::progress::{Phase, Progress};
 use super::refusal::Refusal;
 use super::service::{Chain, RequestService};
-use super::socket::Socket;
+use super::upgrade::Upgraded;
 
-/// How a stretch of HTTP/1 ended.
-pub(super) enum Outcome {
-    /// Nothing is in progress, and the client has been silent for [`IDLE_BUFFERS`] or shall leave.
-    Silent(Guard<Socket>),
-    /// The client speaks HTTP/2, and has said this so far.
-    Http2(Socket, Vec<u8>),
+/// How [`run`] ended.
+pub(super) enum Outcome<S> {
+    /// No request is under way, and the client has been silent for [`IDLE_BUFFERS`], or the connection is to close.
+    Silent(Guard<S>),
+    /// The client speaks HTTP/2 and has sent these octets.
+    Http2(S, Vec<u8>),
     /// The connection is closed.
     Ended,
 }
 
-/// After how much silence the parser and its buffers are given back. A client that is waited for only while an answer travels to it and the
-/// next request back should find them; one that thinks should not keep them.
+/// How long a silent connection keeps hyper's parser and buffers. They should last while a response travels to the client and its next request back,
+/// but not while a person thinks.
 const IDLE_BUFFERS: Duration = Duration::from_millis(50);
 
 /// Serves requests until the client is silent or the connection ends.
-pub(super) async fn run(
-    guard: Guard<Socket>,
+pub(super) async fn run<S: Io>(
+    guard: Guard<S>,
     service: &Arc<RequestService>,
     limits: &Limits,
     progress: &Progress,
-    clock: &mut PhaseTimer,
-) -> Outcome {
-    let mut connection = builder(limits).serve_connection(TokioIo::new(guard), Arc::clone(service));
-    let mut is_closing = false;
+    timer: &mut PhaseTimer,
+) -> Outcome<S> {
+    let tunnel = guard.tunnel();
+    let mut connection = builder(limits).serve_connection(TokioIo::new(guard), Arc::clone(service)).with_upgrades();
     let stop = poll_fn(|cx| {
-        loop {
-            if let Poll::Ready(end) = connection.poll_without_shutdown(cx) {
-                return Poll::Ready(Stop::End(end));
-            }
-            // After the poll, so that a request which is here already still gets its answer.
-            if !is_closing && progress.connection.should_close(cx.waker()) {
-                if let phase @ Phase::Idle(_) = progress.phase() {
-                    // The kernel may hold octets that the runtime has not heard of yet; who waits for the next request asks it.
-                    return Poll::Ready(Stop::TimedOut(phase));
-                }
-                is_closing = true;
-                Pin::new(&mut connection).graceful_shutdown();
-                continue;
-            }
-            let phase = progress.phase();
-            let limit = match phase {
-                Phase::Busy => None,
-                Phase::Idle(_) => Some(limits.keep_alive.min(IDLE_BUFFERS)),
-                Phase::Head(_) => Some(limits.header_timeout),
-                Phase::Stalled(_) => Some(limits.body_timeout),
-            };
-            return clock.poll(phase, limit, cx).map(|()| Stop::TimedOut(phase));
+        if let Poll::Ready(end) = Pin::new(&mut connection).poll(cx) {
+            return Poll::Ready(Stop::End(end));
         }
+        let phase = progress.phase();
+        let should_close = progress.connection.should_close(cx.waker());
+        let limit = match phase {
+            // hyper is not told to shut down: it would drop a request that has come already, and add `Connection: close` to a 101. The next response
+            // has `Connection: close` from the service.
+            Phase::Idle(_) if should_close => return Poll::Ready(Stop::TimedOut(phase)),
+            Phase::Busy | Phase::Stalled(_) if progress.connection.is_cut() => return Poll::Ready(Stop::Cut(phase)),
+            Phase::Busy => None,
+            Phase::Idle(_) => Some(limits.keep_alive.min(IDLE_BUFFERS)),
+            Phase::Head(_) => Some(limits.header_timeout),
+            Phase::Stalled(_) => Some(limits.body_timeout),
+        };
+        timer.poll(phase, limit, cx).map(|()| Stop::TimedOut(phase))
     })
     .await;
 
-    let parts = connection.into_parts();
+    let Some(parts) = connection.into_parts() else {
+        // hyper has given the stream away, even if the upgrade was declined and the connection ended later.
+        match progress.upgrade.take_upgraded() {
+            Some(upgraded) => run_tunnel(&tunnel, upgraded, limits, progress).await,
+            None => close(tunnel.take(), true, progress).await,
+        }
+        return Outcome::Ended;
+    };
     let guard = parts.io.into_inner();
     match stop {
         Stop::TimedOut(Phase::Idle(_) | Phase::Busy) => return Outcome::Silent(guard),
-        Stop::TimedOut(Phase::Head(_)) => end_with(guard, service, progress, TOO_SLOW).await,
-        Stop::TimedOut(Phase::Stalled(_)) => service.log_failure("it took nothing of the answer for too long"),
+        Stop::TimedOut(Phase::Head(_)) => {
+            service.log_refusal(TOO_SLOW);
+            refuse(guard, progress, TOO_SLOW).await;
+        }
+        Stop::TimedOut(Phase::Stalled(_)) => service.log_failure("the client took nothing of the response for too long"),
+        Stop::Cut(Phase::Busy) if !progress.has_response.load(Relaxed) => refuse(guard, progress, CUT).await,
+        Stop::Cut(_) => end_incomplete(guard, progress).await,
         Stop::End(end) => {
             if let Err(error) = &end {
                 service.log_failure(Chain(error));
             }
             match guard.end() {
                 Some(End::Http2) => {
-                    let (socket, octets) = guard.into_parts();
-                    return Outcome::Http2(socket, octets);
+                    if let (Some(stream), octets) = guard.into_parts() {
+                        return Outcome::Http2(stream, octets);
+                    }
                 }
-                Some(End::Refused(refusal)) if end.is_ok() && !guard.is_in_body() => end_with(guard, service, progress, refusal).await,
+                Some(End::Refused(refusal)) if end.is_ok() && !guard.is_in_body() => {
+                    service.log_refusal(refusal);
+                    refuse(guard, progress, refusal).await;
+                }
                 Some(End::Closed) => {}
-                _ if end.is_err_and(|error| error.is_user()) && progress.ends_by_closing() => linger::abort(&guard.into_parts().0),
+                _ if end.is_err_and(|error| error.is_user()) => end_incomplete(guard, progress).await,
                 _ => {
-                    let has_more_to_say = !guard.is_between() || !parts.read_buf.is_empty();
-                    progress.connection.busy();
-                    linger::close(guard.into_parts().0, has_more_to_say).await;
+                    let still_sending = !guard.is_between() || !parts.read_buf.is_empty();
+                    close(guard.into_parts().0, still_sending, progress).await;
                 }
             }
         }
@@ -111,20 +123,57 @@ pub(super) async fn run(
 enum Stop {
     End(hyper::Result<()>),
     TimedOut(Phase),
+    /// The time of the stack that the request is inside of is over.
+    Cut(Phase),
+}
+
+/// Sends a response to a request that has none, and ends the connection.
+async fn refuse<S: Io>(guard: Guard<S>, progress: &Progress, refusal: Refusal) {
+    progress.connection.set_busy();
+    if let (Some(stream), _) = guard.into_parts() {
+        linger::refuse(stream, refusal).await;
+    }
+}
+
+/// Ends a connection in the middle of a response, so that the response does not look complete.
+async fn end_incomplete<S: Io>(guard: Guard<S>, progress: &Progress) {
+    match guard.into_parts().0 {
+        Some(stream) if progress.ends_by_closing() => stream.abort_on_close(),
+        stream => close(stream, true, progress).await,
+    }
+}
+
+async fn close<S: Io>(stream: Option<S>, still_sending: bool, progress: &Progress) {
+    progress.connection.set_busy();
+    if let Some(stream) = stream {
+        linger::close(stream, still_sending).await;
+    }
+}
+
+/// Waits for the end of an upgraded connection. `upgraded` keeps the stack that accepted the upgrade until then.
+async fn run_tunnel<S: Io>(tunnel: &Tunnel<S>, upgraded: Upgraded, limits: &Limits, progress: &Progress) {
+    /// Closes the stream wherever this task ends.
+    struct Closed<'a, S>(&'a Tunnel<S>);
+    impl<S> Drop for Closed<'_, S> {
+        fn drop(&mut self) {
+            drop(self.0.take());
+        }
+    }
+    let closed = Closed(tunnel);
+    let counted = progress.connection.count_tunnel();
+    let end = tunnel.ended(&progress.connection, limits.keep_alive).await;
+    tracing::debug!("an upgraded connection has ended: {end:?}");
+    drop((closed, counted, upgraded));
 }
 
 const TOO_SLOW: Refusal = Refusal::new(StatusCode::REQUEST_TIMEOUT, "the request head took too long");
 
-/// Answers a request that hyper never saw, and ends the connection.
-async fn end_with(guard: Guard<Socket>, service: &RequestService, progress: &Progress, refusal: Refusal) {
-    service.log_refusal(refusal);
-    progress.connection.busy();
-    linger::refuse(guard.into_parts().0, refusal).await;
-}
+const CUT: Refusal =
+    Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "the server is being reloaded or stopped, and the time to finish this request is over");
 
 fn builder(limits: &Limits) -> Builder {
     let mut builder = Builder::new();
-    // The guard and the clock keep time and size, and say what was wrong.
+    // The guard and the phase timer keep the limits, because they can tell the client which one it has exceeded.
     builder.header_read_timeout(None).max_buf_size(limits.header_size.max(HYPER_BUFFER));
     if limits.headers > HYPER_HEADERS {
         builder.max_headers(limits.headers);
@@ -132,13 +181,13 @@ fn builder(limits: &Limits) -> Builder {
     builder
 }
 
-/// Bounds what hyper takes into memory of one connection's body, and of its answers.
+/// The most that hyper buffers of a request's body and of a response.
 const HYPER_BUFFER: usize = 64 << 10;
 
-/// So many headers hyper parses without asking for memory.
+/// So many headers hyper parses without an allocation.
 const HYPER_HEADERS: usize = 100;
 
-/// Judges octets whole and in pieces of as many octets as the first one says, and panics where the verdicts differ.
+/// Judges octets whole, and in pieces whose size is the first octet. Panics if the results differ.
 #[cfg(fuzzing)]
 pub fn fuzz_framing(octets: &[u8]) {
     let Some((size, octets)) = octets.split_first() else { return };

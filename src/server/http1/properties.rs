@@ -1,4 +1,4 @@
-//! What must hold of the guard for any octets, however they are cut.
+//! Properties of the guard for any octets, however they are cut.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -18,6 +18,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::guard::{End, Guard};
 use crate::server::Options;
 use crate::server::connection_table::ConnectionTable;
+use crate::server::io::Io;
 use crate::server::limits::Limits;
 use crate::server::progress::Progress;
 
@@ -65,9 +66,17 @@ impl AsyncWrite for Pieces {
     }
 }
 
+impl Io for Pieces {
+    fn has_unread(&self) -> bool {
+        !self.0.is_empty()
+    }
+
+    fn abort_on_close(&self) {}
+}
+
 fn guard(octets: &[u8], sizes: &[usize]) -> (Guard<Pieces>, Arc<Progress>) {
     let options = Options { max_header_size: ziggurat_middleware::units::Size(300), max_headers: 5, ..Options::default() };
-    let progress = Arc::new(Progress::new(Arc::new(ConnectionTable::new()).enter(0)));
+    let progress = Arc::new(Progress::new(Arc::new(ConnectionTable::new()).insert(0)));
     (Guard::new(Pieces::cut(octets, sizes), Arc::new(Limits::from(&options)), Arc::clone(&progress)), progress)
 }
 
@@ -78,14 +87,15 @@ fn verdict(octets: &[u8], sizes: &[usize], room: usize) -> (Vec<u8>, u32, Option
     let mut passed = Vec::new();
     loop {
         while !progress.is_settled() {
-            progress.answer();
+            progress.upgrade.decline();
+            progress.end_response();
         }
         assert!(Pin::new(&mut guard).poll_flush(&mut cx).is_ready());
         let mut room = vec![0; room];
         let mut buf = ReadBuf::new(&mut room);
         match Pin::new(&mut guard).poll_read(&mut cx, &mut buf) {
             Poll::Ready(Ok(())) if !buf.filled().is_empty() => passed.extend_from_slice(buf.filled()),
-            Poll::Ready(_) => return (passed, progress.asked(), guard.end()),
+            Poll::Ready(_) => return (passed, progress.requests(), guard.end()),
             Poll::Pending => {}
         }
     }
@@ -100,6 +110,7 @@ fn octets() -> impl Strategy<Value = Vec<u8>> {
         b"Content-Length: 3\r\n",
         b"Transfer-Encoding: chunked\r\n",
         b"X: 1\r\n",
+        b"Upgrade: x\r\n",
         b"abc",
         b"3\r\nabc\r\n",
         b"0\r\n",
@@ -171,7 +182,7 @@ proptest! {
             async move {
                 let body = request.into_body().collect().await.unwrap().to_bytes();
                 seen.lock().unwrap().push(body.to_vec());
-                progress.answer();
+                progress.end_response();
                 Ok::<_, Infallible>(http::Response::new(Empty::<Bytes>::new()))
             }
         });

@@ -1,4 +1,7 @@
 //! HTTP/2 on one connection.
+//!
+//! Upgrades of HTTP/2 streams (RFC 8441) are not offered: `enable_connect_protocol` stays off. hyper gives the two halves of such a stream to the
+//! stack without a hook in between, so the server could neither see that it is idle nor end it when its generation retires.
 
 mod flood;
 mod io;
@@ -16,35 +19,35 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 
 use self::io::Http2Io;
 use self::stream::{StreamExecutor, StreamService};
+use super::io::Io;
 use super::limits::Limits;
 use super::phase_timer::PhaseTimer;
 use super::progress::{Phase, Progress};
 use super::service::{Chain, RequestService};
-use super::socket::Socket;
 
-/// Requests that one connection may have in progress at once.
+/// Requests that one connection may have under way at once.
 const STREAMS: u32 = 128;
 
-/// What a client may send of one body, and of all bodies together, before somebody reads it.
+/// What a client may send of one body, and of all bodies together, before the stack reads it.
 const STREAM_WINDOW: u32 = 256 << 10;
 const CONNECTION_WINDOW: u32 = 1 << 20;
 
-/// What of one answer may wait in memory for the client.
+/// The most that is buffered of one response.
 const SEND_BUFFER: usize = 64 << 10;
 
-/// How long a client that was told to leave, and has nothing in progress, may take to go.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a client without requests may keep its connection after GOAWAY.
+const GOAWAY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Serves a client that has said `octets` of HTTP/2 so far, until the connection ends.
-pub(super) async fn run(
-    socket: Socket,
+/// Serves a client that has sent `octets` of HTTP/2 until the connection ends.
+pub(super) async fn run<S: Io>(
+    stream: S,
     octets: Vec<u8>,
     service: &Arc<RequestService>,
     limits: &Limits,
     progress: &Arc<Progress>,
-    clock: &mut PhaseTimer,
+    timer: &mut PhaseTimer,
 ) {
-    // The preface is complete; heads are h2's business.
+    // The preface is complete. h2 reads the heads.
     progress.is_in_head.store(false, Relaxed);
     let streams = StreamService::new(Arc::clone(service), Arc::clone(progress));
     let spawner = StreamExecutor::new(&streams, limits.body_timeout);
@@ -56,7 +59,7 @@ pub(super) async fn run(
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_send_buf_size(SEND_BUFFER);
-    let wire = Http2Io::new(socket, octets, Arc::clone(progress));
+    let wire = Http2Io::new(stream, octets, Arc::clone(progress));
     let mut connection = builder.serve_connection(TokioIo::new(wire), streams);
     let mut is_closing = false;
     poll_fn(|cx| {
@@ -71,18 +74,18 @@ pub(super) async fn run(
             let limit = match phase {
                 Phase::Busy => None,
                 Phase::Stalled(_) => Some(limits.body_timeout),
-                _ if is_closing => Some(PATIENCE),
+                _ if is_closing => Some(GOAWAY_TIMEOUT),
                 Phase::Idle(0) => Some(limits.header_timeout),
                 Phase::Idle(_) | Phase::Head(_) => Some(limits.keep_alive),
             };
-            let is_overdue = clock.poll(phase, limit, cx).is_ready();
+            let is_overdue = timer.poll(phase, limit, cx).is_ready();
             let should_close = progress.connection.should_close(cx.waker());
             if !is_closing && (should_close || (is_overdue && !matches!(phase, Phase::Stalled(_)))) {
                 is_closing = true;
-                clock.restart();
+                timer.restart();
                 Pin::new(&mut connection).graceful_shutdown();
             } else if is_overdue {
-                service.log_failure("the client neither takes nor says anything");
+                service.log_failure("the client neither read nor sent anything for too long");
                 return Poll::Ready(());
             } else {
                 return Poll::Pending;

@@ -1,4 +1,5 @@
-//! The requests of an HTTP/2 connection: each is a task of its own, cut off where its client takes nothing of its answer.
+//! The requests of an HTTP/2 connection. Each is a task, which ends early if its client reads nothing of the response for too long, or if the time of
+//! its stack is over.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -12,19 +13,20 @@ use hyper::rt::Executor;
 use hyper::service::Service;
 use pin_project_lite::pin_project;
 use tokio::time::{Sleep, sleep};
+use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use crate::server::progress::Progress;
 use crate::server::response_body::{ResponseBody, ResponseGuard, StreamProgress};
 use crate::server::service::{RequestService, ResponseFuture};
 
-/// The way of an HTTP/2 connection's requests into the stack.
+/// The service of an HTTP/2 connection.
 pub(super) struct StreamService {
     service: Arc<RequestService>,
     progress: Arc<Progress>,
     next: NextStream,
 }
 
-/// Where a request leaves its answer's pace for the task that will run it. hyper spawns that task right after it has called the service.
+/// Where the service leaves the progress of a response for the task that will run it. hyper spawns that task right after it has called the service.
 type NextStream = Arc<Mutex<Option<Arc<StreamProgress>>>>;
 
 impl StreamService {
@@ -39,13 +41,13 @@ impl Service<http::Request<Incoming>> for StreamService {
     type Future = ResponseFuture;
 
     fn call(&self, request: http::Request<Incoming>) -> ResponseFuture {
-        let pace = Arc::<StreamProgress>::default();
-        *self.next.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&pace));
-        self.service.enter(request, ResponseGuard::among_others(&self.progress, pace))
+        let stream = Arc::<StreamProgress>::default();
+        *self.next.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&stream));
+        self.service.serve(request, ResponseGuard::of_stream(&self.progress, stream))
     }
 }
 
-/// Spawns the requests' tasks.
+/// Spawns the tasks of requests.
 #[derive(Clone)]
 pub(super) struct StreamExecutor {
     next: NextStream,
@@ -53,27 +55,29 @@ pub(super) struct StreamExecutor {
 }
 
 impl StreamExecutor {
-    pub(super) fn new(streams: &StreamService, pause: Duration) -> Self {
-        Self { next: Arc::clone(&streams.next), pause }
+    /// `pause` is the longest time in which a client may read nothing of a response.
+    pub(super) fn new(service: &StreamService, pause: Duration) -> Self {
+        Self { next: Arc::clone(&service.next), pause }
     }
 }
 
 impl<F: Future<Output = ()> + Send + 'static> Executor<F> for StreamExecutor {
     fn execute(&self, future: F) {
-        let next = self.next.lock().unwrap_or_else(PoisonError::into_inner).take();
-        tokio::spawn(StreamTask { future, pace: next.unwrap_or_default(), seen: None, pause: self.pause, timer: None });
+        let progress = self.next.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or_default();
+        tokio::spawn(StreamTask { future, progress, seen: None, pause: self.pause, timer: None, cut: None });
     }
 }
 
 pin_project! {
-    /// Ends a request early when its client takes nothing of the answer for too long; the stream is then reset.
+    /// Drops the future of a request early; h2 resets its stream then.
     struct StreamTask<F> {
         #[pin]
         future: F,
-        pace: Arc<StreamProgress>,
+        progress: Arc<StreamProgress>,
         seen: Option<u32>,
         pause: Duration,
         timer: Option<Pin<Box<Sleep>>>,
+        cut: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
     }
 }
 
@@ -85,7 +89,13 @@ impl<F: Future<Output = ()>> Future for StreamTask<F> {
         if this.future.poll(cx).is_ready() {
             return Poll::Ready(());
         }
-        let seen = this.pace.waits_at();
+        if this.cut.is_none() {
+            *this.cut = this.progress.cut().map(|cut| Box::pin(cut.clone().cancelled_owned()));
+        }
+        if this.cut.as_mut().is_some_and(|cut| cut.as_mut().poll(cx).is_ready()) {
+            return Poll::Ready(());
+        }
+        let seen = this.progress.waits_at();
         if *this.seen != seen {
             *this.seen = seen;
             *this.timer = seen.map(|_| Box::pin(sleep(*this.pause)));

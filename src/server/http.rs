@@ -1,0 +1,58 @@
+//! HTTP on one connection. The first octets tell HTTP/1 from HTTP/2.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use super::connection_table::ConnectionGuard;
+use super::generation::CurrentGeneration;
+use super::http1::{self, Guard, Outcome};
+use super::http2;
+use super::io::{Connection, Io};
+use super::limits::Limits;
+use super::phase_timer::PhaseTimer;
+use super::progress::{Phase, Progress};
+use super::service::RequestService;
+
+/// Serves one client until it disconnects or its connection is closed.
+///
+/// A silent connection costs only its stream: parser and buffers are made when octets come, and freed after a short silence.
+pub(super) async fn serve<S: Io>(connection: Connection<S>, current: Arc<CurrentGeneration>, limits: Arc<Limits>, guard: ConnectionGuard) {
+    let Connection { stream, info } = connection;
+    let progress = Arc::new(Progress::new(guard));
+    let service = Arc::new(RequestService::new(current, info, Arc::clone(&limits), Arc::clone(&progress)));
+    let mut timer = PhaseTimer::new();
+    let mut guard = Guard::new(stream, Arc::clone(&limits), Arc::clone(&progress));
+    while has_octets(&mut guard, &limits, &progress, &mut timer).await {
+        match Box::pin(http1::run(guard, &service, &limits, &progress, &mut timer)).await {
+            Outcome::Silent(silent) => guard = silent,
+            Outcome::Http2(stream, octets) => return Box::pin(http2::run(stream, octets, &service, &limits, &progress, &mut timer)).await,
+            Outcome::Ended => return,
+        }
+    }
+}
+
+/// How long after it was accepted a connection without any octets may still send a request, if the server drains.
+const FIRST_REQUEST_GRACE: Duration = Duration::from_secs(1);
+
+/// Waits until octets come. Returns false if the connection is to end.
+async fn has_octets<S: Io>(guard: &mut Guard<S>, limits: &Limits, progress: &Progress, timer: &mut PhaseTimer) -> bool {
+    let phase = progress.phase();
+    let limit = if phase == Phase::Idle(0) { limits.header_timeout } else { limits.keep_alive };
+    poll_fn(|cx| {
+        if let Poll::Ready(has_octets) = guard.poll_wake(cx) {
+            return Poll::Ready(has_octets);
+        }
+        // A request that has come already gets its response.
+        if progress.connection.should_close(cx.waker()) && !guard.has_unread() {
+            // At a drain, a client that has just connected is about to send its request.
+            let is_fresh = phase == Phase::Idle(0)
+                && progress.connection.is_closing()
+                && timer.poll(phase, Some(FIRST_REQUEST_GRACE), cx).is_pending();
+            return if is_fresh { Poll::Pending } else { Poll::Ready(false) };
+        }
+        timer.poll(phase, Some(limit), cx).map(|()| false)
+    })
+    .await
+}

@@ -1,0 +1,151 @@
+//! The stream of a connection that may be upgraded, shared between the stack and the connection's task.
+//!
+//! hyper gives the stream of an upgraded connection to the part of the stack that accepted the upgrade. The stack uses it in tasks of its own, so the
+//! connection's task could neither limit nor end it. Therefore only a handle goes to the stack, and the stream stays here: the connection's task
+//! takes it away when its time is over.
+
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::{Pin, pin};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use tokio::io::ReadBuf;
+use tokio::time::{Instant, sleep_until};
+
+use crate::server::connection_table::ConnectionGuard;
+use crate::server::io::Io;
+
+/// A place for a stream.
+pub(super) struct Tunnel<S>(Mutex<State<S>>);
+
+struct State<S> {
+    stream: Option<Box<S>>,
+    /// The tasks of the stack that wait to read and to write.
+    reader: Option<Waker>,
+    writer: Option<Waker>,
+    /// The connection's task.
+    owner: Option<Waker>,
+    /// When octets last moved, in either direction.
+    active: Instant,
+    /// The stack has dropped its handle.
+    is_released: bool,
+}
+
+/// How a tunnel ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// The stack has dropped its handle.
+    Released,
+    /// No octet moved in either direction for too long.
+    Idle,
+    /// The time of the generation that accepted the upgrade is over.
+    Cut,
+}
+
+impl<S> Tunnel<S> {
+    pub(super) fn new() -> Self {
+        let state = State { stream: None, reader: None, writer: None, owner: None, active: Instant::now(), is_released: false };
+        Self(Mutex::new(state))
+    }
+
+    pub(super) fn put(&self, stream: S) {
+        let mut state = self.state();
+        state.active = Instant::now();
+        state.stream = Some(Box::new(stream));
+    }
+
+    /// Takes the stream away. Reading and writing fail from then on.
+    pub(super) fn take(&self) -> Option<S> {
+        let mut state = self.state();
+        let wakers = [state.reader.take(), state.writer.take()];
+        let stream = state.stream.take();
+        drop(state);
+        wakers.into_iter().flatten().for_each(Waker::wake);
+        stream.map(|stream| *stream)
+    }
+
+    /// Notes that the stack has dropped its handle.
+    pub(super) fn release(&self) {
+        let mut state = self.state();
+        state.is_released = true;
+        let owner = state.owner.take();
+        drop(state);
+        if let Some(owner) = owner {
+            owner.wake();
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State<S>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<S: Io> Tunnel<S> {
+    pub(super) fn has_unread(&self) -> bool {
+        self.state().stream.as_ref().is_some_and(|stream| stream.has_unread())
+    }
+
+    pub(super) fn poll_read(&self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let mut state = self.state();
+        let outcome = state.stream()?.poll_read(cx, buf);
+        state.reader = state.note(&outcome, cx);
+        outcome
+    }
+
+    /// Polls the writing half by `write`, one of the methods of `AsyncWrite`.
+    pub(super) fn poll_write<T>(
+        &self,
+        cx: &mut Context<'_>,
+        write: impl FnOnce(Pin<&mut S>, &mut Context<'_>) -> Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        let mut state = self.state();
+        let outcome = write(state.stream()?, cx);
+        state.writer = state.note(&outcome, cx);
+        outcome
+    }
+
+    /// Waits until the stack has dropped its handle, or until the tunnel is to end.
+    pub(super) async fn ended(&self, connection: &ConnectionGuard, idle: Duration) -> End {
+        loop {
+            let due = self.state().active + idle;
+            let mut timer = pin!(sleep_until(due));
+            let end = poll_fn(|cx| {
+                // The waker is registered for `is_cut` too.
+                connection.should_close(cx.waker());
+                let mut state = self.state();
+                state.owner = Some(cx.waker().clone());
+                if state.is_released {
+                    return Poll::Ready(Some(End::Released));
+                }
+                let is_overdue = timer.as_mut().poll(cx).is_ready();
+                match is_overdue {
+                    _ if connection.is_cut() => Poll::Ready(Some(End::Cut)),
+                    true if state.active + idle <= due => Poll::Ready(Some(End::Idle)),
+                    true => Poll::Ready(None),
+                    false => Poll::Pending,
+                }
+            });
+            if let Some(end) = end.await {
+                return end;
+            }
+        }
+    }
+}
+
+impl<S: Io> State<S> {
+    fn stream(&mut self) -> io::Result<Pin<&mut S>> {
+        let ended = || io::Error::new(io::ErrorKind::ConnectionAborted, "the server has ended the connection");
+        self.stream.as_deref_mut().map(Pin::new).ok_or_else(ended)
+    }
+
+    /// Notes that octets moved, or returns whom to wake.
+    fn note<T>(&mut self, outcome: &Poll<T>, cx: &Context<'_>) -> Option<Waker> {
+        if outcome.is_pending() {
+            return Some(cx.waker().clone());
+        }
+        self.active = Instant::now();
+        None
+    }
+}
