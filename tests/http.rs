@@ -21,3 +21,9 @@ mod replace;
 
 #[path = "http/http2.rs"]
 mod http2;
+
+#[path = "http/upgrades.rs"]
+mod upgrades;
+
+#[path = "http/cut.rs"]
+mod cut;

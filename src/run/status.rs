@@ -51,7 +51,7 @@ impl ProcessStatus {
             "loaded_at": rfc3339(generation.since),
             "listening": listening,
             "stack": generation.pipeline.summary(),
-            "connections": { "open": self.traffic.open(), "accepted": self.traffic.connections() },
+            "connections": { "open": self.traffic.open(), "tunnels": self.traffic.tunnels(), "accepted": self.traffic.connections() },
             "requests": self.traffic.requests(),
             "apps": apps.collect::<Vec<_>>(),
         })
@@ -67,8 +67,9 @@ impl ProcessStatus {
         let since = self.since.duration_since(UNIX_EPOCH).unwrap_or_default();
         metrics.gauge("ziggurat_build_info", "Always 1; the label tells the version.").sample(&[("version", VERSION)], 1.0);
         metrics.gauge("process_start_time_seconds", "When the server was started, in seconds since 1970.").sample(&[], since.as_secs_f64());
-        metrics.gauge("ziggurat_connections", "Connections that are open.").sample(&[], self.traffic.open());
-        metrics.counter("ziggurat_connections_total", "Connections that were accepted.").sample(&[], self.traffic.connections());
+        metrics.gauge("ziggurat_connections", "Open connections.").sample(&[], self.traffic.open());
+        metrics.gauge("ziggurat_tunnels", "Open connections that were upgraded, to WebSockets for instance.").sample(&[], self.traffic.tunnels());
+        metrics.counter("ziggurat_connections_total", "Accepted connections.").sample(&[], self.traffic.connections());
         metrics.counter("ziggurat_requests_total", "Requests that entered the stack.").sample(&[], self.traffic.requests());
         let reloads = metrics.counter("ziggurat_reloads_total", "Reloads, by whether they took effect.");
         reloads.sample(&[("outcome", "done")], &*self.reloads).sample(&[("outcome", "refused")], &*self.refused_reloads);

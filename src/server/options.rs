@@ -1,4 +1,4 @@
-//! The `server` part of the file: what a connection may cost.
+//! The `server` part of the pipeline file: limits on connections.
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -8,43 +8,44 @@ use serde::{Deserialize, Serialize};
 use ziggurat_middleware::units::{Duration, Size};
 use ziggurat_middleware::{Finding, Findings};
 
-/// Limits on connections. The defaults protect a server that faces the internet; few sites need others. After a reload, connections that
-/// are open keep the times and sizes they began with; `threads` takes a restart.
+/// Limits on connections. The defaults protect a server that faces the internet; few sites need others. After a reload, open connections keep the times
+/// and sizes they began with; `threads` takes effect at the next start.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 #[schemars(rename = "Server")]
 pub struct Options {
-    /// How long a client may take to send a whole request head, counted from the connection's start or the head's first octet. A client
-    /// that is slower, or says nothing, is disconnected. Raise it only for clients on very slow lines.
+    /// The time in which a client must send a request head, counted from the start of the connection or from the head's first octet. Slower and silent
+    /// clients are disconnected. Raise it only for clients on very slow lines.
     pub header_timeout: Duration,
 
-    /// How long a body may stand still, in either direction: a client that sends none of its request's body, or takes none of its answer,
-    /// for this long is disconnected. It bounds pauses, not the whole transfer.
+    /// The longest pause in a body, in either direction: a client that sends no octet of its request's body, or takes none of its response, for
+    /// this long is disconnected. It limits pauses, not the whole transfer.
     pub body_timeout: Duration,
 
-    /// How long a connection stays open between requests. Behind a load balancer it should be longer than the balancer's own idle time
-    /// (often 60 seconds), or the balancer may send a request into a closing connection.
+    /// How long a connection may carry nothing: between two requests, and in either direction after an upgrade (a WebSocket). Behind a load balancer it
+    /// should be longer than the balancer's own idle time (often 60 seconds), or the balancer may send a request into a connection that is being closed.
+    /// With WebSockets it should be longer than the time between two pings.
     pub keep_alive: Duration,
 
-    /// How long requests in progress may go on after the server was asked to stop, or in a worker or a stack that is replaced; what is left
-    /// then is cut off.
+    /// The time that requests under way and upgraded connections have to finish when the server stops, or when their worker or stack is replaced. What is
+    /// left then is cut off.
     pub drain: Duration,
 
-    /// The largest request head: request line and headers together; trailers too. More is answered 431, or 414 where the request line alone
+    /// The largest request head: request line and headers together; trailers too. More is answered 431, or 414 if the request line alone
     /// is too long. Raise it for applications with large cookies. At least `1KiB`, at most `1MiB`.
     pub max_header_size: Size,
 
     /// The most headers in one request; more are answered 431. At most 1000.
     pub max_headers: usize,
 
-    /// The most connections open at once. When so many are open, those idle the longest between requests are closed to make room; when
-    /// none is idle, further clients wait in the kernel's queue until one ends.
+    /// The most connections open at once, upgraded ones included. At the limit, the connections that have been idle longest between requests are closed;
+    /// if none is idle, further clients wait in the kernel's queue until one ends.
     pub max_connections: usize,
 
     /// Threads for network work and native layers. By default as many as there are processor cores. (A `wsgi` app has threads of its own.)
     pub threads: Option<NonZeroUsize>,
 
-    /// A Unix socket on which `ziggurat status` and `ziggurat reload` speak to the running server, for instance `run/control.sock`; relative
+    /// A Unix socket on which `ziggurat status` and `ziggurat reload` reach the running server, for instance `run/control.sock`; relative
     /// paths start at the file's folder. Only the user who runs the server may open it. By default there is none.
     pub control: Option<PathBuf>,
 }
@@ -66,13 +67,13 @@ impl Default for Options {
 }
 
 impl Options {
-    /// Reports values that could not serve anyone.
+    /// Reports values with which no client could be served.
     pub fn validate(&self, findings: &mut Findings) {
         let times = [("header_timeout", self.header_timeout), ("body_timeout", self.body_timeout), ("keep_alive", self.keep_alive)];
         for (field, time) in times {
             if time.0.is_zero() {
                 findings.push(
-                    Finding::new(format!("a `{field}` of nothing would close every connection at once"))
+                    Finding::new(format!("a `{field}` of zero closes every connection at once"))
                         .at(field)
                         .hint("write a time such as `\"10s\"`, or leave the option out"),
                 );

@@ -209,6 +209,7 @@ fn the_metrics_app_shows_the_figures_of_the_program() {
         }
     };
     shows("ziggurat_connections 1\n");
+    shows("ziggurat_tunnels 0\n");
     program.signal("HUP");
     shows("ziggurat_reloads_total{outcome=\"done\"} 1\n");
     assert!(program.exchange("POST /metrics HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").starts_with("HTTP/1.1 405 "));

@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
-use ziggurat::server::{self, Drained, Listener, Options, Retiring};
+use ziggurat::server::{self, Drained, Listener, Options, Retiring, Traffic};
 use ziggurat_middleware::{Body, Next, Request, Response};
 
 /// Nothing a test waits for may take longer.
@@ -42,10 +42,23 @@ impl Server {
         F: Fn(Request) -> Fut + Clone + Send + Sync + 'static,
         Fut: Future<Output = Response> + Send + 'static,
     {
+        Self::start_stack_on(listeners, options, next(app))
+    }
+
+    /// Serves this stack with these options (JSON).
+    pub fn start_stack(options: &str, stack: Next) -> Self {
+        Self::start_stack_on(bind("127.0.0.1:0"), options, stack)
+    }
+
+    fn start_stack_on(listeners: Vec<Listener>, options: &str, stack: Next) -> Self {
         let options: Options = serde_json::from_str(options).unwrap();
         let address = listeners[0].socket_addr().unwrap();
-        let running = server::Server::start(listeners, next(app), &options).unwrap();
+        let running = server::Server::start(listeners, stack, &options).unwrap();
         Self { address, running: Some(running), drain: None }
+    }
+
+    pub fn traffic(&self) -> Traffic {
+        self.running.as_ref().unwrap().traffic()
     }
 
     /// A server whose app answers `hello`.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::Method;
+use http::{Method, StatusCode};
 use http_body::Body as HttpBody;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -26,7 +26,7 @@ use entry::Entry;
 use format::Format;
 use sink::{Output, Sink};
 
-/// Writes one line per request, when its response has ended.
+/// Writes one line per request, when its response has ended. The line of an upgraded connection (a WebSocket) is written when the connection ends.
 ///
 /// A line says what was really sent and how long it took until the last octet was handed over. A response that was cut short is logged too; one
 /// whose client left before it began has the status 499. Writing never holds up a request: lines go through a bounded buffer to one
@@ -115,6 +115,11 @@ fn watch(mut entry: Box<Entry>, response: Response) -> Response {
     let bodiless = *entry.method() == Method::HEAD || matches!(response.status().as_u16(), 204 | 304);
     match response.body().as_full().map(<[u8]>::len) {
         _ if bodiless => entry.complete = true,
+        // The server keeps the body of a 101 until the upgraded connection ends.
+        _ if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+            entry.complete = true;
+            return response.map(|body| Body::new(LoggedBody::new(body, entry)));
+        }
         // The server takes such a body in one go, so there is nothing to watch.
         Some(length) => {
             entry.sent = length as u64;

@@ -206,8 +206,11 @@ impl<S: Io> AsyncRead for Guard<S> {
                 // hyper takes the end of the stream for the end of the connection and gives up on responses under way. The flush of the last one
                 // wakes the task.
                 Some(_) if !this.is_settled && !this.framing.is_in_body() => return Poll::Pending,
-                Some(_) => {
+                Some(end) => {
                     this.is_told = true;
+                    if let End::Refused(refusal) = end {
+                        this.tunnel.0.refuse(refusal);
+                    }
                     return Poll::Ready(Ok(()));
                 }
                 None => {}

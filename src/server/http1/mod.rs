@@ -77,22 +77,20 @@ pub(super) async fn run<S: Io>(
     .await;
 
     let Some(parts) = connection.into_parts() else {
-        // hyper has given the stream away, even if the upgrade was declined and the connection ended later.
-        match progress.upgrade.take_upgraded() {
-            Some(upgraded) => run_tunnel(&tunnel, upgraded, limits, progress).await,
-            None => close(tunnel.take(), true, progress).await,
+        // hyper has given the guard away: to the stack, or to nobody if the upgrade was declined.
+        match (progress.upgrade.take_upgraded(), tunnel.refusal()) {
+            (Some(upgraded), _) => run_tunnel(&tunnel, upgraded, limits, progress).await,
+            (None, Some(refusal)) => refuse(tunnel.take(), service, progress, refusal).await,
+            (None, None) => close(tunnel.take(), true, progress).await,
         }
         return Outcome::Ended;
     };
     let guard = parts.io.into_inner();
     match stop {
         Stop::TimedOut(Phase::Idle(_) | Phase::Busy) => return Outcome::Silent(guard),
-        Stop::TimedOut(Phase::Head(_)) => {
-            service.log_refusal(TOO_SLOW);
-            refuse(guard, progress, TOO_SLOW).await;
-        }
+        Stop::TimedOut(Phase::Head(_)) => refuse(guard.into_parts().0, service, progress, TOO_SLOW).await,
         Stop::TimedOut(Phase::Stalled(_)) => service.log_failure("the client took nothing of the response for too long"),
-        Stop::Cut(Phase::Busy) if !progress.has_response.load(Relaxed) => refuse(guard, progress, CUT).await,
+        Stop::Cut(Phase::Busy) if !progress.has_response.load(Relaxed) => refuse(guard.into_parts().0, service, progress, CUT).await,
         Stop::Cut(_) => end_incomplete(guard, progress).await,
         Stop::End(end) => {
             if let Err(error) = &end {
@@ -105,8 +103,7 @@ pub(super) async fn run<S: Io>(
                     }
                 }
                 Some(End::Refused(refusal)) if end.is_ok() && !guard.is_in_body() => {
-                    service.log_refusal(refusal);
-                    refuse(guard, progress, refusal).await;
+                    refuse(guard.into_parts().0, service, progress, refusal).await;
                 }
                 Some(End::Closed) => {}
                 _ if end.is_err_and(|error| error.is_user()) => end_incomplete(guard, progress).await,
@@ -128,9 +125,10 @@ enum Stop {
 }
 
 /// Sends a response to a request that has none, and ends the connection.
-async fn refuse<S: Io>(guard: Guard<S>, progress: &Progress, refusal: Refusal) {
+async fn refuse<S: Io>(stream: Option<S>, service: &RequestService, progress: &Progress, refusal: Refusal) {
+    service.log_refusal(refusal);
     progress.connection.set_busy();
-    if let (Some(stream), _) = guard.into_parts() {
+    if let Some(stream) = stream {
         linger::refuse(stream, refusal).await;
     }
 }

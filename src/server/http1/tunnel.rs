@@ -16,6 +16,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::server::connection_table::ConnectionGuard;
 use crate::server::io::Io;
+use crate::server::refusal::Refusal;
 
 /// A place for a stream.
 pub(super) struct Tunnel<S>(Mutex<State<S>>);
@@ -29,8 +30,10 @@ struct State<S> {
     owner: Option<Waker>,
     /// When octets last moved, in either direction.
     active: Instant,
-    /// The stack has dropped its handle.
+    /// The handle was dropped.
     is_released: bool,
+    /// What the client is to be told after a declined upgrade, if it sent a malformed request later.
+    refusal: Option<Refusal>,
 }
 
 /// How a tunnel ended.
@@ -46,8 +49,15 @@ pub(super) enum End {
 
 impl<S> Tunnel<S> {
     pub(super) fn new() -> Self {
-        let state = State { stream: None, reader: None, writer: None, owner: None, active: Instant::now(), is_released: false };
-        Self(Mutex::new(state))
+        Self(Mutex::new(State {
+            stream: None,
+            reader: None,
+            writer: None,
+            owner: None,
+            active: Instant::now(),
+            is_released: false,
+            refusal: None,
+        }))
     }
 
     pub(super) fn put(&self, stream: S) {
@@ -66,7 +76,7 @@ impl<S> Tunnel<S> {
         stream.map(|stream| *stream)
     }
 
-    /// Notes that the stack has dropped its handle.
+    /// Notes that the handle was dropped.
     pub(super) fn release(&self) {
         let mut state = self.state();
         state.is_released = true;
@@ -75,6 +85,14 @@ impl<S> Tunnel<S> {
         if let Some(owner) = owner {
             owner.wake();
         }
+    }
+
+    pub(super) fn refuse(&self, refusal: Refusal) {
+        self.state().refusal = Some(refusal);
+    }
+
+    pub(super) fn refusal(&self) -> Option<Refusal> {
+        self.state().refusal
     }
 
     fn state(&self) -> MutexGuard<'_, State<S>> {
