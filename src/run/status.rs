@@ -51,7 +51,7 @@ impl ProcessStatus {
             "loaded_at": rfc3339(generation.since),
             "listening": listening,
             "stack": generation.pipeline.summary(),
-            "connections": { "open": self.traffic.open(), "tunnels": self.traffic.tunnels(), "accepted": self.traffic.connections() },
+            "connections": { "open": self.traffic.open(), "accepted": self.traffic.connections(), "tunnels": self.traffic.tunnels() },
             "requests": self.traffic.requests(),
             "apps": apps.collect::<Vec<_>>(),
         })
@@ -68,7 +68,9 @@ impl ProcessStatus {
         metrics.gauge("ziggurat_build_info", "Always 1; the label tells the version.").sample(&[("version", VERSION)], 1.0);
         metrics.gauge("process_start_time_seconds", "When the server was started, in seconds since 1970.").sample(&[], since.as_secs_f64());
         metrics.gauge("ziggurat_connections", "Open connections.").sample(&[], self.traffic.open());
-        metrics.gauge("ziggurat_tunnels", "Open connections that were upgraded, to WebSockets for instance.").sample(&[], self.traffic.tunnels());
+        metrics
+            .gauge("ziggurat_tunnels", "Open connections that were upgraded, to WebSockets for instance.")
+            .sample(&[], self.traffic.tunnels());
         metrics.counter("ziggurat_connections_total", "Accepted connections.").sample(&[], self.traffic.connections());
         metrics.counter("ziggurat_requests_total", "Requests that entered the stack.").sample(&[], self.traffic.requests());
         let reloads = metrics.counter("ziggurat_reloads_total", "Reloads, by whether they took effect.");

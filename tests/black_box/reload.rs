@@ -178,6 +178,42 @@ fn a_request_that_never_ends_does_not_keep_its_stack_longer_than_the_drain() {
 }
 
 #[test]
+fn a_slow_download_is_cut_off_after_the_drain_and_every_request_is_logged() {
+    let site = |drain: &str| {
+        format!(
+            r#"{{ "listen": "127.0.0.1:0", "server": {{ "drain": "{drain}" }}, "layers": [{{ "access_log": {{ "format": "json", "to": "access.log" }} }}],
+                 "app": {{ "static": "." }} }}"#
+        )
+    };
+    let mut program = Program::start(&site("30s"), &[]);
+    let begin = |program: &Program| {
+        let mut stream = program.connect();
+        stream.write_all(b"GET /large.bin HTTP/1.1\r\nHost: test\r\n\r\n").unwrap();
+        read_until(&mut stream, "\r\n\r\n");
+        stream
+    };
+    let cut = |mut stream: TcpStream| {
+        let mut octets = Vec::new();
+        // A reset is no whole response either.
+        let _ = stream.read_to_end(&mut octets);
+        assert!(octets.len() < 1 << 30, "{} octets", octets.len());
+    };
+    std::fs::File::create(program.folder().join("large.bin")).unwrap().set_len(1 << 30).unwrap();
+    let slow = begin(&program);
+    rewrite(&program, &site("100ms"));
+    program.signal("HUP");
+    program.wait_for_log("had not finished within `drain`");
+    cut(slow);
+    let slow = begin(&program);
+    program.signal("TERM");
+    assert_eq!(program.wait().code(), Some(0), "{}", program.log());
+    assert!(program.log().contains("1 connections had not finished within `drain`"), "{}", program.log());
+    cut(slow);
+    let log = std::fs::read_to_string(program.folder().join("access.log")).unwrap();
+    assert_eq!((log.lines().count(), log.matches("\"complete\":false").count()), (2, 2), "{log}");
+}
+
+#[test]
 fn many_signals_at_once_end_in_the_newest_file() {
     let mut program = Program::start(&saying("one"), &[]);
     for number in 0..30 {

@@ -135,8 +135,8 @@ async fn each_request_that_was_cut_off_has_its_line_in_the_access_log() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::File::create(folder.path().join("large.bin")).unwrap().set_len(1 << 30).unwrap();
     let text = r#"{ "layers": [{ "access_log": { "format": "json", "to": "access.log" } }], "app": { "static": "." } }"#;
-    let pipeline =
-        Pipeline::from_text("pipeline.json", text, folder.path(), &ziggurat::builtin(), &|_| None).unwrap_or_else(|report| panic!("{report}"));
+    let pipeline = Pipeline::from_text("pipeline.json", text, folder.path(), &ziggurat::builtin(), &|_| None)
+        .unwrap_or_else(|report| panic!("{report}"));
     let lifecycle = Lifecycle::default();
     let mut server = Server::start_stack("{}", pipeline.build(&lifecycle).unwrap_or_else(|report| panic!("{report}")));
     let mut slow = Vec::new();

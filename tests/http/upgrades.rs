@@ -295,7 +295,8 @@ async fn a_router_serves_websockets_below_layers_that_change_responses() {
                    { "body_limit": "1KiB" }, { "headers": { "response": { "set": { "x-layer": "seen" } } } }],
         "app": { "routes": [{ "mount": "/live", "app": { "sockets": {} } }, { "app": { "respond": 404 } }] }
     }"#;
-    let pipeline = Pipeline::from_text("pipeline.json", text, folder.path(), &registry, &|_| None).unwrap_or_else(|report| panic!("{report}"));
+    let pipeline =
+        Pipeline::from_text("pipeline.json", text, folder.path(), &registry, &|_| None).unwrap_or_else(|report| panic!("{report}"));
     let lifecycle = Lifecycle::default();
     let server = Server::start_stack("{}", pipeline.build(&lifecycle).unwrap_or_else(|report| panic!("{report}")));
     let url = format!("ws://{}/live/socket", server.address);
