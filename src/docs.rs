@@ -7,7 +7,7 @@ use std::{fs, io};
 
 use serde_json::Value;
 
-use crate::pipeline::{Kind, Registry, suggestion};
+use crate::pipeline::{Kind, Registry, finding_ids, suggestion};
 
 /// `routes` is part of the grammar, and its page is written by hand.
 const ROUTES: &str = "routes";
@@ -75,7 +75,17 @@ pub(crate) fn pages(registry: &Registry) -> Vec<(String, String)> {
         }
         pages.push((format!("{folder}/README.md"), index));
     }
+    pages.push(("findings.md".to_owned(), findings_page()));
     pages
+}
+
+/// The ids of findings.
+fn findings_page() -> String {
+    let mut text = "# Findings\n\nGenerated. The `id` of each finding in `ziggurat check --json`, and what it means. Ids stay the same in later versions; messages may change.\n\n| id | meaning |\n| --- | --- |\n".to_owned();
+    for (id, meaning) in finding_ids() {
+        let _ = writeln!(text, "| `{id}` | {meaning} |");
+    }
+    text
 }
 
 fn page(kind: &Kind, role: &str) -> String {

@@ -63,6 +63,7 @@ fn editors_get_records() {
     insta::assert_snapshot!(format!("{:#}", report.to_json()), @r#"
     [
       {
+        "id": "unknown-layer",
         "severity": "error",
         "message": "unknown layer `compres`",
         "file": "site.json",
@@ -77,6 +78,7 @@ fn editors_get_records() {
         "note": null
       },
       {
+        "id": "unknown-option",
         "severity": "error",
         "message": "unknown option `stauts` for app `respond`",
         "file": "site.json",

@@ -8,6 +8,7 @@ use http::StatusCode;
 use ziggurat::Ziggurat;
 use ziggurat::pipeline::{Pipeline, schema};
 use ziggurat::prelude::*;
+use ziggurat_middleware::Behavior;
 
 async fn site(request: Request) -> Response {
     Response::new(Body::from(format!("site {}", request.uri())))
@@ -107,4 +108,34 @@ async fn a_file_is_built_from_its_own_folder_with_the_variables_of_the_test() {
     std::fs::write(&file, r#"{ "app": { "static": { "root": "${ROOT}" } } /* here */ }"#).unwrap();
     let stack = Ziggurat::new().test().env("ROOT", ".").file(&file);
     assert_eq!(stack.get("/page.txt").await.text(), "hello");
+}
+
+/// Answers with a tunnel.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Tunnel {}
+
+impl App for Tunnel {
+    const NAME: &'static str = "tunnel";
+    const BEHAVIOR: &'static [Behavior] = &[Behavior::Upgrades];
+
+    fn app(self, _: &Context) -> Result<impl IntoApp> {
+        Ok(service_fn(async |_: Request| Ok::<_, std::convert::Infallible>(Problem::new(StatusCode::SWITCHING_PROTOCOLS).into_response())))
+    }
+}
+
+#[test]
+fn an_app_that_upgrades_connections_is_refused_below_a_python_layer() {
+    let registry = ziggurat::builtin().app::<Tunnel>();
+    let check = |file: &str| Pipeline::from_text("pipeline.json", file, std::path::Path::new(""), &registry, &|_| None).map(|_| ());
+    let report = check(r#"{ "layers": [{ "wsgi": "sso:Layer" }], "app": { "routes": [{ "app": { "tunnel": {} } }] } }"#).unwrap_err();
+    assert_eq!(report.to_json()[0]["id"], "upgrade-below-python");
+    assert!(report.render(false).contains("app `tunnel` upgrades connections"), "{report}");
+    check(
+        r#"{ "app": { "routes": [
+        { "match": { "path": "/ws" }, "app": { "tunnel": {} } },
+        { "layers": [{ "wsgi": "sso:Layer" }], "app": { "wsgi": "site:app" } }
+    ] } }"#,
+    )
+    .unwrap();
 }

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use tower::service_fn;
 use ziggurat::pipeline::Pipeline;
 use ziggurat_middleware::{
-    App, Body, Context, Deadline, Finding, IntoApp, Lifecycle, Mount, Next, Request, ReserveClass, Response, request,
+    App, Behavior, Body, Context, Deadline, Finding, IntoApp, Lifecycle, Mount, Next, Request, ReserveClass, Response, request,
 };
 
 /// Answers with its name and what it sees of the request's path.
@@ -163,6 +163,7 @@ struct Wsgi {}
 
 impl App for Wsgi {
     const NAME: &'static str = "wsgi";
+    const BEHAVIOR: &'static [Behavior] = &[Behavior::RunsPython];
 
     fn app(self, context: &Context) -> Result<impl IntoApp, Finding> {
         let kept: Vec<(u32, usize)> = context.reserves().iter().map(|reserve| (reserve.class.0, reserve.threads)).collect();

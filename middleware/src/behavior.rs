@@ -30,6 +30,8 @@ pub enum Behavior {
     ChangesResponseBody,
     /// Bounds the size of request bodies.
     LimitsRequestBody,
+    /// Upgrades connections to another protocol, such as WebSocket (RFC 9110 section 7.8).
+    Upgrades,
     /// Runs Python, on a thread that native code cannot interrupt.
     RunsPython,
 }
@@ -49,6 +51,7 @@ impl Behavior {
         Self::ServesFiles,
         Self::ChangesResponseBody,
         Self::LimitsRequestBody,
+        Self::Upgrades,
         Self::RunsPython,
     ];
 
@@ -68,6 +71,7 @@ impl Behavior {
             Self::ServesFiles => "serves files",
             Self::ChangesResponseBody => "reads or changes response bodies",
             Self::LimitsRequestBody => "limits request bodies",
+            Self::Upgrades => "upgrades connections",
             Self::RunsPython => "runs Python",
         }
     }
@@ -88,6 +92,7 @@ impl Behavior {
             Self::ServesFiles => "below what encodes bodies, above the app",
             Self::ChangesResponseBody => "below what encodes bodies: above it, the body is compressed",
             Self::LimitsRequestBody => "above what reads request bodies",
+            Self::Upgrades => "below native layers alone: a Python layer cannot pass an upgraded connection on",
             Self::RunsPython => "at the bottom: each change between native layers and Python costs time",
         }
     }

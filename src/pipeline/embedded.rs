@@ -8,7 +8,7 @@ use ziggurat_middleware::{Lifecycle, Next};
 
 use super::build::{Imported, InProcess, Site, in_process};
 use super::check::{MAX_STAGES, too_deep};
-use super::diagnostic::{Diagnostic, Source};
+use super::diagnostic::{Diagnostic, Id, Source};
 use super::model::{Apps, Part};
 use super::read::expand::Environment;
 use super::read::{self, text};
@@ -58,8 +58,8 @@ impl Layers {
     ) -> Result<Self, Report> {
         let source = Arc::new(text::decode(name, text.as_bytes().to_vec())?);
         let refuse = |findings| Report::new(Arc::clone(&source), findings);
-        let base =
-            absolute(base).map_err(|error| refuse(vec![Diagnostic::without_place(format!("there is no working folder: {error}"))]))?;
+        let base = absolute(base)
+            .map_err(|error| refuse(vec![Diagnostic::without_place(Id::CannotRun, format!("there is no working folder: {error}"))]))?;
         let (layers, secrets) = read::layers(&source, &base, registry, environment).map_err(refuse)?;
         match layers.first() {
             Some(first) if layers.len() >= MAX_STAGES => Err(refuse(vec![too_deep(first.options.span.clone())])),
@@ -81,7 +81,7 @@ impl Layers {
 
     /// A report about no place in the text.
     pub(crate) fn report(&self, message: &str) -> Report {
-        Report::new(Arc::clone(&self.source), vec![Diagnostic::without_place(self.secrets.redact(message))])
+        Report::new(Arc::clone(&self.source), vec![Diagnostic::without_place(Id::CannotRun, self.secrets.redact(message))])
     }
 
     /// The layers in one line: `request_id > compress`.

@@ -27,7 +27,7 @@ use ziggurat_middleware::{Lifecycle, Next};
 
 pub(crate) use build::{Imported, WorkerStack};
 pub(crate) use control::control_socket;
-pub use diagnostic::Report;
+pub use diagnostic::{Report, finding_ids};
 pub(crate) use embedded::Layers;
 pub(crate) use names::suggestion;
 pub use read::expand::Environment;
@@ -37,7 +37,7 @@ pub use schema::schema;
 
 use crate::server::{Address, Listen, Options};
 use build::Site;
-use diagnostic::{Diagnostic, Severity, Source};
+use diagnostic::{Diagnostic, Id, Severity, Source};
 use model::File;
 use read::text::{self, Dialect};
 use secrets::Secrets;
@@ -201,7 +201,7 @@ impl Pipeline {
     /// A report about no place in the file.
     #[must_use]
     pub fn report(&self, message: &str) -> Report {
-        Report::new(Arc::clone(&self.source), vec![Diagnostic::without_place(self.secrets.redact(message))])
+        Report::new(Arc::clone(&self.source), vec![Diagnostic::without_place(Id::CannotRun, self.secrets.redact(message))])
     }
 
     /// A report about the address number `index` of [`Pipeline::listen`], for instance that it is in use. A line `hint: ...` at the message's
@@ -230,8 +230,8 @@ impl Pipeline {
             None => (message.as_str(), None),
         };
         let finding = match span {
-            Some(span) => Diagnostic::error(message, span).label("asked for here"),
-            None => Diagnostic::without_place(message),
+            Some(span) => Diagnostic::error(Id::CannotListen, message, span).label("asked for here"),
+            None => Diagnostic::without_place(Id::CannotListen, message),
         };
         Report::new(Arc::clone(&self.source), vec![Diagnostic { hint, ..finding }])
     }

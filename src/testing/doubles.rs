@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
-use ziggurat_middleware::{App, Context, Finding, Findings, IntoApp, IntoStage, Middleware, Next, Place, Result};
+use ziggurat_middleware::{App, Behavior, Context, Finding, Findings, IntoApp, IntoStage, Middleware, Next, Place, Result};
 
 use crate::pipeline::Service;
 use crate::wsgi::{Wsgi, WsgiLayer};
@@ -26,6 +26,7 @@ pub(super) struct AppDouble(Wsgi);
 impl App for AppDouble {
     const NAME: &'static str = Wsgi::NAME;
     const SHORTHAND: Option<&'static str> = Wsgi::SHORTHAND;
+    const BEHAVIOR: &'static [Behavior] = Wsgi::BEHAVIOR;
 
     fn validate(&self, findings: &mut Findings) {
         self.0.validate(findings);
@@ -50,6 +51,7 @@ pub(super) struct LayerDouble(WsgiLayer);
 impl Middleware for LayerDouble {
     const NAME: &'static str = Wsgi::NAME;
     const SHORTHAND: Option<&'static str> = WsgiLayer::SHORTHAND;
+    const BEHAVIOR: &'static [Behavior] = Wsgi::BEHAVIOR;
 
     fn validate(&self, findings: &mut Findings) {
         self.0.validate(findings);

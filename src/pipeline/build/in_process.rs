@@ -6,7 +6,7 @@ use std::sync::Arc;
 use ziggurat_middleware::{Next, Place};
 
 use super::{Parts, Site, table, unbuilt};
-use crate::pipeline::diagnostic::Diagnostic;
+use crate::pipeline::diagnostic::{Diagnostic, Id};
 use crate::pipeline::model::{App, AppId, File, Part, Stack};
 use crate::wsgi::{Callable, Runtime, Wsgi, WsgiLayer};
 
@@ -133,7 +133,7 @@ impl<'a> InProcess<'a> {
         match built {
             Built::Native(next) => next,
             Built::Python(callable, place) => callable.service(&self.parts.context(&place)).unwrap_or_else(|finding| {
-                self.parts.findings.push(Diagnostic::without_place(finding.to_string()));
+                self.parts.findings.push(Diagnostic::without_place(Id::CannotBuild, finding.to_string()));
                 unbuilt(&place)
             }),
         }
@@ -144,7 +144,7 @@ impl<'a> InProcess<'a> {
             Built::Python(callable, _) => Some(callable),
             Built::Native(next) => {
                 let made = Callable::of_stack(next, self.runtime);
-                made.map_err(|finding| self.parts.findings.push(Diagnostic::without_place(finding.to_string()))).ok()
+                made.map_err(|finding| self.parts.findings.push(Diagnostic::without_place(Id::CannotBuild, finding.to_string()))).ok()
             }
         }
     }

@@ -9,7 +9,7 @@ use ziggurat_middleware::Lifecycle;
 
 use super::Site;
 use super::in_process::{Imported, InProcess};
-use crate::pipeline::diagnostic::Diagnostic;
+use crate::pipeline::diagnostic::{Diagnostic, Id};
 use crate::pipeline::model::{App, Apps, Below, Part, Stack};
 use crate::pipeline::registry::Registry;
 use crate::pipeline::secrets::Secrets;
@@ -43,7 +43,8 @@ impl WorkerStack {
     ///
     /// What of it cannot be built, for [`unpack`].
     pub(crate) fn build(sent: Value, registry: &Registry, lifecycle: &Lifecycle, runtime: &Arc<Runtime>) -> Result<Callable, Vec<Value>> {
-        let refuse = |reason: String| pack(&[Diagnostic::without_place(format!("the stack was not understood: {reason}"))]);
+        let refuse =
+            |reason: String| pack(&[Diagnostic::without_place(Id::CannotBuild, format!("the stack was not understood: {reason}"))]);
         let Self { base, secrets, stack, apps } = serde_json::from_value(sent).map_err(|error| refuse(error.to_string()))?;
         let unknown = |kind: String| refuse(format!("this program has no {kind}"));
         let (stack, apps) = (stack.unpacked(registry).map_err(unknown)?, apps.unpacked(registry).map_err(unknown)?);
@@ -61,6 +62,6 @@ pub(super) fn pack(findings: &[Diagnostic]) -> Vec<Value> {
 
 /// Findings from another process.
 pub(super) fn unpack(findings: Vec<Value>) -> Vec<Diagnostic> {
-    let unread = |error| Diagnostic::without_place(format!("a finding of a worker was not understood: {error}"));
+    let unread = |error| Diagnostic::without_place(Id::CannotBuild, format!("a finding of a worker was not understood: {error}"));
     findings.into_iter().map(|finding| serde_json::from_value(finding).unwrap_or_else(unread)).collect()
 }

@@ -3,7 +3,9 @@
 //! From its outermost Python layer down, a stack runs in the workers of the app at its bottom. So one place says how many workers there are, and what
 //! the server does for an app from outside (deadlines, reserved threads) it cannot do for a part inside.
 
-use crate::pipeline::diagnostic::Diagnostic;
+use ziggurat_middleware::Behavior;
+
+use crate::pipeline::diagnostic::{Diagnostic, Id};
 use crate::pipeline::model::{Below, Event, File, Part, Position, Route};
 use crate::pipeline::tree::{Entry, Node, Value};
 
@@ -32,11 +34,12 @@ pub(super) fn check(file: &File) -> Vec<Diagnostic> {
                     if crosses_again(file, position, nth) {
                         findings.push(crossing(layer));
                     }
-                    if layer.kind.name == "timeout" && leads_to_python(file, position, nth) {
+                    if layer.kind.has(Behavior::BoundsTime) && leads_to_python(file, position, nth) {
                         findings.push(powerless(layer));
                     }
                 }
                 Event::Route(route) => findings.extend(out_of_reach(route, outermost)),
+                Event::App(app) if app.kind.has(Behavior::Upgrades) => findings.push(upgrade(app, outermost)),
                 _ => {}
             }
         });
@@ -84,7 +87,7 @@ fn options(below: &Below<'_>, outermost: &Part) -> Vec<Diagnostic> {
 
 fn belongs_to_the_app(entry: &Entry, app: &Part) -> Diagnostic {
     let message = format!("`{}` belongs to the app below, in whose workers this layer runs", entry.key);
-    Diagnostic::error(message, entry.key_span.clone())
+    Diagnostic::error(Id::MisplacedWorkerOption, message, entry.key_span.clone())
         .related(app.options.span.clone(), "the app")
         .hint(format!("move it there: `{{ \"wsgi\": {{ \"app\": ..., \"{}\": ... }} }}`", entry.key))
 }
@@ -95,13 +98,16 @@ fn belongs_to_the_layer(entry: &Entry, outermost: &Part) -> Diagnostic {
         _ => "remove it, or put the Python layer into each route".to_owned(),
     };
     let message = format!("`{}` has no effect here: this app runs in the workers of the Python layer above", entry.key);
-    Diagnostic::error(message, entry.key_span.clone()).related(outermost.options.span.clone(), "the outermost Python layer").hint(hint)
+    Diagnostic::error(Id::MisplacedWorkerOption, message, entry.key_span.clone())
+        .related(outermost.options.span.clone(), "the outermost Python layer")
+        .hint(hint)
 }
 
 fn not_outermost(layer: &Part, outermost: &Part) -> impl Iterator<Item = Diagnostic> {
     process_options(layer, &OF_THE_LAYER).map(|entry| {
         let message = format!("`{}` has no effect here: this layer runs in the workers of the Python layer above", entry.key);
-        Diagnostic::error(message, entry.key_span.clone()).related(outermost.options.span.clone(), "the outermost Python layer")
+        Diagnostic::error(Id::MisplacedWorkerOption, message, entry.key_span.clone())
+            .related(outermost.options.span.clone(), "the outermost Python layer")
     })
 }
 
@@ -110,21 +116,29 @@ fn out_of_reach(route: &Route, outermost: &Part) -> impl Iterator<Item = Diagnos
     let reserve = route.reserve.as_ref().map(|reserve| ("reserve", &reserve.node));
     deadline.into_iter().chain(reserve).map(|(key, node): (_, &Node)| {
         let message = format!("`{key}` has no effect below a Python layer: the server sees one request to that layer");
-        Diagnostic::error(message, node.span.clone())
+        Diagnostic::error(Id::RouteKeyBelowPython, message, node.span.clone())
             .related(outermost.options.span.clone(), "the outermost Python layer")
             .hint("give it to a route above the Python layer, or move that layer into the route")
     })
 }
 
+fn upgrade(app: &Part, outermost: &Part) -> Diagnostic {
+    let message = format!("app `{}` upgrades connections, and a Python layer above cannot pass them on", app.kind.name);
+    Diagnostic::error(Id::UpgradeBelowPython, message, app.options.span.clone())
+        .related(outermost.options.span.clone(), "the outermost Python layer")
+        .hint("put the Python layer into the routes that need it, beside the one to this app")
+}
+
 fn powerless(layer: &Part) -> Diagnostic {
     let message =
         format!("layer `{}` has no effect between Python parts: it runs on the thread that it would have to interrupt", layer.kind.name);
-    Diagnostic::warning(message, layer.options.span.clone()).hint("put it above the outermost Python layer, or give the app a `deadline`")
+    Diagnostic::warning(Id::TimeoutBelowPython, message, layer.options.span.clone())
+        .hint("put it above the outermost Python layer, or give the app a `deadline`")
 }
 
 fn crossing(layer: &Part) -> Diagnostic {
     let message = format!("layer `{}` is between Python parts: each request crosses to Python once more", layer.kind.name);
-    Diagnostic::warning(message, layer.options.span.clone())
+    Diagnostic::warning(Id::NativeBetweenPython, message, layer.options.span.clone())
         .label("runs in each worker, with state of its own there")
         .hint("where the order allows it, put native layers above the outermost Python layer")
 }

@@ -7,7 +7,7 @@ mod routes;
 
 use std::collections::BTreeSet;
 
-use super::diagnostic::{Diagnostic, Severity};
+use super::diagnostic::{Diagnostic, Id, Severity};
 use super::model::{AppId, Event, File, NamedApp};
 pub(super) use order::{Order, too_deep};
 use reserves::Reserves;
@@ -50,7 +50,7 @@ fn unused(file: &File) -> impl Iterator<Item = Diagnostic> {
         });
     }
     let warning = |app: &NamedApp| {
-        Diagnostic::warning(format!("the app `{}` is not used", app.name), app.name_span.clone())
+        Diagnostic::warning(Id::UnusedApp, format!("the app `{}` is not used", app.name), app.name_span.clone())
             .label("nothing leads to it")
             .hint(format!("name it in an `app`, as in `\"app\": \"{}\"`, or remove it", app.name))
     };

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::MAX_STAGES;
-use crate::pipeline::diagnostic::Diagnostic;
+use crate::pipeline::diagnostic::{Diagnostic, Id};
 use crate::pipeline::model::{AppId, Event, File, Stack};
 use crate::pipeline::tree::Span;
 
@@ -92,14 +92,14 @@ fn names(stack: &Stack) -> Vec<(AppId, &Span)> {
 
 fn circle(file: &File, id: AppId, span: &Span) -> Diagnostic {
     let app = &file.apps[id];
-    Diagnostic::error(format!("the app `{}` contains itself", app.name), span.clone())
+    Diagnostic::error(Id::CircularApp, format!("the app `{}` contains itself", app.name), span.clone())
         .label("leads back to it")
         .related(app.name_span.clone(), "its entry")
         .hint("name another app here")
 }
 
 pub(in crate::pipeline) fn too_deep(span: Span) -> Diagnostic {
-    Diagnostic::error(format!("a request would pass more than {MAX_STAGES} layers and apps"), span)
+    Diagnostic::error(Id::TooManyStages, format!("a request would pass more than {MAX_STAGES} layers and apps"), span)
         .label("too many from here on")
         .hint("use fewer layers")
 }

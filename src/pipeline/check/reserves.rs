@@ -5,10 +5,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use ziggurat_middleware::{Place, Reserve, ReserveClass};
+use ziggurat_middleware::{Behavior, Place, Reserve, ReserveClass};
 
 use super::order::Order;
-use crate::pipeline::diagnostic::Diagnostic;
+use crate::pipeline::diagnostic::{Diagnostic, Id};
 use crate::pipeline::model::{AppId, Event, File, Part, Position, Route};
 use crate::pipeline::tree::Node;
 
@@ -38,7 +38,9 @@ impl Reserves {
             let mut top = Below::default();
             stack.walk(|event, position| {
                 let found = match event {
-                    Event::App(app) if app.kind.has_threads() => Below { open: BTreeSet::from([app.place.as_str()]), has_threads: true },
+                    Event::App(app) if app.kind.has(Behavior::RunsPython) => {
+                        Below { open: BTreeSet::from([app.place.as_str()]), has_threads: true }
+                    }
                     Event::Named(id, _) => entries.get(&id).cloned().unwrap_or_default(),
                     _ => return,
                 };
@@ -116,5 +118,5 @@ fn useless(reserve: &Node, has_threads: bool) -> Diagnostic {
             "remove it, or move it to a route that leads to a `wsgi` app",
         )
     };
-    Diagnostic::error(message, reserve.span.clone()).label("nothing to keep").hint(hint)
+    Diagnostic::error(Id::UselessReserve, message, reserve.span.clone()).label("nothing to keep").hint(hint)
 }

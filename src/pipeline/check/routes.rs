@@ -1,7 +1,7 @@
 //! Routes that no request reaches.
 
 use crate::apps::matching::{Match, Path, covers_all};
-use crate::pipeline::diagnostic::Diagnostic;
+use crate::pipeline::diagnostic::{Diagnostic, Id};
 use crate::pipeline::model::{Event, File, Route};
 
 pub(super) fn check(file: &File) -> Vec<Diagnostic> {
@@ -25,7 +25,7 @@ fn unreachable(routes: &[Route]) -> Vec<Diagnostic> {
         {
             let message = "no request can match this route: its `path` is not below its `mount`";
             let hint = "in a route with a `mount`, `path` is the whole path, with the prefix";
-            findings.push(Diagnostic::error(message, route.span.clone()).hint(hint));
+            findings.push(Diagnostic::error(Id::UnreachableRoute, message, route.span.clone()).hint(hint));
         }
         let Some(earlier) = conditions[..i].iter().position(|earlier| earlier.covers(condition)) else { continue };
         let broader = &routes[earlier];
@@ -35,7 +35,7 @@ fn unreachable(routes: &[Route]) -> Vec<Diagnostic> {
             "this earlier route takes all of its requests"
         };
         findings.push(
-            Diagnostic::error("no request reaches this route", route.span.clone())
+            Diagnostic::error(Id::UnreachableRoute, "no request reaches this route", route.span.clone())
                 .label("matches nothing that is left")
                 .related(broader.span.clone(), why)
                 .hint("the first route that matches is taken: put the narrower one first"),

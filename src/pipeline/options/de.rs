@@ -12,10 +12,10 @@ use crate::pipeline::tree::{Entry, Node, Value};
 
 /// How to read some of the nodes, decided by earlier attempts at the same tree.
 #[derive(Debug, Default)]
-pub(super) struct Modes(HashMap<Id, Mode>);
+pub(super) struct Modes(HashMap<Address, Mode>);
 
 /// A node, by its address: a tree stays where it is while it is read.
-pub(super) type Id = usize;
+pub(super) type Address = usize;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Mode {
@@ -30,16 +30,16 @@ pub(super) enum Mode {
 }
 
 impl Modes {
-    pub(super) fn of(&self, id: Id) -> Mode {
-        self.0.get(&id).copied().unwrap_or(Mode::Plain)
+    pub(super) fn of(&self, node: Address) -> Mode {
+        self.0.get(&node).copied().unwrap_or(Mode::Plain)
     }
 
-    pub(super) fn set(&mut self, id: Id, mode: Mode) {
-        self.0.insert(id, mode);
+    pub(super) fn set(&mut self, node: Address, mode: Mode) {
+        self.0.insert(node, mode);
     }
 }
 
-pub(super) fn id(node: &Node) -> Id {
+pub(super) fn address(node: &Node) -> Address {
     std::ptr::from_ref(node).addr()
 }
 
@@ -53,8 +53,8 @@ pub(super) struct Error {
 #[derive(Clone, Copy, Debug)]
 pub(super) enum At {
     /// The key of this node.
-    Key(Id),
-    Value(Id),
+    Key(Address),
+    Value(Address),
 }
 
 #[derive(Clone, Debug)]
@@ -167,11 +167,11 @@ pub(super) struct De<'de, 'm> {
 
 impl<'de> De<'de, '_> {
     fn at(&self) -> At {
-        At::Value(id(self.node))
+        At::Value(address(self.node))
     }
 
     fn mode(&self) -> Mode {
-        self.modes.of(id(self.node))
+        self.modes.of(address(self.node))
     }
 
     fn any<V: Visitor<'de>>(self, visitor: V, fields: Option<&'static [&'static str]>) -> Result<V::Value, Error> {
@@ -244,7 +244,7 @@ impl<'de> Deserializer<'de> for De<'de, '_> {
             (Value::String(name), _) => visitor.visit_enum(Variant { name, key: None, content: None, modes: self.modes }),
             (Value::Object(entries), _) if entries.len() == 1 => {
                 let Entry { key, value, .. } = &entries[0];
-                visitor.visit_enum(Variant { name: key, key: Some(id(value)), content: Some(value), modes: self.modes })
+                visitor.visit_enum(Variant { name: key, key: Some(address(value)), content: Some(value), modes: self.modes })
             }
             _ => Err(refusal(self.node.kind())),
         };
@@ -270,8 +270,8 @@ impl<'de> SeqAccess<'de> for Items<'de, '_> {
 
     fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, Error> {
         let modes = self.modes;
-        let next = self.rest.find(|node| modes.of(id(node)) != Mode::Skip);
-        next.map(|node| seed.deserialize(De { node, modes }).map_err(|error| error.or_at(At::Value(id(node))))).transpose()
+        let next = self.rest.find(|node| modes.of(address(node)) != Mode::Skip);
+        next.map(|node| seed.deserialize(De { node, modes }).map_err(|error| error.or_at(At::Value(address(node))))).transpose()
     }
 }
 
@@ -288,8 +288,8 @@ impl<'de> MapAccess<'de> for Entries<'de, '_> {
 
     fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Error> {
         let modes = self.modes;
-        let Some(entry) = self.rest.find(|entry| modes.of(id(&entry.value)) != Mode::Skip) else { return Ok(None) };
-        let at = At::Key(id(&entry.value));
+        let Some(entry) = self.rest.find(|entry| modes.of(address(&entry.value)) != Mode::Skip) else { return Ok(None) };
+        let at = At::Key(address(&entry.value));
         if let Some(known) = self.fields.filter(|known| !known.contains(&entry.key.as_str())) {
             return Err(Error::new(Reason::UnknownKey { name: entry.key.clone(), known }).or_at(at));
         }
@@ -300,7 +300,7 @@ impl<'de> MapAccess<'de> for Entries<'de, '_> {
 
     fn next_value_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<T::Value, Error> {
         match self.value.take() {
-            Some(node) => seed.deserialize(De { node, modes: self.modes }).map_err(|error| error.or_at(At::Value(id(node)))),
+            Some(node) => seed.deserialize(De { node, modes: self.modes }).map_err(|error| error.or_at(At::Value(address(node)))),
             None => Err(de::Error::custom("a value was asked for before its key")),
         }
     }
@@ -308,7 +308,7 @@ impl<'de> MapAccess<'de> for Entries<'de, '_> {
 
 struct Variant<'de, 'm> {
     name: &'de str,
-    key: Option<Id>,
+    key: Option<Address>,
     content: Option<&'de Node>,
     modes: &'m Modes,
 }
@@ -334,7 +334,7 @@ impl<'de> VariantAccess<'de> for Variant<'de, '_> {
         match self.content {
             None => Ok(()),
             Some(node) => {
-                Err(Error::new(Reason::WrongType { expected: "a string".to_owned(), found: "an object" }).or_at(At::Value(id(node))))
+                Err(Error::new(Reason::WrongType { expected: "a string".to_owned(), found: "an object" }).or_at(At::Value(address(node))))
             }
         }
     }

@@ -8,11 +8,11 @@ mod de;
 use serde::Deserialize;
 use ziggurat_middleware::{Finding, Step};
 
-use super::diagnostic::Diagnostic;
+use super::diagnostic::{Diagnostic, Id};
 use super::names::{closest, list, suggestion};
 use super::secrets::Secrets;
 use super::tree::{Node, Span, Value, dotted};
-use de::{At, De, Id, Mode, Modes, Reason, id, is_scalar};
+use de::{Address, At, De, Mode, Modes, Reason, address, is_scalar};
 
 /// More than anyone mends in one go.
 const MAX_FINDINGS: usize = 50;
@@ -38,7 +38,7 @@ impl OptionReader<'_> {
                     return if reading.findings.is_empty() { Ok(value) } else { Err(reading.findings) };
                 }
                 Err(error) => {
-                    let at = error.at.unwrap_or(At::Value(id(root)));
+                    let at = error.at.unwrap_or(At::Value(address(root)));
                     if !reading.learn(&error.reason, at) || reading.findings.len() >= MAX_FINDINGS {
                         reading.give_up_probing();
                         return Err(reading.findings);
@@ -49,13 +49,13 @@ impl OptionReader<'_> {
     }
 
     /// A finding of a layer or an app, at the option that it names.
-    pub(crate) fn locate(self, finding: Finding, options: &Node) -> Diagnostic {
+    pub(crate) fn locate(self, id: Id, finding: Finding, options: &Node) -> Diagnostic {
         let node = options.nearest(&finding.path);
         let redact = |text: String| self.secrets.redact(&without_number(&text));
         Diagnostic {
             hint: finding.hint.map(|hint| redact(hint).into()),
             note: finding.note.map(|note| redact(note).into()),
-            ..Diagnostic::error(redact(finding.message), node.span.clone()).label(match finding.path.as_slice() {
+            ..Diagnostic::error(id, redact(finding.message), node.span.clone()).label(match finding.path.as_slice() {
                 [] => self.owner.to_owned(),
                 path => format!("{} `{}` of {}", self.noun, dotted(path), self.owner),
             })
@@ -77,7 +77,7 @@ struct Reading<'de, 's> {
     modes: Modes,
     findings: Vec<Diagnostic>,
     /// Secret values that were refused and not yet reported, and whether their type had been the right one.
-    probing: Vec<(Id, bool)>,
+    probing: Vec<(Address, bool)>,
 }
 
 impl<'de> Reading<'de, '_> {
@@ -98,7 +98,7 @@ impl<'de> Reading<'de, '_> {
                 self.probing.retain(|(probed, _)| *probed != place);
             }
         }
-        let again = self.modes.of(place) != Mode::Skip && place != id(self.root);
+        let again = self.modes.of(place) != Mode::Skip && place != address(self.root);
         self.modes.set(place, Mode::Skip);
         again
     }
@@ -107,10 +107,10 @@ impl<'de> Reading<'de, '_> {
     fn another_way(&mut self, reason: &Reason, node: &Node) -> Option<Mode> {
         let expanded = node.expanded.as_deref()?;
         let Value::String(text) = &node.value else { return None };
-        match self.modes.of(id(node)) {
+        match self.modes.of(address(node)) {
             Mode::Plain if expanded.whole && is_scalar(text) => Some(Mode::Scalar),
             Mode::Plain | Mode::Scalar if expanded.secret => {
-                self.probing.push((id(node), !matches!(reason, Reason::WrongType { .. })));
+                self.probing.push((address(node), !matches!(reason, Reason::WrongType { .. })));
                 Some(Mode::Probe)
             }
             _ => None,
@@ -119,7 +119,7 @@ impl<'de> Reading<'de, '_> {
 
     /// Whether this mistake only follows from children that were left out because of theirs.
     fn is_aftermath(&self, reason: &Reason, node: &Node) -> bool {
-        let mut left_out = node.children().filter(|(_, child)| self.modes.of(id(child)) == Mode::Skip).peekable();
+        let mut left_out = node.children().filter(|(_, child)| self.modes.of(address(child)) == Mode::Skip).peekable();
         match reason {
             Reason::Missing(field) => left_out.any(|(step, _)| match step {
                 Step::Key(key) => key == *field || closest(&key, [*field]).is_some(),
@@ -150,19 +150,22 @@ impl<'de> Reading<'de, '_> {
         match reason {
             Reason::UnknownKey { known, .. } | Reason::UnknownVariant { known, .. } => {
                 let plural = if noun == "option" { "Options" } else { "Conditions" };
-                Diagnostic::error(format!("unknown {noun} `{name}` for {owner}"), key_span)
+                Diagnostic::error(Id::UnknownOption, format!("unknown {noun} `{name}` for {owner}"), key_span)
                     .label(format!(
                         "not {} of {}",
                         if noun == "option" { "an option".to_owned() } else { format!("a {noun}") },
                         short(&owner)
                     ))
                     .hint(match name {
-                        "as" if outer.is_empty() => "`as` stands beside the options: `{ \"NAME\": { ... }, \"as\": \"...\" }`".to_owned(),
+                        "as" if outer.is_empty() && noun == "option" => {
+                            "`as` belongs beside the options: `{ \"NAME\": { ... }, \"as\": \"...\" }`".to_owned()
+                        }
+                        "as" if outer.is_empty() => format!("`as` belongs beside {subject}"),
                         _ => suggestion(name, plural, known.iter().copied()),
                     })
             }
             Reason::Other(message) => self.told(message, key_span).label(format!("a key in {owner}")),
-            _ => Diagnostic::error(format!("the key `{name}` is not allowed in {owner}"), key_span),
+            _ => Diagnostic::error(Id::UnknownOption, format!("the key `{name}` is not allowed in {owner}"), key_span),
         }
     }
 
@@ -173,31 +176,37 @@ impl<'de> Reading<'de, '_> {
         let span = node.span.clone();
         if let Some(source) = node.secret() {
             // "Not a string" would be no help, and wrong, where it is a string and was refused for what it says.
-            let right_type = self.probing.contains(&(id(node), true));
+            let right_type = self.probing.contains(&(address(node), true));
             let expected = match reason {
                 Reason::WrongType { expected, .. } if !right_type || !is_basic(expected) => expected.as_str(),
                 _ => "allowed here",
             };
-            return Diagnostic::error(format!("the value of `{source}` is not {expected}"), span).label(place);
+            return Diagnostic::error(Id::InvalidValue, format!("the value of `{source}` is not {expected}"), span).label(place);
         }
         match reason {
             Reason::WrongType { expected, .. } if path.is_empty() && expected == "an object" => {
-                Diagnostic::error(format!("{subject} takes an object of {noun}s"), span).label(format!("this is {}", node.kind()))
+                Diagnostic::error(Id::WrongType, format!("{subject} takes an object of {noun}s"), span)
+                    .label(format!("this is {}", node.kind()))
             }
             Reason::WrongType { expected, found } => {
                 let found =
-                    if self.modes.of(id(node)) == Mode::Plain && *found != "a number with a fraction" { node.kind() } else { found };
-                Diagnostic::error(format!("{what} must be {expected}"), span).label(format!("this is {found}"))
+                    if self.modes.of(address(node)) == Mode::Plain && *found != "a number with a fraction" { node.kind() } else { found };
+                Diagnostic::error(Id::WrongType, format!("{what} must be {expected}"), span).label(format!("this is {found}"))
             }
-            Reason::WrongValue { expected } => Diagnostic::error(format!("{what} must be {expected}"), span).label("out of range"),
-            Reason::UnknownVariant { name, known } => Diagnostic::error(format!("unknown value `{name}` for {what}"), span)
-                .label(format!("not a value of `{}`", last_key(path).unwrap_or(subject)))
-                .hint(suggestion(name, "Values", known.iter().copied())),
+            Reason::WrongValue { expected } => {
+                Diagnostic::error(Id::InvalidValue, format!("{what} must be {expected}"), span).label("out of range")
+            }
+            Reason::UnknownVariant { name, known } => {
+                Diagnostic::error(Id::InvalidValue, format!("unknown value `{name}` for {what}"), span)
+                    .label(format!("not a value of `{}`", last_key(path).unwrap_or(subject)))
+                    .hint(suggestion(name, "Values", known.iter().copied()))
+            }
             Reason::Missing(field) => {
                 let field = if path.is_empty() { format!("`{field}`") } else { format!("`{}.{field}`", dotted(path)) };
-                Diagnostic::error(format!("{noun} {field} of {subject} is missing"), span).label(format!("{field} is needed here"))
+                Diagnostic::error(Id::MissingOption, format!("{noun} {field} of {subject} is missing"), span)
+                    .label(format!("{field} is needed here"))
             }
-            Reason::UnknownKey { name, known } => Diagnostic::error(format!("unknown {noun} `{name}` for {what}"), span)
+            Reason::UnknownKey { name, known } => Diagnostic::error(Id::UnknownOption, format!("unknown {noun} `{name}` for {what}"), span)
                 .hint(format!("{noun}s are {}", list(known.iter().copied()))),
             Reason::Other(message) => self.told(message, span).label(place),
         }
@@ -207,8 +216,8 @@ impl<'de> Reading<'de, '_> {
     fn told(&self, message: &str, span: Span) -> Diagnostic {
         let message = self.reader.secrets.redact(message);
         match message.split_once("\nhint: ") {
-            Some((message, hint)) => Diagnostic::error(message, span).hint(hint),
-            None => Diagnostic::error(message, span),
+            Some((message, hint)) => Diagnostic::error(Id::InvalidValue, message, span).hint(hint),
+            None => Diagnostic::error(Id::InvalidValue, message, span),
         }
     }
 }
@@ -231,8 +240,8 @@ fn last_key(path: &[Step]) -> Option<&str> {
 }
 
 /// The node with this identity below `root`, and the way to it.
-fn find(root: &Node, wanted: Id) -> Option<(Vec<Step>, &Node)> {
-    if id(root) == wanted {
+fn find(root: &Node, wanted: Address) -> Option<(Vec<Step>, &Node)> {
+    if address(root) == wanted {
         return Some((Vec::new(), root));
     }
     root.children().find_map(|(step, child)| {
@@ -244,13 +253,13 @@ fn find(root: &Node, wanted: Id) -> Option<(Vec<Step>, &Node)> {
 
 /// Where the key of `node` stands.
 fn key_span(root: &Node, node: &Node) -> Span {
-    fn search(at: &Node, wanted: Id) -> Option<Span> {
+    fn search(at: &Node, wanted: Address) -> Option<Span> {
         if let Value::Object(entries) = &at.value
-            && let Some(entry) = entries.iter().find(|entry| id(&entry.value) == wanted)
+            && let Some(entry) = entries.iter().find(|entry| address(&entry.value) == wanted)
         {
             return Some(entry.key_span.clone());
         }
         at.children().find_map(|(_, child)| search(child, wanted))
     }
-    search(root, id(node)).unwrap_or_else(|| node.span.clone())
+    search(root, address(node)).unwrap_or_else(|| node.span.clone())
 }

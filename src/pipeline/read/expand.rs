@@ -8,7 +8,7 @@ use std::io::Read;
 use std::path::Path;
 
 use super::text::system_words;
-use crate::pipeline::diagnostic::Diagnostic;
+use crate::pipeline::diagnostic::{Diagnostic, Id};
 use crate::pipeline::secrets::Secrets;
 use crate::pipeline::tree::{Expanded, Node, Span, Value};
 
@@ -76,8 +76,11 @@ impl Expansion<'_> {
             };
             let Some(length) = inside.find('}') else {
                 let place = self.place(source, dollar..source.len(), span);
-                self.findings
-                    .push(Diagnostic::error("`${` is not closed", place).label("`}` is missing").hint("write `$$` for a plain `$`"));
+                self.findings.push(
+                    Diagnostic::error(Id::UnresolvedReference, "`${` is not closed", place)
+                        .label("`}` is missing")
+                        .hint("write `$$` for a plain `$`"),
+                );
                 return None;
             };
             at = dollar + 2 + length + 1;
@@ -117,26 +120,28 @@ impl Expansion<'_> {
             None => (inside, None),
         };
         if !is_name(name) {
-            return Err(Diagnostic::without_place(format!("`${{{inside}}}` is not a reference"))
+            return Err(Diagnostic::without_place(Id::UnresolvedReference, format!("`${{{inside}}}` is not a reference"))
                 .label("neither a variable nor a file")
                 .hint("write `${NAME}`, `${NAME:-default}` or `${file:path}`; `$$` is a plain `$`"));
         }
         match ((self.environment)(name).map(OsString::into_string), default) {
             (Some(Ok(value)), _) if !value.is_empty() => Ok(Piece::Secret(value)),
             (Some(Err(_)), _) => {
-                Err(Diagnostic::without_place(format!("the value of the variable `{name}` is not UTF-8 text")).label("used here"))
+                Err(Diagnostic::without_place(Id::UnresolvedReference, format!("the value of the variable `{name}` is not UTF-8 text"))
+                    .label("used here"))
             }
             (_, Some(default)) => Ok(Piece::Plain(default.to_owned())),
-            (state, None) => {
-                Err(Diagnostic::without_place(format!("the variable `{name}` is {}", if state.is_some() { "empty" } else { "not set" }))
-                    .label("needed here")
-                    .hint(format!("set it in the environment, or give a default: `${{{name}:-default}}`")))
-            }
+            (state, None) => Err(Diagnostic::without_place(
+                Id::UnresolvedReference,
+                format!("the variable `{name}` is {}", if state.is_some() { "empty" } else { "not set" }),
+            )
+            .label("needed here")
+            .hint(format!("set it in the environment, or give a default: `${{{name}:-default}}`"))),
         }
     }
 
     fn file(&self, path: &str) -> Result<String, Diagnostic> {
-        let refuse = |message: String| Diagnostic::without_place(message).label("read here");
+        let refuse = |message: String| Diagnostic::without_place(Id::UnresolvedReference, message).label("read here");
         if path.is_empty() {
             return Err(refuse("`${file:}` names no file".to_owned()).hint("write a path, as in `${file:secrets/key}`"));
         }

@@ -6,7 +6,7 @@ use ziggurat_middleware::Findings;
 
 use super::places::{NAME, Places, Scope};
 use super::suggest;
-use crate::pipeline::diagnostic::Diagnostic;
+use crate::pipeline::diagnostic::{Diagnostic, Id};
 use crate::pipeline::model::{AppId, Apps, File, NamedApp, Part, Stack};
 use crate::pipeline::options::OptionReader;
 use crate::pipeline::registry::Registry;
@@ -63,7 +63,7 @@ impl<'a> Grammar<'a> {
         match node.value {
             Value::Array(items) if items.is_empty() => {
                 self.findings.push(
-                    Diagnostic::error("the list of addresses is empty", node.span)
+                    Diagnostic::error(Id::InvalidValue, "the list of addresses is empty", node.span)
                         .label("nothing to listen on")
                         .hint("write an address, or leave `listen` out"),
                 );
@@ -88,7 +88,7 @@ impl<'a> Grammar<'a> {
         let options: Options = self.note(reader.read(node))?;
         let mut findings = Findings::default();
         options.validate(&mut findings);
-        self.findings.extend(findings.into_iter().map(|finding| reader.locate(finding, node)));
+        self.findings.extend(findings.into_iter().map(|finding| reader.locate(Id::InvalidValue, finding, node)));
         Some(options)
     }
 
@@ -110,7 +110,7 @@ impl<'a> Grammar<'a> {
         let sound = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-'));
         if !sound {
             let message = if name.is_empty() { "an app needs a name".to_owned() } else { format!("`{name}` is not a name for an app") };
-            self.findings.push(Diagnostic::error(message, name_span.clone()).hint("use letters, digits, `_` and `-`"));
+            self.findings.push(Diagnostic::error(Id::InvalidName, message, name_span.clone()).hint("use letters, digits, `_` and `-`"));
         }
         let scope = Scope::of_entry(&name);
         let is_stack = matches!(&value.value, Value::Object(keys) if keys.iter().any(|entry| STACK_KEYS.contains(&entry.key.as_str())));
@@ -145,7 +145,7 @@ impl<'a> Grammar<'a> {
         match node.value {
             Value::Object(entries) => Some((node.span, entries)),
             _ => {
-                self.findings.push(Diagnostic::error(message, node.span).label(format!("this is {found}")).hint(hint));
+                self.findings.push(Diagnostic::error(Id::WrongType, message, node.span).label(format!("this is {found}")).hint(hint));
                 None
             }
         }
@@ -153,7 +153,7 @@ impl<'a> Grammar<'a> {
 
     fn string(&mut self, node: &Node, message: &str) {
         if !matches!(node.value, Value::String(_)) {
-            self.findings.push(Diagnostic::error(message, node.span.clone()).label(format!("this is {}", node.kind())));
+            self.findings.push(Diagnostic::error(Id::WrongType, message, node.span.clone()).label(format!("this is {}", node.kind())));
         }
     }
 

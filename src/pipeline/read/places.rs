@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 
 use ziggurat_middleware::Place;
 
-use crate::pipeline::diagnostic::Diagnostic;
+use crate::pipeline::diagnostic::{Diagnostic, Id};
 use crate::pipeline::tree::{Node, Span, Value};
 
 /// The key by which the file names a layer, an app or a route.
@@ -84,9 +84,9 @@ impl Places {
 
     /// A name that the file gives.
     pub(super) fn name(&mut self, node: &Node) -> Result<String, Diagnostic> {
-        let error = |message: String| Diagnostic::error(message, node.span.clone());
+        let error = |message: String| Diagnostic::error(Id::InvalidName, message, node.span.clone());
         let Value::String(name) = &node.value else {
-            return Err(error(format!("`{NAME}` is a name")).label(format!("this is {}", node.kind())));
+            return Err(error(format!("`{NAME}` must be a name")).label(format!("this is {}", node.kind())));
         };
         if let Some(source) = node.secret() {
             return Err(error(format!("`{NAME}` cannot come from `{source}`")).hint("the log shows it: write the name itself"));
@@ -99,7 +99,7 @@ impl Places {
         match self.names.get(name) {
             Some(other) => {
                 let (first, second) = if other.start <= node.span.start { (other, &node.span) } else { (&node.span, other) };
-                Err(Diagnostic::error(format!("the name `{name}` is given twice"), second.clone())
+                Err(Diagnostic::error(Id::DuplicateName, format!("the name `{name}` is given twice"), second.clone())
                     .label("the second one")
                     .related(first.clone(), "the first one")
                     .hint("logs and metrics know parts by their names: choose another one"))

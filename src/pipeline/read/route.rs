@@ -8,7 +8,7 @@ use ziggurat_middleware::units::Duration;
 use super::grammar::{Grammar, all, take};
 use super::places::{NAME, Scope, Siblings};
 use crate::apps::matching::{Match, Prefix};
-use crate::pipeline::diagnostic::Diagnostic;
+use crate::pipeline::diagnostic::{Diagnostic, Id};
 use crate::pipeline::model::{Route, Typed};
 use crate::pipeline::options::OptionReader;
 use crate::pipeline::tree::{Node, Value};
@@ -19,12 +19,15 @@ impl Grammar<'_> {
         let span = node.span.clone();
         let found = node.kind();
         let Value::Array(items) = node.value else {
-            self.findings.push(Diagnostic::error("`routes` is a list", span).label(format!("this is {found}")).hint(HINT));
+            self.findings.push(Diagnostic::error(Id::WrongType, "`routes` is a list", span).label(format!("this is {found}")).hint(HINT));
             return None;
         };
         if items.is_empty() {
-            self.findings
-                .push(Diagnostic::error("the list of routes is empty", span).label("every request would be answered 404").hint(HINT));
+            self.findings.push(
+                Diagnostic::error(Id::InvalidValue, "the list of routes is empty", span)
+                    .label("every request would be answered 404")
+                    .hint(HINT),
+            );
             return None;
         }
         let mut siblings = Siblings::default();
@@ -64,15 +67,15 @@ impl Grammar<'_> {
     fn condition(&mut self, node: Node) -> Result<Typed<Match>, ()> {
         let reader = OptionReader { owner: "`match`", noun: "condition", secrets: self.secrets };
         if !node.is_object() {
-            let finding =
-                Diagnostic::error("`match` takes an object of conditions", node.span.clone()).label(format!("this is {}", node.kind()));
+            let finding = Diagnostic::error(Id::WrongType, "`match` takes an object of conditions", node.span.clone())
+                .label(format!("this is {}", node.kind()));
             self.findings.push(finding.hint("write `\"match\": { \"path\": \"/api/*\" }`"));
             return Err(());
         }
         let value: Match = self.note(reader.read(&node)).ok_or(())?;
         let mut findings = Findings::default();
         value.validate(&mut findings);
-        self.findings.extend(findings.into_iter().map(|finding| reader.locate(finding, &node)));
+        self.findings.extend(findings.into_iter().map(|finding| reader.locate(Id::InvalidValue, finding, &node)));
         Ok(Typed { value, node })
     }
 
@@ -85,7 +88,7 @@ impl Grammar<'_> {
         let value: Duration = self.note(self.reader("`deadline`").read(&node)).ok_or(())?;
         if value.0.is_zero() {
             self.findings.push(
-                Diagnostic::error("a `deadline` of zero would fail every request", node.span)
+                Diagnostic::error(Id::InvalidValue, "a `deadline` of zero would fail every request", node.span)
                     .label("no time at all")
                     .hint("write a time such as `\"5s\"`, or leave the key out"),
             );

@@ -7,7 +7,7 @@ use ziggurat_middleware::{Context, Lifecycle, Place};
 use super::grammar::{Grammar, ROUTES, all, take};
 use super::places::Scope;
 use super::suggest;
-use crate::pipeline::diagnostic::Diagnostic;
+use crate::pipeline::diagnostic::{Diagnostic, Id};
 use crate::pipeline::model::{App, AppId, Composite, Part, Routes, Stack};
 use crate::pipeline::registry::{Kind, Role};
 use crate::pipeline::tree::{Entry, Node, Span, Value};
@@ -20,7 +20,7 @@ impl Grammar<'_> {
             Some(node) => self.app(node, scope),
             None => {
                 self.findings.push(
-                    Diagnostic::error(format!("{owner} has no `app`"), span.clone())
+                    Diagnostic::error(Id::MissingApp, format!("{owner} has no `app`"), span.clone())
                         .label("an `app` is needed here")
                         .hint("what is below the layers, for instance `\"app\": { \"wsgi\": \"hello:app\" }`"),
                 );
@@ -35,7 +35,7 @@ impl Grammar<'_> {
         let Value::Array(items) = node.value else {
             let found = node.kind();
             self.findings.push(
-                Diagnostic::error("`layers` is a list, outermost layer first", node.span)
+                Diagnostic::error(Id::WrongType, "`layers` is a list, outermost layer first", node.span)
                     .label(format!("this is {found}"))
                     .hint("write `\"layers\": [\"request_id\", { \"compress\": { \"level\": 6 } }]`"),
             );
@@ -59,7 +59,7 @@ impl Grammar<'_> {
             _ => {
                 let found = node.kind();
                 self.findings.push(
-                    Diagnostic::error("a layer is a name, or an object with its name as the only key", node.span)
+                    Diagnostic::error(Id::WrongType, "a layer is a name, or an object with its name as the only key", node.span)
                         .label(format!("this is {found}"))
                         .hint("write `\"compress\"` or `{ \"compress\": { \"level\": 6 } }`"),
                 );
@@ -93,9 +93,13 @@ impl Grammar<'_> {
             _ => {
                 let found = node.kind();
                 self.findings.push(
-                    Diagnostic::error("an app is the name of an entry in `apps`, or an object with its kind as the only key", node.span)
-                        .label(format!("this is {found}"))
-                        .hint("write `{ \"wsgi\": \"hello:app\" }`"),
+                    Diagnostic::error(
+                        Id::WrongType,
+                        "an app is the name of an entry in `apps`, or an object with its kind as the only key",
+                        node.span,
+                    )
+                    .label(format!("this is {found}"))
+                    .hint("write `{ \"wsgi\": \"hello:app\" }`"),
                 );
                 None
             }

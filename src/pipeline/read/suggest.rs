@@ -2,7 +2,7 @@
 
 use super::grammar::{ROUTES, STACK_KEYS};
 use super::places::NAME;
-use crate::pipeline::diagnostic::Diagnostic;
+use crate::pipeline::diagnostic::{Diagnostic, Id};
 use crate::pipeline::names::{closest, list, suggestion};
 use crate::pipeline::registry::{Registry, Role};
 use crate::pipeline::tree::{Entry, Node, Span, Value};
@@ -19,12 +19,12 @@ pub(super) fn single(role: Role, mut entries: Vec<Entry>, span: Span, registry: 
         return Ok(entry);
     }
     let [first, second, ..] = entries.as_slice() else {
-        return Err(Diagnostic::error(format!("the {noun} has no {name}"), span)
+        return Err(Diagnostic::error(Id::NotOneName, format!("the {noun} has no {name}"), span)
             .label(format!("no {noun} in it"))
             .hint(format!("write `{example}`")));
     };
     let message = format!("{article} {noun} has one key, its {name}, and this one has {}", entries.len());
-    let error = |entry: &Entry| Diagnostic::error(message.as_str(), entry.key_span.clone());
+    let error = |entry: &Entry| Diagnostic::error(Id::NotOneName, message.as_str(), entry.key_span.clone());
     let is_known = |entry: &&Entry| registry.find(role, &entry.key).is_some() || (role == Role::App && entry.key == ROUTES);
     let known = entries.iter().find(is_known);
     let stray = entries.iter().find(|entry| !is_known(entry));
@@ -60,7 +60,7 @@ pub(super) fn unknown_app(name: &str, node: &Node, entries: &[String], registry:
         format!("entries of `apps` are {}", list(entries.iter().map(String::as_str)))
     };
     if let Some(source) = node.secret() {
-        return Diagnostic::error(format!("the value of `{source}` is not the name of an app"), span).hint(known);
+        return Diagnostic::error(Id::UnknownApp, format!("the value of `{source}` is not the name of an app"), span).hint(known);
     }
     let is_kind = name == ROUTES || registry.find(Role::App, name).is_some();
     if !is_kind && registry.find(Role::Layer, name).is_some() {
@@ -75,23 +75,23 @@ pub(super) fn unknown_app(name: &str, node: &Node, entries: &[String], registry:
     } else {
         known
     };
-    Diagnostic::error(format!("unknown app `{name}`"), span).label("no entry of `apps` has this name").hint(hint)
+    Diagnostic::error(Id::UnknownApp, format!("unknown app `{name}`"), span).label("no entry of `apps` has this name").hint(hint)
 }
 
 /// A name that no registered layer or kind of app has.
 pub(super) fn unknown_kind(role: Role, name: &str, node: &Node, registry: &Registry) -> Diagnostic {
     let span = node.span.clone();
     if let Some(source) = node.secret() {
-        return Diagnostic::error(format!("the value of `{source}` is not the name of a {}", role.noun()), span);
+        return Diagnostic::error(Id::UnknownLayer, format!("the value of `{source}` is not the name of a {}", role.noun()), span);
     }
     let mut known: Vec<&str> = registry.of(role).iter().map(|kind| kind.name).collect();
     match role {
         Role::Layer if name == ROUTES || registry.find(Role::App, name).is_some() => {
-            Diagnostic::error(format!("`{name}` is an app, not a layer"), span)
+            Diagnostic::error(Id::WrongRole, format!("`{name}` is an app, not a layer"), span)
                 .label("a layer is needed here")
                 .hint(format!("an app stands below the layers: `\"app\": {{ \"{name}\": ... }}`"))
         }
-        Role::Layer => Diagnostic::error(format!("unknown layer `{name}`"), span).label("no layer has this name").hint(
+        Role::Layer => Diagnostic::error(Id::UnknownLayer, format!("unknown layer `{name}`"), span).label("no layer has this name").hint(
             match closest(name, known.iter().copied()) {
                 Some(near) => format!("did you mean `{near}`? `ziggurat layers` lists them all"),
                 None => format!("layers are {}", list(known)),
@@ -101,17 +101,15 @@ pub(super) fn unknown_kind(role: Role, name: &str, node: &Node, registry: &Regis
         Role::App => {
             known.push(ROUTES);
             known.sort_unstable();
-            Diagnostic::error(format!("unknown kind of app `{name}`"), span).label("no kind of app has this name").hint(suggestion(
-                name,
-                "Kinds",
-                known.iter().copied(),
-            ))
+            Diagnostic::error(Id::UnknownApp, format!("unknown kind of app `{name}`"), span)
+                .label("no kind of app has this name")
+                .hint(suggestion(name, "Kinds", known.iter().copied()))
         }
     }
 }
 
 fn layer_for_app(name: &str, span: Span) -> Diagnostic {
-    Diagnostic::error(format!("`{name}` is a layer, not an app"), span)
+    Diagnostic::error(Id::WrongRole, format!("`{name}` is a layer, not an app"), span)
         .label("an app is needed here")
         .hint("layers stand in the list `layers`, above the app")
 }
@@ -129,5 +127,7 @@ pub(super) fn unknown_key(entry: &Entry, known: &[&str], owner: &str, registry: 
     } else {
         suggestion(key, "Keys", known.iter().copied())
     };
-    Diagnostic::error(format!("unknown key `{key}` in {owner}"), entry.key_span.clone()).label("not one of its keys").hint(hint)
+    Diagnostic::error(Id::UnknownKey, format!("unknown key `{key}` in {owner}"), entry.key_span.clone())
+        .label("not one of its keys")
+        .hint(hint)
 }

@@ -4,7 +4,7 @@ use jsonc_parser::ParseStringErrorKind;
 use jsonc_parser::errors::ParseErrorKind;
 
 use super::text::{Dialect, MAX_DEPTH};
-use crate::pipeline::diagnostic::Diagnostic;
+use crate::pipeline::diagnostic::{Diagnostic, Id};
 use crate::pipeline::tree::Span;
 
 /// What the parser lets through: strings that run over a line's end, and control characters. A quote that was forgotten is told best
@@ -20,20 +20,21 @@ pub(super) fn stray_octet(text: &str, dialect: Dialect) -> Option<Diagnostic> {
             (b'"', None) => string = Some(i),
             (b'\n' | b'\r', Some(start)) => {
                 return Some(
-                    Diagnostic::error("this string has no end on its line", start..i)
+                    Diagnostic::error(Id::Syntax, "this string has no end on its line", start..i)
                         .label("opened here")
                         .hint("close it with `\"`; a line end inside a string is written `\\n`"),
                 );
             }
             (octet, Some(_)) if octet < 0x20 => {
                 return Some(
-                    Diagnostic::error(format!("a control character (U+{octet:04X}) stands in a string"), i..i + 1)
+                    Diagnostic::error(Id::Syntax, format!("a control character (U+{octet:04X}) stands in a string"), i..i + 1)
                         .hint(format!("write it as `\\u{octet:04x}`, or remove it")),
                 );
             }
             (octet, None) if octet < 0x20 && !matches!(octet, b'\t' | b'\n' | b'\r') => {
                 return Some(
-                    Diagnostic::error(format!("a control character (U+{octet:04X}) stands in the file"), i..i + 1).hint("remove it"),
+                    Diagnostic::error(Id::Syntax, format!("a control character (U+{octet:04X}) stands in the file"), i..i + 1)
+                        .hint("remove it"),
                 );
             }
             (b'/', None) => i = past_comment(octets, i).max(i + 1) - 1,
@@ -43,7 +44,7 @@ pub(super) fn stray_octet(text: &str, dialect: Dialect) -> Option<Diagnostic> {
                 if c.is_whitespace() {
                     let span = i..i + c.len_utf8();
                     return Some(
-                        Diagnostic::error(format!("an unusual space (U+{:04X}) stands in the file", u32::from(c)), span)
+                        Diagnostic::error(Id::Syntax, format!("an unusual space (U+{:04X}) stands in the file", u32::from(c)), span)
                             .hint("replace it by a plain space"),
                     );
                 }
@@ -54,7 +55,9 @@ pub(super) fn stray_octet(text: &str, dialect: Dialect) -> Option<Diagnostic> {
         i += 1;
     }
     string.map(|start| {
-        Diagnostic::error("this string has no end", start..text.trim_end().len()).label("opened here").hint("close it with `\"`")
+        Diagnostic::error(Id::Syntax, "this string has no end", start..text.trim_end().len())
+            .label("opened here")
+            .hint("close it with `\"`")
     })
 }
 
@@ -73,7 +76,7 @@ pub(super) fn explain(text: &str, span: Span, kind: &ParseErrorKind) -> Diagnost
     use ParseErrorKind as Kind;
     let char_at = |at: usize| text[at..].chars().next();
     let found = char_at(span.start);
-    let error = |message: &str| Diagnostic::error(message.to_owned(), span.clone());
+    let error = |message: &str| Diagnostic::error(Id::Syntax, message.to_owned(), span.clone());
     match kind {
         Kind::CommentsNotAllowed | Kind::UnexpectedToken if found == Some('/') => error("a comment stands in a `.json` file")
             .label("JSON has no comments")
@@ -140,11 +143,12 @@ fn number(text: &str, at: usize) -> Diagnostic {
     let belongs = |octet: &&u8| octet.is_ascii_alphanumeric() || matches!(octet, b'.' | b'+' | b'-');
     let before = text.as_bytes()[..at].iter().rev().take_while(belongs).count();
     let after = text.as_bytes()[at..].iter().take_while(belongs).count();
-    Diagnostic::error("this is not how JSON writes a number", at - before..at + after).hint("numbers are written `12`, `-3` or `0.5`")
+    Diagnostic::error(Id::Syntax, "this is not how JSON writes a number", at - before..at + after)
+        .hint("numbers are written `12`, `-3` or `0.5`")
 }
 
 pub(super) fn too_deep(at: usize, most: usize) -> Diagnostic {
-    Diagnostic::error(format!("the file is nested more than {most} levels deep"), at..at + 1)
+    Diagnostic::error(Id::NestedTooDeep, format!("the file is nested more than {most} levels deep"), at..at + 1)
         .label("too deep")
         .hint("an entry of `apps` can hold a part of the tree under a name")
 }

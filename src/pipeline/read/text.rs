@@ -10,7 +10,7 @@ use jsonc_parser::common::Ranged;
 use jsonc_parser::{CollectOptions, ParseOptions, parse_to_ast};
 
 use super::syntax::{explain, stray_octet, too_deep};
-use crate::pipeline::diagnostic::{Diagnostic, Report, Source};
+use crate::pipeline::diagnostic::{Diagnostic, Id, Report, Source};
 use crate::pipeline::tree::{Entry, Node, Span, Value};
 
 /// No pipeline comes near this; a file that does is another file.
@@ -37,7 +37,8 @@ impl Dialect {
 /// Reads the whole file, within bounds.
 fn read(path: &Path) -> Result<Vec<u8>, Diagnostic> {
     let name = path.display();
-    let cannot = |error: std::io::Error| Diagnostic::without_place(format!("cannot read `{name}`: {}", system_words(&error)));
+    let cannot =
+        |error: std::io::Error| Diagnostic::without_place(Id::UnreadableFile, format!("cannot read `{name}`: {}", system_words(&error)));
     let metadata = std::fs::metadata(path).map_err(|error| {
         let diagnostic = cannot(error);
         if path == Path::new("pipeline.json") {
@@ -47,7 +48,8 @@ fn read(path: &Path) -> Result<Vec<u8>, Diagnostic> {
         }
     })?;
     if metadata.is_dir() {
-        return Err(Diagnostic::without_place(format!("`{name}` is a folder")).hint("name the file in it, for instance `pipeline.json`"));
+        return Err(Diagnostic::without_place(Id::UnreadableFile, format!("`{name}` is a folder"))
+            .hint("name the file in it, for instance `pipeline.json`"));
     }
     let mut octets = Vec::new();
     File::open(path).and_then(|file| file.take(MAX_OCTETS as u64 + 1).read_to_end(&mut octets)).map_err(cannot)?;
@@ -75,19 +77,22 @@ pub(crate) fn decode(name: &str, octets: Vec<u8>) -> Result<Source, Report> {
     let source = |text| Source { name: name.to_owned(), text };
     let refuse = |text: String, finding| Err(Report::new(Arc::new(source(text)), vec![finding]));
     if octets.len() > MAX_OCTETS {
-        return refuse(String::new(), Diagnostic::without_place(format!("`{name}` is larger than 1 MiB, which no pipeline is")));
+        return refuse(
+            String::new(),
+            Diagnostic::without_place(Id::UnreadableFile, format!("`{name}` is larger than 1 MiB, which no pipeline is")),
+        );
     }
     let text = match String::from_utf8(octets) {
         Ok(text) => text,
         Err(error) => {
             let at = error.utf8_error().valid_up_to();
-            let finding = Diagnostic::error("the file is not UTF-8 text", at..at + '\u{fffd}'.len_utf8());
+            let finding = Diagnostic::error(Id::UnreadableFile, "the file is not UTF-8 text", at..at + '\u{fffd}'.len_utf8());
             let finding = finding.label("this octet belongs to no character").hint("save the file as UTF-8");
             return refuse(String::from_utf8_lossy(error.as_bytes()).into_owned(), finding);
         }
     };
     if text.starts_with('\u{feff}') {
-        let finding = Diagnostic::error("the file begins with a byte order mark", 0..'\u{feff}'.len_utf8())
+        let finding = Diagnostic::error(Id::UnreadableFile, "the file begins with a byte order mark", 0..'\u{feff}'.len_utf8())
             .label("invisible, and not allowed in JSON (RFC 8259 section 8.1)")
             .hint("save the file as UTF-8 without a byte order mark");
         return refuse(text, finding);
@@ -119,7 +124,7 @@ pub(crate) fn parse(text: &str, dialect: Dialect) -> Result<Node, Vec<Diagnostic
     };
     let Some(value) = value else {
         return Err(vec![
-            Diagnostic::error("the file is empty", 0..0)
+            Diagnostic::error(Id::Syntax, "the file is empty", 0..0)
                 .label("a pipeline is a JSON object")
                 .hint("the smallest one is `{ \"app\": { \"wsgi\": \"hello:app\" } }`"),
         ]);
@@ -144,7 +149,7 @@ fn convert(value: ast::Value<'_>, depth: usize, findings: &mut Vec<Diagnostic>) 
         ast::Value::NumberLit(literal) => match serde_json::from_str(literal.value) {
             Ok(number) => Value::Number(number),
             Err(_) => {
-                findings.push(Diagnostic::error(format!("`{}` is no number JSON can hold", literal.value), span.clone()));
+                findings.push(Diagnostic::error(Id::Syntax, format!("`{}` is no number JSON can hold", literal.value), span.clone()));
                 Value::Null
             }
         },
@@ -173,7 +178,7 @@ fn convert(value: ast::Value<'_>, depth: usize, findings: &mut Vec<Diagnostic>) 
 }
 
 fn duplicate(key: &str, again: Span, first: Span) -> Diagnostic {
-    Diagnostic::error(format!("the key `{key}` stands twice in one object"), again)
+    Diagnostic::error(Id::DuplicateKey, format!("the key `{key}` stands twice in one object"), again)
         .label("the second one")
         .related(first, "the first one")
         .hint("keep one of them")

@@ -7,10 +7,10 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
-use ziggurat_middleware::{App, Context, Finding, Findings, IntoApp, IntoStage, Middleware, Next, Options, Place};
+use ziggurat_middleware::{App, Behavior, Context, Finding, Findings, IntoApp, IntoStage, Middleware, Next, Options, Place};
 
 use super::{Composite, Role};
-use crate::pipeline::diagnostic::Diagnostic;
+use crate::pipeline::diagnostic::{Diagnostic, Id};
 use crate::pipeline::options::OptionReader;
 use crate::pipeline::secrets::Secrets;
 use crate::pipeline::tree::Node;
@@ -22,6 +22,7 @@ pub struct Kind {
     /// The name in the file.
     pub name: &'static str,
     pub(crate) role: Role,
+    pub(crate) behavior: &'static [Behavior],
     pub(crate) shorthand: Option<&'static str>,
     pub(crate) schema: fn(&mut SchemaGenerator) -> Schema,
     check: fn(&Node, OptionReader<'_>) -> Vec<Diagnostic>,
@@ -76,12 +77,13 @@ impl Kind {
         Self {
             name: M::NAME,
             role: Role::Layer,
+            behavior: M::BEHAVIOR,
             shorthand: M::SHORTHAND,
             schema: M::schema,
             check: |options, reader| check(options, reader, M::validate),
             make: Make::Layer(|options, reader, context, inner| {
                 let AsOptions::<M>(layer) = reader.read(options)?;
-                let stage = layer.layer(context).map_err(|finding| vec![reader.locate(finding, options)])?;
+                let stage = layer.layer(context).map_err(|finding| vec![reader.locate(Id::CannotBuild, finding, options)])?;
                 Ok(stage.stage(context.place(), inner))
             }),
         }
@@ -91,12 +93,13 @@ impl Kind {
         Self {
             name: A::NAME,
             role: Role::App,
+            behavior: A::BEHAVIOR,
             shorthand: A::SHORTHAND,
             schema: A::schema,
             check: |options, reader| check(options, reader, A::validate),
             make: Make::App(|options, reader, context| {
                 let AsOptions::<A>(app) = reader.read(options)?;
-                let app = app.app(context).map_err(|finding| vec![reader.locate(finding, options)])?;
+                let app = app.app(context).map_err(|finding| vec![reader.locate(Id::CannotBuild, finding, options)])?;
                 Ok(app.into_next(context.place()))
             }),
         }
@@ -106,6 +109,7 @@ impl Kind {
         Self {
             name,
             role: Role::App,
+            behavior: &[],
             shorthand: None,
             schema: ServiceOfTheProgram::schema,
             check: |options, reader| check(options, reader, |_: &ServiceOfTheProgram, _| {}),
@@ -117,12 +121,13 @@ impl Kind {
         Self {
             name: C::NAME,
             role: Role::App,
+            behavior: &[],
             shorthand: C::SHORTHAND,
             schema: C::schema,
             check: |options, reader| check(options, reader, C::validate),
             make: Make::Composite(|options, reader, context| {
                 let AsOptions::<C>(entry) = reader.read(options)?;
-                entry.compose(options, context).map_err(|finding| vec![reader.locate(finding, options)])
+                entry.compose(options, context).map_err(|finding| vec![reader.locate(Id::CannotBuild, finding, options)])
             }),
         }
     }
@@ -131,6 +136,7 @@ impl Kind {
         Self {
             name: Wsgi::NAME,
             role: Role::Layer,
+            behavior: Wsgi::BEHAVIOR,
             shorthand: WsgiLayer::SHORTHAND,
             schema: |generator| generator.subschema_for::<WsgiLayer>(),
             check: |options, reader| check(options, reader, WsgiLayer::validate),
@@ -142,14 +148,14 @@ impl Kind {
         Self { make: Make::PythonApp, ..Self::app::<Wsgi>() }
     }
 
-    /// Whether it runs Python.
+    /// Whether it is made by the bridge to Python.
     pub(crate) const fn is_python(&self) -> bool {
         matches!(self.make, Make::PythonLayer | Make::PythonApp)
     }
 
-    /// Whether it has threads that routes can reserve.
-    pub(crate) fn has_threads(&self) -> bool {
-        self.role == Role::App && self.name == Wsgi::NAME
+    /// What its author says that it does.
+    pub(crate) fn has(&self, behavior: Behavior) -> bool {
+        self.behavior.contains(&behavior)
     }
 
     /// One line about what it does: the first sentence of its description.
@@ -213,10 +219,10 @@ impl Kind {
             (Make::Service(service), None) => Ok(service.at(context.place())),
             (Make::PythonApp, None) => {
                 let app: Wsgi = reader.read(options)?;
-                let app = app.app(context).map_err(|finding| vec![reader.locate(finding, options)])?;
+                let app = app.app(context).map_err(|finding| vec![reader.locate(Id::CannotBuild, finding, options)])?;
                 Ok(app.into_next(context.place()))
             }
-            _ => Err(vec![Diagnostic::error(format!("{title} is at the wrong end of a stack"), options.span.clone())]),
+            _ => Err(vec![Diagnostic::error(Id::WrongRole, format!("{title} is at the wrong end of a stack"), options.span.clone())]),
         }
     }
 
@@ -237,7 +243,7 @@ impl Kind {
     ) -> Result<R, Vec<Diagnostic>> {
         let title = self.title();
         let reader = self.reader(&title, secrets);
-        run(reader.read(options)?).map_err(|finding| vec![reader.locate(finding, options)])
+        run(reader.read(options)?).map_err(|finding| vec![reader.locate(Id::CannotBuild, finding, options)])
     }
 
     const fn reader<'a>(&self, title: &'a str, secrets: &'a Secrets) -> OptionReader<'a> {
@@ -259,7 +265,7 @@ fn check<T: Options>(options: &Node, reader: OptionReader<'_>, validate: fn(&T, 
         Ok(AsOptions::<T>(value)) => {
             let mut findings = Findings::default();
             validate(&value, &mut findings);
-            findings.into_iter().map(|finding| reader.locate(finding, options)).collect()
+            findings.into_iter().map(|finding| reader.locate(Id::InvalidValue, finding, options)).collect()
         }
         Err(findings) => findings,
     }

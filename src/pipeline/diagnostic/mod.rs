@@ -1,5 +1,7 @@
 //! What is wrong with a file, where, and how to mend it: drawn for people, listed for editors.
 
+mod id;
+
 use std::fmt;
 use std::sync::Arc;
 
@@ -8,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::tree::Span;
+pub(crate) use id::Id;
 
 /// More than anyone reads; a file with so many mistakes has one mistake in common.
 const MOST: usize = 100;
@@ -15,6 +18,7 @@ const MOST: usize = 100;
 /// One finding about the file.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Diagnostic {
+    pub(crate) id: Id,
     pub(crate) severity: Severity,
     /// Lower case, names in backticks, no full stop.
     pub(crate) message: String,
@@ -36,16 +40,16 @@ pub(crate) enum Severity {
 }
 
 impl Diagnostic {
-    pub(crate) fn error(message: impl Into<String>, span: Span) -> Self {
-        Self { span: Some(span), ..Self::without_place(message) }
+    pub(crate) fn error(id: Id, message: impl Into<String>, span: Span) -> Self {
+        Self { span: Some(span), ..Self::without_place(id, message) }
     }
 
-    pub(crate) fn warning(message: impl Into<String>, span: Span) -> Self {
-        Self { severity: Severity::Warning, ..Self::error(message, span) }
+    pub(crate) fn warning(id: Id, message: impl Into<String>, span: Span) -> Self {
+        Self { severity: Severity::Warning, ..Self::error(id, message, span) }
     }
 
-    pub(crate) fn without_place(message: impl Into<String>) -> Self {
-        Self { severity: Severity::Error, message: message.into(), span: None, label: None, related: None, hint: None, note: None }
+    pub(crate) fn without_place(id: Id, message: impl Into<String>) -> Self {
+        Self { id, severity: Severity::Error, message: message.into(), span: None, label: None, related: None, hint: None, note: None }
     }
 
     pub(crate) fn label(mut self, label: impl Into<Box<str>>) -> Self {
@@ -62,6 +66,11 @@ impl Diagnostic {
         self.hint = Some(hint.into());
         self
     }
+}
+
+/// The ids that findings have in [`Report::to_json`], each with its meaning. Ids stay the same in later versions.
+pub fn finding_ids() -> impl Iterator<Item = (&'static str, &'static str)> {
+    Id::ALL.iter().map(|id| (id.as_str(), id.meaning()))
 }
 
 /// A file's name, as the user wrote it, and its text.
@@ -115,7 +124,10 @@ impl Report {
         if let more @ 1.. = diagnostics.len().saturating_sub(MOST) {
             diagnostics.truncate(MOST);
             let severity = diagnostics[0].severity;
-            diagnostics.push(Diagnostic { severity, ..Diagnostic::without_place(format!("{more} more findings are not shown")) });
+            diagnostics.push(Diagnostic {
+                severity,
+                ..Diagnostic::without_place(Id::MoreFindings, format!("{more} more findings are not shown"))
+            });
         }
         Self { source, diagnostics }
     }
@@ -180,7 +192,7 @@ impl Report {
         text
     }
 
-    /// The findings for editors: a list of records with `severity`, `message`, `file`, `line`, `column`, `end`, `label`, `hint`, `note`,
+    /// The findings for editors: a list of records with `id`, `severity`, `message`, `file`, `line`, `column`, `end`, `label`, `hint`, `note`,
     /// lines and columns counted from 1, columns in characters. What does not apply is `null`.
     #[must_use]
     pub fn to_json(&self) -> Value {
@@ -191,6 +203,7 @@ impl Report {
         let start = diagnostic.span.as_ref().map(|span| self.source.position(span.start));
         let end = diagnostic.span.as_ref().map(|span| self.source.position(span.end));
         json!({
+            "id": diagnostic.id.as_str(),
             "severity": match diagnostic.severity { Severity::Error => "error", Severity::Warning => "warning" },
             "message": diagnostic.message,
             "file": self.source.name,
@@ -224,7 +237,7 @@ mod tests {
     fn a_finding_is_drawn_with_a_caret_and_a_hint() {
         let text = "{\n  \"layers\": [\n    { \"compress\": { \"levle\": 6 } }\n  ]\n}\n";
         let start = text.find("\"levle\"").unwrap();
-        let found = Diagnostic::error("unknown option `levle` for layer `compress`", start..start + 7)
+        let found = Diagnostic::error(Id::UnknownOption, "unknown option `levle` for layer `compress`", start..start + 7)
             .label("not an option of `compress`")
             .hint("did you mean `level`? Options are `above`, `level`, `with`");
         insta::assert_snapshot!(report(text, found).render(false));
@@ -232,14 +245,17 @@ mod tests {
 
     #[test]
     fn control_characters_never_reach_the_terminal() {
-        let found = Diagnostic { note: Some("\x1b[2J".into()), ..Diagnostic::error("a\x1b[31m", 0..1).hint("\x1b]0;x\x07").label("\x1b") };
+        let found = Diagnostic {
+            note: Some("\x1b[2J".into()),
+            ..Diagnostic::error(Id::Syntax, "a\x1b[31m", 0..1).hint("\x1b]0;x\x07").label("\x1b")
+        };
         let text = report("\x1b", found).render(false);
         assert!(!text.contains('\x1b') && !text.contains('\x07'), "{text:?}");
     }
 
     #[test]
     fn columns_count_characters() {
-        let record = report("{\n \"ä\": x", Diagnostic::error("x", 9..10)).to_json();
+        let record = report("{\n \"ä\": x", Diagnostic::error(Id::Syntax, "x", 9..10)).to_json();
         assert_eq!((&record[0]["line"], &record[0]["column"]), (&json!(2), &json!(7)));
     }
 }

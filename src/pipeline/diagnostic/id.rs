@@ -1,0 +1,79 @@
+//! The ids of findings: what editors, scripts and the documentation know a mistake by, however its message is worded.
+
+use serde::{Deserialize, Serialize};
+
+macro_rules! ids {
+    ($($variant:ident $id:literal $meaning:literal)*) => {
+        /// What kind of mistake a finding is about.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+        pub(crate) enum Id {
+            $(#[doc = $meaning] #[serde(rename = $id)] $variant,)*
+        }
+
+        impl Id {
+            pub(crate) const ALL: &'static [Self] = &[$(Self::$variant),*];
+
+            /// Lower case, with hyphens. It stays the same in later versions.
+            pub(crate) const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $id,)* }
+            }
+
+            /// One sentence.
+            pub(crate) const fn meaning(self) -> &'static str {
+                match self { $(Self::$variant => $meaning,)* }
+            }
+        }
+    };
+}
+
+ids! {
+    UnreadableFile "unreadable-file" "The pipeline file cannot be read, or is not UTF-8 text."
+    Syntax "syntax" "The file is not JSON."
+    NestedTooDeep "nested-too-deep" "The file is nested deeper than 100 levels."
+    DuplicateKey "duplicate-key" "An object has the same key twice."
+    UnresolvedReference "unresolved-reference" "A `${...}` is malformed, or its variable or file has no usable value."
+    UnknownKey "unknown-key" "The pipeline, a route or an entry of `apps` has a key that is not part of the grammar."
+    UnknownOption "unknown-option" "A layer, an app, `server`, `listen` or `match` has no such option."
+    UnknownLayer "unknown-layer" "No layer has this name."
+    UnknownApp "unknown-app" "No kind of app and no entry of `apps` has this name."
+    WrongRole "wrong-role" "A layer is written where an app is needed, or an app where a layer is needed."
+    NotOneName "not-one-name" "The object of a layer or an app has no name, or several."
+    WrongType "wrong-type" "A value has another JSON type than the one that is needed."
+    InvalidValue "invalid-value" "A value has the right type, and is not allowed."
+    MissingOption "missing-option" "A required option is not given."
+    MissingApp "missing-app" "A stack has no `app`."
+    InvalidName "invalid-name" "A name in `as` or `apps` has other characters than those of names."
+    DuplicateName "duplicate-name" "Two parts of the file have the same name."
+    CircularApp "circular-app" "An entry of `apps` contains itself."
+    TooManyStages "too-many-stages" "A request would pass more than 256 layers and apps."
+    UnusedApp "unused-app" "Nothing names this entry of `apps`."
+    UnreachableRoute "unreachable-route" "No request can reach this route."
+    UselessReserve "useless-reserve" "No app below has threads that this `reserve` could keep."
+    MisplacedWorkerOption "misplaced-worker-option" "An option about worker processes is given to another part than the one that decides about them."
+    RouteKeyBelowPython "route-key-below-python" "A `deadline` or a `reserve` is given to a route below a Python layer, where it has no effect."
+    TimeoutBelowPython "timeout-below-python" "A layer that bounds time runs on the Python thread that it would have to interrupt."
+    NativeBetweenPython "native-between-python" "A native layer is between Python parts, so that each request crosses to Python once more."
+    UpgradeBelowPython "upgrade-below-python" "An app that upgrades connections is below a Python layer, which cannot pass them on."
+    CannotBuild "cannot-build" "A layer or an app cannot be built: a file is missing, for instance, or a module cannot be imported."
+    CannotListen "cannot-listen" "An address or the control socket cannot be opened."
+    CannotRun "cannot-run" "The pipeline is sound, and the process cannot run it."
+    MoreFindings "more-findings" "There are more than 100 findings, and the rest is not listed."
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn each_id_is_unique_and_is_its_own_serialization() {
+        let ids: HashSet<&str> = Id::ALL.iter().map(|id| id.as_str()).collect();
+        assert_eq!(ids.len(), Id::ALL.len());
+        for id in Id::ALL {
+            assert!(id.as_str().bytes().all(|octet| octet.is_ascii_lowercase() || octet == b'-'), "{id:?}");
+            assert_eq!(serde_json::to_value(id).unwrap(), id.as_str());
+            assert!(id.meaning().ends_with('.'), "{id:?}");
+        }
+    }
+}
