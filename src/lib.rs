@@ -109,7 +109,7 @@ pub use builtin::builtin;
 pub use testing::TestPipeline;
 #[cfg(fuzzing)]
 pub use worker::fuzz;
-pub use worker::launch::Launch;
+pub use worker::launcher::Launcher;
 
 /// What the author of a layer wants in scope.
 pub mod prelude {
@@ -134,7 +134,7 @@ pub mod prelude {
 pub struct Ziggurat {
     registry: pipeline::Registry,
     /// How this program is started again, where that is not by its executable alone.
-    launch: Option<Launch>,
+    launch: Option<Launcher>,
 }
 
 impl Ziggurat {
@@ -207,7 +207,7 @@ impl Ziggurat {
     }
 
     /// Says how this program is started again, where that is not by its executable alone.
-    pub(crate) fn launched_by(mut self, launch: Launch) -> Self {
+    pub(crate) fn launched_by(mut self, launch: Launcher) -> Self {
         self.launch = Some(launch);
         self
     }

@@ -13,7 +13,7 @@ use http_body::Body as _;
 use http_body_util::{BodyExt, LengthLimitError};
 use ziggurat_middleware::{Body, BoxError, Problem};
 
-use super::pipe::{Abandoned, Writer, pipe};
+use super::pipe::{Disconnected, Writer, pipe};
 use super::{BodyFailure, RequestBody};
 use crate::cgi::content_length;
 
@@ -21,48 +21,48 @@ use crate::cgi::content_length;
 const BUDGET: usize = 256 * 1024;
 
 /// A body as the app will read it, and its length as far as that is known.
-pub(crate) struct TakenIn {
+pub(crate) struct BufferedBody {
     pub(crate) body: RequestBody,
     pub(crate) length: Option<u64>,
 }
 
 /// Takes in a body of at most `buffer` octets; a longer one, or one that the client sends only when asked to, is streamed.
-pub(crate) async fn take_in(headers: &HeaderMap, mut body: Body, buffer: u64) -> Result<TakenIn, BoxError> {
+pub(crate) async fn buffer_body(headers: &HeaderMap, mut body: Body, buffer: u64) -> Result<BufferedBody, BoxError> {
     let declared = content_length(headers);
     if let Some(octets) = body.as_full() {
         let length = (!octets.is_empty()).then_some(octets.len() as u64).or(declared);
         let whole = body.collect().await?.to_bytes();
-        return Ok(TakenIn { body: RequestBody::Whole(whole), length });
+        return Ok(BufferedBody { body: RequestBody::Whole(whole), length });
     }
     if body.is_end_stream() {
-        return Ok(TakenIn { body: RequestBody::Whole(Bytes::new()), length: declared });
+        return Ok(BufferedBody { body: RequestBody::Whole(Bytes::new()), length: declared });
     }
     let length = body.size_hint().exact().or(declared);
     let awaits_word = headers.get(header::EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
     if awaits_word {
-        return Ok(TakenIn { body: stream(Bytes::new(), body, true), length });
+        return Ok(BufferedBody { body: stream(Bytes::new(), body, true), length });
     }
     // Of a body that is known to be longer, the beginning too: a client that sends hardly any of it does not hold a thread.
     let expected = usize::try_from(length.unwrap_or(0).min(buffer)).unwrap_or(0);
-    let mut taken = Taken::default();
+    let mut taken = Joined::default();
     while let Some(frame) = body.frame().await {
         let Ok(data) = frame?.into_data() else { continue };
         taken.push(data, expected);
         if taken.len() > buffer {
-            return Ok(TakenIn { body: stream(taken.into_bytes(), body, false), length });
+            return Ok(BufferedBody { body: stream(taken.into_bytes(), body, false), length });
         }
     }
-    Ok(TakenIn { length: Some(taken.len()), body: RequestBody::Whole(taken.into_bytes()) })
+    Ok(BufferedBody { length: Some(taken.len()), body: RequestBody::Whole(taken.into_bytes()) })
 }
 
 /// Frames joined to one piece; a single one is not copied.
 #[derive(Default)]
-struct Taken {
+struct Joined {
     first: Bytes,
     joined: BytesMut,
 }
 
-impl Taken {
+impl Joined {
     fn push(&mut self, data: Bytes, expected: usize) {
         if self.len() == 0 {
             self.first = data;
@@ -98,7 +98,7 @@ async fn pump(mut body: Body, writer: Writer<Arc<BodyFailure>>) {
     // An app that leaves the rest unread must not wait for a client that sends nothing more.
     while poll_fn(|cx| writer.poll_room(cx)).await.is_ok() {
         let frame = poll_fn(|cx| {
-            if writer.poll_abandoned(cx).is_ready() {
+            if writer.poll_disconnected(cx).is_ready() {
                 return Poll::Ready(None);
             }
             Pin::new(&mut body).poll_frame(cx).map(Some)
@@ -117,8 +117,8 @@ async fn pump(mut body: Body, writer: Writer<Arc<BodyFailure>>) {
 }
 
 /// The task that reads the body is gone: the server ends.
-impl From<Abandoned> for Arc<BodyFailure> {
-    fn from(abandoned: Abandoned) -> Self {
+impl From<Disconnected> for Arc<BodyFailure> {
+    fn from(abandoned: Disconnected) -> Self {
         Self::new(BodyFailure::of(&abandoned))
     }
 }

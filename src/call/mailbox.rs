@@ -14,7 +14,7 @@ use ziggurat_middleware::{BoxError, Problem};
 
 use super::ResponseHead;
 use super::file_body::FileBody;
-use super::pipe::Abandoned;
+use super::pipe::Disconnected;
 
 /// So many octets wait in memory.
 const IN_MEMORY: usize = 1 << 20;
@@ -52,13 +52,13 @@ impl Mailbox {
     }
 
     /// Leaves a chunk.
-    pub(super) fn put(&self, chunk: Bytes) -> Result<(), Abandoned> {
+    pub(super) fn put(&self, chunk: Bytes) -> Result<(), Disconnected> {
         let mut contents = self.lock();
         let outcome = contents.spool.put(chunk);
         outcome.map_err(|error| {
             tracing::error!("what an app has written cannot be kept: {error}");
             contents.end = Some(Err(error.into()));
-            Abandoned
+            Disconnected
         })
     }
 
@@ -95,10 +95,10 @@ impl Mailbox {
 struct Spool {
     chunks: VecDeque<Bytes>,
     octets: usize,
-    file: Option<Overflow>,
+    file: Option<SpoolFile>,
 }
 
-struct Overflow {
+struct SpoolFile {
     file: File,
     written: u64,
     read: u64,
@@ -114,7 +114,7 @@ impl Spool {
         }
         let overflow = match &mut self.file {
             Some(overflow) => overflow,
-            none => none.insert(Overflow { file: tempfile::tempfile()?, written: 0, read: 0 }),
+            none => none.insert(SpoolFile { file: tempfile::tempfile()?, written: 0, read: 0 }),
         };
         if overflow.written - overflow.read + chunk.len() as u64 > IN_FILE {
             return Err(io::Error::other("1 GiB waits already"));

@@ -9,7 +9,7 @@ pub(crate) mod head;
 pub(crate) mod mailbox;
 pub(crate) mod pipe;
 pub(crate) mod responder;
-pub(crate) mod terminal;
+pub(crate) mod service;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -94,8 +94,8 @@ pub(crate) trait Executor: Send + Sync + 'static {
     #[allow(clippy::result_large_err)] // It is moved, once; a box would cost every call that is taken.
     fn submit(self: &Arc<Self>, call: Call) -> Result<u64, Call>;
 
-    /// A word about a call that was submitted. Nothing happens where it is over already.
-    fn tell(&self, number: u64, word: Word);
+    /// A signal about a call that was submitted. Nothing happens where it is over already.
+    fn signal(&self, number: u64, signal: CallSignal);
 }
 
 /// The answer to a request that has to come again later: what the client is told, and why for the log.
@@ -116,7 +116,7 @@ pub(crate) fn late() -> Problem {
 
 /// What may have to be said about a call while it is with the app.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Word {
+pub(crate) enum CallSignal {
     /// Nobody waits for the answer any more.
     Cancel,
     /// It takes long: its Python stack goes to the log.

@@ -8,7 +8,7 @@ use ziggurat_middleware::{BoxError, Problem};
 
 use super::file_body::FileBody;
 use super::mailbox::{Mailbox, Start};
-use super::pipe::{Abandoned, Reader, Writer, pipe};
+use super::pipe::{Disconnected, Reader, Writer, pipe};
 use super::{Reply, ReplyBody, ResponseHead};
 
 /// How many octets of a response body may wait for its reader.
@@ -45,10 +45,10 @@ pub(crate) trait RemoteResponder: Send + Sync {
     fn start(&self, head: &ResponseHead) -> bool;
 
     /// Sends as much of a chunk as there is room for, and returns the rest.
-    fn try_send(&self, chunk: Bytes) -> Result<Option<Bytes>, Abandoned>;
+    fn try_send(&self, chunk: Bytes) -> Result<Option<Bytes>, Disconnected>;
 
     /// Sends a chunk. Blocks this thread until there is room for all of it.
-    fn send(&self, chunk: Bytes) -> Result<(), Abandoned>;
+    fn send(&self, chunk: Bytes) -> Result<(), Disconnected>;
 
     /// Ends the body.
     fn finish(&self);
@@ -163,7 +163,7 @@ impl Responder {
 
 impl BodySender {
     /// Sends as much of a chunk as there is room for, and returns the rest.
-    pub(crate) fn try_send(&self, chunk: Bytes) -> Result<Option<Bytes>, Abandoned> {
+    pub(crate) fn try_send(&self, chunk: Bytes) -> Result<Option<Bytes>, Disconnected> {
         match self {
             Self::Task(writer) => writer.try_send(chunk),
             Self::InPlace(mailbox) => mailbox.put(chunk).map(|()| None),
@@ -172,7 +172,7 @@ impl BodySender {
     }
 
     /// Sends a chunk. Blocks this thread until there is room for it.
-    pub(crate) fn send(&self, chunk: Bytes) -> Result<(), Abandoned> {
+    pub(crate) fn send(&self, chunk: Bytes) -> Result<(), Disconnected> {
         match self {
             Self::Task(writer) => writer.send(chunk),
             Self::InPlace(mailbox) => mailbox.put(chunk),
@@ -226,7 +226,7 @@ impl RemoteBody {
 impl Drop for RemoteBody {
     fn drop(&mut self) {
         if self.is_open {
-            self.remote.abort(&Abandoned.to_string());
+            self.remote.abort(&Disconnected.to_string());
         }
     }
 }

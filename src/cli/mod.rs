@@ -14,7 +14,7 @@ use http::Extensions;
 use crate::pipeline::{Pipeline, Registry, Report, WorkerStack, schema};
 use crate::run::{self, PipelineSource, init};
 use crate::server::Listen;
-use crate::worker::launch::Launch;
+use crate::worker::launcher::Launcher;
 use crate::{docs, new, wsgi};
 
 /// Everything went well.
@@ -198,8 +198,8 @@ struct File {
     path: PathBuf,
 }
 
-/// Runs a command line with the layers and apps of `registry`; workers are started by `launch`, if it says otherwise than [`Launch::current`].
-pub(crate) fn main(registry: &Registry, launch: Option<Launch>, arguments: impl IntoIterator<Item = OsString>) -> u8 {
+/// Runs a command line with the layers and apps of `registry`; workers are started by `launch`, if it says otherwise than [`Launcher::current`].
+pub(crate) fn main(registry: &Registry, launch: Option<Launcher>, arguments: impl IntoIterator<Item = OsString>) -> u8 {
     let mut arguments: Vec<OsString> = arguments.into_iter().collect();
     if arguments.len() == 1 && Path::new("pipeline.json").is_file() {
         arguments.push("run".into());
@@ -217,7 +217,7 @@ pub(crate) fn main(registry: &Registry, launch: Option<Launch>, arguments: impl 
     let serves = matches!(cli.command, None | Some(Command::Run { .. }));
     if serves
         && init::is_needed()
-        && let Some(launch) = host.get::<Launch>()
+        && let Some(launch) = host.get::<Launcher>()
     {
         let served = init::supervise(&mut launch.again(arguments.get(1..).unwrap_or_default()));
         return served
@@ -277,10 +277,10 @@ fn dispatch(registry: &Registry, host: &Extensions, command: Command) -> u8 {
 }
 
 /// What layers and apps may know about this program.
-fn host(launch: Option<Launch>) -> Extensions {
+fn host(launch: Option<Launcher>) -> Extensions {
     let mut host = Extensions::new();
     // Where the system does not tell the executable, an app that wants workers says so.
-    if let Some(launch) = launch.or_else(|| Launch::current().ok()) {
+    if let Some(launch) = launch.or_else(|| Launcher::current().ok()) {
         host.insert(launch);
     }
     host

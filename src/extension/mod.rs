@@ -19,7 +19,7 @@ use pyo3::types::{PyCFunction, PyDict, PyTuple};
 
 use crate::Ziggurat;
 use crate::pipeline::Registry;
-use crate::worker::launch::Launch;
+use crate::worker::launcher::Launcher;
 
 /// Declares a Python extension module for a program, so that pip can install a crate with its own layers.
 ///
@@ -107,7 +107,7 @@ pub fn extend(module: &Bound<'_, PyModule>, program: fn() -> Ziggurat) -> PyResu
 /// The layers and apps of a program in a process that another server started.
 fn registry(py: Python<'_>, program: Ziggurat, package: &str) -> PyResult<Registry> {
     let mut host = Extensions::new();
-    host.insert(Launch::new(python(py)?, ["-P", "-m", package]));
+    host.insert(Launcher::new(python(py)?, ["-P", "-m", package]));
     Ok(program.registry.hosted(host))
 }
 
@@ -131,7 +131,7 @@ fn run(py: Python<'_>, mut program: Ziggurat, package: &str, arguments: Vec<OsSt
     let handler = signal.call_method1("signal", (&interrupt, signal.getattr("SIG_DFL")?)).ok();
     // Workers run this interpreter; `-P` keeps the working folder out of `sys.path`, where another module may have the same name.
     if let Some(executable) = py.import("sys")?.getattr("executable")?.extract::<Option<PathBuf>>()?.filter(|path| path.is_absolute()) {
-        program = program.launched_by(Launch::new(executable, ["-P", "-m", package]));
+        program = program.launched_by(Launcher::new(executable, ["-P", "-m", package]));
     }
     // Other threads of this process may need the interpreter while the server runs.
     let code = py.detach(|| program.run(arguments));

@@ -9,14 +9,14 @@ use pyo3::types::{PyDict, PyString};
 use ziggurat_middleware::Problem;
 
 use super::environ::Environ;
-use super::errors::{Errors, Origin};
+use super::errors::{Errors, LogContext};
 use super::input::Input;
-use super::iterate::{Answer, Stop, close};
+use super::iterate::{AppError, AppIterable, close};
 use super::raised::Raised;
 use super::response_writer::ResponseWriter;
+use super::service_as_wsgi::Caller;
 use super::start_response::StartResponse;
-use super::warden::DeadlineExceeded;
-use super::way_back::Caller;
+use super::watchdog::DeadlineExceeded;
 use crate::call::head::HeadView;
 use crate::call::responder::Responder;
 use crate::call::{Call, late};
@@ -45,8 +45,8 @@ impl Application {
         if call.responder.is_closed() {
             return;
         }
-        if let Some(mut serving) = self.begin(py, call.head.view(), Input::new(call.body), call.responder, None) {
-            while serving.step(py) {}
+        if let Some(mut invocation) = self.begin(py, call.head.view(), Input::new(call.body), call.responder, None) {
+            while invocation.step(py) {}
         }
     }
 
@@ -57,50 +57,57 @@ impl Application {
         head: HeadView<'_>,
         input: Input,
         responder: Responder,
-        within: Option<&Caller>,
-    ) -> Option<Serving> {
-        let origin = Origin { place: Arc::clone(&self.place), request_id: head.request_id().map(Into::into) };
+        outer: Option<&Caller>,
+    ) -> Option<Invocation> {
+        let context = LogContext { place: Arc::clone(&self.place), request_id: head.request_id().map(Into::into) };
         let writer = ResponseWriter::new(responder, head.method() == b"HEAD");
         let made = || -> PyResult<_> {
             let start = Bound::new(py, StartResponse { writer })?;
             let input = Bound::new(py, input)?;
-            let (environ, errors, within) = match within {
+            let (environ, errors, outer) = match outer {
                 Some(caller) => {
                     let environ = caller.environ.bind(py);
-                    let within = Within::of(environ)?;
-                    (self.environ.over(environ, caller.head.view(), head, &input)?, None, Some(within))
+                    let outer = OuterEnviron::of(environ)?;
+                    (self.environ.over(environ, caller.head.view(), head, &input)?, None, Some(outer))
                 }
                 None => {
-                    let errors = Bound::new(py, Errors::new(origin.clone()))?;
+                    let errors = Bound::new(py, Errors::new(context.clone()))?;
                     (self.environ.of(py, head, &input, &errors)?, Some(errors.unbind()), None)
                 }
             };
-            Ok((start, input, errors, environ, within))
+            Ok((start, input, errors, environ, outer))
         };
-        let (start, input, errors, environ, within) = match made() {
+        let (start, input, errors, environ, outer) = match made() {
             Ok(made) => made,
             // Out of memory, most likely; the dropped writer answers.
             Err(error) => {
-                origin.log_exception(py, "the request could not be handed to the app", &error);
+                context.log_exception(py, "the request could not be handed to the app", &error);
                 return None;
             }
         };
-        let mut serving =
-            Serving { answer: Answer::Sent, iterable: None, start: start.clone().unbind(), input: input.unbind(), errors, origin, within };
+        let mut invocation = Invocation {
+            answer: AppIterable::Sent,
+            iterable: None,
+            start: start.clone().unbind(),
+            input: input.unbind(),
+            errors,
+            context,
+            outer,
+        };
         match self.callable.bind(py).call1((environ, &start)) {
             Ok(iterable) => {
-                let failed = serving.is_refused(py, |start| start.writer.fails());
-                serving.iterable = Some(iterable.clone().unbind());
+                let failed = invocation.is_refused(py, |start| start.writer.fails());
+                invocation.iterable = Some(iterable.clone().unbind());
                 if failed {
                     // An app that made a server error of the body's failure means what the failure says.
-                    serving.close(py);
+                    invocation.close(py);
                     return None;
                 }
-                serving.answer = Answer::Returned(iterable.unbind());
-                Some(serving)
+                invocation.answer = AppIterable::Returned(iterable.unbind());
+                Some(invocation)
             }
             Err(error) => {
-                serving.end(py, Err(Stop::Raised(error)));
+                invocation.end(py, Err(AppError::Raised(error)));
                 None
             }
         }
@@ -108,36 +115,36 @@ impl Application {
 }
 
 /// A request that the app has begun to answer. Dropped early, it ends as if its reader had left.
-pub(super) struct Serving {
-    answer: Answer,
+pub(super) struct Invocation {
+    answer: AppIterable,
     /// What the app returned, until it is closed.
     iterable: Option<Py<PyAny>>,
     start: Py<StartResponse>,
     input: Py<Input>,
     errors: Option<Py<Errors>>,
-    origin: Origin,
+    context: LogContext,
     /// The caller, where that is WSGI too: what the app raises is for it.
-    within: Option<Within>,
+    outer: Option<OuterEnviron>,
 }
 
 /// What the caller gets back.
-struct Within {
+struct OuterEnviron {
     environ: Py<PyDict>,
     /// What stood in its environ where the app has ours.
     lent: [(Py<PyString>, Option<Py<PyAny>>); 3],
 }
 
-impl Serving {
+impl Invocation {
     /// Sends more of the answer. Says whether there is more to do; the last step closes what the app returned.
     pub(super) fn step(&mut self, py: Python<'_>) -> bool {
-        match self.answer.step(py, self.start.bind(py), &self.origin) {
+        match self.answer.step(py, self.start.bind(py), &self.context) {
             Ok(true) => true,
             Ok(false) => {
                 self.end(py, Ok(()));
                 false
             }
             Err(stop) => {
-                self.answer = Answer::Sent;
+                self.answer = AppIterable::Sent;
                 self.end(py, Err(stop));
                 false
             }
@@ -145,41 +152,41 @@ impl Serving {
     }
 
     /// Ends the answer as the app deserves, and closes it.
-    fn end(&mut self, py: Python<'_>, stop: Result<(), Stop>) {
+    fn end(&mut self, py: Python<'_>, stop: Result<(), AppError>) {
         self.finish(py, stop);
         self.close(py);
     }
 
-    fn finish(&self, py: Python<'_>, stop: Result<(), Stop>) {
+    fn finish(&self, py: Python<'_>, stop: Result<(), AppError>) {
         if stop.is_err() && self.is_refused(py, |_| true) {
             return;
         }
-        let origin = &self.origin;
+        let context = &self.context;
         let Ok(mut start) = self.start.bind(py).try_borrow_mut() else {
-            return origin.log("the app still uses write() in another thread: the answer ends with it");
+            return context.log("the app still uses write() in another thread: the answer ends with it");
         };
         let writer = &mut start.writer;
         let outcome = match stop {
             Ok(()) if writer.has_head() => {
                 if let Some(missing) = writer.finish() {
-                    origin.log(&format!(
+                    context.log(&format!(
                         "the app ended its answer {missing} octets short of its Content-Length: the connection is broken off"
                     ));
                 }
                 return;
             }
-            Err(Stop::Raised(error)) if self.within.is_some() => return writer.raise(Raised::new(error, origin.clone())),
+            Err(AppError::Raised(error)) if self.outer.is_some() => return writer.raise(Raised::new(error, context.clone())),
             Err(_) if writer.is_gone() => return,
-            Err(Stop::Raised(error)) if error.is_instance_of::<DeadlineExceeded>(py) => {
-                origin.log_exception(py, "", &error);
+            Err(AppError::Raised(error)) if error.is_instance_of::<DeadlineExceeded>(py) => {
+                context.log_exception(py, "", &error);
                 return writer.fail(late(), "the request is over its deadline");
             }
-            Err(Stop::Raised(error)) => {
-                origin.log_exception(py, "the app raised an exception", &error);
+            Err(AppError::Raised(error)) => {
+                context.log_exception(py, "the app raised an exception", &error);
                 "the app raised an exception".to_owned()
             }
-            Ok(()) => origin.said("the app did not call start_response()".to_owned()),
-            Err(Stop::Refused(message)) => origin.said(message),
+            Ok(()) => context.log_and_return("the app did not call start_response()".to_owned()),
+            Err(AppError::Refused(message)) => context.log_and_return(message),
         };
         writer.fail(Problem::new(StatusCode::INTERNAL_SERVER_ERROR), &outcome);
     }
@@ -189,15 +196,15 @@ impl Serving {
         if let Some(iterable) = self.iterable.take()
             && let Err(error) = close(iterable.bind(py))
         {
-            self.origin.log_exception(py, "close() of the app's answer raised", &error);
+            self.context.log_exception(py, "close() of the app's answer raised", &error);
         }
         if let Ok(mut input) = self.input.bind(py).try_borrow_mut() {
             input.close();
         }
-        if let Some(within) = self.within.take()
-            && let Err(error) = within.give_back(py, self.input.bind(py))
+        if let Some(outer) = self.outer.take()
+            && let Err(error) = outer.give_back(py, self.input.bind(py))
         {
-            self.origin.log_exception(py, "the environ cannot be given back", &error);
+            self.context.log_exception(py, "the environ cannot be given back", &error);
         }
         if let Some(errors) = &self.errors
             && let Ok(mut errors) = errors.bind(py).try_borrow_mut()
@@ -213,7 +220,7 @@ impl Serving {
     }
 }
 
-impl Within {
+impl OuterEnviron {
     fn of(environ: &Bound<'_, PyDict>) -> PyResult<Self> {
         let py = environ.py();
         let lent = |key: &Bound<'_, PyString>| -> PyResult<_> { Ok((key.clone().unbind(), environ.get_item(key)?.map(Bound::unbind))) };
@@ -221,7 +228,7 @@ impl Within {
         Ok(Self { environ: environ.clone().unbind(), lent })
     }
 
-    /// Takes the app's input, and what is said of it, out of the environ again: the caller may read what the app left, or call once more.
+    /// Takes the app's input, and what is log_and_return of it, out of the environ again: the caller may read what the app left, or call once more.
     fn give_back(self, py: Python<'_>, ours: &Bound<'_, Input>) -> PyResult<()> {
         let environ = self.environ.bind(py);
         if !environ.get_item(intern!(py, "wsgi.input"))?.is_some_and(|input| input.is(ours)) {
@@ -235,7 +242,7 @@ impl Within {
     }
 }
 
-impl Drop for Serving {
+impl Drop for Invocation {
     fn drop(&mut self) {
         if self.iterable.is_some() {
             Python::try_attach(|py| self.close(py));

@@ -6,9 +6,9 @@ use pyo3::prelude::*;
 use ziggurat_middleware::{Context, Finding, Next};
 
 use super::application::Application;
-use super::here::Here;
+use super::in_place::InPlace;
 use super::interpreter::initialize;
-use super::way_back::{Runtime, Stack};
+use super::service_as_wsgi::{Runtime, ServiceAsWsgi};
 
 /// A WSGI application, or a middleware over one.
 #[derive(Clone)]
@@ -27,7 +27,7 @@ impl Callable {
     pub(crate) fn of_stack(next: Next, runtime: &Arc<Runtime>) -> Result<Self, Finding> {
         // Below the first Python layer there may be no Python at all.
         initialize()?;
-        let stack = Python::attach(|py| Py::new(py, Stack::below(py, next, Arc::clone(runtime))))?;
+        let stack = Python::attach(|py| Py::new(py, ServiceAsWsgi::below(py, next, Arc::clone(runtime))))?;
         Ok(Self::new(stack.into_any()))
     }
 
@@ -37,7 +37,7 @@ impl Callable {
     ///
     /// If memory is out.
     pub(crate) fn whole(next: Next, runtime: &Arc<Runtime>) -> Result<Self, Finding> {
-        let stack = Python::attach(|py| Py::new(py, Stack::whole(py, next, Arc::clone(runtime))))?;
+        let stack = Python::attach(|py| Py::new(py, ServiceAsWsgi::whole(py, next, Arc::clone(runtime))))?;
         Ok(Self::new(stack.into_any()))
     }
 
@@ -48,7 +48,7 @@ impl Callable {
     /// If memory is out.
     pub(crate) fn service(self, context: &Context) -> Result<Next, Finding> {
         let application = Python::attach(|py| Application::new(py, self.object(py), context.place().as_str(), true, true))?;
-        Ok(Next::new(context.place(), Here::new(application)))
+        Ok(Next::new(context.place(), InPlace::new(application)))
     }
 
     /// The callable itself.

@@ -5,16 +5,16 @@ use std::sync::Arc;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
-use super::warden::DeadlineExceeded;
+use super::watchdog::DeadlineExceeded;
 
 /// Whose words these are: the app's place in the file, and the request.
 #[derive(Clone)]
-pub(super) struct Origin {
+pub(super) struct LogContext {
     pub(super) place: Arc<str>,
     pub(super) request_id: Option<Box<str>>,
 }
 
-impl Origin {
+impl LogContext {
     /// Writes an exception with its traceback to the log. What ended the app at its deadline is no error of the app's.
     pub(super) fn log_exception(&self, py: Python<'_>, message: &str, error: &PyErr) {
         if error.is_instance_of::<DeadlineExceeded>(py) {
@@ -25,7 +25,7 @@ impl Origin {
     }
 
     /// Writes a message to the log and gives it back.
-    pub(super) fn said(&self, message: String) -> String {
+    pub(super) fn log_and_return(&self, message: String) -> String {
         self.log(&message);
         message
     }
@@ -53,13 +53,13 @@ const LINE: usize = 64 * 1024;
 /// A text stream whose lines go to the log.
 #[pyclass(module = "ziggurat")]
 pub(super) struct Errors {
-    origin: Origin,
+    context: LogContext,
     line: String,
 }
 
 impl Errors {
-    pub(super) const fn new(origin: Origin) -> Self {
-        Self { origin, line: String::new() }
+    pub(super) const fn new(context: LogContext) -> Self {
+        Self { context, line: String::new() }
     }
 }
 
@@ -85,7 +85,7 @@ impl Errors {
     pub(super) fn flush(&mut self) {
         let line = std::mem::take(&mut self.line);
         if !line.trim_end().is_empty() {
-            self.origin.log(line.trim_end());
+            self.context.log(line.trim_end());
         }
     }
 }

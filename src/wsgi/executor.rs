@@ -10,9 +10,9 @@ use super::application::Application;
 use super::callable::Callable;
 use super::inline::Inline;
 use super::options::Wsgi;
-use super::pool::{AHEAD, Pool};
-use crate::call::terminal::{Patience, Terminal};
-use crate::worker::admission::{Admission, Desk, Room};
+use super::thread_pool::{PREFETCH, ThreadPool};
+use crate::call::service::{AppService, RequestLimits};
+use crate::worker::admission::{Admission, Backend, Capacity};
 use crate::worker::boot::Refusal;
 
 /// What is called: an app, or a stack that begins with a Python layer.
@@ -34,19 +34,19 @@ impl Wsgi {
     pub(crate) fn serve(&self, context: &Context, called: &Called<'_>) -> Result<Next, Refusal> {
         let (workers, threads) = if context.is_watched() { self.while_watched(context) } else { (self.workers.count(), self.threads()) };
         self.check_reserves(context.reserves(), workers.max(1) * threads)?;
-        let patience =
-            Patience { buffer: self.buffer.0, deadline: self.deadline.map(|deadline| deadline.0), slow: self.slow.map(|slow| slow.0) };
+        let limits =
+            RequestLimits { buffer: self.buffer.0, deadline: self.deadline.map(|deadline| deadline.0), slow: self.slow.map(|slow| slow.0) };
         if workers > 0 {
-            return Ok(Next::new(context.place(), Terminal::new(self.staff(context, called, workers, threads)?, patience)));
+            return Ok(Next::new(context.place(), AppService::new(self.worker_pool(context, called, workers, threads)?, limits)));
         }
         let callable = (called.callable)()?;
         let made = Python::attach(|py| Application::new(py, callable.object(py), context.place().as_str(), threads != 1, false));
         let application = made.map(Arc::new).map_err(Finding::from)?;
         if threads == 0 {
-            return Ok(Next::new(context.place(), Terminal::new(Arc::new(Inline::new(application)), patience)));
+            return Ok(Next::new(context.place(), AppService::new(Arc::new(Inline::new(application)), limits)));
         }
         let admission = self.pool(context, called, &application, threads)?;
-        Ok(Next::new(context.place(), Terminal::new(admission, patience)))
+        Ok(Next::new(context.place(), AppService::new(admission, limits)))
     }
 
     /// Threads of this process, behind a queue.
@@ -57,11 +57,11 @@ impl Wsgi {
         application: &Arc<Application>,
         threads: usize,
     ) -> Result<Arc<Admission>, Finding> {
-        let pool = Pool::start(application, threads, || {}, || {})
+        let pool = ThreadPool::start(application, threads, || {}, || {})
             .map_err(|error| Finding::new(format!("the app's threads cannot be started: {error}")).at("threads"))?;
         let pool = Arc::new(pool);
         let admission = self.admission(context);
-        admission.open(Arc::clone(&pool) as Arc<dyn Desk>, Room { threads, ahead: AHEAD });
+        admission.open(Arc::clone(&pool) as Arc<dyn Backend>, Capacity { threads, prefetch: PREFETCH });
         let hook = Arc::clone(&pool);
         context.on_stacks(move || hook.stacks());
         report(context, called.name, &admission);
@@ -85,9 +85,9 @@ fn report(context: &Context, app: &str, admission: &Arc<Admission>) {
     let (app, hook) = (app.to_owned(), Arc::clone(admission));
     context.on_status(move || {
         let mut status = Map::from_iter([("app".to_owned(), app.as_str().into()), ("workers".to_owned(), 0.into())]);
-        status.extend(hook.figures().status());
+        status.extend(hook.stats().status());
         status.into()
     });
     let (place, hook) = (context.place().clone(), Arc::clone(admission));
-    context.on_scrape(move |metrics| hook.figures().scrape(place.as_str(), metrics));
+    context.on_scrape(move |metrics| hook.stats().scrape(place.as_str(), metrics));
 }

@@ -8,7 +8,7 @@ use tokio::runtime::{Handle, RuntimeFlavor};
 
 use super::application::Application;
 use super::interpreter::ThreadState;
-use crate::call::{Call, Executor, Word};
+use crate::call::{Call, CallSignal, Executor};
 
 /// Serves each call in a task of its own, on the thread that brought it unless another one is idle.
 ///
@@ -39,7 +39,7 @@ impl Executor for Inline {
     }
 
     /// The app holds the IO thread: what the call's end means for it, it learns when it sends.
-    fn tell(&self, _: u64, _: Word) {}
+    fn signal(&self, _: u64, _: CallSignal) {}
 }
 
 thread_local! {

@@ -22,7 +22,7 @@ static LESS_BUSY: Condvar = Condvar::new();
 static MAIN: AtomicPtr<ffi::PyThreadState> = AtomicPtr::new(ptr::null_mut());
 
 /// How long the end waits for the app's own threads and exit hooks, and before that for threads that are about to leave Python.
-const PATIENCE: Duration = Duration::from_secs(3);
+const FINALIZE_TIMEOUT: Duration = Duration::from_secs(3);
 const LEAVING: Duration = Duration::from_secs(1);
 
 /// Starts Python in this process, in the virtual environment that `VIRTUAL_ENV` names. Where Python already runs (in the extension
@@ -78,7 +78,7 @@ pub fn finalize() {
         }
         let _ = sender.send(());
     });
-    if ending.is_ok() && ended.recv_timeout(PATIENCE).is_err() {
+    if ending.is_ok() && ended.recv_timeout(FINALIZE_TIMEOUT).is_err() {
         tracing::warn!("threads of the app do not end and are left behind");
         run_exit_hooks();
     }
@@ -94,9 +94,9 @@ fn run_exit_hooks() {
 }
 
 /// A thread that is known to Python. Python is not torn down below it.
-pub(super) struct Busy(());
+pub(super) struct PythonThread(());
 
-impl Busy {
+impl PythonThread {
     /// Marks this thread.
     pub(super) fn mark() -> Self {
         *BUSY.lock().unwrap_or_else(PoisonError::into_inner) += 1;
@@ -104,7 +104,7 @@ impl Busy {
     }
 }
 
-impl Drop for Busy {
+impl Drop for PythonThread {
     fn drop(&mut self) {
         *BUSY.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
         LESS_BUSY.notify_all();
@@ -122,13 +122,13 @@ fn all_left() -> bool {
 pub(super) struct ThreadState {
     state: ffi::PyGILState_STATE,
     /// Given up last.
-    _busy: Busy,
+    _busy: PythonThread,
 }
 
 impl ThreadState {
     /// Makes the state of this thread and lets the interpreter go again.
     pub(super) fn keep() -> Self {
-        let busy = Busy::mark();
+        let busy = PythonThread::mark();
         // SAFETY: Python runs (an app was imported), and this thread is not attached.
         unsafe {
             let state = ffi::PyGILState_Ensure();

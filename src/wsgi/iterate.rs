@@ -4,7 +4,7 @@ use bytes::{Bytes, BytesMut};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyIterator, PyList, PyTuple};
 
-use super::errors::Origin;
+use super::errors::LogContext;
 use super::file_wrapper::FileWrapper;
 use super::response_head::type_name;
 use super::response_writer::Written;
@@ -14,21 +14,21 @@ use super::start_response::{StartResponse, chunk, lent, send};
 const TOGETHER: usize = 32 * 1024;
 
 /// Why the answer could not be sent to its end.
-pub(super) enum Stop {
+pub(super) enum AppError {
     /// The app raised.
     Raised(PyErr),
     /// The app broke the rules so.
     Refused(String),
 }
 
-impl From<PyErr> for Stop {
+impl From<PyErr> for AppError {
     fn from(error: PyErr) -> Self {
         Self::Raised(error)
     }
 }
 
 /// What the app returned, as far as it is sent.
-pub(super) enum Answer {
+pub(super) enum AppIterable {
     /// Nothing of it was looked at.
     Returned(Py<PyAny>),
     /// It gives one chunk after another.
@@ -37,19 +37,19 @@ pub(super) enum Answer {
     Sent,
 }
 
-impl Answer {
+impl AppIterable {
     /// Sends what can be sent without asking the app twice: all of it, or one chunk. Says whether there may be more.
-    pub(super) fn step(&mut self, py: Python<'_>, start: &Bound<'_, StartResponse>, origin: &Origin) -> Result<bool, Stop> {
+    pub(super) fn step(&mut self, py: Python<'_>, start: &Bound<'_, StartResponse>, context: &LogContext) -> Result<bool, AppError> {
         match self {
             Self::Sent => Ok(false),
             Self::Returned(iterable) => {
                 let iterable = iterable.clone_ref(py);
                 *self = Self::Sent;
-                let Some(iterator) = begin(iterable.bind(py), start, origin)?.map(Bound::unbind) else { return Ok(false) };
+                let Some(iterator) = begin(iterable.bind(py), start, context)?.map(Bound::unbind) else { return Ok(false) };
                 *self = Self::Coming { iterable, iterator };
                 Ok(true)
             }
-            Self::Coming { iterable, iterator } => send_next(iterable.bind(py), iterator.bind(py), start, origin),
+            Self::Coming { iterable, iterator } => send_next(iterable.bind(py), iterator.bind(py), start, context),
         }
     }
 }
@@ -58,14 +58,14 @@ impl Answer {
 fn begin<'py>(
     iterable: &Bound<'py, PyAny>,
     start: &Bound<'py, StartResponse>,
-    origin: &Origin,
-) -> Result<Option<Bound<'py, PyIterator>>, Stop> {
+    context: &LogContext,
+) -> Result<Option<Bound<'py, PyIterator>>, AppError> {
     let py = iterable.py();
     if let Ok(list) = iterable.cast_exact::<PyList>() {
-        return send_list(py, &list.to_tuple(), start, origin).map(|()| None);
+        return send_list(py, &list.to_tuple(), start, context).map(|()| None);
     }
     if let Ok(tuple) = iterable.cast_exact::<PyTuple>() {
-        return send_list(py, tuple, start, origin).map(|()| None);
+        return send_list(py, tuple, start, context).map(|()| None);
     }
     if is_bodiless(start) {
         return Ok(None);
@@ -80,7 +80,7 @@ fn begin<'py>(
         py.detach(|| writer.file(file));
         return Ok(None);
     }
-    let no_iterable = |_| Stop::Refused(format!("the app returned `{}`, which is no iterable of bytes", type_name(iterable)));
+    let no_iterable = |_| AppError::Refused(format!("the app returned `{}`, which is no iterable of bytes", type_name(iterable)));
     iterable.try_iter().map(Some).map_err(no_iterable)
 }
 
@@ -89,20 +89,20 @@ fn send_next<'py>(
     iterable: &Bound<'py, PyAny>,
     iterator: &Bound<'py, PyIterator>,
     start: &Bound<'py, StartResponse>,
-    origin: &Origin,
-) -> Result<bool, Stop> {
+    context: &LogContext,
+) -> Result<bool, AppError> {
     let Some(item) = iterator.clone().next() else { return Ok(false) };
     let octets = chunk(&item?).map_err(|name| wrong_item(iterable, &name))?;
     if is_bodiless(start) {
         return Ok(false);
     }
-    Ok(octets.is_empty() || put(iterator.py(), octets, start, origin)?)
+    Ok(octets.is_empty() || put(iterator.py(), octets, start, context)?)
 }
 
 /// Sends chunks that are all there. Their sum is the length of the answer, where the app declared none.
-fn send_list(py: Python<'_>, items: &Bound<'_, PyTuple>, start: &Bound<'_, StartResponse>, origin: &Origin) -> Result<(), Stop> {
+fn send_list(py: Python<'_>, items: &Bound<'_, PyTuple>, start: &Bound<'_, StartResponse>, context: &LogContext) -> Result<(), AppError> {
     let chunks = items.iter().map(|item| item.cast_into::<PyBytes>().map_err(|error| wrong_item(items, &type_name(&error.into_inner()))));
-    let chunks = chunks.collect::<Result<Vec<_>, Stop>>()?;
+    let chunks = chunks.collect::<Result<Vec<_>, AppError>>()?;
     let total = chunks.iter().map(|chunk| chunk.as_bytes().len()).sum();
     {
         let mut start = borrowed(start)?;
@@ -118,24 +118,24 @@ fn send_list(py: Python<'_>, items: &Bound<'_, PyTuple>, start: &Bound<'_, Start
             continue;
         }
         let before = std::mem::replace(&mut gathered, BytesMut::new()).freeze();
-        if !put(py, before, start, origin)? {
+        if !put(py, before, start, context)? {
             return Ok(());
         }
         if octets.len() <= TOGETHER {
             gathered.extend_from_slice(octets);
-        } else if !put(py, lent(item), start, origin)? {
+        } else if !put(py, lent(item), start, context)? {
             return Ok(());
         }
     }
-    put(py, gathered.freeze(), start, origin)?;
+    put(py, gathered.freeze(), start, context)?;
     Ok(())
 }
 
 /// Sends a chunk. Says whether more is wanted.
-fn put(py: Python<'_>, octets: Bytes, start: &Bound<'_, StartResponse>, origin: &Origin) -> Result<bool, Stop> {
+fn put(py: Python<'_>, octets: Bytes, start: &Bound<'_, StartResponse>, context: &LogContext) -> Result<bool, AppError> {
     let mut start = borrowed(start)?;
     if !start.writer.has_head() {
-        return Err(Stop::Refused("the app did not call start_response() before the first octets of its answer".to_owned()));
+        return Err(AppError::Refused("the app did not call start_response() before the first octets of its answer".to_owned()));
     }
     if octets.is_empty() {
         return Ok(true);
@@ -144,7 +144,7 @@ fn put(py: Python<'_>, octets: Bytes, start: &Bound<'_, StartResponse>, origin: 
         Written::Sent | Written::Held(_) => Ok(true),
         Written::Enough => Ok(false),
         Written::TooLong => {
-            origin.log("the app's answer is longer than its Content-Length: the rest is cut off");
+            context.log("the app's answer is longer than its Content-Length: the rest is cut off");
             Ok(false)
         }
     }
@@ -166,13 +166,13 @@ fn is_bodiless(start: &Bound<'_, StartResponse>) -> bool {
 }
 
 /// The answer's state; an app that uses it in another thread at the same time breaks the rules.
-fn borrowed<'py>(start: &Bound<'py, StartResponse>) -> Result<PyRefMut<'py, StartResponse>, Stop> {
-    start.try_borrow_mut().map_err(|_| Stop::Refused("the app uses write() in another thread".to_owned()))
+fn borrowed<'py>(start: &Bound<'py, StartResponse>) -> Result<PyRefMut<'py, StartResponse>, AppError> {
+    start.try_borrow_mut().map_err(|_| AppError::Refused("the app uses write() in another thread".to_owned()))
 }
 
-fn wrong_item(iterable: &Bound<'_, PyAny>, item: &str) -> Stop {
+fn wrong_item(iterable: &Bound<'_, PyAny>, item: &str) -> AppError {
     let name = type_name(iterable);
-    Stop::Refused(match &*name {
+    AppError::Refused(match &*name {
         "bytes" | "str" | "dict" => format!("the app returned `{name}`; an answer is an iterable of bytes, such as [b'...']"),
         _ => format!("the app's answer holds `{item}`; an answer is an iterable of bytes"),
     })

@@ -11,7 +11,7 @@ use ziggurat_middleware::options::OneOrMany;
 use ziggurat_middleware::{Context, Finding, Findings};
 
 use super::callable::Callable;
-use super::interpreter::{Busy, initialize};
+use super::interpreter::{PythonThread, initialize};
 use super::load::{Target, import_object};
 use super::options::{Workers, Wsgi};
 
@@ -98,7 +98,7 @@ impl WsgiLayer {
         initialize()?;
         let folders = self.folders(context)?;
         let target = Target::parse("middleware", &self.middleware)?;
-        let _busy = Busy::mark();
+        let _busy = PythonThread::mark();
         Python::attach(|py| {
             let (name, found) = import_object(py, &target, &folders)?;
             let (args, kwargs) = self.arguments(py)?;

@@ -8,7 +8,7 @@ use pyo3::types::PyList;
 use ziggurat_middleware::Finding;
 
 use super::errors::format_exception;
-use super::interpreter::{Busy, initialize};
+use super::interpreter::{PythonThread, initialize};
 use super::response_head::type_name;
 
 /// `pkg.mod:callable`, `pkg.mod:factory()` or `pkg.mod`.
@@ -66,7 +66,7 @@ pub(super) fn import(target: &str, folders: &[PathBuf]) -> Result<Py<PyAny>, Fin
     initialize()?;
     let target = Target::parse("app", target)?;
     // A stop may come while a module is still being imported.
-    let _busy = Busy::mark();
+    let _busy = PythonThread::mark();
     Python::attach(|py| {
         let (name, found) = import_object(py, &target, folders)?;
         Ok(app(&target, name, found)?.unbind())

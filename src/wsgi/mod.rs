@@ -11,7 +11,7 @@ mod environ;
 mod errors;
 mod executor;
 mod file_wrapper;
-mod here;
+mod in_place;
 mod inline;
 mod input;
 // The interpreter's own start, end and thread states have no safe calls.
@@ -21,17 +21,17 @@ mod iterate;
 mod layer;
 mod load;
 mod options;
-mod pool;
 mod raised;
 mod response_head;
 mod response_writer;
-mod staff;
+mod service_as_wsgi;
 mod start_response;
+mod thread_pool;
 mod variables;
-mod way_back;
+mod worker_pool;
 // An exception can be raised in another thread by no safe call.
 #[allow(unsafe_code)]
-mod warden;
+mod watchdog;
 
 use std::path::{Path, PathBuf};
 
@@ -48,9 +48,9 @@ use load::import;
 pub(crate) use load::is_dotted_name;
 use options::Workers;
 pub use options::Wsgi;
-pub(crate) use pool::STACK;
-pub(crate) use warden::DeadlineExceeded;
-pub(crate) use way_back::Runtime;
+pub(crate) use service_as_wsgi::Runtime;
+pub(crate) use thread_pool::STACK;
+pub(crate) use watchdog::DeadlineExceeded;
 
 impl App for Wsgi {
     const NAME: &'static str = "wsgi";

@@ -8,7 +8,7 @@ use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
 use ziggurat_middleware::{BoxError, Response};
 
-use super::errors::Origin;
+use super::errors::LogContext;
 
 /// What an app raised. Whoever called the stack from Python takes it and raises it again; where no such caller is reached, because a layer
 /// put something else in its place, it goes to the log.
@@ -17,12 +17,12 @@ pub(super) struct Raised(Arc<Inner>);
 
 struct Inner {
     error: Mutex<Option<PyErr>>,
-    origin: Origin,
+    context: LogContext,
 }
 
 impl Raised {
-    pub(super) fn new(error: PyErr, origin: Origin) -> Self {
-        Self(Arc::new(Inner { error: Mutex::new(Some(error)), origin }))
+    pub(super) fn new(error: PyErr, context: LogContext) -> Self {
+        Self(Arc::new(Inner { error: Mutex::new(Some(error)), context }))
     }
 
     /// The exception, for the first who asks.
@@ -36,7 +36,7 @@ impl Raised {
         let raised = response.extensions_mut().remove::<Self>()?;
         let error = raised.take()?;
         if is_server && error.is_instance_of::<PyException>(py) {
-            raised.0.origin.log_exception(py, "the app raised an exception", &error);
+            raised.0.context.log_exception(py, "the app raised an exception", &error);
             return None;
         }
         Some(error)
@@ -58,7 +58,7 @@ impl Raised {
 impl Drop for Inner {
     fn drop(&mut self) {
         if let Some(error) = self.error.get_mut().unwrap_or_else(PoisonError::into_inner).take() {
-            Python::try_attach(|py| self.origin.log_exception(py, "the app raised an exception", &error));
+            Python::try_attach(|py| self.context.log_exception(py, "the app raised an exception", &error));
         }
     }
 }

@@ -13,7 +13,7 @@ use ziggurat_middleware::Problem;
 
 use super::raised::Raised;
 use crate::call::file_body::FileBody;
-use crate::call::pipe::Abandoned;
+use crate::call::pipe::Disconnected;
 use crate::call::responder::{BodySender, Responder};
 use crate::call::{BodyFailure, ResponseHead};
 
@@ -157,18 +157,18 @@ impl ResponseWriter {
             }
             *left -= chunk.len() as u64;
         }
-        match self.body.as_ref().map_or(Err(Abandoned), |body| body.try_send(chunk)) {
+        match self.body.as_ref().map_or(Err(Disconnected), |body| body.try_send(chunk)) {
             Ok(None) => self.sent(),
             Ok(Some(chunk)) => Written::Held(chunk),
-            Err(Abandoned) => self.leave(),
+            Err(Disconnected) => self.leave(),
         }
     }
 
     /// Sends a held chunk; blocks this thread.
     pub(super) fn wait(&mut self, chunk: Bytes) -> Written {
-        match self.body.as_ref().map_or(Err(Abandoned), |body| body.send(chunk)) {
+        match self.body.as_ref().map_or(Err(Disconnected), |body| body.send(chunk)) {
             Ok(()) => self.sent(),
-            Err(Abandoned) => self.leave(),
+            Err(Disconnected) => self.leave(),
         }
     }
 

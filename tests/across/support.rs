@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use http::{HeaderMap, Method, StatusCode};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
-use ziggurat::Launch;
+use ziggurat::Launcher;
 use ziggurat::pipeline::Pipeline;
 use ziggurat_middleware::{Body, Lifecycle, Next, Request, Response, request};
 
@@ -78,7 +78,7 @@ impl Site {
         // The worker writes its log to a file of the test's.
         let script = format!("ZIGGURAT_LOG=info NO_COLOR=1 exec \"$0\" \"$@\" 2>>{}", folder.path().join("log").display());
         let mut host = http::Extensions::new();
-        host.insert(Launch::new("/bin/sh", ["-c", &script, env!("CARGO_BIN_EXE_ziggurat")]));
+        host.insert(Launcher::new("/bin/sh", ["-c", &script, env!("CARGO_BIN_EXE_ziggurat")]));
         let lifecycle = Lifecycle::hosted(host);
         let pipeline = Pipeline::from_text("pipeline.json", &text, &apps(), &ziggurat::builtin(), &|_| None);
         let next = pipeline.and_then(|pipeline| pipeline.build(&lifecycle)).unwrap_or_else(|report| panic!("{report}"));

@@ -11,7 +11,7 @@ use http_body_util::BodyExt;
 use pyo3::prelude::*;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use ziggurat::Launch;
+use ziggurat::Launcher;
 use ziggurat::wsgi::{Wsgi, initialize};
 use ziggurat_middleware::{App, Body, Context, Finding, Findings, IntoApp, Lifecycle, Next, Place, Request, Response, request};
 
@@ -91,7 +91,7 @@ impl Site {
         if let Some(folder) = &folder {
             // The worker writes its log to a file of the test's.
             let script = format!("exec \"$0\" \"$@\" 2>>{}", folder.path().join("log").display());
-            host.insert(Launch::new("/bin/sh", ["-c", &script, env!("CARGO_BIN_EXE_ziggurat")]));
+            host.insert(Launcher::new("/bin/sh", ["-c", &script, env!("CARGO_BIN_EXE_ziggurat")]));
         }
         let lifecycle = Lifecycle::hosted(host);
         let context = Context::new(place.as_str(), apps(), lifecycle.clone());

@@ -12,7 +12,7 @@ use bytes::{Bytes, BytesMut};
 const SMALL: usize = 16 * 1024;
 
 /// Who fills a pipe from another process: it sends as much as it was granted, and no more.
-pub(crate) trait Sender: Send + Sync {
+pub(crate) trait RemoteWriter: Send + Sync {
     /// So many more octets may come.
     fn grant(&self, octets: usize);
 
@@ -22,17 +22,17 @@ pub(crate) trait Sender: Send + Sync {
 
 /// A pipe whose octets come from another process, which may send up to `budget` of them at first (or, for a lazy one, once the reader has
 /// asked), and then as many as were taken out. [`Writer::put`] fills it.
-pub(crate) fn remote_pipe<E: From<Abandoned>>(budget: usize, lazy: bool, sender: Box<dyn Sender>) -> (Writer<E>, Reader<E>) {
+pub(crate) fn remote_pipe<E: From<Disconnected>>(budget: usize, lazy: bool, sender: Box<dyn RemoteWriter>) -> (Writer<E>, Reader<E>) {
     new(budget, lazy, Some(sender))
 }
 
 /// A pipe that holds up to `budget` octets, or one chunk of any size. A lazy one takes nothing before the reader asks for the first time.
-pub(crate) fn pipe<E: From<Abandoned>>(budget: usize, lazy: bool) -> (Writer<E>, Reader<E>) {
+pub(crate) fn pipe<E: From<Disconnected>>(budget: usize, lazy: bool) -> (Writer<E>, Reader<E>) {
     new(budget, lazy, None)
 }
 
-fn new<E: From<Abandoned>>(budget: usize, lazy: bool, sender: Option<Box<dyn Sender>>) -> (Writer<E>, Reader<E>) {
-    let state = State {
+fn new<E: From<Disconnected>>(budget: usize, lazy: bool, sender: Option<Box<dyn RemoteWriter>>) -> (Writer<E>, Reader<E>) {
+    let state = PipeState {
         chunks: VecDeque::new(),
         joined: BytesMut::new(),
         octets: 0,
@@ -50,14 +50,14 @@ fn new<E: From<Abandoned>>(budget: usize, lazy: bool, sender: Option<Box<dyn Sen
 }
 
 struct Shared<E> {
-    state: Mutex<State<E>>,
+    state: Mutex<PipeState<E>>,
     readable: Condvar,
     writable: Condvar,
     budget: usize,
-    sender: Option<Box<dyn Sender>>,
+    sender: Option<Box<dyn RemoteWriter>>,
 }
 
-struct State<E> {
+struct PipeState<E> {
     chunks: VecDeque<Bytes>,
     /// Small chunks after those, joined.
     joined: BytesMut,
@@ -77,29 +77,29 @@ struct State<E> {
 }
 
 /// The end that puts octets in. Dropped before [`Writer::finish`], it ends the pipe badly.
-pub(crate) struct Writer<E: From<Abandoned>>(Arc<Shared<E>>);
+pub(crate) struct Writer<E: From<Disconnected>>(Arc<Shared<E>>);
 
 /// The end that takes octets out. Dropped, it tells the writer so.
 pub(crate) struct Reader<E>(Arc<Shared<E>>);
 
 /// The other end is no longer there.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Abandoned;
+pub(crate) struct Disconnected;
 
-impl std::fmt::Display for Abandoned {
+impl std::fmt::Display for Disconnected {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("broken off before the end")
     }
 }
 
-impl std::error::Error for Abandoned {}
+impl std::error::Error for Disconnected {}
 
-impl<E: From<Abandoned>> Writer<E> {
+impl<E: From<Disconnected>> Writer<E> {
     /// Waits, in a task, until there is room.
-    pub(crate) fn poll_room(&self, cx: &mut Context<'_>) -> Poll<Result<(), Abandoned>> {
+    pub(crate) fn poll_room(&self, cx: &mut Context<'_>) -> Poll<Result<(), Disconnected>> {
         let mut state = self.0.lock();
         if state.abandoned {
-            return Poll::Ready(Err(Abandoned));
+            return Poll::Ready(Err(Disconnected));
         }
         if state.asked && state.octets < self.0.budget {
             return Poll::Ready(Ok(()));
@@ -109,7 +109,7 @@ impl<E: From<Abandoned>> Writer<E> {
     }
 
     /// Waits, in a task, until the reader leaves.
-    pub(crate) fn poll_abandoned(&self, cx: &mut Context<'_>) -> Poll<()> {
+    pub(crate) fn poll_disconnected(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut state = self.0.lock();
         if state.abandoned {
             return Poll::Ready(());
@@ -119,10 +119,10 @@ impl<E: From<Abandoned>> Writer<E> {
     }
 
     /// Puts a chunk in if there is room for it, and gives it back otherwise.
-    pub(crate) fn try_send(&self, chunk: Bytes) -> Result<Option<Bytes>, Abandoned> {
+    pub(crate) fn try_send(&self, chunk: Bytes) -> Result<Option<Bytes>, Disconnected> {
         let state = self.0.lock();
         if state.abandoned {
-            return Err(Abandoned);
+            return Err(Disconnected);
         }
         if !state.has_room(&chunk, self.0.budget) {
             return Ok(Some(chunk));
@@ -132,11 +132,11 @@ impl<E: From<Abandoned>> Writer<E> {
     }
 
     /// Puts a chunk in, blocking this thread until there is room for it.
-    pub(crate) fn send(&self, chunk: Bytes) -> Result<(), Abandoned> {
+    pub(crate) fn send(&self, chunk: Bytes) -> Result<(), Disconnected> {
         let mut state = self.0.lock();
         loop {
             if state.abandoned {
-                return Err(Abandoned);
+                return Err(Disconnected);
             }
             if state.has_room(&chunk, self.0.budget) {
                 self.0.put(state, chunk);
@@ -151,7 +151,7 @@ impl<E: From<Abandoned>> Writer<E> {
         self.0.put(self.0.lock(), chunk);
     }
 
-    /// Puts in a chunk that a [`Sender`] has sent; gives it back where nobody had granted that much.
+    /// Puts in a chunk that a [`RemoteWriter`] has sent; gives it back where nobody had granted that much.
     pub(crate) fn accept(&self, chunk: Bytes) -> Result<(), Bytes> {
         let state = self.0.lock();
         if state.octets + chunk.len() > self.0.budget {
@@ -172,9 +172,9 @@ impl<E: From<Abandoned>> Writer<E> {
     }
 }
 
-impl<E: From<Abandoned>> Drop for Writer<E> {
+impl<E: From<Disconnected>> Drop for Writer<E> {
     fn drop(&mut self) {
-        self.0.end(Err(Abandoned.into()));
+        self.0.end(Err(Disconnected.into()));
     }
 }
 
@@ -244,24 +244,24 @@ impl<E> Drop for Reader<E> {
 }
 
 impl<E> Shared<E> {
-    fn lock(&self) -> MutexGuard<'_, State<E>> {
+    fn lock(&self) -> MutexGuard<'_, PipeState<E>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Blocks this thread until the other end has done something.
-    fn wait<'a>(&self, until: &Condvar, mut state: MutexGuard<'a, State<E>>) -> MutexGuard<'a, State<E>> {
+    fn wait<'a>(&self, until: &Condvar, mut state: MutexGuard<'a, PipeState<E>>) -> MutexGuard<'a, PipeState<E>> {
         state.blocked = true;
         let mut state = until.wait(state).unwrap_or_else(PoisonError::into_inner);
         state.blocked = false;
         state
     }
 
-    fn put(&self, mut state: MutexGuard<'_, State<E>>, chunk: Bytes) {
+    fn put(&self, mut state: MutexGuard<'_, PipeState<E>>, chunk: Bytes) {
         if chunk.is_empty() {
             return;
         }
         state.octets += chunk.len();
-        let State { chunks, joined, .. } = &mut *state;
+        let PipeState { chunks, joined, .. } = &mut *state;
         if chunk.len() < SMALL && !(chunks.is_empty() && joined.is_empty()) {
             joined.extend_from_slice(&chunk);
         } else {
@@ -292,8 +292,8 @@ impl<E> Shared<E> {
         wake(waker);
     }
 
-    fn take(&self, state: &mut State<E>) -> Option<Option<Result<Bytes, E>>> {
-        let State { chunks, joined, .. } = &mut *state;
+    fn take(&self, state: &mut PipeState<E>) -> Option<Option<Result<Bytes, E>>> {
+        let PipeState { chunks, joined, .. } = &mut *state;
         let next = match chunks.pop_front().or_else(|| (!joined.is_empty()).then(|| joined.split().freeze())) {
             Some(chunk) => {
                 state.octets -= chunk.len();
@@ -326,7 +326,7 @@ impl<E> Shared<E> {
 
 impl<E> Shared<E> {
     /// Lets the sender send as much as was taken out; not for every chunk, nor when no more will come.
-    fn grant(&self, mut state: MutexGuard<'_, State<E>>) {
+    fn grant(&self, mut state: MutexGuard<'_, PipeState<E>>) {
         let Some(sender) = &self.sender else {
             state.owed = 0;
             return;
@@ -339,7 +339,7 @@ impl<E> Shared<E> {
     }
 }
 
-impl<E> State<E> {
+impl<E> PipeState<E> {
     fn has_room(&self, chunk: &Bytes, budget: usize) -> bool {
         self.octets == 0 || self.octets + chunk.len() <= budget
     }

@@ -5,8 +5,8 @@ use std::thread;
 
 use super::*;
 
-impl From<Abandoned> for String {
-    fn from(abandoned: Abandoned) -> Self {
+impl From<Disconnected> for String {
+    fn from(abandoned: Disconnected) -> Self {
         abandoned.to_string()
     }
 }
@@ -26,7 +26,7 @@ fn a_writer_learns_that_the_reader_left() {
     writer.put(Bytes::from_static(b"x"));
     let waiting = thread::spawn(move || writer.send(Bytes::from_static(b"y")));
     drop(reader);
-    assert_eq!(waiting.join().unwrap(), Err(Abandoned));
+    assert_eq!(waiting.join().unwrap(), Err(Disconnected));
 }
 
 #[tokio::test]
@@ -65,7 +65,7 @@ fn small_chunks_that_wait_are_joined_and_stay_in_order() {
 #[derive(Clone, Default)]
 struct Notes(Arc<Mutex<(Vec<usize>, bool)>>);
 
-impl Sender for Notes {
+impl RemoteWriter for Notes {
     fn grant(&self, octets: usize) {
         self.0.lock().unwrap().0.push(octets);
     }

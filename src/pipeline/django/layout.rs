@@ -7,7 +7,7 @@ use ziggurat_middleware::Finding;
 
 use super::Django;
 use crate::pipeline::tree::{Entry, Node, Span, Value};
-use crate::worker::inquiry::{Files, Settings};
+use crate::worker::django_settings::{Files, Settings};
 
 /// Makes the routes. All that is made up has the place of the settings' name; what the entry gives keeps its own.
 pub(super) struct Layout<'a> {

@@ -13,8 +13,8 @@ use ziggurat_middleware::{Context, Finding, Findings, Step};
 
 use super::registry::Composite;
 use super::tree::Node;
-use crate::worker::inquiry::{Question, Settings, ask};
-use crate::worker::launch::Launch;
+use crate::worker::django_settings::{Settings, SettingsQuery, read_settings};
+use crate::worker::launcher::Launcher;
 use crate::wsgi::{Wsgi, is_dotted_name};
 use layout::Layout;
 
@@ -108,11 +108,11 @@ impl Composite for Django {
 impl Django {
     /// What the settings module says, read as a worker would read it.
     fn settings(&self, context: &Context) -> Result<Settings, Finding> {
-        let launch = context.host::<Launch>().ok_or_else(|| {
+        let launch = context.host::<Launcher>().ok_or_else(|| {
             let finding = Finding::new("a site's settings are read by the program `ziggurat`, and this is another one");
             finding.hint("name the app itself: `{ \"wsgi\": \"mysite.wsgi:application\" }`")
         })?;
-        let question = Question {
+        let question = SettingsQuery {
             settings: self.settings.clone(),
             path: self.folders(context)?,
             chdir: self.of_workers("chdir").map(|folder| context.resolve(folder)),
@@ -121,7 +121,7 @@ impl Django {
         };
         let env = self.wsgi.get("env").and_then(Json::as_object).into_iter().flatten();
         let env = env.filter_map(|(name, value)| Some((name.as_str(), value.as_str()?)));
-        ask(launch, &question, env).map_err(|mut finding| {
+        read_settings(launch, &question, env).map_err(|mut finding| {
             // It was found by what the options of `wsgi` are called.
             match finding.path.first() {
                 Some(Step::Key(option)) if option == "app" => finding.path.clear(),

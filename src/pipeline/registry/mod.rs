@@ -66,7 +66,7 @@ impl Registry {
     }
 
     /// Gives facts about the program to composite apps, as a [`Lifecycle`](ziggurat_middleware::Lifecycle) gives them to layers and apps. A `django`
-    /// entry needs a [`Launch`](crate::Launch).
+    /// entry needs a [`Launcher`](crate::Launcher).
     #[must_use]
     pub fn hosted(mut self, host: Extensions) -> Self {
         self.host = host;

@@ -1,4 +1,4 @@
-//! An admission over desks that only take notes.
+//! An admission over backends that only take notes.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -14,20 +14,20 @@ use crate::call::{Reply, RequestBody};
 
 mod stalls;
 
-/// A desk that keeps its calls until it is told to finish them.
+/// A backend that keeps its calls until it is told to finish them.
 #[derive(Default)]
 struct Notes {
     calls: Mutex<Vec<(Call, Permit)>>,
-    words: Mutex<Vec<(u64, Word)>>,
+    signals: Mutex<Vec<(u64, CallSignal)>>,
 }
 
-impl Desk for Notes {
+impl Backend for Notes {
     fn begin(&self, call: Call, permit: Permit) {
         self.calls.lock().unwrap().push((call, permit));
     }
 
-    fn tell(&self, number: u64, word: Word) -> bool {
-        self.words.lock().unwrap().push((number, word));
+    fn signal(&self, number: u64, signal: CallSignal) -> bool {
+        self.signals.lock().unwrap().push((number, signal));
         self.calls.lock().unwrap().iter().any(|(call, _)| call.number == number)
     }
 }
@@ -55,9 +55,9 @@ fn admission(limit: usize, reserves: &[(u32, usize)]) -> Arc<Admission> {
     Admission::new("wsgi", limit, WAIT, &reserves)
 }
 
-fn desk(admission: &Arc<Admission>, threads: usize, ahead: usize) -> (Arc<Notes>, DeskId) {
+fn backend(admission: &Arc<Admission>, threads: usize, prefetch: usize) -> (Arc<Notes>, BackendId) {
     let notes = Arc::new(Notes::default());
-    let id = admission.open(Arc::clone(&notes) as Arc<dyn Desk>, Room { threads, ahead });
+    let id = admission.open(Arc::clone(&notes) as Arc<dyn Backend>, Capacity { threads, prefetch });
     (notes, id)
 }
 
@@ -74,7 +74,7 @@ fn call(class: u32) -> (Call, oneshot::Receiver<Reply>) {
     (call, reply)
 }
 
-/// Submits a call of a class. The one who asked waits as long as the receiver lives.
+/// Submits a call of a class. The one who recalled waits as long as the receiver lives.
 fn ask(admission: &Arc<Admission>, class: u32) -> oneshot::Receiver<Reply> {
     let (call, reply) = call(class);
     assert!(admission.submit(call).is_ok());
@@ -91,57 +91,57 @@ fn status(reply: &mut oneshot::Receiver<Reply>) -> Option<u16> {
 #[tokio::test]
 async fn the_least_loaded_desk_gets_the_call_and_among_equals_the_one_used_last() {
     let admission = admission(8, &[]);
-    let ((a, _), (b, _)) = (desk(&admission, 2, 1), desk(&admission, 2, 1));
-    let asked: Vec<_> = (0..3).map(|_| ask(&admission, 0)).collect();
+    let ((a, _), (b, _)) = (backend(&admission, 2, 1), backend(&admission, 2, 1));
+    let recalled: Vec<_> = (0..3).map(|_| ask(&admission, 0)).collect();
     assert_eq!((a.numbers(), b.numbers()), (vec![1], vec![2, 3]));
     a.finish(1);
     b.finish(2);
     b.finish(3);
     let again = [ask(&admission, 0), ask(&admission, 0)];
     assert_eq!((a.numbers(), b.numbers()), (vec![5], vec![4]));
-    drop((asked, again));
+    drop((recalled, again));
 }
 
 #[tokio::test]
 async fn calls_go_ahead_only_when_no_thread_is_free_and_as_many_as_there_is_room() {
     let admission = admission(8, &[]);
-    let ((a, _), (b, _)) = (desk(&admission, 1, 2), desk(&admission, 1, 1));
-    let asked: Vec<_> = (0..7).map(|_| ask(&admission, 0)).collect();
+    let ((a, _), (b, _)) = (backend(&admission, 1, 2), backend(&admission, 1, 1));
+    let recalled: Vec<_> = (0..7).map(|_| ask(&admission, 0)).collect();
     assert_eq!((a.numbers().len(), b.numbers().len()), (3, 2));
-    assert_eq!((admission.figures().waiting, admission.figures().busy), (5, 2));
+    assert_eq!((admission.stats().waiting, admission.stats().busy), (5, 2));
     let first = a.numbers()[0];
     a.finish(first);
     assert_eq!(a.numbers().last(), Some(&6), "the oldest that waits comes next");
-    drop(asked);
+    drop(recalled);
 }
 
 #[tokio::test]
 async fn a_full_queue_gives_the_call_back() {
     let admission = admission(1, &[]);
-    let (_desk, _) = desk(&admission, 1, 0);
+    let (_desk, _) = backend(&admission, 1, 0);
     let _asked = [ask(&admission, 0), ask(&admission, 0)];
     let (call, _reply) = call(0);
     assert!(admission.submit(call).is_err());
-    assert_eq!(admission.figures().total.refused_full, 1);
+    assert_eq!(admission.stats().total.refused_full, 1);
 }
 
 #[tokio::test]
 async fn calls_ahead_count_among_those_that_wait() {
     let admission = admission(2, &[]);
-    let (desk, _) = desk(&admission, 1, 5);
+    let (backend, _) = backend(&admission, 1, 5);
     let _asked: Vec<_> = (0..3).map(|_| ask(&admission, 0)).collect();
     let (call, _reply) = call(0);
     assert!(admission.submit(call).is_err());
-    assert_eq!(desk.numbers(), [1, 2, 3]);
+    assert_eq!(backend.numbers(), [1, 2, 3]);
 }
 
 #[tokio::test]
 async fn requests_wait_while_no_desk_is_open() {
     let admission = admission(8, &[]);
     let _asked = [ask(&admission, 0), ask(&admission, 0)];
-    assert_eq!(admission.figures().waiting, 2);
-    let (desk, _) = desk(&admission, 4, 0);
-    assert_eq!(desk.numbers(), [1, 2]);
+    assert_eq!(admission.stats().waiting, 2);
+    let (backend, _) = backend(&admission, 4, 0);
+    assert_eq!(backend.numbers(), [1, 2]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -153,41 +153,41 @@ async fn who_has_waited_too_long_is_answered_503_by_one_sweeper() {
     tokio::time::sleep(WAIT / 2 + Duration::from_millis(2)).await;
     assert_eq!(status(&mut early), Some(503));
     assert_eq!(status(&mut late), None);
-    assert_eq!(admission.figures().waiting, 1);
+    assert_eq!(admission.stats().waiting, 1);
     tokio::time::sleep(WAIT / 2).await;
     assert_eq!(status(&mut late), Some(503));
-    assert_eq!(admission.figures().total.refused_waited, 2);
+    assert_eq!(admission.stats().total.refused_waited, 2);
 }
 
 #[tokio::test]
 async fn a_queued_call_whose_client_left_is_not_begun() {
     let admission = admission(8, &[]);
-    let (desk, _) = desk(&admission, 1, 0);
+    let (backend, _) = backend(&admission, 1, 0);
     let _first = ask(&admission, 0);
     drop(ask(&admission, 0));
     let _third = ask(&admission, 0);
-    desk.finish(1);
-    assert_eq!(desk.numbers(), [3]);
+    backend.finish(1);
+    assert_eq!(backend.numbers(), [3]);
 }
 
 #[tokio::test]
 async fn words_take_queued_calls_out_and_reach_the_desk_of_others() {
     let admission = admission(8, &[]);
-    let (desk, _) = desk(&admission, 1, 0);
+    let (backend, _) = backend(&admission, 1, 0);
     let _asked = [ask(&admission, 0), ask(&admission, 0), ask(&admission, 0)];
-    admission.tell(2, Word::Cancel);
-    admission.tell(3, Word::Expire);
-    admission.tell(1, Word::Trace);
-    admission.tell(9, Word::Cancel);
-    assert_eq!(*desk.words.lock().unwrap(), [(1, Word::Trace)]);
-    let figures = admission.figures();
-    assert_eq!((figures.waiting, figures.total.expired), (0, 1));
+    admission.signal(2, CallSignal::Cancel);
+    admission.signal(3, CallSignal::Expire);
+    admission.signal(1, CallSignal::Trace);
+    admission.signal(9, CallSignal::Cancel);
+    assert_eq!(*backend.signals.lock().unwrap(), [(1, CallSignal::Trace)]);
+    let stats = admission.stats();
+    assert_eq!((stats.waiting, stats.total.expired), (0, 1));
 }
 
 #[tokio::test]
 async fn a_reserve_is_its_classs_own_and_counted_over_all_desks() {
     let admission = admission(8, &[(1, 1)]);
-    let ((a, _), (b, _)) = (desk(&admission, 2, 5), desk(&admission, 1, 5));
+    let ((a, _), (b, _)) = (backend(&admission, 2, 5), backend(&admission, 1, 5));
     let everybody: Vec<_> = (0..3).map(|_| ask(&admission, 0)).collect();
     assert_eq!(a.numbers().len() + b.numbers().len(), 2, "the third thread is kept, and nothing goes ahead");
     let own = [ask(&admission, 1), ask(&admission, 1)];
@@ -211,15 +211,15 @@ async fn a_reserve_is_its_classs_own_and_counted_over_all_desks() {
 #[tokio::test]
 async fn a_class_uses_what_is_shared_beyond_its_reserve() {
     let admission = admission(8, &[(7, 1)]);
-    let (desk, _) = desk(&admission, 3, 0);
+    let (backend, _) = backend(&admission, 3, 0);
     let _asked: Vec<_> = (0..4).map(|_| ask(&admission, 7)).collect();
-    assert_eq!(desk.numbers(), [1, 2, 3]);
+    assert_eq!(backend.numbers(), [1, 2, 3]);
 }
 
 #[tokio::test]
 async fn a_retired_desk_is_handed_nothing_and_is_ready_when_its_calls_are_over() {
     let admission = admission(8, &[]);
-    let (old, id) = desk(&admission, 1, 0);
+    let (old, id) = backend(&admission, 1, 0);
     let _asked = [ask(&admission, 0), ask(&admission, 0)];
     let retiring = tokio::spawn({
         let admission = Arc::clone(&admission);
@@ -229,44 +229,44 @@ async fn a_retired_desk_is_handed_nothing_and_is_ready_when_its_calls_are_over()
     assert!(!retiring.is_finished());
     old.finish(1);
     retiring.await.unwrap();
-    assert_eq!((old.numbers(), admission.figures().waiting), (vec![], 1));
+    assert_eq!((old.numbers(), admission.stats().waiting), (vec![], 1));
     admission.close(id);
-    let (new, _) = desk(&admission, 1, 0);
+    let (new, _) = backend(&admission, 1, 0);
     assert_eq!(new.numbers(), [2]);
 }
 
 #[tokio::test]
 async fn permits_of_a_closed_desk_are_no_matter() {
     let admission = admission(8, &[(1, 1)]);
-    let (dead, id) = desk(&admission, 2, 0);
+    let (dead, id) = backend(&admission, 2, 0);
     let _asked = [ask(&admission, 0), ask(&admission, 1), ask(&admission, 0)];
     admission.close(id);
-    let (new, _) = desk(&admission, 2, 0);
+    let (new, _) = backend(&admission, 2, 0);
     assert_eq!(new.numbers(), [3]);
     dead.finish(1);
     admission.take_back(vec![dead.take(2)]);
     assert_eq!(new.numbers(), [3, 2]);
-    let figures = admission.figures();
-    assert_eq!((figures.busy, figures.threads, figures.desks.len()), (2, 2, 1));
+    let stats = admission.stats();
+    assert_eq!((stats.busy, stats.threads, stats.backends.len()), (2, 2, 1));
 }
 
 #[tokio::test]
 async fn a_desk_that_drops_what_it_is_handed_does_no_harm() {
     struct Drops;
-    impl Desk for Drops {
+    impl Backend for Drops {
         fn begin(&self, call: Call, permit: Permit) {
             drop((call, permit));
         }
-        fn tell(&self, _: u64, _: Word) -> bool {
+        fn signal(&self, _: u64, _: CallSignal) -> bool {
             false
         }
     }
     let admission = admission(100_000, &[]);
-    let asked: Vec<_> = (0..50_000).map(|_| ask(&admission, 0)).collect();
-    admission.open(Arc::new(Drops), Room { threads: 1, ahead: 0 });
-    let figures = admission.figures();
-    assert_eq!((figures.waiting, figures.busy, figures.total.begun), (0, 0, 50_000));
-    drop(asked);
+    let recalled: Vec<_> = (0..50_000).map(|_| ask(&admission, 0)).collect();
+    admission.open(Arc::new(Drops), Capacity { threads: 1, prefetch: 0 });
+    let stats = admission.stats();
+    assert_eq!((stats.waiting, stats.busy, stats.total.begun), (0, 0, 50_000));
+    drop(recalled);
 }
 
 #[tokio::test]
@@ -279,28 +279,28 @@ async fn at_the_end_those_that_wait_are_answered_and_no_more_are_taken() {
     assert!(admission.submit(call).is_err());
 }
 
-/// A desk whose calls are answered by a thread, in the order of their arrival.
+/// A backend whose calls are answered by a thread, in the order of their arrival.
 struct Clerk(std::sync::mpsc::Sender<(Call, Permit)>);
 
 impl Clerk {
-    fn hire() -> Arc<dyn Desk> {
-        let (desk, calls) = std::sync::mpsc::channel::<(Call, Permit)>();
+    fn hire() -> Arc<dyn Backend> {
+        let (backend, calls) = std::sync::mpsc::channel::<(Call, Permit)>();
         thread::spawn(move || {
             for (call, permit) in calls {
                 call.responder.fail(ending());
                 drop(permit);
             }
         });
-        Arc::new(Self(desk))
+        Arc::new(Self(backend))
     }
 }
 
-impl Desk for Clerk {
+impl Backend for Clerk {
     fn begin(&self, call: Call, permit: Permit) {
         self.0.send((call, permit)).unwrap();
     }
 
-    fn tell(&self, _: u64, _: Word) -> bool {
+    fn signal(&self, _: u64, _: CallSignal) -> bool {
         false
     }
 }
@@ -310,7 +310,7 @@ async fn every_call_is_served_once_however_many_threads_hand_out_and_finish() {
     for reserves in [&[][..], &[(1, 2), (2, 1)]] {
         let admission = admission(usize::MAX, reserves);
         for _ in 0..3 {
-            admission.open(Clerk::hire(), Room { threads: 2, ahead: 2 });
+            admission.open(Clerk::hire(), Capacity { threads: 2, prefetch: 2 });
         }
         let tasks = (0..4_u32).map(|class| {
             let admission = Arc::clone(&admission);
@@ -327,9 +327,9 @@ async fn every_call_is_served_once_however_many_threads_hand_out_and_finish() {
         for task in tasks.collect::<Vec<_>>() {
             tokio::time::timeout(WAIT, task).await.unwrap().unwrap();
         }
-        while admission.figures().busy + admission.figures().waiting > 0 {
+        while admission.stats().busy + admission.stats().waiting > 0 {
             tokio::task::yield_now().await;
         }
-        assert_eq!(admission.lock().desks.calls_of(0), 0);
+        assert_eq!(admission.lock().backends.calls_of(0), 0);
     }
 }

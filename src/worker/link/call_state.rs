@@ -7,10 +7,10 @@ use bytes::Bytes;
 use http::StatusCode;
 use ziggurat_middleware::Problem;
 
-use super::frame::{self, LARGEST_INLINE, Report, WINDOW, fits};
+use super::frame::{self, LARGEST_INLINE, ToServer, WINDOW, fits};
 use super::number::ByNumber;
 use super::outbox::Outbox;
-use crate::call::pipe::{Abandoned, Sender, Writer};
+use crate::call::pipe::{Disconnected, RemoteWriter, Writer};
 use crate::call::responder::RemoteResponder;
 use crate::call::{BodyFailure, ResponseHead};
 
@@ -67,7 +67,7 @@ impl CallState {
     /// Returns the call to the server; the app has not begun with it.
     pub(crate) fn give_back(&self) {
         self.is_done.store(true, Ordering::Relaxed);
-        self.outbox.send(|out| Report::Returned(self.number).put(out));
+        self.outbox.send(|out| ToServer::Returned(self.number).put(out));
     }
 
     fn lock(&self) -> MutexGuard<'_, Credit> {
@@ -75,10 +75,10 @@ impl CallState {
     }
 
     /// Takes up to `wanted` octets of the credit.
-    fn take(&self, wanted: usize) -> Result<usize, Abandoned> {
+    fn take(&self, wanted: usize) -> Result<usize, Disconnected> {
         let mut credit = self.lock();
         if credit.is_cancelled {
-            return Err(Abandoned);
+            return Err(Disconnected);
         }
         let taken = wanted.min(credit.octets);
         credit.octets -= taken;
@@ -119,13 +119,13 @@ impl RemoteResponder for CallState {
         if is_last {
             self.is_done.store(true, Ordering::Relaxed);
         }
-        self.outbox.send(|out| frame::put_answer(out, self.number, head, &body, is_last));
+        self.outbox.send(|out| frame::put_response(out, self.number, head, &body, is_last));
         !self.is_cancelled()
     }
 
     fn fail(&self, problem: &Problem) {
         let detail = Bytes::copy_from_slice(problem.shown().as_bytes());
-        let report = Report::Failed(self.number, problem.status().as_u16(), detail);
+        let report = ToServer::Failed(self.number, problem.status().as_u16(), detail);
         self.outbox.send(|out| report.put(out));
     }
 
@@ -137,23 +137,23 @@ impl RemoteResponder for CallState {
             self.refuse_head();
             return false;
         }
-        self.outbox.send(|out| frame::put_start(out, self.number, head));
+        self.outbox.send(|out| frame::put_response_head(out, self.number, head));
         true
     }
 
-    fn try_send(&self, mut chunk: Bytes) -> Result<Option<Bytes>, Abandoned> {
+    fn try_send(&self, mut chunk: Bytes) -> Result<Option<Bytes>, Disconnected> {
         while !chunk.is_empty() {
             let count = self.take(chunk.len().min(LARGEST_INLINE))?;
             if count == 0 {
                 return Ok(Some(chunk));
             }
             let part = chunk.split_to(count);
-            self.outbox.send_with(|out| frame::put_chunk_head(out, self.number, part.len()), &part);
+            self.outbox.send_with(|out| frame::put_response_body_head(out, self.number, part.len()), &part);
         }
         Ok(None)
     }
 
-    fn send(&self, mut chunk: Bytes) -> Result<(), Abandoned> {
+    fn send(&self, mut chunk: Bytes) -> Result<(), Disconnected> {
         while let Some(rest) = self.try_send(chunk)? {
             self.wait();
             chunk = rest;
@@ -162,11 +162,11 @@ impl RemoteResponder for CallState {
     }
 
     fn finish(&self) {
-        self.outbox.send(|out| Report::End(self.number).put(out));
+        self.outbox.send(|out| ToServer::BodyEnd(self.number).put(out));
     }
 
     fn abort(&self, why: &str) {
-        let report = Report::Broken(self.number, Bytes::copy_from_slice(why.as_bytes()));
+        let report = ToServer::BodyFailed(self.number, Bytes::copy_from_slice(why.as_bytes()));
         self.outbox.send(|out| report.put(out));
     }
 }
@@ -183,7 +183,7 @@ impl Drop for LinkPermit {
         drop(entry);
         if !self.state.is_done.swap(true, Ordering::Relaxed) {
             // Sent along with the next response, or when this thread has nothing to do.
-            self.state.outbox.post(|out| Report::Done(self.state.number).put(out));
+            self.state.outbox.post(|out| ToServer::Done(self.state.number).put(out));
         }
     }
 }
@@ -191,10 +191,10 @@ impl Drop for LinkPermit {
 /// The server as the sender of a request's body.
 pub(crate) struct FromServer(pub(crate) Arc<CallState>);
 
-impl Sender for FromServer {
+impl RemoteWriter for FromServer {
     fn grant(&self, octets: usize) {
         let octets = u32::try_from(octets).unwrap_or(u32::MAX);
-        self.0.outbox.send(|out| Report::Credit(self.0.number, octets).put(out));
+        self.0.outbox.send(|out| ToServer::Credit(self.0.number, octets).put(out));
     }
 
     /// The end of the call tells the server.

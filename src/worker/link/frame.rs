@@ -1,4 +1,4 @@
-//! The words of the link: frames of a head of 16 octets and a payload, in both directions. `docs/link.md` describes them for readers.
+//! The signals of the link: frames of a head of 16 octets and a payload, in both directions. `docs/link.md` describes them for readers.
 //!
 //! A frame's head is the payload's length (32 bits), the kind (8), flags (8), 16 bits of nothing, and the number of the call (64); integers are
 //! little endian. The payload of a call's head is the pairs of [`crate::call::head`], as they are.
@@ -10,7 +10,7 @@ use http::header::{HeaderMap, HeaderName, HeaderValue};
 use crate::call::ResponseHead;
 use crate::cgi::content_length;
 
-/// The version of these words. Both ends are the same program; a program that was exchanged under a running server is told so.
+/// The version of these signals. Both ends are the same program; a program that was exchanged under a running server is told so.
 pub(crate) const VERSION: u32 = 2;
 
 /// The largest payload.
@@ -24,76 +24,76 @@ pub(crate) const WINDOW: usize = 256 * 1024;
 
 const HEAD: usize = 16;
 
-/// What the front says.
+/// A frame from the server to a worker.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Order {
-    /// The first word: what the worker is to be, as JSON ([`super::super::boot::Boot`]).
+pub(crate) enum ToWorker {
+    /// The first frame: what the worker is to run, as JSON ([`Boot`](crate::worker::boot::Boot)).
     Boot(Bytes),
-    /// A request: the pairs of its head, and its body if that is short.
+    /// A request: its head ([`crate::call::head`]), and its body if that is short.
     Call(u64, Bytes, CallBody),
-    /// More of a request's body.
+    /// A chunk of a request's body.
     Body(u64, Bytes),
-    /// A request's body is whole.
+    /// The end of a request's body.
     BodyEnd(u64),
-    /// A request's body broke off: the status that says so to the client, and why.
+    /// A request's body failed: the status for the client, and the reason.
     BodyFailed(u64, u16, Bytes),
-    /// So many more octets of the answer's body may come.
+    /// The worker may send so many more octets of the response's body.
     Credit(u64, u32),
-    /// Nobody waits for the answer any more.
+    /// The client has left.
     Cancel(u64),
-    /// The call takes long: its stack goes to the log.
+    /// The request is slow: log the Python stack of its thread.
     Trace(u64),
-    /// The call's time is over: stack to the log, exception into its thread.
+    /// The request is over its deadline: log the stack, and raise an exception in the thread.
     Expire(u64),
-    /// The call is to come back if the app has not begun with it.
+    /// Return the call if the app has not begun with it.
     Recall(u64),
-    /// The stacks of all threads go to the log.
+    /// Log the Python stacks of all threads.
     Stacks,
-    /// Log files are to be opened again.
+    /// Reopen log files.
     Reopen,
-    /// A template is to make a worker, whose link comes along with this frame as a descriptor.
+    /// To a template: fork a worker. Its link comes along as a descriptor.
     Fork,
-    /// Calls at hand are finished, then the worker ends.
+    /// Finish the calls at hand, then exit.
     Stop,
 }
 
-/// The body of a call as far as it comes with the head.
+/// The body of a call, as far as it is in the same frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum CallBody {
     /// All of it.
     Whole(Bytes),
-    /// It follows.
+    /// It follows in frames of its own.
     Stream,
-    /// It follows once the app asks for it.
+    /// It follows when the app reads, after the first credit.
     Lazy,
 }
 
-/// What a worker says.
+/// A frame from a worker to the server.
 #[derive(Debug)]
-pub(crate) enum Report {
-    /// The app is imported, the threads are there: the process id, as JSON of [`super::super::boot::Ready`].
+pub(crate) enum ToServer {
+    /// The app is imported and the threads run: the process id, as JSON ([`Ready`](crate::worker::boot::Ready)).
     Ready(Bytes),
-    /// The app cannot be served: a finding, as JSON.
+    /// The worker cannot serve the app: a finding, as JSON ([`Refusal`](crate::worker::boot::Refusal)).
     Refused(Bytes),
-    /// An answer that is all there. If the flag says so, the call is over.
-    Answer(u64, ResponseHead, Bytes, bool),
-    /// The head of an answer whose body follows.
-    Start(u64, ResponseHead),
-    /// More of an answer's body.
-    Chunk(u64, Bytes),
-    /// An answer's body is whole.
-    End(u64),
-    /// An answer's body broke off: why.
-    Broken(u64, Bytes),
-    /// The app failed before it answered: the status, and what the client is told.
+    /// A whole response. The flag says that the call is over, too.
+    Response(u64, ResponseHead, Bytes, bool),
+    /// The head of a streamed response.
+    Head(u64, ResponseHead),
+    /// A chunk of a response's body.
+    Body(u64, Bytes),
+    /// The end of a response's body.
+    BodyEnd(u64),
+    /// The response broke off: the reason.
+    BodyFailed(u64, Bytes),
+    /// The app failed before it responded: the status, and the detail for the client.
     Failed(u64, u16, Bytes),
-    /// So many more octets of the request's body may come.
+    /// The server may send so many more octets of the request's body.
     Credit(u64, u32),
-    /// The call came back unbegun.
+    /// A recalled call; it is over here.
     Returned(u64),
-    /// The app is done with the call; its thread is free.
+    /// The call is over and its thread free.
     Done(u64),
-    /// A process that a template made has ended: its id and how, as JSON of [`super::super::boot::Ended`].
+    /// From a template: a process that it forked has ended, and how, as JSON ([`Ended`](crate::worker::boot::Ended)).
     Ended(Bytes),
 }
 
@@ -113,7 +113,7 @@ const DONE: u8 = 1;
 const LAZY: u8 = 2;
 const STREAM: u8 = 4;
 
-impl Order {
+impl ToWorker {
     /// Appends the frame.
     pub(crate) fn put(&self, out: &mut Vec<u8>) {
         match self {
@@ -169,7 +169,7 @@ impl Order {
     }
 }
 
-/// Appends the frame of a call; apart from [`Order`], so that a head need not be copied first.
+/// Appends the frame of a call; apart from [`ToWorker`], so that a head need not be copied first.
 pub(crate) fn put_call(out: &mut Vec<u8>, number: u64, head: &[u8], body: &CallBody) {
     let length = size(head.len()).to_le_bytes();
     match body {
@@ -179,17 +179,17 @@ pub(crate) fn put_call(out: &mut Vec<u8>, number: u64, head: &[u8], body: &CallB
     }
 }
 
-impl Report {
+impl ToServer {
     /// Appends the frame.
     pub(crate) fn put(&self, out: &mut Vec<u8>) {
         match self {
             Self::Ready(json) => frame(out, 64, 0, 0, &[json]),
             Self::Refused(json) => frame(out, 65, 0, 0, &[json]),
-            Self::Answer(number, head, body, is_done) => put_answer(out, *number, head, body, *is_done),
-            Self::Start(number, head) => put_start(out, *number, head),
-            Self::Chunk(number, octets) => frame(out, 68, 0, *number, &[octets]),
-            Self::End(number) => frame(out, 69, 0, *number, &[]),
-            Self::Broken(number, why) => frame(out, 70, 0, *number, &[why]),
+            Self::Response(number, head, body, is_done) => put_response(out, *number, head, body, *is_done),
+            Self::Head(number, head) => put_response_head(out, *number, head),
+            Self::Body(number, octets) => frame(out, 68, 0, *number, &[octets]),
+            Self::BodyEnd(number) => frame(out, 69, 0, *number, &[]),
+            Self::BodyFailed(number, why) => frame(out, 70, 0, *number, &[why]),
             Self::Failed(number, status, detail) => frame(out, 71, 0, *number, &[&status.to_le_bytes(), detail]),
             Self::Credit(number, octets) => frame(out, 72, 0, *number, &[&octets.to_le_bytes()]),
             Self::Returned(number) => frame(out, 73, 0, *number, &[]),
@@ -206,12 +206,12 @@ impl Report {
             65 => Self::Refused(payload),
             66 => {
                 let head = take_head(&mut payload)?;
-                Self::Answer(number, head, payload, flags & DONE != 0)
+                Self::Response(number, head, payload, flags & DONE != 0)
             }
-            67 => Self::Start(number, take_head(&mut payload)?),
-            68 => Self::Chunk(number, payload),
-            69 => Self::End(number),
-            70 => Self::Broken(number, payload),
+            67 => Self::Head(number, take_head(&mut payload)?),
+            68 => Self::Body(number, payload),
+            69 => Self::BodyEnd(number),
+            70 => Self::BodyFailed(number, payload),
             71 => Self::Failed(number, payload.try_get_u16_le().map_err(|_| SHORT)?, payload),
             72 => Self::Credit(number, payload.try_get_u32_le().map_err(|_| SHORT)?),
             73 => Self::Returned(number),
@@ -222,26 +222,26 @@ impl Report {
     }
 }
 
-/// Appends the frame of an answer; apart from [`Report`], so that a head need not be owned.
-pub(crate) fn put_answer(out: &mut Vec<u8>, number: u64, head: &ResponseHead, body: &[u8], is_done: bool) {
+/// Appends the frame of an answer; apart from [`ToServer`], so that a head need not be owned.
+pub(crate) fn put_response(out: &mut Vec<u8>, number: u64, head: &ResponseHead, body: &[u8], is_done: bool) {
     framed(out, 66, if is_done { DONE } else { 0 }, number, |out| {
         put_head(out, head);
         out.extend_from_slice(body);
     });
 }
 
-/// As [`put_answer`], for an answer whose body follows.
-pub(crate) fn put_start(out: &mut Vec<u8>, number: u64, head: &ResponseHead) {
+/// As [`put_response`], for an answer whose body follows.
+pub(crate) fn put_response_head(out: &mut Vec<u8>, number: u64, head: &ResponseHead) {
     framed(out, 67, 0, number, |out| put_head(out, head));
 }
 
-/// Appends the head of a [`Report::Chunk`], whose payload of `length` octets the caller lets follow.
-pub(crate) fn put_chunk_head(out: &mut Vec<u8>, number: u64, length: usize) {
+/// Appends the head of a [`ToServer::Body`], whose payload of `length` octets the caller lets follow.
+pub(crate) fn put_response_body_head(out: &mut Vec<u8>, number: u64, length: usize) {
     put_frame_head(out, 68, number, length);
 }
 
-/// Appends the head of an [`Order::Body`], whose payload of `length` octets the caller lets follow.
-pub(crate) fn put_body_head(out: &mut Vec<u8>, number: u64, length: usize) {
+/// Appends the head of an [`ToWorker::Body`], whose payload of `length` octets the caller lets follow.
+pub(crate) fn put_request_body_head(out: &mut Vec<u8>, number: u64, length: usize) {
     put_frame_head(out, 3, number, length);
 }
 
@@ -370,13 +370,13 @@ fn check<T>(octets: &[u8], take: fn(&mut BytesMut) -> Result<Option<T>, Malforme
 /// Octets as a front might send them, for the fuzzer.
 #[cfg(any(test, fuzzing))]
 pub(crate) fn check_orders(octets: &[u8]) {
-    check(octets, Order::take, Order::put);
+    check(octets, ToWorker::take, ToWorker::put);
 }
 
 /// Octets as a worker might send them, for the fuzzer.
 #[cfg(any(test, fuzzing))]
 pub(crate) fn check_reports(octets: &[u8]) {
-    check(octets, Report::take, Report::put);
+    check(octets, ToServer::take, ToServer::put);
 }
 
 #[cfg(test)]

@@ -1,17 +1,17 @@
-//! The link between the front and a worker: one Unix socket, on which many calls are under way at once.
+//! The link between the server and a worker: one Unix socket, on which many calls are under way at once.
 //!
-//! [`frame`] has the words. The front's end is asynchronous ([`front`]); the worker's is two things: one thread that reads ([`back`]), and an
+//! [`frame`] has the signals. The server's end is asynchronous ([`server`]); the worker's is two things: one thread that reads ([`worker`]), and an
 //! [`outbox`] into which the threads that run Python put their answers ([`call_state`]).
 
-pub(crate) mod back;
 pub(crate) mod call_state;
 pub(crate) mod frame;
-pub(crate) mod front;
+mod in_flight;
 mod number;
 pub(crate) mod outbox;
-mod outgoing;
-mod under_way;
+pub(crate) mod server_end;
 mod upload;
+pub(crate) mod worker_end;
+mod write_buffer;
 
 use std::io;
 use std::os::unix::net::UnixStream;
@@ -23,10 +23,10 @@ const SOCKET: usize = 512 * 1024;
 
 /// Both ends of a new link.
 pub(crate) fn pair() -> io::Result<(UnixStream, UnixStream)> {
-    let (front, back) = UnixStream::pair()?;
-    for end in [&front, &back] {
+    let (server, worker) = UnixStream::pair()?;
+    for end in [&server, &worker] {
         // With the usual size a body of a megabyte has both sides wait for each other a dozen times.
         SockRef::from(end).set_send_buffer_size(SOCKET)?;
     }
-    Ok((front, back))
+    Ok((server, worker))
 }

@@ -134,7 +134,7 @@ impl Outbox {
         self.push(&mut out);
     }
 
-    /// Sends everything, waiting as long as it takes: for the first and the last words.
+    /// Sends everything, waiting as long as it takes: for the first and the last signals.
     pub(crate) fn flush_all(&self) {
         loop {
             self.flush();

@@ -6,8 +6,8 @@ use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 
-use super::frame::{LARGEST_INLINE, Order, WINDOW};
-use super::front::Link;
+use super::frame::{LARGEST_INLINE, ToWorker, WINDOW};
+use super::server_end::ServerEnd;
 use crate::call::BodyFailure;
 use crate::call::pipe::Reader;
 
@@ -90,16 +90,16 @@ impl Upload {
     }
 
     /// Sends until the body ends, or the call does.
-    pub(crate) async fn run(mut self, number: u64, link: Arc<Link>) {
+    pub(crate) async fn run(mut self, number: u64, link: Arc<ServerEnd>) {
         let mut chunk = Bytes::new();
         loop {
             if chunk.is_empty() {
                 chunk = match poll_fn(|cx| self.poll_next(cx)).await {
                     Next::Chunk(octets) => octets,
-                    Next::End => return link.send(&Order::BodyEnd(number)),
+                    Next::End => return link.send(&ToWorker::BodyEnd(number)),
                     Next::Failed(failure) => {
                         let detail = Bytes::copy_from_slice(failure.detail.as_bytes());
-                        return link.send(&Order::BodyFailed(number, failure.status.as_u16(), detail));
+                        return link.send(&ToWorker::BodyFailed(number, failure.status.as_u16(), detail));
                     }
                     Next::Unwanted => return,
                 };
@@ -107,7 +107,7 @@ impl Upload {
             let Some(room) = poll_fn(|cx| self.credit.poll_room(cx)).await else { return };
             let part = chunk.split_to(chunk.len().min(room).min(LARGEST_INLINE));
             self.credit.lock().octets -= part.len();
-            link.send(&Order::Body(number, part));
+            link.send(&ToWorker::Body(number, part));
         }
     }
 

@@ -1,6 +1,6 @@
 //! A worker process: it imports the app and serves the calls that come over its link, until the front says otherwise or is gone.
 //!
-//! Three kinds of threads: the one that reads the link and never needs the interpreter, those that call the app ([`super::pool`]), and the main
+//! Three kinds of threads: the one that reads the link and never needs the interpreter, those that call the app ([`super::thread_pool`]), and the main
 //! thread, which is Python's too and waits ([`serve`]). A worker may also be a template of others ([`template`]).
 
 mod serve;
@@ -24,15 +24,15 @@ use ziggurat_middleware::{Finding, Lifecycle};
 use super::callable::Callable;
 use super::interpreter::{finalize, initialize};
 use super::load::import;
-use super::way_back::Runtime;
+use super::service_as_wsgi::Runtime;
 use crate::log::{self, Mark};
 use crate::worker::boot::{Boot, Ready, Refusal};
 use crate::worker::identity::become_user;
-use crate::worker::link::back::{Back, End};
-use crate::worker::link::frame::{Order, Report, VERSION};
+use crate::worker::link::frame::{ToServer, ToWorker, VERSION};
 use crate::worker::link::outbox::Outbox;
+use crate::worker::link::worker_end::{End, WorkerEnd};
 use crate::worker::title::{self, Title};
-use template::Fate;
+use template::TemplateOutcome;
 
 /// Builds the stack that [`Boot::stack`] is, in this process; its findings are for who sent it.
 pub(crate) type Build<'a> = &'a dyn Fn(Value, &Lifecycle, &Arc<Runtime>) -> Result<Callable, Vec<Value>>;
@@ -43,54 +43,54 @@ pub(crate) type Build<'a> = &'a dyn Fn(Value, &Lifecycle, &Arc<Runtime>) -> Resu
 ///
 /// A message for whoever started this otherwise than the server does.
 pub(crate) fn run(build: Build<'_>) -> Result<bool, String> {
-    let link = link()
+    let link = take_link()
         .map_err(|error| format!("error: no link to a server as standard input: {error}\nhint: the server starts its workers itself"))?;
-    let mut back = Back::new(link).map_err(|error| format!("error: no worker can be started: {error}"))?;
-    let boot = match first_word(&mut back) {
+    let mut link = WorkerEnd::new(link).map_err(|error| format!("error: no worker can be started: {error}"))?;
+    let boot = match read_boot(&mut link) {
         Ok(Some(boot)) => boot,
         Ok(None) => return Ok(true),
-        Err(finding) => return Ok(refuse(&back.outbox(), finding.into())),
+        Err(finding) => return Ok(refuse(&link.outbox(), finding.into())),
     };
     let mark = Mark::default();
     mark.set(boot.mark());
     log::start_marked(mark.clone());
-    let outbox = back.outbox();
+    let outbox = link.outbox();
     let made = watch::over(outbox.socket(), || {
         prepare(&boot, outbox.socket())?;
-        Made::new(&boot, build)
+        BuiltApp::new(&boot, build)
     });
     let made = match made {
         Ok(made) => made,
         Err(refusal) => return Ok(refuse(&outbox, refusal)),
     };
-    let Some(paths) = &boot.preload else { return Ok(serve_all(back, &boot, &made)) };
+    let Some(paths) = &boot.preload else { return Ok(serve_all(link, &boot, &made)) };
     if let Err(finding) = watch::over(outbox.socket(), || template::warm(&boot, paths, &made.callable)) {
         return Ok(refuse(&outbox, finding.into()));
     }
     drop(outbox);
     // Threads are not there any more in a fork: a stack that may have some is made anew in each. What was imported stays.
     let made = made.without_threads();
-    match template::run(back, &mark) {
-        Fate::Ended(well) => {
+    match template::run(link, &mark) {
+        TemplateOutcome::Ended(well) => {
             finalize();
             Ok(well)
         }
-        Fate::Forked(back, boot) => match made.map_or_else(|| Made::new(&boot, build), Ok) {
-            Ok(made) => Ok(serve_all(back, &boot, &made)),
-            Err(refusal) => Ok(refuse(&back.outbox(), refusal)),
+        TemplateOutcome::Forked(link, boot) => match made.map_or_else(|| BuiltApp::new(&boot, build), Ok) {
+            Ok(made) => Ok(serve_all(link, &boot, &made)),
+            Err(refusal) => Ok(refuse(&link.outbox(), refusal)),
         },
     }
 }
 
 /// What the worker's threads call, and what belongs to it.
-struct Made {
+struct BuiltApp {
     callable: Callable,
     lifecycle: Lifecycle,
     /// Where it is a stack.
     runtime: Option<Arc<Runtime>>,
 }
 
-impl Made {
+impl BuiltApp {
     fn new(boot: &Boot, build: Build<'_>) -> Result<Self, Refusal> {
         let lifecycle = Lifecycle::default();
         let Some(stack) = &boot.stack else {
@@ -120,7 +120,7 @@ impl Made {
 }
 
 /// The link, with nothing left in its place for the app to read.
-fn link() -> std::io::Result<UnixStream> {
+fn take_link() -> std::io::Result<UnixStream> {
     socket_type(stdin())?;
     let link = fcntl_dupfd_cloexec(stdin(), 3)?;
     dup2_stdin(std::fs::File::open("/dev/null")?)?;
@@ -128,9 +128,9 @@ fn link() -> std::io::Result<UnixStream> {
 }
 
 /// What this worker is to be. Nothing where the front has left.
-fn first_word(back: &mut Back) -> Result<Option<Boot>, Finding> {
-    match back.next() {
-        Ok(Order::Boot(json)) => Boot::read(&json).map(Some),
+fn read_boot(link: &mut WorkerEnd) -> Result<Option<Boot>, Finding> {
+    match link.next() {
+        Ok(ToWorker::Boot(json)) => Boot::read(&json).map(Some),
         Err(End::Gone) => Ok(None),
         Ok(_) => Err(Finding::new("a worker was not told what it is to be")),
         Err(End::Malformed(malformed)) => Err(Finding::new(format!("a worker does not understand the server: {malformed}"))),
@@ -164,9 +164,9 @@ fn prepare(boot: &Boot, link: &UnixStream) -> Result<(), Finding> {
 }
 
 /// Serves to the end of the worker.
-fn serve_all(back: Back, boot: &Boot, made: &Made) -> bool {
-    let outbox = back.outbox();
-    match serve::Service::start(back, boot, &made.callable, made.lifecycle.clone()) {
+fn serve_all(link: WorkerEnd, boot: &Boot, made: &BuiltApp) -> bool {
+    let outbox = link.outbox();
+    match serve::Service::start(link, boot, &made.callable, made.lifecycle.clone()) {
         Ok(service) => {
             tell_ready(&outbox);
             service.wait();
@@ -181,17 +181,17 @@ fn serve_all(back: Back, boot: &Boot, made: &Made) -> bool {
 
 fn tell_ready(outbox: &Outbox) {
     let ready = Ready { version: VERSION, pid: std::process::id() };
-    tell(outbox, &ready, Report::Ready);
+    tell(outbox, &ready, ToServer::Ready);
 }
 
 /// Tells the front that there will be no worker.
 fn refuse(outbox: &Outbox, refusal: Refusal) -> bool {
-    tell(outbox, &refusal, Report::Refused);
+    tell(outbox, &refusal, ToServer::Refused);
     finalize();
     false
 }
 
-fn tell(outbox: &Outbox, what: &impl serde::Serialize, report: impl FnOnce(bytes::Bytes) -> Report) {
+fn tell(outbox: &Outbox, what: &impl serde::Serialize, report: impl FnOnce(bytes::Bytes) -> ToServer) {
     // Structs of numbers and text are always JSON.
     let json = serde_json::to_vec(what).unwrap_or_default();
     outbox.send(|out| report(json.into()).put(out));

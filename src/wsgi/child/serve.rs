@@ -11,21 +11,21 @@ use ziggurat_middleware::{Finding, Lifecycle};
 
 use super::super::application::Application;
 use super::super::callable::Callable;
-use super::super::pool::Pool;
+use super::super::thread_pool::ThreadPool;
 use super::{signals, watch};
-use crate::call::{Call, Word};
+use crate::call::{Call, CallSignal};
 use crate::worker::boot::Boot;
-use crate::worker::link::back::{Back, End, Office};
 use crate::worker::link::call_state::LinkPermit;
+use crate::worker::link::worker_end::{CallHandler, End, WorkerEnd};
 
 /// A worker's threads.
 pub(super) struct Service {
-    desk: Arc<Desk>,
+    handler: Arc<Handler>,
 }
 
 /// What the thread that reads the link acts upon.
-struct Desk {
-    pool: Pool<LinkPermit>,
+struct Handler {
+    pool: ThreadPool<LinkPermit>,
     /// Of the layers that run here.
     lifecycle: Lifecycle,
     /// Readable once no more calls come.
@@ -34,38 +34,39 @@ struct Desk {
 
 impl Service {
     /// Starts the threads that call the app, and the one that hears the front.
-    pub(super) fn start(back: Back, boot: &Boot, app: &Callable, lifecycle: Lifecycle) -> Result<Self, Finding> {
-        let outbox = back.outbox();
+    pub(super) fn start(link: WorkerEnd, boot: &Boot, app: &Callable, lifecycle: Lifecycle) -> Result<Self, Finding> {
+        let outbox = link.outbox();
         let application = Python::attach(|py| Application::new(py, app.object(py), &boot.place, boot.threads > 1, boot.is_multiprocess))?;
         let unstarted = |error| Finding::new(format!("the app's threads cannot be started: {error}")).at("threads");
         // What is over and was not told goes before a thread sleeps.
-        let pool = Pool::start(&Arc::new(application), boot.threads, move || outbox.nudge(), signals::dump_stacks).map_err(unstarted)?;
+        let pool =
+            ThreadPool::start(&Arc::new(application), boot.threads, move || outbox.nudge(), signals::dump_stacks).map_err(unstarted)?;
         let stopped = eventfd(0, EventfdFlags::CLOEXEC).map_err(|error| unstarted(error.into()))?;
-        let desk = Arc::new(Desk { pool, lifecycle, stopped });
-        let office = Arc::clone(&desk);
-        thread::Builder::new().name("ziggurat-link".to_owned()).spawn(move || hear(back, &office)).map_err(unstarted)?;
-        Ok(Self { desk })
+        let handler = Arc::new(Handler { pool, lifecycle, stopped });
+        let of_link = Arc::clone(&handler);
+        thread::Builder::new().name("ziggurat-link".to_owned()).spawn(move || read(link, &of_link)).map_err(unstarted)?;
+        Ok(Self { handler })
     }
 
     /// Waits, on the main thread, until the front wants no more of this worker and the calls at hand are finished. How long that may take is for
     /// the front to say.
     pub(super) fn wait(&self) {
-        while let Err(Errno::INTR) = poll(&mut [PollFd::new(&self.desk.stopped, PollFlags::IN)], None) {
+        while let Err(Errno::INTR) = poll(&mut [PollFd::new(&self.handler.stopped, PollFlags::IN)], None) {
             signals::run_handlers();
         }
-        self.desk.pool.wait();
+        self.handler.pool.wait();
     }
 }
 
 /// The life of the thread that reads the link.
-fn hear(back: Back, desk: &Desk) {
-    if let End::Malformed(malformed) = back.run(desk) {
+fn read(link: WorkerEnd, handler: &Handler) {
+    if let End::Malformed(malformed) = link.run(handler) {
         tracing::error!("the server is not understood: {malformed}");
     }
     watch::end();
 }
 
-impl Office for Desk {
+impl CallHandler for Handler {
     fn put(&self, call: Call, permit: LinkPermit) {
         self.pool.put(call, permit);
     }
@@ -78,8 +79,8 @@ impl Office for Desk {
         self.pool.recall(number)
     }
 
-    fn tell(&self, number: u64, word: Word) {
-        self.pool.tell(number, word);
+    fn signal(&self, number: u64, signal: CallSignal) {
+        self.pool.signal(number, signal);
     }
 
     fn stacks(&self) {

@@ -20,20 +20,20 @@ use super::super::application::Application;
 use super::super::callable::Callable;
 use super::super::interpreter::finalize;
 use super::warm_up::warm_up;
-use super::{first_word, keep_from_forks, refuse, signals, tell, tell_ready, watch};
+use super::{keep_from_forks, read_boot, refuse, signals, tell, tell_ready, watch};
 use crate::log::Mark;
 use crate::worker::boot::{Boot, Ended};
-use crate::worker::link::back::Back;
-use crate::worker::link::frame::{Malformed, Order, Report};
+use crate::worker::link::frame::{Malformed, ToServer, ToWorker};
 use crate::worker::link::outbox::Outbox;
+use crate::worker::link::worker_end::WorkerEnd;
 use crate::worker::title::{self, Title};
 
 /// What becomes of a template.
-pub(super) enum Fate {
+pub(super) enum TemplateOutcome {
     /// It is over: no longer wanted, or (`false`) unable to go on.
     Ended(bool),
     /// This process is a worker that it made, with a link and a first word of its own.
-    Forked(Back, Box<Boot>),
+    Forked(WorkerEnd, Box<Boot>),
 }
 
 /// How often a template looks for processes of its own that have ended.
@@ -48,18 +48,18 @@ struct Template {
 }
 
 /// Makes workers, until the front wants no more.
-pub(super) fn run(back: Back, mark: &Mark) -> Fate {
-    let (outbox, octets) = back.into_parts();
+pub(super) fn run(link: WorkerEnd, mark: &Mark) -> TemplateOutcome {
+    let (outbox, octets) = link.into_parts();
     tell_ready(&outbox);
     let mut template = Template { outbox, octets, links: Vec::new(), workers: Vec::new() };
     match template.run() {
         Err(malformed) => {
             tracing::error!("the server is not understood: {malformed}");
-            Fate::Ended(false)
+            TemplateOutcome::Ended(false)
         }
         Ok(None) => {
             watch::over(template.outbox.socket(), finalize);
-            Fate::Ended(true)
+            TemplateOutcome::Ended(true)
         }
         Ok(Some(link)) => {
             // The template's own link ends here, before anything else.
@@ -99,25 +99,25 @@ pub(super) fn warm(boot: &Boot, paths: &[String], app: &Callable) -> Result<(), 
 }
 
 /// What a forked process does first.
-fn begin(link: OwnedFd, mark: &Mark) -> Fate {
-    let Ok(mut back) = Back::new(UnixStream::from(link)) else { return Fate::Ended(false) };
-    match first_word(&mut back) {
+fn begin(link: OwnedFd, mark: &Mark) -> TemplateOutcome {
+    let Ok(mut link) = WorkerEnd::new(UnixStream::from(link)) else { return TemplateOutcome::Ended(false) };
+    match read_boot(&mut link) {
         Ok(Some(boot)) => {
-            if let Err(error) = Python::attach(|py| keep_from_forks(py, back.outbox().socket())) {
-                return Fate::Ended(refuse(&back.outbox(), Finding::from(error).into()));
+            if let Err(error) = Python::attach(|py| keep_from_forks(py, link.outbox().socket())) {
+                return TemplateOutcome::Ended(refuse(&link.outbox(), Finding::from(error).into()));
             }
             mark.set(boot.mark());
             title::set_short(&boot.short_title());
             if let Some(title) = Title::open() {
                 title.set(&boot.title());
             }
-            Fate::Forked(back, Box::new(boot))
+            TemplateOutcome::Forked(link, Box::new(boot))
         }
         Ok(None) => {
             watch::end();
-            Fate::Ended(true)
+            TemplateOutcome::Ended(true)
         }
-        Err(finding) => Fate::Ended(refuse(&back.outbox(), finding.into())),
+        Err(finding) => TemplateOutcome::Ended(refuse(&link.outbox(), finding.into())),
     }
 }
 
@@ -125,16 +125,16 @@ impl Template {
     /// Hears the front. Gives the link of a worker in the process that is to be it.
     fn run(&mut self) -> Result<Option<OwnedFd>, Malformed> {
         loop {
-            while let Some(order) = Order::take(&mut self.octets)? {
+            while let Some(order) = ToWorker::take(&mut self.octets)? {
                 match order {
-                    Order::Fork => {
+                    ToWorker::Fork => {
                         let link = self.links.pop().ok_or(Malformed("a worker without a link"))?;
                         if self.fork() {
                             return Ok(Some(link));
                         }
                     }
-                    Order::Stop => return Ok(None),
-                    Order::Stacks | Order::Reopen => {}
+                    ToWorker::Stop => return Ok(None),
+                    ToWorker::Stacks | ToWorker::Reopen => {}
                     _ => return Err(Malformed("a word that is not for a template")),
                 }
             }
@@ -187,7 +187,7 @@ impl Template {
             Ok(None) | Err(Errno::INTR) => true,
             Ok(Some((_, status))) => {
                 let pid = pid.as_raw_nonzero().get().unsigned_abs();
-                tell(outbox, &Ended { pid, code: status.exit_status(), signal: status.terminating_signal() }, Report::Ended);
+                tell(outbox, &Ended { pid, code: status.exit_status(), signal: status.terminating_signal() }, ToServer::Ended);
                 false
             }
             Err(_) => false,

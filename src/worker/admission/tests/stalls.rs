@@ -1,46 +1,46 @@
-//! Desks that get nowhere with what they have.
+//! Backends that get nowhere with what they have.
 
 use super::*;
 
 #[tokio::test(start_paused = true)]
 async fn a_stalled_desk_gives_back_what_is_ahead_and_gets_nothing_ahead_until_it_stirs() {
     let admission = admission(8, &[]);
-    let (stuck, _) = desk(&admission, 1, 2);
+    let (stuck, _) = backend(&admission, 1, 2);
     let _asked: Vec<_> = (0..4).map(|_| ask(&admission, 0)).collect();
     assert_eq!(stuck.numbers(), [1, 2, 3]);
     tokio::time::sleep(Duration::from_millis(9)).await;
-    assert!(stuck.words.lock().unwrap().is_empty());
+    assert!(stuck.signals.lock().unwrap().is_empty());
     tokio::time::sleep(Duration::from_millis(10)).await;
-    assert_eq!(*stuck.words.lock().unwrap(), [(2, Word::Recall), (3, Word::Recall)]);
+    assert_eq!(*stuck.signals.lock().unwrap(), [(2, CallSignal::Recall), (3, CallSignal::Recall)]);
     // One after the other, as a link gives them back.
     for number in [2, 3] {
         admission.take_back(vec![stuck.take(number)]);
     }
-    assert_eq!((stuck.numbers(), admission.figures().waiting), (vec![1], 3));
-    let (other, _) = desk(&admission, 2, 0);
+    assert_eq!((stuck.numbers(), admission.stats().waiting), (vec![1], 3));
+    let (other, _) = backend(&admission, 2, 0);
     assert_eq!(other.numbers(), [2, 3], "they come first, in their order");
     stuck.finish(1);
     assert_eq!(stuck.numbers(), [4]);
     let _more = [ask(&admission, 0), ask(&admission, 0)];
-    assert_eq!(stuck.numbers(), [4, 5, 6], "it stirs, and is handed calls ahead again");
+    assert_eq!(stuck.numbers(), [4, 5, 6], "it stirs, and is assigned calls prefetch again");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_desk_that_begins_with_nothing_though_it_has_threads_gives_its_calls_to_another() {
     let admission = admission(8, &[]);
-    let ((held, _), (other, _)) = (desk(&admission, 3, 0), desk(&admission, 1, 0));
+    let ((held, _), (other, _)) = (backend(&admission, 3, 0), backend(&admission, 1, 0));
     let _asked: Vec<_> = (0..3).map(|_| ask(&admission, 0)).collect();
     assert_eq!((held.numbers(), other.numbers()), (vec![1, 3], vec![2]));
     tokio::time::sleep(Duration::from_millis(45)).await;
-    assert!(held.words.lock().unwrap().is_empty());
+    assert!(held.signals.lock().unwrap().is_empty());
     tokio::time::sleep(Duration::from_millis(20)).await;
-    assert_eq!(*held.words.lock().unwrap(), [(3, Word::Recall)], "never the oldest, which somebody may have begun with");
+    assert_eq!(*held.signals.lock().unwrap(), [(3, CallSignal::Recall)], "never the oldest, which somebody may have begun with");
     admission.take_back(vec![held.take(3)]);
-    assert_eq!(held.numbers(), [1], "nothing is handed to it for a while");
+    assert_eq!(held.numbers(), [1], "nothing is assigned to it for a while");
     other.finish(2);
     assert_eq!(other.numbers(), [3]);
     let _more = ask(&admission, 0);
-    assert_eq!((held.numbers(), admission.figures().waiting), (vec![1], 1));
+    assert_eq!((held.numbers(), admission.stats().waiting), (vec![1], 1));
     tokio::time::sleep(Duration::from_millis(60)).await;
     assert_eq!(held.numbers(), [1, 4], "then it is tried again");
 }
@@ -48,7 +48,7 @@ async fn a_desk_that_begins_with_nothing_though_it_has_threads_gives_its_calls_t
 #[tokio::test(start_paused = true)]
 async fn a_desk_that_is_held_is_used_as_soon_as_it_finishes_something() {
     let admission = admission(8, &[]);
-    let (held, _) = desk(&admission, 3, 0);
+    let (held, _) = backend(&admission, 3, 0);
     let _asked = [ask(&admission, 0), ask(&admission, 0)];
     tokio::time::sleep(Duration::from_millis(65)).await;
     admission.take_back(vec![held.take(2)]);
@@ -60,26 +60,26 @@ async fn a_desk_that_is_held_is_used_as_soon_as_it_finishes_something() {
 #[tokio::test(start_paused = true)]
 async fn a_call_that_was_asked_back_before_its_desk_had_heard_of_it_is_asked_back_again() {
     let admission = admission(8, &[]);
-    let (stuck, _) = desk(&admission, 1, 1);
+    let (stuck, _) = backend(&admission, 1, 1);
     let _asked = [ask(&admission, 0), ask(&admission, 0)];
     let on_its_way = stuck.take(2);
     tokio::time::sleep(Duration::from_millis(21)).await;
-    assert!(stuck.words.lock().unwrap().contains(&(2, Word::Recall)));
+    assert!(stuck.signals.lock().unwrap().contains(&(2, CallSignal::Recall)));
     stuck.begin(on_its_way.0, on_its_way.1);
-    stuck.words.lock().unwrap().clear();
+    stuck.signals.lock().unwrap().clear();
     tokio::time::sleep(Duration::from_millis(6)).await;
-    assert_eq!(*stuck.words.lock().unwrap(), [(2, Word::Recall)]);
+    assert_eq!(*stuck.signals.lock().unwrap(), [(2, CallSignal::Recall)]);
 }
 
 #[tokio::test]
 async fn a_call_that_cannot_be_begun_anew_does_not_go_ahead() {
     let admission = admission(8, &[]);
-    let (busy, _) = desk(&admission, 1, 2);
+    let (busy, _) = backend(&admission, 1, 2);
     let _asked = ask(&admission, 0);
     let (mut streamed, _reply) = call(0);
     streamed.body = RequestBody::Stream(crate::call::pipe::pipe(1, false).1);
     assert!(admission.submit(streamed).is_ok());
-    assert_eq!((busy.numbers(), admission.figures().waiting), (vec![1], 1));
+    assert_eq!((busy.numbers(), admission.stats().waiting), (vec![1], 1));
     busy.finish(1);
     assert_eq!(busy.numbers(), [2]);
 }

@@ -9,23 +9,23 @@ fn octets() -> impl Strategy<Value = Bytes> {
     vec(any::<u8>(), 0..60).prop_map(Bytes::from)
 }
 
-fn order() -> impl Strategy<Value = Order> {
+fn order() -> impl Strategy<Value = ToWorker> {
     let body = prop_oneof![octets().prop_map(CallBody::Whole), Just(CallBody::Stream), Just(CallBody::Lazy)].boxed();
     prop_oneof![
-        octets().prop_map(Order::Boot),
-        (any::<u64>(), octets(), body).prop_map(|(number, head, body)| Order::Call(number, head, body)),
-        (any::<u64>(), octets()).prop_map(|(number, octets)| Order::Body(number, octets)),
-        any::<u64>().prop_map(Order::BodyEnd),
-        (any::<u64>(), any::<u16>(), octets()).prop_map(|(number, status, detail)| Order::BodyFailed(number, status, detail)),
-        (any::<u64>(), any::<u32>()).prop_map(|(number, octets)| Order::Credit(number, octets)),
-        any::<u64>().prop_map(Order::Cancel),
-        any::<u64>().prop_map(Order::Trace),
-        any::<u64>().prop_map(Order::Expire),
-        any::<u64>().prop_map(Order::Recall),
-        Just(()).prop_map(|()| Order::Stacks),
-        Just(()).prop_map(|()| Order::Reopen),
-        Just(()).prop_map(|()| Order::Fork),
-        Just(()).prop_map(|()| Order::Stop),
+        octets().prop_map(ToWorker::Boot),
+        (any::<u64>(), octets(), body).prop_map(|(number, head, body)| ToWorker::Call(number, head, body)),
+        (any::<u64>(), octets()).prop_map(|(number, octets)| ToWorker::Body(number, octets)),
+        any::<u64>().prop_map(ToWorker::BodyEnd),
+        (any::<u64>(), any::<u16>(), octets()).prop_map(|(number, status, detail)| ToWorker::BodyFailed(number, status, detail)),
+        (any::<u64>(), any::<u32>()).prop_map(|(number, octets)| ToWorker::Credit(number, octets)),
+        any::<u64>().prop_map(ToWorker::Cancel),
+        any::<u64>().prop_map(ToWorker::Trace),
+        any::<u64>().prop_map(ToWorker::Expire),
+        any::<u64>().prop_map(ToWorker::Recall),
+        Just(()).prop_map(|()| ToWorker::Stacks),
+        Just(()).prop_map(|()| ToWorker::Reopen),
+        Just(()).prop_map(|()| ToWorker::Fork),
+        Just(()).prop_map(|()| ToWorker::Stop),
     ]
 }
 
@@ -40,20 +40,20 @@ fn head() -> impl Strategy<Value = ResponseHead> {
     })
 }
 
-fn report() -> impl Strategy<Value = Report> {
+fn report() -> impl Strategy<Value = ToServer> {
     prop_oneof![
-        octets().prop_map(Report::Ready),
-        octets().prop_map(Report::Refused),
-        (any::<u64>(), head(), octets(), any::<bool>()).prop_map(|(number, head, body, done)| Report::Answer(number, head, body, done)),
-        (any::<u64>(), head()).prop_map(|(number, head)| Report::Start(number, head)),
-        (any::<u64>(), octets()).prop_map(|(number, octets)| Report::Chunk(number, octets)),
-        any::<u64>().prop_map(Report::End),
-        (any::<u64>(), octets()).prop_map(|(number, why)| Report::Broken(number, why)),
-        (any::<u64>(), any::<u16>(), octets()).prop_map(|(number, status, detail)| Report::Failed(number, status, detail)),
-        (any::<u64>(), any::<u32>()).prop_map(|(number, octets)| Report::Credit(number, octets)),
-        any::<u64>().prop_map(Report::Returned),
-        any::<u64>().prop_map(Report::Done),
-        octets().prop_map(Report::Ended),
+        octets().prop_map(ToServer::Ready),
+        octets().prop_map(ToServer::Refused),
+        (any::<u64>(), head(), octets(), any::<bool>()).prop_map(|(number, head, body, done)| ToServer::Response(number, head, body, done)),
+        (any::<u64>(), head()).prop_map(|(number, head)| ToServer::Head(number, head)),
+        (any::<u64>(), octets()).prop_map(|(number, octets)| ToServer::Body(number, octets)),
+        any::<u64>().prop_map(ToServer::BodyEnd),
+        (any::<u64>(), octets()).prop_map(|(number, why)| ToServer::BodyFailed(number, why)),
+        (any::<u64>(), any::<u16>(), octets()).prop_map(|(number, status, detail)| ToServer::Failed(number, status, detail)),
+        (any::<u64>(), any::<u32>()).prop_map(|(number, octets)| ToServer::Credit(number, octets)),
+        any::<u64>().prop_map(ToServer::Returned),
+        any::<u64>().prop_map(ToServer::Done),
+        octets().prop_map(ToServer::Ended),
     ]
 }
 
@@ -71,17 +71,17 @@ fn read<T>(octets: &[u8], cut: usize, take: fn(&mut BytesMut) -> Result<Option<T
 }
 
 /// A report without its debug text being compared octet by octet: heads have no equality of their own.
-fn shown(reports: &[Report]) -> Vec<String> {
+fn shown(reports: &[ToServer]) -> Vec<String> {
     reports.iter().map(|report| format!("{report:?}")).collect()
 }
 
 proptest! {
     #[test]
-    fn orders_arrive_as_they_were_given_wherever_they_are_cut(orders in vec(order(), 1..4)) {
+    fn orders_arrive_as_they_were_given_wherever_they_are_cut(frames in vec(order(), 1..4)) {
         let mut out = Vec::new();
-        orders.iter().for_each(|order| order.put(&mut out));
+        frames.iter().for_each(|order| order.put(&mut out));
         for cut in 0..=out.len() {
-            prop_assert_eq!(&read(&out, cut, Order::take), &orders);
+            prop_assert_eq!(&read(&out, cut, ToWorker::take), &frames);
         }
     }
 
@@ -89,13 +89,13 @@ proptest! {
     fn reports_arrive_as_they_were_given_wherever_they_are_cut(reports in vec(report(), 1..4)) {
         let mut out = Vec::new();
         reports.iter().for_each(|report| report.put(&mut out));
-        let given = shown(&read(&out, 0, Report::take));
+        let given = shown(&read(&out, 0, ToServer::take));
         prop_assert_eq!(given.len(), reports.len());
         for cut in 0..=out.len() {
-            prop_assert_eq!(&shown(&read(&out, cut, Report::take)), &given);
+            prop_assert_eq!(&shown(&read(&out, cut, ToServer::take)), &given);
         }
         let mut again = Vec::new();
-        read(&out, 0, Report::take).iter().for_each(|report| report.put(&mut again));
+        read(&out, 0, ToServer::take).iter().for_each(|report| report.put(&mut again));
         prop_assert_eq!(again, out);
     }
 
@@ -119,7 +119,7 @@ fn a_frame_larger_than_any_may_be_is_refused_before_it_has_come() {
     let mut octets = BytesMut::new();
     octets.extend_from_slice(&size(LARGEST + 1).to_le_bytes());
     octets.extend_from_slice(&[3; 12]);
-    assert!(Order::take(&mut octets).is_err());
+    assert!(ToWorker::take(&mut octets).is_err());
     assert!(octets.capacity() < LARGEST);
 }
 
@@ -130,7 +130,7 @@ fn a_head_whose_parts_reach_beyond_it_is_refused() {
     {
         let mut octets = Vec::new();
         frame(&mut octets, 67, 0, 1, &[payload]);
-        assert_eq!(Report::take(&mut BytesMut::from(&octets[..])).err(), Some(SHORT), "{payload:?}");
+        assert_eq!(ToServer::take(&mut BytesMut::from(&octets[..])).err(), Some(SHORT), "{payload:?}");
     }
 }
 
@@ -140,7 +140,7 @@ fn the_length_of_an_answer_is_read_off_its_head() {
     headers.insert(http::header::CONTENT_LENGTH, HeaderValue::from(5));
     let head = ResponseHead { status: StatusCode::OK, reason: None, headers, length: Some(5) };
     let mut octets = Vec::new();
-    put_start(&mut octets, 1, &head);
-    let Ok(Some(Report::Start(1, head))) = Report::take(&mut BytesMut::from(&octets[..])) else { panic!("no head") };
+    put_response_head(&mut octets, 1, &head);
+    let Ok(Some(ToServer::Head(1, head))) = ToServer::take(&mut BytesMut::from(&octets[..])) else { panic!("no head") };
     assert_eq!(head.length, Some(5));
 }

@@ -14,17 +14,17 @@ use serde::{Deserialize, Serialize};
 use ziggurat_middleware::Finding;
 
 use super::boot::Refusal;
-use super::launch::Launch;
+use super::launcher::Launcher;
 
 /// A settings module does little more than imports; one that waits for something that never comes is not waited for.
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// An answer is some hundred octets, or a traceback.
+/// An reply is some hundred octets, or a traceback.
 const LONGEST: usize = 1 << 20;
 
 /// Whose settings, and as whom to read them: as the workers would.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Question {
+pub(crate) struct SettingsQuery {
     /// The settings module, as in `DJANGO_SETTINGS_MODULE`.
     pub(crate) settings: String,
     /// Folders in which modules are looked for first.
@@ -37,9 +37,9 @@ pub(crate) struct Question {
     pub(crate) group: Option<String>,
 }
 
-/// What comes back.
+/// What comes child_end.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) enum Answer {
+pub(crate) enum SettingsReply {
     Settings(Settings),
     Refused(Refusal),
 }
@@ -70,48 +70,52 @@ pub(crate) struct Files {
     pub(crate) root: Option<PathBuf>,
 }
 
-/// Asks, and waits for the answer, some seconds at most.
+/// Asks, and waits for the reply, some seconds at most.
 ///
 /// # Errors
 ///
 /// Why the settings cannot be read: what the site's code raised, or what became of the process.
-pub(crate) fn ask<'a>(launch: &Launch, question: &Question, env: impl Iterator<Item = (&'a str, &'a str)>) -> Result<Settings, Finding> {
+pub(crate) fn read_settings<'a>(
+    launcher: &Launcher,
+    query: &SettingsQuery,
+    env: impl Iterator<Item = (&'a str, &'a str)>,
+) -> Result<Settings, Finding> {
     let unasked = |error: io::Error| Finding::new(format!("the settings cannot be read: no process for it can be started: {error}"));
-    let (link, mut child) = start(launch, env).map_err(unasked)?;
-    let answer = converse(link, question, PATIENCE);
+    let (link, mut child) = start(launcher, env).map_err(unasked)?;
+    let reply = converse(link, query, TIMEOUT);
     // Whatever it still does, it has said all.
     let _ = child.kill();
     let ended = child.wait();
-    match answer {
-        Ok(Some(Answer::Settings(settings))) => Ok(settings),
-        Ok(Some(Answer::Refused(refusal))) => Err(refusal.into()),
+    match reply {
+        Ok(Some(SettingsReply::Settings(settings))) => Ok(settings),
+        Ok(Some(SettingsReply::Refused(refusal))) => Err(refusal.into()),
         Ok(None) => {
             let how = ended.map_or_else(|error| error.to_string(), |status| status.to_string());
             Err(Finding::new(format!("the settings cannot be read: the process that imported them ended with {how}")))
         }
         Err(error) if error.kind() == ErrorKind::TimedOut => {
-            let finding = Finding::new(format!("the settings were not imported within {} seconds", PATIENCE.as_secs()));
+            let finding = Finding::new(format!("the settings were not imported within {} seconds", TIMEOUT.as_secs()));
             Err(finding.hint("does the module wait for another server? what takes time belongs into the app"))
         }
         Err(error) => Err(Finding::new(format!("the settings cannot be read: {error}"))),
     }
 }
 
-fn start<'a>(launch: &Launch, env: impl Iterator<Item = (&'a str, &'a str)>) -> io::Result<(UnixStream, Child)> {
-    let (link, back) = UnixStream::pair()?;
-    let mut command = launch.settings();
+fn start<'a>(launcher: &Launcher, env: impl Iterator<Item = (&'a str, &'a str)>) -> io::Result<(UnixStream, Child)> {
+    let (link, child_end) = UnixStream::pair()?;
+    let mut command = launcher.settings();
     // What the module prints is not part of what this program prints. A group of its own, as workers have: it ends when its link does.
-    command.envs(env).stdin(Stdio::from(OwnedFd::from(back))).stdout(Stdio::null()).process_group(0);
+    command.envs(env).stdin(Stdio::from(OwnedFd::from(child_end))).stdout(Stdio::null()).process_group(0);
     let child = command.spawn()?;
     Ok((link, child))
 }
 
-/// The answer, if the process gave one before it ended.
-fn converse(mut link: UnixStream, question: &Question, patience: Duration) -> io::Result<Option<Answer>> {
+/// The reply, if the process gave one before it ended.
+fn converse(mut link: UnixStream, query: &SettingsQuery, patience: Duration) -> io::Result<Option<SettingsReply>> {
     let end = Instant::now() + patience;
     link.set_write_timeout(Some(patience))?;
     // A process that went before it was asked may have said why.
-    link.write_all(&line(question)).or_else(|error| if error.kind() == ErrorKind::BrokenPipe { Ok(()) } else { Err(error) })?;
+    link.write_all(&line(query)).or_else(|error| if error.kind() == ErrorKind::BrokenPipe { Ok(()) } else { Err(error) })?;
     let mut octets = Vec::new();
     let mut piece = [0; 4096];
     while octets.last() != Some(&b'\n') {
@@ -128,7 +132,7 @@ fn converse(mut link: UnixStream, question: &Question, patience: Duration) -> io
             Err(error) => return Err(error),
         }
         if octets.len() > LONGEST {
-            return Err(io::Error::other("the answer is too long"));
+            return Err(io::Error::other("the reply is too long"));
         }
     }
     serde_json::from_slice(&octets).map(Some).map_err(io::Error::other)
@@ -136,7 +140,7 @@ fn converse(mut link: UnixStream, question: &Question, patience: Duration) -> io
 
 /// One line of JSON.
 pub(crate) fn line(what: &impl Serialize) -> Vec<u8> {
-    // Structs of text and numbers are always JSON. (A path that is not UTF-8 is none; the empty line then is no answer.)
+    // Structs of text and numbers are always JSON. (A path that is not UTF-8 is none; the empty line then is no reply.)
     let mut line = serde_json::to_vec(what).unwrap_or_default();
     line.push(b'\n');
     line
@@ -146,18 +150,18 @@ pub(crate) fn line(what: &impl Serialize) -> Vec<u8> {
 mod tests {
     use super::*;
 
-    fn question() -> Question {
-        Question { settings: "site".to_owned(), path: Vec::new(), chdir: None, user: None, group: None }
+    fn query() -> SettingsQuery {
+        SettingsQuery { settings: "site".to_owned(), path: Vec::new(), chdir: None, user: None, group: None }
     }
 
     fn refusal(program: &str, arguments: &[&str]) -> Finding {
-        ask(&Launch::new(program, arguments), &question(), std::iter::empty()).unwrap_err()
+        read_settings(&Launcher::new(program, arguments), &query(), std::iter::empty()).unwrap_err()
     }
 
     #[test]
     fn an_answer_that_does_not_come_is_not_waited_for() {
         let (link, _other) = UnixStream::pair().unwrap();
-        let error = converse(link, &question(), Duration::from_millis(10)).unwrap_err();
+        let error = converse(link, &query(), Duration::from_millis(10)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::TimedOut);
     }
 

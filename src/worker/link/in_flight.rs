@@ -7,21 +7,21 @@ use bytes::Bytes;
 use http::StatusCode;
 use ziggurat_middleware::{BoxError, Problem};
 
-use super::frame::Order;
-use super::front::Link;
+use super::frame::ToWorker;
 use super::number::ByNumber;
+use super::server_end::ServerEnd;
 use super::upload::UploadHandle;
 use crate::call::head::Head;
-use crate::call::pipe::{Sender, Writer};
+use crate::call::pipe::{RemoteWriter, Writer};
 use crate::call::responder::Responder;
-use crate::call::{Call, RequestBody, ResponseHead, Word};
-use crate::worker::admission::{Desk, Permit};
+use crate::call::{Call, CallSignal, RequestBody, ResponseHead};
+use crate::worker::admission::{Backend, Permit};
 
 /// What is kept of a call until it is over.
-pub(crate) struct UnderWay {
+pub(crate) struct InFlight {
     pub(crate) number: u64,
     /// Its place among the calls that were handed to this worker.
-    pub(crate) order: u64,
+    pub(crate) sequence: u64,
     /// Whether it went out before the link was at its end.
     pub(crate) is_sent: bool,
     pub(crate) head: Head,
@@ -38,7 +38,7 @@ pub(crate) struct UnderWay {
     pub(crate) since: Instant,
 }
 
-impl UnderWay {
+impl InFlight {
     /// Sends an answer that is all there.
     pub(crate) fn answer(&mut self, head: ResponseHead, body: Bytes) {
         if let Some(responder) = self.responder.take() {
@@ -69,14 +69,14 @@ impl UnderWay {
     }
 }
 
-/// Divides the calls of a worker that died. It begins calls in the order in which it got them, in `threads` threads: so those that are not
+/// Divides the calls of a worker that died. It begins calls in the sequence in which it got them, in `threads` threads: so those that are not
 /// answered, but for as many of the oldest, the app has not begun, unless answers died with the worker that the full socket had not taken: so only
 /// what may be done twice (RFC 9110 section 9.2.2) is done again.
-pub(crate) fn begun_and_unbegun(calls: ByNumber<UnderWay>, threads: usize) -> (Vec<UnderWay>, Vec<(Call, Permit)>) {
+pub(crate) fn split_by_begun(calls: ByNumber<InFlight>, threads: usize) -> (Vec<InFlight>, Vec<(Call, Permit)>) {
     let mut calls: Vec<_> = calls.into_values().collect();
-    calls.sort_by_key(|call| call.order);
+    calls.sort_by_key(|call| call.sequence);
     let mut unanswered = 0;
-    let (mut begun, mut unbegun) = (Vec::new(), Vec::new());
+    let (mut begun, mut not_begun) = (Vec::new(), Vec::new());
     for call in calls {
         if call.responder.is_some() && call.is_sent {
             unanswered += 1;
@@ -85,12 +85,12 @@ pub(crate) fn begun_and_unbegun(calls: ByNumber<UnderWay>, threads: usize) -> (V
             begun.push(call);
         } else {
             match call.into_call() {
-                Ok(call) => unbegun.push(call),
+                Ok(call) => not_begun.push(call),
                 Err(call) => begun.push(call),
             }
         }
     }
-    (begun, unbegun)
+    (begun, not_begun)
 }
 
 fn is_idempotent(method: &[u8]) -> bool {
@@ -99,20 +99,20 @@ fn is_idempotent(method: &[u8]) -> bool {
 
 /// The worker as the sender of an answer's body.
 pub(crate) struct FromWorker {
-    pub(crate) link: Weak<Link>,
+    pub(crate) link: Weak<ServerEnd>,
     pub(crate) number: u64,
 }
 
-impl Sender for FromWorker {
+impl RemoteWriter for FromWorker {
     fn grant(&self, octets: usize) {
         if let Some(link) = self.link.upgrade() {
-            link.send(&Order::Credit(self.number, u32::try_from(octets).unwrap_or(u32::MAX)));
+            link.send(&ToWorker::Credit(self.number, u32::try_from(octets).unwrap_or(u32::MAX)));
         }
     }
 
     fn abandon(&self) {
         if let Some(link) = self.link.upgrade() {
-            link.tell(self.number, Word::Cancel);
+            link.signal(self.number, CallSignal::Cancel);
         }
     }
 }
@@ -124,16 +124,16 @@ mod tests {
 
     use super::*;
 
-    fn call(order: u64, is_answered: bool) -> (u64, UnderWay) {
-        call_by(http::Method::GET, order, is_answered)
+    fn call(sequence: u64, is_answered: bool) -> (u64, InFlight) {
+        call_by(http::Method::GET, sequence, is_answered)
     }
 
-    fn call_by(method: http::Method, order: u64, is_answered: bool) -> (u64, UnderWay) {
+    fn call_by(method: http::Method, sequence: u64, is_answered: bool) -> (u64, InFlight) {
         let (parts, _) = request(method, "/", Body::empty()).into_parts();
         let responder = (!is_answered).then(|| Responder::Task(oneshot::channel().0));
-        let call = UnderWay {
-            number: order,
-            order,
+        let call = InFlight {
+            number: sequence,
+            sequence,
             is_sent: true,
             head: Head::new(&parts, None),
             body: Some(Bytes::new()),
@@ -144,37 +144,37 @@ mod tests {
             permit: Permit::unbound(),
             since: Instant::now(),
         };
-        (order, call)
+        (sequence, call)
     }
 
-    fn divided(calls: impl IntoIterator<Item = (u64, UnderWay)>, threads: usize) -> (Vec<u64>, Vec<u64>) {
-        let (begun, unbegun) = begun_and_unbegun(calls.into_iter().collect(), threads);
-        (begun.iter().map(|call| call.number).collect(), unbegun.iter().map(|(call, _)| call.number).collect())
+    fn divided(calls: impl IntoIterator<Item = (u64, InFlight)>, threads: usize) -> (Vec<u64>, Vec<u64>) {
+        let (begun, not_begun) = split_by_begun(calls.into_iter().collect(), threads);
+        (begun.iter().map(|call| call.number).collect(), not_begun.iter().map(|(call, _)| call.number).collect())
     }
 
     #[test]
     fn as_many_as_threads_of_the_oldest_unanswered_calls_may_have_begun() {
-        assert_eq!(divided((1..=5).map(|order| call(order, false)), 2), (vec![1, 2], vec![3, 4, 5]));
+        assert_eq!(divided((1..=5).map(|sequence| call(sequence, false)), 2), (vec![1, 2], vec![3, 4, 5]));
         assert_eq!(divided([call(1, true), call(2, false), call(3, false)], 1), (vec![1, 2], vec![3]));
     }
 
     #[test]
     fn what_cannot_be_begun_anew_is_not() {
-        let (order, mut streamed) = call(2, false);
+        let (sequence, mut streamed) = call(2, false);
         streamed.body = None;
-        assert_eq!(divided([call(1, false), (order, streamed), call(3, false)], 1), (vec![1, 2], vec![3]));
+        assert_eq!(divided([call(1, false), (sequence, streamed), call(3, false)], 1), (vec![1, 2], vec![3]));
     }
 
     #[test]
     fn what_must_not_be_done_twice_is_not() {
         let by = [(1, http::Method::GET), (2, http::Method::POST), (3, http::Method::PUT), (4, http::Method::PATCH)];
-        assert_eq!(divided(by.map(|(order, method)| call_by(method, order, false)), 1), (vec![1, 2, 4], vec![3]));
+        assert_eq!(divided(by.map(|(sequence, method)| call_by(method, sequence, false)), 1), (vec![1, 2, 4], vec![3]));
     }
 
     #[test]
     fn what_never_went_out_was_never_begun() {
-        let (order, mut unsent) = call(1, false);
+        let (sequence, mut unsent) = call(1, false);
         unsent.is_sent = false;
-        assert_eq!(divided([(order, unsent)], 4), (vec![], vec![1]));
+        assert_eq!(divided([(sequence, unsent)], 4), (vec![], vec![1]));
     }
 }

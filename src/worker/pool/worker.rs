@@ -1,4 +1,4 @@
-//! One worker: its process, its link, and its desk among those of the admission.
+//! One worker: its process, its link, and its backend among those of the admission.
 
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
@@ -7,34 +7,34 @@ use std::time::{Duration, Instant};
 
 use tokio::time::{sleep, sleep_until, timeout};
 
-use super::ending::Ending;
+use super::exit::WorkerExit;
+use super::live::{Registration, WorkerState};
 use super::process::{Process, memory};
-use super::recycle::{Reason, Recycling, Tally};
-use super::roster::{Listing, State};
-use super::trouble::Trouble;
-use super::{PATIENCE, Shared};
-use crate::worker::admission::DeskId;
-use crate::worker::link::frame::Order;
-use crate::worker::link::front::{Link, NotReady};
+use super::recycle::{CountedBackend, Reason, Recycling};
+use super::start_error::StartError;
+use super::{STOP_TIMEOUT, Shared};
+use crate::worker::admission::BackendId;
+use crate::worker::link::frame::ToWorker;
+use crate::worker::link::server_end::{NotReady, ServerEnd};
 
 /// A worker that takes calls. Dropped, it ends.
 pub(super) struct Worker {
-    crew: Arc<Shared>,
+    pool: Arc<Shared>,
     pub(super) nth: usize,
     pub(super) pid: u32,
     since: Instant,
     process: Process,
-    link: Arc<Link>,
-    tally: Arc<Tally>,
-    desk: Option<DeskId>,
-    listing: Listing,
-    _lifeline: Lifeline,
+    link: Arc<ServerEnd>,
+    counted: Arc<CountedBackend>,
+    backend: Option<BackendId>,
+    registration: Registration,
+    _lifeline: ShutdownOnDrop,
 }
 
 /// The front's end of a link, to be closed whoever else holds it. A worker whose link is closed ends.
-struct Lifeline(UnixStream);
+struct ShutdownOnDrop(UnixStream);
 
-impl Drop for Lifeline {
+impl Drop for ShutdownOnDrop {
     fn drop(&mut self) {
         // An error means that it is closed.
         let _ = self.0.shutdown(Shutdown::Both);
@@ -42,42 +42,42 @@ impl Drop for Lifeline {
 }
 
 /// How long the last words of a process that has ended may take. (A process that it has forked may hold the link open.)
-const LAST_WORDS: Duration = Duration::from_millis(500);
+const LINK_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// How often memory is looked at.
 const LOOK: Duration = Duration::from_secs(1);
 
 impl Worker {
     /// Starts a worker. When this is ready, the worker is, but it takes no calls before [`Worker::open`].
-    pub(super) async fn hire(crew: &Arc<Shared>, nth: usize) -> Result<Self, Trouble> {
-        let (mut process, socket) = match &crew.template {
-            Some(template) => template.fork(&crew.plan).await?,
-            None => Process::spawn(&crew.plan, nth)?,
+    pub(super) async fn start(pool: &Arc<Shared>, nth: usize) -> Result<Self, StartError> {
+        let (mut process, socket) = match &pool.template {
+            Some(template) => template.fork(&pool.config).await?,
+            None => Process::spawn(&pool.config, nth)?,
         };
-        let lifeline = Lifeline(socket.try_clone()?);
-        let link = Link::start(socket, &crew.plan.boot(nth), &crew.admission)?;
-        let tally = Arc::new(Tally::new(Arc::clone(&link) as _, &crew.plan.recycling));
+        let lifeline = ShutdownOnDrop(socket.try_clone()?);
+        let link = ServerEnd::start(socket, &pool.config.boot(nth), &pool.admission)?;
+        let counted = Arc::new(CountedBackend::new(Arc::clone(&link) as _, &pool.config.recycling));
         match link.ready().await {
             Ok(ready) => {
                 process.introduce(ready.pid);
-                let listing = crew.roster.enter(nth, ready.pid, Arc::clone(&link), Arc::clone(&tally));
-                let (crew, since) = (Arc::clone(crew), Instant::now());
-                Ok(Self { crew, nth, pid: ready.pid, since, process, link, tally, desk: None, listing, _lifeline: lifeline })
+                let registration = pool.live.register(nth, ready.pid, Arc::clone(&link), Arc::clone(&counted));
+                let (pool, since) = (Arc::clone(pool), Instant::now());
+                Ok(Self { pool, nth, pid: ready.pid, since, process, link, counted, backend: None, registration, _lifeline: lifeline })
             }
-            Err(NotReady::Refused(json)) => Err(Trouble::refused(&json)),
+            Err(NotReady::Refused(json)) => Err(StartError::refused(&json)),
             Err(NotReady::Gone) => {
                 drop(lifeline);
                 // Of one that was forked and never said who it is, nobody can tell.
-                Err(Trouble::Died(timeout(LAST_WORDS, process.exited()).await.unwrap_or(Ending::Unlinked)))
+                Err(StartError::Died(timeout(LINK_TIMEOUT, process.exited()).await.unwrap_or(WorkerExit::Unlinked)))
             }
         }
     }
 
     /// Has the worker take calls.
     pub(super) fn open(&mut self) {
-        let desk = self.crew.admission.open(Arc::clone(&self.tally) as _, self.crew.plan.room);
-        self.listing.open(desk);
-        self.desk = Some(desk);
+        let backend = self.pool.admission.open(Arc::clone(&self.counted) as _, self.pool.config.capacity);
+        self.registration.open(backend);
+        self.backend = Some(backend);
         self.since = Instant::now();
     }
 
@@ -87,7 +87,7 @@ impl Worker {
     }
 
     /// Waits until the process has ended, and all that it had said is heard. A worker without a link is ended.
-    pub(super) async fn ended(&mut self) -> Ending {
+    pub(super) async fn ended(&mut self) -> WorkerExit {
         let exited = tokio::select! {
             ending = self.process.exited() => Some(ending),
             () = self.link.ended() => None,
@@ -96,29 +96,29 @@ impl Worker {
         self.close();
         if let Some(ending) = exited {
             // Where it runs out, somebody else holds the link, who has nothing to say.
-            let _ = timeout(LAST_WORDS, self.link.ended()).await;
+            let _ = timeout(LINK_TIMEOUT, self.link.ended()).await;
             return ending;
         }
         let is_told = self.process.is_told();
-        if is_told && let Ok(ending) = timeout(LAST_WORDS, self.process.exited()).await {
+        if is_told && let Ok(ending) = timeout(LINK_TIMEOUT, self.process.exited()).await {
             return ending;
         }
         self.process.kill();
         if is_told {
-            let _ = timeout(LAST_WORDS, self.process.exited()).await;
-            return Ending::Unlinked;
+            let _ = timeout(LINK_TIMEOUT, self.process.exited()).await;
+            return WorkerExit::Unlinked;
         }
-        Ending::Unknown
+        WorkerExit::Unknown
     }
 
     /// Ready when one of the limits of its life is reached.
     pub(super) fn due(&self) -> impl Future<Output = Reason> + Send + use<> {
-        let Recycling { requests, age, memory } = self.crew.plan.recycling;
-        let (link, tally, since, pid) = (Arc::clone(&self.link), Arc::clone(&self.tally), self.since, self.pid);
+        let Recycling { requests, age, memory } = self.pool.config.recycling;
+        let (link, counted, since, pid) = (Arc::clone(&self.link), Arc::clone(&self.counted), self.since, self.pid);
         async move {
             tokio::select! {
                 () = link.stuck() => Reason::Deadline,
-                () = tally.reached(), if requests.is_some() => Reason::Requests,
+                () = counted.reached(), if requests.is_some() => Reason::Requests,
                 () = sleep_until((since + age.unwrap_or_default()).into()), if age.is_some() => Reason::Age,
                 () = outgrown(pid, memory.unwrap_or_default()), if memory.is_some() => Reason::Memory,
             }
@@ -127,24 +127,24 @@ impl Worker {
 
     /// Takes no calls any more, whatever becomes of those it has.
     fn close(&mut self) {
-        if let Some(desk) = self.desk.take() {
-            self.crew.admission.close(desk);
+        if let Some(backend) = self.backend.take() {
+            self.pool.admission.close(backend);
         }
     }
 
     /// The process is gone: what it had is answered, or handed to others.
-    pub(super) fn bury(&mut self, how: &str) {
+    pub(super) fn abandon(&mut self, how: &str) {
         self.close();
-        self.link.wreck(self.crew.plan.room, how);
+        self.link.fail_calls(self.pool.config.capacity, how);
     }
 
     /// Takes no more calls. Ready when those it has are over.
     pub(super) fn retire(&self) -> impl Future<Output = ()> + Send + use<> {
-        self.listing.set(State::Retiring);
-        let (crew, desk) = (Arc::clone(&self.crew), self.desk);
+        self.registration.set(WorkerState::Retiring);
+        let (pool, backend) = (Arc::clone(&self.pool), self.backend);
         async move {
-            if let Some(desk) = desk {
-                crew.admission.retire(desk).await;
+            if let Some(backend) = backend {
+                pool.admission.retire(backend).await;
             }
         }
     }
@@ -153,30 +153,30 @@ impl Worker {
     async fn gone(&mut self) {
         tokio::select! {
             _ = self.process.exited() => {}
-            () = self.link.ended() => drop(timeout(LAST_WORDS, self.process.exited()).await),
+            () = self.link.ended() => drop(timeout(LINK_TIMEOUT, self.process.exited()).await),
         }
     }
 
     /// Has the process end by itself, and ends it where that takes longer than this, or at once.
-    pub(super) async fn stop(mut self, patience: Duration) {
-        self.listing.set(State::Stopping);
-        self.link.send(&Order::Stop);
-        if timeout(patience, self.gone()).await.is_err() {
-            if !patience.is_zero() {
-                tracing::warn!(app = self.crew.plan.place(), worker = self.nth, pid = self.pid, "the worker does not stop and is killed");
+    pub(super) async fn stop(mut self, grace: Duration) {
+        self.registration.set(WorkerState::Stopping);
+        self.link.send(&ToWorker::Stop);
+        if timeout(grace, self.gone()).await.is_err() {
+            if !grace.is_zero() {
+                tracing::warn!(app = self.pool.config.place(), worker = self.nth, pid = self.pid, "the worker does not stop and is killed");
             }
             self.process.kill();
-            let _ = timeout(PATIENCE, self.gone()).await;
+            let _ = timeout(STOP_TIMEOUT, self.gone()).await;
         }
         // What it said last is still heard.
-        let _ = timeout(LAST_WORDS, self.link.ended()).await;
+        let _ = timeout(LINK_TIMEOUT, self.link.ended()).await;
     }
 }
 
 impl Drop for Worker {
     fn drop(&mut self) {
         // The admission and the link hold each other until then.
-        self.bury("it was ended");
+        self.abandon("it was ended");
     }
 }
 

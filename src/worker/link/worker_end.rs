@@ -13,16 +13,16 @@ use rustix::io::{Errno, read};
 use rustix::net::{RecvFlags, recv};
 
 use super::call_state::{CallState, Calls, Entry, FromServer, LinkPermit};
-use super::frame::{CallBody, Malformed, Order, WINDOW};
+use super::frame::{CallBody, Malformed, ToWorker, WINDOW};
 use super::outbox::{LOOK, Outbox};
 use crate::call::head::Head;
 use crate::call::pipe::remote_pipe;
 use crate::call::responder::Responder;
-use crate::call::{BodyFailure, Call, RequestBody, Word};
+use crate::call::{BodyFailure, Call, CallSignal, RequestBody};
 
 /// Who serves the calls of a link.
-pub(crate) trait Office: Send + Sync {
-    /// Takes a call; [`Office::begin`] follows when no more are at hand.
+pub(crate) trait CallHandler: Send + Sync {
+    /// Takes a call; [`CallHandler::begin`] follows when no more are at hand.
     fn put(&self, call: Call, permit: LinkPermit);
 
     /// Begins with what was put.
@@ -31,8 +31,8 @@ pub(crate) trait Office: Send + Sync {
     /// Takes out a call that nobody has begun with.
     fn recall(&self, number: u64) -> Option<(Call, LinkPermit)>;
 
-    /// A word about a call that somebody has begun with.
-    fn tell(&self, number: u64, word: Word);
+    /// A signal about a call that somebody has begun with.
+    fn signal(&self, number: u64, signal: CallSignal);
 
     /// The stacks of all threads are wanted in the log.
     fn stacks(&self);
@@ -54,7 +54,7 @@ pub(crate) enum End {
 }
 
 /// The worker's end of a link.
-pub(crate) struct Back {
+pub(crate) struct WorkerEnd {
     outbox: Arc<Outbox>,
     calls: Arc<Calls>,
     octets: BytesMut,
@@ -65,7 +65,7 @@ pub(crate) struct Back {
 /// How much is read at once.
 const READ: usize = 256 * 1024;
 
-impl Back {
+impl WorkerEnd {
     /// Over a socket.
     pub(crate) fn new(socket: UnixStream) -> std::io::Result<Self> {
         let outbox = Arc::new(Outbox::new(socket)?);
@@ -77,15 +77,15 @@ impl Back {
         Arc::clone(&self.outbox)
     }
 
-    /// The way out and what was read beyond the last word, for who goes on otherwise.
+    /// The way out and what was read beyond the last signal, for who goes on otherwise.
     pub(crate) fn into_parts(self) -> (Arc<Outbox>, BytesMut) {
         (self.outbox, self.octets)
     }
 
-    /// Waits for the next word; for what precedes the calls.
-    pub(crate) fn next(&mut self) -> Result<Order, End> {
+    /// Waits for the next signal; for what precedes the calls.
+    pub(crate) fn next(&mut self) -> Result<ToWorker, End> {
         loop {
-            if let Some(order) = Order::take(&mut self.octets).map_err(End::Malformed)? {
+            if let Some(order) = ToWorker::take(&mut self.octets).map_err(End::Malformed)? {
                 return Ok(order);
             }
             self.wait_and_read()?;
@@ -93,10 +93,10 @@ impl Back {
     }
 
     /// Hears the front until it is gone.
-    pub(crate) fn run(mut self, office: &dyn Office) -> End {
+    pub(crate) fn run(mut self, handler: &dyn CallHandler) -> End {
         loop {
-            let heard = self.hear(office);
-            office.begin();
+            let heard = self.handle(handler);
+            handler.begin();
             // No thread tells the front of calls that were dropped before one began with them.
             self.outbox.nudge();
             if let Err(end) = heard.and_then(|()| self.wait_and_read()) {
@@ -105,49 +105,49 @@ impl Back {
         }
     }
 
-    fn hear(&mut self, office: &dyn Office) -> Result<(), End> {
-        while let Some(order) = Order::take(&mut self.octets).map_err(End::Malformed)? {
+    fn handle(&mut self, handler: &dyn CallHandler) -> Result<(), End> {
+        while let Some(order) = ToWorker::take(&mut self.octets).map_err(End::Malformed)? {
             match order {
-                Order::Call(number, head, body) => {
+                ToWorker::Call(number, head, body) => {
                     let (call, permit) = self.call(number, head, body);
-                    office.put(call, permit);
+                    handler.put(call, permit);
                 }
-                Order::Body(number, octets) => self.with(number, |entry| {
+                ToWorker::Body(number, octets) => self.with(number, |entry| {
                     if let Some(body) = &entry.body {
                         body.put(octets);
                     }
                 }),
-                Order::BodyEnd(number) => self.with(number, |entry| {
+                ToWorker::BodyEnd(number) => self.with(number, |entry| {
                     if let Some(body) = entry.body.take() {
                         body.finish();
                     }
                 }),
-                Order::BodyFailed(number, status, detail) => self.with(number, |entry| {
+                ToWorker::BodyFailed(number, status, detail) => self.with(number, |entry| {
                     if let Some(body) = entry.body.take() {
                         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST);
                         body.fail(Arc::new(BodyFailure { status, detail: String::from_utf8_lossy(&detail).into_owned() }));
                     }
                 }),
-                Order::Credit(number, octets) => self.with(number, |entry| entry.state.grant(octets as usize)),
-                Order::Cancel(number) => {
+                ToWorker::Credit(number, octets) => self.with(number, |entry| entry.state.grant(octets as usize)),
+                ToWorker::Cancel(number) => {
                     self.with(number, |entry| entry.state.cancel());
                     // Where nobody has begun with it, nobody has to.
-                    if office.recall(number).is_none() {
-                        office.tell(number, Word::Cancel);
+                    if handler.recall(number).is_none() {
+                        handler.signal(number, CallSignal::Cancel);
                     }
                 }
-                Order::Recall(number) => {
-                    if let Some(call) = office.recall(number) {
+                ToWorker::Recall(number) => {
+                    if let Some(call) = handler.recall(number) {
                         self.with(number, |entry| entry.state.give_back());
                         drop(call);
                     }
                 }
-                Order::Trace(number) => office.tell(number, Word::Trace),
-                Order::Expire(number) => office.tell(number, Word::Expire),
-                Order::Stacks => office.stacks(),
-                Order::Reopen => office.reopen(),
-                Order::Stop => office.stop(),
-                Order::Boot(_) | Order::Fork => return Err(End::Malformed(Malformed("a word that does not belong among calls"))),
+                ToWorker::Trace(number) => handler.signal(number, CallSignal::Trace),
+                ToWorker::Expire(number) => handler.signal(number, CallSignal::Expire),
+                ToWorker::Stacks => handler.stacks(),
+                ToWorker::Reopen => handler.reopen(),
+                ToWorker::Stop => handler.stop(),
+                ToWorker::Boot(_) | ToWorker::Fork => return Err(End::Malformed(Malformed("a signal that does not belong among calls"))),
             }
         }
         Ok(())

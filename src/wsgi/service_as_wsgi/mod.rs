@@ -1,11 +1,11 @@
 //! The way back: a stack as a WSGI callable (PEP 3333), for a Python layer in the middle of a pipeline and for other servers.
 //!
-//! The caller's own thread runs the stack, and the app at its bottom too ([`Here`](super::here::Here)): nothing is handed over, so that no thread
+//! The caller's own thread runs the stack, and the app at its bottom too ([`Here`](super::in_place::Here)): nothing is handed over, so that no thread
 //! ever waits for another one of the same pool. Timers and files of the layers live on a small runtime beside it.
 
-mod answer;
 mod body;
 mod request;
+mod response;
 mod wait;
 
 use std::future::Future;
@@ -77,7 +77,7 @@ impl Drop for Runtime {
 
 /// A stack that Python can call.
 #[pyclass(module = "ziggurat", name = "Below", frozen)]
-pub(super) struct Stack {
+pub(super) struct ServiceAsWsgi {
     next: Next,
     runtime: Arc<Runtime>,
     keys: Keys,
@@ -85,7 +85,7 @@ pub(super) struct Stack {
     is_whole: bool,
 }
 
-impl Stack {
+impl ServiceAsWsgi {
     /// What a Python layer calls, or a server that a site was put into: proxies' claims that reach it were judged above, and what is raised below
     /// is for who stands above.
     pub(super) fn below(py: Python<'_>, next: Next, runtime: Arc<Runtime>) -> Self {
@@ -99,7 +99,7 @@ impl Stack {
 }
 
 #[pymethods]
-impl Stack {
+impl ServiceAsWsgi {
     fn __call__(&self, py: Python<'_>, environ: &Bound<'_, PyDict>, start_response: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
         let request = request::request_of(environ, &self.keys, self.is_whole)?;
         let method = request.method().clone();
@@ -118,7 +118,7 @@ impl Stack {
         if let Some(error) = Raised::behind(py, &mut response, self.is_whole) {
             return Err(error);
         }
-        answer::give(py, response, self.is_whole.then_some(&method), start_response, &self.runtime)
+        response::give(py, response, self.is_whole.then_some(&method), start_response, &self.runtime)
     }
 }
 

@@ -1,17 +1,17 @@
-//! The crew of one app: starts its workers, watches them, replaces those that die or are to go, and ends them with the server.
+//! The pool of one app: starts its workers, watches them, replaces those that die or are to go, and ends them with the server.
 //!
-//! A [`slot`] is the place of one [`worker`], which is a [`process`] with a link and a desk. With `preload` the processes are forked by a
+//! A [`slot`] is the place of one [`worker`], which is a [`process`] with a link and a backend. With `preload` the processes are forked by a
 //! [`template`], which is one too. The front never runs Python, and no worker's end is the front's.
 
-mod back_off;
-mod ending;
+mod backoff;
+mod exit;
+mod live;
 mod process;
 mod recycle;
-mod roster;
 mod slot;
+mod start_error;
 mod status;
 mod template;
-mod trouble;
 mod worker;
 
 use std::collections::BTreeMap;
@@ -24,30 +24,30 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::{JoinHandle, block_in_place};
 use ziggurat_middleware::Finding;
 
+use live::LiveWorkers;
 pub(crate) use recycle::Recycling;
-use roster::Roster;
-use slot::Slot;
+use slot::WorkerSlot;
 use template::Template;
 use worker::Worker;
 
-use super::admission::{Admission, Room};
+use super::admission::{Admission, Capacity};
 use super::boot::{Boot, Refusal};
-use super::launch::Launch;
-use super::link::frame::Order;
+use super::launcher::Launcher;
+use super::link::frame::ToWorker;
 
 /// How long a process that was told to end may take, when nobody has anything to wait for any more.
-const PATIENCE: Duration = Duration::from_secs(5);
+const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How many calls a worker is handed beyond those it can begin, so that its threads need not wait for the next.
-pub(crate) const AHEAD: usize = 64;
+pub(crate) const PREFETCH: usize = 64;
 
-/// What a crew is to be.
-pub(crate) struct Plan {
-    pub(crate) launch: Launch,
+/// What a pool is to be.
+pub(crate) struct PoolConfig {
+    pub(crate) launcher: Launcher,
     /// What each worker is to be, but for its number.
     pub(crate) boot: Boot,
     pub(crate) workers: usize,
-    pub(crate) room: Room,
+    pub(crate) capacity: Capacity,
     /// Variables added to the environment.
     pub(crate) env: BTreeMap<String, String>,
     /// Paths that a template answers once, where there is to be one.
@@ -57,7 +57,7 @@ pub(crate) struct Plan {
     pub(crate) linger: Duration,
 }
 
-impl Plan {
+impl PoolConfig {
     fn place(&self) -> &str {
         &self.boot.place
     }
@@ -70,49 +70,49 @@ impl Plan {
 }
 
 /// The workers of one app. Dropped, they end at once.
-pub(crate) struct Crew {
+pub(crate) struct WorkerPool {
     shared: Arc<Shared>,
     runtime: Handle,
     slots: Mutex<Vec<JoinHandle<()>>>,
 }
 
 struct Shared {
-    plan: Plan,
+    config: PoolConfig,
     admission: Arc<Admission>,
     template: Option<Template>,
-    roster: Arc<Roster>,
+    live: Arc<LiveWorkers>,
     /// Who is replaced now though it is alive: one at a time.
     turn: Arc<Semaphore>,
     stop: watch::Sender<bool>,
 }
 
 impl Shared {
-    /// Ready when the crew is to end.
+    /// Ready when the pool is to end.
     async fn stopping(&self) {
         // An error would mean that nobody is there to stop it.
         let _ = self.stop.subscribe().wait_for(|stop| *stop).await;
     }
 }
 
-impl Crew {
+impl WorkerPool {
     /// Starts all workers, blocking this thread until every one of them is ready and takes calls of `admission`.
     ///
     /// # Errors
     ///
     /// What the first worker says that cannot serve the app. The others are ended then.
-    pub(crate) fn start(plan: Plan, admission: Arc<Admission>) -> Result<Self, Refusal> {
+    pub(crate) fn start(config: PoolConfig, admission: Arc<Admission>) -> Result<Self, Refusal> {
         let runtime = Handle::try_current().ok().filter(|runtime| runtime.runtime_flavor() != RuntimeFlavor::CurrentThread);
         let Some(runtime) = runtime else {
             let finding = Finding::new("worker processes need a runtime of several threads around them").at("workers");
             return Err(finding.hint("set `\"workers\": 0` where the stack is built without the server").into());
         };
-        let template = plan.preload.is_some().then(Template::default);
-        let (roster, turn, stop) = (Arc::default(), Arc::new(Semaphore::new(1)), watch::Sender::new(false));
-        let shared = Arc::new(Shared { plan, admission, template, roster, turn, stop });
-        let workers = block_in_place(|| runtime.block_on(hire(&shared)))?;
+        let template = config.preload.is_some().then(Template::default);
+        let (live, turn, stop) = (Arc::default(), Arc::new(Semaphore::new(1)), watch::Sender::new(false));
+        let shared = Arc::new(Shared { config, admission, template, live, turn, stop });
+        let workers = block_in_place(|| runtime.block_on(start(&shared)))?;
         let slots = workers.into_iter().map(|mut worker| {
             worker.open();
-            runtime.spawn(Slot::new(Arc::clone(&shared), worker.nth).run(worker))
+            runtime.spawn(WorkerSlot::new(Arc::clone(&shared), worker.nth).run(worker))
         });
         let slots = Mutex::new(slots.collect());
         Ok(Self { shared, runtime, slots })
@@ -138,22 +138,22 @@ impl Crew {
 
     /// Has all workers write the stacks of their threads to the log.
     pub(crate) fn stacks(&self) {
-        self.tell(&Order::Stacks);
+        self.tell(&ToWorker::Stacks);
     }
 
     /// Has layers that run in the workers open their log files again.
     pub(crate) fn reopen(&self) {
-        self.tell(&Order::Reopen);
+        self.tell(&ToWorker::Reopen);
     }
 
-    fn tell(&self, order: &Order) {
-        for worker in self.shared.roster.entries() {
+    fn tell(&self, order: &ToWorker) {
+        for worker in self.shared.live.entries() {
             worker.link.send(order);
         }
     }
 }
 
-impl Drop for Crew {
+impl Drop for WorkerPool {
     fn drop(&mut self) {
         for slot in &*self.slots.lock().unwrap_or_else(PoisonError::into_inner) {
             slot.abort();
@@ -162,9 +162,9 @@ impl Drop for Crew {
 }
 
 /// All workers, ready.
-async fn hire(shared: &Arc<Shared>) -> Result<Vec<Worker>, Refusal> {
+async fn start(shared: &Arc<Shared>) -> Result<Vec<Worker>, Refusal> {
     if let Some(template) = &shared.template {
-        template.start(&shared.plan).await?;
+        template.start(&shared.config).await?;
     }
-    Ok(try_join_all((1..=shared.plan.workers).map(|nth| Worker::hire(shared, nth))).await?)
+    Ok(try_join_all((1..=shared.config.workers).map(|nth| Worker::start(shared, nth))).await?)
 }

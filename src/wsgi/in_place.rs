@@ -13,36 +13,36 @@ use pyo3::prelude::*;
 use tower::Service;
 use ziggurat_middleware::{Body, BoxError, Problem, Request, Response};
 
-use super::application::{Application, Serving};
+use super::application::{Application, Invocation};
 use super::input::Input;
 use super::raised::Raised;
-use super::way_back::Caller;
+use super::service_as_wsgi::Caller;
 use crate::call::head::Head;
 use crate::call::mailbox::{Mailbox, Start};
 use crate::call::responder::Responder;
-use crate::call::terminal::head_of;
+use crate::call::service::head_of;
 
 /// Calls the app where it is called.
 #[derive(Clone)]
-pub(super) struct Here(Arc<Application>);
+pub(super) struct InPlace(Arc<Application>);
 
-impl Here {
+impl InPlace {
     pub(super) fn new(application: Application) -> Self {
         Self(Arc::new(application))
     }
 }
 
-impl Service<Request> for Here {
+impl Service<Request> for InPlace {
     type Response = Response;
     type Error = BoxError;
-    type Future = Calling;
+    type Future = InPlaceFuture;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request) -> Calling {
-        Calling { application: Arc::clone(&self.0), request: Some(request), answer: None }
+    fn call(&mut self, request: Request) -> InPlaceFuture {
+        InPlaceFuture { application: Arc::clone(&self.0), request: Some(request), answer: None }
     }
 }
 
@@ -50,14 +50,14 @@ impl Service<Request> for Here {
 const LARGE: usize = 16 * 1024;
 
 /// The call; the first poll makes it.
-pub(super) struct Calling {
+pub(super) struct InPlaceFuture {
     application: Arc<Application>,
     request: Option<Request>,
     /// For the next poll.
     answer: Option<Result<Response, BoxError>>,
 }
 
-impl Future for Calling {
+impl Future for InPlaceFuture {
     type Output = Result<Response, BoxError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
@@ -82,32 +82,32 @@ fn call(application: &Application, request: Request) -> Result<Response, BoxErro
     let (parts, body) = request.into_parts();
     let head = Head::with_body(&parts, &body);
     let mailbox = Mailbox::default();
-    let (serving, begun) = Python::attach(|py| {
+    let (invocation, begun) = Python::attach(|py| {
         // A request that a layer made up has no caller.
         let caller = parts.extensions.get::<Caller>();
         let responder = Responder::InPlace(mailbox.clone());
-        let mut serving = application.begin(py, head.view(), Input::pulled(body), responder, caller);
+        let mut invocation = application.begin(py, head.view(), Input::pulled(body), responder, caller);
         let mut begun = mailbox.take_start();
         while begun.is_none()
-            && let Some(asked) = &mut serving
+            && let Some(asked) = &mut invocation
         {
             if !asked.step(py) {
-                serving = None;
+                invocation = None;
             }
             begun = mailbox.take_start();
         }
         if !matches!(begun, Some(Start::Stream(_)))
-            && let Some(mut asked) = serving.take()
+            && let Some(mut asked) = invocation.take()
         {
             // All is there but the end.
             while asked.step(py) {}
         }
-        (serving, begun)
+        (invocation, begun)
     });
     match begun {
         Some(Start::Stream(head)) => {
             let left = head.length;
-            Ok(head_of(head, Body::new(Chunks { mailbox, serving, left, has_paused: false })))
+            Ok(head_of(head, Body::new(Chunks { mailbox, invocation, left, has_paused: false })))
         }
         Some(Start::Whole(head, octets)) => Ok(head_of(head, Body::from(octets))),
         Some(Start::File(head, file)) => Ok(head_of(head, Body::new(file))),
@@ -128,7 +128,7 @@ fn failed(problem: Problem) -> Result<Response, BoxError> {
 /// The chunks of an answer, made as they are read.
 struct Chunks {
     mailbox: Mailbox,
-    serving: Option<Serving>,
+    invocation: Option<Invocation>,
     left: Option<u64>,
     /// The layers above heard that there is nothing more until the app has made it, and have passed on what they held.
     has_paused: bool,
@@ -147,13 +147,13 @@ impl HttpBody for Chunks {
                 }
                 return Poll::Ready(next.map(|chunk| chunk.map(Frame::data)));
             }
-            if self.serving.is_some() && !std::mem::replace(&mut self.has_paused, true) {
+            if self.invocation.is_some() && !std::mem::replace(&mut self.has_paused, true) {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
-            let Some(serving) = &mut self.serving else { return Poll::Ready(None) };
-            if !Python::attach(|py| serving.step(py)) {
-                self.serving = None;
+            let Some(invocation) = &mut self.invocation else { return Poll::Ready(None) };
+            if !Python::attach(|py| invocation.step(py)) {
+                self.invocation = None;
             }
         }
     }

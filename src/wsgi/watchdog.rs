@@ -13,8 +13,8 @@ use pyo3::exceptions::PyBaseException;
 use pyo3::prelude::*;
 use pyo3::{create_exception, ffi};
 
-use super::errors::Origin;
-use super::interpreter::Busy;
+use super::errors::LogContext;
+use super::interpreter::PythonThread;
 use crate::call::Call;
 use crate::call::head::Head;
 
@@ -26,28 +26,28 @@ create_exception!(
 );
 
 /// Whoever does not get the interpreter for so long waits for code that does not let it go.
-const PATIENCE: Duration = Duration::from_secs(1);
+const ATTACH_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How long an app may take to end once the exception is raised.
 const GRACE: Duration = Duration::from_secs(2);
 
 /// Who knows what each thread of a pool serves.
-pub(super) struct Warden {
+pub(super) struct Watchdog {
     place: Arc<str>,
-    slots: Box<[Slot]>,
+    slots: Box<[ThreadSlot]>,
     /// Shows all stacks where the interpreter is not to be had.
     dump: fn(),
 }
 
 /// A thread, and what it serves.
 #[derive(Default)]
-struct Slot {
+struct ThreadSlot {
     /// Python's name of the thread.
     ident: AtomicU64,
-    serving: Mutex<Option<Serving>>,
+    serving: Mutex<Option<RunningCall>>,
 }
 
-struct Serving {
+struct RunningCall {
     number: u64,
     head: Head,
     since: Instant,
@@ -55,10 +55,10 @@ struct Serving {
     is_doomed: bool,
 }
 
-impl Warden {
+impl Watchdog {
     /// For so many threads of the app at `place`.
     pub(super) fn new(place: Arc<str>, threads: usize, dump: fn()) -> Arc<Self> {
-        Arc::new(Self { place, slots: (0..threads).map(|_| Slot::default()).collect(), dump })
+        Arc::new(Self { place, slots: (0..threads).map(|_| ThreadSlot::default()).collect(), dump })
     }
 
     /// This thread is the `nth` of the pool.
@@ -70,7 +70,7 @@ impl Warden {
 
     /// The `nth` thread begins with a call.
     pub(super) fn begin(&self, nth: usize, call: &Call) {
-        let serving = Serving { number: call.number, head: call.head.clone(), since: Instant::now(), is_doomed: false };
+        let serving = RunningCall { number: call.number, head: call.head.clone(), since: Instant::now(), is_doomed: false };
         *self.slots[nth].lock() = Some(serving);
     }
 
@@ -91,30 +91,30 @@ impl Warden {
 
     /// Writes the stack of a call's thread to the log.
     pub(super) fn trace(self: &Arc<Self>, number: u64) {
-        self.apart(number, move |warden| {
-            let shown = warden.with_python(move |warden, py| warden.show(py, number, "the request is slow"));
+        self.apart(number, move |watchdog| {
+            let shown = watchdog.with_python(move |watchdog, py| watchdog.show(py, number, "the request is slow"));
             if shown.is_none() {
-                warden.log_held(number);
+                watchdog.log_held(number);
             }
         });
     }
 
     /// Writes the stack of a call's thread to the log, and raises [`DeadlineExceeded`] in it.
     pub(super) fn expire(self: &Arc<Self>, number: u64) {
-        self.apart(number, move |warden| {
-            let raised = warden.with_python(move |warden, py| {
-                warden.show(py, number, "the request is over its deadline and is ended");
-                warden.raise(py, number);
+        self.apart(number, move |watchdog| {
+            let raised = watchdog.with_python(move |watchdog, py| {
+                watchdog.show(py, number, "the request is over its deadline and is ended");
+                watchdog.raise(py, number);
             });
             if raised.is_none() {
-                warden.log_held(number);
+                watchdog.log_held(number);
             }
             thread::sleep(GRACE);
-            warden.about(number, |origin, since| {
+            watchdog.about(number, |context, since| {
                 let time = since.elapsed();
                 tracing::error!(
-                    request_id = origin.request_id.as_deref(),
-                    app = &*origin.place,
+                    request_id = context.request_id.as_deref(),
+                    app = &*context.place,
                     "the request does not end, {time:.1?} after it began: its thread is lost to the app for now"
                 );
             });
@@ -123,16 +123,16 @@ impl Warden {
 
     /// Writes the stacks of all threads to the log.
     pub(super) fn stacks(self: &Arc<Self>) {
-        let warden = Arc::clone(self);
+        let watchdog = Arc::clone(self);
         spawned(move || {
-            let shown = warden.with_python(|warden, py| {
-                for nth in 0..warden.slots.len() {
-                    warden.show_thread(py, nth);
+            let shown = watchdog.with_python(|watchdog, py| {
+                for nth in 0..watchdog.slots.len() {
+                    watchdog.show_thread(py, nth);
                 }
             });
             if shown.is_none() {
-                tracing::error!(app = &*warden.place, "code that does not let Python go holds the interpreter");
-                (warden.dump)();
+                tracing::error!(app = &*watchdog.place, "code that does not let Python go holds the interpreter");
+                (watchdog.dump)();
             }
         });
     }
@@ -140,45 +140,45 @@ impl Warden {
     /// Does something about a call, unless it is over, in a thread of its own.
     fn apart(self: &Arc<Self>, number: u64, work: impl FnOnce(&Arc<Self>) + Send + 'static) {
         if self.slot_of(number).is_some() {
-            let warden = Arc::clone(self);
-            spawned(move || work(&warden));
+            let watchdog = Arc::clone(self);
+            spawned(move || work(&watchdog));
         }
     }
 
     /// Does something with the interpreter, in one more thread. Nothing, if that does not get it soon; then it is done when it does.
     fn with_python(self: &Arc<Self>, work: impl FnOnce(&Self, Python<'_>) + Send + 'static) -> Option<()> {
         let (sender, done) = mpsc::channel();
-        let warden = Arc::clone(self);
+        let watchdog = Arc::clone(self);
         spawned(move || {
-            let _busy = Busy::mark();
-            Python::try_attach(|py| work(&warden, py));
+            let _busy = PythonThread::mark();
+            Python::try_attach(|py| work(&watchdog, py));
             // Who waits may have lost patience.
             let _ = sender.send(());
         });
-        done.recv_timeout(PATIENCE).ok()
+        done.recv_timeout(ATTACH_TIMEOUT).ok()
     }
 
-    fn slot_of(&self, number: u64) -> Option<&Slot> {
+    fn slot_of(&self, number: u64) -> Option<&ThreadSlot> {
         self.slots.iter().find(|slot| slot.lock().as_ref().is_some_and(|serving| serving.number == number))
     }
 
     /// Speaks of a call, unless it is over.
-    fn about<T>(&self, number: u64, then: impl FnOnce(&Origin, Instant) -> T) -> Option<T> {
+    fn about<T>(&self, number: u64, then: impl FnOnce(&LogContext, Instant) -> T) -> Option<T> {
         let slot = self.slot_of(number)?;
         let (head, since) = slot.lock().as_ref().map(|serving| (serving.head.clone(), serving.since))?;
-        Some(then(&self.origin(&head), since))
+        Some(then(&self.context(&head), since))
     }
 
-    fn origin(&self, head: &Head) -> Origin {
-        Origin { place: Arc::clone(&self.place), request_id: head.view().request_id().map(Into::into) }
+    fn context(&self, head: &Head) -> LogContext {
+        LogContext { place: Arc::clone(&self.place), request_id: head.view().request_id().map(Into::into) }
     }
 
     fn log_held(&self, number: u64) {
-        self.about(number, |origin, since| {
+        self.about(number, |context, since| {
             let time = since.elapsed();
             tracing::error!(
-                request_id = origin.request_id.as_deref(),
-                app = &*origin.place,
+                request_id = context.request_id.as_deref(),
+                app = &*context.place,
                 "the request takes {time:.1?} so far, and code that does not let Python go holds the interpreter"
             );
             (self.dump)();
@@ -188,9 +188,9 @@ impl Warden {
     /// Logs where a call is, unless it is over.
     fn show(&self, py: Python<'_>, number: u64, what: &str) {
         let Some(stack) = self.slot_of(number).map(|slot| slot.stack(py)) else { return };
-        self.about(number, |origin, since| {
+        self.about(number, |context, since| {
             let time = since.elapsed();
-            tracing::warn!(request_id = origin.request_id.as_deref(), app = &*origin.place, "{what}, {time:.1?} after it began\n{stack}");
+            tracing::warn!(request_id = context.request_id.as_deref(), app = &*context.place, "{what}, {time:.1?} after it began\n{stack}");
         });
     }
 
@@ -202,9 +202,9 @@ impl Warden {
             tracing::warn!(app = &*self.place, "thread {nth} is idle");
             return;
         };
-        let (origin, time, stack) = (self.origin(&head), since.elapsed(), slot.stack(py));
-        let request_id = origin.request_id.as_deref();
-        tracing::warn!(request_id, app = &*origin.place, "thread {nth} has served a request for {time:.1?}\n{stack}");
+        let (context, time, stack) = (self.context(&head), since.elapsed(), slot.stack(py));
+        let request_id = context.request_id.as_deref();
+        tracing::warn!(request_id, app = &*context.place, "thread {nth} has served a request for {time:.1?}\n{stack}");
     }
 
     /// Raises the exception in the thread of a call, unless that is over.
@@ -221,8 +221,8 @@ impl Warden {
     }
 }
 
-impl Slot {
-    fn lock(&self) -> MutexGuard<'_, Option<Serving>> {
+impl ThreadSlot {
+    fn lock(&self) -> MutexGuard<'_, Option<RunningCall>> {
         self.serving.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -246,7 +246,7 @@ impl Slot {
 }
 
 fn spawned(work: impl FnOnce() + Send + 'static) {
-    if let Err(error) = thread::Builder::new().name("warden".to_owned()).spawn(work) {
+    if let Err(error) = thread::Builder::new().name("watchdog".to_owned()).spawn(work) {
         tracing::error!("a thread that looks after the app's threads cannot be started: {error}");
     }
 }

@@ -33,7 +33,7 @@ pub(super) fn give(
         response.headers_mut().entry(header::CONTENT_LENGTH).or_insert(length.into());
     }
     let (status, headers) = (status_line(py, &response)?, header_list(py, response.headers())?);
-    let mut answer = Answer { body: Mutex::new(Some(response.into_body())), runtime: Arc::clone(runtime) };
+    let mut answer = ResponseIterable { body: Mutex::new(Some(response.into_body())), runtime: Arc::clone(runtime) };
     start_response.call1((status, headers))?;
     if is_bodiless {
         // Not before the head is given: a body that ends may log what was sent.
@@ -81,20 +81,20 @@ fn title_case<'py>(py: Python<'py>, name: &HeaderName, spelled: &mut Vec<u8>) ->
 
 /// The body of a response, chunk by chunk, each made when it is asked for.
 #[pyclass(module = "ziggurat")]
-pub(super) struct Answer {
+pub(super) struct ResponseIterable {
     /// Until it has ended. (The lock is never waited for: it makes the type one that threads may share.)
     body: Mutex<Option<Body>>,
     runtime: Arc<Runtime>,
 }
 
-impl Answer {
+impl ResponseIterable {
     fn body(&mut self) -> &mut Option<Body> {
         self.body.get_mut().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// An answer that nobody closes ends too, where what is in it finds its runtime.
-impl Drop for Answer {
+impl Drop for ResponseIterable {
     fn drop(&mut self) {
         if let Some(body) = self.body().take() {
             self.runtime.within(|| drop(body));
@@ -103,7 +103,7 @@ impl Drop for Answer {
 }
 
 #[pymethods]
-impl Answer {
+impl ResponseIterable {
     const fn __iter__(slf: PyRef<'_, Self>) -> PyRef<'_, Self> {
         slf
     }

@@ -9,9 +9,9 @@ use std::sync::Arc;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::{Child, Command};
 
-use super::Plan;
-use super::ending::Ending;
-use super::template::Deaths;
+use super::PoolConfig;
+use super::exit::WorkerExit;
+use super::template::ExitReports;
 use crate::worker::link;
 
 /// A process that ends with this value.
@@ -25,23 +25,23 @@ pub(super) struct Forked {
     /// What it says its id is, in its first word.
     pid: Option<u32>,
     template: Option<u32>,
-    deaths: Arc<Deaths>,
+    exits: Arc<ExitReports>,
 }
 
 impl Process {
     /// Starts the program anew, with one end of a socket pair as its standard input; the other end is given.
-    pub(super) fn spawn(plan: &Plan, nth: usize) -> std::io::Result<(Self, UnixStream)> {
-        let (front, back) = link::pair()?;
-        let mut command = plan.launch.worker(&plan.boot(nth).title());
-        command.envs(&plan.env).stdin(Stdio::from(OwnedFd::from(back)));
+    pub(super) fn spawn(config: &PoolConfig, nth: usize) -> std::io::Result<(Self, UnixStream)> {
+        let (server_end, worker_end) = link::pair()?;
+        let mut command = config.launcher.worker(&config.boot(nth).title());
+        command.envs(&config.env).stdin(Stdio::from(OwnedFd::from(worker_end)));
         // A group of its own: an interrupt from the terminal is for the server, which ends its workers when it has drained.
         let child = Command::from(command).process_group(0).kill_on_drop(true).spawn()?;
-        Ok((Self::Child(Box::new(child)), front))
+        Ok((Self::Child(Box::new(child)), server_end))
     }
 
     /// One that the template with this id forked.
-    pub(super) const fn forked(template: Option<u32>, deaths: Arc<Deaths>) -> Self {
-        Self::Forked(Forked { pid: None, template, deaths })
+    pub(super) const fn forked(template: Option<u32>, exits: Arc<ExitReports>) -> Self {
+        Self::Forked(Forked { pid: None, template, exits })
     }
 
     /// The id of a child that has not ended.
@@ -60,10 +60,10 @@ impl Process {
     }
 
     /// Waits for its end. Where nobody will tell, that is never.
-    pub(super) async fn exited(&mut self) -> Ending {
+    pub(super) async fn exited(&mut self) -> WorkerExit {
         match self {
-            Self::Child(child) => child.wait().await.map_or(Ending::Unknown, Ending::from),
-            Self::Forked(Forked { pid: Some(pid), deaths, .. }) => match deaths.of(*pid).await {
+            Self::Child(child) => child.wait().await.map_or(WorkerExit::Unknown, WorkerExit::from),
+            Self::Forked(Forked { pid: Some(pid), exits, .. }) => match exits.of(*pid).await {
                 Some(ended) => ended.into(),
                 None => pending().await,
             },
@@ -75,7 +75,7 @@ impl Process {
     pub(super) fn is_told(&self) -> bool {
         match self {
             Self::Child(_) => true,
-            Self::Forked(forked) => !forked.deaths.is_over(),
+            Self::Forked(forked) => !forked.exits.is_over(),
         }
     }
 
@@ -93,7 +93,7 @@ impl Forked {
     /// Once its parent has waited for it, its id may be another process's; and a worker can say anything. So only a child of the template is
     /// ended this way. (One that has lost its template ends when its link does.)
     fn kill(&self) {
-        let is_ours = |pid: &u32| self.template.is_some() && parent(*pid) == self.template && self.deaths.find(*pid).is_none();
+        let is_ours = |pid: &u32| self.template.is_some() && parent(*pid) == self.template && self.exits.find(*pid).is_none();
         let pid = self.pid.filter(is_ours).and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?));
         if let Some(pid) = pid {
             // An error means that it has ended.
@@ -106,7 +106,7 @@ impl Drop for Forked {
     fn drop(&mut self) {
         self.kill();
         if let Some(pid) = self.pid {
-            self.deaths.forget(pid);
+            self.exits.forget(pid);
         }
     }
 }
@@ -145,7 +145,7 @@ mod tests {
         let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
         assert_eq!(parent(child.id()), Some(std::process::id()));
         let pid = Some(child.id());
-        let forked = |template| Forked { pid, template: Some(template), deaths: Arc::default() };
+        let forked = |template| Forked { pid, template: Some(template), exits: Arc::default() };
         forked(1).kill();
         assert!(child.try_wait().unwrap().is_none());
         let ours = forked(std::process::id());

@@ -4,18 +4,18 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime};
 
-use super::recycle::{Reason, Tally};
-use crate::worker::admission::DeskId;
-use crate::worker::link::front::Link;
+use super::recycle::{CountedBackend, Reason};
+use crate::worker::admission::BackendId;
+use crate::worker::link::server_end::ServerEnd;
 
-/// The workers of a crew as they come and go.
+/// The workers of a pool as they come and go.
 #[derive(Default)]
-pub(super) struct Roster(Mutex<Inner>);
+pub(super) struct LiveWorkers(Mutex<Inner>);
 
 #[derive(Default)]
 struct Inner {
     /// By number and then by the order they came in.
-    entries: BTreeMap<(usize, u64), Entry>,
+    entries: BTreeMap<(usize, u64), LiveWorker>,
     came: u64,
     restarts: Restarts,
 }
@@ -29,19 +29,19 @@ pub(super) struct Restarts {
 
 /// What is known of a worker.
 #[derive(Clone)]
-pub(super) struct Entry {
+pub(super) struct LiveWorker {
     pub(super) nth: usize,
     pub(super) pid: u32,
-    pub(super) state: State,
+    pub(super) state: WorkerState,
     pub(super) since: Instant,
-    pub(super) desk: Option<DeskId>,
-    pub(super) tally: Arc<Tally>,
-    pub(super) link: Arc<Link>,
+    pub(super) backend: Option<BackendId>,
+    pub(super) counted: Arc<CountedBackend>,
+    pub(super) link: Arc<ServerEnd>,
 }
 
 /// Where a worker is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum State {
+pub(super) enum WorkerState {
     /// It takes calls.
     Ready,
     /// It takes no more calls and finishes those it has.
@@ -50,7 +50,7 @@ pub(super) enum State {
     Stopping,
 }
 
-impl State {
+impl WorkerState {
     pub(super) const fn label(self) -> &'static str {
         match self {
             Self::Ready => "ready",
@@ -60,24 +60,24 @@ impl State {
     }
 }
 
-/// A worker's line in the roster, as long as this is held.
-pub(super) struct Listing {
-    roster: Arc<Roster>,
+/// A worker's line in the live, as long as this is held.
+pub(super) struct Registration {
+    live: Arc<LiveWorkers>,
     key: (usize, u64),
 }
 
-impl Roster {
+impl LiveWorkers {
     /// Adds a worker.
-    pub(super) fn enter(self: &Arc<Self>, nth: usize, pid: u32, link: Arc<Link>, tally: Arc<Tally>) -> Listing {
+    pub(super) fn register(self: &Arc<Self>, nth: usize, pid: u32, link: Arc<ServerEnd>, counted: Arc<CountedBackend>) -> Registration {
         let mut inner = self.lock();
         inner.came += 1;
         let key = (nth, inner.came);
-        inner.entries.insert(key, Entry { nth, pid, state: State::Ready, since: Instant::now(), desk: None, tally, link });
-        Listing { roster: Arc::clone(self), key }
+        inner.entries.insert(key, LiveWorker { nth, pid, state: WorkerState::Ready, since: Instant::now(), backend: None, counted, link });
+        Registration { live: Arc::clone(self), key }
     }
 
     /// Those that are there now.
-    pub(super) fn entries(&self) -> Vec<Entry> {
+    pub(super) fn entries(&self) -> Vec<LiveWorker> {
         self.lock().entries.values().cloned().collect()
     }
 
@@ -98,24 +98,24 @@ impl Roster {
     }
 }
 
-impl Listing {
-    pub(super) fn open(&self, desk: DeskId) {
-        self.with(|entry| entry.desk = Some(desk));
+impl Registration {
+    pub(super) fn open(&self, backend: BackendId) {
+        self.with(|entry| entry.backend = Some(backend));
     }
 
-    pub(super) fn set(&self, state: State) {
+    pub(super) fn set(&self, state: WorkerState) {
         self.with(|entry| entry.state = state);
     }
 
-    fn with(&self, then: impl FnOnce(&mut Entry)) {
-        if let Some(entry) = self.roster.lock().entries.get_mut(&self.key) {
+    fn with(&self, then: impl FnOnce(&mut LiveWorker)) {
+        if let Some(entry) = self.live.lock().entries.get_mut(&self.key) {
             then(entry);
         }
     }
 }
 
-impl Drop for Listing {
+impl Drop for Registration {
     fn drop(&mut self) {
-        self.roster.lock().entries.remove(&self.key);
+        self.live.lock().entries.remove(&self.key);
     }
 }

@@ -4,25 +4,25 @@ use std::io::IoSlice;
 
 use bytes::Bytes;
 
-use super::frame::{Order, put_body_head};
+use super::frame::{ToWorker, put_request_body_head};
 
 /// Payloads smaller than this are copied among the frames: that costs less than to remember where they belong.
 const COPIED: usize = 16 * 1024;
 
 /// Frames, one behind the other, but for large payloads, which stay where they are.
 #[derive(Default)]
-pub(crate) struct Outgoing {
+pub(crate) struct WriteBuffer {
     octets: Vec<u8>,
     /// Payloads that belong behind so many of `octets`.
     lent: Vec<(usize, Bytes)>,
 }
 
-impl Outgoing {
+impl WriteBuffer {
     /// Appends a frame.
-    pub(crate) fn push(&mut self, order: &Order) {
+    pub(crate) fn push(&mut self, order: &ToWorker) {
         match order {
-            Order::Body(number, payload) if payload.len() >= COPIED => {
-                put_body_head(&mut self.octets, *number, payload.len());
+            ToWorker::Body(number, payload) if payload.len() >= COPIED => {
+                put_request_body_head(&mut self.octets, *number, payload.len());
                 self.lent.push((self.octets.len(), payload.clone()));
             }
             order => order.put(&mut self.octets),
@@ -67,14 +67,14 @@ mod tests {
 
     #[test]
     fn payloads_lent_stand_where_copied_ones_would() {
-        let orders = [
-            Order::Cancel(1),
-            Order::Body(2, vec![b'x'; COPIED].into()),
-            Order::Body(3, Bytes::from_static(b"short")),
-            Order::Body(4, vec![b'y'; 2 * COPIED].into()),
+        let frames = [
+            ToWorker::Cancel(1),
+            ToWorker::Body(2, vec![b'x'; COPIED].into()),
+            ToWorker::Body(3, Bytes::from_static(b"short")),
+            ToWorker::Body(4, vec![b'y'; 2 * COPIED].into()),
         ];
-        let (mut outgoing, mut copied) = (Outgoing::default(), Vec::new());
-        for order in &orders {
+        let (mut outgoing, mut copied) = (WriteBuffer::default(), Vec::new());
+        for order in &frames {
             outgoing.push(order);
             order.put(&mut copied);
         }

@@ -8,25 +8,25 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use super::back_off::BackOff;
-use super::ending::Ending;
+use super::backoff::BackOff;
+use super::exit::WorkerExit;
 use super::recycle::Reason;
-use super::trouble::Trouble;
+use super::start_error::StartError;
 use super::worker::Worker;
-use super::{PATIENCE, Shared};
+use super::{STOP_TIMEOUT, Shared};
 
 /// How long a worker that takes another one's place may need to import the app.
-const BIRTH: Duration = Duration::from_secs(60);
+const START_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How long the next worker that is to be replaced waits for this one's requests.
 const TURN: Duration = Duration::from_secs(30);
 
 /// How long a worker without requests may take to end.
-const FAREWELL: Duration = Duration::from_secs(10);
+const IDLE_STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// One place in a crew.
-pub(super) struct Slot {
-    crew: Arc<Shared>,
+/// One place in a pool.
+pub(super) struct WorkerSlot {
+    pool: Arc<Shared>,
     nth: usize,
     back_off: BackOff,
     /// Workers that were replaced and finish what they have.
@@ -35,16 +35,16 @@ pub(super) struct Slot {
 
 enum Event {
     Stop,
-    Dead(Ending),
+    Dead(WorkerExit),
     Due(Reason),
 }
 
-impl Slot {
-    pub(super) fn new(crew: Arc<Shared>, nth: usize) -> Self {
-        Self { crew, nth, back_off: BackOff::default(), leaving: JoinSet::new() }
+impl WorkerSlot {
+    pub(super) fn new(pool: Arc<Shared>, nth: usize) -> Self {
+        Self { pool, nth, back_off: BackOff::default(), leaving: JoinSet::new() }
     }
 
-    /// Sees to it that there is a worker, until the crew is stopped.
+    /// Sees to it that there is a worker, until the pool is stopped.
     pub(super) async fn run(mut self, first: Worker) {
         let mut worker = Some(first);
         while let Some(mut current) = worker {
@@ -52,108 +52,108 @@ impl Slot {
             let due = current.due();
             let event = tokio::select! {
                 biased;
-                () = self.crew.stopping() => Event::Stop,
+                () = self.pool.stopping() => Event::Stop,
                 ending = current.ended() => Event::Dead(ending),
                 reason = due => Event::Due(reason),
             };
             worker = match event {
                 Event::Stop => {
-                    current.stop(PATIENCE).await;
+                    current.stop(STOP_TIMEOUT).await;
                     None
                 }
-                Event::Dead(ending) => self.succeed(current, ending).await,
-                Event::Due(reason) => self.relieve(current, reason).await,
+                Event::Dead(ending) => self.respawn(current, ending).await,
+                Event::Due(reason) => self.replace(current, reason).await,
             };
         }
         while self.leaving.join_next().await.is_some() {}
     }
 
     /// Another worker for one that died.
-    async fn succeed(&mut self, mut dead: Worker, ending: Ending) -> Option<Worker> {
+    async fn respawn(&mut self, mut dead: Worker, ending: WorkerExit) -> Option<Worker> {
         let lived = dead.age();
-        self.bury(&mut dead, ending);
+        self.abandon(&mut dead, ending);
         drop(dead);
         tokio::select! {
             biased;
-            () = self.crew.stopping() => None,
-            mut fresh = fresh(&self.crew, self.nth, &mut self.back_off, Some(lived)) => {
+            () = self.pool.stopping() => None,
+            mut fresh = fresh(&self.pool, self.nth, &mut self.back_off, Some(lived)) => {
                 fresh.open();
-                tracing::info!(app = self.crew.plan.place(), worker = self.nth, pid = fresh.pid, "another worker has taken its place");
+                tracing::info!(app = self.pool.config.place(), worker = self.nth, pid = fresh.pid, "another worker has taken its place");
                 Some(fresh)
             }
         }
     }
 
     /// Another worker for one that is to go, which goes when the other one is there.
-    async fn relieve(&mut self, mut old: Worker, reason: Reason) -> Option<Worker> {
-        let (crew, nth) = (Arc::clone(&self.crew), self.nth);
+    async fn replace(&mut self, mut old: Worker, reason: Reason) -> Option<Worker> {
+        let (pool, nth) = (Arc::clone(&self.pool), self.nth);
         let mut fresh = Box::pin(async {
             // What is stuck does not wait for others.
-            let turn = if reason == Reason::Deadline { None } else { Arc::clone(&crew.turn).acquire_owned().await.ok() };
-            (fresh(&crew, nth, &mut BackOff::default(), None).await, turn)
+            let turn = if reason == Reason::Deadline { None } else { Arc::clone(&pool.turn).acquire_owned().await.ok() };
+            (fresh(&pool, nth, &mut BackOff::default(), None).await, turn)
         });
         let ending = tokio::select! {
             biased;
-            () = crew.stopping() => None,
+            () = pool.stopping() => None,
             ending = old.ended() => Some(ending),
             (mut fresh, turn) = &mut fresh => {
                 fresh.open();
-                crew.roster.count(reason);
-                let place = crew.plan.place();
+                pool.live.count(reason);
+                let place = pool.config.place();
                 tracing::info!(app = place, worker = nth, pid = old.pid, by = fresh.pid, "the worker is replaced ({reason})");
-                self.leaving.spawn(leave(Arc::clone(&crew), old, turn));
+                self.leaving.spawn(leave(Arc::clone(&pool), old, turn));
                 return Some(fresh);
             }
         };
         // The template may be at work for it.
         drop(fresh);
         match ending {
-            Some(ending) => self.succeed(old, ending).await,
+            Some(ending) => self.respawn(old, ending).await,
             None => {
-                old.stop(PATIENCE).await;
+                old.stop(STOP_TIMEOUT).await;
                 None
             }
         }
     }
 
-    fn bury(&self, dead: &mut Worker, ending: Ending) {
-        self.crew.roster.count(Reason::Crash);
-        tracing::error!(app = self.crew.plan.place(), worker = self.nth, pid = dead.pid, "the worker {ending}");
-        dead.bury(&format!("it {ending}"));
+    fn abandon(&self, dead: &mut Worker, ending: WorkerExit) {
+        self.pool.live.count(Reason::Crash);
+        tracing::error!(app = self.pool.config.place(), worker = self.nth, pid = dead.pid, "the worker {ending}");
+        dead.abandon(&format!("it {ending}"));
     }
 }
 
 /// A worker, however often it has to be tried.
-async fn fresh(crew: &Arc<Shared>, nth: usize, back_off: &mut BackOff, mut lived: Option<Duration>) -> Worker {
+async fn fresh(pool: &Arc<Shared>, nth: usize, back_off: &mut BackOff, mut lived: Option<Duration>) -> Worker {
     loop {
         sleep(back_off.after(lived)).await;
-        let trouble = match timeout(BIRTH, Worker::hire(crew, nth)).await {
+        let error = match timeout(START_TIMEOUT, Worker::start(pool, nth)).await {
             Ok(Ok(worker)) => return worker,
-            Ok(Err(trouble)) => trouble,
-            Err(_) => Trouble::Silent,
+            Ok(Err(error)) => error,
+            Err(_) => StartError::Silent,
         };
-        tracing::error!(app = crew.plan.place(), worker = nth, "the worker cannot be started again: {trouble}");
+        tracing::error!(app = pool.config.place(), worker = nth, "the worker cannot be started again: {error}");
         lived = None;
     }
 }
 
 /// Sees off a worker whose place is taken.
-async fn leave(crew: Arc<Shared>, mut worker: Worker, mut turn: Option<OwnedSemaphorePermit>) {
+async fn leave(pool: Arc<Shared>, mut worker: Worker, mut turn: Option<OwnedSemaphorePermit>) {
     let begin = Instant::now();
-    let linger = crew.plan.linger;
+    let linger = pool.config.linger;
     let mut retired = pin!(worker.retire());
-    let patience = loop {
+    let grace = loop {
         tokio::select! {
-            () = &mut retired => break FAREWELL,
-            () = crew.stopping() => break PATIENCE,
+            () = &mut retired => break IDLE_STOP_TIMEOUT,
+            () = pool.stopping() => break STOP_TIMEOUT,
             ending = worker.ended() => {
-                tracing::error!(app = crew.plan.place(), worker = worker.nth, pid = worker.pid, "the worker {ending} while it finished its requests");
-                worker.bury(&format!("it {ending}"));
+                tracing::error!(app = pool.config.place(), worker = worker.nth, pid = worker.pid, "the worker {ending} while it finished its requests");
+                worker.abandon(&format!("it {ending}"));
                 return;
             }
             () = sleep_until(begin + TURN), if turn.is_some() => drop(turn.take()),
             () = sleep_until(begin + linger) => {
-                let place = crew.plan.place();
+                let place = pool.config.place();
                 tracing::warn!(app = place, worker = worker.nth, pid = worker.pid, "requests of the worker had not finished within `drain` and are cut off");
                 break Duration::ZERO;
             }
@@ -161,5 +161,5 @@ async fn leave(crew: Arc<Shared>, mut worker: Worker, mut turn: Option<OwnedSema
     };
     // It has no requests left that anybody waits for; the next one need not wait for its last breath.
     drop(turn);
-    worker.stop(patience).await;
+    worker.stop(grace).await;
 }

@@ -10,15 +10,15 @@ use std::process::Command;
 /// that wants workers is refused. A program that runs pipelines without Ziggurat's command line has to leave there one that leads to a `ziggurat`:
 ///
 /// ```
-/// use ziggurat::Launch;
+/// use ziggurat::Launcher;
 /// use ziggurat_middleware::Lifecycle;
 ///
 /// let mut host = http::Extensions::new();
-/// host.insert(Launch::new("/usr/bin/ziggurat", [] as [&str; 0]));
+/// host.insert(Launcher::new("/usr/bin/ziggurat", [] as [&str; 0]));
 /// let lifecycle = Lifecycle::hosted(host);
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Launch {
+pub struct Launcher {
     pub(crate) program: PathBuf,
     pub(crate) arguments: Vec<OsString>,
 }
@@ -26,7 +26,7 @@ pub struct Launch {
 /// What systemd says to the process that it started, and to no other.
 const OF_SYSTEMD: [&str; 6] = ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES"];
 
-impl Launch {
+impl Launcher {
     /// This executable, with these arguments first.
     pub fn new(program: impl Into<PathBuf>, arguments: impl IntoIterator<Item = impl Into<OsString>>) -> Self {
         Self { program: program.into(), arguments: arguments.into_iter().map(Into::into).collect() }
@@ -74,16 +74,16 @@ mod tests {
 
     #[test]
     fn a_worker_does_not_hear_what_systemd_says_to_the_front() {
-        let launch = Launch { program: "ziggurat".into(), arguments: Vec::new() };
-        let command = launch.worker("ziggurat: worker 1");
+        let launcher = Launcher { program: "ziggurat".into(), arguments: Vec::new() };
+        let command = launcher.worker("ziggurat: worker 1");
         let removed: Vec<_> = command.get_envs().filter(|(_, value)| value.is_none()).map(|(name, _)| name).collect();
         assert!(OF_SYSTEMD.iter().all(|name| removed.contains(&std::ffi::OsStr::new(name))), "{removed:?}");
     }
 
     #[test]
     fn arguments_of_the_program_precede_those_of_the_worker() {
-        let launch = Launch { program: "/usr/bin/python3".into(), arguments: vec!["-m".into(), "ziggurat".into()] };
-        let command = launch.worker("ziggurat: worker 1 of wsgi (hello:app)");
+        let launcher = Launcher { program: "/usr/bin/python3".into(), arguments: vec!["-m".into(), "ziggurat".into()] };
+        let command = launcher.worker("ziggurat: worker 1 of wsgi (hello:app)");
         let arguments: Vec<_> = command.get_args().collect();
         assert_eq!(arguments, ["-m", "ziggurat", "worker", "--", "ziggurat: worker 1 of wsgi (hello:app)"]);
     }

@@ -4,25 +4,25 @@ use serde_json::{Map, Value, json};
 use ziggurat_middleware::Metrics;
 use ziggurat_middleware::metrics::Distribution;
 
-use super::DeskId;
+use super::BackendId;
 
-/// The figures of one app's queue at one moment.
+/// The stats of one app's queue at one moment.
 #[derive(Clone, Debug)]
-pub(crate) struct Figures {
-    /// Requests that wait, those handed out ahead included, and how many may.
+pub(crate) struct Stats {
+    /// Requests that wait, those assigned out prefetch included, and how many may.
     pub(crate) waiting: usize,
     pub(crate) limit: usize,
-    /// Threads of open desks, and how many of all desks serve a request.
+    /// Threads of open backends, and how many of all backends serve a request.
     pub(crate) threads: usize,
     pub(crate) busy: usize,
     /// So far:
     pub(crate) total: Totals,
-    /// How long requests waited until a desk got them.
+    /// How long requests waited until a backend got them.
     pub(crate) waits: Distribution,
-    pub(crate) desks: Vec<DeskFigures>,
+    pub(crate) backends: Vec<BackendStats>,
 }
 
-impl Figures {
+impl Stats {
     /// For `ziggurat status`: threads, queue and requests of the app.
     pub(crate) fn status(&self) -> Map<String, Value> {
         let queue = json!({
@@ -48,7 +48,7 @@ impl Figures {
         metrics.gauge("ziggurat_wsgi_queue_length", "Requests that wait for a thread.").sample(&labels, self.waiting);
         let waits = metrics.histogram("ziggurat_wsgi_queue_wait_seconds", "Time that requests waited for a thread.");
         waits.sample(&labels, self.waits.clone());
-        metrics.counter("ziggurat_wsgi_requests_total", "Requests handed to a thread.").sample(&labels, self.total.begun);
+        metrics.counter("ziggurat_wsgi_requests_total", "Requests assigned to a thread.").sample(&labels, self.total.begun);
         let refused = metrics.counter("ziggurat_wsgi_refused_total", "Requests refused with 503.");
         refused.sample(&[("app", app), ("reason", "queue full")], self.total.refused_full);
         refused.sample(&[("app", app), ("reason", "waited too long")], self.total.refused_waited);
@@ -59,7 +59,7 @@ impl Figures {
 /// Requests since the app was started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Totals {
-    /// Handed to a desk (again, where one gave it back).
+    /// AssignedCall to a backend (again, where one gave it back).
     pub(crate) begun: u64,
     /// Refused because the queue was full.
     pub(crate) refused_full: u64,
@@ -69,14 +69,14 @@ pub(crate) struct Totals {
     pub(crate) expired: u64,
 }
 
-/// The figures of one desk.
+/// The stats of one backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct DeskFigures {
-    pub(crate) id: DeskId,
-    /// It is handed calls.
+pub(crate) struct BackendStats {
+    pub(crate) id: BackendId,
+    /// It is assigned calls.
     pub(crate) is_open: bool,
     pub(crate) threads: usize,
-    /// Calls it has, those ahead included.
+    /// Calls it has, those prefetch included.
     pub(crate) in_progress: usize,
     pub(crate) begun: u64,
 }

@@ -1,4 +1,4 @@
-//! The app in worker processes: what the options say as the plan of a crew. Python is not touched here.
+//! The app in worker processes: what the options say as the plan of a pool. Python is not touched here.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -8,32 +8,38 @@ use ziggurat_middleware::{Context, Finding};
 use super::executor::Called;
 use super::existing;
 use super::options::{Recycle, Wsgi};
-use crate::worker::admission::{Admission, Room};
+use crate::worker::admission::{Admission, Capacity};
 use crate::worker::boot::{Boot, Refusal};
-use crate::worker::crew::{AHEAD, Crew, Plan, Recycling};
-use crate::worker::launch::Launch;
+use crate::worker::launcher::Launcher;
 use crate::worker::link::frame::VERSION;
+use crate::worker::pool::{PREFETCH, PoolConfig, Recycling, WorkerPool};
 
 impl Wsgi {
     /// Starts the workers, and gives the queue before them.
-    pub(super) fn staff(&self, context: &Context, called: &Called<'_>, workers: usize, threads: usize) -> Result<Arc<Admission>, Refusal> {
+    pub(super) fn worker_pool(
+        &self,
+        context: &Context,
+        called: &Called<'_>,
+        workers: usize,
+        threads: usize,
+    ) -> Result<Arc<Admission>, Refusal> {
         let admission = self.admission(context);
-        let crew = Arc::new(Crew::start(self.plan(context, called, workers, threads)?, Arc::clone(&admission))?);
-        let hook = Arc::clone(&crew);
+        let pool = Arc::new(WorkerPool::start(self.pool_config(context, called, workers, threads)?, Arc::clone(&admission))?);
+        let hook = Arc::clone(&pool);
         context.on_shutdown(move || hook.stop());
-        let hook = Arc::clone(&crew);
+        let hook = Arc::clone(&pool);
         context.on_stacks(move || hook.stacks());
         if called.stack.is_some() {
-            let hook = Arc::clone(&crew);
+            let hook = Arc::clone(&pool);
             context.on_reopen(move || hook.reopen());
         }
-        let hook = Arc::clone(&crew);
+        let hook = Arc::clone(&pool);
         context.on_status(move || hook.status());
-        context.on_scrape(move |metrics| crew.scrape(metrics));
+        context.on_scrape(move |metrics| pool.scrape(metrics));
         Ok(admission)
     }
 
-    fn plan(&self, context: &Context, called: &Called<'_>, workers: usize, threads: usize) -> Result<Plan, Finding> {
+    fn pool_config(&self, context: &Context, called: &Called<'_>, workers: usize, threads: usize) -> Result<PoolConfig, Finding> {
         let boot = Boot {
             version: VERSION,
             place: context.place().to_string(),
@@ -49,13 +55,22 @@ impl Wsgi {
             stack: called.stack.clone(),
         };
         // Never this executable unasked: a program of somebody else's would start itself again and again.
-        let launch = context.host::<Launch>().cloned().ok_or_else(|| {
+        let launcher = context.host::<Launcher>().cloned().ok_or_else(|| {
             let finding = Finding::new("worker processes are started by the program `ziggurat`, and this is another one").at("workers");
             finding.hint("set `\"workers\": 0` to call the app in this process")
         })?;
         let preload = self.preload.0.as_ref().map(|preload| preload.warm_up.clone());
-        let room = Room { threads, ahead: AHEAD };
-        Ok(Plan { launch, boot, workers, room, env: self.env.clone(), preload, recycling: self.recycle.limits(), linger: context.drain() })
+        let capacity = Capacity { threads, prefetch: PREFETCH };
+        Ok(PoolConfig {
+            launcher,
+            boot,
+            workers,
+            capacity,
+            env: self.env.clone(),
+            preload,
+            recycling: self.recycle.limits(),
+            linger: context.drain(),
+        })
     }
 
     fn working_folder(&self, context: &Context) -> Result<Option<PathBuf>, Finding> {

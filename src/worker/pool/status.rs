@@ -1,4 +1,4 @@
-//! How a crew fares: for `ziggurat status` and for metrics.
+//! How a pool fares: for `ziggurat status` and for metrics.
 
 use std::collections::HashMap;
 use std::time::SystemTime;
@@ -6,34 +6,34 @@ use std::time::SystemTime;
 use serde_json::{Map, Value, json};
 use ziggurat_middleware::Metrics;
 
-use super::Crew;
+use super::WorkerPool;
 use super::process::memory;
 use super::recycle::Reason;
-use crate::worker::admission::{DeskFigures, DeskId, Figures};
+use crate::worker::admission::{BackendId, BackendStats, Stats};
 
-impl Crew {
+impl WorkerPool {
     /// The workers, the queue, and how often workers were replaced.
     pub(crate) fn status(&self) -> Value {
-        let figures = self.shared.admission.figures();
-        let desks = desks(&figures);
-        let entries = self.shared.roster.entries();
-        let missing = (1..=self.shared.plan.workers).filter(|nth| entries.iter().all(|worker| worker.nth != *nth));
+        let stats = self.shared.admission.stats();
+        let backends = backends(&stats);
+        let entries = self.shared.live.entries();
+        let missing = (1..=self.shared.config.workers).filter(|nth| entries.iter().all(|worker| worker.nth != *nth));
         let missing = missing
             .map(|nth| json!({ "nth": nth, "pid": null, "state": "starting", "busy": 0, "begun": 0, "age_s": null, "memory": null }));
         let there = entries.iter().map(|worker| {
-            let desk = worker.desk.and_then(|desk| desks.get(&desk).copied());
+            let backend = worker.backend.and_then(|backend| backends.get(&backend).copied());
             json!({
                 "nth": worker.nth,
                 "pid": worker.pid,
                 "state": worker.state.label(),
-                "busy": desk.map_or(0, |desk| desk.in_progress.min(desk.threads)),
-                "begun": worker.tally.begun(),
+                "busy": backend.map_or(0, |backend| backend.in_progress.min(backend.threads)),
+                "begun": worker.counted.begun(),
                 "age_s": worker.since.elapsed().as_secs(),
                 "memory": memory(worker.pid),
             })
         });
         let workers: Vec<Value> = there.chain(missing).collect();
-        let restarts = self.shared.roster.restarts();
+        let restarts = self.shared.live.restarts();
         let counts: Map<String, Value> =
             restarts.counts.iter().map(|(reason, count)| (reason.label().to_owned(), (*count).into())).collect();
         let last = restarts.last.map(|(at, reason)| {
@@ -41,22 +41,22 @@ impl Crew {
             json!({ "reason": reason.label(), "ago_s": ago.as_secs() })
         });
         let mut status = Map::new();
-        status.insert("app".to_owned(), self.shared.plan.boot.app.as_str().into());
+        status.insert("app".to_owned(), self.shared.config.boot.app.as_str().into());
         status.insert("workers".to_owned(), workers.into());
-        status.extend(figures.status());
+        status.extend(stats.status());
         status.insert("restarts".to_owned(), counts.into());
         status.insert("last_restart".to_owned(), last.into());
         status.into()
     }
 
-    /// The same as figures, labelled with the app's place.
+    /// The same as stats, labelled with the app's place.
     pub(crate) fn scrape(&self, metrics: &mut Metrics) {
-        let figures = self.shared.admission.figures();
-        let app = self.shared.plan.place();
-        let open = figures.desks.iter().filter(|desk| desk.is_open).count();
+        let stats = self.shared.admission.stats();
+        let app = self.shared.config.place();
+        let open = stats.backends.iter().filter(|backend| backend.is_open).count();
         metrics.gauge("ziggurat_wsgi_workers", "Worker processes that take requests.").sample(&[("app", app)], open);
-        figures.scrape(app, metrics);
-        let counts = self.shared.roster.restarts().counts;
+        stats.scrape(app, metrics);
+        let counts = self.shared.live.restarts().counts;
         let restarts = metrics.counter("ziggurat_wsgi_restarts_total", "Workers that were replaced.");
         for reason in Reason::ALL {
             restarts.sample(&[("app", app), ("reason", reason.label())], counts.get(&reason).copied().unwrap_or_default());
@@ -64,6 +64,6 @@ impl Crew {
     }
 }
 
-fn desks(figures: &Figures) -> HashMap<DeskId, &DeskFigures> {
-    figures.desks.iter().map(|desk| (desk.id, desk)).collect()
+fn backends(stats: &Stats) -> HashMap<BackendId, &BackendStats> {
+    stats.backends.iter().map(|backend| (backend.id, backend)).collect()
 }

@@ -16,15 +16,15 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
-use super::ending::Ending;
+use super::exit::WorkerExit;
 use super::process::Process;
-use super::trouble::Trouble;
-use super::{PATIENCE, Plan};
+use super::start_error::StartError;
+use super::{PoolConfig, STOP_TIMEOUT};
 use crate::worker::boot::Ended;
 use crate::worker::link;
-use crate::worker::link::frame::{Order, Report};
+use crate::worker::link::frame::{ToServer, ToWorker};
 
-/// The template of a crew: there when a worker is wanted.
+/// The template of a pool: there when a worker is wanted.
 #[derive(Default)]
 pub(super) struct Template {
     running: tokio::sync::Mutex<Option<Running>>,
@@ -33,89 +33,89 @@ pub(super) struct Template {
 struct Running {
     process: Process,
     writer: OwnedWriteHalf,
-    deaths: Arc<Deaths>,
+    exits: Arc<ExitReports>,
 }
 
 impl Template {
     /// Starts the template where there is none. The app is imported when this is ready.
-    pub(super) async fn start(&self, plan: &Plan) -> Result<(), Trouble> {
+    pub(super) async fn start(&self, config: &PoolConfig) -> Result<(), StartError> {
         let mut running = self.running.lock().await;
-        Self::up(&mut running, plan).await.map(drop)
+        Self::up(&mut running, config).await.map(drop)
     }
 
-    /// A fresh worker, and the front's end of its link.
-    pub(super) async fn fork(&self, plan: &Plan) -> Result<(Process, StdUnixStream), Trouble> {
+    /// A fresh worker, and the server_end's end of its link.
+    pub(super) async fn fork(&self, config: &PoolConfig) -> Result<(Process, StdUnixStream), StartError> {
         let mut running = self.running.lock().await;
-        let template = Self::up(&mut running, plan).await?;
-        let (front, back) = link::pair()?;
-        if let Err(error) = send_fork(&template.writer, &back).await {
+        let template = Self::up(&mut running, config).await?;
+        let (server_end, worker_end) = link::pair()?;
+        if let Err(error) = send_fork(&template.writer, &worker_end).await {
             // The next worker gets another template.
             drop(running.take());
             return Err(error.into());
         }
-        Ok((Process::forked(template.process.id(), Arc::clone(&template.deaths)), front))
+        Ok((Process::forked(template.process.id(), Arc::clone(&template.exits)), server_end))
     }
 
     /// Ends the template; its workers live on.
     pub(super) async fn stop(&self) {
         let Some(mut template) = self.running.lock().await.take() else { return };
         let mut octets = Vec::new();
-        Order::Stop.put(&mut octets);
+        ToWorker::Stop.put(&mut octets);
         let stopped = async {
             // An error means that it has ended.
             let _ = template.writer.write_all(&octets).await;
             template.process.exited().await
         };
-        if timeout(PATIENCE, stopped).await.is_err() {
+        if timeout(STOP_TIMEOUT, stopped).await.is_err() {
             template.process.kill();
             template.process.exited().await;
         }
     }
 
-    async fn up<'a>(running: &'a mut Option<Running>, plan: &Plan) -> Result<&'a mut Running, Trouble> {
-        if running.as_ref().is_some_and(|template| template.deaths.is_over()) {
+    async fn up<'a>(running: &'a mut Option<Running>, config: &PoolConfig) -> Result<&'a mut Running, StartError> {
+        if running.as_ref().is_some_and(|template| template.exits.is_over()) {
             let mut gone = running.take();
             let ending = match &mut gone {
-                Some(gone) => timeout(Duration::from_secs(1), gone.process.exited()).await.unwrap_or(Ending::Unlinked),
-                None => Ending::Unknown,
+                Some(gone) => timeout(Duration::from_secs(1), gone.process.exited()).await.unwrap_or(WorkerExit::Unlinked),
+                None => WorkerExit::Unknown,
             };
-            tracing::warn!(app = %plan.place(), "the template of the workers {ending}; another one is started");
+            tracing::warn!(app = %config.place(), "the template of the workers {ending}; another one is started");
         }
         match running {
             Some(template) => Ok(template),
-            none => Ok(none.insert(Running::start(plan).await?)),
+            none => Ok(none.insert(Running::start(config).await?)),
         }
     }
 }
 
 impl Running {
-    async fn start(plan: &Plan) -> Result<Self, Trouble> {
-        let (mut process, socket) = Process::spawn(plan, 0)?;
+    async fn start(config: &PoolConfig) -> Result<Self, StartError> {
+        let (mut process, socket) = Process::spawn(config, 0)?;
         socket.set_nonblocking(true)?;
         let (mut reader, mut writer) = UnixStream::from_std(socket)?.into_split();
         let mut octets = Vec::new();
-        Order::Boot(serde_json::to_vec(&plan.boot(0)).map_err(io::Error::from)?.into()).put(&mut octets);
+        ToWorker::Boot(serde_json::to_vec(&config.boot(0)).map_err(io::Error::from)?.into()).put(&mut octets);
         // An error means that it has ended, which reading tells too.
         let _ = writer.write_all(&octets).await;
         let mut octets = BytesMut::new();
         match next(&mut reader, &mut octets).await {
-            Some(Report::Ready(_)) => {}
-            Some(Report::Refused(json)) => return Err(Trouble::refused(&json)),
+            Some(ToServer::Ready(_)) => {}
+            Some(ToServer::Refused(json)) => return Err(StartError::refused(&json)),
             _ => {
-                let ending = timeout(PATIENCE, process.exited()).await.unwrap_or(Ending::Unlinked);
-                return Err(Trouble::Died(ending));
+                let ending = timeout(STOP_TIMEOUT, process.exited()).await.unwrap_or(WorkerExit::Unlinked);
+                return Err(StartError::Died(ending));
             }
         }
-        let deaths = Arc::new(Deaths::default());
-        tokio::spawn(hear(reader, octets, Arc::clone(&deaths)));
-        Ok(Self { process, writer, deaths })
+        let exits = Arc::new(ExitReports::default());
+        tokio::spawn(read(reader, octets, Arc::clone(&exits)));
+        Ok(Self { process, writer, exits })
     }
 }
 
 /// The next thing a template says; nothing when it is gone, or speaks nonsense.
-async fn next(reader: &mut OwnedReadHalf, octets: &mut BytesMut) -> Option<Report> {
+async fn next(reader: &mut OwnedReadHalf, octets: &mut BytesMut) -> Option<ToServer> {
     loop {
-        if let Some(report) = Report::take(octets).ok()? {
+        if let Some(report) = ToServer::take(octets).ok()? {
             return Some(report);
         }
         if reader.read_buf(octets).await.ok()? == 0 {
@@ -124,24 +124,24 @@ async fn next(reader: &mut OwnedReadHalf, octets: &mut BytesMut) -> Option<Repor
     }
 }
 
-async fn hear(mut reader: OwnedReadHalf, mut octets: BytesMut, deaths: Arc<Deaths>) {
+async fn read(mut reader: OwnedReadHalf, mut octets: BytesMut, exits: Arc<ExitReports>) {
     while let Some(report) = next(&mut reader, &mut octets).await {
-        if let Report::Ended(json) = report
+        if let ToServer::Ended(json) = report
             && let Ok(ended) = serde_json::from_slice(&json)
         {
-            deaths.tell(ended);
+            exits.tell(ended);
         }
     }
-    deaths.end();
+    exits.end();
 }
 
 /// Sends the order to fork, together with the worker's end of its link.
-async fn send_fork(writer: &OwnedWriteHalf, back: &StdUnixStream) -> io::Result<()> {
+async fn send_fork(writer: &OwnedWriteHalf, worker_end: &StdUnixStream) -> io::Result<()> {
     let mut octets = Vec::new();
-    Order::Fork.put(&mut octets);
+    ToWorker::Fork.put(&mut octets);
     let socket: &UnixStream = writer.as_ref();
     let sent = socket.async_io(Interest::WRITABLE, || {
-        let descriptors = [back.as_fd()];
+        let descriptors = [worker_end.as_fd()];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut ancillary = SendAncillaryBuffer::new(&mut space);
         ancillary.push(SendAncillaryMessage::ScmRights(&descriptors));
@@ -153,7 +153,7 @@ async fn send_fork(writer: &OwnedWriteHalf, back: &StdUnixStream) -> io::Result<
 
 /// What a template has told about the ends of the processes it forked.
 #[derive(Default)]
-pub(super) struct Deaths {
+pub(super) struct ExitReports {
     told: Mutex<Told>,
     news: Notify,
 }
@@ -166,10 +166,10 @@ struct Told {
     is_over: bool,
 }
 
-/// How many ends are remembered: of more processes than a crew has.
+/// How many ends are remembered: of more processes than a pool has.
 const REMEMBERED: usize = 1024;
 
-impl Deaths {
+impl ExitReports {
     /// How this process ended, when it has; nothing if nobody will tell.
     pub(super) async fn of(&self, pid: u32) -> Option<Ended> {
         loop {
@@ -225,21 +225,21 @@ mod tests {
 
     #[tokio::test]
     async fn an_end_that_was_told_before_anybody_asked_is_known() {
-        let deaths = Deaths::default();
-        deaths.tell(Ended { pid: 7, code: Some(3), signal: None });
-        assert_eq!(deaths.of(7).await.map(Ending::from), Some(Ending::Exit(3)));
-        assert!(deaths.find(7).is_some() && deaths.find(8).is_none());
+        let exits = ExitReports::default();
+        exits.tell(Ended { pid: 7, code: Some(3), signal: None });
+        assert_eq!(exits.of(7).await.map(WorkerExit::from), Some(WorkerExit::Exit(3)));
+        assert!(exits.find(7).is_some() && exits.find(8).is_none());
     }
 
     #[tokio::test]
     async fn who_waits_for_an_end_that_nobody_can_tell_any_more_is_told_so() {
-        let deaths = Arc::new(Deaths::default());
+        let exits = Arc::new(ExitReports::default());
         let waiting = tokio::spawn({
-            let deaths = Arc::clone(&deaths);
-            async move { deaths.of(7).await.is_none() }
+            let exits = Arc::clone(&exits);
+            async move { exits.of(7).await.is_none() }
         });
         tokio::task::yield_now().await;
-        deaths.end();
+        exits.end();
         assert!(waiting.await.unwrap());
     }
 }

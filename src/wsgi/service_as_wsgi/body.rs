@@ -11,7 +11,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use ziggurat_middleware::{Body, BoxError};
 
-use crate::wsgi::errors::Origin;
+use crate::wsgi::errors::LogContext;
 use crate::wsgi::input::Input;
 use crate::wsgi::raised::Raised;
 use crate::wsgi::start_response::chunk;
@@ -62,7 +62,7 @@ impl EnvironBody {
                 if self.is_exact && error.is_instance_of::<PyException>(py) {
                     return error.to_string().into();
                 }
-                Raised::new(error, Origin { place: "wsgi.input".into(), request_id: None }).into()
+                Raised::new(error, LogContext { place: "wsgi.input".into(), request_id: None }).into()
             })?;
             if octets.is_empty() {
                 return match self.left {

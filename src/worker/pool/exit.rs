@@ -8,7 +8,7 @@ use crate::worker::boot::Ended;
 
 /// How a worker ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Ending {
+pub(super) enum WorkerExit {
     Exit(i32),
     Signal(i32),
     /// Its link was at its end while it lived on; it was killed.
@@ -17,19 +17,19 @@ pub(super) enum Ending {
     Unknown,
 }
 
-impl From<ExitStatus> for Ending {
+impl From<ExitStatus> for WorkerExit {
     fn from(status: ExitStatus) -> Self {
         Self::of(status.code(), status.signal())
     }
 }
 
-impl From<Ended> for Ending {
+impl From<Ended> for WorkerExit {
     fn from(ended: Ended) -> Self {
         Self::of(ended.code, ended.signal)
     }
 }
 
-impl Ending {
+impl WorkerExit {
     const fn of(code: Option<i32>, signal: Option<i32>) -> Self {
         match (code, signal) {
             (Some(code), _) => Self::Exit(code),
@@ -40,7 +40,7 @@ impl Ending {
 }
 
 /// Follows "the worker ".
-impl fmt::Display for Ending {
+impl fmt::Display for WorkerExit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Exit(code) => write!(f, "ended with exit code {code}"),
@@ -81,11 +81,11 @@ mod tests {
     #[test]
     fn endings_are_told_in_words() {
         for (ending, words) in [
-            (Ending::Exit(3), "ended with exit code 3"),
-            (Ending::Signal(9), "was killed (SIGKILL), possibly because memory ran out"),
-            (Ending::Signal(11), "was ended by SIGSEGV (memory that is not the process's)"),
-            (Ending::Signal(15), "was ended by SIGTERM"),
-            (Ending::Signal(64), "was ended by signal 64"),
+            (WorkerExit::Exit(3), "ended with exit code 3"),
+            (WorkerExit::Signal(9), "was killed (SIGKILL), possibly because memory ran out"),
+            (WorkerExit::Signal(11), "was ended by SIGSEGV (memory that is not the process's)"),
+            (WorkerExit::Signal(15), "was ended by SIGTERM"),
+            (WorkerExit::Signal(64), "was ended by signal 64"),
         ] {
             assert_eq!(ending.to_string(), words);
         }

@@ -5,23 +5,23 @@ use std::io;
 
 use ziggurat_middleware::Finding;
 
-use super::ending::Ending;
+use super::exit::WorkerExit;
 use crate::worker::boot::Refusal;
 
 /// Why a worker did not start.
 #[derive(Debug)]
-pub(super) enum Trouble {
+pub(super) enum StartError {
     /// The worker says why it cannot serve the app.
     Refused(Refusal),
     /// It ended without a word.
-    Died(Ending),
+    Died(WorkerExit),
     /// It did not say a word for too long.
     Silent,
     /// It could not be started at all.
     Io(io::Error),
 }
 
-impl Trouble {
+impl StartError {
     /// What a worker says, as it came over the link.
     pub(super) fn refused(json: &[u8]) -> Self {
         let refusal = serde_json::from_slice::<Refusal>(json);
@@ -30,29 +30,29 @@ impl Trouble {
     }
 }
 
-impl From<io::Error> for Trouble {
+impl From<io::Error> for StartError {
     fn from(error: io::Error) -> Self {
         Self::Io(error)
     }
 }
 
-impl From<Trouble> for Refusal {
-    fn from(trouble: Trouble) -> Self {
-        let finding = match trouble {
-            Trouble::Refused(refusal) => return refusal,
-            Trouble::Died(ending) => {
+impl From<StartError> for Refusal {
+    fn from(error: StartError) -> Self {
+        let finding = match error {
+            StartError::Refused(refusal) => return refusal,
+            StartError::Died(ending) => {
                 let finding = Finding::new(format!("a worker {ending} before the app was imported")).at("app");
                 finding.hint("what it wrote to standard error stands above; is there code in the app's modules that ends the process?")
             }
-            Trouble::Silent => Finding::new("a worker did not say that it is ready").at("app"),
-            Trouble::Io(error) => Finding::new(format!("a worker process cannot be started: {error}")).at("workers"),
+            StartError::Silent => Finding::new("a worker did not say that it is ready").at("app"),
+            StartError::Io(error) => Finding::new(format!("a worker process cannot be started: {error}")).at("workers"),
         };
         finding.into()
     }
 }
 
 /// Follows "the worker cannot be started again: ".
-impl fmt::Display for Trouble {
+impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Refused(refusal) => {

@@ -1,4 +1,4 @@
-//! Python threads that take calls from one queue, which is as long as the desk's room.
+//! Python threads that take calls from one queue, which is as long as the backend's capacity.
 //!
 //! A thread takes a call only while it holds the interpreter, so that no call is stuck with a thread that waits for it, and it goes on
 //! while calls wait, so that short calls cost no switch. Beside it one more thread is on its way, never several: it gets the interpreter
@@ -17,15 +17,15 @@ use pyo3::prelude::*;
 use tokio::runtime::Handle;
 
 use super::application::Application;
-use super::interpreter::Busy;
-use super::warden::Warden;
-use crate::call::{Call, Word, ending};
-use crate::worker::admission::{Desk, Permit};
+use super::interpreter::PythonThread;
+use super::watchdog::Watchdog;
+use crate::call::{Call, CallSignal, ending};
+use crate::worker::admission::{Backend, Permit};
 
 /// How many calls are handed to the threads of this process beyond those that they serve. A thread takes the next one at once, without a
-/// word to the admission, and what arrives meanwhile gathers for one waking: with as many clients as usual load generators have, short
+/// signal to the admission, and what arrives meanwhile gathers for one waking: with as many clients as usual load generators have, short
 /// calls never wait outside. It costs nothing, for what gets stuck here is taken back.
-pub(super) const AHEAD: usize = 64;
+pub(super) const PREFETCH: usize = 64;
 
 /// As much as Python's own threads have on Linux: deep recursion in C code of the app is the app's to have.
 pub(crate) const STACK: usize = 8 << 20;
@@ -34,22 +34,22 @@ pub(crate) const STACK: usize = 8 << 20;
 const INTERRUPTED: Duration = Duration::from_millis(4);
 
 /// How long the end waits for threads that are still inside the app.
-const PATIENCE: Duration = Duration::from_secs(2);
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The threads of one app. Dropping it ends them. `P` is the permit that comes with each call: an admission's in the server's process, a link's in a
 /// worker.
-pub(crate) struct Pool<P: Send + 'static>(Arc<Shared<P>>);
+pub(crate) struct ThreadPool<P: Send + 'static>(Arc<Shared<P>>);
 
 struct Shared<P> {
-    state: Mutex<State<P>>,
+    state: Mutex<QueueState<P>>,
     /// The threads that have started.
     own: Box<[OnceLock<ThreadId>]>,
     before_sleep: Box<dyn Fn() + Send + Sync>,
-    warden: Arc<Warden>,
+    watchdog: Arc<Watchdog>,
     ended: Condvar,
 }
 
-struct State<P> {
+struct QueueState<P> {
     queue: VecDeque<(Call, P)>,
     /// Threads that sleep, the one that fell asleep last at the end.
     idle: Vec<Idle>,
@@ -66,7 +66,7 @@ struct Idle {
     thread: Thread,
 }
 
-impl<P: Send + 'static> Pool<P> {
+impl<P: Send + 'static> ThreadPool<P> {
     /// Starts `threads` threads for the app.
     ///
     /// A thread runs `before_sleep` whenever it has nothing more to do, without the interpreter. `dump` shows the stacks of all threads where the
@@ -77,19 +77,20 @@ impl<P: Send + 'static> Pool<P> {
         before_sleep: impl Fn() + Send + Sync + 'static,
         dump: fn(),
     ) -> io::Result<Self> {
-        let state = State { queue: VecDeque::new(), idle: Vec::with_capacity(threads), coming: false, awake: 0, closed: false, threads: 0 };
+        let state =
+            QueueState { queue: VecDeque::new(), idle: Vec::with_capacity(threads), coming: false, awake: 0, closed: false, threads: 0 };
         let own = (0..threads).map(|_| OnceLock::new()).collect();
-        let warden = Warden::new(application.place(), threads, dump);
+        let watchdog = Watchdog::new(application.place(), threads, dump);
         let pool =
-            Self(Arc::new(Shared { state: Mutex::new(state), own, before_sleep: Box::new(before_sleep), warden, ended: Condvar::new() }));
+            Self(Arc::new(Shared { state: Mutex::new(state), own, before_sleep: Box::new(before_sleep), watchdog, ended: Condvar::new() }));
         for nth in 0..threads {
             let (shared, application) = (Arc::clone(&pool.0), Arc::clone(application));
             pool.0.lock().threads += 1;
             let started = thread::Builder::new().name(format!("wsgi-{nth}")).stack_size(STACK).spawn(move || {
                 // Set once, by this thread.
                 let _ = shared.own[nth].set(thread::current().id());
-                shared.warden.enlist(nth);
-                let busy = Busy::mark();
+                shared.watchdog.enlist(nth);
+                let busy = PythonThread::mark();
                 // The interpreter is gone only when the process is about to go.
                 Python::try_attach(|py| {
                     shared.run(py, &application, nth);
@@ -109,7 +110,7 @@ impl<P: Send + 'static> Pool<P> {
     /// Takes no more calls, and waits a little for the threads to end. Calls that still wait are answered.
     pub(crate) fn end(&self) {
         self.0.close(true);
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + SHUTDOWN_TIMEOUT;
         let mut state = self.0.lock();
         while state.threads > 0 {
             let left = until.saturating_duration_since(Instant::now());
@@ -122,14 +123,14 @@ impl<P: Send + 'static> Pool<P> {
     }
 }
 
-impl<P: Send + 'static> Drop for Pool<P> {
+impl<P: Send + 'static> Drop for ThreadPool<P> {
     fn drop(&mut self) {
         self.0.close(true);
     }
 }
 
-impl<P: Send + 'static> Pool<P> {
-    /// Takes a call; [`Pool::wake`] follows when no more are at hand.
+impl<P: Send + 'static> ThreadPool<P> {
+    /// Takes a call; [`ThreadPool::wake`] follows when no more are at hand.
     pub(crate) fn put(&self, call: Call, permit: P) {
         let mut state = self.0.lock();
         if !state.closed {
@@ -157,13 +158,13 @@ impl<P: Send + 'static> Pool<P> {
     }
 
     /// Acts on a signal for a call that it has; nothing where the call is over.
-    pub(crate) fn tell(&self, number: u64, word: Word) {
-        match word {
-            Word::Cancel | Word::Recall => drop(self.recall(number)),
-            Word::Trace => self.0.warden.trace(number),
-            Word::Expire => {
+    pub(crate) fn signal(&self, number: u64, signal: CallSignal) {
+        match signal {
+            CallSignal::Cancel | CallSignal::Recall => drop(self.recall(number)),
+            CallSignal::Trace => self.0.watchdog.trace(number),
+            CallSignal::Expire => {
                 drop(self.recall(number));
-                self.0.warden.expire(number);
+                self.0.watchdog.expire(number);
             }
         }
     }
@@ -181,11 +182,11 @@ impl<P: Send + 'static> Pool<P> {
 
     /// Writes to the log what all threads are doing.
     pub(crate) fn stacks(&self) {
-        self.0.warden.stacks();
+        self.0.watchdog.stacks();
     }
 }
 
-impl Desk for Pool<Permit> {
+impl Backend for ThreadPool<Permit> {
     fn begin(&self, call: Call, permit: Permit) {
         self.put(call, permit);
         let mut state = self.0.lock();
@@ -204,12 +205,12 @@ impl Desk for Pool<Permit> {
         }
     }
 
-    fn tell(&self, number: u64, word: Word) -> bool {
-        if word != Word::Recall {
-            Self::tell(self, number, word);
+    fn signal(&self, number: u64, signal: CallSignal) -> bool {
+        if signal != CallSignal::Recall {
+            Self::signal(self, number, signal);
             return true;
         }
-        let Some((call, permit)) = self.recall(number) else { return self.0.warden.is_serving(number) };
+        let Some((call, permit)) = self.recall(number) else { return self.0.watchdog.is_serving(number) };
         if let Some(admission) = permit.admission() {
             admission.take_back(vec![(call, permit)]);
         }
@@ -229,7 +230,7 @@ async fn wake_soon<P: Send + 'static>(shared: Arc<Shared<P>>) {
 }
 
 /// Wakes the thread that fell asleep last, unless one is on its way.
-fn wake_one<P>(mut state: MutexGuard<'_, State<P>>) {
+fn wake_one<P>(mut state: MutexGuard<'_, QueueState<P>>) {
     if state.coming {
         return;
     }
@@ -241,7 +242,7 @@ fn wake_one<P>(mut state: MutexGuard<'_, State<P>>) {
 }
 
 impl<P: Send + 'static> Shared<P> {
-    fn lock(&self) -> MutexGuard<'_, State<P>> {
+    fn lock(&self) -> MutexGuard<'_, QueueState<P>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -252,8 +253,8 @@ impl<P: Send + 'static> Shared<P> {
         state.awake += 1;
         loop {
             while let Some((call, permit)) = state.queue.pop_front() {
-                // Under the lock: a word about the call finds it here or there.
-                self.warden.begin(nth, &call);
+                // Under the lock: a signal about the call finds it here or there.
+                self.watchdog.begin(nth, &call);
                 if !state.queue.is_empty() {
                     wake_one(state);
                 } else {
@@ -266,7 +267,7 @@ impl<P: Send + 'static> Shared<P> {
                 if catch_unwind(AssertUnwindSafe(serve)).is_err() {
                     tracing::error!("serving a call panicked");
                 }
-                self.warden.end(py, nth);
+                self.watchdog.end(py, nth);
                 state = self.lock();
                 if interrupts && state.awake > 1 {
                     break;
@@ -281,7 +282,7 @@ impl<P: Send + 'static> Shared<P> {
     }
 
     /// Sleeps until there is something to do. Says whether the interpreter was taken from a thread in the middle of a call.
-    fn rest(&self, py: Python<'_>, mut state: MutexGuard<'_, State<P>>, nth: usize) -> bool {
+    fn rest(&self, py: Python<'_>, mut state: MutexGuard<'_, QueueState<P>>, nth: usize) -> bool {
         state.awake -= 1;
         state.idle.push(Idle { nth, thread: thread::current() });
         if state.queue.is_empty() {

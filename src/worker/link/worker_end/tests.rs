@@ -1,4 +1,4 @@
-//! The worker's end, spoken to over a real socket, with an office that keeps what it is given.
+//! The worker's end, spoken to over a real socket, with an handler that keeps what it is given.
 
 use std::io::{Read, Write};
 use std::sync::Mutex;
@@ -9,12 +9,12 @@ use http::{HeaderMap, StatusCode};
 
 use super::*;
 use crate::call::ResponseHead;
-use crate::worker::link::frame::{LARGEST_INLINE, Report};
+use crate::worker::link::frame::{LARGEST_INLINE, ToServer};
 
 #[derive(Default)]
 struct Kept {
     calls: Mutex<Vec<(Call, LinkPermit)>>,
-    words: Mutex<Vec<(u64, Word)>>,
+    signals: Mutex<Vec<(u64, CallSignal)>>,
 }
 
 impl Kept {
@@ -28,7 +28,7 @@ impl Kept {
     }
 }
 
-impl Office for Kept {
+impl CallHandler for Kept {
     fn put(&self, call: Call, permit: LinkPermit) {
         self.calls.lock().unwrap().push((call, permit));
     }
@@ -41,8 +41,8 @@ impl Office for Kept {
         Some(calls.remove(at))
     }
 
-    fn tell(&self, number: u64, word: Word) {
-        self.words.lock().unwrap().push((number, word));
+    fn signal(&self, number: u64, signal: CallSignal) {
+        self.signals.lock().unwrap().push((number, signal));
     }
 
     fn stacks(&self) {}
@@ -52,11 +52,11 @@ impl Office for Kept {
     fn stop(&self) {}
 }
 
-/// A front that speaks to a [`Back`] in a thread of its own.
+/// A front that speaks to a [`WorkerEnd`] in a thread of its own.
 struct Front {
     socket: UnixStream,
     octets: BytesMut,
-    office: Arc<Kept>,
+    handler: Arc<Kept>,
     outbox: Arc<Outbox>,
     running: JoinHandle<End>,
 }
@@ -65,22 +65,22 @@ impl Front {
     fn new() -> Self {
         let (socket, end) = UnixStream::pair().unwrap();
         socket.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
-        let back = Back::new(end).unwrap();
-        let (office, outbox) = (Arc::new(Kept::default()), back.outbox());
-        let keeper = Arc::clone(&office);
+        let back = WorkerEnd::new(end).unwrap();
+        let (handler, outbox) = (Arc::new(Kept::default()), back.outbox());
+        let keeper = Arc::clone(&handler);
         let running = thread::spawn(move || back.run(&*keeper));
-        Self { socket, octets: BytesMut::new(), office, outbox, running }
+        Self { socket, octets: BytesMut::new(), handler, outbox, running }
     }
 
-    fn say(&mut self, orders: &[Order]) {
+    fn say(&mut self, frames: &[ToWorker]) {
         let mut out = Vec::new();
-        orders.iter().for_each(|order| order.put(&mut out));
+        frames.iter().for_each(|order| order.put(&mut out));
         self.socket.write_all(&out).unwrap();
     }
 
-    fn hear(&mut self) -> Report {
+    fn hear(&mut self) -> ToServer {
         loop {
-            if let Some(report) = Report::take(&mut self.octets).unwrap() {
+            if let Some(report) = ToServer::take(&mut self.octets).unwrap() {
                 return report;
             }
             let mut block = [0; 4096];
@@ -96,11 +96,11 @@ impl Front {
     }
 }
 
-fn call(number: u64, body: CallBody) -> Order {
-    Order::Call(number, Bytes::new(), body)
+fn call(number: u64, body: CallBody) -> ToWorker {
+    ToWorker::Call(number, Bytes::new(), body)
 }
 
-fn whole(number: u64) -> Order {
+fn whole(number: u64) -> ToWorker {
     call(number, CallBody::Whole(Bytes::new()))
 }
 
@@ -111,11 +111,11 @@ fn ok() -> ResponseHead {
 #[test]
 fn a_call_that_is_recalled_in_time_comes_back_once_and_is_over() {
     let mut front = Front::new();
-    front.say(&[whole(1), whole(2), Order::Recall(1), Order::Cancel(2), Order::Recall(2), whole(3), Order::Cancel(3)]);
-    assert!(matches!(front.hear(), Report::Returned(1)));
-    assert!(matches!(front.hear(), Report::Done(2)));
-    assert!(matches!(front.hear(), Report::Done(3)));
-    assert!(front.office.words.lock().unwrap().is_empty(), "words are for calls that somebody has begun with");
+    front.say(&[whole(1), whole(2), ToWorker::Recall(1), ToWorker::Cancel(2), ToWorker::Recall(2), whole(3), ToWorker::Cancel(3)]);
+    assert!(matches!(front.hear(), ToServer::Returned(1)));
+    assert!(matches!(front.hear(), ToServer::Done(2)));
+    assert!(matches!(front.hear(), ToServer::Done(3)));
+    assert!(front.handler.signals.lock().unwrap().is_empty(), "signals are for calls that somebody has begun with");
     assert!(matches!(front.end(), End::Gone));
 }
 
@@ -123,27 +123,27 @@ fn a_call_that_is_recalled_in_time_comes_back_once_and_is_over() {
 fn an_answer_says_that_the_call_is_over_or_the_dropped_permit_does() {
     let mut front = Front::new();
     front.say(&[whole(1)]);
-    let (call, permit) = front.office.next();
+    let (call, permit) = front.handler.next();
     call.responder.whole(ok(), Bytes::from_static(b"a"), false);
-    assert!(matches!(front.hear(), Report::Answer(1, _, _, false)));
+    assert!(matches!(front.hear(), ToServer::Response(1, _, _, false)));
     drop(permit);
     front.outbox.nudge();
-    assert!(matches!(front.hear(), Report::Done(1)));
+    assert!(matches!(front.hear(), ToServer::Done(1)));
 
     front.say(&[whole(2)]);
-    let (call, permit) = front.office.next();
+    let (call, permit) = front.handler.next();
     call.responder.whole(ok(), Bytes::from_static(b"b"), true);
     drop(permit);
-    front.outbox.send(|out| Report::End(9).put(out));
-    assert!(matches!(front.hear(), Report::Answer(2, _, _, true)));
-    assert!(matches!(front.hear(), Report::End(9)));
+    front.outbox.send(|out| ToServer::BodyEnd(9).put(out));
+    assert!(matches!(front.hear(), ToServer::Response(2, _, _, true)));
+    assert!(matches!(front.hear(), ToServer::BodyEnd(9)));
 }
 
 #[test]
 fn a_request_body_comes_as_it_is_read_and_is_granted_anew() {
     let mut front = Front::new();
     front.say(&[call(1, CallBody::Lazy)]);
-    let (received, _permit) = front.office.next();
+    let (received, _permit) = front.handler.next();
     let RequestBody::Stream(reader) = received.body else { panic!("not streamed") };
     let reading = thread::spawn(move || {
         let mut octets = 0;
@@ -153,26 +153,26 @@ fn a_request_body_comes_as_it_is_read_and_is_granted_anew() {
         Ok::<_, StatusCode>(octets)
     });
     // The first grant is the app's question for the body.
-    let Report::Credit(1, mut granted) = front.hear() else { panic!("no grant") };
+    let ToServer::Credit(1, mut granted) = front.hear() else { panic!("no grant") };
     assert_eq!(granted as usize, WINDOW);
     let block = Bytes::from(vec![7; LARGEST_INLINE]);
     for _ in 0..20 {
         while (granted as usize) < block.len() {
-            let Report::Credit(1, more) = front.hear() else { panic!("no grant") };
+            let ToServer::Credit(1, more) = front.hear() else { panic!("no grant") };
             granted += more;
         }
-        front.say(&[Order::Body(1, block.clone())]);
+        front.say(&[ToWorker::Body(1, block.clone())]);
         granted -= u32::try_from(block.len()).unwrap();
     }
-    front.say(&[Order::BodyEnd(1), Order::Body(1, block.clone())]);
+    front.say(&[ToWorker::BodyEnd(1), ToWorker::Body(1, block.clone())]);
     assert_eq!(reading.join().unwrap(), Ok(20 * LARGEST_INLINE));
 }
 
 #[test]
 fn a_request_body_that_breaks_off_tells_why() {
     let mut front = Front::new();
-    front.say(&[call(1, CallBody::Stream), Order::BodyFailed(1, 413, Bytes::from_static(b"too large"))]);
-    let (received, _permit) = front.office.next();
+    front.say(&[call(1, CallBody::Stream), ToWorker::BodyFailed(1, 413, Bytes::from_static(b"too large"))]);
+    let (received, _permit) = front.handler.next();
     let RequestBody::Stream(reader) = received.body else { panic!("not streamed") };
     let failure = reader.recv().unwrap().unwrap_err();
     assert_eq!((failure.status, failure.detail.as_str()), (StatusCode::PAYLOAD_TOO_LARGE, "too large"));
@@ -182,21 +182,21 @@ fn a_request_body_that_breaks_off_tells_why() {
 fn a_cancelled_answer_stops_where_it_waits_for_room() {
     let mut front = Front::new();
     front.say(&[whole(1)]);
-    let (call, _permit) = front.office.next();
+    let (call, _permit) = front.handler.next();
     let sending = thread::spawn(move || {
         let flow = call.responder.stream(ok()).unwrap();
         flow.send(Bytes::from(vec![7; 2 * WINDOW]))
     });
-    assert!(matches!(front.hear(), Report::Start(1, _)));
+    assert!(matches!(front.hear(), ToServer::Head(1, _)));
     let mut octets = 0;
     while octets < WINDOW {
-        let Report::Chunk(1, chunk) = front.hear() else { panic!("no chunk") };
+        let ToServer::Body(1, chunk) = front.hear() else { panic!("no chunk") };
         octets += chunk.len();
     }
-    front.say(&[Order::Cancel(1)]);
+    front.say(&[ToWorker::Cancel(1)]);
     assert!(sending.join().unwrap().is_err());
-    assert!(matches!(front.hear(), Report::Broken(1, _)));
-    assert_eq!(*front.office.words.lock().unwrap(), [(1, Word::Cancel)]);
+    assert!(matches!(front.hear(), ToServer::BodyFailed(1, _)));
+    assert_eq!(*front.handler.signals.lock().unwrap(), [(1, CallSignal::Cancel)]);
 }
 
 #[test]
@@ -209,7 +209,7 @@ fn frames_of_many_threads_arrive_whole_over_a_socket_that_is_full_now_and_then()
             thread::spawn(move || {
                 for length in 0..EACH {
                     let chunk = Bytes::from(vec![u8::try_from(number).unwrap(); length * 997]);
-                    outbox.send_with(|out| crate::worker::link::frame::put_chunk_head(out, number, chunk.len()), &chunk);
+                    outbox.send_with(|out| crate::worker::link::frame::put_response_body_head(out, number, chunk.len()), &chunk);
                 }
             })
         })
@@ -218,7 +218,7 @@ fn frames_of_many_threads_arrive_whole_over_a_socket_that_is_full_now_and_then()
     senders.into_iter().for_each(|sender| sender.join().unwrap());
     let mut lengths = [0; 4];
     for _ in 0..4 * EACH {
-        let Report::Chunk(number, chunk) = front.hear() else { panic!("no chunk") };
+        let ToServer::Body(number, chunk) = front.hear() else { panic!("no chunk") };
         let at = usize::try_from(number).unwrap();
         assert!(chunk.len() == lengths[at] * 997 && chunk.iter().all(|octet| u64::from(*octet) == number));
         lengths[at] += 1;
@@ -228,6 +228,6 @@ fn frames_of_many_threads_arrive_whole_over_a_socket_that_is_full_now_and_then()
 #[test]
 fn what_is_no_word_among_calls_ends_the_link() {
     let mut front = Front::new();
-    front.say(&[Order::Fork]);
+    front.say(&[ToWorker::Fork]);
     assert!(matches!(front.running.join().unwrap(), End::Malformed(_)));
 }

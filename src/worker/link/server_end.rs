@@ -1,4 +1,4 @@
-//! The front's end of the link to one worker: a desk at which calls are served by another process.
+//! The front's end of the link to one worker: a backend at which calls are served by another process.
 //!
 //! Calls are written by one task and answers read by another; whoever hands over a call only leaves its frame behind, so that calls that come
 //! together go together. What is on its way is bounded: short bodies go with their calls, which the admission counts, and long ones flow
@@ -17,14 +17,14 @@ use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
 use ziggurat_middleware::{BoxError, Problem};
 
-use super::frame::{CallBody, LARGEST_INLINE, Malformed, Order, Report, WINDOW, put_call};
+use super::frame::{CallBody, LARGEST_INLINE, Malformed, ToServer, ToWorker, WINDOW, put_call};
+use super::in_flight::{FromWorker, InFlight, split_by_begun};
 use super::number::ByNumber;
-use super::outgoing::Outgoing;
-use super::under_way::{FromWorker, UnderWay, begun_and_unbegun};
 use super::upload::Upload;
+use super::write_buffer::WriteBuffer;
 use crate::call::pipe::remote_pipe;
-use crate::call::{Call, RequestBody, Word};
-use crate::worker::admission::{Admission, Desk, Permit, Room};
+use crate::call::{Call, CallSignal, RequestBody};
+use crate::worker::admission::{Admission, Backend, Capacity, Permit};
 use crate::worker::boot::{Boot, Ready};
 
 /// How much is read at once.
@@ -34,32 +34,32 @@ const READ: usize = 64 * 1024;
 const GRACE: Duration = Duration::from_secs(2);
 
 /// The front's end of a link.
-pub(crate) struct Link {
+pub(crate) struct ServerEnd {
     me: Weak<Self>,
     admission: Arc<Admission>,
     runtime: Handle,
-    state: Mutex<State>,
+    state: Mutex<LinkState>,
     /// There is something to write.
     written: Notify,
     phase: watch::Sender<Phase>,
     is_stuck: watch::Sender<bool>,
 }
 
-struct State {
-    out: Outgoing,
-    calls: ByNumber<UnderWay>,
+struct LinkState {
+    out: WriteBuffer,
+    calls: ByNumber<InFlight>,
     /// How many calls were begun.
     begun: u64,
-    life: Life,
+    connection: Connection,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Life {
-    Up,
-    /// Nothing more is sent or heard. Calls that still come are kept for [`Link::wreck`].
+enum Connection {
+    Open,
+    /// Nothing more is sent or heard. Calls that still come are kept for [`ServerEnd::fail_calls`].
     Ended,
     /// Calls that still come go back at once.
-    Wrecked,
+    Failed,
 }
 
 #[derive(Clone, Debug)]
@@ -75,22 +75,22 @@ enum Phase {
 pub(crate) enum NotReady {
     /// It says why, as JSON.
     Refused(Bytes),
-    /// It ended without a word.
+    /// It ended without a signal.
     Gone,
 }
 
-impl Link {
+impl ServerEnd {
     /// Over the front's end of a socket pair; must be called within a runtime. The worker learns what it is to be.
     pub(crate) fn start(socket: std::os::unix::net::UnixStream, boot: &Boot, admission: &Arc<Admission>) -> io::Result<Arc<Self>> {
         socket.set_nonblocking(true)?;
         let (reader, writer) = UnixStream::from_std(socket)?.into_split();
-        let mut out = Outgoing::default();
-        out.push(&Order::Boot(serde_json::to_vec(boot)?.into()));
+        let mut out = WriteBuffer::default();
+        out.push(&ToWorker::Boot(serde_json::to_vec(boot)?.into()));
         let link = Arc::new_cyclic(|me| Self {
             me: me.clone(),
             admission: Arc::clone(admission),
             runtime: Handle::current(),
-            state: Mutex::new(State { out, calls: ByNumber::default(), begun: 0, life: Life::Up }),
+            state: Mutex::new(LinkState { out, calls: ByNumber::default(), begun: 0, connection: Connection::Open }),
             written: Notify::new(),
             phase: watch::Sender::new(Phase::Starting),
             is_stuck: watch::Sender::new(false),
@@ -101,7 +101,7 @@ impl Link {
         Ok(link)
     }
 
-    /// Waits for the worker's first word.
+    /// Waits for the worker's first signal.
     pub(crate) async fn ready(&self) -> Result<Ready, NotReady> {
         let mut phase = self.phase.subscribe();
         match phase.wait_for(|phase| !matches!(phase, Phase::Starting)).await.as_deref() {
@@ -122,45 +122,45 @@ impl Link {
         let _ = self.is_stuck.subscribe().wait_for(|is_stuck| *is_stuck).await;
     }
 
-    /// Says a word that concerns no call.
-    pub(crate) fn send(&self, order: &Order) {
+    /// Says a signal that concerns no call.
+    pub(crate) fn send(&self, sequence: &ToWorker) {
         let mut state = self.lock();
-        if state.life == Life::Up {
-            state.out.push(order);
+        if state.connection == Connection::Open {
+            state.out.push(sequence);
             drop(state);
             self.written.notify_one();
         }
     }
 
     /// The worker is gone. Calls that the app cannot have begun are taken back, the others answered 502, or broken off.
-    pub(crate) fn wreck(&self, room: Room, how: &str) {
+    pub(crate) fn fail_calls(&self, capacity: Capacity, how: &str) {
         let mut state = self.lock();
-        state.life = Life::Wrecked;
+        state.connection = Connection::Failed;
         let calls = std::mem::take(&mut state.calls);
         drop(state);
-        let (begun, unbegun) = begun_and_unbegun(calls, room.threads);
+        let (begun, not_begun) = split_by_begun(calls, capacity.threads);
         for call in begun {
             call.fail(how);
         }
-        self.admission.take_back(unbegun);
+        self.admission.take_back(not_begun);
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, LinkState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes a call out, or changes what is known of it.
-    fn with<T>(&self, number: u64, then: impl FnOnce(&mut UnderWay) -> T) -> Option<T> {
+    fn with<T>(&self, number: u64, then: impl FnOnce(&mut InFlight) -> T) -> Option<T> {
         self.lock().calls.get_mut(&number).map(then)
     }
 
-    fn remove(&self, number: u64) -> Option<UnderWay> {
+    fn remove(&self, number: u64) -> Option<InFlight> {
         self.lock().calls.remove(&number)
     }
 
-    fn hear(&self, report: Report, returned: &mut Vec<(Call, Permit)>) -> Result<(), Malformed> {
+    fn handle(&self, report: ToServer, returned: &mut Vec<(Call, Permit)>) -> Result<(), Malformed> {
         match report {
-            Report::Answer(number, head, body, is_done) => {
+            ToServer::Response(number, head, body, is_done) => {
                 let call = if is_done { self.remove(number) } else { None };
                 let responder = match call {
                     // The permit is dropped after the response is sent.
@@ -174,7 +174,7 @@ impl Link {
                     responder.whole(head, body, is_done);
                 }
             }
-            Report::Start(number, head) => {
+            ToServer::Head(number, head) => {
                 let from = FromWorker { link: self.me.clone(), number };
                 let (writer, reader) = remote_pipe(WINDOW, false, Box::new(from));
                 let responder = self.with(number, |call| {
@@ -186,7 +186,7 @@ impl Link {
                     responder.forward(head, reader);
                 }
             }
-            Report::Chunk(number, octets) => {
+            ToServer::Body(number, octets) => {
                 // A slice of what was read keeps all of it alive.
                 let octets = if octets.len() < READ / 4 { Bytes::copy_from_slice(&octets) } else { octets };
                 let taken = self.with(number, |call| call.sender.as_ref().map(|sender| sender.accept(octets)));
@@ -194,45 +194,45 @@ impl Link {
                     return Err(Malformed("more of an answer than was granted"));
                 }
             }
-            Report::End(number) => {
+            ToServer::BodyEnd(number) => {
                 if let Some(sender) = self.with(number, |call| call.sender.take()).flatten() {
                     sender.finish();
                 }
             }
-            Report::Broken(number, why) => {
+            ToServer::BodyFailed(number, why) => {
                 if let Some(sender) = self.with(number, |call| call.sender.take()).flatten() {
                     sender.fail(BoxError::from(String::from_utf8_lossy(&why).into_owned()));
                 }
             }
-            Report::Failed(number, status, detail) => {
+            ToServer::Failed(number, status, detail) => {
                 let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
                 if let Some(responder) = self.with(number, |call| call.responder.take()).flatten() {
                     responder.fail(Problem::new(status).detail(String::from_utf8_lossy(&detail).into_owned()));
                 }
             }
-            Report::Credit(number, octets) => {
+            ToServer::Credit(number, octets) => {
                 self.with(number, |call| {
                     if let Some(upload) = &call.upload {
                         upload.grant(octets as usize);
                     }
                 });
             }
-            Report::Returned(number) => match self.remove(number).map(UnderWay::into_call) {
+            ToServer::Returned(number) => match self.remove(number).map(InFlight::into_call) {
                 Some(Ok(call)) => returned.push(call),
                 Some(Err(call)) => call.fail("it gave a request back that cannot be begun anew"),
                 None => {}
             },
             // Dropping the permit lets the next call have the thread.
-            Report::Done(number) => drop(self.remove(number)),
-            Report::Ready(json) => {
+            ToServer::Done(number) => drop(self.remove(number)),
+            ToServer::Ready(json) => {
                 let ready = serde_json::from_slice(&json);
                 self.phase.send_replace(ready.map_or(Phase::Refused(json), Phase::Ready));
             }
-            Report::Refused(why) => {
+            ToServer::Refused(why) => {
                 self.phase.send_replace(Phase::Refused(why));
             }
-            // A template's word, and templates have no calls.
-            Report::Ended(_) => {}
+            // A template's signal, and templates have no calls.
+            ToServer::Ended(_) => {}
         }
         Ok(())
     }
@@ -246,7 +246,7 @@ impl Link {
     }
 }
 
-impl Desk for Link {
+impl Backend for ServerEnd {
     fn begin(&self, call: Call, permit: Permit) {
         let Call { number, head, body, responder, class, since } = call;
         let mut upload = None;
@@ -263,23 +263,23 @@ impl Desk for Link {
             }
         };
         let mut state = self.lock();
-        // A word about it that came before it found nothing.
+        // A signal about it that came before it found nothing.
         if responder.is_closed() {
             // Dropping the permit takes other locks.
             drop(state);
             return;
         }
         state.begun += 1;
-        let order = state.begun;
-        let life = state.life;
-        if life == Life::Up {
+        let sequence = state.begun;
+        let connection = state.connection;
+        if connection == Connection::Open {
             put_call(state.out.octets(), number, head.as_bytes(), &sent);
         }
-        let is_sent = life == Life::Up;
+        let is_sent = connection == Connection::Open;
         let (handle, upload) = upload.unzip();
-        let call = UnderWay {
+        let call = InFlight {
             number,
-            order,
+            sequence,
             is_sent,
             head,
             body: kept,
@@ -290,7 +290,7 @@ impl Desk for Link {
             permit,
             since,
         };
-        if life != Life::Wrecked {
+        if connection != Connection::Failed {
             state.calls.insert(number, call);
             drop(state);
             self.written.notify_one();
@@ -307,19 +307,19 @@ impl Desk for Link {
         }
     }
 
-    fn tell(&self, number: u64, word: Word) -> bool {
+    fn signal(&self, number: u64, signal: CallSignal) -> bool {
         let Some(is_whole) = self.with(number, |call| call.body.is_some()) else { return false };
-        if word == Word::Recall && !is_whole {
+        if signal == CallSignal::Recall && !is_whole {
             // It could not be begun anew.
             return true;
         }
-        self.send(&match word {
-            Word::Cancel => Order::Cancel(number),
-            Word::Trace => Order::Trace(number),
-            Word::Expire => Order::Expire(number),
-            Word::Recall => Order::Recall(number),
+        self.send(&match signal {
+            CallSignal::Cancel => ToWorker::Cancel(number),
+            CallSignal::Trace => ToWorker::Trace(number),
+            CallSignal::Expire => ToWorker::Expire(number),
+            CallSignal::Recall => ToWorker::Recall(number),
         });
-        if word == Word::Expire
+        if signal == CallSignal::Expire
             && let Some(link) = self.me.upgrade()
         {
             self.runtime.spawn(link.watch(number));
@@ -328,12 +328,12 @@ impl Desk for Link {
     }
 }
 
-async fn read(link: Arc<Link>, mut reader: OwnedReadHalf) {
+async fn read(link: Arc<ServerEnd>, mut reader: OwnedReadHalf) {
     let mut octets = BytesMut::with_capacity(READ);
     let mut returned = Vec::new();
     'reading: while matches!(reader.read_buf(&mut octets).await, Ok(1..)) {
         loop {
-            let heard = Report::take(&mut octets).and_then(|report| report.map(|report| link.hear(report, &mut returned)).transpose());
+            let heard = ToServer::take(&mut octets).and_then(|report| report.map(|report| link.handle(report, &mut returned)).transpose());
             match heard {
                 Ok(Some(())) => {}
                 Ok(None) => break,
@@ -348,7 +348,7 @@ async fn read(link: Arc<Link>, mut reader: OwnedReadHalf) {
         }
         octets.reserve(READ);
     }
-    link.lock().life = Life::Ended;
+    link.lock().connection = Connection::Ended;
     // Why a worker refused is still to be asked for.
     if !matches!(*link.phase.borrow(), Phase::Refused(_)) {
         link.phase.send_replace(Phase::Ended);
@@ -357,8 +357,8 @@ async fn read(link: Arc<Link>, mut reader: OwnedReadHalf) {
     link.written.notify_one();
 }
 
-async fn write(link: Weak<Link>, writer: OwnedWriteHalf) {
-    let mut outgoing = Outgoing::default();
+async fn write(link: Weak<ServerEnd>, writer: OwnedWriteHalf) {
+    let mut outgoing = WriteBuffer::default();
     loop {
         {
             let Some(link) = link.upgrade() else { return };
@@ -366,7 +366,7 @@ async fn write(link: Weak<Link>, writer: OwnedWriteHalf) {
             tokio::task::yield_now().await;
             {
                 let mut state = link.lock();
-                if state.life != Life::Up {
+                if state.connection != Connection::Open {
                     state.out.clear(0);
                     return;
                 }

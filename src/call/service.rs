@@ -15,21 +15,21 @@ use tokio::time::{Instant, timeout_at};
 use tower::Service;
 use ziggurat_middleware::{Body, BoxError, Deadline, Problem, Request, ReserveClass, Response};
 
-use super::body::take_in;
+use super::body::buffer_body;
 use super::head::Head;
 use super::pipe::Reader;
 use super::responder::Responder;
-use super::{BodyFailure, Call, Executor, Reply, ReplyBody, ResponseHead, Word, late, overloaded};
+use super::{BodyFailure, Call, CallSignal, Executor, Reply, ReplyBody, ResponseHead, late, overloaded};
 
 /// A WSGI app over whatever executes its calls.
-pub(crate) struct Terminal<E> {
+pub(crate) struct AppService<E> {
     executor: Arc<E>,
-    patience: Patience,
+    limits: RequestLimits,
 }
 
 /// What a request may take.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Patience {
+pub(crate) struct RequestLimits {
     /// So many octets of its body are taken in before the app is called.
     pub(crate) buffer: u64,
     /// So long after that the answer must have begun, unless the request has a [`Deadline`] of its own.
@@ -38,19 +38,19 @@ pub(crate) struct Patience {
     pub(crate) slow: Option<Duration>,
 }
 
-impl<E> Terminal<E> {
-    pub(crate) const fn new(executor: Arc<E>, patience: Patience) -> Self {
-        Self { executor, patience }
+impl<E> AppService<E> {
+    pub(crate) const fn new(executor: Arc<E>, limits: RequestLimits) -> Self {
+        Self { executor, limits }
     }
 }
 
-impl<E> Clone for Terminal<E> {
+impl<E> Clone for AppService<E> {
     fn clone(&self) -> Self {
-        Self { executor: Arc::clone(&self.executor), patience: self.patience }
+        Self { executor: Arc::clone(&self.executor), limits: self.limits }
     }
 }
 
-impl<E: Executor> Service<Request> for Terminal<E> {
+impl<E: Executor> Service<Request> for AppService<E> {
     type Response = Response;
     type Error = BoxError;
     type Future = Pin<Box<dyn Future<Output = Result<Response, BoxError>> + Send>>;
@@ -62,12 +62,12 @@ impl<E: Executor> Service<Request> for Terminal<E> {
 
     fn call(&mut self, request: Request) -> Self::Future {
         let (parts, body) = request.into_parts();
-        Box::pin(serve(Arc::clone(&self.executor), parts, body, self.patience))
+        Box::pin(serve(Arc::clone(&self.executor), parts, body, self.limits))
     }
 }
 
-async fn serve<E: Executor>(executor: Arc<E>, parts: request::Parts, body: Body, patience: Patience) -> Result<Response, BoxError> {
-    let taken = match take_in(&parts.headers, body, patience.buffer).await {
+async fn serve<E: Executor>(executor: Arc<E>, parts: request::Parts, body: Body, limits: RequestLimits) -> Result<Response, BoxError> {
+    let taken = match buffer_body(&parts.headers, body, limits.buffer).await {
         Ok(taken) => taken,
         Err(error) => return Err(refusal(error).into()),
     };
@@ -81,18 +81,18 @@ async fn serve<E: Executor>(executor: Arc<E>, parts: request::Parts, body: Body,
         class: parts.extensions.get::<ReserveClass>().map_or(0, |class| class.0),
         since: since.into_std(),
     };
-    let deadline = parts.extensions.get::<Deadline>().map(|deadline| deadline.0).or(patience.deadline);
+    let deadline = parts.extensions.get::<Deadline>().map(|deadline| deadline.0).or(limits.deadline);
     drop(parts);
     let Ok(number) = executor.submit(call) else {
         return Err(overloaded("too many requests wait for the app", "the app's queue is full").into());
     };
-    let mut asked = Asked { executor: &*executor, number, is_answered: false };
-    let replied = if deadline.is_none() && patience.slow.is_none() {
+    let mut pending = CancelOnDrop { executor: &*executor, number, is_answered: false };
+    let replied = if deadline.is_none() && limits.slow.is_none() {
         Ok(reply.await)
     } else {
-        in_time(&mut asked, reply, since, deadline, patience.slow).await
+        in_time(&mut pending, reply, since, deadline, limits.slow).await
     };
-    asked.is_answered = true;
+    pending.is_answered = true;
     match replied {
         Ok(Ok(Reply::Response(head, body))) => Ok(response(head, body)),
         Ok(Ok(Reply::Failed(problem))) => Err(problem.into()),
@@ -105,7 +105,7 @@ type Replied = Result<Reply, oneshot::error::RecvError>;
 
 /// The reply, or the answer to a request whose app is late.
 async fn in_time<E: Executor>(
-    asked: &mut Asked<'_, E>,
+    pending: &mut CancelOnDrop<'_, E>,
     mut reply: oneshot::Receiver<Reply>,
     since: Instant,
     deadline: Option<Duration>,
@@ -115,17 +115,17 @@ async fn in_time<E: Executor>(
     if let Some(slow) = slow.filter(|slow| deadline.is_none_or(|deadline| *slow < deadline)) {
         match after(since, slow, &mut reply).await {
             Some(replied) => return Ok(replied),
-            None => asked.executor.tell(asked.number, Word::Trace),
+            None => pending.executor.signal(pending.number, CallSignal::Trace),
         }
     }
     let Some(deadline) = deadline else { return Ok(reply.await) };
     if let Some(replied) = after(since, deadline, &mut reply).await {
         return Ok(replied);
     }
-    asked.is_answered = true;
-    // Before the word: whoever has not heard of the call by then sees that nobody waits for it.
+    pending.is_answered = true;
+    // Before the signal: whoever has not heard of the call by then sees that nobody waits for it.
     drop(reply);
-    asked.executor.tell(asked.number, Word::Expire);
+    pending.executor.signal(pending.number, CallSignal::Expire);
     Err(late().because(format!("the app did not answer within {deadline:?}")))
 }
 
@@ -138,16 +138,16 @@ async fn after(since: Instant, time: Duration, reply: &mut oneshot::Receiver<Rep
 }
 
 /// A call on its way. Dropped before its answer, it says that nobody waits for that any more.
-struct Asked<'a, E: Executor> {
+struct CancelOnDrop<'a, E: Executor> {
     executor: &'a E,
     number: u64,
     is_answered: bool,
 }
 
-impl<E: Executor> Drop for Asked<'_, E> {
+impl<E: Executor> Drop for CancelOnDrop<'_, E> {
     fn drop(&mut self) {
         if !self.is_answered {
-            self.executor.tell(self.number, Word::Cancel);
+            self.executor.signal(self.number, CallSignal::Cancel);
         }
     }
 }
@@ -218,10 +218,10 @@ mod tests {
 
     use super::*;
 
-    /// An executor that answers after a while and keeps the words it hears.
+    /// An executor that answers after a while and keeps the signals it hears.
     struct Slow {
         time: Duration,
-        words: Mutex<Vec<(u64, Word)>>,
+        signals: Mutex<Vec<(u64, CallSignal)>>,
     }
 
     impl Executor for Slow {
@@ -234,15 +234,15 @@ mod tests {
             Ok(7)
         }
 
-        fn tell(&self, number: u64, word: Word) {
-            self.words.lock().unwrap().push((number, word));
+        fn signal(&self, number: u64, signal: CallSignal) {
+            self.signals.lock().unwrap().push((number, signal));
         }
     }
 
     const SECOND: Duration = Duration::from_secs(1);
 
     fn slow(time: Duration) -> Arc<Slow> {
-        Arc::new(Slow { time, words: Mutex::default() })
+        Arc::new(Slow { time, signals: Mutex::default() })
     }
 
     async fn status(executor: &Arc<Slow>, deadline: Option<Duration>, slow: Option<Duration>, of_route: Option<Duration>) -> u16 {
@@ -250,7 +250,7 @@ mod tests {
         if let Some(deadline) = of_route {
             request.extensions_mut().insert(Deadline(deadline));
         }
-        let mut terminal = Terminal::new(Arc::clone(executor), Patience { buffer: 0, deadline, slow });
+        let mut terminal = AppService::new(Arc::clone(executor), RequestLimits { buffer: 0, deadline, slow });
         let error = terminal.call(request).await.err().unwrap();
         error.downcast::<Problem>().unwrap().status().as_u16()
     }
@@ -259,16 +259,16 @@ mod tests {
     async fn a_slow_call_is_traced_and_goes_on() {
         let executor = slow(3 * SECOND);
         assert_eq!(status(&executor, Some(4 * SECOND), Some(2 * SECOND), None).await, 418);
-        assert_eq!(*executor.words.lock().unwrap(), [(7, Word::Trace)]);
+        assert_eq!(*executor.signals.lock().unwrap(), [(7, CallSignal::Trace)]);
     }
 
     #[tokio::test(start_paused = true)]
     async fn at_the_deadline_the_client_is_answered_and_the_call_expires() {
         let executor = slow(3 * SECOND);
-        let asked = Instant::now();
+        let pending = Instant::now();
         assert_eq!(status(&executor, Some(SECOND), Some(SECOND), None).await, 504);
-        assert!(asked.elapsed() < 2 * SECOND);
-        assert_eq!(*executor.words.lock().unwrap(), [(7, Word::Expire)]);
+        assert!(pending.elapsed() < 2 * SECOND);
+        assert_eq!(*executor.signals.lock().unwrap(), [(7, CallSignal::Expire)]);
     }
 
     #[tokio::test(start_paused = true)]
@@ -282,8 +282,8 @@ mod tests {
     async fn a_call_whose_client_leaves_is_cancelled_once() {
         let executor = slow(3 * SECOND);
         assert!(tokio::time::timeout(SECOND, status(&executor, None, None, None)).await.is_err());
-        assert_eq!(*executor.words.lock().unwrap(), [(7, Word::Cancel)]);
+        assert_eq!(*executor.signals.lock().unwrap(), [(7, CallSignal::Cancel)]);
         assert_eq!(status(&executor, None, None, None).await, 418);
-        assert_eq!(executor.words.lock().unwrap().len(), 1);
+        assert_eq!(executor.signals.lock().unwrap().len(), 1);
     }
 }

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use super::back_off::random;
-use crate::call::{Call, Word};
-use crate::worker::admission::{Desk, Permit};
+use super::backoff::random;
+use crate::call::{Call, CallSignal};
+use crate::worker::admission::{Backend, Permit};
 
 /// The limits of a worker's life.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -23,7 +23,7 @@ pub(crate) struct Recycling {
 
 impl Recycling {
     /// After how many requests one worker is to go.
-    fn lot(&self) -> Option<u64> {
+    fn request_limit(&self) -> Option<u64> {
         self.requests.map(|(requests, jitter)| requests.saturating_add((random() * (jitter as f64 + 1.0)) as u64))
     }
 }
@@ -61,17 +61,17 @@ impl fmt::Display for Reason {
     }
 }
 
-/// A desk whose calls are counted.
-pub(super) struct Tally {
-    desk: Arc<dyn Desk>,
+/// A backend whose calls are counted.
+pub(super) struct CountedBackend {
+    backend: Arc<dyn Backend>,
     begun: AtomicU64,
     limit: Option<u64>,
     reached: Notify,
 }
 
-impl Tally {
-    pub(super) fn new(desk: Arc<dyn Desk>, recycling: &Recycling) -> Self {
-        Self { desk, begun: AtomicU64::new(0), limit: recycling.lot(), reached: Notify::new() }
+impl CountedBackend {
+    pub(super) fn new(backend: Arc<dyn Backend>, recycling: &Recycling) -> Self {
+        Self { backend, begun: AtomicU64::new(0), limit: recycling.request_limit(), reached: Notify::new() }
     }
 
     /// How many calls it was handed.
@@ -87,17 +87,17 @@ impl Tally {
     }
 }
 
-impl Desk for Tally {
+impl Backend for CountedBackend {
     fn begin(&self, call: Call, permit: Permit) {
         let begun = self.begun.fetch_add(1, Ordering::Relaxed) + 1;
-        self.desk.begin(call, permit);
+        self.backend.begin(call, permit);
         if self.limit == Some(begun) {
             self.reached.notify_one();
         }
     }
 
-    fn tell(&self, number: u64, word: Word) -> bool {
-        self.desk.tell(number, word)
+    fn signal(&self, number: u64, signal: CallSignal) -> bool {
+        self.backend.signal(number, signal)
     }
 }
 
@@ -108,10 +108,10 @@ mod tests {
     #[test]
     fn lots_lie_between_the_requests_and_those_with_all_of_the_jitter() {
         let recycling = Recycling { requests: Some((100, 10)), ..Recycling::default() };
-        let lots: Vec<u64> = (0..1000).filter_map(|_| recycling.lot()).collect();
+        let lots: Vec<u64> = (0..1000).filter_map(|_| recycling.request_limit()).collect();
         assert_eq!((lots.iter().min(), lots.iter().max()), (Some(&100), Some(&110)));
-        assert_eq!(Recycling { requests: Some((7, 0)), ..Recycling::default() }.lot(), Some(7));
-        assert_eq!(Recycling { requests: Some((u64::MAX, u64::MAX)), ..Recycling::default() }.lot(), Some(u64::MAX));
-        assert_eq!(Recycling::default().lot(), None);
+        assert_eq!(Recycling { requests: Some((7, 0)), ..Recycling::default() }.request_limit(), Some(7));
+        assert_eq!(Recycling { requests: Some((u64::MAX, u64::MAX)), ..Recycling::default() }.request_limit(), Some(u64::MAX));
+        assert_eq!(Recycling::default().request_limit(), None);
     }
 }

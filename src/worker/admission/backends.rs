@@ -1,0 +1,262 @@
+//! Where calls go: the backends, what each has in hand, and which gets the next.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::{Backend, BackendId, BackendStats, Capacity};
+use crate::call::CallSignal;
+
+/// The backends of an app.
+#[derive(Default)]
+pub(super) struct Backends {
+    entries: Vec<BackendState>,
+    opened: u64,
+    /// Calls assigned out so far, which tells which backend was last_used last.
+    assigned: u64,
+}
+
+/// A backend and what it has in hand.
+pub(super) struct BackendState {
+    pub(super) id: BackendId,
+    pub(super) backend: Arc<dyn Backend>,
+    capacity: Capacity,
+    /// The calls it has, in the order in which they were assigned over.
+    calls: VecDeque<AssignedCall>,
+    /// How many of them came by which queue.
+    by_queue: Box<[usize]>,
+    /// It is assigned calls.
+    pub(super) is_open: bool,
+    /// It has calls prefetch and gets nowhere: it is assigned nothing ahead.
+    is_stalled: bool,
+    /// For so many ticks it is assigned nothing at all, for it gave a call back that a free thread should have begun with.
+    pause: u32,
+    /// How often in a row.
+    pauses: u32,
+    /// Looks of the watch so far, and when it last finished a call.
+    ticks: u32,
+    last_progress: u32,
+    last_used: u64,
+    begun: u64,
+}
+
+/// A call that a backend has.
+struct AssignedCall {
+    number: u64,
+    /// The tick after which it was assigned over.
+    since: u32,
+    recalled: Recalled,
+}
+
+/// Whether a call was recalled back.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Recalled {
+    No,
+    /// It waited for a thread.
+    Prefetched,
+    /// A thread should have begun with it.
+    Assigned,
+}
+
+/// A call prefetch is recalled back when its backend has finished nothing for so many ticks: for 10 ms at least.
+const PREFETCH_TICKS: u32 = 2;
+
+/// The same for a call for which there is a thread, which is recalled back in case the backend's interpreter is held by somebody: 50 ms.
+const ASSIGNED_TICKS: u32 = 10;
+
+/// For so many ticks a backend is assigned nothing at first, and at most, which has given such a call back: from 50 ms to 1.6 s.
+const PAUSE_TICKS: u32 = 10;
+const MAX_PAUSE_TICKS: u32 = 320;
+
+/// Calls that are to be given back.
+pub(super) struct Recall {
+    backend: Arc<dyn Backend>,
+    numbers: Vec<u64>,
+}
+
+impl Recall {
+    /// Asks the backend for them. Gives those of which it has not on_signal yet.
+    pub(super) fn send(mut self) -> Vec<u64> {
+        self.numbers.retain(|number| !self.backend.signal(*number, CallSignal::Recall));
+        self.numbers
+    }
+}
+
+impl Backends {
+    pub(super) fn open(&mut self, backend: Arc<dyn Backend>, capacity: Capacity, queues: usize) -> BackendId {
+        self.opened += 1;
+        let id = BackendId(self.opened);
+        self.entries.push(BackendState {
+            id,
+            backend,
+            capacity,
+            calls: VecDeque::with_capacity(capacity.threads + capacity.prefetch),
+            by_queue: vec![0; queues].into(),
+            is_open: true,
+            is_stalled: false,
+            pause: 0,
+            pauses: 0,
+            ticks: 0,
+            last_progress: 0,
+            last_used: 0,
+            begun: 0,
+        });
+        id
+    }
+
+    pub(super) fn close(&mut self, id: BackendId) -> Option<BackendState> {
+        let at = self.entries.iter().position(|place| place.id == id)?;
+        Some(self.entries.swap_remove(at))
+    }
+
+    pub(super) fn get_mut(&mut self, id: BackendId) -> Option<&mut BackendState> {
+        self.entries.iter_mut().find(|place| place.id == id)
+    }
+
+    /// The backend that has this call.
+    pub(super) fn with_call(&self, number: u64) -> Option<&BackendState> {
+        self.entries.iter().find(|place| place.calls.iter().any(|call| call.number == number))
+    }
+
+    /// The backend for the next call: one with a free thread, or else one that may be assigned calls prefetch, of which there may be so many at all
+    /// backends together; the least loaded; the one last_used last.
+    fn choose(&mut self, prefetch_limit: usize) -> Option<&mut BackendState> {
+        let free = self.best(BackendState::has_free_thread);
+        let nth = free.or_else(|| self.best(BackendState::can_prefetch).filter(|_| self.prefetched() < prefetch_limit))?;
+        Some(&mut self.entries[nth])
+    }
+
+    fn best(&self, is_eligible: impl Fn(&BackendState) -> bool) -> Option<usize> {
+        let eligible = self.entries.iter().enumerate().filter(|(_, place)| place.is_open && is_eligible(place));
+        eligible.min_by_key(|(_, place)| (place.calls.len(), u64::MAX - place.last_used)).map(|(nth, _)| nth)
+    }
+
+    /// Gives the call to the backend for the next one, in the books.
+    pub(super) fn assign(&mut self, number: u64, queue: usize, prefetch_limit: usize) -> Option<(Arc<dyn Backend>, BackendId)> {
+        let assigned = self.assigned + 1;
+        let place = self.choose(prefetch_limit)?;
+        place.calls.push_back(AssignedCall { number, since: place.ticks, recalled: Recalled::No });
+        place.by_queue[queue] += 1;
+        place.last_used = assigned;
+        place.begun += 1;
+        let assignment = (Arc::clone(&place.backend), place.id);
+        self.assigned = assigned;
+        Some(assignment)
+    }
+
+    /// Threads of open backends.
+    pub(super) fn threads(&self) -> usize {
+        self.open_ones().map(|place| place.capacity.threads).sum()
+    }
+
+    /// Calls of a queue at open backends.
+    pub(super) fn calls_of(&self, queue: usize) -> usize {
+        self.open_ones().map(|place| place.by_queue[queue]).sum()
+    }
+
+    fn open_ones(&self) -> impl Iterator<Item = &BackendState> {
+        self.entries.iter().filter(|place| place.is_open)
+    }
+
+    /// Calls that were assigned out and wait for a thread.
+    pub(super) fn prefetched(&self) -> usize {
+        self.entries.iter().map(|place| place.calls.len().saturating_sub(place.capacity.threads)).sum()
+    }
+
+    /// Whether there is a backend to tick at.
+    pub(super) fn needs_watch(&self) -> bool {
+        self.entries.iter().any(BackendState::needs_watch)
+    }
+
+    /// One tick: what is to be recalled back from backends that finish nothing. Says too whether a backend may be assigned calls again.
+    pub(super) fn tick(&mut self) -> (Vec<Recall>, bool) {
+        let mut recalls = Vec::new();
+        let mut is_any_open_again = false;
+        for place in self.entries.iter_mut().filter(|place| place.needs_watch()) {
+            place.ticks = place.ticks.wrapping_add(1);
+            is_any_open_again |= place.pause == 1;
+            place.pause = place.pause.saturating_sub(1);
+            recalls.extend(place.overdue());
+        }
+        (recalls, is_any_open_again)
+    }
+
+    /// These calls were recalled back before their backend had on_signal of them.
+    pub(super) fn ask_again(&mut self, numbers: &[u64]) {
+        for call in self.entries.iter_mut().flat_map(|place| &mut place.calls) {
+            if numbers.contains(&call.number) {
+                call.recalled = Recalled::No;
+            }
+        }
+    }
+
+    pub(super) fn stats(&self) -> impl Iterator<Item = BackendStats> {
+        self.entries.iter().map(|place| BackendStats {
+            id: place.id,
+            is_open: place.is_open,
+            threads: place.capacity.threads,
+            in_progress: place.calls.len(),
+            begun: place.begun,
+        })
+    }
+}
+
+impl BackendState {
+    fn has_free_thread(&self) -> bool {
+        self.pause == 0 && self.calls.len() < self.capacity.threads
+    }
+
+    fn can_prefetch(&self) -> bool {
+        !self.is_stalled && self.pause == 0 && self.calls.len() < self.capacity.threads + self.capacity.prefetch
+    }
+
+    /// The oldest call is never recalled back: if anything keeps the backend from beginning with it, that is what its deadline is for.
+    fn needs_watch(&self) -> bool {
+        self.pause > 0 || self.calls.iter().skip(1).any(|call| call.recalled == Recalled::No)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.calls.is_empty()
+    }
+
+    /// The call is over, or came back. Says whether the backend had it.
+    pub(super) fn release(&mut self, number: u64, queue: usize) -> bool {
+        let Some(at) = self.calls.iter().position(|call| call.number == number) else { return false };
+        let call = self.calls.remove(at);
+        self.by_queue[queue] -= 1;
+        if call.is_some_and(|call| call.recalled == Recalled::Assigned) && !self.calls.is_empty() {
+            self.pause = (PAUSE_TICKS << self.pauses.min(16)).min(MAX_PAUSE_TICKS);
+            self.pauses += 1;
+        }
+        true
+    }
+
+    /// A call was finished.
+    pub(super) const fn note_progress(&mut self) {
+        self.is_stalled = false;
+        self.pause = 0;
+        self.pauses = 0;
+        self.last_progress = self.ticks;
+    }
+
+    /// The calls to be recalled back now. A backend begins in the order in which it was assigned calls, so those prefetch are the last ones.
+    fn overdue(&mut self) -> Option<Recall> {
+        let (ticks, idle) = (self.ticks, self.ticks.wrapping_sub(self.last_progress));
+        let mut numbers = Vec::new();
+        for (nth, call) in self.calls.iter_mut().enumerate().skip(1).filter(|(_, call)| call.recalled == Recalled::No) {
+            let (recalled, patience) =
+                if nth < self.capacity.threads { (Recalled::Assigned, ASSIGNED_TICKS) } else { (Recalled::Prefetched, PREFETCH_TICKS) };
+            if idle.min(ticks.wrapping_sub(call.since)) > patience {
+                call.recalled = recalled;
+                self.is_stalled |= recalled == Recalled::Prefetched;
+                numbers.push(call.number);
+            }
+        }
+        (!numbers.is_empty()).then(|| Recall { backend: Arc::clone(&self.backend), numbers })
+    }
+
+    /// All calls ahead.
+    pub(super) fn recall(&self) -> Recall {
+        let numbers = self.calls.iter().skip(self.capacity.threads).map(|call| call.number).collect();
+        Recall { backend: Arc::clone(&self.backend), numbers }
+    }
+}
