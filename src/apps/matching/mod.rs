@@ -8,6 +8,7 @@ mod patterns;
 use std::borrow::Cow;
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::Ipv6Addr;
 
 use http::{HeaderName, Uri, header};
@@ -15,9 +16,9 @@ use percent_encoding::percent_decode_str;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use ziggurat_middleware::options::OneOrMany;
-use ziggurat_middleware::{Finding, Findings, Request};
+use ziggurat_middleware::{Finding, Findings, Mount, Request};
 
-use patterns::{Host, Verb, Wanted};
+use patterns::{Host, Method, Values};
 pub(crate) use patterns::{Path, Prefix};
 
 /// The condition of a route. All keys must hold; in a list, any may. Without any, it holds for every request.
@@ -35,27 +36,36 @@ pub struct Match {
 
     /// The method, in capitals. `GET` holds for `HEAD` too.
     #[serde(skip_serializing_if = "Option::is_none")]
-    method: Option<OneOrMany<Verb>>,
+    method: Option<OneOrMany<Method>>,
 
     /// Request headers by name: the exact value, a list of them, or `true` where any value will do.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    header: BTreeMap<String, Wanted>,
+    header: BTreeMap<String, Values>,
 
     /// Parameters of the query by name, both decoded: the exact value, a list of them, or `true` where any value will do.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    query: BTreeMap<String, Wanted>,
+    query: BTreeMap<String, Values>,
 }
 
 /// A request as conditions look at it; what is costly is worked out once and only if asked for.
-pub(crate) struct View<'a> {
+pub(crate) struct RequestView<'a> {
     request: &'a Request,
     host: OnceCell<Option<String>>,
     path: OnceCell<Cow<'a, [u8]>>,
 }
 
-impl<'a> View<'a> {
+impl<'a> RequestView<'a> {
     pub(crate) const fn new(request: &'a Request) -> Self {
         Self { request, host: OnceCell::new(), path: OnceCell::new() }
+    }
+
+    pub(crate) fn uri(&self) -> &Uri {
+        self.request.uri()
+    }
+
+    /// The mount that an outer route made.
+    pub(crate) fn mount(&self) -> Option<&Mount> {
+        self.request.extensions().get()
     }
 
     fn host(&self) -> Option<&str> {
@@ -90,26 +100,63 @@ fn normal_host(host: &str) -> String {
     }
 }
 
+/// A key of a route that does not hold for a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Key<'a> {
+    Mount,
+    Host,
+    Path,
+    Method,
+    /// The header with this name.
+    Header(&'a str),
+    /// The parameter of the query with this name.
+    Query(&'a str),
+}
+
+impl fmt::Display for Key<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Mount => f.write_str("mount"),
+            Self::Host => f.write_str("host"),
+            Self::Path => f.write_str("path"),
+            Self::Method => f.write_str("method"),
+            Self::Header(name) => write!(f, "header `{name}`"),
+            Self::Query(name) => write!(f, "query `{name}`"),
+        }
+    }
+}
+
 impl Match {
-    /// Whether the request fulfils it.
-    pub(crate) fn holds(&self, view: &View<'_>) -> bool {
-        let any_host = |hosts: &OneOrMany<Host>| view.host().is_some_and(|host| hosts.0.iter().any(|pattern| pattern.holds(host)));
-        let any_path = |paths: &OneOrMany<Path>| paths.0.iter().any(|pattern| pattern.holds(view.path()));
-        let any_verb = |verbs: &OneOrMany<Verb>| verbs.0.iter().any(|verb| verb.holds(view.request.method()));
-        self.host.as_ref().is_none_or(any_host)
-            && self.path.as_ref().is_none_or(any_path)
-            && self.method.as_ref().is_none_or(any_verb)
-            && self.header.iter().all(|(name, wanted)| {
-                view.request.headers().get_all(name).iter().any(|value| wanted.holds(|text| text.as_bytes() == value.as_bytes()))
-            })
-            && (self.query.is_empty() || self.query_holds(view.request.uri()))
+    /// The first key that does not hold for the request.
+    pub(crate) fn mismatch(&self, request: &RequestView<'_>) -> Option<Key<'_>> {
+        let host = |hosts: &OneOrMany<Host>| request.host().is_some_and(|host| hosts.0.iter().any(|pattern| pattern.holds(host)));
+        let path = |paths: &OneOrMany<Path>| paths.0.iter().any(|pattern| pattern.holds(request.path()));
+        let method = |methods: &OneOrMany<Method>| methods.0.iter().any(|method| method.holds(request.request.method()));
+        if !self.host.as_ref().is_none_or(host) {
+            return Some(Key::Host);
+        }
+        if !self.path.as_ref().is_none_or(path) {
+            return Some(Key::Path);
+        }
+        if !self.method.as_ref().is_none_or(method) {
+            return Some(Key::Method);
+        }
+        let header = self.header.iter().find(|(name, values)| {
+            let mut given = request.request.headers().get_all(*name).iter();
+            !given.any(|value| values.hold(|text| text.as_bytes() == value.as_bytes()))
+        });
+        header.map(|(name, _)| Key::Header(name)).or_else(|| self.query_mismatch(request.uri()))
     }
 
-    fn query_holds(&self, uri: &Uri) -> bool {
+    fn query_mismatch(&self, uri: &Uri) -> Option<Key<'_>> {
+        if self.query.is_empty() {
+            return None;
+        }
         let pairs: Vec<_> = parameters(uri.query().unwrap_or_default()).collect();
-        self.query.iter().all(|(name, wanted)| {
-            pairs.iter().any(|(key, value)| key.as_ref() == name.as_bytes() && wanted.holds(|text| text.as_bytes() == value.as_ref()))
-        })
+        let parameter = self.query.iter().find(|(name, values)| {
+            !pairs.iter().any(|(key, value)| key.as_ref() == name.as_bytes() && values.hold(|text| text.as_bytes() == value.as_ref()))
+        });
+        parameter.map(|(name, _)| Key::Query(name))
     }
 
     /// Reports conditions that no request could fulfil.
@@ -126,7 +173,7 @@ impl Match {
                     .hint(format!("leave `{field}` out to take every {field}")),
             );
         }
-        for (name, wanted) in &self.header {
+        for (name, values) in &self.header {
             if HeaderName::from_bytes(name.as_bytes()).is_err() {
                 findings.push(Finding::new(format!("`{name}` is not a header name")).at("header").at(name.as_str()));
             }
@@ -138,10 +185,10 @@ impl Match {
                         .hint("write `\"match\": { \"host\": \"example.com\" }`"),
                 );
             }
-            wanted.validate("header", name, findings);
+            values.validate("header", name, findings);
         }
-        for (name, wanted) in &self.query {
-            wanted.validate("query", name, findings);
+        for (name, values) in &self.query {
+            values.validate("query", name, findings);
         }
     }
 
@@ -153,7 +200,7 @@ impl Match {
     /// Whether it holds wherever `other` does, paths left aside.
     pub(crate) fn covers_but_path(&self, other: &Self) -> bool {
         covers(self.host.as_ref(), other.host.as_ref(), Host::covers)
-            && covers(self.method.as_ref(), other.method.as_ref(), Verb::covers)
+            && covers(self.method.as_ref(), other.method.as_ref(), Method::covers)
             && covers_map(&self.header, &other.header, |a, b| a.eq_ignore_ascii_case(b))
             && covers_map(&self.query, &other.query, |a, b| a == b)
     }
@@ -172,8 +219,8 @@ fn covers<T>(broad: Option<&OneOrMany<T>>, narrow: Option<&OneOrMany<T>>, test: 
     }
 }
 
-fn covers_map(broad: &BTreeMap<String, Wanted>, narrow: &BTreeMap<String, Wanted>, same: fn(&str, &str) -> bool) -> bool {
-    broad.iter().all(|(name, wanted)| narrow.iter().any(|(other, narrow)| same(name, other) && wanted.covers(narrow)))
+fn covers_map(broad: &BTreeMap<String, Values>, narrow: &BTreeMap<String, Values>, same: fn(&str, &str) -> bool) -> bool {
+    broad.iter().all(|(name, values)| narrow.iter().any(|(other, narrow)| same(name, other) && values.covers(narrow)))
 }
 
 /// Decoded names and values of a query, `+` standing for a space (WHATWG URL, `application/x-www-form-urlencoded`).
@@ -214,7 +261,7 @@ mod tests {
             ("127.0.0.1", "127.0.0.1:80", true),
         ] {
             let request = http::Request::builder().header("host", target).body(ziggurat_middleware::Body::empty()).unwrap();
-            assert_eq!(host(pattern).holds(View::new(&request).host().unwrap()), holds, "{pattern} {target}");
+            assert_eq!(host(pattern).holds(RequestView::new(&request).host().unwrap()), holds, "{pattern} {target}");
         }
         assert!(host("*.example.com").covers(&host("*.a.example.com")) && !host("*.a.example.com").covers(&host("*.example.com")));
     }

@@ -5,7 +5,6 @@ use std::fmt;
 use std::net::Ipv6Addr;
 use std::str::FromStr;
 
-use http::Method;
 use percent_encoding::percent_decode_str;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
@@ -191,11 +190,11 @@ fn well_formed(text: &str, path: &str) -> Result<(), String> {
 
 /// A method.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Verb(Method);
+pub(super) struct Method(http::Method);
 
-impl Verb {
-    pub(super) fn holds(&self, method: &Method) -> bool {
-        self.0 == method || (self.0 == Method::GET && method == Method::HEAD)
+impl Method {
+    pub(super) fn holds(&self, method: &http::Method) -> bool {
+        self.0 == method || (self.0 == http::Method::GET && method == http::Method::HEAD)
     }
 
     pub(super) fn covers(&self, other: &Self) -> bool {
@@ -203,18 +202,18 @@ impl Verb {
     }
 }
 
-impl fmt::Display for Verb {
+impl fmt::Display for Method {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.0.as_str())
     }
 }
 
-impl FromStr for Verb {
+impl FromStr for Method {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
         let upper = text.to_ascii_uppercase();
-        match Method::from_bytes(text.as_bytes()) {
+        match http::Method::from_bytes(text.as_bytes()) {
             Ok(_) if upper != text => Err(format!("`{text}` is not written in capitals, as methods are\nhint: write `\"{upper}\"`")),
             Ok(method) => Ok(Self(method)),
             Err(_) => Err(format!("`{}` is not a method\nhint: write a name such as `\"GET\"` or `\"POST\"`", text.escape_debug())),
@@ -224,13 +223,13 @@ impl FromStr for Verb {
 
 /// What a header or a parameter must be.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Wanted {
+pub(super) enum Values {
     Any,
     OneOf(Vec<String>),
 }
 
-impl Wanted {
-    pub(super) fn holds(&self, test: impl Fn(&str) -> bool) -> bool {
+impl Values {
+    pub(super) fn hold(&self, test: impl Fn(&str) -> bool) -> bool {
         match self {
             Self::Any => true,
             Self::OneOf(texts) => texts.iter().any(|text| test(text)),
@@ -253,13 +252,13 @@ impl Wanted {
     }
 }
 
-impl<'de> Deserialize<'de> for Wanted {
+impl<'de> Deserialize<'de> for Values {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(WantedVisitor)
+        deserializer.deserialize_any(ValuesVisitor)
     }
 }
 
-impl Serialize for Wanted {
+impl Serialize for Values {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
             Self::Any => serializer.serialize_bool(true),
@@ -268,31 +267,31 @@ impl Serialize for Wanted {
     }
 }
 
-struct WantedVisitor;
+struct ValuesVisitor;
 
-impl<'de> de::Visitor<'de> for WantedVisitor {
-    type Value = Wanted;
+impl<'de> de::Visitor<'de> for ValuesVisitor {
+    type Value = Values;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a text, a list of texts, or `true`")
     }
 
-    fn visit_bool<E: de::Error>(self, any: bool) -> Result<Wanted, E> {
-        if any { Ok(Wanted::Any) } else { Err(E::custom("only `true` has a meaning here\nhint: `true` takes any value")) }
+    fn visit_bool<E: de::Error>(self, any: bool) -> Result<Values, E> {
+        if any { Ok(Values::Any) } else { Err(E::custom("only `true` has a meaning here\nhint: `true` takes any value")) }
     }
 
-    fn visit_str<E: de::Error>(self, text: &str) -> Result<Wanted, E> {
-        Ok(Wanted::OneOf(vec![text.to_owned()]))
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Values, E> {
+        Ok(Values::OneOf(vec![text.to_owned()]))
     }
 
-    fn visit_seq<A: de::SeqAccess<'de>>(self, list: A) -> Result<Wanted, A::Error> {
-        Vec::deserialize(de::value::SeqAccessDeserializer::new(list)).map(Wanted::OneOf)
+    fn visit_seq<A: de::SeqAccess<'de>>(self, list: A) -> Result<Values, A::Error> {
+        Vec::deserialize(de::value::SeqAccessDeserializer::new(list)).map(Values::OneOf)
     }
 }
 
-impl JsonSchema for Wanted {
+impl JsonSchema for Values {
     fn schema_name() -> Cow<'static, str> {
-        Cow::Borrowed("Wanted")
+        Cow::Borrowed("Values")
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
@@ -329,7 +328,7 @@ macro_rules! text_pattern {
 text_pattern!(Host, "a host such as \"example.com\"", { "type": "string", "examples": ["example.com", "*.example.com"] });
 text_pattern!(Path, "a path such as \"/about\" or \"/api/*\"", { "type": "string", "pattern": r"^(/|.*\$)", "examples": ["/about", "/api/*"] });
 text_pattern!(Prefix, "a path such as \"/blog\"", { "type": "string", "pattern": r"^(/.*[^/]|.*\$.*)$", "examples": ["/blog"] });
-text_pattern!(Verb, "a method such as \"GET\"", { "type": "string", "examples": ["GET", "POST"] });
+text_pattern!(Method, "a method such as \"GET\"", { "type": "string", "examples": ["GET", "POST"] });
 
 #[cfg(test)]
 mod tests {
@@ -376,6 +375,6 @@ mod tests {
         for text in ["*", "", "*.", "example.com:80", "https://example.com", "a*.example.com", "ex ample", "bücher.example"] {
             assert!(text.parse::<Host>().unwrap_err().contains("\nhint: "), "{text}");
         }
-        assert!("get".parse::<Verb>().unwrap_err().contains("\"GET\""));
+        assert!("get".parse::<Method>().unwrap_err().contains("\"GET\""));
     }
 }

@@ -22,9 +22,9 @@ pub(super) use in_process::{InProcess, in_process};
 pub(crate) use worker_stack::WorkerStack;
 
 use super::diagnostic::Diagnostic;
-use super::model::{Apps, Part, Routes};
+use super::model::{self, Apps, Part};
 use super::secrets::Secrets;
-use crate::apps::routes;
+use crate::apps::routes::{Route, Routes, Table, Target};
 
 /// What a build works with.
 #[derive(Clone, Copy)]
@@ -80,19 +80,17 @@ impl<'a> Parts<'a> {
     }
 }
 
-/// A table over the stacks of its routes.
-fn table(routes: &Routes, mut stack: impl FnMut(&super::model::Route) -> (Next, Option<ReserveClass>)) -> Next {
-    let arms = routes.routes.iter().map(|route| {
+/// The service of a table, over the stacks of its routes.
+fn table(table: &model::Routes, mut stack: impl FnMut(&model::Route) -> (Next, Option<ReserveClass>)) -> Next {
+    let routes = table.routes.iter().map(|route| {
         let (next, reserve) = stack(route);
-        routes::Arm {
+        Route {
             condition: route.condition.as_ref().map(|condition| condition.value.clone()),
             mount: route.mount.as_ref().map(|mount| mount.value.clone()),
-            deadline: route.deadline.as_ref().map(|deadline| Deadline(deadline.value.0)),
-            reserve,
-            next,
+            target: Target { deadline: route.deadline.as_ref().map(|deadline| Deadline(deadline.value.0)), reserve, next },
         }
     });
-    routes::Routes::new(arms.collect()).into_next(&routes.place)
+    Routes::new(Table::new(routes.collect())).into_next(&table.place)
 }
 
 /// What stands in for a part that could not be built.

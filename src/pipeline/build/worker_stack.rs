@@ -65,3 +65,81 @@ pub(super) fn unpack(findings: Vec<Value>) -> Vec<Diagnostic> {
     let unread = |error| Diagnostic::without_place(Id::CannotBuild, format!("a finding of a worker was not understood: {error}"));
     findings.into_iter().map(|finding| serde_json::from_value(finding).unwrap_or_else(unread)).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::pipeline::Pipeline;
+    use crate::pipeline::model::{Event, File};
+
+    const FILE: &str = r#"{
+        "apps": {
+            "shop": { "layers": ["compress", "headers", "compress"], "app": { "wsgi": "shop:app" } },
+            "other": { "respond": { "body": "${SECRET}" } }
+        },
+        "layers": ["compress", { "headers": {}, "as": "outer" }, { "wsgi": "sso:Layer" }, "compress", { "wsgi": "sso:Layer" }],
+        "app": { "routes": [
+            { "mount": "/blog", "layers": ["compress"], "app": { "wsgi": "blog:app" } },
+            { "match": { "host": ["a.example", "*.b.example"], "path": "/x/*", "method": "GET", "header": { "x-a": true }, "query": { "q": "1" } },
+              "as": "x", "layers": ["compress"], "app": { "static": { "root": ".", "at": "/${ROOT}" } } },
+            { "app": "shop" }
+        ] }
+    }"#;
+
+    fn pipeline() -> Pipeline {
+        let variable = |name: &str| Some(if name == "ROOT" { "root\"s" } else { "hunter2" }.into());
+        Pipeline::from_text("pipeline.json", FILE, Path::new("/srv"), &crate::builtin(), &variable).unwrap()
+    }
+
+    /// The places of a stack from its first Python layer down, with those of the apps that it names, and the conditions of its routes.
+    fn described(stack: &Stack, apps: &Apps) -> Vec<String> {
+        let mut described = Vec::new();
+        let mut describe = |event: Event<'_>| match event {
+            Event::Layer(_, part) | Event::App(part) => described.push(part.place.to_string()),
+            Event::Named(id, _) => described.push(apps[id].name.clone()),
+            Event::Routes(table) => described.push(table.place.to_string()),
+            Event::Route(route) => {
+                described.push(serde_json::to_string(&route.condition.as_ref().map(|condition| &condition.value)).unwrap())
+            }
+            Event::RouteEnd => {}
+        };
+        stack.walk_into_workers(apps, |event, position| {
+            let is_first = matches!(event, Event::Layer(_, layer) if layer.kind.is_python());
+            if position.python.is_some() || is_first {
+                describe(event);
+            }
+        });
+        described
+    }
+
+    fn sent(file: &File, pipeline: &Pipeline) -> Value {
+        let lifecycle = Lifecycle::default();
+        let site = pipeline.site(&lifecycle);
+        let below = Below::of(&file.stack, &file.apps);
+        let first = file.stack.first_python_layer().unwrap();
+        serde_json::to_value(WorkerStack::new(&file.stack.layers[first..], &file.stack.app, &below, site)).unwrap()
+    }
+
+    #[test]
+    fn a_worker_has_the_same_places_and_conditions_as_the_server() {
+        let pipeline = pipeline();
+        let WorkerStack { stack, apps, .. } = serde_json::from_value(sent(&pipeline.file, &pipeline)).unwrap();
+        let (stack, apps) = (stack.unpacked(&crate::builtin()).unwrap(), apps.unpacked(&crate::builtin()).unwrap());
+        let in_worker = described(&stack, &apps);
+        assert_eq!(in_worker, described(&pipeline.file.stack, &pipeline.file.apps));
+        let places =
+            ["wsgi#2", "compress", "wsgi", "routes", "blog/compress", "blog/wsgi", "x/compress", "x/static", "shop/compress#2", "shop"];
+        assert!(places.iter().all(|place| in_worker.iter().any(|described| described == place)), "{in_worker:?}");
+    }
+
+    #[test]
+    fn a_worker_is_sent_its_own_part_of_the_file_and_of_the_secrets() {
+        let pipeline = pipeline();
+        let sent = sent(&pipeline.file, &pipeline).to_string();
+        assert!(!sent.contains("hunter2") && !sent.contains("outer") && !sent.contains("other"), "{sent}");
+        let WorkerStack { secrets, .. } = serde_json::from_str(&sent).unwrap();
+        assert_eq!(secrets.redact("root\"s hunter2"), "${ROOT} hunter2");
+    }
+}

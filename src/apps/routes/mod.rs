@@ -1,0 +1,77 @@
+//! `routes`: chooses the app by the request. The first route whose condition holds takes it.
+
+mod mount;
+mod table;
+
+use std::convert::Infallible;
+use std::future::{Ready, ready};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use futures_util::future::Either;
+use http::StatusCode;
+use tower::util::Oneshot;
+use tower::{Service, ServiceExt};
+use ziggurat_middleware::{Deadline, Next, Problem, Request, ReserveClass, Response};
+
+use super::matching::RequestView;
+use table::{Decision, Refusal};
+pub(crate) use table::{Route, Table};
+
+/// The service over a table of routes.
+#[derive(Clone, Debug)]
+pub(crate) struct Routes(Arc<Table<Target>>);
+
+/// What a route leads to.
+#[derive(Debug)]
+pub(crate) struct Target {
+    pub(crate) deadline: Option<Deadline>,
+    pub(crate) reserve: Option<ReserveClass>,
+    pub(crate) next: Next,
+}
+
+impl Routes {
+    pub(crate) fn new(table: Table<Target>) -> Self {
+        Self(Arc::new(table))
+    }
+}
+
+impl Service<Request> for Routes {
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Either<Oneshot<Next, Request>, Ready<Result<Response, Infallible>>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        // Which app must be ready is known with the request.
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, mut request: Request) -> Self::Future {
+        let decision = self.0.decide(&RequestView::new(&request), |nth, key| tracing::trace!(route = nth + 1, "no match: {key}"));
+        let Decision { target, mounted, .. } = match decision {
+            Ok(decision) => decision,
+            Err(refusal) => return Either::Right(ready(Ok(answer(refusal)))),
+        };
+        if let Some((uri, mount)) = mounted {
+            *request.uri_mut() = uri;
+            request.extensions_mut().insert(mount);
+        }
+        // The innermost route that says one counts.
+        if let Some(deadline) = target.deadline {
+            request.extensions_mut().insert(deadline);
+        }
+        if let Some(class) = target.reserve {
+            request.extensions_mut().insert(class);
+        }
+        Either::Left(target.next.clone().oneshot(request))
+    }
+}
+
+fn answer(refusal: Refusal) -> Response {
+    let problem = match refusal {
+        Refusal::DotSegment => Problem::new(StatusCode::BAD_REQUEST).detail("the path holds a `.` or `..` segment"),
+        Refusal::NoRoute => Problem::new(StatusCode::NOT_FOUND),
+        Refusal::Unmountable => Problem::new(StatusCode::BAD_REQUEST),
+    };
+    problem.into_response()
+}

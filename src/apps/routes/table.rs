@@ -1,0 +1,178 @@
+//! The decision of a table of routes, as a pure function of a request: which route takes it, and why the others before did not.
+
+use http::Uri;
+use ziggurat_middleware::Mount;
+
+use super::mount::mounted;
+use crate::apps::matching::{Key, Match, Prefix, RequestView};
+
+/// Routes in their order. `T` is what they lead to.
+#[derive(Debug)]
+pub(crate) struct Table<T>(Vec<Route<T>>);
+
+/// A condition and what it leads to.
+#[derive(Debug)]
+pub(crate) struct Route<T> {
+    pub(crate) condition: Option<Match>,
+    pub(crate) mount: Option<Prefix>,
+    pub(crate) target: T,
+}
+
+/// The route that takes a request.
+#[derive(Debug)]
+pub(super) struct Decision<'t, T> {
+    pub(super) target: &'t T,
+    /// What the request becomes below a mount: its target, and the prefix that was taken off.
+    pub(super) mounted: Option<(Uri, Mount)>,
+}
+
+/// Why no route takes a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// `/a/../b` is below `/a` for one app and is `/b` for another: no condition could be relied upon.
+    DotSegment,
+    NoRoute,
+    /// What the mount leaves is not a request target.
+    Unmountable,
+}
+
+impl<T> Table<T> {
+    pub(crate) const fn new(routes: Vec<Route<T>>) -> Self {
+        Self(routes)
+    }
+
+    /// Takes the first route that holds. `passed` hears of each one before it: its index, and the first key that does not hold.
+    pub(super) fn decide(&self, request: &RequestView<'_>, mut passed: impl FnMut(usize, Key<'_>)) -> Result<Decision<'_, T>, Refusal> {
+        if has_dot_segment(request.path()) {
+            return Err(Refusal::DotSegment);
+        }
+        let holds = |(nth, route): &(usize, &Route<T>)| match route.mismatch(request) {
+            Some(key) => {
+                passed(*nth, key);
+                false
+            }
+            None => true,
+        };
+        let (_, route) = self.0.iter().enumerate().find(holds).ok_or(Refusal::NoRoute)?;
+        let mounted = match &route.mount {
+            Some(prefix) => Some(mounted(request.uri(), request.mount(), prefix).ok_or(Refusal::Unmountable)?),
+            None => None,
+        };
+        Ok(Decision { target: &route.target, mounted })
+    }
+}
+
+impl<T> Route<T> {
+    /// The first key that does not hold for the request.
+    fn mismatch(&self, request: &RequestView<'_>) -> Option<Key<'_>> {
+        match &self.mount {
+            Some(mount) if !mount.holds(request.path()) => Some(Key::Mount),
+            _ => self.condition.as_ref().and_then(|condition| condition.mismatch(request)),
+        }
+    }
+}
+
+fn has_dot_segment(path: &[u8]) -> bool {
+    path.split(|octet| matches!(octet, b'/' | b'\\')).any(|segment| matches!(segment, b"." | b".."))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+    use ziggurat_middleware::{Body, Request, request};
+
+    use super::*;
+
+    fn condition(json: &Value) -> Match {
+        serde_json::from_value(json.clone()).unwrap()
+    }
+
+    /// One key of a condition, alone, and how a decision calls it.
+    fn key() -> impl Strategy<Value = (&'static str, Value)> {
+        prop_oneof![
+            Just(("host", json!({ "host": "a.example" }))),
+            Just(("path", json!({ "path": "/a/*" }))),
+            Just(("path", json!({ "path": ["/b", "/a/b"] }))),
+            Just(("method", json!({ "method": "POST" }))),
+            Just(("header `x-a`", json!({ "header": { "x-a": "1" } }))),
+            Just(("header `x-b`", json!({ "header": { "x-b": true } }))),
+            Just(("query `q`", json!({ "query": { "q": ["1", "2"] } }))),
+        ]
+    }
+
+    fn requests() -> impl Strategy<Value = Request> {
+        let targets = prop_oneof![Just("/a"), Just("/a/b?q=2"), Just("/b?q=3"), Just("/a%2fb"), Just("/c?q=1")];
+        (any::<[bool; 4]>(), targets).prop_map(|([post, host, a, b], target)| {
+            let mut request = request(if post { http::Method::POST } else { http::Method::GET }, target, Body::empty());
+            let mut set = |given, name: &'static str, value| {
+                _ = if given { request.headers_mut().insert(name, http::HeaderValue::from_static(value)) } else { None }
+            };
+            set(host, "host", "a.example");
+            set(a, "x-a", "1");
+            set(b, "x-b", "2");
+            request
+        })
+    }
+
+    proptest! {
+        /// The route taken is the first one of which every key holds by itself, and each one before is passed for a key that does not.
+        #[test]
+        fn the_first_route_of_which_all_keys_hold_is_taken(routes in proptest::collection::vec(proptest::collection::vec(key(), 0..3), 1..5), request in requests()) {
+            let view = RequestView::new(&request);
+            let table = Table::new(routes.iter().enumerate().map(|(nth, keys)| {
+                let mut whole = json!({});
+                for (_, part) in keys {
+                    for (key, value) in part.as_object().unwrap() {
+                        match (whole.get_mut(key).and_then(Value::as_object_mut), value) {
+                            (Some(map), Value::Object(more)) => map.extend(more.clone()),
+                            _ => whole[key] = value.clone(),
+                        }
+                    }
+                }
+                Route { condition: Some(condition(&whole)), mount: None, target: (nth, whole) }
+            }).collect());
+            let mut passed = Vec::new();
+            let decision = table.decide(&view, |nth, key| passed.push((nth, key.to_string())));
+            let taken = decision.as_ref().map_or(routes.len(), |decision| decision.target.0);
+            prop_assert_eq!(passed.len(), taken);
+            for (expected, (nth, name)) in passed.into_iter().enumerate() {
+                prop_assert_eq!(nth, expected);
+                let alone = routes[nth].iter().rev().find(|(key, _)| *key == name).unwrap();
+                prop_assert!(condition(&alone.1).mismatch(&view).is_some());
+            }
+            if let Ok(Decision { target: (_, whole), .. }) = decision {
+                prop_assert!(condition(whole).mismatch(&view).is_none());
+                for (key, value) in whole.as_object().unwrap() {
+                    let alone = condition(&json!({ key: value }));
+                    prop_assert!(alone.mismatch(&view).is_none());
+                }
+            }
+        }
+
+        #[test]
+        fn a_path_with_dot_segments_is_refused_whatever_the_routes(before in "[a-z/]{0,4}", dots in prop_oneof![Just("."), Just(".."), Just("%2e"), Just(".%2E")], after in "(/[a-z]{0,3}|%5cx)?") {
+            let request = request(http::Method::GET, &format!("/{before}/{dots}{after}"), Body::empty());
+            let table = Table::new(vec![Route { condition: None, mount: None, target: () }]);
+            prop_assert_eq!(table.decide(&RequestView::new(&request), |_, _| {}).unwrap_err(), Refusal::DotSegment);
+        }
+    }
+
+    #[test]
+    fn a_mount_is_a_key_and_changes_the_target() {
+        let table = Table::new(vec![
+            Route { condition: None, mount: Some("/blog".parse().unwrap()), target: "blog" },
+            Route { condition: Some(condition(&json!({ "method": "PUT" }))), mount: None, target: "put" },
+        ]);
+        let decide = |target: &str| {
+            let request = request(http::Method::GET, target, Body::empty());
+            let mut passed = Vec::new();
+            let decision = table.decide(&RequestView::new(&request), |nth, key| passed.push(format!("{nth} {key}")));
+            let decision = decision
+                .map(|decision| (*decision.target, decision.mounted.map(|(uri, mount)| (uri.to_string(), mount.prefix.to_string()))));
+            (decision, passed)
+        };
+        assert_eq!(decide("/blog/x?y"), (Ok(("blog", Some(("/x?y".to_owned(), "/blog".to_owned())))), Vec::new()));
+        assert_eq!(decide("/x"), (Err(Refusal::NoRoute), vec!["0 mount".to_owned(), "1 method".to_owned()]));
+    }
+}
