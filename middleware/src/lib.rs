@@ -54,6 +54,7 @@ pub use body::Body;
 pub use client::{Client, ClientFuture};
 pub use context::{Context, Reserve};
 pub use facts::{ConnectionInfo, Deadline, Mount, RemoteUser, RequestId, ReserveClass, Scheme};
+pub use files::FileBody;
 pub use finding::{Finding, Findings, Step};
 pub use from_fn::{FromFn, FromFnService, from_fn};
 pub use lifecycle::{Lifecycle, Scraper};

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::marker::PhantomData;
+use std::str::FromStr;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
@@ -124,12 +125,73 @@ impl<T: JsonSchema> JsonSchema for OrFalse<T> {
     }
 }
 
-/// The options that a value stands for: `{}` for none, and what [`crate::Middleware::SHORTHAND`] says for a value that is no object.
-#[must_use]
-pub fn spelled_out(value: serde_json::Value, shorthand: Option<&str>) -> serde_json::Value {
-    match (value, shorthand) {
-        (serde_json::Value::Null, _) => serde_json::json!({}),
-        (value @ serde_json::Value::Object(_), _) | (value, None) => value,
-        (value, Some(field)) => serde_json::Value::Object([(field.to_owned(), value)].into_iter().collect()),
+/// Reads a value that is written as text. `expecting` names what is expected, for the error about any other value.
+///
+/// ```
+/// use std::str::FromStr;
+///
+/// use serde::{Deserialize, Deserializer};
+/// use ziggurat_middleware::options::from_text;
+///
+/// /// A percentage such as `"25%"`.
+/// #[derive(Debug, PartialEq)]
+/// struct Percentage(u8);
+///
+/// impl FromStr for Percentage {
+///     type Err = String;
+///
+///     fn from_str(text: &str) -> Result<Self, String> {
+///         let number = text.strip_suffix('%').and_then(|number| number.parse().ok()).filter(|number| *number <= 100);
+///         number.map(Self).ok_or_else(|| format!("`{text}` is not a percentage\nhint: write `\"25%\"`"))
+///     }
+/// }
+///
+/// impl<'de> Deserialize<'de> for Percentage {
+///     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+///         from_text(deserializer, "a percentage such as \"25%\"")
+///     }
+/// }
+///
+/// assert_eq!(serde_json::from_str::<Percentage>(r#""25%""#).unwrap(), Percentage(25));
+/// ```
+///
+/// # Errors
+///
+/// If the value is no text, or its parser refuses it.
+pub fn from_text<'de, T: FromStr<Err = String>, D: Deserializer<'de>>(deserializer: D, expecting: &'static str) -> Result<T, D::Error> {
+    deserializer.deserialize_str(TextVisitor { expecting, takes_numbers: false, value: PhantomData })
+}
+
+/// As [`from_text`]; a number goes through the same parser, which then names the unit that it lacks.
+pub(crate) fn from_text_or_number<'de, T: FromStr<Err = String>, D: Deserializer<'de>>(
+    deserializer: D,
+    expecting: &'static str,
+) -> Result<T, D::Error> {
+    deserializer.deserialize_any(TextVisitor { expecting, takes_numbers: true, value: PhantomData })
+}
+
+struct TextVisitor<T> {
+    expecting: &'static str,
+    takes_numbers: bool,
+    value: PhantomData<T>,
+}
+
+impl<T: FromStr<Err = String>> Visitor<'_> for TextVisitor<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.expecting)
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<T, E> {
+        text.parse().map_err(E::custom)
+    }
+
+    fn visit_u64<E: de::Error>(self, number: u64) -> Result<T, E> {
+        if self.takes_numbers { self.visit_str(&number.to_string()) } else { Err(E::invalid_type(de::Unexpected::Unsigned(number), &self)) }
+    }
+
+    fn visit_i64<E: de::Error>(self, number: i64) -> Result<T, E> {
+        if self.takes_numbers { self.visit_str(&number.to_string()) } else { Err(E::invalid_type(de::Unexpected::Signed(number), &self)) }
     }
 }

@@ -9,8 +9,9 @@ use std::time;
 
 use http::{HeaderName, HeaderValue};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::de::{self, Deserializer, Visitor};
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::options::from_text_or_number;
 
 /// A length of time: `500ms`, `30s`, `5m`, `1h`, `7d`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -164,34 +165,11 @@ fn split(text: &str) -> (&str, &str) {
     (&text[..end], &text[end..])
 }
 
-/// Reads a value that is written as text; a number goes through the same parser, which then names the unit it lacks.
-struct TextVisitor<T>(&'static str, std::marker::PhantomData<T>);
-
-impl<T: FromStr<Err = String>> Visitor<'_> for TextVisitor<T> {
-    type Value = T;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.0)
-    }
-
-    fn visit_str<E: de::Error>(self, text: &str) -> Result<T, E> {
-        text.parse().map_err(E::custom)
-    }
-
-    fn visit_u64<E: de::Error>(self, number: u64) -> Result<T, E> {
-        self.visit_str(&number.to_string())
-    }
-
-    fn visit_i64<E: de::Error>(self, number: i64) -> Result<T, E> {
-        self.visit_str(&number.to_string())
-    }
-}
-
 macro_rules! text_value {
     ($type:ident, $expecting:literal, $schema:tt) => {
         impl<'de> Deserialize<'de> for $type {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                deserializer.deserialize_any(TextVisitor($expecting, std::marker::PhantomData))
+                from_text_or_number(deserializer, $expecting)
             }
         }
 

@@ -8,6 +8,7 @@ use http::{HeaderValue, StatusCode};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use tower::service_fn;
+use ziggurat_middleware::options::from_text;
 use ziggurat_middleware::{App, Context, Finding, IntoApp, Problem, Request, Response};
 
 use super::matching::host_of;
@@ -147,7 +148,7 @@ impl Template {
 
 impl<'de> Deserialize<'de> for Template {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        super::from_text(deserializer, "an address such as \"https://{host}{path}{query}\"")
+        from_text(deserializer, "an address such as \"https://{host}{path}{query}\"")
     }
 }
 

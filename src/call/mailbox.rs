@@ -10,10 +10,9 @@ use std::os::unix::fs::FileExt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::{Bytes, BytesMut};
-use ziggurat_middleware::{BoxError, Problem};
+use ziggurat_middleware::{BoxError, FileBody, Problem};
 
 use super::ResponseHead;
-use super::file_body::FileBody;
 use super::pipe::Disconnected;
 
 /// So many octets wait in memory.

@@ -4,7 +4,6 @@
 //! body as far as it is taken in (`body`), and the way back. An [`Executor`] has it served. Nothing here knows Python, or processes.
 
 pub(crate) mod body;
-pub(crate) mod file_body;
 pub(crate) mod head;
 pub(crate) mod mailbox;
 pub(crate) mod pipe;
@@ -17,9 +16,8 @@ use std::time::Instant;
 use bytes::Bytes;
 use http::header::{HeaderValue, RETRY_AFTER};
 use http::{HeaderMap, StatusCode};
-use ziggurat_middleware::{BoxError, Problem};
+use ziggurat_middleware::{BoxError, FileBody, Problem};
 
-use file_body::FileBody;
 use head::Head;
 use pipe::Reader;
 use responder::Responder;

@@ -4,9 +4,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
-use ziggurat_middleware::{BoxError, Problem};
+use ziggurat_middleware::{BoxError, FileBody, Problem};
 
-use super::file_body::FileBody;
 use super::mailbox::{Mailbox, Start};
 use super::pipe::{Disconnected, Reader, Writer, pipe};
 use super::{Reply, ReplyBody, ResponseHead};

@@ -1,11 +1,11 @@
 //! `wsgi.file_wrapper` (PEP 3333 section "Optional Platform-Specific File Handling").
 
-use std::os::fd::{AsFd, BorrowedFd, RawFd};
+use std::fs::File;
+use std::ops::Range;
+use std::os::fd::{BorrowedFd, RawFd};
 
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
-
-use crate::call::file_body::FileBody;
 
 /// Wraps an open file for an app to return. An ordinary file is then sent without the app; anything else with `read` is read block by block.
 #[pyclass(module = "ziggurat", frozen)]
@@ -46,7 +46,7 @@ impl FileWrapper {
 
 impl FileWrapper {
     /// The rest of the file, from where the app left it, where it is an ordinary file that holds just what `read` would give.
-    pub(super) fn body(&self, py: Python<'_>) -> PyResult<Option<FileBody>> {
+    pub(super) fn rest(&self, py: Python<'_>) -> PyResult<Option<(File, Range<u64>)>> {
         let io = py.import("io")?;
         let (plain, reader, random) = (io.getattr("FileIO")?, io.getattr("BufferedReader")?, io.getattr("BufferedRandom")?);
         let mut file = self.filelike.bind(py).clone();
@@ -67,6 +67,9 @@ impl FileWrapper {
         // SAFETY: `raw` is an open FileIO, which we hold and which keeps its descriptor open while this thread does not let the interpreter go.
         #[allow(unsafe_code)]
         let descriptor = unsafe { BorrowedFd::borrow_raw(descriptor) };
-        Ok(FileBody::open(descriptor.as_fd(), offset)?)
+        // The app may close its own descriptor.
+        let file = File::from(descriptor.try_clone_to_owned()?);
+        let stat = file.metadata()?;
+        Ok(stat.is_file().then(|| (file, offset..stat.len().max(offset))))
     }
 }

@@ -73,11 +73,11 @@ fn begin<'py>(
     if let Ok(wrapper) = iterable.cast_exact::<FileWrapper>()
         && borrowed(start)?.writer.awaits_body()
         // A file that cannot be asked is read, and raises there.
-        && let Ok(Some(file)) = wrapper.get().body(py)
+        && let Ok(Some((file, part))) = wrapper.get().rest(py)
     {
         let mut start = borrowed(start)?;
         let writer = &mut start.writer;
-        py.detach(|| writer.file(file));
+        py.detach(|| writer.file(file, part));
         return Ok(None);
     }
     let no_iterable = |_| AppError::Refused(format!("the app returned `{}`, which is no iterable of bytes", type_name(iterable)));

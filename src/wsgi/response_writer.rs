@@ -4,15 +4,16 @@
 //! that is known whole by then goes as one message.
 
 use std::fmt::Display;
+use std::fs::File;
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use http::StatusCode;
 use http::header::{self, HeaderValue};
-use ziggurat_middleware::Problem;
+use ziggurat_middleware::{FileBody, Problem};
 
 use super::raised::Raised;
-use crate::call::file_body::FileBody;
 use crate::call::pipe::Disconnected;
 use crate::call::responder::{BodySender, Responder};
 use crate::call::{BodyFailure, ResponseHead};
@@ -198,17 +199,17 @@ impl ResponseWriter {
     }
 
     /// Sends head and a part of a file; may block this thread until that is done.
-    pub(super) fn file(&mut self, mut body: FileBody) {
+    pub(super) fn file(&mut self, file: File, mut part: Range<u64>) {
         let Some(mut head) = self.head.take() else { return };
         match head.length {
-            Some(length) => body.expect(length),
+            Some(length) => part.end = part.start.saturating_add(length),
             None if self.is_in_place => {}
             None => {
-                head.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.length()));
+                head.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(part.end - part.start));
             }
         }
         self.over = true;
-        self.gone = self.responder.take().is_some_and(|responder| !responder.file(head, body));
+        self.gone = self.responder.take().is_some_and(|responder| !responder.file(head, FileBody::new(file, part)));
     }
 
     /// Ends the answer, whole or not: a client never takes a short body for a whole one. Gives the octets that are missing.

@@ -2,18 +2,18 @@
 
 use http::HeaderValue;
 
-use super::civil::Civil;
+use super::date;
 use super::entry::Entry;
 use super::format::Format;
-use super::put;
+use super::write;
 
 pub(super) fn write(line: &mut Vec<u8>, entry: &Entry) {
     line.extend_from_slice(b"{\"time\":\"");
-    Civil::from(entry.time).write_rfc3339(line);
+    date::write_rfc3339(line, entry.time);
     line.push(b'"');
     if let Some(client) = entry.client() {
         line.extend_from_slice(b",\"client\":\"");
-        put::address(line, client);
+        write::address(line, client);
         line.push(b'"');
     }
     text(line, "user", entry.user.as_ref().map(|user| user.user.as_bytes()));
@@ -25,14 +25,14 @@ pub(super) fn write(line: &mut Vec<u8>, entry: &Entry) {
     text(line, "query", entry.query().map(str::as_bytes));
     text(line, "protocol", Some(entry.protocol().as_bytes()));
     line.extend_from_slice(b",\"status\":");
-    put::number(line, entry.status.into(), 3);
+    write::number(line, entry.status.into(), 3);
     line.extend_from_slice(b",\"bytes\":");
-    put::number(line, entry.sent, 1);
+    write::number(line, entry.sent, 1);
     let micros = entry.micros();
     line.extend_from_slice(b",\"duration_ms\":");
-    put::number(line, micros / 1_000, 1);
+    write::number(line, micros / 1_000, 1);
     line.push(b'.');
-    put::number(line, micros % 1_000, 3);
+    write::number(line, micros % 1_000, 3);
     line.extend_from_slice(if entry.complete { b",\"complete\":true" } else { b",\"complete\":false" });
     header(line, referer);
     header(line, user_agent);
@@ -61,13 +61,13 @@ fn text(line: &mut Vec<u8>, name: &str, value: Option<&[u8]>) {
 
 /// Pure ASCII, so that nothing a client sent can speak to a terminal; octets that are no UTF-8 become U+FFFD.
 fn escape(line: &mut Vec<u8>, octets: &[u8]) {
-    if put::all_plain(octets) {
+    if write::all_plain(octets) {
         line.extend_from_slice(octets);
         return;
     }
     for char in String::from_utf8_lossy(octets).chars() {
         match u8::try_from(char) {
-            Ok(octet) if put::is_plain(octet) => line.push(octet),
+            Ok(octet) if write::is_plain(octet) => line.push(octet),
             _ => {
                 for unit in char.encode_utf16(&mut [0; 2]) {
                     line.extend_from_slice(format!("\\u{unit:04x}").as_bytes());

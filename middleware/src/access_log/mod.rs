@@ -10,18 +10,18 @@ use serde::Deserialize;
 use crate::{Behavior, Body, Context, Finding, IntoStage, Middleware, Request, Response, around};
 
 mod body;
-mod civil;
+mod date;
 mod entry;
 mod format;
 mod json;
-mod put;
 mod sink;
 #[cfg(test)]
 mod tests;
 mod text;
+mod write;
 
 use body::LoggedBody;
-pub use civil::rfc3339;
+pub use date::rfc3339;
 use entry::Entry;
 use format::Format;
 use sink::{Output, Sink};

@@ -1,9 +1,9 @@
 //! Lines of text.
 
-use super::civil::Civil;
+use super::date;
 use super::entry::Entry;
 use super::format::Piece;
-use super::put;
+use super::write;
 use crate::Scheme;
 
 pub(super) fn write(line: &mut Vec<u8>, pieces: &[Piece], entry: &Entry) {
@@ -21,17 +21,17 @@ fn write_piece(line: &mut Vec<u8>, piece: &Piece, entry: &Entry) {
     match piece {
         Piece::Literal(text) => line.extend_from_slice(text.as_bytes()),
         Piece::Client => match entry.client() {
-            Some(client) => put::address(line, client),
+            Some(client) => write::address(line, client),
             None => line.push(b'-'),
         },
         Piece::ClientPort => match entry.connection.as_ref().and_then(|connection| connection.client_port) {
-            Some(port) => put::number(line, port.into(), 1),
+            Some(port) => write::number(line, port.into(), 1),
             None => line.push(b'-'),
         },
         Piece::Nothing => line.push(b'-'),
         Piece::User => escape_or_dash(line, entry.user.as_ref().map(|user| user.user.as_bytes())),
         Piece::AuthType => escape_or_dash(line, entry.user.as_ref().map(|user| user.auth_type.as_bytes())),
-        Piece::Time => Civil::from(entry.time).write_common(line),
+        Piece::Time => date::write_common(line, entry.time),
         Piece::RequestLine => {
             escape(line, entry.method().as_str().as_bytes());
             line.push(b' ');
@@ -47,21 +47,21 @@ fn write_piece(line: &mut Vec<u8>, piece: &Piece, entry: &Entry) {
         Piece::Scheme => {
             line.extend_from_slice(entry.connection.as_ref().map_or(Scheme::Http, |connection| connection.scheme).as_str().as_bytes())
         }
-        Piece::Status => put::number(line, entry.status.into(), 3),
+        Piece::Status => write::number(line, entry.status.into(), 3),
         Piece::SentOrDash if entry.sent == 0 => line.push(b'-'),
-        Piece::Sent | Piece::SentOrDash => put::number(line, entry.sent, 1),
-        Piece::Seconds => put::number(line, entry.micros() / 1_000_000, 1),
-        Piece::Millis => put::number(line, entry.micros() / 1_000, 1),
-        Piece::Micros => put::number(line, entry.micros(), 1),
+        Piece::Sent | Piece::SentOrDash => write::number(line, entry.sent, 1),
+        Piece::Seconds => write::number(line, entry.micros() / 1_000_000, 1),
+        Piece::Millis => write::number(line, entry.micros() / 1_000, 1),
+        Piece::Micros => write::number(line, entry.micros(), 1),
         Piece::DecimalSeconds => {
             let micros = entry.micros();
-            put::number(line, micros / 1_000_000, 1);
+            write::number(line, micros / 1_000_000, 1);
             line.push(b'.');
-            put::number(line, micros % 1_000_000, 6);
+            write::number(line, micros % 1_000_000, 6);
         }
         Piece::Process => {
             line.push(b'<');
-            put::number(line, std::process::id().into(), 1);
+            write::number(line, std::process::id().into(), 1);
             line.push(b'>');
         }
         Piece::RequestId => escape_or_dash(line, entry.id.as_ref().map(|id| id.as_str().as_bytes())),
@@ -84,12 +84,12 @@ fn escape_or_dash(line: &mut Vec<u8>, octets: Option<&[u8]>) {
 /// As nginx does it: no octet that a client sent can end a line, close a quote or speak to a terminal.
 fn escape(line: &mut Vec<u8>, octets: &[u8]) {
     const HEX: &[u8; 16] = b"0123456789ABCDEF";
-    if put::all_plain(octets) {
+    if write::all_plain(octets) {
         line.extend_from_slice(octets);
         return;
     }
     for octet in octets {
-        if put::is_plain(*octet) {
+        if write::is_plain(*octet) {
             line.push(*octet);
         } else {
             line.extend_from_slice(&[b'\\', b'x', HEX[usize::from(octet >> 4)], HEX[usize::from(octet & 15)]]);

@@ -1,4 +1,4 @@
-//! Sends parts of a file.
+//! A part of a file, or several, as a body.
 
 use std::collections::VecDeque;
 use std::io::{self, IoSliceMut};
@@ -17,11 +17,27 @@ use tokio::task::{JoinHandle, spawn_blocking};
 /// Octets read at once.
 const CHUNK: u64 = 128 << 10;
 
-/// Text and parts of one file, one after the other.
+/// A part of a file as a body.
 ///
-/// What the kernel has in memory is read at once; what it would have to wait for is read on the blocking pool. A file that
-/// became shorter ends in an error, so that no client takes the answer for whole.
-pub(crate) struct FileBody {
+/// What the page cache holds is read at once (preadv2(2), `RWF_NOWAIT`), and the rest on tokio's blocking pool. If the file is shorter than the part, the
+/// body fails at its end, so that no client takes the response for complete.
+///
+/// ```
+/// use ziggurat_middleware::{Body, FileBody};
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+/// # use http_body_util::BodyExt;
+/// # let folder = tempfile::tempdir()?;
+/// # let path = folder.path().join("report.csv");
+/// # std::fs::write(&path, "year,visitors\n")?;
+/// let file = std::fs::File::open(path)?;
+/// let length = file.metadata()?.len();
+/// let body = Body::new(FileBody::new(file, 0..length));
+/// # assert_eq!(body.collect().await?.to_bytes(), "year,visitors\n");
+/// # Ok(())
+/// # }
+/// ```
+pub struct FileBody {
     file: Arc<OwnedFd>,
     pieces: VecDeque<Piece>,
     reading: Option<JoinHandle<Result<Bytes, Errno>>>,
@@ -36,12 +52,39 @@ pub(crate) enum Piece {
 }
 
 impl FileBody {
-    pub(crate) fn new(file: OwnedFd, pieces: impl Into<VecDeque<Piece>>) -> Self {
+    /// The octets of `file` in `part`. The descriptor's own position does not matter and does not change.
+    pub fn new(file: impl Into<OwnedFd>, part: Range<u64>) -> Self {
+        let part = Some(Piece::Part(part)).filter(|piece| piece.length() > 0);
+        Self::of_pieces(file.into(), part.into_iter().collect::<VecDeque<_>>())
+    }
+
+    /// Text and parts of the file, one after the other. No part is empty.
+    pub(crate) fn of_pieces(file: OwnedFd, pieces: impl Into<VecDeque<Piece>>) -> Self {
         Self { file: Arc::new(file), pieces: pieces.into(), reading: None }
     }
 
+    /// The next block, read on this thread, which may wait for the disk; `None` at the end.
+    ///
+    /// # Errors
+    ///
+    /// As the body's: the file cannot be read, or is shorter than the part.
+    pub fn read_block(&mut self) -> io::Result<Option<Bytes>> {
+        match self.pieces.front_mut() {
+            None => Ok(None),
+            Some(Piece::Text(text)) => {
+                let text = std::mem::take(text);
+                self.pieces.pop_front();
+                Ok(Some(text))
+            }
+            Some(Piece::Part(part)) => {
+                let block = read(&self.file, part.start, chunk(part))?;
+                self.take(block).map(Some)
+            }
+        }
+    }
+
     /// Takes what was read off the part in front.
-    fn take(&mut self, bytes: Bytes) -> io::Result<Frame<Bytes>> {
+    fn take(&mut self, bytes: Bytes) -> io::Result<Bytes> {
         let Some(Piece::Part(part)) = self.pieces.front_mut() else { return Err(io::ErrorKind::InvalidData.into()) };
         if bytes.is_empty() {
             self.pieces.clear();
@@ -51,7 +94,16 @@ impl FileBody {
         if part.is_empty() {
             self.pieces.pop_front();
         }
-        Ok(Frame::data(bytes))
+        Ok(bytes)
+    }
+}
+
+impl Piece {
+    fn length(&self) -> u64 {
+        match self {
+            Self::Text(text) => text.len() as u64,
+            Self::Part(part) => part.end.saturating_sub(part.start),
+        }
     }
 }
 
@@ -66,7 +118,7 @@ impl http_body::Body for FileBody {
                 let read = ready!(Pin::new(job).poll(cx));
                 this.reading = None;
                 let bytes = read.map_err(io::Error::other).and_then(|read| read.map_err(io::Error::from));
-                return Poll::Ready(Some(bytes.and_then(|bytes| this.take(bytes))));
+                return Poll::Ready(Some(bytes.and_then(|bytes| this.take(bytes)).map(Frame::data)));
             }
             let (at, len) = match this.pieces.front_mut() {
                 None => return Poll::Ready(None),
@@ -78,7 +130,7 @@ impl http_body::Body for FileBody {
                 }
             };
             match read_cached(&this.file, at, len) {
-                Ok(bytes) => return Poll::Ready(Some(this.take(bytes))),
+                Ok(bytes) => return Poll::Ready(Some(this.take(bytes).map(Frame::data))),
                 Err(Errno::AGAIN | Errno::OPNOTSUPP | Errno::NOSYS | Errno::INTR) => {
                     let file = Arc::clone(&this.file);
                     this.reading = Some(spawn_blocking(move || read(&file, at, len)));
@@ -93,15 +145,7 @@ impl http_body::Body for FileBody {
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(
-            self.pieces
-                .iter()
-                .map(|piece| match piece {
-                    Piece::Text(text) => text.len() as u64,
-                    Piece::Part(part) => part.end - part.start,
-                })
-                .sum(),
-        )
+        SizeHint::with_exact(self.pieces.iter().map(Piece::length).sum())
     }
 }
 

@@ -14,6 +14,7 @@ use rustix::io::Errno;
 
 use crate::Finding;
 
+pub use body::FileBody;
 pub(crate) use conditions::{PRECONDITIONS, validators};
 pub(crate) use response::Representation;
 pub(crate) use root::{Entry, Opened, Root, Symlinks};

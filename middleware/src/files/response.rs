@@ -94,7 +94,7 @@ impl Representation {
         if let Ok(multipart) = HeaderValue::try_from(format!("multipart/byteranges; boundary={boundary}")) {
             headers.insert(CONTENT_TYPE, multipart);
         }
-        let body = FileBody::new(self.file, pieces);
+        let body = FileBody::of_pieces(self.file, pieces);
         headers.insert(CONTENT_LENGTH, http_body::Body::size_hint(&body).lower().into());
         response(StatusCode::PARTIAL_CONTENT, headers, Body::new(body))
     }
@@ -106,7 +106,7 @@ impl Representation {
                 let bytes: Bytes = read(&self.file, part.start, len).map_err(Problem::internal)?;
                 if bytes.len() < len { Err(Problem::internal("a file became shorter while it was read")) } else { Ok(bytes.into()) }
             }
-            _ => Ok(Body::new(FileBody::new(self.file, [Piece::Part(part)]))),
+            _ => Ok(Body::new(FileBody::new(self.file, part))),
         }
     }
 

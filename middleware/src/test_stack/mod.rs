@@ -10,14 +10,13 @@ use std::path::PathBuf;
 
 use http::{Extensions, Method};
 use http_body_util::BodyExt;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use tower::service_fn;
 use tracing::dispatcher;
 use tracing::instrument::WithSubscriber;
 
 pub use self::exchange::{TestRequest, TestResponse, request};
 use self::log::Log;
-use crate::options::spelled_out;
 use crate::{App, Body, Context, Finding, Findings, IntoApp, IntoStage, Lifecycle, Middleware, Next, Options, Place, Request, Response};
 
 /// A stack under test: layers as the pipeline file would make them, over an app given as a closure.
@@ -262,10 +261,19 @@ fn build<M: Middleware>(options: &str, place: &Place, inner: Next, lifecycle: &L
 
 fn read<T: Options>(options: &str, shorthand: Option<&'static str>, validate: fn(&T, &mut Findings)) -> Result<T, Vec<String>> {
     let value: Value = serde_json::from_str(options).map_err(|error| vec![error.to_string()])?;
-    let read = T::read(spelled_out(value, shorthand)).map_err(|error| vec![error.to_string()])?;
+    let read = T::read(without_shorthand(value, shorthand)).map_err(|error| vec![error.to_string()])?;
     let mut findings = Findings::default();
     validate(&read, &mut findings);
     if findings.is_empty() { Ok(read) } else { Err(findings.into_iter().map(|finding| finding.to_string()).collect()) }
+}
+
+/// The options object that a value stands for, as in a pipeline file.
+fn without_shorthand(value: Value, shorthand: Option<&'static str>) -> Value {
+    match (value, shorthand) {
+        (Value::Null, _) => Value::Object(Map::new()),
+        (value @ Value::Object(_), _) | (value, None) => value,
+        (value, Some(option)) => Value::Object(Map::from_iter([(option.to_owned(), value)])),
+    }
 }
 
 fn context(place: &Place, lifecycle: &Lifecycle) -> Context {

@@ -303,7 +303,7 @@ macro_rules! text_pattern {
     ($type:ident, $expecting:literal, $schema:tt) => {
         impl<'de> Deserialize<'de> for $type {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                crate::apps::from_text(deserializer, $expecting)
+                ziggurat_middleware::options::from_text(deserializer, $expecting)
             }
         }
 
