@@ -8,6 +8,7 @@ use ziggurat_middleware::cors::Cors;
 use ziggurat_middleware::forwarded::Forwarded;
 use ziggurat_middleware::headers::Headers;
 use ziggurat_middleware::request_id::AssignRequestId;
+use ziggurat_middleware::rewrite::Rewrite;
 use ziggurat_middleware::security_headers::SecurityHeaders;
 use ziggurat_middleware::sendfile::Sendfile;
 use ziggurat_middleware::static_files::Static;
@@ -31,6 +32,7 @@ pub fn builtin() -> Registry {
         .layer::<Forwarded>()
         .layer::<Headers>()
         .layer::<AssignRequestId>()
+        .layer::<Rewrite>()
         .layer::<SecurityHeaders>()
         .layer::<Sendfile>()
         .layer::<Static>()

@@ -277,6 +277,33 @@ async fn respond_answers_what_the_file_says() {
 }
 
 #[tokio::test]
+async fn a_rewritten_path_is_mounted_and_matched_as_if_it_had_been_sent() {
+    let above = Site::of(
+        r#"{ "routes": [{ "layers": [{ "rewrite": [{ "from": "/old", "to": "/blog/" }, { "from": "/old/*", "to": "/blog/*" }] }], "app": { "routes": [
+            { "mount": "/blog", "app": { "echo": "blog" } },
+            { "match": { "path": "/old/*" }, "app": { "echo": "old" } },
+            { "app": { "respond": 403 } }
+        ] } }] }"#,
+    );
+    for (target, seen) in [
+        ("/old", "blog / in /blog of /blog/"),
+        ("/old/x?y", "blog /x?y in /blog of /blog/x?y"),
+        ("/%6fld/a%2Fb", "blog /a%2Fb in /blog of /blog/a%2Fb"),
+        ("/older", "403"),
+        ("/old/%2e%2e/admin", "400"),
+    ] {
+        assert_eq!(above.get(target).await, seen, "{target}");
+    }
+    let between = Site::of(
+        r#"{ "routes": [{ "mount": "/a", "layers": [{ "rewrite": { "from": "/x/*", "to": "/b/*" } }], "app": { "routes": [
+            { "mount": "/b", "app": { "echo": "inner" } }, { "app": { "echo": "outer" } }
+        ] } }] }"#,
+    );
+    assert_eq!(between.get("/a/x/y").await, "inner /y in /a/b of /a/b/y");
+    assert_eq!(between.get("/a/y").await, "outer /y in /a of /a/y");
+}
+
+#[tokio::test]
 async fn redirect_fills_its_gaps() {
     for (to, target, host, location) in [
         ("https://{host}{path}{query}", "/a%20b?c=%0d", "example.com:8000", "https://example.com/a%20b?c=%0d"),

@@ -22,6 +22,8 @@ pub enum Behavior {
     Authenticates,
     /// Answers some requests without passing them on, for instance with a refusal.
     AnswersEarly,
+    /// Changes the path of requests.
+    RewritesPath,
     /// Compresses response bodies, or encodes them otherwise.
     EncodesResponseBody,
     /// Answers with files.
@@ -47,6 +49,7 @@ impl Behavior {
         Self::BoundsTime,
         Self::Authenticates,
         Self::AnswersEarly,
+        Self::RewritesPath,
         Self::EncodesResponseBody,
         Self::ServesFiles,
         Self::ChangesResponseBody,
@@ -67,6 +70,7 @@ impl Behavior {
             Self::BoundsTime => "bounds time",
             Self::Authenticates => "authenticates the client",
             Self::AnswersEarly => "answers some requests itself",
+            Self::RewritesPath => "changes the path",
             Self::EncodesResponseBody => "encodes response bodies",
             Self::ServesFiles => "serves files",
             Self::ChangesResponseBody => "reads or changes response bodies",
@@ -88,6 +92,7 @@ impl Behavior {
             Self::BoundsTime => "above what it bounds",
             Self::Authenticates => "above everything that only known users may reach",
             Self::AnswersEarly => "above what costs time: what it answers itself, the layers below never see",
+            Self::RewritesPath => "below what judges the path that the client sent, above what serves the new one",
             Self::EncodesResponseBody => "above everything that reads, changes or serves bodies",
             Self::ServesFiles => "below what encodes bodies, above the app",
             Self::ChangesResponseBody => "below what encodes bodies: above it, the body is compressed",

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use http::{HeaderValue, Uri};
+use http::{Extensions, HeaderValue, Uri};
 
 /// Who speaks, by which scheme, to which of our addresses. The server puts it into every request; `forwarded` corrects it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,12 +90,28 @@ pub struct RemoteUser {
     pub auth_type: Cow<'static, str>,
 }
 
+/// The request target as the client sent it: set by the first layer that changes the target. The access log shows it, and apps read it as `REQUEST_URI`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OriginalUri(pub Uri);
+
+impl OriginalUri {
+    /// The target that the client sent, of a request with this target and these extensions.
+    #[must_use]
+    pub fn of<'a>(uri: &'a Uri, extensions: &'a Extensions) -> &'a Uri {
+        match (extensions.get::<Self>(), extensions.get::<Mount>()) {
+            (Some(original), _) => &original.0,
+            (None, Some(mount)) => &mount.target,
+            (None, None) => uri,
+        }
+    }
+}
+
 /// Where the app below is mounted: set when a route's `mount` took a prefix off the path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mount {
     /// All prefixes taken off so far, as they stood in the request target; `SCRIPT_NAME` before decoding.
     pub prefix: Arc<str>,
-    /// The request target before any prefix was taken off.
+    /// The request target before any prefix was taken off: `prefix` and the target of the request.
     pub target: Uri,
 }
 

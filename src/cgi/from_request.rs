@@ -8,7 +8,7 @@ use http::header::{self, HeaderMap};
 use http::request::Parts;
 use http::{Uri, Version};
 use percent_encoding::percent_decode;
-use ziggurat_middleware::{ConnectionInfo, Mount, RemoteUser, RequestId};
+use ziggurat_middleware::{ConnectionInfo, Mount, OriginalUri, RemoteUser, RequestId};
 
 use super::{Variable, VariableSink, has_variable};
 
@@ -39,7 +39,7 @@ fn request_line(parts: &Parts, sink: &mut impl VariableSink) {
     sink.set(Variable::ScriptName, &decoded(mount.map_or("", |mount| &mount.prefix)));
     sink.set(Variable::PathInfo, &decoded(path_below(&parts.uri, mount)));
     sink.set(Variable::QueryString, parts.uri.query().unwrap_or_default().as_bytes());
-    let uri = mount.map_or(&parts.uri, |mount| &mount.target);
+    let uri = OriginalUri::of(&parts.uri, &parts.extensions);
     let target = uri.path_and_query().map_or_else(|| uri.path(), |target| target.as_str());
     sink.set(Variable::RequestUri, target.as_bytes());
 }

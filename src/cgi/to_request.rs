@@ -8,7 +8,7 @@ use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{Method, Request, Uri, Version};
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, percent_encode};
-use ziggurat_middleware::{ConnectionInfo, Mount, RemoteUser, RequestId, Scheme};
+use ziggurat_middleware::{ConnectionInfo, Mount, OriginalUri, RemoteUser, RequestId, Scheme};
 
 use super::{Invalid, Variable, VariableSource, has_variable};
 
@@ -63,6 +63,9 @@ pub(crate) fn to_request<S: VariableSource>(source: &S, is_vetted: bool) -> Resu
     if let Some(mount) = mount {
         parts.extensions.insert(mount);
     }
+    if let Some(original) = original(source, OriginalUri::of(&parts.uri, &parts.extensions))? {
+        parts.extensions.insert(original);
+    }
     if let Some(user) = text(source, Variable::RemoteUser)? {
         let auth_type = text(source, Variable::AuthType)?.unwrap_or_default();
         parts.extensions.insert(RemoteUser { user: user.into(), auth_type: auth_type.into() });
@@ -101,6 +104,13 @@ fn target<S: VariableSource>(source: &S) -> Result<(Uri, Option<Mount>), S::Erro
     }
     let whole = uri(&format!("{prefix}{rest}"))?;
     Ok((below, Some(Mount { prefix: prefix.into(), target: whole })))
+}
+
+/// What the client sent, where the path variables say something else since.
+fn original<S: VariableSource>(source: &S, target: &Uri) -> Result<Option<OriginalUri>, S::Error> {
+    let written = source.get(Variable::RequestUri)?.and_then(|written| PathAndQuery::try_from(&*written).ok());
+    let changed = written.filter(|written| written.path().starts_with('/') && target.path_and_query() != Some(written));
+    Ok(changed.map(|written| OriginalUri(written.into())))
 }
 
 /// A path as written, split where the part that decodes to `script` ends, if the rest decodes to `path`.

@@ -135,3 +135,19 @@ async fn claims_that_nobody_judged_are_seen_by_nobody() {
         }
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rewritten_path_is_the_apps_and_what_the_client_sent_stays() {
+    for executor in EXECUTORS {
+        for layers in [
+            r#"[{ "rewrite": { "from": "/old/*", "to": "/new/*" } }]"#,
+            r#"[{ "rewrite": { "from": "/old/*", "to": "/new/*" } }, { "wsgi": "across:Through" }, "headers", { "wsgi": "across:Through" }]"#,
+            r#"[{ "wsgi": "across:Through" }, { "rewrite": { "from": "/old/*", "to": "/new/*" } }, { "wsgi": "across:Through" }]"#,
+        ] {
+            let site = Site::new(layers, "across:app", executor);
+            let answer = site.get("/old/a%20b?q").await;
+            let seen = ["SCRIPT_NAME", "PATH_INFO", "QUERY_STRING", "REQUEST_URI"].map(|key| value(&answer, key));
+            assert_eq!(seen, ["", "/new/a b", "q", "/old/a%20b?q"], "{layers} with {executor:?}");
+        }
+    }
+}

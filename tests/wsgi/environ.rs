@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use http::{HeaderValue, Method, Version};
 use serde_json::{Map, Value};
-use ziggurat_middleware::{Body, ConnectionInfo, Mount, RemoteUser, Request, RequestId, Scheme, request};
+use ziggurat_middleware::{Body, ConnectionInfo, Mount, OriginalUri, RemoteUser, Request, RequestId, Scheme, request};
 
 use crate::support::{EXECUTORS, Executor, Site};
 
@@ -84,6 +84,12 @@ async fn a_mount_moves_from_the_path_to_the_script_name() {
             request
         };
         check(target, mounted, json! { "SCRIPT_NAME": script, "PATH_INFO": path, "REQUEST_URI": target }).await;
+        let rewritten = || {
+            let mut request = mounted();
+            request.extensions_mut().insert(OriginalUri("/sent".parse().unwrap()));
+            request
+        };
+        check(target, rewritten, json! { "SCRIPT_NAME": script, "PATH_INFO": path, "REQUEST_URI": "/sent" }).await;
     }
 }
 

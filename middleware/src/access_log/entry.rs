@@ -8,7 +8,7 @@ use http::header::{CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Uri, Version};
 
 use super::{Log, json, text};
-use crate::{ConnectionInfo, Mount, RemoteUser, Request, RequestId, Response};
+use crate::{ConnectionInfo, OriginalUri, RemoteUser, Request, RequestId, Response};
 
 /// One line to be: written when it is dropped, whatever became of the request.
 ///
@@ -45,7 +45,7 @@ impl Entry {
             time: SystemTime::now(),
             started: Instant::now(),
             method: request.method().clone(),
-            target: facts.get::<Mount>().map_or_else(|| request.uri().clone(), |mount| mount.target.clone()),
+            target: OriginalUri::of(request.uri(), facts).clone(),
             version: request.version(),
             connection: facts.get::<ConnectionInfo>().cloned(),
             id: facts.get::<RequestId>().cloned(),
