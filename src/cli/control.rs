@@ -1,48 +1,58 @@
-//! `ziggurat status` and `ziggurat reload`: what is said to a running server, over its control socket.
+//! `ziggurat status` and `ziggurat reload`: requests to a running server over its control socket.
 
-use std::io::{self, ErrorKind, Read, Write};
-use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::io::{self, ErrorKind};
+use std::path::Path;
 use std::time::Duration;
 
+use bytes::Bytes;
+use http::header::HOST;
+use http::{Method, Request};
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
 use serde_json::Value;
+use tokio::net::UnixStream;
+use tokio::time::timeout;
 
 use super::{FAILURE, File, MISUSE, colour, complain, print, status};
 use crate::pipeline::control_socket;
 
-/// How long a status may take. (A reload takes as long as the new stack needs to start.)
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a status may take. A reload takes as long as the new stack needs to start.
+const STATUS_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Prints how the server fares that runs this file.
+/// The largest response that is read.
+const MAX_RESPONSE: usize = 64 << 20;
+
+/// Prints the status of the server that runs this file.
 pub(super) fn status(file: &File, json: bool) -> u8 {
-    match exchange(&file.path, "GET", "/status", Some(PATIENCE)) {
+    match send(&file.path, Method::GET, "/status", Some(STATUS_TIMEOUT)) {
         Ok((200, status)) if json => print(&format!("{status:#}\n")),
         Ok((200, status)) => print(&status::table(&status)),
-        Ok(answer) => strange(&answer),
+        Ok(response) => unexpected(&response),
         Err(code) => code,
     }
 }
 
-/// Has the server that runs this file read it again, and says what came of it.
+/// Has the server that runs this file reload it, and prints the outcome.
 pub(super) fn reload(file: &File) -> u8 {
-    let answer = match exchange(&file.path, "POST", "/reload", None) {
-        Ok(answer) => answer,
+    let response = match send(&file.path, Method::POST, "/reload", None) {
+        Ok(response) => response,
         Err(code) => return code,
     };
-    let text = |key: &str| answer.1[key].as_str().unwrap_or_default().to_owned();
-    match answer.0 {
-        200 => print(&format!("reloaded after {} ms: {}\n", answer.1["ms"], text("summary"))),
+    let text = |key: &str| response.1[key].as_str().unwrap_or_default().to_owned();
+    match response.0 {
+        200 => print(&format!("reloaded after {} ms: {}\n", response.1["ms"], text("summary"))),
         422 => complain(&format!("{}\nnot reloaded: what runs goes on", text("report").trim_end()), FAILURE),
-        _ => strange(&answer),
+        _ => unexpected(&response),
     }
 }
 
-fn strange((status, body): &(u16, Value)) -> u8 {
+fn unexpected((status, body): &(u16, Value)) -> u8 {
     complain(&format!("error: the server answered {status}: {}", body["detail"].as_str().unwrap_or("no reason given")), FAILURE)
 }
 
-/// One request, and the status and body of its answer; or the exit code, when what is wrong has been said.
-fn exchange(file: &Path, method: &str, path: &str, patience: Option<Duration>) -> Result<(u16, Value), u8> {
+/// Sends a request. Returns the status and the body of the response, or the exit code after printing an error.
+fn send(file: &Path, method: Method, path: &str, limit: Option<Duration>) -> Result<(u16, Value), u8> {
     let socket = match control_socket(file, &|name| std::env::var_os(name)) {
         Ok(Some(socket)) => socket,
         Ok(None) => {
@@ -51,21 +61,31 @@ fn exchange(file: &Path, method: &str, path: &str, patience: Option<Duration>) -
         }
         Err(report) => return Err(complain(&report.render(colour()), MISUSE)),
     };
-    talk(&socket, method, path, patience).map_err(|error| complain(&explain(&socket, &error), FAILURE))
+    run(exchange(&socket, method, path), limit).map_err(|error| complain(&explain(&socket, &error), FAILURE))
 }
 
-fn talk(socket: &PathBuf, method: &str, path: &str, patience: Option<Duration>) -> io::Result<(u16, Value)> {
-    let mut stream = UnixStream::connect(socket)?;
-    stream.set_read_timeout(patience)?;
-    stream.set_write_timeout(Some(PATIENCE))?;
-    // An answer in HTTP/1.0 ends with its connection, and is never in chunks.
-    write!(stream, "{method} {path} HTTP/1.0\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n")?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    let parsed = answer.split_once("\r\n\r\n").and_then(|(head, body)| Some((head.split(' ').nth(1)?.parse().ok()?, body)));
-    let (status, body) = parsed.ok_or_else(|| io::Error::new(ErrorKind::UnexpectedEof, "the server hung up"))?;
-    // What is refused may be said in plain text.
-    Ok((status, serde_json::from_str(body).unwrap_or_else(|_| serde_json::json!({ "detail": body.trim_end() }))))
+/// Waits for a response, up to a time limit, on a runtime of its own.
+fn run<T>(response: impl Future<Output = io::Result<T>>, limit: Option<Duration>) -> io::Result<T> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+        match limit {
+            Some(limit) => timeout(limit, response).await?,
+            None => response.await,
+        }
+    })
+}
+
+async fn exchange(socket: &Path, method: Method, path: &str) -> io::Result<(u16, Value)> {
+    let stream = UnixStream::connect(socket).await?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
+    // Its errors are those of the response.
+    tokio::spawn(connection);
+    let request = Request::builder().method(method).uri(path).header(HOST, "localhost").body(Empty::<Bytes>::new());
+    let response = sender.send_request(request.map_err(io::Error::other)?).await.map_err(io::Error::other)?;
+    let status = response.status().as_u16();
+    let body = Limited::new(response.into_body(), MAX_RESPONSE).collect().await.map_err(io::Error::other)?.to_bytes();
+    // A refusal of the server itself is plain text.
+    let text = || serde_json::json!({ "detail": String::from_utf8_lossy(&body).trim_end() });
+    Ok((status, serde_json::from_slice(&body).unwrap_or_else(|_| text())))
 }
 
 fn explain(socket: &Path, error: &io::Error) -> String {
@@ -77,9 +97,9 @@ fn explain(socket: &Path, error: &io::Error) -> String {
             )
         }
         ErrorKind::PermissionDenied => {
-            format!("error: `{shown}` is not yours to open\nhint: ask as the user who runs the server, or as root")
+            format!("error: no permission to open `{shown}`\nhint: run this as the user who runs the server, or as root")
         }
-        ErrorKind::WouldBlock | ErrorKind::TimedOut => format!("error: the server at `{shown}` does not answer"),
-        _ => format!("error: cannot speak to the server at `{shown}`: {error}"),
+        ErrorKind::TimedOut => format!("error: the server at `{shown}` does not answer"),
+        _ => format!("error: cannot reach the server at `{shown}`: {error}"),
     }
 }
