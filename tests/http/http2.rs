@@ -232,14 +232,25 @@ async fn requests_in_progress_are_answered_while_the_server_drains() {
     assert_eq!(server.drained().await.cut, 0);
 }
 
+/// With these options no time limit ends a connection during a test.
+const UNLIMITED: &str = r#"{"header_timeout": "1h", "keep_alive": "1h", "body_timeout": "1h"}"#;
+
+const PING: &[u8] = &[0, 0, 8, 6, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8];
+
 #[tokio::test]
 async fn floods_are_cut_off() {
-    const PING: &[u8] = &[0, 0, 8, 6, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8];
     const PRIORITY: &[u8] = &[0, 0, 5, 2, 0, 0, 0, 0, 1, 0, 0, 0, 0, 16];
-    let server = Server::hello("{}");
+    const EMPTY_DATA: &[u8] = &[0, 0, 0, 0, 0, 0, 0, 0, 1];
+    const UNKNOWN: &[u8] = &[0, 0, 0, 0xee, 0, 0, 0, 0, 0];
+    // A request whose body goes on.
+    let post: &[u8] = &[&[0, 0, HEAD.len() as u8, 1, 4, 0, 0, 0, 1], &[b"\x83", &HEAD[1..]].concat()[..]].concat();
+    let server = Server::start(UNLIMITED, |request| async move {
+        let _ = request.into_body().collect().await;
+        Response::new(Body::from("hello"))
+    });
     let start = [PREFACE, SETTINGS].concat();
-    for frame in [PING, PRIORITY, SETTINGS] {
-        exchange(&server, &[&start[..], &frame.repeat(20_000)].concat()).await;
+    for (before, frame) in [(&[][..], PING), (&[], PRIORITY), (&[], SETTINGS), (&[], UNKNOWN), (post, EMPTY_DATA)] {
+        exchange(&server, &[&start[..], before, &frame.repeat(20_000)].concat()).await;
     }
     // Rapid reset.
     let mut octets = start.clone();
@@ -256,6 +267,14 @@ async fn floods_are_cut_off() {
         octets.extend([0, 0, 4, 9, 0, 0, 0, 0, 1, 0x40, 1, b'x', 0]);
     }
     exchange(&server, &octets).await;
+}
+
+#[tokio::test]
+async fn frames_in_usual_numbers_are_no_flood() {
+    let server = Server::hello(UNLIMITED);
+    let mut client = server.connect().await;
+    client.send([PREFACE, SETTINGS, &PING.repeat(500), &headers(1)].concat()).await;
+    client.read_until("hello").await;
 }
 
 #[tokio::test]
