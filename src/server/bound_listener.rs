@@ -78,3 +78,27 @@ impl BoundListener {
         self.acceptor.into_queue().into_iter().map(|socket| (socket, Arc::clone(&self.listen))).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::net::TcpStream;
+    use std::path::Path;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_listener_that_is_kept_has_its_queue_and_the_new_entry() {
+        let listen: Listen = "127.0.0.1:0".parse().unwrap();
+        let bound = Listener::bind(&listen, Path::new("/")).unwrap();
+        let address = bound[0].socket_addr().unwrap();
+        let bound = bound.into_iter().map(BoundListener::register).collect::<io::Result<_>>().unwrap();
+        let mut listeners = BoundListeners::new(bound);
+        let _earlier = TcpStream::connect(address).unwrap();
+        let (_, before) = poll_fn(|cx| listeners.poll_accept(cx)).await.unwrap();
+        let _waiting = TcpStream::connect(address).unwrap();
+        assert!(listeners.replace(std::slice::from_ref(&listen), Vec::new()).is_empty());
+        let (_, after) = poll_fn(|cx| listeners.poll_accept(cx)).await.unwrap();
+        assert!(*after == listen && !Arc::ptr_eq(&before, &after));
+    }
+}

@@ -31,3 +31,94 @@ async fn serve<S: Io>(
         Protocol::Http => http::serve(connection, current, limits, guard).await,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use bytes::Bytes;
+    use http_body_util::{BodyExt, Empty};
+    use hyper_util::rt::{TokioExecutor, TokioIo};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+    use tower::service_fn;
+    use ziggurat_middleware::{Body, ConnectionInfo, Next, Place, Request, Response, Scheme};
+
+    use super::*;
+    use crate::server::Options;
+    use crate::server::connection_table::ConnectionTable;
+    use crate::server::generation::Generation;
+
+    impl Io for DuplexStream {
+        fn has_unread(&self) -> bool {
+            false
+        }
+
+        fn abort_on_close(&self) {}
+    }
+
+    /// Responds with the scheme and the client, and echoes octets after an upgrade.
+    async fn app(mut request: Request) -> Result<Response, Infallible> {
+        if request.headers().contains_key("upgrade") {
+            let upgraded = hyper::upgrade::on(&mut request);
+            tokio::spawn(async move {
+                let (mut reader, mut writer) = tokio::io::split(TokioIo::new(upgraded.await.unwrap()));
+                let _ = tokio::io::copy(&mut reader, &mut writer).await;
+            });
+            let response = ::http::Response::builder().status(101).header("upgrade", "echo").body(Body::empty());
+            return Ok(response.unwrap());
+        }
+        let info = request.extensions().get::<ConnectionInfo>().unwrap();
+        Ok(Response::new(Body::from(format!("{} {}", info.scheme.as_str(), info.client.unwrap()))))
+    }
+
+    /// The client's end of a connection as a transport gives it to the protocol.
+    fn connect() -> DuplexStream {
+        let (client, stream) = duplex(1 << 10);
+        let info = ConnectionInfo {
+            client: Some([192, 0, 2, 7].into()),
+            client_port: Some(4711),
+            scheme: Scheme::Https,
+            server_port: None,
+            local: None,
+            is_vetted: false,
+        };
+        let table = Arc::new(ConnectionTable::new());
+        let (generation, _) = Generation::new(1, Next::new(&Place::new("app"), service_fn(app)), &table);
+        let current = Arc::new(CurrentGeneration::new(generation));
+        let limits = Arc::new(Limits::from(&Options::default()));
+        tokio::spawn(serve(Connection { stream, info }, Protocol::Http, current, limits, table.insert(0)));
+        client
+    }
+
+    async fn read_until(client: &mut DuplexStream, end: &str) -> String {
+        let mut octets = Vec::new();
+        while !octets.ends_with(end.as_bytes()) {
+            octets.push(client.read_u8().await.unwrap());
+        }
+        String::from_utf8(octets).unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn http1_and_upgrades_run_over_any_stream() {
+        let mut client = connect();
+        for _ in 0..2 {
+            client.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+            assert!(read_until(&mut client, "https 192.0.2.7").await.starts_with("HTTP/1.1 200 OK\r\n"));
+            // The connection loses its parser meanwhile.
+            tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        }
+        client.write_all(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\nat once, ").await.unwrap();
+        assert!(read_until(&mut client, "\r\n\r\n").await.starts_with("HTTP/1.1 101 "));
+        client.write_all(b"and later").await.unwrap();
+        assert_eq!(read_until(&mut client, "later").await, "at once, and later");
+    }
+
+    #[tokio::test]
+    async fn http2_runs_over_any_stream() {
+        let (mut sender, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(connect())).await.unwrap();
+        tokio::spawn(connection);
+        let request = ::http::Request::get("https://a/").body(Empty::<Bytes>::new()).unwrap();
+        let response = sender.send_request(request).await.unwrap();
+        assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "https 192.0.2.7");
+    }
+}
