@@ -18,7 +18,7 @@ pub enum Address {
     },
     /// A Unix socket. A relative path starts at the folder of the pipeline file.
     Unix(PathBuf),
-    /// A listening socket that the parent process left open under this number.
+    /// A listening socket that the parent process left open, by its descriptor number.
     Inherited(i32),
     /// Listening sockets that systemd passed (sd_listen_fds(3)): those of one `FileDescriptorName=`, or all.
     Systemd(Option<String>),

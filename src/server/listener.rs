@@ -95,7 +95,7 @@ impl fmt::Display for Listener {
     }
 }
 
-/// A socket, where it listens, and its file.
+/// A socket, its address for people, and its file.
 type Named = (ListeningSocket, String, Option<SocketFile>);
 
 fn tcp(socket: Socket, scheme: Scheme) -> io::Result<Named> {
@@ -145,7 +145,7 @@ fn unix(path: &Path, mode: Option<u32>) -> io::Result<Named> {
         .map_err(|error| io::Error::new(error.kind(), "the path is too long\nhint: a Unix socket's path has at most 107 octets"))?;
     socket.bind(&address).map_err(|error| match (error.kind(), path.parent()) {
         (ErrorKind::NotFound, Some(folder)) => {
-            io::Error::new(error.kind(), format!("there is no folder `{}`\nhint: make it first", folder.display()))
+            io::Error::new(error.kind(), format!("there is no folder `{}`\nhint: create it first", folder.display()))
         }
         _ => error,
     })?;
@@ -164,7 +164,7 @@ fn remove_stale(path: &Path) -> io::Result<()> {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(error),
         Ok(file) if !file.file_type().is_socket() => {
-            return Err(io::Error::new(ErrorKind::AlreadyExists, "there is a file of this name that is not a socket"));
+            return Err(io::Error::new(ErrorKind::AlreadyExists, "the file exists and is not a socket"));
         }
         Ok(_) => {}
     }

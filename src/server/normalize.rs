@@ -20,7 +20,7 @@ pub(super) fn normalize(parts: &mut Parts, max_headers: usize) -> Result<(), Ref
     if parts.uri.authority().is_some() {
         let authority = parts.uri.authority().map_or("", |authority| authority.as_str());
         fields::host(authority.as_bytes())?;
-        let host = HeaderValue::from_str(authority).map_err(|_| Refusal::bad("the host has characters that hosts cannot have"))?;
+        let host = HeaderValue::from_str(authority).map_err(|_| Refusal::bad("the host has a character that is not allowed there"))?;
         parts.headers.insert(HOST, host);
         let path = parts.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
         // `http://host?query` has no path.
@@ -35,7 +35,7 @@ pub(super) fn normalize(parts: &mut Parts, max_headers: usize) -> Result<(), Ref
 /// Applies the rules that HTTP/1 heads have already passed.
 fn check_http2(parts: &Parts, max_headers: usize) -> Result<(), Refusal> {
     if parts.method == http::Method::CONNECT {
-        return Err(Refusal::new(StatusCode::NOT_IMPLEMENTED, "CONNECT is not served here"));
+        return Err(Refusal::new(StatusCode::NOT_IMPLEMENTED, "CONNECT is not supported"));
     }
     if parts.headers.len() > max_headers {
         return Err(Refusal::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "there are too many headers"));

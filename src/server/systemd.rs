@@ -1,10 +1,10 @@
-//! Sockets that systemd opened and passed to this process, by its protocol of sd_listen_fds(3).
+//! Sockets that systemd passed to this process (sd_listen_fds(3)). The protocol itself is the crate sd-notify's.
 
 use std::io::{self, ErrorKind};
 use std::os::fd::RawFd;
 
-/// The descriptors passed under this name (`FileDescriptorName=` of the socket unit), or all of them. Every descriptor that was passed is kept
-/// out of the hands of processes we start, whether it is asked for or not.
+/// The descriptors that were passed under this `FileDescriptorName=`, or all of them. Child processes inherit none of the descriptors that were
+/// passed.
 pub(super) fn passed(name: Option<&str>) -> io::Result<Vec<RawFd>> {
     let passed: Vec<_> = sd_notify::listen_fds_with_names()?.collect();
     choose(&passed, name).map_err(|reason| io::Error::new(ErrorKind::NotFound, reason))
@@ -19,11 +19,11 @@ fn choose(passed: &[(RawFd, String)], name: Option<&str>) -> Result<Vec<RawFd>, 
             let mut names: Vec<_> = passed.iter().map(|(_, given)| format!("`{given}`")).collect();
             names.dedup();
             Err(format!(
-                "no socket of this name was passed by systemd, only {}\nhint: write `FileDescriptorName={name}` in the socket unit",
+                "systemd passed no socket of this name, only {}\nhint: write `FileDescriptorName={name}` in the socket unit",
                 names.join(", ")
             ))
         }
-        _ => Err("systemd passed no socket to this process\nhint: let a socket unit start it, or write an address to listen on".into()),
+        _ => Err("systemd passed no socket to this process\nhint: start the server by a socket unit, or write an address to listen on".into()),
     }
 }
 
@@ -36,13 +36,13 @@ mod tests {
     }
 
     #[test]
-    fn all_sockets_are_taken_or_those_of_a_name() {
+    fn all_sockets_are_chosen_or_those_of_a_name() {
         assert_eq!(choose(&passed(), None), Ok(vec![3, 4, 5]));
         assert_eq!(choose(&passed(), Some("http")), Ok(vec![3, 5]));
     }
 
     #[test]
-    fn where_nothing_fits_it_says_what_there_is() {
+    fn an_error_names_the_sockets_that_were_passed() {
         assert!(choose(&[], None).unwrap_err().contains("\nhint: "));
         assert!(choose(&[], Some("http")).unwrap_err().contains("\nhint: "));
         let error = choose(&passed(), Some("https")).unwrap_err();
@@ -50,7 +50,7 @@ mod tests {
     }
 
     #[test]
-    fn a_process_that_systemd_did_not_start_has_none() {
+    fn a_process_that_systemd_did_not_start_has_no_sockets() {
         assert_eq!(super::passed(None).unwrap_err().kind(), ErrorKind::NotFound);
     }
 }

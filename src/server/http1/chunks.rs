@@ -4,7 +4,7 @@ use super::head::Trailers;
 use crate::server::limits::Limits;
 use crate::server::refusal::Refusal;
 
-/// A chunked body being read.
+/// A chunked body while it is read.
 #[derive(Debug)]
 pub(crate) struct Chunks {
     state: State,
@@ -86,7 +86,7 @@ impl Chunks {
                 let size = size.checked_mul(16).and_then(|size| size.checked_add(digit)).filter(|size| i64::try_from(*size).is_ok());
                 match size {
                     Some(size) if digits < MOST_DIGITS => State::Size { digits: digits + 1, size },
-                    _ => return Err(Refusal::bad("a chunk's size is too large")),
+                    _ => return Err(Refusal::bad("the size of a chunk is too large")),
                 }
             }
             (&State::Size { digits: 1.., size }, b'\r') | (&State::Extension { size }, b'\r') => State::SizeLf { size },

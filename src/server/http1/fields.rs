@@ -7,7 +7,7 @@ use http::uri::PathAndQuery;
 
 use crate::server::refusal::Refusal;
 
-/// One field line, checked, without its line end: name and value without the whitespace around it.
+/// Splits a field line without its line end into name and value, without the whitespace around the value.
 pub(crate) fn field(line: &[u8]) -> Result<(&[u8], &[u8]), Refusal> {
     if line.starts_with(b" ") || line.starts_with(b"\t") {
         return Err(Refusal::bad("a header line starts with whitespace"));
@@ -17,7 +17,7 @@ pub(crate) fn field(line: &[u8]) -> Result<(&[u8], &[u8]), Refusal> {
     };
     let (name, value) = line.split_at(colon);
     if !is_token(name) {
-        return Err(Refusal::bad("a header's name is empty or has characters that names cannot have"));
+        return Err(Refusal::bad("a header name is empty or has a character that is not allowed there"));
     }
     Ok((name, trim(&value[1..])))
 }
@@ -44,11 +44,11 @@ pub(crate) fn is_token(octets: &[u8]) -> bool {
 
 /// Whether any octet is a control character other than the tab.
 pub(crate) fn has_control(octets: &[u8]) -> bool {
-    // No early end: so the loop runs on many octets at once.
+    // Without an early return the compiler vectorizes the loop.
     octets.iter().fold(false, |found, octet| found | (*octet < b' ' && *octet != b'\t') | (*octet == 0x7f))
 }
 
-/// The length that a `Content-Length` states: digits and nothing else (RFC 9110 section 8.6).
+/// The value of a `Content-Length`: digits only (RFC 9110 section 8.6).
 pub(crate) fn content_length(value: &[u8]) -> Result<u64, Refusal> {
     if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
         return Err(Refusal::bad("Content-Length is not one whole number"));
@@ -68,10 +68,10 @@ pub(crate) fn transfer_encoding(value: &[u8]) -> Result<(), Refusal> {
     if !codings().all(is_token) || codings().take(before_last).any(|coding| coding.eq_ignore_ascii_case(b"chunked")) {
         return Err(Refusal::bad("Transfer-Encoding is malformed, or `chunked` is not its last coding"));
     }
-    Err(Refusal::new(StatusCode::NOT_IMPLEMENTED, "the only Transfer-Encoding understood is `chunked`"))
+    Err(Refusal::new(StatusCode::NOT_IMPLEMENTED, "the only supported Transfer-Encoding is `chunked`"))
 }
 
-/// Checks a `Host`, or the authority of a URL: a name or address, and perhaps a port (RFC 9110 section 7.2).
+/// Checks a `Host` or the authority of a URL: a name or an address, and an optional port (RFC 9110 section 7.2).
 pub(crate) fn host(value: &[u8]) -> Result<(), Refusal> {
     let (host_is_sound, port) = match value.strip_prefix(b"[") {
         Some(rest) => match memchr::memchr(b']', rest) {
@@ -88,16 +88,16 @@ pub(crate) fn host(value: &[u8]) -> Result<(), Refusal> {
         Some(digits) => digits.len() <= 5 && content_length(if digits.is_empty() { b"0" } else { digits }).is_ok_and(|port| port <= 65_535),
         None => port.is_empty(),
     };
-    if host_is_sound && port_is_sound { Ok(()) } else { Err(Refusal::bad("the host is not a name or an address with perhaps a port")) }
+    if host_is_sound && port_is_sound { Ok(()) } else { Err(Refusal::bad("the host is not a name or an address with an optional port")) }
 }
 
-/// Checks a request target. Gives whether it names a host of its own, which then counts instead of `Host` (RFC 9112 section 3.2).
+/// Checks a request target. Returns whether it names a host, which replaces `Host` then (RFC 9112 section 3.2).
 pub(crate) fn target(method: &[u8], target: &[u8]) -> Result<bool, Refusal> {
     if target.len() > LONGEST_TARGET {
         return Err(TARGET_TOO_LONG);
     }
     if method == b"CONNECT" {
-        return Err(Refusal::new(StatusCode::NOT_IMPLEMENTED, "CONNECT is not served here"));
+        return Err(Refusal::new(StatusCode::NOT_IMPLEMENTED, "CONNECT is not supported"));
     }
     match target {
         [b'/', ..] => path(target).map(|()| false),
@@ -114,18 +114,18 @@ pub(crate) fn target(method: &[u8], target: &[u8]) -> Result<bool, Refusal> {
     }
 }
 
-/// What `http::Uri` can hold.
+/// The limit of `http::Uri`.
 const LONGEST_TARGET: usize = u16::MAX as usize - 1;
 
 pub(crate) const TARGET_TOO_LONG: Refusal = Refusal::new(StatusCode::URI_TOO_LONG, "the request target is too long");
 
 fn path(path: &[u8]) -> Result<(), Refusal> {
     let usual = |octet: &u8| octet.is_ascii_alphanumeric() || b"/-._~?&=%+,;:@!$'()*".contains(octet);
-    // The same parser decides about unusual characters that will read the target later.
+    // Unusual characters are left to the parser that reads the target later.
     if path.iter().all(usual) || (!path.contains(&b'#') && PathAndQuery::try_from(path).is_ok()) {
         return Ok(());
     }
-    Err(Refusal::bad("the request target has characters that targets cannot have"))
+    Err(Refusal::bad("the request target has a character that is not allowed there"))
 }
 
 fn strip_scheme(target: &[u8]) -> Option<&[u8]> {
@@ -136,7 +136,7 @@ fn strip_scheme(target: &[u8]) -> Option<&[u8]> {
     strip(b"http://").or_else(|| strip(b"https://"))
 }
 
-/// Without spaces and tabs around it.
+/// Removes spaces and tabs around the octets.
 fn trim(mut octets: &[u8]) -> &[u8] {
     while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = octets {
         octets = rest;
@@ -149,7 +149,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn hosts_are_names_or_addresses_with_perhaps_a_port() {
+    fn hosts_are_names_or_addresses_with_an_optional_port() {
         for sound in ["a", "a.example:80", "127.0.0.1", "[::1]", "[::1]:8000", "a_b", "a:", "A-b.c"] {
             assert!(host(sound.as_bytes()).is_ok(), "{sound}");
         }
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn only_chunked_is_understood() {
+    fn only_chunked_is_supported() {
         assert!(transfer_encoding(b"ChunKed").is_ok());
         for (value, status) in [
             ("gzip", 501),

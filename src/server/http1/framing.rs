@@ -5,7 +5,7 @@ use super::head::{Complete, Head, Length};
 use crate::server::limits::Limits;
 use crate::server::refusal::Refusal;
 
-/// Where in the stream of requests the octets are.
+/// The position in the stream of requests.
 #[derive(Debug)]
 pub(crate) struct Framing {
     state: State,

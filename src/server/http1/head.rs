@@ -1,7 +1,7 @@
-//! Reads a request head, as far as it has come, and decides whether it may pass.
+//! Reads a request head piece by piece and decides whether it may pass.
 //!
-//! The verdict does not depend on how the head is cut into pieces: every rule is applied to a line when the line is complete, except
-//! those on single octets and on size, which are applied to each octet in its turn.
+//! The decision does not depend on how the head is cut into pieces. Rules on single octets and on size apply to each octet in turn, all other rules to
+//! complete lines.
 
 use http::StatusCode;
 
@@ -9,16 +9,16 @@ use super::fields;
 use crate::server::limits::Limits;
 use crate::server::refusal::Refusal;
 
-/// How the body after a head is framed.
+/// The framing of the body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Length {
-    /// So many octets; 0 where there is no body.
+    /// So many octets; 0 without a body.
     Known(u64),
-    /// Chunks (RFC 9112 section 7.1).
+    /// Chunked (RFC 9112 section 7.1).
     Chunked,
 }
 
-/// What is known of a complete head.
+/// A complete head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Complete {
     /// Octets of the head, the empty line included.
@@ -28,7 +28,7 @@ pub(crate) struct Complete {
     pub(crate) has_upgrade: bool,
 }
 
-/// A head being read.
+/// A head while it is read.
 #[derive(Debug, Default)]
 pub(crate) struct Head {
     lines: Lines,
@@ -43,7 +43,7 @@ pub(crate) struct Head {
     has_upgrade: bool,
 }
 
-/// Empty lines before a request line that are overlooked (RFC 9112 section 2.2).
+/// Empty lines before a request line that are ignored (RFC 9112 section 2.2).
 const EMPTY_LINES: usize = 2;
 
 impl Head {
@@ -97,7 +97,7 @@ impl Head {
             b"HTTP/1.1" => true,
             b"HTTP/1.0" => false,
             [b'H', b'T', b'T', b'P', b'/', major, b'.', minor] if major.is_ascii_digit() && minor.is_ascii_digit() => {
-                return Err(Refusal::new(StatusCode::HTTP_VERSION_NOT_SUPPORTED, "HTTP/1.1, HTTP/1.0 and HTTP/2 are served here"));
+                return Err(Refusal::new(StatusCode::HTTP_VERSION_NOT_SUPPORTED, "this server speaks HTTP/1.0, HTTP/1.1 and HTTP/2"));
             }
             _ => return Err(MALFORMED),
         };
@@ -117,7 +117,7 @@ impl Head {
                 fields::host(value)?;
             }
             6 if is(b"expect") && self.is_http_11 && !value.eq_ignore_ascii_case(b"100-continue") => {
-                return Err(Refusal::new(StatusCode::EXPECTATION_FAILED, "the only expectation understood is `100-continue`"));
+                return Err(Refusal::new(StatusCode::EXPECTATION_FAILED, "the only supported expectation is `100-continue`"));
             }
             7 if is(b"upgrade") => self.has_upgrade = self.is_http_11,
             14 if is(b"content-length") => {
@@ -126,7 +126,7 @@ impl Head {
             }
             17 if is(b"transfer-encoding") => {
                 if !self.is_http_11 {
-                    return Err(Refusal::bad("HTTP/1.0 has no Transfer-Encoding"));
+                    return Err(Refusal::bad("HTTP/1.0 does not allow Transfer-Encoding"));
                 }
                 fields::transfer_encoding(value)?;
                 if self.chunked {
@@ -139,7 +139,7 @@ impl Head {
         Ok(())
     }
 
-    /// The rules on the head as a whole.
+    /// Applies the rules on the whole head.
     fn finish(&self) -> Result<Length, Refusal> {
         if self.is_http_11 && self.hosts == 0 {
             return Err(Refusal::bad("there is no Host"));
@@ -154,7 +154,7 @@ impl Head {
 
 const HEAD_TOO_LARGE: Refusal = Refusal::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "the request head is too large");
 
-/// The fields after a chunked body, being read.
+/// The trailers of a chunked body while they are read.
 #[derive(Debug, Default)]
 pub(crate) struct Trailers {
     lines: Lines,
@@ -162,7 +162,7 @@ pub(crate) struct Trailers {
 }
 
 impl Trailers {
-    /// As [`Head::read`]; gives the size of the trailers with the empty line after them.
+    /// Reads the trailers like [`Head::read`]. Returns their size with the empty line after them.
     pub(crate) fn read(&mut self, octets: &[u8], limits: &Limits) -> Result<Option<usize>, Refusal> {
         while let Some(line) = self.lines.next(&octets[..octets.len().min(limits.header_size)])? {
             if line.is_empty() {
@@ -172,7 +172,7 @@ impl Trailers {
             let (name, _) = fields::field(line)?;
             let frames = [&b"content-length"[..], b"transfer-encoding", b"host"];
             if frames.iter().any(|known| name.eq_ignore_ascii_case(known)) {
-                return Err(Refusal::bad("a trailer has the name of a header that only stands before the body"));
+                return Err(Refusal::bad("a trailer has a name that is only allowed in the head"));
             }
             if self.fields > limits.headers {
                 return Err(TRAILERS_TOO_LARGE);
@@ -184,21 +184,21 @@ impl Trailers {
 
 const TRAILERS_TOO_LARGE: Refusal = Refusal::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "the trailers are too large");
 
-/// Lines that end in CR LF, found piece by piece.
+/// Finds lines that end in CR LF, piece by piece.
 #[derive(Debug, Default)]
 struct Lines {
-    /// Where the line begins that is not complete yet.
+    /// The start of the incomplete line.
     start: usize,
-    /// Up to where no line end was found, and no forbidden octet.
+    /// The end of the octets that hold neither a line end nor a forbidden octet.
     searched: usize,
 }
 
 impl Lines {
-    /// The next complete line, without its end.
+    /// The next complete line without its CR LF.
     fn next<'a>(&mut self, octets: &'a [u8]) -> Result<Option<&'a [u8]>, Refusal> {
         let fresh = &octets[self.searched..];
         let Some(end) = memchr::memchr(b'\n', fresh) else {
-            // A CR at the very end may still be followed by its LF.
+            // The LF of a CR at the end may still come.
             let open = fresh.strip_suffix(b"\r").unwrap_or(fresh);
             no_control(open)?;
             self.searched += open.len();

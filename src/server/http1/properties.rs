@@ -22,7 +22,7 @@ use crate::server::io::Io;
 use crate::server::limits::Limits;
 use crate::server::progress::Progress;
 
-/// A socket that gives one piece at a time and takes everything.
+/// A stream that returns one piece per read and accepts all writes.
 struct Pieces(VecDeque<Vec<u8>>);
 
 impl Pieces {
@@ -80,8 +80,8 @@ fn guard(octets: &[u8], sizes: &[usize]) -> (Guard<Pieces>, Arc<Progress>) {
     (Guard::new(Pieces::cut(octets, sizes), Arc::new(Limits::from(&options)), Arc::clone(&progress)), progress)
 }
 
-/// What passes, how many heads, and the end of it.
-fn verdict(octets: &[u8], sizes: &[usize], room: usize) -> (Vec<u8>, u32, Option<End>) {
+/// The octets that pass, the number of heads, and why the guard stopped.
+fn judge(octets: &[u8], sizes: &[usize], room: usize) -> (Vec<u8>, u32, Option<End>) {
     let (mut guard, progress) = guard(octets, sizes);
     let mut cx = Context::from_waker(Waker::noop());
     let mut passed = Vec::new();
@@ -132,7 +132,7 @@ fn octets() -> impl Strategy<Value = Vec<u8>> {
     prop::collection::vec(scrap, 0..12).prop_map(|scraps| scraps.concat())
 }
 
-/// A request that RFC 9112 allows, and its body.
+/// A valid request and its body.
 fn request() -> impl Strategy<Value = (Vec<u8>, Vec<u8>)> {
     let body = prop::collection::vec(prop::collection::vec(any::<u8>(), 1..20), 0..4);
     (prop::sample::select(&["GET", "POST", "PATCH"][..]), "/[a-z0-9%?=&.-]{0,20}", any::<bool>(), body).prop_map(
@@ -160,9 +160,9 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
 
     #[test]
-    fn the_verdict_does_not_depend_on_how_octets_are_cut(octets in octets(), sizes in prop::collection::vec(1..40_usize, 1..8), room in 1..200_usize) {
-        let whole = verdict(&octets, &[usize::MAX], 1 << 16);
-        let cut = verdict(&octets, &sizes, room);
+    fn the_result_does_not_depend_on_how_octets_are_cut(octets in octets(), sizes in prop::collection::vec(1..40_usize, 1..8), room in 1..200_usize) {
+        let whole = judge(&octets, &[usize::MAX], 1 << 16);
+        let cut = judge(&octets, &sizes, room);
         prop_assert_eq!((whole.1, whole.2), (cut.1, cut.2));
         prop_assert!(octets.starts_with(&whole.0) && octets.starts_with(&cut.0));
     }

@@ -1,7 +1,7 @@
-//! Tells a client that uses HTTP/2 from one that only keeps the server busy with it.
+//! Detects clients that keep the server busy with HTTP/2 frames that do nothing.
 //!
-//! h2 bounds streams that are reset at once, header lists and CONTINUATION frames, but takes any number of PING, SETTINGS, PRIORITY and empty
-//! DATA frames.
+//! h2 limits streams that are reset at once, header lists, CONTINUATION frames and empty DATA frames, but accepts any number of PING, SETTINGS, PRIORITY
+//! and unknown frames.
 
 use std::io;
 use std::task::Poll;
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Frames that ask for nothing, of which a client may send so many in so long a time, and one more for each KiB that it is sent.
+/// A client may send `BUDGET` frames that do nothing in each `WINDOW`, and one more for each KiB that the server sends.
 const BUDGET: u32 = 1_000;
 const WINDOW: Duration = Duration::from_secs(10);
 const OCTETS_PER_FRAME: usize = 1_024;
@@ -18,7 +18,7 @@ const PREFACE_SIZE: usize = 24;
 const HEADER_SIZE: usize = 9;
 
 pub(super) struct FloodDetector {
-    /// Octets to pass over before the next frame begins.
+    /// Octets to skip before the next frame header.
     skip: usize,
     header: [u8; HEADER_SIZE],
     filled: usize,
@@ -32,7 +32,7 @@ impl FloodDetector {
         Self { skip: PREFACE_SIZE, header: [0; HEADER_SIZE], filled: 0, budget: BUDGET, since: Instant::now(), written: 0 }
     }
 
-    /// Follows the frames in what the client says; whether it is too much.
+    /// Reads on in what the client sends. Returns whether it is a flood.
     pub(super) fn is_flooded_by(&mut self, mut octets: &[u8]) -> bool {
         while !octets.is_empty() {
             let skipped = self.skip.min(octets.len());
@@ -52,7 +52,7 @@ impl FloodDetector {
         false
     }
 
-    /// Takes in a frame's header (RFC 9113 section 4.1); whether the frame asks for nothing.
+    /// Reads a frame header (RFC 9113 section 4.1). Returns whether the frame does nothing.
     fn frame(&mut self) -> bool {
         const END_STREAM: u8 = 1;
         const DATA: u8 = 0;
@@ -78,7 +78,7 @@ impl FloodDetector {
         true
     }
 
-    /// A client that takes much has much to acknowledge.
+    /// Counts what the client receives, because it acknowledges that with frames of its own.
     pub(super) fn note_write(&mut self, outcome: &Poll<io::Result<usize>>) {
         if let Poll::Ready(Ok(written)) = outcome {
             self.written += written;
@@ -97,7 +97,7 @@ mod tests {
     const DATA: [u8; 11] = [0, 0, 2, 0, 0, 0, 0, 0, 1, 9, 9];
 
     #[tokio::test(start_paused = true)]
-    async fn pings_are_bounded_in_time_however_they_are_cut() {
+    async fn pings_are_limited_per_window_however_they_are_cut() {
         for size in [1, 7, 17, 1_000] {
             let mut flood = FloodDetector::new();
             assert!(!flood.is_flooded_by(&[0; PREFACE_SIZE]));
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn data_is_no_flood_and_taking_it_earns_frames() {
+    async fn data_is_no_flood_and_received_octets_add_to_the_budget() {
         let mut flood = FloodDetector::new();
         assert!(!flood.is_flooded_by(&[0; PREFACE_SIZE]));
         assert!(!flood.is_flooded_by(&DATA.repeat(BUDGET as usize * 2)));
