@@ -10,12 +10,12 @@ use tracing_subscriber::field::RecordFields;
 use tracing_subscriber::fmt::format::{FormatFields, Writer};
 use ziggurat_middleware::LogLine;
 
-/// Starts it, at the level that `ZIGGURAT_LOG` names (default `info`). A second start in the same process changes nothing.
+/// Starts the log at the level of `ZIGGURAT_LOG` (default `info`). A second call in the same process changes nothing.
 pub(crate) fn start() {
     start_marked(Mark::default());
 }
 
-/// As [`start`], with a mark that begins the fields of every line.
+/// Starts the log with a mark at the beginning of each line's fields.
 pub(crate) fn start_marked(mark: Mark) {
     let level = EnvFilter::try_from_env("ZIGGURAT_LOG").unwrap_or_else(|_| "info".into());
     let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
@@ -23,12 +23,12 @@ pub(crate) fn start_marked(mark: Mark) {
     let _ = log.fmt_fields(MessageLast { mark }).try_init();
 }
 
-/// Says in every line which process it is from, where that is not plain. It can be changed at any time.
+/// A text in each line that names the process which wrote it. It can be changed at any time.
 #[derive(Clone, Default)]
 pub(crate) struct Mark(Arc<ArcSwap<String>>);
 
 impl Mark {
-    /// Marks lines with this text from now on.
+    /// Sets the text of lines from now on.
     pub(crate) fn set(&self, text: String) {
         self.0.store(Arc::new(text));
     }

@@ -1,4 +1,4 @@
-//! The control socket: `ziggurat status` and `ziggurat reload` speak HTTP to the running program.
+//! The control socket: `ziggurat status` and `ziggurat reload` send HTTP requests to the running process.
 
 use std::convert::Infallible;
 use std::path::{Path, PathBuf};
@@ -20,20 +20,20 @@ pub(super) struct Control {
     server: Server,
 }
 
-/// What is asked for on the socket, and where the answer goes.
+/// A command of the socket, and where its result goes.
 pub(super) enum Command {
     Status(oneshot::Sender<Value>),
     Reload(oneshot::Sender<Outcome>),
     Reopen(oneshot::Sender<()>),
 }
 
-/// Orders that nobody has taken yet.
+/// The length of the queue of commands.
 pub(super) const WAITING: usize = 16;
 
 impl Control {
-    /// Begins to take commands; must be called within a runtime.
+    /// Starts to accept commands. Must be called within a runtime.
     pub(super) fn start(path: PathBuf, listener: Listener, commands: mpsc::Sender<Command>) -> std::io::Result<Self> {
-        // Who asks here is a person or a script of the same user: few at a time, and at the end nobody is waited for long.
+        // Its clients are people and scripts of the same user: few at once, and none worth a long drain.
         let options = Options { max_connections: 64, drain: Duration::secs(2), ..Options::default() };
         Ok(Self { path, server: Server::start(vec![listener], stack(commands), &options)? })
     }
@@ -42,7 +42,7 @@ impl Control {
         &self.path
     }
 
-    /// Answers who has asked, and removes the socket.
+    /// Responds to requests under way, and removes the socket.
     pub(super) async fn close(self) {
         self.server.drain().await;
     }

@@ -1,4 +1,4 @@
-//! The running site: one server, the generation that it serves, and those that finish behind it.
+//! The main loop of the process: signals, control commands, reloads, and the generations that finish after a reload.
 
 use std::collections::BTreeMap;
 use std::pin::pin;
@@ -12,8 +12,8 @@ use ziggurat_middleware::Lifecycle;
 
 use super::control::{self, Command, Control};
 use super::prepared::{Bound, ControlSocket, PreparedGeneration};
+use super::print_message;
 use super::reload::Reloads;
-use super::say;
 use super::signals::{SignalAction, Signals};
 use super::source::PipelineSource;
 use super::status::ProcessStatus;
@@ -22,36 +22,36 @@ use super::watch::{self, Watch};
 use crate::pipeline::{Pipeline, Report};
 use crate::server::{Address, Listener, Retiring, Server};
 
-/// What runs, for as long as the process serves.
+/// Everything that runs while the process serves.
 pub(super) struct MainLoop {
     server: Server,
     pub(super) generation: Generation,
     pub(super) reloads: Reloads,
     pub(super) status: ProcessStatus,
-    /// In development: what the site is made of.
+    /// Present in development only.
     pub(super) watch: Option<Watch>,
     control: Option<Control>,
-    /// What is asked for on the control socket. One end is kept for the next socket.
+    /// Commands of the control socket. The sender is for the next control socket.
     commands: (mpsc::Sender<Command>, mpsc::Receiver<Command>),
-    /// Generations whose last requests are still inside, by their number.
+    /// Replaced generations that still serve requests, by number.
     finishing: BTreeMap<u64, Lifecycle>,
-    /// Ends of those and of control sockets that were given up. They give the number of what has ended.
+    /// The ends of those generations, with their numbers, and of control sockets that were replaced.
     pub(super) retiring: JoinSet<Option<u64>>,
 }
 
-/// One reading of the file, in force.
+/// A pipeline that is in use.
 pub(super) struct Generation {
     /// From 1.
     pub(super) number: u64,
     pub(super) pipeline: Arc<Pipeline>,
     pub(super) lifecycle: Lifecycle,
-    /// What is listened on, as it is written and as it was bound.
+    /// The addresses that it listens on: as written, and as bound.
     pub(super) addresses: Vec<(Address, String)>,
     pub(super) since: SystemTime,
 }
 
 impl MainLoop {
-    /// Begins to serve; must be called within a runtime.
+    /// Starts to serve. Must be called within a runtime.
     pub(super) fn open(
         source: PipelineSource,
         watch: Option<Watch>,
@@ -71,7 +71,7 @@ impl MainLoop {
         };
         announce(&addresses);
         match &mistake {
-            None => say(&format!("stack: {}", pipeline.summary())),
+            None => print_message(&format!("stack: {}", pipeline.summary())),
             Some(report) => watch::report_error(report),
         }
         let generation = Generation { number: 1, pipeline, lifecycle, addresses, since: SystemTime::now() };
@@ -88,7 +88,7 @@ impl MainLoop {
         })
     }
 
-    /// Serves until it is told to stop, and drains.
+    /// Serves until a signal stops the process, then drains.
     pub(super) async fn run(mut self, mut signals: Signals) {
         loop {
             tokio::select! {
@@ -105,7 +105,7 @@ impl MainLoop {
                     }
                 }
                 changed = watch::changed(self.watch.as_ref()) => {
-                    say(&format!("changed: {changed}; reloading"));
+                    print_message(&format!("changed: {changed}; reloading"));
                     self.reload(None);
                 }
             }
@@ -127,7 +127,7 @@ impl MainLoop {
         }
     }
 
-    /// What the generation to come need not bind again.
+    /// What the next generation need not bind again.
     pub(super) fn bound(&self) -> Bound {
         Bound {
             listening: self.server.listening().to_vec(),
@@ -136,7 +136,7 @@ impl MainLoop {
         }
     }
 
-    /// Puts a generation in the place of the one that serves, which finishes behind it.
+    /// Replaces the generation that serves. It finishes its requests in the background.
     pub(super) async fn replace_generation(&mut self, prepared: PreparedGeneration, lifecycle: Lifecycle) -> Result<(), Report> {
         let PreparedGeneration { pipeline, stack, listeners, control, mistake: _ } = prepared;
         let added = named(&listeners);
@@ -150,12 +150,12 @@ impl MainLoop {
         };
         let replaced = match changed {
             Ok(changed) => {
-                let retired = self.server.replace(stack, pipeline.server(), pipeline.listen(), listeners).await;
-                retired.map(|retired| (retired, changed))
+                let retiring = self.server.replace(stack, pipeline.server(), pipeline.listen(), listeners).await;
+                retiring.map(|retiring| (retiring, changed))
             }
             Err(error) => Err(error),
         };
-        let (retired, changed) = match replaced {
+        let (retiring, changed) = match replaced {
             Ok(replaced) => replaced,
             Err(error) => {
                 self.discard(lifecycle);
@@ -163,11 +163,11 @@ impl MainLoop {
             }
         };
         if let Some(control) = changed
-            && let Some(given_up) = std::mem::replace(&mut self.control, control)
+            && let Some(replaced) = std::mem::replace(&mut self.control, control)
         {
-            // Who asked there for this reload gets the answer there.
+            // A client that asked there for this reload gets its response there.
             self.retiring.spawn(async {
-                given_up.close().await;
+                replaced.close().await;
                 None
             });
         }
@@ -176,7 +176,7 @@ impl MainLoop {
         let (mut addresses, gone): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.generation.addresses).into_iter().partition(|(address, _)| listens_on(address));
         for (_, address) in gone {
-            say(&format!("no longer listening on {address}"));
+            print_message(&format!("no longer listening on {address}"));
         }
         addresses.extend(added);
         let number = self.generation.number + 1;
@@ -184,11 +184,11 @@ impl MainLoop {
         let next = Generation { number, pipeline, lifecycle, addresses, since: SystemTime::now() };
         let before = std::mem::replace(&mut self.generation, next);
         self.finishing.insert(before.number, before.lifecycle.clone());
-        self.retiring.spawn(retire(before, retired, drain));
+        self.retiring.spawn(retire(before, retiring, drain));
         Ok(())
     }
 
-    /// Ends a generation that never served.
+    /// Ends a generation that has not served.
     pub(super) fn discard(&mut self, lifecycle: Lifecycle) {
         self.retiring.spawn(async {
             end(lifecycle).await;
@@ -196,7 +196,7 @@ impl MainLoop {
         });
     }
 
-    /// Drains the server, then ends what all generations have started. The control socket answers as long as anybody is waited for.
+    /// Drains the server, then ends all generations. The control socket answers until then.
     async fn close(self, mut actions: mpsc::Receiver<SignalAction>) {
         systemd::stopping();
         let Self { server, generation, mut reloads, status, watch: _, control, commands: (_, mut commands), finishing, mut retiring } =
@@ -207,7 +207,7 @@ impl MainLoop {
             if drained.cut > 0 {
                 tracing::warn!("{} connections had not finished within `drain` and were cut off", drained.cut);
             }
-            // With the connections every earlier generation has lost its last requests.
+            // No connection is left, so no request is inside an earlier generation.
             while retiring.join_next().await.is_some() {}
             end(generation.lifecycle.clone()).await;
         });
@@ -238,21 +238,20 @@ fn named(listeners: &[Listener]) -> Vec<(Address, String)> {
 
 fn announce(addresses: &[(Address, String)]) {
     for (_, address) in addresses {
-        say(&format!("listening on {address}"));
+        print_message(&format!("listening on {address}"));
     }
 }
 
-/// Logs are reopened and stacks shown for every generation that has requests inside.
+/// Runs the hooks of a signal in all generations that serve requests.
 fn run_hooks(action: SignalAction, generation: &Generation, finishing: &BTreeMap<u64, Lifecycle>) {
     let all = finishing.values().chain([&generation.lifecycle]);
     match action {
         SignalAction::Reopen => all.for_each(Lifecycle::reopen),
         SignalAction::Stacks => {
-            say("where the threads of every app are:");
+            print_message("where the threads of every app are:");
             all.for_each(Lifecycle::stacks);
         }
-        // Of a server that stops.
-        SignalAction::Reload => say("not reloaded: the server is stopping"),
+        SignalAction::Reload => print_message("not reloaded: the server is stopping"),
     }
 }
 
@@ -272,7 +271,7 @@ async fn retire(generation: Generation, mut retiring: Retiring, drain: Duration)
     Some(generation.number)
 }
 
-/// Ends the tasks of a generation, then runs the hooks of its end, which may block.
+/// Ends the background tasks of a generation, then runs its shutdown hooks, which may block.
 pub(super) async fn end(lifecycle: Lifecycle) {
     lifecycle.retire().await;
     if spawn_blocking(move || lifecycle.shutdown()).await.is_err() {

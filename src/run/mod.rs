@@ -1,4 +1,4 @@
-//! The life of the process: a pipeline is built and listened for, served until a signal, reloaded on the way, drained, ended.
+//! The life of the process: builds a pipeline, binds its listeners, serves until a signal, reloads, drains, ends.
 
 mod control;
 pub(crate) mod init;
@@ -29,11 +29,11 @@ use signals::Signals;
 pub(crate) use source::PipelineSource;
 use watch::Watch;
 
-/// Serves `pipeline`, which was loaded from `source`, until SIGTERM or SIGINT, then drains. Layers and apps find what `host` holds in their context.
+/// Serves `pipeline`, which was loaded from `source`, until SIGTERM or SIGINT, then drains. Layers and apps find the values of `host` in their context.
 ///
 /// # Errors
 ///
-/// What could not be bound, acquired or imported, at its place in the file.
+/// What cannot be bound, acquired or imported, with its place in the file.
 pub(crate) fn run(source: PipelineSource, pipeline: Pipeline, host: &Extensions) -> Result<(), Report> {
     log::start();
     allow_descriptors();
@@ -44,18 +44,18 @@ pub(crate) fn run(source: PipelineSource, pipeline: Pipeline, host: &Extensions)
     outcome
 }
 
-/// As [`run`], for development: the pipeline of `source` is loaded here, and again whenever its file or its code changes. While it cannot be built,
-/// every request is answered with the reason.
+/// Serves for development: loads the pipeline of `source`, and reloads it when its file or its code changes. While it cannot be built, every
+/// response shows the reason.
 ///
 /// # Errors
 ///
-/// Where there is nothing to listen on.
+/// If there is no address to listen on.
 pub(crate) fn watch(source: PipelineSource, host: &Extensions) -> Result<(), Report> {
     log::start();
     allow_descriptors();
     let first = source.load().or_else(|_| source.stand_in())?;
     if !first.warnings().is_empty() {
-        say(&first.warnings().render(false));
+        print_message(&first.warnings().render(false));
     }
     let runtime = runtime(&first)?;
     let watch = Watch::start(&source);
@@ -79,12 +79,12 @@ fn serve(
     let _entered = runtime.enter();
     let prepared = prepare(&source, &lifecycle)?;
     let (main_loop, signals) = open(source, watch, prepared, lifecycle.clone()).inspect_err(|_| lifecycle.shutdown())?;
-    // What only the first generation keeps is let go with it.
+    // The first generation owns it now.
     drop(lifecycle);
     if let Some(watch) = &main_loop.watch {
         watch.describe();
     }
-    say(&format!("ready after {} ms, process {}", begin.elapsed().as_millis(), std::process::id()));
+    print_message(&format!("ready after {} ms, process {}", begin.elapsed().as_millis(), std::process::id()));
     systemd::start_watchdog();
     systemd::ready(&main_loop.generation.pipeline.summary());
     runtime.block_on(main_loop.run(signals));
@@ -97,16 +97,16 @@ fn open(
     prepared: PreparedGeneration,
     lifecycle: Lifecycle,
 ) -> Result<(MainLoop, Signals), Report> {
-    // Installed after Python apps were imported, whose modules may set handlers of their own.
+    // After the import of Python apps, whose modules may set signal handlers.
     let signals = Signals::install().map_err(|error| prepared.pipeline.report(&format!("cannot handle signals: {error}")))?;
     Ok((MainLoop::open(source, watch, prepared, lifecycle)?, signals))
 }
 
-/// Builds everything as for [`run`] and lets go of it again.
+/// Builds everything as [`run`] does, and drops it.
 ///
 /// # Errors
 ///
-/// What could not be acquired or imported, at its place in the file.
+/// What cannot be acquired or imported, with its place in the file.
 pub(crate) fn try_build(pipeline: &Pipeline, host: &Extensions) -> Result<(), Report> {
     let runtime = runtime(pipeline)?;
     let entered = runtime.enter();
@@ -120,7 +120,7 @@ pub(crate) fn try_build(pipeline: &Pipeline, host: &Extensions) -> Result<(), Re
 
 fn runtime(pipeline: &Pipeline) -> Result<Runtime, Report> {
     let mut builder = Builder::new_multi_thread();
-    // Where an app has no threads of its own, it runs on these.
+    // An app without threads of its own runs on these.
     builder.enable_all().thread_name("ziggurat-io").thread_stack_size(wsgi::STACK);
     if let Some(threads) = pipeline.server().threads {
         builder.worker_threads(threads.get());
@@ -130,13 +130,13 @@ fn runtime(pipeline: &Pipeline) -> Result<Runtime, Report> {
 
 /// Ends the runtime, then the interpreter.
 fn end(runtime: Runtime) {
-    // File reads and password checks that nobody waits for any more are not waited for either.
+    // Blocking tasks, such as file reads and password checks, are not waited for: no request needs them any more.
     runtime.shutdown_background();
     wsgi::finalize();
 }
 
-/// Raises the soft limit on open descriptors to the hard one: a connection is a descriptor, and the soft limit is often 1024 for the sake of
-/// programs that use select(2).
+/// Raises the soft limit on open descriptors to the hard one. Each connection is a descriptor, and the soft limit is often 1024 because of programs
+/// that use select(2).
 fn allow_descriptors() {
     let limit = getrlimit(Resource::Nofile);
     if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
@@ -144,7 +144,7 @@ fn allow_descriptors() {
     }
 }
 
-fn say(line: &str) {
-    // A closed standard error must not end the server.
+fn print_message(line: &str) {
+    // A closed standard error does not end the server.
     let _ = writeln!(std::io::stderr(), "{}", line.trim_end());
 }

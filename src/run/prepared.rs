@@ -1,4 +1,4 @@
-//! A generation before it serves: everything that can fail is done here, and undone where it does.
+//! A generation before it serves. Everything that can fail happens here, and is undone if it fails.
 
 use std::io;
 use std::path::PathBuf;
@@ -9,25 +9,25 @@ use ziggurat_middleware::{Lifecycle, Next};
 use crate::pipeline::{Pipeline, Report};
 use crate::server::{Address, Listen, Listener};
 
-/// A stack that is built, and the sockets it wants beyond those that are there already.
+/// A stack that is built, and the sockets that it needs in addition to those that are bound.
 pub(super) struct PreparedGeneration {
     pub(super) pipeline: Arc<Pipeline>,
     pub(super) stack: Next,
     pub(super) listeners: Vec<Listener>,
     pub(super) control: ControlSocket,
-    /// What the stack shows instead of serving the site.
+    /// The error that the stack shows instead of serving the site.
     pub(super) mistake: Option<Report>,
 }
 
-/// Which control socket there is to be.
+/// The control socket of the next generation.
 pub(super) enum ControlSocket {
     None,
-    /// The one that is there.
+    /// The current one.
     Keep,
     Bind(PathBuf, Listener),
 }
 
-/// What the generation before has, and has bound.
+/// What the current generation has bound, and its pipeline.
 #[derive(Default)]
 pub(super) struct Bound {
     pub(super) listening: Vec<Listen>,
@@ -36,10 +36,10 @@ pub(super) struct Bound {
 }
 
 impl PreparedGeneration {
-    /// Builds and binds; blocking, within a runtime. Where it fails, what was started is shut down again.
+    /// Builds and binds. Blocks; must be called within a runtime. If it fails, it shuts down what it has started.
     pub(super) fn prepare(pipeline: Arc<Pipeline>, lifecycle: &Lifecycle, bound: &Bound) -> Result<Self, Report> {
         let stack = pipeline.build(lifecycle)?;
-        // Bound after the build: a port that answers means a stack that serves.
+        // After the build, so that a port that accepts connections means a stack that serves.
         match bind_all(&pipeline, bound) {
             Ok((listeners, control)) => Ok(Self { pipeline, stack, listeners, control, mistake: None }),
             Err(report) => {
@@ -50,7 +50,7 @@ impl PreparedGeneration {
         }
     }
 
-    /// A stack that shows a mistake where `pipeline` would be served.
+    /// A stack that shows an error instead of serving `pipeline`.
     pub(super) fn error_page(pipeline: Arc<Pipeline>, stack: Next, mistake: Report, bound: &Bound) -> Result<Self, Report> {
         let (listeners, control) = bind_all(&pipeline, bound)?;
         Ok(Self { pipeline, stack, listeners, control, mistake: Some(mistake) })
@@ -72,7 +72,7 @@ fn bind(pipeline: &Pipeline, bound: &Bound) -> Result<Vec<Listener>, Report> {
     Ok(listeners)
 }
 
-/// What the system says, and whether it is we who have the port.
+/// The error of the system, with a hint if this server has the port.
 fn explain(error: &io::Error, wanted: &Listen, bound: &Bound) -> String {
     let mine = bound.listening.iter().find(|mine| match (&mine.address, &wanted.address) {
         (Address::Tcp { port, .. }, Address::Tcp { port: wanted, .. }) => port == wanted && *port != 0,

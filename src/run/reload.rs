@@ -1,4 +1,4 @@
-//! Reading the file again: the next generation is built beside the one that serves, and takes its place or leaves no trace.
+//! Reloads: the next generation is built beside the one that serves, and replaces it or leaves no trace.
 
 use std::future::pending;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use ziggurat_middleware::Lifecycle;
 
 use super::main_loop::{MainLoop, end};
 use super::prepared::{Bound, PreparedGeneration};
-use super::say;
+use super::print_message;
 use super::source::PipelineSource;
 use super::systemd;
 use super::watch::{self, Watch};
@@ -27,7 +27,7 @@ pub(super) struct Reloaded {
     pub(super) summary: String,
 }
 
-/// One reload at a time. Who asks for one meanwhile waits for the next: the file may have changed since it was read.
+/// Runs one reload at a time. A request for one meanwhile waits for the next, because the file may have changed since it was read.
 pub(super) struct Reloads {
     pub(super) source: Arc<PipelineSource>,
     in_progress: Option<InProgress>,
@@ -41,7 +41,7 @@ struct InProgress {
     waiting: Vec<oneshot::Sender<Outcome>>,
 }
 
-/// What a build came to.
+/// A build that has ended.
 pub(super) struct Built {
     reload: InProgress,
     result: Option<Result<PreparedGeneration, Report>>,
@@ -52,7 +52,7 @@ impl Reloads {
         Self { source: Arc::new(source), in_progress: None, next: None }
     }
 
-    /// Ready when a build has ended; never, where none is under way.
+    /// Ready when the build under way has ended; never without one.
     pub(super) async fn built(&mut self) -> Built {
         let Some(in_progress) = &mut self.in_progress else { return pending().await };
         let result = (&mut in_progress.build).await.ok();
@@ -62,7 +62,7 @@ impl Reloads {
         }
     }
 
-    /// Whether a new stack is being built.
+    /// Whether a build is under way.
     pub(super) const fn is_under_way(&self) -> bool {
         self.in_progress.is_some()
     }
@@ -76,23 +76,22 @@ impl Reloads {
         self.in_progress = Some(InProgress { begin: Instant::now(), lifecycle, build, waiting });
     }
 
-    /// Ends what a build under way has started so far; its result is dropped.
+    /// Shuts down what a build under way has started so far, and drops its result.
     pub(super) async fn abandon(&mut self) {
         self.next = None;
         if let Some(reload) = self.in_progress.take() {
-            say("not reloaded: the server is stopping");
+            print_message("not reloaded: the server is stopping");
             end(reload.lifecycle).await;
         }
     }
 }
 
 impl MainLoop {
-    /// Asks for a reload, and perhaps for its outcome.
+    /// Requests a reload. `waiting` receives the outcome.
     pub(super) fn reload(&mut self, waiting: Option<oneshot::Sender<Outcome>>) {
         if self.reloads.source.path_written().is_none() && self.watch.is_none() {
-            let report =
-                self.generation.pipeline.report("there is nothing to reload: the app was named on the command line, without a file");
-            say(&format!("not reloaded: {report}"));
+            let report = self.generation.pipeline.report("there is no file to reload: the app was named on the command line");
+            print_message(&format!("not reloaded: {report}"));
             let _ = waiting.map(|waiting| waiting.send(Err(report)));
             return;
         }
@@ -100,20 +99,20 @@ impl MainLoop {
         self.begin_reload();
     }
 
-    /// Starts the reload that waits, unless one is under way.
+    /// Starts the next reload, unless one is under way.
     fn begin_reload(&mut self) {
         if self.reloads.in_progress.is_none()
             && let Some(waiting) = self.reloads.next.take()
         {
             if self.watch.is_none() {
-                say("reloading");
+                print_message("reloading");
             }
             systemd::reloading();
             self.reloads.start(self.watch.clone(), self.generation.lifecycle.successor(), self.bound(), waiting);
         }
     }
 
-    /// Lets what was built take effect, or says why nothing was, and starts the next reload if one waits.
+    /// Puts a finished build into use or reports why it failed, then starts the next reload if one waits.
     pub(super) async fn finish_reload(&mut self, built: Built) {
         let Built { reload, result } = built;
         let mut is_shown = false;
@@ -134,7 +133,7 @@ impl MainLoop {
         match &outcome {
             Ok(reloaded) => {
                 self.status.reloads.add(1);
-                say(&format!("reloaded after {} ms: {summary}", reloaded.milliseconds));
+                print_message(&format!("reloaded after {} ms: {summary}", reloaded.milliseconds));
                 systemd::ready(&summary);
             }
             Err(report) => {
@@ -142,7 +141,7 @@ impl MainLoop {
                 if is_shown {
                     watch::report_error(report);
                 } else {
-                    say(&format!("not reloaded: the stack before goes on\n{report}"));
+                    print_message(&format!("not reloaded: the stack before goes on\n{report}"));
                 }
                 systemd::ready(&format!("the last reload was refused, see the log; serving {summary}"));
             }
@@ -151,7 +150,7 @@ impl MainLoop {
             watch.describe();
         }
         for waiting in reload.waiting {
-            // Who asked may have left.
+            // The client may have disconnected.
             let _ = waiting.send(outcome.clone());
         }
         self.begin_reload();
@@ -160,7 +159,7 @@ impl MainLoop {
     async fn take_effect(&mut self, prepared: PreparedGeneration, lifecycle: Lifecycle, begin: Instant) -> Outcome {
         let warnings = prepared.pipeline.warnings().render(false);
         if !warnings.is_empty() {
-            say(&warnings);
+            print_message(&warnings);
         }
         if prepared.pipeline.server().threads != self.generation.pipeline.server().threads {
             tracing::warn!("`server.threads` cannot change while the server runs; it will at the next start");

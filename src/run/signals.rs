@@ -1,31 +1,31 @@
-//! What people and supervisors say by signals.
+//! Signals to the process.
 
 use std::io::{self, IsTerminal};
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 
-use super::say;
+use super::print_message;
 
-/// The signals of this process, from now on.
+/// The signals that the process has received.
 pub(super) struct Signals {
-    /// Ready at the first SIGTERM or SIGINT. A second one ends the process.
+    /// Ready at the first SIGTERM or SIGINT. The second one exits the process.
     pub(super) stop: oneshot::Receiver<()>,
     pub(super) actions: mpsc::Receiver<SignalAction>,
 }
 
-/// What is wanted of a server that goes on.
+/// A signal after which the server goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum SignalAction {
-    /// SIGHUP: read the file again.
+    /// SIGHUP: reload the pipeline file.
     Reload,
-    /// SIGUSR1: open log files again.
+    /// SIGUSR1: reopen log files.
     Reopen,
-    /// SIGUSR2: write the Python stacks to the log.
+    /// SIGUSR2: log the Python stacks.
     Stacks,
 }
 
-/// Wishes that nobody has heard yet. Signals coalesce anyway.
+/// The length of the queue of actions. Signals coalesce anyway.
 const WAITING: usize = 8;
 
 impl Signals {
@@ -45,7 +45,7 @@ impl Signals {
                 let (code, requested) = tokio::select! {
                     _ = terminate.recv() => (128 + 15, None),
                     _ = interrupt.recv() => (128 + 2, None),
-                    // Who closes the terminal of a server that runs in it means its end.
+                    // SIGHUP of a closed terminal stops the server that runs in it.
                     _ = hangup.recv() => (128 + 1, (!had_terminal || io::stderr().is_terminal()).then_some(SignalAction::Reload)),
                     _ = user1.recv() => (0, Some(SignalAction::Reopen)),
                     _ = user2.recv() => (0, Some(SignalAction::Stacks)),
@@ -53,14 +53,14 @@ impl Signals {
                 match (requested, stop.take()) {
                     (Some(requested), waiting) => {
                         stop = waiting;
-                        // Where so many wait, this one is among them.
+                        // If the queue is full, it holds this action too.
                         let _ = action.try_send(requested);
                     }
                     (None, Some(stop)) => {
-                        say("stopping: finishing the requests in flight; a second signal ends at once");
+                        print_message("stopping: finishing the requests in flight; a second signal ends at once");
                         let _ = stop.send(());
                     }
-                    // Whoever says it twice means now.
+                    // The second signal: exit at once.
                     #[allow(clippy::disallowed_methods)]
                     (None, None) => std::process::exit(code),
                 }

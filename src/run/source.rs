@@ -1,4 +1,4 @@
-//! Where a pipeline comes from, so that it can be read again.
+//! Where a pipeline comes from, so that it can be loaded again.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -15,15 +15,15 @@ use crate::server::Listen;
 pub(crate) struct PipelineSource {
     registry: Registry,
     source: Source,
-    /// The working folder at the start. An app in this process may change it.
+    /// The working folder at the start. An app in this process can change it.
     folder: PathBuf,
-    /// The environment at the start, which an app in this process may change too.
+    /// The environment at the start. An app in this process can change it too.
     environment: HashMap<OsString, OsString>,
 }
 
 #[derive(Debug)]
 enum Source {
-    /// A file, and perhaps where to listen in the place of what it says.
+    /// A file, and an address that replaces its `listen`.
     File(PathBuf, Option<Listen>),
     App {
         app: String,
@@ -56,13 +56,13 @@ impl PipelineSource {
         Self { registry: registry.clone(), source, folder, environment: std::env::vars_os().collect() }
     }
 
-    /// Has entries that expand know this about the program.
+    /// Sets the values of the host program that entries are expanded with.
     pub(crate) fn hosted(mut self, host: Extensions) -> Self {
         self.registry = self.registry.hosted(host);
         self
     }
 
-    /// The pipeline as it is written now.
+    /// Loads the pipeline.
     pub(crate) fn load(&self) -> Result<Pipeline, Report> {
         let made_up = Path::new("");
         match &self.source {
@@ -72,7 +72,7 @@ impl PipelineSource {
         }
     }
 
-    /// A pipeline that is listened for where the file names, as far as that can be told, and answers nothing but 500.
+    /// A pipeline that responds to every request with 500. It listens where the file says, as far as the file can be read.
     pub(super) fn stand_in(&self) -> Result<Pipeline, Report> {
         match &self.source {
             Source::File(path, listen) => {
@@ -89,12 +89,12 @@ impl PipelineSource {
         |name| self.environment.get(OsStr::new(name)).cloned()
     }
 
-    /// The file, from the working folder that it was named in.
+    /// The absolute path of the file.
     pub(super) fn path_now(&self) -> Option<PathBuf> {
         self.path_written().map(|path| self.path(path).into_owned())
     }
 
-    /// The file, as its path was written; none for an app that was named on the command line.
+    /// The path of the file as written; `None` for an app on the command line.
     pub(super) fn path_written(&self) -> Option<&Path> {
         match &self.source {
             Source::File(path, _) => Some(path),
@@ -102,7 +102,7 @@ impl PipelineSource {
         }
     }
 
-    /// A relative path as it was meant at the start, and shown as it was written where that still says the same.
+    /// A path relative to the working folder at the start. It stays as written while the working folder is the same.
     fn path<'a>(&self, written: &'a Path) -> Cow<'a, Path> {
         match std::env::current_dir() {
             Ok(now) if now == self.folder => Cow::Borrowed(written),
@@ -111,7 +111,7 @@ impl PipelineSource {
     }
 }
 
-/// The pipeline, listening on this if that is asked for.
+/// The pipeline, with another `listen` if there is one.
 fn on(pipeline: Pipeline, listen: Option<&Listen>) -> Pipeline {
     match listen {
         Some(listen) => pipeline.listening_on(listen.clone()),

@@ -1,4 +1,4 @@
-//! What the program says about itself: as JSON on the control socket, and as metrics.
+//! The status of the process: as JSON on the control socket, and as metrics.
 
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -15,7 +15,7 @@ use crate::server::Traffic;
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// What is true of the whole process, whichever generation serves.
+/// The figures of the whole process, across generations.
 #[derive(Clone)]
 pub(super) struct ProcessStatus {
     begin: Instant,
@@ -30,7 +30,7 @@ impl ProcessStatus {
         Self { begin: Instant::now(), since: SystemTime::now(), traffic, reloads: Arc::default(), refused_reloads: Arc::default() }
     }
 
-    /// How everything fares; `state` is what the program is at.
+    /// The status as JSON. `state` is what the process does now.
     pub(super) fn status(&self, source: &PipelineSource, generation: &Generation, state: &str) -> Value {
         let listening: Vec<&str> = generation.addresses.iter().map(|(_, address)| address.as_str()).collect();
         let apps = generation.lifecycle.status().into_iter().map(|(place, status)| {
@@ -57,7 +57,7 @@ impl ProcessStatus {
         })
     }
 
-    /// Has every scrape of this generation's stack tell about the process.
+    /// Adds the metrics of the process to those of this generation's stack.
     pub(super) fn describe(&self, pipeline: &Pipeline, lifecycle: &Lifecycle) {
         let status = self.clone();
         Context::new("server", pipeline.base(), lifecycle.clone()).on_scrape(move |metrics| status.scrape(metrics));
@@ -65,8 +65,8 @@ impl ProcessStatus {
 
     fn scrape(&self, metrics: &mut Metrics) {
         let since = self.since.duration_since(UNIX_EPOCH).unwrap_or_default();
-        metrics.gauge("ziggurat_build_info", "Always 1; the label tells the version.").sample(&[("version", VERSION)], 1.0);
-        metrics.gauge("process_start_time_seconds", "When the server was started, in seconds since 1970.").sample(&[], since.as_secs_f64());
+        metrics.gauge("ziggurat_build_info", "Always 1. The label is the version.").sample(&[("version", VERSION)], 1.0);
+        metrics.gauge("process_start_time_seconds", "Start of the process, in seconds since 1970.").sample(&[], since.as_secs_f64());
         metrics.gauge("ziggurat_connections", "Open connections.").sample(&[], self.traffic.open());
         metrics
             .gauge("ziggurat_tunnels", "Open connections that were upgraded, to WebSockets for instance.")

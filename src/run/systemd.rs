@@ -1,30 +1,30 @@
-//! What systemd is told by the protocol of sd_notify(3), where it asked to be told.
+//! Notifications to systemd (sd_notify(3)), if it has asked for them. The protocol itself is the crate sd-notify's.
 
 use std::time::Duration;
 
 use sd_notify::NotifyState;
 use tokio::time::{MissedTickBehavior, interval};
 
-/// The server listens; `status` is shown by `systemctl status`.
+/// Reports that the server listens. `systemctl status` shows `status`.
 pub(super) fn ready(status: &str) {
-    // A line is a statement.
-    tell(&[NotifyState::Ready, NotifyState::Status(&status.replace('\n', " "))]);
+    // Each line of a notification is an assignment.
+    notify(&[NotifyState::Ready, NotifyState::Status(&status.replace('\n', " "))]);
 }
 
-/// A reload has begun; [`ready`] ends it, whatever came of it.
+/// Reports that a reload has begun. [`ready`] reports its end, also if it failed.
 pub(super) fn reloading() {
     match NotifyState::monotonic_usec_now() {
-        Ok(now) => tell(&[NotifyState::Reloading, now]),
-        Err(error) => tracing::debug!("systemd is not told of the reload: {error}"),
+        Ok(now) => notify(&[NotifyState::Reloading, now]),
+        Err(error) => tracing::debug!("cannot notify systemd of the reload: {error}"),
     }
 }
 
-/// The server drains.
+/// Reports that the server drains.
 pub(super) fn stopping() {
-    tell(&[NotifyState::Stopping, NotifyState::Status("finishing the requests in flight")]);
+    notify(&[NotifyState::Stopping, NotifyState::Status("finishing the requests in flight")]);
 }
 
-/// Shows systemd that the runtime is alive, twice in the time it grants. Must be called within the runtime; ends with it.
+/// Notifies the watchdog of systemd twice per interval, while the runtime runs. Must be called within the runtime.
 pub(super) fn start_watchdog() {
     let Some(time) = sd_notify::watchdog_enabled() else { return };
     tokio::spawn(async move {
@@ -32,14 +32,14 @@ pub(super) fn start_watchdog() {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            tell(&[NotifyState::Watchdog]);
+            notify(&[NotifyState::Watchdog]);
         }
     });
 }
 
-/// Does nothing where nobody asked for it.
-fn tell(state: &[NotifyState<'_>]) {
+/// Sends a notification. Does nothing without `NOTIFY_SOCKET`.
+fn notify(state: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(state) {
-        tracing::debug!("systemd cannot be told: {error}");
+        tracing::debug!("cannot notify systemd: {error}");
     }
 }

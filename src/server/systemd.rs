@@ -23,7 +23,10 @@ fn choose(passed: &[(RawFd, String)], name: Option<&str>) -> Result<Vec<RawFd>, 
                 names.join(", ")
             ))
         }
-        _ => Err("systemd passed no socket to this process\nhint: start the server by a socket unit, or write an address to listen on".into()),
+        _ => {
+            Err("systemd passed no socket to this process\nhint: start the server by a socket unit, or write an address to listen on"
+                .into())
+        }
     }
 }
 

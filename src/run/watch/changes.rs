@@ -1,4 +1,4 @@
-//! What has happened to files and folders, gathered until it is quiet.
+//! File system events, collected until none follow.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -12,38 +12,38 @@ use tokio::time::{Instant, timeout};
 
 use super::folders::is_code;
 
-/// An editor that saves, or a checkout, touches several files; what follows this soon belongs together.
+/// Saving or a checkout changes several files. Events that follow each other this soon are one change.
 const QUIET: Duration = Duration::from_millis(150);
-/// Something that never ends must not hide what has changed.
+/// Events that never pause are reported after this time.
 const LONGEST: Duration = Duration::from_secs(2);
-/// More paths than these are not told apart.
+/// Beyond this number single paths are not recorded.
 const MOST: usize = 4096;
 
-/// Told by the system's thread, asked by the site.
+/// Written by the thread of the file system events, read by the main loop.
 #[derive(Default)]
 pub(super) struct Changes {
     gathered: Mutex<ChangeSet>,
     wake: Notify,
 }
 
-/// Paths that may concern the site.
+/// Paths that changed and may belong to the site.
 #[derive(Default)]
 pub(super) struct ChangeSet {
-    /// Python source, the files that were asked for, and folders.
+    /// Python source, single files that are watched, and folders.
     pub(super) paths: BTreeSet<PathBuf>,
-    /// Something else has changed too, and nobody knows what.
+    /// Other paths have changed too and were not recorded.
     pub(super) more: bool,
-    /// Files that count though they are no Python source.
+    /// Single files that are watched, whatever their names.
     files: BTreeSet<PathBuf>,
 }
 
 impl Changes {
-    /// Makes these files count, whatever their names.
+    /// Adds single files to watch, whatever their names.
     pub(super) fn count(&self, files: impl IntoIterator<Item = PathBuf>) {
         self.gathered().files.extend(files);
     }
 
-    /// Takes a notice. Errors are about folders that went away, which their parents tell of.
+    /// Records an event. Errors are about removed folders, which events of their parents report too.
     pub(super) fn note(&self, notice: notify::Result<Event>) {
         let Ok(event) = notice else { return };
         let mut gathered = self.gathered();
@@ -65,7 +65,7 @@ impl Changes {
         self.wake.notify_one();
     }
 
-    /// What has happened, once something has and it is quiet again. What was gathered is not lost where this is dropped before.
+    /// Waits for changes and for a pause after them. If this is dropped before, no change is lost.
     pub(super) async fn gather(&self) -> ChangeSet {
         while self.is_empty() {
             self.wake.notified().await;
@@ -87,13 +87,13 @@ impl Changes {
 }
 
 impl ChangeSet {
-    /// Whether this is a file that was asked for.
+    /// Whether this is a single file that is watched.
     pub(super) fn counts(&self, path: &std::path::Path) -> bool {
         self.files.contains(path)
     }
 }
 
-/// Whether an event changes anything, and if so, whether it does whatever the path is called: it may be a folder's.
+/// `None` if an event changes nothing, otherwise whether it counts for any path, because the path may be a folder.
 fn concerns(kind: EventKind) -> Option<bool> {
     match kind {
         EventKind::Access(AccessKind::Close(AccessMode::Write)) => Some(false),
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_never_ends_is_told_of_all_the_same() {
+    async fn events_without_a_pause_are_reported() {
         let changes = Changes::default();
         let noise = async {
             loop {
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_change_outlives_whoever_stopped_asking() {
+    async fn a_change_is_kept_if_nobody_waits_for_it() {
         let changes = Changes::default();
         note(&changes, WRITTEN, "a.py");
         assert!(timeout(QUIET / 2, changes.gather()).await.is_err());
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn data_and_reading_are_no_changes_and_asked_files_and_folders_are() {
+    fn data_and_reading_are_no_changes_and_watched_files_and_folders_are() {
         let changes = Changes::default();
         note(&changes, WRITTEN, "site.db");
         note(&changes, EventKind::Access(AccessKind::Open(AccessMode::Any)), "a.py");
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_noted_is_bounded() {
+    fn recorded_paths_are_limited() {
         let changes = Changes::default();
         for n in 0..MOST + 10 {
             note(&changes, WRITTEN, &format!("{n}.py"));

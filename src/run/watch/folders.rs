@@ -1,11 +1,11 @@
-//! Which folders hold code: a tree without what tools keep in it.
+//! Which folders hold code: a tree without the folders of tools.
 
 use std::collections::VecDeque;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// `root` and the folders below it, the nearest first, at most so many. Links are not followed, hidden folders, caches, packages of other
-/// languages and virtual environments are left out; `root` itself is taken whatever it is.
+/// `root` and the folders below it, at most `most`, nearest first. Links are not followed. Hidden folders, caches, packages of other languages and virtual
+/// environments are skipped, except `root` itself.
 pub(super) fn below(root: &Path, most: usize) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut waiting = VecDeque::from([root.to_owned()]);
@@ -18,7 +18,7 @@ pub(super) fn below(root: &Path, most: usize) -> Vec<PathBuf> {
     found
 }
 
-/// Whether a folder inside a site is one of the site's own.
+/// Whether a folder inside a site holds code of the site.
 pub(super) fn holds_code(folder: &Path) -> bool {
     let name = folder.file_name().unwrap_or_default().to_string_lossy();
     !name.starts_with('.') && name != "__pycache__" && name != "node_modules" && !folder.join("pyvenv.cfg").exists()
@@ -29,16 +29,16 @@ pub(super) fn is_code(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "py")
 }
 
-/// Removes what Python has compiled of this source. It tells by the second of the last change and the size whether that is stale, which is
-/// too coarse for whoever saves twice.
-pub(super) fn forget_compiled(source: &Path) {
+/// Removes the compiled files of a source file. Python compares size and modification time in whole seconds, which misses a second save within one
+/// second.
+pub(super) fn remove_compiled(source: &Path) {
     let (Some(folder), Some(stem)) = (source.parent(), source.file_stem()) else { return };
     let stem = format!("{}.", stem.to_string_lossy());
     let Ok(entries) = fs::read_dir(folder.join("__pycache__")) else { return };
     for entry in entries.flatten() {
         let name = entry.file_name();
         if name.to_string_lossy().starts_with(&stem) && Path::new(&name).extension().is_some_and(|extension| extension == "pyc") {
-            // Without the right to remove it, Python judges as it always does.
+            // Without permission to remove it, Python compares as usual.
             let _ = fs::remove_file(entry.path());
         }
     }
@@ -59,7 +59,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_sites_own_folders_are_found() {
+    fn only_folders_with_code_of_the_site_are_found() {
         let site = site();
         let found = below(site.path(), 100);
         let names: Vec<_> = found.iter().map(|folder| folder.strip_prefix(site.path()).unwrap().to_str().unwrap()).collect();
@@ -67,19 +67,19 @@ mod tests {
     }
 
     #[test]
-    fn a_tree_without_end_is_cut_at_its_far_end() {
+    fn a_large_tree_is_cut_far_from_its_root() {
         let site = site();
         assert_eq!(below(site.path(), 2), [site.path().to_owned(), site.path().join("pkg")]);
     }
 
     #[test]
-    fn what_was_compiled_of_one_source_is_forgotten() {
+    fn the_compiled_files_of_one_source_are_removed() {
         let site = site();
         let cache = site.path().join("pkg/__pycache__");
         for name in ["views.cpython-311.pyc", "views.cpython-311.opt-1.pyc", "views_of_others.cpython-311.pyc"] {
             fs::write(cache.join(name), "").unwrap();
         }
-        forget_compiled(&site.path().join("pkg/views.py"));
+        remove_compiled(&site.path().join("pkg/views.py"));
         let left: Vec<_> = fs::read_dir(cache).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert_eq!(left, ["views_of_others.cpython-311.pyc"]);
     }

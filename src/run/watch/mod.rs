@@ -1,4 +1,4 @@
-//! Development: the stack is built anew when its code or its file changes, and a mistake is shown instead of the site until it is mended.
+//! Development: rebuilds the stack when its code or its file changes, and shows errors instead of the site until they are fixed.
 
 mod changes;
 mod folders;
@@ -15,16 +15,16 @@ use tokio::task::block_in_place;
 use ziggurat_middleware::{Lifecycle, Watcher};
 
 use super::prepared::{Bound, PreparedGeneration};
-use super::say;
+use super::print_message;
 use super::source::PipelineSource;
 use crate::pipeline::Report;
 use changes::Changes;
 use watched::WatchedFolders;
 
-/// What is answered when a stack is replaced gets no longer than this: an endless stream of the code before must not outlive it.
+/// The drain of a replaced stack is at most this, so that an endless response of the old code ends soon.
 const DRAIN: Duration = Duration::from_secs(2);
 
-/// Watches what a site is made of.
+/// Watches the files and folders of a site.
 #[derive(Clone)]
 pub(super) struct Watch(Arc<Shared>);
 
@@ -35,9 +35,9 @@ struct Shared {
 
 struct State {
     watched: WatchedFolders,
-    /// Source that has changed since it was last compiled.
+    /// Python source that has changed since the last build.
     stale: BTreeSet<PathBuf>,
-    /// What was last said about the folders.
+    /// The last line printed about the folders.
     said: String,
 }
 
@@ -52,7 +52,7 @@ impl Watch {
         watch
     }
 
-    /// By which layers and apps say what folders hold their code.
+    /// The watcher that layers and apps register their code folders with.
     pub(super) fn watcher(&self) -> Watcher {
         let watch = self.clone();
         Watcher::new(move |folder| {
@@ -61,14 +61,14 @@ impl Watch {
         })
     }
 
-    /// Builds the stack, or one that shows why it cannot be built.
+    /// Builds the stack, or a stack that shows why it cannot be built.
     ///
     /// # Errors
     ///
-    /// Where there is nothing to listen on.
+    /// If there is no address to listen on.
     pub(super) fn prepare(&self, source: &PipelineSource, lifecycle: &Lifecycle, bound: &Bound) -> Result<PreparedGeneration, Report> {
         for source in std::mem::take(&mut self.state().stale) {
-            folders::forget_compiled(&source);
+            folders::remove_compiled(&source);
         }
         let (pipeline, mistake) = match source.load() {
             Ok(pipeline) => {
@@ -83,7 +83,7 @@ impl Watch {
         };
         let shown = |pipeline| PreparedGeneration::error_page(pipeline, page::stack(&mistake), mistake.clone(), bound);
         match (pipeline, &bound.pipeline) {
-            // The addresses that it names are the ones where its author looks.
+            // Its author opens the addresses in the file.
             (Some(pipeline), None) => shown(pipeline),
             (Some(pipeline), Some(before)) => shown(pipeline).or_else(|_| shown(Arc::clone(before))),
             (None, Some(before)) => shown(Arc::clone(before)),
@@ -91,7 +91,7 @@ impl Watch {
         }
     }
 
-    /// Ready when something has changed: for people, what.
+    /// Ready when something has changed. Returns a description of it.
     async fn changed(&self) -> String {
         loop {
             let gathered = self.0.changes.gather().await;
@@ -111,20 +111,20 @@ impl Watch {
         }
     }
 
-    /// Says how many folders are watched, where that has changed.
+    /// Prints how many folders are watched, if that has changed.
     pub(super) fn describe(&self) {
         let mut state = self.state();
         let now = state.watched.describe();
         if now != state.said {
-            say(&now);
+            print_message(&now);
             state.said = now;
         }
     }
 
-    /// Watches single files, whether they are there yet or not. Their folders are watched: editors put new files in the place of old ones.
+    /// Watches single files, also those that do not exist yet. The watch is on their folders, because editors replace files.
     fn files(&self, files: impl IntoIterator<Item = PathBuf>) {
         for file in files {
-            // A link, and what it points to.
+            // A link, and its target.
             for file in [file.canonicalize().ok(), beside(&file)].into_iter().flatten() {
                 if let Some(folder) = file.parent() {
                     self.state().watched.watch_files(folder);
@@ -139,12 +139,12 @@ impl Watch {
     }
 }
 
-/// Tells people of a mistake that is shown instead of the site.
+/// Prints an error that is shown instead of the site.
 pub(super) fn report_error(report: &Report) {
-    say(&format!("{report}every request is answered with this until it is mended"));
+    print_message(&format!("{report}every response shows this until it is fixed"));
 }
 
-/// Ready when something has changed; never, where nothing is watched.
+/// Ready when something has changed; never without a watch.
 pub(super) async fn changed(watch: Option<&Watch>) -> String {
     match watch {
         Some(watch) => watch.changed().await,
@@ -152,13 +152,13 @@ pub(super) async fn changed(watch: Option<&Watch>) -> String {
     }
 }
 
-/// The file's own name in its folder's true one, as notices call it.
+/// The file's name in the canonical path of its folder, as in file system events.
 fn beside(file: &Path) -> Option<PathBuf> {
     let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     Some(folder.canonicalize().ok()?.join(file.file_name()?))
 }
 
-/// A path as people in this folder call it.
+/// A path relative to the working folder.
 fn short(path: &Path) -> String {
     let here = std::env::current_dir().unwrap_or_default();
     path.strip_prefix(here).unwrap_or(path).display().to_string()

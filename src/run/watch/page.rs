@@ -1,4 +1,4 @@
-//! The stack that stands where a site cannot be built: it answers every request with the mistake.
+//! The stack of a site that cannot be built. It responds to every request with the error.
 
 use std::convert::Infallible;
 use std::fmt::Write;
@@ -11,13 +11,13 @@ use ziggurat_middleware::{Body, IntoApp, Next, Place, Request, Response};
 
 use crate::pipeline::Report;
 
-const PROMISE: &str = "Nothing is served until this is mended; then this page goes away by itself.";
+const FOOTER: &str = "Nothing is served until this is fixed. The page then reloads by itself.";
 
 /// A stack that shows this report.
 pub(super) fn stack(report: &Report) -> Next {
     let report = report.render(false);
     let page = Bytes::from(html(&report));
-    let text = Bytes::from(format!("{report}\n{PROMISE}\n"));
+    let text = Bytes::from(format!("{report}\n{FOOTER}\n"));
     let app = service_fn(move |request: Request| {
         let (kind, body) =
             if asks_for_html(request.headers()) { ("text/html; charset=utf-8", &page) } else { ("text/plain; charset=utf-8", &text) };
@@ -38,7 +38,7 @@ fn response(kind: &'static str, body: Bytes) -> Response {
     response
 }
 
-/// Whether HTML is asked for by name, as browsers do. Who takes anything (curl, scripts) reads plain text more easily.
+/// Whether `Accept` names HTML, as that of browsers does. Clients that accept anything, such as curl, get plain text.
 fn asks_for_html(headers: &HeaderMap) -> bool {
     let fields = headers.get_all(ACCEPT).into_iter().filter_map(|value| value.to_str().ok());
     fields.flat_map(|value| value.split(',')).any(|range| {
@@ -51,12 +51,12 @@ fn asks_for_html(headers: &HeaderMap) -> bool {
 
 fn html(report: &str) -> String {
     let report = escape(report);
-    // The browser looks again by itself, without a script.
+    // Browsers reload the page without a script.
     format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta http-equiv=\"refresh\" content=\"2\">\n\
          <meta name=\"viewport\" content=\"width=device-width\">\n<title>This site cannot be built</title>\n\
          <style>:root{{color-scheme:light dark}}body{{font-family:system-ui,sans-serif;margin:2rem}}pre{{overflow-x:auto;line-height:1.4}}</style>\n\
-         </head>\n<body>\n<h1>This site cannot be built</h1>\n<pre>{report}</pre>\n<p>{PROMISE}</p>\n</body>\n</html>\n"
+         </head>\n<body>\n<h1>This site cannot be built</h1>\n<pre>{report}</pre>\n<p>{FOOTER}</p>\n</body>\n</html>\n"
     )
 }
 
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn html_is_for_those_who_name_it() {
+    fn html_is_sent_to_clients_that_name_it() {
         for (accept, html) in [
             ("text/html,application/xhtml+xml,*/*;q=0.8", true),
             ("text/plain, TEXT/HTML; q=0.5", true),

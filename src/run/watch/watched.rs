@@ -1,4 +1,4 @@
-//! The folders that are watched: by the system's notices, or, where it has none left to give, by looking at them.
+//! The watched folders: by file system events, or by polling if the system has no watches left.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -10,19 +10,19 @@ use notify::{Config, ErrorKind, EventHandler, PollWatcher, RecommendedWatcher, R
 use super::changes::{ChangeSet, Changes};
 use super::folders::{below, holds_code, is_code};
 
-/// More folders than any site has of its own; in a tree that holds more, those nearest to its root are watched.
+/// The most folders that are watched. In a larger tree those nearest to its root are watched.
 const MOST: usize = 10_000;
-/// How often folders are looked at where there are no notices.
+/// How often folders are polled.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// One watch per folder, so that folders that do not count cost none.
+/// Folders, each with a watch of its own, so that skipped folders need none.
 pub(super) struct WatchedFolders {
     changes: Arc<Changes>,
     watcher: Option<Box<dyn Watcher + Send>>,
     polls: bool,
-    /// Folders whose Python source counts.
+    /// Folders whose Python source is watched.
     code: BTreeSet<PathBuf>,
-    /// Folders in which files lie that count.
+    /// Folders of single files that are watched.
     others: BTreeSet<PathBuf>,
 }
 
@@ -41,7 +41,7 @@ impl WatchedFolders {
         let room = MOST.saturating_sub(self.code.len());
         let found = below(root, room + 1);
         if found.len() > room {
-            tracing::warn!("`{}` holds more folders than can be watched: changes far down in it are not seen", root.display());
+            tracing::warn!("`{}` has more folders than can be watched: changes far down in it are not seen", root.display());
         }
         for folder in found.into_iter().take(room) {
             if self.code.insert(folder.clone()) {
@@ -50,14 +50,14 @@ impl WatchedFolders {
         }
     }
 
-    /// Watches a folder for the sake of files in it that count.
+    /// Watches a folder because of single files in it.
     pub(super) fn watch_files(&mut self, folder: &Path) {
         if self.others.insert(folder.to_owned()) {
             self.add(folder);
         }
     }
 
-    /// Which of these paths concern the site. Folders that came or went are watched or forgotten.
+    /// Returns the paths that belong to the site. Watches new folders and forgets removed ones.
     pub(super) fn sort_out(&mut self, gathered: &ChangeSet) -> Vec<PathBuf> {
         let mut changed = Vec::new();
         for path in &gathered.paths {
@@ -67,7 +67,7 @@ impl WatchedFolders {
                 continue;
             }
             if self.code.contains(path) {
-                // Gone, or another one in its place: the watch is on what was there before.
+                // It was removed or replaced, and the watch is on the old folder.
                 self.code.retain(|folder| !folder.starts_with(path));
                 changed.push(path.clone());
             }
@@ -79,14 +79,14 @@ impl WatchedFolders {
         changed
     }
 
-    /// How many folders are watched, and how, for people.
+    /// How many folders are watched, and how.
     pub(super) fn describe(&self) -> String {
         let number = self.code.union(&self.others).count();
         let folders = if number == 1 { "folder" } else { "folders" };
-        format!("watching {number} {folders}{}", if self.polls { ", by looking at them every second" } else { "" })
+        format!("watching {number} {folders}{}", if self.polls { ", by polling every second" } else { "" })
     }
 
-    /// Python source in the watched folders of a tree: it may have come before the watch.
+    /// Python source in the watched folders of a tree, which may be older than the watch.
     fn code_below(&self, root: &Path) -> Vec<PathBuf> {
         let folders = self.code.iter().filter(|folder| folder.starts_with(root));
         let entries = folders.filter_map(|folder| folder.read_dir().ok()).flatten().flatten();
@@ -101,7 +101,7 @@ impl WatchedFolders {
                 self.poll_instead(&error);
                 self.add_all();
             }
-            // Who may not look into it may not import from it either; what went away meanwhile is told of by its parent.
+            // A folder that cannot be read cannot be imported from. The removal of a folder is an event of its parent.
             Err(error) => tracing::debug!("`{}` is not watched: {error}", folder.display()),
         }
     }
@@ -112,14 +112,14 @@ impl WatchedFolders {
         }
     }
 
-    /// Goes on without the system's notices.
+    /// Polls from now on.
     fn poll_instead(&mut self, error: &notify::Error) {
         let limit = match error.kind {
-            ErrorKind::MaxFilesWatch => "; `sysctl fs.inotify.max_user_watches` is the limit to raise",
-            ErrorKind::Io(_) if is_limit(error) => "; `sysctl fs.inotify.max_user_instances` is the limit to raise",
+            ErrorKind::MaxFilesWatch => "; raise `sysctl fs.inotify.max_user_watches`",
+            ErrorKind::Io(_) if is_limit(error) => "; raise `sysctl fs.inotify.max_user_instances`",
             _ => "",
         };
-        tracing::warn!("the system gives no notice of changes ({error}){limit}. Folders are looked at every second instead");
+        tracing::warn!("file system events are not available ({error}){limit}. Folders are polled every second instead");
         self.polls = true;
         match PollWatcher::new(self.event_handler(), Config::default().with_poll_interval(INTERVAL)) {
             Ok(watcher) => self.watcher = Some(Box::new(watcher)),
@@ -136,7 +136,7 @@ impl WatchedFolders {
     }
 }
 
-/// Whether the system has more to give to others only.
+/// Whether the system has no more watches.
 fn is_limit(error: &notify::Error) -> bool {
     const TOO_MANY_OPEN_FILES: i32 = 24;
     match &error.kind {
@@ -187,12 +187,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn where_the_system_gives_no_notice_folders_are_looked_at() {
+    async fn folders_are_polled_where_the_system_has_no_events() {
         let (site, changes, mut watched) = site();
         watched.watch_code(site.path());
         watched.poll_instead(&notify::Error::new(ErrorKind::MaxFilesWatch));
         watched.add_all();
-        assert_eq!(watched.describe(), "watching 2 folders, by looking at them every second");
+        assert_eq!(watched.describe(), "watching 2 folders, by polling every second");
         fs::write(site.path().join("pkg/a.py"), "").unwrap();
         assert_eq!(changed(&changes, &mut watched).await, [site.path().join("pkg/a.py")]);
     }
