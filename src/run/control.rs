@@ -11,7 +11,7 @@ use tower::service_fn;
 use ziggurat_middleware::units::Duration;
 use ziggurat_middleware::{Body, IntoApp, Next, Place, Problem, Request, Response};
 
-use super::reload::Outcome;
+use super::reload::ReloadResult;
 use crate::server::{Listener, Options, Server};
 
 /// The socket and the server behind it.
@@ -21,9 +21,9 @@ pub(super) struct Control {
 }
 
 /// A command of the socket, and where its result goes.
-pub(super) enum Command {
+pub(super) enum ControlCommand {
     Status(oneshot::Sender<Value>),
-    Reload(oneshot::Sender<Outcome>),
+    Reload(oneshot::Sender<ReloadResult>),
     Reopen(oneshot::Sender<()>),
 }
 
@@ -32,7 +32,7 @@ pub(super) const WAITING: usize = 16;
 
 impl Control {
     /// Starts to accept commands. Must be called within a runtime.
-    pub(super) fn start(path: PathBuf, listener: Listener, commands: mpsc::Sender<Command>) -> std::io::Result<Self> {
+    pub(super) fn start(path: PathBuf, listener: Listener, commands: mpsc::Sender<ControlCommand>) -> std::io::Result<Self> {
         // Its clients are people and scripts of the same user: few at once, and none worth a long drain.
         let options = Options { max_connections: 64, drain: Duration::secs(2), ..Options::default() };
         Ok(Self { path, server: Server::start(vec![listener], stack(commands), &options)? })
@@ -48,7 +48,7 @@ impl Control {
     }
 }
 
-fn stack(commands: mpsc::Sender<Command>) -> Next {
+fn stack(commands: mpsc::Sender<ControlCommand>) -> Next {
     let app = service_fn(move |request: Request| {
         let commands = commands.clone();
         async move { Ok::<_, Infallible>(answer(&commands, request.method(), request.uri().path()).await) }
@@ -56,7 +56,7 @@ fn stack(commands: mpsc::Sender<Command>) -> Next {
     app.into_next(&Place::new("server.control"))
 }
 
-async fn answer(commands: &mpsc::Sender<Command>, method: &Method, path: &str) -> Response {
+async fn answer(commands: &mpsc::Sender<ControlCommand>, method: &Method, path: &str) -> Response {
     let allowed = match path {
         "/status" => "GET, HEAD",
         "/reload" | "/reopen" => "POST",
@@ -66,9 +66,9 @@ async fn answer(commands: &mpsc::Sender<Command>, method: &Method, path: &str) -
         return Problem::new(StatusCode::METHOD_NOT_ALLOWED).header(ALLOW, HeaderValue::from_static(allowed)).into_response();
     }
     let answer = match path {
-        "/status" => ask(commands, Command::Status).await.map(|status| (StatusCode::OK, status)),
-        "/reload" => ask(commands, Command::Reload).await.map(outcome),
-        _ => ask(commands, Command::Reopen).await.map(|()| (StatusCode::OK, json!({ "reopened": true }))),
+        "/status" => ask(commands, ControlCommand::Status).await.map(|status| (StatusCode::OK, status)),
+        "/reload" => ask(commands, ControlCommand::Reload).await.map(outcome),
+        _ => ask(commands, ControlCommand::Reopen).await.map(|()| (StatusCode::OK, json!({ "reopened": true }))),
     };
     match answer {
         Some((status, value)) => json_response(status, &value),
@@ -76,13 +76,13 @@ async fn answer(commands: &mpsc::Sender<Command>, method: &Method, path: &str) -
     }
 }
 
-async fn ask<T>(commands: &mpsc::Sender<Command>, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Option<T> {
+async fn ask<T>(commands: &mpsc::Sender<ControlCommand>, command: impl FnOnce(oneshot::Sender<T>) -> ControlCommand) -> Option<T> {
     let (answer, answered) = oneshot::channel();
     commands.send(command(answer)).await.ok()?;
     answered.await.ok()
 }
 
-fn outcome(outcome: Outcome) -> (StatusCode, Value) {
+fn outcome(outcome: ReloadResult) -> (StatusCode, Value) {
     match outcome {
         Ok(reloaded) => (
             StatusCode::OK,

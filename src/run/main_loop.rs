@@ -10,8 +10,8 @@ use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::timeout;
 use ziggurat_middleware::Lifecycle;
 
-use super::control::{self, Command, Control};
-use super::prepared::{Bound, ControlSocket, PreparedGeneration};
+use super::control::{self, Control, ControlCommand};
+use super::prepared::{Bound, ControlSocket, PreparedPipeline};
 use super::print_message;
 use super::reload::Reloads;
 use super::signals::{SignalAction, Signals};
@@ -25,14 +25,14 @@ use crate::server::{Address, Listener, Retiring, Server};
 /// Everything that runs while the process serves.
 pub(super) struct MainLoop {
     server: Server,
-    pub(super) generation: Generation,
+    pub(super) active: ActivePipeline,
     pub(super) reloads: Reloads,
     pub(super) status: ProcessStatus,
     /// Present in development only.
     pub(super) watch: Option<Watch>,
     control: Option<Control>,
     /// Commands of the control socket. The sender is for the next control socket.
-    commands: (mpsc::Sender<Command>, mpsc::Receiver<Command>),
+    commands: (mpsc::Sender<ControlCommand>, mpsc::Receiver<ControlCommand>),
     /// Replaced generations that still serve requests, by number.
     finishing: BTreeMap<u64, Lifecycle>,
     /// The ends of those generations, with their numbers, and of control sockets that were replaced.
@@ -40,7 +40,7 @@ pub(super) struct MainLoop {
 }
 
 /// A pipeline that is in use.
-pub(super) struct Generation {
+pub(super) struct ActivePipeline {
     /// From 1.
     pub(super) number: u64,
     pub(super) pipeline: Arc<Pipeline>,
@@ -55,10 +55,10 @@ impl MainLoop {
     pub(super) fn open(
         source: PipelineSource,
         watch: Option<Watch>,
-        prepared: PreparedGeneration,
+        prepared: PreparedPipeline,
         lifecycle: Lifecycle,
     ) -> Result<Self, Report> {
-        let PreparedGeneration { pipeline, stack, listeners, control, mistake } = prepared;
+        let PreparedPipeline { pipeline, stack, listeners, control, mistake } = prepared;
         let addresses = named(&listeners);
         let cannot = |error| pipeline.report(&format!("cannot serve: {error}"));
         let server = Server::start(listeners, stack, pipeline.server()).map_err(cannot)?;
@@ -74,10 +74,10 @@ impl MainLoop {
             None => print_message(&format!("stack: {}", pipeline.summary())),
             Some(report) => watch::report_error(report),
         }
-        let generation = Generation { number: 1, pipeline, lifecycle, addresses, since: SystemTime::now() };
+        let active = ActivePipeline { number: 1, pipeline, lifecycle, addresses, since: SystemTime::now() };
         Ok(Self {
             server,
-            generation,
+            active,
             reloads: Reloads::new(source),
             status,
             watch,
@@ -95,7 +95,7 @@ impl MainLoop {
                 _ = &mut signals.stop => break,
                 Some(action) = signals.actions.recv() => match action {
                     SignalAction::Reload => self.reload(None),
-                    action => run_hooks(action, &self.generation, &self.finishing),
+                    action => run_hooks(action, &self.active, &self.finishing),
                 },
                 Some(command) = self.commands.1.recv() => self.execute(command),
                 built = self.reloads.built() => self.finish_reload(built).await,
@@ -113,16 +113,16 @@ impl MainLoop {
         self.close(signals.actions).await;
     }
 
-    fn execute(&mut self, command: Command) {
+    fn execute(&mut self, command: ControlCommand) {
         match command {
-            Command::Reload(waiting) => self.reload(Some(waiting)),
-            Command::Reopen(done) => {
-                run_hooks(SignalAction::Reopen, &self.generation, &self.finishing);
+            ControlCommand::Reload(waiting) => self.reload(Some(waiting)),
+            ControlCommand::Reopen(done) => {
+                run_hooks(SignalAction::Reopen, &self.active, &self.finishing);
                 let _ = done.send(());
             }
-            Command::Status(asked) => {
+            ControlCommand::Status(asked) => {
                 let state = if self.reloads.is_under_way() { "reloading" } else { "serving" };
-                let _ = asked.send(self.status.status(&self.reloads.source, &self.generation, state));
+                let _ = asked.send(self.status.status(&self.reloads.source, &self.active, state));
             }
         }
     }
@@ -132,13 +132,13 @@ impl MainLoop {
         Bound {
             listening: self.server.listening().to_vec(),
             control: self.control.as_ref().map(|control| control.path().to_owned()),
-            pipeline: Some(Arc::clone(&self.generation.pipeline)),
+            pipeline: Some(Arc::clone(&self.active.pipeline)),
         }
     }
 
     /// Replaces the generation that serves. It finishes its requests in the background.
-    pub(super) async fn replace_generation(&mut self, prepared: PreparedGeneration, lifecycle: Lifecycle) -> Result<(), Report> {
-        let PreparedGeneration { pipeline, stack, listeners, control, mistake: _ } = prepared;
+    pub(super) async fn replace_generation(&mut self, prepared: PreparedPipeline, lifecycle: Lifecycle) -> Result<(), Report> {
+        let PreparedPipeline { pipeline, stack, listeners, control, mistake: _ } = prepared;
         let added = named(&listeners);
         self.status.describe(&pipeline, &lifecycle);
         let changed = match control {
@@ -174,15 +174,15 @@ impl MainLoop {
         announce(&added);
         let listens_on = |address: &Address| pipeline.listen().iter().any(|listen| listen.address == *address);
         let (mut addresses, gone): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut self.generation.addresses).into_iter().partition(|(address, _)| listens_on(address));
+            std::mem::take(&mut self.active.addresses).into_iter().partition(|(address, _)| listens_on(address));
         for (_, address) in gone {
             print_message(&format!("no longer listening on {address}"));
         }
         addresses.extend(added);
-        let number = self.generation.number + 1;
+        let number = self.active.number + 1;
         let drain = pipeline.server().drain.0;
-        let next = Generation { number, pipeline, lifecycle, addresses, since: SystemTime::now() };
-        let before = std::mem::replace(&mut self.generation, next);
+        let next = ActivePipeline { number, pipeline, lifecycle, addresses, since: SystemTime::now() };
+        let before = std::mem::replace(&mut self.active, next);
         self.finishing.insert(before.number, before.lifecycle.clone());
         self.retiring.spawn(retire(before, retiring, drain));
         Ok(())
@@ -199,8 +199,7 @@ impl MainLoop {
     /// Drains the server, then ends all generations. The control socket answers until then.
     async fn close(self, mut actions: mpsc::Receiver<SignalAction>) {
         systemd::stopping();
-        let Self { server, generation, mut reloads, status, watch: _, control, commands: (_, mut commands), finishing, mut retiring } =
-            self;
+        let Self { server, active, mut reloads, status, watch: _, control, commands: (_, mut commands), finishing, mut retiring } = self;
         let source = reloads.source.clone();
         let mut ending = pin!(async {
             let (drained, ()) = tokio::join!(server.drain(), reloads.abandon());
@@ -209,17 +208,17 @@ impl MainLoop {
             }
             // No connection is left, so no request is inside an earlier generation.
             while retiring.join_next().await.is_some() {}
-            end(generation.lifecycle.clone()).await;
+            end(active.lifecycle.clone()).await;
         });
         loop {
             tokio::select! {
                 () = &mut ending => break,
-                Some(action) = actions.recv() => run_hooks(action, &generation, &finishing),
+                Some(action) = actions.recv() => run_hooks(action, &active, &finishing),
                 Some(command) = commands.recv() => match command {
-                    Command::Status(asked) => drop(asked.send(status.status(&source, &generation, "stopping"))),
-                    Command::Reload(waiting) => drop(waiting.send(Err(generation.pipeline.report("the server is stopping")))),
-                    Command::Reopen(done) => {
-                        run_hooks(SignalAction::Reopen, &generation, &finishing);
+                    ControlCommand::Status(asked) => drop(asked.send(status.status(&source, &active, "stopping"))),
+                    ControlCommand::Reload(waiting) => drop(waiting.send(Err(active.pipeline.report("the server is stopping")))),
+                    ControlCommand::Reopen(done) => {
+                        run_hooks(SignalAction::Reopen, &active, &finishing);
                         let _ = done.send(());
                     }
                 },
@@ -243,8 +242,8 @@ fn announce(addresses: &[(Address, String)]) {
 }
 
 /// Runs the hooks of a signal in all generations that serve requests.
-fn run_hooks(action: SignalAction, generation: &Generation, finishing: &BTreeMap<u64, Lifecycle>) {
-    let all = finishing.values().chain([&generation.lifecycle]);
+fn run_hooks(action: SignalAction, active: &ActivePipeline, finishing: &BTreeMap<u64, Lifecycle>) {
+    let all = finishing.values().chain([&active.lifecycle]);
     match action {
         SignalAction::Reopen => all.for_each(Lifecycle::reopen),
         SignalAction::Stacks => {
@@ -259,7 +258,7 @@ fn run_hooks(action: SignalAction, generation: &Generation, finishing: &BTreeMap
 const CUT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Ends a generation after its last request, which is cut off when `drain` is over.
-async fn retire(generation: Generation, mut retiring: Retiring, drain: Duration) -> Option<u64> {
+async fn retire(replaced: ActivePipeline, mut retiring: Retiring, drain: Duration) -> Option<u64> {
     if timeout(drain, &mut retiring).await.is_err() {
         tracing::warn!("requests of the stack before the reload had not finished within `drain` and were cut off");
         retiring.cut();
@@ -267,8 +266,8 @@ async fn retire(generation: Generation, mut retiring: Retiring, drain: Duration)
             tracing::warn!("requests that were cut off have not ended after {} s", CUT_TIMEOUT.as_secs());
         }
     }
-    end(generation.lifecycle).await;
-    Some(generation.number)
+    end(replaced.lifecycle).await;
+    Some(replaced.number)
 }
 
 /// Ends the background tasks of a generation, then runs its shutdown hooks, which may block.

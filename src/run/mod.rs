@@ -24,7 +24,7 @@ use crate::log;
 use crate::pipeline::{Pipeline, Report};
 use crate::wsgi;
 use main_loop::MainLoop;
-use prepared::{Bound, PreparedGeneration};
+use prepared::{Bound, PreparedPipeline};
 use signals::Signals;
 pub(crate) use source::PipelineSource;
 use watch::Watch;
@@ -38,7 +38,7 @@ pub(crate) fn run(source: PipelineSource, pipeline: Pipeline, host: &Extensions)
     log::start();
     allow_descriptors();
     let runtime = runtime(&pipeline)?;
-    let prepare = |_: &PipelineSource, lifecycle: &Lifecycle| PreparedGeneration::prepare(Arc::new(pipeline), lifecycle, &Bound::default());
+    let prepare = |_: &PipelineSource, lifecycle: &Lifecycle| PreparedPipeline::prepare(Arc::new(pipeline), lifecycle, &Bound::default());
     let outcome = serve(source, None, &runtime, Lifecycle::hosted(host.clone()), prepare);
     end(runtime);
     outcome
@@ -73,7 +73,7 @@ fn serve(
     watch: Option<Watch>,
     runtime: &Runtime,
     lifecycle: Lifecycle,
-    prepare: impl FnOnce(&PipelineSource, &Lifecycle) -> Result<PreparedGeneration, Report>,
+    prepare: impl FnOnce(&PipelineSource, &Lifecycle) -> Result<PreparedPipeline, Report>,
 ) -> Result<(), Report> {
     let begin = Instant::now();
     let _entered = runtime.enter();
@@ -86,7 +86,7 @@ fn serve(
     }
     print_message(&format!("ready after {} ms, process {}", begin.elapsed().as_millis(), std::process::id()));
     systemd::start_watchdog();
-    systemd::ready(&main_loop.generation.pipeline.summary());
+    systemd::ready(&main_loop.active.pipeline.summary());
     runtime.block_on(main_loop.run(signals));
     Ok(())
 }
@@ -94,7 +94,7 @@ fn serve(
 fn open(
     source: PipelineSource,
     watch: Option<Watch>,
-    prepared: PreparedGeneration,
+    prepared: PreparedPipeline,
     lifecycle: Lifecycle,
 ) -> Result<(MainLoop, Signals), Report> {
     // After the import of Python apps, whose modules may set signal handlers.

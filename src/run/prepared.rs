@@ -10,7 +10,7 @@ use crate::pipeline::{Pipeline, Report};
 use crate::server::{Address, Listen, Listener};
 
 /// A stack that is built, and the sockets that it needs in addition to those that are bound.
-pub(super) struct PreparedGeneration {
+pub(super) struct PreparedPipeline {
     pub(super) pipeline: Arc<Pipeline>,
     pub(super) stack: Next,
     pub(super) listeners: Vec<Listener>,
@@ -35,7 +35,7 @@ pub(super) struct Bound {
     pub(super) pipeline: Option<Arc<Pipeline>>,
 }
 
-impl PreparedGeneration {
+impl PreparedPipeline {
     /// Builds and binds. Blocks; must be called within a runtime. If it fails, it shuts down what it has started.
     pub(super) fn prepare(pipeline: Arc<Pipeline>, lifecycle: &Lifecycle, bound: &Bound) -> Result<Self, Report> {
         let stack = pipeline.build(lifecycle)?;

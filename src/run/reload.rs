@@ -9,7 +9,7 @@ use tokio::task::{JoinHandle, spawn_blocking};
 use ziggurat_middleware::Lifecycle;
 
 use super::main_loop::{MainLoop, end};
-use super::prepared::{Bound, PreparedGeneration};
+use super::prepared::{Bound, PreparedPipeline};
 use super::print_message;
 use super::source::PipelineSource;
 use super::systemd;
@@ -17,7 +17,7 @@ use super::watch::{self, Watch};
 use crate::pipeline::Report;
 
 /// How a reload ended.
-pub(super) type Outcome = Result<Reloaded, Report>;
+pub(super) type ReloadResult = Result<Reloaded, Report>;
 
 /// A reload that took effect.
 #[derive(Clone, Debug)]
@@ -31,20 +31,20 @@ pub(super) struct Reloaded {
 pub(super) struct Reloads {
     pub(super) source: Arc<PipelineSource>,
     in_progress: Option<InProgress>,
-    next: Option<Vec<oneshot::Sender<Outcome>>>,
+    next: Option<Vec<oneshot::Sender<ReloadResult>>>,
 }
 
 struct InProgress {
     begin: Instant,
     lifecycle: Lifecycle,
-    build: JoinHandle<Result<PreparedGeneration, Report>>,
-    waiting: Vec<oneshot::Sender<Outcome>>,
+    build: JoinHandle<Result<PreparedPipeline, Report>>,
+    waiting: Vec<oneshot::Sender<ReloadResult>>,
 }
 
 /// A build that has ended.
 pub(super) struct Built {
     reload: InProgress,
-    result: Option<Result<PreparedGeneration, Report>>,
+    result: Option<Result<PreparedPipeline, Report>>,
 }
 
 impl Reloads {
@@ -67,11 +67,11 @@ impl Reloads {
         self.in_progress.is_some()
     }
 
-    fn start(&mut self, watch: Option<Watch>, lifecycle: Lifecycle, bound: Bound, waiting: Vec<oneshot::Sender<Outcome>>) {
+    fn start(&mut self, watch: Option<Watch>, lifecycle: Lifecycle, bound: Bound, waiting: Vec<oneshot::Sender<ReloadResult>>) {
         let (source, hooks) = (Arc::clone(&self.source), lifecycle.clone());
         let build = spawn_blocking(move || match watch {
             Some(watch) => watch.prepare(&source, &hooks, &bound),
-            None => PreparedGeneration::prepare(source.load().map(Arc::new)?, &hooks, &bound),
+            None => PreparedPipeline::prepare(source.load().map(Arc::new)?, &hooks, &bound),
         });
         self.in_progress = Some(InProgress { begin: Instant::now(), lifecycle, build, waiting });
     }
@@ -88,9 +88,9 @@ impl Reloads {
 
 impl MainLoop {
     /// Requests a reload. `waiting` receives the outcome.
-    pub(super) fn reload(&mut self, waiting: Option<oneshot::Sender<Outcome>>) {
+    pub(super) fn reload(&mut self, waiting: Option<oneshot::Sender<ReloadResult>>) {
         if self.reloads.source.path_written().is_none() && self.watch.is_none() {
-            let report = self.generation.pipeline.report("there is no file to reload: the app was named on the command line");
+            let report = self.active.pipeline.report("there is no file to reload: the app was named on the command line");
             print_message(&format!("not reloaded: {report}"));
             let _ = waiting.map(|waiting| waiting.send(Err(report)));
             return;
@@ -108,7 +108,7 @@ impl MainLoop {
                 print_message("reloading");
             }
             systemd::reloading();
-            self.reloads.start(self.watch.clone(), self.generation.lifecycle.successor(), self.bound(), waiting);
+            self.reloads.start(self.watch.clone(), self.active.lifecycle.successor(), self.bound(), waiting);
         }
     }
 
@@ -126,10 +126,10 @@ impl MainLoop {
             Some(Err(report)) => Err(report),
             None => {
                 self.discard(reload.lifecycle);
-                Err(self.generation.pipeline.report("the build of the new stack panicked"))
+                Err(self.active.pipeline.report("the build of the new stack panicked"))
             }
         };
-        let summary = self.generation.pipeline.summary();
+        let summary = self.active.pipeline.summary();
         match &outcome {
             Ok(reloaded) => {
                 self.status.reloads.add(1);
@@ -156,16 +156,16 @@ impl MainLoop {
         self.begin_reload();
     }
 
-    async fn take_effect(&mut self, prepared: PreparedGeneration, lifecycle: Lifecycle, begin: Instant) -> Outcome {
+    async fn take_effect(&mut self, prepared: PreparedPipeline, lifecycle: Lifecycle, begin: Instant) -> ReloadResult {
         let warnings = prepared.pipeline.warnings().render(false);
         if !warnings.is_empty() {
             print_message(&warnings);
         }
-        if prepared.pipeline.server().threads != self.generation.pipeline.server().threads {
+        if prepared.pipeline.server().threads != self.active.pipeline.server().threads {
             tracing::warn!("`server.threads` cannot change while the server runs; it will at the next start");
         }
         self.replace_generation(prepared, lifecycle).await?;
         let milliseconds = u64::try_from(begin.elapsed().as_millis()).unwrap_or(u64::MAX);
-        Ok(Reloaded { milliseconds, generation: self.generation.number, summary: self.generation.pipeline.summary() })
+        Ok(Reloaded { milliseconds, generation: self.active.number, summary: self.active.pipeline.summary() })
     }
 }

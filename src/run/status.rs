@@ -8,7 +8,7 @@ use ziggurat_middleware::access_log::rfc3339;
 use ziggurat_middleware::metrics::Counter;
 use ziggurat_middleware::{Context, Lifecycle, Metrics};
 
-use super::main_loop::Generation;
+use super::main_loop::ActivePipeline;
 use super::source::PipelineSource;
 use crate::pipeline::Pipeline;
 use crate::server::Traffic;
@@ -31,9 +31,9 @@ impl ProcessStatus {
     }
 
     /// The status as JSON. `state` is what the process does now.
-    pub(super) fn status(&self, source: &PipelineSource, generation: &Generation, state: &str) -> Value {
-        let listening: Vec<&str> = generation.addresses.iter().map(|(_, address)| address.as_str()).collect();
-        let apps = generation.lifecycle.status().into_iter().map(|(place, status)| {
+    pub(super) fn status(&self, source: &PipelineSource, active: &ActivePipeline, state: &str) -> Value {
+        let listening: Vec<&str> = active.addresses.iter().map(|(_, address)| address.as_str()).collect();
+        let apps = active.lifecycle.status().into_iter().map(|(place, status)| {
             let mut entry = Map::from_iter([("place".to_owned(), Value::from(place.as_str()))]);
             match status {
                 Value::Object(fields) => entry.extend(fields),
@@ -46,11 +46,11 @@ impl ProcessStatus {
             "pid": std::process::id(),
             "state": state,
             "uptime_s": self.begin.elapsed().as_secs(),
-            "generation": generation.number,
+            "generation": active.number,
             "file": source.path_written().map(|path| path.display().to_string()),
-            "loaded_at": rfc3339(generation.since),
+            "loaded_at": rfc3339(active.since),
             "listening": listening,
-            "stack": generation.pipeline.summary(),
+            "stack": active.pipeline.summary(),
             "connections": { "open": self.traffic.open(), "accepted": self.traffic.connections(), "tunnels": self.traffic.tunnels() },
             "requests": self.traffic.requests(),
             "apps": apps.collect::<Vec<_>>(),

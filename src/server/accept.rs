@@ -35,7 +35,7 @@ pub(super) struct AcceptLoop {
 }
 
 /// What the accept loop is to do, and where it reports that it is done.
-pub(super) enum Command {
+pub(super) enum AcceptCommand {
     Replace(Replacement, oneshot::Sender<()>),
     Drain(oneshot::Sender<Drained>),
 }
@@ -75,16 +75,16 @@ impl AcceptLoop {
     }
 
     /// Accepts until it is told to drain, or until nobody can send commands any more.
-    pub(super) async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
+    pub(super) async fn run(mut self, mut commands: mpsc::Receiver<AcceptCommand>) {
         loop {
             tokio::select! {
                 biased;
                 command = commands.recv() => match command {
-                    Some(Command::Replace(replacement, done)) => {
+                    Some(AcceptCommand::Replace(replacement, done)) => {
                         self.replace(replacement);
                         let _ = done.send(());
                     }
-                    Some(Command::Drain(done)) => {
+                    Some(AcceptCommand::Drain(done)) => {
                         let drained = self.drain().await;
                         let _ = done.send(drained);
                         return;

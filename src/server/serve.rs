@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 use ziggurat_middleware::Next;
 
-use super::accept::{AcceptLoop, Command, Replacement};
+use super::accept::{AcceptCommand, AcceptLoop, Replacement};
 use super::bound_listener::BoundListener;
 use super::connection_table::{ConnectionTable, Traffic};
 use super::generation::{CurrentGeneration, Generation, Retiring};
@@ -21,7 +21,7 @@ pub struct Server {
     retiring: Retiring,
     table: Arc<ConnectionTable>,
     listening: Vec<Listen>,
-    commands: mpsc::Sender<Command>,
+    commands: mpsc::Sender<AcceptCommand>,
 }
 
 /// How a server ended.
@@ -94,7 +94,7 @@ impl Server {
         });
         self.listening.extend(entries);
         let replacement = Replacement { options: options.clone(), listen: listen.to_vec(), added };
-        if self.commands.send(Command::Replace(replacement, done)).await.is_ok() {
+        if self.commands.send(AcceptCommand::Replace(replacement, done)).await.is_ok() {
             let _ = is_done.await;
         }
         Ok(previous)
@@ -105,7 +105,7 @@ impl Server {
     pub async fn drain(self) -> Drained {
         let Self { current, retiring, commands, .. } = self;
         let (done, is_done) = oneshot::channel();
-        let _ = commands.send(Command::Drain(done)).await;
+        let _ = commands.send(AcceptCommand::Drain(done)).await;
         // There is no reply if the runtime has ended, and all connections with it.
         let drained = is_done.await.unwrap_or(Drained { cut: 0 });
         drop(current);

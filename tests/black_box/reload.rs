@@ -348,6 +348,6 @@ fn an_app_without_a_file_has_nothing_to_reload() {
     command.args(["hello:app", "--listen", "127.0.0.1:0"]);
     let mut program = Program::spawn(command, folder);
     program.signal("HUP");
-    program.wait_for_log("there is nothing to reload");
+    program.wait_for_log("there is no file to reload");
     assert!(program.get("/").ends_with("hello"));
 }

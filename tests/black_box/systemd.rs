@@ -77,5 +77,5 @@ fn without_systemd_the_line_that_asks_for_it_is_shown() {
     let output = command(folder.path()).arg("run").output().unwrap();
     let text = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{text}");
-    assert!(text.contains("pipeline.json:2:13") && text.contains("hint: let a socket unit start it"), "{text}");
+    assert!(text.contains("pipeline.json:2:13") && text.contains("hint: start the server by a socket unit"), "{text}");
 }

@@ -111,7 +111,7 @@ fn a_start_that_fails_is_mended_while_it_serves() {
     // The app's module is missing, and the file has a mistake beyond its `listen`.
     let mut program = watch(&PIPELINE.replace("\"app\": {", "\"layers\": [\"nothing\"], \"app\": {"), &[("code/other.py", "")]);
     assert!(program.get("/").contains("unknown layer `nothing`"));
-    program.wait_for_log("every request is answered with this");
+    program.wait_for_log("every response shows this until it is fixed");
     save(&program, "pipeline.json", PIPELINE);
     ask_until_it_says(&program, "there is no module `mysite`");
     save(&program, "code/mysite.py", &saying("there"));

@@ -1,4 +1,4 @@
-//! Serving, keeping alive, ending.
+//! Requests on one connection.
 
 use crate::support::{Record, Server};
 

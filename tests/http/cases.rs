@@ -1,7 +1,7 @@
 //! Raw requests from the files in `refused/` and `accepted/`.
 //!
-//! A case begins with `### title` (in `refused/`: `### status title`). Its lines are sent as they stand, each with CR LF; a line that ends in
-//! a backslash gets none. `\r`, `\n`, `\t`, `\0`, `\\` and `\xNN` stand for octets. In `accepted/` the lines after `---` must be what reached the
+//! A case begins with `### title` (in `refused/`: `### status title`). Its lines are sent unchanged, each with CR LF, or without if the line ends in a
+//! backslash. `\r`, `\n`, `\t`, `\0`, `\\` and `\xNN` stand for octets. In `accepted/` the lines after `---` must be what reached the
 //! app: request line, headers with lower-case names, an empty line, body.
 
 use std::path::Path;
@@ -64,7 +64,7 @@ fn octets_of(line: &str, end: &[u8]) -> Vec<u8> {
 
 const GOOD: &[u8] = b"GET /good HTTP/1.1\r\nHost: a\r\n\r\n";
 
-/// Sends the octets in pieces of this size and gives all that comes back until the server closes.
+/// Sends the octets in pieces of this size and reads until the server closes.
 async fn exchange(server: &Server, octets: &[u8], size: usize) -> String {
     let mut client = server.connect().await;
     client.0.set_nodelay(true).unwrap();
@@ -94,7 +94,7 @@ async fn malformed_requests_are_refused_and_nothing_behind_them_is_served() {
 }
 
 #[tokio::test]
-async fn malformed_requests_are_answered_in_their_turn() {
+async fn malformed_requests_are_refused_after_earlier_responses() {
     for case in cases("refused") {
         let record = Record::default();
         let server = Server::start("{}", record.app());

@@ -1,4 +1,4 @@
-//! Connections that end: by the client, by an answer, by the drain.
+//! The ends of connections: by the client, by a response, by the drain.
 
 use std::convert::Infallible;
 use std::future::pending;
@@ -37,7 +37,7 @@ async fn close_in_a_list_closes_and_http10_keeps_alive_only_when_asked() {
 }
 
 #[tokio::test]
-async fn nothing_is_said_after_a_connection_was_closed_as_asked() {
+async fn nothing_is_sent_after_connection_close() {
     let record = Record::default();
     let server = Server::start("{}", record.app());
     for after in [GET, "nonsense\r\n\r\n", "GET / HTTP/1.1\r\nHo"] {
@@ -50,7 +50,7 @@ async fn nothing_is_said_after_a_connection_was_closed_as_asked() {
 }
 
 #[tokio::test]
-async fn an_answer_that_fails_never_looks_whole() {
+async fn a_response_that_fails_never_looks_complete() {
     let server = Server::start("{}", |_| async {
         let frames = stream::iter([Ok(http_body::Frame::data(Bytes::from_static(b"half"))), Err("broken")]);
         Response::new(Body::new(StreamBody::new(frames)))
@@ -66,7 +66,7 @@ async fn an_answer_that_fails_never_looks_whole() {
 }
 
 #[tokio::test]
-async fn answers_that_have_no_body_have_none() {
+async fn responses_without_a_body_have_none() {
     let server = Server::start("{}", |request: Request| async move {
         let status: u16 = request.uri().path()[1..].parse().unwrap();
         http::Response::builder().status(status).body(Body::from("body")).unwrap()
@@ -91,7 +91,7 @@ async fn an_app_cannot_answer_with_an_interim_status() {
 }
 
 #[tokio::test]
-async fn the_client_is_asked_for_its_body_when_the_app_reads_it_and_not_before() {
+async fn a_100_continue_is_sent_when_the_app_reads_the_body_and_not_before() {
     const POST: &str = "POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n";
     let reading = Server::start("{}", Record::default().app());
     let mut client = reading.connect().await;
@@ -107,7 +107,7 @@ async fn the_client_is_asked_for_its_body_when_the_app_reads_it_and_not_before()
 }
 
 #[tokio::test]
-async fn a_client_that_has_said_all_it_wants_gets_its_answers() {
+async fn a_client_that_has_closed_its_side_gets_its_responses() {
     let (release, gate) = watch::channel(());
     let server = Server::start("{}", move |_| {
         let mut gate = gate.clone();
@@ -128,7 +128,7 @@ async fn a_client_that_has_said_all_it_wants_gets_its_answers() {
 }
 
 #[tokio::test]
-async fn a_body_cut_short_never_looks_whole() {
+async fn a_body_cut_short_never_looks_complete() {
     let record = Record::default();
     let server = Server::start("{}", record.app());
     for body in
@@ -143,7 +143,7 @@ async fn a_body_cut_short_never_looks_whole() {
 }
 
 #[tokio::test]
-async fn a_body_that_turns_bad_later_never_looks_whole() {
+async fn a_body_that_becomes_malformed_never_looks_complete() {
     let record = Record::default();
     let (seen, mut pieces) = mpsc::unbounded_channel();
     let app = record.app();
@@ -189,7 +189,7 @@ async fn a_client_that_resets_ends_its_request() {
 }
 
 #[tokio::test]
-async fn a_client_that_leaves_in_the_middle_of_an_answer_ends_it() {
+async fn a_client_that_disconnects_ends_its_response() {
     let (dropped, mut drops) = mpsc::unbounded_channel();
     let server = Server::start("{}", move |_| {
         let noted = Noted(dropped.clone());
@@ -209,7 +209,7 @@ async fn a_client_that_leaves_in_the_middle_of_an_answer_ends_it() {
 }
 
 #[tokio::test]
-async fn requests_in_progress_are_answered_while_the_server_drains() {
+async fn requests_under_way_get_their_responses_while_the_server_drains() {
     let (entered, mut entries) = mpsc::unbounded_channel();
     let (release, gate) = watch::channel(());
     let mut server = Server::start("{}", move |_| {
@@ -233,7 +233,7 @@ async fn requests_in_progress_are_answered_while_the_server_drains() {
 }
 
 #[tokio::test]
-async fn the_drain_ends_in_time_and_says_how_many_were_cut() {
+async fn the_drain_ends_in_time_and_counts_what_was_cut_off() {
     let (entered, mut entries) = mpsc::unbounded_channel();
     let server = Server::start(r#"{"drain": "100ms"}"#, move |_| {
         let entered = entered.clone();
@@ -251,7 +251,7 @@ async fn the_drain_ends_in_time_and_says_how_many_were_cut() {
 }
 
 #[tokio::test]
-async fn every_listener_is_served_and_the_app_knows_who_asks() {
+async fn every_listener_is_served_and_the_app_knows_the_client() {
     let folder = tempfile::tempdir().unwrap();
     let bind = |listen: &str| Listener::bind(&listen.parse().unwrap(), folder.path()).unwrap();
     let listeners: Vec<_> = ["127.0.0.1:0", "127.0.0.1:0", "unix:site.sock"].into_iter().flat_map(bind).collect();

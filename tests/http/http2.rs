@@ -29,7 +29,7 @@ fn headers(stream: u32) -> Vec<u8> {
 
 pub type Sender = SendRequest<Body>;
 
-/// A client, and its connection's end.
+/// A client, and the end of its connection.
 pub async fn connect(server: &Server) -> (Sender, JoinHandle<hyper::Result<()>>) {
     connect_with(server, 1 << 20).await
 }
@@ -49,7 +49,7 @@ pub async fn text(response: http::Response<hyper::body::Incoming>) -> String {
     String::from_utf8(response.into_body().collect().await.unwrap().to_bytes().into()).unwrap()
 }
 
-/// Speaks octets of HTTP/2 and reads until the server closes; for how long it may take see [`PATIENCE`].
+/// Sends octets of HTTP/2 and reads until the server closes, for up to [`PATIENCE`].
 async fn exchange(server: &Server, octets: &[u8]) -> Vec<u8> {
     let (mut reader, mut writer) = TcpStream::connect(server.address).await.unwrap().into_split();
     let octets = octets.to_vec();
@@ -82,7 +82,7 @@ async fn requests_share_a_connection_and_look_like_any_other() {
 }
 
 #[tokio::test]
-async fn a_malformed_host_or_two_is_refused() {
+async fn a_malformed_or_second_host_is_refused() {
     let record = Record::default();
     let server = Server::start("{}", record.app());
     let (mut sender, _) = connect(&server).await;
@@ -136,7 +136,7 @@ async fn a_preface_in_pieces_is_understood() {
 }
 
 #[tokio::test]
-async fn a_body_that_never_comes_is_given_up() {
+async fn a_body_that_never_comes_fails_in_time() {
     let record = Record::default();
     let server = Server::start(r#"{"body_timeout": "100ms"}"#, record.app());
     let (mut sender, _) = connect(&server).await;
@@ -148,7 +148,7 @@ async fn a_body_that_never_comes_is_given_up() {
 }
 
 #[tokio::test]
-async fn an_answer_nobody_takes_is_given_up_and_the_others_go_on() {
+async fn a_response_that_is_not_read_ends_in_time_and_the_others_go_on() {
     let (dropped, mut drops) = mpsc::unbounded_channel();
     let server = Server::start(r#"{"body_timeout": "200ms"}"#, move |request| {
         let noted = Noted(dropped.clone());
@@ -173,7 +173,7 @@ async fn an_answer_nobody_takes_is_given_up_and_the_others_go_on() {
 }
 
 #[tokio::test]
-async fn a_request_whose_client_resets_it_or_leaves_ends() {
+async fn a_request_ends_when_its_client_resets_it_or_disconnects() {
     let (entered, mut entries) = mpsc::unbounded_channel();
     let (dropped, mut drops) = mpsc::unbounded_channel();
     let server = Server::start("{}", move |_| {
@@ -211,7 +211,7 @@ async fn idle_connections_end_in_time() {
 }
 
 #[tokio::test]
-async fn requests_in_progress_are_answered_while_the_server_drains() {
+async fn requests_under_way_get_their_responses_while_the_server_drains() {
     let (entered, mut entries) = mpsc::unbounded_channel();
     let (release, gate) = watch::channel(());
     let mut server = Server::start("{}", move |_| {

@@ -1,4 +1,4 @@
-//! What a connection may take: time, size, number.
+//! Limits of connections: time, size, number.
 
 use std::convert::Infallible;
 
@@ -73,7 +73,7 @@ async fn an_idle_connection_is_closed_in_time() {
 }
 
 #[tokio::test]
-async fn a_connection_that_was_silent_long_enough_to_lose_its_parser_goes_on() {
+async fn a_connection_goes_on_after_a_silence_that_frees_its_parser() {
     let server = Server::hello("{}");
     let mut client = server.connect().await;
     let mut ticks = interval(Duration::from_millis(1_200));
@@ -85,7 +85,7 @@ async fn a_connection_that_was_silent_long_enough_to_lose_its_parser_goes_on() {
 }
 
 #[tokio::test]
-async fn a_body_that_stands_still_fails_and_never_looks_whole() {
+async fn a_body_that_pauses_too_long_fails_and_never_looks_complete() {
     let record = Record::default();
     let server = Server::start(r#"{"body_timeout": "100ms"}"#, record.app());
     for request in [
@@ -102,7 +102,7 @@ async fn a_body_that_stands_still_fails_and_never_looks_whole() {
 }
 
 #[tokio::test]
-async fn a_client_that_takes_nothing_of_its_answer_is_cut_off() {
+async fn a_client_that_does_not_read_its_response_is_cut_off() {
     let (dropped, mut drops) = mpsc::unbounded_channel();
     let server = Server::start(r#"{"body_timeout": "200ms"}"#, move |_| {
         let noted = Noted(dropped.clone());
@@ -149,7 +149,7 @@ async fn limits_above_the_defaults_hold() {
 }
 
 #[tokio::test]
-async fn a_client_beyond_the_limit_waits_until_another_has_ended() {
+async fn a_client_beyond_the_limit_waits_until_another_connection_ends() {
     let (entered, mut entries) = mpsc::unbounded_channel();
     let (release, gate) = tokio::sync::watch::channel(());
     let server = Server::start(r#"{"max_connections": 2}"#, move |_| {
@@ -178,7 +178,7 @@ async fn a_client_beyond_the_limit_waits_until_another_has_ended() {
 }
 
 #[tokio::test]
-async fn an_idle_connection_makes_room_for_another() {
+async fn an_idle_connection_is_closed_for_another_client() {
     let server = Server::hello(r#"{"max_connections": 1}"#);
     let mut first = server.connect().await;
     first.send(GET).await;

@@ -1,4 +1,4 @@
-//! Another stack, other limits, other listeners: while the server serves.
+//! Replacing the stack, the options and the listeners while the server serves.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -22,7 +22,7 @@ use crate::support::{Client, PATIENCE, Server, bind, next, saying};
 const GET: &str = "GET / HTTP/1.1\r\nHost: test\r\n\r\n";
 const CLOSE: &str = "GET / HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n";
 
-/// A stack whose answers are what is sent here.
+/// A stack whose response body is what is sent here.
 fn streaming() -> (mpsc::UnboundedSender<&'static str>, Next) {
     let (sender, receiver) = mpsc::unbounded_channel();
     let receiver = Arc::new(std::sync::Mutex::new(Some(receiver)));
@@ -95,7 +95,7 @@ async fn a_stream_finishes_in_its_own_stack_while_the_next_one_enters_the_new() 
 }
 
 #[tokio::test]
-async fn a_client_that_leaves_lets_the_stack_retire() {
+async fn a_client_that_disconnects_lets_the_stack_retire() {
     let (pieces, app) = streaming();
     let mut server = Server::hello("{}");
     timeout(PATIENCE, server.replace("{}", app).await).await.unwrap();
@@ -126,7 +126,7 @@ async fn an_idle_connection_does_not_keep_a_stack_alive() {
 }
 
 #[tokio::test]
-async fn limits_hold_for_connections_to_come_and_open_ones_keep_theirs() {
+async fn limits_hold_for_new_connections_and_open_ones_keep_theirs() {
     let long = format!("GET / HTTP/1.1\r\nHost: a\r\nx: {}\r\n\r\n", "x".repeat(4_000));
     let mut server = Server::hello("{}");
     let mut old = server.connect().await;
@@ -141,7 +141,7 @@ async fn limits_hold_for_connections_to_come_and_open_ones_keep_theirs() {
 }
 
 #[tokio::test]
-async fn with_fewer_seats_idle_connections_make_room() {
+async fn with_a_lower_limit_idle_connections_are_closed() {
     let mut server = Server::hello("{}");
     let mut clients = Vec::new();
     for _ in 0..4 {
@@ -169,7 +169,7 @@ async fn listeners_are_kept_added_and_closed() {
     let mut server = server::Server::start(listeners, saying("old"), &server::Options::default()).unwrap();
     assert_eq!(server.listening(), ["127.0.0.1:0", "localhost:0", "unix:old.sock"].map(|listen| listen.parse().unwrap()));
 
-    // Clients that nobody has accepted yet, on this runtime of one thread.
+    // Not accepted yet, on this runtime of one thread.
     let waiting = std::net::TcpStream::connect(closed_at).unwrap();
     let staying = std::net::TcpStream::connect(kept_at).unwrap();
     let listen: [Listen; 2] = ["127.0.0.1:0", "unix:new.sock"].map(|listen| listen.parse().unwrap());
@@ -192,7 +192,7 @@ async fn listeners_are_kept_added_and_closed() {
 }
 
 #[tokio::test]
-async fn an_inherited_socket_can_be_left_and_taken_again() {
+async fn an_inherited_socket_can_be_inherited_again() {
     use std::os::fd::AsRawFd;
     let outer = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let (inherited, other) = (format!("fd:{}", outer.as_raw_fd()), "127.0.0.1:0");
@@ -202,7 +202,7 @@ async fn an_inherited_socket_can_be_left_and_taken_again() {
     assert!(ask(address).await.ends_with("one"));
     let waiting = std::net::TcpStream::connect(address).unwrap();
     timeout(PATIENCE, server.replace(saying("two"), &options, &[other.parse().unwrap()], bind(other)).await.unwrap()).await.unwrap();
-    // Who waits there now is for another process, or for us when we take it again.
+    // A client that waits there now is for another process, or for this one when it inherits the socket again.
     assert_eq!(outer.accept().unwrap().1, waiting.local_addr().unwrap());
     let left = std::net::TcpStream::connect(address).unwrap();
     left.set_nonblocking(true).unwrap();
@@ -259,7 +259,7 @@ async fn many_changes_lose_no_request() {
 }
 
 #[tokio::test]
-async fn a_client_who_has_asked_before_the_drain_is_answered() {
+async fn a_request_that_came_before_the_drain_gets_its_response() {
     let mut server = Server::hello("{}");
     // Neither accepted nor read yet, on this runtime of one thread.
     let mut asked = std::net::TcpStream::connect(server.address).unwrap();
@@ -273,7 +273,7 @@ async fn a_client_who_has_asked_before_the_drain_is_answered() {
 }
 
 #[tokio::test]
-async fn a_client_who_has_just_come_is_answered_though_it_asks_after_the_drain_began() {
+async fn a_client_that_connected_before_the_drain_gets_its_response_to_a_later_request() {
     let mut server = Server::hello("{}");
     let mut client = server.connect().await;
     server.stop();
@@ -287,7 +287,7 @@ async fn a_client_who_has_just_come_is_answered_though_it_asks_after_the_drain_b
 }
 
 #[tokio::test]
-async fn a_client_who_asks_once_more_before_the_drain_is_answered() {
+async fn a_second_request_that_came_before_the_drain_gets_its_response() {
     let mut server = Server::hello("{}");
     let mut client = server.connect().await;
     client.send(GET).await;

@@ -1,4 +1,4 @@
-//! A server in this process, and clients that speak octets.
+//! A server in this process, and clients that send octets.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use ziggurat::server::{self, Drained, Listener, Options, Retiring, Traffic};
 use ziggurat_middleware::{Body, Next, Request, Response};
 
-/// Nothing a test waits for may take longer.
+/// The time limit of everything a test waits for.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A running server on a loopback port.
@@ -61,7 +61,7 @@ impl Server {
         self.running.as_ref().unwrap().traffic()
     }
 
-    /// A server whose app answers `hello`.
+    /// A server whose app responds with `hello`.
     pub fn hello(options: &str) -> Self {
         Self::start(options, |_| async { Response::new(Body::from("hello")) })
     }
@@ -70,28 +70,28 @@ impl Server {
         Client(TcpStream::connect(self.address).await.unwrap())
     }
 
-    /// Puts another stack and other options in place, and keeps the listeners.
+    /// Replaces the stack and the options, and keeps the listeners.
     pub async fn replace(&mut self, options: &str, stack: Next) -> Retiring {
         let running = self.running.as_mut().unwrap();
         let kept = running.listening().to_vec();
         running.replace(stack, &serde_json::from_str(options).unwrap(), &kept, Vec::new()).await.unwrap()
     }
 
-    /// Begins the drain.
+    /// Starts the drain.
     pub fn stop(&mut self) {
         if let Some(running) = self.running.take() {
             self.drain = Some(tokio::spawn(running.drain()));
         }
     }
 
-    /// Stops it and waits for its end.
+    /// Drains the server and waits for its end.
     pub async fn drained(mut self) -> Drained {
         self.stop();
         timeout(PATIENCE, self.drain.unwrap()).await.unwrap().unwrap()
     }
 }
 
-/// Listeners on an address that needs no folder.
+/// Binds an address that needs no folder.
 pub fn bind(listen: &str) -> Vec<Listener> {
     Listener::bind(&listen.parse().unwrap(), Path::new("/")).unwrap()
 }
@@ -109,12 +109,12 @@ where
     Next::new("app.test", app)
 }
 
-/// A connection that speaks octets.
+/// A connection that sends octets.
 pub struct Client(pub TcpStream);
 
 impl Client {
     pub async fn send(&mut self, octets: impl AsRef<[u8]>) {
-        // A server that closes early is no error here; the answer tells.
+        // A server that closes early is no error here: the response shows it.
         let _ = self.0.write_all(octets.as_ref()).await;
     }
 
@@ -127,7 +127,7 @@ impl Client {
         answer
     }
 
-    /// Reads until the answer so far ends with `end`.
+    /// Reads until the octets so far end with `end`.
     pub async fn read_until(&mut self, end: &str) -> String {
         let mut answer = Vec::new();
         while !answer.ends_with(end.as_bytes()) {
@@ -141,7 +141,7 @@ impl Client {
     }
 }
 
-/// An app that answers this text.
+/// A stack that responds with this text.
 pub fn saying(text: &'static str) -> Next {
     next(move |_| async move { Response::new(Body::from(text)) })
 }
@@ -155,12 +155,12 @@ impl Drop for Noted {
     }
 }
 
-/// What reached an app.
+/// The requests that reached an app.
 #[derive(Clone, Default)]
 pub struct Record(Arc<Mutex<Vec<String>>>);
 
 impl Record {
-    /// An app that reads the whole body and answers `ok`, noting method, target, headers and body; 400 where the body fails.
+    /// An app that records method, target, headers and body, and responds with `ok`; with 400 if the body fails.
     pub fn app(&self) -> impl Fn(Request) -> std::pin::Pin<Box<dyn Future<Output = Response> + Send>> + Clone + Send + Sync + 'static {
         let record = self.clone();
         move |request| {

@@ -14,7 +14,7 @@ use std::time::Duration;
 use tokio::task::block_in_place;
 use ziggurat_middleware::{Lifecycle, Watcher};
 
-use super::prepared::{Bound, PreparedGeneration};
+use super::prepared::{Bound, PreparedPipeline};
 use super::print_message;
 use super::source::PipelineSource;
 use crate::pipeline::Report;
@@ -66,7 +66,7 @@ impl Watch {
     /// # Errors
     ///
     /// If there is no address to listen on.
-    pub(super) fn prepare(&self, source: &PipelineSource, lifecycle: &Lifecycle, bound: &Bound) -> Result<PreparedGeneration, Report> {
+    pub(super) fn prepare(&self, source: &PipelineSource, lifecycle: &Lifecycle, bound: &Bound) -> Result<PreparedPipeline, Report> {
         for source in std::mem::take(&mut self.state().stale) {
             folders::remove_compiled(&source);
         }
@@ -74,14 +74,14 @@ impl Watch {
             Ok(pipeline) => {
                 let pipeline = Arc::new(pipeline.with_drain_up_to(DRAIN));
                 self.files(pipeline.files());
-                match PreparedGeneration::prepare(Arc::clone(&pipeline), lifecycle, bound) {
+                match PreparedPipeline::prepare(Arc::clone(&pipeline), lifecycle, bound) {
                     Ok(prepared) => return Ok(prepared),
                     Err(report) => (Some(pipeline), report),
                 }
             }
             Err(report) => (None, report),
         };
-        let shown = |pipeline| PreparedGeneration::error_page(pipeline, page::stack(&mistake), mistake.clone(), bound);
+        let shown = |pipeline| PreparedPipeline::error_page(pipeline, page::stack(&mistake), mistake.clone(), bound);
         match (pipeline, &bound.pipeline) {
             // Its author opens the addresses in the file.
             (Some(pipeline), None) => shown(pipeline),

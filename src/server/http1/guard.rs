@@ -43,7 +43,7 @@ pub(crate) struct Guard<S> {
     is_fresh: bool,
     /// The stack has accepted an upgrade.
     is_upgraded: bool,
-    end: Option<End>,
+    end: Option<ReadEnd>,
     /// hyper has seen the end of the stream.
     is_told: bool,
     /// All responses are with the stream, and hyper was woken after the last one.
@@ -52,7 +52,7 @@ pub(crate) struct Guard<S> {
 
 /// Why there is nothing more to read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum End {
+pub(crate) enum ReadEnd {
     /// The client has closed its side.
     Closed,
     /// The client has sent what it must not send.
@@ -95,7 +95,7 @@ impl<S> Guard<S> {
     }
 
     /// Why there is nothing more to read; `None` if hyper has ended the connection for another reason.
-    pub(crate) fn end(&self) -> Option<End> {
+    pub(crate) fn end(&self) -> Option<ReadEnd> {
         self.end.filter(|_| self.is_told)
     }
 
@@ -200,7 +200,7 @@ impl<S: Io> AsyncRead for Guard<S> {
                 return Poll::Pending;
             }
             match this.end {
-                Some(End::Refused(refusal)) if this.framing.is_in_body() => {
+                Some(ReadEnd::Refused(refusal)) if this.framing.is_in_body() => {
                     return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, refusal)));
                 }
                 // hyper takes the end of the stream for the end of the connection and gives up on responses under way. The flush of the last one
@@ -208,7 +208,7 @@ impl<S: Io> AsyncRead for Guard<S> {
                 Some(_) if !this.is_settled && !this.framing.is_in_body() => return Poll::Pending,
                 Some(end) => {
                     this.is_told = true;
-                    if let End::Refused(refusal) = end {
+                    if let ReadEnd::Refused(refusal) = end {
                         this.tunnel.0.refuse(refusal);
                     }
                     return Poll::Ready(Ok(()));
@@ -235,14 +235,14 @@ impl<S> Guard<S> {
     fn take_in(&mut self, buf: &mut ReadBuf<'_>, start: usize) -> usize {
         let fresh = &buf.filled()[start..];
         if fresh.is_empty() {
-            self.end = Some(End::Closed);
+            self.end = Some(ReadEnd::Closed);
             return 0;
         }
         if self.is_fresh && self.may_be_http2(fresh) {
             self.held.extend_from_slice(fresh);
             buf.set_filled(start);
             if self.held.len() >= PREFACE.len() {
-                self.end = Some(End::Http2);
+                self.end = Some(ReadEnd::Http2);
             }
             self.progress.is_in_head.store(true, Relaxed);
             return 0;
@@ -268,7 +268,7 @@ impl<S> Guard<S> {
     fn note_framing(&mut self) {
         if let Some(refusal) = self.framing.refusal() {
             self.held.truncate(self.ready);
-            self.end = Some(End::Refused(refusal));
+            self.end = Some(ReadEnd::Refused(refusal));
             if self.framing.is_in_body() {
                 self.progress.malformed.store(self.framing.heads(), Relaxed);
             }

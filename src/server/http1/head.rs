@@ -97,7 +97,7 @@ impl Head {
             b"HTTP/1.1" => true,
             b"HTTP/1.0" => false,
             [b'H', b'T', b'T', b'P', b'/', major, b'.', minor] if major.is_ascii_digit() && minor.is_ascii_digit() => {
-                return Err(Refusal::new(StatusCode::HTTP_VERSION_NOT_SUPPORTED, "this server speaks HTTP/1.0, HTTP/1.1 and HTTP/2"));
+                return Err(Refusal::new(StatusCode::HTTP_VERSION_NOT_SUPPORTED, "this server supports HTTP/2, HTTP/1.0 and HTTP/1.1"));
             }
             _ => return Err(MALFORMED),
         };

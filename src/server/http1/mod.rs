@@ -21,8 +21,8 @@ use http::StatusCode;
 use hyper::server::conn::http1::Builder;
 use hyper_util::rt::TokioIo;
 
-use self::guard::End;
 pub(super) use self::guard::Guard;
+use self::guard::ReadEnd;
 use self::tunnel::Tunnel;
 use super::io::Io;
 use super::limits::Limits;
@@ -97,15 +97,15 @@ pub(super) async fn run<S: Io>(
                 service.log_failure(Chain(error));
             }
             match guard.end() {
-                Some(End::Http2) => {
+                Some(ReadEnd::Http2) => {
                     if let (Some(stream), octets) = guard.into_parts() {
                         return Outcome::Http2(stream, octets);
                     }
                 }
-                Some(End::Refused(refusal)) if end.is_ok() && !guard.is_in_body() => {
+                Some(ReadEnd::Refused(refusal)) if end.is_ok() && !guard.is_in_body() => {
                     refuse(guard.into_parts().0, service, progress, refusal).await;
                 }
-                Some(End::Closed) => {}
+                Some(ReadEnd::Closed) => {}
                 _ if end.is_err_and(|error| error.is_user()) => end_incomplete(guard, progress).await,
                 _ => {
                     let still_sending = !guard.is_between() || !parts.read_buf.is_empty();

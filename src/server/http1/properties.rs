@@ -15,7 +15,7 @@ use hyper_util::rt::TokioIo;
 use proptest::prelude::*;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::guard::{End, Guard};
+use super::guard::{Guard, ReadEnd};
 use crate::server::Options;
 use crate::server::connection_table::ConnectionTable;
 use crate::server::io::Io;
@@ -81,7 +81,7 @@ fn guard(octets: &[u8], sizes: &[usize]) -> (Guard<Pieces>, Arc<Progress>) {
 }
 
 /// The octets that pass, the number of heads, and why the guard stopped.
-fn judge(octets: &[u8], sizes: &[usize], room: usize) -> (Vec<u8>, u32, Option<End>) {
+fn judge(octets: &[u8], sizes: &[usize], room: usize) -> (Vec<u8>, u32, Option<ReadEnd>) {
     let (mut guard, progress) = guard(octets, sizes);
     let mut cx = Context::from_waker(Waker::noop());
     let mut passed = Vec::new();

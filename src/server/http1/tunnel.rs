@@ -38,7 +38,7 @@ struct State<S> {
 
 /// How a tunnel ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum End {
+pub(super) enum TunnelEnd {
     /// The stack has dropped its handle.
     Released,
     /// No octet moved in either direction for too long.
@@ -125,7 +125,7 @@ impl<S: Io> Tunnel<S> {
     }
 
     /// Waits until the stack has dropped its handle, or until the tunnel is to end.
-    pub(super) async fn ended(&self, connection: &ConnectionGuard, idle: Duration) -> End {
+    pub(super) async fn ended(&self, connection: &ConnectionGuard, idle: Duration) -> TunnelEnd {
         loop {
             let due = self.state().active + idle;
             let mut timer = pin!(sleep_until(due));
@@ -135,12 +135,12 @@ impl<S: Io> Tunnel<S> {
                 let mut state = self.state();
                 state.owner = Some(cx.waker().clone());
                 if state.is_released {
-                    return Poll::Ready(Some(End::Released));
+                    return Poll::Ready(Some(TunnelEnd::Released));
                 }
                 let is_overdue = timer.as_mut().poll(cx).is_ready();
                 match is_overdue {
-                    _ if connection.is_cut() => Poll::Ready(Some(End::Cut)),
-                    true if state.active + idle <= due => Poll::Ready(Some(End::Idle)),
+                    _ if connection.is_cut() => Poll::Ready(Some(TunnelEnd::Cut)),
+                    true if state.active + idle <= due => Poll::Ready(Some(TunnelEnd::Idle)),
                     true => Poll::Ready(None),
                     false => Poll::Pending,
                 }
