@@ -64,7 +64,7 @@ pub use metrics::Metrics;
 pub use middleware::{App, Middleware};
 pub use next::{Answer, IntoApp, IntoStage, Next};
 pub use place::Place;
-pub use problem::Problem;
+pub use problem::{Problem, ProblemDetail};
 pub use service::{AnyBody, CloneService, IntoProblem, Options, StackService};
 pub use tasks::Retired;
 pub use test_stack::{TestRequest, TestResponse, TestStack, TestStage, request};

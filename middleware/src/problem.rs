@@ -30,6 +30,10 @@ pub struct Problem {
     cause: Option<BoxError>,
 }
 
+/// The sentence of a [`Problem`] for the client, often empty. In the extensions of a response it says that the server made it, and no app.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProblemDetail(pub Cow<'static, str>);
+
 impl Problem {
     /// A problem with this status and no further word.
     #[must_use]
@@ -75,7 +79,7 @@ impl Problem {
         &self.detail
     }
 
-    /// The answer: plain text, `404 Not Found` and the detail below it.
+    /// The answer: plain text, `404 Not Found` and the detail below it; [`ProblemDetail`] is among its extensions.
     #[must_use]
     pub fn into_response(self) -> Response {
         let mut text = self.status.to_string();
@@ -88,6 +92,7 @@ impl Problem {
         *response.status_mut() = self.status;
         response.headers_mut().extend(self.headers);
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+        response.extensions_mut().insert(ProblemDetail(self.detail));
         response
     }
 }
