@@ -3,8 +3,10 @@
 use ziggurat_middleware::access_log::AccessLog;
 use ziggurat_middleware::basic_auth::BasicAuth;
 use ziggurat_middleware::body_limit::BodyLimit;
+use ziggurat_middleware::buffer::Buffer;
 use ziggurat_middleware::compress::Compress;
 use ziggurat_middleware::cors::Cors;
+use ziggurat_middleware::errors::Errors;
 use ziggurat_middleware::forwarded::Forwarded;
 use ziggurat_middleware::headers::Headers;
 use ziggurat_middleware::request_id::AssignRequestId;
@@ -27,8 +29,10 @@ pub fn builtin() -> Registry {
         .layer::<AccessLog>()
         .layer::<BasicAuth>()
         .layer::<BodyLimit>()
+        .layer::<Buffer>()
         .layer::<Compress>()
         .layer::<Cors>()
+        .layer::<Errors>()
         .layer::<Forwarded>()
         .layer::<Headers>()
         .layer::<AssignRequestId>()

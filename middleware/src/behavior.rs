@@ -14,6 +14,8 @@ pub enum Behavior {
     NeedsConnectionInfo,
     /// Writes a line about each request.
     LogsRequests,
+    /// Answers errors with pages of its own.
+    ReplacesErrors,
     /// Sets headers of responses.
     SetsResponseHeaders,
     /// Ends requests that take too long.
@@ -32,6 +34,8 @@ pub enum Behavior {
     ChangesResponseBody,
     /// Bounds the size of request bodies.
     LimitsRequestBody,
+    /// Takes in request bodies before the layers below see them.
+    BuffersRequestBody,
     /// Upgrades connections to another protocol, such as WebSocket (RFC 9110 section 7.8).
     Upgrades,
     /// Runs Python, on a thread that native code cannot interrupt.
@@ -45,6 +49,7 @@ impl Behavior {
         Self::TrustsProxies,
         Self::NeedsConnectionInfo,
         Self::LogsRequests,
+        Self::ReplacesErrors,
         Self::SetsResponseHeaders,
         Self::BoundsTime,
         Self::Authenticates,
@@ -54,6 +59,7 @@ impl Behavior {
         Self::ServesFiles,
         Self::ChangesResponseBody,
         Self::LimitsRequestBody,
+        Self::BuffersRequestBody,
         Self::Upgrades,
         Self::RunsPython,
     ];
@@ -66,6 +72,7 @@ impl Behavior {
             Self::TrustsProxies => "trusts proxies",
             Self::NeedsConnectionInfo => "needs the client's address or the scheme",
             Self::LogsRequests => "logs requests",
+            Self::ReplacesErrors => "replaces error responses",
             Self::SetsResponseHeaders => "sets response headers",
             Self::BoundsTime => "bounds time",
             Self::Authenticates => "authenticates the client",
@@ -75,6 +82,7 @@ impl Behavior {
             Self::ServesFiles => "serves files",
             Self::ChangesResponseBody => "reads or changes response bodies",
             Self::LimitsRequestBody => "limits request bodies",
+            Self::BuffersRequestBody => "buffers request bodies",
             Self::Upgrades => "upgrades connections",
             Self::RunsPython => "runs Python",
         }
@@ -88,6 +96,7 @@ impl Behavior {
             Self::TrustsProxies => "above everything that needs the client's address or the scheme",
             Self::NeedsConnectionInfo => "below the layer that trusts proxies: above it, the client is the proxy",
             Self::LogsRequests => "above everything that answers: it sees only the responses of the layers below",
+            Self::ReplacesErrors => "above everything that answers: it sees only the responses of the layers below",
             Self::SetsResponseHeaders => "above everything that answers: refusals have the headers, too",
             Self::BoundsTime => "above what it bounds",
             Self::Authenticates => "above everything that only known users may reach",
@@ -97,6 +106,7 @@ impl Behavior {
             Self::ServesFiles => "below what encodes bodies, above the app",
             Self::ChangesResponseBody => "below what encodes bodies: above it, the body is compressed",
             Self::LimitsRequestBody => "above what reads request bodies",
+            Self::BuffersRequestBody => "below everything that refuses requests, above the app: what it takes in costs memory and disk",
             Self::Upgrades => "below native layers alone: a Python layer cannot pass an upgraded connection on",
             Self::RunsPython => "at the bottom: each change between native layers and Python costs time",
         }

@@ -86,7 +86,7 @@ impl Accepted {
 }
 
 /// `q=0.5` as 500; no parameter as 1000. `None` for what RFC 9110 section 12.4.2 does not allow.
-fn weight(parameters: &str) -> Option<u16> {
+pub(crate) fn weight(parameters: &str) -> Option<u16> {
     if parameters.is_empty() {
         return Some(1000);
     }

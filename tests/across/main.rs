@@ -7,6 +7,7 @@ mod environ;
 mod exceptions;
 mod hostile;
 mod load;
+mod native;
 mod order;
 mod program;
 #[path = "../black_box/support.rs"]

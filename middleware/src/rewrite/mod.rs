@@ -22,11 +22,11 @@ use crate::{Behavior, Context, Finding, Findings, IntoStage, Middleware, Mount, 
 
 /// Changes the path of requests before the layers below see them.
 ///
-/// A rule takes the paths that match `from` or `regex`, and `to` is their new path. Of several rules the first that matches applies; a path that
-/// none matches stays as it is. Rules do not see each other's results, and the client notices nothing: to send it elsewhere there is the app `redirect`.
+/// A rule applies to the paths that match `from` or `regex`, and `to` is their new path. Of several rules, the first that matches applies; its result is not
+/// matched again. A path that no rule matches stays. The client does not notice: the app `redirect` sends it elsewhere.
 ///
-/// Paths are matched as in `match.path` of a route: after all percent-encoding is undone. What a rule keeps of a path stays as the client encoded it. A path
-/// with a `.` or `..` segment, before or after, is answered `400 Bad Request`, because it would mean different things to different readers.
+/// Paths are matched as in `match.path` of a route: without percent-encoding. What a rule keeps of a path stays as the client encoded it. A path with a
+/// `.` or `..` segment, before or after, is answered `400 Bad Request`: programs read such paths differently.
 ///
 /// Apps read the new path as `PATH_INFO`. `REQUEST_URI` and the access log keep what the client sent. Below a `mount`, a rule sees what is left of the path.
 ///

@@ -1,0 +1,173 @@
+//! `buffer`: takes in whole request bodies before the layers below see them.
+
+mod body;
+mod budget;
+mod spool;
+#[cfg(test)]
+mod tests;
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context as TaskContext, Poll};
+
+use futures_util::TryFutureExt;
+use futures_util::future::{Either, MapErr};
+use http::Method;
+use http::header::{CONTENT_LENGTH, EXPECT, TRANSFER_ENCODING};
+use http_body::Body as _;
+use http_body_util::BodyExt;
+use schemars::JsonSchema;
+use serde::Deserialize;
+use tower::{Layer, Service};
+
+use self::budget::Budget;
+use self::spool::Spool;
+use crate::units::Size;
+use crate::{Answer, Behavior, BoxError, Context, Finding, Findings, IntoStage, Middleware, Next, Request, Response};
+
+/// Takes in whole request bodies before the layers below see them.
+///
+/// A slow client then holds neither a thread of the app nor a connection to an upstream server. The app never sees a body that is cut short, and it knows
+/// the length of every body, also of one that arrived in chunks. Trailers are kept; the length of a body with trailers is not stated.
+///
+/// | a body | is kept |
+/// | --- | --- |
+/// | up to `memory` | in memory |
+/// | up to `limit` | in a temporary file without a name |
+/// | longer than `limit` | nowhere: the answer is `413 Content Too Large` |
+/// | while others use all of `total_memory` | in a file, whatever its length |
+/// | while others use all of `total_disk`, too | nowhere: the answer is `503 Service Unavailable` |
+///
+/// A client that sends nothing for `server.body_timeout`, or leaves, ends its request, and nothing of its body stays. A client that waits for `100 Continue`
+/// gets it from this layer. CONNECT passes unbuffered. During a reload, the old and the new stack have `total_memory` and `total_disk` each.
+///
+/// Place it below everything that refuses requests, such as authentication and limits, and above the app. A `timeout` above it counts the time of the
+/// upload. Do not place it above services that answer while the request is still being sent, as gRPC streams do. An app of the kind `wsgi` buffers short
+/// bodies itself.
+///
+/// ```json
+/// { "layers": [{ "buffer": "100MiB" }], "app": { "wsgi": "hello:app" } }
+/// ```
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Buffer {
+    /// The longest body that is let through.
+    limit: Size,
+    /// How much of one body is kept in memory. A longer body goes to a file.
+    memory: Size,
+    /// How much memory all bodies together may take. A body reserves `memory`, or its length if that is known and less, when it begins.
+    total_memory: Size,
+    /// How much disk all bodies together may take.
+    total_disk: Size,
+    /// The folder of the temporary files; by default that of the system, often `/tmp`. If that is a file system in memory, the files take memory.
+    folder: Option<PathBuf>,
+}
+
+impl Default for Buffer {
+    fn default() -> Self {
+        Self { limit: Size::mib(10), memory: Size::kib(64), total_memory: Size::mib(64), total_disk: Size::mib(1024), folder: None }
+    }
+}
+
+impl Middleware for Buffer {
+    const NAME: &'static str = "buffer";
+    const SHORTHAND: Option<&'static str> = Some("limit");
+    const BEHAVIOR: &'static [Behavior] = &[Behavior::BuffersRequestBody, Behavior::LimitsRequestBody, Behavior::AnswersEarly];
+
+    fn validate(&self, findings: &mut Findings) {
+        let Self { limit, memory, total_memory, total_disk, .. } = *self;
+        if limit.0 == 0 {
+            findings.push(Finding::new("no body is let through").at("limit").hint("give it a size, as in `\"10MiB\"`"));
+        }
+        if memory > Size::mib(1024) {
+            findings.push(Finding::new(format!("`{memory}` is too much for one body")).at("memory").hint("write `\"1GiB\"` at most"));
+        }
+        if memory > total_memory {
+            let finding = Finding::new(format!("one body may take `{memory}` of memory, and all together `{total_memory}`"));
+            findings.push(finding.at("total_memory").hint("make it several times `memory`"));
+        }
+        if limit > memory && limit > total_disk {
+            let finding = Finding::new(format!("one body may take `{limit}` of disk, and all together `{total_disk}`"));
+            findings.push(finding.at("total_disk").hint("make it several times `limit`"));
+        }
+    }
+
+    fn layer(self, context: &Context) -> Result<impl IntoStage, Finding> {
+        let folder = self.folder.map_or_else(std::env::temp_dir, |folder| context.resolve(folder));
+        tempfile::tempfile_in(&folder)
+            .map_err(|error| Finding::new(format!("cannot write temporary files to `{}`: {error}", folder.display())).at("folder"))?;
+        let budget = Arc::new(Budget::new(self.limit, self.memory, self.total_memory, self.total_disk, folder));
+        let (figures, place) = (Arc::clone(&budget), context.place().clone());
+        context.on_scrape(move |metrics| {
+            let labels = [("place", place.as_str())];
+            metrics.gauge("ziggurat_buffer_memory_bytes", "Memory reserved for request bodies.").sample(&labels, figures.memory_in_use());
+            metrics.gauge("ziggurat_buffer_disk_bytes", "Disk space that request bodies take.").sample(&labels, figures.disk_in_use());
+        });
+        Ok(BufferLayer(budget))
+    }
+}
+
+struct BufferLayer(Arc<Budget>);
+
+impl Layer<Next> for BufferLayer {
+    type Service = BufferService;
+
+    fn layer(&self, inner: Next) -> BufferService {
+        BufferService { budget: Arc::clone(&self.0), inner }
+    }
+}
+
+#[derive(Clone)]
+struct BufferService {
+    budget: Arc<Budget>,
+    inner: Next,
+}
+
+impl Service<Request> for BufferService {
+    type Response = Response;
+    type Error = BoxError;
+    type Future = Either<MapErr<Answer, fn(Infallible) -> BoxError>, Pin<Box<dyn Future<Output = Result<Response, BoxError>> + Send>>>;
+
+    fn poll_ready(&mut self, _: &mut TaskContext<'_>) -> Poll<Result<(), BoxError>> {
+        // `Next` is always ready.
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        let body = request.body();
+        if body.is_end_stream()
+            || body.as_full().is_some_and(|octets| octets.len() as u64 <= self.budget.limit())
+            || request.method() == Method::CONNECT
+        {
+            return Either::Left(self.inner.send(request).map_err(|never| match never {}));
+        }
+        let (budget, inner) = (Arc::clone(&self.budget), self.inner.clone());
+        Either::Right(Box::pin(async move {
+            let request = take_in(request, budget).await?;
+            Ok(inner.run(request).await)
+        }))
+    }
+}
+
+/// The request with its body at hand.
+async fn take_in(request: Request, budget: Arc<Budget>) -> Result<Request, BoxError> {
+    let (mut parts, mut body) = request.into_parts();
+    let stated = parts.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    let mut spool = Spool::new(budget, body.size_hint().exact().or(stated))?;
+    let mut trailers = None;
+    while let Some(frame) = body.frame().await {
+        match frame?.into_data() {
+            Ok(data) => spool.push(data).await?,
+            Err(frame) => trailers = frame.into_trailers().ok(),
+        }
+    }
+    parts.headers.remove(EXPECT);
+    if trailers.is_none() {
+        parts.headers.remove(TRANSFER_ENCODING);
+        parts.headers.insert(CONTENT_LENGTH, spool.length().into());
+    }
+    Ok(Request::from_parts(parts, spool.into_body(trailers).await?))
+}
