@@ -1,4 +1,4 @@
-//! The layers and apps that come with Ziggurat: one readable list.
+//! The built-in layers and apps: one readable list.
 
 use ziggurat_middleware::access_log::AccessLog;
 use ziggurat_middleware::basic_auth::BasicAuth;

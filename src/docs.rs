@@ -1,4 +1,4 @@
-//! Reference pages of layers and apps, made from the doc comments of their options. Nothing is written twice.
+//! Reference pages of layers and apps, generated from the doc comments of their options, and the list of finding ids.
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -34,7 +34,7 @@ pub(crate) fn listing(registry: &Registry) -> String {
     text
 }
 
-/// `ziggurat layers NAME`: what it does and its options. The error is a message with a suggestion.
+/// `ziggurat layers NAME`: its description and options. The error is a message with a suggestion.
 pub(crate) fn terminal_page(registry: &Registry, name: &str) -> Result<String, String> {
     let of = |kinds: &[Kind], role| kinds.iter().filter(|kind| kind.name == name).map(|kind| page(kind, role)).collect::<Vec<_>>();
     let mut pages = [of(registry.layers(), "layer"), of(registry.apps(), "app")].concat();
@@ -42,7 +42,7 @@ pub(crate) fn terminal_page(registry: &Registry, name: &str) -> Result<String, S
         pages.push(ROUTES_PAGE.to_owned());
     }
     if pages.is_empty() {
-        // Some names are both.
+        // Some names are those of a layer and of an app.
         let known: BTreeSet<&str> = registry.layers().iter().chain(registry.apps()).map(|kind| kind.name).chain([ROUTES]).collect();
         return Err(format!("error: no layer or app is called `{name}`\nhint: {}", suggestion(name, "layers and apps", known)));
     }
@@ -132,7 +132,7 @@ fn options<'a>(text: &mut String, root: &'a Value, object: &'a Value, heading: &
     }
 }
 
-/// What a value looks like, in words: `string`, `list of string`, `"a" or "b"`.
+/// The shape of a value in words: `string`, `list of string`, `"a" or "b"`.
 fn shape(root: &Value, schema: &Value) -> String {
     if let Some(options) = schema.get("anyOf").or_else(|| schema.get("oneOf")).and_then(Value::as_array) {
         let mut shapes: Vec<String> = options.iter().map(|option| shape(root, option)).filter(|shape| shape != "null").collect();
@@ -178,7 +178,7 @@ fn resolve<'a>(root: &'a Value, schema: &'a Value) -> &'a Value {
 fn references<'a>(root: &'a Value, schema: &'a Value) -> Vec<&'a str> {
     let mut found = Vec::new();
     match schema {
-        // What is no definition has no section, and so its values have none.
+        // An inline object has no section, and so its values have none.
         Value::Object(map) if map.contains_key("properties") => {}
         Value::Object(map) => {
             if let Some(name) = reference(schema) {

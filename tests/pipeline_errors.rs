@@ -52,7 +52,7 @@ fn a_file_that_cannot_be_read_is_named() {
     error: cannot read `missing.json`: no such file or directory
     error: `folder` is a folder
     hint: name the file in it, for instance `pipeline.json`
-    error: `large.json` is larger than 1 MiB, which no pipeline is
+    error: `large.json` is larger than 1 MiB, the limit of a pipeline file
     "#);
 }
 

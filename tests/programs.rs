@@ -69,7 +69,7 @@ fn a_router_is_known_wherever_kinds_of_app_are() {
 #[test]
 fn a_wsgi_app_that_no_closure_stands_in_for_is_named() {
     let said = Ziggurat::new().test().wsgi("site:app", site).refusal(r#"{ "app": { "wsgi": { "app": "shop:app" } } }"#);
-    assert!(said.contains("no closure stands in for `shop:app`") && said.contains(r#".wsgi("shop:app", "#), "{said}");
+    assert!(said.contains("no closure replaces `shop:app`") && said.contains(r#".wsgi("shop:app", "#), "{said}");
     assert!(said.contains("--> pipeline.json:1:"), "{said}");
 }
 
@@ -85,7 +85,7 @@ async fn a_layer_stands_in_for_a_python_middleware() {
     assert_eq!(stack.get("/").await.status(), StatusCode::FORBIDDEN);
     assert_eq!(stack.get("/").header("cookie", "ticket=1").await.text(), "site /");
     let said = test().refusal(file);
-    assert!(said.contains("no layer stands in for `sso:SingleSignOn`"), "{said}");
+    assert!(said.contains("no layer replaces `sso:SingleSignOn`"), "{said}");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! `metrics`: the figures of the whole program, for Prometheus.
+//! `metrics`: the metrics of the whole program, for Prometheus.
 
 use std::convert::Infallible;
 
@@ -9,10 +9,10 @@ use serde::Deserialize;
 use tower::service_fn;
 use ziggurat_middleware::{App, Body, Context, Finding, IntoApp, Metrics, Problem, Request, Response};
 
-/// Shows the figures of the whole program in the text format of Prometheus: connections, requests, reloads, and what each app has to tell,
-/// for instance its workers, threads and queue.
+/// Shows the metrics of the whole program in the text format of Prometheus: connections, requests, reloads, and those of each layer and app, such as
+/// workers, threads and the queue.
 ///
-/// Whoever reaches it learns how busy the site is: give it a route that only the scraper can reach.
+/// The metrics show how busy the site is. Use a route that only the scraper can reach.
 ///
 /// ```json
 /// {

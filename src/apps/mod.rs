@@ -1,4 +1,4 @@
-//! What can stand at the bottom of a stack besides a WSGI app: `routes`, `respond`, `redirect`.
+//! The native apps: `routes`, `respond`, `redirect`, `metrics`.
 
 pub mod matching;
 pub mod metrics;

@@ -15,19 +15,19 @@ use super::matching::host_of;
 
 /// Sends the client to another address.
 ///
-/// The address may hold `{host}` (the host the client addressed, without its port), `{path}` (the path of the request as the client encoded
-/// it; below a `mount`, what is left of it) and `{query}` (the query with its `?`, or nothing where the request has none).
+/// The address may contain `{host}` (the host of the request, without its port), `{path}` (the path as the client encoded it; below a `mount`, without
+/// the prefix) and `{query}` (the query with its `?`, or nothing if the request has none).
 /// To move a site to HTTPS: `{ "redirect": "https://{host}{path}{query}" }`.
 ///
-/// Several slashes at the beginning of `{path}` become one, so that a client cannot be led to `//another.example`.
+/// Several slashes at the beginning of `{path}` become one, so that a link cannot lead a client to `//another.example`.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Redirect {
-    /// Where to: `https://...`, `http://...`, or a path that begins with `/`.
+    /// The address: `https://...`, `http://...`, or a path that begins with `/`.
     to: Template,
 
-    /// The status. 308 and 301 say that the move is for good, and clients remember it; 307 and 302 that it is not. 307 and 308 keep the method,
-    /// so that a form arrives as it was sent; 303 makes it a GET.
+    /// The status. 308 and 301 are permanent, and clients cache them; 307 and 302 are temporary. 307 and 308 keep the method and the body of the
+    /// request; 303 makes it a GET.
     #[serde(default)]
     status: Status,
 }
@@ -50,7 +50,7 @@ impl App for Redirect {
     }
 }
 
-/// An address with gaps.
+/// An address with placeholders.
 #[derive(Clone, Debug)]
 struct Template(Vec<Piece>);
 
@@ -84,7 +84,7 @@ impl Template {
                 }
             }
         }
-        HeaderValue::try_from(text).map_err(|_| bad_request("the target holds characters that a header cannot"))
+        HeaderValue::try_from(text).map_err(|_| bad_request("the target has characters that a header cannot have"))
     }
 }
 
@@ -100,15 +100,20 @@ impl FromStr for Template {
         let mut rest = text;
         while let Some(open) = rest.find(['{', '}']) {
             let (before, at) = rest.split_at(open);
-            let end = at.find('}').filter(|_| at.starts_with('{')).ok_or_else(|| {
-                format!("`{text}` holds a brace without its partner\nhint: gaps are written `{{host}}`, `{{path}}` and `{{query}}`")
-            })?;
+            let end = at
+                .find('}')
+                .filter(|_| at.starts_with('{'))
+                .ok_or_else(|| format!("`{text}` has an unmatched brace\nhint: placeholders are `{{host}}`, `{{path}}` and `{{query}}`"))?;
             pieces.push(Piece::Text(before.to_owned()));
             pieces.push(match &at[1..end] {
                 "host" => Piece::Host,
                 "path" => Piece::Path,
                 "query" => Piece::Query,
-                other => return Err(format!("`{{{other}}}` is not known here\nhint: gaps are `{{host}}`, `{{path}}` and `{{query}}`")),
+                other => {
+                    return Err(format!(
+                        "`{{{other}}}` is not a placeholder\nhint: placeholders are `{{host}}`, `{{path}}` and `{{query}}`"
+                    ));
+                }
             });
             rest = &at[end + 1..];
         }
@@ -120,15 +125,15 @@ impl FromStr for Template {
 }
 
 impl Template {
-    /// Whatever fills the gaps, the address must stay on the host that the file names.
+    /// Checks that no request can change the host of the address.
     fn well_formed(&self, text: &str) -> Result<(), String> {
         const HINT: &str = "write `https://...`, or a path that begins with `/`";
         let refuse = |why: &str, hint: &str| Err(format!("`{}` {why}\nhint: {hint}", text.escape_debug()));
         if text.contains(|c: char| c.is_control() || c == ' ' || c == '\\') {
-            return refuse("holds characters that no address has", "percent-encode them");
+            return refuse("has characters that an address cannot have", "percent-encode them");
         }
         if HeaderValue::from_str(text).is_err() || !text.is_ascii() {
-            return refuse("holds characters that no address has", "percent-encode what is not ASCII");
+            return refuse("has characters that an address cannot have", "percent-encode what is not ASCII");
         }
         let authority = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
         match authority {
@@ -162,7 +167,7 @@ impl JsonSchema for Template {
     }
 }
 
-/// A status that makes clients follow `Location`.
+/// A status with which clients follow `Location`.
 #[derive(Clone, Copy, Debug)]
 struct Status(StatusCode);
 

@@ -12,14 +12,14 @@ use tower::service_fn;
 use ziggurat_middleware::units::HeaderText;
 use ziggurat_middleware::{App, Body, Context, Finding, Findings, IntoApp, Request, Response};
 
-/// Answers every request with a fixed response. Good for health probes, maintenance pages and paths that must not be served.
+/// Answers every request with a fixed response, for instance a health probe, a maintenance page, or a path that must not be served.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Respond {
-    /// The status, 200 by default. Of the statuses above 199 any may be used.
+    /// The status, from 200 to 599. By default 200.
     status: Status,
 
-    /// The body, as text. It is sent as `text/plain; charset=utf-8` unless `headers` has a `content-type`.
+    /// The body, as text. Its type is `text/plain; charset=utf-8`, unless `headers` has a `content-type`.
     body: Option<String>,
 
     /// Headers of the response.
@@ -44,7 +44,7 @@ impl App for Respond {
             match HeaderName::from_bytes(name.as_bytes()) {
                 Err(_) => findings.push(Finding::new(format!("`{name}` is not a header name")).at("headers").at(name.as_str())),
                 Ok(CONTENT_LENGTH | TRANSFER_ENCODING) => {
-                    let finding = Finding::new(format!("`{name}` follows from the body")).hint("remove it");
+                    let finding = Finding::new(format!("`{name}` is set by the server")).hint("remove it");
                     findings.push(finding.at("headers").at(name.as_str()));
                 }
                 Ok(_) => {}

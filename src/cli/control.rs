@@ -14,7 +14,7 @@ use serde_json::Value;
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
-use super::{FAILURE, File, MISUSE, colour, complain, print, status};
+use super::{FAILURE, File, MISUSE, color, complain, print, status};
 use crate::pipeline::control_socket;
 
 /// How long a status may take. A reload takes as long as the new stack needs to start.
@@ -59,7 +59,7 @@ fn send(file: &Path, method: Method, path: &str, limit: Option<Duration>) -> Res
             let hint = "name a socket, `\"server\": { \"control\": \"run/control.sock\" }`, and start the server with it; SIGHUP reloads without one";
             return Err(complain(&format!("error: `{}` names no control socket\nhint: {hint}", file.display()), MISUSE));
         }
-        Err(report) => return Err(complain(&report.render(colour()), MISUSE)),
+        Err(report) => return Err(complain(&report.render(color()), MISUSE)),
     };
     run(exchange(&socket, method, path), limit).map_err(|error| complain(&explain(&socket, &error), FAILURE))
 }

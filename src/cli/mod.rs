@@ -1,4 +1,4 @@
-//! The command line: what a person types, and what each command prints.
+//! The command line: its commands, their options and what they print.
 
 mod control;
 mod project;
@@ -35,16 +35,16 @@ const MISUSE: u8 = 2;
     after_help = "Examples:
   ziggurat init                    write a pipeline.json for the project in this folder
   ziggurat run                     serve ./pipeline.json
-  ziggurat run --watch             the same while it is being written: changes take effect at once
-  ziggurat check site.json         say all that is wrong with a file, and start nothing
-  ziggurat show                    the stack as understood, defaults filled in
-  ziggurat layers compress         the options of one layer
+  ziggurat run --watch             serve it and reload whenever code or the file changes
+  ziggurat check site.json         report everything that is wrong with a file
+  ziggurat show                    print the stack with all defaults filled in
+  ziggurat layers compress         print the options of one layer
   ziggurat mysite.wsgi:application serve a WSGI app without a file, on 127.0.0.1:8000
-  ziggurat new stamp               write a crate with a layer of one's own into the folder stamp
+  ziggurat new stamp               write a crate with a layer of your own into the folder stamp
 
-Without arguments, in a folder with a pipeline.json, it is `ziggurat run`.
+Without arguments, in a folder with a pipeline.json, `ziggurat` means `ziggurat run`.
 Exit codes: 0 success, 1 a failure while running, 2 a wrong file or command line.
-Environment: VIRTUAL_ENV names the virtual environment whose packages the app sees; ZIGGURAT_LOG sets the level of the error log (error, warn, info, debug, trace); NO_COLOR turns colour off."
+Environment: VIRTUAL_ENV names the virtual environment of the app; ZIGGURAT_LOG sets the level of the error log (error, warn, info, debug, trace); NO_COLOR turns color off."
 )]
 struct Cli {
     #[command(subcommand)]
@@ -58,11 +58,11 @@ struct Cli {
     #[arg(long, value_name = "SETTINGS", conflicts_with = "app")]
     django: Option<String>,
 
-    /// Where to listen when a site is served without a file: `HOST:PORT`, `unix:PATH` or `fd:N`.
+    /// The address to listen on when a site is served without a file: `HOST:PORT`, `unix:PATH` or `fd:N`.
     #[arg(long, value_name = "WHERE", default_value = "127.0.0.1:8000", requires = "site")]
     listen: Listen,
 
-    /// Imports the app anew whenever its code changes, and shows mistakes in the page; see `ziggurat help run`.
+    /// Reloads when the code of the app changes, and shows errors in the browser; see `ziggurat help run`.
     #[arg(long, requires = "site")]
     watch: bool,
 }
@@ -71,29 +71,29 @@ struct Cli {
 enum Command {
     /// Serves the stack that a file declares, until SIGTERM or SIGINT.
     ///
-    /// The first signal stops accepting and lets requests in flight finish (`server.drain`); a second one ends at once.
-    /// SIGHUP reads the file again and lets it take effect without losing a request; where it is wrong, what runs goes on. SIGUSR1 opens log
-    /// files again; SIGUSR2 writes the stacks of the Python threads to the log.
+    /// The first signal stops accepting connections and lets requests in progress finish (`server.drain`); a second one ends the server at once.
+    /// SIGHUP reloads the file without losing a request; a wrong file changes nothing. SIGUSR1 reopens log files. SIGUSR2 writes the stacks of
+    /// the Python threads to the log.
     Run {
         #[command(flatten)]
         file: File,
 
         /// For development: reloads when Python code or the file changes.
         ///
-        /// Watched are the pipeline file, what it names through `${file:...}`, and `.py` files in the folders that apps are imported from (`path` of the
-        /// `wsgi` app), without hidden folders, `node_modules` and virtual environments. A mistake never ends the server, not even at its start: it
-        /// is printed, and every page shows it until it is mended. The code before gets 2 seconds for the requests that it has begun.
+        /// It watches the pipeline file, the files of `${file:...}`, and `.py` files in the folders that apps are imported from (`path` of the `wsgi`
+        /// app), except hidden folders, `node_modules` and virtual environments. An error does not end the server, not even at start: it is printed,
+        /// and every page shows it until it is fixed. The old code has 2 seconds to finish its requests.
         #[arg(long)]
         watch: bool,
 
-        /// Listens there, and not where the file says: `HOST:PORT`, `unix:PATH` or `fd:N`.
+        /// The address to listen on, instead of those of the file: `HOST:PORT`, `unix:PATH` or `fd:N`.
         #[arg(long, value_name = "WHERE")]
         listen: Option<Listen>,
     },
 
-    /// Says how the running server fares: its apps, their workers, threads and queues.
+    /// Prints the status of the running server: its apps, their workers, threads and queues.
     ///
-    /// The file names the socket to ask at: `"server": { "control": "run/control.sock" }`.
+    /// The file names the control socket: `"server": { "control": "run/control.sock" }`.
     Status {
         #[command(flatten)]
         file: File,
@@ -103,15 +103,15 @@ enum Command {
         json: bool,
     },
 
-    /// Has the running server read its file again, and waits until that took effect.
+    /// Makes the running server reload its file, and waits until that is done.
     ///
-    /// No request is lost. Where the file is wrong or its app cannot be imported, what runs goes on, and the reason is printed; the exit
-    /// code is 1 then. SIGHUP does the same without a control socket.
+    /// No request is lost. If the file is wrong or its app cannot be imported, the running stack stays; the reason is printed and the exit code
+    /// is 1. SIGHUP does the same without a control socket.
     Reload(File),
 
-    /// Says all that is wrong with a file, with line and column, and how to mend it.
+    /// Reports everything that is wrong with a file, with line, column and a hint.
     ///
-    /// Everything is built as for `run`, Python apps are imported, and nothing listens.
+    /// It builds everything as `run` does, and imports Python apps. It listens on nothing.
     Check {
         #[command(flatten)]
         file: File,
@@ -121,12 +121,12 @@ enum Command {
         json: bool,
     },
 
-    /// Prints the stack as understood: order, routes, and every option with its default filled in.
+    /// Prints the stack: its order, routes and places, and every option with its default filled in.
     Show {
         #[command(flatten)]
         file: File,
 
-        /// Prints a pipeline file that means the same, with everything spelled out: defaults, and what a `django` entry stands for.
+        /// Prints an equivalent pipeline file with everything written out: defaults, and what a `django` entry stands for.
         #[arg(long)]
         json: bool,
     },
@@ -146,41 +146,41 @@ enum Command {
 
     /// Looks at the project in a folder and writes a pipeline.json that serves it.
     ///
-    /// It knows Django, Flask, Bottle, Falcon, Pyramid, web.py and plain WSGI callables by their code, and other servers' command lines (Procfile,
-    /// Dockerfile). No Python runs and nothing is imported. Where it finds no app, or several, it says so and writes nothing.
+    /// It recognizes Django, Flask, Bottle, Falcon, Pyramid, web.py and plain WSGI callables in the code, and command lines of other servers
+    /// (Procfile, Dockerfile). It runs no Python and imports nothing. If it finds no app, or several, it reports that and writes nothing.
     Init {
         /// The project's folder.
         #[arg(value_name = "FOLDER", default_value = ".")]
         folder: PathBuf,
 
-        /// The app, where it cannot be told from the code: `pkg.mod:callable`, or `pkg.mod:make()` for what a factory makes.
+        /// The app, if the code does not show it: `pkg.mod:callable`, or `pkg.mod:make()` for a factory.
         #[arg(long, value_name = "APP")]
         app: Option<String>,
 
-        /// Writes over a pipeline.json that is there.
+        /// Overwrites an existing pipeline.json.
         #[arg(long)]
         force: bool,
     },
 
-    /// Writes a small crate with a layer of one's own: it builds, tests and runs as it is, as a program and as a Python package.
+    /// Writes a small crate with a layer of your own. It builds, tests and runs as it is, as a program and as a Python package.
     New {
-        /// What the crate, its folder and its layer are called: lower-case words, as in `api-key`.
+        /// The name of the crate, its folder and its layer: lower-case words, as in `api-key`.
         name: String,
 
-        /// The folder with Ziggurat's sources that the crate builds on. By default the one that this program was built from, if it is still there, else
-        /// the version of this program.
+        /// The folder with Ziggurat's sources that the crate depends on. By default the one that this program was built from; if that is gone, the
+        /// released version of this program.
         #[arg(long, value_name = "FOLDER")]
         path: Option<PathBuf>,
     },
 
-    /// A worker process; the server starts it, with the link to it as standard input.
+    /// Runs a worker process. The server starts it, with their link as its standard input.
     #[command(hide = true)]
     Worker {
-        /// What the process list shows.
+        /// The title in the process list.
         title: String,
     },
 
-    /// Reads the settings of a Django site; the server asks for them over standard input.
+    /// Reads the settings of a Django site that the server asks for over standard input.
     #[command(hide = true)]
     Settings,
 
@@ -207,7 +207,7 @@ pub(crate) fn main(registry: &Registry, launch: Option<Launcher>, arguments: imp
     let cli = match Cli::try_parse_from(&arguments) {
         Ok(cli) => cli,
         Err(error) => {
-            // Help and version are no errors to clap's users; it knows the stream and the code of each.
+            // Help and version are not errors for the user; clap knows the stream and the code of each.
             let _ = error.print();
             return if error.use_stderr() { MISUSE } else { SUCCESS };
         }
@@ -254,8 +254,8 @@ fn dispatch(registry: &Registry, host: &Extensions, command: Command) -> u8 {
         Command::Init { folder, app, force } => project::init(&folder, app.as_deref(), force),
         Command::New { name, path } => match new::create(Path::new(""), &name, path.as_deref(), registry.layers()) {
             Ok(steps) => print(&steps),
-            Err(new::Trouble::Refused(message)) => complain(&message, MISUSE),
-            Err(new::Trouble::Failed(path, error)) => complain(&format!("error: cannot write {}: {error}", path.display()), FAILURE),
+            Err(new::Error::Refused(message)) => complain(&message, MISUSE),
+            Err(new::Error::Failed(path, error)) => complain(&format!("error: cannot write {}: {error}", path.display()), FAILURE),
         },
         Command::Worker { .. } => {
             match wsgi::child::run(&|stack, lifecycle, runtime| WorkerStack::build(stack, registry, lifecycle, runtime)) {
@@ -276,10 +276,10 @@ fn dispatch(registry: &Registry, host: &Extensions, command: Command) -> u8 {
     }
 }
 
-/// What layers and apps may know about this program.
+/// Facts about this program for layers and apps.
 fn host(launch: Option<Launcher>) -> Extensions {
     let mut host = Extensions::new();
-    // Where the system does not tell the executable, an app that wants workers says so.
+    // Where the system does not name the executable, an app with workers reports that.
     if let Some(launch) = launch.or_else(|| Launcher::current().ok()) {
         host.insert(launch);
     }
@@ -293,24 +293,24 @@ fn load(file: &File, registry: &Registry) -> Result<Pipeline, Report> {
 fn with(pipeline: Result<Pipeline, Report>, then: impl FnOnce(&Pipeline) -> u8) -> u8 {
     match pipeline {
         Ok(pipeline) => then(&pipeline),
-        Err(report) => complain(&report.render(colour()), MISUSE),
+        Err(report) => complain(&report.render(color()), MISUSE),
     }
 }
 
 fn serve(source: PipelineSource, host: &Extensions, watch: bool) -> u8 {
     let outcome = |served: Result<(), Report>| match served {
         Ok(()) => SUCCESS,
-        Err(report) => complain(&report.render(colour()), FAILURE),
+        Err(report) => complain(&report.render(color()), FAILURE),
     };
     if watch {
         return outcome(run::watch(source, host));
     }
     let pipeline = match source.load() {
         Ok(pipeline) => pipeline,
-        Err(report) => return complain(&report.render(colour()), MISUSE),
+        Err(report) => return complain(&report.render(color()), MISUSE),
     };
     if !pipeline.warnings().is_empty() {
-        complain(&pipeline.warnings().render(colour()), SUCCESS);
+        complain(&pipeline.warnings().render(color()), SUCCESS);
     }
     outcome(run::run(source, pipeline, host))
 }
@@ -327,7 +327,7 @@ fn check(file: &File, registry: &Registry, host: &Extensions, json: bool) -> u8 
         print(&format!("{:#}\n", report.to_json()));
         return code;
     }
-    let text = report.render(colour());
+    let text = report.render(color());
     if !text.is_empty() {
         complain(&text, code);
     }
@@ -337,7 +337,7 @@ fn check(file: &File, registry: &Registry, host: &Extensions, json: bool) -> u8 
     code
 }
 
-/// Prints to standard output. A reader that went away (`ziggurat schema | head`) is no failure.
+/// Prints to standard output. A reader that is gone (`ziggurat schema | head`) is not a failure.
 fn print(text: &str) -> u8 {
     let mut out = std::io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
@@ -347,11 +347,11 @@ fn print(text: &str) -> u8 {
 }
 
 fn complain(text: &str, code: u8) -> u8 {
-    // Nobody is left to tell when standard error is gone.
+    // Without standard error, there is nowhere to report a failure to.
     let _ = writeln!(std::io::stderr(), "{}", text.trim_end());
     code
 }
 
-fn colour() -> bool {
+fn color() -> bool {
     std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()) && std::io::stderr().is_terminal()
 }

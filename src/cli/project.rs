@@ -10,10 +10,10 @@ use crate::detect::{Undecided, detect};
 
 const FILE: &str = "pipeline.json";
 
-/// Looks at `folder` and writes its pipeline file; says what was found, and what comes next.
+/// Writes the pipeline file of `folder`, and prints what was found and what to do next.
 pub(super) fn init(folder: &Path, app: Option<&str>, force: bool) -> u8 {
     if !folder.is_dir() {
-        return complain(&format!("error: `{}` is no folder", folder.display()), MISUSE);
+        return complain(&format!("error: `{}` is not a folder", folder.display()), MISUSE);
     }
     let file = if folder == Path::new(".") { PathBuf::from(FILE) } else { folder.join(FILE) };
     if file.exists() && !force {
@@ -30,7 +30,7 @@ pub(super) fn init(folder: &Path, app: Option<&str>, force: bool) -> u8 {
     }
 }
 
-/// Writes a file that is not there yet; with `force` also over one that is.
+/// Writes a new file; with `force`, overwrites an existing one.
 fn write(file: &Path, text: &str, force: bool) -> io::Result<()> {
     let mut options = OpenOptions::new();
     if force {
@@ -42,7 +42,7 @@ fn write(file: &Path, text: &str, force: bool) -> io::Result<()> {
 }
 
 fn is_there(file: &Path) -> String {
-    format!("error: `{}` is there already\nhint: `ziggurat init --force` writes over it", file.display())
+    format!("error: `{}` already exists\nhint: `ziggurat init --force` overwrites it", file.display())
 }
 
 fn report(folder: &Path, file: &Path, found: &[String]) -> String {
@@ -53,9 +53,9 @@ fn report(folder: &Path, file: &Path, found: &[String]) -> String {
     let named = if folder == Path::new(".") { String::new() } else { format!(" {}", file.display()) };
     let _ = write!(
         text,
-        "wrote {}\n\nNext:\n  ziggurat check{named}   imports the app and says what is wrong, if anything\n  \
+        "wrote {}\n\nNext:\n  ziggurat check{named}   imports the app and reports everything that is wrong\n  \
          ziggurat run{named}     serves it on http://127.0.0.1:8000\n\n\
-         Where the app's packages are in a virtual environment, have VIRTUAL_ENV name it.\n",
+         If the app's packages are in a virtual environment, set VIRTUAL_ENV to its folder.\n",
         file.display()
     );
     text
@@ -65,13 +65,11 @@ fn explain(folder: &Path, undecided: Undecided) -> String {
     let mut text = String::new();
     match undecided {
         Undecided::Nothing(instead) => {
-            let _ = writeln!(text, "error: there is no WSGI app to be seen in `{}`", folder.display());
+            let _ = writeln!(text, "error: no WSGI app was found in `{}`", folder.display());
             for line in instead {
                 let _ = writeln!(text, "  {line}");
             }
-            text.push_str(
-                "hint: if there is one, name it: `ziggurat init --app pkg.mod:callable`, or `pkg.mod:make()` for what a factory makes",
-            );
+            text.push_str("hint: name it: `ziggurat init --app pkg.mod:callable`, or `pkg.mod:make()` for a factory");
         }
         Undecided::Several(apps) => {
             let _ = writeln!(text, "error: there is more than one app in `{}`:", folder.display());
@@ -80,7 +78,7 @@ fn explain(folder: &Path, undecided: Undecided) -> String {
                 let _ = writeln!(text, "  {target:width$}  {what}");
             }
             let first = apps.first().map_or("pkg.mod:callable", |(target, _)| target);
-            let _ = write!(text, "hint: say which one: `ziggurat init --app {first}`");
+            let _ = write!(text, "hint: choose one: `ziggurat init --app {first}`");
         }
         Undecided::Misnamed(app) => {
             let _ = write!(text, "error: `{app}` does not name an app\nhint: write `module:callable`, as in `mysite.wsgi:application`");

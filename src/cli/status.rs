@@ -1,4 +1,4 @@
-//! A status as a person reads it. Whatever fields an app reports are shown; those of known units in their unit.
+//! The status of a server as a table. All fields that an app reports are shown, those of known units in their unit.
 
 use std::fmt::Write;
 
@@ -45,7 +45,7 @@ fn records(value: &Value) -> Option<Vec<&Map<String, Value>>> {
     rows.filter(|rows| !rows.is_empty())
 }
 
-/// Columns, as wide as what stands in them.
+/// Columns, each as wide as its widest cell.
 fn grid(out: &mut String, rows: &[&Map<String, Value>]) {
     let Some(keys) = rows.first().map(|row| row.keys().map(String::as_str).collect::<Vec<_>>()) else { return };
     let head = keys.iter().map(|key| clean(label(key))).collect();

@@ -1,4 +1,4 @@
-//! What in a module is an app: a name bound to what a framework makes, a factory, or a plain callable.
+//! The apps of a module: names bound to the app of a framework, factories, and plain callables.
 
 use super::modules::Module;
 use super::python::{Line, last_call, literal, split};
@@ -8,9 +8,9 @@ use super::python::{Line, last_call, literal, split};
 pub(super) struct Binding {
     /// What follows the colon: `app`, `create_app()`.
     pub(super) callable: String,
-    /// What it is, for people: `a Flask app`.
+    /// Its description: `a Flask app`.
     pub(super) what: &'static str,
-    /// Whether it speaks WSGI.
+    /// Whether it is a WSGI app.
     pub(super) is_wsgi: bool,
     /// Whether its framework serves the folder `static` beside the module.
     pub(super) has_static: bool,
@@ -31,7 +31,7 @@ const MADE_BY: &[(&str, &str, bool)] = &[
     ("get_asgi_application", "an ASGI app of Django", false),
 ];
 
-/// What it is where another module's factory makes it.
+/// The description of an app that another module's factory makes.
 pub(super) const MADE: &str = "made by a factory";
 
 /// The apps that a module binds at its top; factories only where it binds nothing else.
@@ -83,7 +83,7 @@ fn factory(line: &Line, module: &Module) -> Option<Binding> {
 
 fn made_by(called: &str, module: &Module) -> Option<(&'static str, &'static str, bool)> {
     let last = called.rsplit('.').next().unwrap_or_default();
-    // `App` and `API` are names that others use too.
+    // Other libraries use the names `App` and `API` too.
     let falcon = || module.lines.iter().any(|line| line.text.starts_with("import falcon") || line.text.starts_with("from falcon import"));
     match last {
         "App" | "API" if (called == last || called.starts_with("falcon.")) && falcon() => {
@@ -98,7 +98,7 @@ fn is_factory_name(name: &str) -> bool {
     matches!(name, "create_app" | "make_app" | "app_factory" | "create_application" | "make_application" | "get_app")
 }
 
-/// `environ, start_response`, by whatever names are usual.
+/// Whether these are the parameters of a WSGI app, by their usual names.
 fn takes_environ(parameters: &[&str]) -> bool {
     let names: Vec<&str> = parameters.iter().map(|parameter| parameter.split([':', '=']).next().unwrap_or_default().trim()).collect();
     matches!(names[..], [environ, start] if matches!(environ, "environ" | "env" | "_environ" | "_env") && matches!(start, "start_response" | "_start_response" | "start"))

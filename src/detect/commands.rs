@@ -1,4 +1,4 @@
-//! Command lines of other servers, as projects keep them: they name the app that is deployed.
+//! Command lines of other servers in the files of a project. They name the app that is deployed.
 
 use std::path::{Path, PathBuf};
 
@@ -13,7 +13,7 @@ pub(super) struct Hint {
     pub(super) server: &'static str,
     pub(super) module: String,
     pub(super) callable: String,
-    /// The folder the module is in, from the project's on.
+    /// The folder of the module, relative to the project's.
     pub(super) base: PathBuf,
 }
 
@@ -32,7 +32,7 @@ const FILES: &[&str] = &[
     "uwsgi.ini",
 ];
 
-/// Servers with the name of the callable where the command line gives none.
+/// Servers, each with its default name of the callable.
 const SERVERS: &[(&str, &str)] = &[
     ("gunicorn", "application"),
     ("uwsgi", "application"),
@@ -41,12 +41,12 @@ const SERVERS: &[(&str, &str)] = &[
     ("mod_wsgi-express", "application"),
 ];
 
-/// What the files of the project say, each app once. Modules that are not in the project are left out.
+/// The apps that the files of the project name, each once. Modules outside the project are left out.
 pub(super) fn hints(folder: &Path) -> Vec<Hint> {
     let mut hints: Vec<Hint> = Vec::new();
     for file in FILES {
         let Some(text) = text(&folder.join(file)) else { continue };
-        // A command may go on in the next line.
+        // A command may continue on the next line.
         for hint in text.replace("\\\n", " ").lines().filter_map(|line| hint(folder, file, line)) {
             if !hints.iter().any(|known| (&known.module, &known.callable) == (&hint.module, &hint.callable)) {
                 hints.push(hint);

@@ -1,4 +1,4 @@
-//! Looks at a folder with somebody's project, and says how it would be served. No Python runs, and nothing is imported.
+//! Finds out how the project in a folder is served, from its files. It runs no Python and imports nothing.
 
 mod bindings;
 mod commands;
@@ -18,12 +18,12 @@ use python::is_name;
 /// How a project is served.
 #[derive(Debug)]
 pub(crate) struct Project {
-    /// What was found, and by what: a line each.
+    /// What was found and where, one line each.
     pub(crate) found: Vec<String>,
     app: App,
-    /// The folder that modules are imported from, from the project's on; empty for that itself.
+    /// The folder that modules are imported from, relative to the project's; empty for the project's own.
     base: PathBuf,
-    /// The folder with files for `/static`, from the project's on.
+    /// The folder with files for `/static`, relative to the project's.
     static_files: Option<PathBuf>,
 }
 
@@ -31,18 +31,18 @@ pub(crate) struct Project {
 enum App {
     /// `module:callable`.
     Wsgi(String),
-    /// The module of a Django site's settings, which say what its app and its static files are.
+    /// The settings module of a Django site.
     Django(String),
 }
 
-/// Why it was not decided.
+/// Why no app was chosen.
 #[derive(Debug)]
 pub(crate) enum Undecided {
-    /// There is no app to be seen; what there is instead.
+    /// There is no WSGI app; what there is instead.
     Nothing(Vec<String>),
-    /// There are several: what `--app` would name them by, and what they are.
+    /// There are several: the value of `--app` for each, and its description.
     Several(Vec<(String, String)>),
-    /// The app that was asked for is no name of one.
+    /// The value of `--app` is not `module:callable`.
     Misnamed(String),
 }
 
@@ -52,7 +52,7 @@ struct Candidate<'a> {
     binding: Binding,
 }
 
-/// Looks at the project in `folder`; `wanted` is what the user said the app is, as `module:callable`.
+/// Looks at the project in `folder`. `wanted` is the app that the user named, as `module:callable`.
 pub(crate) fn detect(folder: &Path, wanted: Option<&str>) -> Result<Project, Undecided> {
     let modules = modules(folder);
     let all: Vec<Candidate<'_>> = modules
@@ -93,7 +93,7 @@ pub(crate) fn detect(folder: &Path, wanted: Option<&str>) -> Result<Project, Und
     })
 }
 
-/// The one that is deployed, by everybody's custom: that of a module called `wsgi`, or the one that the project's own factory makes.
+/// The app that is deployed, by convention: that of a module called `wsgi`, or the one that the project's own factory makes.
 fn entry<'a, 'b>(several: &'a [&'b Candidate<'b>]) -> Option<&'a &'b Candidate<'b>> {
     let only = |is_entry: fn(&Candidate<'_>) -> bool| {
         let mut entries = several.iter().filter(|candidate| is_entry(candidate));
@@ -113,7 +113,7 @@ fn asked_for(folder: &Path, wanted: &str, modules: &[Module], all: &[Candidate<'
     let module = modules.iter().find(|module| module.name == name);
     let found = match module {
         Some(module) => format!("`{wanted}` is in {}", module.file.display()),
-        None => format!("`{wanted}` is in no module of this folder, so it has to be installed"),
+        None => format!("`{wanted}` is in no module of this folder; it must be installed"),
     };
     Ok(Project {
         found: vec![found],
@@ -144,7 +144,7 @@ fn django(modules: &[Module], all: &[Candidate<'_>]) -> Result<Option<Project>, 
     };
     let base = manage.file.parent().unwrap_or(Path::new("")).to_owned();
     let mut found = vec![format!("{} is of a Django site with the settings `{settings}`", manage.file.display())];
-    // What is deployed may have other settings than what is developed.
+    // The settings in production may differ from those in development.
     let deployed = all.iter().filter(|candidate| candidate.binding.what == "a Django app" && candidate.module.base == base);
     let mut deployed = deployed.filter_map(|candidate| Some((candidate, default_of(candidate.module, "DJANGO_SETTINGS_MODULE")?)));
     let settings = match deployed.next() {
@@ -176,6 +176,6 @@ impl Candidate<'_> {
     }
 
     fn asgi(&self) -> String {
-        format!("`{}` is {}: it speaks ASGI, and Ziggurat speaks WSGI", self.target(), self.what())
+        format!("`{}` is {}: it is for ASGI, and Ziggurat serves WSGI", self.target(), self.what())
     }
 }

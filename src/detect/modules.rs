@@ -5,27 +5,27 @@ use std::path::{Path, PathBuf};
 
 use super::python::{Line, logical_lines};
 
-/// More files are not looked at: it is no project's own code then.
+/// A bound on the number of files: a project's own code is smaller.
 const MOST_FILES: usize = 2_000;
-/// Files above this size are data.
+/// A bound on the size of a file: larger ones are data.
 const LARGEST: u64 = 256 << 10;
-/// Folders below the project's that are looked into.
+/// A bound on the depth of folders.
 const DEEPEST: usize = 4;
 
 /// A module of the project.
 #[derive(Debug)]
 pub(super) struct Module {
-    /// Its file, from the project's folder on.
+    /// Its file, relative to the project's folder.
     pub(super) file: PathBuf,
-    /// The folder from which it is imported, from the project's on; empty for that itself.
+    /// The folder that it is imported from, relative to the project's; empty for the project's own.
     pub(super) base: PathBuf,
     /// Its name there.
     pub(super) name: String,
     pub(super) lines: Vec<Line>,
 }
 
-/// Folders with other people's code, or with code that is not the app.
-fn is_passed_over(name: &str) -> bool {
+/// Folders with code that is not the project's own, or not the app's.
+fn is_ignored(name: &str) -> bool {
     name.starts_with('.')
         || matches!(
             name,
@@ -48,7 +48,7 @@ pub(super) fn modules(folder: &Path) -> Vec<Module> {
 }
 
 fn collect(folder: &Path, below: &Path, depth: usize, files: &mut Vec<PathBuf>) {
-    // What cannot be read has no module that Python could import.
+    // Python cannot import from a folder that cannot be read.
     let Ok(entries) = fs::read_dir(folder.join(below)) else { return };
     let mut entries: Vec<_> = entries.flatten().collect();
     entries.sort_by_key(fs::DirEntry::file_name);
@@ -56,11 +56,11 @@ fn collect(folder: &Path, below: &Path, depth: usize, files: &mut Vec<PathBuf>) 
         let name = entry.file_name();
         let Some(name) = name.to_str() else { continue };
         let path = below.join(name);
-        // A link could lead anywhere, and round in a circle.
+        // A link can lead out of the project, or in a circle.
         let Ok(kind) = entry.file_type() else { continue };
         if kind.is_dir() {
             let is_environment = folder.join(&path).join("pyvenv.cfg").exists();
-            if depth < DEEPEST && !is_passed_over(name) && !is_environment {
+            if depth < DEEPEST && !is_ignored(name) && !is_environment {
                 collect(folder, &path, depth + 1, files);
             }
         } else if kind.is_file() && name.ends_with(".py") && !is_test_or_tool(name) && files.len() < MOST_FILES {
@@ -90,7 +90,7 @@ fn import_name(folder: &Path, file: &Path) -> Option<(PathBuf, String)> {
     Some((base.to_owned(), names.join(".")))
 }
 
-/// The text of a file of the project; none of what cannot be read, or is too large or no file.
+/// The text of a file of the project, unless it cannot be read, is too large or is not a file.
 pub(super) fn text(path: &Path) -> Option<String> {
     let found = fs::metadata(path).ok()?;
     (found.is_file() && found.len() <= LARGEST)

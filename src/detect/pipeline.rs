@@ -1,4 +1,4 @@
-//! The pipeline file for a project that was looked at.
+//! The pipeline file of a project.
 
 use std::fmt::Write;
 use std::path::Path;
@@ -36,7 +36,7 @@ fn path(path: &Path) -> String {
     quoted(&path.display().to_string())
 }
 
-/// A string of the file; what would be a variable there is none.
+/// A JSON string in which `$` is escaped.
 fn quoted(text: &str) -> String {
     serde_json::Value::from(text.replace('$', "$$")).to_string()
 }

@@ -1,4 +1,4 @@
-//! As much of Python's grammar as it takes to see what a module binds at its top, without running it.
+//! The part of Python's grammar that shows what a module binds at its top level, without running it.
 
 /// A logical line: a statement on one line or, inside brackets and long strings, over several. Without its comments.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -8,7 +8,7 @@ pub(super) struct Line {
     pub(super) text: String,
 }
 
-/// Cuts a module into logical lines. What is no Python gives lines too, of which none means anything.
+/// Splits a module into logical lines. Text that is not Python gives lines without a meaning.
 pub(super) fn logical_lines(source: &str) -> Vec<Line> {
     let mut lines = Vec::new();
     let mut rest = source;
@@ -59,7 +59,7 @@ fn logical_line(source: &str) -> (String, &str) {
     (text, "")
 }
 
-/// The string literal that `source` begins with, quotes and all; to the end of the line or of the source where it is not closed.
+/// The string literal at the beginning of `source`, with its quotes. If it is not closed, it ends with the line or the source.
 fn string(source: &str) -> &str {
     let quote = if source.starts_with("\"\"\"") || source.starts_with("'''") { &source[..3] } else { &source[..1] };
     let mut at = quote.len();
@@ -71,7 +71,7 @@ fn string(source: &str) -> &str {
         if rest.starts_with('\n') && quote.len() == 1 {
             break;
         }
-        // What stands after a backslash ends nothing; it may be of any width.
+        // A character after a backslash does not end the string, and may have several octets.
         let skipped = usize::from(rest.starts_with('\\'));
         at += rest.chars().take(skipped + 1).map(char::len_utf8).sum::<usize>();
     }
@@ -89,7 +89,7 @@ impl Line {
         is_name(name).then(|| (name, value.trim()))
     }
 
-    /// The name and the parameters of a function that is defined here, each without annotation, with its default where it has one.
+    /// The name and the parameters of the function that is defined here. A parameter has no annotation, and its default if there is one.
     pub(super) fn function(&self) -> Option<(&str, Vec<&str>)> {
         let (name, rest) = self.text.strip_prefix("def ")?.split_once('(')?;
         let parameters = &rest[..closing(rest)?];
@@ -103,7 +103,7 @@ impl Line {
     }
 }
 
-/// The dotted name of what is called last in an expression, and the arguments: `a.b(c)(d).e(f)` calls `e` with `f`.
+/// The dotted name and the arguments of the last call in an expression: `a.b(c)(d).e(f)` calls `e` with `f`.
 pub(super) fn last_call(expression: &str) -> Option<(&str, &str)> {
     let mut last = None;
     let mut rest = expression.trim();
@@ -125,7 +125,7 @@ pub(super) fn last_call(expression: &str) -> Option<(&str, &str)> {
     }
 }
 
-/// What a string literal without escapes says.
+/// The value of a string literal without escapes.
 pub(super) fn literal(expression: &str) -> Option<&str> {
     let expression = expression.trim();
     let quote = expression.chars().next().filter(|quote| matches!(quote, '"' | '\''))?;
@@ -133,7 +133,7 @@ pub(super) fn literal(expression: &str) -> Option<&str> {
     (!text.contains([quote, '\\'])).then_some(text)
 }
 
-/// Splits at the commas that stand in no bracket and no string.
+/// Splits at the commas outside brackets and strings.
 pub(super) fn split(list: &str) -> Vec<&str> {
     let mut parts = Vec::new();
     let (mut start, mut depth, mut at) = (0, 0_usize, 0);

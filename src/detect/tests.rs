@@ -65,12 +65,12 @@ fn projects_are_known_by_their_code() {
         (&[("api.py", "from falcon import App\napp = App()\n")], r#"{"wsgi":"api:app"}"#),
         (
             &[("api.py", "import falcon.asgi\napp = falcon.asgi.App()\n")],
-            "nothing: `api:app` is an ASGI app of Falcon in api.py: it speaks ASGI, and Ziggurat speaks WSGI",
+            "nothing: `api:app` is an ASGI app of Falcon in api.py: it is for ASGI, and Ziggurat serves WSGI",
         ),
         (&[("api.py", "from tkinter import App\napp = App()\n")], "nothing: "),
         (&[("site.py", "config = Configurator()\napp = config.make_wsgi_app()\n")], r#"{"wsgi":"site:app"}"#),
         (&[("todo.py", "application = web.application(urls, globals()).wsgifunc()\n")], r#"{"wsgi":"todo:application"}"#),
-        (&[("main.py", "app = FastAPI()\n")], "nothing: `main:app` is a FastAPI app in main.py: it speaks ASGI, and Ziggurat speaks WSGI"),
+        (&[("main.py", "app = FastAPI()\n")], "nothing: `main:app` is a FastAPI app in main.py: it is for ASGI, and Ziggurat serves WSGI"),
         (
             &[("readme.py", "\"\"\"\napp = Flask(__name__)\n\"\"\"\n# app = Flask(__name__)\nif main:\n    app = Flask(__name__)\n")],
             "nothing: ",

@@ -1,4 +1,4 @@
-//! `ziggurat new`: writes a small crate with a layer of one's own, which builds, tests and runs as it is.
+//! `ziggurat new`: writes a small crate with a layer of its own, which builds, tests and runs as it is.
 
 mod name;
 
@@ -9,7 +9,7 @@ use name::Name;
 
 use crate::pipeline::Kind;
 
-/// Every file of the crate: where it goes, and its text. What stands in double braces is filled in.
+/// Every file of the crate: its path and its text. Names in double braces are filled in.
 const TEMPLATE: [(&str, &str); 11] = [
     (".gitignore", include_str!("template/gitignore.in")),
     ("Cargo.toml", include_str!("template/Cargo.toml.in")),
@@ -24,30 +24,31 @@ const TEMPLATE: [(&str, &str); 11] = [
     ("src/main.rs", include_str!("template/src/main.rs")),
 ];
 
-/// Why there is no crate.
+/// Why no crate was written.
 #[derive(Debug)]
-pub(crate) enum Trouble {
-    /// What was asked for cannot be: a message with a hint.
+pub(crate) enum Error {
+    /// The arguments are wrong: a message with a hint.
     Refused(String),
     /// A file could not be written.
     Failed(PathBuf, io::Error),
 }
 
-/// Writes the crate `name` into the folder of that name below `parent`, and gives what to tell its author. It depends on the Ziggurat in `checkout`,
-/// else on the one that this program was built from, if that is still there, else on the version of this program. `layers` are those that there are.
-pub(crate) fn create(parent: &Path, name: &str, checkout: Option<&Path>, layers: &[Kind]) -> Result<String, Trouble> {
-    let name = Name::new(name).map_err(Trouble::Refused)?;
+/// Writes the crate `name` into the folder of that name below `parent`, and returns the next steps for its author. The crate depends on the Ziggurat in
+/// `checkout`; without one, on the sources that this program was built from; if they are gone, on the released version. `layers` are the existing
+/// layers.
+pub(crate) fn create(parent: &Path, name: &str, checkout: Option<&Path>, layers: &[Kind]) -> Result<String, Error> {
+    let name = Name::new(name).map_err(Error::Refused)?;
     if layers.iter().any(|layer| layer.name == name.module) {
-        return Err(Trouble::Refused(format!(
-            "error: there is a layer `{}` already, and the new one would take its place\nhint: choose another name",
+        return Err(Error::Refused(format!(
+            "error: a layer `{}` already exists, and the new one would replace it\nhint: choose another name",
             name.module
         )));
     }
-    let ziggurat = dependency(checkout).map_err(Trouble::Refused)?;
+    let ziggurat = dependency(checkout).map_err(Error::Refused)?;
     let folder = parent.join(&name.package);
     if !is_free(&folder) {
-        return Err(Trouble::Refused(format!(
-            "error: `{}` is there already, and no empty folder\nhint: choose another name",
+        return Err(Error::Refused(format!(
+            "error: `{}` already exists and is not an empty folder\nhint: choose another name",
             name.package
         )));
     }
@@ -66,12 +67,12 @@ pub(crate) fn create(parent: &Path, name: &str, checkout: Option<&Path>, layers:
     for (path, text) in TEMPLATE {
         let path = folder.join(fill(path));
         let written = path.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| fs::write(&path, fill(text)));
-        written.map_err(|error| Trouble::Failed(path, error))?;
+        written.map_err(|error| Error::Failed(path, error))?;
     }
     Ok(fill(include_str!("next_steps.txt")))
 }
 
-/// Whether nothing is in the way: no such folder, or an empty one.
+/// Whether there is no such folder, or an empty one.
 fn is_free(folder: &Path) -> bool {
     match fs::read_dir(folder) {
         Ok(mut entries) => entries.next().is_none(),
@@ -80,25 +81,27 @@ fn is_free(folder: &Path) -> bool {
     }
 }
 
-/// What Cargo.toml says of Ziggurat.
+/// The value of the dependency `ziggurat` in Cargo.toml.
 fn dependency(checkout: Option<&Path>) -> Result<String, String> {
     let built_from = Path::new(env!("CARGO_MANIFEST_DIR"));
     let folder = match checkout {
         Some(folder) if !is_checkout(folder) => {
-            let hint = "`--path` names the folder of its sources, with `Cargo.toml` and `middleware` in it";
-            return Err(format!("error: Ziggurat is not in `{}`\nhint: {hint}", folder.display()));
+            let hint = "`--path` is the folder with its `Cargo.toml` and `middleware`";
+            return Err(format!("error: `{}` does not hold the sources of Ziggurat\nhint: {hint}", folder.display()));
         }
         Some(folder) => folder,
         None if is_checkout(built_from) => built_from,
         None => return Ok(format!("{:?}", env!("CARGO_PKG_VERSION"))),
     };
     let folder = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
-    let Some(path) = folder.to_str() else { return Err(format!("error: the path `{}` is not UTF-8, as Cargo.toml is", folder.display())) };
+    let Some(path) = folder.to_str() else {
+        return Err(format!("error: the path `{}` is not UTF-8, which Cargo.toml needs", folder.display()));
+    };
     // A string of TOML may be written as one of JSON.
     Ok(format!("{{ path = {} }}", serde_json::Value::from(path)))
 }
 
-/// Whether Ziggurat's sources are here. (Where cargo unpacked them out of a registry, each of its crates lies apart.)
+/// Whether this folder holds Ziggurat's sources. (Cargo unpacks the crates of a registry into separate folders.)
 fn is_checkout(folder: &Path) -> bool {
     let manifest = fs::read_to_string(folder.join("Cargo.toml")).unwrap_or_default();
     manifest.lines().any(|line| line == "name = \"ziggurat\"") && folder.join("middleware/Cargo.toml").is_file()
@@ -110,7 +113,7 @@ mod tests {
 
     fn refusal(parent: &Path, name: &str, checkout: Option<&Path>) -> String {
         match create(parent, name, checkout, crate::builtin().layers()) {
-            Err(Trouble::Refused(message)) => message,
+            Err(Error::Refused(message)) => message,
             other => panic!("{name}: {other:?}"),
         }
     }
@@ -139,7 +142,7 @@ mod tests {
         fs::write(parent.path().join("tenant"), "mine").unwrap();
         std::os::unix::fs::symlink("nowhere", parent.path().join("link")).unwrap();
         for name in ["stamp", "tenant", "link"] {
-            assert!(refusal(parent.path(), name, None).contains("is there already"));
+            assert!(refusal(parent.path(), name, None).contains("already exists"));
         }
         assert_eq!(fs::read_dir(parent.path().join("stamp")).unwrap().count(), 1);
     }
@@ -148,14 +151,14 @@ mod tests {
     fn layers_that_there_are_keep_their_names() {
         let parent = tempfile::tempdir().unwrap();
         for name in ["compress", "body-limit", "wsgi"] {
-            assert!(refusal(parent.path(), name, None).contains("there is a layer"), "{name}");
+            assert!(refusal(parent.path(), name, None).contains("already exists"), "{name}");
         }
     }
 
     #[test]
     fn a_folder_without_ziggurat_is_no_checkout() {
         let parent = tempfile::tempdir().unwrap();
-        assert!(refusal(parent.path(), "stamp", Some(parent.path())).contains("Ziggurat is not in"));
+        assert!(refusal(parent.path(), "stamp", Some(parent.path())).contains("does not hold the sources"));
         assert!(!parent.path().join("stamp").exists());
     }
 

@@ -1,6 +1,6 @@
-//! What a crate may be called, and what its parts are called then.
+//! The name of a new crate, and the names of its parts that follow from it.
 
-/// Names that would get into the way of something, one word each; lines with `#` say of what.
+/// Reserved names, one word each; lines with `#` say by what.
 const TAKEN: &str = include_str!("taken.txt");
 
 /// The name of a crate in all its forms.
@@ -22,13 +22,13 @@ impl Name {
         let is_name = name.starts_with(|first: char| first.is_ascii_lowercase()) && module.split('_').all(is_word) && name.len() <= 64;
         if !is_name {
             return Err(format!(
-                "error: `{}` is no name for a crate and its layer\nhint: it begins with a letter; lower-case letters and digits, `-` or `_` between words, as in `api-key`",
+                "error: `{}` is not a name for a crate and its layer\nhint: use lower-case letters and digits, with `-` or `_` between words, as in `api-key`; begin with a letter",
                 name.escape_debug()
             ));
         }
         if TAKEN.lines().filter(|line| !line.starts_with('#')).flat_map(str::split_whitespace).any(|taken| taken == module) {
             return Err(format!(
-                "error: `{name}` means something else in Rust, in Python or to this crate\nhint: choose a name that says what the layer does"
+                "error: `{name}` already has a meaning in Rust, in Python or in this crate\nhint: choose a name that says what the layer does"
             ));
         }
         let type_ = module.split('_').map(|word| word[..1].to_ascii_uppercase() + &word[1..]).collect();
@@ -54,14 +54,14 @@ mod tests {
     #[test]
     fn what_is_no_name_is_refused() {
         for name in ["", "9", "Stamp", "a b", "a/b", "../a", "-a", "a-", "a--b", "_a", "a.b", "tür", "a\nb", &"a".repeat(65)] {
-            assert!(Name::new(name).unwrap_err().contains("is no name"), "{name}");
+            assert!(Name::new(name).unwrap_err().contains("is not a name"), "{name}");
         }
     }
 
     #[test]
     fn names_that_get_into_the_way_are_refused() {
         for name in ["fn", "lambda", "json", "serde", "ziggurat", "ziggurat-middleware", "header-value", "hello", "test", "zoneinfo"] {
-            assert!(Name::new(name).unwrap_err().contains("means something else"), "{name}");
+            assert!(Name::new(name).unwrap_err().contains("already has a meaning"), "{name}");
         }
     }
 }

@@ -1,5 +1,5 @@
-//! The control socket's path, read without understanding the rest of the file: whoever asks a running server how it fares need not have
-//! its secrets in the environment.
+//! The path of the control socket, read without the rest of the file: `ziggurat status` runs without the variables that the server has in its
+//! environment.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use super::tree::{Node, Value};
 ///
 /// # Errors
 ///
-/// Where the file cannot be read or is no JSON, or a `${...}` in the path leads nowhere.
+/// If the file cannot be read or is not JSON, or a `${...}` in the path cannot be resolved.
 pub(crate) fn control_socket(path: &Path, environment: Environment<'_>) -> Result<Option<PathBuf>, Report> {
     let source = Arc::new(text::load(path)?);
     let refuse = |findings| Report::new(Arc::clone(&source), findings);

@@ -1,4 +1,4 @@
-//! Stacks inside the process of another server: all of a file, or layers over an app that is there already.
+//! Stacks inside the process of another server: a whole file, or layers over an existing app.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -23,8 +23,7 @@ impl Pipeline {
         Ok(Self { base, ..self })
     }
 
-    /// Builds the stack so that everything in it runs on the thread of its caller. What the file says of processes, threads and addresses has no
-    /// effect.
+    /// Builds the stack so that everything in it runs on the thread of its caller. Options about processes, threads and addresses have no effect.
     ///
     /// # Errors
     ///

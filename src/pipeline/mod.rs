@@ -43,8 +43,8 @@ use read::text::{self, Dialect};
 use secrets::Secrets;
 use tree::Span;
 
-/// A pipeline file that was read and found sound: every name known, every option of its type, every route reachable. Nothing is opened,
-/// started or listened on yet.
+/// A pipeline file that was read and is sound: every name is known, every option has its type, every route is reachable. Nothing is opened, started or
+/// listened on yet.
 pub struct Pipeline {
     source: Arc<Source>,
     base: PathBuf,
@@ -60,14 +60,14 @@ impl Pipeline {
     ///
     /// # Errors
     ///
-    /// Everything that is wrong with the file, as far as it can be told without starting anything.
+    /// Everything that is wrong with the file and can be found without starting anything.
     pub fn load(path: &Path, registry: &Registry, environment: Environment<'_>) -> Result<Self, Report> {
         let source = text::load(path)?;
         let base = path.parent().map(Path::to_path_buf).unwrap_or_default();
         Self::understand(source, Dialect::of(path), base, registry, environment)
     }
 
-    /// As [`Pipeline::load`], from a text at hand; `name` is shown in messages, and relative paths start at `base`.
+    /// As [`Pipeline::load`], from a text. Messages show `name`, and relative paths start at `base`.
     ///
     /// # Errors
     ///
@@ -77,25 +77,25 @@ impl Pipeline {
         Self::understand(source, Dialect::of(Path::new(name)), base.to_path_buf(), registry, environment)
     }
 
-    /// The pipeline that `ziggurat pkg.mod:app` stands for: the WSGI app under `request_id` and `access_log`.
+    /// The pipeline of `ziggurat pkg.mod:app`: the WSGI app under `request_id` and `access_log`.
     ///
     /// # Errors
     ///
-    /// As [`Pipeline::load`]; the text shown is the pipeline that was made up.
+    /// As [`Pipeline::load`]. The text shown is that of the generated pipeline.
     pub fn for_wsgi(app: &str, listen: &str, base: &Path, registry: &Registry) -> Result<Self, Report> {
-        Self::made_up("wsgi", app, listen, base, registry)
+        Self::generated("wsgi", app, listen, base, registry)
     }
 
-    /// The pipeline that `ziggurat --django mysite.settings` stands for: the Django site under `request_id` and `access_log`.
+    /// The pipeline of `ziggurat --django mysite.settings`: the Django site under `request_id` and `access_log`.
     ///
     /// # Errors
     ///
     /// As [`Pipeline::for_wsgi`].
     pub fn for_django(settings: &str, listen: &str, base: &Path, registry: &Registry) -> Result<Self, Report> {
-        Self::made_up("django", settings, listen, base, registry)
+        Self::generated("django", settings, listen, base, registry)
     }
 
-    fn made_up(kind: &str, app: &str, listen: &str, base: &Path, registry: &Registry) -> Result<Self, Report> {
+    fn generated(kind: &str, app: &str, listen: &str, base: &Path, registry: &Registry) -> Result<Self, Report> {
         let [app, listen] = [app, listen].map(|text| serde_json::Value::from(text.replace('$', "$$")));
         let text = format!(
             "{{\n  \"listen\": {listen},\n  \"layers\": [\"request_id\", \"access_log\"],\n  \"app\": {{ \"{kind}\": {app} }}\n}}\n"
@@ -120,13 +120,13 @@ impl Pipeline {
         let warnings = refuse(findings);
         let mut listen: Vec<Listen> = file.listen.iter().map(|(listen, _)| listen.clone()).collect();
         if listen.is_empty() {
-            // Where only this machine reaches it: what others are to reach, the file has to name.
+            // An address that only this machine reaches. The file has to name any other.
             listen.push(Address::Tcp { host: Some("127.0.0.1".to_owned()), port: 8000 }.into());
         }
         Ok(Self { source, base, secrets, file, listen, warnings })
     }
 
-    /// What the file names to listen on, in its order; `127.0.0.1:8000` where it names nothing.
+    /// The addresses to listen on, in the order of the file; by default `127.0.0.1:8000`.
     #[must_use]
     pub fn listen(&self) -> &[Listen] {
         &self.listen
@@ -138,7 +138,7 @@ impl Pipeline {
         &self.file.server
     }
 
-    /// This pipeline, listening there and nowhere else.
+    /// This pipeline with another address to listen on.
     pub(crate) fn listening_on(mut self, listen: Listen) -> Self {
         self.file.listen.clear();
         self.listen = vec![listen];
@@ -152,7 +152,7 @@ impl Pipeline {
         self
     }
 
-    /// The files that `${file:...}` has put into it.
+    /// The files of `${file:...}`.
     pub(crate) fn files(&self) -> impl Iterator<Item = PathBuf> {
         self.secrets.files().map(|file| self.base.join(file))
     }
@@ -163,13 +163,13 @@ impl Pipeline {
         &self.base
     }
 
-    /// What is probably not meant, but harmless.
+    /// Findings about what is harmless, and probably a mistake.
     #[must_use]
     pub const fn warnings(&self) -> &Report {
         &self.warnings
     }
 
-    /// Builds the stack: opens files, compiles patterns, starts what layers and apps need. Hooks for reopening and shutting down go to `lifecycle`.
+    /// Builds the stack: opens files, compiles patterns, starts what layers and apps need. Their hooks are left with `lifecycle`.
     ///
     /// # Errors
     ///
@@ -179,14 +179,13 @@ impl Pipeline {
         built.map_err(|findings| Report::new(Arc::clone(&self.source), findings))
     }
 
-    /// The tower as it was understood, outermost layer on top: defaults filled in, routes as branches, secrets as their `${...}`.
+    /// The tower, outermost layer on top: defaults filled in, routes as branches, secrets as their `${...}`.
     #[must_use]
     pub fn show(&self) -> String {
         print::show(self)
     }
 
-    /// A pipeline file that means the same, with everything written out: defaults, and what a `django` entry stands for. Secrets are left as their
-    /// `${...}`.
+    /// An equivalent pipeline file with everything written out: defaults, and the routes of composite apps such as `django`. Secrets stay `${...}`.
     #[must_use]
     pub fn normalized(&self) -> serde_json::Value {
         print::normalized(self)
@@ -198,14 +197,14 @@ impl Pipeline {
         print::summary(&self.file)
     }
 
-    /// A report about no place in the file.
+    /// A report without a place in the file.
     #[must_use]
     pub fn report(&self, message: &str) -> Report {
         Report::new(Arc::clone(&self.source), vec![Diagnostic::without_place(Id::CannotRun, self.secrets.redact(message))])
     }
 
-    /// A report about the address number `index` of [`Pipeline::listen`], for instance that it is in use. A line `hint: ...` at the message's
-    /// end is set apart.
+    /// A report about the address number `index` of [`Pipeline::listen`], for instance that it is in use. A last line `hint: ...` of the message becomes
+    /// the hint.
     #[must_use]
     pub fn report_at_listen(&self, index: usize, message: &str) -> Report {
         self.report_at(self.file.listen.get(index).map(|(_, span)| span.clone()), message)
@@ -214,7 +213,7 @@ impl Pipeline {
     /// As [`Pipeline::report_at_listen`], about the path of the control socket.
     #[must_use]
     pub fn report_at_control(&self, message: &str) -> Report {
-        // Options keep no places. The text was understood before, so it is again.
+        // Options have no spans. The text was parsed before, so it can be parsed again.
         let root = text::parse(&self.source.text, Dialect::of(Path::new(&self.source.name))).ok();
         self.report_at(root.map(|root| root.nearest(&["server".into(), "control".into()]).span.clone()), message)
     }
@@ -237,7 +236,7 @@ impl Pipeline {
     }
 }
 
-/// Tells the file's name only: what `${...}` stands for must not end in a log.
+/// Shows the file's name only: the values of `${...}` must not reach a log.
 impl std::fmt::Debug for Pipeline {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Pipeline").field("file", &self.source.name).finish_non_exhaustive()

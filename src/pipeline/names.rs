@@ -1,6 +1,6 @@
 //! "Did you mean ...?"
 
-/// The name among `known` that someone who wrote `written` most likely meant.
+/// The name among `known` that is closest to `written`, if any is close.
 pub(crate) fn closest<'a>(written: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let plain = |name: &str| name.to_lowercase().replace(['-', ' '], "_");
     let written = plain(written);

@@ -1,6 +1,6 @@
-//! The JSON Schema of pipeline files: what editors complete and check while a file is written.
+//! The JSON Schema of pipeline files, with which editors complete and check them.
 //!
-//! It is made from the registry, so that a program with layers of its own has a schema of its own.
+//! It is made from the registry, so it has the layers of the program.
 
 use std::num::NonZeroUsize;
 
@@ -13,7 +13,7 @@ use super::registry::{Kind, Registry};
 use crate::apps::matching::{Match, Prefix};
 use crate::server::{Listen, Options};
 
-/// The schema (JSON Schema 2020-12) of the files that may name what is in `registry`.
+/// The JSON Schema (2020-12) of pipeline files with the layers and apps of `registry`.
 #[must_use]
 pub fn schema(registry: &Registry) -> Value {
     let mut generator = SchemaGenerator::default();
@@ -49,7 +49,7 @@ pub fn schema(registry: &Registry) -> Value {
         "properties": {
             "$schema": { "type": "string", "description": "The address of this schema, for editors." },
             "listen": {
-                "description": "Where to listen: an address or a list of addresses. By default `127.0.0.1:8000`, where only this machine reaches it.",
+                "description": "An address or a list of addresses to listen on. By default `127.0.0.1:8000`, which only this machine reaches.",
                 "anyOf": [address, { "type": "array", "items": address, "minItems": 1 }]
             },
             "server": server,
@@ -57,7 +57,7 @@ pub fn schema(registry: &Registry) -> Value {
             "app": { "$ref": "#/$defs/App" },
             "apps": {
                 "type": "object",
-                "description": "Apps under a name, for use in several places. A named app is built once and shared by all who name it.",
+                "description": "Named apps, for use in several places. A named app is built once, and all references share it.",
                 "propertyNames": { "pattern": "^[A-Za-z0-9_-]+$" },
                 "additionalProperties": entry
             }
@@ -94,7 +94,7 @@ fn layer(layers: &[(&Kind, Value)], definitions: &Map<String, Value>) -> Value {
     let bare = layers.iter().filter(|(_, schema)| definition(schema, definitions).get("required").is_none());
     let bare: Vec<Value> = bare.map(|(kind, _)| json!({ "const": kind.name, "description": kind.summary() })).collect();
     json!({
-        "description": "A layer: its name where the defaults will do, or `{\"name\": options}`.",
+        "description": "A layer: its name, for the defaults, or `{\"name\": options}`.",
         "anyOf": [{ "type": "string", "anyOf": bare }, single(layers, definitions), { "$ref": "#/$defs/Reference" }]
     })
 }
@@ -103,12 +103,12 @@ fn app(apps: &[(&Kind, Value)], definitions: &Map<String, Value>) -> Value {
     let mut kinds = single(apps, definitions);
     kinds["properties"][ROUTES] = json!({
         "type": "array",
-        "description": "Chooses by the request: the first route that matches takes it. Where none does, the answer is 404.",
+        "description": "Chooses an app by the request: the first route that matches takes it. If none does, the answer is 404.",
         "items": { "$ref": "#/$defs/Route" },
         "minItems": 1
     });
     json!({
-        "description": "What stands below the layers: the name of an entry of `apps`, or `{\"kind\": options}`.",
+        "description": "What is below the layers: the name of an entry of `apps`, or `{\"kind\": options}`.",
         "anyOf": [{ "type": "string", "description": "The name of an entry of `apps`." }, kinds]
     })
 }
@@ -138,7 +138,7 @@ fn single(kinds: &[(&Kind, Value)], definitions: &Map<String, Value>) -> Value {
     })
 }
 
-/// What a reference to a definition stands for.
+/// The definition that a reference points to.
 fn definition<'a>(schema: &'a Value, definitions: &'a Map<String, Value>) -> &'a Value {
     let name = schema.get("$ref").and_then(Value::as_str).and_then(|reference| reference.strip_prefix("#/$defs/"));
     name.and_then(|name| definitions.get(name)).unwrap_or(schema)
@@ -148,17 +148,16 @@ fn route(generator: &mut SchemaGenerator) -> Value {
     let (matching, mount, deadline) = (of::<Match>(generator), of::<Prefix>(generator), of::<Duration>(generator));
     let mut reserve = of::<NonZeroUsize>(generator);
     admit_references(&mut reserve);
-    reserve["description"] =
-        json!("So many threads of each `wsgi` app below are kept for requests that come by this route, however busy the others are.");
+    reserve["description"] = json!("The number of threads of each `wsgi` app below that only requests of this route may use.");
     let mut properties = json!({
         "match": matching,
         "mount": {
-            "description": "Takes the requests at and below this path, and hides the prefix from what stands inside: a WSGI app finds it in SCRIPT_NAME.",
+            "description": "Takes the requests at and below this path, and removes the prefix from the path: a WSGI app finds it in SCRIPT_NAME.",
             "anyOf": [mount]
         },
         NAME: { "$ref": "#/$defs/Name" },
         "deadline": {
-            "description": "How long the app may take until it begins its answer, instead of its own `deadline`. What is late is answered 504.",
+            "description": "The time until the app has to begin its response, instead of its own `deadline`. A later one is answered 504.",
             "anyOf": [deadline]
         },
         "reserve": reserve
@@ -172,7 +171,7 @@ fn route(generator: &mut SchemaGenerator) -> Value {
     route
 }
 
-/// Lets a string that is one `${...}` stand for every number, boolean and fixed word, as the file may.
+/// Accepts a string that is one `${...}` for every number, boolean and fixed word, as the reader does.
 fn admit_references(schema: &mut Value) {
     let Value::Object(keys) = schema else { return };
     for (key, value) in keys.iter_mut() {

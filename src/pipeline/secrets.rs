@@ -29,7 +29,7 @@ impl Secrets {
         self.0.iter().filter_map(|(_, source)| source.strip_prefix("${file:")?.strip_suffix('}'))
     }
 
-    /// The text with every value replaced by its source. A short value counts only where it is a word.
+    /// The text with every value replaced by its source. A short value is replaced only where it is a whole word.
     pub(crate) fn redact(&self, text: &str) -> String {
         self.0.iter().fold(text.to_owned(), |text, (value, source)| replace(&text, value, source))
     }

@@ -1,4 +1,4 @@
-//! A pipeline that listens where a broken file wants to, so that whoever looks there can be told what is wrong.
+//! A pipeline in place of a broken file, on the same addresses, so that a browser can show what is wrong.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use super::tree::{Node, Value};
 use super::{Pipeline, Registry, Report};
 
 impl Pipeline {
-    /// A pipeline that answers 500 where this file names to listen, if that much of it is sound; else on `127.0.0.1:8000`.
+    /// A pipeline that answers 500 on the addresses of this file; if they are wrong too, on `127.0.0.1:8000`.
     pub(crate) fn stand_in(path: &Path, registry: &Registry, environment: Environment<'_>) -> Result<Self, Report> {
         let with = |listen: &str| {
             let text = format!("{{ {listen} \"app\": {{ \"respond\": 500 }} }}");
@@ -22,7 +22,7 @@ impl Pipeline {
     }
 }
 
-/// The value of `listen` as it is written.
+/// The value of `listen` in the text.
 fn listen(path: &Path) -> Option<String> {
     let source = text::load(path).ok()?;
     let Node { value: Value::Object(entries), .. } = text::parse(&source.text, Dialect::of(path)).ok()? else { return None };

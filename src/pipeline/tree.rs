@@ -1,4 +1,4 @@
-//! The file as a tree of values, each with its place in the text.
+//! The file as a tree of values, each with its span in the text.
 
 use std::ops::Range;
 
@@ -9,7 +9,7 @@ use ziggurat_middleware::Step;
 /// Octets of the text, from the first to past the last.
 pub(crate) type Span = Range<usize>;
 
-/// A value and where it stands.
+/// A value with its span.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Node {
     pub(crate) span: Span,
@@ -35,10 +35,10 @@ pub(crate) struct Entry {
     pub(crate) value: Node,
 }
 
-/// What the file says where the value is the result of an expansion.
+/// The source of an expanded value.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Expanded {
-    /// The string as it stands in the file, for instance `${TOKEN}`.
+    /// The string in the file, for instance `${TOKEN}`.
     pub(crate) source: String,
     /// Whether the string is one `${...}` and nothing else, so that its value may fill a number or a boolean.
     pub(crate) whole: bool,
@@ -51,12 +51,12 @@ impl Node {
         Self { span, value, expanded: None }
     }
 
-    /// The object that a bare name stands for: no keys, and the name's place.
+    /// The options of a bare name: an object without keys, with the span of the name.
     pub(crate) const fn empty_object(span: Span) -> Self {
         Self::new(span, Value::Object(Vec::new()))
     }
 
-    /// Spells a shorthand out: `value` becomes `{field: value}` with the value's place.
+    /// Expands a shorthand: `value` becomes `{field: value}` with the span of the value.
     pub(crate) fn under(self, field: &str) -> Self {
         let span = self.span.clone();
         let entry = Entry { key: field.to_owned(), key_span: span.clone(), value: self };

@@ -1,4 +1,4 @@
-//! What stands in for Python: layers and apps whose options are as sound as those of the real ones.
+//! Native layers and apps in place of Python ones, with the same options and the same checks.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -11,7 +11,7 @@ use ziggurat_middleware::{App, Behavior, Context, Finding, Findings, IntoApp, In
 use crate::pipeline::Service;
 use crate::wsgi::{Wsgi, WsgiLayer};
 
-/// All of a test, by what the file names.
+/// The replacements of a test, by the names that the file uses.
 #[derive(Debug, Default)]
 pub(super) struct Doubles {
     pub(super) apps: HashMap<String, Service>,
@@ -36,9 +36,9 @@ impl App for AppDouble {
         let name = self.0.name();
         let double = context.host::<Arc<Doubles>>().and_then(|doubles| doubles.apps.get(name));
         double.map(|double| double.at(context.place())).ok_or_else(|| {
-            Finding::new(format!("no closure stands in for `{name}`"))
+            Finding::new(format!("no closure replaces `{name}`"))
                 .at("app")
-                .hint(format!("give the test one: `.wsgi(\"{name}\", async |request| ...)`"))
+                .hint(format!("add one to the test: `.wsgi(\"{name}\", async |request| ...)`"))
         })
     }
 }
@@ -61,14 +61,14 @@ impl Middleware for LayerDouble {
         let name = self.0.target();
         let double = context.host::<Arc<Doubles>>().and_then(|doubles| doubles.layers.get(name));
         double.cloned().ok_or_else(|| {
-            Finding::new(format!("no layer stands in for `{name}`"))
+            Finding::new(format!("no layer replaces `{name}`"))
                 .at("middleware")
-                .hint(format!("give the test one: `.wsgi_layer(\"{name}\", from_fn((), async |(), request, next| ...))`"))
+                .hint(format!("add one to the test: `.wsgi_layer(\"{name}\", from_fn((), async |(), request, next| ...))`"))
         })
     }
 }
 
-/// A stage for any number of places.
+/// A stage that any number of places share.
 #[derive(Clone)]
 pub(super) struct Stage(Arc<Put>);
 

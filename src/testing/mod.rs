@@ -17,8 +17,8 @@ use self::doubles::{AppDouble, Doubles, LayerDouble, Stage};
 use crate::Ziggurat;
 use crate::pipeline::{Pipeline, Registry, Report, Service};
 
-/// Builds a whole pipeline file, with the layers and apps of the program under test. No Python is started and nothing listens: each WSGI app that
-/// the file names is a closure here, and each Python middleware a layer.
+/// Builds a whole pipeline file with the layers and apps of the program under test. It starts no Python and listens on nothing: a closure replaces each
+/// WSGI app that the file names, and a native layer replaces each Python middleware.
 ///
 /// ```
 /// use ziggurat::prelude::*;
@@ -58,7 +58,7 @@ impl Ziggurat {
 }
 
 impl TestPipeline {
-    /// Has a closure answer where the file names this callable, for instance `site:app`.
+    /// Uses a closure in place of the WSGI app with this callable, for instance `site:app`.
     pub fn wsgi<F, Fut>(mut self, callable: &str, app: F) -> Self
     where
         F: Fn(Request) -> Fut + Clone + Send + Sync + 'static,
@@ -72,23 +72,23 @@ impl TestPipeline {
         self
     }
 
-    /// Has a layer stand where the file names this Python middleware, for instance `mysite.sso:SingleSignOn`.
+    /// Uses a layer in place of this Python middleware, for instance `mysite.sso:SingleSignOn`.
     pub fn wsgi_layer(mut self, middleware: &str, stage: impl IntoStage + Clone + Send + Sync + 'static) -> Self {
         self.doubles.layers.insert(middleware.to_owned(), Stage::new(stage));
         self
     }
 
-    /// Gives a variable, for `${NAME}` in the file. Those of the process are not seen.
+    /// Sets a variable for `${NAME}` in the file. The environment of the process is not used.
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.environment.insert(name.to_owned(), value.into());
         self
     }
 
-    /// Builds the stack of a pipeline at hand. Relative paths in it start at the working folder, which under `cargo test` is the crate's.
+    /// Builds the stack of a pipeline given as text. Relative paths in it start at the working folder, which under `cargo test` is the crate's.
     ///
     /// # Panics
     ///
-    /// If something is wrong with it, with the text that `ziggurat check` would show.
+    /// If the pipeline is wrong, with the text that `ziggurat check` prints.
     #[must_use]
     pub fn pipeline(self, text: &str) -> TestStack {
         self.built(|registry, variable| Pipeline::from_text("pipeline.json", text, Path::new(""), registry, variable))
@@ -106,15 +106,15 @@ impl TestPipeline {
             .unwrap_or_else(|report| panic!("\n{}", report.render(false)))
     }
 
-    /// What is said against a pipeline, as `ziggurat check` would show it.
+    /// The findings about a wrong pipeline, as `ziggurat check` prints them.
     ///
     /// # Panics
     ///
-    /// If nothing is wrong with it.
+    /// If the pipeline is sound.
     #[must_use]
     pub fn refusal(self, text: &str) -> String {
         match self.built(|registry, variable| Pipeline::from_text("pipeline.json", text, Path::new(""), registry, variable)) {
-            Ok(_) => panic!("nothing is said against {text}"),
+            Ok(_) => panic!("nothing is wrong with {text}"),
             Err(report) => report.render(false),
         }
     }

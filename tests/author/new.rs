@@ -38,10 +38,10 @@ fn a_name_that_is_none_and_a_folder_that_is_taken_are_misuse() {
     let workshop = Workshop::new("misused");
     workshop.must_run("", "mkdir tenant && touch tenant/mine");
     for (line, message) in [
-        ("ziggurat new ../up", "is no name for a crate"),
-        ("ziggurat new json", "means something else"),
-        ("ziggurat new tenant", "is there already"),
-        ("ziggurat new stamp --path bin", "Ziggurat is not in `bin`"),
+        ("ziggurat new ../up", "is not a name for a crate"),
+        ("ziggurat new json", "already has a meaning"),
+        ("ziggurat new tenant", "already exists"),
+        ("ziggurat new stamp --path bin", "`bin` does not hold the sources of Ziggurat"),
     ] {
         let (_, report) = workshop.run("", &format!("{line}; test $? = 2 && echo misuse"));
         assert!(report.contains(message) && report.contains("misuse"), "{line}: {report}");

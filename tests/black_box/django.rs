@@ -240,5 +240,5 @@ pub(crate) fn ask_until(program: &Program, target: &str, text: &str) {
 fn a_program_without_a_command_of_its_own_says_so() {
     let pipeline = ziggurat::pipeline::Pipeline::from_text("p.json", ENTRY, Path::new(""), &ziggurat::builtin(), &|_| None);
     let report = pipeline.unwrap_err().to_string();
-    assert!(report.contains("read by the program `ziggurat`, and this is another one") && report.contains("p.json:1:"), "{report}");
+    assert!(report.contains("only the program `ziggurat` can read the settings") && report.contains("p.json:1:"), "{report}");
 }

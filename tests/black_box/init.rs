@@ -98,7 +98,7 @@ fn of_several_apps_one_has_to_be_named() {
     assert_eq!(
         text(&output.stderr),
         "error: there is more than one app in `.`:\n  hello:application  a plain WSGI app in hello.py\n  \
-         page:app           a Flask app in page.py\nhint: say which one: `ziggurat init --app hello:application`\n"
+         page:app           a Flask app in page.py\nhint: choose one: `ziggurat init --app hello:application`\n"
     );
     assert!(!folder.path().join("pipeline.json").exists());
     assert!(get(&served(folder, &["--app", "page:app"]), "/").ends_with("a page of Flask"));
@@ -109,7 +109,7 @@ fn where_there_is_no_app_nothing_is_written() {
     let folder = folder_of(&[("notes.txt", "")]);
     let output = run(folder.path(), &[]);
     assert_eq!(output.status.code(), Some(2));
-    assert!(text(&output.stderr).contains("hint: if there is one, name it: `ziggurat init --app pkg.mod:callable`"));
+    assert!(text(&output.stderr).contains("hint: name it: `ziggurat init --app pkg.mod:callable`"));
     assert!(!folder.path().join("pipeline.json").exists());
     assert_eq!(run(folder.path(), &["nowhere"]).status.code(), Some(2));
     assert_eq!(run(folder.path(), &["--app", "a.py"]).status.code(), Some(2));
@@ -120,7 +120,7 @@ fn a_pipeline_file_that_is_there_is_left_alone() {
     let folder = folder_of(&[("hello.py", PLAIN), ("pipeline.json", "mine")]);
     let output = run(folder.path(), &[]);
     assert_eq!(output.status.code(), Some(2));
-    assert_eq!(text(&output.stderr), "error: `pipeline.json` is there already\nhint: `ziggurat init --force` writes over it\n");
+    assert_eq!(text(&output.stderr), "error: `pipeline.json` already exists\nhint: `ziggurat init --force` overwrites it\n");
     assert_eq!(fs::read_to_string(folder.path().join("pipeline.json")).unwrap(), "mine");
     init(folder.path(), &["--force"]);
     assert!(fs::read_to_string(folder.path().join("pipeline.json")).unwrap().contains("hello:application"));

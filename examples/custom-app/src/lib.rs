@@ -38,7 +38,7 @@ impl App for FeatureFlags {
     fn validate(&self, findings: &mut Findings) {
         let is_sound = |name: &str| !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-'));
         for name in self.flags.keys().filter(|name| !is_sound(name)) {
-            let finding = Finding::new(format!("`{name}` is no name for a flag")).at("flags").at(name.as_str());
+            let finding = Finding::new(format!("`{name}` is not a name for a flag")).at("flags").at(name.as_str());
             findings.push(finding.hint("use letters, digits, `_` and `-`"));
         }
         if self.flags.is_empty() {

@@ -53,8 +53,8 @@ async fn a_file_that_cannot_be_written_is_told_to_the_log() {
 #[test]
 fn mistakes_are_said_in_their_place() {
     let said = program().test().refusal("{ \"app\": { \"feature_flags\": {\n  \"flags\": { \"a b\": true, \"b/c\": false } } } }");
-    assert!(said.contains("error: `a b` is no name for a flag\n --> pipeline.json:2:21\n"), "{said}");
-    assert!(said.contains("error: `b/c` is no name for a flag\n --> pipeline.json:2:34\n"), "{said}");
+    assert!(said.contains("error: `a b` is not a name for a flag\n --> pipeline.json:2:21\n"), "{said}");
+    assert!(said.contains("error: `b/c` is not a name for a flag\n --> pipeline.json:2:34\n"), "{said}");
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("flags.json");
     fs::write(&file, "[]").unwrap();

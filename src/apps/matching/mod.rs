@@ -1,7 +1,7 @@
-//! The condition of a route: which requests it takes, and whether one condition leaves nothing to another.
+//! The condition of a route: which requests it takes, and whether it covers another condition.
 //!
-//! Paths are compared after all percent-encoding is undone, as a WSGI app sees them (PEP 3333, `PATH_INFO`): `/%61dmin` and `/admin%2Fx` are
-//! below `/admin` for the route because they are for the app.
+//! Paths are compared after percent-decoding, as a WSGI app sees them (PEP 3333, `PATH_INFO`): `/%61dmin` and `/admin%2Fx` are below `/admin` for the
+//! route, because they are for the app.
 
 mod patterns;
 
@@ -38,16 +38,16 @@ pub struct Match {
     #[serde(skip_serializing_if = "Option::is_none")]
     method: Option<OneOrMany<Method>>,
 
-    /// Request headers by name: the exact value, a list of them, or `true` where any value will do.
+    /// Request headers by name: the exact value, a list of values, or `true` for any value.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     header: BTreeMap<String, Values>,
 
-    /// Parameters of the query by name, both decoded: the exact value, a list of them, or `true` where any value will do.
+    /// Parameters of the query by name, both decoded: the exact value, a list of values, or `true` for any value.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     query: BTreeMap<String, Values>,
 }
 
-/// A request as conditions look at it; what is costly is worked out once and only if asked for.
+/// A request as conditions see it. Costly parts are computed once, when first needed.
 pub(crate) struct RequestView<'a> {
     request: &'a Request,
     host: OnceCell<Option<String>>,
@@ -159,7 +159,7 @@ impl Match {
         parameter.map(|(name, _)| Key::Query(name))
     }
 
-    /// Reports conditions that no request could fulfil.
+    /// Reports conditions that no request can meet.
     pub(crate) fn validate(&self, findings: &mut Findings) {
         let empty = [
             ("host", self.host.as_ref().is_some_and(|list| list.0.is_empty())),
@@ -197,7 +197,7 @@ impl Match {
         self.path.as_ref().map(|paths| paths.0.as_slice())
     }
 
-    /// Whether it holds wherever `other` does, paths left aside.
+    /// Whether it holds for every request that `other` holds for, apart from the path.
     pub(crate) fn covers_but_path(&self, other: &Self) -> bool {
         covers(self.host.as_ref(), other.host.as_ref(), Host::covers)
             && covers(self.method.as_ref(), other.method.as_ref(), Method::covers)

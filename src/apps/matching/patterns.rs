@@ -1,4 +1,4 @@
-//! What a route can ask of a request: hosts, paths, methods, headers and parameters, and which of two patterns is the broader.
+//! Patterns of hosts, paths, methods, headers and parameters, and which of two patterns covers the other.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -100,7 +100,7 @@ impl Path {
         }
     }
 
-    /// Whether some path is within both.
+    /// Whether some path matches both.
     pub(crate) fn meets(&self, other: &Self) -> bool {
         self.covers(other) || other.covers(self)
     }
@@ -126,7 +126,7 @@ impl FromStr for Path {
             return well_formed(text, prefix).map(|()| Self::Below(Prefix(prefix.to_owned())));
         }
         if text.contains('*') {
-            return Err(format!("`{text}` holds a `*` that is not at its end\nhint: a path is exact, or a prefix that ends in `/*`"));
+            return Err(format!("`{text}` has a `*` that is not at its end\nhint: a path is exact, or a prefix that ends in `/*`"));
         }
         well_formed(text, text).map(|()| Self::Exact(text.to_owned()))
     }
@@ -166,7 +166,7 @@ impl FromStr for Prefix {
     }
 }
 
-/// Whether a path could be that of a request once its percent-encoding is undone.
+/// Whether a decoded request path can be this.
 fn well_formed(text: &str, path: &str) -> Result<(), String> {
     let hint = if !path.starts_with('/') {
         format!("a path begins with `/`: `\"/{text}\"`")
@@ -221,7 +221,7 @@ impl FromStr for Method {
     }
 }
 
-/// What a header or a parameter must be.
+/// The values of a header or a parameter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Values {
     Any,
@@ -277,7 +277,7 @@ impl<'de> de::Visitor<'de> for ValuesVisitor {
     }
 
     fn visit_bool<E: de::Error>(self, any: bool) -> Result<Values, E> {
-        if any { Ok(Values::Any) } else { Err(E::custom("only `true` has a meaning here\nhint: `true` takes any value")) }
+        if any { Ok(Values::Any) } else { Err(E::custom("`false` has no meaning here\nhint: `true` takes any value")) }
     }
 
     fn visit_str<E: de::Error>(self, text: &str) -> Result<Values, E> {

@@ -16,13 +16,13 @@ use crate::pipeline::model::{App, AppId, Below, Event, File, Part, Stack};
 use crate::worker::boot::Refusal;
 use crate::wsgi::{Called, Runtime, Wsgi, WsgiLayer};
 
-/// Builds all of a file, or finds everything that cannot be built and ends what was already started. Requests have `drain` to finish where what
-/// serves them is replaced.
+/// Builds a whole file, or reports everything that cannot be built and shuts down what was started. `drain` is the time that requests have to finish
+/// when their worker or stack is replaced.
 pub(in crate::pipeline) fn front(file: &File, site: Site<'_>, drain: Duration) -> Result<Next, Vec<Diagnostic>> {
     let order = Order::of(file)?;
     let mut front = Front { parts: Parts::new(site), drain, reserves: Reserves::new(file, &order), built: BTreeMap::new() };
     let next = front.stack(&file.stack);
-    // What nobody uses is built too: a warning tells about it, and a mistake in it is a mistake.
+    // Unused apps are built too: they have a warning, and a mistake in them is reported.
     let elsewhere = in_workers(file);
     for (id, _) in file.apps.iter().filter(|(id, _)| !elsewhere.contains(id)) {
         front.named(id);
@@ -47,7 +47,7 @@ struct Front<'a> {
     parts: Parts<'a>,
     drain: Duration,
     reserves: Reserves,
-    /// Each entry of `apps` once it is built; all who name it share it.
+    /// The entries of `apps` that are built. All references share them.
     built: BTreeMap<AppId, Next>,
 }
 
@@ -88,8 +88,8 @@ impl Front<'_> {
         self.parts.context(&part.place).with_drain(self.drain).with_reserves(self.reserves.of_app(part))
     }
 
-    /// The lower part of a stack from its outermost Python layer, wherever it runs. The one WSGI app below says how many processes and threads it has
-    /// and lends it its place; where there is not exactly one, the layer does.
+    /// The lower part of a stack, from its outermost Python layer. Its processes, threads and place are those of the WSGI app below; if there is not
+    /// exactly one, those of the layer.
     fn worker_stack(&mut self, stack: &Stack, first: usize) -> Next {
         let site = self.parts.site;
         let (Some(layer), layers) = (stack.layers.get(first), &stack.layers[first..]) else { return unbuilt(&"".into()) };
@@ -121,7 +121,7 @@ impl Front<'_> {
         unbuilt(&owner.place)
     }
 
-    /// Watches the code of a worker stack, which is read where it runs. Says whether its folders are there.
+    /// Watches the code of a worker stack for changes: it is imported in another process. Returns whether its folders exist.
     fn watch(&mut self, layers: &[Part], below: &Below<'_>) -> bool {
         let before = self.parts.findings.len();
         for part in layers.iter().filter(|layer| layer.kind.is_python()).chain(below.layers.iter().copied()) {

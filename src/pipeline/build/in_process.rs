@@ -10,7 +10,7 @@ use crate::pipeline::diagnostic::{Diagnostic, Id};
 use crate::pipeline::model::{App, AppId, File, Part, Stack};
 use crate::wsgi::{Callable, Runtime, Wsgi, WsgiLayer};
 
-/// WSGI apps that were imported: a stack that is built anew has them again.
+/// The imported WSGI apps, which a rebuilt stack uses again.
 pub(crate) type Imported = HashMap<Place, Callable>;
 
 /// Builds all of a file, as a service.
@@ -29,11 +29,11 @@ pub(in crate::pipeline) fn in_process(
 
 pub(in crate::pipeline) struct InProcess<'a> {
     parts: Parts<'a>,
-    /// For the timers, files and tasks of the layers.
+    /// Runs the timers, files and tasks of the layers.
     runtime: &'a Arc<Runtime>,
-    /// The apps that are there already; those that are imported join them.
+    /// The apps imported so far.
     imported: &'a mut Imported,
-    /// Each entry of `apps` once it is built; all who name it share it.
+    /// The entries of `apps` that are built. All references share them.
     built: BTreeMap<AppId, Built>,
 }
 
@@ -41,7 +41,7 @@ pub(in crate::pipeline) struct InProcess<'a> {
 #[derive(Clone)]
 enum Built {
     Native(Next),
-    /// Nothing native is over it; its place is that of the app.
+    /// Python parts only; the place is that of the lowest one.
     Python(Callable, Place),
 }
 
@@ -56,7 +56,7 @@ impl<'a> InProcess<'a> {
         self.over(layers, app)
     }
 
-    /// Layers over an app that is there already.
+    /// Layers over an existing app.
     pub(in crate::pipeline) fn over_callable(self, layers: &[Part], app: Callable) -> Result<Callable, Vec<Diagnostic>> {
         self.over(layers, Built::Python(app, "app".into()))
     }
@@ -102,13 +102,13 @@ impl<'a> InProcess<'a> {
             App::Named(id, _) => self.named(*id),
             App::Routes(routes) => Built::Native(table(routes, |route| {
                 let built = self.stack(&route.stack);
-                // No thread is kept for anybody where there is no queue.
+                // Without a queue, no thread can be reserved.
                 (self.as_service(built), None)
             })),
         }
     }
 
-    /// A WSGI app, imported unless it is there already.
+    /// A WSGI app, imported once.
     fn import(&mut self, part: &Part) -> Option<Callable> {
         if let Some(callable) = self.imported.get(&part.place) {
             return Some(callable.clone());

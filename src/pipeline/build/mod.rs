@@ -1,7 +1,7 @@
 //! From a checked file to services: apps first, then layers, innermost first.
 //!
-//! A stack is built natively from the outside down to its outermost Python layer ([`front`]). What stands there and below is a [`WorkerStack`]: it is
-//! built in the process that runs it, where a Python part is a callable as long as nothing native stands over it ([`in_process`]).
+//! A stack is built natively from the outside down to its outermost Python layer ([`front`]). That layer and everything below it are a [`WorkerStack`]. It is
+//! built in the process that runs it ([`in_process`]), where Python parts next to each other are one callable.
 
 mod front;
 mod in_process;
@@ -26,7 +26,7 @@ use super::model::{self, Apps, Part};
 use super::secrets::Secrets;
 use crate::apps::routes::{Route, Routes, Table, Target};
 
-/// What a build works with.
+/// The input of a build.
 #[derive(Clone, Copy)]
 pub(super) struct Site<'a> {
     pub(super) apps: &'a Apps,
@@ -36,7 +36,7 @@ pub(super) struct Site<'a> {
     pub(super) lifecycle: &'a Lifecycle,
 }
 
-/// Builds single parts. What cannot be built is noted and replaced, so that the search for mistakes goes on.
+/// Builds single parts. It notes and replaces what cannot be built, and so finds all mistakes of a file.
 struct Parts<'a> {
     site: Site<'a>,
     base: Arc<Path>,
@@ -68,7 +68,7 @@ impl<'a> Parts<'a> {
         made.map_err(|findings| self.findings.extend(findings)).ok()
     }
 
-    /// What was built, where nothing was found. Else what had been started is shut down again.
+    /// What was built, if there are no findings. Otherwise what was started is shut down.
     fn finish<T>(self, built: Option<T>) -> Result<T, Vec<Diagnostic>> {
         match built {
             Some(built) if self.findings.is_empty() => Ok(built),
@@ -93,7 +93,7 @@ fn table(table: &model::Routes, mut stack: impl FnMut(&model::Route) -> (Next, O
     Routes::new(Table::new(routes.collect())).into_next(&table.place)
 }
 
-/// What stands in for a part that could not be built.
+/// A service in place of a part that could not be built.
 fn unbuilt(place: &Place) -> Next {
     service_fn(async |_: Request| Ok::<_, Infallible>(Problem::new(StatusCode::SERVICE_UNAVAILABLE).into_response())).into_next(place)
 }

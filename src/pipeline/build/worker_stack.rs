@@ -1,4 +1,4 @@
-//! A Python layer and all that is below it: what runs in one process, wherever that is.
+//! A Python layer and everything below it, which run in one process.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -15,9 +15,9 @@ use crate::pipeline::registry::Registry;
 use crate::pipeline::secrets::Secrets;
 use crate::wsgi::{Callable, Runtime};
 
-/// A stack on its way to the process that runs it. It is a part of the file as the server understood it, so places are the same there. Of the file it takes
-/// along its own part alone, and of the secrets those within: that process may be another user's. Its findings say where in the file they
-/// belong; who has the text shows them.
+/// A stack on its way to the process that runs it: a part of the model that the server made of the file, so places are the same in both. It holds nothing
+/// else of the file, and only its own secrets: that process may belong to another user. Findings from there carry spans, and the server shows them in
+/// the text.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct WorkerStack {
     base: PathBuf,
@@ -27,7 +27,7 @@ pub(crate) struct WorkerStack {
 }
 
 impl WorkerStack {
-    /// These layers over this app, below which is this.
+    /// These layers over this app. `below` is what the app leads to.
     pub(super) fn new(layers: &[Part], app: &App, below: &Below<'_>, site: Site<'_>) -> Self {
         let base = std::path::absolute(site.base).unwrap_or_else(|_| site.base.to_owned());
         let stack = Stack { layers: layers.to_vec(), app: app.clone() }.packed();
@@ -41,7 +41,7 @@ impl WorkerStack {
     ///
     /// # Errors
     ///
-    /// What of it cannot be built, for [`unpack`].
+    /// The findings about what cannot be built, for [`unpack`].
     pub(crate) fn build(sent: Value, registry: &Registry, lifecycle: &Lifecycle, runtime: &Arc<Runtime>) -> Result<Callable, Vec<Value>> {
         let refuse =
             |reason: String| pack(&[Diagnostic::without_place(Id::CannotBuild, format!("the stack was not understood: {reason}"))]);
@@ -54,7 +54,7 @@ impl WorkerStack {
     }
 }
 
-/// Findings for the process that has the file's text too.
+/// Findings for the process that has the text of the file.
 pub(super) fn pack(findings: &[Diagnostic]) -> Vec<Value> {
     // Structs of text and numbers are always JSON.
     findings.iter().map(|finding| serde_json::to_value(finding).unwrap_or_default()).collect()

@@ -1,7 +1,7 @@
 //! The boundary between native layers and Python, and what has no effect below it.
 //!
-//! From its outermost Python layer down, a stack runs in the workers of the app at its bottom. So one place says how many workers there are, and what
-//! the server does for an app from outside (deadlines, reserved threads) it cannot do for a part inside.
+//! From its outermost Python layer down, a stack runs in the workers of the app at its bottom. One part decides how many workers there are, and the server
+//! cannot apply deadlines and reserves to the parts inside.
 
 use ziggurat_middleware::Behavior;
 

@@ -1,4 +1,4 @@
-//! What a file may not say although each part of it is sound: apps that contain themselves, routes that nothing reaches, apps that nobody uses.
+//! Checks of a file as a whole: apps that contain themselves, routes that no request reaches, apps without a use, options without an effect.
 
 pub(super) mod boundary;
 mod order;
@@ -29,7 +29,7 @@ pub(super) fn check(file: &File) -> Vec<Diagnostic> {
         Err(circles) => findings.extend(circles),
     }
     findings.extend(unused(file));
-    // What leads nowhere because of an error is not worth a warning.
+    // An error may be the cause of a warning, so warnings wait.
     if findings.iter().any(|finding| finding.severity == Severity::Error) {
         findings.retain(|finding| finding.severity == Severity::Error);
     }

@@ -7,7 +7,7 @@ use crate::pipeline::diagnostic::{Diagnostic, Id};
 use crate::pipeline::model::{AppId, Event, File, Stack};
 use crate::pipeline::tree::Span;
 
-/// The entries of `apps`: whoever is named comes before who names it.
+/// The entries of `apps`, each after those that it names.
 pub(in crate::pipeline) struct Order(pub(super) Vec<AppId>);
 
 #[derive(Clone, Copy, PartialEq, Eq)]

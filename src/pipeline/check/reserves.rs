@@ -1,7 +1,7 @@
 //! The threads that routes keep of the apps below them.
 //!
-//! Every route with a `reserve` is a class of requests. Where such routes are nested, a request is of the innermost one's class; so an app is told of
-//! exactly the classes whose requests can reach it.
+//! Every route with a `reserve` makes a class of requests. In nested routes, the innermost class counts. An app keeps threads for exactly the classes whose
+//! requests can reach it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -14,7 +14,7 @@ use crate::pipeline::tree::Node;
 
 /// The classes of a pipeline, and what each app keeps for them.
 pub(in crate::pipeline) struct Reserves {
-    /// By the route, which stays where it is while its file is built.
+    /// By the address of the route, which does not move while its file is built.
     classes: HashMap<*const Route, ReserveClass>,
     apps: HashMap<Place, Vec<Reserve>>,
     findings: Vec<Diagnostic>,
@@ -98,7 +98,7 @@ impl Reserves {
         self.apps.get(&app.place).map_or(&[], Vec::as_slice)
     }
 
-    /// Reserves that nothing could be kept for.
+    /// The findings about reserves without effect.
     pub(super) fn into_findings(self) -> Vec<Diagnostic> {
         self.findings
     }

@@ -1,4 +1,4 @@
-//! What is wrong with a file, where, and how to mend it: drawn for people, listed for editors.
+//! Findings about a file: what is wrong, where, and how to fix it. As text for people and as JSON for editors.
 
 mod id;
 
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::tree::Span;
 pub(crate) use id::Id;
 
-/// More than anyone reads; a file with so many mistakes has one mistake in common.
+/// A bound on the findings of one report.
 const MOST: usize = 100;
 
 /// One finding about the file.
@@ -24,9 +24,9 @@ pub(crate) struct Diagnostic {
     pub(crate) message: String,
     /// Where; `None` if it is about the file as a whole.
     pub(crate) span: Option<Span>,
-    /// What stands at that place, shown beside the caret.
+    /// A note at that place, shown beside the caret.
     pub(crate) label: Option<Box<str>>,
-    /// Another place that has to do with it.
+    /// Another place, with a note.
     pub(crate) related: Option<Box<(Span, String)>>,
     pub(crate) hint: Option<Box<str>>,
     /// Further text shown as it is, for instance a traceback.
@@ -132,7 +132,7 @@ impl Report {
         Self { source, diagnostics }
     }
 
-    /// Whether there is nothing to report.
+    /// Whether there are no findings.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.diagnostics.is_empty()
@@ -172,7 +172,7 @@ impl Report {
         let mut groups = vec![group];
         let mut text = String::new();
         if diagnostic.span.is_none() {
-            // Nothing was drawn that the hint would have to be set off from.
+            // Without an excerpt, the hint needs no empty line before it.
             text = renderer.render(&std::mem::take(&mut groups)) + "\n";
         }
         if let Some(hint) = &diagnostic.hint {

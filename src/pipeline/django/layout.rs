@@ -1,4 +1,4 @@
-//! What a `django` entry stands for, as values of the file's own grammar.
+//! The routes of a `django` entry, as a file would write them.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use super::Django;
 use crate::pipeline::tree::{Entry, Node, Span, Value};
 use crate::worker::django_settings::{Files, Settings};
 
-/// Makes the routes. All that is made up has the place of the settings' name; what the entry gives keeps its own.
+/// Makes the routes. Generated values have the span of the settings' name; values of the entry keep their own.
 pub(super) struct Layout<'a> {
     django: &'a Django,
     options: &'a Node,
@@ -32,21 +32,21 @@ impl<'a> Layout<'a> {
         let module = &django.settings;
         let collected = settings.assets.as_ref().filter(|_| !settings.finds_assets);
         let assets = served(collected, settings.debug, |root| match root {
-            Some(root) => Finding::new(format!("`STATIC_ROOT` of `{module}` is `{}`, which is no folder", root.display()))
+            Some(root) => Finding::new(format!("`STATIC_ROOT` of `{module}` is `{}`, which is not a folder", root.display()))
                 .hint("run `manage.py collectstatic`, which makes and fills it"),
             None => Finding::new(format!("`STATIC_ROOT` of `{module}` is not set, so there are no static files to serve"))
                 .hint("set it, as in `STATIC_ROOT = BASE_DIR / \"staticfiles\"`, and run `manage.py collectstatic`"),
         })?;
         let media = served(settings.media.as_ref(), settings.debug, |root| {
             let root = root.unwrap_or(Path::new("")).display();
-            Finding::new(format!("`MEDIA_ROOT` of `{module}` is `{root}`, which is no folder")).hint("make it, writable for the workers")
+            Finding::new(format!("`MEDIA_ROOT` of `{module}` is `{root}`, which is not a folder")).hint("make it, writable for the workers")
         })?;
         for (setting, folder) in [("STATIC_ROOT", &assets), ("MEDIA_ROOT", &media)] {
             if let Some(folder) = folder
                 && holds(folder.root, settings.file.as_deref())
             {
                 let finding = Finding::new(format!("`{setting}` of `{module}` is `{}`, which holds the settings", folder.root.display()));
-                return Err(finding.at("settings").hint("everyone could read what is in it: name a folder of its own"));
+                return Err(finding.at("settings").hint("clients could read every file in it: use a separate folder"));
             }
         }
         let span = options.nearest(&["settings".into()]).span.clone();
@@ -72,7 +72,7 @@ impl<'a> Layout<'a> {
         self.made(&json!({ "static": { "at": assets.at, "root": assets.root, "index": false, "immutable": true } }))
     }
 
-    /// What `runserver` puts around the app.
+    /// The handler that `runserver` puts around the app.
     fn finder(&self) -> Node {
         let handler = ("middleware", self.made(&json!("django.contrib.staticfiles.handlers:StaticFilesHandler")));
         let options = match self.given("path") {
@@ -82,7 +82,7 @@ impl<'a> Layout<'a> {
         self.object([("wsgi", options)])
     }
 
-    /// What users uploaded: a page or a picture among it must not act in the site's name.
+    /// Uploads of users. A page or a picture among them must not run scripts with the origin of the site.
     fn media(&self, media: &Served<'_>) -> Node {
         let careful = json!({ "headers": { "response": { "set": {
             "x-content-type-options": "nosniff",
@@ -110,8 +110,8 @@ impl<'a> Layout<'a> {
         if !entries.iter().any(|entry| entry.key == "app") {
             entries.insert(0, self.entry("app", self.made(&json!(self.target()))));
         }
-        // Without workers there is nobody whose environment it could be; the app's module then names the settings itself.
-        let in_process = entries.iter().any(|entry| entry.key == "workers" && is_nought(&entry.value));
+        // Without workers there is no process to set the variable in; the app's module then names the settings itself.
+        let in_process = entries.iter().any(|entry| entry.key == "workers" && is_zero(&entry.value));
         if !in_process {
             let settings = self.entry("DJANGO_SETTINGS_MODULE", self.made(&json!(self.django.settings)));
             match entries.iter_mut().find(|entry| entry.key == "env").map(|entry| &mut entry.value.value) {
@@ -125,7 +125,7 @@ impl<'a> Layout<'a> {
         Node::new(span, Value::Object(entries))
     }
 
-    /// `WSGI_APPLICATION` as the `wsgi` app wants it.
+    /// `WSGI_APPLICATION` in the form of the `wsgi` app.
     fn target(&self) -> String {
         match self.application.map(|application| application.rsplit_once('.').unwrap_or((application, "application"))) {
             Some((module, callable)) => format!("{module}:{callable}"),
@@ -163,7 +163,7 @@ impl<'a> Layout<'a> {
     }
 }
 
-/// Files that are to be served from here. None where they have an address elsewhere, or where a site in development has not got them yet.
+/// Files that the site serves itself: none if their address is elsewhere, or if a site in development does not have them yet.
 fn served<'a>(
     files: Option<&'a Files>,
     debug: bool,
@@ -186,8 +186,8 @@ fn holds(folder: &Path, file: Option<&Path>) -> bool {
     file.and_then(canonical).zip(canonical(folder)).is_some_and(|(file, folder)| file.starts_with(folder))
 }
 
-/// 0, as a number or as what a variable stands for.
-fn is_nought(node: &Node) -> bool {
+/// Whether this is 0, as a number or as the text of a variable.
+fn is_zero(node: &Node) -> bool {
     match &node.value {
         Value::Number(number) => number.as_u64() == Some(0),
         Value::String(text) => text == "0",

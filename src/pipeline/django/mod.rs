@@ -1,4 +1,4 @@
-//! `django`: an app entry that stands for the layers, routes and the `wsgi` app that a Django site wants, by its settings.
+//! `django`: an app that is composed of the routes, layers and the `wsgi` app that the settings of a Django site ask for.
 
 mod layout;
 
@@ -20,22 +20,22 @@ use layout::Layout;
 
 /// Serves a Django site as its settings say: static files, uploads, and the app itself.
 ///
-/// It stands for a `routes` app, and `ziggurat show` prints what that is:
+/// It is composed of other layers and apps, which `ziggurat show` prints:
 ///
-/// - `STATIC_URL` and `STATIC_ROOT` become a `static` layer over the app. Files whose name holds a hash of their content, as
-///   `ManifestStaticFilesStorage` writes them, may be kept for ever by browsers; copies with `.zst`, `.br` and `.gz` at their end are sent to
-///   those who take them. Where `STATIC_URL` names another host, or the storage is on another machine, there is no layer.
-/// - `MEDIA_URL` and `MEDIA_ROOT` become a route to a `static` app. What users uploaded is never kept for ever and never guessed at
-///   (`nosniff`), and a page or picture among it runs no scripts.
-/// - `WSGI_APPLICATION` is the app, or Django's own `get_wsgi_application` where that is not set. The workers have `DJANGO_SETTINGS_MODULE` set.
+/// - `STATIC_URL` and `STATIC_ROOT` become a `static` layer over the app. Browsers cache files whose name holds a hash of their
+///   content, as `ManifestStaticFilesStorage` writes them, without asking again. Copies that end in `.zst`, `.br` and `.gz` are sent to clients that
+///   accept them. There is no layer if `STATIC_URL` names another host, or if the storage is on another machine.
+/// - `MEDIA_URL` and `MEDIA_ROOT` become a route to a `static` app. An upload is never marked as immutable. Browsers do not
+///   guess its type (`nosniff`), and run no scripts in it.
+/// - `WSGI_APPLICATION` is the app; if it is not set, Django's own `get_wsgi_application` makes one. The workers have `DJANGO_SETTINGS_MODULE` set.
 ///
-/// The settings are read when the file is, in a process of their own that ends at once, and again at each reload. Where they cannot be
-/// imported, or `STATIC_ROOT` is no folder, nothing starts.
+/// A separate, short-lived process imports the settings when the file is read, and again at each reload. If they cannot be imported, or if
+/// `STATIC_ROOT` is not a folder, nothing starts.
 ///
-/// While the site has `DEBUG` set, static files need not be collected: instead of the `static` layer, Django's own `StaticFilesHandler` finds them in
-/// the apps at each request, as with `runserver`. A `MEDIA_ROOT` that is not there yet is passed over.
+/// If the site has `DEBUG` set, static files need not be collected: in place of the `static` layer, Django's own `StaticFilesHandler` finds them in the
+/// apps at each request, as with `runserver`. A missing `MEDIA_ROOT` is ignored.
 ///
-/// What is not in the settings belongs into `layers` as for any app: `request_id`, `access_log`, `forwarded`, `compress`, `security_headers`.
+/// Everything else goes into `layers`, as for any app: `request_id`, `access_log`, `forwarded`, `compress`, `security_headers`.
 ///
 /// ```json
 /// {
@@ -48,19 +48,19 @@ use layout::Layout;
 pub(crate) struct Django {
     /// The settings module, as in `DJANGO_SETTINGS_MODULE`: `mysite.settings`.
     settings: String,
-    /// Folders in which modules are looked for before Python's own. By default the folder of the pipeline file.
+    /// Folders to search for modules before Python's own. By default the folder of the pipeline file.
     #[serde(default)]
     path: Option<OneOrMany<PathBuf>>,
-    /// A path that is answered 200 before Django is asked, for the probes of load balancers and containers: they address a site by a bare IP
-    /// address, which `ALLOWED_HOSTS` refuses. It tells that the server runs, and nothing about the site. By default there is none.
+    /// A path that the server answers with 200 itself, for the probes of load balancers and containers: they address a site by its IP address, which
+    /// `ALLOWED_HOSTS` refuses. The answer shows that the server runs, not that the site works. By default there is none.
     #[serde(default)]
-    #[allow(dead_code, reason = "taken over as it is written; here for its type")]
+    #[allow(dead_code, reason = "used as it is in the file; here for its type")]
     health: Option<String>,
-    /// The [`sendfile`](../layers/sendfile.md) layer around the app: folders whose files the site names with `X-Accel-Redirect` or `X-Sendfile`, after it
-    /// has seen who asks. By default there are none.
+    /// The [`sendfile`](../layers/sendfile.md) layer around the app: folders whose files the site sends with `X-Accel-Redirect` or `X-Sendfile`, after its
+    /// own access check. By default there are none.
     #[serde(default)]
     #[schemars(schema_with = "sendfile_schema")]
-    #[allow(dead_code, reason = "taken over as it is written; here for its type")]
+    #[allow(dead_code, reason = "used as it is in the file; here for its type")]
     sendfile: Option<Json>,
     /// Options of the [`wsgi`](wsgi.md) app: workers, threads, deadline and so on. `app` names another callable than the settings do.
     #[serde(default)]
@@ -73,7 +73,7 @@ fn sendfile_schema(generator: &mut SchemaGenerator) -> Schema {
     json_schema!({ "anyOf": [generator.subschema_for::<Sendfile>(), { "type": "string" }] })
 }
 
-/// The options of the `wsgi` app, none of them required, but for those that stand outside.
+/// The options of the `wsgi` app without `path`, none of them required.
 fn workers_schema(generator: &mut SchemaGenerator) -> Schema {
     let mut schema = Wsgi::json_schema(generator);
     schema.remove("required");
@@ -94,7 +94,8 @@ impl Composite for Django {
             findings.push(finding.hint("write the settings module as in `DJANGO_SETTINGS_MODULE`: `mysite.settings`"));
         }
         if self.wsgi.contains_key("path") {
-            let finding = Finding::new("`path` stands beside `settings`, which is looked for there too").at("wsgi").at("path");
+            let finding =
+                Finding::new("`path` is an option of `django`, because the settings are in the same folders").at("wsgi").at("path");
             findings.push(finding.hint("move it out of `wsgi`"));
         }
     }
@@ -106,10 +107,10 @@ impl Composite for Django {
 }
 
 impl Django {
-    /// What the settings module says, read as a worker would read it.
+    /// The settings, imported as a worker would import them.
     fn settings(&self, context: &Context) -> Result<Settings, Finding> {
         let launch = context.host::<Launcher>().ok_or_else(|| {
-            let finding = Finding::new("a site's settings are read by the program `ziggurat`, and this is another one");
+            let finding = Finding::new("only the program `ziggurat` can read the settings of a site");
             finding.hint("name the app itself: `{ \"wsgi\": \"mysite.wsgi:application\" }`")
         })?;
         let question = SettingsQuery {
@@ -132,19 +133,19 @@ impl Django {
         })
     }
 
-    /// An option of the `wsgi` app that is text. (Whether it may be none is for the app to say.)
+    /// A text option of the `wsgi` app. (The app itself checks its type.)
     fn of_workers(&self, option: &str) -> Option<String> {
         self.wsgi.get(option).and_then(Json::as_str).map(str::to_owned)
     }
 
-    /// The folders that modules are looked for in, watched where changes are: a mistake in the settings is to be seen mended.
+    /// The folders to search for modules. They are watched, so that a reload follows a fix of the settings.
     fn folders(&self, context: &Context) -> Result<Vec<PathBuf>, Finding> {
         let own = OneOrMany(vec![PathBuf::from(".")]);
         let folders = self.path.as_ref().unwrap_or(&own).0.iter().map(|folder| {
             let resolved = context.resolve(folder);
             let found = resolved.canonicalize().ok().filter(|folder| folder.is_dir());
             found.ok_or_else(|| {
-                let finding = Finding::new(format!("`{}` is no folder", resolved.display())).at("path");
+                let finding = Finding::new(format!("`{}` is not a folder", resolved.display())).at("path");
                 finding.hint("relative folders start at the pipeline file's")
             })
         });

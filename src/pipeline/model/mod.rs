@@ -83,12 +83,12 @@ pub(crate) struct Routes<K = Kind> {
     #[serde(deserialize_with = "packed::place")]
     pub(crate) place: Place,
     pub(crate) is_named: bool,
-    /// The entry that stands for these routes, where the file does not write them out.
+    /// The composite app that these routes were composed from.
     #[serde(skip)]
     pub(crate) composite: Option<Composite>,
 }
 
-/// An app entry that stands for others, such as `django`.
+/// An app that is composed of others, such as `django`.
 #[derive(Clone, Debug)]
 pub(crate) struct Composite {
     pub(crate) name: &'static str,

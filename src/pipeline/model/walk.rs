@@ -23,7 +23,7 @@ pub(crate) enum Event<'a> {
 pub(crate) struct Position<'a> {
     /// The stack that it belongs to.
     pub(crate) stack: &'a Stack,
-    /// The routes that lead here, outermost first; the last one is that of the event, where it is of a route.
+    /// The routes that lead here, outermost first. For [`Event::Route`] and [`Event::RouteEnd`], the last one is the route itself.
     pub(crate) routes: Vec<Branch<'a>>,
     /// How many layers and apps a request passes before it comes here.
     pub(crate) stages: usize,

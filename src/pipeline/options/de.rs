@@ -14,7 +14,7 @@ use crate::pipeline::tree::{Entry, Node, Value};
 #[derive(Debug, Default)]
 pub(super) struct Modes(HashMap<Address, Mode>);
 
-/// A node, by its address: a tree stays where it is while it is read.
+/// A node, by its address in memory: a tree does not move while it is read.
 pub(super) type Address = usize;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,7 +23,7 @@ pub(super) enum Mode {
     Plain,
     /// A string that is one variable fills a number or a boolean.
     Scalar,
-    /// Nothing fits; whoever refuses it says what would. Used where the value's own error would show it.
+    /// As a value that no type accepts, so that the error says what was expected. Used for secrets, whose own error would show them.
     Probe,
     /// As if it were not there.
     Skip,
@@ -68,7 +68,7 @@ pub(super) enum Reason {
         known: &'static [&'static str],
     },
     Missing(&'static str),
-    /// What was expected and what was found, in people's words.
+    /// What was expected and what was found, in words.
     WrongType {
         expected: String,
         found: &'static str,

@@ -1,7 +1,6 @@
 //! Reads options into their type and finds every mistake in them, not only the first.
 //!
-//! serde stops at the first mistake. So the mistake is noted, the value it lies in is left out, and the options are read again until
-//! nothing new is found.
+//! serde stops at the first mistake. The reader notes it, leaves the value out and reads the options again, until it finds nothing new.
 
 mod de;
 
@@ -14,7 +13,7 @@ use super::secrets::Secrets;
 use super::tree::{Node, Span, Value, dotted};
 use de::{Address, At, De, Mode, Modes, Reason, address, is_scalar};
 
-/// More than anyone mends in one go.
+/// A bound on the findings about one set of options.
 const MAX_FINDINGS: usize = 50;
 
 /// Reads the options of one owner. Messages name the owner, and never show a secret.
@@ -103,7 +102,7 @@ impl<'de> Reading<'de, '_> {
         again
     }
 
-    /// A value from outside the file may be meant as a number; and its own error may not be shown, so it is asked for what was expected.
+    /// A value from outside the file may have to be read as a number. Its own error may show the value, so a probe finds out what was expected.
     fn another_way(&mut self, reason: &Reason, node: &Node) -> Option<Mode> {
         let expanded = node.expanded.as_deref()?;
         let Value::String(text) = &node.value else { return None };
@@ -129,7 +128,7 @@ impl<'de> Reading<'de, '_> {
         }
     }
 
-    /// Values that were refused as what they are and taken as a probe: all that can be said is that they do not fit.
+    /// Reports values that were refused, and whose probe was accepted: the message can only say that they do not fit.
     fn give_up_probing(&mut self) {
         for (place, _) in std::mem::take(&mut self.probing) {
             if let Some((path, node)) = find(self.root, place) {
@@ -222,7 +221,7 @@ impl<'de> Reading<'de, '_> {
     }
 }
 
-/// Whether this names a type and says nothing about which of its values are wanted.
+/// Whether this names a type, without a condition on its values.
 fn is_basic(expected: &str) -> bool {
     expected == "a string" || expected.starts_with("a number") || expected.starts_with("a whole number")
 }
@@ -251,7 +250,7 @@ fn find(root: &Node, wanted: Address) -> Option<(Vec<Step>, &Node)> {
     })
 }
 
-/// Where the key of `node` stands.
+/// The span of the key of `node`.
 fn key_span(root: &Node, node: &Node) -> Span {
     fn search(at: &Node, wanted: Address) -> Option<Span> {
         if let Value::Object(entries) = &at.value

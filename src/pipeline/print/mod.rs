@@ -1,4 +1,4 @@
-//! What a pipeline looks like: for people, in one line, and as a file with everything written out.
+//! Prints a pipeline: as a tower, as one line, and as a file with everything written out.
 
 mod normalized;
 mod show;
@@ -31,7 +31,7 @@ fn given(options: &Node) -> impl Iterator<Item = (&str, &Node)> {
     entries.iter().map(|entry| (entry.key.as_str(), &entry.value))
 }
 
-/// A value as the file writes it, with `${...}` in place of what that stands for. `text` writes a string that has none.
+/// A value as the file writes it, with `${...}` in place of its value. `text` writes a string without one.
 fn source(node: &Node, text: fn(&str) -> String) -> Json {
     match (&node.expanded, &node.value) {
         (Some(expanded), _) => expanded.source.as_str().into(),
@@ -46,7 +46,7 @@ fn source(node: &Node, text: fn(&str) -> String) -> Json {
     }
 }
 
-/// A default that says only that the option is not there.
+/// Whether a default only means that the option is not set.
 fn is_nothing(value: &Json) -> bool {
     match value {
         Json::Null => true,

@@ -1,4 +1,4 @@
-//! The pipeline for people: a tower of layers, outermost on top, with defaults filled in and secrets left as `${...}`.
+//! The pipeline as a tower of layers, outermost on top, with defaults filled in and secrets left as `${...}`.
 
 use std::collections::HashSet;
 use std::fmt::Write;

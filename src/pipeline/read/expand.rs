@@ -1,6 +1,6 @@
 //! `${VAR}`, `${VAR:-default}`, `${file:path}` and `$$` in string values.
 //!
-//! It happens after parsing, so that no value can change the structure; keys are left as they are. Messages name the source, never the value.
+//! Expansion comes after parsing, so that no value can change the structure. Keys are not expanded. Messages name the source, never the value.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -12,10 +12,10 @@ use crate::pipeline::diagnostic::{Diagnostic, Id};
 use crate::pipeline::secrets::Secrets;
 use crate::pipeline::tree::{Expanded, Node, Span, Value};
 
-/// Gives the value of an environment variable: `std::env::var_os` for the program, anything else for a test.
+/// Looks up an environment variable: `std::env::var_os` in the program, anything else in a test.
 pub type Environment<'a> = &'a dyn Fn(&str) -> Option<OsString>;
 
-/// A secret is short; a file that is not, is no secret.
+/// A bound on the size of a file with a secret.
 const MAX_FILE: u64 = 64 * 1024;
 
 /// Expands every string value below `node`.
@@ -35,9 +35,9 @@ struct Expansion<'a> {
 
 /// A piece of a string.
 enum Piece {
-    /// Stands in the file.
+    /// From the file itself.
     Plain(String),
-    /// Came from outside the file.
+    /// From outside the file.
     Secret(String),
 }
 
@@ -105,7 +105,7 @@ impl Expansion<'_> {
         sound.then_some((value, expanded))
     }
 
-    /// Where a part of a string's value stands in the text; the whole string, if escapes make that uncertain.
+    /// The span of a part of a string's value; the whole string, if it has escapes.
     fn place(&self, source: &str, part: Span, span: &Span) -> Span {
         let inside = span.start + 1..span.end - 1;
         if self.text.get(inside.clone()) == Some(source) { inside.start + part.start..inside.start + part.end } else { span.clone() }

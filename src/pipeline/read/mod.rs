@@ -1,5 +1,5 @@
-//! From text to a [`File`]: syntax, then expansion of `${...}`, then names, types and values. A phase reports all that it finds, and the next one
-//! begins only where there is nothing.
+//! From text to a [`File`]: syntax, then expansion of `${...}`, then names, types and values. Each phase reports all its findings, and the next one begins
+//! only if there are none.
 
 pub(super) mod expand;
 mod grammar;

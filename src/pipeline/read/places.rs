@@ -1,7 +1,7 @@
-//! The places of layers and apps: what the log, metrics and kept state know them by.
+//! The places of layers and apps: their identities in the log, in metrics and in kept state.
 //!
-//! A place says what a part is and whose it is, never its position. Places are given out from the bottom of a stack upwards, so that a layer which is
-//! inserted above renames nothing below it.
+//! A place consists of kinds and names and never of positions. Places are assigned from the bottom of a stack upwards, so that a layer inserted above
+//! renames nothing below it.
 
 use std::collections::{HashMap, HashSet};
 
@@ -16,19 +16,19 @@ pub(in crate::pipeline) const NAME: &str = "as";
 /// The places of one file that are taken.
 #[derive(Default)]
 pub(super) struct Places {
-    /// How many parts would have this place.
+    /// How many parts have this place without its number.
     counts: HashMap<String, usize>,
     taken: HashSet<String>,
     /// The names that the file gives, and where.
     names: HashMap<String, Span>,
 }
 
-/// The surroundings of a stack, as far as places tell them.
+/// The part of the file that a stack belongs to.
 #[derive(Clone, Default)]
 pub(super) struct Scope {
     /// What places in here begin with: nothing, `main/`, `blog/`.
     prefix: String,
-    /// The place of the app at the bottom, where it is not called by its kind.
+    /// The place of the app at the bottom, if it is not its kind.
     app: Option<Place>,
     /// The place of the composite app that everything in here belongs to, and whether the file named it. Its WSGI app has the same.
     composite: Option<(Place, bool)>,
@@ -40,12 +40,12 @@ impl Scope {
         Self { prefix: format!("{name}/"), app: Some(Place::new(name)), composite: None }
     }
 
-    /// In what the composite app at this place stands for.
+    /// In the routes of the composite app at this place.
     pub(super) fn of_composite(place: &Place, is_named: bool) -> Self {
         Self { prefix: format!("{place}/"), app: None, composite: Some((place.clone(), is_named)) }
     }
 
-    /// In a route whose condition is this in short. The routes of a composite app are not the user's, and add nothing.
+    /// In a route with this label. The routes of a composite app are not in the file, and add nothing.
     pub(super) fn route(&self, label: &str) -> Self {
         match self.composite {
             Some(_) => Self { app: None, ..self.clone() },
@@ -60,7 +60,7 @@ impl Scope {
 }
 
 impl Places {
-    /// For the file with this tree: the names in it are taken from the start.
+    /// For the file with this tree. The names that it gives are taken from the start.
     pub(super) fn new(root: &Node) -> Self {
         let mut places = Self::default();
         places.keep_names_free(root);
@@ -137,13 +137,13 @@ impl Places {
     }
 }
 
-/// Routes of one table that read alike are told apart by numbers, counted from the bottom.
+/// Numbers the routes of one table that have the same label, from the bottom.
 #[derive(Default)]
 pub(super) struct Siblings(HashMap<String, usize>);
 
 impl Siblings {
     pub(super) fn label(&mut self, condition: Option<&Node>, mount: Option<&Node>) -> String {
-        let label = in_short(condition, mount);
+        let label = label(condition, mount);
         let count = self.0.entry(label.clone()).or_default();
         *count += 1;
         numbered(&label, *count)
@@ -154,8 +154,8 @@ fn numbered(base: &str, count: usize) -> String {
     if count == 1 { base.to_owned() } else { format!("{base}#{count}") }
 }
 
-/// What the condition of a route says, in a word: its mount, path, host, method, header or parameter. Values from `${...}` are not shown.
-fn in_short(condition: Option<&Node>, mount: Option<&Node>) -> String {
+/// A label for the condition of a route: its mount, path, host, method, header or parameter. Values from `${...}` are not shown.
+fn label(condition: Option<&Node>, mount: Option<&Node>) -> String {
     let part = |key: &str| condition.and_then(|node| node.children().find(|(step, _)| *step == key.into())).map(|(_, node)| node);
     let key = |node: &Node| match &node.value {
         Value::Object(entries) => entries.first().map(|entry| entry.key.clone()),

@@ -1,4 +1,4 @@
-//! What to say where the name of a layer or an app is missing, unknown, or one of several.
+//! Findings about the name of a layer or an app that is missing, unknown, or one of several, with a suggestion.
 
 use super::grammar::{ROUTES, STACK_KEYS};
 use super::places::NAME;
@@ -36,7 +36,7 @@ pub(super) fn single(role: Role, mut entries: Vec<Entry>, span: Span, registry: 
         (Some(known), Some(stray), _) => error(stray)
             .label("does not belong here")
             .related(known.key_span.clone(), format!("the {noun}"))
-            .hint(format!("options stand inside: `{{ \"{}\": {{ \"{}\": ... }} }}`", known.key, stray.key)),
+            .hint(format!("options belong inside: `{{ \"{}\": {{ \"{}\": ... }} }}`", known.key, stray.key)),
         (None, _, Some((entry, Value::String(name)))) => {
             error(entry).hint(format!("the {noun} comes first: `{{ \"{name}\": {{ ... }} }}`"))
         }
@@ -89,7 +89,7 @@ pub(super) fn unknown_kind(role: Role, name: &str, node: &Node, registry: &Regis
         Role::Layer if name == ROUTES || registry.find(Role::App, name).is_some() => {
             Diagnostic::error(Id::WrongRole, format!("`{name}` is an app, not a layer"), span)
                 .label("a layer is needed here")
-                .hint(format!("an app stands below the layers: `\"app\": {{ \"{name}\": ... }}`"))
+                .hint(format!("an app belongs below the layers: `\"app\": {{ \"{name}\": ... }}`"))
         }
         Role::Layer => Diagnostic::error(Id::UnknownLayer, format!("unknown layer `{name}`"), span).label("no layer has this name").hint(
             match closest(name, known.iter().copied()) {
@@ -111,7 +111,7 @@ pub(super) fn unknown_kind(role: Role, name: &str, node: &Node, registry: &Regis
 fn layer_for_app(name: &str, span: Span) -> Diagnostic {
     Diagnostic::error(Id::WrongRole, format!("`{name}` is a layer, not an app"), span)
         .label("an app is needed here")
-        .hint("layers stand in the list `layers`, above the app")
+        .hint("layers belong in the list `layers`, above the app")
 }
 
 /// A key that an object of the grammar does not have.

@@ -1,4 +1,4 @@
-//! Mistakes of syntax in words for people.
+//! Syntax errors as findings.
 
 use jsonc_parser::ParseStringErrorKind;
 use jsonc_parser::errors::ParseErrorKind;
@@ -7,8 +7,8 @@ use super::text::{Dialect, MAX_DEPTH};
 use crate::pipeline::diagnostic::{Diagnostic, Id};
 use crate::pipeline::tree::Span;
 
-/// What the parser lets through: strings that run over a line's end, and control characters. A quote that was forgotten is told best
-/// where its line ends, before the parser loses its way.
+/// Mistakes that the parser accepts: strings over several lines, and control characters. A missing quote is reported on its own line, before the parser
+/// reports a later one.
 pub(super) fn stray_octet(text: &str, dialect: Dialect) -> Option<Diagnostic> {
     let octets = text.as_bytes();
     let mut string = None;
@@ -27,24 +27,23 @@ pub(super) fn stray_octet(text: &str, dialect: Dialect) -> Option<Diagnostic> {
             }
             (octet, Some(_)) if octet < 0x20 => {
                 return Some(
-                    Diagnostic::error(Id::Syntax, format!("a control character (U+{octet:04X}) stands in a string"), i..i + 1)
+                    Diagnostic::error(Id::Syntax, format!("a string has a control character (U+{octet:04X})"), i..i + 1)
                         .hint(format!("write it as `\\u{octet:04x}`, or remove it")),
                 );
             }
             (octet, None) if octet < 0x20 && !matches!(octet, b'\t' | b'\n' | b'\r') => {
                 return Some(
-                    Diagnostic::error(Id::Syntax, format!("a control character (U+{octet:04X}) stands in the file"), i..i + 1)
-                        .hint("remove it"),
+                    Diagnostic::error(Id::Syntax, format!("the file has a control character (U+{octet:04X})"), i..i + 1).hint("remove it"),
                 );
             }
             (b'/', None) => i = past_comment(octets, i).max(i + 1) - 1,
             (octet, None) if octet >= 0x80 && dialect == Dialect::Json => {
-                // RFC 8259 knows four kinds of white space; the parser takes every one of Unicode's.
+                // RFC 8259 has four kinds of white space; the parser accepts all of Unicode's.
                 let c = text[i..].chars().next().unwrap_or_default();
                 if c.is_whitespace() {
                     let span = i..i + c.len_utf8();
                     return Some(
-                        Diagnostic::error(Id::Syntax, format!("an unusual space (U+{:04X}) stands in the file", u32::from(c)), span)
+                        Diagnostic::error(Id::Syntax, format!("the file has an unusual space (U+{:04X})", u32::from(c)), span)
                             .hint("replace it by a plain space"),
                     );
                 }
@@ -71,14 +70,14 @@ fn past_comment(octets: &[u8], start: usize) -> usize {
     }
 }
 
-/// The parser's refusal in words for people.
+/// The error of the parser as a finding.
 pub(super) fn explain(text: &str, span: Span, kind: &ParseErrorKind) -> Diagnostic {
     use ParseErrorKind as Kind;
     let char_at = |at: usize| text[at..].chars().next();
     let found = char_at(span.start);
     let error = |message: &str| Diagnostic::error(Id::Syntax, message.to_owned(), span.clone());
     match kind {
-        Kind::CommentsNotAllowed | Kind::UnexpectedToken if found == Some('/') => error("a comment stands in a `.json` file")
+        Kind::CommentsNotAllowed | Kind::UnexpectedToken if found == Some('/') => error("a `.json` file has a comment")
             .label("JSON has no comments")
             .hint("rename the file to `.jsonc`, where comments and trailing commas are allowed"),
         Kind::TrailingCommasNotAllowed => {
@@ -94,8 +93,8 @@ pub(super) fn explain(text: &str, span: Span, kind: &ParseErrorKind) -> Diagnost
             .label("`:` was expected here")
             .hint("a key and its value are written `\"key\": value`"),
         Kind::ExpectedObjectValue => error("the value of this key is missing"),
-        Kind::ExpectedStringObjectProperty => error("a key stands without quotes").hint(format!("write `\"{}\"`", &text[span.clone()])),
-        Kind::SingleQuotedStringsNotAllowed => error("a string stands in single quotes").hint("write it in double quotes: `\"...\"`"),
+        Kind::ExpectedStringObjectProperty => error("a key has no quotes").hint(format!("write `\"{}\"`", &text[span.clone()])),
+        Kind::SingleQuotedStringsNotAllowed => error("a string has single quotes").hint("write it in double quotes: `\"...\"`"),
         Kind::UnterminatedObject => error("this object has no end").label("opened here").hint("close it with `}`"),
         Kind::UnterminatedArray => error("this list has no end").label("opened here").hint("close it with `]`"),
         Kind::UnterminatedCommentBlock => error("this comment has no end").label("opened here").hint("close it with `*/`"),
@@ -103,7 +102,7 @@ pub(super) fn explain(text: &str, span: Span, kind: &ParseErrorKind) -> Diagnost
             error("something follows after the end of the pipeline").label("not part of it").hint("a file holds one object")
         }
         Kind::UnexpectedWord | Kind::UnexpectedToken if found.is_some_and(char::is_alphabetic) => {
-            error("a word stands without quotes").label("neither a string nor a number").hint(word_hint(&text[span.clone()]))
+            error("a word has no quotes").label("neither a string nor a number").hint(word_hint(&text[span.clone()]))
         }
         Kind::UnexpectedColon => error("`:` is not expected here").hint("a list has no keys; is its `]` missing before this line?"),
         Kind::UnexpectedCloseBrace
@@ -116,7 +115,7 @@ pub(super) fn explain(text: &str, span: Span, kind: &ParseErrorKind) -> Diagnost
                 Some(c) => format!("`{c}` is not expected here"),
                 None => "the file ends too early".to_owned(),
             };
-            error(&message).hint("look at what stands before it: a value, a quote or a bracket may be missing")
+            error(&message).hint("look before it: a value, a quote or a bracket may be missing")
         }
         Kind::HexadecimalNumbersNotAllowed
         | Kind::UnaryPlusNumbersNotAllowed
@@ -129,22 +128,22 @@ pub(super) fn explain(text: &str, span: Span, kind: &ParseErrorKind) -> Diagnost
             error("this string has no end").label("opened here").hint("close it with `\"`")
         }
         Kind::String(ParseStringErrorKind::InvalidUnicodeEscapeSequence(_)) => {
-            error("this escape stands for no character").hint("a character above U+FFFF is written as two escapes, or as itself")
+            error("this escape is not a character").hint("a character above U+FFFF is written as two escapes, or as itself")
         }
-        Kind::String(_) => error("this is no escape that JSON knows")
-            .hint("escapes are `\\\"`, `\\\\`, `\\/`, `\\n`, `\\r`, `\\t`, `\\b`, `\\f` and `\\uXXXX`"),
+        Kind::String(_) => {
+            error("JSON has no such escape").hint("escapes are `\\\"`, `\\\\`, `\\/`, `\\n`, `\\r`, `\\t`, `\\b`, `\\f` and `\\uXXXX`")
+        }
         Kind::NestingDepthExceeded => too_deep(span.start, MAX_DEPTH),
         other => error(&other.to_string().to_lowercase()),
     }
 }
 
-/// The whole of a misspelt number around `at`.
+/// The whole malformed number around `at`.
 fn number(text: &str, at: usize) -> Diagnostic {
     let belongs = |octet: &&u8| octet.is_ascii_alphanumeric() || matches!(octet, b'.' | b'+' | b'-');
     let before = text.as_bytes()[..at].iter().rev().take_while(belongs).count();
     let after = text.as_bytes()[at..].iter().take_while(belongs).count();
-    Diagnostic::error(Id::Syntax, "this is not how JSON writes a number", at - before..at + after)
-        .hint("numbers are written `12`, `-3` or `0.5`")
+    Diagnostic::error(Id::Syntax, "this is not a number in JSON", at - before..at + after).hint("numbers are written `12`, `-3` or `0.5`")
 }
 
 pub(super) fn too_deep(at: usize, most: usize) -> Diagnostic {

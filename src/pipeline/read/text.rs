@@ -13,18 +13,18 @@ use super::syntax::{explain, stray_octet, too_deep};
 use crate::pipeline::diagnostic::{Diagnostic, Id, Report, Source};
 use crate::pipeline::tree::{Entry, Node, Span, Value};
 
-/// No pipeline comes near this; a file that does is another file.
+/// A bound on the size of a file, far above that of any pipeline.
 const MAX_OCTETS: usize = 1 << 20;
 
-/// Deeper than any pipeline, and shallow enough for every stack.
+/// A bound on nesting: deeper than any pipeline, and safe for the stack of any thread.
 pub(super) const MAX_DEPTH: usize = 100;
 
-/// Strict JSON, or with the two things people miss in it.
+/// The syntax of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Dialect {
-    /// RFC 8259.
+    /// JSON (RFC 8259).
     Json,
-    /// With comments and trailing commas.
+    /// JSON with comments and trailing commas.
     Jsonc,
 }
 
@@ -79,7 +79,7 @@ pub(crate) fn decode(name: &str, octets: Vec<u8>) -> Result<Source, Report> {
     if octets.len() > MAX_OCTETS {
         return refuse(
             String::new(),
-            Diagnostic::without_place(Id::UnreadableFile, format!("`{name}` is larger than 1 MiB, which no pipeline is")),
+            Diagnostic::without_place(Id::UnreadableFile, format!("`{name}` is larger than 1 MiB, the limit of a pipeline file")),
         );
     }
     let text = match String::from_utf8(octets) {
@@ -87,7 +87,7 @@ pub(crate) fn decode(name: &str, octets: Vec<u8>) -> Result<Source, Report> {
         Err(error) => {
             let at = error.utf8_error().valid_up_to();
             let finding = Diagnostic::error(Id::UnreadableFile, "the file is not UTF-8 text", at..at + '\u{fffd}'.len_utf8());
-            let finding = finding.label("this octet belongs to no character").hint("save the file as UTF-8");
+            let finding = finding.label("this octet is not part of a character").hint("save the file as UTF-8");
             return refuse(String::from_utf8_lossy(error.as_bytes()).into_owned(), finding);
         }
     };
@@ -149,7 +149,11 @@ fn convert(value: ast::Value<'_>, depth: usize, findings: &mut Vec<Diagnostic>) 
         ast::Value::NumberLit(literal) => match serde_json::from_str(literal.value) {
             Ok(number) => Value::Number(number),
             Err(_) => {
-                findings.push(Diagnostic::error(Id::Syntax, format!("`{}` is no number JSON can hold", literal.value), span.clone()));
+                findings.push(Diagnostic::error(
+                    Id::Syntax,
+                    format!("`{}` is not a number that JSON can hold", literal.value),
+                    span.clone(),
+                ));
                 Value::Null
             }
         },
@@ -178,7 +182,7 @@ fn convert(value: ast::Value<'_>, depth: usize, findings: &mut Vec<Diagnostic>) 
 }
 
 fn duplicate(key: &str, again: Span, first: Span) -> Diagnostic {
-    Diagnostic::error(Id::DuplicateKey, format!("the key `{key}` stands twice in one object"), again)
+    Diagnostic::error(Id::DuplicateKey, format!("the object has the key `{key}` twice"), again)
         .label("the second one")
         .related(first, "the first one")
         .hint("keep one of them")
@@ -196,7 +200,7 @@ mod tests {
     fn comments_and_trailing_commas_are_for_jsonc() {
         let text = "{ /* a \" quote */ \"a\": [1, 2,], // rest\n}";
         assert!(parse(text, Dialect::Jsonc).is_ok());
-        assert_eq!(refusal(text, Dialect::Json), "a comment stands in a `.json` file");
+        assert_eq!(refusal(text, Dialect::Json), "a `.json` file has a comment");
         assert_eq!(refusal("{\"a\": [1,]}", Dialect::Json), "a comma follows the last item");
     }
 

@@ -37,9 +37,9 @@ type Compose = fn(&Node, OptionReader<'_>, &Context) -> Result<Node, Vec<Diagnos
 enum Make {
     Layer(MakeLayer),
     App(MakeApp),
-    /// It is there already.
+    /// An existing service.
     Service(Service),
-    /// Nothing is made of it but the routes that it stands for.
+    /// Composed into routes before anything is built.
     Composite(Compose),
     /// [`WsgiLayer`].
     PythonLayer,
@@ -47,7 +47,7 @@ enum Make {
     PythonApp,
 }
 
-/// A service of the program's own, for any number of places in the file.
+/// A service of the program, for any number of places in the file.
 #[derive(Clone)]
 pub(crate) struct Service(Arc<dyn Fn(&Place) -> Next + Send + Sync>);
 
@@ -153,7 +153,7 @@ impl Kind {
         matches!(self.make, Make::PythonLayer | Make::PythonApp)
     }
 
-    /// What its author says that it does.
+    /// Whether its author lists this behavior.
     pub(crate) fn has(&self, behavior: Behavior) -> bool {
         self.behavior.contains(&behavior)
     }
@@ -185,7 +185,7 @@ impl Kind {
         root
     }
 
-    /// The option that a value which is no object stands for.
+    /// The option that takes a value which is not an object.
     #[must_use]
     pub const fn shorthand(&self) -> Option<&'static str> {
         self.shorthand
@@ -196,7 +196,7 @@ impl Kind {
         format!("{} `{}`", self.role.noun(), self.name)
     }
 
-    /// The options object that a value stands for.
+    /// The options object for a value, which may be the shorthand.
     pub(crate) fn without_shorthand(&self, value: Node) -> Node {
         match self.shorthand {
             Some(field) if !value.is_object() => value.under(field),
@@ -204,7 +204,7 @@ impl Kind {
         }
     }
 
-    /// What is wrong with these options as far as their types and [`Middleware::validate`] say.
+    /// The mistakes that the types of these options and [`Middleware::validate`] find.
     pub(crate) fn check(&self, options: &Node, secrets: &Secrets) -> Vec<Diagnostic> {
         (self.check)(options, self.reader(&self.title(), secrets))
     }
@@ -226,7 +226,7 @@ impl Kind {
         }
     }
 
-    /// The routes that these options stand for, if it is a composite app.
+    /// The routes that these options mean, if it is a composite app.
     pub(crate) fn compose(&self, options: &Node, secrets: &Secrets, context: &Context) -> Option<Result<Node, Vec<Diagnostic>>> {
         match self.make {
             Make::Composite(compose) => Some(compose(options, self.reader(&self.title(), secrets), context)),

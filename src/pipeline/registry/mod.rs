@@ -9,7 +9,7 @@ use super::tree::Node;
 pub use kind::Kind;
 pub(crate) use kind::Service;
 
-/// The layers and apps that files may name. A program of one's own starts from [`crate::builtin`] and adds its layers.
+/// The layers and apps that files may name. A program with its own layers adds them to [`crate::builtin`].
 #[derive(Clone, Debug, Default)]
 pub struct Registry {
     layers: Vec<Kind>,
@@ -18,16 +18,16 @@ pub struct Registry {
     host: Extensions,
 }
 
-/// An app entry that stands for routes, layers and apps of other kinds, such as `django`. They are composed while the file is read, before
-/// anything is built.
+/// A kind of app that is composed of routes, layers and apps of other kinds, such as `django`. It is composed while the file is read, before anything is
+/// built. It holds at most one WSGI app.
 pub(crate) trait Composite: Options {
     const NAME: &'static str;
     const SHORTHAND: Option<&'static str>;
 
-    /// Finds what no type can say about the options.
+    /// Reports mistakes that no type can express.
     fn validate(&self, findings: &mut Findings);
 
-    /// The list of routes that `options` stand for, as a file would write it.
+    /// The list of routes that these options mean, as a file would write it.
     fn compose(self, options: &Node, context: &Context) -> Result<Node, Finding>;
 }
 
@@ -38,21 +38,21 @@ impl Registry {
         Self::default()
     }
 
-    /// Adds a layer; it takes the place of one with the same name.
+    /// Adds a layer. It replaces one with the same name.
     #[must_use]
     pub fn layer<M: Middleware>(mut self) -> Self {
         put(&mut self.layers, Kind::layer::<M>());
         self
     }
 
-    /// Adds a kind of app; it takes the place of one with the same name.
+    /// Adds a kind of app. It replaces one with the same name.
     #[must_use]
     pub fn app<A: App>(mut self) -> Self {
         put(&mut self.apps, Kind::app::<A>());
         self
     }
 
-    /// Adds a service of the program's own as a kind of app; it takes the place of one with the same name.
+    /// Adds a service of the program as a kind of app. It replaces one with the same name.
     #[must_use]
     pub fn router(mut self, name: &'static str, service: impl IntoApp + Clone + Send + Sync + 'static) -> Self {
         put(&mut self.apps, Kind::service(name, service));
