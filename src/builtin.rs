@@ -48,3 +48,55 @@ pub fn builtin() -> Registry {
         .app::<Static>()
         .wsgi()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use ziggurat_middleware::Behavior;
+
+    use super::*;
+
+    /// The layer that a name means, and what it does.
+    fn behavior(name: &str) -> Option<&'static [Behavior]> {
+        builtin().layers().iter().find(|kind| kind.name == name).map(|kind| kind.behavior)
+    }
+
+    fn read(path: &str) -> String {
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
+    }
+
+    #[test]
+    fn every_layer_says_what_it_does() {
+        let silent: Vec<&str> = builtin().layers().iter().filter(|kind| kind.behavior.is_empty()).map(|kind| kind.name).collect();
+        assert!(silent.is_empty(), "{silent:?}");
+    }
+
+    #[test]
+    fn the_guide_recommends_the_order_that_follows_from_what_layers_do() {
+        let page = read("docs/guide/order.md");
+        let rows = page.lines().skip_while(|line| *line != "| layer | why there |").skip(2).take_while(|line| line.starts_with('|'));
+        let cells = rows.map(|row| row.split('|').nth(1).unwrap_or_default().split('`').skip(1).step_by(2));
+        let recommended: Vec<&str> = cells.flatten().filter(|name| behavior(name).is_some()).collect();
+        assert!(recommended.len() > 7, "{recommended:?}");
+        let sorted = recommended.is_sorted_by_key(|name| behavior(name).and_then(|behavior| behavior.first()));
+        assert!(sorted, "{recommended:?} are not in the order of `Behavior`");
+    }
+
+    #[test]
+    fn in_our_own_pipelines_layers_that_need_the_client_stand_below_the_one_that_trusts_proxies() {
+        for path in
+            ["pipeline.json", "examples/axum-beside-django/pipeline.json", "examples/django/pipeline.json", "examples/django/short.json"]
+        {
+            let file: serde_json::Value = serde_json::from_str(&read(path)).unwrap();
+            let layers = file["layers"].as_array().unwrap().iter().map(|layer| match layer {
+                serde_json::Value::Object(layer) => layer.keys().next().unwrap(),
+                name => name.as_str().unwrap(),
+            });
+            let behavior: Vec<_> = layers.map(|name| behavior(name).unwrap()).collect();
+            let trusts = behavior.iter().position(|behavior| behavior.contains(&Behavior::TrustsProxies)).unwrap();
+            assert!(!behavior[..trusts].iter().any(|behavior| behavior.contains(&Behavior::NeedsConnectionInfo)), "{path}");
+        }
+    }
+}

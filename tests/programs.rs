@@ -94,6 +94,27 @@ fn a_file_with_a_mistake_is_shown_with_the_place() {
     let _ = Ziggurat::new().test().pipeline(r#"{ "ap": { "respond": 204 } }"#);
 }
 
+/// Panics where it is built.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Careless {}
+
+impl Middleware for Careless {
+    const NAME: &'static str = "careless";
+
+    fn layer(self, _: &Context) -> Result<impl IntoStage> {
+        let word: Option<&str> = None;
+        let word = word.expect("there is a word");
+        Ok(around(move |_: &mut Request| Ok(move |response: Response| if word.is_empty() { Response::default() } else { response })))
+    }
+}
+
+#[test]
+fn a_panic_while_a_layer_is_built_is_a_finding_at_its_place() {
+    let said = Ziggurat::new().layer::<Careless>().test().refusal(r#"{ "layers": [{ "careless": {} }], "app": { "respond": 204 } }"#);
+    assert!(said.contains("it panicked: there is a word") && said.contains("--> pipeline.json:1:28"), "{said}");
+}
+
 #[test]
 fn options_of_a_wsgi_app_are_checked_as_ever() {
     let said = Ziggurat::new().test().wsgi("site:app", site).refusal(r#"{ "app": { "wsgi": { "app": "site:app", "threads": 0 } } }"#);

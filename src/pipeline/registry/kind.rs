@@ -1,6 +1,7 @@
 //! A layer or a kind of app: its name, its schema, and how one is made from its options.
 
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
@@ -83,8 +84,8 @@ impl Kind {
             check: |options, reader| check(options, reader, M::validate),
             make: Make::Layer(|options, reader, context, inner| {
                 let AsOptions::<M>(layer) = reader.read(options)?;
-                let stage = layer.layer(context).map_err(|finding| vec![reader.locate(Id::CannotBuild, finding, options)])?;
-                Ok(stage.stage(context.place(), inner))
+                built(|| Ok(layer.layer(context)?.stage(context.place(), inner)))
+                    .map_err(|finding| vec![reader.locate(Id::CannotBuild, finding, options)])
             }),
         }
     }
@@ -99,8 +100,8 @@ impl Kind {
             check: |options, reader| check(options, reader, A::validate),
             make: Make::App(|options, reader, context| {
                 let AsOptions::<A>(app) = reader.read(options)?;
-                let app = app.app(context).map_err(|finding| vec![reader.locate(Id::CannotBuild, finding, options)])?;
-                Ok(app.into_next(context.place()))
+                built(|| Ok(app.app(context)?.into_next(context.place())))
+                    .map_err(|finding| vec![reader.locate(Id::CannotBuild, finding, options)])
             }),
         }
     }
@@ -249,6 +250,15 @@ impl Kind {
     const fn reader<'a>(&self, title: &'a str, secrets: &'a Secrets) -> OptionReader<'a> {
         OptionReader { owner: title, noun: "option", secrets }
     }
+}
+
+/// What a layer or an app gives; a panic of it is a finding like an error.
+fn built<T>(build: impl FnOnce() -> Result<T, Finding>) -> Result<T, Finding> {
+    catch_unwind(AssertUnwindSafe(build)).unwrap_or_else(|panic| {
+        let message = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+        Err(Finding::new(format!("it panicked: {}", message.unwrap_or("no message")))
+            .hint("this is a mistake in its code, not in the file"))
+    })
 }
 
 /// Options as they read themselves.
