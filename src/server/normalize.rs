@@ -76,7 +76,10 @@ fn remove_ambiguous(headers: &mut HeaderMap) {
 /// [`upgrade`](super::upgrade).
 pub(super) fn finish(response: &mut Response, is_head: bool) {
     if response.status().is_informational() {
-        tracing::error!("the stack responded with {}, which is no final status here", response.status());
+        match response.status() {
+            StatusCode::SWITCHING_PROTOCOLS => tracing::error!("the stack accepted an upgrade that the request did not offer"),
+            status => tracing::error!("the stack responded with {}, which is not a final status", status.as_u16()),
+        }
         *response = Problem::new(StatusCode::INTERNAL_SERVER_ERROR).into_response();
     }
     response.headers_mut().remove(TRANSFER_ENCODING);

@@ -138,7 +138,7 @@ fn a_socket_of_a_dead_process_is_replaced_and_one_of_a_living_is_not() {
 }
 
 #[test]
-fn status_is_told_as_long_as_the_server_drains() {
+fn status_is_available_while_the_server_drains() {
     let mut program = Program::start(
         r#"{ "listen": "127.0.0.1:0", "server": { "control": "control.sock" },
              "app": { "wsgi": { "app": "slow:app", "workers": 0, "threads": 1 } } }"#,

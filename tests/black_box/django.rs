@@ -218,7 +218,7 @@ STATICFILES_DIRS = [BASE_DIR / 'assets']
 }
 
 #[test]
-fn a_mistake_in_the_settings_is_seen_and_seen_mended() {
+fn an_error_in_the_settings_is_shown_until_it_is_fixed() {
     let program = serve(site_with(ENTRY, &[("mysite/settings.py", "1 / 0")]), &["run", "--watch"]);
     let page = get(&program, "/", "");
     assert!(page.contains("ZeroDivisionError") && page.contains("pipeline.json:1:"), "{page}");

@@ -38,7 +38,7 @@ fn a_trusted_proxy_is_believed() {
 }
 
 #[test]
-fn a_user_who_signed_in_natively_is_known_to_the_app_and_to_the_access_log() {
+fn the_user_of_a_native_layer_is_known_to_the_app_and_the_access_log() {
     // openssl passwd -apr1 -salt saltsalt secret
     let mut program = Program::start(
         r#"{ "listen": "127.0.0.1:0", "layers": ["access_log", { "basic_auth": "users" }], "app": { "wsgi": "echo:app" } }"#,
@@ -52,7 +52,7 @@ fn a_user_who_signed_in_natively_is_known_to_the_app_and_to_the_access_log() {
 }
 
 #[test]
-fn a_mounted_app_is_told_where_it_stands() {
+fn a_mounted_app_knows_its_prefix() {
     let program = Program::start(
         r#"{ "listen": "127.0.0.1:0", "app": { "routes": [{ "mount": "/blog", "app": { "wsgi": "echo:app" } }, { "app": { "respond": 404 } }] } }"#,
         &[("echo.py", ECHO)],

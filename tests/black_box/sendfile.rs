@@ -113,7 +113,7 @@ fn django_hands_its_downloads_to_the_layer() {
 }
 
 #[test]
-fn a_body_that_would_never_end_is_closed_and_a_large_file_sent_whole() {
+fn an_endless_body_is_closed_and_a_large_file_sent_whole() {
     let large = "0123456789abcdef".repeat(200_000);
     let files = [("site_of_downloads.py", STREAMING), ("private/large", large.as_str())];
     let mut program = Program::start(PIPELINE, &files);

@@ -37,7 +37,7 @@ impl Supervisor {
 }
 
 #[test]
-fn systemd_is_told_of_the_start_of_reloads_and_of_the_end() {
+fn systemd_is_notified_of_the_start_of_reloads_and_of_the_end() {
     let supervisor = Supervisor::new();
     let mut program = supervisor.start(HELLO, &[]);
     assert_eq!(supervisor.hear(), "READY=1\nSTATUS=request_id > respond\n");
@@ -81,7 +81,7 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 "#;
 
 #[test]
-fn who_closes_the_terminal_of_a_server_ends_it() {
+fn a_server_ends_when_its_terminal_is_closed() {
     let folder = folder_of(&[("pipeline.json", HELLO), ("terminal.py", TERMINAL)]);
     let mut python = Command::new(virtual_env().join("bin/python"));
     python.current_dir(folder.path()).args(["terminal.py", env!("CARGO_BIN_EXE_ziggurat"), "run"]);

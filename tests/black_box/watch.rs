@@ -46,7 +46,7 @@ fn ask_until_it_says(program: &Program, text: &str) -> String {
 }
 
 #[test]
-fn a_change_of_the_app_is_seen_by_the_next_requests() {
+fn the_next_requests_see_a_change_of_the_app() {
     let mut program = watch(PIPELINE, &[("code/mysite.py", &saying("one"))]);
     program.wait_for_log("watching 2 folders");
     assert!(program.get("/").ends_with("one"));
@@ -79,7 +79,7 @@ fn a_change_of_a_python_layer_is_seen() {
 }
 
 #[test]
-fn a_syntax_error_is_a_page_until_it_is_mended() {
+fn a_syntax_error_is_shown_until_it_is_fixed() {
     let program = watch(PIPELINE, &[("code/mysite.py", &saying("one"))]);
     fs::write(program.folder().join("code/mysite.py"), "import os\n\ndef app(environ, start_response:\n    return [b'<b>']\n").unwrap();
     let answer = ask_until_it_says(&program, "500 Internal Server Error");
@@ -93,7 +93,7 @@ fn a_syntax_error_is_a_page_until_it_is_mended() {
 }
 
 #[test]
-fn a_broken_file_is_a_page_until_it_is_mended() {
+fn a_broken_file_is_shown_until_it_is_fixed() {
     let respond = |text: &str| format!(r#"{{ "listen": "127.0.0.1:0", "app": {{ "respond": {{ "status": 200, "body": "{text}" }} }} }}"#);
     let program = watch(&respond("one"), &[]);
     assert!(program.get("/").ends_with("one"));
@@ -107,7 +107,7 @@ fn a_broken_file_is_a_page_until_it_is_mended() {
 }
 
 #[test]
-fn a_start_that_fails_is_mended_while_it_serves() {
+fn a_start_that_fails_can_be_fixed_while_the_server_runs() {
     // The app's module is missing, and the file has a mistake beyond its `listen`.
     let mut program = watch(&PIPELINE.replace("\"app\": {", "\"layers\": [\"nothing\"], \"app\": {"), &[("code/other.py", "")]);
     assert!(program.get("/").contains("unknown layer `nothing`"));

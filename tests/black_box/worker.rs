@@ -135,7 +135,7 @@ fn another_version_an_unknown_user_and_a_missing_folder_are_refused() {
 }
 
 #[test]
-fn it_becomes_another_user_where_it_may_and_says_so_where_not() {
+fn it_becomes_another_user_or_reports_that_it_may_not() {
     let whoami = "
 import os
 def app(environ, start_response):
