@@ -77,11 +77,11 @@ impl EmbeddedStack {
         let callable = runtime.within(|| match &self.source {
             Source::Pipeline(pipeline, imported) => {
                 let mut known = imported.get().cloned().unwrap_or_default();
-                let next = pipeline.build_here(&mut known, &lifecycle, &runtime)?;
+                let next = pipeline.build_in_place(&mut known, &lifecycle, &runtime)?;
                 imported.get_or_init(|| known);
                 Callable::whole(next, &runtime).map_err(|error| self.report(&error.to_string()))
             }
-            Source::Layers(layers, app) => layers.build_here(app, &lifecycle, &runtime),
+            Source::Layers(layers, app) => layers.build_in_place(app, &lifecycle, &runtime),
         })?;
         Ok(Built { callable, lifecycle, runtime })
     }

@@ -28,7 +28,7 @@ impl Pipeline {
     /// # Errors
     ///
     /// As [`Pipeline::build`].
-    pub(crate) fn build_here(&self, imported: &mut Imported, lifecycle: &Lifecycle, runtime: &Arc<Runtime>) -> Result<Next, Report> {
+    pub(crate) fn build_in_place(&self, imported: &mut Imported, lifecycle: &Lifecycle, runtime: &Arc<Runtime>) -> Result<Next, Report> {
         let built = in_process(&self.file, self.site(lifecycle), runtime, imported);
         built.map_err(|findings| Report::new(Arc::clone(&self.source), findings))
     }
@@ -71,7 +71,7 @@ impl Layers {
     /// # Errors
     ///
     /// Everything that could not be acquired; what had been started is shut down again.
-    pub(crate) fn build_here(&self, app: &Callable, lifecycle: &Lifecycle, runtime: &Arc<Runtime>) -> Result<Callable, Report> {
+    pub(crate) fn build_in_place(&self, app: &Callable, lifecycle: &Lifecycle, runtime: &Arc<Runtime>) -> Result<Callable, Report> {
         let apps = Apps(BTreeMap::new());
         let site = Site { apps: &apps, secrets: &self.secrets, base: &self.base, lifecycle };
         let built = InProcess::new(site, runtime, &mut Imported::new()).over_callable(&self.layers, app.clone());

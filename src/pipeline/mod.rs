@@ -12,12 +12,12 @@ mod embedded;
 mod model;
 mod names;
 mod options;
+mod placeholder;
 mod print;
 mod read;
 mod registry;
 mod schema;
 mod secrets;
-mod stand_in;
 mod tree;
 
 use std::path::{Path, PathBuf};

@@ -53,7 +53,7 @@ pub(crate) fn run(source: PipelineSource, pipeline: Pipeline, host: &Extensions)
 pub(crate) fn watch(source: PipelineSource, host: &Extensions) -> Result<(), Report> {
     log::start();
     allow_descriptors();
-    let first = source.load().or_else(|_| source.stand_in())?;
+    let first = source.load().or_else(|_| source.placeholder())?;
     if !first.warnings().is_empty() {
         print_message(&first.warnings().render(false));
     }

@@ -73,13 +73,13 @@ impl PipelineSource {
     }
 
     /// A pipeline that responds to every request with 500. It listens where the file says, as far as the file can be read.
-    pub(super) fn stand_in(&self) -> Result<Pipeline, Report> {
+    pub(super) fn placeholder(&self) -> Result<Pipeline, Report> {
         match &self.source {
             Source::File(path, listen) => {
-                Ok(on(Pipeline::stand_in(&self.path(path), &self.registry, &self.environment())?, listen.as_ref()))
+                Ok(on(Pipeline::placeholder(&self.path(path), &self.registry, &self.environment())?, listen.as_ref()))
             }
             Source::App { listen, .. } | Source::Django { listen, .. } => {
-                let nowhere = Pipeline::stand_in(Path::new(""), &self.registry, &|_| None)?;
+                let nowhere = Pipeline::placeholder(Path::new(""), &self.registry, &|_| None)?;
                 Ok(nowhere.listening_on(listen.clone()))
             }
         }

@@ -87,7 +87,7 @@ impl Watch {
             (Some(pipeline), None) => shown(pipeline),
             (Some(pipeline), Some(before)) => shown(pipeline).or_else(|_| shown(Arc::clone(before))),
             (None, Some(before)) => shown(Arc::clone(before)),
-            (None, None) => shown(Arc::new(source.stand_in()?.with_drain_up_to(DRAIN))),
+            (None, None) => shown(Arc::new(source.placeholder()?.with_drain_up_to(DRAIN))),
         }
     }
 

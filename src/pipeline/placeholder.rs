@@ -9,7 +9,7 @@ use super::{Pipeline, Registry, Report};
 
 impl Pipeline {
     /// A pipeline that answers 500 on the addresses of this file; if they are wrong too, on `127.0.0.1:8000`.
-    pub(crate) fn stand_in(path: &Path, registry: &Registry, environment: Environment<'_>) -> Result<Self, Report> {
+    pub(crate) fn placeholder(path: &Path, registry: &Registry, environment: Environment<'_>) -> Result<Self, Report> {
         let with = |listen: &str| {
             let text = format!("{{ {listen} \"app\": {{ \"respond\": 500 }} }}");
             let base = path.parent().unwrap_or(Path::new(""));
@@ -38,18 +38,18 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("pipeline.jsonc");
         std::fs::write(&path, file).unwrap();
-        let pipeline = Pipeline::stand_in(&path, &crate::builtin(), &|name| (name == "PORT").then(|| "8001".into())).unwrap();
+        let pipeline = Pipeline::placeholder(&path, &crate::builtin(), &|name| (name == "PORT").then(|| "8001".into())).unwrap();
         pipeline.listen().iter().map(ToString::to_string).collect()
     }
 
     #[test]
-    fn a_broken_file_is_stood_in_for_where_it_listens() {
+    fn a_broken_file_is_replaced_on_its_own_addresses() {
         let broken = r#"{ "listen": [":${PORT}", /* too */ "unix:x.sock"], "layers": ["unknown"], "app": { "wsgi": "${UNSET}" } }"#;
         assert_eq!(addresses(broken), [":8001", "unix:x.sock"]);
     }
 
     #[test]
-    fn where_that_cannot_be_told_it_is_this_machine_alone() {
+    fn where_the_addresses_are_wrong_it_is_this_machine_alone() {
         for broken in ["{", "", "[]", r#"{ "app": 1 }"#, r#"{ "listen": 7, "app": 1 }"#, r#"{ "listen": ":${UNSET}" }"#] {
             assert_eq!(addresses(broken), ["127.0.0.1:8000"], "{broken}");
         }
