@@ -1,0 +1,80 @@
+//! Runs the health checks of an endpoint, as long as it is part of its upstream.
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use http::header::{HOST, USER_AGENT};
+use http::{HeaderValue, Request, StatusCode};
+use http_body_util::BodyExt;
+use tokio::time::{sleep, timeout};
+
+use super::Upstream;
+use super::endpoint::Endpoint;
+use super::failure::Failure;
+use super::health::HealthOptions;
+use super::protocol::{Connection, Protocol};
+use super::replay::Upload;
+
+/// Begins the checks of a new endpoint, where there are any.
+pub(super) fn start<P: Protocol>(upstream: &Arc<Upstream<P>>, endpoint: Weak<Endpoint<P>>) {
+    let Some(new) = endpoint.upgrade() else { return };
+    match &upstream.settings.health {
+        Some(options) => {
+            new.state.health.begin(&options.path);
+            tokio::spawn(run(Arc::downgrade(upstream), endpoint, options.every.0));
+        }
+        None => new.state.health.begin(""),
+    }
+}
+
+async fn run<P: Protocol>(upstream: Weak<Upstream<P>>, endpoint: Weak<Endpoint<P>>, every: Duration) {
+    // The first check is almost at once, but those of many endpoints are spread.
+    let mut pause = every.min(Duration::from_secs(1)).mul_f64(0.2 * fastrand::f64());
+    loop {
+        sleep(pause).await;
+        let (Some(upstream), Some(endpoint)) = (upstream.upgrade(), endpoint.upgrade()) else { return };
+        if !upstream.set.load().members.iter().any(|member| Arc::ptr_eq(&member.endpoint, &endpoint)) {
+            return;
+        }
+        let Some(options) = &upstream.settings.health else { return };
+        let host = upstream.settings.host.as_ref().unwrap_or(&endpoint.authority);
+        let result = match timeout(options.timeout.0, check(&endpoint, options, host)).await {
+            Ok(Ok(status)) if options.is_expected(status) => Ok(()),
+            Ok(Ok(status)) => Err(format!("it answered {}", status.as_u16())),
+            Ok(Err(failure)) => Err(failure.to_string()),
+            Err(_) => Err(format!("no answer within {}", options.timeout)),
+        };
+        if result.is_err() {
+            endpoint.state.counters.checks_failed.add(1);
+        }
+        let is_changed = endpoint.state.health.count(result.is_ok(), options);
+        match result {
+            Err(cause) if is_changed => {
+                tracing::warn!(app = &*upstream.place, upstream = &*endpoint.label, "health checks failed, it gets no requests: {cause}");
+            }
+            Ok(()) if is_changed => {
+                tracing::info!(app = &*upstream.place, upstream = &*endpoint.label, "health checks succeeded, it gets requests again");
+                upstream.memory.queue.all();
+            }
+            _ => {}
+        }
+        pause = every.mul_f64(0.9 + 0.2 * fastrand::f64());
+    }
+}
+
+/// What of the body of a check's answer is read, so that the server can finish writing it.
+const BODY: usize = 64 << 10;
+
+async fn check<P: Protocol>(endpoint: &Endpoint<P>, options: &HealthOptions, host: &HeaderValue) -> Result<StatusCode, Failure> {
+    let mut connection = endpoint.pool.open().await?;
+    let target = format!("{}{}", endpoint.target.path, options.path);
+    let request = Request::get(target)
+        .header(HOST, host)
+        .header(USER_AGENT, "ziggurat-health-check")
+        .body(Upload::empty())
+        .map_err(Failure::unreachable)?;
+    let (parts, body) = connection.exchange(request, false).await?.into_parts();
+    let mut body = http_body_util::Limited::new(body, BODY);
+    while let Some(Ok(_)) = body.frame().await {}
+    Ok(parts.status)
+}

@@ -1,0 +1,48 @@
+//! Opens connections: TCP, a Unix socket, TLS over TCP.
+
+use std::io;
+
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::TlsConnector;
+
+use super::failure::Failure;
+use super::target::Address;
+use super::tls::TlsClient;
+
+/// An open connection, in hyper's terms.
+pub(crate) type Io = TokioIo<Box<dyn Stream>>;
+
+/// Octets both ways.
+pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+
+/// A connection, and whether both ends agreed on HTTP/2 (ALPN, RFC 7301).
+pub(crate) struct Dialed {
+    pub(crate) io: Io,
+    pub(crate) is_h2: bool,
+}
+
+/// Opens a connection. `tls` holds the name that the server's certificate must be valid for. It does not keep the time.
+pub(crate) async fn dial(address: &Address, tls: Option<(&TlsClient, &str)>) -> Result<Dialed, Failure> {
+    let tcp = match address {
+        Address::Unix(path) => {
+            let socket = UnixStream::connect(path).await.map_err(Failure::unreachable)?;
+            return Ok(dialed(socket, false));
+        }
+        Address::Ip(address) => TcpStream::connect(address).await.map_err(Failure::unreachable)?,
+    };
+    tcp.set_nodelay(true).map_err(Failure::unreachable)?;
+    let Some((client, host)) = tls else { return Ok(dialed(tcp, false)) };
+    let name = client.name(host).map_err(Failure::unreachable)?;
+    let failed = |error: io::Error| Failure::unreachable(io::Error::new(error.kind(), format!("TLS handshake: {error}")));
+    let stream = TlsConnector::from(client.config.clone()).connect(name, tcp).await.map_err(failed)?;
+    let is_h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+    Ok(dialed(stream, is_h2))
+}
+
+fn dialed(stream: impl Stream + 'static, is_h2: bool) -> Dialed {
+    Dialed { io: TokioIo::new(Box::new(stream)), is_h2 }
+}

@@ -1,0 +1,64 @@
+//! The form of a request on the wire. A request comes with a path as its target and with `Host`; the two versions of HTTP say the same differently.
+
+use http::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderValue, TRANSFER_ENCODING, UPGRADE};
+use http::uri::{Authority, Parts, PathAndQuery};
+use http::{Request, Uri, Version};
+use http_body::Body;
+use ziggurat_middleware::Scheme;
+
+use crate::upstream::failure::Failure;
+
+/// For HTTP/1.1. hyper sends no body with GET, HEAD and the like where its length is not known, unless the head says `chunked`.
+pub(super) fn http1<B: Body>(request: &mut Request<B>) {
+    *request.version_mut() = Version::HTTP_11;
+    let is_unknown = !request.body().is_end_stream() && request.body().size_hint().exact().is_none();
+    if is_unknown && !request.headers().contains_key(CONTENT_LENGTH) {
+        request.headers_mut().insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    }
+}
+
+/// For HTTP/2 (RFC 9113 section 8.3.1): the host is part of the target, and nothing speaks of the connection.
+pub(super) fn http2<B>(request: &mut Request<B>, scheme: Scheme) -> Result<(), Failure> {
+    *request.version_mut() = Version::HTTP_2;
+    for name in [CONNECTION, UPGRADE, TRANSFER_ENCODING] {
+        request.headers_mut().remove(name);
+    }
+    let host = request.headers_mut().remove(HOST);
+    let mut parts = Parts::default();
+    parts.scheme = Some(match scheme {
+        Scheme::Http => http::uri::Scheme::HTTP,
+        Scheme::Https => http::uri::Scheme::HTTPS,
+    });
+    let authority = host.as_ref().map_or(&b"localhost"[..], HeaderValue::as_bytes);
+    parts.authority = Some(Authority::try_from(authority).map_err(Failure::unreachable)?);
+    parts.path_and_query = Some(request.uri().path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/")));
+    *request.uri_mut() = Uri::from_parts(parts).map_err(Failure::unreachable)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use ziggurat_middleware::Body as AnyBody;
+
+    use super::*;
+
+    #[test]
+    fn in_http2_the_host_is_part_of_the_target() {
+        let mut request = Request::get("/a?b").header("host", "app:9000").header("connection", "upgrade").header("upgrade", "x").body(()).unwrap();
+        http2(&mut request, Scheme::Https).unwrap();
+        assert_eq!(request.uri(), "https://app:9000/a?b");
+        assert!(request.headers().is_empty());
+    }
+
+    #[test]
+    fn a_body_of_unknown_length_is_chunked_and_one_that_is_empty_is_not() {
+        let chunked = |body: AnyBody| {
+            let mut request = Request::get("/").body(body).unwrap();
+            http1(&mut request);
+            request.headers().contains_key(TRANSFER_ENCODING)
+        };
+        assert!(!chunked(AnyBody::empty()) && !chunked(AnyBody::from("known")));
+        let stream = http_body_util::StreamBody::new(futures_util::stream::pending::<Result<_, std::io::Error>>());
+        assert!(chunked(AnyBody::new(http_body_util::BodyExt::map_frame(stream, |frame: http_body::Frame<bytes::Bytes>| frame))));
+    }
+}

@@ -1,0 +1,249 @@
+//! HTTP/1.1 and HTTP/2 to upstreams, on hyper's connections.
+
+mod form;
+mod judge;
+
+use std::error::Error;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
+
+use http::StatusCode;
+use hyper::body::Incoming;
+use hyper::client::conn::{TrySendError, http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use tokio::sync::Notify;
+use ziggurat_middleware::Scheme;
+
+use super::dial::{Dialed, dial};
+use super::failure::{Failure, Kind, Phase};
+use super::protocol::{Connection, Protocol};
+use super::replay::Upload;
+use super::target::Address;
+use super::tls::TlsClient;
+
+/// HTTP to upstreams.
+pub(crate) struct Http {
+    pub(crate) version: HttpVersion,
+    /// For upstreams with an `https` URL.
+    pub(crate) tls: Option<TlsClient>,
+}
+
+/// Which HTTP is spoken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum HttpVersion {
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2: by ALPN over TLS, else by prior knowledge (RFC 9113 section 3.3).
+    Http2,
+    /// HTTP/2 where an upstream offers it by ALPN, else HTTP/1.1.
+    #[default]
+    Auto,
+}
+
+impl HttpVersion {
+    /// The protocols to offer in a TLS handshake.
+    pub(crate) const fn alpn(self) -> &'static [&'static [u8]] {
+        match self {
+            Self::Http1 => &[b"http/1.1"],
+            Self::Http2 => &[b"h2"],
+            Self::Auto => &[b"h2", b"http/1.1"],
+        }
+    }
+}
+
+/// An open connection.
+pub(crate) enum HttpConnection {
+    Http1(http1::SendRequest<Upload>),
+    Http2 {
+        sender: http2::SendRequest<Upload>,
+        /// How many streams the upstream allows now.
+        streams: Arc<AtomicUsize>,
+        scheme: Scheme,
+    },
+}
+
+/// The largest head of an answer, and the largest block of trailers.
+const HEAD: usize = 64 << 10;
+
+/// Informational responses before the final one; more are a flood.
+const INFORMATIONAL: u32 = 32;
+
+/// Requests that one HTTP/2 connection carries at once, where the upstream allows as many.
+const STREAMS: usize = 100;
+
+/// What an upstream may send of one body, and of all bodies of a connection together, before somebody reads it.
+const STREAM_WINDOW: u32 = 256 << 10;
+const CONNECTION_WINDOW: u32 = 2 << 20;
+
+/// How often a silent HTTP/2 connection is asked whether it is alive, and how long it may take to answer.
+const PING: Duration = Duration::from_secs(20);
+const PONG: Duration = Duration::from_secs(10);
+
+impl Protocol for Http {
+    type Connection = HttpConnection;
+
+    async fn open(&self, address: &Address, tls: Option<&str>) -> Result<HttpConnection, Failure> {
+        let tls = tls.and_then(|host| Some((self.tls.as_ref()?, host)));
+        let scheme = if tls.is_some() { Scheme::Https } else { Scheme::Http };
+        let Dialed { io, is_h2 } = dial(address, tls).await?;
+        match self.version {
+            HttpVersion::Http2 if scheme == Scheme::Https && !is_h2 => Err(Failure::unreachable("the upstream does not offer HTTP/2 (ALPN)")),
+            HttpVersion::Http2 => http2(io, scheme).await,
+            HttpVersion::Auto if is_h2 => http2(io, scheme).await,
+            HttpVersion::Http1 | HttpVersion::Auto => http1(io).await,
+        }
+    }
+
+    fn may_share(&self, tls: Option<&str>) -> bool {
+        match self.version {
+            HttpVersion::Http1 => false,
+            HttpVersion::Http2 => true,
+            HttpVersion::Auto => tls.is_some(),
+        }
+    }
+}
+
+async fn http1(io: super::dial::Io) -> Result<HttpConnection, Failure> {
+    let mut builder = http1::Builder::new();
+    builder.max_header_size(HEAD).max_buf_size(HEAD + 1024);
+    let (sender, connection) = builder.handshake(io).await.map_err(Failure::unreachable)?;
+    // Its errors reach the exchange that they end.
+    tokio::spawn(async { _ = connection.with_upgrades().await });
+    Ok(HttpConnection::Http1(sender))
+}
+
+async fn http2(io: super::dial::Io, scheme: Scheme) -> Result<HttpConnection, Failure> {
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder
+        .timer(TokioTimer::new())
+        .keep_alive_interval(PING)
+        .keep_alive_timeout(PONG)
+        .keep_alive_while_idle(true)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_header_list_size(HEAD as u32)
+        .max_send_buf_size(HEAD);
+    let (sender, mut connection) = builder.handshake(io).await.map_err(Failure::unreachable)?;
+    let streams = Arc::new(AtomicUsize::new(STREAMS));
+    let allowed = Arc::clone(&streams);
+    tokio::spawn(poll_fn(move |cx| {
+        let end = Pin::new(&mut connection).poll(cx);
+        allowed.store(connection.current_max_send_streams().min(STREAMS), Relaxed);
+        end.map(drop)
+    }));
+    Ok(HttpConnection::Http2 { sender, streams, scheme })
+}
+
+impl Connection for HttpConnection {
+    type Body = Incoming;
+
+    async fn exchange(&mut self, mut request: http::Request<Upload>, is_reused: bool) -> Result<http::Response<Incoming>, Failure> {
+        let asked = judge::Asked::of(&request);
+        let response = match self {
+            Self::Http1(sender) => {
+                form::http1(&mut request);
+                let flood = count_informational(&mut request);
+                tokio::select! {
+                    biased;
+                    () = flood.notified() => return Err(Failure::malformed("a flood of informational responses")),
+                    response = sender.try_send_request(request) => response,
+                }
+            }
+            Self::Http2 { sender, scheme, .. } => {
+                form::http2(&mut request, *scheme)?;
+                sender.try_send_request(request).await
+            }
+        };
+        let response = response.map_err(|error| failure(error, is_reused))?;
+        judge::response(&response, &asked)?;
+        Ok(response)
+    }
+
+    fn share(&self) -> Option<Self> {
+        match self {
+            Self::Http1(_) => None,
+            Self::Http2 { sender, streams, scheme } => {
+                Some(Self::Http2 { sender: sender.clone(), streams: Arc::clone(streams), scheme: *scheme })
+            }
+        }
+    }
+
+    fn capacity(&self) -> usize {
+        match self {
+            Self::Http1(_) => 1,
+            Self::Http2 { streams, .. } => streams.load(Relaxed),
+        }
+    }
+
+    fn is_open(&self) -> bool {
+        match self {
+            Self::Http1(sender) => !sender.is_closed(),
+            Self::Http2 { sender, .. } => !sender.is_closed(),
+        }
+    }
+
+    async fn ready(&mut self) -> bool {
+        match self {
+            Self::Http1(sender) => sender.ready().await.is_ok(),
+            Self::Http2 { sender, .. } => sender.ready().await.is_ok(),
+        }
+    }
+}
+
+/// Counts 1xx responses, and rings where there are too many. `100 Continue` lets the body go.
+fn count_informational(request: &mut http::Request<Upload>) -> Arc<Notify> {
+    let flood = Arc::new(Notify::new());
+    let ring = Arc::clone(&flood);
+    let pace = Arc::clone(request.body().pace());
+    let count = AtomicU32::new(0);
+    hyper::ext::on_informational(request, move |response| {
+        if count.fetch_add(1, Relaxed) >= INFORMATIONAL {
+            ring.notify_one();
+        }
+        if response.status() == StatusCode::CONTINUE {
+            pace.allow();
+        }
+    });
+    flood
+}
+
+fn failure(mut error: TrySendError<http::Request<Upload>>, is_reused: bool) -> Failure {
+    if error.take_message().is_some() {
+        return Failure::new(Kind::Unsent, Phase::Head, error.into_error());
+    }
+    let error = error.into_error();
+    let kind = kind(&error, is_reused);
+    Failure::new(kind, Phase::Head, error)
+}
+
+/// What hyper's error means for an attempt.
+fn kind(error: &hyper::Error, is_reused: bool) -> Kind {
+    if let Some(h2) = h2_error(error)
+        && h2.is_remote()
+        && (h2.is_go_away() || h2.is_reset() && h2.reason() == Some(h2::Reason::REFUSED_STREAM))
+    {
+        // A stream hears of GOAWAY only where its number is above the last one that was processed.
+        return Kind::Refused;
+    }
+    let is_protocol_error = h2_error(error).is_some_and(h2::Error::is_library);
+    match error {
+        error if error.is_parse() || is_protocol_error => Kind::Malformed,
+        error if error.is_timeout() => Kind::Timeout,
+        _ if is_reused => Kind::Stale,
+        _ => Kind::Reset,
+    }
+}
+
+fn h2_error(error: &hyper::Error) -> Option<&h2::Error> {
+    let mut source = error.source();
+    while let Some(error) = source {
+        if let Some(h2) = error.downcast_ref::<h2::Error>() {
+            return Some(h2);
+        }
+        source = error.source();
+    }
+    None
+}

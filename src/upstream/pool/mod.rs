@@ -1,0 +1,256 @@
+//! The connections to one endpoint.
+//!
+//! Who needs a connection gets an idle one, the one used last first. Where there is none, one is opened, and the request takes whatever comes first: the new connection, or one that
+//! another request gives back. Connections that carry several exchanges at once are opened one at a time, as the others fill up.
+
+mod state;
+#[cfg(test)]
+mod tests;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::failure::{Failure, Kind, Phase};
+use super::protocol::{Connection, Protocol};
+use super::target::Address;
+use state::{Handed, Idle, State, Waiter};
+
+/// Connections to one endpoint.
+pub(crate) struct Pool<P: Protocol>(Arc<Inner<P>>);
+
+struct Inner<P: Protocol> {
+    protocol: Arc<P>,
+    address: Address,
+    /// The host to ask for, where connections are encrypted.
+    tls: Option<Box<str>>,
+    times: Times,
+    state: Mutex<State<P::Connection>>,
+}
+
+/// How long things may take.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Times {
+    /// Opening a connection.
+    pub(crate) connect: Duration,
+    /// Waiting for a place on connections that are all full.
+    pub(crate) wait: Duration,
+}
+
+/// How long a connection may be idle. Servers close theirs after 5 s (Node.js) or later; one that is closed as it is used costs a retry, or a request that may not be retried.
+const IDLE_TIME: Duration = Duration::from_secs(4);
+
+/// Connections kept idle at most.
+const MOST_IDLE: usize = 128;
+
+/// Connections that carry several exchanges at once, at most.
+const MOST_SHARED: usize = 8;
+
+/// How old a connection becomes, so that those of an endpoint behind a balancer are spread anew.
+const AGE: Duration = Duration::from_secs(600);
+
+/// How long a connection may need after an exchange until it can carry another one.
+const SETTLE: Duration = Duration::from_secs(1);
+
+impl<P: Protocol> Clone for Pool<P> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<P: Protocol> Pool<P> {
+    /// A pool without connections.
+    pub(crate) fn new(protocol: Arc<P>, address: Address, tls: Option<Box<str>>, times: Times) -> Self {
+        let state = State::new(protocol.may_share(tls.as_deref()));
+        Self(Arc::new(Inner { protocol, address, tls, times, state: Mutex::new(state) }))
+    }
+
+    /// A connection for one exchange. With `fresh` it is one that has carried none.
+    pub(crate) async fn checkout(&self, fresh: bool) -> Result<Lease<P>, Failure> {
+        let receiver = {
+            let mut state = self.0.lock();
+            if !fresh && let Some(handed) = state.take(Instant::now()) {
+                return Ok(self.lease(handed));
+            }
+            let (sender, receiver) = oneshot::channel();
+            state.waiters.push_back(Waiter { fresh, sender });
+            self.dial(&mut state);
+            receiver
+        };
+        let longest = self.0.times.connect.max(self.0.times.wait) + SETTLE;
+        match timeout(longest, receiver).await {
+            Ok(Ok(Ok(handed))) => Ok(self.lease(handed)),
+            Ok(Ok(Err(failure))) => Err(failure),
+            Ok(Err(_)) => Err(Failure::unreachable("the pool is closed")),
+            Err(_) => Err(Failure::new(Kind::Timeout, Phase::Connect, "no connection had room in time")),
+        }
+    }
+
+    /// A connection of its own, which joins the pool at no time: for health checks.
+    pub(crate) async fn open(&self) -> Result<P::Connection, Failure> {
+        self.0.open().await
+    }
+
+    /// Closes idle connections; those in use end with their exchanges.
+    pub(crate) fn close(&self) {
+        self.0.lock().close();
+    }
+
+    /// Open connections, and how many of them are idle.
+    pub(crate) fn connections(&self) -> (usize, usize) {
+        self.0.lock().connections()
+    }
+
+    fn lease(&self, handed: Handed<P::Connection>) -> Lease<P> {
+        Lease { pool: Arc::clone(&self.0), handed: Some(handed) }
+    }
+
+    /// Opens connections as far as there are waiters for them.
+    fn dial(&self, state: &mut State<P::Connection>) {
+        while state.shall_dial() {
+            state.dialing += 1;
+            let pool = self.clone();
+            tokio::spawn(async move {
+                let opened = pool.0.open().await;
+                let mut state = pool.0.lock();
+                state.dialing -= 1;
+                match opened {
+                    Ok(connection) => pool.0.put_new(&mut state, connection),
+                    Err(failure) => state.fail(&failure),
+                }
+                pool.dial(&mut state);
+            });
+        }
+    }
+}
+
+impl<P: Protocol> Inner<P> {
+    fn lock(&self) -> MutexGuard<'_, State<P::Connection>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn open(&self) -> Result<P::Connection, Failure> {
+        match timeout(self.times.connect, self.protocol.open(&self.address, self.tls.as_deref())).await {
+            Ok(opened) => opened,
+            Err(_) => Err(Failure::new(Kind::Timeout, Phase::Connect, format!("no connection within {:?}", self.times.connect))),
+        }
+    }
+
+    fn put_new(self: &Arc<Self>, state: &mut State<P::Connection>, connection: P::Connection) {
+        let until = Instant::now() + AGE.mul_f64(0.9 + 0.2 * fastrand::f64());
+        match connection.share() {
+            Some(_) => state.put_shared(connection, until),
+            None => {
+                state.is_shared = false;
+                state.opened += 1;
+                self.put(state, Idle { connection, until, idle_since: Instant::now(), is_reused: false });
+            }
+        }
+    }
+
+    /// Hands a connection to who waits, or keeps it.
+    fn put(self: &Arc<Self>, state: &mut State<P::Connection>, idle: Idle<P::Connection>) {
+        let now = Instant::now();
+        let Some(mut idle) = state.hand(idle) else { return };
+        if state.is_closed || now >= idle.until || state.idle.len() >= MOST_IDLE {
+            state.opened -= 1;
+            return;
+        }
+        idle.idle_since = now;
+        state.idle.push_back(idle);
+        if !state.is_swept {
+            state.is_swept = true;
+            tokio::spawn(sweep(Arc::downgrade(self)));
+        }
+    }
+}
+
+/// Closes connections that have been idle for too long, as long as there are idle ones.
+async fn sweep<P: Protocol>(pool: Weak<Inner<P>>) {
+    loop {
+        let Some(strong) = pool.upgrade() else { return };
+        let next = {
+            let mut state = strong.lock();
+            let next = state.sweep(Instant::now());
+            state.is_swept = next.is_some();
+            next
+        };
+        drop(strong);
+        match next {
+            Some(at) => sleep_until(at).await,
+            None => return,
+        }
+    }
+}
+
+/// A connection in use. Dropped without [`Lease::release`], it is closed, or where it carries other exchanges left to them.
+pub(crate) struct Lease<P: Protocol> {
+    pool: Arc<Inner<P>>,
+    /// Taken out where it is given back.
+    handed: Option<Handed<P::Connection>>,
+}
+
+impl<P: Protocol> Lease<P> {
+    /// The connection.
+    pub(crate) fn connection(&mut self) -> Option<&mut P::Connection> {
+        self.handed.as_mut().map(|handed| &mut handed.connection)
+    }
+
+    /// Whether it has carried an exchange before.
+    pub(crate) fn is_reused(&self) -> bool {
+        self.handed.as_ref().is_some_and(|handed| handed.is_reused)
+    }
+
+    /// Gives it back after an exchange that is whole.
+    pub(crate) fn release(mut self) {
+        let Some(handed) = self.handed.take() else { return };
+        if handed.shared.is_some() {
+            self.pool.leave(handed);
+            return;
+        }
+        if !handed.connection.is_open() {
+            self.pool.discard();
+            return;
+        }
+        let pool = Arc::clone(&self.pool);
+        let mut idle = Idle { connection: handed.connection, until: handed.until, idle_since: Instant::now(), is_reused: true };
+        let is_ready = futures_util::FutureExt::now_or_never(idle.connection.ready());
+        match is_ready {
+            Some(true) => pool.put(&mut pool.lock(), idle),
+            Some(false) => pool.discard(),
+            // The task that drives the connection has to see the end of the exchange first.
+            None => drop(tokio::spawn(async move {
+                match timeout(SETTLE, idle.connection.ready()).await {
+                    Ok(true) => pool.put(&mut pool.lock(), idle),
+                    _ => pool.discard(),
+                }
+            })),
+        }
+    }
+}
+
+impl<P: Protocol> Drop for Lease<P> {
+    fn drop(&mut self) {
+        match self.handed.take() {
+            Some(handed) if handed.shared.is_some() => self.pool.leave(handed),
+            Some(_) => self.pool.discard(),
+            None => {}
+        }
+    }
+}
+
+impl<P: Protocol> Inner<P> {
+    /// One exchange less on a connection that carries several.
+    fn leave(self: &Arc<Self>, handed: Handed<P::Connection>) {
+        let mut state = self.lock();
+        state.leave(handed, Instant::now());
+        Pool(Arc::clone(self)).dial(&mut state);
+    }
+
+    /// A connection that carries one exchange at a time is gone.
+    fn discard(&self) {
+        self.lock().opened -= 1;
+    }
+}

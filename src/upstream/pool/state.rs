@@ -1,0 +1,214 @@
+//! The books of a pool: idle connections, shared ones, and who waits.
+
+use std::collections::VecDeque;
+
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::{IDLE_TIME, MOST_SHARED};
+use crate::upstream::failure::Failure;
+use crate::upstream::protocol::Connection;
+
+pub(super) struct State<C> {
+    /// Those that carry one exchange at a time, the one used last at the end.
+    pub(super) idle: VecDeque<Idle<C>>,
+    /// Open connections that carry one exchange at a time, in use or not.
+    pub(super) opened: usize,
+    shared: Vec<Shared<C>>,
+    numbers: u64,
+    pub(super) waiters: VecDeque<Waiter<C>>,
+    pub(super) dialing: usize,
+    /// Whether a new connection may carry several exchanges, as far as is known.
+    pub(super) is_shared: bool,
+    /// A task closes what is idle for too long.
+    pub(super) is_swept: bool,
+    pub(super) is_closed: bool,
+}
+
+pub(super) struct Idle<C> {
+    pub(super) connection: C,
+    /// When it is too old.
+    pub(super) until: Instant,
+    pub(super) idle_since: Instant,
+    pub(super) is_reused: bool,
+}
+
+struct Shared<C> {
+    number: u64,
+    connection: C,
+    until: Instant,
+    idle_since: Instant,
+    in_use: usize,
+    is_reused: bool,
+}
+
+pub(super) struct Waiter<C> {
+    /// It takes only a connection that has carried no exchange.
+    pub(super) fresh: bool,
+    pub(super) sender: oneshot::Sender<Result<Handed<C>, Failure>>,
+}
+
+/// A connection for one exchange.
+pub(super) struct Handed<C> {
+    pub(super) connection: C,
+    /// The number of the connection, where it carries others too.
+    pub(super) shared: Option<u64>,
+    pub(super) until: Instant,
+    pub(super) is_reused: bool,
+}
+
+impl<C: Connection> State<C> {
+    pub(super) const fn new(is_shared: bool) -> Self {
+        Self {
+            idle: VecDeque::new(),
+            opened: 0,
+            shared: Vec::new(),
+            numbers: 0,
+            waiters: VecDeque::new(),
+            dialing: 0,
+            is_shared,
+            is_swept: false,
+            is_closed: false,
+        }
+    }
+
+    /// A connection that is there and has room.
+    pub(super) fn take(&mut self, now: Instant) -> Option<Handed<C>> {
+        self.drop_closed(now);
+        if let Some(handed) = self.shared.iter_mut().find_map(Shared::hand) {
+            return Some(handed);
+        }
+        while let Some(idle) = self.idle.pop_back() {
+            if idle.connection.is_open() && now < idle.until && now.duration_since(idle.idle_since) < IDLE_TIME {
+                return Some(idle.into());
+            }
+            self.opened -= 1;
+        }
+        None
+    }
+
+    /// Hands a connection to the first waiter that takes it, or gives it back.
+    pub(super) fn hand(&mut self, mut idle: Idle<C>) -> Option<Idle<C>> {
+        loop {
+            let takes = |waiter: &Waiter<C>| !waiter.sender.is_closed() && !(waiter.fresh && idle.is_reused);
+            let at = self.waiters.iter().position(takes);
+            let Some(waiter) = at.and_then(|at| self.waiters.remove(at)) else { return Some(idle) };
+            match waiter.sender.send(Ok(idle.into())) {
+                Ok(()) => return None,
+                // It left at this moment.
+                Err(Ok(handed)) => idle = handed.into(),
+                Err(Err(_)) => return None,
+            }
+        }
+    }
+
+    pub(super) fn put_shared(&mut self, connection: C, until: Instant) {
+        self.is_shared = true;
+        self.numbers += 1;
+        let number = self.numbers;
+        self.shared.push(Shared { number, connection, until, idle_since: Instant::now(), in_use: 0, is_reused: false });
+        self.serve();
+    }
+
+    /// Hands places on shared connections to who waits.
+    fn serve(&mut self) {
+        self.waiters.retain(|waiter| !waiter.sender.is_closed());
+        while let Some(waiter) = self.waiters.front() {
+            let fresh = waiter.fresh;
+            let is_full = self.shared.len() >= MOST_SHARED;
+            let place = self.shared.iter_mut().filter(|shared| !fresh || !shared.is_reused || is_full);
+            let Some(handed) = place.rev().find_map(Shared::hand) else { return };
+            let (Some(number), Some(waiter)) = (handed.shared, self.waiters.pop_front()) else { return };
+            if waiter.sender.send(Ok(handed)).is_err() {
+                self.free(number, Instant::now());
+            }
+        }
+    }
+
+    /// An exchange on a shared connection is over.
+    pub(super) fn leave(&mut self, handed: Handed<C>, now: Instant) {
+        if let Some(number) = handed.shared {
+            self.free(number, now);
+        }
+        drop(handed);
+        self.drop_closed(now);
+        self.serve();
+    }
+
+    fn free(&mut self, number: u64, now: Instant) {
+        if let Some(shared) = self.shared.iter_mut().find(|shared| shared.number == number) {
+            shared.in_use -= 1;
+            shared.idle_since = now;
+        }
+    }
+
+    /// Lets shared connections go that can carry no more: their exchanges hold handles of their own.
+    fn drop_closed(&mut self, now: Instant) {
+        self.shared.retain(|shared| shared.connection.is_open() && (now < shared.until));
+    }
+
+    /// Whether a waiter needs one more connection.
+    pub(super) fn shall_dial(&mut self) -> bool {
+        self.waiters.retain(|waiter| !waiter.sender.is_closed());
+        if self.is_shared {
+            !self.waiters.is_empty() && self.dialing == 0 && self.shared.len() < MOST_SHARED
+        } else {
+            self.waiters.len() > self.dialing
+        }
+    }
+
+    /// A connection could not be opened: who waited for it hears why.
+    pub(super) fn fail(&mut self, failure: &Failure) {
+        while let Some(waiter) = self.waiters.pop_front() {
+            let is_told = waiter.sender.send(Err(failure.again())).is_ok();
+            if is_told && !self.is_shared {
+                return;
+            }
+        }
+    }
+
+    /// Drops what is idle for too long, and says when to look again: not at all where nothing is idle.
+    pub(super) fn sweep(&mut self, now: Instant) -> Option<Instant> {
+        let before = self.idle.len();
+        self.idle.retain(|idle| idle.connection.is_open() && now.duration_since(idle.idle_since) < IDLE_TIME);
+        self.opened -= before - self.idle.len();
+        self.idle.iter().map(|idle| idle.idle_since + IDLE_TIME).min()
+    }
+
+    pub(super) fn close(&mut self) {
+        self.is_closed = true;
+        self.opened -= self.idle.len();
+        self.idle.clear();
+        self.shared.clear();
+    }
+
+    pub(super) fn connections(&self) -> (usize, usize) {
+        let unused = self.shared.iter().filter(|shared| shared.in_use == 0).count();
+        (self.opened + self.shared.len(), self.idle.len() + unused)
+    }
+}
+
+impl<C: Connection> Shared<C> {
+    fn hand(&mut self) -> Option<Handed<C>> {
+        if self.in_use >= self.connection.capacity() || !self.connection.is_open() {
+            return None;
+        }
+        let connection = self.connection.share()?;
+        self.in_use += 1;
+        let handed = Handed { connection, shared: Some(self.number), until: self.until, is_reused: self.is_reused };
+        self.is_reused = true;
+        Some(handed)
+    }
+}
+
+impl<C> From<Idle<C>> for Handed<C> {
+    fn from(idle: Idle<C>) -> Self {
+        Self { connection: idle.connection, shared: None, until: idle.until, is_reused: idle.is_reused }
+    }
+}
+
+impl<C> From<Handed<C>> for Idle<C> {
+    fn from(handed: Handed<C>) -> Self {
+        Self { connection: handed.connection, until: handed.until, idle_since: Instant::now(), is_reused: handed.is_reused }
+    }
+}

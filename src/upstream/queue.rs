@@ -1,0 +1,109 @@
+//! Where requests wait while all endpoints are at their limit: one bounded queue for all of them, first come, first served.
+
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+use tokio::sync::Notify;
+use ziggurat_middleware::metrics::{Counter, Histogram};
+use ziggurat_middleware::{Finding, Findings, units};
+
+/// Where requests wait while every endpoint has as many as `limit`.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct QueueOptions {
+    /// How many requests may wait; one more gets `503`. With 0 none waits.
+    #[schemars(range(max = 1_000_000))]
+    pub(super) limit: usize,
+    /// How long one may wait; then it gets `503`.
+    pub(super) wait: units::Duration,
+}
+
+impl Default for QueueOptions {
+    fn default() -> Self {
+        Self { limit: 1024, wait: units::Duration::secs(5) }
+    }
+}
+
+/// The longest queue.
+const LONGEST: usize = 1_000_000;
+
+impl QueueOptions {
+    pub(crate) fn validate(&self, findings: &mut Findings) {
+        if self.limit > LONGEST {
+            let finding = Finding::new(format!("a queue for {} requests", self.limit)).at("queue").at("limit");
+            findings.push(finding.hint(format!("between 0 and {LONGEST}")));
+        }
+        if self.wait.0.is_zero() {
+            let finding = Finding::new("`wait` has to be longer than no time at all").at("queue").at("wait");
+            findings.push(finding.hint("to let no request wait, set `limit` to 0"));
+        }
+    }
+
+    pub(super) const fn wait(&self) -> Duration {
+        self.wait.0
+    }
+}
+
+/// The queue of one upstream.
+#[derive(Debug)]
+pub(crate) struct Queue {
+    length: AtomicUsize,
+    /// Woken one by one, in the order in which they came.
+    turns: Notify,
+    pub(super) waits: Histogram,
+    pub(super) refused_full: Counter,
+    pub(super) refused_waited: Counter,
+}
+
+impl Default for Queue {
+    fn default() -> Self {
+        Self {
+            length: AtomicUsize::new(0),
+            turns: Notify::new(),
+            waits: Histogram::new(Histogram::WAITS),
+            refused_full: Counter::default(),
+            refused_waited: Counter::default(),
+        }
+    }
+}
+
+/// A request's place in the queue.
+pub(super) struct Place<'a>(&'a Queue);
+
+impl Queue {
+    /// How many wait.
+    pub(crate) fn length(&self) -> usize {
+        self.length.load(SeqCst)
+    }
+
+    /// There is room for one more request at an endpoint.
+    pub(crate) fn next(&self) {
+        if self.length() > 0 {
+            self.turns.notify_one();
+        }
+    }
+
+    /// More endpoints take requests than before.
+    pub(crate) fn all(&self) {
+        self.turns.notify_waiters();
+    }
+
+    /// A place in the queue, unless it is full.
+    pub(super) fn enter(&self, limit: usize) -> Option<Place<'_>> {
+        let entered = self.length.fetch_update(SeqCst, SeqCst, |length| (length < limit).then_some(length + 1));
+        entered.is_ok().then_some(Place(self))
+    }
+
+    /// What is to be awaited before the next attempt to get in.
+    pub(super) fn turn(&self) -> tokio::sync::futures::Notified<'_> {
+        self.turns.notified()
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.0.length.fetch_sub(1, SeqCst);
+    }
+}
