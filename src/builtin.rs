@@ -17,6 +17,7 @@ use ziggurat_middleware::static_files::Static;
 use ziggurat_middleware::timeout::Timeout;
 
 use crate::apps::metrics::ShowMetrics;
+use crate::apps::proxy::Proxy;
 use crate::apps::redirect::Redirect;
 use crate::apps::respond::Respond;
 use crate::pipeline::Registry;
@@ -43,6 +44,7 @@ pub fn builtin() -> Registry {
         .layer::<Timeout>()
         .composite::<Django>()
         .app::<ShowMetrics>()
+        .app::<Proxy>()
         .app::<Redirect>()
         .app::<Respond>()
         .app::<Static>()

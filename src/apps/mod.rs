@@ -1,7 +1,8 @@
-//! The native apps: `routes`, `respond`, `redirect`, `metrics`.
+//! The native apps: `routes`, `respond`, `redirect`, `metrics`, `proxy`.
 
 pub mod matching;
 pub mod metrics;
+pub mod proxy;
 pub mod redirect;
 pub mod respond;
 pub(crate) mod routes;

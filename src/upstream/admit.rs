@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering::SeqCst;
 
 use http::StatusCode;
 use tokio::time::{Instant, timeout_at};
+use ziggurat_middleware::metrics::Counter;
 
 use super::Upstream;
 use super::balance::Candidate;
@@ -185,7 +186,7 @@ impl<P: Protocol> Ticket<P> {
                 if let Some(epoch) = self.epoch
                     && self.endpoint.state.breaker.succeed(epoch) == Change::Returned
                 {
-                    tracing::info!(app = &*self.upstream.place, upstream = &*self.endpoint.label, "it answers again and gets requests as before");
+                    tracing::info!(app = self.upstream.place.as_str(), upstream = &*self.endpoint.label, "it answers again and gets requests as before");
                     self.upstream.memory.queue.all();
                 }
             }
@@ -211,8 +212,14 @@ impl<P: Protocol> Ticket<P> {
         let may_eject = self.upstream.may_eject(now);
         if let Change::Ejected(time) = self.endpoint.state.breaker.fail(epoch, now, options, || may_eject) {
             self.endpoint.state.counters.ejections.add(1);
-            tracing::warn!(app = &*self.upstream.place, upstream = &*self.endpoint.label, "it fails and gets no requests for {time:?}: {cause}");
+            tracing::warn!(app = self.upstream.place.as_str(), upstream = &*self.endpoint.label, "it fails and gets no requests for {time:?}: {cause}");
         }
+    }
+
+    /// The counters of octets through tunnels, to the endpoint and from it.
+    pub(crate) fn octets(&self) -> (&Counter, &Counter) {
+        let counters = &self.endpoint.state.counters;
+        (&counters.sent, &counters.received)
     }
 
     /// What follows is a tunnel.

@@ -1,11 +1,12 @@
-//! Runs the health checks of an endpoint, as long as it is part of its upstream.
+//! Runs the health checks of the endpoints of an upstream.
 
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::{HOST, USER_AGENT};
 use http::{HeaderValue, Request, StatusCode};
 use http_body_util::BodyExt;
+use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use super::Upstream;
@@ -15,30 +16,38 @@ use super::health::HealthOptions;
 use super::protocol::{Connection, Protocol};
 use super::replay::Upload;
 
-/// Begins the checks of a new endpoint, where there are any.
-pub(super) fn start<P: Protocol>(upstream: &Arc<Upstream<P>>, endpoint: Weak<Endpoint<P>>) {
-    let Some(new) = endpoint.upgrade() else { return };
-    match &upstream.settings.health {
-        Some(options) => {
-            new.state.health.begin(&options.path);
-            tokio::spawn(run(Arc::downgrade(upstream), endpoint, options.every.0));
+/// Checks every endpoint of an upstream, until it is dropped.
+pub(super) async fn run<P: Protocol>(upstream: Arc<Upstream<P>>) {
+    let mut checks: Vec<(Arc<Endpoint<P>>, JoinSet<()>)> = Vec::new();
+    loop {
+        let set = upstream.set.load_full();
+        checks.retain(|(checked, _)| set.members.iter().any(|member| Arc::ptr_eq(&member.endpoint, checked)));
+        for member in &set.members {
+            if !checks.iter().any(|(checked, _)| Arc::ptr_eq(&member.endpoint, checked)) {
+                let mut task = JoinSet::new();
+                match &upstream.settings.health {
+                    Some(options) => {
+                        member.endpoint.state.health.begin(&options.path);
+                        task.spawn(check_again(Arc::clone(&upstream), Arc::clone(&member.endpoint), options.clone()));
+                    }
+                    None => member.endpoint.state.health.begin(""),
+                }
+                checks.push((Arc::clone(&member.endpoint), task));
+            }
         }
-        None => new.state.health.begin(""),
+        drop(set);
+        upstream.changed.notified().await;
     }
 }
 
-async fn run<P: Protocol>(upstream: Weak<Upstream<P>>, endpoint: Weak<Endpoint<P>>, every: Duration) {
+async fn check_again<P: Protocol>(upstream: Arc<Upstream<P>>, endpoint: Arc<Endpoint<P>>, options: HealthOptions) {
+    let every = options.every.0;
     // The first check is almost at once, but those of many endpoints are spread.
     let mut pause = every.min(Duration::from_secs(1)).mul_f64(0.2 * fastrand::f64());
     loop {
         sleep(pause).await;
-        let (Some(upstream), Some(endpoint)) = (upstream.upgrade(), endpoint.upgrade()) else { return };
-        if !upstream.set.load().members.iter().any(|member| Arc::ptr_eq(&member.endpoint, &endpoint)) {
-            return;
-        }
-        let Some(options) = &upstream.settings.health else { return };
         let host = upstream.settings.host.as_ref().unwrap_or(&endpoint.authority);
-        let result = match timeout(options.timeout.0, check(&endpoint, options, host)).await {
+        let result = match timeout(options.timeout.0, check(&endpoint, &options, host)).await {
             Ok(Ok(status)) if options.is_expected(status) => Ok(()),
             Ok(Ok(status)) => Err(format!("it answered {}", status.as_u16())),
             Ok(Err(failure)) => Err(failure.to_string()),
@@ -47,13 +56,14 @@ async fn run<P: Protocol>(upstream: Weak<Upstream<P>>, endpoint: Weak<Endpoint<P
         if result.is_err() {
             endpoint.state.counters.checks_failed.add(1);
         }
-        let is_changed = endpoint.state.health.count(result.is_ok(), options);
+        let is_changed = endpoint.state.health.count(result.is_ok(), &options);
+        let (app, upstream_label) = (upstream.place.as_str(), &*endpoint.label);
         match result {
             Err(cause) if is_changed => {
-                tracing::warn!(app = &*upstream.place, upstream = &*endpoint.label, "health checks failed, it gets no requests: {cause}");
+                tracing::warn!(app, upstream = upstream_label, "health checks failed, it gets no requests: {cause}");
             }
             Ok(()) if is_changed => {
-                tracing::info!(app = &*upstream.place, upstream = &*endpoint.label, "health checks succeeded, it gets requests again");
+                tracing::info!(app, upstream = upstream_label, "health checks succeeded, it gets requests again");
                 upstream.memory.queue.all();
             }
             _ => {}

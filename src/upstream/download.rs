@@ -8,12 +8,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, Sleep, sleep};
-use ziggurat_middleware::{BoxError, RequestId};
+use ziggurat_middleware::{BoxError, Place, RequestId};
 
 use super::admit::Ticket;
 use super::failure::{Failure, Kind, Phase};
 use super::pool::Lease;
 use super::protocol::{Connection, Protocol};
+use super::trailers;
 
 /// A body that holds its connection and its place at the endpoint until its end, and fails where the upstream is silent for too long or closes too early.
 pub(crate) struct Download<P: Protocol> {
@@ -25,7 +26,7 @@ pub(crate) struct Download<P: Protocol> {
     /// Made when the upstream first lets us wait.
     timer: Option<Pin<Box<Sleep>>>,
     is_waiting: bool,
-    place: Box<str>,
+    place: Place,
     id: Option<RequestId>,
 }
 
@@ -34,19 +35,17 @@ impl<P: Protocol> Download<P> {
         body: <P::Connection as Connection>::Body,
         lease: Lease<P>,
         idle: Duration,
-        place: &str,
+        place: &Place,
         id: Option<RequestId>,
     ) -> Self {
-        let mut download =
-            Self { body, lease: Some(lease), ticket: None, idle, timer: None, is_waiting: false, place: place.into(), id };
-        download.end_early();
-        download
+        Self { body, lease: Some(lease), ticket: None, idle, timer: None, is_waiting: false, place: place.clone(), id }
     }
 
-    /// Holds the place at the endpoint too.
-    pub(super) fn keep(&mut self, ticket: Ticket<P>) {
-        if self.lease.is_some() {
-            self.ticket = Some(ticket);
+    /// Holds the place at the endpoint too, where the body goes to the client. What becomes a tunnel is held until it is taken.
+    pub(super) fn hold(&mut self, ticket: Option<Ticket<P>>, is_tunnel: bool) {
+        self.ticket = ticket;
+        if !is_tunnel {
+            self.end_early();
         }
     }
 
@@ -75,7 +74,7 @@ impl<P: Protocol> Download<P> {
             ticket.failed(&failure);
             let request_id = self.id.as_ref().map(RequestId::as_str);
             let (upstream, phase) = (&*ticket.endpoint().label, failure.phase.as_str());
-            tracing::warn!(request_id, app = &*self.place, upstream, phase, "{}: {failure}", failure.kind.as_str());
+            tracing::warn!(request_id, app = self.place.as_str(), upstream, phase, "{}: {failure}", failure.kind.as_str());
         }
         failure.into()
     }
@@ -99,8 +98,11 @@ impl<P: Protocol> Body for Download<P> {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         match Pin::new(&mut self.body).poll_frame(cx) {
-            Poll::Ready(Some(Ok(frame))) => {
+            Poll::Ready(Some(Ok(mut frame))) => {
                 self.is_waiting = false;
+                if let Some(trailers) = frame.trailers_mut() {
+                    trailers::clean(trailers);
+                }
                 self.end_early();
                 Poll::Ready(Some(Ok(frame)))
             }

@@ -74,7 +74,7 @@ impl<P: Protocol> Upstream<P> {
 
     /// The same as metrics, labelled with the app's place and the endpoint.
     pub(crate) fn scrape(&self, metrics: &mut Metrics) {
-        let app: &str = &self.place;
+        let app = self.place.as_str();
         let queue = &self.memory.queue;
         metrics.gauge("ziggurat_upstream_queue_length", "Requests that wait for an endpoint.").sample(&[("app", app)], queue.length());
         let waits = metrics.histogram("ziggurat_upstream_queue_wait_seconds", "Time that requests waited for an endpoint.");

@@ -209,7 +209,7 @@ mod tests {
     #[test]
     fn an_endpoint_goes_down_after_fall_and_up_after_rise() {
         let (health, options) = (Health::default(), options(r#"{ "path": "/", "rise": 2, "fall": 3 }"#));
-        let mut count = |is_good: bool| (health.count(is_good, &options), health.is_up());
+        let count = |is_good: bool| (health.count(is_good, &options), health.is_up());
         assert_eq!([count(false), count(false), count(true), count(false), count(false)], [(false, true); 5]);
         assert_eq!(count(false), (true, false));
         assert_eq!([count(true), count(false), count(true)], [(false, false); 3]);

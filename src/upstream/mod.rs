@@ -29,6 +29,8 @@ mod set;
 mod sticky;
 mod target;
 mod tls;
+mod trailers;
+mod tunnel;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -37,13 +39,14 @@ use std::time::Duration;
 use ::http::HeaderValue;
 use arc_swap::ArcSwap;
 use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
+use ziggurat_middleware::Place;
 
-pub(crate) use admit::{Refused, Ticket};
+pub(crate) use admit::Refused;
 pub(crate) use balance::Balance;
 pub(crate) use download::Download;
 pub(crate) use eject::EjectOptions;
 pub(crate) use endpoint::{Endpoint, Memory};
-pub(crate) use failure::Failure;
 pub(crate) use health::HealthOptions;
 pub(crate) use pool::Times;
 pub(crate) use protocol::Protocol;
@@ -51,13 +54,13 @@ pub(crate) use queue::QueueOptions;
 pub(crate) use retry::RetryOptions;
 pub(crate) use send::{Answer, Outgoing, Unanswered};
 pub(crate) use sticky::StickyOptions;
-pub(crate) use target::{Host, Target};
+pub(crate) use target::Target;
 pub(crate) use tls::TlsOptions;
+pub(crate) use tunnel::{End, tunnel};
 
 /// A set of endpoints that answer the same requests.
 pub(crate) struct Upstream<P: Protocol> {
-    /// The app's place in the file, for the log.
-    place: Box<str>,
+    place: Place,
     settings: Settings,
     protocol: Arc<P>,
     memory: Arc<Memory>,
@@ -66,7 +69,9 @@ pub(crate) struct Upstream<P: Protocol> {
     /// How many names have not been looked up yet.
     unresolved: watch::Sender<usize>,
     /// Rung when names should be looked up before it is time.
-    nudge: Arc<Notify>,
+    nudge: Notify,
+    /// Rung when there are other endpoints than before.
+    changed: Notify,
 }
 
 /// How requests are spread and repeated, and how long things may take.
@@ -93,28 +98,38 @@ pub(crate) struct Settings {
 }
 
 impl<P: Protocol> Upstream<P> {
-    /// Makes an upstream of these servers, each with its weight, and begins its checks and look-ups. They end with it.
-    pub(crate) fn start(
-        place: &str,
+    /// Makes an upstream of these servers, each with its weight. Names are looked up, and endpoints checked, by [`Upstream::run`].
+    pub(crate) fn new(
+        place: &Place,
         targets: impl IntoIterator<Item = (Target, u32)>,
         settings: Settings,
         protocol: P,
         memory: Arc<Memory>,
     ) -> Arc<Self> {
         let entries = targets.into_iter().map(|(target, weight)| set::Entry::new(target, weight)).collect();
-        let upstream = Arc::new(Self {
-            place: place.into(),
+        let upstream = Self {
+            place: place.clone(),
             settings,
             protocol: Arc::new(protocol),
             memory,
             set: ArcSwap::default(),
             entries: Mutex::new(entries),
             unresolved: watch::Sender::new(0),
-            nudge: Arc::default(),
-        });
+            nudge: Notify::new(),
+            changed: Notify::new(),
+        };
+        upstream.unresolved.send_replace(upstream.names().len());
         upstream.rebuild();
-        upstream.watch_names();
-        upstream
+        Arc::new(upstream)
+    }
+
+    /// Looks names up and checks endpoints, until it is dropped.
+    pub(crate) async fn run(self: Arc<Self>) {
+        let mut names = JoinSet::new();
+        for name in self.names() {
+            names.spawn(set::watch(Arc::clone(&self), name));
+        }
+        checks::run(self).await;
     }
 
     fn lock_entries(&self) -> MutexGuard<'_, Vec<set::Entry>> {

@@ -41,7 +41,7 @@ impl QueueOptions {
         }
     }
 
-    pub(super) const fn wait(&self) -> Duration {
+    pub(crate) const fn wait(&self) -> Duration {
         self.wait.0
     }
 }

@@ -15,6 +15,7 @@ use http_body_util::BodyExt;
 use ziggurat_middleware::{Body, BoxError};
 
 use super::pace::Pace;
+use super::trailers;
 
 /// The body of one request. Each attempt reads an [`Upload`] of it.
 pub(crate) struct Replay(Source);
@@ -185,7 +186,10 @@ impl Stream {
         }
         self.is_begun = true;
         Poll::Ready(match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
-            Some(Ok(frame)) => {
+            Some(Ok(mut frame)) => {
+                if let Some(trailers) = frame.trailers_mut() {
+                    trailers::clean(trailers);
+                }
                 self.record(&frame);
                 *at = self.record.len();
                 Some(Ok(frame))

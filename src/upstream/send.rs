@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use http::request::Parts;
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use tokio::time::{Instant, sleep};
-use ziggurat_middleware::{Body, BoxError, ConnectionInfo, RequestId, Scheme};
+use ziggurat_middleware::{Body, BoxError, ConnectionInfo, Place, RequestId, Scheme};
 
 use super::admit::{Refused, Ticket, Want};
 use super::download::Download;
@@ -74,11 +74,13 @@ impl<P: Protocol> Upstream<P> {
                     answer.sticky = self.settings.sticky.as_ref().and((sticky != Some(id)).then_some(id));
                     let next = attempts.after_status(answer.response.status(), body.can_be_sent_again());
                     if next == Next::Stop {
-                        answer.response.body_mut().keep(ticket);
+                        let is_tunnel = answer.response.status() == StatusCode::SWITCHING_PROTOCOLS;
+                        answer.response.body_mut().hold(Some(ticket), is_tunnel);
                         return Ok(answer);
                     }
                     let cause = format_args!("it answered {}", answer.response.status().as_u16());
                     log(&self.place, ticket.endpoint(), parts, number, Phase::Head, &cause, true);
+                    answer.response.body_mut().hold(None, false);
                     last = Some(answer);
                     next
                 }
@@ -155,7 +157,7 @@ impl<P: Protocol> Upstream<P> {
 
 /// A line for a failed attempt.
 fn log<P: Protocol>(
-    place: &str,
+    place: &Place,
     endpoint: &Endpoint<P>,
     parts: &Parts,
     attempt: u32,
@@ -166,8 +168,8 @@ fn log<P: Protocol>(
     let request_id = parts.extensions.get::<RequestId>().map(RequestId::as_str);
     let (upstream, phase) = (&*endpoint.label, phase.as_str());
     if is_warning {
-        tracing::warn!(request_id, app = place, upstream, attempt, phase, "{cause}");
+        tracing::warn!(request_id, app = place.as_str(), upstream, attempt, phase, "{cause}");
     } else {
-        tracing::debug!(request_id, app = place, upstream, attempt, phase, "{cause}");
+        tracing::debug!(request_id, app = place.as_str(), upstream, attempt, phase, "{cause}");
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderValue;
@@ -13,7 +13,7 @@ use super::endpoint::{Endpoint, identity};
 use super::pool::Pool;
 use super::protocol::Protocol;
 use super::target::{Address, Host, Target};
-use super::{Upstream, checks};
+use super::Upstream;
 
 /// The endpoints at one moment.
 pub(super) struct Set<P: Protocol> {
@@ -56,7 +56,7 @@ const MOST_ADDRESSES: usize = 64;
 
 impl<P: Protocol> Upstream<P> {
     /// Makes the endpoints of what is known now. Those that were there before stay as they are.
-    pub(super) fn rebuild(self: &Arc<Self>) {
+    pub(super) fn rebuild(&self) {
         let entries = self.lock_entries();
         let before = self.set.load_full();
         let mut members: Vec<Member<P>> = Vec::new();
@@ -70,16 +70,12 @@ impl<P: Protocol> Upstream<P> {
         }
         let is_gone = |member: &&Member<P>| !members.iter().any(|other| Arc::ptr_eq(&other.endpoint, &member.endpoint));
         for member in before.members.iter().filter(is_gone) {
-            tracing::info!(app = &*self.place, upstream = &*member.endpoint.label, "the name no longer has this address");
+            tracing::info!(app = self.place.as_str(), upstream = &*member.endpoint.label, "the name no longer has this address");
             member.endpoint.pool.close();
         }
-        let is_new = |member: &&Member<P>| !before.members.iter().any(|other| Arc::ptr_eq(&other.endpoint, &member.endpoint));
-        let new: Vec<_> = members.iter().filter(is_new).map(|member| Arc::downgrade(&member.endpoint)).collect();
         self.set.store(Arc::new(Set { members, turns: Turns::default() }));
         drop(entries);
-        for endpoint in new {
-            checks::start(self, endpoint);
-        }
+        self.changed.notify_one();
         self.memory.queue.all();
     }
 
@@ -110,20 +106,14 @@ impl<P: Protocol> Upstream<P> {
         Arc::new(Endpoint { target: target.clone(), authority, label: label.into(), identity, pool, state })
     }
 
-    /// Begins to look names up.
-    pub(super) fn watch_names(self: &Arc<Self>) {
-        let names: Vec<(usize, Box<str>, u16)> = {
-            let entries = self.lock_entries();
-            let named = entries.iter().enumerate().filter_map(|(at, entry)| match &entry.target.host {
-                Host::Name(name, port) => Some((at, name.clone(), *port)),
-                Host::Ip(_) | Host::Unix(_) => None,
-            });
-            named.collect()
-        };
-        self.unresolved.send_replace(names.len());
-        for (at, name, port) in names {
-            tokio::spawn(watch(Arc::downgrade(self), at, name, port));
-        }
+    /// The names among the servers.
+    pub(super) fn names(&self) -> Vec<Name> {
+        let entries = self.lock_entries();
+        let named = entries.iter().enumerate().filter_map(|(at, entry)| match &entry.target.host {
+            Host::Name(name, port) => Some(Name { at, name: name.clone(), port: *port }),
+            Host::Ip(_) | Host::Unix(_) => None,
+        });
+        named.collect()
     }
 
     /// Waits until every name was looked up once, while there is no endpoint at all; no longer than a connection may take.
@@ -136,7 +126,7 @@ impl<P: Protocol> Upstream<P> {
         }
     }
 
-    fn take_addresses(self: &Arc<Self>, at: usize, name: &str, found: std::io::Result<Vec<IpAddr>>) {
+    fn take_addresses(&self, at: usize, name: &str, found: std::io::Result<Vec<IpAddr>>) {
         let mut entries = self.lock_entries();
         let Some(entry) = entries.get_mut(at) else { return };
         let is_first = entry.addresses.is_none();
@@ -149,7 +139,7 @@ impl<P: Protocol> Upstream<P> {
             }
             other => {
                 let cause = other.err().map_or_else(|| "it has no address".to_owned(), |error| error.to_string());
-                tracing::warn!(app = &*self.place, name, "the name cannot be looked up, and the addresses known before stay: {cause}");
+                tracing::warn!(app = self.place.as_str(), name, "the name cannot be looked up, and the addresses known before stay: {cause}");
                 entry.addresses.get_or_insert_default();
                 false
             }
@@ -164,19 +154,22 @@ impl<P: Protocol> Upstream<P> {
     }
 }
 
+/// A name among the servers of the file.
+pub(super) struct Name {
+    at: usize,
+    name: Box<str>,
+    port: u16,
+}
+
 /// Looks a name up again and again. One look-up is under way at a time, for the system's cannot be cancelled.
-async fn watch<P: Protocol>(upstream: Weak<Upstream<P>>, at: usize, name: Box<str>, port: u16) {
+pub(super) async fn watch<P: Protocol>(upstream: Arc<Upstream<P>>, Name { at, name, port }: Name) {
     loop {
         let found = tokio::net::lookup_host((&*name, port)).await.map(|found| found.map(|address| address.ip()).collect());
         let looked_up = Instant::now();
-        let (nudge, pause) = {
-            let Some(upstream) = upstream.upgrade() else { return };
-            upstream.take_addresses(at, &name, found);
-            (Arc::clone(&upstream.nudge), upstream.settings.resolve)
-        };
+        upstream.take_addresses(at, &name, found);
         // The names of one upstream, and of all of them, are not looked up at the same moment.
-        let pause = pause.mul_f64(0.9 + 0.2 * fastrand::f64());
-        let _ = timeout(pause, nudge.notified()).await;
+        let pause = upstream.settings.resolve.mul_f64(0.9 + 0.2 * fastrand::f64());
+        let _ = timeout(pause, upstream.nudge.notified()).await;
         sleep(PAUSE.saturating_sub(looked_up.elapsed())).await;
     }
 }

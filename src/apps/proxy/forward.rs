@@ -1,0 +1,110 @@
+//! What servers hear of the client (RFC 7239, and the headers that came before it).
+
+use std::fmt::Write;
+use std::net::IpAddr;
+
+use http::header::{FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue};
+use http::request::Parts;
+use ziggurat_middleware::forwarded::is_claim;
+use ziggurat_middleware::{ConnectionInfo, Mount};
+
+use super::options::Forward;
+
+/// Puts what is believed of the client in place of everything that the request says of it. `parts` are those of the request as it came.
+pub(super) fn apply(forward: Forward, parts: &Parts, headers: &mut HeaderMap) {
+    let claims: Vec<HeaderName> = headers.keys().filter(|name| is_claim(name)).cloned().collect();
+    for name in claims {
+        headers.remove(name);
+    }
+    match forward {
+        Forward::XForwarded => x_forwarded(parts, headers),
+        Forward::Forwarded => forwarded(parts, headers),
+        Forward::None => {}
+    }
+}
+
+fn x_forwarded(parts: &Parts, headers: &mut HeaderMap) {
+    let mut set = |name: &'static str, value: HeaderValue| headers.insert(HeaderName::from_static(name), value);
+    if let Some(connection) = parts.extensions.get::<ConnectionInfo>() {
+        if let Some(client) = connection.client
+            && let Ok(value) = HeaderValue::try_from(client.to_string())
+        {
+            set("x-forwarded-for", value);
+        }
+        set("x-forwarded-proto", HeaderValue::from_static(connection.scheme.as_str()));
+        if let Some(port) = connection.server_port {
+            set("x-forwarded-port", port.into());
+        }
+    }
+    if let Some(host) = parts.headers.get(HOST) {
+        set("x-forwarded-host", host.clone());
+    }
+    if let Some(mount) = parts.extensions.get::<Mount>()
+        && let Ok(value) = HeaderValue::from_str(&mount.prefix)
+    {
+        set("x-forwarded-prefix", value);
+    }
+}
+
+fn forwarded(parts: &Parts, headers: &mut HeaderMap) {
+    let mut text = String::new();
+    if let Some(connection) = parts.extensions.get::<ConnectionInfo>() {
+        // Writing into a string cannot fail.
+        let _ = match connection.client {
+            Some(IpAddr::V4(ip)) => write!(text, "for={ip};"),
+            Some(IpAddr::V6(ip)) => write!(text, "for=\"[{ip}]\";"),
+            None => write!(text, "for=unknown;"),
+        };
+        let _ = write!(text, "proto={}", connection.scheme.as_str());
+    }
+    if let Some(host) = parts.headers.get(HOST).and_then(|host| host.to_str().ok()).filter(|host| !host.contains(['"', '\\'])) {
+        let _ = write!(text, "{}host=\"{host}\"", if text.is_empty() { "" } else { ";" });
+    }
+    if let Ok(value) = HeaderValue::try_from(text)
+        && !value.is_empty()
+    {
+        headers.insert(FORWARDED, value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ziggurat_middleware::{Body, request};
+
+    use super::*;
+
+    fn applied(forward: Forward, client: Option<IpAddr>) -> String {
+        let mut request = request(http::Method::GET, "/", Body::empty());
+        request.headers_mut().insert("x-forwarded-for", "6.6.6.6".parse().unwrap());
+        request.headers_mut().insert("x-real-ip", "6.6.6.6".parse().unwrap());
+        request.headers_mut().insert("forwarded", "for=6.6.6.6".parse().unwrap());
+        request.extensions_mut().get_mut::<ConnectionInfo>().unwrap().client = client;
+        request.extensions_mut().insert(Mount { prefix: "/shop".into(), target: "/shop/".parse().unwrap() });
+        let (parts, _) = request.into_parts();
+        let mut headers = parts.headers.clone();
+        apply(forward, &parts, &mut headers);
+        let mut lines: Vec<String> = headers.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect();
+        lines.sort();
+        lines.join("\n")
+    }
+
+    #[test]
+    fn what_is_believed_stands_in_place_of_every_claim() {
+        insta::assert_snapshot!(applied(Forward::XForwarded, Some([192, 0, 2, 1].into())), @r"
+        host: test
+        x-forwarded-for: 192.0.2.1
+        x-forwarded-host: test
+        x-forwarded-prefix: /shop
+        x-forwarded-proto: http
+        ");
+        insta::assert_snapshot!(applied(Forward::Forwarded, Some("2001:db8::1".parse().unwrap())), @r#"
+        forwarded: for="[2001:db8::1]";proto=http;host="test"
+        host: test
+        "#);
+        insta::assert_snapshot!(applied(Forward::Forwarded, None), @r#"
+        forwarded: for=unknown;proto=http;host="test"
+        host: test
+        "#);
+        insta::assert_snapshot!(applied(Forward::None, None), @"host: test");
+    }
+}

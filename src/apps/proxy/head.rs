@@ -1,0 +1,168 @@
+//! The heads of messages that pass through: what ends at this hop, and what this hop adds (RFC 9110 section 7.6).
+
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::request::Parts;
+use http::uri::PathAndQuery;
+use http::{Request, Uri};
+
+use super::forward;
+use super::options::{Forward, HostPolicy};
+use crate::upstream::http::Http;
+use crate::upstream::Endpoint;
+
+/// How requests are changed on their way.
+pub(super) struct HeadPolicy {
+    pub(super) host: HostPolicy,
+    pub(super) forward: Forward,
+}
+
+/// Headers of one connection, whether `Connection` names them or not.
+const HOP_BY_HOP: [HeaderName; 7] = [
+    header::CONNECTION,
+    header::PROXY_AUTHENTICATE,
+    header::PROXY_AUTHORIZATION,
+    header::TE,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+    HeaderName::from_static("keep-alive"),
+];
+
+/// Headers of one connection that never became a standard, or no longer are one.
+const OTHERS: [&str; 2] = ["proxy-connection", "http2-settings"];
+
+/// This program in `Via`.
+const PSEUDONYM: &str = "ziggurat";
+
+/// So many times a request may pass through programs of this kind; then it goes in circles.
+const MOST_HOPS: usize = 10;
+
+impl HeadPolicy {
+    /// The head that an endpoint gets. `upgrade` is the protocol that the client wants to switch to.
+    pub(super) fn request(&self, parts: &Parts, endpoint: &Endpoint<Http>, has_body: bool, upgrade: Option<&HeaderValue>) -> Request<()> {
+        let mut request = Request::new(());
+        *request.method_mut() = parts.method.clone();
+        *request.uri_mut() = target(&endpoint.target.path, &parts.uri);
+        let mut headers = parts.headers.clone();
+        let takes_trailers = takes_trailers(&headers);
+        end_hop(&mut headers);
+        forward::apply(self.forward, parts, &mut headers);
+        match &self.host {
+            HostPolicy::Fixed(host) => _ = headers.insert(header::HOST, host.clone()),
+            HostPolicy::Keep if headers.contains_key(header::HOST) => {}
+            HostPolicy::Keep | HostPolicy::Upstream => _ = headers.insert(header::HOST, endpoint.authority.clone()),
+        }
+        if takes_trailers {
+            headers.insert(header::TE, HeaderValue::from_static("trailers"));
+        }
+        if !has_body {
+            headers.remove(header::EXPECT);
+            headers.remove(header::TRAILER);
+        }
+        if let Some(protocol) = upgrade {
+            headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+            headers.insert(header::UPGRADE, protocol.clone());
+        }
+        headers.append(header::VIA, via(parts.version));
+        *request.headers_mut() = headers;
+        request
+    }
+}
+
+/// The head of an answer as the client may see it.
+pub(super) fn response(headers: &mut HeaderMap) {
+    end_hop(headers);
+}
+
+/// Whether a request has gone through so many programs of this kind that it must go in circles.
+pub(super) fn goes_in_circles(headers: &HeaderMap) -> bool {
+    let lines = headers.get_all(header::VIA).iter().filter_map(|line| line.to_str().ok());
+    lines.flat_map(|line| line.split(',')).filter(|hop| hop.trim().ends_with(PSEUDONYM)).count() >= MOST_HOPS
+}
+
+fn via(version: http::Version) -> HeaderValue {
+    HeaderValue::from_static(match version {
+        http::Version::HTTP_2 => "2 ziggurat",
+        http::Version::HTTP_10 => "1.0 ziggurat",
+        _ => "1.1 ziggurat",
+    })
+}
+
+/// Removes what belongs to the connection, and what its ends agreed upon for it. `Connection` may name what is no such thing: those stay that route or frame the message.
+fn end_hop(headers: &mut HeaderMap) {
+    if headers.contains_key(header::CONNECTION) {
+        let lines: Vec<HeaderValue> = headers.get_all(header::CONNECTION).iter().cloned().collect();
+        let names = lines.iter().flat_map(|line| line.as_bytes().split(|octet| *octet == b','));
+        for name in names.filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok()) {
+            if !matches!(name, header::HOST | header::CONTENT_LENGTH | header::CONTENT_TYPE) {
+                headers.remove(name);
+            }
+        }
+    }
+    for name in &HOP_BY_HOP {
+        headers.remove(name);
+    }
+    for name in OTHERS {
+        headers.remove(name);
+    }
+}
+
+fn takes_trailers(headers: &HeaderMap) -> bool {
+    let lines = headers.get_all(header::TE).iter().filter_map(|line| line.to_str().ok());
+    lines.flat_map(|line| line.split(',')).any(|coding| coding.trim().eq_ignore_ascii_case("trailers"))
+}
+
+/// The target of a request, with the path of the server before it.
+fn target(base: &str, uri: &Uri) -> Uri {
+    let own = uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
+    if base.is_empty() {
+        return Uri::from(own);
+    }
+    let path = if own.as_str().starts_with('/') { format!("{base}{own}") } else { format!("{base}/{own}") };
+    // Two paths make a path.
+    PathAndQuery::try_from(path).map_or_else(|_| Uri::from(own), Uri::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(lines: &[(&str, &str)]) -> HeaderMap {
+        lines.iter().map(|(name, value)| (HeaderName::try_from(*name).unwrap(), HeaderValue::from_str(value).unwrap())).collect()
+    }
+
+    #[test]
+    fn what_belongs_to_the_connection_ends_with_it() {
+        for connection in [&[""][..], &["close, x-a"], &["", "X-A"], &["keep-alive", "x-b,, ,x-a"]] {
+            let mut lines: Vec<(&str, &str)> = connection.iter().map(|line| ("connection", *line)).collect();
+            lines.extend([("x-a", "1"), ("te", "gzip"), ("upgrade", "h2c"), ("keep-alive", "timeout=5"), ("proxy-connection", "close"), ("x-c", "3")]);
+            let mut left = HeaderMap::new();
+            for (name, value) in lines {
+                left.append(HeaderName::try_from(name).unwrap(), HeaderValue::from_str(value).unwrap());
+            }
+            end_hop(&mut left);
+            let named = connection.iter().any(|line| line.to_lowercase().contains("x-a"));
+            assert_eq!(left.len(), if named { 1 } else { 2 }, "{connection:?}: {left:?}");
+        }
+    }
+
+    #[test]
+    fn what_routes_or_frames_a_message_stays_whatever_connection_says() {
+        let mut left = headers(&[("connection", "host, content-length"), ("host", "a"), ("content-length", "5")]);
+        end_hop(&mut left);
+        assert_eq!(left, headers(&[("host", "a"), ("content-length", "5")]));
+    }
+
+    #[test]
+    fn the_path_of_the_server_stands_before_that_of_the_request() {
+        for (base, uri, expected) in [("", "/a?b", "/a?b"), ("/v2", "/a?b", "/v2/a?b"), ("/v2", "/", "/v2/"), ("", "*", "*"), ("/v2", "*", "/v2/*")] {
+            assert_eq!(target(base, &uri.parse().unwrap()), expected);
+        }
+    }
+
+    #[test]
+    fn a_request_that_came_ten_times_goes_in_circles() {
+        let hops = |n| headers(&[("via", &vec!["1.1 ziggurat"; n].join(", "))]);
+        assert!(!goes_in_circles(&hops(9)) && goes_in_circles(&hops(10)));
+        assert!(!goes_in_circles(&headers(&[("via", "1.1 a, 1.1 b")])));
+    }
+}
