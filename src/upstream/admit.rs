@@ -186,7 +186,11 @@ impl<P: Protocol> Ticket<P> {
                 if let Some(epoch) = self.epoch
                     && self.endpoint.state.breaker.succeed(epoch) == Change::Returned
                 {
-                    tracing::info!(app = self.upstream.place.as_str(), upstream = &*self.endpoint.label, "it answers again and gets requests as before");
+                    tracing::info!(
+                        app = self.upstream.place.as_str(),
+                        upstream = &*self.endpoint.label,
+                        "it answers again and gets requests as before"
+                    );
                     self.upstream.memory.queue.all();
                 }
             }
@@ -212,7 +216,11 @@ impl<P: Protocol> Ticket<P> {
         let may_eject = self.upstream.may_eject(now);
         if let Change::Ejected(time) = self.endpoint.state.breaker.fail(epoch, now, options, || may_eject) {
             self.endpoint.state.counters.ejections.add(1);
-            tracing::warn!(app = self.upstream.place.as_str(), upstream = &*self.endpoint.label, "it fails and gets no requests for {time:?}: {cause}");
+            tracing::warn!(
+                app = self.upstream.place.as_str(),
+                upstream = &*self.endpoint.label,
+                "it fails and gets no requests for {time:?}: {cause}"
+            );
         }
     }
 

@@ -217,7 +217,8 @@ mod tests {
     use super::*;
 
     fn candidates(weights: &[u32]) -> Vec<Candidate> {
-        let candidate = |(at, weight): (usize, &u32)| Candidate { at, weight: *weight, under_way: 0, seed: XxHash3_64::oneshot(&at.to_le_bytes()) };
+        let candidate =
+            |(at, weight): (usize, &u32)| Candidate { at, weight: *weight, under_way: 0, seed: XxHash3_64::oneshot(&at.to_le_bytes()) };
         weights.iter().enumerate().map(candidate).collect()
     }
 

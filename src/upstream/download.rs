@@ -100,10 +100,14 @@ impl<P: Protocol> Body for Download<P> {
         match Pin::new(&mut self.body).poll_frame(cx) {
             Poll::Ready(Some(Ok(mut frame))) => {
                 self.is_waiting = false;
-                if let Some(trailers) = frame.trailers_mut() {
-                    trailers::clean(trailers);
+                match frame.trailers_mut() {
+                    Some(trailers) => {
+                        trailers::clean(trailers);
+                        // Nothing follows them, and who writes them asks for nothing more.
+                        self.end();
+                    }
+                    None => self.end_early(),
                 }
-                self.end_early();
                 Poll::Ready(Some(Ok(frame)))
             }
             Poll::Ready(Some(Err(error))) => {

@@ -36,7 +36,9 @@ impl EjectOptions {
             findings.push(Finding::new("no endpoint fails 0 times").at("eject").at("after").hint("write 1 or more"));
         }
         if self.time.0.is_zero() {
-            findings.push(Finding::new("an ejection for no time has no effect").at("eject").at("for").hint("usual are some seconds, as in `\"10s\"`"));
+            findings.push(
+                Finding::new("an ejection for no time has no effect").at("eject").at("for").hint("usual are some seconds, as in `\"10s\"`"),
+            );
         }
     }
 

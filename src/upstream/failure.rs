@@ -103,7 +103,8 @@ impl Failure {
 
     /// Whether the upstream cannot have begun to process the request.
     pub(crate) const fn is_unprocessed(&self) -> bool {
-        matches!(self.kind, Kind::Unreachable | Kind::Unsent | Kind::Refused) || matches!((self.kind, self.phase), (Kind::Timeout, Phase::Connect))
+        matches!(self.kind, Kind::Unreachable | Kind::Unsent | Kind::Refused)
+            || matches!((self.kind, self.phase), (Kind::Timeout, Phase::Connect))
     }
 
     /// The status that a client gets (RFC 9110 sections 15.6.3 and 15.6.5).

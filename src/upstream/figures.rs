@@ -5,11 +5,11 @@ use tokio::time::Instant;
 use ziggurat_middleware::Metrics;
 use ziggurat_middleware::metrics::{Counter, Histogram};
 
+use super::Upstream;
 use super::eject::Standing;
 use super::failure::Kind;
 use super::protocol::Protocol;
 use super::set::Member;
-use super::Upstream;
 
 /// Numbers of one endpoint.
 #[derive(Debug)]
@@ -142,7 +142,9 @@ fn scrape<P: Protocol>(member: &Member<P>, app: &str, metrics: &mut Metrics) {
     latency.sample(&labels, &state.counters.latency);
     metrics.counter("ziggurat_upstream_checks_failed_total", "Failed health checks.").sample(&labels, &state.counters.checks_failed);
     metrics.counter("ziggurat_upstream_ejections_total", "Ejections.").sample(&labels, &state.counters.ejections);
-    metrics.counter("ziggurat_upstream_tunnel_sent_octets_total", "Octets through tunnels to the endpoint.").sample(&labels, &state.counters.sent);
+    metrics
+        .counter("ziggurat_upstream_tunnel_sent_octets_total", "Octets through tunnels to the endpoint.")
+        .sample(&labels, &state.counters.sent);
     let received = metrics.counter("ziggurat_upstream_tunnel_received_octets_total", "Octets through tunnels from the endpoint.");
     received.sample(&labels, &state.counters.received);
 }

@@ -63,7 +63,11 @@ impl HealthOptions {
             find("path", format!("`{}` is not a path", self.path.escape_debug()), "percent-encode what is not ASCII");
         }
         if self.every.0.is_zero() {
-            find("every", "checks without a pause between them would be all that the endpoint does".to_owned(), "usual are some seconds, as in `\"5s\"`");
+            find(
+                "every",
+                "checks without a pause between them would be all that the endpoint does".to_owned(),
+                "usual are some seconds, as in `\"5s\"`",
+            );
         }
         if self.timeout.0.is_zero() {
             find("timeout", "no check ends within no time at all".to_owned(), "usual are some seconds, as in `\"2s\"`");

@@ -23,7 +23,9 @@ impl FromStr for Percent {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let number = text.strip_suffix('%').and_then(|number| number.parse::<u8>().ok()).filter(|number| *number <= 100);
-        number.map(Self).ok_or_else(|| format!("`{text}` is not a share\nhint: write a whole number from 0 to 100 and `%`, as in `\"20%\"`"))
+        number
+            .map(Self)
+            .ok_or_else(|| format!("`{text}` is not a share\nhint: write a whole number from 0 to 100 and `%`, as in `\"20%\"`"))
     }
 }
 

@@ -54,15 +54,8 @@ impl Replay {
             return Self(Source::Whole(frame.and_then(|frame| frame.into_data().ok()).unwrap_or_default()));
         }
         let fits = body.size_hint().lower() <= most as u64;
-        let stream = Stream {
-            body,
-            record: Vec::new(),
-            room: fits.then_some(most),
-            is_begun: false,
-            is_ended: false,
-            attempt: 0,
-            failure: None,
-        };
+        let stream =
+            Stream { body, record: Vec::new(), room: fits.then_some(most), is_begun: false, is_ended: false, attempt: 0, failure: None };
         Self(Source::Stream(Arc::new(Mutex::new(stream))))
     }
 
@@ -224,7 +217,8 @@ impl Stream {
     }
 
     fn size_hint(&self, at: usize) -> SizeHint {
-        let recorded = self.record.iter().skip(at).map(|piece| if let Piece::Data(data) = piece { data.len() as u64 } else { 0 }).sum::<u64>();
+        let recorded =
+            self.record.iter().skip(at).map(|piece| if let Piece::Data(data) = piece { data.len() as u64 } else { 0 }).sum::<u64>();
         let rest = if self.is_ended { SizeHint::with_exact(0) } else { self.body.size_hint() };
         let mut hint = SizeHint::new();
         hint.set_lower(rest.lower().saturating_add(recorded));
@@ -300,7 +294,8 @@ mod tests {
     #[tokio::test]
     async fn trailers_are_part_of_the_record() {
         let trailers = HeaderMap::from_iter([(http::header::ETAG, "x".parse().unwrap())]);
-        let frames: Vec<Result<Frame<Bytes>, BoxError>> = vec![Ok(Frame::data(Bytes::from_static(b"body"))), Ok(Frame::trailers(trailers.clone()))];
+        let frames: Vec<Result<Frame<Bytes>, BoxError>> =
+            vec![Ok(Frame::data(Bytes::from_static(b"body"))), Ok(Frame::trailers(trailers.clone()))];
         let body = Replay::new(Body::new(StreamBody::new(stream::iter(frames))), 1000);
         for _ in 0..2 {
             assert_eq!(body.upload().collect().await.unwrap().trailers(), Some(&trailers));

@@ -275,7 +275,11 @@ mod tests {
             for (is_idempotent, expected) in [(true, idempotent), (false, other)] {
                 let budget = Budget::default();
                 let failure = Failure::new(kind, phase, "");
-                assert_eq!(Attempts::new(Some(&options), &budget, is_idempotent).after(&failure, true), expected, "{kind:?} {is_idempotent}");
+                assert_eq!(
+                    Attempts::new(Some(&options), &budget, is_idempotent).after(&failure, true),
+                    expected,
+                    "{kind:?} {is_idempotent}"
+                );
                 assert_eq!(Attempts::new(Some(&options), &budget, is_idempotent).after(&failure, false), Next::Stop);
             }
         }

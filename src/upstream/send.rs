@@ -7,6 +7,7 @@ use http::{Request, Response, StatusCode};
 use tokio::time::{Instant, sleep};
 use ziggurat_middleware::{Body, BoxError, ConnectionInfo, Place, RequestId, Scheme};
 
+use super::Upstream;
 use super::admit::{Refused, Ticket, Want};
 use super::download::Download;
 use super::endpoint::Endpoint;
@@ -15,7 +16,6 @@ use super::pool::Lease;
 use super::protocol::{Connection, Protocol};
 use super::replay::{Replay, Upload};
 use super::retry::{Attempts, Next, buffer};
-use super::Upstream;
 
 /// A request on its way to an upstream.
 pub(crate) struct Outgoing<'a, P: Protocol> {
@@ -91,7 +91,15 @@ impl<P: Protocol> Upstream<P> {
                     ticket.failed(&failure);
                     let next = attempts.after(&failure, body.can_be_sent_again());
                     let cause = format_args!("{}: {failure}", failure.kind.as_str());
-                    log(&self.place, ticket.endpoint(), parts, number, failure.phase, &cause, failure.kind.is_held_against_endpoint() || next == Next::Stop);
+                    log(
+                        &self.place,
+                        ticket.endpoint(),
+                        parts,
+                        number,
+                        failure.phase,
+                        &cause,
+                        failure.kind.is_held_against_endpoint() || next == Next::Stop,
+                    );
                     if next == Next::Stop {
                         return last.ok_or(Unanswered::Failed(failure));
                     }
@@ -100,6 +108,10 @@ impl<P: Protocol> Upstream<P> {
             };
             want.again = (next == Next::Again).then_some(id);
             if next == Next::Elsewhere {
+                if want.tried.contains(&id) {
+                    // All have failed: the round begins again.
+                    want.tried.clear();
+                }
                 want.tried.push(id);
                 if let Some(pause) = attempts.pause() {
                     sleep(pause).await;

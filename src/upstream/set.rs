@@ -8,12 +8,12 @@ use std::time::Duration;
 use http::HeaderValue;
 use tokio::time::{Instant, sleep, timeout};
 
+use super::Upstream;
 use super::balance::Turns;
 use super::endpoint::{Endpoint, identity};
 use super::pool::Pool;
 use super::protocol::Protocol;
 use super::target::{Address, Host, Target};
-use super::Upstream;
 
 /// The endpoints at one moment.
 pub(super) struct Set<P: Protocol> {
@@ -139,7 +139,11 @@ impl<P: Protocol> Upstream<P> {
             }
             other => {
                 let cause = other.err().map_or_else(|| "it has no address".to_owned(), |error| error.to_string());
-                tracing::warn!(app = self.place.as_str(), name, "the name cannot be looked up, and the addresses known before stay: {cause}");
+                tracing::warn!(
+                    app = self.place.as_str(),
+                    name,
+                    "the name cannot be looked up, and the addresses known before stay: {cause}"
+                );
                 entry.addresses.get_or_insert_default();
                 false
             }

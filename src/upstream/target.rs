@@ -99,12 +99,18 @@ impl FromStr for Target {
             "https" => Scheme::Https,
             "ws" => return Err(format!("`ws` is not a scheme of an upstream\nhint: write `http://{rest}`: WebSockets pass through it")),
             "wss" => return Err(format!("`wss` is not a scheme of an upstream\nhint: write `https://{rest}`: WebSockets pass through it")),
-            other => return Err(format!("`{other}` is not a scheme of an upstream\nhint: schemes are `http://` and `https://`, and `unix:` for sockets")),
+            other => {
+                return Err(format!(
+                    "`{other}` is not a scheme of an upstream\nhint: schemes are `http://` and `https://`, and `unix:` for sockets"
+                ));
+            }
         };
         let uri: Uri = text.parse().map_err(|error| format!("`{text}` is not a URL: {error}"))?;
         let authority = uri.authority().ok_or_else(|| format!("`{text}` names no host"))?;
         if authority.as_str().contains('@') {
-            return Err("a user and password do not belong into the URL\nhint: set the header `authorization` with a `headers` layer".to_owned());
+            return Err(
+                "a user and password do not belong into the URL\nhint: set the header `authorization` with a `headers` layer".to_owned()
+            );
         }
         if uri.query().is_some() || text.contains('#') {
             return Err(format!("`{text}` has a query or a fragment\nhint: a URL of an upstream ends with its path"));

@@ -133,8 +133,15 @@ mod tests {
             assert_eq!(text, b"question");
             let answer = vec![b'x'; 100_000];
             let (written, read) = tokio::join!(
-                async { upstream.write_all(&answer).await.unwrap(); drop(upstream) },
-                async { let mut text = Vec::new(); client.read_to_end(&mut text).await.unwrap(); text.len() }
+                async {
+                    upstream.write_all(&answer).await.unwrap();
+                    drop(upstream)
+                },
+                async {
+                    let mut text = Vec::new();
+                    client.read_to_end(&mut text).await.unwrap();
+                    text.len()
+                }
             );
             let () = written;
             assert_eq!(read, 100_000);

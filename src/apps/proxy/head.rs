@@ -7,8 +7,8 @@ use http::{Request, Uri};
 
 use super::forward;
 use super::options::{Forward, HostPolicy};
-use crate::upstream::http::Http;
 use crate::upstream::Endpoint;
+use crate::upstream::http::Http;
 
 /// How requests are changed on their way.
 pub(super) struct HeadPolicy {
@@ -134,7 +134,14 @@ mod tests {
     fn what_belongs_to_the_connection_ends_with_it() {
         for connection in [&[""][..], &["close, x-a"], &["", "X-A"], &["keep-alive", "x-b,, ,x-a"]] {
             let mut lines: Vec<(&str, &str)> = connection.iter().map(|line| ("connection", *line)).collect();
-            lines.extend([("x-a", "1"), ("te", "gzip"), ("upgrade", "h2c"), ("keep-alive", "timeout=5"), ("proxy-connection", "close"), ("x-c", "3")]);
+            lines.extend([
+                ("x-a", "1"),
+                ("te", "gzip"),
+                ("upgrade", "h2c"),
+                ("keep-alive", "timeout=5"),
+                ("proxy-connection", "close"),
+                ("x-c", "3"),
+            ]);
             let mut left = HeaderMap::new();
             for (name, value) in lines {
                 left.append(HeaderName::try_from(name).unwrap(), HeaderValue::from_str(value).unwrap());
@@ -154,7 +161,9 @@ mod tests {
 
     #[test]
     fn the_path_of_the_server_stands_before_that_of_the_request() {
-        for (base, uri, expected) in [("", "/a?b", "/a?b"), ("/v2", "/a?b", "/v2/a?b"), ("/v2", "/", "/v2/"), ("", "*", "*"), ("/v2", "*", "/v2/*")] {
+        for (base, uri, expected) in
+            [("", "/a?b", "/a?b"), ("/v2", "/a?b", "/v2/a?b"), ("/v2", "/", "/v2/"), ("", "*", "*"), ("/v2", "*", "/v2/*")]
+        {
             assert_eq!(target(base, &uri.parse().unwrap()), expected);
         }
     }

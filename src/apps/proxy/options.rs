@@ -6,17 +6,15 @@ use std::str::FromStr;
 
 use http::HeaderValue;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, Deserializer, MapAccess, Visitor};
-use serde::Deserialize;
+use ziggurat_middleware::Scheme;
 use ziggurat_middleware::options::{OneOrMany, OrFalse};
 use ziggurat_middleware::units::Duration;
-use ziggurat_middleware::Scheme;
 
 use crate::upstream::http::HttpVersion;
-use crate::upstream::{
-    Balance, EjectOptions, HealthOptions, QueueOptions, RetryOptions, StickyOptions, Target, TlsOptions,
-};
+use crate::upstream::{Balance, EjectOptions, HealthOptions, QueueOptions, RetryOptions, StickyOptions, Target, TlsOptions};
 
 /// Passes requests on to other HTTP servers and their answers back.
 ///
@@ -216,7 +214,8 @@ impl FromStr for HostPolicy {
             name => {
                 let authority = name.parse::<http::uri::Authority>().ok().filter(|authority| !authority.as_str().contains('@'));
                 let host = authority.and_then(|authority| HeaderValue::from_str(authority.as_str()).ok());
-                host.map(Self::Fixed).ok_or_else(|| format!("`{name}` is not a host\nhint: write `keep`, `upstream`, or a host such as `app.internal:8000`"))
+                host.map(Self::Fixed)
+                    .ok_or_else(|| format!("`{name}` is not a host\nhint: write `keep`, `upstream`, or a host such as `app.internal:8000`"))
             }
         }
     }

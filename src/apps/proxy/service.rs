@@ -58,7 +58,10 @@ impl Inner {
             return Err(Problem::new(StatusCode::NOT_IMPLEMENTED).detail("CONNECT is not served here").into());
         }
         if head::goes_in_circles(request.headers()) {
-            return Err(Problem::new(StatusCode::LOOP_DETECTED).detail("the request goes in circles").because("`Via` names this server ten times").into());
+            return Err(Problem::new(StatusCode::LOOP_DETECTED)
+                .detail("the request goes in circles")
+                .because("`Via` names this server ten times")
+                .into());
         }
         let upgrade = Upgrade::wanted(&mut request);
         let (parts, body) = request.into_parts();
@@ -73,7 +76,11 @@ impl Inner {
         let answered = match parts.extensions.get::<Deadline>() {
             Some(deadline) => match timeout(deadline.0, self.upstream.send(outgoing)).await {
                 Ok(answered) => answered,
-                Err(_) => return Err(self.problem(StatusCode::GATEWAY_TIMEOUT, "the server behind this one did not answer in time", &parts).into()),
+                Err(_) => {
+                    return Err(self
+                        .problem(StatusCode::GATEWAY_TIMEOUT, "the server behind this one did not answer in time", &parts)
+                        .into());
+                }
             },
             None => self.upstream.send(outgoing).await,
         };

@@ -15,7 +15,9 @@ impl Proxy {
         self.check_servers(findings);
         self.check_times(findings);
         if self.limit == 0 {
-            findings.push(Finding::new("servers that may have no request get none").at("limit").hint("write 1 or more; usual are some hundred"));
+            findings.push(
+                Finding::new("servers that may have no request get none").at("limit").hint("write 1 or more; usual are some hundred"),
+            );
         }
         match (&self.tls, self.to.0.iter().any(super::options::Server::is_encrypted)) {
             (Some(tls), true) => tls.validate(findings),
@@ -62,7 +64,8 @@ impl Proxy {
         }
         if self.sticky.is_none() && servers.iter().any(|server| server.weight == 0) && servers.iter().any(|server| server.weight > 0) {
             let at = servers.iter().position(|server| server.weight == 0).unwrap_or_default();
-            let finding = Finding::new("a server with weight 0 gets only requests whose sticky cookie names it").at("to").at(at).at("weight");
+            let finding =
+                Finding::new("a server with weight 0 gets only requests whose sticky cookie names it").at("to").at(at).at("weight");
             findings.push(finding.hint("add `sticky`, or remove the server"));
         }
     }

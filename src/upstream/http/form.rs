@@ -1,6 +1,6 @@
 //! The form of a request on the wire. A request comes with a path as its target and with `Host`; the two versions of HTTP say the same differently.
 
-use http::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderValue, TRANSFER_ENCODING, UPGRADE};
+use http::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderValue, TE, TRANSFER_ENCODING, UPGRADE};
 use http::uri::{Authority, Parts, PathAndQuery};
 use http::{Request, Uri, Version};
 use http_body::Body;
@@ -14,6 +14,10 @@ pub(super) fn http1<B: Body>(request: &mut Request<B>) {
     let is_unknown = !request.body().is_end_stream() && request.body().size_hint().exact().is_none();
     if is_unknown && !request.headers().contains_key(CONTENT_LENGTH) {
         request.headers_mut().insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    }
+    if request.headers().contains_key(TE) {
+        // RFC 9110 section 10.1.4: `TE` is for this connection, and says so.
+        request.headers_mut().append(CONNECTION, HeaderValue::from_static("te"));
     }
 }
 
@@ -44,7 +48,8 @@ mod tests {
 
     #[test]
     fn in_http2_the_host_is_part_of_the_target() {
-        let mut request = Request::get("/a?b").header("host", "app:9000").header("connection", "upgrade").header("upgrade", "x").body(()).unwrap();
+        let mut request =
+            Request::get("/a?b").header("host", "app:9000").header("connection", "upgrade").header("upgrade", "x").body(()).unwrap();
         http2(&mut request, Scheme::Https).unwrap();
         assert_eq!(request.uri(), "https://app:9000/a?b");
         assert!(request.headers().is_empty());

@@ -90,7 +90,9 @@ impl Protocol for Http {
         let scheme = if tls.is_some() { Scheme::Https } else { Scheme::Http };
         let Dialed { io, is_h2 } = dial(address, tls).await?;
         match self.version {
-            HttpVersion::Http2 if scheme == Scheme::Https && !is_h2 => Err(Failure::unreachable("the upstream does not offer HTTP/2 (ALPN)")),
+            HttpVersion::Http2 if scheme == Scheme::Https && !is_h2 => {
+                Err(Failure::unreachable("the upstream does not offer HTTP/2 (ALPN)"))
+            }
             HttpVersion::Http2 => http2(io, scheme).await,
             HttpVersion::Auto if is_h2 => http2(io, scheme).await,
             HttpVersion::Http1 | HttpVersion::Auto => http1(io).await,

@@ -1,0 +1,11 @@
+//! The `proxy` app from outside: raw sockets before it and behind it.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod answers;
+mod balance;
+mod bodies;
+mod requests;
+mod retry;
+mod support;
+mod time;
+mod upgrade;
