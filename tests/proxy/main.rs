@@ -4,8 +4,10 @@
 mod answers;
 mod balance;
 mod bodies;
+mod http2;
 mod requests;
 mod retry;
 mod support;
 mod time;
+mod tls;
 mod upgrade;

@@ -7,9 +7,10 @@ use std::error::Error;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
+use futures_util::task::AtomicWaker;
 use http::StatusCode;
 use hyper::body::Incoming;
 use hyper::client::conn::{TrySendError, http1, http2};
@@ -57,12 +58,25 @@ impl HttpVersion {
 /// An open connection.
 pub(crate) enum HttpConnection {
     Http1(http1::SendRequest<Upload>),
-    Http2 {
-        sender: http2::SendRequest<Upload>,
-        /// How many streams the upstream allows now.
-        streams: Arc<AtomicUsize>,
-        scheme: Scheme,
-    },
+    Http2 { sender: http2::SendRequest<Upload>, streams: Arc<Streams>, scheme: Scheme },
+}
+
+/// How many streams an upstream allows on a connection. Its settings have arrived when its first answer has.
+pub(crate) struct Streams {
+    allowed: AtomicUsize,
+    is_known: AtomicBool,
+    /// Wakes the task that drives the connection and can ask it.
+    driver: AtomicWaker,
+}
+
+/// Streams of a connection on which no answer has come yet.
+const FIRST_STREAMS: usize = 10;
+
+impl Streams {
+    fn ask(&self) {
+        self.is_known.store(true, Relaxed);
+        self.driver.wake();
+    }
 }
 
 /// The largest head of an answer, and the largest block of trailers.
@@ -129,11 +143,15 @@ async fn http2(io: super::dial::Io, scheme: Scheme) -> Result<HttpConnection, Fa
         .max_header_list_size(HEAD as u32)
         .max_send_buf_size(HEAD);
     let (sender, mut connection) = builder.handshake(io).await.map_err(Failure::unreachable)?;
-    let streams = Arc::new(AtomicUsize::new(STREAMS));
-    let allowed = Arc::clone(&streams);
+    let streams =
+        Arc::new(Streams { allowed: AtomicUsize::new(FIRST_STREAMS), is_known: AtomicBool::new(false), driver: AtomicWaker::new() });
+    let asked = Arc::clone(&streams);
     tokio::spawn(poll_fn(move |cx| {
+        asked.driver.register(cx.waker());
         let end = Pin::new(&mut connection).poll(cx);
-        allowed.store(connection.current_max_send_streams().min(STREAMS), Relaxed);
+        if asked.is_known.load(Relaxed) {
+            asked.allowed.store(connection.current_max_send_streams().min(STREAMS), Relaxed);
+        }
         end.map(drop)
     }));
     Ok(HttpConnection::Http2 { sender, streams, scheme })
@@ -154,9 +172,11 @@ impl Connection for HttpConnection {
                     response = sender.try_send_request(request) => response,
                 }
             }
-            Self::Http2 { sender, scheme, .. } => {
+            Self::Http2 { sender, streams, scheme } => {
                 form::http2(&mut request, *scheme)?;
-                sender.try_send_request(request).await
+                let response = sender.try_send_request(request).await;
+                streams.ask();
+                response
             }
         };
         let response = response.map_err(|error| failure(error, is_reused))?;
@@ -176,7 +196,7 @@ impl Connection for HttpConnection {
     fn capacity(&self) -> usize {
         match self {
             Self::Http1(_) => 1,
-            Self::Http2 { streams, .. } => streams.load(Relaxed),
+            Self::Http2 { streams, .. } => streams.allowed.load(Relaxed),
         }
     }
 
