@@ -4,6 +4,7 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{Request, Uri};
+use ziggurat_middleware::hop_by_hop;
 
 use super::forward;
 use super::options::{Forward, HostPolicy};
@@ -15,20 +16,6 @@ pub(super) struct HeadPolicy {
     pub(super) host: HostPolicy,
     pub(super) forward: Forward,
 }
-
-/// Headers of one connection, whether `Connection` names them or not.
-const HOP_BY_HOP: [HeaderName; 7] = [
-    header::CONNECTION,
-    header::PROXY_AUTHENTICATE,
-    header::PROXY_AUTHORIZATION,
-    header::TE,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
-    HeaderName::from_static("keep-alive"),
-];
-
-/// Headers of one connection that never became a standard, or no longer are one.
-const OTHERS: [&str; 2] = ["proxy-connection", "http2-settings"];
 
 /// This program in `Via`.
 const PSEUDONYM: &str = "ziggurat";
@@ -70,6 +57,7 @@ impl HeadPolicy {
 
 /// The head of an answer as the client may see it.
 pub(super) fn response(headers: &mut HeaderMap) {
+    hop_by_hop::remove_named_by_connection(headers);
     end_hop(headers);
 }
 
@@ -87,21 +75,10 @@ fn via(version: http::Version) -> HeaderValue {
     })
 }
 
-/// Removes what belongs to the connection, and what its ends agreed upon for it. `Connection` may name what is no such thing: those stay that route or frame the message.
+/// Removes what belongs to the connection. `Trailer` stays: trailers pass, and those of HTTP/1.1 have to be announced.
 fn end_hop(headers: &mut HeaderMap) {
-    if headers.contains_key(header::CONNECTION) {
-        let lines: Vec<HeaderValue> = headers.get_all(header::CONNECTION).iter().cloned().collect();
-        let names = lines.iter().flat_map(|line| line.as_bytes().split(|octet| *octet == b','));
-        for name in names.filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok()) {
-            if !matches!(name, header::HOST | header::CONTENT_LENGTH | header::CONTENT_TYPE) {
-                headers.remove(name);
-            }
-        }
-    }
-    for name in &HOP_BY_HOP {
-        headers.remove(name);
-    }
-    for name in OTHERS {
+    let names: Vec<HeaderName> = headers.keys().filter(|name| hop_by_hop::contains(name) && *name != header::TRAILER).cloned().collect();
+    for name in names {
         headers.remove(name);
     }
 }
@@ -131,32 +108,19 @@ mod tests {
     }
 
     #[test]
-    fn what_belongs_to_the_connection_ends_with_it() {
-        for connection in [&[""][..], &["close, x-a"], &["", "X-A"], &["keep-alive", "x-b,, ,x-a"]] {
-            let mut lines: Vec<(&str, &str)> = connection.iter().map(|line| ("connection", *line)).collect();
-            lines.extend([
-                ("x-a", "1"),
-                ("te", "gzip"),
-                ("upgrade", "h2c"),
-                ("keep-alive", "timeout=5"),
-                ("proxy-connection", "close"),
-                ("x-c", "3"),
-            ]);
-            let mut left = HeaderMap::new();
-            for (name, value) in lines {
-                left.append(HeaderName::try_from(name).unwrap(), HeaderValue::from_str(value).unwrap());
-            }
-            end_hop(&mut left);
-            let named = connection.iter().any(|line| line.to_lowercase().contains("x-a"));
-            assert_eq!(left.len(), if named { 1 } else { 2 }, "{connection:?}: {left:?}");
-        }
-    }
-
-    #[test]
-    fn what_routes_or_frames_a_message_stays_whatever_connection_says() {
-        let mut left = headers(&[("connection", "host, content-length"), ("host", "a"), ("content-length", "5")]);
-        end_hop(&mut left);
-        assert_eq!(left, headers(&[("host", "a"), ("content-length", "5")]));
+    fn what_belongs_to_the_upstreams_connection_ends_with_it() {
+        let mut left = headers(&[
+            ("connection", "close, X-A"),
+            ("x-a", "1"),
+            ("te", "gzip"),
+            ("upgrade", "h2c"),
+            ("keep-alive", "timeout=5"),
+            ("proxy-connection", "close"),
+            ("trailer", "x-t"),
+            ("x-b", "2"),
+        ]);
+        response(&mut left);
+        assert_eq!(left, headers(&[("trailer", "x-t"), ("x-b", "2")]));
     }
 
     #[test]
