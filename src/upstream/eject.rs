@@ -33,11 +33,11 @@ impl Default for EjectOptions {
 impl EjectOptions {
     pub(crate) fn validate(&self, findings: &mut Findings) {
         if self.after == 0 {
-            findings.push(Finding::new("no endpoint fails 0 times").at("eject").at("after").hint("write 1 or more"));
+            findings.push(Finding::new("`after` must be 1 or more").at("eject").at("after").hint("usual are 5"));
         }
         if self.time.0.is_zero() {
             findings.push(
-                Finding::new("an ejection for no time has no effect").at("eject").at("for").hint("usual are some seconds, as in `\"10s\"`"),
+                Finding::new("`for` must be longer than 0").at("eject").at("for").hint("usual are some seconds, as in `\"10s\"`"),
             );
         }
     }

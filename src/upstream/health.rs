@@ -65,16 +65,16 @@ impl HealthOptions {
         if self.every.0.is_zero() {
             find(
                 "every",
-                "checks without a pause between them would be all that the endpoint does".to_owned(),
+                "checks need a pause between them".to_owned(),
                 "usual are some seconds, as in `\"5s\"`",
             );
         }
         if self.timeout.0.is_zero() {
-            find("timeout", "no check ends within no time at all".to_owned(), "usual are some seconds, as in `\"2s\"`");
+            find("timeout", "`timeout` must be longer than 0".to_owned(), "usual are some seconds, as in `\"2s\"`");
         }
         for (field, count) in [("rise", self.rise), ("fall", self.fall)] {
             if count == 0 {
-                find(field, format!("`{field}` counts checks, of which there is one at least"), "write 1 or more");
+                find(field, format!("`{field}` must be 1 or more"), "usual are 2 or 3");
             }
         }
     }

@@ -32,11 +32,11 @@ const LONGEST: usize = 1_000_000;
 impl QueueOptions {
     pub(crate) fn validate(&self, findings: &mut Findings) {
         if self.limit > LONGEST {
-            let finding = Finding::new(format!("a queue for {} requests", self.limit)).at("queue").at("limit");
+            let finding = Finding::new(format!("a queue for {} requests is too long", self.limit)).at("queue").at("limit");
             findings.push(finding.hint(format!("between 0 and {LONGEST}")));
         }
         if self.wait.0.is_zero() {
-            let finding = Finding::new("`wait` has to be longer than no time at all").at("queue").at("wait");
+            let finding = Finding::new("`wait` must be longer than 0").at("queue").at("wait");
             findings.push(finding.hint("to let no request wait, set `limit` to 0"));
         }
     }

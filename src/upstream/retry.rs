@@ -55,11 +55,11 @@ const LARGEST: units::Size = units::Size::mib(16);
 impl RetryOptions {
     pub(crate) fn validate(&self, findings: &mut Findings) {
         if !(2..=10).contains(&self.attempts) {
-            let finding = Finding::new(format!("{} attempts", self.attempts)).at("retry").at("attempts");
+            let finding = Finding::new(format!("`attempts` is {}", self.attempts)).at("retry").at("attempts");
             findings.push(finding.hint("between 2 and 10; to send nothing again, write `\"retry\": false`"));
         }
         if self.buffer > LARGEST {
-            let finding = Finding::new(format!("`{}` of memory for each request", self.buffer)).at("retry").at("buffer");
+            let finding = Finding::new(format!("`{}` of memory for each request is too much", self.buffer)).at("retry").at("buffer");
             findings.push(finding.hint(format!("{LARGEST} or less; usual are some KiB")));
         }
     }

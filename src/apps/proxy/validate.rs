@@ -16,7 +16,7 @@ impl Proxy {
         self.check_times(findings);
         if self.limit == 0 {
             findings.push(
-                Finding::new("servers that may have no request get none").at("limit").hint("write 1 or more; usual are some hundred"),
+                Finding::new("a `limit` of 0 lets no request through").at("limit").hint("write 1 or more; usual are some hundred"),
             );
         }
         match (&self.tls, self.to.0.iter().any(super::options::Server::is_encrypted)) {
@@ -45,12 +45,12 @@ impl Proxy {
     fn check_servers(&self, findings: &mut Findings) {
         let servers = &self.to.0;
         if servers.is_empty() || servers.len() > MOST_SERVERS {
-            findings.push(Finding::new(format!("{} servers", servers.len())).at("to").hint(format!("name between 1 and {MOST_SERVERS}")));
+            findings.push(Finding::new(format!("`to` names {} servers", servers.len())).at("to").hint(format!("name 1 to {MOST_SERVERS}")));
             return;
         }
         for (at, server) in servers.iter().enumerate() {
             if server.weight > HEAVIEST {
-                let finding = Finding::new(format!("a weight of {}", server.weight)).at("to").at(at).at("weight");
+                let finding = Finding::new(format!("{} is not a weight", server.weight)).at("to").at(at).at("weight");
                 findings.push(finding.hint(format!("between 0 and {HEAVIEST}; weights are compared with each other")));
             }
             if servers[..at].iter().any(|other| other.at == server.at) {
@@ -73,7 +73,7 @@ impl Proxy {
     fn check_times(&self, findings: &mut Findings) {
         let times = [("connect", self.connect), ("timeout", self.timeout), ("idle", self.idle), ("resolve", self.resolve)];
         for (option, _) in times.into_iter().filter(|(_, time)| time.0.is_zero()) {
-            findings.push(Finding::new(format!("`{option}` has to be longer than no time at all")).at(option));
+            findings.push(Finding::new(format!("`{option}` must be longer than 0")).at(option));
         }
     }
 }
