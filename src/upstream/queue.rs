@@ -93,7 +93,7 @@ impl Queue {
     /// A place in the queue, unless it is full.
     pub(super) fn enter(&self, limit: usize) -> Option<Place<'_>> {
         let entered = self.length.fetch_update(SeqCst, SeqCst, |length| (length < limit).then_some(length + 1));
-        entered.is_ok().then_some(Place(self))
+        entered.is_ok().then(|| Place(self))
     }
 
     /// What is to be awaited before the next attempt to get in.
@@ -105,5 +105,33 @@ impl Queue {
 impl Drop for Place<'_> {
     fn drop(&mut self) {
         self.0.length.fetch_sub(1, SeqCst);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_that_is_refused_takes_none_away() {
+        let queue = Queue::default();
+        let first = queue.enter(1);
+        assert!(first.is_some() && queue.enter(1).is_none() && queue.enter(0).is_none());
+        assert_eq!(queue.length(), 1);
+        drop(first);
+        assert_eq!(queue.length(), 0);
+    }
+
+    #[tokio::test]
+    async fn one_that_leaves_when_it_is_called_lets_the_next_one_go() {
+        let queue = Queue::default();
+        let (_one, _other) = (queue.enter(2), queue.enter(2));
+        let mut first = Box::pin(queue.turn());
+        let mut second = Box::pin(queue.turn());
+        first.as_mut().enable();
+        second.as_mut().enable();
+        queue.next();
+        drop(first);
+        second.await;
     }
 }

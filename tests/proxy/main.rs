@@ -5,6 +5,7 @@ mod answers;
 mod balance;
 mod bodies;
 mod http2;
+mod processes;
 mod requests;
 mod retry;
 mod support;
