@@ -36,9 +36,8 @@ impl EjectOptions {
             findings.push(Finding::new("`after` must be 1 or more").at("eject").at("after").hint("usual are 5"));
         }
         if self.time.0.is_zero() {
-            findings.push(
-                Finding::new("`for` must be longer than 0").at("eject").at("for").hint("usual are some seconds, as in `\"10s\"`"),
-            );
+            findings
+                .push(Finding::new("`for` must be longer than 0").at("eject").at("for").hint("usual are some seconds, as in `\"10s\"`"));
         }
     }
 

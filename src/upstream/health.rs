@@ -63,11 +63,7 @@ impl HealthOptions {
             find("path", format!("`{}` is not a path", self.path.escape_debug()), "percent-encode what is not ASCII");
         }
         if self.every.0.is_zero() {
-            find(
-                "every",
-                "checks need a pause between them".to_owned(),
-                "usual are some seconds, as in `\"5s\"`",
-            );
+            find("every", "checks need a pause between them".to_owned(), "usual are some seconds, as in `\"5s\"`");
         }
         if self.timeout.0.is_zero() {
             find("timeout", "`timeout` must be longer than 0".to_owned(), "usual are some seconds, as in `\"2s\"`");

@@ -138,10 +138,10 @@ async fn with_two_of_three_that_are_well_no_request_that_may_be_repeated_fails()
     ));
     let load = Load::start(&proxy, 16);
     load.more(300).await;
-    for round in 0..3 {
-        servers[round].kill();
+    for (round, server) in servers.iter_mut().enumerate() {
+        server.kill();
         load.more(200).await;
-        servers[round].start_again();
+        server.start_again();
         // Before the next one goes, this one is back.
         let state = || proxy.stack.lifecycle().status().remove(0).1["endpoints"][round]["state"].clone();
         let back = async {

@@ -181,7 +181,7 @@ async fn a_head_answer_keeps_its_length_and_the_connection() {
 async fn a_request_that_goes_in_circles_is_ended() {
     let upstream = Upstream::saying("ok").await;
     let proxy = Proxy::start(&format!("\"{}\"", upstream.url()));
-    let via = vec!["1.1 ziggurat"; 10].join(", ");
+    let via = ["1.1 ziggurat"; 10].join(", ");
     assert_eq!(proxy.exchange(get(&format!("Via: {via}\r\n"))).await.status, 508);
     assert!(upstream.requests().is_empty());
     // The real thing: it proxies to itself.

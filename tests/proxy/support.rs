@@ -328,9 +328,8 @@ impl Connection {
             }
             received.body = self.held.drain(..length).collect();
         } else if !received.header("transfer-encoding").is_empty() {
-            while !self.held.ends_with(b"0\r\n\r\n")
-                && !(self.held.windows(3).any(|end| end == b"0\r\n") && self.held.ends_with(b"\r\n\r\n"))
-            {
+            let is_last = |held: &[u8]| held.windows(3).any(|end| end == b"0\r\n") && held.ends_with(b"\r\n\r\n");
+            while !is_last(&self.held) {
                 self.more().await?;
             }
             received.body = std::mem::take(&mut self.held);

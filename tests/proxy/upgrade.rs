@@ -54,7 +54,10 @@ async fn octets_pass_both_ways_after_the_switch_and_are_counted() {
     client.send(ASK).await;
     let head = client.read_until("\r\n\r\n").await;
     let lower = head.to_lowercase();
-    assert!(lower.contains("\r\nconnection: upgrade\r\n") && lower.contains("\r\nupgrade: echo\r\n") && lower.contains("\r\nx-kept: 1\r\n"), "{head}");
+    assert!(
+        lower.contains("\r\nconnection: upgrade\r\n") && lower.contains("\r\nupgrade: echo\r\n") && lower.contains("\r\nx-kept: 1\r\n"),
+        "{head}"
+    );
     let request = upstream.requests().remove(0);
     assert_eq!((request.header("connection"), request.header("upgrade")), (vec!["upgrade".to_owned()], vec!["other, echo".to_owned()]));
     assert_eq!(request.header("x-forwarded-for"), ["127.0.0.1"]);

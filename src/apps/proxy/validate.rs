@@ -15,9 +15,8 @@ impl Proxy {
         self.check_servers(findings);
         self.check_times(findings);
         if self.limit == 0 {
-            findings.push(
-                Finding::new("a `limit` of 0 lets no request through").at("limit").hint("write 1 or more; usual are some hundred"),
-            );
+            findings
+                .push(Finding::new("a `limit` of 0 lets no request through").at("limit").hint("write 1 or more; usual are some hundred"));
         }
         match (&self.tls, self.to.0.iter().any(super::options::Server::is_encrypted)) {
             (Some(tls), true) => tls.validate(findings),

@@ -10,6 +10,7 @@ mod tests;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until, timeout};
 
@@ -27,7 +28,7 @@ struct Inner<P: Protocol> {
     /// The host to ask for, where connections are encrypted.
     tls: Option<Box<str>>,
     times: Times,
-    state: Mutex<State<P::Connection>>,
+    state: Mutex<State<P>>,
 }
 
 /// How long things may take.
@@ -72,7 +73,8 @@ impl<P: Protocol> Pool<P> {
         let receiver = {
             let mut state = self.0.lock();
             if !fresh && let Some(handed) = state.take(Instant::now()) {
-                return Ok(self.lease(handed));
+                drop(state);
+                return Ok(Lease::new(&self.0, handed).claim());
             }
             let (sender, receiver) = oneshot::channel();
             state.waiters.push_back(Waiter { fresh, sender });
@@ -81,7 +83,7 @@ impl<P: Protocol> Pool<P> {
         };
         let longest = self.0.times.connect.max(self.0.times.wait) + SETTLE;
         match timeout(longest, receiver).await {
-            Ok(Ok(Ok(handed))) => Ok(self.lease(handed)),
+            Ok(Ok(Ok(lease))) => Ok(lease.claim()),
             Ok(Ok(Err(failure))) => Err(failure),
             Ok(Err(_)) => Err(Failure::unreachable("the pool is closed")),
             Err(_) => Err(Failure::new(Kind::Timeout, Phase::Connect, "no connection had room in time")),
@@ -103,12 +105,8 @@ impl<P: Protocol> Pool<P> {
         self.0.lock().connections()
     }
 
-    fn lease(&self, handed: Handed<P::Connection>) -> Lease<P> {
-        Lease { pool: Arc::clone(&self.0), handed: Some(handed) }
-    }
-
     /// Opens connections as far as there are waiters for them.
-    fn dial(&self, state: &mut State<P::Connection>) {
+    fn dial(&self, state: &mut State<P>) {
         while state.shall_dial() {
             state.dialing += 1;
             let pool = self.clone();
@@ -127,7 +125,7 @@ impl<P: Protocol> Pool<P> {
 }
 
 impl<P: Protocol> Inner<P> {
-    fn lock(&self) -> MutexGuard<'_, State<P::Connection>> {
+    fn lock(&self) -> MutexGuard<'_, State<P>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -138,10 +136,10 @@ impl<P: Protocol> Inner<P> {
         }
     }
 
-    fn put_new(self: &Arc<Self>, state: &mut State<P::Connection>, connection: P::Connection) {
+    fn put_new(self: &Arc<Self>, state: &mut State<P>, connection: P::Connection) {
         let until = Instant::now() + AGE.mul_f64(0.9 + 0.2 * fastrand::f64());
         match connection.share() {
-            Some(_) => state.put_shared(connection, until),
+            Some(_) => state.put_shared(self, connection, until),
             None => {
                 state.is_shared = false;
                 state.opened += 1;
@@ -151,9 +149,9 @@ impl<P: Protocol> Inner<P> {
     }
 
     /// Hands a connection to who waits, or keeps it.
-    fn put(self: &Arc<Self>, state: &mut State<P::Connection>, idle: Idle<P::Connection>) {
+    fn put(self: &Arc<Self>, state: &mut State<P>, idle: Idle<P::Connection>) {
         let now = Instant::now();
-        let Some(mut idle) = state.hand(idle) else { return };
+        let Some(mut idle) = state.hand(self, idle) else { return };
         if state.is_closed || now >= idle.until || state.idle.len() >= MOST_IDLE {
             state.opened -= 1;
             return;
@@ -185,14 +183,30 @@ async fn sweep<P: Protocol>(pool: Weak<Inner<P>>) {
     }
 }
 
-/// A connection in use. Dropped without [`Lease::release`], it is closed, or where it carries other exchanges left to them.
+/// A connection in use. [`Lease::release`] gives it back. Dropped, an exclusive connection is closed, and a shared one goes on without this exchange.
 pub(crate) struct Lease<P: Protocol> {
     pool: Arc<Inner<P>>,
-    /// Taken out where it is given back.
+    /// `None` after it was given back.
     handed: Option<Handed<P::Connection>>,
+    /// Whether the request has received it. An unclaimed connection is unused and goes back to the pool.
+    is_claimed: bool,
 }
 
 impl<P: Protocol> Lease<P> {
+    fn new(pool: &Arc<Inner<P>>, handed: Handed<P::Connection>) -> Self {
+        Self { pool: Arc::clone(pool), handed: Some(handed), is_claimed: false }
+    }
+
+    fn claim(mut self) -> Self {
+        self.is_claimed = true;
+        self
+    }
+
+    /// The connection, for who holds the lock of the pool.
+    fn take(mut self) -> Option<Handed<P::Connection>> {
+        self.handed.take()
+    }
+
     /// The connection.
     pub(crate) fn connection(&mut self) -> Option<&mut P::Connection> {
         self.handed.as_mut().map(|handed| &mut handed.connection)
@@ -203,20 +217,16 @@ impl<P: Protocol> Lease<P> {
         self.handed.as_ref().is_some_and(|handed| handed.is_reused)
     }
 
-    /// Gives it back after an exchange that is whole.
+    /// Gives it back after a complete exchange.
     pub(crate) fn release(mut self) {
         let Some(handed) = self.handed.take() else { return };
-        if handed.shared.is_some() {
-            self.pool.leave(handed);
-            return;
-        }
-        if !handed.connection.is_open() {
-            self.pool.discard();
-            return;
-        }
         let pool = Arc::clone(&self.pool);
-        let mut idle = Idle { connection: handed.connection, until: handed.until, idle_since: Instant::now(), is_reused: true };
-        let is_ready = futures_util::FutureExt::now_or_never(idle.connection.ready());
+        if handed.shared.is_some() {
+            pool.leave(handed);
+            return;
+        }
+        let mut idle = Idle { is_reused: true, ..Idle::from(handed) };
+        let is_ready = if idle.connection.is_open() { idle.connection.ready().now_or_never() } else { Some(false) };
         match is_ready {
             Some(true) => pool.put(&mut pool.lock(), idle),
             Some(false) => pool.discard(),
@@ -233,23 +243,29 @@ impl<P: Protocol> Lease<P> {
 
 impl<P: Protocol> Drop for Lease<P> {
     fn drop(&mut self) {
-        match self.handed.take() {
-            Some(handed) if handed.shared.is_some() => self.pool.leave(handed),
-            Some(_) => self.pool.discard(),
-            None => {}
+        let Some(handed) = self.handed.take() else { return };
+        if handed.shared.is_some() {
+            self.pool.leave(handed);
+        } else if self.is_claimed {
+            self.pool.discard();
+        } else {
+            self.pool.put(&mut self.pool.lock(), handed.into());
         }
     }
 }
 
 impl<P: Protocol> Inner<P> {
-    /// One exchange less on a connection that carries several.
+    /// Ends an exchange on a shared connection.
     fn leave(self: &Arc<Self>, handed: Handed<P::Connection>) {
         let mut state = self.lock();
-        state.leave(handed, Instant::now());
+        state.leave(self, &handed);
         Pool(Arc::clone(self)).dial(&mut state);
+        drop(state);
+        // Outside of the lock, for it may be the last handle of the connection.
+        drop(handed);
     }
 
-    /// A connection that carries one exchange at a time is gone.
+    /// Counts a closed exclusive connection.
     fn discard(&self) {
         self.lock().opened -= 1;
     }

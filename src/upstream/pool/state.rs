@@ -1,22 +1,23 @@
-//! The books of a pool: idle connections, shared ones, and who waits.
+//! The state of a pool: idle connections, shared connections, waiters.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::{IDLE_TIME, MOST_SHARED};
+use super::{IDLE_TIME, Inner, Lease, MOST_SHARED};
 use crate::upstream::failure::Failure;
-use crate::upstream::protocol::Connection;
+use crate::upstream::protocol::{Connection, Protocol};
 
-pub(super) struct State<C> {
+pub(super) struct State<P: Protocol> {
     /// Those that carry one exchange at a time, the one used last at the end.
-    pub(super) idle: VecDeque<Idle<C>>,
+    pub(super) idle: VecDeque<Idle<P::Connection>>,
     /// Open connections that carry one exchange at a time, in use or not.
     pub(super) opened: usize,
-    shared: Vec<Shared<C>>,
+    shared: Vec<Shared<P::Connection>>,
     numbers: u64,
-    pub(super) waiters: VecDeque<Waiter<C>>,
+    pub(super) waiters: VecDeque<Waiter<P>>,
     pub(super) dialing: usize,
     /// Whether a new connection may carry several exchanges, as far as is known.
     pub(super) is_shared: bool,
@@ -37,15 +38,15 @@ struct Shared<C> {
     number: u64,
     connection: C,
     until: Instant,
-    idle_since: Instant,
     in_use: usize,
     is_reused: bool,
 }
 
-pub(super) struct Waiter<C> {
+pub(super) struct Waiter<P: Protocol> {
     /// It takes only a connection that has carried no exchange.
     pub(super) fresh: bool,
-    pub(super) sender: oneshot::Sender<Result<Handed<C>, Failure>>,
+    /// A lease, so that a connection goes back if the waiter leaves after it was sent.
+    pub(super) sender: oneshot::Sender<Result<Lease<P>, Failure>>,
 }
 
 /// A connection for one exchange.
@@ -57,7 +58,7 @@ pub(super) struct Handed<C> {
     pub(super) is_reused: bool,
 }
 
-impl<C: Connection> State<C> {
+impl<P: Protocol> State<P> {
     pub(super) const fn new(is_shared: bool) -> Self {
         Self {
             idle: VecDeque::new(),
@@ -72,8 +73,8 @@ impl<C: Connection> State<C> {
         }
     }
 
-    /// A connection that is there and has room.
-    pub(super) fn take(&mut self, now: Instant) -> Option<Handed<C>> {
+    /// An open connection with room.
+    pub(super) fn take(&mut self, now: Instant) -> Option<Handed<P::Connection>> {
         self.drop_closed(now);
         if let Some(handed) = self.shared.iter_mut().find_map(Shared::hand) {
             return Some(handed);
@@ -88,61 +89,58 @@ impl<C: Connection> State<C> {
     }
 
     /// Hands a connection to the first waiter that takes it, or gives it back.
-    pub(super) fn hand(&mut self, mut idle: Idle<C>) -> Option<Idle<C>> {
+    pub(super) fn hand(&mut self, pool: &Arc<Inner<P>>, mut idle: Idle<P::Connection>) -> Option<Idle<P::Connection>> {
         loop {
-            let takes = |waiter: &Waiter<C>| !waiter.sender.is_closed() && !(waiter.fresh && idle.is_reused);
+            let takes = |waiter: &Waiter<P>| !(waiter.sender.is_closed() || waiter.fresh && idle.is_reused);
             let at = self.waiters.iter().position(takes);
             let Some(waiter) = at.and_then(|at| self.waiters.remove(at)) else { return Some(idle) };
-            match waiter.sender.send(Ok(idle.into())) {
+            match waiter.sender.send(Ok(Lease::new(pool, idle.into()))) {
                 Ok(()) => return None,
-                // It left at this moment.
-                Err(Ok(handed)) => idle = handed.into(),
-                Err(Err(_)) => return None,
+                // The waiter left at this moment.
+                Err(unsent) => idle = unsent.ok().and_then(Lease::take)?.into(),
             }
         }
     }
 
-    pub(super) fn put_shared(&mut self, connection: C, until: Instant) {
+    pub(super) fn put_shared(&mut self, pool: &Arc<Inner<P>>, connection: P::Connection, until: Instant) {
         self.is_shared = true;
         self.numbers += 1;
         let number = self.numbers;
-        self.shared.push(Shared { number, connection, until, idle_since: Instant::now(), in_use: 0, is_reused: false });
-        self.serve();
+        self.shared.push(Shared { number, connection, until, in_use: 0, is_reused: false });
+        self.serve(pool);
     }
 
-    /// Hands places on shared connections to who waits.
-    fn serve(&mut self) {
+    /// Hands room on shared connections to waiters.
+    fn serve(&mut self, pool: &Arc<Inner<P>>) {
         self.waiters.retain(|waiter| !waiter.sender.is_closed());
         while let Some(waiter) = self.waiters.front() {
             let fresh = waiter.fresh;
             let is_full = self.shared.len() >= MOST_SHARED;
-            let place = self.shared.iter_mut().filter(|shared| !fresh || !shared.is_reused || is_full);
-            let Some(handed) = place.rev().find_map(Shared::hand) else { return };
-            let (Some(number), Some(waiter)) = (handed.shared, self.waiters.pop_front()) else { return };
-            if waiter.sender.send(Ok(handed)).is_err() {
-                self.free(number, Instant::now());
+            let room = self.shared.iter_mut().filter(|shared| !fresh || !shared.is_reused || is_full);
+            let Some(handed) = room.rev().find_map(Shared::hand) else { return };
+            let Some(waiter) = self.waiters.pop_front() else { return };
+            if let Err(Ok(lease)) = waiter.sender.send(Ok(Lease::new(pool, handed)))
+                && let Some(handed) = lease.take()
+            {
+                self.free(&handed);
             }
         }
     }
 
     /// An exchange on a shared connection is over.
-    pub(super) fn leave(&mut self, handed: Handed<C>, now: Instant) {
-        if let Some(number) = handed.shared {
-            self.free(number, now);
-        }
-        drop(handed);
-        self.drop_closed(now);
-        self.serve();
+    pub(super) fn leave(&mut self, pool: &Arc<Inner<P>>, handed: &Handed<P::Connection>) {
+        self.free(handed);
+        self.drop_closed(Instant::now());
+        self.serve(pool);
     }
 
-    fn free(&mut self, number: u64, now: Instant) {
-        if let Some(shared) = self.shared.iter_mut().find(|shared| shared.number == number) {
+    fn free(&mut self, handed: &Handed<P::Connection>) {
+        if let Some(shared) = self.shared.iter_mut().find(|shared| Some(shared.number) == handed.shared) {
             shared.in_use -= 1;
-            shared.idle_since = now;
         }
     }
 
-    /// Lets shared connections go that can carry no more: their exchanges hold handles of their own.
+    /// Drops shared connections that are closed or too old. Exchanges under way hold handles of their own.
     fn drop_closed(&mut self, now: Instant) {
         self.shared.retain(|shared| shared.connection.is_open() && (now < shared.until));
     }

@@ -224,3 +224,23 @@ async fn a_pool_that_is_gone_leaves_no_connection_open() {
     lease.release();
     assert_eq!(fake.open.load(SeqCst), 0);
 }
+
+#[tokio::test]
+async fn a_connection_that_was_handed_to_a_request_that_leaves_goes_back() {
+    for capacity in [1, 5] {
+        let (pool, fake) = pool(capacity, 1);
+        // All room is taken, one request waits, and it leaves after room was handed to it.
+        let mut leases = Vec::new();
+        for _ in 0..capacity {
+            leases.push(pool.checkout(false).await.unwrap());
+        }
+        let mut waiting = Box::pin(pool.checkout(false));
+        assert!(futures_util::poll!(waiting.as_mut()).is_pending());
+        leases.pop().unwrap().release();
+        drop(waiting);
+        let mut next = pool.checkout(false).now_or_never().expect("the connection is lost").unwrap();
+        assert_eq!(number(&mut next), 0);
+        drop((next, leases));
+        assert_eq!(fake.opened.load(SeqCst), 1);
+    }
+}
