@@ -1,4 +1,4 @@
-//! Which endpoint gets a request.
+//! Load balancing: chooses one of several endpoints.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -14,21 +14,21 @@ use ziggurat_middleware::ConnectionInfo;
 
 use super::sticky::cookie;
 
-/// How requests are spread over the endpoints.
+/// The algorithm.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Balance {
-    /// Of two endpoints chosen at random the one with fewer requests under way, as its weight goes.
+    /// Takes two random endpoints and chooses the one with fewer requests under way per weight.
     #[default]
     LeastRequests,
-    /// One after the other, as often as its weight says.
+    /// Takes turns, weighted.
     RoundRobin,
-    /// At random, as often as its weight says.
+    /// Weighted random choice.
     Random,
-    /// By what is the same in requests that belong together.
+    /// Rendezvous hashing of a part of the request, weighted.
     Hash(HashKey),
 }
 
-/// What of a request is hashed.
+/// The part of a request that is hashed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum HashKey {
     Client,
@@ -38,9 +38,9 @@ pub(crate) enum HashKey {
     Query(String),
 }
 
-/// An endpoint as the choice sees it.
+/// An endpoint that may be chosen.
 pub(super) struct Candidate {
-    /// The place in the set.
+    /// The index in the set.
     pub(super) at: usize,
     pub(super) weight: u32,
     pub(super) under_way: usize,
@@ -48,12 +48,12 @@ pub(super) struct Candidate {
     pub(super) seed: u64,
 }
 
-/// What a choice remembers: the smooth weighted round robin of nginx, by places in the set.
+/// The state of nginx's smooth weighted round robin, by index in the set.
 #[derive(Debug, Default)]
-pub(super) struct Turns(Mutex<Vec<i64>>);
+pub(super) struct RoundRobin(Mutex<Vec<i64>>);
 
 impl Balance {
-    /// The hash of what these requests have in common; `None` where this one lacks it.
+    /// The hash of the request's key. `None` without `hash`, or if the request lacks the key.
     pub(super) fn key(&self, parts: &Parts) -> Option<u64> {
         let Self::Hash(key) = self else { return None };
         let hash = |octets: &[u8]| Some(XxHash3_64::oneshot(octets));
@@ -72,8 +72,8 @@ impl Balance {
         }
     }
 
-    /// Chooses among these. Requests without a key go where fewest are under way.
-    pub(super) fn choose(&self, candidates: &[Candidate], key: Option<u64>, turns: &Turns) -> Option<usize> {
+    /// Chooses one of the candidates. A request without a key goes to the least loaded of two.
+    pub(super) fn choose(&self, candidates: &[Candidate], key: Option<u64>, turns: &RoundRobin) -> Option<usize> {
         let chosen = match (self, key, candidates) {
             (_, _, [] | [_]) => candidates.first(),
             (Self::RoundRobin, ..) => turns.next(candidates),
@@ -104,18 +104,18 @@ fn random(candidates: &[Candidate]) -> Option<&Candidate> {
     })
 }
 
-/// Weighted rendezvous hashing: each endpoint has a score for the key, and the highest one wins. One that leaves moves only its own keys.
+/// Weighted rendezvous hashing: each endpoint has a score for the key, and the highest score wins. An endpoint that leaves moves only its own keys.
 fn highest(candidates: &[Candidate], key: u64) -> Option<&Candidate> {
     let score = |candidate: &Candidate| {
         let hash = XxHash3_64::oneshot_with_seed(candidate.seed, &key.to_le_bytes());
-        // A number between 0 and 1, both excluded.
+        // Between 0 and 1, both excluded.
         let uniform = ((hash >> 11) as f64 + 0.5) / (1_u64 << 53) as f64;
         -f64::from(candidate.weight) / uniform.ln()
     };
     candidates.iter().max_by(|a, b| score(a).total_cmp(&score(b)))
 }
 
-impl Turns {
+impl RoundRobin {
     fn next<'a>(&self, candidates: &'a [Candidate]) -> Option<&'a Candidate> {
         let mut turns = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let length = candidates.iter().map(|candidate| candidate.at + 1).max()?;
@@ -127,7 +127,7 @@ impl Turns {
             turns[candidate.at] += i64::from(candidate.weight);
             total += i64::from(candidate.weight);
         }
-        // The first of equals, so that the order of the file is the order of the turns.
+        // The first of equals: turns follow the order of the file.
         let chosen = candidates.iter().rev().max_by_key(|candidate| turns[candidate.at])?;
         turns[chosen.at] -= total;
         Some(chosen)
@@ -153,7 +153,7 @@ impl FromStr for HashKey {
 
 impl<'de> Deserialize<'de> for HashKey {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        crate::apps::from_text(deserializer, "what to hash, such as \"client\" or \"header:x-tenant\"")
+        ziggurat_middleware::options::from_text(deserializer, "what to hash, such as \"client\" or \"header:x-tenant\"")
     }
 }
 
@@ -223,7 +223,7 @@ mod tests {
     }
 
     fn counts(balance: &Balance, weights: &[u32], requests: u64) -> Vec<u64> {
-        let (candidates, turns) = (candidates(weights), Turns::default());
+        let (candidates, turns) = (candidates(weights), RoundRobin::default());
         let mut counts = vec![0; weights.len()];
         for key in 0..requests {
             counts[balance.choose(&candidates, Some(XxHash3_64::oneshot(&key.to_le_bytes())), &turns).unwrap()] += 1;
@@ -234,7 +234,7 @@ mod tests {
     #[test]
     fn round_robin_is_exact_and_sends_no_bursts() {
         assert_eq!(counts(&Balance::RoundRobin, &[5, 1, 1], 700), [500, 100, 100]);
-        let (candidates, turns) = (candidates(&[5, 1, 1]), Turns::default());
+        let (candidates, turns) = (candidates(&[5, 1, 1]), RoundRobin::default());
         let order: Vec<usize> = (0..7).map(|_| Balance::RoundRobin.choose(&candidates, None, &turns).unwrap()).collect();
         assert_eq!(order, [0, 0, 1, 0, 2, 0, 0]);
     }
@@ -249,7 +249,7 @@ mod tests {
 
     #[test]
     fn an_endpoint_that_leaves_moves_only_its_own_keys() {
-        let (all, turns) = (candidates(&[1, 1, 1, 1]), Turns::default());
+        let (all, turns) = (candidates(&[1, 1, 1, 1]), RoundRobin::default());
         let balance = Balance::Hash(HashKey::Path);
         for key in 0..2_000_u64 {
             let key = XxHash3_64::oneshot(&key.to_le_bytes());
@@ -264,11 +264,11 @@ mod tests {
         let mut pair = candidates(&[1, 4]);
         (pair[0].under_way, pair[1].under_way) = (1, 6);
         for _ in 0..20 {
-            assert_eq!(Balance::LeastRequests.choose(&pair, None, &Turns::default()), Some(1));
+            assert_eq!(Balance::LeastRequests.choose(&pair, None, &RoundRobin::default()), Some(1));
         }
         pair[1].under_way = 8;
         for _ in 0..20 {
-            assert_eq!(Balance::LeastRequests.choose(&pair, None, &Turns::default()), Some(0));
+            assert_eq!(Balance::LeastRequests.choose(&pair, None, &RoundRobin::default()), Some(0));
         }
     }
 

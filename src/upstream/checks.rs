@@ -16,7 +16,7 @@ use super::health::HealthOptions;
 use super::protocol::{Connection, Protocol};
 use super::replay::Upload;
 
-/// Checks every endpoint of an upstream, until it is dropped.
+/// Runs the checks of every endpoint. It never ends.
 pub(super) async fn run<P: Protocol>(upstream: Arc<Upstream<P>>) {
     let mut checks: Vec<(Arc<Endpoint<P>>, JoinSet<()>)> = Vec::new();
     loop {
@@ -42,14 +42,14 @@ pub(super) async fn run<P: Protocol>(upstream: Arc<Upstream<P>>) {
 
 async fn check_again<P: Protocol>(upstream: Arc<Upstream<P>>, endpoint: Arc<Endpoint<P>>, options: HealthOptions) {
     let every = options.every.0;
-    // The first check is almost at once, but those of many endpoints are spread.
+    // The first check is almost immediate. Checks of many endpoints are spread over time.
     let mut pause = every.min(Duration::from_secs(1)).mul_f64(0.2 * fastrand::f64());
     loop {
         sleep(pause).await;
         let host = upstream.settings.host.as_ref().unwrap_or(&endpoint.authority);
         let result = match timeout(options.timeout.0, check(&endpoint, &options, host)).await {
             Ok(Ok(status)) if options.is_expected(status) => Ok(()),
-            Ok(Ok(status)) => Err(format!("it answered {}", status.as_u16())),
+            Ok(Ok(status)) => Err(format!("status {}", status.as_u16())),
             Ok(Err(failure)) => Err(failure.to_string()),
             Err(_) => Err(format!("no answer within {}", options.timeout)),
         };
@@ -60,11 +60,11 @@ async fn check_again<P: Protocol>(upstream: Arc<Upstream<P>>, endpoint: Arc<Endp
         let (app, upstream_label) = (upstream.place.as_str(), &*endpoint.label);
         match result {
             Err(cause) if is_changed => {
-                tracing::warn!(app, upstream = upstream_label, "health checks failed, it gets no requests: {cause}");
+                tracing::warn!(app, upstream = upstream_label, "health checks failed: {cause}");
             }
             Ok(()) if is_changed => {
-                tracing::info!(app, upstream = upstream_label, "health checks succeeded, it gets requests again");
-                upstream.memory.queue.all();
+                tracing::info!(app, upstream = upstream_label, "health checks succeeded");
+                upstream.state.queue.all();
             }
             _ => {}
         }
@@ -72,7 +72,7 @@ async fn check_again<P: Protocol>(upstream: Arc<Upstream<P>>, endpoint: Arc<Endp
     }
 }
 
-/// What of the body of a check's answer is read, so that the server can finish writing it.
+/// How much of a check's response body is read, so that the server can finish writing it.
 const BODY: usize = 64 << 10;
 
 async fn check<P: Protocol>(endpoint: &Endpoint<P>, options: &HealthOptions, host: &HeaderValue) -> Result<StatusCode, Failure> {

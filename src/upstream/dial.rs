@@ -19,13 +19,13 @@ pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
-/// A connection, and whether both ends agreed on HTTP/2 (ALPN, RFC 7301).
+/// A connection, and whether TLS negotiated HTTP/2 (ALPN, RFC 7301).
 pub(crate) struct Dialed {
     pub(crate) io: Io,
     pub(crate) is_h2: bool,
 }
 
-/// Opens a connection. `tls` holds the name that the server's certificate must be valid for. It does not keep the time.
+/// Opens a connection. `tls` holds the host that the server's certificate must be valid for. The caller bounds the time.
 pub(crate) async fn dial(address: &Address, tls: Option<(&TlsClient, &str)>) -> Result<Dialed, Failure> {
     let tcp = match address {
         Address::Unix(path) => {

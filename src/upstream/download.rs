@@ -1,4 +1,4 @@
-//! The body of an answer on its way from an upstream.
+//! The body of a response from an upstream.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -10,20 +10,20 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, Sleep, sleep};
 use ziggurat_middleware::{BoxError, Place, RequestId};
 
-use super::admit::Ticket;
-use super::failure::{Failure, Kind, Phase};
+use super::admit::EndpointPermit;
+use super::failure::{Failure, FailureKind, FailurePhase};
 use super::pool::Lease;
 use super::protocol::{Connection, Protocol};
 use super::trailers;
 
-/// A body that holds its connection and its place at the endpoint until its end, and fails where the upstream is silent for too long or closes too early.
+/// A response body that holds its connection and its permit until its end. It fails if the upstream pauses for too long or closes too early.
 pub(crate) struct Download<P: Protocol> {
     body: <P::Connection as Connection>::Body,
-    /// Given back at the end of the body.
+    /// Released at the end of the body.
     lease: Option<Lease<P>>,
-    ticket: Option<Ticket<P>>,
+    permit: Option<EndpointPermit<P>>,
     idle: Duration,
-    /// Made when the upstream first lets us wait.
+    /// Created at the first pause.
     timer: Option<Pin<Box<Sleep>>>,
     is_waiting: bool,
     place: Place,
@@ -38,23 +38,23 @@ impl<P: Protocol> Download<P> {
         place: &Place,
         id: Option<RequestId>,
     ) -> Self {
-        Self { body, lease: Some(lease), ticket: None, idle, timer: None, is_waiting: false, place: place.clone(), id }
+        Self { body, lease: Some(lease), permit: None, idle, timer: None, is_waiting: false, place: place.clone(), id }
     }
 
-    /// Holds the place at the endpoint too, where the body goes to the client. What becomes a tunnel is held until it is taken.
-    pub(super) fn hold(&mut self, ticket: Option<Ticket<P>>, is_tunnel: bool) {
-        self.ticket = ticket;
+    /// Holds the permit, too. Without a tunnel, a body that is empty releases both now.
+    pub(super) fn hold(&mut self, permit: Option<EndpointPermit<P>>, is_tunnel: bool) {
+        self.permit = permit;
         if !is_tunnel {
             self.end_early();
         }
     }
 
-    /// The connection and the place, for the tunnel that the connection becomes.
-    pub(crate) fn into_tunnel(mut self) -> (Option<Lease<P>>, Option<Ticket<P>>) {
-        (self.lease.take(), self.ticket.take())
+    /// The connection and the permit, for a tunnel.
+    pub(crate) fn into_tunnel(mut self) -> (Option<Lease<P>>, Option<EndpointPermit<P>>) {
+        (self.lease.take(), self.permit.take())
     }
 
-    /// Where nothing more comes, the connection is free at once.
+    /// Releases the connection before the last read if nothing follows.
     fn end_early(&mut self) {
         if self.body.is_end_stream() {
             self.end();
@@ -65,15 +65,15 @@ impl<P: Protocol> Download<P> {
         if let Some(lease) = self.lease.take() {
             lease.release();
         }
-        self.ticket = None;
+        self.permit = None;
     }
 
     fn fail(&mut self, failure: Failure) -> BoxError {
         self.lease = None;
-        if let Some(mut ticket) = self.ticket.take() {
-            ticket.failed(&failure);
+        if let Some(mut permit) = self.permit.take() {
+            permit.failed(&failure);
             let request_id = self.id.as_ref().map(RequestId::as_str);
-            let (upstream, phase) = (&*ticket.endpoint().label, failure.phase.as_str());
+            let (upstream, phase) = (&*permit.endpoint().label, failure.phase.as_str());
             tracing::warn!(request_id, app = self.place.as_str(), upstream, phase, "{}: {failure}", failure.kind.as_str());
         }
         failure.into()
@@ -89,7 +89,7 @@ impl<P: Protocol> Download<P> {
     }
 }
 
-/// Nothing of it is pinned in place.
+/// No field is pinned.
 impl<P: Protocol> Unpin for Download<P> {}
 
 impl<P: Protocol> Body for Download<P> {
@@ -103,7 +103,7 @@ impl<P: Protocol> Body for Download<P> {
                 match frame.trailers_mut() {
                     Some(trailers) => {
                         trailers::clean(trailers);
-                        // Nothing follows them, and who writes them asks for nothing more.
+                        // Trailers are last. hyper does not poll after them.
                         self.end();
                     }
                     None => self.end_early(),
@@ -111,7 +111,7 @@ impl<P: Protocol> Body for Download<P> {
                 Poll::Ready(Some(Ok(frame)))
             }
             Poll::Ready(Some(Err(error))) => {
-                let failure = Failure::new(Kind::Cut, Phase::Body, error);
+                let failure = Failure::new(FailureKind::Cut, FailurePhase::Body, error);
                 Poll::Ready(Some(Err(self.fail(failure))))
             }
             Poll::Ready(None) => {
@@ -119,7 +119,7 @@ impl<P: Protocol> Body for Download<P> {
                 Poll::Ready(None)
             }
             Poll::Pending if self.lease.is_some() && self.poll_idle(cx).is_ready() => {
-                let failure = Failure::new(Kind::Timeout, Phase::Body, format!("nothing of the body within {:?}", self.idle));
+                let failure = Failure::new(FailureKind::Timeout, FailurePhase::Body, format!("nothing of the body within {:?}", self.idle));
                 Poll::Ready(Some(Err(self.fail(failure))))
             }
             Poll::Pending => Poll::Pending,

@@ -1,4 +1,4 @@
-//! Passive ejection: an endpoint that fails several times in a row gets no requests for a while, and then one, which decides.
+//! Passive ejection: an endpoint that fails several times in a row gets no requests for a while. Then one request decides whether it returns.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -10,17 +10,17 @@ use ziggurat_middleware::{Finding, Findings, units};
 
 use super::percent::Percent;
 
-/// When an endpoint that fails is left alone for a while.
+/// When a server that fails gets no requests for a while. After that time one request decides whether it returns.
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct EjectOptions {
-    /// After how many failures in a row. Failures are connections that cannot be opened or that break, answers that are malformed or late, and the statuses 502, 503 and 504.
+    /// The number of failures in a row. Failures are: a connection that cannot be opened or that breaks, a response that is malformed or late, and the statuses 502, 503 and 504.
     #[schemars(range(min = 1))]
     after: u32,
-    /// For how long. Each time in a row that the endpoint fails again right after its return it is twice as long, up to ten times.
+    /// How long. If the deciding request fails, the next time is twice as long, up to ten times the first.
     #[serde(rename = "for")]
     time: units::Duration,
-    /// The largest share of the endpoints that may be ejected at the same time. The last one never is.
+    /// The largest share of the servers that may be ejected at the same time. With one server, none is.
     at_most: Percent,
 }
 
@@ -41,7 +41,7 @@ impl EjectOptions {
         }
     }
 
-    /// Whether one more of `n` endpoints may be ejected where `ejected` are.
+    /// Whether one more of `n` endpoints may be ejected if `ejected` already are.
     pub(crate) fn allows(&self, ejected: usize, n: usize) -> bool {
         (ejected as u64) < self.at_most.of(n as u64)
     }
@@ -50,7 +50,7 @@ impl EjectOptions {
 /// The longest ejection, in units of the first one.
 const LONGEST: u32 = 10;
 
-/// What is known of one endpoint from its answers.
+/// The circuit breaker of one endpoint.
 #[derive(Debug, Default)]
 pub(crate) struct Breaker(Mutex<Record>);
 
@@ -60,26 +60,26 @@ struct Record {
     failures: u32,
     /// Ejections in a row, without a success between them.
     ejections: u32,
-    /// While it is ejected: until when. Then one request is let through.
+    /// The end of the ejection. After it one request is let through.
     until: Option<Instant>,
-    /// The request that decides is under way.
+    /// Whether the deciding request is under way.
     is_probed: bool,
-    /// Changes when the endpoint is ejected and when it is probed, so that older requests decide nothing.
+    /// Grows when the endpoint is ejected and when it is probed. Results of older epochs are ignored.
     epoch: u64,
 }
 
 /// Whether an endpoint takes requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Standing {
-    /// It does.
+pub(crate) enum BreakerState {
+    /// Closed: it takes requests.
     In,
-    /// It takes one, which decides.
+    /// Half open: it takes one request, which decides.
     Probe,
-    /// It does not, until then at least.
+    /// Open: it takes none until then at least.
     Out(Instant),
 }
 
-/// What an attempt's result counts for: the epoch in which it began.
+/// The epoch in which an attempt began.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Epoch {
     number: u64,
@@ -88,23 +88,23 @@ pub(crate) struct Epoch {
 
 /// What a result changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Change {
+pub(crate) enum BreakerChange {
     Nothing,
     Ejected(Duration),
     Returned,
 }
 
 impl Breaker {
-    pub(crate) fn standing(&self, now: Instant) -> Standing {
+    pub(crate) fn state(&self, now: Instant) -> BreakerState {
         let record = self.lock();
         match record.until {
-            None => Standing::In,
-            Some(until) if now < until || record.is_probed => Standing::Out(until),
-            Some(_) => Standing::Probe,
+            None => BreakerState::In,
+            Some(until) if now < until || record.is_probed => BreakerState::Out(until),
+            Some(_) => BreakerState::Probe,
         }
     }
 
-    /// Begins an attempt; `None` where the endpoint takes none.
+    /// Begins an attempt. `None` if the endpoint takes none.
     pub(crate) fn enter(&self, now: Instant) -> Option<Epoch> {
         let mut record = self.lock();
         match record.until {
@@ -119,28 +119,28 @@ impl Breaker {
     }
 
     /// The attempt succeeded.
-    pub(crate) fn succeed(&self, epoch: Epoch) -> Change {
+    pub(crate) fn succeed(&self, epoch: Epoch) -> BreakerChange {
         let mut record = self.lock();
         if epoch.number != record.epoch {
-            return Change::Nothing;
+            return BreakerChange::Nothing;
         }
         record.failures = 0;
         if !epoch.is_probe {
-            return Change::Nothing;
+            return BreakerChange::Nothing;
         }
         *record = Record { epoch: record.epoch, ..Record::default() };
-        Change::Returned
+        BreakerChange::Returned
     }
 
-    /// The attempt failed. `may_eject` says whether the share of ejected endpoints allows one more.
-    pub(crate) fn fail(&self, epoch: Epoch, now: Instant, options: &EjectOptions, may_eject: impl FnOnce() -> bool) -> Change {
+    /// The attempt failed. `may_eject` tells whether `at_most` allows one more ejection.
+    pub(crate) fn fail(&self, epoch: Epoch, now: Instant, options: &EjectOptions, may_eject: impl FnOnce() -> bool) -> BreakerChange {
         let mut record = self.lock();
         if epoch.number != record.epoch {
-            return Change::Nothing;
+            return BreakerChange::Nothing;
         }
         record.failures = record.failures.saturating_add(1);
         if !epoch.is_probe && (record.failures < options.after || !may_eject()) {
-            return Change::Nothing;
+            return BreakerChange::Nothing;
         }
         let factor = 1_u32.checked_shl(record.ejections).unwrap_or(LONGEST).min(LONGEST);
         let time = options.time.0.saturating_mul(factor);
@@ -148,10 +148,10 @@ impl Breaker {
         record.is_probed = false;
         record.epoch += 1;
         record.until = now.checked_add(time);
-        Change::Ejected(time)
+        BreakerChange::Ejected(time)
     }
 
-    /// The attempt ended without a verdict.
+    /// The attempt ended without a result.
     pub(crate) fn forget(&self, epoch: Epoch) {
         let mut record = self.lock();
         if epoch.is_probe && epoch.number == record.epoch {
@@ -178,26 +178,26 @@ mod tests {
     fn failures_in_a_row_eject_and_a_success_between_them_does_not() {
         let (breaker, now) = (Breaker::default(), Instant::now());
         let fail = || breaker.fail(breaker.enter(now).unwrap(), now, &options(3), || true);
-        assert_eq!((fail(), fail()), (Change::Nothing, Change::Nothing));
+        assert_eq!((fail(), fail()), (BreakerChange::Nothing, BreakerChange::Nothing));
         breaker.succeed(breaker.enter(now).unwrap());
-        assert_eq!((fail(), fail()), (Change::Nothing, Change::Nothing));
-        assert_eq!(fail(), Change::Ejected(10 * SECOND));
-        assert_eq!(breaker.standing(now), Standing::Out(now + 10 * SECOND));
+        assert_eq!((fail(), fail()), (BreakerChange::Nothing, BreakerChange::Nothing));
+        assert_eq!(fail(), BreakerChange::Ejected(10 * SECOND));
+        assert_eq!(breaker.state(now), BreakerState::Out(now + 10 * SECOND));
     }
 
     #[test]
     fn one_request_decides_and_each_failure_doubles_the_time() {
         let (breaker, mut now) = (Breaker::default(), Instant::now());
-        assert_eq!(breaker.fail(breaker.enter(now).unwrap(), now, &options(1), || true), Change::Ejected(10 * SECOND));
+        assert_eq!(breaker.fail(breaker.enter(now).unwrap(), now, &options(1), || true), BreakerChange::Ejected(10 * SECOND));
         for seconds in [20, 40, 80, 100, 100] {
             now += 200 * SECOND;
             let probe = breaker.enter(now).unwrap();
             assert!(breaker.enter(now).is_none());
-            assert_eq!(breaker.fail(probe, now, &options(1), || false), Change::Ejected(seconds * SECOND));
+            assert_eq!(breaker.fail(probe, now, &options(1), || false), BreakerChange::Ejected(seconds * SECOND));
         }
         now += 200 * SECOND;
-        assert_eq!(breaker.succeed(breaker.enter(now).unwrap()), Change::Returned);
-        assert_eq!(breaker.standing(now), Standing::In);
+        assert_eq!(breaker.succeed(breaker.enter(now).unwrap()), BreakerChange::Returned);
+        assert_eq!(breaker.state(now), BreakerState::In);
     }
 
     #[test]
@@ -205,13 +205,13 @@ mod tests {
         let (breaker, now) = (Breaker::default(), Instant::now());
         let slow = breaker.enter(now).unwrap();
         breaker.fail(breaker.enter(now).unwrap(), now, &options(1), || true);
-        assert_eq!(breaker.succeed(slow), Change::Nothing);
+        assert_eq!(breaker.succeed(slow), BreakerChange::Nothing);
         let later = now + 11 * SECOND;
         let probe = breaker.enter(later).unwrap();
-        assert_eq!(breaker.succeed(slow), Change::Nothing);
-        assert!(matches!(breaker.standing(later), Standing::Out(_)));
+        assert_eq!(breaker.succeed(slow), BreakerChange::Nothing);
+        assert!(matches!(breaker.state(later), BreakerState::Out(_)));
         breaker.forget(probe);
-        assert_eq!(breaker.standing(later), Standing::Probe);
+        assert_eq!(breaker.state(later), BreakerState::Probe);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! One endpoint of an upstream: its connections, and what is known of it.
+//! One endpoint of an upstream: its connections and its state.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
@@ -13,7 +13,7 @@ use super::health::Health;
 use super::pool::Pool;
 use super::protocol::Protocol;
 use super::queue::Queue;
-use super::retry::Budget;
+use super::retry::RetryBudget;
 use super::sticky::StickyKey;
 use super::target::{Address, Target};
 
@@ -22,16 +22,16 @@ pub(crate) struct Endpoint<P: Protocol> {
     pub(crate) target: Target,
     /// The `Host` of the server itself.
     pub(crate) authority: HeaderValue,
-    /// How people know it: in the log, in status and in metrics.
+    /// The name in the log, in `status` and in metrics.
     pub(crate) label: Box<str>,
     pub(super) identity: Box<str>,
     pub(super) pool: Pool<P>,
     pub(super) state: Arc<State>,
 }
 
-/// What is known of an endpoint. It outlives a reload.
+/// The state of an endpoint. It survives a reload.
 pub(crate) struct State {
-    /// Its opaque name in cookies.
+    /// The opaque value in sticky cookies.
     pub(super) id: u64,
     /// The hash of its identity.
     pub(super) seed: u64,
@@ -42,7 +42,7 @@ pub(crate) struct State {
     pub(super) counters: Counters,
 }
 
-/// What makes an endpoint the same one over reloads and changes of DNS: the URL, the address, and the name that its certificate is for. The weight is not part of it.
+/// The identity of an endpoint over reloads and changes of DNS: its URL and its address. The weight is not part of it.
 pub(super) fn identity(target: &Target, address: &Address) -> Box<str> {
     format!("{target} {address}").into()
 }
@@ -65,31 +65,31 @@ impl State {
         self.under_way.load(SeqCst)
     }
 
-    /// One request more, unless there are as many as may be.
+    /// Counts one request more, unless the limit is reached.
     pub(super) fn enter(&self, limit: usize) -> bool {
         self.under_way.fetch_update(SeqCst, SeqCst, |n| (n < limit).then_some(n + 1)).is_ok()
     }
 
-    /// One request less.
+    /// Counts one request less.
     pub(super) fn leave(&self) {
         self.under_way.fetch_sub(1, SeqCst);
     }
 }
 
-/// What an upstream keeps over reloads.
+/// The state of an upstream that survives reloads.
 #[derive(Default)]
-pub(crate) struct Memory {
+pub(crate) struct UpstreamState {
     states: Mutex<HashMap<Box<str>, Arc<State>>>,
     key: StickyKey,
     pub(super) queue: Queue,
-    pub(super) budget: Budget,
+    pub(super) budget: RetryBudget,
 }
 
-/// Endpoints that are remembered though they are gone: DNS answers in turns.
+/// How many endpoints are remembered, including those that DNS no longer names.
 const MOST_GONE: usize = 256;
 
-impl Memory {
-    /// What is known of the endpoint with this identity.
+impl UpstreamState {
+    /// The state of the endpoint with this identity.
     pub(super) fn state(&self, identity: &str) -> Arc<State> {
         let mut states = self.states.lock().unwrap_or_else(PoisonError::into_inner);
         if states.len() >= MOST_GONE && !states.contains_key(identity) {

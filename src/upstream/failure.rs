@@ -1,4 +1,4 @@
-//! How an attempt to have a request answered fails: one typed outcome that retries, ejection, the log and the figures all read.
+//! Why an attempt failed: one typed outcome for retries, ejection, the log and the figures.
 
 use std::fmt;
 
@@ -8,14 +8,14 @@ use ziggurat_middleware::BoxError;
 /// A failed attempt.
 #[derive(Debug)]
 pub(crate) struct Failure {
-    pub(crate) kind: Kind,
-    pub(crate) phase: Phase,
+    pub(crate) kind: FailureKind,
+    pub(crate) phase: FailurePhase,
     pub(crate) cause: BoxError,
 }
 
 /// What an attempt was doing when it failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Phase {
+pub(crate) enum FailurePhase {
     /// Opening a connection, up to the last octet of its handshakes.
     Connect,
     /// Sending the request and waiting for the head of the answer.
@@ -24,28 +24,28 @@ pub(crate) enum Phase {
     Body,
 }
 
-/// What went wrong, as far as it decides what may be done next.
+/// What went wrong. It decides whether the request may be sent again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
-    /// No connection: the upstream saw nothing of the request.
+pub(crate) enum FailureKind {
+    /// No connection could be opened.
     Unreachable,
-    /// A kept connection was closed before anything of the request was sent.
+    /// A reused connection was closed before the request was sent.
     Unsent,
     /// The upstream says that it did not process the request (RFC 9113 section 8.7).
     Refused,
-    /// A kept connection ended before the first octet of an answer. The upstream may have closed it before it saw the request.
+    /// A reused connection ended before the response. The upstream may have closed it before it saw the request.
     Stale,
-    /// A new connection ended before the first octet of an answer.
+    /// A new connection ended before the response.
     Reset,
-    /// The time for this phase is over.
+    /// The phase took too long.
     Timeout,
-    /// The answer breaks the rules of the protocol.
+    /// The response violates the protocol.
     Malformed,
-    /// The answer ended before its end.
+    /// The response body ended early.
     Cut,
 }
 
-impl Kind {
+impl FailureKind {
     /// All kinds, for figures.
     pub(crate) const ALL: [Self; 8] =
         [Self::Unreachable, Self::Unsent, Self::Refused, Self::Stale, Self::Reset, Self::Timeout, Self::Malformed, Self::Cut];
@@ -64,13 +64,13 @@ impl Kind {
         }
     }
 
-    /// Whether the failure speaks against the endpoint. An HTTP/2 server may refuse single requests, and any server may close a kept connection.
+    /// Whether the failure counts for ejection. An HTTP/2 server may refuse single requests, and any server may close an idle connection.
     pub(crate) const fn is_held_against_endpoint(self) -> bool {
         !matches!(self, Self::Unsent | Self::Refused | Self::Stale)
     }
 }
 
-impl Phase {
+impl FailurePhase {
     /// The name in the log.
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
@@ -82,35 +82,35 @@ impl Phase {
 }
 
 impl Failure {
-    pub(crate) fn new(kind: Kind, phase: Phase, cause: impl Into<BoxError>) -> Self {
+    pub(crate) fn new(kind: FailureKind, phase: FailurePhase, cause: impl Into<BoxError>) -> Self {
         Self { kind, phase, cause: cause.into() }
     }
 
     /// No connection could be opened.
     pub(crate) fn unreachable(cause: impl Into<BoxError>) -> Self {
-        Self::new(Kind::Unreachable, Phase::Connect, cause)
+        Self::new(FailureKind::Unreachable, FailurePhase::Connect, cause)
     }
 
-    /// The answer breaks the rules of the protocol.
+    /// The response violates the protocol.
     pub(crate) fn malformed(cause: impl Into<BoxError>) -> Self {
-        Self::new(Kind::Malformed, Phase::Head, cause)
+        Self::new(FailureKind::Malformed, FailurePhase::Head, cause)
     }
 
-    /// The same failure, for another request that it ends.
+    /// The same failure, for another request that waited for the same connection.
     pub(crate) fn again(&self) -> Self {
         Self::new(self.kind, self.phase, self.to_string())
     }
 
     /// Whether the upstream cannot have begun to process the request.
     pub(crate) const fn is_unprocessed(&self) -> bool {
-        matches!(self.kind, Kind::Unreachable | Kind::Unsent | Kind::Refused)
-            || matches!((self.kind, self.phase), (Kind::Timeout, Phase::Connect))
+        matches!(self.kind, FailureKind::Unreachable | FailureKind::Unsent | FailureKind::Refused)
+            || matches!((self.kind, self.phase), (FailureKind::Timeout, FailurePhase::Connect))
     }
 
     /// The status that a client gets (RFC 9110 sections 15.6.3 and 15.6.5).
     pub(crate) const fn status(&self) -> StatusCode {
         match self.kind {
-            Kind::Timeout => StatusCode::GATEWAY_TIMEOUT,
+            FailureKind::Timeout => StatusCode::GATEWAY_TIMEOUT,
             _ => StatusCode::BAD_GATEWAY,
         }
     }

@@ -1,4 +1,4 @@
-//! How endpoints fare, for `ziggurat status` and for metrics.
+//! The figures of endpoints, for `ziggurat status` and for metrics.
 
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
@@ -6,18 +6,18 @@ use ziggurat_middleware::Metrics;
 use ziggurat_middleware::metrics::{Counter, Histogram};
 
 use super::Upstream;
-use super::eject::Standing;
-use super::failure::Kind;
+use super::eject::BreakerState;
+use super::failure::FailureKind;
 use super::protocol::Protocol;
-use super::set::Member;
+use super::set::SetMember;
 
-/// Numbers of one endpoint.
+/// The counters of one endpoint.
 #[derive(Debug)]
 pub(crate) struct Counters {
     /// Answers by the first digit of their status, from 1xx to 5xx.
     pub(super) answers: [Counter; 5],
-    /// Failed attempts, in the order of [`Kind::ALL`].
-    failures: [Counter; Kind::ALL.len()],
+    /// Failed attempts, in the order of [`FailureKind::ALL`].
+    failures: [Counter; FailureKind::ALL.len()],
     /// From the start of an attempt to the head of the answer.
     pub(super) latency: Histogram,
     pub(super) checks_failed: Counter,
@@ -41,7 +41,7 @@ impl Default for Counters {
 }
 
 impl Counters {
-    pub(super) fn failed(&self, kind: Kind) {
+    pub(super) fn failed(&self, kind: FailureKind) {
         if let Some((_, counter)) = self.failures().find(|(other, _)| *other == kind) {
             counter.add(1);
         }
@@ -53,8 +53,8 @@ impl Counters {
         }
     }
 
-    fn failures(&self) -> impl Iterator<Item = (Kind, &Counter)> {
-        Kind::ALL.into_iter().zip(&self.failures)
+    fn failures(&self) -> impl Iterator<Item = (FailureKind, &Counter)> {
+        FailureKind::ALL.into_iter().zip(&self.failures)
     }
 }
 
@@ -63,7 +63,7 @@ impl<P: Protocol> Upstream<P> {
     pub(crate) fn status(&self) -> Value {
         let set = self.set.load();
         let now = Instant::now();
-        let queue = &self.memory.queue;
+        let queue = &self.state.queue;
         let mut fields = Map::new();
         fields.insert("queue".to_owned(), json!({ "length": queue.length(), "limit": self.settings.queue.limit }));
         let refused = json!({ "queue full": queue.refused_full.get(), "waited too long": queue.refused_waited.get() });
@@ -75,7 +75,7 @@ impl<P: Protocol> Upstream<P> {
     /// The same as metrics, labelled with the app's place and the endpoint.
     pub(crate) fn scrape(&self, metrics: &mut Metrics) {
         let app = self.place.as_str();
-        let queue = &self.memory.queue;
+        let queue = &self.state.queue;
         metrics.gauge("ziggurat_upstream_queue_length", "Requests that wait for an endpoint.").sample(&[("app", app)], queue.length());
         let waits = metrics.histogram("ziggurat_upstream_queue_wait_seconds", "Time that requests waited for an endpoint.");
         waits.sample(&[("app", app)], &queue.waits);
@@ -88,18 +88,18 @@ impl<P: Protocol> Upstream<P> {
     }
 }
 
-fn state_of<P: Protocol>(member: &Member<P>, now: Instant) -> String {
+fn state_of<P: Protocol>(member: &SetMember<P>, now: Instant) -> String {
     let state = &member.endpoint.state;
-    match state.breaker.standing(now) {
+    match state.breaker.state(now) {
         _ if !state.health.is_up() => "down".to_owned(),
-        Standing::Out(until) if until > now => format!("ejected for {} s", until.duration_since(now).as_secs() + 1),
-        Standing::Out(_) | Standing::Probe => "on probation".to_owned(),
-        Standing::In if member.weight == 0 => "draining".to_owned(),
-        Standing::In => "up".to_owned(),
+        BreakerState::Out(until) if until > now => format!("ejected for {} s", until.duration_since(now).as_secs() + 1),
+        BreakerState::Out(_) | BreakerState::Probe => "half open".to_owned(),
+        BreakerState::In if member.weight == 0 => "draining".to_owned(),
+        BreakerState::In => "up".to_owned(),
     }
 }
 
-fn row<P: Protocol>(member: &Member<P>, now: Instant) -> Value {
+fn row<P: Protocol>(member: &SetMember<P>, now: Instant) -> Value {
     let state = &member.endpoint.state;
     let (open, idle) = member.endpoint.pool.connections();
     let latency = state.counters.latency.get();
@@ -119,11 +119,11 @@ fn row<P: Protocol>(member: &Member<P>, now: Instant) -> Value {
     })
 }
 
-fn scrape<P: Protocol>(member: &Member<P>, app: &str, metrics: &mut Metrics) {
+fn scrape<P: Protocol>(member: &SetMember<P>, app: &str, metrics: &mut Metrics) {
     let (endpoint, state) = (&member.endpoint, &member.endpoint.state);
     let labels = [("app", app), ("endpoint", &*endpoint.label)];
     let (open, idle) = endpoint.pool.connections();
-    let is_up = matches!(state.breaker.standing(Instant::now()), Standing::In) && state.health.is_up();
+    let is_up = matches!(state.breaker.state(Instant::now()), BreakerState::In) && state.health.is_up();
     metrics.gauge("ziggurat_upstream_up", "Whether the endpoint takes requests.").sample(&labels, is_up);
     metrics.gauge("ziggurat_upstream_requests", "Requests and tunnels under way.").sample(&labels, state.under_way());
     let tunnels = state.tunnels.load(std::sync::atomic::Ordering::SeqCst);

@@ -1,4 +1,4 @@
-//! Active health checks: a request to every endpoint, again and again.
+//! Active health checks: their options, and their results for one endpoint.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -13,26 +13,26 @@ use serde::{Deserialize, Deserializer};
 use ziggurat_middleware::options::OneOrMany;
 use ziggurat_middleware::{Finding, Findings, units};
 
-/// Requests that tell whether an endpoint is well. An endpoint takes requests until its checks fail, so a server that has just started does not wait for them.
+/// Requests that check whether a server is healthy. A server gets requests until its checks fail, so nothing waits for the first check.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct HealthOptions {
-    /// The path and query to ask for, as in `/healthz`. The method is GET; redirects are not followed.
+    /// The path and query to request, as in `/healthz`. The method is GET. Redirects are not followed.
     pub(super) path: String,
-    /// How often.
+    /// The time between two checks.
     #[serde(default = "every")]
     pub(super) every: units::Duration,
-    /// How long one check may take, from opening its connection to the head of the answer.
+    /// The longest time for one check, from opening its connection to the end of the response.
     #[serde(default = "timeout")]
     pub(super) timeout: units::Duration,
-    /// The statuses of an endpoint that is well: a number such as `204`, a class such as `"2xx"`, or a list of these.
+    /// The statuses of a healthy server: a number such as `204`, a class such as `"2xx"`, or a list of these. By default any 2xx.
     #[serde(default)]
     expect: Expect,
-    /// After how many good checks in a row an endpoint takes requests again.
+    /// The number of good checks in a row after which a server gets requests again.
     #[serde(default = "rise")]
     #[schemars(range(min = 1))]
     rise: u32,
-    /// After how many bad checks in a row it takes none.
+    /// The number of bad checks in a row after which it gets none.
     #[serde(default = "fall")]
     #[schemars(range(min = 1))]
     fall: u32,
@@ -80,7 +80,7 @@ impl HealthOptions {
     }
 }
 
-/// Statuses; none for any success.
+/// Statuses. An empty list is any 2xx.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(transparent)]
 struct Expect(OneOrMany<StatusPattern>);
@@ -151,11 +151,11 @@ impl JsonSchema for StatusPattern {
     }
 }
 
-/// What the checks of one endpoint have found.
+/// The results of one endpoint's checks.
 #[derive(Debug)]
 pub(crate) struct Health {
     is_up: AtomicBool,
-    /// Which check this is about, and how many results in a row spoke against `is_up`.
+    /// The path of the check, and how many results in a row contradicted `is_up`.
     streak: Mutex<(Box<str>, u32)>,
 }
 
@@ -166,12 +166,12 @@ impl Default for Health {
 }
 
 impl Health {
-    /// Whether the endpoint takes requests as far as the checks know. Before the first one it does.
+    /// Whether the endpoint gets requests. Before the first check it does.
     pub(crate) fn is_up(&self) -> bool {
         self.is_up.load(Relaxed)
     }
 
-    /// Another check than before starts from the beginning, and so does an endpoint that is no longer checked.
+    /// Resets the results if the check is another one than before, or none.
     pub(super) fn begin(&self, check: &str) {
         let mut streak = self.streak.lock().unwrap_or_else(PoisonError::into_inner);
         if *streak.0 != *check {
@@ -180,7 +180,7 @@ impl Health {
         }
     }
 
-    /// Counts a result, and says whether the endpoint changed.
+    /// Counts a result, and tells whether `is_up` changed.
     pub(super) fn count(&self, is_good: bool, options: &HealthOptions) -> bool {
         let mut streak = self.streak.lock().unwrap_or_else(PoisonError::into_inner);
         let is_up = self.is_up();

@@ -1,10 +1,11 @@
-//! Upstreams: other servers that answer requests. Everything that is the same however they are spoken to is here, once.
+//! Upstreams: other servers that answer requests. What does not depend on their protocol is here, once.
 //!
-//! An [`Upstream`] is a set of endpoints with what is known of them. [`Upstream::send`] has a request answered: it waits for a place at an endpoint (`admit`, `queue`, `balance`, `sticky`),
-//! takes a connection (`pool`), and tries again where that is safe (`retry`, `replay`). An attempt ends in an answer or in one typed [`Failure`], which retries, ejection
-//! (`eject`), the log and the figures all read. Beside the requests, `checks` asks the endpoints whether they are well, and `set` looks names up again.
+//! An [`Upstream`] is a set of endpoints and their state. [`Upstream::send`] sends a request: it chooses an endpoint or waits for one (`admit`, `queue`,
+//! `balance`, `sticky`), takes a connection (`pool`), and tries again where that is safe (`retry`, `replay`). An attempt ends with a response or with
+//! one typed failure (`failure`), which retries, ejection (`eject`), the log and the figures read. In the background `checks` runs health checks, and
+//! `set` looks names up.
 //!
-//! How a request is put on a connection is a [`Protocol`]; `http` is the one for HTTP/1.1 and HTTP/2.
+//! A [`Protocol`] writes requests to connections; `http` is the one for HTTP/1.1 and HTTP/2.
 
 mod admit;
 mod balance;
@@ -17,9 +18,9 @@ mod failure;
 mod figures;
 mod health;
 pub(crate) mod http;
-mod pace;
 mod percent;
 mod pool;
+mod progress;
 mod protocol;
 mod queue;
 mod replay;
@@ -42,17 +43,17 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use ziggurat_middleware::Place;
 
-pub(crate) use admit::Refused;
+pub(crate) use admit::AdmitError;
 pub(crate) use balance::Balance;
 pub(crate) use download::Download;
 pub(crate) use eject::EjectOptions;
-pub(crate) use endpoint::{Endpoint, Memory};
+pub(crate) use endpoint::{Endpoint, UpstreamState};
 pub(crate) use health::HealthOptions;
-pub(crate) use pool::Times;
+pub(crate) use pool::PoolTimeouts;
 pub(crate) use protocol::Protocol;
 pub(crate) use queue::QueueOptions;
 pub(crate) use retry::RetryOptions;
-pub(crate) use send::{Answer, Outgoing, Unanswered};
+pub(crate) use send::{SendError, UpstreamRequest, UpstreamResponse};
 pub(crate) use sticky::StickyOptions;
 pub(crate) use target::Target;
 pub(crate) use tls::TlsOptions;
@@ -63,34 +64,34 @@ pub(crate) struct Upstream<P: Protocol> {
     place: Place,
     settings: Settings,
     protocol: Arc<P>,
-    memory: Arc<Memory>,
-    set: ArcSwap<set::Set<P>>,
-    entries: Mutex<Vec<set::Entry>>,
+    state: Arc<UpstreamState>,
+    set: ArcSwap<set::EndpointSet<P>>,
+    entries: Mutex<Vec<set::ServerEntry>>,
     /// How many names have not been looked up yet.
     unresolved: watch::Sender<usize>,
-    /// Rung when names should be looked up before it is time.
-    nudge: Notify,
-    /// Rung when there are other endpoints than before.
+    /// Notified when names should be looked up before the interval ends.
+    lookup_requested: Notify,
+    /// Notified when the set of endpoints has changed.
     changed: Notify,
 }
 
-/// How requests are spread and repeated, and how long things may take.
+/// The settings of an upstream.
 pub(crate) struct Settings {
     /// Where relative paths of sockets start.
     pub(crate) base: PathBuf,
     pub(crate) balance: Balance,
     pub(crate) sticky: Option<StickyOptions>,
-    pub(crate) times: Times,
-    /// Until the head of an answer.
+    pub(crate) times: PoolTimeouts,
+    /// The longest time to the head of a response.
     pub(crate) head: Duration,
-    /// Between octets of the body of an answer.
+    /// The longest pause in the body of a response.
     pub(crate) idle: Duration,
-    /// Requests under way at each endpoint.
+    /// The most requests under way at each endpoint.
     pub(crate) limit: usize,
     pub(crate) queue: QueueOptions,
     pub(crate) retry: Option<RetryOptions>,
     pub(crate) health: Option<HealthOptions>,
-    /// The `Host` of health checks, where it is not that of the endpoint.
+    /// The `Host` of health checks. By default it is the endpoint's.
     pub(crate) host: Option<HeaderValue>,
     pub(crate) eject: Option<EjectOptions>,
     /// How often names are looked up.
@@ -98,24 +99,24 @@ pub(crate) struct Settings {
 }
 
 impl<P: Protocol> Upstream<P> {
-    /// Makes an upstream of these servers, each with its weight. Names are looked up, and endpoints checked, by [`Upstream::run`].
+    /// An upstream of these servers, each with its weight. [`Upstream::run`] looks names up and runs health checks.
     pub(crate) fn new(
         place: &Place,
         targets: impl IntoIterator<Item = (Target, u32)>,
         settings: Settings,
         protocol: P,
-        memory: Arc<Memory>,
+        state: Arc<UpstreamState>,
     ) -> Arc<Self> {
-        let entries = targets.into_iter().map(|(target, weight)| set::Entry::new(target, weight)).collect();
+        let entries = targets.into_iter().map(|(target, weight)| set::ServerEntry::new(target, weight)).collect();
         let upstream = Self {
             place: place.clone(),
             settings,
             protocol: Arc::new(protocol),
-            memory,
+            state,
             set: ArcSwap::default(),
             entries: Mutex::new(entries),
             unresolved: watch::Sender::new(0),
-            nudge: Notify::new(),
+            lookup_requested: Notify::new(),
             changed: Notify::new(),
         };
         upstream.unresolved.send_replace(upstream.names().len());
@@ -123,7 +124,7 @@ impl<P: Protocol> Upstream<P> {
         Arc::new(upstream)
     }
 
-    /// Looks names up and checks endpoints, until it is dropped.
+    /// Looks names up and runs health checks. It never ends.
     pub(crate) async fn run(self: Arc<Self>) {
         let mut names = JoinSet::new();
         for name in self.names() {
@@ -132,7 +133,7 @@ impl<P: Protocol> Upstream<P> {
         checks::run(self).await;
     }
 
-    fn lock_entries(&self) -> MutexGuard<'_, Vec<set::Entry>> {
+    fn lock_entries(&self) -> MutexGuard<'_, Vec<set::ServerEntry>> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

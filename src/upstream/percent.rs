@@ -37,7 +37,7 @@ impl fmt::Display for Percent {
 
 impl<'de> Deserialize<'de> for Percent {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        crate::apps::from_text(deserializer, "a share such as \"20%\"")
+        ziggurat_middleware::options::from_text(deserializer, "a share such as \"20%\"")
     }
 }
 

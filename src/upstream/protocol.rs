@@ -1,4 +1,4 @@
-//! What a way to speak to upstreams is to the pool: a protocol opens connections, and a connection carries exchanges of a request and a response.
+//! The interface between the pool and a protocol: a protocol opens connections, and a connection carries exchanges of a request and a response.
 
 use std::future::Future;
 
@@ -10,14 +10,14 @@ use super::failure::Failure;
 use super::replay::Upload;
 use super::target::Address;
 
-/// A way to speak to upstreams.
+/// A protocol to upstreams.
 pub(crate) trait Protocol: Send + Sync + 'static {
     type Connection: Connection;
 
-    /// Opens a connection that is ready for its first exchange. `tls` is the host to ask for where the connection is encrypted. It does not keep the time.
+    /// Opens a connection that is ready for its first exchange. `tls` is the host of an encrypted connection. The caller bounds the time.
     fn open(&self, address: &Address, tls: Option<&str>) -> impl Future<Output = Result<Self::Connection, Failure>> + Send;
 
-    /// Whether a connection may turn out to carry several exchanges at once, so that a second one is opened only when the first is full.
+    /// Whether a connection may carry several exchanges at once. Then the pool opens one at a time.
     fn may_share(&self, tls: Option<&str>) -> bool;
 }
 
@@ -26,8 +26,8 @@ pub(crate) trait Connection: Sized + Send + Sync + 'static {
     /// The body of a response.
     type Body: Body<Data = Bytes, Error: Into<BoxError>> + Send + Unpin + 'static;
 
-    /// Sends a request and waits for the head of the response. `is_reused` says that it is not the first on this connection. It does not keep the time; an exchange that is
-    /// dropped ends on the wire too.
+    /// Sends a request and waits for the head of the response. `is_reused` tells whether the connection has carried an exchange before. The caller bounds the time. Dropping the
+    /// future aborts the exchange.
     fn exchange(
         &mut self,
         request: http::Request<Upload>,
@@ -37,12 +37,12 @@ pub(crate) trait Connection: Sized + Send + Sync + 'static {
     /// Another handle of a connection that carries several exchanges at once.
     fn share(&self) -> Option<Self>;
 
-    /// How many exchanges it carries at once.
+    /// The most exchanges at once.
     fn capacity(&self) -> usize;
 
-    /// Whether it may carry another exchange after those that run.
+    /// Whether it can carry further exchanges.
     fn is_open(&self) -> bool;
 
-    /// Ready when the next exchange can begin, with `false` where there can be none.
+    /// Waits until the next exchange can begin. `false` if there can be none.
     fn ready(&mut self) -> impl Future<Output = bool> + Send;
 }

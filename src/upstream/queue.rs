@@ -1,4 +1,4 @@
-//! Where requests wait while all endpoints are at their limit: one bounded queue for all of them, first come, first served.
+//! The queue of requests while all endpoints are at their limit: one for all endpoints, bounded, first in, first out.
 
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
@@ -9,14 +9,14 @@ use tokio::sync::Notify;
 use ziggurat_middleware::metrics::{Counter, Histogram};
 use ziggurat_middleware::{Finding, Findings, units};
 
-/// Where requests wait while every endpoint has as many as `limit`.
+/// The queue of requests while all servers are at their `limit`.
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct QueueOptions {
-    /// How many requests may wait; one more gets `503`. With 0 none waits.
+    /// The most requests that wait. A further one gets `503`. With 0, none waits.
     #[schemars(range(max = 1_000_000))]
     pub(super) limit: usize,
-    /// How long one may wait; then it gets `503`.
+    /// The longest wait. After it the request gets `503`.
     pub(super) wait: units::Duration,
 }
 
@@ -50,7 +50,7 @@ impl QueueOptions {
 #[derive(Debug)]
 pub(crate) struct Queue {
     length: AtomicUsize,
-    /// Woken one by one, in the order in which they came.
+    /// Wakes waiters one by one, in their order.
     turns: Notify,
     pub(super) waits: Histogram,
     pub(super) refused_full: Counter,
@@ -73,19 +73,19 @@ impl Default for Queue {
 pub(super) struct Place<'a>(&'a Queue);
 
 impl Queue {
-    /// How many wait.
+    /// The number of waiting requests.
     pub(crate) fn length(&self) -> usize {
         self.length.load(SeqCst)
     }
 
-    /// There is room for one more request at an endpoint.
+    /// An endpoint has room for one more request: wakes the first waiter.
     pub(crate) fn next(&self) {
         if self.length() > 0 {
             self.turns.notify_one();
         }
     }
 
-    /// More endpoints take requests than before.
+    /// More endpoints take requests: wakes all waiters.
     pub(crate) fn all(&self) {
         self.turns.notify_waiters();
     }
@@ -96,7 +96,7 @@ impl Queue {
         entered.is_ok().then(|| Place(self))
     }
 
-    /// What is to be awaited before the next attempt to get in.
+    /// Waits to be woken.
     pub(super) fn turn(&self) -> tokio::sync::futures::Notified<'_> {
         self.turns.notified()
     }

@@ -1,7 +1,7 @@
-//! The body of a request, which several attempts may read, one after the other.
+//! A request body that several attempts can read, one after the other.
 //!
-//! The body streams: an attempt reads what earlier ones read, from a bounded record, and then goes on where the client is. A body that outgrows the record still
-//! reaches the attempt that reads it, but no other one.
+//! The body streams. An attempt first reads the record of what earlier attempts read, then the client's body. The record is bounded: if the body outgrows it, the current attempt
+//! goes on, and no further one is possible.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,14 +14,14 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::BodyExt;
 use ziggurat_middleware::{Body, BoxError};
 
-use super::pace::Pace;
+use super::progress::UploadProgress;
 use super::trailers;
 
 /// The body of one request. Each attempt reads an [`Upload`] of it.
-pub(crate) struct Replay(Source);
+pub(crate) struct ReplayBody(Source);
 
 enum Source {
-    /// All of it is at hand.
+    /// The whole body, in memory.
     Whole(Bytes),
     Stream(Arc<Mutex<Stream>>),
 }
@@ -29,11 +29,11 @@ enum Source {
 struct Stream {
     body: Body,
     record: Vec<Piece>,
-    /// Octets that the record may still take; `None` where the body has outgrown it, or will.
+    /// The room that is left in the record, in octets. `None` if the body does not fit.
     room: Option<usize>,
     is_begun: bool,
     is_ended: bool,
-    /// The newest attempt: only this one may read.
+    /// The number of the newest attempt. Only this one may read.
     attempt: u32,
     /// Why the client's body ended before its end.
     failure: Option<BoxError>,
@@ -45,11 +45,11 @@ enum Piece {
     Trailers(HeaderMap),
 }
 
-impl Replay {
-    /// Takes a body, of which up to `most` octets are kept for another attempt.
+impl ReplayBody {
+    /// Takes a body and keeps up to `most` octets for further attempts.
     pub(crate) fn new(mut body: Body, most: usize) -> Self {
         if body.as_full().is_some() {
-            // It gives its octets at once.
+            // Such a body returns all octets in one frame.
             let frame = body.frame().now_or_never().flatten().and_then(Result::ok);
             return Self(Source::Whole(frame.and_then(|frame| frame.into_data().ok()).unwrap_or_default()));
         }
@@ -67,7 +67,7 @@ impl Replay {
         }
     }
 
-    /// Whether one more attempt would read the same octets as the first one.
+    /// Whether another attempt can read the body from its start.
     pub(crate) fn can_be_sent_again(&self) -> bool {
         match &self.0 {
             Source::Whole(_) => true,
@@ -78,7 +78,7 @@ impl Replay {
         }
     }
 
-    /// Why the client's body ended before its end, where that is why an attempt failed.
+    /// The error of the client's body, if there was one.
     pub(crate) fn take_failure(&self) -> Option<BoxError> {
         match &self.0 {
             Source::Whole(_) => None,
@@ -86,27 +86,27 @@ impl Replay {
         }
     }
 
-    /// The body from its start, for one attempt. The attempts before it can read no more.
+    /// The body from its start, for a new attempt. Earlier attempts can no longer read.
     pub(crate) fn upload(&self) -> Upload {
-        let pace = Arc::new(Pace::new());
+        let progress = Arc::new(UploadProgress::new());
         match &self.0 {
-            Source::Whole(octets) => Upload { source: Reading::Whole(octets.clone()), pace },
+            Source::Whole(octets) => Upload { source: Reading::Whole(octets.clone()), progress },
             Source::Stream(stream) => {
                 let attempt = {
                     let mut stream = lock(stream);
                     stream.attempt += 1;
                     stream.attempt
                 };
-                Upload { source: Reading::Stream { stream: Arc::clone(stream), attempt, at: 0 }, pace }
+                Upload { source: Reading::Stream { stream: Arc::clone(stream), attempt, at: 0 }, progress }
             }
         }
     }
 }
 
-/// A request's body on its way to an upstream, for one attempt.
+/// The request body of one attempt.
 pub(crate) struct Upload {
     source: Reading,
-    pace: Arc<Pace>,
+    progress: Arc<UploadProgress>,
 }
 
 enum Reading {
@@ -117,18 +117,18 @@ enum Reading {
 impl Upload {
     /// A body without content.
     pub(crate) fn empty() -> Self {
-        Self { source: Reading::Whole(Bytes::new()), pace: Arc::new(Pace::new()) }
+        Self { source: Reading::Whole(Bytes::new()), progress: Arc::new(UploadProgress::new()) }
     }
 
-    /// How it gets on, for whoever keeps the time.
-    pub(crate) const fn pace(&self) -> &Arc<Pace> {
-        &self.pace
+    /// The progress of the upload, for timeouts.
+    pub(crate) const fn progress(&self) -> &Arc<UploadProgress> {
+        &self.progress
     }
 }
 
 impl Drop for Upload {
     fn drop(&mut self) {
-        self.pace.finish();
+        self.progress.finish();
     }
 }
 
@@ -137,13 +137,13 @@ impl HttpBody for Upload {
     type Error = BoxError;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        ready!(self.pace.poll_allowed(cx));
+        ready!(self.progress.poll_allowed(cx));
         let frame = match &mut self.source {
             Reading::Whole(octets) if octets.is_empty() => Poll::Ready(None),
             Reading::Whole(octets) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(octets))))),
             Reading::Stream { stream, attempt, at } => lock(stream).poll(*attempt, at, cx),
         };
-        self.pace.step(&frame);
+        self.progress.step(&frame);
         frame
     }
 
@@ -208,7 +208,7 @@ impl Stream {
             }
             (None, None) => return,
         };
-        // Each piece costs memory of its own, so that a body of single octets is bounded too.
+        // Each piece has an overhead. Without it, a body of single octets would not be bounded.
         self.room = self.room.and_then(|room| room.checked_sub(octets.max(PIECE)));
         match self.room {
             Some(_) => self.record.push(piece),
@@ -229,7 +229,7 @@ impl Stream {
     }
 }
 
-/// What a recorded piece counts for at least.
+/// The least that a piece counts for.
 const PIECE: usize = 64;
 
 impl From<Piece> for Frame<Bytes> {
@@ -264,7 +264,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_second_attempt_reads_what_the_first_one_read_and_the_rest() {
-        let body = Replay::new(streamed(&["one ", "two ", "three"]), 1000);
+        let body = ReplayBody::new(streamed(&["one ", "two ", "three"]), 1000);
         let mut first = body.upload();
         assert_eq!(first.frame().await.unwrap().unwrap().into_data().unwrap(), "one ");
         assert!(body.can_be_sent_again());
@@ -276,7 +276,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_body_that_outgrows_the_record_is_sent_once() {
-        let body = Replay::new(streamed(&[&"x".repeat(100).leak()[..], &"y".repeat(101).leak()[..]]), 200);
+        let body = ReplayBody::new(streamed(&[&"x".repeat(100).leak()[..], &"y".repeat(101).leak()[..]]), 200);
         let mut upload = body.upload();
         upload.frame().await.unwrap().unwrap();
         assert!(body.can_be_sent_again());
@@ -286,7 +286,7 @@ mod tests {
 
     #[tokio::test]
     async fn single_octets_do_not_outgrow_the_bound() {
-        let body = Replay::new(streamed(&["x"; 1000]), 1000);
+        let body = ReplayBody::new(streamed(&["x"; 1000]), 1000);
         text(body.upload()).await.unwrap();
         assert!(!body.can_be_sent_again());
     }
@@ -296,7 +296,7 @@ mod tests {
         let trailers = HeaderMap::from_iter([(http::header::ETAG, "x".parse().unwrap())]);
         let frames: Vec<Result<Frame<Bytes>, BoxError>> =
             vec![Ok(Frame::data(Bytes::from_static(b"body"))), Ok(Frame::trailers(trailers.clone()))];
-        let body = Replay::new(Body::new(StreamBody::new(stream::iter(frames))), 1000);
+        let body = ReplayBody::new(Body::new(StreamBody::new(stream::iter(frames))), 1000);
         for _ in 0..2 {
             assert_eq!(body.upload().collect().await.unwrap().trailers(), Some(&trailers));
         }
@@ -305,7 +305,7 @@ mod tests {
     #[tokio::test]
     async fn the_failure_of_the_clients_body_is_kept_for_the_client() {
         let frames: Vec<Result<Frame<Bytes>, BoxError>> = vec![Err("cut".into())];
-        let body = Replay::new(Body::new(StreamBody::new(stream::iter(frames))), 1000);
+        let body = ReplayBody::new(Body::new(StreamBody::new(stream::iter(frames))), 1000);
         assert!(text(body.upload()).await.is_err());
         assert!(!body.can_be_sent_again());
         assert_eq!(body.take_failure().unwrap().to_string(), "cut");
@@ -313,7 +313,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_body_at_hand_has_its_length_in_every_attempt() {
-        let body = Replay::new(Body::from("body"), 0);
+        let body = ReplayBody::new(Body::from("body"), 0);
         for _ in 0..2 {
             let upload = body.upload();
             assert_eq!(upload.size_hint().exact(), Some(4));

@@ -1,4 +1,4 @@
-//! Which requests are sent again after a failure, and how many of them.
+//! Retries: which requests are sent again after a failure, and how many.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -12,25 +12,25 @@ use serde::{Deserialize, Deserializer};
 use tokio::time::Instant;
 use ziggurat_middleware::{Finding, Findings, units};
 
-use super::failure::{Failure, Kind, Phase};
+use super::failure::{Failure, FailureKind, FailurePhase};
 use super::percent::Percent;
 
-/// Requests that are sent again after a failure, to another endpoint where there is one.
+/// Which requests are sent again after a failure, to another server if there is one.
 ///
-/// A request is only sent again while nothing of its answer has reached the client, while its body fits into `buffer`, and while its method may be repeated (RFC 9110 section 9.2.2: GET,
-/// HEAD, OPTIONS, TRACE, PUT, DELETE) or the upstream has not begun to process it.
+/// A request is sent again only if its response has not begun and its body fits into `buffer`. Its method must be idempotent (RFC 9110 section 9.2.2: GET, HEAD, OPTIONS, TRACE, PUT, DELETE),
+/// unless the server cannot have processed it.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct RetryOptions {
-    /// How often a request is sent at most, the first time included.
+    /// The most times that a request is sent, including the first.
     #[schemars(range(min = 2, max = 10))]
     attempts: u32,
-    /// After which failures: `"connect"` (no connection), `"reset"` (it broke before an answer), `"timeout"` (no head of an answer in time), and the statuses 502, 503 and 504.
+    /// The failures: `"connect"` (no connection), `"reset"` (the connection broke before the response), `"timeout"` (no response in time), and the statuses 502, 503 and 504.
     on: Vec<RetryOn>,
-    /// How many requests may be sent again because of `"reset"`, `"timeout"` or a status: a share of the requests of the last ten seconds, and 10 in any case. It keeps upstreams that fail
-    /// from being flooded.
+    /// The most requests that are sent again because of `"reset"`, `"timeout"` or a status: a share of the requests of the last ten seconds, but at least 10. The budget protects servers that fail
+    /// from additional load.
     budget: Percent,
-    /// How much of a request's body is kept in memory to be sent again.
+    /// The largest request body that is kept in memory to be sent again.
     buffer: units::Size,
 }
 
@@ -65,7 +65,7 @@ impl RetryOptions {
     }
 }
 
-/// How much of a body is kept where the file says that nothing is sent again: a request that the upstream has not processed still is.
+/// The buffer without `retry`: a request that the upstream has not processed is still sent again.
 const BUFFER: units::Size = units::Size::kib(64);
 
 /// The octets of a body that are kept.
@@ -76,77 +76,77 @@ pub(super) fn buffer(options: Option<&RetryOptions>) -> usize {
 /// The attempts to have one request answered.
 pub(super) struct Attempts<'a> {
     options: Option<&'a RetryOptions>,
-    budget: &'a Budget,
+    budget: &'a RetryBudget,
     /// Whether the method may be repeated.
     is_idempotent: bool,
-    /// How often the request was sent, as far as that is limited by the file.
+    /// How often the request was sent, compared with `attempts`.
     sent: u32,
-    /// How often it was sent again because the upstream has seen nothing of it.
+    /// How often it was sent again because the upstream had not processed it.
     free: u32,
 }
 
-/// What follows a failure.
+/// What to do after a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Next {
-    /// The client hears of it.
+pub(super) enum RetryDecision {
+    /// Answer the client.
     Stop,
-    /// The same endpoint gets the request on a new connection.
+    /// Send the request to the same endpoint on a new connection.
     Again,
-    /// Another endpoint gets the request, where there is one.
+    /// Send the request to another endpoint, if there is one.
     Elsewhere,
 }
 
-/// How often a request is sent again at most because the upstream has seen nothing of it.
+/// The largest value of `Attempts::free`.
 const MOST_FREE: u32 = 3;
 
 impl<'a> Attempts<'a> {
-    pub(super) fn new(options: Option<&'a RetryOptions>, budget: &'a Budget, is_idempotent: bool) -> Self {
+    pub(super) fn new(options: Option<&'a RetryOptions>, budget: &'a RetryBudget, is_idempotent: bool) -> Self {
         budget.count();
         Self { options, budget, is_idempotent, sent: 1, free: 0 }
     }
 
-    /// Which attempt this is, counted from 1.
+    /// The number of this attempt, counted from 1.
     pub(super) const fn number(&self) -> u32 {
         self.sent + self.free
     }
 
-    /// What follows a failure; `can_send` says whether the body can be sent again.
-    pub(super) fn after(&mut self, failure: &Failure, can_send: bool) -> Next {
+    /// What to do after a failure. `can_send` tells whether the body can be sent again.
+    pub(super) fn after(&mut self, failure: &Failure, can_send: bool) -> RetryDecision {
         if !can_send {
-            return Next::Stop;
+            return RetryDecision::Stop;
         }
         let free = match failure.kind {
-            Kind::Unsent => Some(Next::Again),
-            Kind::Stale if self.is_idempotent => Some(Next::Again),
-            Kind::Refused => Some(Next::Elsewhere),
+            FailureKind::Unsent => Some(RetryDecision::Again),
+            FailureKind::Stale if self.is_idempotent => Some(RetryDecision::Again),
+            FailureKind::Refused => Some(RetryDecision::Elsewhere),
             _ => None,
         };
         if let Some(next) = free {
             self.free += 1;
-            return if self.free <= MOST_FREE { next } else { Next::Stop };
+            return if self.free <= MOST_FREE { next } else { RetryDecision::Stop };
         }
         let listed = match (failure.kind, failure.phase) {
-            (Kind::Unreachable, _) | (Kind::Timeout, Phase::Connect) => RetryOn::Connect,
-            (Kind::Reset, _) => RetryOn::Reset,
-            (Kind::Timeout, Phase::Head) => RetryOn::Timeout,
-            _ => return Next::Stop,
+            (FailureKind::Unreachable, _) | (FailureKind::Timeout, FailurePhase::Connect) => RetryOn::Connect,
+            (FailureKind::Reset, _) => RetryOn::Reset,
+            (FailureKind::Timeout, FailurePhase::Head) => RetryOn::Timeout,
+            _ => return RetryDecision::Stop,
         };
         self.listed(listed, failure.is_unprocessed())
     }
 
-    /// What follows an answer with this status.
-    pub(super) fn after_status(&mut self, status: StatusCode, can_send: bool) -> Next {
-        if can_send { self.listed(RetryOn::Status(status.as_u16()), false) } else { Next::Stop }
+    /// What to do after a response with this status.
+    pub(super) fn after_status(&mut self, status: StatusCode, can_send: bool) -> RetryDecision {
+        if can_send { self.listed(RetryOn::Status(status.as_u16()), false) } else { RetryDecision::Stop }
     }
 
-    fn listed(&mut self, cause: RetryOn, is_unprocessed: bool) -> Next {
-        let Some(options) = self.options else { return Next::Stop };
+    fn listed(&mut self, cause: RetryOn, is_unprocessed: bool) -> RetryDecision {
+        let Some(options) = self.options else { return RetryDecision::Stop };
         let is_allowed = options.on.contains(&cause) && (is_unprocessed || self.is_idempotent) && self.sent < options.attempts;
         if !is_allowed || (!is_unprocessed && !self.budget.take(options.budget)) {
-            return Next::Stop;
+            return RetryDecision::Stop;
         }
         self.sent += 1;
-        Next::Elsewhere
+        RetryDecision::Elsewhere
     }
 
     /// The pause before the next attempt: none before the second one, then a short one of random length.
@@ -157,7 +157,7 @@ impl<'a> Attempts<'a> {
 
 /// Counts requests and those sent again over the last ten seconds.
 #[derive(Debug, Default)]
-pub(crate) struct Budget(Mutex<Window>);
+pub(crate) struct RetryBudget(Mutex<Window>);
 
 #[derive(Debug, Default)]
 struct Window {
@@ -172,8 +172,8 @@ const SECONDS: usize = 10;
 /// Requests that may be sent again in any case, within ten seconds.
 const FLOOR: u64 = 10;
 
-impl Budget {
-    /// One request more.
+impl RetryBudget {
+    /// Counts a request.
     fn count(&self) {
         self.with(|window, at| window.seconds[at].0 += 1);
     }
@@ -258,58 +258,59 @@ mod tests {
 
     #[test]
     fn what_may_have_been_processed_is_repeated_only_where_the_method_allows_it() {
-        use Kind::*;
-        use Phase::*;
+        use FailureKind::*;
+        use FailurePhase::*;
         let options = all();
         for (kind, phase, idempotent, other) in [
-            (Unreachable, Connect, Next::Elsewhere, Next::Elsewhere),
-            (Timeout, Connect, Next::Elsewhere, Next::Elsewhere),
-            (Unsent, Head, Next::Again, Next::Again),
-            (Refused, Head, Next::Elsewhere, Next::Elsewhere),
-            (Stale, Head, Next::Again, Next::Stop),
-            (Reset, Head, Next::Elsewhere, Next::Stop),
-            (Timeout, Head, Next::Elsewhere, Next::Stop),
-            (Malformed, Head, Next::Stop, Next::Stop),
-            (Cut, Body, Next::Stop, Next::Stop),
+            (Unreachable, Connect, RetryDecision::Elsewhere, RetryDecision::Elsewhere),
+            (Timeout, Connect, RetryDecision::Elsewhere, RetryDecision::Elsewhere),
+            (Unsent, Head, RetryDecision::Again, RetryDecision::Again),
+            (Refused, Head, RetryDecision::Elsewhere, RetryDecision::Elsewhere),
+            (Stale, Head, RetryDecision::Again, RetryDecision::Stop),
+            (Reset, Head, RetryDecision::Elsewhere, RetryDecision::Stop),
+            (Timeout, Head, RetryDecision::Elsewhere, RetryDecision::Stop),
+            (Malformed, Head, RetryDecision::Stop, RetryDecision::Stop),
+            (Cut, Body, RetryDecision::Stop, RetryDecision::Stop),
         ] {
             for (is_idempotent, expected) in [(true, idempotent), (false, other)] {
-                let budget = Budget::default();
+                let budget = RetryBudget::default();
                 let failure = Failure::new(kind, phase, "");
                 assert_eq!(
                     Attempts::new(Some(&options), &budget, is_idempotent).after(&failure, true),
                     expected,
                     "{kind:?} {is_idempotent}"
                 );
-                assert_eq!(Attempts::new(Some(&options), &budget, is_idempotent).after(&failure, false), Next::Stop);
+                assert_eq!(Attempts::new(Some(&options), &budget, is_idempotent).after(&failure, false), RetryDecision::Stop);
             }
         }
     }
 
     #[test]
     fn attempts_are_bounded_whatever_fails() {
-        let (options, budget) = (all(), Budget::default());
-        for (kind, most) in [(Kind::Unreachable, 2), (Kind::Stale, MOST_FREE), (Kind::Refused, MOST_FREE)] {
+        let (options, budget) = (all(), RetryBudget::default());
+        for (kind, most) in [(FailureKind::Unreachable, 2), (FailureKind::Stale, MOST_FREE), (FailureKind::Refused, MOST_FREE)] {
             let mut attempts = Attempts::new(Some(&options), &budget, true);
-            let resent = (0..20).take_while(|_| attempts.after(&Failure::new(kind, Phase::Head, ""), true) != Next::Stop).count();
+            let resent =
+                (0..20).take_while(|_| attempts.after(&Failure::new(kind, FailurePhase::Head, ""), true) != RetryDecision::Stop).count();
             assert_eq!(resent as u32, most, "{kind:?}");
         }
     }
 
     #[test]
     fn without_retries_only_what_the_upstream_has_not_processed_is_sent_again() {
-        let budget = Budget::default();
-        let after = |kind| Attempts::new(None, &budget, true).after(&Failure::new(kind, Phase::Head, ""), true);
-        assert_eq!([after(Kind::Unreachable), after(Kind::Reset)], [Next::Stop; 2]);
-        assert_eq!([after(Kind::Stale), after(Kind::Refused)], [Next::Again, Next::Elsewhere]);
+        let budget = RetryBudget::default();
+        let after = |kind| Attempts::new(None, &budget, true).after(&Failure::new(kind, FailurePhase::Head, ""), true);
+        assert_eq!([after(FailureKind::Unreachable), after(FailureKind::Reset)], [RetryDecision::Stop; 2]);
+        assert_eq!([after(FailureKind::Stale), after(FailureKind::Refused)], [RetryDecision::Again, RetryDecision::Elsewhere]);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_thousand_failures_at_once_are_not_a_thousand_retries() {
-        let (options, budget) = (all(), Budget::default());
+        let (options, budget) = (all(), RetryBudget::default());
         let resent = |n: u32| {
             let mut attempts: Vec<_> = (0..n).map(|_| Attempts::new(Some(&options), &budget, true)).collect();
-            let failure = Failure::new(Kind::Reset, Phase::Head, "");
-            attempts.iter_mut().filter_map(|attempts| (attempts.after(&failure, true) != Next::Stop).then_some(())).count()
+            let failure = Failure::new(FailureKind::Reset, FailurePhase::Head, "");
+            attempts.iter_mut().filter_map(|attempts| (attempts.after(&failure, true) != RetryDecision::Stop).then_some(())).count()
         };
         assert_eq!(resent(1000), 200);
         tokio::time::advance(Duration::from_secs(11)).await;

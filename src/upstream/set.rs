@@ -1,4 +1,4 @@
-//! The endpoints of an upstream at one moment, and how names become endpoints.
+//! The endpoints of an upstream, and the look-up of names.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
@@ -9,77 +9,77 @@ use http::HeaderValue;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::Upstream;
-use super::balance::Turns;
+use super::balance::RoundRobin;
 use super::endpoint::{Endpoint, identity};
 use super::pool::Pool;
 use super::protocol::Protocol;
 use super::target::{Address, Host, Target};
 
-/// The endpoints at one moment.
-pub(super) struct Set<P: Protocol> {
-    pub(super) members: Vec<Member<P>>,
-    pub(super) turns: Turns,
+/// A snapshot of the endpoints.
+pub(super) struct EndpointSet<P: Protocol> {
+    pub(super) members: Vec<SetMember<P>>,
+    pub(super) turns: RoundRobin,
 }
 
-/// An endpoint among others.
-pub(crate) struct Member<P: Protocol> {
+/// An endpoint and its weight.
+pub(crate) struct SetMember<P: Protocol> {
     pub(super) endpoint: Arc<Endpoint<P>>,
-    /// 0 for one that gets only requests whose cookie names it.
+    /// With 0 it gets only requests whose sticky cookie names it.
     pub(super) weight: u32,
 }
 
-impl<P: Protocol> Default for Set<P> {
+impl<P: Protocol> Default for EndpointSet<P> {
     fn default() -> Self {
-        Self { members: Vec::new(), turns: Turns::default() }
+        Self { members: Vec::new(), turns: RoundRobin::default() }
     }
 }
 
-/// An entry of the file with the addresses that are known for it.
-pub(super) struct Entry {
+/// A server of the file with its known addresses.
+pub(super) struct ServerEntry {
     pub(super) target: Target,
     pub(super) weight: u32,
-    /// `None` until its name was looked up for the first time.
+    /// `None` before the first look-up of its name.
     addresses: Option<BTreeSet<IpAddr>>,
 }
 
-impl Entry {
+impl ServerEntry {
     pub(super) const fn new(target: Target, weight: u32) -> Self {
         Self { target, weight, addresses: None }
     }
 }
 
-/// How long after a look-up that was asked for out of turn the next one may be asked for.
+/// The shortest time between two look-ups of a name.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Addresses of one name that are used.
+/// The most addresses of one name.
 const MOST_ADDRESSES: usize = 64;
 
 impl<P: Protocol> Upstream<P> {
-    /// Makes the endpoints of what is known now. Those that were there before stay as they are.
+    /// Replaces the set by the endpoints of the known addresses. Existing endpoints are kept.
     pub(super) fn rebuild(&self) {
         let entries = self.lock_entries();
         let before = self.set.load_full();
-        let mut members: Vec<Member<P>> = Vec::new();
+        let mut members: Vec<SetMember<P>> = Vec::new();
         for entry in entries.iter() {
             for address in self.addresses(entry) {
                 let identity = identity(&entry.target, &address);
                 let known = before.members.iter().find(|member| member.endpoint.identity == identity);
                 let endpoint = known.map_or_else(|| self.endpoint(&entry.target, address, identity), |member| Arc::clone(&member.endpoint));
-                members.push(Member { endpoint, weight: entry.weight });
+                members.push(SetMember { endpoint, weight: entry.weight });
             }
         }
-        let is_gone = |member: &&Member<P>| !members.iter().any(|other| Arc::ptr_eq(&other.endpoint, &member.endpoint));
+        let is_gone = |member: &&SetMember<P>| !members.iter().any(|other| Arc::ptr_eq(&other.endpoint, &member.endpoint));
         for member in before.members.iter().filter(is_gone) {
-            tracing::info!(app = self.place.as_str(), upstream = &*member.endpoint.label, "the name no longer has this address");
+            tracing::info!(app = self.place.as_str(), upstream = &*member.endpoint.label, "removed: the name no longer has this address");
             member.endpoint.pool.close();
         }
-        self.set.store(Arc::new(Set { members, turns: Turns::default() }));
+        self.set.store(Arc::new(EndpointSet { members, turns: RoundRobin::default() }));
         drop(entries);
         self.changed.notify_one();
-        self.memory.queue.all();
+        self.state.queue.all();
     }
 
-    fn addresses(&self, entry: &Entry) -> Vec<Address> {
+    fn addresses(&self, entry: &ServerEntry) -> Vec<Address> {
         match &entry.target.host {
             Host::Name(_, port) => {
                 let addresses = entry.addresses.iter().flatten().take(MOST_ADDRESSES);
@@ -102,7 +102,7 @@ impl<P: Protocol> Upstream<P> {
         // An authority of a URL is visible ASCII.
         let authority = HeaderValue::try_from(target.authority()).unwrap_or_else(|_| HeaderValue::from_static("localhost"));
         let pool = Pool::new(Arc::clone(&self.protocol), address, tls, self.settings.times);
-        let state = self.memory.state(&identity);
+        let state = self.state.state(&identity);
         Arc::new(Endpoint { target: target.clone(), authority, label: label.into(), identity, pool, state })
     }
 
@@ -116,12 +116,12 @@ impl<P: Protocol> Upstream<P> {
         named.collect()
     }
 
-    /// Waits until every name was looked up once, while there is no endpoint at all; no longer than a connection may take.
+    /// If there is no endpoint yet, waits for the first look-up, no longer than `connect`.
     pub(super) async fn resolved(&self) {
         let mut unresolved = self.unresolved.subscribe();
         if *unresolved.borrow() > 0 && self.set.load().members.is_empty() {
             let is_there = unresolved.wait_for(|left| *left == 0 || !self.set.load().members.is_empty());
-            // Too late, or the names are never looked up: there are no endpoints, as the answer will say.
+            // Without a result there are no endpoints, and the request is refused.
             let _ = timeout(self.settings.times.connect, is_there).await;
         }
     }
@@ -142,7 +142,7 @@ impl<P: Protocol> Upstream<P> {
                 tracing::warn!(
                     app = self.place.as_str(),
                     name,
-                    "the name cannot be looked up, and the addresses known before stay: {cause}"
+                    "the name cannot be resolved, its known addresses are kept: {cause}"
                 );
                 entry.addresses.get_or_insert_default();
                 false
@@ -165,15 +165,15 @@ pub(super) struct Name {
     port: u16,
 }
 
-/// Looks a name up again and again. One look-up is under way at a time, for the system's cannot be cancelled.
+/// Looks a name up periodically. Only one look-up is under way at a time: `getaddrinfo` cannot be cancelled.
 pub(super) async fn watch<P: Protocol>(upstream: Arc<Upstream<P>>, Name { at, name, port }: Name) {
     loop {
         let found = tokio::net::lookup_host((&*name, port)).await.map(|found| found.map(|address| address.ip()).collect());
         let looked_up = Instant::now();
         upstream.take_addresses(at, &name, found);
-        // The names of one upstream, and of all of them, are not looked up at the same moment.
+        // Spreads the look-ups of many names over time.
         let pause = upstream.settings.resolve.mul_f64(0.9 + 0.2 * fastrand::f64());
-        let _ = timeout(pause, upstream.nudge.notified()).await;
+        let _ = timeout(pause, upstream.lookup_requested.notified()).await;
         sleep(PAUSE.saturating_sub(looked_up.elapsed())).await;
     }
 }

@@ -1,4 +1,4 @@
-//! Sticky sessions: a cookie names the endpoint that answered before, in a way that tells the client nothing.
+//! Sticky sessions: a cookie names the endpoint that answered before. Its value is opaque.
 
 use std::hash::{BuildHasher, RandomState};
 
@@ -7,13 +7,13 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use ziggurat_middleware::{Finding, Findings, units};
 
-/// A cookie by which a client comes back to the endpoint that answered it before.
+/// A cookie that sends a client to the server that answered it before.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct StickyOptions {
-    /// The name of the cookie. Its value is a keyed hash of the endpoint, so it tells nothing about it. The key is made when the server starts: after a restart clients are spread anew.
+    /// The name of the cookie. Its value is a keyed hash, so it does not reveal the server. The key is generated at the start: after a restart, clients are balanced anew.
     cookie: String,
-    /// How long the browser keeps the cookie, as in `"1h"`. By default until it is closed.
+    /// How long the browser keeps the cookie, as in `"1h"`. By default it keeps the cookie until it is closed.
     #[serde(default, rename = "for")]
     time: Option<units::Duration>,
 }
@@ -31,7 +31,7 @@ impl StickyOptions {
         }
     }
 
-    /// What a request's cookie says, if it has one.
+    /// The value of the request's cookie.
     pub(super) fn read(&self, headers: &HeaderMap) -> Option<u64> {
         u64::from_str_radix(cookie(headers, &self.cookie)?, 16).ok()
     }

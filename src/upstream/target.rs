@@ -109,7 +109,7 @@ impl FromStr for Target {
         let authority = uri.authority().ok_or_else(|| format!("`{text}` names no host"))?;
         if authority.as_str().contains('@') {
             return Err(
-                "a user and password do not belong into the URL\nhint: set the header `authorization` with a `headers` layer".to_owned()
+                "a URL of an upstream has no user and password\nhint: set the header `authorization` with a `headers` layer".to_owned()
             );
         }
         if uri.query().is_some() || text.contains('#') {
@@ -134,7 +134,7 @@ impl FromStr for Target {
 
 impl<'de> Deserialize<'de> for Target {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        crate::apps::from_text(deserializer, "the URL of an upstream, such as \"http://10.0.0.5:9000\"")
+        ziggurat_middleware::options::from_text(deserializer, "the URL of an upstream, such as \"http://10.0.0.5:9000\"")
     }
 }
 

@@ -1,4 +1,4 @@
-//! TLS to upstreams: whom it trusts, and what it shows of itself.
+//! TLS to upstreams: trusted authorities and the client certificate.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -25,7 +25,7 @@ pub(crate) struct TlsOptions {
     key: Option<PathBuf>,
     /// The name that the certificate must be valid for, and that is sent as server name (SNI). By default the host of the URL.
     name: Option<String>,
-    /// Whether the certificate of the upstream is verified. With `false` anybody on the network path can read and change all traffic; the log says so at every start.
+    /// Whether the server's certificate is verified. With `false`, anybody on the network path can read and change all traffic. The log warns at every start.
     verify: bool,
 }
 
@@ -43,7 +43,7 @@ pub(crate) struct TlsClient {
 }
 
 impl TlsClient {
-    /// The name to ask a server with this host for.
+    /// The server name for a host.
     pub(super) fn name(&self, host: &str) -> Result<ServerName<'static>, rustls::pki_types::InvalidDnsNameError> {
         match &self.name {
             Some(name) => Ok(name.clone()),
@@ -128,7 +128,7 @@ fn authorities(file: &Path) -> Result<RootCertStore, Finding> {
 fn system_authorities() -> Result<RootCertStore, Finding> {
     let found = rustls_native_certs::load_native_certs();
     let mut roots = RootCertStore::empty();
-    // Systems ship authorities whose certificates break today's rules; those are of no use to anybody.
+    // Systems ship authorities with certificates that rustls cannot parse. They are skipped.
     let (added, _) = roots.add_parsable_certificates(found.certs);
     if added == 0 {
         let finding = Finding::new("no certificate authorities are installed on this system").at("tls");
@@ -137,7 +137,7 @@ fn system_authorities() -> Result<RootCertStore, Finding> {
     Ok(roots)
 }
 
-/// Takes any certificate, but checks that the server has its key.
+/// Accepts any certificate, but verifies that the server has its key.
 #[derive(Debug)]
 struct Unverified(Arc<CryptoProvider>);
 

@@ -1,4 +1,4 @@
-//! Octets both ways between a client and an upstream, after both have switched to another protocol.
+//! Copies octets between a client and an upstream after an upgrade.
 
 use std::future::{Future, poll_fn};
 use std::io;
@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf, ReadHalf, WriteHa
 use tokio::time::{Instant, timeout_at};
 use ziggurat_middleware::metrics::Counter;
 
-/// What went through a tunnel, and why it ended.
+/// The result of a tunnel.
 #[derive(Debug)]
 pub(crate) struct Tunneled {
     pub(crate) sent: u64,
@@ -24,18 +24,18 @@ pub(crate) struct Tunneled {
 pub(crate) enum End {
     /// Both sides have closed.
     Closed,
-    /// Nothing came from either side for too long.
+    /// Both sides were silent for too long.
     Idle,
     /// Its stack retired.
     Retired,
-    /// One side broke.
+    /// A connection broke.
     Broken(io::Error),
 }
 
-/// What is read at once.
+/// The most octets of one read.
 const BUFFER: usize = 8 << 10;
 
-/// Copies until both sides have closed, both are silent for `idle`, or `retired` comes. A side that closes its direction may still receive. `sent` and `received` count while it runs.
+/// Copies until both sides have closed, both are silent for `idle`, or `retired` is ready. A side that has closed its direction still receives. `sent` and `received` count meanwhile.
 pub(crate) async fn tunnel(
     client: impl AsyncRead + AsyncWrite + Unpin,
     upstream: impl AsyncRead + AsyncWrite + Unpin,
@@ -73,7 +73,7 @@ pub(crate) async fn tunnel(
     Tunneled { sent: own.0.get(), received: own.1.get(), end }
 }
 
-/// How long the other side may take nothing of what one side says.
+/// The longest time for one write.
 const STALL: Duration = Duration::from_secs(60);
 
 async fn copy<R: AsyncRead, W: AsyncWrite>(
@@ -86,7 +86,7 @@ async fn copy<R: AsyncRead, W: AsyncWrite>(
         let octets = read(&mut from).await?;
         *last.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Instant::now();
         if octets.is_empty() {
-            // The other direction goes on.
+            // End of file. The other direction continues.
             return to.shutdown().await.or_else(|error| if error.kind() == io::ErrorKind::NotConnected { Ok(()) } else { Err(error) });
         }
         let late = || io::Error::new(io::ErrorKind::TimedOut, "it takes nothing");
@@ -102,7 +102,7 @@ async fn copy<R: AsyncRead, W: AsyncWrite>(
     }
 }
 
-/// What is there to read; empty at the end. The buffer lives on the stack while it is filled, so that a silent tunnel holds none.
+/// Reads what is available; empty at end of file. The buffer is on the stack, so an idle tunnel holds none.
 async fn read<R: AsyncRead>(from: &mut ReadHalf<R>) -> io::Result<Bytes> {
     poll_fn(|cx| {
         let mut space = [0; BUFFER];

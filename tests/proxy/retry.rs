@@ -171,7 +171,7 @@ async fn the_answer_names_the_request_and_the_log_names_endpoint_phase_and_cause
     let proxy = Proxy::pipeline(&format!(r#"{{ "layers": ["request_id"], "app": {{ "proxy": "{}" }} }}"#, upstream.url()));
     let answer = proxy.exchange("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").await;
     let id = &answer.header("x-request-id")[0];
-    assert_eq!(answer.body, format!("502 Bad Gateway\nthe server behind this one gave no proper answer (request {id})\n"));
+    assert_eq!(answer.body, format!("502 Bad Gateway\nthe upstream server gave no valid response (request {id})\n"));
     let line = proxy.logged("WARN").remove(0);
     for part in [id.as_str(), &format!("upstream={}", upstream.url()), "attempt=1", "phase=head", "reset: "] {
         assert!(line.contains(part), "{part}: {line}");

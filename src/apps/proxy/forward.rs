@@ -1,4 +1,4 @@
-//! What servers hear of the client (RFC 7239, and the headers that came before it).
+//! The headers that tell servers about the client (RFC 7239, and `X-Forwarded-*`).
 
 use std::fmt::Write;
 use std::net::IpAddr;
@@ -10,7 +10,7 @@ use ziggurat_middleware::{ConnectionInfo, Mount};
 
 use super::options::Forward;
 
-/// Puts what is believed of the client in place of everything that the request says of it. `parts` are those of the request as it came.
+/// Replaces the claims in the request by what is known about the client. `parts` are those of the client's request.
 pub(super) fn apply(forward: Forward, parts: &Parts, headers: &mut HeaderMap) {
     let claims: Vec<HeaderName> = headers.keys().filter(|name| is_claim(name)).cloned().collect();
     for name in claims {

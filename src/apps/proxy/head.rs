@@ -1,4 +1,4 @@
-//! The heads of messages that pass through: what ends at this hop, and what this hop adds (RFC 9110 section 7.6).
+//! The heads of forwarded messages (RFC 9110 section 7.6).
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
@@ -11,20 +11,20 @@ use super::options::{Forward, HostPolicy};
 use crate::upstream::Endpoint;
 use crate::upstream::http::Http;
 
-/// How requests are changed on their way.
+/// How request heads are changed.
 pub(super) struct HeadPolicy {
     pub(super) host: HostPolicy,
     pub(super) forward: Forward,
 }
 
-/// This program in `Via`.
+/// The name of this program in `Via`.
 const PSEUDONYM: &str = "ziggurat";
 
-/// So many times a request may pass through programs of this kind; then it goes in circles.
+/// After so many hops through this program a request is in a loop.
 const MOST_HOPS: usize = 10;
 
 impl HeadPolicy {
-    /// The head that an endpoint gets. `upgrade` is the protocol that the client wants to switch to.
+    /// The head for an endpoint. `upgrade` is the `Upgrade` header of a client that can be upgraded.
     pub(super) fn request(&self, parts: &Parts, endpoint: &Endpoint<Http>, has_body: bool, upgrade: Option<&HeaderValue>) -> Request<()> {
         let mut request = Request::new(());
         *request.method_mut() = parts.method.clone();
@@ -55,13 +55,13 @@ impl HeadPolicy {
     }
 }
 
-/// The head of an answer as the client may see it.
+/// Changes the head of a response for the client.
 pub(super) fn response(headers: &mut HeaderMap) {
     hop_by_hop::remove_named_by_connection(headers);
     end_hop(headers);
 }
 
-/// Whether a request has gone through so many programs of this kind that it must go in circles.
+/// Whether `Via` shows a loop.
 pub(super) fn goes_in_circles(headers: &HeaderMap) -> bool {
     let lines = headers.get_all(header::VIA).iter().filter_map(|line| line.to_str().ok());
     lines.flat_map(|line| line.split(',')).filter(|hop| hop.trim().ends_with(PSEUDONYM)).count() >= MOST_HOPS
@@ -75,7 +75,7 @@ fn via(version: http::Version) -> HeaderValue {
     })
 }
 
-/// Removes what belongs to the connection. `Trailer` stays: trailers pass, and those of HTTP/1.1 have to be announced.
+/// Removes hop-by-hop headers. `Trailer` stays: trailers pass, and HTTP/1.1 sends only announced ones.
 fn end_hop(headers: &mut HeaderMap) {
     let names: Vec<HeaderName> = headers.keys().filter(|name| hop_by_hop::contains(name) && *name != header::TRAILER).cloned().collect();
     for name in names {
@@ -88,14 +88,14 @@ fn takes_trailers(headers: &HeaderMap) -> bool {
     lines.flat_map(|line| line.split(',')).any(|coding| coding.trim().eq_ignore_ascii_case("trailers"))
 }
 
-/// The target of a request, with the path of the server before it.
+/// The request target: the path of the server's URL, then the path of the request.
 fn target(base: &str, uri: &Uri) -> Uri {
     let own = uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
     if base.is_empty() {
         return Uri::from(own);
     }
     let path = if own.as_str().starts_with('/') { format!("{base}{own}") } else { format!("{base}/{own}") };
-    // Two paths make a path.
+    // Two valid paths make a valid path.
     PathAndQuery::try_from(path).map_or_else(|_| Uri::from(own), Uri::from)
 }
 

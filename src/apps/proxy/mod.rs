@@ -15,7 +15,7 @@ use self::head::HeadPolicy;
 pub use self::options::Proxy;
 use self::service::ProxyService;
 use crate::upstream::http::Http;
-use crate::upstream::{Memory, Settings, Times, Upstream};
+use crate::upstream::{PoolTimeouts, Settings, Upstream, UpstreamState};
 
 impl App for Proxy {
     const NAME: &'static str = "proxy";
@@ -34,7 +34,7 @@ impl App for Proxy {
             base: context.resolve(""),
             balance: self.balance,
             sticky: self.sticky,
-            times: Times { connect: self.connect.0, wait: self.queue.wait() },
+            times: PoolTimeouts { connect: self.connect.0, wait: self.queue.wait() },
             head: self.timeout.0,
             idle: self.idle.0,
             limit: self.limit,
@@ -47,7 +47,7 @@ impl App for Proxy {
         };
         let idle = settings.idle;
         let targets = self.to.0.into_iter().map(options::Server::into_target);
-        let memory = context.keep(Memory::default);
+        let memory = context.keep(UpstreamState::default);
         let upstream = Upstream::new(context.place(), targets, settings, Http { version, tls }, memory);
         context.spawn(Arc::clone(&upstream).run());
         let (status, metrics) = (Arc::downgrade(&upstream), Arc::downgrade(&upstream));

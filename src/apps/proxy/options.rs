@@ -16,16 +16,16 @@ use ziggurat_middleware::units::Duration;
 use crate::upstream::http::HttpVersion;
 use crate::upstream::{Balance, EjectOptions, HealthOptions, QueueOptions, RetryOptions, StickyOptions, Target, TlsOptions};
 
-/// Passes requests on to other HTTP servers and their answers back.
+/// Passes requests on to other HTTP servers, and their responses back.
 ///
-/// Requests and answers stream both ways. The server is chosen for each request from those that are well; a request that fails before its answer began is sent to another one where
-/// that is safe. WebSockets and other upgrades of HTTP/1.1 pass through. `ziggurat status` and the metrics show each server.
+/// Bodies stream in both directions. Each request goes to one of the healthy servers. If it fails before the response has begun, it is sent to another server where that is safe.
+/// WebSockets and other upgrades of HTTP/1.1 pass through. `ziggurat status` and the metrics show each server.
 ///
-/// A client gets `502` where no server answers properly, `504` where one takes too long, and `503` with `Retry-After` where all are at their `limit` and the queue is full, or none is well.
-/// The log says which server failed, at what, and why. An answer that breaks off is broken off for the client too.
+/// The client gets `502` if no server gives a valid response, `504` if a server takes too long, and `503` with `Retry-After` if no server is healthy or all are at their `limit` and the
+/// queue is full. The log names the server, the phase and the cause. A response that breaks off is broken off for the client, too.
 ///
-/// Headers that belong to a connection (`Connection`, what it names, and the like; RFC 9110 section 7.6.1) end here, both ways. A `mount` above is taken off the path and told in
-/// `X-Forwarded-Prefix`. [The guide](../proxy.md) goes from one server to a balanced pool.
+/// Hop-by-hop headers (RFC 9110 section 7.6.1) do not pass, in either direction. Below a `mount`, the server sees the path without the prefix, and the prefix in `X-Forwarded-Prefix`.
+/// [The guide](../proxy.md) goes from one server to a balanced pool.
 ///
 /// ```json
 /// {
@@ -39,57 +39,57 @@ use crate::upstream::{Balance, EjectOptions, HealthOptions, QueueOptions, RetryO
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Proxy {
-    /// The servers: URLs such as `http://10.0.0.5:9000` or `https://api.internal/v2`, whose path is put before that of each request, or `unix:` and the path of a socket. Every address of a
-    /// name is a server of its own.
+    /// The servers: URLs such as `http://10.0.0.5:9000`, or `unix:` and the path of a socket. The path of a URL (`https://api.internal/v2`) is put before the path of each request. If a name has
+    /// several addresses, each is a server of its own.
     pub(super) to: OneOrMany<Server>,
-    /// Who gets a request: `least_requests` (of two servers chosen at random the one with fewer requests under way), `round_robin`, `random`, or `{ "hash": ... }` of `client` (its address), `path`,
-    /// `header:NAME`, `cookie:NAME` or `query:NAME`. With a hash, requests with the same value go to the same server, and when a server comes or goes only its share moves; requests
-    /// without the value go where fewest are under way.
+    /// Which server gets a request: `least_requests` (the less busy of two random servers), `round_robin`, `random`, or `{ "hash": ... }` of `client` (the address), `path`,
+    /// `header:NAME`, `cookie:NAME` or `query:NAME`. With a hash, requests with the same value go to the same server, and a server that comes or goes moves only its own share. Requests
+    /// without the value are balanced by `least_requests`.
     #[serde(default)]
     pub(super) balance: Balance,
-    /// A cookie that brings a client back to the server that answered it before. If that server is not well the client gets another one, and its cookie is rewritten.
+    /// A cookie that sends a client to the server that answered it before. If that server is not healthy, the client gets another one and a new cookie.
     #[serde(default)]
     pub(super) sticky: Option<StickyOptions>,
     /// The `Host` that servers see: `keep` (that of the client), `upstream` (that of the server's URL), or a name.
     #[serde(default)]
     pub(super) host: HostPolicy,
-    /// The version of HTTP: `1.1`, `2` (without TLS by prior knowledge, which gRPC servers expect), or `auto` (2 where an `https` server offers it, else 1.1).
+    /// The version of HTTP: `1.1`, `2` (over `http` by prior knowledge, as gRPC servers expect), or `auto` (2 if an `https` server offers it, else 1.1).
     #[serde(default)]
     pub(super) http: Version,
-    /// How long opening a connection may take, TLS included.
+    /// The longest time to open a connection, TLS included.
     #[serde(default = "connect")]
     pub(super) connect: Duration,
-    /// How long a server may take until the head of its answer. The time that the client needs to send the request does not count.
+    /// The longest time to the head of a response. The time in which the client sends its request does not count.
     #[serde(default = "timeout")]
     pub(super) timeout: Duration,
-    /// How long a server may say nothing in the middle of an answer, and how long both sides of a WebSocket may be silent.
+    /// The longest pause in the body of a response, and the longest silence of both sides of a WebSocket.
     #[serde(default = "timeout")]
     pub(super) idle: Duration,
-    /// How many requests, WebSockets included, each server has under way at most. More wait in the queue.
+    /// The most requests under way at each server, WebSockets included. Further requests wait in the queue.
     #[serde(default = "limit")]
     #[schemars(range(min = 1))]
     pub(super) limit: usize,
     /// Where requests wait while all servers are at their limit.
     #[serde(default)]
     pub(super) queue: QueueOptions,
-    /// Requests that are sent again after a failure; `false` for none. (A request that meets a kept connection just as the server closes it is always sent again if its method may be
-    /// repeated, and so is one that an HTTP/2 server refused without processing it.)
+    /// Which requests are sent again after a failure; `false` for none. Two kinds are always sent again: requests that an HTTP/2 server refused without processing them, and idempotent
+    /// requests on a connection that the server closed at the same moment.
     #[serde(default = "retry")]
     pub(super) retry: OrFalse<RetryOptions>,
-    /// Requests that tell whether a server is well. By default there are none, and `eject` judges by the answers to clients.
+    /// Health checks. By default there are none, and `eject` judges by the responses to clients.
     #[serde(default)]
     pub(super) health: Option<HealthOptions>,
-    /// When a server that fails is left alone for a while; `false` for never.
+    /// When a server that fails gets no requests for a while; `false` for never.
     #[serde(default = "eject")]
     pub(super) eject: OrFalse<EjectOptions>,
-    /// How often names are looked up again. They are also looked up when a server cannot be reached.
+    /// How often names are looked up again. A server that cannot be reached causes a look-up, too.
     #[serde(default = "resolve")]
     pub(super) resolve: Duration,
     /// TLS to servers with an `https` URL.
     #[serde(default)]
     pub(super) tls: Option<TlsOptions>,
-    /// How servers hear of the client: `x-forwarded` (`X-Forwarded-For`, `-Proto`, `-Host` and `-Prefix`), `forwarded` (RFC 7239), or `none`. What the client itself says in such headers never passes;
-    /// behind another proxy the `forwarded` layer decides whom to believe.
+    /// The headers that tell servers about the client: `x-forwarded` (`X-Forwarded-For`, `-Proto`, `-Host`, `-Port` and `-Prefix`), `forwarded` (RFC 7239), or `none`. Such headers of the client do not
+    /// pass. Behind another proxy, the `forwarded` layer decides whom to trust.
     #[serde(default)]
     pub(super) forward: Forward,
 }
@@ -141,7 +141,7 @@ impl Server {
 struct Weighted {
     /// The URL.
     at: Target,
-    /// Its share of the requests, compared with that of the others. A server with weight 0 gets only requests whose sticky cookie names it: to empty it before it is removed.
+    /// The server's share of the requests, relative to the other weights. A server with weight 0 gets only requests whose sticky cookie names it, so it can be drained before it is removed.
     #[serde(default = "one")]
     #[schemars(range(max = 1000))]
     weight: u32,
@@ -223,7 +223,7 @@ impl FromStr for HostPolicy {
 
 impl<'de> Deserialize<'de> for HostPolicy {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        crate::apps::from_text(deserializer, "`keep`, `upstream` or a host")
+        ziggurat_middleware::options::from_text(deserializer, "`keep`, `upstream` or a host")
     }
 }
 
@@ -237,7 +237,7 @@ impl JsonSchema for HostPolicy {
     }
 }
 
-/// The version of HTTP that servers are spoken to in.
+/// The version of HTTP to servers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 pub(super) enum Version {
     #[serde(rename = "1.1")]
@@ -265,7 +265,7 @@ impl Version {
     }
 }
 
-/// How servers hear of the client.
+/// The headers that tell servers about the client.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum Forward {

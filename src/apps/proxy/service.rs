@@ -1,4 +1,4 @@
-//! The service of `proxy`: one request, one answer.
+//! The service of `proxy`.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -16,7 +16,7 @@ use ziggurat_middleware::{Body, BoxError, Deadline, Place, Problem, Request, Req
 use super::head::{self, HeadPolicy};
 use super::upgrade::{self, Upgrade};
 use crate::upstream::http::Http;
-use crate::upstream::{Answer, Outgoing, Refused, Unanswered, Upstream};
+use crate::upstream::{AdmitError, SendError, Upstream, UpstreamRequest, UpstreamResponse};
 
 /// Passes requests on.
 #[derive(Clone)]
@@ -42,7 +42,7 @@ impl Service<Request> for ProxyService {
     type Future = Pin<Box<dyn Future<Output = Result<Response, BoxError>> + Send>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        // A full queue is answered, not waited for.
+        // A full queue is answered with 503.
         Poll::Ready(Ok(()))
     }
 
@@ -59,7 +59,7 @@ impl Inner {
         }
         if head::goes_in_circles(request.headers()) {
             return Err(Problem::new(StatusCode::LOOP_DETECTED)
-                .detail("the request goes in circles")
+                .detail("the request is in a loop")
                 .because("`Via` names this server ten times")
                 .into());
         }
@@ -67,24 +67,24 @@ impl Inner {
         let (parts, body) = request.into_parts();
         let protocol = upgrade.as_ref().map(Upgrade::protocol);
         let expects_continue = parts.headers.get(EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
-        let outgoing = Outgoing {
+        let request = UpstreamRequest {
             parts: &parts,
             body,
             head: &|endpoint, has_body| self.policy.request(&parts, endpoint, has_body, protocol),
             expects_continue,
         };
         let answered = match parts.extensions.get::<Deadline>() {
-            Some(deadline) => match timeout(deadline.0, self.upstream.send(outgoing)).await {
+            Some(deadline) => match timeout(deadline.0, self.upstream.send(request)).await {
                 Ok(answered) => answered,
                 Err(_) => {
                     return Err(self
-                        .problem(StatusCode::GATEWAY_TIMEOUT, "the server behind this one did not answer in time", &parts)
+                        .problem(StatusCode::GATEWAY_TIMEOUT, "the upstream server did not answer in time", &parts)
                         .into());
                 }
             },
-            None => self.upstream.send(outgoing).await,
+            None => self.upstream.send(request).await,
         };
-        let Answer { response, sticky } = match answered {
+        let UpstreamResponse { response, sticky } = match answered {
             Ok(answer) => answer,
             Err(unanswered) => return Err(self.unanswered(unanswered, &parts)),
         };
@@ -106,28 +106,28 @@ impl Inner {
         Ok(response)
     }
 
-    /// What the client is told where there is no answer. The cause is in the log already.
-    fn unanswered(&self, unanswered: Unanswered, parts: &http::request::Parts) -> BoxError {
+    /// The response to the client if there is none from upstream. The cause is already in the log.
+    fn unanswered(&self, unanswered: SendError, parts: &http::request::Parts) -> BoxError {
         let overloaded = |detail| {
             let problem = self.problem(StatusCode::SERVICE_UNAVAILABLE, detail, parts);
             problem.header(RETRY_AFTER, HeaderValue::from_static("1"))
         };
         let request_id = parts.extensions.get::<RequestId>().map(RequestId::as_str);
         match unanswered {
-            Unanswered::Client(error) => error,
-            Unanswered::Failed(failure) => {
+            SendError::Client(error) => error,
+            SendError::Failed(failure) => {
                 let detail = match failure.status() {
-                    StatusCode::GATEWAY_TIMEOUT => "the server behind this one did not answer in time",
-                    _ => "the server behind this one gave no proper answer",
+                    StatusCode::GATEWAY_TIMEOUT => "the upstream server did not answer in time",
+                    _ => "the upstream server gave no valid response",
                 };
                 self.problem(failure.status(), detail, parts).into()
             }
-            Unanswered::Refused(refused) => {
+            SendError::Refused(refused) => {
                 let (detail, cause) = match refused {
-                    Refused::Full => ("too many requests wait for the servers behind this one", "the queue is full"),
-                    Refused::Late => ("the servers behind this one are busy", "the request waited too long for an endpoint"),
-                    Refused::Down => ("no server behind this one is well", "no endpoint is well"),
-                    Refused::Unresolved => ("no server behind this one is known", "no name of an endpoint has an address"),
+                    AdmitError::Full => ("too many requests wait for the upstream servers", "the queue is full"),
+                    AdmitError::Late => ("the upstream servers are busy", "the request waited too long for an endpoint"),
+                    AdmitError::Down => ("no upstream server is healthy", "no endpoint is healthy"),
+                    AdmitError::Unresolved => ("no upstream server is known", "no name of an endpoint has an address"),
                 };
                 tracing::warn!(request_id, app = self.place.as_str(), "the request is refused: {cause}");
                 overloaded(detail).into()

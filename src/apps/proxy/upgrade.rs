@@ -1,4 +1,4 @@
-//! Requests that switch to another protocol, such as WebSocket (RFC 9110 section 7.8).
+//! Upgrades to another protocol, such as WebSocket (RFC 9110 section 7.8).
 
 use std::time::Duration;
 
@@ -14,14 +14,14 @@ use super::head;
 use crate::upstream::http::Http;
 use crate::upstream::{Download, End, tunnel};
 
-/// A client that wants to switch.
+/// A client's request for an upgrade.
 pub(super) struct Upgrade {
     protocol: HeaderValue,
     client: OnUpgrade,
 }
 
 impl Upgrade {
-    /// What a request asks for, where its connection can be switched.
+    /// The upgrade that a request asks for, if its connection can be upgraded.
     pub(super) fn wanted(request: &mut Request) -> Option<Self> {
         let protocol = request.headers().get(UPGRADE)?.clone();
         let mut names = request.headers().get_all(CONNECTION).iter().flat_map(|line| line.as_bytes().split(|octet| *octet == b','));
@@ -35,10 +35,10 @@ impl Upgrade {
     }
 }
 
-/// How long both ends may take to switch after the answer.
+/// The longest time for both connections to be upgraded after the response.
 const SWITCH: Duration = Duration::from_secs(10);
 
-/// Switches both connections, and copies between them beside the answer.
+/// Accepts the upgrade. A task copies between the two connections.
 pub(super) fn switch(
     upgrade: Upgrade,
     mut answer: response::Parts,
@@ -59,12 +59,12 @@ pub(super) fn switch(
     let upstream = hyper::upgrade::on(HttpResponse::from_parts(answer, ()));
     let client = upgrade.client;
     let (place, id) = (place.clone(), parts.extensions.get::<RequestId>().cloned());
-    let (lease, ticket) = body.into_tunnel();
+    let (lease, permit) = body.into_tunnel();
     tokio::spawn(async move {
         let request_id = id.as_ref().map(RequestId::as_str);
         let app = place.as_str();
-        let Some(mut ticket) = ticket else { return };
-        ticket.open_tunnel();
+        let Some(mut permit) = permit else { return };
+        permit.open_tunnel();
         let started = Instant::now();
         let both = async { tokio::try_join!(client, upstream) };
         let (client, upstream) = match timeout(SWITCH, both).await {
@@ -72,7 +72,7 @@ pub(super) fn switch(
             Ok(Err(error)) => return tracing::warn!(request_id, app, "the connection could not be switched: {error}"),
             Err(_) => return tracing::warn!(request_id, app, "the connection was not switched within {SWITCH:?}"),
         };
-        let counters = ticket.octets();
+        let counters = permit.octets();
         let tunneled = tunnel(TokioIo::new(client), TokioIo::new(upstream), idle, retired.wait(), counters).await;
         let end = match &tunneled.end {
             End::Closed => "both sides closed".to_owned(),
@@ -81,8 +81,8 @@ pub(super) fn switch(
             End::Broken(error) => error.to_string(),
         };
         let (sent, received, seconds) = (tunneled.sent, tunneled.received, started.elapsed().as_secs());
-        tracing::info!(request_id, app, upstream = &*ticket.endpoint().label, sent, received, seconds, "a tunnel ended: {end}");
-        drop((lease, ticket));
+        tracing::info!(request_id, app, upstream = &*permit.endpoint().label, sent, received, seconds, "a tunnel ended: {end}");
+        drop((lease, permit));
     });
     response
 }

@@ -1,4 +1,4 @@
-//! What no type can say about the options of `proxy`.
+//! Validation of the options of `proxy`.
 
 use ziggurat_middleware::{Finding, Findings};
 
@@ -7,7 +7,7 @@ use super::options::Proxy;
 /// The largest weight, so that sums of weights stay small.
 const HEAVIEST: u32 = 1000;
 
-/// The most servers; a name may have more addresses.
+/// The most servers. A name may have several addresses.
 const MOST_SERVERS: usize = 1000;
 
 impl Proxy {

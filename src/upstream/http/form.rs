@@ -1,4 +1,4 @@
-//! The form of a request on the wire. A request comes with a path as its target and with `Host`; the two versions of HTTP say the same differently.
+//! Converts a request head, which has a path as target and a `Host` header, to the form of each version of HTTP.
 
 use http::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderValue, TE, TRANSFER_ENCODING, UPGRADE};
 use http::uri::{Authority, Parts, PathAndQuery};
@@ -8,7 +8,7 @@ use ziggurat_middleware::Scheme;
 
 use crate::upstream::failure::Failure;
 
-/// For HTTP/1.1. hyper sends no body with GET, HEAD and the like where its length is not known, unless the head says `chunked`.
+/// For HTTP/1.1. hyper sends no body of unknown length with GET and HEAD, unless the head has `Transfer-Encoding: chunked`.
 pub(super) fn http1<B: Body>(request: &mut Request<B>) {
     *request.version_mut() = Version::HTTP_11;
     let is_unknown = !request.body().is_end_stream() && request.body().size_hint().exact().is_none();
@@ -16,12 +16,12 @@ pub(super) fn http1<B: Body>(request: &mut Request<B>) {
         request.headers_mut().insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
     if request.headers().contains_key(TE) {
-        // RFC 9110 section 10.1.4: `TE` is for this connection, and says so.
+        // RFC 9110 section 10.1.4: `Connection` has to name `TE`.
         request.headers_mut().append(CONNECTION, HeaderValue::from_static("te"));
     }
 }
 
-/// For HTTP/2 (RFC 9113 section 8.3.1): the host is part of the target, and nothing speaks of the connection.
+/// For HTTP/2 (RFC 9113 sections 8.2.2 and 8.3.1): the host is part of the target, and there are no connection-specific headers.
 pub(super) fn http2<B>(request: &mut Request<B>, scheme: Scheme) -> Result<(), Failure> {
     *request.version_mut() = Version::HTTP_2;
     for name in [CONNECTION, UPGRADE, TRANSFER_ENCODING] {

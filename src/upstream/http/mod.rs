@@ -1,7 +1,7 @@
 //! HTTP/1.1 and HTTP/2 to upstreams, on hyper's connections.
 
 mod form;
-mod judge;
+mod validate;
 
 use std::error::Error;
 use std::future::{Future, poll_fn};
@@ -19,7 +19,7 @@ use tokio::sync::Notify;
 use ziggurat_middleware::Scheme;
 
 use super::dial::{Dialed, dial};
-use super::failure::{Failure, Kind, Phase};
+use super::failure::{Failure, FailureKind, FailurePhase};
 use super::protocol::{Connection, Protocol};
 use super::replay::Upload;
 use super::target::Address;
@@ -32,7 +32,7 @@ pub(crate) struct Http {
     pub(crate) tls: Option<TlsClient>,
 }
 
-/// Which HTTP is spoken.
+/// The version of HTTP.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum HttpVersion {
     /// HTTP/1.1.
@@ -61,15 +61,15 @@ pub(crate) enum HttpConnection {
     Http2 { sender: http2::SendRequest<Upload>, streams: Arc<Streams>, scheme: Scheme },
 }
 
-/// How many streams an upstream allows on a connection. Its settings have arrived when its first answer has.
+/// The number of streams that an upstream allows on a connection. Its SETTINGS arrive before its first response.
 pub(crate) struct Streams {
     allowed: AtomicUsize,
     is_known: AtomicBool,
-    /// Wakes the task that drives the connection and can ask it.
+    /// Wakes the task that drives the connection.
     driver: AtomicWaker,
 }
 
-/// Streams of a connection on which no answer has come yet.
+/// The limit before the first response.
 const FIRST_STREAMS: usize = 10;
 
 impl Streams {
@@ -82,17 +82,17 @@ impl Streams {
 /// The largest head of an answer, and the largest block of trailers.
 const HEAD: usize = 64 << 10;
 
-/// Informational responses before the final one; more are a flood.
+/// The most informational responses before the final one.
 const INFORMATIONAL: u32 = 32;
 
-/// Requests that one HTTP/2 connection carries at once, where the upstream allows as many.
+/// The most streams of one connection.
 const STREAMS: usize = 100;
 
-/// What an upstream may send of one body, and of all bodies of a connection together, before somebody reads it.
+/// Flow control windows: unread octets of one body, and of all bodies of a connection.
 const STREAM_WINDOW: u32 = 256 << 10;
 const CONNECTION_WINDOW: u32 = 2 << 20;
 
-/// How often a silent HTTP/2 connection is asked whether it is alive, and how long it may take to answer.
+/// The interval and the timeout of PING frames.
 const PING: Duration = Duration::from_secs(20);
 const PONG: Duration = Duration::from_secs(10);
 
@@ -126,7 +126,7 @@ async fn http1(io: super::dial::Io) -> Result<HttpConnection, Failure> {
     let mut builder = http1::Builder::new();
     builder.max_header_size(HEAD).max_buf_size(HEAD + 1024);
     let (sender, connection) = builder.handshake(io).await.map_err(Failure::unreachable)?;
-    // Its errors reach the exchange that they end.
+    // Errors are reported to the exchange under way.
     tokio::spawn(async { _ = connection.with_upgrades().await });
     Ok(HttpConnection::Http1(sender))
 }
@@ -161,7 +161,7 @@ impl Connection for HttpConnection {
     type Body = Incoming;
 
     async fn exchange(&mut self, mut request: http::Request<Upload>, is_reused: bool) -> Result<http::Response<Incoming>, Failure> {
-        let asked = judge::Asked::of(&request);
+        let asked = validate::Asked::of(&request);
         let response = match self {
             Self::Http1(sender) => {
                 form::http1(&mut request);
@@ -180,7 +180,7 @@ impl Connection for HttpConnection {
             }
         };
         let response = response.map_err(|error| failure(error, is_reused))?;
-        judge::response(&response, &asked)?;
+        validate::response(&response, &asked)?;
         Ok(response)
     }
 
@@ -215,18 +215,18 @@ impl Connection for HttpConnection {
     }
 }
 
-/// Counts 1xx responses, and rings where there are too many. `100 Continue` lets the body go.
+/// Counts 1xx responses and notifies if there are too many. `100 Continue` lets the body go.
 fn count_informational(request: &mut http::Request<Upload>) -> Arc<Notify> {
     let flood = Arc::new(Notify::new());
     let ring = Arc::clone(&flood);
-    let pace = Arc::clone(request.body().pace());
+    let progress = Arc::clone(request.body().progress());
     let count = AtomicU32::new(0);
     hyper::ext::on_informational(request, move |response| {
         if count.fetch_add(1, Relaxed) >= INFORMATIONAL {
             ring.notify_one();
         }
         if response.status() == StatusCode::CONTINUE {
-            pace.allow();
+            progress.allow();
         }
     });
     flood
@@ -234,28 +234,28 @@ fn count_informational(request: &mut http::Request<Upload>) -> Arc<Notify> {
 
 fn failure(mut error: TrySendError<http::Request<Upload>>, is_reused: bool) -> Failure {
     if error.take_message().is_some() {
-        return Failure::new(Kind::Unsent, Phase::Head, error.into_error());
+        return Failure::new(FailureKind::Unsent, FailurePhase::Head, error.into_error());
     }
     let error = error.into_error();
     let kind = kind(&error, is_reused);
-    Failure::new(kind, Phase::Head, error)
+    Failure::new(kind, FailurePhase::Head, error)
 }
 
-/// What hyper's error means for an attempt.
-fn kind(error: &hyper::Error, is_reused: bool) -> Kind {
+/// Classifies an error of hyper.
+fn kind(error: &hyper::Error, is_reused: bool) -> FailureKind {
     if let Some(h2) = h2_error(error)
         && h2.is_remote()
         && (h2.is_go_away() || h2.is_reset() && h2.reason() == Some(h2::Reason::REFUSED_STREAM))
     {
-        // A stream hears of GOAWAY only where its number is above the last one that was processed.
-        return Kind::Refused;
+        // h2 reports GOAWAY only to streams above the last processed one.
+        return FailureKind::Refused;
     }
     let is_protocol_error = h2_error(error).is_some_and(h2::Error::is_library);
     match error {
-        error if error.is_parse() || is_protocol_error => Kind::Malformed,
-        error if error.is_timeout() => Kind::Timeout,
-        _ if is_reused => Kind::Stale,
-        _ => Kind::Reset,
+        error if error.is_parse() || is_protocol_error => FailureKind::Malformed,
+        error if error.is_timeout() => FailureKind::Timeout,
+        _ if is_reused => FailureKind::Stale,
+        _ => FailureKind::Reset,
     }
 }
 

@@ -1,7 +1,7 @@
 //! The connections to one endpoint.
 //!
-//! Who needs a connection gets an idle one, the one used last first. Where there is none, one is opened, and the request takes whatever comes first: the new connection, or one that
-//! another request gives back. Connections that carry several exchanges at once are opened one at a time, as the others fill up.
+//! A request gets the idle connection that was used last. If there is none, the pool opens one, and the request takes what comes first: the new connection, or one that
+//! another request gives back. Shared connections, which carry several exchanges at once, are opened one at a time, when the others are full.
 
 mod state;
 #[cfg(test)]
@@ -14,10 +14,10 @@ use futures_util::FutureExt;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::failure::{Failure, Kind, Phase};
+use super::failure::{Failure, FailureKind, FailurePhase};
 use super::protocol::{Connection, Protocol};
 use super::target::Address;
-use state::{Handed, Idle, State, Waiter};
+use state::{Checkout, Idle, State, Waiter};
 
 /// Connections to one endpoint.
 pub(crate) struct Pool<P: Protocol>(Arc<Inner<P>>);
@@ -25,34 +25,34 @@ pub(crate) struct Pool<P: Protocol>(Arc<Inner<P>>);
 struct Inner<P: Protocol> {
     protocol: Arc<P>,
     address: Address,
-    /// The host to ask for, where connections are encrypted.
+    /// The host, if connections are encrypted.
     tls: Option<Box<str>>,
-    times: Times,
+    times: PoolTimeouts,
     state: Mutex<State<P>>,
 }
 
-/// How long things may take.
+/// The timeouts of a pool.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Times {
+pub(crate) struct PoolTimeouts {
     /// Opening a connection.
     pub(crate) connect: Duration,
-    /// Waiting for a place on connections that are all full.
+    /// Waiting for room on shared connections.
     pub(crate) wait: Duration,
 }
 
-/// How long a connection may be idle. Servers close theirs after 5 s (Node.js) or later; one that is closed as it is used costs a retry, or a request that may not be retried.
+/// The longest time for which a connection is idle. Servers close idle connections after 5 s (Node.js) or later. A request on a connection that the server closes at the same moment fails.
 const IDLE_TIME: Duration = Duration::from_secs(4);
 
-/// Connections kept idle at most.
+/// The most idle connections.
 const MOST_IDLE: usize = 128;
 
-/// Connections that carry several exchanges at once, at most.
+/// The most shared connections.
 const MOST_SHARED: usize = 8;
 
-/// How old a connection becomes, so that those of an endpoint behind a balancer are spread anew.
+/// The longest life of a connection. Behind another balancer, new connections reach new servers.
 const AGE: Duration = Duration::from_secs(600);
 
-/// How long a connection may need after an exchange until it can carry another one.
+/// How long a connection may take to become ready after an exchange.
 const SETTLE: Duration = Duration::from_secs(1);
 
 impl<P: Protocol> Clone for Pool<P> {
@@ -63,18 +63,18 @@ impl<P: Protocol> Clone for Pool<P> {
 
 impl<P: Protocol> Pool<P> {
     /// A pool without connections.
-    pub(crate) fn new(protocol: Arc<P>, address: Address, tls: Option<Box<str>>, times: Times) -> Self {
+    pub(crate) fn new(protocol: Arc<P>, address: Address, tls: Option<Box<str>>, times: PoolTimeouts) -> Self {
         let state = State::new(protocol.may_share(tls.as_deref()));
         Self(Arc::new(Inner { protocol, address, tls, times, state: Mutex::new(state) }))
     }
 
-    /// A connection for one exchange. With `fresh` it is one that has carried none.
+    /// A connection for one exchange. With `fresh`, it has carried none before.
     pub(crate) async fn checkout(&self, fresh: bool) -> Result<Lease<P>, Failure> {
         let receiver = {
             let mut state = self.0.lock();
-            if !fresh && let Some(handed) = state.take(Instant::now()) {
+            if !fresh && let Some(checkout) = state.take(Instant::now()) {
                 drop(state);
-                return Ok(Lease::new(&self.0, handed).claim());
+                return Ok(Lease::new(&self.0, checkout).claim());
             }
             let (sender, receiver) = oneshot::channel();
             state.waiters.push_back(Waiter { fresh, sender });
@@ -86,26 +86,26 @@ impl<P: Protocol> Pool<P> {
             Ok(Ok(Ok(lease))) => Ok(lease.claim()),
             Ok(Ok(Err(failure))) => Err(failure),
             Ok(Err(_)) => Err(Failure::unreachable("the pool is closed")),
-            Err(_) => Err(Failure::new(Kind::Timeout, Phase::Connect, "no connection had room in time")),
+            Err(_) => Err(Failure::new(FailureKind::Timeout, FailurePhase::Connect, "no connection had room in time")),
         }
     }
 
-    /// A connection of its own, which joins the pool at no time: for health checks.
+    /// A connection outside of the pool, for health checks.
     pub(crate) async fn open(&self) -> Result<P::Connection, Failure> {
         self.0.open().await
     }
 
-    /// Closes idle connections; those in use end with their exchanges.
+    /// Closes idle connections. Connections in use are closed after their exchanges.
     pub(crate) fn close(&self) {
         self.0.lock().close();
     }
 
-    /// Open connections, and how many of them are idle.
+    /// The number of open connections, and of idle ones among them.
     pub(crate) fn connections(&self) -> (usize, usize) {
         self.0.lock().connections()
     }
 
-    /// Opens connections as far as there are waiters for them.
+    /// Opens connections for waiters.
     fn dial(&self, state: &mut State<P>) {
         while state.shall_dial() {
             state.dialing += 1;
@@ -132,7 +132,9 @@ impl<P: Protocol> Inner<P> {
     async fn open(&self) -> Result<P::Connection, Failure> {
         match timeout(self.times.connect, self.protocol.open(&self.address, self.tls.as_deref())).await {
             Ok(opened) => opened,
-            Err(_) => Err(Failure::new(Kind::Timeout, Phase::Connect, format!("no connection within {:?}", self.times.connect))),
+            Err(_) => {
+                Err(Failure::new(FailureKind::Timeout, FailurePhase::Connect, format!("no connection within {:?}", self.times.connect)))
+            }
         }
     }
 
@@ -148,7 +150,7 @@ impl<P: Protocol> Inner<P> {
         }
     }
 
-    /// Hands a connection to who waits, or keeps it.
+    /// Hands a connection to a waiter, or keeps it.
     fn put(self: &Arc<Self>, state: &mut State<P>, idle: Idle<P::Connection>) {
         let now = Instant::now();
         let Some(mut idle) = state.hand(self, idle) else { return };
@@ -165,7 +167,7 @@ impl<P: Protocol> Inner<P> {
     }
 }
 
-/// Closes connections that have been idle for too long, as long as there are idle ones.
+/// Closes connections that have been idle for too long. Ends when none is idle.
 async fn sweep<P: Protocol>(pool: Weak<Inner<P>>) {
     loop {
         let Some(strong) = pool.upgrade() else { return };
@@ -187,14 +189,14 @@ async fn sweep<P: Protocol>(pool: Weak<Inner<P>>) {
 pub(crate) struct Lease<P: Protocol> {
     pool: Arc<Inner<P>>,
     /// `None` after it was given back.
-    handed: Option<Handed<P::Connection>>,
+    checkout: Option<Checkout<P::Connection>>,
     /// Whether the request has received it. An unclaimed connection is unused and goes back to the pool.
     is_claimed: bool,
 }
 
 impl<P: Protocol> Lease<P> {
-    fn new(pool: &Arc<Inner<P>>, handed: Handed<P::Connection>) -> Self {
-        Self { pool: Arc::clone(pool), handed: Some(handed), is_claimed: false }
+    fn new(pool: &Arc<Inner<P>>, checkout: Checkout<P::Connection>) -> Self {
+        Self { pool: Arc::clone(pool), checkout: Some(checkout), is_claimed: false }
     }
 
     fn claim(mut self) -> Self {
@@ -202,30 +204,30 @@ impl<P: Protocol> Lease<P> {
         self
     }
 
-    /// The connection, for who holds the lock of the pool.
-    fn take(mut self) -> Option<Handed<P::Connection>> {
-        self.handed.take()
+    /// Takes the connection out. The caller holds the lock of the pool.
+    fn take(mut self) -> Option<Checkout<P::Connection>> {
+        self.checkout.take()
     }
 
     /// The connection.
     pub(crate) fn connection(&mut self) -> Option<&mut P::Connection> {
-        self.handed.as_mut().map(|handed| &mut handed.connection)
+        self.checkout.as_mut().map(|checkout| &mut checkout.connection)
     }
 
     /// Whether it has carried an exchange before.
     pub(crate) fn is_reused(&self) -> bool {
-        self.handed.as_ref().is_some_and(|handed| handed.is_reused)
+        self.checkout.as_ref().is_some_and(|checkout| checkout.is_reused)
     }
 
     /// Gives it back after a complete exchange.
     pub(crate) fn release(mut self) {
-        let Some(handed) = self.handed.take() else { return };
+        let Some(checkout) = self.checkout.take() else { return };
         let pool = Arc::clone(&self.pool);
-        if handed.shared.is_some() {
-            pool.leave(handed);
+        if checkout.shared.is_some() {
+            pool.leave(checkout);
             return;
         }
-        let mut idle = Idle { is_reused: true, ..Idle::from(handed) };
+        let mut idle = Idle { is_reused: true, ..Idle::from(checkout) };
         let is_ready = if idle.connection.is_open() { idle.connection.ready().now_or_never() } else { Some(false) };
         match is_ready {
             Some(true) => pool.put(&mut pool.lock(), idle),
@@ -243,26 +245,26 @@ impl<P: Protocol> Lease<P> {
 
 impl<P: Protocol> Drop for Lease<P> {
     fn drop(&mut self) {
-        let Some(handed) = self.handed.take() else { return };
-        if handed.shared.is_some() {
-            self.pool.leave(handed);
+        let Some(checkout) = self.checkout.take() else { return };
+        if checkout.shared.is_some() {
+            self.pool.leave(checkout);
         } else if self.is_claimed {
             self.pool.discard();
         } else {
-            self.pool.put(&mut self.pool.lock(), handed.into());
+            self.pool.put(&mut self.pool.lock(), checkout.into());
         }
     }
 }
 
 impl<P: Protocol> Inner<P> {
     /// Ends an exchange on a shared connection.
-    fn leave(self: &Arc<Self>, handed: Handed<P::Connection>) {
+    fn leave(self: &Arc<Self>, checkout: Checkout<P::Connection>) {
         let mut state = self.lock();
-        state.leave(self, &handed);
+        state.leave(self, &checkout);
         Pool(Arc::clone(self)).dial(&mut state);
         drop(state);
         // Outside of the lock, for it may be the last handle of the connection.
-        drop(handed);
+        drop(checkout);
     }
 
     /// Counts a closed exclusive connection.

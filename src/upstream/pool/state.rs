@@ -11,24 +11,24 @@ use crate::upstream::failure::Failure;
 use crate::upstream::protocol::{Connection, Protocol};
 
 pub(super) struct State<P: Protocol> {
-    /// Those that carry one exchange at a time, the one used last at the end.
+    /// Exclusive connections, the one used last at the end.
     pub(super) idle: VecDeque<Idle<P::Connection>>,
-    /// Open connections that carry one exchange at a time, in use or not.
+    /// The number of open exclusive connections, idle or in use.
     pub(super) opened: usize,
     shared: Vec<Shared<P::Connection>>,
     numbers: u64,
     pub(super) waiters: VecDeque<Waiter<P>>,
     pub(super) dialing: usize,
-    /// Whether a new connection may carry several exchanges, as far as is known.
+    /// Whether new connections are expected to be shared.
     pub(super) is_shared: bool,
-    /// A task closes what is idle for too long.
+    /// Whether a task closes idle connections.
     pub(super) is_swept: bool,
     pub(super) is_closed: bool,
 }
 
 pub(super) struct Idle<C> {
     pub(super) connection: C,
-    /// When it is too old.
+    /// The end of its life.
     pub(super) until: Instant,
     pub(super) idle_since: Instant,
     pub(super) is_reused: bool,
@@ -43,16 +43,16 @@ struct Shared<C> {
 }
 
 pub(super) struct Waiter<P: Protocol> {
-    /// It takes only a connection that has carried no exchange.
+    /// Takes only a connection that has carried no exchange.
     pub(super) fresh: bool,
     /// A lease, so that a connection goes back if the waiter leaves after it was sent.
     pub(super) sender: oneshot::Sender<Result<Lease<P>, Failure>>,
 }
 
 /// A connection for one exchange.
-pub(super) struct Handed<C> {
+pub(super) struct Checkout<C> {
     pub(super) connection: C,
-    /// The number of the connection, where it carries others too.
+    /// The number of the connection, if it is shared.
     pub(super) shared: Option<u64>,
     pub(super) until: Instant,
     pub(super) is_reused: bool,
@@ -74,10 +74,10 @@ impl<P: Protocol> State<P> {
     }
 
     /// An open connection with room.
-    pub(super) fn take(&mut self, now: Instant) -> Option<Handed<P::Connection>> {
+    pub(super) fn take(&mut self, now: Instant) -> Option<Checkout<P::Connection>> {
         self.drop_closed(now);
-        if let Some(handed) = self.shared.iter_mut().find_map(Shared::hand) {
-            return Some(handed);
+        if let Some(checkout) = self.shared.iter_mut().find_map(Shared::hand) {
+            return Some(checkout);
         }
         while let Some(idle) = self.idle.pop_back() {
             if idle.connection.is_open() && now < idle.until && now.duration_since(idle.idle_since) < IDLE_TIME {
@@ -117,25 +117,25 @@ impl<P: Protocol> State<P> {
             let fresh = waiter.fresh;
             let is_full = self.shared.len() >= MOST_SHARED;
             let room = self.shared.iter_mut().filter(|shared| !fresh || !shared.is_reused || is_full);
-            let Some(handed) = room.rev().find_map(Shared::hand) else { return };
+            let Some(checkout) = room.rev().find_map(Shared::hand) else { return };
             let Some(waiter) = self.waiters.pop_front() else { return };
-            if let Err(Ok(lease)) = waiter.sender.send(Ok(Lease::new(pool, handed)))
-                && let Some(handed) = lease.take()
+            if let Err(Ok(lease)) = waiter.sender.send(Ok(Lease::new(pool, checkout)))
+                && let Some(checkout) = lease.take()
             {
-                self.free(&handed);
+                self.free(&checkout);
             }
         }
     }
 
     /// An exchange on a shared connection is over.
-    pub(super) fn leave(&mut self, pool: &Arc<Inner<P>>, handed: &Handed<P::Connection>) {
-        self.free(handed);
+    pub(super) fn leave(&mut self, pool: &Arc<Inner<P>>, checkout: &Checkout<P::Connection>) {
+        self.free(checkout);
         self.drop_closed(Instant::now());
         self.serve(pool);
     }
 
-    fn free(&mut self, handed: &Handed<P::Connection>) {
-        if let Some(shared) = self.shared.iter_mut().find(|shared| Some(shared.number) == handed.shared) {
+    fn free(&mut self, checkout: &Checkout<P::Connection>) {
+        if let Some(shared) = self.shared.iter_mut().find(|shared| Some(shared.number) == checkout.shared) {
             shared.in_use -= 1;
         }
     }
@@ -155,7 +155,7 @@ impl<P: Protocol> State<P> {
         }
     }
 
-    /// A connection could not be opened: who waited for it hears why.
+    /// Reports to waiters that a connection could not be opened: to one, or to all if they wait for the same shared connection.
     pub(super) fn fail(&mut self, failure: &Failure) {
         while let Some(waiter) = self.waiters.pop_front() {
             let is_told = waiter.sender.send(Err(failure.again())).is_ok();
@@ -165,7 +165,7 @@ impl<P: Protocol> State<P> {
         }
     }
 
-    /// Drops what is idle for too long, and says when to look again: not at all where nothing is idle.
+    /// Drops connections that have been idle for too long, and tells when to look again. `None` if none is idle.
     pub(super) fn sweep(&mut self, now: Instant) -> Option<Instant> {
         let before = self.idle.len();
         self.idle.retain(|idle| idle.connection.is_open() && now.duration_since(idle.idle_since) < IDLE_TIME);
@@ -187,26 +187,26 @@ impl<P: Protocol> State<P> {
 }
 
 impl<C: Connection> Shared<C> {
-    fn hand(&mut self) -> Option<Handed<C>> {
+    fn hand(&mut self) -> Option<Checkout<C>> {
         if self.in_use >= self.connection.capacity() || !self.connection.is_open() {
             return None;
         }
         let connection = self.connection.share()?;
         self.in_use += 1;
-        let handed = Handed { connection, shared: Some(self.number), until: self.until, is_reused: self.is_reused };
+        let checkout = Checkout { connection, shared: Some(self.number), until: self.until, is_reused: self.is_reused };
         self.is_reused = true;
-        Some(handed)
+        Some(checkout)
     }
 }
 
-impl<C> From<Idle<C>> for Handed<C> {
+impl<C> From<Idle<C>> for Checkout<C> {
     fn from(idle: Idle<C>) -> Self {
         Self { connection: idle.connection, shared: None, until: idle.until, is_reused: idle.is_reused }
     }
 }
 
-impl<C> From<Handed<C>> for Idle<C> {
-    fn from(handed: Handed<C>) -> Self {
-        Self { connection: handed.connection, until: handed.until, idle_since: Instant::now(), is_reused: handed.is_reused }
+impl<C> From<Checkout<C>> for Idle<C> {
+    fn from(checkout: Checkout<C>) -> Self {
+        Self { connection: checkout.connection, until: checkout.until, idle_since: Instant::now(), is_reused: checkout.is_reused }
     }
 }

@@ -91,7 +91,7 @@ fn pool(capacity: usize, may_open: usize) -> (Pool<Fake>, Arc<Fake>) {
         opened: AtomicUsize::new(0),
         open: Arc::default(),
     });
-    let times = Times { connect: Duration::from_secs(3), wait: Duration::from_secs(5) };
+    let times = PoolTimeouts { connect: Duration::from_secs(3), wait: Duration::from_secs(5) };
     (Pool::new(Arc::clone(&fake), Address::Ip(([127, 0, 0, 1], 1).into()), None, times), fake)
 }
 
@@ -185,7 +185,7 @@ async fn one_failure_ends_one_request_or_all_that_wait_for_the_same_connection()
         let (done, _): (Vec<_>, Vec<_>) = waiting.drain(..).partition(|task| task.is_finished());
         assert_eq!(done.len(), told);
         for task in done {
-            assert_eq!(task.await.unwrap(), Some(Kind::Unreachable));
+            assert_eq!(task.await.unwrap(), Some(FailureKind::Unreachable));
         }
     }
 }
@@ -194,7 +194,7 @@ async fn one_failure_ends_one_request_or_all_that_wait_for_the_same_connection()
 async fn opening_a_connection_takes_no_longer_than_it_may() {
     let (pool, _) = pool(1, 0);
     let failure = pool.checkout(false).await.err().unwrap();
-    assert_eq!((failure.kind, failure.phase), (Kind::Timeout, Phase::Connect));
+    assert_eq!((failure.kind, failure.phase), (FailureKind::Timeout, FailurePhase::Connect));
 }
 
 #[tokio::test(start_paused = true)]
@@ -207,7 +207,7 @@ async fn shared_connections_are_opened_as_the_others_fill_up_and_no_more_than_a_
     assert_eq!(fake.open.load(SeqCst), MOST_SHARED);
     // One more waits until a place is free, or for its time.
     let late = pool.checkout(false).await.err().unwrap();
-    assert_eq!((late.kind, late.phase), (Kind::Timeout, Phase::Connect));
+    assert_eq!((late.kind, late.phase), (FailureKind::Timeout, FailurePhase::Connect));
     let (next, ()) = tokio::join!(pool.checkout(false), async { drop(leases.pop()) });
     assert!(next.is_ok());
     assert_eq!(fake.open.load(SeqCst), MOST_SHARED);
@@ -229,7 +229,7 @@ async fn a_pool_that_is_gone_leaves_no_connection_open() {
 async fn a_connection_that_was_handed_to_a_request_that_leaves_goes_back() {
     for capacity in [1, 5] {
         let (pool, fake) = pool(capacity, 1);
-        // All room is taken, one request waits, and it leaves after room was handed to it.
+        // All room is taken, one request waits, and it leaves after room was checkout to it.
         let mut leases = Vec::new();
         for _ in 0..capacity {
             leases.push(pool.checkout(false).await.unwrap());

@@ -1,6 +1,6 @@
-//! How the body of a request gets on, and how long the answer's head may take meanwhile.
+//! The progress of an upload, and the timeout of the response head.
 //!
-//! Time is held against the upstream only while the upstream is what everybody waits for: while it takes nothing of the body, and once it has all of it.
+//! Only the time in which the upstream has to act counts: while it does not read the body, and after it has read all of it. The time in which the client sends does not count.
 
 use std::future::Future;
 use std::pin::pin;
@@ -13,35 +13,35 @@ use futures_util::task::AtomicWaker;
 use tokio::time::{Instant, timeout_at};
 
 /// The progress of one upload.
-pub(crate) struct Pace {
+pub(crate) struct UploadProgress {
     step: Mutex<Step>,
-    /// Whether nothing may be sent yet (RFC 9110 section 10.1.1, `Expect: 100-continue`).
+    /// Whether the body waits for `100 Continue` (RFC 9110 section 10.1.1).
     is_held: AtomicBool,
     waker: AtomicWaker,
 }
 
 #[derive(Clone, Copy)]
 enum Step {
-    /// The upstream has to take more.
+    /// The upstream has to read, or to answer. Since then.
     Upstream(Instant),
     /// The client has to send more.
     Client,
 }
 
-/// How long an upstream has to say `100 Continue` before the body is sent anyway.
+/// How long the body waits for `100 Continue`.
 const CONTINUE: Duration = Duration::from_secs(1);
 
-impl Pace {
+impl UploadProgress {
     pub(super) fn new() -> Self {
         Self { step: Mutex::new(Step::Upstream(Instant::now())), is_held: AtomicBool::new(false), waker: AtomicWaker::new() }
     }
 
-    /// Sends nothing of the body until [`Pace::allow`].
+    /// Holds the body until [`UploadProgress::allow`].
     pub(crate) fn hold(&self) {
         self.is_held.store(true, SeqCst);
     }
 
-    /// The body may be sent.
+    /// Lets the body go.
     pub(crate) fn allow(&self) {
         self.is_held.store(false, SeqCst);
         self.waker.wake();
@@ -67,7 +67,7 @@ impl Pace {
         self.step.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for the head of an answer, but no longer than `time` without a step forward of which the upstream is capable.
+    /// Waits for the response head. `None` if the upstream has not acted for `time`.
     pub(crate) async fn in_time<T>(&self, head: impl Future<Output = T>, time: Duration) -> Option<T> {
         let mut head = pin!(head);
         if self.is_held.load(SeqCst) {
@@ -104,8 +104,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_upload_that_moves_or_waits_for_the_client_is_not_late() {
-        let pace = Arc::new(Pace::new());
-        let steps = Arc::clone(&pace);
+        let progress = Arc::new(UploadProgress::new());
+        let steps = Arc::clone(&progress);
         let started = Instant::now();
         tokio::spawn(async move {
             for _ in 0..5 {
@@ -116,18 +116,18 @@ mod tests {
             tokio::time::sleep(5 * SECOND).await;
             steps.step(&Poll::Ready(()));
         });
-        assert!(pace.in_time(pending::<()>(), SECOND).await.is_none());
+        assert!(progress.in_time(pending::<()>(), SECOND).await.is_none());
         let late = started.elapsed();
         assert!(late >= 8 * SECOND && late < 9 * SECOND, "{late:?}");
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_held_body_is_sent_after_a_second() {
-        let pace = Pace::new();
-        pace.hold();
+        let progress = UploadProgress::new();
+        progress.hold();
         let cx = Context::from_waker(std::task::Waker::noop());
-        assert!(pace.poll_allowed(&cx).is_pending());
-        assert!(pace.in_time(pending::<()>(), 3 * SECOND).await.is_none());
-        assert!(pace.poll_allowed(&cx).is_ready());
+        assert!(progress.poll_allowed(&cx).is_pending());
+        assert!(progress.in_time(pending::<()>(), 3 * SECOND).await.is_none());
+        assert!(progress.poll_allowed(&cx).is_ready());
     }
 }

@@ -1,11 +1,11 @@
-//! Refuses heads of answers that hyper takes but that cannot be passed on: framing that others might read differently (RFC 9112 section 6), switches of protocol that nobody asked for.
+//! Refuses response heads that hyper accepts: ambiguous framing (RFC 9112 section 6), and upgrades that were not offered.
 
 use http::header::{CONTENT_LENGTH, HeaderMap, TRANSFER_ENCODING, UPGRADE};
 use http::{Request, Response, StatusCode, Version};
 
 use crate::upstream::failure::Failure;
 
-/// What of a request decides how its answer is read.
+/// The part of a request that the check of its response needs.
 pub(super) struct Asked {
     upgrade: Option<http::HeaderValue>,
 }
@@ -16,7 +16,7 @@ impl Asked {
     }
 }
 
-/// Whether the head of an answer may be passed on.
+/// Checks the head of a response.
 pub(super) fn response<B>(response: &Response<B>, asked: &Asked) -> Result<(), Failure> {
     let status = response.status();
     if status == StatusCode::SWITCHING_PROTOCOLS {
@@ -54,7 +54,7 @@ fn lengths(headers: &HeaderMap, version: Version) -> Result<(), Failure> {
     Ok(())
 }
 
-/// `101 Switching Protocols` names one of the protocols that the request offered (RFC 9110 section 7.8). Servers forget `Connection: upgrade`, which changes nothing.
+/// `101 Switching Protocols` must name an offered protocol (RFC 9110 section 7.8). A missing `Connection: upgrade` is tolerated: some servers omit it.
 fn upgrade<B>(response: &Response<B>, asked: &Asked) -> Result<(), Failure> {
     let Some(offered) = &asked.upgrade else {
         return Err(Failure::malformed("101 Switching Protocols, which the request did not ask for"));
