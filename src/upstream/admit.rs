@@ -187,11 +187,7 @@ impl<P: Protocol> EndpointPermit<P> {
                 if let Some(epoch) = self.epoch
                     && self.endpoint.state.breaker.succeed(epoch) == BreakerChange::Returned
                 {
-                    tracing::info!(
-                        app = self.upstream.place.as_str(),
-                        upstream = &*self.endpoint.label,
-                        "no longer ejected"
-                    );
+                    tracing::info!(app = self.upstream.place.as_str(), upstream = &*self.endpoint.label, "no longer ejected");
                     self.upstream.state.queue.all();
                 }
             }
@@ -217,11 +213,7 @@ impl<P: Protocol> EndpointPermit<P> {
         let may_eject = self.upstream.may_eject(now);
         if let BreakerChange::Ejected(time) = self.endpoint.state.breaker.fail(epoch, now, options, || may_eject) {
             self.endpoint.state.counters.ejections.add(1);
-            tracing::warn!(
-                app = self.upstream.place.as_str(),
-                upstream = &*self.endpoint.label,
-                "ejected for {time:?}: {cause}"
-            );
+            tracing::warn!(app = self.upstream.place.as_str(), upstream = &*self.endpoint.label, "ejected for {time:?}: {cause}");
         }
     }
 

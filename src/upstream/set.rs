@@ -139,11 +139,7 @@ impl<P: Protocol> Upstream<P> {
             }
             other => {
                 let cause = other.err().map_or_else(|| "it has no address".to_owned(), |error| error.to_string());
-                tracing::warn!(
-                    app = self.place.as_str(),
-                    name,
-                    "the name cannot be resolved, its known addresses are kept: {cause}"
-                );
+                tracing::warn!(app = self.place.as_str(), name, "the name cannot be resolved, its known addresses are kept: {cause}");
                 entry.addresses.get_or_insert_default();
                 false
             }

@@ -242,3 +242,48 @@ fn python_command(folder: &Path) -> Command {
 fn repository() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
+
+#[test]
+fn gateway_serves_a_front_end_an_api_and_a_chat_over_websockets() {
+    let folder = copy_of("gateway");
+    let mut chat = python_command(folder.path()).args(["chat.py", "0"]).stdout(std::process::Stdio::piped()).spawn().unwrap();
+    let mut port = String::new();
+    BufReader::new(chat.stdout.take().unwrap()).read_line(&mut port).unwrap();
+    let mut start = command(folder.path());
+    start.arg("run").env("LISTEN", "127.0.0.1:0").env("CHAT", format!("127.0.0.1:{}", port.trim()));
+    let program = Program::spawn(start, folder);
+    let mut browser = Browser::new(&program);
+    assert!(browser.get("/").text().contains("A chat room behind a gateway"));
+    assert!(browser.get("/api/hello?you").text().contains(r#"{"hello": "you"}"#));
+    assert_eq!(browser.get("/chat/healthz").text(), "ok\n");
+    let moved = program.exchange("GET /a?b HTTP/1.1\r\nHost: old.localhost\r\nConnection: close\r\n\r\n");
+    assert!(moved.starts_with("HTTP/1.1 308") && moved.to_lowercase().contains("location: http://localhost:8000/a?b"), "{moved}");
+
+    let mut sockets = [program.connect(), program.connect()];
+    for socket in &mut sockets {
+        let lines = "Host: test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+        write!(socket, "GET /chat/room HTTP/1.1\r\n{lines}\r\n").unwrap();
+        let head = read_until(socket, b"\r\n\r\n").to_lowercase();
+        assert!(head.starts_with("http/1.1 101") && head.contains("sec-websocket-accept: s3pplmbitxaq9kygzzhzrbk+xoo="), "{head}");
+    }
+    // A text frame with the mask 0.
+    sockets[0].write_all(b"\x81\x85\0\0\0\0hello").unwrap();
+    for socket in &mut sockets {
+        assert_eq!(read_until(socket, b"hello"), "\u{fffd}\u{5}hello");
+    }
+    chat.kill().unwrap();
+    chat.wait().unwrap();
+    let gone = program.get("/chat/healthz");
+    assert!(gone.starts_with("HTTP/1.1 502") || gone.starts_with("HTTP/1.1 503"), "{gone}");
+    assert!(browser.get("/api/hello").text().contains("world"));
+}
+
+fn read_until(socket: &mut std::net::TcpStream, end: &[u8]) -> String {
+    let mut octets = Vec::new();
+    while !octets.ends_with(end) {
+        let mut octet = [0];
+        std::io::Read::read_exact(socket, &mut octet).unwrap();
+        octets.push(octet[0]);
+    }
+    String::from_utf8_lossy(&octets).into_owned()
+}

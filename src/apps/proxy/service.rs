@@ -77,9 +77,7 @@ impl Inner {
             Some(deadline) => match timeout(deadline.0, self.upstream.send(request)).await {
                 Ok(answered) => answered,
                 Err(_) => {
-                    return Err(self
-                        .problem(StatusCode::GATEWAY_TIMEOUT, "the upstream server did not answer in time", &parts)
-                        .into());
+                    return Err(self.problem(StatusCode::GATEWAY_TIMEOUT, "the upstream server did not answer in time", &parts).into());
                 }
             },
             None => self.upstream.send(request).await,
