@@ -103,16 +103,20 @@ impl Middleware for Careless {
     const NAME: &'static str = "careless";
 
     fn layer(self, _: &Context) -> Result<impl IntoStage> {
-        let word: Option<&str> = None;
-        let word = word.expect("there is a word");
-        Ok(around(move |_: &mut Request| Ok(move |response: Response| if word.is_empty() { Response::default() } else { response })))
+        let number: u64 = "seven".parse().expect("a number");
+        Ok(around(move |_: &mut Request| {
+            Ok(move |mut response: Response| {
+                response.headers_mut().insert("x-number", number.into());
+                response
+            })
+        }))
     }
 }
 
 #[test]
 fn a_panic_while_a_layer_is_built_is_a_finding_at_its_place() {
     let said = Ziggurat::new().layer::<Careless>().test().refusal(r#"{ "layers": [{ "careless": {} }], "app": { "respond": 204 } }"#);
-    assert!(said.contains("it panicked: there is a word") && said.contains("--> pipeline.json:1:28"), "{said}");
+    assert!(said.contains("it panicked: a number: ") && said.contains("--> pipeline.json:1:28"), "{said}");
 }
 
 #[test]

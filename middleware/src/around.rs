@@ -73,16 +73,16 @@ where
 
     fn call(&mut self, mut request: Request) -> AroundFuture<U> {
         AroundFuture(match (self.down)(&mut request) {
-            Ok(up) => State::Inner(self.inner.call(request), Some(up)),
-            Err(problem) => State::Refused(Some(problem)),
+            Ok(up) => AroundState::Inner(self.inner.call(request), Some(up)),
+            Err(problem) => AroundState::Refused(Some(problem)),
         })
     }
 }
 
 /// The future of [`AroundService`].
-pub struct AroundFuture<U>(State<U>);
+pub struct AroundFuture<U>(AroundState<U>);
 
-enum State<U> {
+enum AroundState<U> {
     Inner(<Next as Service<Request>>::Future, Option<U>),
     Refused(Option<Problem>),
 }
@@ -92,12 +92,12 @@ impl<U: FnOnce(Response) -> Response + Unpin> Future for AroundFuture<U> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let problem = match &mut self.0 {
-            State::Inner(inner, up) => match (ready!(inner.as_mut().poll(cx)), up.take()) {
+            AroundState::Inner(inner, up) => match (ready!(inner.as_mut().poll(cx)), up.take()) {
                 (Ok(response), Some(up)) => return Poll::Ready(Ok(up(response))),
                 (Ok(response), None) => return Poll::Ready(Ok(response)),
                 (Err(never), _) => match never {},
             },
-            State::Refused(problem) => problem.take(),
+            AroundState::Refused(problem) => problem.take(),
         };
         Poll::Ready(Err(problem.unwrap_or_else(|| Problem::internal("polled after completion"))))
     }

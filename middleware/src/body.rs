@@ -43,7 +43,7 @@ impl Body {
             return own.take().unwrap_or_default();
         }
         match slot {
-            Some(body) => Self(Kind::Stream(Foreign { body }.boxed_unsync())),
+            Some(body) => Self(Kind::Stream(ConvertedBody { body }.boxed_unsync())),
             None => Self::empty(),
         }
     }
@@ -118,13 +118,13 @@ impl HttpBody for Body {
 
 pin_project_lite::pin_project! {
     /// Another body in this crate's terms. (`BodyExt::map_frame` would lose the length.)
-    struct Foreign<B> {
+    struct ConvertedBody<B> {
         #[pin]
         body: B,
     }
 }
 
-impl<B: AnyBody> HttpBody for Foreign<B> {
+impl<B: AnyBody> HttpBody for ConvertedBody<B> {
     type Data = Bytes;
     type Error = BoxError;
 

@@ -51,7 +51,7 @@ impl Middleware for BodyLimit {
             // A body of known length keeps to it: the server enforces Content-Length.
             if request.body().size_hint().exact().is_none() {
                 let inner = std::mem::take(request.body_mut());
-                *request.body_mut() = Body::new(Counted { inner, left: Some(limit.0), limit });
+                *request.body_mut() = Body::new(LimitedBody { inner, left: Some(limit.0), limit });
             }
             Ok(|response: Response| response)
         }))
@@ -69,14 +69,14 @@ fn too_large(limit: Size) -> Problem {
 }
 
 /// A body that fails at the first octet over the limit, and from then on: what was cut never looks whole.
-struct Counted {
+struct LimitedBody {
     inner: Body,
     /// How much may still come; `None` once it was too much.
     left: Option<u64>,
     limit: Size,
 }
 
-impl HttpBody for Counted {
+impl HttpBody for LimitedBody {
     type Data = Bytes;
     type Error = BoxError;
 
@@ -155,7 +155,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_body_cut_at_the_limit_keeps_failing() {
-        let mut body = Counted { inner: chunks(&["12345", ""]), left: Some(4), limit: Size(4) };
+        let mut body = LimitedBody { inner: chunks(&["12345", ""]), left: Some(4), limit: Size(4) };
         for _ in 0..3 {
             assert!(body.frame().await.unwrap().is_err());
             assert!(!body.is_end_stream());

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use http::Extensions;
 use serde_json::Value;
 
-use crate::kept::Kept;
+use crate::state_store::StateStore;
 use crate::tasks::Tasks;
 use crate::{Metrics, Place};
 
@@ -17,7 +17,7 @@ pub struct Lifecycle(Arc<Inner>);
 #[derive(Default)]
 struct Inner {
     hooks: Mutex<Hooks>,
-    kept: Kept,
+    state: StateStore,
     tasks: Tasks,
     host: Extensions,
 }
@@ -46,7 +46,7 @@ impl Lifecycle {
     /// does not ask for is let go with this lifecycle.
     #[must_use]
     pub fn successor(&self) -> Self {
-        Self(Arc::new(Inner { kept: self.0.kept.successor(), host: self.0.host.clone(), ..Inner::default() }))
+        Self(Arc::new(Inner { state: self.0.state.successor(), host: self.0.host.clone(), ..Inner::default() }))
     }
 
     /// Has log files opened again.
@@ -101,7 +101,7 @@ impl Lifecycle {
     }
 
     pub(crate) fn keep<T: Any + Send + Sync>(&self, place: &Place, make: impl FnOnce() -> T) -> Arc<T> {
-        self.0.kept.keep(place, make)
+        self.0.state.keep(place, make)
     }
 
     pub(crate) fn tasks(&self) -> &Tasks {

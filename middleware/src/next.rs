@@ -193,15 +193,15 @@ impl<S: StackService> Stage for Absorb<S> {
         let called = match is_ready {
             // One that cannot become ready fails again in `call`, where there is a request to answer.
             Ok(true) => catch_unwind(AssertUnwindSafe(|| service.call(request))),
-            Ok(false) => return absorbed(State::Polling { future: service.oneshot(request) }, place, id),
+            Ok(false) => return absorbed(CallState::Polling { future: service.oneshot(request) }, place, id),
             Err(panic) => Err(panic),
         };
-        let state = called.map_or_else(|panic| State::Panicked { panic: Some(panic) }, |future| State::Polling { future });
+        let state = called.map_or_else(|panic| CallState::Panicked { panic: Some(panic) }, |future| CallState::Polling { future });
         absorbed(state, place, id)
     }
 }
 
-fn absorbed<F, B, E>(state: State<F>, place: Place, id: Option<RequestId>) -> Answer
+fn absorbed<F, B, E>(state: CallState<F>, place: Place, id: Option<RequestId>) -> Answer
 where
     F: Future<Output = Result<http::Response<B>, E>> + Send + 'static,
     E: IntoProblem,
@@ -214,7 +214,7 @@ pin_project! {
     /// Future of [`Absorb`].
     struct Absorbed<F, E> {
         #[pin]
-        state: State<F>,
+        state: CallState<F>,
         place: Place,
         id: Option<RequestId>,
         error: std::marker::PhantomData<fn() -> E>,
@@ -222,8 +222,8 @@ pin_project! {
 }
 
 pin_project! {
-    #[project = StateProjection]
-    enum State<F> {
+    #[project = CallStateProjection]
+    enum CallState<F> {
         Polling { #[pin] future: F },
         Panicked { panic: Option<Box<dyn Any + Send>> },
     }
@@ -240,13 +240,13 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let problem = match this.state.project() {
-            StateProjection::Polling { future } => match catch_unwind(AssertUnwindSafe(|| future.poll(cx))) {
+            CallStateProjection::Polling { future } => match catch_unwind(AssertUnwindSafe(|| future.poll(cx))) {
                 Ok(Poll::Pending) => return Poll::Pending,
                 Ok(Poll::Ready(Ok(response))) => return Poll::Ready(Ok(response.map(Body::new))),
                 Ok(Poll::Ready(Err(error))) => error.into_problem(),
                 Err(panic) => panicked(&*panic),
             },
-            StateProjection::Panicked { panic } => match panic.take() {
+            CallStateProjection::Panicked { panic } => match panic.take() {
                 Some(panic) => panicked(&*panic),
                 None => Problem::internal("polled after completion"),
             },

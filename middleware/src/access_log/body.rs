@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
-use super::entry::Entry;
+use super::entry::LogEntry;
 use crate::{Body, BoxError};
 
 /// Counts what passes. The entry is written when the server lets go of the body.
@@ -14,11 +14,11 @@ pub(super) struct LoggedBody {
     inner: Body,
     /// The length, where it is known: the server does not ask for more than that, not even for the end.
     length: Option<u64>,
-    entry: Box<Entry>,
+    entry: Box<LogEntry>,
 }
 
 impl LoggedBody {
-    pub(super) fn new(inner: Body, entry: Box<Entry>) -> Self {
+    pub(super) fn new(inner: Body, entry: Box<LogEntry>) -> Self {
         let length = entry.content_length().or_else(|| inner.size_hint().exact());
         Self { inner, length, entry }
     }

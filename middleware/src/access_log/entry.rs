@@ -13,7 +13,7 @@ use crate::{ConnectionInfo, OriginalUri, RemoteUser, Request, RequestId, Respons
 /// One line to be: written when it is dropped, whatever became of the request.
 ///
 /// Parts of the request are kept by reference to the octets received, not copied.
-pub(super) struct Entry {
+pub(super) struct LogEntry {
     log: Arc<Log>,
     pub(super) time: SystemTime,
     started: Instant,
@@ -34,7 +34,7 @@ pub(super) struct Entry {
     pub(super) complete: bool,
 }
 
-impl Entry {
+impl LogEntry {
     /// What nginx, and after it everyone, logs where the client closed the connection before there was a response.
     const CLIENT_CLOSED_REQUEST: u16 = 499;
 
@@ -113,7 +113,7 @@ impl Entry {
     }
 }
 
-impl Drop for Entry {
+impl Drop for LogEntry {
     fn drop(&mut self) {
         let mut line = Vec::with_capacity(512);
         if self.log.format.is_json() {

@@ -3,11 +3,11 @@
 use http::HeaderValue;
 
 use super::date;
-use super::entry::Entry;
+use super::entry::LogEntry;
 use super::format::Format;
 use super::write;
 
-pub(super) fn write(line: &mut Vec<u8>, entry: &Entry) {
+pub(super) fn write(line: &mut Vec<u8>, entry: &LogEntry) {
     line.extend_from_slice(b"{\"time\":\"");
     date::write_rfc3339(line, entry.time);
     line.push(b'"');

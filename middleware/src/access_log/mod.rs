@@ -22,7 +22,7 @@ mod write;
 
 use body::LoggedBody;
 pub use date::rfc3339;
-use entry::Entry;
+use entry::LogEntry;
 use format::Format;
 use sink::{Output, Sink};
 
@@ -97,7 +97,7 @@ impl Middleware for AccessLog {
         let ended = Arc::clone(&log);
         context.on_shutdown(move || ended.sink.close());
         Ok(around(move |request: &mut Request| {
-            let entry = Entry::new(Arc::clone(&log), request);
+            let entry = LogEntry::new(Arc::clone(&log), request);
             Ok(move |response: Response| watch(entry, response))
         }))
     }
@@ -110,7 +110,7 @@ struct Log {
 }
 
 /// Has the entry written when the response has ended.
-fn watch(mut entry: Box<Entry>, response: Response) -> Response {
+fn watch(mut entry: Box<LogEntry>, response: Response) -> Response {
     entry.begin(&response);
     let bodiless = *entry.method() == Method::HEAD || matches!(response.status().as_u16(), 204 | 304);
     match response.body().as_full().map(<[u8]>::len) {

@@ -15,11 +15,11 @@ use crate::Context;
 /// How many octets may wait. What comes while the buffer is full is lost, and counted.
 const CAPACITY: usize = 1 << 20;
 /// From here on the thread is woken before its time.
-const PLENTY: usize = CAPACITY / 4;
+const WAKE_AT: usize = CAPACITY / 4;
 /// How long the thread lets lines gather, so that one write, and one waking, serves many.
-const LINGER: Duration = Duration::from_millis(10);
+const FLUSH_DELAY: Duration = Duration::from_millis(10);
 /// How long the end of the program waits for a disk or a pipe that is stuck.
-const PATIENCE: Duration = Duration::from_secs(5);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Where lines go, as the option says.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
@@ -37,7 +37,7 @@ pub(super) struct Sink(Arc<Buffer>);
 impl Sink {
     /// Opens the output and starts the thread. `lost` makes the line that says how many are missing.
     pub(super) fn open(output: Output, context: &Context, lost: fn(u64) -> String) -> io::Result<Self> {
-        let target = Target::open(output, context)?;
+        let target = OpenOutput::open(output, context)?;
         let buffer = Arc::new(Buffer::default());
         let writer = Arc::clone(&buffer);
         thread::Builder::new().name("access-log".to_owned()).spawn(move || writer.drain(target, lost))?;
@@ -60,7 +60,7 @@ impl Sink {
         let mut state = self.0.lock();
         state.closed = true;
         self.0.wake.notify_one();
-        drop(self.0.ended.wait_timeout_while(state, PATIENCE, |state| !state.ended));
+        drop(self.0.ended.wait_timeout_while(state, CLOSE_TIMEOUT, |state| !state.ended));
     }
 }
 
@@ -73,13 +73,13 @@ impl Drop for Sink {
 
 #[derive(Default)]
 struct Buffer {
-    state: Mutex<State>,
+    state: Mutex<Queue>,
     wake: Condvar,
     ended: Condvar,
 }
 
 #[derive(Default)]
-struct State {
+struct Queue {
     lines: Vec<u8>,
     lost: u64,
     reopen: bool,
@@ -88,7 +88,7 @@ struct State {
 }
 
 impl Buffer {
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, Queue> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -102,13 +102,13 @@ impl Buffer {
         state.lines.extend_from_slice(line);
         let now = state.lines.len();
         drop(state);
-        if before == 0 || (before < PLENTY && now >= PLENTY) {
+        if before == 0 || (before < WAKE_AT && now >= WAKE_AT) {
             self.wake.notify_one();
         }
     }
 
     /// Writes what is pushed, until the end.
-    fn drain(&self, mut target: Target, lost: fn(u64) -> String) {
+    fn drain(&self, mut target: OpenOutput, lost: fn(u64) -> String) {
         let mut lines = Vec::new();
         loop {
             let mut state = self.gathered();
@@ -132,18 +132,18 @@ impl Buffer {
     }
 
     /// Waits until there is something to do, and a little longer for more.
-    fn gathered(&self) -> MutexGuard<'_, State> {
+    fn gathered(&self) -> MutexGuard<'_, Queue> {
         let state = self.lock();
-        let idle = |state: &mut State| state.lines.is_empty() && !state.reopen && !state.closed;
+        let idle = |state: &mut Queue| state.lines.is_empty() && !state.reopen && !state.closed;
         let state = self.wake.wait_while(state, idle).unwrap_or_else(PoisonError::into_inner);
-        let can_wait = |state: &mut State| state.lines.len() < PLENTY && !state.reopen && !state.closed;
-        let waited = self.wake.wait_timeout_while(state, LINGER, can_wait);
+        let can_wait = |state: &mut Queue| state.lines.len() < WAKE_AT && !state.reopen && !state.closed;
+        let waited = self.wake.wait_timeout_while(state, FLUSH_DELAY, can_wait);
         waited.unwrap_or_else(PoisonError::into_inner).0
     }
 }
 
 /// The open output.
-struct Target {
+struct OpenOutput {
     kind: Kind,
     /// Whether the last write failed; one word about it is enough.
     failing: bool,
@@ -155,7 +155,7 @@ enum Kind {
     File(PathBuf, File),
 }
 
-impl Target {
+impl OpenOutput {
     fn open(output: Output, context: &Context) -> io::Result<Self> {
         let kind = match output {
             Output::Stdout => Kind::Stdout,
@@ -242,7 +242,9 @@ mod tests {
         }
         assert_eq!(buffer.lock().lines.len(), CAPACITY);
         buffer.lock().closed = true;
-        buffer.drain(Target { kind: Kind::File(path.clone(), append_to(&path).unwrap()), failing: false }, |lost| format!("lost {lost}\n"));
+        buffer.drain(OpenOutput { kind: Kind::File(path.clone(), append_to(&path).unwrap()), failing: false }, |lost| {
+            format!("lost {lost}\n")
+        });
         let written = std::fs::read_to_string(path).unwrap();
         assert_eq!(written.lines().count(), 1024 + 1);
         assert_eq!(written.lines().last(), Some("lost 3"));

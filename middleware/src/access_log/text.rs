@@ -1,12 +1,12 @@
 //! Lines of text.
 
 use super::date;
-use super::entry::Entry;
+use super::entry::LogEntry;
 use super::format::Piece;
 use super::write;
 use crate::Scheme;
 
-pub(super) fn write(line: &mut Vec<u8>, pieces: &[Piece], entry: &Entry) {
+pub(super) fn write(line: &mut Vec<u8>, pieces: &[Piece], entry: &LogEntry) {
     for piece in pieces {
         write_piece(line, piece, entry);
     }
@@ -17,7 +17,7 @@ pub(super) fn lost(count: u64) -> String {
     format!("# {count} lines of the access log were lost here: they came faster than they could be written\n")
 }
 
-fn write_piece(line: &mut Vec<u8>, piece: &Piece, entry: &Entry) {
+fn write_piece(line: &mut Vec<u8>, piece: &Piece, entry: &LogEntry) {
     match piece {
         Piece::Literal(text) => line.extend_from_slice(text.as_bytes()),
         Piece::Client => match entry.client() {

@@ -52,23 +52,26 @@ impl Middleware for BasicAuth {
 
     fn layer(self, context: &Context) -> Result<impl IntoStage, Finding> {
         let users = UserFile::open(context.resolve(&self.users)).map_err(|finding| finding.at("users"))?;
-        let gate = Arc::new(Gate { verifier: Verifier::new(users), challenge: challenge(&self.realm)? });
-        Ok(from_fn(gate, async |gate: Arc<Gate>, request: Request, next: Next| gate.pass(request, next).await))
+        let authenticator = Arc::new(Authenticator { verifier: Verifier::new(users), challenge: challenge(&self.realm)? });
+        Ok(from_fn(authenticator, async |authenticator: Arc<Authenticator>, request: Request, next: Next| {
+            authenticator.authenticate(request, next).await
+        }))
     }
 }
 
-struct Gate {
+/// Lets known users through.
+struct Authenticator {
     verifier: Verifier,
     challenge: HeaderValue,
 }
 
-impl Gate {
-    async fn pass(&self, mut request: Request, next: Next) -> Response {
-        let Some(credentials) = Credentials::of(request.headers()) else { return self.refusal() };
+impl Authenticator {
+    async fn authenticate(&self, mut request: Request, next: Next) -> Response {
+        let Some(credentials) = Credentials::of(request.headers()) else { return self.unauthorized() };
         let user = RemoteUser { user: credentials.user.as_str().into(), auth_type: "Basic".into() };
         match self.verifier.verify(credentials).await {
             Ok(true) => {}
-            Ok(false) => return self.refusal(),
+            Ok(false) => return self.unauthorized(),
             Err(problem) => return problem.into_response(),
         }
         request.extensions_mut().insert(user.clone());
@@ -77,7 +80,7 @@ impl Gate {
         response
     }
 
-    fn refusal(&self) -> Response {
+    fn unauthorized(&self) -> Response {
         let problem = Problem::new(StatusCode::UNAUTHORIZED).detail("a user name and a password are needed");
         problem.header(WWW_AUTHENTICATE, self.challenge.clone()).into_response()
     }

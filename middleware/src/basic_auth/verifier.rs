@@ -17,10 +17,10 @@ use super::users::{UserFile, Users};
 use crate::Problem;
 
 /// How long a right password is not checked again.
-const REMEMBERED: Duration = Duration::from_secs(60);
+const CACHE_TIME: Duration = Duration::from_secs(60);
 
 /// So many are remembered.
-const MOST_REMEMBERED: usize = 4096;
+const CACHE_SIZE: usize = 4096;
 
 /// So many may wait for their check for each that runs.
 const WAITING_PER_RUNNING: usize = 64;
@@ -28,7 +28,7 @@ const WAITING_PER_RUNNING: usize = 64;
 /// Checks passwords.
 pub(super) struct Verifier {
     file: Arc<UserFile>,
-    memory: Memory,
+    cache: PasswordCache,
     waiting: Semaphore,
     running: Arc<Semaphore>,
 }
@@ -39,7 +39,7 @@ impl Verifier {
         let running = available_parallelism().map_or(1, |cores| usize::from(cores).div_ceil(2));
         Self {
             file: Arc::new(file),
-            memory: Memory::new(),
+            cache: PasswordCache::new(),
             waiting: Semaphore::new(running * WAITING_PER_RUNNING),
             running: Arc::new(Semaphore::new(running)),
         }
@@ -48,8 +48,8 @@ impl Verifier {
     /// Whether they are right; 503 where too many wait already.
     pub(super) async fn verify(&self, credentials: Credentials) -> Result<bool, Problem> {
         let users = self.file.current().await;
-        let key = self.memory.key(&credentials);
-        if self.memory.holds(&key, &users) {
+        let key = self.cache.key(&credentials);
+        if self.cache.contains(&key, &users) {
             return Ok(true);
         }
         let Ok(_place) = self.waiting.try_acquire() else {
@@ -58,7 +58,7 @@ impl Verifier {
         };
         let turn = Arc::clone(&self.running).acquire_owned().await.map_err(Problem::internal)?;
         // A browser asks for many things at once: the first answer serves all.
-        if self.memory.holds(&key, &users) {
+        if self.cache.contains(&key, &users) {
             return Ok(true);
         }
         let checked = Arc::clone(&users);
@@ -69,32 +69,32 @@ impl Verifier {
         };
         let right = spawn_blocking(check).await.map_err(Problem::internal)?;
         if right {
-            self.memory.keep(key, &users);
+            self.cache.insert(key, &users);
         }
         Ok(right)
     }
 }
 
 /// Right passwords, as digests under a key that nobody knows; each holds for the state of the file it was found in.
-struct Memory {
+struct PasswordCache {
     secret: [u8; 16],
-    kept: Mutex<HashMap<[u8; 32], Kept>>,
+    entries: Mutex<HashMap<[u8; 32], CacheEntry>>,
 }
 
-struct Kept {
+struct CacheEntry {
     users: Weak<Users>,
     since: Instant,
 }
 
-impl Kept {
-    fn holds(&self, users: &Arc<Users>) -> bool {
-        self.users.as_ptr() == Arc::as_ptr(users) && self.since.elapsed() < REMEMBERED
+impl CacheEntry {
+    fn is_valid(&self, users: &Arc<Users>) -> bool {
+        self.users.as_ptr() == Arc::as_ptr(users) && self.since.elapsed() < CACHE_TIME
     }
 }
 
-impl Memory {
+impl PasswordCache {
     fn new() -> Self {
-        Self { secret: *uuid::Uuid::new_v4().as_bytes(), kept: Mutex::default() }
+        Self { secret: *uuid::Uuid::new_v4().as_bytes(), entries: Mutex::default() }
     }
 
     fn key(&self, credentials: &Credentials) -> [u8; 32] {
@@ -107,18 +107,18 @@ impl Memory {
         digest.finalize().into()
     }
 
-    fn holds(&self, key: &[u8; 32], users: &Arc<Users>) -> bool {
-        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.get(key).is_some_and(|kept| kept.holds(users))
+    fn contains(&self, key: &[u8; 32], users: &Arc<Users>) -> bool {
+        let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        entries.get(key).is_some_and(|entry| entry.is_valid(users))
     }
 
-    fn keep(&self, key: [u8; 32], users: &Arc<Users>) {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept.len() >= MOST_REMEMBERED {
-            kept.retain(|_, kept| kept.holds(users));
+    fn insert(&self, key: [u8; 32], users: &Arc<Users>) {
+        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        if entries.len() >= CACHE_SIZE {
+            entries.retain(|_, entry| entry.is_valid(users));
         }
-        if kept.len() < MOST_REMEMBERED {
-            kept.insert(key, Kept { users: Arc::downgrade(users), since: Instant::now() });
+        if entries.len() < CACHE_SIZE {
+            entries.insert(key, CacheEntry { users: Arc::downgrade(users), since: Instant::now() });
         }
     }
 }

@@ -11,10 +11,10 @@ use super::encoder::Encoder;
 use crate::{Body, BoxError};
 
 /// So much is encoded in one turn; then other connections of the same thread have theirs.
-const TURN: usize = 32 << 10;
+const YIELD_AFTER: usize = 32 << 10;
 
 /// Encodes `inner`. Whenever it has nothing more to give at the moment, all it gave so far goes out.
-pub(super) struct Encoded {
+pub(super) struct EncodedBody {
     inner: Body,
     /// `None` once the stream has ended.
     encoder: Option<Encoder>,
@@ -25,7 +25,7 @@ pub(super) struct Encoded {
     trailers: Option<HeaderMap>,
 }
 
-impl Encoded {
+impl EncodedBody {
     pub(super) const fn new(inner: Body, encoder: Encoder) -> Self {
         Self { inner, encoder: Some(encoder), input: Bytes::new(), held: false, trailers: None }
     }
@@ -33,7 +33,7 @@ impl Encoded {
 
 type Next = Option<Result<Frame<Bytes>, BoxError>>;
 
-impl HttpBody for Encoded {
+impl HttpBody for EncodedBody {
     type Data = Bytes;
     type Error = BoxError;
 
@@ -50,9 +50,9 @@ impl HttpBody for Encoded {
     }
 }
 
-impl Encoded {
+impl EncodedBody {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Frame<Bytes>>, BoxError>> {
-        let mut turn = TURN;
+        let mut turn = YIELD_AFTER;
         loop {
             let Some(encoder) = &mut self.encoder else { return Poll::Ready(Ok(self.trailers.take().map(Frame::trailers))) };
             if !self.input.is_empty() {

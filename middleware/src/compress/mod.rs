@@ -16,7 +16,7 @@ use http_body::Body as _;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use self::body::Encoded;
+use self::body::EncodedBody;
 use self::encoder::{Encoder, Pool};
 use self::level::Level;
 use crate::encoding::{Accepted, Encoding};
@@ -174,7 +174,7 @@ impl Compressor {
         } else {
             let encoder = Encoder::new(encoding, self.options.level)?;
             let body = std::mem::take(response.body_mut());
-            *response.body_mut() = Body::new(Encoded::new(body, encoder));
+            *response.body_mut() = Body::new(EncodedBody::new(body, encoder));
         }
         transformed(response.headers_mut(), encoding);
         if let Some(len) = len {

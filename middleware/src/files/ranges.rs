@@ -10,16 +10,16 @@ const MOST: usize = 16;
 
 /// Which part of a file a request asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Asked {
+pub(crate) enum RequestedRanges {
     /// All of it: no range, or one that is ignored since it cannot be read, overlaps itself or has too many parts.
     Whole,
     /// These parts, in the order asked; at least one, none empty.
     Parts(Vec<Range<u64>>),
-    /// Nothing that the file has: 416.
-    Nothing,
+    /// Unsatisfiable that the file has: 416.
+    Unsatisfiable,
 }
 
-impl Asked {
+impl RequestedRanges {
     /// Reads the header against a file of `len` octets.
     pub(crate) fn of(headers: &HeaderMap, len: u64) -> Self {
         let mut lines = headers.get_all(RANGE).iter();
@@ -31,7 +31,7 @@ impl Asked {
 }
 
 /// `None` where the grammar is broken, the unit is another or the parts are too many.
-fn parse(text: &str, len: u64) -> Option<Asked> {
+fn parse(text: &str, len: u64) -> Option<RequestedRanges> {
     let (unit, set) = text.split_once('=')?;
     if !unit.trim().eq_ignore_ascii_case("bytes") {
         return None;
@@ -59,13 +59,13 @@ fn parse(text: &str, len: u64) -> Option<Asked> {
             parts.push(part);
         } else if len == 0 && first.is_empty() && last.bytes().any(|digit| digit != b'0') {
             // The last octets of an empty file are all of it, and no Content-Range can say so.
-            return Some(Asked::Whole);
+            return Some(RequestedRanges::Whole);
         }
     }
     if specs == 0 || overlap(&parts) {
         return None;
     }
-    Some(if parts.is_empty() { Asked::Nothing } else { Asked::Parts(parts) })
+    Some(if parts.is_empty() { RequestedRanges::Unsatisfiable } else { RequestedRanges::Parts(parts) })
 }
 
 /// Digits only. A number too large for us is larger than any file.
@@ -87,8 +87,8 @@ mod tests {
 
     #[test]
     fn ranges_are_read_as_the_grammar_says() {
-        use Asked::{Nothing, Whole};
-        let parts = |parts: &[(u64, u64)]| Asked::Parts(parts.iter().map(|&(start, end)| start..end).collect());
+        use RequestedRanges::{Unsatisfiable, Whole};
+        let parts = |parts: &[(u64, u64)]| RequestedRanges::Parts(parts.iter().map(|&(start, end)| start..end).collect());
         let cases = [
             ("bytes=0-4", parts(&[(0, 5)])),
             ("bytes=0-0", parts(&[(0, 1)])),
@@ -100,10 +100,10 @@ mod tests {
             ("bytes= 0-1 , 4-5,", parts(&[(0, 2), (4, 6)])),
             ("bytes=4-5,0-1", parts(&[(4, 6), (0, 2)])),
             ("bytes=0-1,20-30", parts(&[(0, 2)])),
-            ("bytes=10-", Nothing),
-            ("bytes=10-20", Nothing),
-            ("bytes=-0", Nothing),
-            ("bytes=99999999999999999999999-", Nothing),
+            ("bytes=10-", Unsatisfiable),
+            ("bytes=10-20", Unsatisfiable),
+            ("bytes=-0", Unsatisfiable),
+            ("bytes=99999999999999999999999-", Unsatisfiable),
             ("bytes=4-3", Whole),
             ("bytes=0-5,3-8", Whole),
             ("bytes=", Whole),
@@ -120,15 +120,15 @@ mod tests {
         for (text, expected) in cases {
             assert_eq!(parse(text, 10).unwrap_or(Whole), expected, "{text}");
         }
-        assert_eq!(parse("bytes=0-", 0), Some(Nothing));
+        assert_eq!(parse("bytes=0-", 0), Some(Unsatisfiable));
         assert_eq!(parse("bytes=-5", 0), Some(Whole));
-        assert_eq!(parse("bytes=-0", 0), Some(Nothing));
+        assert_eq!(parse("bytes=-0", 0), Some(Unsatisfiable));
     }
 
     proptest! {
         #[test]
         fn parts_lie_within_the_file_and_add_up_to_no_more(text in "bytes=[0-9,-]{0,24}", len in 0..40u64) {
-            if let Some(Asked::Parts(parts)) = parse(&text, len) {
+            if let Some(RequestedRanges::Parts(parts)) = parse(&text, len) {
                 prop_assert!(parts.iter().all(|part| part.start < part.end && part.end <= len));
                 prop_assert!(parts.iter().map(|part| part.end - part.start).sum::<u64>() <= len);
             }

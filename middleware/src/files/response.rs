@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::body::{FileBody, Piece, read};
 use super::conditions::{Validators, Verdict};
-use super::ranges::Asked;
+use super::ranges::RequestedRanges;
 use crate::encoding::Encoding;
 use crate::{Body, Problem, Response};
 
@@ -50,13 +50,13 @@ impl Representation {
         }
         // Ranges are defined for GET alone (RFC 9110 section 14.2).
         let ranges = method == Method::GET && self.validators.allow_range(asked);
-        match if ranges { Asked::of(asked, self.len) } else { Asked::Whole } {
-            Asked::Whole => self.whole(method == Method::HEAD),
-            Asked::Parts(parts) => match <[Range<u64>; 1]>::try_from(parts) {
+        match if ranges { RequestedRanges::of(asked, self.len) } else { RequestedRanges::Whole } {
+            RequestedRanges::Whole => self.whole(method == Method::HEAD),
+            RequestedRanges::Parts(parts) => match <[Range<u64>; 1]>::try_from(parts) {
                 Ok([part]) => self.part(part),
                 Err(parts) => Ok(self.parts(&parts)),
             },
-            Asked::Nothing => {
+            RequestedRanges::Unsatisfiable => {
                 let size = HeaderValue::try_from(format!("bytes */{}", self.len)).map_err(Problem::internal)?;
                 Err(Problem::new(StatusCode::RANGE_NOT_SATISFIABLE).header(CONTENT_RANGE, size))
             }

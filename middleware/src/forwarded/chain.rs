@@ -7,7 +7,7 @@ use super::trust::Trust;
 
 /// The end of the chain of trusted proxies.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct End {
+pub(super) struct ClientHop {
     /// Who spoke to the outermost trusted proxy, where any proxy on the way said so.
     pub(super) client: Option<(IpAddr, Option<u16>)>,
     /// How many hops before ours the outermost trusted proxy wrote.
@@ -16,8 +16,8 @@ pub(super) struct End {
 
 /// Walks from our peer outwards. Each hop was written by the one before it, so the first that is not trusted is the last to be read: what
 /// lies beyond is its word, and `hops` is not asked for it.
-pub(super) fn follow<E>(hops: impl Iterator<Item = Result<Node, E>>, trust: &Trust) -> Result<End, E> {
-    let mut end = End::default();
+pub(super) fn follow<E>(hops: impl Iterator<Item = Result<Node, E>>, trust: &Trust) -> Result<ClientHop, E> {
+    let mut end = ClientHop::default();
     for (distance, hop) in hops.enumerate() {
         end.distance = distance;
         let trusted = match hop? {

@@ -57,13 +57,13 @@ pub struct Forwarded {
     /// The proxies to believe: networks such as `10.0.0.0/8` or `fd00::/8`, single addresses, and `unix` for whoever connects to a Unix socket.
     trust: OneOrMany<Peer>,
     /// Which headers the trusted proxies write. The other kind is removed, lest a client's gets through a proxy that does not know it.
-    header: Family,
+    header: ForwardingHeader,
 }
 
 /// Which headers to read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
-enum Family {
+enum ForwardingHeader {
     /// `X-Forwarded-For`, `X-Forwarded-Proto`, `X-Forwarded-Host` and `X-Forwarded-Port`, as most proxies write.
     #[default]
     XForwarded,
@@ -87,8 +87,8 @@ impl Middleware for Forwarded {
             }
             if trusted {
                 let claim = match family {
-                    Family::XForwarded => x_forwarded::read(request.headers(), &trust),
-                    Family::Forwarded => rfc7239::read(request.headers(), &trust),
+                    ForwardingHeader::XForwarded => x_forwarded::read(request.headers(), &trust),
+                    ForwardingHeader::Forwarded => rfc7239::read(request.headers(), &trust),
                 };
                 claim
                     .and_then(|claim| claim.apply(request))
@@ -105,17 +105,17 @@ pub fn is_claim(name: &HeaderName) -> bool {
     family_of(name).is_some()
 }
 
-fn family_of(name: &HeaderName) -> Option<Family> {
+fn family_of(name: &HeaderName) -> Option<ForwardingHeader> {
     match name.as_str() {
-        "forwarded" => Some(Family::Forwarded),
-        "x-real-ip" => Some(Family::XForwarded),
-        name if name.starts_with("x-forwarded-") => Some(Family::XForwarded),
+        "forwarded" => Some(ForwardingHeader::Forwarded),
+        "x-real-ip" => Some(ForwardingHeader::XForwarded),
+        name if name.starts_with("x-forwarded-") => Some(ForwardingHeader::XForwarded),
         _ => None,
     }
 }
 
 /// Removes the headers that tell of forwarding, but for one kind.
-fn strip(headers: &mut HeaderMap, but: Option<Family>) {
+fn strip(headers: &mut HeaderMap, but: Option<ForwardingHeader>) {
     let unwanted = |name: &&HeaderName| family_of(name).is_some_and(|family| Some(family) != but);
     let names: Vec<HeaderName> = headers.keys().filter(unwanted).cloned().collect();
     for name in names {

@@ -15,9 +15,9 @@
 //! ```
 
 mod exposition;
-mod figures;
+mod values;
 
-pub use figures::{Counter, Histogram};
+pub use values::{Counter, Histogram};
 
 /// What one scrape finds: families in the order they were first spoken of. Its `Display` is the text that Prometheus reads, of the type
 /// [`Metrics::CONTENT_TYPE`].

@@ -27,7 +27,7 @@ pub(super) enum Refusal {
 }
 
 /// A file with its name below the folder.
-type Found = (Vec<u8>, Opened);
+type FoundFile = (Vec<u8>, Opened);
 
 impl Folders {
     pub(super) const fn new(dotfiles: bool) -> Self {
@@ -41,7 +41,7 @@ impl Folders {
     }
 
     /// The file that `X-Accel-Redirect` names: a path below one of the `at`, perhaps with a query.
-    pub(super) fn by_uri(&self, uri: &[u8]) -> Result<Found, Refusal> {
+    pub(super) fn by_uri(&self, uri: &[u8]) -> Result<FoundFile, Refusal> {
         if uri.starts_with(b"@") {
             return Err(Refusal::NotFound("which is a named location of nginx; give a path below an `at`".to_owned()));
         }
@@ -54,7 +54,7 @@ impl Folders {
     ///
     /// Apache and lighttpd decode it, and some frameworks write it as it is. Both are tried, since a name that somebody uploaded must not become
     /// the name of a file of somebody else's.
-    pub(super) fn by_path(&self, path: &[u8]) -> Result<Found, Refusal> {
+    pub(super) fn by_path(&self, path: &[u8]) -> Result<FoundFile, Refusal> {
         let decoded = self.by_encoded_path(path);
         if !path.contains(&b'%') {
             return decoded;
@@ -69,7 +69,7 @@ impl Folders {
         }
     }
 
-    fn by_encoded_path(&self, path: &[u8]) -> Result<Found, Refusal> {
+    fn by_encoded_path(&self, path: &[u8]) -> Result<FoundFile, Refusal> {
         let places = self.folders.iter().filter_map(|folder| {
             let declared = folder.root.path();
             // An app may know its own folder by the name behind a link: Django's `BASE_DIR` is resolved.
@@ -79,7 +79,7 @@ impl Folders {
         self.open(places.min_by_key(|(_, rest)| rest.len()), "which is no absolute path inside a declared folder")
     }
 
-    fn open(&self, place: Option<(&Folder, &[u8])>, elsewhere: &str) -> Result<Found, Refusal> {
+    fn open(&self, place: Option<(&Folder, &[u8])>, elsewhere: &str) -> Result<FoundFile, Refusal> {
         let refused = |why: &str| Err(Refusal::NotFound(why.to_owned()));
         let Some((folder, rest)) = place else { return refused(elsewhere) };
         let Some(target) = target(rest, b"", self.dotfiles) else {

@@ -126,7 +126,7 @@ const X_ACCEL_REDIRECT: HeaderName = HeaderName::from_static("x-accel-redirect")
 const X_SENDFILE: HeaderName = HeaderName::from_static("x-sendfile");
 
 /// What the app says about its own body is not true of the file.
-const OF_THE_BODY: [HeaderName; 10] = [
+const BODY_HEADERS: [HeaderName; 10] = [
     ACCEPT_RANGES,
     CONTENT_ENCODING,
     CONTENT_LENGTH,
@@ -142,20 +142,20 @@ const OF_THE_BODY: [HeaderName; 10] = [
 struct SendfileLayer(Arc<Folders>);
 
 impl Layer<Next> for SendfileLayer {
-    type Service = Sender;
+    type Service = SendfileService;
 
-    fn layer(&self, inner: Next) -> Sender {
-        Sender { folders: Arc::clone(&self.0), inner }
+    fn layer(&self, inner: Next) -> SendfileService {
+        SendfileService { folders: Arc::clone(&self.0), inner }
     }
 }
 
 #[derive(Clone)]
-struct Sender {
+struct SendfileService {
     folders: Arc<Folders>,
     inner: Next,
 }
 
-impl Service<Request> for Sender {
+impl Service<Request> for SendfileService {
     type Response = Response;
     type Error = Problem;
     type Future = Pin<Box<dyn Future<Output = Result<Response, Problem>> + Send>>;
@@ -168,30 +168,30 @@ impl Service<Request> for Sender {
         // Some apps believe that whoever sends these is a server in front.
         request.headers_mut().remove(X_ACCEL_REDIRECT);
         request.headers_mut().remove(X_SENDFILE);
-        let asked = Asked::of(&request);
+        let wanted = FileRequest::of(&request);
         let folders = Arc::clone(&self.folders);
         let answer = self.inner.call(request);
         Box::pin(async move {
             let mut response = answer.await.map_err(|never: Infallible| match never {})?;
-            match Named::take(response.headers_mut())? {
+            match NamedFile::take(response.headers_mut())? {
                 None => Ok(response),
-                Some(named) => folders.send(&named, &asked, response),
+                Some(named) => folders.send(&named, &wanted, response),
             }
         })
     }
 }
 
 /// What the answer depends on of the request, kept while the app has it.
-struct Asked {
+struct FileRequest {
     method: Method,
     preconditions: HeaderMap,
 }
 
-impl Asked {
+impl FileRequest {
     fn of(request: &Request) -> Self {
         let mut preconditions = HeaderMap::new();
         let method = request.method().clone();
-        // With other methods the app has done what was asked, and the file is what it says about that.
+        // With other methods the app has done what was wanted, and the file is what it says about that.
         if matches!(method, Method::GET | Method::HEAD) {
             for name in PRECONDITIONS {
                 for value in request.headers().get_all(&name) {
@@ -204,12 +204,12 @@ impl Asked {
 }
 
 /// The file that an answer names.
-struct Named {
+struct NamedFile {
     header: &'static str,
     value: HeaderValue,
 }
 
-impl Named {
+impl NamedFile {
     /// Takes the headers that name a file out of an answer.
     fn take(headers: &mut HeaderMap) -> Result<Option<Self>, Problem> {
         let mut named = Vec::new();
@@ -229,7 +229,7 @@ fn not_found(why: impl Into<String>) -> Problem {
 }
 
 impl Folders {
-    fn send(&self, named: &Named, asked: &Asked, response: Response) -> Result<Response, Problem> {
+    fn send(&self, named: &NamedFile, wanted: &FileRequest, response: Response) -> Result<Response, Problem> {
         let value = named.value.as_bytes();
         let found = if named.header == "X-Sendfile" { self.by_path(value) } else { self.by_uri(value) };
         let told = |why: &str| format!("the app answered with `{}: {}`, {why}", named.header, value.escape_ascii());
@@ -248,8 +248,8 @@ impl Folders {
             media_type: app.headers.remove(CONTENT_TYPE).filter(|value| !value.is_empty()).unwrap_or_else(|| kind::media_type(&name)),
             cache_control: None,
         };
-        let (mut parts, body) = file.answer(&asked.method, &asked.preconditions)?.into_parts();
-        for name in OF_THE_BODY {
+        let (mut parts, body) = file.answer(&wanted.method, &wanted.preconditions)?.into_parts();
+        for name in BODY_HEADERS {
             app.headers.remove(name);
         }
         app.headers.extend(parts.headers);

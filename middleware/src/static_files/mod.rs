@@ -1,6 +1,6 @@
 //! `static`: serves files, as a layer over an app or as an app.
 
-mod site;
+mod lookup;
 
 use std::convert::Infallible;
 use std::future::{Ready, ready};
@@ -16,10 +16,10 @@ use serde::{Deserialize, Serialize};
 use tower::util::Oneshot;
 use tower::{Layer, Service, ServiceExt};
 
-use crate::files::{self, Symlinks};
+use crate::files::{Symlinks, check_at};
 use crate::units::Duration;
 use crate::{App, Behavior, Context, Finding, Findings, IntoApp, IntoStage, Middleware, Next, Problem, Request, Response};
-use site::Site;
+use lookup::StaticFiles;
 
 /// Serves the files of a folder.
 ///
@@ -129,7 +129,7 @@ impl JsonSchema for Index {
 
 impl Static {
     fn check(&self, findings: &mut Findings) {
-        if let Some(finding) = self.at.as_deref().and_then(files::check_at) {
+        if let Some(finding) = self.at.as_deref().and_then(check_at) {
             findings.push(finding.at("at"));
         }
         if let Some(index) = &self.index.0
@@ -150,7 +150,7 @@ impl Middleware for Static {
     }
 
     fn layer(self, context: &Context) -> Result<impl IntoStage, Finding> {
-        Ok(StaticLayer(Arc::new(Site::new(self, "/static", context)?)))
+        Ok(StaticLayer(Arc::new(StaticFiles::new(self, "/static", context)?)))
     }
 }
 
@@ -164,28 +164,28 @@ impl App for Static {
     }
 
     fn app(self, context: &Context) -> Result<impl IntoApp, Finding> {
-        Ok(Files { site: Arc::new(Site::new(self, "/", context)?), inner: Alone })
+        Ok(StaticService { files: Arc::new(StaticFiles::new(self, "/", context)?), inner: NoInner })
     }
 }
 
-struct StaticLayer(Arc<Site>);
+struct StaticLayer(Arc<StaticFiles>);
 
 impl Layer<Next> for StaticLayer {
-    type Service = Files<Next>;
+    type Service = StaticService<Next>;
 
     fn layer(&self, inner: Next) -> Self::Service {
-        Files { site: Arc::clone(&self.0), inner }
+        StaticService { files: Arc::clone(&self.0), inner }
     }
 }
 
 /// The files, and what answers for everything else.
 #[derive(Clone)]
-struct Files<S> {
-    site: Arc<Site>,
+struct StaticService<S> {
+    files: Arc<StaticFiles>,
     inner: S,
 }
 
-impl Service<Request> for Files<Next> {
+impl Service<Request> for StaticService<Next> {
     type Response = Response;
     type Error = Problem;
     type Future = Either<Ready<Result<Response, Problem>>, MapErr<Oneshot<Next, Request>, fn(Infallible) -> Problem>>;
@@ -197,7 +197,7 @@ impl Service<Request> for Files<Next> {
 
     fn call(&mut self, request: Request) -> Self::Future {
         let served = matches!(*request.method(), Method::GET | Method::HEAD);
-        match if served { self.site.answer(&request) } else { Ok(None) } {
+        match if served { self.files.answer(&request) } else { Ok(None) } {
             Ok(None) => Either::Right(self.inner.clone().oneshot(request).map_err(|never| match never {})),
             Ok(Some(response)) => Either::Left(ready(Ok(response))),
             Err(problem) => Either::Left(ready(Err(problem))),
@@ -207,9 +207,9 @@ impl Service<Request> for Files<Next> {
 
 /// No stack below: what is not there is not found.
 #[derive(Clone)]
-struct Alone;
+struct NoInner;
 
-impl Service<Request> for Files<Alone> {
+impl Service<Request> for StaticService<NoInner> {
     type Response = Response;
     type Error = Problem;
     type Future = Ready<Result<Response, Problem>>;
@@ -221,7 +221,7 @@ impl Service<Request> for Files<Alone> {
     fn call(&mut self, request: Request) -> Self::Future {
         ready(match *request.method() {
             Method::GET | Method::HEAD => {
-                self.site.answer(&request).and_then(|found| found.ok_or_else(|| Problem::new(StatusCode::NOT_FOUND)))
+                self.files.answer(&request).and_then(|found| found.ok_or_else(|| Problem::new(StatusCode::NOT_FOUND)))
             }
             _ => Err(Problem::new(StatusCode::METHOD_NOT_ALLOWED)
                 .header(http::header::ALLOW, const { http::HeaderValue::from_static("GET, HEAD") })),

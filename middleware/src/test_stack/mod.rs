@@ -181,30 +181,30 @@ impl TestStack {
 #[derive(Default)]
 pub struct TestStage {
     /// Outermost first, each with its name.
-    puts: Vec<(&'static str, Put)>,
+    layers: Vec<(&'static str, AddLayer)>,
     host: Extensions,
 }
 
 /// Puts a layer over the rest of the stack.
-type Put = Box<dyn FnOnce(Next, &Place, &Lifecycle) -> Next>;
+type AddLayer = Box<dyn FnOnce(Next, &Place, &Lifecycle) -> Next>;
 
 impl TestStage {
     /// With the layer `M` below those that are there.
     #[must_use]
     pub fn then<M: Middleware>(mut self, options: &str) -> Self {
         let options = options.to_owned();
-        let put: Put = Box::new(move |inner, place, lifecycle| match build::<M>(&options, place, inner, lifecycle) {
+        let add: AddLayer = Box::new(move |inner, place, lifecycle| match build::<M>(&options, place, inner, lifecycle) {
             Ok(next) => next,
             Err(findings) => refused(M::NAME, &options, &findings),
         });
-        self.puts.push((M::NAME, put));
+        self.layers.push((M::NAME, add));
         self
     }
 
     /// With a stage below those that are there.
     #[must_use]
     pub fn then_stage(mut self, stage: impl IntoStage + 'static) -> Self {
-        self.puts.push(("test", Box::new(|inner, place, _| stage.stage(place, inner))));
+        self.layers.push(("test", Box::new(|inner, place, _| stage.stage(place, inner))));
         self
     }
 
@@ -240,11 +240,11 @@ impl TestStage {
         let built = TestStack::new(Lifecycle::hosted(self.host), |lifecycle| {
             // As in a pipeline file, a second layer of one name above the first has a number.
             let mut counts = HashMap::<_, usize>::new();
-            Ok::<_, Infallible>(self.puts.into_iter().rev().fold(next, |inner, (name, put)| {
+            Ok::<_, Infallible>(self.layers.into_iter().rev().fold(next, |inner, (name, add)| {
                 let count = counts.entry(name).or_default();
                 *count += 1;
                 let place = if *count == 1 { Place::new(name) } else { Place::new(format!("{name}#{count}")) };
-                put(inner, &place, lifecycle)
+                add(inner, &place, lifecycle)
             }))
         });
         match built {

@@ -8,7 +8,7 @@ use crate::Place;
 
 /// What one generation holds.
 #[derive(Default)]
-pub(crate) struct Kept {
+pub(crate) struct StateStore {
     held: Mutex<HashMap<Key, Arc<Erased>>>,
     /// What any living generation holds.
     known: Arc<Mutex<HashMap<Key, Weak<Erased>>>>,
@@ -17,7 +17,7 @@ pub(crate) struct Kept {
 type Key = (TypeId, Place);
 type Erased = dyn Any + Send + Sync;
 
-impl Kept {
+impl StateStore {
     /// The next generation: it holds nothing yet and finds all that this one holds.
     pub(crate) fn successor(&self) -> Self {
         lock(&self.known).retain(|_, value| value.strong_count() > 0);
@@ -54,7 +54,7 @@ mod tests {
 
     #[test]
     fn the_next_generation_finds_what_the_last_one_made() {
-        let old = Kept::default();
+        let old = StateStore::default();
         let limits = old.keep(&Place::new("limits"), || Mutex::new(7));
         let new = old.successor();
         let found = new.keep(&Place::new("limits"), || Mutex::new(0));
@@ -65,7 +65,7 @@ mod tests {
 
     #[test]
     fn what_the_next_generation_does_not_ask_for_goes_with_the_last_one() {
-        let old = Kept::default();
+        let old = StateStore::default();
         let seen = Arc::downgrade(&old.keep(&Place::new("cache"), || 1));
         let new = old.successor();
         assert!(seen.upgrade().is_some());
@@ -76,7 +76,7 @@ mod tests {
 
     #[test]
     fn a_generation_that_was_never_used_leaves_nothing_behind() {
-        let old = Kept::default();
+        let old = StateStore::default();
         let refused = old.successor();
         refused.keep(&Place::new("cache"), || 1);
         drop(refused);
@@ -85,7 +85,7 @@ mod tests {
 
     #[test]
     fn place_and_type_both_tell_values_apart() {
-        let kept = Kept::default();
+        let kept = StateStore::default();
         assert_eq!(
             (
                 *kept.keep(&Place::new("a"), || 1_u8),
@@ -99,7 +99,7 @@ mod tests {
 
     #[test]
     fn what_is_kept_may_itself_keep_something() {
-        let kept = Kept::default();
+        let kept = StateStore::default();
         let outer = kept.keep(&Place::new("outer"), || kept.keep(&Place::new("inner"), || 1_u8));
         assert!(Arc::ptr_eq(&*outer, &kept.keep(&Place::new("inner"), || 2_u8)));
     }

@@ -11,7 +11,7 @@ use crate::{Body, Context, Finding, Mount, Problem, Request, Response};
 
 /// A folder of files under a URL prefix.
 #[derive(Debug)]
-pub(super) struct Site {
+pub(super) struct StaticFiles {
     /// Without a slash at its end.
     prefix: String,
     root: Root,
@@ -24,19 +24,19 @@ pub(super) struct Site {
 }
 
 /// What a target stands for.
-enum Found {
+enum Lookup {
     File(Representation),
     /// A folder whose path wants a slash at its end.
     Folder,
-    Nothing,
+    NotFound,
 }
 
-impl Site {
+impl StaticFiles {
     pub(super) fn new(options: Static, default_at: &str, context: &Context) -> Result<Self, Finding> {
         let path = context.resolve(&options.root);
         let root = files::root(path.clone(), options.symlinks, "create it, or for Django run `manage.py collectstatic`")
             .map_err(|finding| finding.at("root"))?;
-        let site = Self {
+        let files = Self {
             prefix: options.at.as_deref().unwrap_or(default_at).trim_end_matches('/').to_owned(),
             root,
             index: options.index.0,
@@ -46,12 +46,12 @@ impl Site {
             max_age: options.max_age.map(|age| HeaderValue::try_from(format!("max-age={}", age.0.as_secs()))).transpose()?,
             dotfiles: options.dotfiles,
         };
-        if let Some(name) = &site.fallback
-            && !matches!(site.root.open(name.as_bytes()), Ok(Entry::File(_)))
+        if let Some(name) = &files.fallback
+            && !matches!(files.root.open(name.as_bytes()), Ok(Entry::File(_)))
         {
             return Err(Finding::new(format!("there is no file `{name}` in `{}`", path.display())).at("fallback"));
         }
-        Ok(site)
+        Ok(files)
     }
 
     /// Answers a GET or HEAD; `None` for a path that has no file.
@@ -59,18 +59,18 @@ impl Site {
         let Some(target) = target(request.uri().path().as_bytes(), self.prefix.as_bytes(), self.dotfiles) else { return Ok(None) };
         let failed = |errno: Errno| Problem::internal(format!("cannot open a static file: {}", reason(errno)));
         match self.find(&target, request).map_err(failed)? {
-            Found::File(file) => file.answer(request.method(), request.headers()).map(Some),
-            Found::Folder => redirect(request).map(Some),
-            Found::Nothing => Ok(None),
+            Lookup::File(file) => file.answer(request.method(), request.headers()).map(Some),
+            Lookup::Folder => redirect(request).map(Some),
+            Lookup::NotFound => Ok(None),
         }
     }
 
-    fn find(&self, target: &Target, request: &Request) -> Result<Found, Errno> {
+    fn find(&self, target: &Target, request: &Request) -> Result<Lookup, Errno> {
         let mut name = target.name.clone();
         if !target.folder {
             match self.root.open(&name)? {
                 Entry::File(file) => return self.represent(file, name, request),
-                Entry::Folder if self.has_index(&name)? => return Ok(Found::Folder),
+                Entry::Folder if self.has_index(&name)? => return Ok(Lookup::Folder),
                 Entry::Folder | Entry::Nothing => {}
             }
         } else if let Some(index) = &self.index {
@@ -84,7 +84,7 @@ impl Site {
         {
             return self.represent(file, fallback.clone().into_bytes(), request);
         }
-        Ok(Found::Nothing)
+        Ok(Lookup::NotFound)
     }
 
     fn has_index(&self, folder: &[u8]) -> Result<bool, Errno> {
@@ -95,9 +95,9 @@ impl Site {
     }
 
     /// The file itself, or the sibling of it that suits the client best.
-    fn represent(&self, file: Opened, name: Vec<u8>, request: &Request) -> Result<Found, Errno> {
+    fn represent(&self, file: Opened, name: Vec<u8>, request: &Request) -> Result<Lookup, Errno> {
         let (file, encoding) = self.sibling(&name, &file, request)?.map_or((file, None), |(sibling, encoding)| (sibling, Some(encoding)));
-        Ok(Found::File(Representation {
+        Ok(Lookup::File(Representation {
             validators: validators(file.len, file.modified, encoding.map_or("", Encoding::token)),
             len: file.len,
             file: file.file,
