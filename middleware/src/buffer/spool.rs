@@ -82,7 +82,7 @@ impl Spool {
             memory.clear();
             Ok((spooled, memory))
         });
-        let (spooled, memory) = written.await.map_err(io::Error::other).flatten().map_err(|error| {
+        let (spooled, memory) = written.await.map_err(io::Error::other).and_then(|written| written).map_err(|error| {
             Problem::internal(format!("cannot write a request body to a file in `{}`: {error}", self.budget.folder().display()))
         })?;
         self.file = Some(spooled);
