@@ -47,9 +47,79 @@ fn every_unsafe_block_stands_in_the_bridge_and_says_why_it_is_sound() {
 #[test]
 fn the_server_knows_no_pipeline_and_no_python() {
     for source in sources("src/server") {
-        for foreign in ["crate::pipeline", "crate::wsgi", "crate::cli", "crate::apps"] {
-            source.must_not_name(foreign, "the server receives a finished stack");
+        for foreign in ["pipeline", "wsgi", "cli", "apps", "call", "worker", "run"] {
+            source.must_not_name(&format!("crate::{foreign}"), "the server receives a finished stack");
         }
+    }
+}
+
+#[test]
+fn protocols_know_no_sockets() {
+    let protocols = sources("src/server/http1").chain(sources("src/server/http2")).chain(sources("src/server/http.rs"));
+    for source in protocols {
+        for foreign in ["tokio::net", "socket2", "TcpStream", "UnixStream", "server::socket"] {
+            source.must_not_name(foreign, "a protocol is served over any stream");
+        }
+    }
+}
+
+/// The folders and files of `src`. Each may use those before it in this list, and none behind it.
+const ORDER: &[&str] = &[
+    "log",
+    "cgi",
+    "call",
+    "worker",
+    "wsgi",
+    "server",
+    "upstream",
+    "apps",
+    "pipeline",
+    "builtin",
+    "testing",
+    "extension",
+    "run",
+    "detect",
+    "new",
+    "docs",
+    "cli",
+];
+
+#[test]
+fn folders_depend_on_each_other_in_one_direction() {
+    let rank = |name: &str| ORDER.iter().position(|known| *known == name);
+    for entry in fs::read_dir(root().join("src")).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_stem().unwrap().to_str().unwrap();
+        assert!(matches!(name, "lib" | "main") || rank(name).is_some(), "src/{name} is not in the list of the order");
+    }
+    for source in sources("src") {
+        let Some(here) = source.folder().and_then(rank) else { continue };
+        for there in source.uses().iter().filter_map(|name| rank(name)) {
+            assert!(there <= here, "{}: {} uses {}, which is above it", source.path.display(), ORDER[here], ORDER[there]);
+        }
+    }
+}
+
+#[test]
+fn uses_are_found_one_by_one_and_in_groups() {
+    let text = "use crate::call::{Call, Reply};\nuse crate::{cgi, log::Mark};\nfn f() { crate::wsgi::g() } // crate::cli\n#[cfg(test)]\nmod tests {\n    use crate::run;\n}\n";
+    let source = Source { path: PathBuf::from("src/x.rs"), text: text.to_owned() };
+    assert_eq!(source.uses(), ["call", "cgi", "log", "wsgi"]);
+}
+
+#[test]
+fn the_model_of_a_file_knows_neither_reader_nor_check_nor_builder() {
+    for source in sources("src/pipeline/model") {
+        for foreign in ["pipeline::read", "pipeline::check", "pipeline::build", "pipeline::print", "super::super"] {
+            source.must_not_name(foreign, "the model is data that readers make and builders walk over");
+        }
+    }
+}
+
+#[test]
+fn cgi_variables_know_only_the_vocabulary() {
+    for source in sources("src/cgi") {
+        source.must_not_name("crate::", "gateways and the bridge to Python use the same conversion");
     }
 }
 
@@ -99,12 +169,53 @@ impl Source {
         self.path.starts_with(folder)
     }
 
+    /// The folder of `src` that it is in, or its own name where it is directly in `src`.
+    fn folder(&self) -> Option<&str> {
+        let first = self.path.strip_prefix("src").ok()?.components().next()?;
+        Path::new(first.as_os_str()).file_stem()?.to_str()
+    }
+
+    /// The parts of this crate that its code names, unit tests and comments left out.
+    fn uses(&self) -> Vec<String> {
+        let code = self.text.split("#[cfg(test)]\nmod tests {").next().unwrap();
+        let code: Vec<&str> = code.lines().map(|line| line.split("//").next().unwrap()).collect();
+        let code = code.join("\n");
+        let mut names = Vec::new();
+        for used in code.split("crate::").skip(1) {
+            match used.strip_prefix('{') {
+                None => names.push(word(used)),
+                Some(group) => {
+                    let mut depth = 0_u32;
+                    let mut first = true;
+                    for (at, c) in group.char_indices() {
+                        match c {
+                            '}' if depth == 0 => break,
+                            '{' => depth += 1,
+                            '}' => depth -= 1,
+                            ',' if depth == 0 => first = true,
+                            c if c.is_alphabetic() && first => {
+                                first = false;
+                                names.push(word(&group[at..]));
+                            }
+                            _ => {}
+                        }
+                    }
+                }
+            }
+        }
+        names
+    }
+
     fn must_not_name(&self, name: &str, reason: &str) {
         for (at, line) in self.text.lines().enumerate() {
             let code = line.split("//").next().unwrap();
             assert!(!code.contains(name), "{}:{}: names `{name}`: {reason}", self.path.display(), at + 1);
         }
     }
+}
+
+fn word(text: &str) -> String {
+    text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect()
 }
 
 fn root() -> &'static Path {
@@ -123,6 +234,9 @@ fn sources(folder: &str) -> impl Iterator<Item = Source> + use<> {
 }
 
 fn collect(folder: &Path, paths: &mut Vec<PathBuf>) {
+    if folder.is_file() {
+        return paths.push(folder.to_owned());
+    }
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {
