@@ -1,4 +1,4 @@
-"""The program as a Python extension."""
+"""The program as a Python extension module."""
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,13 +10,13 @@ __all__ = ["DeadlineExceeded", "PipelineError", "Stack", "__version__", "load", 
 __version__: str
 
 class DeadlineExceeded(BaseException):
-    """Raised in the middle of an app whose request is over its deadline."""
+    """Raised inside an app whose request is over its deadline. Not an `Exception`, so that the app does not handle it as an error of its own."""
 
 class PipelineError(ValueError):
-    """Something is wrong with a pipeline. Its text is what `ziggurat check` prints, with the place of each mistake."""
+    """A pipeline is wrong. The text is the output of `ziggurat check`, with the place of each mistake."""
 
     findings: list[_Finding]
-    """What is wrong, as `ziggurat check --json` lists it."""
+    """The findings, as in the output of `ziggurat check --json`."""
 
 @type_check_only
 class _Position(TypedDict):
@@ -25,7 +25,7 @@ class _Position(TypedDict):
 
 @type_check_only
 class _Finding(TypedDict):
-    """Lines and columns are counted from 1, columns in characters. What does not apply is `None`."""
+    """Lines and columns count from 1, columns in characters. Fields that do not apply are `None`."""
 
     severity: str
     message: str
@@ -39,15 +39,15 @@ class _Finding(TypedDict):
 
 @final
 class Stack:
-    """A stack of layers over an app, as a WSGI application. Any number of threads may call it, in any number of forked processes."""
+    """A stack of layers over an app, as a WSGI application. Any number of threads may call it, also in forked processes."""
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse, /) -> Iterable[bytes]: ...
 
 def main(arguments: Sequence[str], /) -> int:
-    """Runs a command line, whose first word is the program's name, and gives the exit code."""
+    """Runs a command line, the program's name first, and returns its exit code."""
 
 def load(path: str | os.PathLike[str], environ: Mapping[str, str] | None, /) -> Stack:
-    """The stack of a pipeline file."""
+    """Builds the stack of a pipeline file."""
 
 def stack(app: WSGIApplication, layers: Iterable[str | Mapping[str, Any]], base: str | os.PathLike[str] | None, /) -> Stack:
-    """A WSGI app under a list of layers."""
+    """Builds a stack of an app and a list of layers."""

@@ -1,4 +1,4 @@
-//! A request's body on its way in: taken in whole up to a bound before a thread is occupied, streamed with back-pressure beyond it.
+//! The body of a request: read into memory up to a limit before a thread is taken up, streamed with back-pressure beyond that.
 
 use std::error::Error;
 use std::future::poll_fn;
@@ -17,16 +17,16 @@ use super::pipe::{Disconnected, Writer, pipe};
 use super::{BodyFailure, RequestBody};
 use crate::cgi::content_length;
 
-/// How much of a streamed body may wait for the app.
+/// How many octets of a streamed body may wait for the app.
 const BUDGET: usize = 256 * 1024;
 
-/// A body as the app will read it, and its length as far as that is known.
+/// A body as the app reads it, and its length where that is known.
 pub(crate) struct BufferedBody {
     pub(crate) body: RequestBody,
     pub(crate) length: Option<u64>,
 }
 
-/// Takes in a body of at most `buffer` octets; a longer one, or one that the client sends only when asked to, is streamed.
+/// Reads a body of at most `buffer` octets into memory. A longer body, and one that the client sends only after `100 Continue`, is streamed.
 pub(crate) async fn buffer_body(headers: &HeaderMap, mut body: Body, buffer: u64) -> Result<BufferedBody, BoxError> {
     let declared = content_length(headers);
     if let Some(octets) = body.as_full() {
@@ -42,7 +42,7 @@ pub(crate) async fn buffer_body(headers: &HeaderMap, mut body: Body, buffer: u64
     if awaits_word {
         return Ok(BufferedBody { body: stream(Bytes::new(), body, true), length });
     }
-    // Of a body that is known to be longer, the beginning too: a client that sends hardly any of it does not hold a thread.
+    // The beginning of a body that is known to be longer is read, too: a client that sends very little of it then holds no thread.
     let expected = usize::try_from(length.unwrap_or(0).min(buffer)).unwrap_or(0);
     let mut taken = Joined::default();
     while let Some(frame) = body.frame().await {
@@ -55,7 +55,7 @@ pub(crate) async fn buffer_body(headers: &HeaderMap, mut body: Body, buffer: u64
     Ok(BufferedBody { length: Some(taken.len()), body: RequestBody::Whole(taken.into_bytes()) })
 }
 
-/// Frames joined to one piece; a single one is not copied.
+/// Frames joined into one buffer. A single frame is not copied.
 #[derive(Default)]
 struct Joined {
     first: Bytes,
@@ -84,7 +84,7 @@ impl Joined {
     }
 }
 
-/// Moves the rest of a body into a pipe, in a task of its own that ends with the body or with the reader.
+/// Moves the rest of a body into a pipe, in a task that ends with the body or the reader.
 fn stream(head: Bytes, body: Body, lazy: bool) -> RequestBody {
     let (writer, reader) = pipe(BUDGET, lazy);
     if !head.is_empty() {
@@ -95,7 +95,7 @@ fn stream(head: Bytes, body: Body, lazy: bool) -> RequestBody {
 }
 
 async fn pump(mut body: Body, writer: Writer<Arc<BodyFailure>>) {
-    // An app that leaves the rest unread must not wait for a client that sends nothing more.
+    // If the app leaves the rest unread, a client that sends nothing more must not keep this task.
     while poll_fn(|cx| writer.poll_room(cx)).await.is_ok() {
         let frame = poll_fn(|cx| {
             if writer.poll_disconnected(cx).is_ready() {
@@ -116,7 +116,7 @@ async fn pump(mut body: Body, writer: Writer<Arc<BodyFailure>>) {
     }
 }
 
-/// The task that reads the body is gone: the server ends.
+/// The task that read the body was dropped: the server shuts down.
 impl From<Disconnected> for Arc<BodyFailure> {
     fn from(abandoned: Disconnected) -> Self {
         Self::new(BodyFailure::of(&abandoned))
@@ -124,7 +124,7 @@ impl From<Disconnected> for Arc<BodyFailure> {
 }
 
 impl BodyFailure {
-    /// What an error of a body means for the client.
+    /// Classifies an error of a body by its cause.
     pub(crate) fn of(error: &(dyn Error + Send + Sync + 'static)) -> Self {
         let mut link: Option<&(dyn Error + 'static)> = Some(error);
         while let Some(error) = link {
@@ -142,7 +142,7 @@ impl BodyFailure {
         Self { status: StatusCode::BAD_REQUEST, detail: format!("the body is malformed or was cut short: {error}") }
     }
 
-    /// The answer to the client.
+    /// The response to the client.
     pub(crate) fn problem(&self) -> Problem {
         Problem::new(self.status).detail(match self.status {
             StatusCode::PAYLOAD_TOO_LARGE => "the body is larger than allowed",

@@ -1,7 +1,7 @@
-//! An answer on its way to whoever made the call on this very thread.
+//! A response for a caller on this thread.
 //!
-//! Nobody reads while the app runs, so nothing here waits. What an app gives as an iterable is taken one chunk at a time; only what it sends
-//! by `write()` can gather, and of that a part stays in memory and the rest goes to a file without a name.
+//! The caller does not read while the app runs, so nothing here blocks. An iterable is read one chunk at a time; only what the app sends by `write()`
+//! can accumulate. A part of that stays in memory, and the rest goes to an unnamed temporary file.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -15,16 +15,16 @@ use ziggurat_middleware::{BoxError, FileBody, Problem};
 use super::ResponseHead;
 use super::pipe::Disconnected;
 
-/// So many octets wait in memory.
+/// How many octets wait in memory.
 const IN_MEMORY: usize = 1 << 20;
 
-/// So many more wait in the file; an app that writes more before it returns is told so.
+/// How many octets wait in the file. An app that writes more before it returns gets an error.
 const IN_FILE: u64 = 1 << 30;
 
-/// So many come out of the file at once.
+/// How many octets are read from the file at once.
 const BLOCK: usize = 64 * 1024;
 
-/// Where the answer is left, and taken from.
+/// Holds the response until the caller reads it.
 #[derive(Clone, Default)]
 pub(crate) struct Mailbox(Arc<Mutex<Contents>>);
 
@@ -35,43 +35,43 @@ struct Contents {
     end: Option<Result<(), BoxError>>,
 }
 
-/// What is known of an answer when its head is.
+/// The beginning of a response.
 pub(crate) enum Start {
     Whole(ResponseHead, Bytes),
     File(ResponseHead, FileBody),
-    /// The body is to come.
+    /// The body follows.
     Stream(ResponseHead),
     Failed(Problem),
 }
 
 impl Mailbox {
-    /// Leaves the beginning.
+    /// Stores the beginning.
     pub(super) fn start(&self, start: Start) {
         self.lock().start = Some(start);
     }
 
-    /// Leaves a chunk.
+    /// Stores a chunk.
     pub(super) fn put(&self, chunk: Bytes) -> Result<(), Disconnected> {
         let mut contents = self.lock();
         let outcome = contents.spool.put(chunk);
         outcome.map_err(|error| {
-            tracing::error!("what an app has written cannot be kept: {error}");
+            tracing::error!("the response is broken off: the app writes faster than it is read, and no more can be buffered: {error}");
             contents.end = Some(Err(error.into()));
             Disconnected
         })
     }
 
-    /// Leaves the end.
+    /// Stores the end.
     pub(super) fn end(&self, end: Result<(), BoxError>) {
         self.lock().end.get_or_insert(end);
     }
 
-    /// Takes the beginning, if it is there.
+    /// Takes the beginning, if the app has sent it.
     pub(crate) fn take_start(&self) -> Option<Start> {
         self.lock().start.take()
     }
 
-    /// Takes the next chunk, or the end, which is `None` inside; nothing where the app has to go on first.
+    /// Takes the next chunk or the end, which is `Some(None)`. `None` means that the app has to run first.
     pub(crate) fn next(&self) -> Option<Option<Result<Bytes, BoxError>>> {
         let mut contents = self.lock();
         match contents.spool.take() {
@@ -89,7 +89,7 @@ impl Mailbox {
     }
 }
 
-/// Chunks in memory, and after them what is in a file.
+/// Chunks in memory, and after them the contents of a file.
 #[derive(Default)]
 struct Spool {
     chunks: VecDeque<Bytes>,
@@ -105,7 +105,7 @@ struct SpoolFile {
 
 impl Spool {
     fn put(&mut self, chunk: Bytes) -> io::Result<()> {
-        // One chunk of any size is there already; it costs nothing to keep it.
+        // A single chunk of any size stays in memory: it is allocated already.
         if self.file.is_none() && (self.octets == 0 || self.octets + chunk.len() <= IN_MEMORY) {
             self.octets += chunk.len();
             self.chunks.push_back(chunk);
@@ -116,7 +116,7 @@ impl Spool {
             none => none.insert(SpoolFile { file: tempfile::tempfile()?, written: 0, read: 0 }),
         };
         if overflow.written - overflow.read + chunk.len() as u64 > IN_FILE {
-            return Err(io::Error::other("1 GiB waits already"));
+            return Err(io::Error::other("1 GiB is buffered already"));
         }
         overflow.file.write_all(&chunk)?;
         overflow.written += chunk.len() as u64;

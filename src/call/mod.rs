@@ -1,7 +1,7 @@
-//! A request on its way to the app and its answer on the way back, whoever runs the app and wherever.
+//! A request on its way to the app, and the response on its way back, wherever the app runs.
 //!
-//! The service at the bottom of the stack (`terminal`) makes a [`Call`] of each request: the head as CGI variables in one buffer (`head`), the
-//! body as far as it is taken in (`body`), and the way back. An [`Executor`] has it served. Nothing here knows Python, or processes.
+//! [`AppService`](service::AppService), at the bottom of a stack, makes a [`Call`] of each request: the head as CGI variables in one buffer, the body
+//! or a pipe for it, and a [`Responder`]. An [`Executor`] runs the call. Nothing in this folder knows Python, processes or permits.
 
 pub(crate) mod body;
 pub(crate) mod head;
@@ -22,46 +22,46 @@ use head::Head;
 use pipe::Reader;
 use responder::Responder;
 
-/// One request for the app.
+/// A request for the app.
 pub(crate) struct Call {
-    /// Its number among the calls of its executor.
+    /// Its number, which the executor assigns.
     pub(crate) number: u64,
     pub(crate) head: Head,
     pub(crate) body: RequestBody,
     /// Where the response goes.
     pub(crate) responder: Responder,
-    /// The class of threads it may use: 0 for those that anybody may, or the reserve of a route.
+    /// The reserve whose threads it may use; 0 for the threads that every request may use.
     pub(crate) class: u32,
-    /// Since when it has waited.
+    /// When it entered the queue.
     pub(crate) since: Instant,
 }
 
 impl Call {
-    /// Whether all of its body is at hand.
+    /// Whether all of its body is in memory.
     pub(crate) const fn is_whole(&self) -> bool {
         matches!(self.body, RequestBody::Whole(_))
     }
 }
 
-/// A request's body as the app will read it.
+/// The body of a request, as the app reads it.
 pub(crate) enum RequestBody {
     /// All of it.
     Whole(Bytes),
-    /// More than is taken in at once, or nothing before the app asks.
+    /// A pipe, for a body that is too long for memory or that the client sends only when the app reads.
     Stream(Reader<Arc<BodyFailure>>),
 }
 
-/// Why a request's body ended before its end.
+/// Why the body of a request ended early.
 #[derive(Debug)]
 pub(crate) struct BodyFailure {
     pub(crate) status: StatusCode,
     pub(crate) detail: String,
 }
 
-/// The app's answer.
+/// What comes back for a call.
 pub(crate) enum Reply {
     Response(ResponseHead, ReplyBody),
-    /// The app failed before it answered. What is to be logged has been logged.
+    /// The app failed before it responded. The cause is logged already.
     Failed(Problem),
 }
 
@@ -69,58 +69,58 @@ pub(crate) enum Reply {
 #[derive(Clone, Debug)]
 pub(crate) struct ResponseHead {
     pub(crate) status: StatusCode,
-    /// The phrase after the status, where it is not the usual one.
+    /// The reason phrase, where it is not the canonical one.
     pub(crate) reason: Option<Box<[u8]>>,
     pub(crate) headers: HeaderMap,
-    /// `Content-Length` among the headers.
+    /// The value of `Content-Length`.
     pub(crate) length: Option<u64>,
 }
 
-/// A response's body on its way out.
+/// The body of a response.
 pub(crate) enum ReplyBody {
     /// All of it.
     Whole(Bytes),
     /// Chunks as the app makes them.
     Stream(Reader<BoxError>),
-    /// A part of a file, read without the app.
+    /// A part of a file, sent without the app.
     File(FileBody),
 }
 
-/// How requests reach the app. The calling task never waits.
+/// Runs calls. It never blocks the calling task.
 pub(crate) trait Executor: Send + Sync + 'static {
-    /// Has the call served, now or when its turn comes, and says by which number it is known; or gives it back when too many wait already.
-    #[allow(clippy::result_large_err)] // It is moved, once; a box would cost every call that is taken.
+    /// Accepts a call and returns its number. The call runs now or when a thread is free. If the queue is full, the call is returned.
+    #[allow(clippy::result_large_err)] // A box would cost an allocation per accepted call.
     fn submit(self: &Arc<Self>, call: Call) -> Result<u64, Call>;
 
-    /// A signal about a call that was submitted. Nothing happens where it is over already.
+    /// Sends a signal about a call. Does nothing if the call is over.
     fn signal(&self, number: u64, signal: CallSignal);
 }
 
-/// The answer to a request that has to come again later: what the client is told, and why for the log.
+/// A 503 that the client may retry. `detail` is for the client, `cause` for the log.
 pub(crate) fn overloaded(detail: &'static str, cause: impl Into<BoxError>) -> Problem {
     let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE).detail(detail).because(cause);
     problem.header(RETRY_AFTER, HeaderValue::from_static("1"))
 }
 
-/// The answer to a request whose turn has not come before the app's end.
+/// The response to a request that still waits when its app shuts down.
 pub(crate) fn ending() -> Problem {
     overloaded("the app is ending", "the app ended before the request's turn came")
 }
 
-/// The answer to a request whose app did not answer before the deadline.
+/// The response to a request whose deadline has passed.
 pub(crate) fn late() -> Problem {
     Problem::new(StatusCode::GATEWAY_TIMEOUT).detail("the app did not answer in time")
 }
 
-/// What may have to be said about a call while it is with the app.
+/// A signal to the executor about a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum CallSignal {
-    /// Nobody waits for the answer any more.
+    /// The client has left.
     Cancel,
-    /// It takes long: its Python stack goes to the log.
+    /// The request is slow: log the Python stack of its thread.
     Trace,
-    /// Its time is over: its Python stack goes to the log, and an exception is raised in its thread.
+    /// The request is over its deadline: log the Python stack, and raise an exception in the thread.
     Expire,
-    /// It is to be given back if the app has not begun with it.
+    /// Return the call if the app has not begun with it.
     Recall,
 }

@@ -1,4 +1,4 @@
-//! The answering end of a call: who gets the app's response, wherever that is.
+//! Sends the response to a call.
 
 use std::sync::Arc;
 
@@ -10,37 +10,37 @@ use super::mailbox::{Mailbox, Start};
 use super::pipe::{Disconnected, Reader, Writer, pipe};
 use super::{Reply, ReplyBody, ResponseHead};
 
-/// How many octets of a response body may wait for its reader.
+/// How many octets of a response body may wait for the client.
 pub(crate) const BUDGET: usize = 256 * 1024;
 
 /// Sends the response to one call.
 pub(crate) enum Responder {
     /// To the task that made the call.
     Task(oneshot::Sender<Reply>),
-    /// To a caller on this thread, which reads after the app has returned or between its chunks.
+    /// To a caller on this thread, which reads between the steps of the app.
     InPlace(Mailbox),
     /// To another process.
     Remote(Arc<dyn RemoteResponder>),
 }
 
-/// The answering end of a call that another process made.
+/// Sends the response to a call that another process made.
 ///
-/// A call makes one shared object for it, so that cancellations reach whoever sends; there is no further allocation.
+/// It is shared with the thread that receives cancellations, so a call needs no allocation besides this one.
 pub(crate) trait RemoteResponder: Send + Sync {
-    /// Whether the caller no longer waits.
+    /// Whether the caller has left.
     fn is_cancelled(&self) -> bool;
 
-    /// Whether a body of this length goes in one message with its head.
+    /// Whether a body of this length fits in one message with its head.
     fn takes_whole(&self, length: usize) -> bool;
 
-    /// Sends a whole response, or a 500 where the head is too large. `is_last` says that the call is over with it. Returns whether the caller
-    /// still waits.
+    /// Sends a whole response, or a 500 if the head is too large. `is_last` says that the call is over with it. Returns `false` if the caller has
+    /// left.
     fn whole(&self, head: &ResponseHead, body: Bytes, is_last: bool) -> bool;
 
     /// Answers for an app that failed.
     fn fail(&self, problem: &Problem);
 
-    /// Sends the head of a streamed response. Returns whether the body is wanted.
+    /// Sends the head of a streamed response. Returns `false` if the caller does not want the body.
     fn start(&self, head: &ResponseHead) -> bool;
 
     /// Sends as much of a chunk as there is room for, and returns the rest.
@@ -52,11 +52,11 @@ pub(crate) trait RemoteResponder: Send + Sync {
     /// Ends the body.
     fn finish(&self);
 
-    /// Breaks the body off.
+    /// Breaks the body off: the caller sees that it is incomplete.
     fn abort(&self, why: &str);
 }
 
-/// Sends the body of a streamed response. Dropped before [`BodySender::finish`], it breaks the body off.
+/// Sends the body of a streamed response. If it is dropped before [`BodySender::finish`], the body is broken off.
 pub(crate) enum BodySender {
     Task(Writer<BoxError>),
     InPlace(Mailbox),
@@ -64,7 +64,7 @@ pub(crate) enum BodySender {
 }
 
 impl Responder {
-    /// Whether the caller no longer waits for the response.
+    /// Whether the caller has left.
     pub(crate) fn is_closed(&self) -> bool {
         match self {
             Self::Task(reply) => reply.is_closed(),
@@ -91,8 +91,8 @@ impl Responder {
         }
     }
 
-    /// Sends a whole response. `is_last` says that the app has nothing left to do for this call, so that a worker can report its end in the same
-    /// message. Returns whether the caller still waits.
+    /// Sends a whole response. `is_last` says that the app has nothing left to do for this call, so that a worker reports its end in the same
+    /// message. Returns `false` if the caller has left.
     pub(crate) fn whole(self, head: ResponseHead, body: Bytes, is_last: bool) -> bool {
         match self {
             Self::Task(reply) => reply.send(Reply::Response(head, ReplyBody::Whole(body))).is_ok(),
@@ -104,7 +104,7 @@ impl Responder {
         }
     }
 
-    /// Sends a part of a file. To another process, that blocks this thread until all of it is sent. Returns whether the caller still waits.
+    /// Sends a part of a file. To another process, this blocks the thread until all of it is sent. Returns `false` if the caller has left.
     pub(crate) fn file(self, head: ResponseHead, mut file: FileBody) -> bool {
         match self {
             Self::Task(reply) => reply.send(Reply::Response(head, ReplyBody::File(file))).is_ok(),
@@ -135,7 +135,7 @@ impl Responder {
         }
     }
 
-    /// Sends the head of a response and returns where its body goes; `None` where nobody wants it.
+    /// Sends the head of a response and returns the sender of its body; `None` if the caller has left.
     pub(crate) fn stream(self, head: ResponseHead) -> Option<BodySender> {
         match self {
             Self::Task(_) => {
@@ -150,8 +150,8 @@ impl Responder {
         }
     }
 
-    /// Sends the head of a response whose body comes through `reader`. Returns whether the caller still waits; where it does not, the reader is
-    /// dropped, which tells its writer so. Only a task can be given a reader: calls that other callers make are not passed on.
+    /// Sends the head of a response whose body comes through `reader`. Returns `false` if the caller has left; dropping the reader then tells its
+    /// writer. Only a task takes a reader: calls of other callers are never forwarded.
     pub(crate) fn forward(self, head: ResponseHead, reader: Reader<BoxError>) -> bool {
         match self {
             Self::Task(reply) => reply.send(Reply::Response(head, ReplyBody::Stream(reader))).is_ok(),
@@ -206,7 +206,7 @@ pub(crate) struct RemoteBody {
 }
 
 impl RemoteBody {
-    /// Sends the head; `None` where nobody wants the body.
+    /// Sends the head; `None` if the caller does not want the body.
     fn start(remote: Arc<dyn RemoteResponder>, head: &ResponseHead) -> Option<Self> {
         remote.start(head).then_some(Self { remote, is_open: true })
     }

@@ -1,4 +1,4 @@
-//! The WSGI app as the service at the bottom of a stack: it makes a call of the request, and a response of the reply.
+//! The app as a tower service at the bottom of a stack.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -21,20 +21,20 @@ use super::pipe::Reader;
 use super::responder::Responder;
 use super::{BodyFailure, Call, CallSignal, Executor, Reply, ReplyBody, ResponseHead, late, overloaded};
 
-/// A WSGI app over whatever executes its calls.
+/// Calls the app through an executor.
 pub(crate) struct AppService<E> {
     executor: Arc<E>,
     limits: RequestLimits,
 }
 
-/// What a request may take.
+/// The limits of a request.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RequestLimits {
-    /// So many octets of its body are taken in before the app is called.
+    /// How many octets of the body are read before the app is called.
     pub(crate) buffer: u64,
-    /// So long after that the answer must have begun, unless the request has a [`Deadline`] of its own.
+    /// How long the response may take to begin after that. A [`Deadline`] of the request takes precedence.
     pub(crate) deadline: Option<Duration>,
-    /// After so long the app's stack goes to the log.
+    /// After how long the app's stack is logged.
     pub(crate) slow: Option<Duration>,
 }
 
@@ -56,7 +56,7 @@ impl<E: Executor> Service<Request> for AppService<E> {
     type Future = Pin<Box<dyn Future<Output = Result<Response, BoxError>> + Send>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        // A full queue is answered, not waited for.
+        // A full queue is answered with a 503, not waited for.
         Poll::Ready(Ok(()))
     }
 
@@ -103,7 +103,7 @@ async fn serve<E: Executor>(executor: Arc<E>, parts: request::Parts, body: Body,
 
 type Replied = Result<Reply, oneshot::error::RecvError>;
 
-/// The reply, or the answer to a request whose app is late.
+/// Waits for the reply, and returns a 504 at the deadline.
 async fn in_time<E: Executor>(
     pending: &mut CancelOnDrop<'_, E>,
     mut reply: oneshot::Receiver<Reply>,
@@ -111,7 +111,7 @@ async fn in_time<E: Executor>(
     deadline: Option<Duration>,
     slow: Option<Duration>,
 ) -> Result<Replied, Problem> {
-    // At the deadline the stack is shown anyway.
+    // At the deadline the stack is logged anyway.
     if let Some(slow) = slow.filter(|slow| deadline.is_none_or(|deadline| *slow < deadline)) {
         match after(since, slow, &mut reply).await {
             Some(replied) => return Ok(replied),
@@ -123,13 +123,13 @@ async fn in_time<E: Executor>(
         return Ok(replied);
     }
     pending.is_answered = true;
-    // Before the signal: whoever has not heard of the call by then sees that nobody waits for it.
+    // Before the signal: an executor that has not begun with the call sees that nobody waits for it.
     drop(reply);
     pending.executor.signal(pending.number, CallSignal::Expire);
     Err(late().because(format!("the app did not answer within {deadline:?}")))
 }
 
-/// The reply, if it is there so long after that time.
+/// The reply, if it comes within `time` after `since`.
 async fn after(since: Instant, time: Duration, reply: &mut oneshot::Receiver<Reply>) -> Option<Replied> {
     match since.checked_add(time) {
         Some(until) => timeout_at(until, reply).await.ok(),
@@ -137,7 +137,7 @@ async fn after(since: Instant, time: Duration, reply: &mut oneshot::Receiver<Rep
     }
 }
 
-/// A call on its way. Dropped before its answer, it says that nobody waits for that any more.
+/// A submitted call. If it is dropped before the reply, the call is cancelled.
 struct CancelOnDrop<'a, E: Executor> {
     executor: &'a E,
     number: u64,
@@ -152,7 +152,7 @@ impl<E: Executor> Drop for CancelOnDrop<'_, E> {
     }
 }
 
-/// The answer to a request whose body failed before the app was called.
+/// The response to a request whose body failed before the app was called.
 fn refusal(error: BoxError) -> Problem {
     match error.downcast::<Problem>() {
         Ok(problem) => *problem,
@@ -169,7 +169,7 @@ fn response(head: ResponseHead, body: ReplyBody) -> Response {
     head_of(head, body)
 }
 
-/// The response with this head.
+/// A response with this head.
 pub(crate) fn head_of(head: ResponseHead, body: Body) -> Response {
     let mut response = Response::new(body);
     *response.status_mut() = head.status;
@@ -180,7 +180,7 @@ pub(crate) fn head_of(head: ResponseHead, body: Body) -> Response {
     response
 }
 
-/// The chunks of an app as a response body.
+/// A response body that reads from a pipe.
 struct Chunks {
     reader: Reader<BoxError>,
     left: Option<u64>,
@@ -218,7 +218,7 @@ mod tests {
 
     use super::*;
 
-    /// An executor that answers after a while and keeps the signals it hears.
+    /// An executor that responds after a while and records signals.
     struct Slow {
         time: Duration,
         signals: Mutex<Vec<(u64, CallSignal)>>,

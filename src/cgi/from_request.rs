@@ -1,4 +1,4 @@
-//! From a request to its variables.
+//! Request to variables.
 
 use std::borrow::Cow;
 use std::io::Write;
@@ -12,7 +12,7 @@ use ziggurat_middleware::{ConnectionInfo, Mount, OriginalUri, RemoteUser, Reques
 
 use super::{Variable, VariableSink, has_variable};
 
-/// Writes the variables of a request whose body has this length, as far as that is known.
+/// Writes the variables of a request. `content_length` is the length of its body, if it is known.
 pub(crate) fn from_request(parts: &Parts, content_length: Option<u64>, sink: &mut impl VariableSink) {
     request_line(parts, sink);
     addresses(parts, sink);
@@ -44,8 +44,8 @@ fn request_line(parts: &Parts, sink: &mut impl VariableSink) {
     sink.set(Variable::RequestUri, target.as_bytes());
 }
 
-/// `SERVER_PORT` is what a trusted proxy said, else the port in `Host`, else the listener's (as with nginx: a `Host` without a port does not tell how
-/// many ports were mapped on the way).
+/// `SERVER_PORT` is the port that a trusted proxy reports, else the one in `Host`, else the listener's. (nginx does the same: a `Host` without a port
+/// does not tell how ports were mapped on the way.)
 fn addresses(parts: &Parts, sink: &mut impl VariableSink) {
     let connection = parts.extensions.get::<ConnectionInfo>();
     let scheme = connection.map(|connection| connection.scheme).unwrap_or_default();
@@ -81,7 +81,7 @@ fn addresses(parts: &Parts, sink: &mut impl VariableSink) {
     sink.set(Variable::UrlScheme, scheme.as_str().as_bytes());
 }
 
-/// One variable per header; the lines of a repeated one are joined (section 4.1.18). The claims of proxies about the client are left out unless a
+/// One variable per header. The lines of a repeated header are joined (section 4.1.18). Claims of proxies about the client are left out unless a
 /// layer has judged them.
 fn headers(headers: &HeaderMap, host_is_set: bool, is_vetted: bool, sink: &mut impl VariableSink) {
     if let Some(value) = headers.get(header::CONTENT_TYPE) {
@@ -111,14 +111,14 @@ fn set_number(sink: &mut impl VariableSink, variable: Variable, number: impl ito
     sink.set(variable, itoa::Buffer::new().format(number).as_bytes());
 }
 
-/// An address as text, on the stack.
+/// An address as text, without an allocation.
 struct Text {
     octets: [u8; 64],
     length: usize,
 }
 
 impl Text {
-    /// An IPv4 address is written without `fmt`, which costs several times as much: every request has one.
+    /// Formats IPv4 addresses without `fmt`, which is several times slower: every request has one.
     fn of_address(address: IpAddr) -> Self {
         let IpAddr::V4(address) = address else { return Self::of(format_args!("{address}")) };
         let mut text = Self { octets: [0; 64], length: 0 };
@@ -151,7 +151,7 @@ impl Text {
     }
 }
 
-/// The path below the mount. It is empty where the request asks for exactly the mount; a [`Uri`] cannot say that, because its path is never empty.
+/// The path below the mount. It is empty if the request asks for exactly the mount; the path of a [`Uri`] is never empty.
 fn path_below<'a>(uri: &'a Uri, mount: Option<&Mount>) -> &'a str {
     match (uri.path(), mount) {
         ("/", Some(mount)) if !mount.prefix.is_empty() && mount.target.path() == &*mount.prefix => "",

@@ -1,8 +1,8 @@
-//! Requests as CGI variables (RFC 3875 section 4.1), and back.
+//! Requests as CGI variables (RFC 3875 section 4.1), in both directions.
 //!
-//! WSGI (PEP 3333), FastCGI, SCGI, the uwsgi protocol and CGI all describe a request by the same variables; they differ in how they carry them. So
-//! the two conversions exist once, over two traits: [`from_request`] writes the variables of a request to a [`VariableSink`], and [`to_request`] reads
-//! a request out of a [`VariableSource`].
+//! WSGI (PEP 3333), FastCGI, SCGI, the uwsgi protocol and CGI describe a request by the same variables and carry them in different ways. Both
+//! conversions exist once, over two traits: [`from_request`] writes variables to a [`VariableSink`], and [`to_request`] reads them from a
+//! [`VariableSource`].
 
 mod from_request;
 #[cfg(test)]
@@ -18,9 +18,9 @@ use ziggurat_middleware::hop_by_hop;
 pub(crate) use from_request::from_request;
 pub(crate) use to_request::to_request;
 
-/// A variable that describes the request itself. Every other variable is a header, `HTTP_` and its name.
+/// A variable that describes the request. Every other variable is a header: `HTTP_` and its name.
 ///
-/// The discriminants are what the link between server and workers sends in place of names.
+/// The link between server and workers sends the discriminants in place of names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Variable {
@@ -32,7 +32,7 @@ pub(crate) enum Variable {
     PathInfo,
     /// Section 4.1.7, as the client wrote it.
     QueryString,
-    /// Path and query as the client wrote them. No standard has it, and every server does.
+    /// Path and query as the client wrote them. Not in RFC 3875; every server sets it.
     RequestUri,
     /// Section 4.1.14.
     ServerName,
@@ -42,7 +42,7 @@ pub(crate) enum Variable {
     ServerProtocol,
     /// Section 4.1.8. Empty for a client on a Unix socket.
     RemoteAddr,
-    /// The client's port. No standard has it, and most servers do.
+    /// The client's port. Not in RFC 3875; most servers set it.
     RemotePort,
     /// Section 4.1.11.
     RemoteUser,
@@ -56,7 +56,7 @@ pub(crate) enum Variable {
     HttpHost,
     /// `http` or `https`; PEP 3333's `wsgi.url_scheme`.
     UrlScheme,
-    /// The id of the request. It has a name in WSGI only.
+    /// The id of the request. It has a name only in WSGI.
     RequestId,
 }
 
@@ -111,33 +111,33 @@ impl Variable {
     }
 }
 
-/// Takes the variables of a request, each at most once.
+/// Receives the variables of a request, each at most once.
 pub(crate) trait VariableSink {
     /// Sets a variable.
     fn set(&mut self, variable: Variable, value: &[u8]);
 
-    /// Sets the variable of a header; [`push_header_variable`] spells its name.
+    /// Sets the variable of a header. [`push_header_variable`] gives its name.
     fn set_header(&mut self, name: &HeaderName, value: &[u8]);
 }
 
-/// Gives the variables of a request.
+/// Provides the variables of a request.
 pub(crate) trait VariableSource {
     /// Why a variable cannot be read.
     type Error: From<Invalid>;
 
-    /// The value of a variable, where it is set.
+    /// The value of a variable, if it is set.
     fn get(&self, variable: Variable) -> Result<Option<Cow<'_, [u8]>>, Self::Error>;
 
-    /// Calls `each` with every variable whose name begins with `HTTP_`: the rest of the name, and the value.
+    /// Calls `each` for every variable whose name begins with `HTTP_`, with the rest of the name and the value.
     fn headers(&self, each: impl FnMut(&[u8], &[u8]) -> Result<(), Invalid>) -> Result<(), Self::Error>;
 }
 
-/// A variable whose value no request can have.
+/// A variable with a value that no request can have.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Invalid {
     /// The name of the variable.
     pub(crate) variable: String,
-    /// What is wrong with it; follows its name.
+    /// What is wrong, to follow the name.
     pub(crate) reason: &'static str,
 }
 
@@ -155,13 +155,13 @@ pub(crate) fn push_header_variable(name: &HeaderName, out: &mut Vec<u8>) {
     out.extend(name.as_str().bytes().map(|octet| if octet == b'-' { b'_' } else { octet.to_ascii_uppercase() }));
 }
 
-/// The value of `Content-Length`, where it is a number.
+/// The value of `Content-Length`, if it is a number.
 pub(crate) fn content_length(headers: &HeaderMap) -> Option<u64> {
     headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-/// Whether a header has a variable `HTTP_...`. Headers that do not go on to an app have none. `Content-Type` and `Content-Length` have variables of their
-/// own, `Proxy` would pass for the environment variable `HTTP_PROXY` (CVE-2016-5385), and a name with `_` for another header.
+/// Whether a header becomes a variable `HTTP_...`. Headers that do not go on to an app do not. `Content-Type` and `Content-Length` have their own
+/// variables, `Proxy` would set the environment variable `HTTP_PROXY` (CVE-2016-5385), and a name with `_` would set the variable of another header.
 fn has_variable(name: &HeaderName, is_vetted: bool) -> bool {
     hop_by_hop::goes_on(name, is_vetted)
         && *name != header::CONTENT_LENGTH

@@ -1,4 +1,4 @@
-//! What CGI can say of a request survives the way to variables and back.
+//! A request survives the conversion to variables and back.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -11,7 +11,7 @@ use ziggurat_middleware::{ConnectionInfo, Mount, RemoteUser, RequestId, Scheme};
 
 use super::{Invalid, Variable, VariableSink, VariableSource, content_length, from_request, push_header_variable, to_request};
 
-/// Variables by name, as every protocol has them.
+/// Variables by name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Variables(BTreeMap<Vec<u8>, Vec<u8>>);
 
@@ -52,7 +52,7 @@ impl VariableSource for Variables {
     }
 }
 
-/// All that [`to_request`] reads, in a form that can be compared.
+/// Everything that [`to_request`] reads, in a comparable form.
 fn seen(parts: &Parts) -> impl PartialEq + std::fmt::Debug + use<> {
     let (user, id) = (parts.extensions.get::<RemoteUser>().cloned(), parts.extensions.get::<RequestId>().cloned());
     let (mount, connection) = (parts.extensions.get::<Mount>().cloned(), parts.extensions.get::<ConnectionInfo>().cloned());
@@ -108,7 +108,7 @@ prop_compose! {
 }
 
 prop_compose! {
-    /// Requests of which CGI can say everything: no authority in the target, one line per header.
+    /// Requests that CGI can describe completely: no authority in the target, one line per header.
     fn requests()(
         method in "GET|POST|[A-Z!#$%&'*+.^_`|~-]{1,10}",
         version in prop::sample::select(vec![Version::HTTP_10, Version::HTTP_11, Version::HTTP_2, Version::HTTP_3]),
@@ -157,7 +157,7 @@ proptest! {
             variables = variables.with(&format!("HTTP_{name}"), &value);
         }
         match to_request(&variables, false) {
-            // What was read is a request like any other: it comes back.
+            // A request that was read can be written and read again.
             Ok(parts) => {
                 prop_assert!(parts.headers.get("proxy").is_none() && parts.headers.get(header::TRANSFER_ENCODING).is_none());
                 prop_assert_eq!(parts.headers.get_all(header::CONTENT_LENGTH).iter().count(), usize::from(content_length(&parts.headers).is_some()));

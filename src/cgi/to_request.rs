@@ -1,4 +1,4 @@
-//! From variables to the request that they describe.
+//! Variables to request.
 
 use std::net::IpAddr;
 use std::str::FromStr;
@@ -12,10 +12,10 @@ use ziggurat_middleware::{ConnectionInfo, Mount, OriginalUri, RemoteUser, Reques
 
 use super::{Invalid, Variable, VariableSource, has_variable};
 
-/// Room for as many headers as browsers send.
+/// Capacity for as many headers as browsers send.
 const HEADERS: usize = 20;
 
-/// Octets of a path that have to be percent-encoded (RFC 3986 section 3.3).
+/// Octets that are percent-encoded in a path (RFC 3986 section 3.3).
 const PATH: &AsciiSet = &CONTROLS
     .add(b' ')
     .add(b'"')
@@ -33,17 +33,17 @@ const PATH: &AsciiSet = &CONTROLS
     .add(b'|')
     .add(b'\\');
 
-/// Octets that a query cannot hold (RFC 3986 section 3.4). The rest of it is as the client wrote it.
+/// Octets that are percent-encoded in a query (RFC 3986 section 3.4). The rest is as the client wrote it.
 const QUERY: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'#').add(b'<').add(b'>');
 
-/// Reads the head of a request, with what is known about it as extensions. `is_vetted` says whether the claims of proxies in its headers have been
-/// judged already ([`ConnectionInfo::is_vetted`]).
+/// Reads the head of a request. Its extensions are the facts that the variables contain. `is_vetted` says whether the claims of proxies in its
+/// headers have been judged ([`ConnectionInfo::is_vetted`]).
 ///
-/// Variables that are not set, or whose value says nothing about the request, have the meaning that RFC 3875 and PEP 3333 give to their absence.
+/// Variables that are not set have their defaults in RFC 3875 and PEP 3333; so do addresses, ports and protocols that cannot be parsed.
 ///
 /// # Errors
 ///
-/// [`Invalid`] where a variable has a value that no request can have: method, target, header name, header value, `CONTENT_LENGTH`.
+/// [`Invalid`] if the method, the target, `CONTENT_LENGTH`, or the name or value of a header is not valid in HTTP.
 pub(crate) fn to_request<S: VariableSource>(source: &S, is_vetted: bool) -> Result<Parts, S::Error> {
     let (mut parts, ()) = Request::new(()).into_parts();
     if let Some(method) = source.get(Variable::RequestMethod)? {
@@ -77,8 +77,8 @@ pub(crate) fn to_request<S: VariableSource>(source: &S, is_vetted: bool) -> Resu
     Ok(parts)
 }
 
-/// The target below the mount, and the mount where there is one. `REQUEST_URI` is taken where it still says what the path variables say; a
-/// middleware that changes these leaves it as it was.
+/// The target below the mount, and the mount if there is one. `REQUEST_URI` is used if it matches the path variables: a middleware that changes these
+/// leaves it as it was.
 fn target<S: VariableSource>(source: &S) -> Result<(Uri, Option<Mount>), S::Error> {
     let script = source.get(Variable::ScriptName)?.unwrap_or_default();
     let path = source.get(Variable::PathInfo)?.unwrap_or_default();
@@ -106,14 +106,14 @@ fn target<S: VariableSource>(source: &S) -> Result<(Uri, Option<Mount>), S::Erro
     Ok((below, Some(Mount { prefix: prefix.into(), target: whole })))
 }
 
-/// What the client sent, where the path variables say something else since.
+/// The target that the client sent, if a layer has changed the path variables since.
 fn original<S: VariableSource>(source: &S, target: &Uri) -> Result<Option<OriginalUri>, S::Error> {
     let written = source.get(Variable::RequestUri)?.and_then(|written| PathAndQuery::try_from(&*written).ok());
     let changed = written.filter(|written| written.path().starts_with('/') && target.path_and_query() != Some(written));
     Ok(changed.map(|written| OriginalUri(written.into())))
 }
 
-/// A path as written, split where the part that decodes to `script` ends, if the rest decodes to `path`.
+/// Splits a path as the client wrote it after the part that decodes to `script`, if the rest decodes to `path`.
 fn split<'a>(written: &'a str, script: &[u8], path: &[u8]) -> Option<(&'a str, &'a str)> {
     let decodes_to = |text: &str, octets: &[u8]| percent_decode_str(text).eq(octets.iter().copied());
     let mut at = 0;
@@ -135,13 +135,13 @@ fn headers<S: VariableSource>(source: &S, parts: &mut Parts) -> Result<(), S::Er
         spelled.clear();
         spelled.extend(variable.iter().map(|octet| if *octet == b'_' { b'-' } else { *octet }));
         let name = HeaderName::from_bytes(&spelled).map_err(|_| invalid("is not the name of a header"))?;
-        // The claims of proxies are for a layer to judge.
+        // A layer judges the claims of proxies.
         if has_variable(&name, true) {
             headers.insert(name, HeaderValue::from_bytes(value).map_err(|_| invalid("is not the value of a header"))?);
         }
         Ok(())
     })?;
-    // Section 4.1.3: an empty value is no value; so do some servers for `CONTENT_LENGTH`.
+    // Section 4.1.3: an empty value means no value. Some servers set an empty `CONTENT_LENGTH`, too.
     let get = |variable| Ok::<_, S::Error>(source.get(variable)?.filter(|value| !value.is_empty()));
     if let Some(value) = get(Variable::ContentType)? {
         let value = HeaderValue::from_bytes(&value).map_err(|_| invalid(Variable::ContentType, "is not the value of a header"))?;
@@ -167,12 +167,12 @@ fn connection<S: VariableSource>(source: &S, is_vetted: bool) -> Result<Connecti
     })
 }
 
-/// The value, where it has this form.
+/// The value, if it can be parsed.
 fn parsed<S: VariableSource, T: FromStr>(source: &S, variable: Variable) -> Result<Option<T>, S::Error> {
     Ok(source.get(variable)?.and_then(|value| std::str::from_utf8(&value).ok()?.parse().ok()))
 }
 
-/// The value as text, where it is not empty.
+/// The value as text, if it is not empty.
 fn text<S: VariableSource>(source: &S, variable: Variable) -> Result<Option<String>, S::Error> {
     let value = source.get(variable)?.filter(|value| !value.is_empty());
     Ok(value.map(|value| String::from_utf8_lossy(&value).into_owned()))

@@ -1,4 +1,4 @@
-//! The first words between the front and a worker: what it is to be, and that it is, or why it cannot be.
+//! The first frames between server and worker: what the worker is to run, and whether it can.
 
 use std::path::PathBuf;
 
@@ -8,57 +8,58 @@ use ziggurat_middleware::{Finding, Step};
 
 use super::link::frame::VERSION;
 
-/// What a worker is to be. It travels as the first frame, so that nothing of it is seen in the process list.
+/// What a worker is to run. It is the first frame on the link, so that the process list shows nothing of it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Boot {
-    /// [`VERSION`] of the front.
+    /// [`VERSION`] of the server.
     pub(crate) version: u32,
     /// The app's place in the file, for logs.
     pub(crate) place: String,
-    /// The worker's number among those of its app, from 1. A template has 0.
+    /// The number of the worker, from 1. The template has 0.
     pub(crate) nth: usize,
-    /// The application, as the file names it.
+    /// The application, as in the file.
     pub(crate) app: String,
-    /// Folders in which modules are looked for first.
+    /// Folders that are searched for modules first.
     pub(crate) path: Vec<PathBuf>,
     /// Threads that call the app.
     pub(crate) threads: usize,
     /// Whether the app has more workers than one.
     pub(crate) is_multiprocess: bool,
-    /// The working folder, where it is to be another one.
+    /// The working folder, if not the server's.
     pub(crate) chdir: Option<PathBuf>,
-    /// Whom to become, by name or number.
+    /// The user to run as, by name or number.
     pub(crate) user: Option<String>,
-    /// The group to become a member of, where it is not the user's own.
+    /// The group to run as, if not the user's primary group.
     pub(crate) group: Option<String>,
-    /// Set for a template: import, answer these paths once, freeze, and make workers by forking.
+    /// Set for a template: the paths to request before it forks workers.
     pub(crate) preload: Option<Vec<String>>,
-    /// A part of the pipeline that is to run in the worker, where that is more than the app, in the words of whoever read the file.
+    /// The part of the pipeline that runs in the worker, if that is more than the app. The pipeline defines its form.
     pub(crate) stack: Option<Value>,
 }
 
 impl Boot {
-    /// Reads the first word, unless it is of another version.
+    /// Parses the frame, if it has this version.
     ///
     /// # Errors
     ///
-    /// What the front is to show its user.
+    /// What the server shows its user.
     pub(crate) fn read(json: &[u8]) -> Result<Self, Finding> {
         #[derive(Deserialize)]
         struct Versioned {
             version: u32,
         }
 
-        let unread = |error: serde_json::Error| Finding::new(format!("a worker does not understand what it is to be: {error}"));
+        let unread = |error: serde_json::Error| Finding::new(format!("a worker cannot parse its configuration: {error}"));
         let Versioned { version } = serde_json::from_slice(json).map_err(unread)?;
         if version != VERSION {
-            let text = format!("a worker is of another version than the server: it speaks {VERSION} of their link, the server {version}");
-            return Err(Finding::new(text).hint("the program was exchanged while the server ran: restart the server"));
+            let text =
+                format!("a worker is of another version than the server: it has version {VERSION} of the link, the server {version}");
+            return Err(Finding::new(text).hint("the program was replaced while the server ran: restart the server"));
         }
         serde_json::from_slice(json).map_err(unread)
     }
 
-    /// What the process list shows.
+    /// The title in the process list.
     pub(crate) fn title(&self) -> String {
         match self.nth {
             0 => format!("ziggurat: template of {} ({})", self.place, self.app),
@@ -66,7 +67,7 @@ impl Boot {
         }
     }
 
-    /// The title in the 15 octets that the name of a process may have.
+    /// The title in the 15 octets of a process name.
     pub(crate) fn short_title(&self) -> String {
         let module = self.app.split(':').next().unwrap_or_default();
         let nth = if self.nth == 0 { String::new() } else { format!(" {}", self.nth) };
@@ -77,7 +78,7 @@ impl Boot {
         format!("zg:{}{nth}", &module[..room.min(module.len())])
     }
 
-    /// What the worker's lines in the log begin with.
+    /// The prefix of the worker's log lines.
     pub(crate) fn mark(&self) -> String {
         match self.nth {
             0 => format!("template={}", self.place),
@@ -93,40 +94,40 @@ pub(crate) struct Ready {
     pub(crate) pid: u32,
 }
 
-/// A process that a template had made, and that has ended.
+/// The end of a process that the template forked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Ended {
     pub(crate) pid: u32,
-    /// The exit code, if it ended by itself.
+    /// The exit code, if it exited.
     pub(crate) code: Option<i32>,
     /// The signal that ended it.
     pub(crate) signal: Option<i32>,
 }
 
-/// Why a worker cannot be what it is to be: a [`Finding`] on its way to the front.
+/// Why a worker cannot serve the app: a [`Finding`] on its way to the server.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Refusal {
     path: Vec<Place>,
     message: String,
     hint: Option<String>,
     note: Option<String>,
-    /// What is wrong with [`Boot::stack`], in the words of whoever wrote that. Where there is any, it is all there is to show.
+    /// The findings about [`Boot::stack`], in the pipeline's form. If there are any, the other fields are not shown.
     inside: Vec<Value>,
 }
 
 impl Refusal {
-    /// A part of the stack that the worker is to run cannot be built.
+    /// A refusal because the stack cannot be built.
     pub(crate) fn inside(message: impl Into<String>, findings: Vec<Value>) -> Self {
         Self { inside: findings, ..Finding::new(message).into() }
     }
 
-    /// What is wrong with the stack, or with the worker itself.
+    /// The findings about the stack, or else the finding about the worker.
     pub(crate) fn into_inside(self) -> Result<Vec<Value>, Finding> {
         if self.inside.is_empty() { Err(self.into()) } else { Ok(self.inside) }
     }
 
-    /// What happened, in a line or more for the log.
-    pub(crate) fn said(&self) -> (&str, Option<&str>) {
+    /// The message and the note, for the log.
+    pub(crate) fn text(&self) -> (&str, Option<&str>) {
         (&self.message, self.note.as_deref())
     }
 }
@@ -138,8 +139,8 @@ enum Place {
     Key(String),
 }
 
-/// The longest text that is passed on; of a longer one the end is, where a traceback says what happened.
-const LONGEST: usize = 256 * 1024;
+/// The longest text to send. Only the end of a longer text is sent: that is where a traceback names the exception.
+const MAX_TEXT: usize = 256 * 1024;
 
 impl From<Finding> for Refusal {
     fn from(finding: Finding) -> Self {
@@ -172,10 +173,10 @@ impl From<Refusal> for Finding {
 }
 
 fn cut(text: String) -> String {
-    if text.len() <= LONGEST {
+    if text.len() <= MAX_TEXT {
         return text;
     }
-    let from = (text.len() - LONGEST..text.len()).find(|at| text.is_char_boundary(*at)).unwrap_or(text.len());
+    let from = (text.len() - MAX_TEXT..text.len()).find(|at| text.is_char_boundary(*at)).unwrap_or(text.len());
     format!("...{}", &text[from..])
 }
 
@@ -201,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn a_worker_is_told_apart_in_the_process_list() {
+    fn the_process_list_names_each_worker() {
         let worker = boot(2, "hello:app");
         assert_eq!(worker.title(), "ziggurat: worker 2 of wsgi (hello:app)");
         assert_eq!(worker.short_title(), "zg:hello 2");
@@ -212,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn a_front_of_another_version_is_told_so_whatever_else_it_says() {
+    fn a_server_of_another_version_is_refused_whatever_else_it_sends() {
         let finding = Boot::read(br#"{ "version": 99, "colour": "green" }"#).unwrap_err();
         assert!(finding.message.contains("another version"), "{finding}");
         assert!(finding.hint.unwrap().contains("restart"));
@@ -221,16 +222,16 @@ mod tests {
     }
 
     #[test]
-    fn a_finding_reaches_the_front_as_it_was() {
+    fn a_finding_reaches_the_server_unchanged() {
         let finding = Finding::new("`x` is no folder").at("path").at(1).hint("make it").note("Traceback\n");
         let json = serde_json::to_vec(&Refusal::from(finding.clone())).unwrap();
         assert_eq!(Finding::from(serde_json::from_slice::<Refusal>(&json).unwrap()), finding);
     }
 
     #[test]
-    fn of_a_traceback_that_is_too_long_the_end_is_passed_on() {
-        let finding = Finding::new("raised").note(format!("{}\nValueError: no such luck", "ä".repeat(LONGEST)));
+    fn only_the_end_of_a_long_traceback_is_sent() {
+        let finding = Finding::new("raised").note(format!("{}\nValueError: no such luck", "ä".repeat(MAX_TEXT)));
         let note = Refusal::from(finding).note.unwrap();
-        assert!(note.len() <= LONGEST + 3 && note.starts_with("...") && note.ends_with("no such luck"));
+        assert!(note.len() <= MAX_TEXT + 3 && note.starts_with("...") && note.ends_with("no such luck"));
     }
 }

@@ -1,4 +1,4 @@
-//! What a Django site's settings say: asked of a short-lived process of this program, for the front never runs Python.
+//! The settings of a Django site, read by a short-lived process of this program: the server process never runs Python.
 //!
 //! The process has one end of a socket pair as its standard input, as a worker has. One line of JSON goes each way.
 
@@ -16,74 +16,74 @@ use ziggurat_middleware::Finding;
 use super::boot::Refusal;
 use super::launcher::Launcher;
 
-/// A settings module does little more than imports; one that waits for something that never comes is not waited for.
+/// A settings module does little more than import. One that takes longer waits for something that may never come.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// An reply is some hundred octets, or a traceback.
-const LONGEST: usize = 1 << 20;
+/// A reply has some hundred octets, or a traceback.
+const MAX_REPLY: usize = 1 << 20;
 
-/// Whose settings, and as whom to read them: as the workers would.
+/// Which settings to read, under the identity of the workers.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct SettingsQuery {
     /// The settings module, as in `DJANGO_SETTINGS_MODULE`.
     pub(crate) settings: String,
-    /// Folders in which modules are looked for first.
+    /// Folders that are searched for modules first.
     pub(crate) path: Vec<PathBuf>,
-    /// The working folder, where it is to be another one.
+    /// The working folder, if not the server's.
     pub(crate) chdir: Option<PathBuf>,
-    /// Whom to become, by name or number.
+    /// The user to run as, by name or number.
     pub(crate) user: Option<String>,
-    /// The group to become a member of, where it is not the user's own.
+    /// The group to run as, if not the user's primary group.
     pub(crate) group: Option<String>,
 }
 
-/// What comes child_end.
+/// The reply of the process.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum SettingsReply {
     Settings(Settings),
     Refused(Refusal),
 }
 
-/// What of a site's settings concerns the layers around it.
+/// The settings that concern the layers around the site.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Settings {
-    /// Where the settings themselves stand.
+    /// The file of the settings.
     pub(crate) file: Option<PathBuf>,
     pub(crate) debug: bool,
-    /// `WSGI_APPLICATION`, with dots.
+    /// `WSGI_APPLICATION`, a dotted path.
     pub(crate) application: Option<String>,
-    /// Whether static files are found in the site's apps, without being collected: while it is developed.
+    /// Whether Django finds static files without `collectstatic`, as in development.
     #[serde(rename = "finds_static")]
     pub(crate) finds_assets: bool,
-    /// `STATIC_URL` and `STATIC_ROOT`, where `django.contrib.staticfiles` is installed and keeps its files on this machine.
+    /// `STATIC_URL` and `STATIC_ROOT`, if `django.contrib.staticfiles` is installed and stores files on this machine.
     #[serde(rename = "static")]
     pub(crate) assets: Option<Files>,
-    /// `MEDIA_URL` and `MEDIA_ROOT`, where uploads are kept on this machine.
+    /// `MEDIA_URL` and `MEDIA_ROOT`, if uploads are stored on this machine.
     pub(crate) media: Option<Files>,
 }
 
-/// Files, and the address they appear at.
+/// A folder of files and its URL.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Files {
     pub(crate) url: String,
-    /// An absolute path; none where the setting is empty.
+    /// An absolute path; `None` if the setting is empty.
     pub(crate) root: Option<PathBuf>,
 }
 
-/// Asks, and waits for the reply, some seconds at most.
+/// Reads the settings. Blocks for up to 30 s.
 ///
 /// # Errors
 ///
-/// Why the settings cannot be read: what the site's code raised, or what became of the process.
+/// Why the settings cannot be read: the site's code raised an exception, or the process failed.
 pub(crate) fn read_settings<'a>(
     launcher: &Launcher,
     query: &SettingsQuery,
     env: impl Iterator<Item = (&'a str, &'a str)>,
 ) -> Result<Settings, Finding> {
-    let unasked = |error: io::Error| Finding::new(format!("the settings cannot be read: no process for it can be started: {error}"));
-    let (link, mut child) = start(launcher, env).map_err(unasked)?;
-    let reply = converse(link, query, TIMEOUT);
-    // Whatever it still does, it has said all.
+    let not_started = |error: io::Error| Finding::new(format!("the settings cannot be read: no process for it can be started: {error}"));
+    let (link, mut child) = start(launcher, env).map_err(not_started)?;
+    let reply = exchange(link, query, TIMEOUT);
+    // It has replied or failed; whatever it still does is not needed.
     let _ = child.kill();
     let ended = child.wait();
     match reply {
@@ -95,7 +95,7 @@ pub(crate) fn read_settings<'a>(
         }
         Err(error) if error.kind() == ErrorKind::TimedOut => {
             let finding = Finding::new(format!("the settings were not imported within {} seconds", TIMEOUT.as_secs()));
-            Err(finding.hint("does the module wait for another server? what takes time belongs into the app"))
+            Err(finding.hint("does the module wait for another server? move slow work into the app"))
         }
         Err(error) => Err(Finding::new(format!("the settings cannot be read: {error}"))),
     }
@@ -104,17 +104,17 @@ pub(crate) fn read_settings<'a>(
 fn start<'a>(launcher: &Launcher, env: impl Iterator<Item = (&'a str, &'a str)>) -> io::Result<(UnixStream, Child)> {
     let (link, child_end) = UnixStream::pair()?;
     let mut command = launcher.settings();
-    // What the module prints is not part of what this program prints. A group of its own, as workers have: it ends when its link does.
+    // The output of the module is not the output of this program. It has its own process group, as workers have, and ends with its link.
     command.envs(env).stdin(Stdio::from(OwnedFd::from(child_end))).stdout(Stdio::null()).process_group(0);
     let child = command.spawn()?;
     Ok((link, child))
 }
 
-/// The reply, if the process gave one before it ended.
-fn converse(mut link: UnixStream, query: &SettingsQuery, patience: Duration) -> io::Result<Option<SettingsReply>> {
-    let end = Instant::now() + patience;
-    link.set_write_timeout(Some(patience))?;
-    // A process that went before it was asked may have said why.
+/// The reply; `None` if the process ended without one.
+fn exchange(mut link: UnixStream, query: &SettingsQuery, time_limit: Duration) -> io::Result<Option<SettingsReply>> {
+    let end = Instant::now() + time_limit;
+    link.set_write_timeout(Some(time_limit))?;
+    // A process that failed before the query may have replied.
     link.write_all(&line(query)).or_else(|error| if error.kind() == ErrorKind::BrokenPipe { Ok(()) } else { Err(error) })?;
     let mut octets = Vec::new();
     let mut piece = [0; 4096];
@@ -131,7 +131,7 @@ fn converse(mut link: UnixStream, query: &SettingsQuery, patience: Duration) -> 
             Err(error) if error.kind() == ErrorKind::ConnectionReset => return Ok(None),
             Err(error) => return Err(error),
         }
-        if octets.len() > LONGEST {
+        if octets.len() > MAX_REPLY {
             return Err(io::Error::other("the reply is too long"));
         }
     }
@@ -140,7 +140,7 @@ fn converse(mut link: UnixStream, query: &SettingsQuery, patience: Duration) -> 
 
 /// One line of JSON.
 pub(crate) fn line(what: &impl Serialize) -> Vec<u8> {
-    // Structs of text and numbers are always JSON. (A path that is not UTF-8 is none; the empty line then is no reply.)
+    // Structs of text and numbers always serialize. (A path that is not UTF-8 does not; the empty line is then no reply.)
     let mut line = serde_json::to_vec(what).unwrap_or_default();
     line.push(b'\n');
     line
@@ -159,21 +159,21 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_that_does_not_come_is_not_waited_for() {
+    fn a_reply_is_not_waited_for_for_ever() {
         let (link, _other) = UnixStream::pair().unwrap();
-        let error = converse(link, &query(), Duration::from_millis(10)).unwrap_err();
+        let error = exchange(link, &query(), Duration::from_millis(10)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::TimedOut);
     }
 
     #[test]
-    fn a_process_that_says_nothing_or_nonsense_is_no_answer() {
+    fn a_process_that_replies_nothing_or_nonsense_is_an_error() {
         assert!(refusal("/bin/sh", &["-c", "exit 3"]).message.contains("exit status: 3"));
         assert!(refusal("/bin/sh", &["-c", "echo nonsense >&0"]).message.contains("expected"));
         assert!(refusal("/no/such/program", &[]).message.contains("no process for it can be started"));
     }
 
     #[test]
-    fn an_endless_answer_is_not_read_to_its_end() {
+    fn an_endless_reply_is_not_read_to_its_end() {
         assert!(refusal("/bin/sh", &["-c", "tr '\\0' x >&0 </dev/zero"]).message.contains("too long"));
     }
 }

@@ -1,15 +1,15 @@
-//! Whom a worker acts as: user and groups.
+//! The user and the groups of a worker.
 
 use std::ffi::CString;
 
 use nix::unistd::{Gid, Group, Uid, User, getegid, geteuid, initgroups, setgid, setgroups, setuid};
 use ziggurat_middleware::Finding;
 
-/// Makes this process act as `user` and as a member of `group`, for good. Both are names or numbers.
+/// Makes this process run as `user` and `group`, permanently. Both are names or numbers.
 ///
 /// # Errors
 ///
-/// A [`Finding`] about `user` or `group`: nobody of that name, or this process may not become it.
+/// A [`Finding`] about `user` or `group`: unknown, or this process may not switch to it.
 pub(crate) fn become_user(user: Option<&str>, group: Option<&str>) -> Result<(), Finding> {
     let user = user.map(named_user).transpose()?;
     let group = group.map(named_group).transpose()?;
@@ -20,7 +20,7 @@ pub(crate) fn become_user(user: Option<&str>, group: Option<&str>) -> Result<(),
         };
     };
     let uid = user.as_ref().map(|user| user.uid);
-    // Whoever is so already needs no leave for it.
+    // A process that has the identity already needs no privilege.
     if uid.is_none_or(|uid| uid == geteuid()) && gid == getegid() {
         return Ok(());
     }
@@ -40,7 +40,7 @@ pub(crate) fn become_user(user: Option<&str>, group: Option<&str>) -> Result<(),
 struct Named {
     shown: String,
     uid: Uid,
-    /// Its entry in the system's list of users, where it has one.
+    /// Its name, if the system's user database has an entry.
     name: Option<CString>,
     group: Option<Gid>,
 }
@@ -76,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_is_unknown_is_told_at_its_field() {
+    fn an_unknown_user_or_group_is_an_error_at_its_field() {
         let finding = become_user(Some("no-such-user"), None).unwrap_err();
         assert_eq!((finding.message.as_str(), finding.path.as_slice()), ("there is no user `no-such-user`", &["user".into()][..]));
         let finding = become_user(None, Some("no-such-group")).unwrap_err();
@@ -84,13 +84,13 @@ mod tests {
     }
 
     #[test]
-    fn a_number_that_nobody_has_needs_a_group() {
+    fn an_unknown_number_needs_a_group() {
         let finding = become_user(Some("3999999999"), None).unwrap_err();
         assert!(finding.message.contains("no group of its own"), "{finding}");
     }
 
     #[test]
-    fn nothing_is_done_where_nothing_is_to_be_changed() {
+    fn nothing_changes_for_the_current_identity() {
         assert!(become_user(None, None).is_ok());
         assert!(become_user(Some(&geteuid().to_string()), Some(&getegid().to_string())).is_ok());
     }

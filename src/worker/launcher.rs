@@ -1,13 +1,13 @@
-//! How this program is started again, as a worker of itself.
+//! How this program starts itself again: as a worker, or to read settings.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::Command;
 
-/// What to execute to get this program: an executable, and the arguments that precede those of the command line.
+/// The command that starts this program: an executable, and arguments that precede the command line.
 ///
-/// The program leaves it with the [`Lifecycle`](ziggurat_middleware::Lifecycle) of what it runs; where nobody did, an app
-/// that wants workers is refused. A program that runs pipelines without Ziggurat's command line has to leave there one that leads to a `ziggurat`:
+/// The program adds it to the [`Lifecycle`](ziggurat_middleware::Lifecycle) of a pipeline. Without it, an app with worker processes is refused. A
+/// program that runs pipelines without Ziggurat's command line adds one that starts a `ziggurat`:
 ///
 /// ```
 /// use ziggurat::Launcher;
@@ -23,30 +23,30 @@ pub struct Launcher {
     pub(crate) arguments: Vec<OsString>,
 }
 
-/// What systemd says to the process that it started, and to no other.
-const OF_SYSTEMD: [&str; 6] = ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES"];
+/// Variables that systemd sets for the process that it started.
+const SYSTEMD_VARIABLES: [&str; 6] = ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES"];
 
 impl Launcher {
-    /// This executable, with these arguments first.
+    /// An executable, with these arguments first.
     pub fn new(program: impl Into<PathBuf>, arguments: impl IntoIterator<Item = impl Into<OsString>>) -> Self {
         Self { program: program.into(), arguments: arguments.into_iter().map(Into::into).collect() }
     }
 
-    /// The executable of this process. (What has been put in its place since then is met by the version in the first word.)
+    /// The executable of this process. (If the file was replaced since then, the version in the worker's first frame differs.)
     ///
     /// # Errors
     ///
-    /// If the system does not tell.
+    /// If the system does not report it.
     pub fn current() -> std::io::Result<Self> {
         Ok(Self { program: std::env::current_exe()?, arguments: Vec::new() })
     }
 
-    /// The command that starts a worker which the process list shows under this title. Its standard input is to be its end of the link.
+    /// The command that starts a worker with this title in the process list. Its standard input has to be its end of the link.
     pub(crate) fn worker(&self, title: &str) -> Command {
         self.child(&["worker", "--", title])
     }
 
-    /// The command that starts a process which reads a Django site's settings. It is asked over its standard input.
+    /// The command that starts a process which reads a Django site's settings. Its query comes on standard input.
     pub(crate) fn settings(&self) -> Command {
         self.child(&["settings"])
     }
@@ -54,13 +54,13 @@ impl Launcher {
     fn child(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(&self.program);
         command.args(&self.arguments).args(arguments);
-        for name in OF_SYSTEMD {
+        for name in SYSTEMD_VARIABLES {
             command.env_remove(name);
         }
         command
     }
 
-    /// The command that starts this program once more, with this command line.
+    /// The command that starts this program again with this command line.
     pub(crate) fn again(&self, arguments: &[OsString]) -> Command {
         let mut command = Command::new(&self.program);
         command.args(&self.arguments).args(arguments);
@@ -73,11 +73,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_worker_does_not_hear_what_systemd_says_to_the_front() {
+    fn a_worker_does_not_inherit_the_variables_of_systemd() {
         let launcher = Launcher { program: "ziggurat".into(), arguments: Vec::new() };
         let command = launcher.worker("ziggurat: worker 1");
         let removed: Vec<_> = command.get_envs().filter(|(_, value)| value.is_none()).map(|(name, _)| name).collect();
-        assert!(OF_SYSTEMD.iter().all(|name| removed.contains(&std::ffi::OsStr::new(name))), "{removed:?}");
+        assert!(SYSTEMD_VARIABLES.iter().all(|name| removed.contains(&std::ffi::OsStr::new(name))), "{removed:?}");
     }
 
     #[test]

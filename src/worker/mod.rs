@@ -1,7 +1,7 @@
-//! Worker processes: the front, which never runs Python, and the processes that do.
+//! Worker processes. The server process never runs Python; it sends calls to processes that do.
 //!
-//! A wsgi app has one [`admission`]: a bounded queue, and backends where calls are served. A backend is a worker process at the other end of a
-//! [`link`], or the threads of this process. The crew (`crew`) starts the workers of one app, watches them and replaces them.
+//! A `wsgi` app has an [`admission`]: a bounded queue, and backends that run calls. A backend is a worker process at the other end of a [`link`], or
+//! threads of this process. A [`pool`] starts the workers of one app, supervises them and replaces them.
 
 pub(crate) mod admission;
 pub(crate) mod boot;
@@ -12,15 +12,15 @@ pub(crate) mod link;
 pub(crate) mod pool;
 pub(crate) mod title;
 
-/// What a link makes of any octets, for the fuzzer.
+/// Parsing of frames, for the fuzzer.
 #[cfg(fuzzing)]
 pub mod fuzz {
-    /// As a front might send them.
+    /// Frames from a server.
     pub fn orders(octets: &[u8]) {
         super::link::frame::check_orders(octets);
     }
 
-    /// As a worker might send them.
+    /// Frames from a worker.
     pub fn reports(octets: &[u8]) {
         super::link::frame::check_reports(octets);
     }

@@ -1,10 +1,10 @@
-//! What the process list shows of this process.
+//! The title of this process in the process list.
 
 use std::ffi::CString;
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;
 
-/// The place of this process's command line in its memory. To be opened before the process becomes another user.
+/// The memory that holds this process's command line. Has to be opened before the process switches its user.
 pub(crate) struct Title {
     memory: File,
     start: u64,
@@ -12,33 +12,33 @@ pub(crate) struct Title {
 }
 
 impl Title {
-    /// `None` where the system does not show it; a process does well without a title.
+    /// `None` if the system does not expose it; a title is not essential.
     pub(crate) fn open() -> Option<Self> {
         let (start, end) = place(&std::fs::read_to_string("/proc/self/stat").ok()?)?;
         let memory = OpenOptions::new().write(true).open("/proc/self/mem").ok()?;
         Some(Self { memory, start, room: usize::try_from(end.checked_sub(start)?).ok()? })
     }
 
-    /// Shows `title`, as much as there is room for, instead of the command line. Who reads the command line later reads this.
+    /// Replaces the command line by `title`, as far as there is room.
     pub(crate) fn set(&self, title: &str) {
         let mut octets = title.as_bytes().to_vec();
         octets.truncate(self.room.saturating_sub(1));
-        // The kernel takes a line that does not end in NUL for one that goes on in the environment.
+        // If the line does not end in NUL, the kernel takes the environment for a part of it.
         octets.resize(self.room, 0);
-        // The title is for people; nothing hangs on it.
+        // A failure only leaves the old title.
         let _ = self.memory.write_all_at(&octets, self.start);
     }
 }
 
-/// Names this process, in up to 15 octets.
+/// Sets the name of this process, of up to 15 octets.
 pub(crate) fn set_short(title: &str) {
     if let Ok(title) = CString::new(title) {
-        // As for the long one.
+        // As above.
         let _ = rustix::thread::set_name(&title);
     }
 }
 
-/// Fields 48 and 49 of proc_pid_stat(5). The second field is a name in brackets, which may hold anything.
+/// Fields 48 and 49 of proc_pid_stat(5). The second field is a name in parentheses, which may contain anything.
 fn place(stat: &str) -> Option<(u64, u64)> {
     let (_, fields) = stat.rsplit_once(')')?;
     let mut fields = fields.split_whitespace().skip(48 - 3);
@@ -50,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_place_is_found_behind_a_name_that_looks_like_fields() {
+    fn the_fields_are_found_behind_a_name_that_looks_like_fields() {
         let fields: Vec<String> = (3..=52).map(|field| field.to_string()).collect();
         assert_eq!(place(&format!("7 (a) b (c)) {}", fields.join(" "))), Some((48, 49)));
         assert_eq!(place("7 (a) S 1 2"), None);

@@ -1,4 +1,4 @@
-//! One request through the app: `environ` and `start_response` in, the iterable out, `close()` at the end.
+//! One request through the app: the app is called with `environ` and `start_response`, its iterable is sent, and `close()` is called at the end.
 
 use std::sync::Arc;
 
@@ -29,19 +29,19 @@ pub(super) struct Application {
 }
 
 impl Application {
-    /// `callable` at `place` of the file, called by several threads at once or not, and in several processes or not.
+    /// `callable` at `place`; `multithread` and `multiprocess` are the values of `wsgi.multithread` and `wsgi.multiprocess`.
     pub(super) fn new(py: Python<'_>, callable: Py<PyAny>, place: &str, multithread: bool, multiprocess: bool) -> PyResult<Self> {
         Ok(Self { callable, environ: Environ::new(py, multithread, multiprocess)?, place: place.into() })
     }
 
-    /// Its place in the file.
+    /// Its place.
     pub(super) fn place(&self) -> Arc<str> {
         Arc::clone(&self.place)
     }
 
-    /// Serves one request. Whatever the app does, the request has its answer afterwards or its connection is broken off.
+    /// Runs one call. Whatever the app does, the response is complete afterwards or broken off.
     pub(super) fn serve(&self, py: Python<'_>, call: Call) {
-        // Who asked may have left while the call waited.
+        // The client may have left while the call waited.
         if call.responder.is_closed() {
             return;
         }
@@ -50,7 +50,7 @@ impl Application {
         }
     }
 
-    /// Calls the app. Nothing where there is no more to do. `within` is the caller, where that is WSGI too: what the app raises is then for it.
+    /// Calls the app. Returns `None` if the response is complete. `outer` is the Python caller, if there is one: exceptions of the app are for it.
     pub(super) fn begin(
         &self,
         py: Python<'_>,
@@ -79,9 +79,9 @@ impl Application {
         };
         let (start, input, errors, environ, outer) = match made() {
             Ok(made) => made,
-            // Out of memory, most likely; the dropped writer answers.
+            // Out of memory, most likely. The dropped writer answers.
             Err(error) => {
-                context.log_exception(py, "the request could not be handed to the app", &error);
+                context.log_exception(py, "the app could not be called", &error);
                 return None;
             }
         };
@@ -99,7 +99,7 @@ impl Application {
                 let failed = invocation.is_refused(py, |start| start.writer.fails());
                 invocation.iterable = Some(iterable.clone().unbind());
                 if failed {
-                    // An app that made a server error of the body's failure means what the failure says.
+                    // An app that turned the body's failure into a server error means the failure.
                     invocation.close(py);
                     return None;
                 }
@@ -114,7 +114,7 @@ impl Application {
     }
 }
 
-/// A request that the app has begun to answer. Dropped early, it ends as if its reader had left.
+/// A request that the app has begun to answer. Dropping it ends it as if the client had left.
 pub(super) struct Invocation {
     answer: AppIterable,
     /// What the app returned, until it is closed.
@@ -123,19 +123,19 @@ pub(super) struct Invocation {
     input: Py<Input>,
     errors: Option<Py<Errors>>,
     context: LogContext,
-    /// The caller, where that is WSGI too: what the app raises is for it.
+    /// The Python caller, if there is one: exceptions of the app are for it.
     outer: Option<OuterEnviron>,
 }
 
-/// What the caller gets back.
+/// The environ of a Python caller while the app below uses it.
 struct OuterEnviron {
     environ: Py<PyDict>,
-    /// What stood in its environ where the app has ours.
+    /// The caller's own values of the keys that the app below sees with ours.
     lent: [(Py<PyString>, Option<Py<PyAny>>); 3],
 }
 
 impl Invocation {
-    /// Sends more of the answer. Says whether there is more to do; the last step closes what the app returned.
+    /// Sends more of the response. Returns whether there is more to do; the last step closes what the app returned.
     pub(super) fn step(&mut self, py: Python<'_>) -> bool {
         match self.answer.step(py, self.start.bind(py), &self.context) {
             Ok(true) => true,
@@ -151,7 +151,7 @@ impl Invocation {
         }
     }
 
-    /// Ends the answer as the app deserves, and closes it.
+    /// Ends the response and closes what the app returned.
     fn end(&mut self, py: Python<'_>, stop: Result<(), AppError>) {
         self.finish(py, stop);
         self.close(py);
@@ -163,7 +163,7 @@ impl Invocation {
         }
         let context = &self.context;
         let Ok(mut start) = self.start.bind(py).try_borrow_mut() else {
-            return context.log("the app still uses write() in another thread: the answer ends with it");
+            return context.log("the app still uses write() in another thread: the response ends with it");
         };
         let writer = &mut start.writer;
         let outcome = match stop {
@@ -191,12 +191,12 @@ impl Invocation {
         writer.fail(Problem::new(StatusCode::INTERNAL_SERVER_ERROR), &outcome);
     }
 
-    /// Calls `close()` of what the app returned, and takes back what it was given.
+    /// Calls `close()` of what the app returned, and restores the caller's environ.
     fn close(&mut self, py: Python<'_>) {
         if let Some(iterable) = self.iterable.take()
             && let Err(error) = close(iterable.bind(py))
         {
-            self.context.log_exception(py, "close() of the app's answer raised", &error);
+            self.context.log_exception(py, "close() of the app's response raised an exception", &error);
         }
         if let Ok(mut input) = self.input.bind(py).try_borrow_mut() {
             input.close();
@@ -204,7 +204,7 @@ impl Invocation {
         if let Some(outer) = self.outer.take()
             && let Err(error) = outer.give_back(py, self.input.bind(py))
         {
-            self.context.log_exception(py, "the environ cannot be given back", &error);
+            self.context.log_exception(py, "the caller's environ cannot be restored", &error);
         }
         if let Some(errors) = &self.errors
             && let Ok(mut errors) = errors.bind(py).try_borrow_mut()
@@ -213,7 +213,7 @@ impl Invocation {
         }
     }
 
-    /// Answers for a request whose own body failed, if nothing is sent yet and the app's answer does not matter.
+    /// Answers for a request whose body failed, if nothing is sent yet and `instead` allows it.
     fn is_refused(&self, py: Python<'_>, instead: impl Fn(&StartResponse) -> bool) -> bool {
         let (Ok(mut start), Ok(input)) = (self.start.bind(py).try_borrow_mut(), self.input.bind(py).try_borrow()) else { return false };
         input.failure().is_some_and(|failure| instead(&start) && start.writer.refuse(failure))
@@ -228,7 +228,7 @@ impl OuterEnviron {
         Ok(Self { environ: environ.clone().unbind(), lent })
     }
 
-    /// Takes the app's input, and what is log_and_return of it, out of the environ again: the caller may read what the app left, or call once more.
+    /// Restores the caller's own `wsgi.input`: the caller may read what the app left, or call the app again.
     fn give_back(self, py: Python<'_>, ours: &Bound<'_, Input>) -> PyResult<()> {
         let environ = self.environ.bind(py);
         if !environ.get_item(intern!(py, "wsgi.input"))?.is_some_and(|input| input.is(ours)) {

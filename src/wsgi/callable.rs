@@ -1,4 +1,4 @@
-//! A WSGI callable, for those who build stacks and know no Python.
+//! A WSGI callable for code that builds stacks without pyo3.
 
 use std::sync::Arc;
 
@@ -19,39 +19,39 @@ impl Callable {
         Self(Arc::new(callable))
     }
 
-    /// A stack, as a callable.
+    /// A stack as a callable, for a Python layer above it.
     ///
     /// # Errors
     ///
-    /// If Python cannot be started, or memory is out.
+    /// If Python cannot be started, or out of memory.
     pub(crate) fn of_stack(next: Next, runtime: &Arc<Runtime>) -> Result<Self, Finding> {
-        // Below the first Python layer there may be no Python at all.
+        // A stack may have no Python below its first Python layer.
         initialize()?;
         let stack = Python::attach(|py| Py::new(py, ServiceAsWsgi::below(py, next, Arc::clone(runtime))))?;
         Ok(Self::new(stack.into_any()))
     }
 
-    /// A whole pipeline, as a callable for another server.
+    /// A whole pipeline as a callable, for another server.
     ///
     /// # Errors
     ///
-    /// If memory is out.
+    /// If out of memory.
     pub(crate) fn whole(next: Next, runtime: &Arc<Runtime>) -> Result<Self, Finding> {
         let stack = Python::attach(|py| Py::new(py, ServiceAsWsgi::whole(py, next, Arc::clone(runtime))))?;
         Ok(Self::new(stack.into_any()))
     }
 
-    /// The service that calls it on the thread of whoever asks, for native layers above it.
+    /// A service that calls it on the polling thread, for native layers above it.
     ///
     /// # Errors
     ///
-    /// If memory is out.
+    /// If out of memory.
     pub(crate) fn service(self, context: &Context) -> Result<Next, Finding> {
         let application = Python::attach(|py| Application::new(py, self.object(py), context.place().as_str(), true, true))?;
         Ok(Next::new(context.place(), InPlace::new(application)))
     }
 
-    /// The callable itself.
+    /// The Python object.
     pub(crate) fn object(&self, py: Python<'_>) -> Py<PyAny> {
         self.0.clone_ref(py)
     }

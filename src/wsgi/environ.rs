@@ -1,4 +1,4 @@
-//! `environ`: a copied template, then the request's own variables (PEP 3333 section "environ Variables").
+//! `environ`: a copied template with the variables of the request (PEP 3333 section "environ Variables").
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -13,10 +13,10 @@ use super::variables::Keys;
 use crate::call::head::{HeadView, Key, usual};
 use crate::cgi::Variable;
 
-/// How many different header names keep their key object. Names come from clients, so there has to be a bound.
+/// How many header names keep their key object. Clients choose the names, so the number is bounded.
 const KEPT: usize = 512;
 
-/// Makes the environ of one app's requests.
+/// Makes the environs of one app.
 pub(super) struct Environ {
     template: Py<PyDict>,
     keys: Keys,
@@ -27,7 +27,7 @@ pub(super) struct Environ {
 }
 
 impl Environ {
-    /// For an app whose requests run in several threads at once, or not; and in several processes, or not.
+    /// The two flags are the values of `wsgi.multithread` and `wsgi.multiprocess`.
     pub(super) fn new(py: Python<'_>, multithread: bool, multiprocess: bool) -> PyResult<Self> {
         let template = PyDict::new(py);
         template.set_item("wsgi.version", PyTuple::new(py, [1, 0])?)?;
@@ -44,8 +44,8 @@ impl Environ {
             }
         }
         let intern = |key: &str| PyString::intern(py, key).unbind();
-        // What every request names has its place already, and so have some headers: a copy that need not grow is made in half the time. (A
-        // dictionary keeps the room of keys that were taken out.)
+        // The template already has the keys of every request and room for some headers: a copy that need not grow takes half the time. (A dictionary
+        // keeps the room of deleted keys.)
         for key in ["wsgi.input", "wsgi.errors", "RAW_URI", "REQUEST_URI", "PATH_INFO", "SERVER_NAME", "SERVER_PORT", "REMOTE_ADDR"] {
             template.set_item(intern(key), py.None())?;
         }
@@ -91,8 +91,8 @@ impl Environ {
         Ok(environ)
     }
 
-    /// The environ of a request that another WSGI callable made: the same dict, so that both see what the other leaves in it, with what the layers
-    /// between have changed since it said `before`. What they left alone stays as it is, whatever it is.
+    /// The environ of a request from a Python caller: the same dict, so that both see what the other stores in it, with the variables that the layers
+    /// between have changed since `before`. Everything else stays as it is.
     pub(super) fn over<'py>(
         &self,
         outer: &Bound<'py, PyDict>,
@@ -103,7 +103,7 @@ impl Environ {
         let py = outer.py();
         outer.set_item(&self.input, input)?;
         outer.set_item(intern!(py, "wsgi.input_terminated"), true)?;
-        // Files that the app names are for the layers above, which know ours.
+        // A file that the app returns is for the layers above, which know our wrapper.
         outer.set_item(intern!(py, "wsgi.file_wrapper"), py.get_type::<FileWrapper>())?;
         let values = before.known().into_iter().zip(head.known());
         for (variable, (was, is)) in Variable::ALL.into_iter().zip(values) {
@@ -137,7 +137,7 @@ impl Environ {
     }
 }
 
-/// Takes headers out that the request does not have, or does not have any more.
+/// Deletes headers that the request does not have.
 fn forget_headers(environ: &Bound<'_, PyDict>, head: HeadView<'_>) -> PyResult<()> {
     let has_host = head.known()[Variable::HttpHost.index()].is_some();
     let is_header = |key: &Bound<'_, PyAny>| key.cast::<PyString>().is_ok_and(|key| key.to_str().is_ok_and(|key| key.starts_with("HTTP_")));
@@ -157,8 +157,7 @@ fn forget_headers(environ: &Bound<'_, PyDict>, head: HeadView<'_>) -> PyResult<(
 /// A str with one character per octet.
 pub(super) fn latin_1<'py>(py: Python<'py>, octets: &[u8]) -> PyResult<Bound<'py, PyAny>> {
     let length = ffi::Py_ssize_t::try_from(octets.len())?;
-    // SAFETY: the pointer and the length are those of a slice of octets, which is what this kind says; the result is a new reference, or null
-    // with an exception set.
+    // SAFETY: pointer and length are those of a slice of octets, as this kind requires; the result is a new reference, or null with an exception set.
     #[allow(unsafe_code)]
     unsafe {
         let text = ffi::PyUnicode_FromKindAndData(ffi::PyUnicode_1BYTE_KIND as _, octets.as_ptr().cast(), length);

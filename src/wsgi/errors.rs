@@ -1,4 +1,4 @@
-//! `wsgi.errors`, and how exceptions of the app get to the log.
+//! `wsgi.errors`, and the log lines about exceptions of the app.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use pyo3::types::PyString;
 
 use super::watchdog::DeadlineExceeded;
 
-/// Whose words these are: the app's place in the file, and the request.
+/// What a log line about the app is about: its place, and the request.
 #[derive(Clone)]
 pub(super) struct LogContext {
     pub(super) place: Arc<str>,
@@ -15,31 +15,31 @@ pub(super) struct LogContext {
 }
 
 impl LogContext {
-    /// Writes an exception with its traceback to the log. What ended the app at its deadline is no error of the app's.
+    /// Logs an exception with its traceback. The exception of a deadline is not an error of the app.
     pub(super) fn log_exception(&self, py: Python<'_>, message: &str, error: &PyErr) {
         if error.is_instance_of::<DeadlineExceeded>(py) {
-            return self.log("the app was ended at the request's deadline");
+            return self.log("the app was interrupted at the request's deadline");
         }
         let traceback = format_exception(py, error);
         self.log(&format!("{message}\n{}", traceback.trim_end()));
     }
 
-    /// Writes a message to the log and gives it back.
+    /// Logs a message and returns it.
     pub(super) fn log_and_return(&self, message: String) -> String {
         self.log(&message);
         message
     }
 
-    /// Writes a message to the log.
+    /// Logs a message.
     pub(super) fn log(&self, message: &str) {
         tracing::error!(request_id = self.request_id.as_deref(), app = &*self.place, "{message}");
     }
 }
 
-/// The traceback as Python prints it; of an exception that cannot even be printed, its type.
+/// The traceback as Python prints it, or the type of an exception that cannot be printed.
 pub(super) fn format_exception(py: Python<'_>, error: &PyErr) -> String {
     let formatted = || -> PyResult<String> {
-        // Before Python 3.12 the value alone does not know the traceback.
+        // Before Python 3.12 the value alone does not have the traceback.
         let parts = (error.get_type(py), error.value(py), error.traceback(py));
         let lines = py.import("traceback")?.call_method1("format_exception", parts)?;
         lines.try_iter()?.map(|line| line?.extract::<String>()).collect()
@@ -47,10 +47,10 @@ pub(super) fn format_exception(py: Python<'_>, error: &PyErr) -> String {
     formatted().unwrap_or_else(|_| error.get_type(py).name().map_or_else(|_| "an exception".to_owned(), |name| name.to_string()))
 }
 
-/// The longest line that is kept waiting for its end.
+/// The longest line that waits for its end, in octets.
 const LINE: usize = 64 * 1024;
 
-/// A text stream whose lines go to the log.
+/// A text stream whose lines are logged.
 #[pyclass(module = "ziggurat")]
 pub(super) struct Errors {
     context: LogContext,

@@ -1,4 +1,4 @@
-//! Who runs the calls of a WSGI app: worker processes, threads of this process, or the IO threads.
+//! Where the calls of an app run: in worker processes, on threads of this process, or on the IO threads.
 
 use std::sync::Arc;
 
@@ -15,37 +15,37 @@ use crate::call::service::{AppService, RequestLimits};
 use crate::worker::admission::{Admission, Backend, Capacity};
 use crate::worker::boot::Refusal;
 
-/// What is called: an app, or a stack that begins with a Python layer.
-pub(crate) struct Called<'a> {
-    /// What the process list shows, for instance `hello:app`.
+/// What is called: an app, or a stack whose outermost layer is Python.
+pub(crate) struct Callee<'a> {
+    /// The name in the process list, for instance `hello:app`.
     pub(crate) name: &'a str,
-    /// What a worker builds, where that is more than to import the app.
+    /// What a worker builds, if that is more than the app.
     pub(crate) stack: Option<Value>,
-    /// Makes it in this process.
+    /// Makes the callable in this process.
     pub(crate) callable: &'a dyn Fn() -> Result<Callable, Refusal>,
 }
 
 impl Wsgi {
-    /// The service that has it called as these options say.
+    /// The service that calls it as these options say.
     ///
     /// # Errors
     ///
-    /// What keeps it from being made, or its workers from being started.
-    pub(crate) fn serve(&self, context: &Context, called: &Called<'_>) -> Result<Next, Refusal> {
+    /// If it cannot be made, or its workers cannot be started.
+    pub(crate) fn serve(&self, context: &Context, callee: &Callee<'_>) -> Result<Next, Refusal> {
         let (workers, threads) = if context.is_watched() { self.while_watched(context) } else { (self.workers.count(), self.threads()) };
         self.check_reserves(context.reserves(), workers.max(1) * threads)?;
         let limits =
             RequestLimits { buffer: self.buffer.0, deadline: self.deadline.map(|deadline| deadline.0), slow: self.slow.map(|slow| slow.0) };
         if workers > 0 {
-            return Ok(Next::new(context.place(), AppService::new(self.worker_pool(context, called, workers, threads)?, limits)));
+            return Ok(Next::new(context.place(), AppService::new(self.worker_pool(context, callee, workers, threads)?, limits)));
         }
-        let callable = (called.callable)()?;
+        let callable = (callee.callable)()?;
         let made = Python::attach(|py| Application::new(py, callable.object(py), context.place().as_str(), threads != 1, false));
         let application = made.map(Arc::new).map_err(Finding::from)?;
         if threads == 0 {
             return Ok(Next::new(context.place(), AppService::new(Arc::new(Inline::new(application)), limits)));
         }
-        let admission = self.pool(context, called, &application, threads)?;
+        let admission = self.pool(context, callee, &application, threads)?;
         Ok(Next::new(context.place(), AppService::new(admission, limits)))
     }
 
@@ -53,7 +53,7 @@ impl Wsgi {
     fn pool(
         &self,
         context: &Context,
-        called: &Called<'_>,
+        callee: &Callee<'_>,
         application: &Arc<Application>,
         threads: usize,
     ) -> Result<Arc<Admission>, Finding> {
@@ -64,7 +64,7 @@ impl Wsgi {
         admission.open(Arc::clone(&pool) as Arc<dyn Backend>, Capacity { threads, prefetch: PREFETCH });
         let hook = Arc::clone(&pool);
         context.on_stacks(move || hook.stacks());
-        report(context, called.name, &admission);
+        report(context, callee.name, &admission);
         let hook = Arc::clone(&admission);
         context.on_shutdown(move || {
             hook.end();
@@ -73,14 +73,14 @@ impl Wsgi {
         Ok(admission)
     }
 
-    /// The queue before the app.
+    /// The queue of the app.
     pub(super) fn admission(&self, context: &Context) -> Arc<Admission> {
         let limit = usize::try_from(self.queue.limit).unwrap_or(usize::MAX);
         Admission::new(context.place().as_str(), limit, self.queue.wait.0, context.reserves())
     }
 }
 
-/// Has status and metrics tell how the threads of this process fare.
+/// Reports the figures of an app in this process to status and metrics.
 fn report(context: &Context, app: &str, admission: &Arc<Admission>) {
     let (app, hook) = (app.to_owned(), Arc::clone(admission));
     context.on_status(move || {

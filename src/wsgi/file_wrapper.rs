@@ -7,7 +7,7 @@ use std::os::fd::{BorrowedFd, RawFd};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
-/// Wraps an open file for an app to return. An ordinary file is then sent without the app; anything else with `read` is read block by block.
+/// Wraps an open file for an app to return. A regular file is sent without the app; any other object with `read` is read block by block.
 #[pyclass(module = "ziggurat", frozen)]
 pub(super) struct FileWrapper {
     #[pyo3(get)]
@@ -30,7 +30,7 @@ impl FileWrapper {
 
     fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
         let block = self.filelike.bind(py).call_method1("read", (self.blksize,))?;
-        // What is no bytes goes on to where it is refused with its type's name.
+        // Whatever is not bytes is passed on and refused with the name of its type.
         let ended = block.cast::<PyBytes>().map_or_else(|_| !block.is_truthy().unwrap_or(true), |block| block.as_bytes().is_empty());
         Ok((!ended).then_some(block))
     }
@@ -45,7 +45,7 @@ impl FileWrapper {
 }
 
 impl FileWrapper {
-    /// The rest of the file, from where the app left it, where it is an ordinary file that holds just what `read` would give.
+    /// The rest of a regular file, if its octets are exactly what `read` would return.
     pub(super) fn rest(&self, py: Python<'_>) -> PyResult<Option<(File, Range<u64>)>> {
         let io = py.import("io")?;
         let (plain, reader, random) = (io.getattr("FileIO")?, io.getattr("BufferedReader")?, io.getattr("BufferedRandom")?);
@@ -53,7 +53,7 @@ impl FileWrapper {
         if file.get_type().getattr("__module__")?.eq("tempfile")? {
             file = file.getattr("file")?;
         }
-        // Not `fileno` alone: the file of a decompressor has one too.
+        // `fileno` is not enough: the file of a decompressor has one, too.
         let kind = file.get_type();
         let raw = if kind.is(&reader) || kind.is(&random) { file.getattr("raw")? } else { file.clone() };
         if !raw.get_type().is(&plain) || !raw.call_method0("readable")?.is_truthy()? {
@@ -64,7 +64,7 @@ impl FileWrapper {
         }
         let Ok(offset) = file.call_method0("tell").and_then(|at| at.extract::<u64>()) else { return Ok(None) };
         let descriptor: RawFd = raw.call_method0("fileno")?.extract()?;
-        // SAFETY: `raw` is an open FileIO, which we hold and which keeps its descriptor open while this thread does not let the interpreter go.
+        // SAFETY: `raw` is an open FileIO that we hold. It keeps its descriptor open as long as this thread does not detach.
         #[allow(unsafe_code)]
         let descriptor = unsafe { BorrowedFd::borrow_raw(descriptor) };
         // The app may close its own descriptor.

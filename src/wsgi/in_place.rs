@@ -1,6 +1,6 @@
-//! A WSGI app as a service that runs on the thread that asks: the app at the bottom of a stack that Python itself called.
+//! A WSGI app as a service that runs on the polling thread: the app below a stack that Python has called.
 //!
-//! The answer is taken from the app as its reader asks for it, one chunk at a time, on that same thread.
+//! The body is taken from the app chunk by chunk as it is read, on that thread.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -22,7 +22,7 @@ use crate::call::mailbox::{Mailbox, Start};
 use crate::call::responder::Responder;
 use crate::call::service::head_of;
 
-/// Calls the app where it is called.
+/// Calls the app on the polling thread.
 #[derive(Clone)]
 pub(super) struct InPlace(Arc<Application>);
 
@@ -46,14 +46,14 @@ impl Service<Request> for InPlace {
     }
 }
 
-/// A whole answer of more octets than this is not passed on in the poll that made it.
+/// A larger whole response is not returned by the poll that made it.
 const LARGE: usize = 16 * 1024;
 
-/// The call; the first poll makes it.
+/// The call. The first poll makes it.
 pub(super) struct InPlaceFuture {
     application: Arc<Application>,
     request: Option<Request>,
-    /// For the next poll.
+    /// The response for the second poll.
     answer: Option<Result<Response, BoxError>>,
 }
 
@@ -68,8 +68,8 @@ impl Future for InPlaceFuture {
         let answer = call(&self.application, request);
         let octets = answer.as_ref().ok().and_then(|response| response.body().as_full());
         if octets.is_some_and(|octets| octets.len() > LARGE) {
-            // A caller that polls with the interpreter in its hands lets go of it now: what layers make of so much (compression) takes longer
-            // than to have it back.
+            // A caller that polls with the interpreter detaches now: what layers do with so much data (compression) takes longer than attaching
+            // again.
             self.answer = Some(answer);
             cx.waker().wake_by_ref();
             return Poll::Pending;
@@ -99,7 +99,7 @@ fn call(application: &Application, request: Request) -> Result<Response, BoxErro
         if !matches!(begun, Some(Start::Stream(_)))
             && let Some(mut asked) = invocation.take()
         {
-            // All is there but the end.
+            // Only the end is missing.
             while asked.step(py) {}
         }
         (invocation, begun)
@@ -116,7 +116,7 @@ fn call(application: &Application, request: Request) -> Result<Response, BoxErro
     }
 }
 
-/// The answer for an app that failed. What it raised goes with it, for the Python layer that called the stack.
+/// The response for an app that failed. Its exception is among the extensions, for the Python layer that called the stack.
 fn failed(problem: Problem) -> Result<Response, BoxError> {
     let raised = std::error::Error::source(&problem).and_then(|cause| cause.downcast_ref::<Raised>()).cloned();
     let Some(raised) = raised else { return Err(problem.into()) };
@@ -125,12 +125,12 @@ fn failed(problem: Problem) -> Result<Response, BoxError> {
     Ok(response)
 }
 
-/// The chunks of an answer, made as they are read.
+/// The chunks of a response, made as they are read.
 struct Chunks {
     mailbox: Mailbox,
     invocation: Option<Invocation>,
     left: Option<u64>,
-    /// The layers above heard that there is nothing more until the app has made it, and have passed on what they held.
+    /// The layers above have seen `Pending` once since the last chunk, and flushed what they held.
     has_paused: bool,
 }
 

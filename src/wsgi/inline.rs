@@ -1,4 +1,4 @@
-//! The app on the IO threads: nothing is handed over, and one slow call stops everything on its thread.
+//! The app on the IO threads. There is no hand-over, and one slow call blocks its thread.
 
 use std::cell::OnceCell;
 use std::sync::Arc;
@@ -10,10 +10,9 @@ use super::application::Application;
 use super::interpreter::ThreadState;
 use crate::call::{Call, CallSignal, Executor};
 
-/// Serves each call in a task of its own, on the thread that brought it unless another one is idle.
+/// Runs each call in its own task, on the thread that received the request unless another one is idle.
 ///
-/// A task of its own, because an answer that is streamed must be read while the app makes it; and the app is never moved to another
-/// thread in the middle of a request.
+/// It has its own task because a streamed response is read while the app makes it; and the app never moves to another thread during a request.
 pub(super) struct Inline {
     application: Arc<Application>,
 }
@@ -30,7 +29,7 @@ impl Executor for Inline {
         let application = Arc::clone(&self.application);
         let serve = move || attached(|py| application.serve(py, call));
         if Handle::current().runtime_flavor() == RuntimeFlavor::CurrentThread {
-            // The only thread has to stay free to read what the app sends.
+            // The only thread has to read what the app sends.
             tokio::task::spawn_blocking(serve);
         } else {
             tokio::spawn(async move { serve() });
@@ -38,7 +37,7 @@ impl Executor for Inline {
         Ok(number)
     }
 
-    /// The app holds the IO thread: what the call's end means for it, it learns when it sends.
+    /// The app holds the IO thread; it sees a cancellation when it sends.
     fn signal(&self, _: u64, _: CallSignal) {}
 }
 
@@ -46,7 +45,7 @@ thread_local! {
     static STATE: OnceCell<ThreadState> = const { OnceCell::new() };
 }
 
-/// Runs `work` with the interpreter; the thread keeps its Python state, and with it the app's `threading.local` values.
+/// Runs `work` with the interpreter. The thread keeps its Python state, and with it the app's `threading.local` values.
 fn attached(work: impl FnOnce(Python<'_>)) {
     STATE.with(|state| {
         state.get_or_init(ThreadState::keep);

@@ -15,7 +15,7 @@ use super::raised::Raised;
 use crate::call::pipe::Reader;
 use crate::call::{BodyFailure, RequestBody};
 
-/// The body of one request. A read past its end gives nothing; a read of a body that was cut short raises `OSError`.
+/// The body of one request. A read past the end returns nothing; a read of a body that was cut short raises `OSError`.
 #[pyclass(module = "ziggurat")]
 pub(super) struct Input {
     ready: VecDeque<Bytes>,
@@ -25,7 +25,7 @@ pub(super) struct Input {
 
 enum Source {
     Stream(Reader<Arc<BodyFailure>>),
-    /// Read on this thread, through the layers above. (The lock is never waited for: it makes the type one that threads may share.)
+    /// Read on this thread, through the layers above. (The lock is never contended; it makes the type `Sync`.)
     Pulled(Mutex<Body>),
     Ended,
     Failed(Arc<BodyFailure>),
@@ -41,7 +41,7 @@ impl Input {
         Self { octets: ready.iter().map(Bytes::len).sum(), ready, source }
     }
 
-    /// The body of a request from a caller on this thread.
+    /// The body of a request from a Python caller on this thread.
     pub(super) fn pulled(body: Body) -> Self {
         let source = if body.is_end_stream() { Source::Ended } else { Source::Pulled(Mutex::new(body)) };
         Self { ready: VecDeque::new(), octets: 0, source }
@@ -52,7 +52,7 @@ impl Input {
         self.octets == 0 && matches!(self.source, Source::Ended)
     }
 
-    /// Why the body failed, if the app has met it.
+    /// Why the body failed, if the app has read that far.
     pub(super) fn failure(&self) -> Option<&Arc<BodyFailure>> {
         match &self.source {
             Source::Failed(failure) => Some(failure),
@@ -60,7 +60,7 @@ impl Input {
         }
     }
 
-    /// What has come so far, at most `limit` octets; waits where that is nothing. Nothing at the end.
+    /// Up to `limit` octets that have arrived, waiting for the first; nothing at the end.
     pub(super) fn chunk(&mut self, py: Python<'_>, limit: usize) -> PyResult<Bytes> {
         while self.octets == 0 && self.more(py)? {}
         let Some(first) = self.ready.front_mut() else { return Ok(Bytes::new()) };
@@ -72,7 +72,7 @@ impl Input {
         Ok(chunk)
     }
 
-    /// Leaves the rest of the body unread.
+    /// Discards the rest of the body.
     pub(super) fn close(&mut self) {
         self.ready.clear();
         self.octets = 0;
@@ -81,7 +81,7 @@ impl Input {
         }
     }
 
-    /// Gets one more chunk ready; `false` at the end. Lets the interpreter go where it has to wait.
+    /// Receives one more chunk; `false` at the end. Detaches to wait.
     fn more(&mut self, py: Python<'_>) -> PyResult<bool> {
         let next = match &mut self.source {
             Source::Ended => return Ok(false),
@@ -122,7 +122,7 @@ impl Input {
         }
     }
 
-    /// Takes octets that are ready out into a bytes object.
+    /// Moves received octets into a bytes object.
     fn take<'py>(&mut self, py: Python<'py>, count: usize) -> PyResult<Bound<'py, PyBytes>> {
         let count = count.min(self.octets);
         self.octets -= count;
@@ -140,7 +140,7 @@ impl Input {
         })
     }
 
-    /// How far the next line reaches, its end included; at most `limit`.
+    /// The length of the next line with its end, up to `limit`.
     fn line(&mut self, py: Python<'_>, limit: usize) -> PyResult<usize> {
         let (mut nth, mut before) = (0, 0);
         loop {
@@ -202,7 +202,7 @@ impl Input {
     }
 }
 
-/// The next octets of a body.
+/// The next chunk of a body.
 pub(super) async fn next_chunk(body: &mut Body) -> Option<Result<Bytes, BoxError>> {
     loop {
         match body.frame().await? {
@@ -218,7 +218,7 @@ pub(super) async fn next_chunk(body: &mut Body) -> Option<Result<Bytes, BoxError
     }
 }
 
-/// A size as files take it: negative or none means all.
+/// The size argument of a file's method: negative or `None` means all.
 fn bound(size: Option<isize>) -> usize {
     size.and_then(|size| usize::try_from(size).ok()).unwrap_or(usize::MAX)
 }

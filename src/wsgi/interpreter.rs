@@ -1,4 +1,4 @@
-//! The Python interpreter of this process: how it starts inside the program, how threads stay known to it, how it ends.
+//! The Python interpreter of this process: its start, the states of its threads, and its end.
 
 use std::ffi::{CStr, CString, OsStr};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -13,26 +13,26 @@ use pyo3::prelude::*;
 use pyo3::types::IntoPyDict;
 use ziggurat_middleware::Finding;
 
-/// The interpreter is one per process, and so is what is known about it.
+/// There is one interpreter per process, and so is its state.
 static STARTING: Mutex<()> = Mutex::new(());
 static EMBEDDED: AtomicBool = AtomicBool::new(false);
 static BUSY: Mutex<usize> = Mutex::new(0);
 static LESS_BUSY: Condvar = Condvar::new();
-/// The state of the thread that started Python, which Python takes for its main thread.
+/// The state of the thread that started Python, which is Python's main thread.
 static MAIN: AtomicPtr<ffi::PyThreadState> = AtomicPtr::new(ptr::null_mut());
 
-/// How long the end waits for the app's own threads and exit hooks, and before that for threads that are about to leave Python.
+/// How long the shutdown waits for the app's own threads and exit hooks, and for threads that are about to detach.
 const FINALIZE_TIMEOUT: Duration = Duration::from_secs(3);
 const LEAVING: Duration = Duration::from_secs(1);
 
-/// Starts Python in this process, in the virtual environment that `VIRTUAL_ENV` names. Where Python already runs (in the extension
-/// module, or after an earlier call), there is nothing to do.
+/// Starts Python in this process, in the virtual environment of `VIRTUAL_ENV`. Does nothing where Python already runs (in the extension module, or
+/// after an earlier call).
 ///
-/// Python leaves signals alone: they are the program's.
+/// Python installs no signal handlers: signals are the program's.
 ///
 /// # Errors
 ///
-/// A [`Finding`] if the virtual environment is none, or belongs to another Python version, or if Python does not start.
+/// A [`Finding`] if the virtual environment is not valid or of another Python version, or if Python does not start.
 pub fn initialize() -> Result<(), Finding> {
     let _starting = STARTING.lock().unwrap_or_else(PoisonError::into_inner);
     // SAFETY: may be called at any time.
@@ -48,23 +48,22 @@ pub fn initialize() -> Result<(), Finding> {
     Ok(())
 }
 
-/// Ends the Python that [`initialize`] started: exit hooks run and what the app printed is written out. Threads of the app that do not
-/// end are waited for a few seconds at most.
+/// Shuts down the Python that [`initialize`] started: runs exit hooks and flushes standard streams. Waits a few seconds at most for threads of the
+/// app.
 ///
-/// Where Python was there before, it is left as it is. Call this when no stack is left that holds a WSGI app; afterwards there is no
-/// Python of ours in this process.
+/// A Python that ran before is left as it is. Call this when no stack holds a WSGI app any more; afterwards this process uses no Python.
 pub fn finalize() {
     if !EMBEDDED.swap(false, Ordering::AcqRel) {
-        // It is not ours to end; but when its owner does, our threads must be gone.
+        // The owner of this interpreter shuts it down, and then our threads have to be gone.
         all_left();
         return;
     }
     let (sender, ended) = mpsc::channel();
-    // Apart, because the end waits for threads of the app that are no daemons, however long they take.
+    // In a thread, because the shutdown waits for non-daemon threads of the app, however long they take.
     let ending = std::thread::Builder::new().name("python-end".to_owned()).spawn(move || {
         if all_left() {
-            // SAFETY: Python runs, this thread has no thread state yet, and nothing attaches any more; so the main thread's state is not
-            // in use. It goes first, or Python would wait for its main thread to end.
+            // SAFETY: Python runs, this thread has no thread state yet, and no thread attaches any more, so the main thread's state is not in use. It
+            // is deleted first, or Python would wait for its main thread.
             unsafe {
                 ffi::PyGILState_Ensure();
                 let main = MAIN.swap(ptr::null_mut(), Ordering::AcqRel);
@@ -73,7 +72,7 @@ pub fn finalize() {
                 ffi::Py_FinalizeEx();
             }
         } else {
-            // A thread that is still inside the app would meet an interpreter that is gone.
+            // A thread inside the app would use an interpreter that is gone.
             run_exit_hooks();
         }
         let _ = sender.send(());
@@ -88,12 +87,12 @@ fn run_exit_hooks() {
     Python::try_attach(|py| {
         let hooks = py.import("atexit").and_then(|atexit| atexit.call_method0("_run_exitfuncs"));
         let flushed = ["stdout", "stderr"].map(|stream| py.import("sys")?.getattr(stream)?.call_method0("flush"));
-        // There is nobody left to tell.
+        // There is nobody to report a failure to.
         drop((hooks, flushed));
     });
 }
 
-/// A thread that is known to Python. Python is not torn down below it.
+/// Marks a thread that may use Python. The interpreter is not shut down as long as one exists.
 pub(super) struct PythonThread(());
 
 impl PythonThread {
@@ -111,22 +110,22 @@ impl Drop for PythonThread {
     }
 }
 
-/// Waits a little for the threads that are known to Python to end, and says whether they did.
+/// Waits for a short time until no thread uses Python. Returns whether that is so.
 fn all_left() -> bool {
     let busy = BUSY.lock().unwrap_or_else(PoisonError::into_inner);
     let (busy, _) = LESS_BUSY.wait_timeout_while(busy, LEAVING, |busy| *busy > 0).unwrap_or_else(PoisonError::into_inner);
     *busy == 0
 }
 
-/// The Python state of a thread that is not Python's own, kept between calls. Attaching is then cheap, and `threading.local` values last.
+/// The Python state of a thread, kept between calls: attaching is then cheap, and `threading.local` values last.
 pub(super) struct ThreadState {
     state: ffi::PyGILState_STATE,
-    /// Given up last.
+    /// Dropped last.
     _busy: PythonThread,
 }
 
 impl ThreadState {
-    /// Makes the state of this thread and lets the interpreter go again.
+    /// Makes the state of this thread and detaches.
     pub(super) fn keep() -> Self {
         let busy = PythonThread::mark();
         // SAFETY: Python runs (an app was imported), and this thread is not attached.
@@ -150,7 +149,7 @@ impl Drop for ThreadState {
     }
 }
 
-/// The interpreter of a virtual environment, which must be of the Python that this program is linked to.
+/// The interpreter of a virtual environment, which has to be of the Python version that this program is linked to.
 fn executable_of(folder: &Path) -> Result<PathBuf, Finding> {
     let shown = folder.display();
     let text = std::fs::read_to_string(folder.join("pyvenv.cfg")).map_err(|error| {
@@ -165,7 +164,7 @@ fn executable_of(folder: &Path) -> Result<PathBuf, Finding> {
         return Err(Finding::new(format!(
             "the virtual environment `{shown}` is for Python {version}; this program is linked to Python {linked}"
         ))
-        .hint(format!("make it anew with `python{linked} -m venv`, or build the program with Python {version}")));
+        .hint(format!("make a new one with `python{linked} -m venv`, or build the program with Python {version}")));
     }
     Ok(folder.join("bin/python"))
 }
@@ -183,17 +182,17 @@ fn minor(version: &str) -> &str {
 }
 
 fn linked_version() -> String {
-    // SAFETY: may be called before Python starts, and gives a static string.
+    // SAFETY: may be called before Python starts; returns a static string.
     let text = unsafe { CStr::from_ptr(ffi::Py_GetVersion()) };
     text.to_string_lossy().split_whitespace().next().unwrap_or_default().to_owned()
 }
 
-/// Starts Python and lets it go.
+/// Starts Python and detaches.
 fn start(executable: Option<&Path>) -> Result<(), String> {
     // SAFETY: all zeroes is a valid value of this struct of integers and pointers, which the next call fills in.
     let mut config: ffi::PyConfig = unsafe { std::mem::zeroed() };
-    // SAFETY: `config` outlives the calls, is set up first and cleared last; the strings end in NUL and are copied; Python does not run
-    // yet, as `initialize` saw under its lock.
+    // SAFETY: `config` outlives the calls, is initialized first and cleared last; the strings end in NUL and are copied; Python does not run yet, as
+    // `initialize` checked under its lock.
     unsafe {
         ffi::PyConfig_InitPythonConfig(&raw mut config);
         let started = configure(&raw mut config, executable).and_then(|()| checked(ffi::Py_InitializeFromConfig(&raw const config)));
@@ -201,13 +200,13 @@ fn start(executable: Option<&Path>) -> Result<(), String> {
         started?;
     }
     let settled = Python::attach(settle);
-    // SAFETY: this thread holds the interpreter since it started it.
+    // SAFETY: this thread has been attached since it started the interpreter.
     MAIN.store(unsafe { ffi::PyEval_SaveThread() }, Ordering::Release);
     settled.map_err(|error| error.to_string())
 }
 
-/// Makes this thread Python's main thread in the eyes of `threading` too; gives back the one signal that Python takes although it was
-/// told not to (importing `signal` catches SIGINT); and has what an app prints written line by line, into a pipe too.
+/// Makes this thread the main thread of `threading`, too; releases SIGINT, which importing `signal` catches although Python was told not to; and
+/// makes standard output line-buffered even if it is a pipe.
 fn settle(py: Python<'_>) -> PyResult<()> {
     py.import("threading")?;
     let signal = py.import("signal")?;
@@ -242,7 +241,7 @@ unsafe fn configure(config: *mut ffi::PyConfig, executable: Option<&Path>) -> Re
 }
 
 fn checked(status: ffi::PyStatus) -> Result<(), String> {
-    // SAFETY: looks at the value only.
+    // SAFETY: reads the value only.
     if unsafe { ffi::PyStatus_Exception(status) } == 0 {
         return Ok(());
     }

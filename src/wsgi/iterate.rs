@@ -1,4 +1,4 @@
-//! What the app returned, sent as it comes.
+//! Sends what the app returned.
 
 use bytes::{Bytes, BytesMut};
 use pyo3::prelude::*;
@@ -10,14 +10,14 @@ use super::response_head::type_name;
 use super::response_writer::Written;
 use super::start_response::{StartResponse, chunk, lent, send};
 
-/// Small chunks of a list go together up to this many octets.
+/// Small chunks of a list are joined up to this many octets.
 const TOGETHER: usize = 32 * 1024;
 
-/// Why the answer could not be sent to its end.
+/// Why the response is not complete.
 pub(super) enum AppError {
-    /// The app raised.
+    /// The app raised an exception.
     Raised(PyErr),
-    /// The app broke the rules so.
+    /// The app broke a rule of PEP 3333.
     Refused(String),
 }
 
@@ -27,18 +27,18 @@ impl From<PyErr> for AppError {
     }
 }
 
-/// What the app returned, as far as it is sent.
+/// The iterable that the app returned.
 pub(super) enum AppIterable {
-    /// Nothing of it was looked at.
+    /// Not looked at yet.
     Returned(Py<PyAny>),
-    /// It gives one chunk after another.
+    /// It yields chunks.
     Coming { iterable: Py<PyAny>, iterator: Py<PyIterator> },
-    /// There is no more.
+    /// It is exhausted.
     Sent,
 }
 
 impl AppIterable {
-    /// Sends what can be sent without asking the app twice: all of it, or one chunk. Says whether there may be more.
+    /// Sends what needs no second call of the app: everything, or one chunk. Returns whether there may be more.
     pub(super) fn step(&mut self, py: Python<'_>, start: &Bound<'_, StartResponse>, context: &LogContext) -> Result<bool, AppError> {
         match self {
             Self::Sent => Ok(false),
@@ -54,7 +54,7 @@ impl AppIterable {
     }
 }
 
-/// Sends what is all there already, or gives the iterator over what is not.
+/// Sends a complete response, or returns the iterator of any other.
 fn begin<'py>(
     iterable: &Bound<'py, PyAny>,
     start: &Bound<'py, StartResponse>,
@@ -72,7 +72,7 @@ fn begin<'py>(
     }
     if let Ok(wrapper) = iterable.cast_exact::<FileWrapper>()
         && borrowed(start)?.writer.awaits_body()
-        // A file that cannot be asked is read, and raises there.
+        // If the file cannot be inspected, it is read, and raises there.
         && let Ok(Some((file, part))) = wrapper.get().rest(py)
     {
         let mut start = borrowed(start)?;
@@ -84,7 +84,7 @@ fn begin<'py>(
     iterable.try_iter().map(Some).map_err(no_iterable)
 }
 
-/// Sends the next chunk. Says whether there may be another.
+/// Sends the next chunk. Returns whether there may be another.
 fn send_next<'py>(
     iterable: &Bound<'py, PyAny>,
     iterator: &Bound<'py, PyIterator>,
@@ -99,7 +99,7 @@ fn send_next<'py>(
     Ok(octets.is_empty() || put(iterator.py(), octets, start, context)?)
 }
 
-/// Sends chunks that are all there. Their sum is the length of the answer, where the app declared none.
+/// Sends the chunks of a list. Their total is the length of the response, unless the app declared one.
 fn send_list(py: Python<'_>, items: &Bound<'_, PyTuple>, start: &Bound<'_, StartResponse>, context: &LogContext) -> Result<(), AppError> {
     let chunks = items.iter().map(|item| item.cast_into::<PyBytes>().map_err(|error| wrong_item(items, &type_name(&error.into_inner()))));
     let chunks = chunks.collect::<Result<Vec<_>, AppError>>()?;
@@ -107,7 +107,7 @@ fn send_list(py: Python<'_>, items: &Bound<'_, PyTuple>, start: &Bound<'_, Start
     {
         let mut start = borrowed(start)?;
         start.writer.declare(total);
-        // A list has no close().
+        // A list has no `close()`.
         start.writer.set_last();
     }
     let mut gathered = BytesMut::with_capacity(total.min(TOGETHER));
@@ -131,7 +131,7 @@ fn send_list(py: Python<'_>, items: &Bound<'_, PyTuple>, start: &Bound<'_, Start
     Ok(())
 }
 
-/// Sends a chunk. Says whether more is wanted.
+/// Sends a chunk. Returns whether more is wanted.
 fn put(py: Python<'_>, octets: Bytes, start: &Bound<'_, StartResponse>, context: &LogContext) -> Result<bool, AppError> {
     let mut start = borrowed(start)?;
     if !start.writer.has_head() {
@@ -150,7 +150,7 @@ fn put(py: Python<'_>, octets: Bytes, start: &Bound<'_, StartResponse>, context:
     }
 }
 
-/// Calls the `close()` of what the app returned, where it has one.
+/// Calls `close()` of what the app returned, if it has one.
 pub(super) fn close(iterable: &Bound<'_, PyAny>) -> PyResult<()> {
     if iterable.is_exact_instance_of::<PyList>() {
         return Ok(());
@@ -165,7 +165,7 @@ fn is_bodiless(start: &Bound<'_, StartResponse>) -> bool {
     start.try_borrow().is_ok_and(|start| start.writer.is_bodiless())
 }
 
-/// The answer's state; an app that uses it in another thread at the same time breaks the rules.
+/// Borrows the state of the response. An app that uses it in another thread at the same time breaks the rules.
 fn borrowed<'py>(start: &Bound<'py, StartResponse>) -> Result<PyRefMut<'py, StartResponse>, AppError> {
     start.try_borrow_mut().map_err(|_| AppError::Refused("the app uses write() in another thread".to_owned()))
 }

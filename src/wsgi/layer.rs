@@ -1,4 +1,4 @@
-//! A Python middleware as a layer: what takes a WSGI app and is one.
+//! A Python middleware as a layer.
 
 use std::path::PathBuf;
 
@@ -15,16 +15,16 @@ use super::interpreter::{PythonThread, initialize};
 use super::load::{Target, import_object};
 use super::options::{Workers, Wsgi};
 
-/// Puts a Python WSGI middleware (PEP 3333) into the stack.
+/// Adds a Python WSGI middleware (PEP 3333) to the stack.
 ///
-/// Anything that takes an application and is one: a class such as `whitenoise:WhiteNoise`, or a function that returns a callable. What it calls
-/// as its application is the rest of the stack, native layers included.
+/// A middleware is anything that takes an application and returns one: a class such as `whitenoise:WhiteNoise`, or a function that returns a
+/// callable. Its application is the rest of the stack, native layers included.
 ///
-/// It and all that stands below it run in the worker processes of the app at the bottom, each request on one thread. Python layers next to
-/// each other, and those directly above the app, are one call; a native layer between them makes each request cross to Python once more, and
-/// has its state once per worker: what all workers are to share (a limit, a cache) belongs above the outermost Python layer.
+/// The middleware and everything below it run in the worker processes of the app at the bottom, each request on one thread. Adjacent Python layers
+/// call each other directly, and so does a Python layer directly above the app. A native layer between them costs one more conversion per request,
+/// and each worker has its own state of it. Put layers whose state all workers have to share (a limit, a cache) above the outermost Python layer.
 ///
-/// A native layer below sees what Python does as one step: a `timeout` there cannot end Python code, which the `deadline` of the app can.
+/// A native layer below cannot interrupt Python code: a `timeout` there has no effect on it. Use the `deadline` of the app.
 ///
 /// ```json
 /// { "layers": ["request_id", { "wsgi": "mysite.sso:SingleSignOn" }], "app": { "wsgi": "mysite.wsgi:application" } }
@@ -32,22 +32,22 @@ use super::options::{Workers, Wsgi};
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct WsgiLayer {
-    /// The middleware: `package.module:Middleware`, called with the application and with `args` and `kwargs` after it. With `()` at its end it is a
-    /// factory, called once with `args` and `kwargs`; what it returns is then called with the application.
+    /// The middleware: `package.module:Middleware`, called with the application, `args` and `kwargs`. A name that ends in `()` is a factory: it is
+    /// called once with `args` and `kwargs`, and its result is called with the application.
     pub(super) middleware: String,
-    /// Arguments after the application.
+    /// Positional arguments after the application.
     #[serde(default)]
     pub(super) args: Vec<Value>,
     /// Keyword arguments.
     #[serde(default)]
     pub(super) kwargs: Map<String, Value>,
-    /// Folders in which modules are looked for before Python's own. By default the folder of the pipeline file.
+    /// Folders that are searched for modules before Python's own. Default: the folder of the pipeline file.
     #[serde(default)]
     pub(super) path: Option<OneOrMany<PathBuf>>,
-    /// Worker processes, where not exactly one `wsgi` app stands below that says how many there are: then, by default, one per core.
+    /// Number of worker processes, if there is not exactly one `wsgi` app below, whose `workers` apply otherwise. Default: one per core.
     #[serde(default)]
     pub(super) workers: Option<Workers>,
-    /// Threads of each worker, where not exactly one `wsgi` app stands below that says how many there are: then, by default, 4.
+    /// Threads of each worker, if there is not exactly one `wsgi` app below, whose `threads` apply otherwise. Default: 4.
     #[serde(default)]
     #[schemars(range(min = 0, max = 1024))]
     pub(super) threads: Option<u64>,
@@ -57,7 +57,7 @@ impl WsgiLayer {
     /// `{"wsgi": "pkg:Middleware"}` means `{"wsgi": {"middleware": "pkg:Middleware"}}`.
     pub(crate) const SHORTHAND: Option<&'static str> = Some("middleware");
 
-    /// What no type can say.
+    /// Checks beyond the types.
     pub(crate) fn validate(&self, findings: &mut Findings) {
         match Target::parse("middleware", &self.middleware) {
             Ok(target) if target.is_module() => {
@@ -70,30 +70,30 @@ impl WsgiLayer {
         self.as_app().check_size(findings);
     }
 
-    /// Its own workers and threads as those of an app.
+    /// Its `workers` and `threads` as those of an app.
     pub(crate) fn as_app(&self) -> Wsgi {
         Wsgi::alone(&self.middleware, self.workers, self.threads)
     }
 
-    /// What it names.
+    /// The middleware, as in the file.
     pub(crate) fn target(&self) -> &str {
         &self.middleware
     }
 
-    /// The folders that its module is looked for in, watched where changes are.
+    /// The folders that are searched for its module, watched for changes.
     ///
     /// # Errors
     ///
-    /// Which one is not there.
+    /// A folder that does not exist.
     pub(crate) fn folders(&self, context: &Context) -> Result<Vec<PathBuf>, Finding> {
         super::folders(self.path.as_ref(), context)
     }
 
-    /// Imports the middleware and puts it over `below`.
+    /// Imports the middleware and wraps `below` in it.
     ///
     /// # Errors
     ///
-    /// What keeps it from being imported, or what it raised.
+    /// Why it cannot be imported, or the exception that it raised.
     pub(crate) fn over(&self, context: &Context, below: &Callable) -> Result<Callable, Finding> {
         initialize()?;
         let folders = self.folders(context)?;
@@ -118,7 +118,7 @@ impl WsgiLayer {
         })
     }
 
-    /// `args` and `kwargs` as Python has them.
+    /// `args` and `kwargs` as Python objects.
     fn arguments<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyTuple>, Bound<'py, PyDict>)> {
         let json = py.import("json")?;
         let loaded = |value: &Value| json.call_method1("loads", (value.to_string(),));

@@ -1,4 +1,4 @@
-//! From `pkg.mod:callable` to a Python callable, or to a finding that says why not.
+//! Imports the callable that `pkg.mod:callable` names, or finds out why that fails.
 
 use std::path::{Path, PathBuf};
 
@@ -22,12 +22,12 @@ pub(super) struct Target<'a> {
 }
 
 impl<'a> Target<'a> {
-    /// A module and nothing in it.
+    /// A module without an attribute.
     pub(super) const fn of_module(module: &'a str) -> Self {
         Self { key: "app", module, attribute: None, is_factory: false }
     }
 
-    /// Reads the value of the option `key`, without Python.
+    /// Parses the value of the option `key`, without Python.
     pub(super) fn parse(key: &'static str, text: &'a str) -> Result<Self, Finding> {
         let (module, attribute) = text.split_once(':').map_or((text, None), |(module, attribute)| (module, Some(attribute)));
         if !is_dotted_name(module) || module.ends_with(".py") {
@@ -54,18 +54,18 @@ impl<'a> Target<'a> {
     }
 }
 
-/// Whether this could name a module.
+/// Whether this could be the name of a module.
 pub(crate) fn is_dotted_name(text: &str) -> bool {
     text.split('.').all(|name| {
         !name.is_empty() && !name.starts_with(|c: char| c.is_ascii_digit()) && name.chars().all(|c| c == '_' || c.is_alphanumeric())
     })
 }
 
-/// Starts Python where it does not run yet, and imports the app that `target` names.
+/// Starts Python if needed, and imports the app that `target` names.
 pub(super) fn import(target: &str, folders: &[PathBuf]) -> Result<Py<PyAny>, Finding> {
     initialize()?;
     let target = Target::parse("app", target)?;
-    // A stop may come while a module is still being imported.
+    // A shutdown may come during an import.
     let _busy = PythonThread::mark();
     Python::attach(|py| {
         let (name, found) = import_object(py, &target, folders)?;
@@ -73,7 +73,7 @@ pub(super) fn import(target: &str, folders: &[PathBuf]) -> Result<Py<PyAny>, Fin
     })
 }
 
-/// The object that `target` names, and its name in the module. (Of a factory it is the factory.)
+/// The object that `target` names, and its name in the module. For a factory, the factory.
 pub(super) fn import_object<'a, 'py>(
     py: Python<'py>,
     target: &Target<'a>,
@@ -84,10 +84,10 @@ pub(super) fn import_object<'a, 'py>(
     find(py, &module, target)
 }
 
-/// Puts `folders` at the front of `sys.path`, in their order.
+/// Puts `folders` in front of `sys.path`, in their order.
 pub(super) fn extend_path(py: Python<'_>, folders: &[PathBuf]) -> PyResult<()> {
     let path = py.import("sys")?.getattr("path")?.cast_into::<PyList>()?;
-    // As str: a `pathlib.Path` in `sys.path` is passed over.
+    // As str: Python ignores a `pathlib.Path` in `sys.path`.
     for folder in folders.iter().rev().map(|folder| folder.as_os_str()) {
         if !path.contains(folder)? {
             path.insert(0, folder)?;
@@ -96,7 +96,7 @@ pub(super) fn extend_path(py: Python<'_>, folders: &[PathBuf]) -> PyResult<()> {
     Ok(())
 }
 
-/// The application that was found, or that the factory which was found makes.
+/// The application: the object itself, or what the factory returns.
 fn app<'py>(target: &Target<'_>, name: &str, found: Bound<'py, PyAny>) -> Result<Bound<'py, PyAny>, Finding> {
     let callable = if target.is_factory { target.make(name, &found, |factory| factory.call0(), "the WSGI application")? } else { found };
     if !callable.is_callable() {
@@ -109,7 +109,7 @@ fn app<'py>(target: &Target<'_>, name: &str, found: Bound<'py, PyAny>) -> Result
 }
 
 impl Target<'_> {
-    /// Whether it names nothing in the module.
+    /// Whether it names only a module.
     pub(super) const fn is_module(&self) -> bool {
         self.attribute.is_none()
     }
@@ -119,7 +119,7 @@ impl Target<'_> {
         self.is_factory
     }
 
-    /// What the factory `name` makes when it is called so: something that can itself be called.
+    /// Calls the factory `name`. The result has to be callable.
     pub(super) fn make<'py>(
         &self,
         name: &str,
@@ -139,13 +139,13 @@ impl Target<'_> {
         Err(Finding::new(message).at(self.key).hint(format!("a factory returns {product}")))
     }
 
-    /// A finding about a call of the object `name` that raised.
+    /// The finding about a call of `name` that raised an exception.
     pub(super) fn raised(&self, py: Python<'_>, name: &str, error: &PyErr) -> Finding {
         let message = format!("`{name}` of `{}` raised `{}` when it was called", self.module, kind(py, error));
         Finding::new(message).at(self.key).note(traceback(py, error))
     }
 
-    /// A finding about a call of the object `name` that returned something else than what can be called.
+    /// The finding about a call of `name` whose result is not callable.
     pub(super) fn returned(&self, name: &str, found: &Bound<'_, PyAny>) -> Finding {
         let message = format!("`{name}` of `{}` returned `{}`, which is not callable", self.module, type_name(found));
         Finding::new(message).at(self.key)
@@ -183,13 +183,13 @@ fn find<'a, 'py>(py: Python<'py>, module: &Bound<'py, PyModule>, target: &Target
     Ok((name, found))
 }
 
-/// Whether Python's own library has a module of this name, which then hides the site's.
+/// Whether the standard library has a module of this name, which hides the site's.
 fn is_pythons_own(py: Python<'_>, module: &str) -> bool {
     let asked = || py.import("sys")?.getattr("stdlib_module_names")?.contains(module);
     asked().unwrap_or(false)
 }
 
-/// What of `owner` could have been meant.
+/// A hint with a similar name in `owner`.
 fn alike(owner: &Bound<'_, PyAny>, wanted: &str) -> String {
     let names = owner.dir().and_then(|names| names.extract::<Vec<String>>()).unwrap_or_default();
     let callables = names.into_iter().filter(|name| {
@@ -200,7 +200,7 @@ fn alike(owner: &Bound<'_, PyAny>, wanted: &str) -> String {
     close.max_by(|a, b| a.0.total_cmp(&b.0)).map_or_else(String::new, |(_, name)| format!("; did you mean `{name}`?"))
 }
 
-/// What to say of a module that could not be imported.
+/// The finding about a module that cannot be imported.
 pub(super) fn import_failed(py: Python<'_>, target: &Target<'_>, folders: &[PathBuf], error: &PyErr) -> Finding {
     let module = target.module;
     let missing = error
@@ -224,12 +224,12 @@ pub(super) fn import_failed(py: Python<'_>, target: &Target<'_>, folders: &[Path
     finding.at(target.key).note(traceback(py, error))
 }
 
-/// What to say of code that is not the app yet and raised an exception.
+/// The finding about other code that raised an exception.
 pub(super) fn raised(py: Python<'_>, who: &str, error: &PyErr) -> Finding {
     Finding::new(format!("{who} raised `{}`", kind(py, error))).at("app").note(traceback(py, error))
 }
 
-/// Whether `name` is `module` or a package around it.
+/// Whether `name` is `module` or a parent package of it.
 fn is_part_of(name: &str, module: &str) -> bool {
     module.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }
@@ -245,7 +245,7 @@ fn kind(py: Python<'_>, error: &PyErr) -> String {
     error.get_type(py).name().map_or_else(|_| "an exception".to_owned(), |name| name.to_string())
 }
 
-/// The traceback without the frames of the import system.
+/// The traceback without frames of the import system.
 fn traceback(py: Python<'_>, error: &PyErr) -> String {
     let text = format_exception(py, error);
     let lines = text.lines().filter(|line| !line.trim_start().starts_with("File \"<frozen importlib"));

@@ -1,8 +1,8 @@
-//! The WSGI bridge (PEP 3333): calls Python, and lets Python call stacks.
+//! The WSGI bridge (PEP 3333).
 //!
-//! [`Wsgi`] is the app. Its service (`terminal`) makes a `Call` of each request: the head as CGI variables in one buffer, the body, and
-//! the way back. An `Executor` brings calls to the interpreter: worker processes, a pool of Python threads in this process, or the IO threads
-//! themselves. From there on (`application`) everything exists once: environ, input, start_response, iteration, close() and what becomes of errors.
+//! [`Wsgi`] is the app. Its service makes a `Call` of each request, and an `Executor` runs calls in worker processes, on Python threads of this
+//! process, or on the IO threads. [`application`] then does the same for all three: environ, input, start_response, iteration, `close()` and errors.
+//! In the other direction, [`service_as_wsgi`] makes a stack callable from Python.
 
 mod application;
 mod callable;
@@ -14,7 +14,7 @@ mod file_wrapper;
 mod in_place;
 mod inline;
 mod input;
-// The interpreter's own start, end and thread states have no safe calls.
+// Starting and ending the interpreter and managing thread states need unsafe calls.
 #[allow(unsafe_code)]
 mod interpreter;
 mod iterate;
@@ -29,7 +29,7 @@ mod start_response;
 mod thread_pool;
 mod variables;
 mod worker_pool;
-// An exception can be raised in another thread by no safe call.
+// Raising an exception in another thread needs an unsafe call.
 #[allow(unsafe_code)]
 mod watchdog;
 
@@ -41,7 +41,7 @@ use ziggurat_middleware::{App, Behavior, Context, Finding, Findings, IntoApp, Ne
 
 use crate::worker::boot::Refusal;
 pub(crate) use callable::Callable;
-pub(crate) use executor::Called;
+pub(crate) use executor::Callee;
 pub use interpreter::{finalize, initialize};
 pub use layer::WsgiLayer;
 use load::import;
@@ -62,8 +62,8 @@ impl App for Wsgi {
     }
 
     fn app(self, context: &Context) -> Result<impl IntoApp, Finding> {
-        let called = Called { name: &self.app, stack: None, callable: &|| self.import(context).map_err(Refusal::from) };
-        Ok(Erased(self.serve(context, &called)?))
+        let callee = Callee { name: &self.app, stack: None, callable: &|| self.import(context).map_err(Refusal::from) };
+        Ok(Erased(self.serve(context, &callee)?))
     }
 }
 
@@ -72,22 +72,22 @@ impl Wsgi {
     ///
     /// # Errors
     ///
-    /// What keeps it from being imported.
+    /// Why it cannot be imported.
     pub(crate) fn import(&self, context: &Context) -> Result<Callable, Finding> {
         self.set_variables()?;
         Ok(Callable::new(import(&self.app, &self.folders(context)?)?))
     }
 
-    /// The folders that its module is looked for in, watched where changes are.
+    /// The folders that are searched for its module, watched for changes.
     ///
     /// # Errors
     ///
-    /// Which one is not there.
+    /// A folder that does not exist.
     pub(crate) fn folders(&self, context: &Context) -> Result<Vec<PathBuf>, Finding> {
         folders(self.path.as_ref(), context)
     }
 
-    /// Puts `env` into this process's environment, as Python has it.
+    /// Sets the variables of `env` in `os.environ`.
     fn set_variables(&self) -> Result<(), Finding> {
         if self.env.is_empty() {
             return Ok(());
@@ -100,25 +100,25 @@ impl Wsgi {
         .map_err(|error: PyErr| Finding::from(error).at("env"))
     }
 
-    /// How many workers and threads, where the app is started anew at every change. Modules in this process could not be imported anew, and of
-    /// several workers each would have to start.
+    /// The numbers of workers and threads with `--watch`. A change restarts the workers; modules in the server's process could not be imported again,
+    /// and several workers would take longer to start.
     fn while_watched(&self, context: &Context) -> (usize, usize) {
         match self.workers {
             Workers::Number(0) => {
                 tracing::warn!(
-                    "{}: changes are seen in a process of the app's own only: with `--watch` it has one worker",
+                    "{}: with `--watch` it has one worker, because a module cannot be imported again in the server's process",
                     context.place()
                 );
                 (1, self.threads().max(1))
             }
-            // Threads kept for routes may be those of several.
+            // The threads that routes reserve may be those of several workers.
             Workers::Auto if context.reserves().is_empty() => (1, self.threads()),
             workers => (workers.count(), self.threads()),
         }
     }
 }
 
-/// The folders that modules are looked for in, watched where changes are: those of the option `path`, or the pipeline file's.
+/// The folders that are searched for modules, watched for changes: those of the option `path`, or the pipeline file's.
 fn folders(path: Option<&OneOrMany<PathBuf>>, context: &Context) -> Result<Vec<PathBuf>, Finding> {
     let folders = match path {
         Some(path) => path
@@ -135,7 +135,7 @@ fn folders(path: Option<&OneOrMany<PathBuf>>, context: &Context) -> Result<Vec<P
     Ok(folders)
 }
 
-/// A folder that the file names, with nothing relative left in it.
+/// An absolute path of a folder in the file.
 fn existing(context: &Context, folder: &Path) -> Result<PathBuf, Finding> {
     let resolved = context.resolve(folder);
     match resolved.canonicalize() {
@@ -144,7 +144,7 @@ fn existing(context: &Context, folder: &Path) -> Result<PathBuf, Finding> {
     }
 }
 
-/// An app that is erased already, whichever executor it has.
+/// An app that is a `Next` already.
 struct Erased(Next);
 
 impl IntoApp for Erased {

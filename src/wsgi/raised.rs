@@ -10,8 +10,8 @@ use ziggurat_middleware::{BoxError, Response};
 
 use super::errors::LogContext;
 
-/// What an app raised. Whoever called the stack from Python takes it and raises it again; where no such caller is reached, because a layer
-/// put something else in its place, it goes to the log.
+/// An exception of the app. The Python caller of the stack takes it out and raises it again. If a layer replaces the response, or there is no such
+/// caller, it is logged when it is dropped.
 #[derive(Clone)]
 pub(super) struct Raised(Arc<Inner>);
 
@@ -25,13 +25,13 @@ impl Raised {
         Self(Arc::new(Inner { error: Mutex::new(Some(error)), context }))
     }
 
-    /// The exception, for the first who asks.
+    /// Takes the exception out, once.
     pub(super) fn take(&self) -> Option<PyErr> {
         self.0.error.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    /// The exception behind this response, for whoever called the stack. Where that is a server, only one that is to end what the server does (no
-    /// `Exception`: `SystemExit`, `KeyboardInterrupt`); of others it gets the answer that was made of them, and they go to the log.
+    /// The exception behind a response, for the caller of the stack. A server gets only exceptions that end it (those that are no `Exception`:
+    /// `SystemExit`, `KeyboardInterrupt`); others are logged, and it gets the response.
     pub(super) fn behind(py: Python<'_>, response: &mut Response, is_server: bool) -> Option<PyErr> {
         let raised = response.extensions_mut().remove::<Self>()?;
         let error = raised.take()?;
@@ -42,7 +42,7 @@ impl Raised {
         Some(error)
     }
 
-    /// The one among the causes of an error.
+    /// The exception among the causes of an error.
     pub(super) fn among(error: &BoxError) -> Option<&Self> {
         let mut link: Option<&(dyn Error + 'static)> = Some(&**error);
         while let Some(error) = link {

@@ -1,5 +1,5 @@
-//! What an app passes to `start_response`, checked: nothing that could break a response apart gets through (PEP 3333 section "The
-//! start_response() Callable").
+//! Checks what an app passes to `start_response`: nothing that could split the response is accepted (PEP 3333 section "The start_response()
+//! Callable").
 
 use http::StatusCode;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -19,7 +19,7 @@ pub(super) fn response_head(status: &Bound<'_, PyAny>, headers: &Bound<'_, PyAny
         let pair = pair?;
         let (name, value) = read_pair(&pair)?;
         let (name, value) = (read_name(name)?, read_value(value)?);
-        // They are the server's; apps that set them mean well.
+        // The server sets them; apps that do mean no harm.
         if hop_by_hop::contains(&name) {
             continue;
         }
@@ -41,7 +41,7 @@ pub(super) fn response_head(status: &Bound<'_, PyAny>, headers: &Bound<'_, PyAny
     Ok(ResponseHead { status, reason, headers: map, length })
 }
 
-/// Whether a `sendfile` layer, or a server in front, sends a file in the place of this answer's body. Some apps then give the file's length.
+/// Whether a `sendfile` layer, or a server in front, replaces the body by a file. Some apps then declare the file's length.
 fn names_a_file(headers: &HeaderMap) -> bool {
     headers.contains_key("x-accel-redirect") || headers.contains_key("x-sendfile")
 }
@@ -86,7 +86,7 @@ fn read_name(name: Bound<'_, PyAny>) -> PyResult<HeaderName> {
 
 fn read_value(value: Bound<'_, PyAny>) -> PyResult<HeaderValue> {
     let octets = latin_1(&value, "the value of a response header")?;
-    // Spaces around a value are no part of it, and HTTP/2 refuses them (RFC 9113 section 8.2.1). Django's `Set-Cookie` begins with one.
+    // Spaces around a value are not part of it, and HTTP/2 refuses them (RFC 9113 section 8.2.1). Django's `Set-Cookie` begins with one.
     HeaderValue::from_bytes(without_blanks(&octets))
         .map_err(|_| PyValueError::new_err(format!("the value of a response header holds control characters: {value:?}")))
 }
@@ -105,7 +105,7 @@ fn read_length(value: &HeaderValue) -> PyResult<u64> {
         .ok_or_else(|| PyValueError::new_err(format!("Content-Length must be a number, not {value:?}")))
 }
 
-/// The octets of a str that holds none above U+00FF, as PEP 3333 wants them.
+/// The octets of a str without characters above U+00FF, as PEP 3333 requires.
 fn latin_1<'a>(text: &'a Bound<'_, PyAny>, what: &str) -> PyResult<std::borrow::Cow<'a, [u8]>> {
     let text = text.cast::<PyString>().map_err(|_| PyTypeError::new_err(format!("{what} must be a str, not `{}`", type_name(text))))?;
     let unicode = text.to_str()?;

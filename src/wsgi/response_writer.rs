@@ -1,7 +1,7 @@
-//! The way out for one answer: when the head goes, how much body may follow, and what the client sees if the app breaks off.
+//! Writes one response: when the head is sent, how much body may follow, and what the client gets if the app fails.
 //!
-//! It knows HTTP and no Python. Nothing is sent before the first octet of the body, so that the app may change its mind until then; an answer
-//! that is known whole by then goes as one message.
+//! It knows HTTP and no Python. Nothing is sent before the first octet of the body, so the app may replace the head until then. A response that is
+//! complete by then goes as one message.
 
 use std::fmt::Display;
 use std::fs::File;
@@ -18,15 +18,15 @@ use crate::call::pipe::Disconnected;
 use crate::call::responder::{BodySender, Responder};
 use crate::call::{BodyFailure, ResponseHead};
 
-/// Where one answer stands.
+/// The state of one response.
 pub(super) struct ResponseWriter {
     responder: Option<Responder>,
     head: Option<ResponseHead>,
     to_head_request: bool,
-    /// Who gets the answer may be WSGI too and change it as it likes: it sees what the app gave, and nothing else.
+    /// The caller is on this thread and may be Python: it sees the response as the app made it.
     is_in_place: bool,
     body: Option<BodySender>,
-    /// What `Content-Length` still allows.
+    /// How much of the body `Content-Length` still allows.
     left: Option<u64>,
     /// The app has nothing left to do once the response is sent.
     is_last: bool,
@@ -39,18 +39,18 @@ pub(super) struct ResponseWriter {
 /// What became of a chunk.
 #[derive(Debug)]
 pub(super) enum Written {
-    /// It is on its way.
+    /// It was sent.
     Sent,
-    /// It has to wait for room: [`ResponseWriter::wait`].
+    /// It waits for room: [`ResponseWriter::wait`].
     Held(Bytes),
-    /// Nothing more is wanted: the body is complete, or must be empty, or nobody reads it.
+    /// Nothing more is wanted: the body is complete or has to be empty, or the client has left.
     Enough,
-    /// It goes beyond the body's length, as declared or as sent; the part within is on its way.
+    /// It exceeds the body's length; the part within was sent.
     TooLong,
 }
 
 impl ResponseWriter {
-    /// The way back for a request.
+    /// Writes the response to a request.
     pub(super) const fn new(responder: Responder, to_head_request: bool) -> Self {
         Self {
             is_in_place: matches!(responder, Responder::InPlace(_)),
@@ -67,7 +67,7 @@ impl ResponseWriter {
         }
     }
 
-    /// Sets the head, in place of an earlier one.
+    /// Sets the head, replacing an earlier one.
     pub(super) fn set_head(&mut self, head: ResponseHead) {
         self.head = Some(head);
     }
@@ -77,32 +77,32 @@ impl ResponseWriter {
         self.head.is_some() || self.is_sent()
     }
 
-    /// Whether the head is sent, and nothing can be changed any more.
+    /// Whether the head is sent.
     pub(super) const fn is_sent(&self) -> bool {
         self.responder.is_none()
     }
 
-    /// Whether the request is over.
+    /// Whether the response is over.
     pub(super) const fn is_over(&self) -> bool {
         self.over
     }
 
-    /// Whether the client left.
+    /// Whether the client has left.
     pub(super) const fn is_gone(&self) -> bool {
         self.gone
     }
 
-    /// Whether the answer is one without a body (RFC 9110 section 6.4.1), once the head is known.
+    /// Whether the response has no body (RFC 9110 section 6.4.1), once the head is known.
     pub(super) fn is_bodiless(&self) -> bool {
         self.head.as_ref().is_some_and(|head| self.drops_body() || has_no_body(head.status))
     }
 
-    /// Whether nobody may see the body. (A Python layer above may want to see what it would change of it, though the client asked by HEAD.)
+    /// Whether the body is dropped because of HEAD. (A Python layer above may need it, for instance to change the head.)
     const fn drops_body(&self) -> bool {
         self.to_head_request && !self.is_in_place
     }
 
-    /// Whether the head is known and nothing is sent.
+    /// Whether the head is known and not sent.
     pub(super) const fn awaits_body(&self) -> bool {
         self.head.is_some() && !self.is_sent()
     }
@@ -112,7 +112,7 @@ impl ResponseWriter {
         !self.is_sent() && self.head.as_ref().is_some_and(|head| head.status.is_server_error())
     }
 
-    /// Declares the length of the body, unless the app did so, or the head is sent.
+    /// Declares the length of the body, unless the app did so or the head is sent.
     pub(super) fn declare(&mut self, length: usize) {
         if self.is_bodiless() {
             return;
@@ -125,7 +125,7 @@ impl ResponseWriter {
         }
     }
 
-    /// Says that nothing of the app's is left to do once the answer is sent.
+    /// Notes that the app has nothing left to do once the response is sent.
     pub(super) const fn set_last(&mut self) {
         self.is_last = true;
     }
@@ -165,7 +165,7 @@ impl ResponseWriter {
         }
     }
 
-    /// Sends a held chunk; blocks this thread.
+    /// Sends a held chunk. Blocks this thread.
     pub(super) fn wait(&mut self, chunk: Bytes) -> Written {
         match self.body.as_ref().map_or(Err(Disconnected), |body| body.send(chunk)) {
             Ok(()) => self.sent(),
@@ -181,7 +181,7 @@ impl ResponseWriter {
         Written::TooLong
     }
 
-    /// Sends head and body as one message. The body's length is the answer's, where none was declared.
+    /// Sends head and body as one message. The body's length is declared, unless the app did so.
     pub(super) fn whole(&mut self, mut body: Bytes) {
         self.bodiless = self.is_bodiless();
         let Some(mut head) = self.head.take() else { return };
@@ -198,7 +198,7 @@ impl ResponseWriter {
         self.gone = self.responder.take().is_some_and(|responder| !responder.whole(head, body, is_last));
     }
 
-    /// Sends head and a part of a file; may block this thread until that is done.
+    /// Sends the head and a part of a file. May block this thread until that is done.
     pub(super) fn file(&mut self, file: File, mut part: Range<u64>) {
         let Some(mut head) = self.head.take() else { return };
         match head.length {
@@ -212,7 +212,8 @@ impl ResponseWriter {
         self.gone = self.responder.take().is_some_and(|responder| !responder.file(head, FileBody::new(file, part)));
     }
 
-    /// Ends the answer, whole or not: a client never takes a short body for a whole one. Gives the octets that are missing.
+    /// Ends the response. Returns how many octets of a declared length are missing; the body is then broken off, so that no client takes it for
+    /// complete.
     pub(super) fn finish(&mut self) -> Option<u64> {
         if self.over {
             return None;
@@ -243,7 +244,7 @@ impl ResponseWriter {
         }
     }
 
-    /// Answers for an app that failed, or breaks off what it has begun to send.
+    /// Answers for an app that failed, or breaks off the body.
     pub(super) fn fail(&mut self, problem: Problem, cause: impl Display) {
         self.over = true;
         if let Some(responder) = self.responder.take() {
@@ -254,7 +255,7 @@ impl ResponseWriter {
         }
     }
 
-    /// Breaks the answer off with what the app raised, for a caller that may do something about it.
+    /// Breaks the response off with the app's exception, for a Python caller.
     pub(super) fn raise(&mut self, raised: Raised) {
         self.over = true;
         if let Some(responder) = self.responder.take() {
@@ -265,7 +266,7 @@ impl ResponseWriter {
         }
     }
 
-    /// Answers for a request whose own body failed, where nothing is sent yet. Says whether it did.
+    /// Answers for a request whose body failed, if nothing is sent yet. Returns whether it did.
     pub(super) fn refuse(&mut self, failure: &Arc<BodyFailure>) -> bool {
         if self.is_sent() {
             return false;

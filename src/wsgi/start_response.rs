@@ -1,4 +1,4 @@
-//! `start_response` and the `write` it returns (PEP 3333).
+//! `start_response`, and the `write` that it returns (PEP 3333).
 
 use bytes::Bytes;
 use pyo3::exceptions::{PyAssertionError, PyBrokenPipeError, PyRuntimeError, PyTypeError};
@@ -9,10 +9,10 @@ use pyo3::types::{PyBytes, PyTuple};
 use super::response_head::{response_head, type_name};
 use super::response_writer::{ResponseWriter, Written};
 
-/// Octets up to this many are copied; more are lent by the Python object.
+/// Chunks up to this size are copied. Larger ones keep the Python object alive.
 const COPIED: usize = 32 * 1024;
 
-/// The `start_response` of one request, and the state of its answer.
+/// The `start_response` of one request, and the state of its response.
 #[pyclass(module = "ziggurat")]
 pub(super) struct StartResponse {
     pub(super) writer: ResponseWriter,
@@ -47,7 +47,7 @@ impl StartResponse {
     }
 }
 
-/// The exception in `exc_info`, to be raised once more.
+/// The exception of `exc_info`, to be raised again.
 fn again(exc_info: &Bound<'_, PyAny>) -> PyErr {
     let raised = exc_info.cast::<PyTuple>().map_err(PyErr::from).and_then(|exc_info| {
         let value = exc_info.get_item(1)?;
@@ -59,7 +59,7 @@ fn again(exc_info: &Bound<'_, PyAny>) -> PyErr {
     }
 }
 
-/// The `write` that `start_response` returns: sends at once.
+/// The `write` that `start_response` returns. It sends at once.
 #[pyclass(module = "ziggurat", frozen)]
 pub(super) struct Write {
     start: Py<StartResponse>,
@@ -84,7 +84,7 @@ impl Write {
     }
 }
 
-/// The octets of a bytes object; the error says what it is instead.
+/// The octets of a bytes object. The error is the name of another type.
 pub(super) fn chunk(data: &Bound<'_, PyAny>) -> Result<Bytes, String> {
     let data = data.cast::<PyBytes>().map_err(|_| type_name(data))?;
     let octets = data.as_bytes();
@@ -96,7 +96,7 @@ pub(super) fn lent(data: &Bound<'_, PyBytes>) -> Bytes {
     Bytes::from_owner(PyBackedBytes::from(data.clone()))
 }
 
-/// Sends a chunk; lets the interpreter go where it has to wait for room.
+/// Sends a chunk. Detaches to wait for room.
 pub(super) fn send(py: Python<'_>, writer: &mut ResponseWriter, chunk: Bytes) -> Written {
     match writer.write(chunk) {
         Written::Held(chunk) => py.detach(|| tokio::task::block_in_place(|| writer.wait(chunk))),

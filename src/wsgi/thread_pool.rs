@@ -1,10 +1,9 @@
-//! Python threads that take calls from one queue, which is as long as the backend's capacity.
+//! Python threads that run calls from one queue.
 //!
-//! A thread takes a call only while it holds the interpreter, so that no call is stuck with a thread that waits for it, and it goes on
-//! while calls wait, so that short calls cost no switch. Beside it one more thread is on its way, never several: it gets the interpreter
-//! at once where the app lets it go to wait. Where the app computes, Python takes the interpreter from the other thread in the middle of
-//! a call after a while; the one that got it so serves one call and goes back to sleep, and the call it interrupted goes on. (Without
-//! that, threads interrupt each other in turn, and a fast call now and then takes tens of milliseconds.)
+//! A thread takes a call only while it is attached, so no call is stuck with a thread that waits for the interpreter; it goes on while calls wait, so
+//! short calls need no switch. At most one other thread is woken at a time. It attaches at once when the app detaches to wait. If the app computes,
+//! Python interrupts it after a while in favor of that thread, which then runs one call and sleeps again while the interrupted call goes on.
+//! (Otherwise threads interrupt each other in turn, and now and then a fast call takes tens of milliseconds.)
 
 use std::collections::VecDeque;
 use std::io;
@@ -22,22 +21,20 @@ use super::watchdog::Watchdog;
 use crate::call::{Call, CallSignal, ending};
 use crate::worker::admission::{Backend, Permit};
 
-/// How many calls are handed to the threads of this process beyond those that they serve. A thread takes the next one at once, without a
-/// signal to the admission, and what arrives meanwhile gathers for one waking: with as many clients as usual load generators have, short
-/// calls never wait outside. It costs nothing, for what gets stuck here is taken back.
+/// How many calls these threads prefetch. A thread takes the next one without asking the admission, and calls that come meanwhile need only one
+/// wake-up: with as many clients as usual load generators have, short calls never wait outside. A stalled pool's calls are recalled.
 pub(super) const PREFETCH: usize = 64;
 
-/// As much as Python's own threads have on Linux: deep recursion in C code of the app is the app's to have.
+/// The stack size of Python's own threads on Linux, which deep recursion in C code of the app may need.
 pub(crate) const STACK: usize = 8 << 20;
 
-/// Who waited so long for the interpreter got it from a thread that had to give it up: Python asks for that after 5 ms.
+/// A thread that waited so long for the interpreter has interrupted another one: Python requests that after 5 ms.
 const INTERRUPTED: Duration = Duration::from_millis(4);
 
-/// How long the end waits for threads that are still inside the app.
+/// How long the shutdown waits for threads inside the app.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The threads of one app. Dropping it ends them. `P` is the permit that comes with each call: an admission's in the server's process, a link's in a
-/// worker.
+/// The threads of one app. Dropping it ends them. `P` is the permit of each call: an admission's in the server process, a link's in a worker.
 pub(crate) struct ThreadPool<P: Send + 'static>(Arc<Shared<P>>);
 
 struct Shared<P> {
@@ -51,7 +48,7 @@ struct Shared<P> {
 
 struct QueueState<P> {
     queue: VecDeque<(Call, P)>,
-    /// Threads that sleep, the one that fell asleep last at the end.
+    /// Sleeping threads; the last one fell asleep last.
     idle: Vec<Idle>,
     /// A thread was woken and has not reached the queue yet, or is about to be woken.
     coming: bool,
@@ -69,8 +66,7 @@ struct Idle {
 impl<P: Send + 'static> ThreadPool<P> {
     /// Starts `threads` threads for the app.
     ///
-    /// A thread runs `before_sleep` whenever it has nothing more to do, without the interpreter. `dump` shows the stacks of all threads where the
-    /// interpreter is not to be had.
+    /// A thread runs `before_sleep` whenever it becomes idle, detached. `dump` logs the stacks of all threads if the interpreter is not available.
     pub(crate) fn start(
         application: &Arc<Application>,
         threads: usize,
@@ -87,11 +83,11 @@ impl<P: Send + 'static> ThreadPool<P> {
             let (shared, application) = (Arc::clone(&pool.0), Arc::clone(application));
             pool.0.lock().threads += 1;
             let started = thread::Builder::new().name(format!("wsgi-{nth}")).stack_size(STACK).spawn(move || {
-                // Set once, by this thread.
+                // This thread alone sets it.
                 let _ = shared.own[nth].set(thread::current().id());
                 shared.watchdog.enlist(nth);
                 let busy = PythonThread::mark();
-                // The interpreter is gone only when the process is about to go.
+                // The interpreter is only gone when the process is about to exit.
                 Python::try_attach(|py| {
                     shared.run(py, &application, nth);
                     drop(application);
@@ -107,7 +103,7 @@ impl<P: Send + 'static> ThreadPool<P> {
         Ok(pool)
     }
 
-    /// Takes no more calls, and waits a little for the threads to end. Calls that still wait are answered.
+    /// Takes no more calls and answers the waiting ones. Waits for a short time until the threads have ended.
     pub(crate) fn end(&self) {
         self.0.close(true);
         let until = Instant::now() + SHUTDOWN_TIMEOUT;
@@ -130,7 +126,7 @@ impl<P: Send + 'static> Drop for ThreadPool<P> {
 }
 
 impl<P: Send + 'static> ThreadPool<P> {
-    /// Takes a call; [`ThreadPool::wake`] follows when no more are at hand.
+    /// Accepts a call. [`ThreadPool::wake`] follows after the last call of a batch.
     pub(crate) fn put(&self, call: Call, permit: P) {
         let mut state = self.0.lock();
         if !state.closed {
@@ -142,7 +138,7 @@ impl<P: Send + 'static> ThreadPool<P> {
         call.responder.fail(ending());
     }
 
-    /// Has a thread begin with what was put.
+    /// Wakes a thread for the accepted calls.
     pub(crate) fn wake(&self) {
         let state = self.0.lock();
         if !state.queue.is_empty() {
@@ -150,14 +146,14 @@ impl<P: Send + 'static> ThreadPool<P> {
         }
     }
 
-    /// Takes out a call that no thread has begun with.
+    /// Takes out a call that no thread has begun.
     pub(crate) fn recall(&self, number: u64) -> Option<(Call, P)> {
         let mut state = self.0.lock();
         let at = state.queue.iter().position(|(call, _)| call.number == number)?;
         state.queue.remove(at)
     }
 
-    /// Acts on a signal for a call that it has; nothing where the call is over.
+    /// Handles a signal about a call. Does nothing if the call is over.
     pub(crate) fn signal(&self, number: u64, signal: CallSignal) {
         match signal {
             CallSignal::Cancel | CallSignal::Recall => drop(self.recall(number)),
@@ -169,7 +165,7 @@ impl<P: Send + 'static> ThreadPool<P> {
         }
     }
 
-    /// Has the threads end when they have served the calls at hand. No more may come.
+    /// Lets the threads end after the accepted calls. No more may come.
     pub(crate) fn finish(&self) {
         self.0.close(false);
     }
@@ -180,7 +176,7 @@ impl<P: Send + 'static> ThreadPool<P> {
         drop(self.0.ended.wait_while(state, |state| state.threads > 0));
     }
 
-    /// Writes to the log what all threads are doing.
+    /// Logs the stacks of all threads.
     pub(crate) fn stacks(&self) {
         self.0.watchdog.stacks();
     }
@@ -199,7 +195,7 @@ impl Backend for ThreadPool<Permit> {
                 drop(state);
                 runtime.spawn(wake_soon(Arc::clone(&self.0)));
             }
-            // A thread of this pool that has finished a call, and looks for the next one now.
+            // This is a thread of the pool that has finished a call and looks for the next one now.
             Err(_) if self.0.is_own(thread::current().id()) => {}
             Err(_) => wake_one(state),
         }
@@ -218,8 +214,8 @@ impl Backend for ThreadPool<Permit> {
     }
 }
 
-/// Wakes a thread when this IO thread has nothing else to do, or a few dozen tasks later: till then calls gather. (On a busy machine a thread that
-/// is woken at once takes the IO thread's place for each call anew; that was half of the cost of a small call.)
+/// Wakes a thread when this IO thread becomes idle, or after a few dozen tasks; until then calls accumulate. (On a busy machine a thread that is
+/// woken at once displaces the IO thread for every call, which was half of the cost of a small call.)
 async fn wake_soon<P: Send + 'static>(shared: Arc<Shared<P>>) {
     tokio::task::yield_now().await;
     let mut state = shared.lock();
@@ -229,7 +225,7 @@ async fn wake_soon<P: Send + 'static>(shared: Arc<Shared<P>>) {
     }
 }
 
-/// Wakes the thread that fell asleep last, unless one is on its way.
+/// Wakes the thread that fell asleep last, unless one has been woken already.
 fn wake_one<P>(mut state: MutexGuard<'_, QueueState<P>>) {
     if state.coming {
         return;
@@ -246,14 +242,14 @@ impl<P: Send + 'static> Shared<P> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The life of one thread.
+    /// The loop of one thread.
     fn run(&self, py: Python<'_>, application: &Application, nth: usize) {
         let mut interrupts = false;
         let mut state = self.lock();
         state.awake += 1;
         loop {
             while let Some((call, permit)) = state.queue.pop_front() {
-                // Under the lock: a signal about the call finds it here or there.
+                // Under the lock, so that a signal finds the call in the queue or here.
                 self.watchdog.begin(nth, &call);
                 if !state.queue.is_empty() {
                     wake_one(state);
@@ -265,7 +261,7 @@ impl<P: Send + 'static> Shared<P> {
                     drop(permit);
                 };
                 if catch_unwind(AssertUnwindSafe(serve)).is_err() {
-                    tracing::error!("serving a call panicked");
+                    tracing::error!("a call panicked");
                 }
                 self.watchdog.end(py, nth);
                 state = self.lock();
@@ -281,7 +277,7 @@ impl<P: Send + 'static> Shared<P> {
         }
     }
 
-    /// Sleeps until there is something to do. Says whether the interpreter was taken from a thread in the middle of a call.
+    /// Sleeps until there is work. Returns whether attaching interrupted another thread.
     fn rest(&self, py: Python<'_>, mut state: MutexGuard<'_, QueueState<P>>, nth: usize) -> bool {
         state.awake -= 1;
         state.idle.push(Idle { nth, thread: thread::current() });
@@ -309,7 +305,7 @@ impl<P: Send + 'static> Shared<P> {
         }
     }
 
-    /// Lets the threads end, with the calls that still wait or without.
+    /// Lets the threads end, after the waiting calls or at once.
     fn close(&self, at_once: bool) {
         let mut state = self.lock();
         state.closed = true;

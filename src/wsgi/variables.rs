@@ -10,7 +10,7 @@ use pyo3::types::{PyDict, PyString};
 use super::response_head::type_name;
 use crate::cgi::{Invalid, Variable, VariableSource};
 
-/// The keys of the variables, as str objects that are made and hashed once: that costs several times what a lookup does.
+/// The keys of the variables as str objects. Making and hashing one costs several times what a lookup does.
 pub(super) struct Keys([Py<PyString>; Variable::ALL.len()]);
 
 impl Keys {
@@ -36,7 +36,7 @@ impl VariableSource for EnvironVariables<'_, '_> {
         let py = self.environ.py();
         let key = self.keys.get(variable).bind(py);
         let Some(value) = self.environ.get_item(key)? else {
-            // Some servers have another name for it.
+            // Some servers call it differently.
             return match variable {
                 Variable::RequestUri => read(self.environ, intern!(py, "RAW_URI")),
                 _ => Ok(None),
@@ -82,7 +82,7 @@ fn octets<'a>(key: &Bound<'_, PyString>, value: &'a Bound<'_, PyAny>) -> PyResul
     octets.map(Cow::from).ok_or_else(|| PyValueError::new_err(format!("{} holds a character above U+00FF", shown())))
 }
 
-/// What a Python middleware says of the client: octets of UTF-8, or text as it stands; nothing where it is no str.
+/// What a Python middleware says about the client: octets of UTF-8, or any text; `None` if it is not a str.
 fn name(value: &Bound<'_, PyAny>) -> Option<Vec<u8>> {
     let text = value.cast::<PyString>().ok()?;
     let octets = text.to_str().ok().and_then(|text| text.chars().map(|character| u8::try_from(character).ok()).collect::<Option<Vec<_>>>());

@@ -1,6 +1,6 @@
-//! What the pool's threads are doing: shows it in the log, and ends a request that is over its deadline.
+//! Watches the threads of a pool: logs their stacks, and ends requests that are over their deadline.
 //!
-//! It looks at Python from threads of its own, so that nobody who serves requests ever waits for the interpreter because of it.
+//! It attaches in its own threads, so no thread that serves requests waits for the interpreter because of it.
 
 use std::ffi::{c_long, c_ulong};
 use std::ptr;
@@ -25,24 +25,24 @@ create_exception!(
     "Raised in the middle of an app whose request is over its deadline. No `Exception`, so that the app does not take it for an error of its own."
 );
 
-/// Whoever does not get the interpreter for so long waits for code that does not let it go.
+/// After so long without the interpreter, C code must be holding it.
 const ATTACH_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How long an app may take to end once the exception is raised.
+/// How long the app may take to end after the exception was raised.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// Who knows what each thread of a pool serves.
+/// The calls of each thread of a pool.
 pub(super) struct Watchdog {
     place: Arc<str>,
     slots: Box<[ThreadSlot]>,
-    /// Shows all stacks where the interpreter is not to be had.
+    /// Logs all stacks if the interpreter is not available.
     dump: fn(),
 }
 
-/// A thread, and what it serves.
+/// A thread and its call.
 #[derive(Default)]
 struct ThreadSlot {
-    /// Python's name of the thread.
+    /// Python's identifier of the thread.
     ident: AtomicU64,
     serving: Mutex<Option<RunningCall>>,
 }
@@ -51,45 +51,45 @@ struct RunningCall {
     number: u64,
     head: Head,
     since: Instant,
-    /// The exception was raised in the thread, and may not have come through yet.
-    is_doomed: bool,
+    /// The exception was raised in the thread; the app may not have seen it yet.
+    is_interrupted: bool,
 }
 
 impl Watchdog {
-    /// For so many threads of the app at `place`.
+    /// For `threads` threads of the app at `place`.
     pub(super) fn new(place: Arc<str>, threads: usize, dump: fn()) -> Arc<Self> {
         Arc::new(Self { place, slots: (0..threads).map(|_| ThreadSlot::default()).collect(), dump })
     }
 
-    /// This thread is the `nth` of the pool.
+    /// Registers this thread as the `nth` of the pool.
     pub(super) fn enlist(&self, nth: usize) {
         // SAFETY: may be called by any thread at any time.
         let ident = unsafe { ffi::PyThread_get_thread_ident() };
         self.slots[nth].ident.store(widened(ident), Ordering::Relaxed);
     }
 
-    /// The `nth` thread begins with a call.
+    /// Notes that the `nth` thread begins a call.
     pub(super) fn begin(&self, nth: usize, call: &Call) {
-        let serving = RunningCall { number: call.number, head: call.head.clone(), since: Instant::now(), is_doomed: false };
+        let serving = RunningCall { number: call.number, head: call.head.clone(), since: Instant::now(), is_interrupted: false };
         *self.slots[nth].lock() = Some(serving);
     }
 
-    /// The `nth` thread, which is this one, is done with its call. From here on nothing that was meant for it is raised.
+    /// Notes that the `nth` thread, which is this one, is done with its call. Nothing is raised for that call any more.
     pub(super) fn end(&self, _: Python<'_>, nth: usize) {
         let slot = &self.slots[nth];
         let served = slot.lock().take();
-        if served.is_some_and(|served| served.is_doomed) {
-            // What was raised under the slot's lock, and is not through, is taken back.
+        if served.is_some_and(|served| served.is_interrupted) {
+            // Clears an exception that was raised under the slot's lock and is not delivered yet.
             slot.set_exception(ptr::null_mut());
         }
     }
 
-    /// Whether a thread is at a call.
+    /// Whether a thread runs this call.
     pub(super) fn is_serving(&self, number: u64) -> bool {
         self.slot_of(number).is_some()
     }
 
-    /// Writes the stack of a call's thread to the log.
+    /// Logs the stack of a call's thread.
     pub(super) fn trace(self: &Arc<Self>, number: u64) {
         self.apart(number, move |watchdog| {
             let shown = watchdog.with_python(move |watchdog, py| watchdog.show(py, number, "the request is slow"));
@@ -99,7 +99,7 @@ impl Watchdog {
         });
     }
 
-    /// Writes the stack of a call's thread to the log, and raises [`DeadlineExceeded`] in it.
+    /// Logs the stack of a call's thread, and raises [`DeadlineExceeded`] in it.
     pub(super) fn expire(self: &Arc<Self>, number: u64) {
         self.apart(number, move |watchdog| {
             let raised = watchdog.with_python(move |watchdog, py| {
@@ -115,13 +115,13 @@ impl Watchdog {
                 tracing::error!(
                     request_id = context.request_id.as_deref(),
                     app = &*context.place,
-                    "the request does not end, {time:.1?} after it began: its thread is lost to the app for now"
+                    "the request does not end, {time:.1?} after it began: its thread is lost to the app until it does"
                 );
             });
         });
     }
 
-    /// Writes the stacks of all threads to the log.
+    /// Logs the stacks of all threads.
     pub(super) fn stacks(self: &Arc<Self>) {
         let watchdog = Arc::clone(self);
         spawned(move || {
@@ -131,13 +131,13 @@ impl Watchdog {
                 }
             });
             if shown.is_none() {
-                tracing::error!(app = &*watchdog.place, "code that does not let Python go holds the interpreter");
+                tracing::error!(app = &*watchdog.place, "C code holds the interpreter: Python stacks are not available");
                 (watchdog.dump)();
             }
         });
     }
 
-    /// Does something about a call, unless it is over, in a thread of its own.
+    /// Runs `work` about a call in a new thread, unless the call is over.
     fn apart(self: &Arc<Self>, number: u64, work: impl FnOnce(&Arc<Self>) + Send + 'static) {
         if self.slot_of(number).is_some() {
             let watchdog = Arc::clone(self);
@@ -145,14 +145,14 @@ impl Watchdog {
         }
     }
 
-    /// Does something with the interpreter, in one more thread. Nothing, if that does not get it soon; then it is done when it does.
+    /// Runs `work` attached, in one more thread. Returns `None` if it has to wait for long; it then runs later.
     fn with_python(self: &Arc<Self>, work: impl FnOnce(&Self, Python<'_>) + Send + 'static) -> Option<()> {
         let (sender, done) = mpsc::channel();
         let watchdog = Arc::clone(self);
         spawned(move || {
             let _busy = PythonThread::mark();
             Python::try_attach(|py| work(&watchdog, py));
-            // Who waits may have lost patience.
+            // The receiver may have timed out.
             let _ = sender.send(());
         });
         done.recv_timeout(ATTACH_TIMEOUT).ok()
@@ -162,7 +162,7 @@ impl Watchdog {
         self.slots.iter().find(|slot| slot.lock().as_ref().is_some_and(|serving| serving.number == number))
     }
 
-    /// Speaks of a call, unless it is over.
+    /// Runs `then` about a call, unless the call is over.
     fn about<T>(&self, number: u64, then: impl FnOnce(&LogContext, Instant) -> T) -> Option<T> {
         let slot = self.slot_of(number)?;
         let (head, since) = slot.lock().as_ref().map(|serving| (serving.head.clone(), serving.since))?;
@@ -179,13 +179,13 @@ impl Watchdog {
             tracing::error!(
                 request_id = context.request_id.as_deref(),
                 app = &*context.place,
-                "the request takes {time:.1?} so far, and code that does not let Python go holds the interpreter"
+                "the request has taken {time:.1?}, and C code holds the interpreter"
             );
             (self.dump)();
         });
     }
 
-    /// Logs where a call is, unless it is over.
+    /// Logs the stack of a call's thread, unless the call is over.
     fn show(&self, py: Python<'_>, number: u64, what: &str) {
         let Some(stack) = self.slot_of(number).map(|slot| slot.stack(py)) else { return };
         self.about(number, |context, since| {
@@ -194,7 +194,7 @@ impl Watchdog {
         });
     }
 
-    /// Logs where a thread is.
+    /// Logs the stack of a thread.
     fn show_thread(&self, py: Python<'_>, nth: usize) {
         let slot = &self.slots[nth];
         let serving = slot.lock().as_ref().map(|serving| (serving.head.clone(), serving.since));
@@ -207,15 +207,15 @@ impl Watchdog {
         tracing::warn!(request_id, app = &*context.place, "thread {nth} has served a request for {time:.1?}\n{stack}");
     }
 
-    /// Raises the exception in the thread of a call, unless that is over.
+    /// Raises the exception in the thread of a call, unless the call is over.
     fn raise(&self, py: Python<'_>, number: u64) {
         let Some(slot) = self.slot_of(number) else { return };
-        // Before the lock: to make the type may let the interpreter go, and who then gets it may wait for the slot.
+        // Before the lock: making the type may detach, and the thread that attaches then may wait for the slot.
         let exception = py.get_type::<DeadlineExceeded>();
-        // Held over both, so that the call cannot end between them.
+        // Held for both, so that the call cannot end between them.
         let mut serving = slot.lock();
         if let Some(serving) = serving.as_mut().filter(|serving| serving.number == number) {
-            serving.is_doomed = true;
+            serving.is_interrupted = true;
             slot.set_exception(exception.as_ptr());
         }
     }
@@ -226,10 +226,10 @@ impl ThreadSlot {
         self.serving.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Raises an exception of this type in the thread when it runs Python code next; null takes back one that is not through.
+    /// Raises an exception of this type in the thread when it next runs Python code; null clears one that is not delivered.
     fn set_exception(&self, exception: *mut ffi::PyObject) {
         let ident = self.ident.load(Ordering::Relaxed);
-        // SAFETY: only called by threads that are attached; the exception's type, where there is one, is borrowed from Python's own reference.
+        // SAFETY: callers are attached; the exception's type, if there is one, is borrowed from Python's own reference.
         unsafe { ffi::PyThreadState_SetAsyncExc(ident as c_long, exception) };
     }
 
@@ -247,7 +247,7 @@ impl ThreadSlot {
 
 fn spawned(work: impl FnOnce() + Send + 'static) {
     if let Err(error) = thread::Builder::new().name("watchdog".to_owned()).spawn(work) {
-        tracing::error!("a thread that looks after the app's threads cannot be started: {error}");
+        tracing::error!("the watchdog cannot start a thread: {error}");
     }
 }
 

@@ -1,11 +1,11 @@
-//! The app in worker processes: what the options say as the plan of a pool. Python is not touched here.
+//! The app in worker processes: turns the options into the configuration of a pool. Uses no Python.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use ziggurat_middleware::{Context, Finding};
 
-use super::executor::Called;
+use super::executor::Callee;
 use super::existing;
 use super::options::{Recycle, Wsgi};
 use crate::worker::admission::{Admission, Capacity};
@@ -15,21 +15,21 @@ use crate::worker::link::frame::VERSION;
 use crate::worker::pool::{PREFETCH, PoolConfig, Recycling, WorkerPool};
 
 impl Wsgi {
-    /// Starts the workers, and gives the queue before them.
+    /// Starts the workers, and returns their queue.
     pub(super) fn worker_pool(
         &self,
         context: &Context,
-        called: &Called<'_>,
+        callee: &Callee<'_>,
         workers: usize,
         threads: usize,
     ) -> Result<Arc<Admission>, Refusal> {
         let admission = self.admission(context);
-        let pool = Arc::new(WorkerPool::start(self.pool_config(context, called, workers, threads)?, Arc::clone(&admission))?);
+        let pool = Arc::new(WorkerPool::start(self.pool_config(context, callee, workers, threads)?, Arc::clone(&admission))?);
         let hook = Arc::clone(&pool);
         context.on_shutdown(move || hook.stop());
         let hook = Arc::clone(&pool);
         context.on_stacks(move || hook.stacks());
-        if called.stack.is_some() {
+        if callee.stack.is_some() {
             let hook = Arc::clone(&pool);
             context.on_reopen(move || hook.reopen());
         }
@@ -39,12 +39,12 @@ impl Wsgi {
         Ok(admission)
     }
 
-    fn pool_config(&self, context: &Context, called: &Called<'_>, workers: usize, threads: usize) -> Result<PoolConfig, Finding> {
+    fn pool_config(&self, context: &Context, callee: &Callee<'_>, workers: usize, threads: usize) -> Result<PoolConfig, Finding> {
         let boot = Boot {
             version: VERSION,
             place: context.place().to_string(),
             nth: 0,
-            app: called.name.to_owned(),
+            app: callee.name.to_owned(),
             path: self.folders(context)?,
             threads,
             is_multiprocess: workers > 1,
@@ -52,9 +52,9 @@ impl Wsgi {
             user: self.user.clone(),
             group: self.group.clone(),
             preload: None,
-            stack: called.stack.clone(),
+            stack: callee.stack.clone(),
         };
-        // Never this executable unasked: a program of somebody else's would start itself again and again.
+        // Never `current_exe` as a default: another program would start itself again and again.
         let launcher = context.host::<Launcher>().cloned().ok_or_else(|| {
             let finding = Finding::new("worker processes are started by the program `ziggurat`, and this is another one").at("workers");
             finding.hint("set `\"workers\": 0` to call the app in this process")

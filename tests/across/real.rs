@@ -86,7 +86,7 @@ async fn middleware_of_others_answers_the_same_with_and_without_native_layers_be
                 }
             }
             // What a checker finds when it is closed is no answer's business.
-            for complaint in ["close() of the app's answer raised", "AssertionError", "Warning"] {
+            for complaint in ["close() of the app's response raised", "AssertionError", "Warning"] {
                 assert!(!site.log().contains(complaint), "{stack}: {}", site.log());
             }
             results.push(if same { "same" } else { "differs" });

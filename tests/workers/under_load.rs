@@ -124,7 +124,7 @@ fn c_code_that_holds_the_interpreter_costs_nobody_else_anything() {
         load.wait_for(20);
     });
     assert_cost(&statuses, 0, &program);
-    program.wait_for_log("code that does not let Python go holds the interpreter");
+    program.wait_for_log("C code holds the interpreter");
     program.wait_for_log("in app");
 }
 

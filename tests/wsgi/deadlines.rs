@@ -33,7 +33,7 @@ async fn an_app_that_runs_python_code_is_ended_and_its_thread_serves_the_next_re
             site.wait_for_log(function);
             assert!(site.python::<bool>("plain", &format!("'{kind}' in left")), "{kind}");
         }
-        site.wait_for_log("ended at the request's deadline");
+        site.wait_for_log("interrupted at the request's deadline");
         assert!(site.log().contains("the-late-one"));
         assert!(!site.log().contains("raised an exception"), "{}", site.log());
     }

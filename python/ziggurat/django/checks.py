@@ -10,24 +10,24 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Info, Warning
 from django.http.request import validate_host
 
-from .pipeline import Pipeline, Unreadable, Way, find, read
+from .pipeline import Pipeline, Unreadable, Chain, find, read
 
-#: Headers that the server takes from every request, unless a `forwarded` layer has judged who sent them.
-_JUDGED = ("HTTP_X_FORWARDED_", "HTTP_FORWARDED", "HTTP_X_REAL_IP")
+#: Headers that the server drops unless a `forwarded` layer has judged their sender.
+_FORWARDED = ("HTTP_X_FORWARDED_", "HTTP_FORWARDED", "HTTP_X_REAL_IP")
 
-#: Layers, and the middleware that does the same.
-_TWICE = {
+#: Layers, each with the middleware that does the same.
+_DUPLICATES = {
     "compress": ("W009", "django.middleware.gzip.GZipMiddleware", "what Python has compressed passes the layer as it is"),
     "static": ("W010", "whitenoise.middleware.WhiteNoiseMiddleware", "it looks for files that the layer has not found"),
     "cors": ("W011", "corsheaders.middleware.CorsMiddleware", "the layer replaces the headers that it sends"),
 }
 
-#: What the `security_headers` layer stands in for.
-_CAREFUL = ("django.middleware.security.SecurityMiddleware", "django.middleware.clickjacking.XFrameOptionsMiddleware")
+#: Middleware that the `security_headers` layer replaces.
+_SECURITY = ("django.middleware.security.SecurityMiddleware", "django.middleware.clickjacking.XFrameOptionsMiddleware")
 
 
 def check_pipeline(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
-    """Everything that the settings and the project's pipeline file say differently. Without such a file there is nothing to compare."""
+    """Returns the contradictions between the settings and the project's pipeline file, if there is one."""
     file = find()
     if file is None:
         return []
@@ -35,40 +35,40 @@ def check_pipeline(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
         pipeline = read(file)
     except Unreadable as refusal:
         return [_warning("W001", f"The pipeline file cannot be used:\n{refusal}", "`ziggurat check` shows the same.")]
-    site = _ways_to_the_site(pipeline)
-    return [*_hosts(site), *_scheme(site), *_static_files(pipeline), *_doubles(site)] if site else []
+    site = _chains_of_site(pipeline)
+    return [*_hosts(site), *_scheme(site), *_static_files(pipeline), *_duplicates(site)] if site else []
 
 
-def _ways_to_the_site(pipeline: Pipeline) -> list[Way]:
-    """The ways that lead to this site's app. A file may have others beside it."""
-    ways = [way for way in pipeline.ways if way.app.kind == "wsgi"]
+def _chains_of_site(pipeline: Pipeline) -> list[Chain]:
+    """The chains that end at this site's app. A file may have other apps."""
+    chains = [chain for chain in pipeline.chains if chain.app.kind == "wsgi"]
     module, _, attribute = (settings.WSGI_APPLICATION or "").rpartition(".")
     own = {f"{module}:{attribute}", "django.core.wsgi:get_wsgi_application()"}
     if attribute in ("application", "app"):
         own.add(module)
-    to_site = [way for way in ways if way.app.options["app"] in own]
-    return to_site or (ways if len({way.app.options["app"] for way in ways}) == 1 else [])
+    to_site = [chain for chain in chains if chain.app.options["app"] in own]
+    return to_site or (chains if len({chain.app.options["app"] for chain in chains}) == 1 else [])
 
 
-def _hosts(site: list[Way]) -> Iterator[CheckMessage]:
+def _hosts(site: list[Chain]) -> Iterator[CheckMessage]:
     if settings.DEBUG:
         return
     if not settings.ALLOWED_HOSTS:
         hint = 'Set it, as in `ALLOWED_HOSTS = ["example.com"]`. A route before the app can answer probes whatever host they name.'
         yield _warning("W002", "ALLOWED_HOSTS is empty and DEBUG is off, so every request is answered 400.", hint)
         return
-    hosts = sorted({host for way in site for host in way.hosts})
-    # Of a wildcard any name will do to try it.
+    hosts = sorted({host for chain in site for host in chain.hosts})
+    # Any name stands for a wildcard.
     refused = [host for host in hosts if "$" not in host and not validate_host(host.replace("*", "any"), settings.ALLOWED_HOSTS)]
     if refused:
         hint = "Add them: `.example.com` stands for a name and all below it."
         yield _warning("W003", f"Routes lead requests for {_words(refused)} to the site, and ALLOWED_HOSTS refuses them.", hint)
 
 
-def _scheme(site: list[Way]) -> Iterator[CheckMessage]:
-    forwarded = all((layer := way.layer("forwarded")) and layer.options.get("trust") for way in site)
+def _scheme(site: list[Chain]) -> Iterator[CheckMessage]:
+    forwarded = all((layer := chain.layer("forwarded")) and layer.options.get("trust") for chain in site)
     header = settings.SECURE_PROXY_SSL_HEADER
-    if header and not header[0].startswith(_JUDGED):
+    if header and not header[0].startswith(_FORWARDED):
         name = header[0].removeprefix("HTTP_").replace("_", "-").title()
         message = f"SECURE_PROXY_SSL_HEADER believes {name}, which reaches the site from every client."
         yield _warning("W005", message, "Have the proxy send X-Forwarded-Proto, trust it in a `forwarded` layer, and remove the setting.")
@@ -93,11 +93,11 @@ def _is_for_https() -> bool:
     return any(getattr(settings, name) for name in names)
 
 
-def _trusted_origins(site: list[Way]) -> bool:
-    """Whether forms of https pages are taken all the same."""
+def _trusted_origins(site: list[Chain]) -> bool:
+    """Whether forms of https pages are accepted all the same."""
     origins = [urlsplit(origin) for origin in settings.CSRF_TRUSTED_ORIGINS]
     trusted = [origin.netloc.removeprefix("*") for origin in origins if origin.scheme == "https"]
-    return bool(trusted) and all(validate_host(host, trusted) for way in site for host in way.hosts)
+    return bool(trusted) and all(validate_host(host, trusted) for chain in site for host in chain.hosts)
 
 
 def _static_files(pipeline: Pipeline) -> Iterator[CheckMessage]:
@@ -122,29 +122,29 @@ def _static_files(pipeline: Pipeline) -> Iterator[CheckMessage]:
 
 
 def _served(pipeline: Pipeline) -> Iterator[tuple[str, str]]:
-    """Prefix and folder of each `static` in the file."""
-    for way in pipeline.ways:
-        for stage in (*way.layers, way.app):
+    """The prefix and the folder of each `static` in the file."""
+    for chain in pipeline.chains:
+        for stage in (*chain.layers, chain.app):
             if stage.kind == "static" and "$" not in (root := stage.options["root"]):
-                at = stage.options.get("at") or ("/" if stage is way.app else "/static")
-                yield way.mount + at.rstrip("/"), os.path.realpath(pipeline.folder / root)
+                at = stage.options.get("at") or ("/" if stage is chain.app else "/static")
+                yield chain.mount + at.rstrip("/"), os.path.realpath(pipeline.folder / root)
 
 
 def _folder(at: str, prefix: str, folder: str) -> str | None:
-    """The folder that answers below `at`, if what is served at `prefix` does."""
+    """The folder below `at`, if that is inside what is served at `prefix`."""
     if at != prefix and not at.startswith(f"{prefix}/"):
         return None
     return str(Path(folder) / at.removeprefix(prefix).lstrip("/"))
 
 
-def _doubles(site: list[Way]) -> Iterator[CheckMessage]:
-    layers = {layer.kind for way in site for layer in way.layers}
-    for layer, (number, middleware, why) in _TWICE.items():
+def _duplicates(site: list[Chain]) -> Iterator[CheckMessage]:
+    layers = {layer.kind for chain in site for layer in chain.layers}
+    for layer, (number, middleware, why) in _DUPLICATES.items():
         if layer in layers and middleware in settings.MIDDLEWARE:
             yield _warning(number, f"{middleware} and the `{layer}` layer do the same: {why}.", "Remove it from MIDDLEWARE.")
-    careful = [name for name in settings.MIDDLEWARE if name in _CAREFUL]
-    if "security_headers" in layers and careful:
-        message = f"The `security_headers` layer sends what {_words(careful)} would, for static files too."
+    security = [name for name in settings.MIDDLEWARE if name in _SECURITY]
+    if "security_headers" in layers and security:
+        message = f"The `security_headers` layer sends what {_words(security)} would, for static files too."
         hint = "Remove them where nothing else of theirs is used, such as SECURE_SSL_REDIRECT; a header that the site sends itself stands."
         yield Info(message, hint=hint, id="ziggurat.I002")
 

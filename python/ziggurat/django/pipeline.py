@@ -1,4 +1,4 @@
-"""The pipeline file as the program understands it: which ways lead a request to which app."""
+"""The pipeline file as the program reads it: which layers a request passes on its way to which app."""
 
 import json
 import os
@@ -13,33 +13,33 @@ from django.conf import settings
 
 Options = dict[str, Any]
 
-#: How the program is started by this Python: the module is meant, and not one that happens to lie in the working folder.
+#: The command that starts the program. `-P` ignores a module of the same name in the working folder.
 PROGRAM = [sys.executable, "-P", "-m", "ziggurat"]
 
-#: A site's own settings are imported while the file is read, which may take some seconds.
-_PATIENCE = 60
+#: In seconds. The program may import the site's settings when it reads the file.
+_TIMEOUT = 60
 
 
 class Unreadable(Exception):
-    """The program refuses the file; the text says why, with line and column."""
+    """The program refuses the file. The text says why, with line and column."""
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A layer or an app, with its options, defaults filled in."""
+    """A layer or an app, with all its options."""
 
     kind: str
     options: Options
 
 
 @dataclass(frozen=True)
-class Way:
-    """What a request passes on its way to an app, outermost first."""
+class Chain:
+    """An app and the layers above it, outermost first."""
 
     layers: tuple[Stage, ...]
-    #: Hosts that the routes on the way ask for.
+    #: The hosts of the routes.
     hosts: tuple[str, ...]
-    #: Prefixes that the routes on the way have taken from the path.
+    #: The prefixes that the routes take off the path.
     mount: str
     app: Stage
 
@@ -50,10 +50,10 @@ class Way:
 
 @dataclass(frozen=True)
 class Pipeline:
-    """A file, with everything in it spelled out."""
+    """A pipeline file with all defaults."""
 
     folder: Path
-    ways: tuple[Way, ...]
+    chains: tuple[Chain, ...]
 
 
 def find() -> Path | None:
@@ -67,33 +67,33 @@ def find() -> Path | None:
 
 
 def read(file: Path) -> Pipeline:
-    """Has the program read the file. Raises `Unreadable` where it is refused."""
+    """Lets the program read the file. Raises `Unreadable` if it is refused."""
     command = [*PROGRAM, "show", "--json", str(file)]
     environment = {**os.environ, "NO_COLOR": "1"}
     try:
-        shown = subprocess.run(command, capture_output=True, check=False, env=environment, text=True, timeout=_PATIENCE)
+        shown = subprocess.run(command, capture_output=True, check=False, env=environment, text=True, timeout=_TIMEOUT)
     except subprocess.TimeoutExpired as late:
-        raise Unreadable(f"`ziggurat show` has not ended within {_PATIENCE} seconds") from late
+        raise Unreadable(f"`ziggurat show` did not end within {_TIMEOUT} seconds") from late
     if shown.returncode != 0:
         raise Unreadable(shown.stderr.strip())
     spelled = json.loads(shown.stdout)
-    return Pipeline(file.absolute().parent, tuple(_ways(spelled, spelled.get("apps", {}))))
+    return Pipeline(file.absolute().parent, tuple(_chains(spelled, spelled.get("apps", {}))))
 
 
-def _ways(stack: Options, apps: Options, layers: tuple[Stage, ...] = (), hosts: tuple[str, ...] = (), mount: str = "") -> Iterator[Way]:
+def _chains(stack: Options, apps: Options, layers: tuple[Stage, ...] = (), hosts: tuple[str, ...] = (), mount: str = "") -> Iterator[Chain]:
     layers += tuple(_stage(layer) for layer in stack["layers"])
     app = stack["app"]
     if isinstance(app, str):
-        yield from _ways(apps[app], apps, layers, hosts, mount)
+        yield from _chains(apps[app], apps, layers, hosts, mount)
     elif "routes" in app:
         for route in app["routes"]:
             asked = route.get("match", {}).get("host", [])
             of_route = (asked,) if isinstance(asked, str) else tuple(asked)
-            yield from _ways(route, apps, layers, of_route or hosts, mount + route.get("mount", "").rstrip("/"))
+            yield from _chains(route, apps, layers, of_route or hosts, mount + route.get("mount", "").rstrip("/"))
     else:
-        yield Way(layers, hosts, mount, _stage(app))
+        yield Chain(layers, hosts, mount, _stage(app))
 
 
 def _stage(entry: Options) -> Stage:
-    ((kind, options),) = entry.items()
+    ((kind, options),) = ((key, value) for key, value in entry.items() if key != "as")
     return Stage(kind, options)

@@ -1,6 +1,6 @@
-//! A pipe of octets between an async task and a thread: either end may wait in its own way, and what lies in it is bounded.
+//! A bounded pipe of octets between an async task and a thread. Each end waits in its own way.
 //!
-//! Request bodies run through it from the task to the app, response bodies from the app to the task.
+//! Request bodies go from a task to the app, response bodies from the app to a task.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -8,25 +8,25 @@ use std::task::{Context, Poll, Waker};
 
 use bytes::{Bytes, BytesMut};
 
-/// Chunks smaller than this are joined while they wait: a chunk that is kept may keep a buffer many times its size alive.
+/// Waiting chunks smaller than this are joined: each could otherwise keep a much larger buffer alive.
 const SMALL: usize = 16 * 1024;
 
-/// Who fills a pipe from another process: it sends as much as it was granted, and no more.
+/// The writer of a pipe, in another process. It sends as many octets as it was granted.
 pub(crate) trait RemoteWriter: Send + Sync {
-    /// So many more octets may come.
+    /// Grants so many more octets.
     fn grant(&self, octets: usize);
 
-    /// Nobody reads what comes.
+    /// Says that the reader is gone.
     fn abandon(&self);
 }
 
-/// A pipe whose octets come from another process, which may send up to `budget` of them at first (or, for a lazy one, once the reader has
-/// asked), and then as many as were taken out. [`Writer::put`] fills it.
+/// A pipe that another process fills. That process may send up to `budget` octets at first (to a lazy pipe only after the first read), and then as
+/// many as were read. [`Writer::accept`] and [`Writer::put`] fill it.
 pub(crate) fn remote_pipe<E: From<Disconnected>>(budget: usize, lazy: bool, sender: Box<dyn RemoteWriter>) -> (Writer<E>, Reader<E>) {
     new(budget, lazy, Some(sender))
 }
 
-/// A pipe that holds up to `budget` octets, or one chunk of any size. A lazy one takes nothing before the reader asks for the first time.
+/// A pipe that holds up to `budget` octets, or one chunk of any size. A lazy pipe takes nothing before the first read.
 pub(crate) fn pipe<E: From<Disconnected>>(budget: usize, lazy: bool) -> (Writer<E>, Reader<E>) {
     new(budget, lazy, None)
 }
@@ -59,30 +59,30 @@ struct Shared<E> {
 
 struct PipeState<E> {
     chunks: VecDeque<Bytes>,
-    /// Small chunks after those, joined.
+    /// Small chunks after `chunks`, joined.
     joined: BytesMut,
     octets: usize,
     end: Option<Result<(), E>>,
     ended: bool,
-    /// The reader wanted something at least once.
+    /// The reader has read at least once.
     asked: bool,
-    /// The reader left.
+    /// The reader is gone.
     abandoned: bool,
     reader: Option<Waker>,
     writer: Option<Waker>,
-    /// A thread waits at either end. (To notify a condition variable is a system call even where nobody waits.)
+    /// A thread waits at one of the ends. (Notifying a condition variable is a system call even if nobody waits.)
     blocked: bool,
-    /// Octets that were taken out and not granted anew.
+    /// Octets that were read and not granted again yet.
     owed: usize,
 }
 
-/// The end that puts octets in. Dropped before [`Writer::finish`], it ends the pipe badly.
+/// Writes to a pipe. If it is dropped before [`Writer::finish`], the reader gets an error.
 pub(crate) struct Writer<E: From<Disconnected>>(Arc<Shared<E>>);
 
-/// The end that takes octets out. Dropped, it tells the writer so.
+/// Reads from a pipe. Dropping it tells the writer.
 pub(crate) struct Reader<E>(Arc<Shared<E>>);
 
-/// The other end is no longer there.
+/// The other end is gone.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Disconnected;
 
@@ -95,7 +95,7 @@ impl std::fmt::Display for Disconnected {
 impl std::error::Error for Disconnected {}
 
 impl<E: From<Disconnected>> Writer<E> {
-    /// Waits, in a task, until there is room.
+    /// Waits in a task until there is room.
     pub(crate) fn poll_room(&self, cx: &mut Context<'_>) -> Poll<Result<(), Disconnected>> {
         let mut state = self.0.lock();
         if state.abandoned {
@@ -108,7 +108,7 @@ impl<E: From<Disconnected>> Writer<E> {
         Poll::Pending
     }
 
-    /// Waits, in a task, until the reader leaves.
+    /// Waits in a task until the reader is gone.
     pub(crate) fn poll_disconnected(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut state = self.0.lock();
         if state.abandoned {
@@ -118,7 +118,7 @@ impl<E: From<Disconnected>> Writer<E> {
         Poll::Pending
     }
 
-    /// Puts a chunk in if there is room for it, and gives it back otherwise.
+    /// Writes a chunk if there is room for it, and returns it otherwise.
     pub(crate) fn try_send(&self, chunk: Bytes) -> Result<Option<Bytes>, Disconnected> {
         let state = self.0.lock();
         if state.abandoned {
@@ -131,7 +131,7 @@ impl<E: From<Disconnected>> Writer<E> {
         Ok(None)
     }
 
-    /// Puts a chunk in, blocking this thread until there is room for it.
+    /// Writes a chunk. Blocks this thread until there is room for it.
     pub(crate) fn send(&self, chunk: Bytes) -> Result<(), Disconnected> {
         let mut state = self.0.lock();
         loop {
@@ -146,12 +146,12 @@ impl<E: From<Disconnected>> Writer<E> {
         }
     }
 
-    /// Puts a chunk in whether there is room or not: for who has awaited [`Writer::poll_room`].
+    /// Writes a chunk without checking for room, after [`Writer::poll_room`].
     pub(crate) fn put(&self, chunk: Bytes) {
         self.0.put(self.0.lock(), chunk);
     }
 
-    /// Puts in a chunk that a [`RemoteWriter`] has sent; gives it back where nobody had granted that much.
+    /// Writes a chunk that another process has sent. Returns it if it exceeds the grant.
     pub(crate) fn accept(&self, chunk: Bytes) -> Result<(), Bytes> {
         let state = self.0.lock();
         if state.octets + chunk.len() > self.0.budget {
@@ -161,12 +161,12 @@ impl<E: From<Disconnected>> Writer<E> {
         Ok(())
     }
 
-    /// Ends the pipe well.
+    /// Ends the pipe.
     pub(crate) fn finish(self) {
         self.0.end(Ok(()));
     }
 
-    /// Ends the pipe badly: after what lies in it, the reader gets this error.
+    /// Ends the pipe with an error, which the reader gets after what it has not read yet.
     pub(crate) fn fail(self, error: E) {
         self.0.end(Err(error));
     }
@@ -179,12 +179,12 @@ impl<E: From<Disconnected>> Drop for Writer<E> {
 }
 
 impl<E> Reader<E> {
-    /// Whether nothing comes before the reader asks, and it has not asked.
+    /// Whether this is a lazy pipe that has not been read yet.
     pub(crate) fn is_lazy(&self) -> bool {
         !self.0.lock().asked
     }
 
-    /// The next chunk, `None` at the end; waits in a task.
+    /// Reads the next chunk in a task; `None` at the end.
     pub(crate) fn poll_recv(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, E>>> {
         let mut state = self.0.lock();
         let next = self.0.take(&mut state);
@@ -195,7 +195,7 @@ impl<E> Reader<E> {
         next.map_or(Poll::Pending, Poll::Ready)
     }
 
-    /// The next chunk, if that is known without waiting.
+    /// Reads the next chunk, if there is one.
     pub(crate) fn try_recv(&self) -> Option<Option<Result<Bytes, E>>> {
         let mut state = self.0.lock();
         let next = self.0.take(&mut state);
@@ -203,7 +203,7 @@ impl<E> Reader<E> {
         next
     }
 
-    /// The next chunk, `None` at the end; blocks this thread.
+    /// Reads the next chunk; `None` at the end. Blocks this thread.
     pub(crate) fn recv(&self) -> Option<Result<Bytes, E>> {
         let mut state = self.0.lock();
         loop {
@@ -215,7 +215,7 @@ impl<E> Reader<E> {
             if let Some(next) = next {
                 return next;
             }
-            // Not where something came while the lock was open.
+            // Unless something came while the lock was released.
             if state.octets == 0 && state.end.is_none() {
                 state = self.0.wait(&self.0.readable, state);
             }
@@ -227,7 +227,7 @@ impl<E> Drop for Reader<E> {
     fn drop(&mut self) {
         let mut state = self.0.lock();
         state.abandoned = true;
-        // What nobody will read is freed now, not when the writer is done.
+        // Frees unread chunks now, not when the writer is done.
         let chunks = (std::mem::take(&mut state.chunks), std::mem::take(&mut state.joined));
         let waker = state.writer.take();
         if state.blocked {
@@ -248,7 +248,7 @@ impl<E> Shared<E> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Blocks this thread until the other end has done something.
+    /// Blocks this thread until the other end has made progress.
     fn wait<'a>(&self, until: &Condvar, mut state: MutexGuard<'a, PipeState<E>>) -> MutexGuard<'a, PipeState<E>> {
         state.blocked = true;
         let mut state = until.wait(state).unwrap_or_else(PoisonError::into_inner);
@@ -307,13 +307,13 @@ impl<E> Shared<E> {
             },
         };
         if let Some(None | Some(Err(_))) = next {
-            // An end is an end, however often one asks.
+            // Further reads return the end again.
             state.end = Some(Ok(()));
         }
         if !std::mem::replace(&mut state.asked, true) {
             state.owed += self.budget;
         }
-        // Not for every chunk: a writer that waits is let go on once it has work for a while.
+        // Not for every chunk: the writer goes on when it can write several.
         if state.octets <= self.budget / 2 {
             if state.blocked {
                 self.writable.notify_one();
@@ -325,7 +325,7 @@ impl<E> Shared<E> {
 }
 
 impl<E> Shared<E> {
-    /// Lets the sender send as much as was taken out; not for every chunk, nor when no more will come.
+    /// Grants as many octets as were read; not for every chunk, and not after the end.
     fn grant(&self, mut state: MutexGuard<'_, PipeState<E>>) {
         let Some(sender) = &self.sender else {
             state.owed = 0;

@@ -1,4 +1,4 @@
-//! Pipes: what holds a writer back, and what a reader gets.
+//! Pipes: when a writer waits, and what a reader gets.
 
 use std::future::poll_fn;
 use std::thread;
@@ -61,7 +61,7 @@ fn small_chunks_that_wait_are_joined_and_stay_in_order() {
     assert_eq!(taken, [Bytes::from_static(b"a"), Bytes::from_static(b"bc"), large, Bytes::from_static(b"d")]);
 }
 
-/// Notes what it is told.
+/// Records grants.
 #[derive(Clone, Default)]
 struct Notes(Arc<Mutex<(Vec<usize>, bool)>>);
 

@@ -14,7 +14,7 @@ use crate::pipeline::check::reserves::Reserves;
 use crate::pipeline::diagnostic::Diagnostic;
 use crate::pipeline::model::{App, AppId, Below, Event, File, Part, Stack};
 use crate::worker::boot::Refusal;
-use crate::wsgi::{Called, Runtime, Wsgi, WsgiLayer};
+use crate::wsgi::{Callee, Runtime, Wsgi, WsgiLayer};
 
 /// Builds a whole file, or reports everything that cannot be built and shuts down what was started. `drain` is the time that requests have to finish
 /// when their worker or stack is replaced.
@@ -112,7 +112,7 @@ impl Front<'_> {
             built.map_err(|findings| Refusal::inside("the stack cannot be built", pack(&findings)))
         };
         let context = self.context(owner);
-        let served = options.serve(&context, &Called { name: &name, stack: packed, callable: &local });
+        let served = options.serve(&context, &Callee { name: &name, stack: packed, callable: &local });
         match served.map_err(Refusal::into_inside) {
             Ok(next) => return next,
             Err(Ok(findings)) => self.parts.findings.extend(unpack(findings)),

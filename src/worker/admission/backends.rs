@@ -1,4 +1,4 @@
-//! Where calls go: the backends, what each has in hand, and which gets the next.
+//! The backends of an app: which calls each has, and which backend gets the next call.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -11,70 +11,70 @@ use crate::call::CallSignal;
 pub(super) struct Backends {
     entries: Vec<BackendState>,
     opened: u64,
-    /// Calls assigned out so far, which tells which backend was last_used last.
+    /// How many calls were assigned so far; tells which backend was used last.
     assigned: u64,
 }
 
-/// A backend and what it has in hand.
+/// A backend and its calls.
 pub(super) struct BackendState {
     pub(super) id: BackendId,
     pub(super) backend: Arc<dyn Backend>,
     capacity: Capacity,
-    /// The calls it has, in the order in which they were assigned over.
+    /// Its calls, in the order in which they were assigned.
     calls: VecDeque<AssignedCall>,
-    /// How many of them came by which queue.
+    /// How many of them came from which queue.
     by_queue: Box<[usize]>,
-    /// It is assigned calls.
+    /// Whether it is assigned calls.
     pub(super) is_open: bool,
-    /// It has calls prefetch and gets nowhere: it is assigned nothing ahead.
+    /// Whether it makes no progress with prefetched calls; it is not assigned more of them.
     is_stalled: bool,
-    /// For so many ticks it is assigned nothing at all, for it gave a call back that a free thread should have begun with.
+    /// For how many ticks it is not assigned any calls, because it returned a call that a free thread should have begun.
     pause: u32,
-    /// How often in a row.
+    /// How many such pauses in a row.
     pauses: u32,
-    /// Looks of the watch so far, and when it last finished a call.
+    /// Ticks so far, and the tick of the last finished call.
     ticks: u32,
     last_progress: u32,
     last_used: u64,
     begun: u64,
 }
 
-/// A call that a backend has.
+/// A call of a backend.
 struct AssignedCall {
     number: u64,
-    /// The tick after which it was assigned over.
+    /// The tick after which it was assigned.
     since: u32,
     recalled: Recalled,
 }
 
-/// Whether a call was recalled back.
+/// Whether the backend was asked to return a call.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Recalled {
     No,
-    /// It waited for a thread.
+    /// While it waited for a thread.
     Prefetched,
-    /// A thread should have begun with it.
+    /// When a free thread should have begun it.
     Assigned,
 }
 
-/// A call prefetch is recalled back when its backend has finished nothing for so many ticks: for 10 ms at least.
+/// A prefetched call is recalled when its backend has finished nothing for so many ticks: for 10 ms at least.
 const PREFETCH_TICKS: u32 = 2;
 
-/// The same for a call for which there is a thread, which is recalled back in case the backend's interpreter is held by somebody: 50 ms.
+/// Likewise for a call that a free thread should have begun: for 50 ms. The backend's interpreter may be held by C code.
 const ASSIGNED_TICKS: u32 = 10;
 
-/// For so many ticks a backend is assigned nothing at first, and at most, which has given such a call back: from 50 ms to 1.6 s.
+/// The first and the longest pause of a backend that has returned such a call: 50 ms and 1.6 s.
 const PAUSE_TICKS: u32 = 10;
 const MAX_PAUSE_TICKS: u32 = 320;
 
-/// Calls that are to be given back.
+/// Calls to recall from a backend.
 pub(super) struct Recall {
     backend: Arc<dyn Backend>,
     numbers: Vec<u64>,
 }
 
 impl Recall {
-    /// Asks the backend for them. Gives those of which it has not on_signal yet.
+    /// Sends the recalls. Returns the calls that the backend does not know yet.
     pub(super) fn send(mut self) -> Vec<u64> {
         self.numbers.retain(|number| !self.backend.signal(*number, CallSignal::Recall));
         self.numbers
@@ -117,8 +117,8 @@ impl Backends {
         self.entries.iter().find(|place| place.calls.iter().any(|call| call.number == number))
     }
 
-    /// The backend for the next call: one with a free thread, or else one that may be assigned calls prefetch, of which there may be so many at all
-    /// backends together; the least loaded; the one last_used last.
+    /// The backend for the next call: one with a free thread, or else one that may prefetch calls, up to `prefetch_limit` for all backends together.
+    /// Of several the least loaded; of equally loaded ones the one that was used last.
     fn choose(&mut self, prefetch_limit: usize) -> Option<&mut BackendState> {
         let free = self.best(BackendState::has_free_thread);
         let nth = free.or_else(|| self.best(BackendState::can_prefetch).filter(|_| self.prefetched() < prefetch_limit))?;
@@ -130,7 +130,7 @@ impl Backends {
         eligible.min_by_key(|(_, place)| (place.calls.len(), u64::MAX - place.last_used)).map(|(nth, _)| nth)
     }
 
-    /// Gives the call to the backend for the next one, in the books.
+    /// Assigns the call to a backend.
     pub(super) fn assign(&mut self, number: u64, queue: usize, prefetch_limit: usize) -> Option<(Arc<dyn Backend>, BackendId)> {
         let assigned = self.assigned + 1;
         let place = self.choose(prefetch_limit)?;
@@ -143,12 +143,12 @@ impl Backends {
         Some(assignment)
     }
 
-    /// Threads of open backends.
+    /// The threads of open backends.
     pub(super) fn threads(&self) -> usize {
         self.open_ones().map(|place| place.capacity.threads).sum()
     }
 
-    /// Calls of a queue at open backends.
+    /// The calls of open backends that came from this queue.
     pub(super) fn calls_of(&self, queue: usize) -> usize {
         self.open_ones().map(|place| place.by_queue[queue]).sum()
     }
@@ -157,17 +157,17 @@ impl Backends {
         self.entries.iter().filter(|place| place.is_open)
     }
 
-    /// Calls that were assigned out and wait for a thread.
+    /// The assigned calls that wait for a thread.
     pub(super) fn prefetched(&self) -> usize {
         self.entries.iter().map(|place| place.calls.len().saturating_sub(place.capacity.threads)).sum()
     }
 
-    /// Whether there is a backend to tick at.
+    /// Whether a backend needs [`Backends::tick`].
     pub(super) fn needs_watch(&self) -> bool {
         self.entries.iter().any(BackendState::needs_watch)
     }
 
-    /// One tick: what is to be recalled back from backends that finish nothing. Says too whether a backend may be assigned calls again.
+    /// Advances the clock. Returns the calls to recall from backends without progress, and whether a pause has ended.
     pub(super) fn tick(&mut self) -> (Vec<Recall>, bool) {
         let mut recalls = Vec::new();
         let mut is_any_open_again = false;
@@ -180,7 +180,7 @@ impl Backends {
         (recalls, is_any_open_again)
     }
 
-    /// These calls were recalled back before their backend had on_signal of them.
+    /// Lets calls be recalled again whose backend did not know them yet.
     pub(super) fn ask_again(&mut self, numbers: &[u64]) {
         for call in self.entries.iter_mut().flat_map(|place| &mut place.calls) {
             if numbers.contains(&call.number) {
@@ -209,7 +209,7 @@ impl BackendState {
         !self.is_stalled && self.pause == 0 && self.calls.len() < self.capacity.threads + self.capacity.prefetch
     }
 
-    /// The oldest call is never recalled back: if anything keeps the backend from beginning with it, that is what its deadline is for.
+    /// The oldest call is never recalled: the app may have begun with it, and if it does not end, its deadline applies.
     fn needs_watch(&self) -> bool {
         self.pause > 0 || self.calls.iter().skip(1).any(|call| call.recalled == Recalled::No)
     }
@@ -218,7 +218,7 @@ impl BackendState {
         self.calls.is_empty()
     }
 
-    /// The call is over, or came back. Says whether the backend had it.
+    /// The call is over or was returned. Returns whether the backend had it.
     pub(super) fn release(&mut self, number: u64, queue: usize) -> bool {
         let Some(at) = self.calls.iter().position(|call| call.number == number) else { return false };
         let call = self.calls.remove(at);
@@ -230,7 +230,7 @@ impl BackendState {
         true
     }
 
-    /// A call was finished.
+    /// Notes that a call was finished.
     pub(super) const fn note_progress(&mut self) {
         self.is_stalled = false;
         self.pause = 0;
@@ -238,14 +238,14 @@ impl BackendState {
         self.last_progress = self.ticks;
     }
 
-    /// The calls to be recalled back now. A backend begins in the order in which it was assigned calls, so those prefetch are the last ones.
+    /// The calls to recall now. A backend begins calls in order, so the prefetched ones are the last.
     fn overdue(&mut self) -> Option<Recall> {
         let (ticks, idle) = (self.ticks, self.ticks.wrapping_sub(self.last_progress));
         let mut numbers = Vec::new();
         for (nth, call) in self.calls.iter_mut().enumerate().skip(1).filter(|(_, call)| call.recalled == Recalled::No) {
-            let (recalled, patience) =
+            let (recalled, limit) =
                 if nth < self.capacity.threads { (Recalled::Assigned, ASSIGNED_TICKS) } else { (Recalled::Prefetched, PREFETCH_TICKS) };
-            if idle.min(ticks.wrapping_sub(call.since)) > patience {
+            if idle.min(ticks.wrapping_sub(call.since)) > limit {
                 call.recalled = recalled;
                 self.is_stalled |= recalled == Recalled::Prefetched;
                 numbers.push(call.number);
@@ -254,7 +254,7 @@ impl BackendState {
         (!numbers.is_empty()).then(|| Recall { backend: Arc::clone(&self.backend), numbers })
     }
 
-    /// All calls ahead.
+    /// All prefetched calls.
     pub(super) fn recall(&self) -> Recall {
         let numbers = self.calls.iter().skip(self.capacity.threads).map(|call| call.number).collect();
         Recall { backend: Arc::clone(&self.backend), numbers }

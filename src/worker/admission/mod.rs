@@ -1,9 +1,11 @@
 //! Admission: which request gets a thread of the app, and when.
 //!
-//! Requests wait here, in one bounded queue per app, and nowhere else: a backend is assigned what it can start, and a few more so that it need not
-//! wait for the next. Of the backends that have capacity, the least loaded gets the call; among equals the one last_used last, so that idle ones stay idle.
+//! Requests wait here, in one bounded queue per app. A backend is assigned as many calls as it has threads, and prefetches a few so that a free
+//! thread need not wait for the next one. The least loaded backend gets a call; of equally loaded ones the one used last, so that idle ones stay
+//! idle.
 //!
-//! [`queues`] is who waits and who may go, [`backends`] where to, [`state`] both together under one lock. Backends are spoken to outside that lock.
+//! [`queues`] holds the waiting calls, [`backends`] the assigned ones, and [`state`] combines both under one lock. Backends are called outside that
+//! lock.
 
 mod backends;
 mod queues;
@@ -27,16 +29,16 @@ use crate::call::{Call, CallSignal, Executor, ending};
 use state::{AdmissionState, Assignment, Dispatch};
 pub(crate) use stats::{BackendStats, Stats};
 
-/// Where calls are served: a worker process, or the threads of this process.
+/// Runs calls: a worker process, or the threads of this process.
 pub(crate) trait Backend: Send + Sync + 'static {
-    /// Serves a call. The backend has capacity for it, and keeps the permit until the app is done with the call, `close()` included.
+    /// Runs a call. The backend has capacity for it, and keeps the permit until the app is done with the call, `close()` included.
     fn begin(&self, call: Call, permit: Permit);
 
-    /// A signal about a call that was begun; nothing where it is over. Says whether the backend knows the call.
+    /// Sends a signal about a call. Does nothing if the call is over. Returns whether the backend knows the call.
     fn signal(&self, number: u64, signal: CallSignal) -> bool;
 }
 
-/// How many threads a backend has, and how many calls it is assigned beyond them.
+/// How many threads a backend has, and how many calls it is assigned beyond that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Capacity {
     pub(crate) threads: usize,
@@ -50,20 +52,20 @@ pub(crate) struct Admission {
     /// How long a request may wait.
     wait: Duration,
     state: Mutex<AdmissionState>,
-    /// Rung when a backend that is assigned no more calls has none left.
+    /// Notified when a retired backend has no calls left.
     drained: Notify,
-    /// Where the timers run: calls come from there, but permits are dropped by threads of the app.
+    /// The runtime of the timers. Calls come from there, but permits are dropped by threads of the app.
     runtime: OnceLock<Handle>,
     waits: Histogram,
 }
 
-/// A backend among those of an [`Admission`], for whoever opened it.
+/// Identifies a backend of an [`Admission`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct BackendId(pub(crate) u64);
 
 impl Admission {
-    /// A queue without backends for the app at `place`. Up to `limit` requests may wait, those prefetch at backends included, none longer than
-    /// `wait`; `reserves` are kept of the threads of all backends together.
+    /// A queue without backends for the app at `place`. Up to `limit` requests may wait, prefetched ones included, and none longer than `wait`.
+    /// `reserves` applies to the threads of all backends together.
     pub(crate) fn new(place: &str, limit: usize, wait: Duration, reserves: &[Reserve]) -> Arc<Self> {
         Arc::new(Self {
             place: place.into(),
@@ -75,7 +77,7 @@ impl Admission {
         })
     }
 
-    /// Opens a backend: it is assigned calls from now on.
+    /// Adds a backend, which is assigned calls from now on.
     pub(crate) fn open(self: &Arc<Self>, backend: Arc<dyn Backend>, capacity: Capacity) -> BackendId {
         let mut state = self.lock();
         let id = state.open(backend, capacity);
@@ -83,11 +85,11 @@ impl Admission {
         id
     }
 
-    /// Hands the backend no more calls, and takes back those ahead. Ready when those it has are over.
+    /// Assigns the backend no more calls and recalls the prefetched ones. Returns when its calls are over.
     pub(crate) async fn retire(&self, backend: BackendId) {
         let recall = self.lock().retire(backend);
         if let Some(recall) = recall {
-            // Those of which it has not on_signal yet are recalled back again by the watch.
+            // The watch repeats recalls of calls that the backend does not know yet.
             recall.send();
         }
         loop {
@@ -99,19 +101,19 @@ impl Admission {
         }
     }
 
-    /// The backend is gone with all that it had; permits of it that are dropped later have no effect.
+    /// Removes a backend that is gone. Dropping its permits later has no effect.
     pub(crate) fn close(&self, backend: BackendId) {
         let gone = self.lock().close(backend);
         self.drained.notify_waiters();
         drop(gone);
     }
 
-    /// Takes calls back that a backend had not begun: they come first, in their order.
+    /// Takes back calls that a backend had not begun. They are first in the queue, in their order.
     pub(crate) fn take_back(self: &Arc<Self>, calls: Vec<(Call, Permit)>) {
         let mut state = self.lock();
         let mut late = Vec::new();
         for (call, mut permit) in calls {
-            // Released here, under the lock, and not when it is dropped.
+            // Released here, under the lock, instead of when it is dropped.
             if permit.admission.take().is_some() {
                 self.release(&mut state, permit.assignment);
             }
@@ -124,7 +126,7 @@ impl Admission {
         }
     }
 
-    /// Takes no more calls, and answers those that wait.
+    /// Accepts no more calls, and answers the waiting ones.
     pub(crate) fn end(&self) {
         let calls = self.lock().end();
         for call in calls {
@@ -132,7 +134,12 @@ impl Admission {
         }
     }
 
-    /// How it fares.
+    /// The app's place, for the log.
+    pub(crate) fn place(&self) -> &str {
+        &self.place
+    }
+
+    /// The current figures, for status and metrics.
     pub(crate) fn stats(&self) -> Stats {
         self.lock().stats(self.waits.get())
     }
@@ -151,12 +158,12 @@ impl Admission {
         }
     }
 
-    /// Hands out what waits, as far as there is capacity.
+    /// Assigns waiting calls to backends, as far as there is capacity.
     fn dispatch<'a>(self: &'a Arc<Self>, mut state: MutexGuard<'a, AdmissionState>) {
         if !state.has_waiting() {
             return;
         }
-        // A backend may drop a call while it is assigned it, and with it the permit: the dispatch that is at work further up goes on with that.
+        // A backend that drops a call at once drops its permit, which calls this again: the outer loop goes on instead.
         let me = thread::current().id();
         if state.dispatchers.contains(&me) {
             return;
@@ -183,7 +190,7 @@ impl Executor for Admission {
         if self.runtime.get().is_none()
             && let Ok(runtime) = Handle::try_current()
         {
-            // Another call may have been first.
+            // Another call may have set it.
             let _ = self.runtime.set(runtime);
         }
         let mut state = self.lock();
@@ -222,19 +229,19 @@ impl Executor for Admission {
     }
 }
 
-/// Capacity at a backend, taken up by a call. Dropped, it is free, and the next call that waits gets it.
+/// Capacity of a backend that a call takes up. Dropping it lets the next waiting call have it.
 pub(crate) struct Permit {
     admission: Option<Arc<Admission>>,
     assignment: Assignment,
 }
 
 impl Permit {
-    /// The admission that gave it.
+    /// The admission that issued it.
     pub(crate) fn admission(&self) -> Option<Arc<Admission>> {
         self.admission.clone()
     }
 
-    /// A permit of no admission.
+    /// A permit without an admission.
     #[cfg(test)]
     pub(crate) const fn unbound() -> Self {
         Self { admission: None, assignment: Assignment::NONE }
@@ -252,7 +259,7 @@ impl Drop for Permit {
     }
 }
 
-/// The clock of the timers, which tests can stop.
+/// The clock of the timers, which tests can pause.
 fn now() -> Instant {
     Instant::now()
 }

@@ -1,4 +1,4 @@
-//! Who waits: a queue for everybody, and one for each reserve.
+//! The waiting calls: a shared queue, and one for each reserve.
 
 use std::collections::VecDeque;
 
@@ -6,22 +6,22 @@ use ziggurat_middleware::Reserve;
 
 use crate::call::Call;
 
-/// The queues. The first is everybody's.
+/// The queues. The first is the shared one.
 pub(super) struct WaitQueues {
     queues: Vec<WaitQueue>,
-    /// Threads that are nobody's own.
+    /// Threads outside any reserve.
     shared: usize,
     waiting: usize,
 }
 
 struct WaitQueue {
     class: u32,
-    /// Threads it is to have of its own, and has as long as there are enough.
+    /// The size of its reserve, if there are enough threads.
     wanted: usize,
     own: usize,
-    /// Threads its calls take up.
+    /// Threads that its calls take up.
     busy: usize,
-    /// By number, which is the order in which they came.
+    /// In the order of their numbers, in which they came.
     calls: VecDeque<Call>,
 }
 
@@ -41,7 +41,7 @@ impl WaitQueues {
         self.queues.len()
     }
 
-    /// The queue of a class; everybody's where the class has none here.
+    /// The queue of a class; the shared one if the class has none here.
     pub(super) fn of(&self, class: u32) -> usize {
         if class == 0 {
             return 0;
@@ -49,7 +49,7 @@ impl WaitQueues {
         self.queues.iter().position(|queue| queue.class == class).unwrap_or(0)
     }
 
-    /// How many wait in all queues.
+    /// How many calls wait in all queues.
     pub(super) const fn waiting(&self) -> usize {
         self.waiting
     }
@@ -58,7 +58,7 @@ impl WaitQueues {
         self.queues[queue].calls.is_empty()
     }
 
-    /// Whether a call of this queue may have a thread, if there is one.
+    /// Whether a call of this queue may take a free thread.
     pub(super) fn may_go(&self, queue: usize) -> bool {
         if self.queues.len() == 1 {
             return true;
@@ -67,7 +67,7 @@ impl WaitQueues {
         queue.busy < queue.own || self.queues.iter().map(|queue| queue.busy.saturating_sub(queue.own)).sum::<usize>() < self.shared
     }
 
-    /// The queue whose turn it is: of those that may go, the one with the oldest call.
+    /// Of the queues that may take a thread, the one with the oldest call.
     pub(super) fn first(&self) -> Option<usize> {
         let heads = self.queues.iter().enumerate().filter_map(|(nth, queue)| Some((queue.calls.front()?.number, nth)));
         heads.filter(|(_, nth)| self.may_go(*nth)).min().map(|(_, nth)| nth)
@@ -79,7 +79,7 @@ impl WaitQueues {
         call
     }
 
-    /// Puts a call at its place.
+    /// Inserts a call in its order.
     pub(super) fn put(&mut self, call: Call) {
         let queue = self.of(call.class);
         let calls = &mut self.queues[queue].calls;
@@ -96,7 +96,7 @@ impl WaitQueues {
         self.queues.iter().find_map(|queue| Some(&queue.calls[queue.calls.binary_search_by_key(&number, |call| call.number).ok()?]))
     }
 
-    /// Takes a call out, wherever it stands.
+    /// Removes a call.
     pub(super) fn remove(&mut self, number: u64) -> Option<Call> {
         let call = self.queues.iter_mut().find_map(|queue| {
             let at = queue.calls.binary_search_by_key(&number, |call| call.number).ok()?;
@@ -106,7 +106,7 @@ impl WaitQueues {
         call
     }
 
-    /// Takes out those at the heads of the queues of which this holds.
+    /// Removes the calls at the front of each queue for which `holds` is true.
     pub(super) fn take_while(&mut self, holds: impl Fn(&Call) -> bool) -> Vec<Call> {
         let mut taken = Vec::new();
         for queue in &mut self.queues {
@@ -117,7 +117,7 @@ impl WaitQueues {
         taken
     }
 
-    /// The first of every queue.
+    /// The first call of each queue.
     pub(super) fn heads(&self) -> impl Iterator<Item = &Call> {
         self.queues.iter().filter_map(|queue| queue.calls.front())
     }
@@ -131,8 +131,8 @@ impl WaitQueues {
         *busy = busy.saturating_sub(1);
     }
 
-    /// There are so many threads now, and each queue takes up so many of them. One is always everybody's: where the reserves would take
-    /// it, each becomes smaller in proportion.
+    /// Divides `threads` threads, of which `busy` gives those that each queue takes up. One thread is always shared: if the reserves would leave
+    /// none, they shrink in proportion.
     pub(super) fn rebalance(&mut self, threads: usize, busy: impl Fn(usize) -> usize) {
         let wanted = self.queues.iter().map(|queue| queue.wanted).sum::<usize>();
         let most = threads.saturating_sub(1);
@@ -153,7 +153,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reserves_shrink_with_the_threads_and_one_thread_is_everybodys() {
+    fn reserves_shrink_with_the_threads_and_one_thread_is_shared() {
         let reserve = |class, threads| Reserve { class: ReserveClass(class), threads };
         let mut queues = WaitQueues::new(&[reserve(1, 6), reserve(2, 3)]);
         for (threads, expected) in [(20, (11, 6, 3)), (10, (1, 6, 3)), (7, (1, 4, 2)), (2, (2, 0, 0)), (1, (1, 0, 0)), (0, (0, 0, 0))] {

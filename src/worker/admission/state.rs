@@ -1,4 +1,4 @@
-//! WaitQueues and backends together: what an admission does under its lock. Nothing here speaks to a backend or drops a call.
+//! Queues and backends together: what an admission does under its lock. Nothing here calls a backend or drops a call.
 
 use std::sync::Arc;
 use std::thread::ThreadId;
@@ -12,24 +12,24 @@ use super::stats::{Stats, Totals};
 use super::{Backend, BackendId, Capacity};
 use crate::call::{Call, CallSignal};
 
-/// The books of an admission.
+/// The state of an admission.
 pub(super) struct AdmissionState {
     pub(super) queues: WaitQueues,
     pub(super) backends: Backends,
     limit: usize,
-    /// Calls so far: the number of the last one.
+    /// The number of the last call.
     numbers: u64,
     is_ended: bool,
-    /// Calls that have waited too long are seen to.
+    /// Whether the task that answers calls which have waited too long runs.
     pub(super) is_expiring: bool,
-    /// Backends with calls prefetch are watched.
+    /// Whether the task that watches backends runs.
     pub(super) is_watched: bool,
-    /// Threads that are handing out calls.
+    /// Threads in [`Admission::dispatch`](super::Admission).
     pub(super) dispatchers: Vec<ThreadId>,
     pub(super) total: Totals,
 }
 
-/// What a call takes up, and where.
+/// Which backend has which call, and from which queue.
 #[derive(Clone, Copy)]
 pub(super) struct Assignment {
     backend: BackendId,
@@ -42,11 +42,11 @@ impl Assignment {
     pub(super) const NONE: Self = Self { backend: BackendId(0), number: 0, queue: 0 };
 }
 
-/// A call whose turn it is.
+/// What to do with the next call.
 pub(super) enum Dispatch {
-    /// To be begun at this backend.
+    /// Start it at this backend.
     Start(Call, Arc<dyn Backend>, Assignment),
-    /// Nobody waits for it any more.
+    /// Drop it: its client has left.
     Cancelled(Call),
 }
 
@@ -65,7 +65,7 @@ impl AdmissionState {
         }
     }
 
-    /// The next call's number.
+    /// The number of the next call.
     pub(super) const fn count(&mut self) -> u64 {
         self.numbers += 1;
         self.numbers
@@ -105,7 +105,7 @@ impl AdmissionState {
         self.queues.waiting() > 0
     }
 
-    /// Books a backend for a call that just came, if it need not wait.
+    /// Assigns a new call to a backend, if it need not wait.
     pub(super) fn assign_at_once(&mut self, call: &Call) -> Option<(Arc<dyn Backend>, Assignment)> {
         let queue = self.queues.of(call.class);
         if self.is_ended || !self.queues.is_empty(queue) || !self.queues.may_go(queue) {
@@ -115,7 +115,7 @@ impl AdmissionState {
     }
 
     fn assign(&mut self, call: &Call, queue: usize) -> Option<(Arc<dyn Backend>, Assignment)> {
-        // With reserves, calls prefetch would wait for a thread that is another queue's own. What cannot be begun anew could not be taken back.
+        // With reserves, a prefetched call would wait for a thread of another queue. A streamed call could not be recalled.
         let prefetch_limit = if self.queues.len() == 1 && call.is_whole() { self.limit } else { 0 };
         let number = call.number;
         let (backend, id) = self.backends.assign(number, queue, prefetch_limit)?;
@@ -129,7 +129,7 @@ impl AdmissionState {
         self.queues.waiting() + self.backends.prefetched()
     }
 
-    /// Has the call wait, or gives it back where too many do.
+    /// Adds the call to its queue. Returns it if the queue is full.
     pub(super) fn enqueue(&mut self, call: Call) -> Option<Call> {
         if self.is_ended || self.waiting() >= self.limit {
             self.total.refused_full += 1;
@@ -139,7 +139,7 @@ impl AdmissionState {
         None
     }
 
-    /// Has a call wait again that was assigned out, or gives it back where that is over.
+    /// Adds a call that was assigned before. Returns it after [`AdmissionState::end`].
     pub(super) fn requeue(&mut self, call: Call) -> Option<Call> {
         if self.is_ended {
             return Some(call);
@@ -148,7 +148,7 @@ impl AdmissionState {
         None
     }
 
-    /// The next call that may go, with a backend for it.
+    /// The next call that may take a thread, with a backend for it.
     pub(super) fn next(&mut self) -> Option<Dispatch> {
         let queue = self.queues.first()?;
         let head = self.queues.pop(queue)?;
@@ -164,7 +164,7 @@ impl AdmissionState {
         }
     }
 
-    /// Releases a permit. Says whether a backend that is assigned no more calls has none left.
+    /// Releases a permit. Returns whether a retired backend has no calls left.
     pub(super) fn release(&mut self, assignment: Assignment) -> bool {
         let Some(place) = self.backends.get_mut(assignment.backend) else { return false };
         if !place.release(assignment.number, assignment.queue) {
@@ -176,14 +176,14 @@ impl AdmissionState {
         !place.is_open && place.is_empty()
     }
 
-    /// A permit was dropped because its call is over.
+    /// Notes that a call of the backend is over.
     pub(super) fn note_progress(&mut self, assignment: Assignment) {
         if let Some(place) = self.backends.get_mut(assignment.backend) {
             place.note_progress();
         }
     }
 
-    /// What a signal means for a call that waits: nothing, or it is taken out.
+    /// Handles a signal about a waiting call; returns the call if that ends it.
     pub(super) fn on_signal(&mut self, number: u64, signal: CallSignal) -> Option<Call> {
         self.total.expired += u64::from(signal == CallSignal::Expire);
         matches!(signal, CallSignal::Cancel | CallSignal::Expire).then(|| self.queues.remove(number)).flatten()
@@ -193,7 +193,7 @@ impl AdmissionState {
         self.backends.with_call(number).map(|place| Arc::clone(&place.backend))
     }
 
-    /// The id of a request that waits.
+    /// The id of a waiting request.
     pub(super) fn request_id(&self, number: u64) -> Option<Box<str>> {
         self.queues.find(number).map(|call| call.head.view().request_id().unwrap_or_default().into())
     }

@@ -1,4 +1,4 @@
-//! How an admission fares, for status and metrics.
+//! Figures of an admission, for status and metrics.
 
 use serde_json::{Map, Value, json};
 use ziggurat_middleware::Metrics;
@@ -6,18 +6,18 @@ use ziggurat_middleware::metrics::Distribution;
 
 use super::BackendId;
 
-/// The stats of one app's queue at one moment.
+/// The figures of one app's queue at one moment.
 #[derive(Clone, Debug)]
 pub(crate) struct Stats {
-    /// Requests that wait, those assigned out prefetch included, and how many may.
+    /// Requests that wait, prefetched ones included, and how many may.
     pub(crate) waiting: usize,
     pub(crate) limit: usize,
-    /// Threads of open backends, and how many of all backends serve a request.
+    /// Threads of open backends, and how many of all backends run a request.
     pub(crate) threads: usize,
     pub(crate) busy: usize,
-    /// So far:
+    /// Since the start.
     pub(crate) total: Totals,
-    /// How long requests waited until a backend got them.
+    /// How long requests waited for a backend.
     pub(crate) waits: Distribution,
     pub(crate) backends: Vec<BackendStats>,
 }
@@ -56,10 +56,10 @@ impl Stats {
     }
 }
 
-/// Requests since the app was started.
+/// Requests since the start of the app.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Totals {
-    /// AssignedCall to a backend (again, where one gave it back).
+    /// Assigned to a backend, repeatedly if one returned it.
     pub(crate) begun: u64,
     /// Refused because the queue was full.
     pub(crate) refused_full: u64,
@@ -69,14 +69,14 @@ pub(crate) struct Totals {
     pub(crate) expired: u64,
 }
 
-/// The stats of one backend.
+/// The figures of one backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct BackendStats {
     pub(crate) id: BackendId,
-    /// It is assigned calls.
+    /// Whether it is assigned calls.
     pub(crate) is_open: bool,
     pub(crate) threads: usize,
-    /// Calls it has, those prefetch included.
+    /// Its calls, prefetched ones included.
     pub(crate) in_progress: usize,
     pub(crate) begun: u64,
 }

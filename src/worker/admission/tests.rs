@@ -1,4 +1,4 @@
-//! An admission over backends that only take notes.
+//! An admission with backends that record what they get.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -14,14 +14,14 @@ use crate::call::{Reply, RequestBody};
 
 mod stalls;
 
-/// A backend that keeps its calls until it is told to finish them.
+/// A backend that keeps its calls until the test finishes them.
 #[derive(Default)]
-struct Notes {
+struct Recorder {
     calls: Mutex<Vec<(Call, Permit)>>,
     signals: Mutex<Vec<(u64, CallSignal)>>,
 }
 
-impl Backend for Notes {
+impl Backend for Recorder {
     fn begin(&self, call: Call, permit: Permit) {
         self.calls.lock().unwrap().push((call, permit));
     }
@@ -32,7 +32,7 @@ impl Backend for Notes {
     }
 }
 
-impl Notes {
+impl Recorder {
     fn numbers(&self) -> Vec<u64> {
         self.calls.lock().unwrap().iter().map(|(call, _)| call.number).collect()
     }
@@ -55,10 +55,10 @@ fn admission(limit: usize, reserves: &[(u32, usize)]) -> Arc<Admission> {
     Admission::new("wsgi", limit, WAIT, &reserves)
 }
 
-fn backend(admission: &Arc<Admission>, threads: usize, prefetch: usize) -> (Arc<Notes>, BackendId) {
-    let notes = Arc::new(Notes::default());
-    let id = admission.open(Arc::clone(&notes) as Arc<dyn Backend>, Capacity { threads, prefetch });
-    (notes, id)
+fn backend(admission: &Arc<Admission>, threads: usize, prefetch: usize) -> (Arc<Recorder>, BackendId) {
+    let recorder = Arc::new(Recorder::default());
+    let id = admission.open(Arc::clone(&recorder) as Arc<dyn Backend>, Capacity { threads, prefetch });
+    (recorder, id)
 }
 
 fn call(class: u32) -> (Call, oneshot::Receiver<Reply>) {
@@ -74,7 +74,7 @@ fn call(class: u32) -> (Call, oneshot::Receiver<Reply>) {
     (call, reply)
 }
 
-/// Submits a call of a class. The one who recalled waits as long as the receiver lives.
+/// Submits a call of a class. The client waits as long as the receiver lives.
 fn ask(admission: &Arc<Admission>, class: u32) -> oneshot::Receiver<Reply> {
     let (call, reply) = call(class);
     assert!(admission.submit(call).is_ok());
@@ -89,7 +89,7 @@ fn status(reply: &mut oneshot::Receiver<Reply>) -> Option<u16> {
 }
 
 #[tokio::test]
-async fn the_least_loaded_desk_gets_the_call_and_among_equals_the_one_used_last() {
+async fn the_least_loaded_backend_gets_the_call_and_among_equals_the_one_used_last() {
     let admission = admission(8, &[]);
     let ((a, _), (b, _)) = (backend(&admission, 2, 1), backend(&admission, 2, 1));
     let recalled: Vec<_> = (0..3).map(|_| ask(&admission, 0)).collect();
@@ -103,7 +103,7 @@ async fn the_least_loaded_desk_gets_the_call_and_among_equals_the_one_used_last(
 }
 
 #[tokio::test]
-async fn calls_go_ahead_only_when_no_thread_is_free_and_as_many_as_there_is_room() {
+async fn calls_are_prefetched_only_when_no_thread_is_free_and_within_the_capacity() {
     let admission = admission(8, &[]);
     let ((a, _), (b, _)) = (backend(&admission, 1, 2), backend(&admission, 1, 1));
     let recalled: Vec<_> = (0..7).map(|_| ask(&admission, 0)).collect();
@@ -126,7 +126,7 @@ async fn a_full_queue_gives_the_call_back() {
 }
 
 #[tokio::test]
-async fn calls_ahead_count_among_those_that_wait() {
+async fn prefetched_calls_count_as_waiting() {
     let admission = admission(2, &[]);
     let (backend, _) = backend(&admission, 1, 5);
     let _asked: Vec<_> = (0..3).map(|_| ask(&admission, 0)).collect();
@@ -136,7 +136,7 @@ async fn calls_ahead_count_among_those_that_wait() {
 }
 
 #[tokio::test]
-async fn requests_wait_while_no_desk_is_open() {
+async fn requests_wait_while_no_backend_is_open() {
     let admission = admission(8, &[]);
     let _asked = [ask(&admission, 0), ask(&admission, 0)];
     assert_eq!(admission.stats().waiting, 2);
@@ -171,7 +171,7 @@ async fn a_queued_call_whose_client_left_is_not_begun() {
 }
 
 #[tokio::test]
-async fn words_take_queued_calls_out_and_reach_the_desk_of_others() {
+async fn signals_end_queued_calls_and_reach_the_backend_of_others() {
     let admission = admission(8, &[]);
     let (backend, _) = backend(&admission, 1, 0);
     let _asked = [ask(&admission, 0), ask(&admission, 0), ask(&admission, 0)];
@@ -185,11 +185,11 @@ async fn words_take_queued_calls_out_and_reach_the_desk_of_others() {
 }
 
 #[tokio::test]
-async fn a_reserve_is_its_classs_own_and_counted_over_all_desks() {
+async fn a_reserve_is_for_its_class_and_counted_over_all_backends() {
     let admission = admission(8, &[(1, 1)]);
     let ((a, _), (b, _)) = (backend(&admission, 2, 5), backend(&admission, 1, 5));
     let everybody: Vec<_> = (0..3).map(|_| ask(&admission, 0)).collect();
-    assert_eq!(a.numbers().len() + b.numbers().len(), 2, "the third thread is kept, and nothing goes ahead");
+    assert_eq!(a.numbers().len() + b.numbers().len(), 2, "the third thread is kept, and nothing is prefetched");
     let own = [ask(&admission, 1), ask(&admission, 1)];
     let all = || {
         let mut all = [a.numbers(), b.numbers()].concat();
@@ -197,11 +197,11 @@ async fn a_reserve_is_its_classs_own_and_counted_over_all_desks() {
         all
     };
     assert_eq!(all(), [1, 2, 4]);
-    // The kept thread is free again: for the class only.
+    // A reserved thread is free: only for its class.
     let holder = if a.numbers().contains(&4) { &a } else { &b };
     holder.finish(4);
     assert_eq!(all(), [1, 2, 5]);
-    // A shared one is free: the oldest that may go gets it.
+    // A shared thread is free: the oldest call that may take it does.
     let holder = if a.numbers().contains(&1) { &a } else { &b };
     holder.finish(1);
     assert_eq!(all(), [2, 3, 5]);
@@ -217,7 +217,7 @@ async fn a_class_uses_what_is_shared_beyond_its_reserve() {
 }
 
 #[tokio::test]
-async fn a_retired_desk_is_handed_nothing_and_is_ready_when_its_calls_are_over() {
+async fn a_retired_backend_is_assigned_nothing_and_drains() {
     let admission = admission(8, &[]);
     let (old, id) = backend(&admission, 1, 0);
     let _asked = [ask(&admission, 0), ask(&admission, 0)];
@@ -236,7 +236,7 @@ async fn a_retired_desk_is_handed_nothing_and_is_ready_when_its_calls_are_over()
 }
 
 #[tokio::test]
-async fn permits_of_a_closed_desk_are_no_matter() {
+async fn permits_of_a_closed_backend_have_no_effect() {
     let admission = admission(8, &[(1, 1)]);
     let (dead, id) = backend(&admission, 2, 0);
     let _asked = [ask(&admission, 0), ask(&admission, 1), ask(&admission, 0)];
@@ -251,7 +251,7 @@ async fn permits_of_a_closed_desk_are_no_matter() {
 }
 
 #[tokio::test]
-async fn a_desk_that_drops_what_it_is_handed_does_no_harm() {
+async fn a_backend_that_drops_its_calls_does_no_harm() {
     struct Drops;
     impl Backend for Drops {
         fn begin(&self, call: Call, permit: Permit) {
@@ -270,7 +270,7 @@ async fn a_desk_that_drops_what_it_is_handed_does_no_harm() {
 }
 
 #[tokio::test]
-async fn at_the_end_those_that_wait_are_answered_and_no_more_are_taken() {
+async fn at_the_end_waiting_calls_are_answered_and_no_more_are_accepted() {
     let admission = admission(8, &[]);
     let mut waiting = ask(&admission, 0);
     admission.end();
@@ -279,11 +279,11 @@ async fn at_the_end_those_that_wait_are_answered_and_no_more_are_taken() {
     assert!(admission.submit(call).is_err());
 }
 
-/// A backend whose calls are answered by a thread, in the order of their arrival.
-struct Clerk(std::sync::mpsc::Sender<(Call, Permit)>);
+/// A backend with one thread, which answers calls in their order.
+struct ThreadBackend(std::sync::mpsc::Sender<(Call, Permit)>);
 
-impl Clerk {
-    fn hire() -> Arc<dyn Backend> {
+impl ThreadBackend {
+    fn start() -> Arc<dyn Backend> {
         let (backend, calls) = std::sync::mpsc::channel::<(Call, Permit)>();
         thread::spawn(move || {
             for (call, permit) in calls {
@@ -295,7 +295,7 @@ impl Clerk {
     }
 }
 
-impl Backend for Clerk {
+impl Backend for ThreadBackend {
     fn begin(&self, call: Call, permit: Permit) {
         self.0.send((call, permit)).unwrap();
     }
@@ -306,18 +306,18 @@ impl Backend for Clerk {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn every_call_is_served_once_however_many_threads_hand_out_and_finish() {
+async fn every_call_runs_once_however_many_threads_assign_and_finish() {
     for reserves in [&[][..], &[(1, 2), (2, 1)]] {
         let admission = admission(usize::MAX, reserves);
         for _ in 0..3 {
-            admission.open(Clerk::hire(), Capacity { threads: 2, prefetch: 2 });
+            admission.open(ThreadBackend::start(), Capacity { threads: 2, prefetch: 2 });
         }
         let tasks = (0..4_u32).map(|class| {
             let admission = Arc::clone(&admission);
             tokio::spawn(async move {
                 let replies: Vec<_> = (0..3000).map(|_| ask(&admission, class)).collect();
                 for (nth, reply) in replies.into_iter().enumerate() {
-                    // Some leave early.
+                    // Some clients leave early.
                     if nth % 7 != 0 {
                         reply.await.map_err(|_| nth).unwrap();
                     }

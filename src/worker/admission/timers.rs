@@ -1,6 +1,6 @@
-//! What an admission does by the clock: it answers requests that have waited too long, and takes calls back from backends that get nowhere.
+//! The timers of an admission: one answers requests that have waited too long, the other recalls calls from backends without progress.
 //!
-//! Each is one task, which runs only while there is something to tick after, and does not keep the admission.
+//! Each is a task that runs only while there is something to do, and that does not keep the admission alive.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -12,11 +12,11 @@ use super::state::AdmissionState;
 use super::{Admission, now};
 use crate::call::overloaded;
 
-/// How often backends with several calls are looked at.
+/// The interval between two ticks of the backends.
 const TICK: Duration = Duration::from_millis(5);
 
 impl Admission {
-    /// Sees to it that calls are answered when they have waited too long.
+    /// Starts the task that answers calls which have waited too long, if a call waits.
     pub(super) fn schedule_expiry(self: &Arc<Self>, state: &mut AdmissionState) {
         if !state.is_expiring
             && state.has_waiting()
@@ -27,7 +27,7 @@ impl Admission {
         }
     }
 
-    /// Sees to it that backends which may get nowhere are watched.
+    /// Starts the task that watches backends, if one needs it.
     pub(super) fn schedule_watch(self: &Arc<Self>, state: &mut AdmissionState) {
         if !state.is_watched
             && state.backends.needs_watch()
@@ -38,7 +38,7 @@ impl Admission {
         }
     }
 
-    /// Answers those that have waited too long. Gives the time at which the next one will have.
+    /// Answers calls that have waited too long. Returns when the next one will have.
     fn sweep(&self) -> Option<Instant> {
         let now = now();
         let due = |since: std::time::Instant| Instant::from_std(since.checked_add(self.wait).unwrap_or(since));
@@ -55,7 +55,7 @@ impl Admission {
         next
     }
 
-    /// Asks back what backends have that get nowhere. Says whether to tick again.
+    /// Recalls calls from backends without progress. Returns whether to go on.
     fn tick(self: &Arc<Self>) -> bool {
         let mut state = self.lock();
         let (recalls, is_any_open_again) = state.backends.tick();

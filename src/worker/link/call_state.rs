@@ -1,4 +1,4 @@
-//! A call in a worker: its response goes to the server in frames, as far as the server has granted credit.
+//! A call in a worker. Its response goes to the server in frames, as far as the server has granted credit.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -7,8 +7,8 @@ use bytes::Bytes;
 use http::StatusCode;
 use ziggurat_middleware::Problem;
 
+use super::ByNumber;
 use super::frame::{self, LARGEST_INLINE, ToServer, WINDOW, fits};
-use super::number::ByNumber;
 use super::outbox::Outbox;
 use crate::call::pipe::{Disconnected, RemoteWriter, Writer};
 use crate::call::responder::RemoteResponder;
@@ -17,7 +17,7 @@ use crate::call::{BodyFailure, ResponseHead};
 /// The calls of this worker, by number.
 pub(crate) type Calls = Mutex<ByNumber<Entry>>;
 
-/// What the thread that reads the link knows of a call.
+/// What the thread that reads the link knows about a call.
 pub(crate) struct Entry {
     pub(crate) state: Arc<CallState>,
     /// Where the rest of the request's body goes.
@@ -55,7 +55,7 @@ impl CallState {
         }
     }
 
-    /// Notes that the caller no longer waits.
+    /// Notes that the client has left.
     pub(crate) fn cancel(&self) {
         let mut credit = self.lock();
         credit.is_cancelled = true;
@@ -64,7 +64,7 @@ impl CallState {
         }
     }
 
-    /// Returns the call to the server; the app has not begun with it.
+    /// Returns a call that the app has not begun with to the server.
     pub(crate) fn give_back(&self) {
         self.is_done.store(true, Ordering::Relaxed);
         self.outbox.send(|out| ToServer::Returned(self.number).put(out));
@@ -95,7 +95,7 @@ impl CallState {
         }
     }
 
-    /// Answers for an app whose head no frame can hold.
+    /// Answers with a 500, because no frame can hold the head.
     fn refuse_head(&self) {
         tracing::error!("the headers of the app's response are larger than 4 MiB, the most that a worker can send: the client gets 500");
         self.fail(&Problem::new(StatusCode::INTERNAL_SERVER_ERROR));
@@ -171,7 +171,7 @@ impl RemoteResponder for CallState {
     }
 }
 
-/// The permit of a call in a worker: a thread that it takes up. Dropping it tells the server that the thread is free.
+/// The permit of a call in a worker. Dropping it tells the server that the thread is free.
 pub(crate) struct LinkPermit {
     pub(crate) state: Arc<CallState>,
     pub(crate) calls: Arc<Calls>,

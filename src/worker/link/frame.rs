@@ -1,7 +1,7 @@
-//! The signals of the link: frames of a head of 16 octets and a payload, in both directions. `docs/link.md` describes them for readers.
+//! The frames of the link: a head of 16 octets and a payload, in both directions. `docs/link.md` describes them.
 //!
-//! A frame's head is the payload's length (32 bits), the kind (8), flags (8), 16 bits of nothing, and the number of the call (64); integers are
-//! little endian. The payload of a call's head is the pairs of [`crate::call::head`], as they are.
+//! The head consists of the payload's length (32 bits), the kind (8), flags (8), 16 zero bits, and the number of the call (64), in little endian. The
+//! head of a request is in the form of [`crate::call::head`].
 
 use bytes::{Buf, Bytes, BytesMut};
 use http::StatusCode;
@@ -10,16 +10,16 @@ use http::header::{HeaderMap, HeaderName, HeaderValue};
 use crate::call::ResponseHead;
 use crate::cgi::content_length;
 
-/// The version of these signals. Both ends are the same program; a program that was exchanged under a running server is told so.
+/// The version of the protocol. Both ends are the same program, unless its file was replaced while the server ran.
 pub(crate) const VERSION: u32 = 2;
 
-/// The largest payload.
+/// The largest payload, in octets.
 pub(crate) const LARGEST: usize = 4 << 20;
 
-/// The largest body that goes in one frame with its head, and the largest chunk of a streamed one.
+/// The largest body that goes in one frame with its head, and the largest chunk, in octets.
 pub(crate) const LARGEST_INLINE: usize = 64 * 1024;
 
-/// How much of a body may be on its way without having been asked for anew.
+/// The initial credit of each body, in octets.
 pub(crate) const WINDOW: usize = 256 * 1024;
 
 const HEAD: usize = 16;
@@ -97,7 +97,7 @@ pub(crate) enum ToServer {
     Ended(Bytes),
 }
 
-/// Octets that are no frame of this version.
+/// Octets that are not a frame of this version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Malformed(pub(crate) &'static str);
 
@@ -169,7 +169,7 @@ impl ToWorker {
     }
 }
 
-/// Appends the frame of a call; apart from [`ToWorker`], so that a head need not be copied first.
+/// Appends the frame of a call, without a [`ToWorker`] that would need a copy of the head.
 pub(crate) fn put_call(out: &mut Vec<u8>, number: u64, head: &[u8], body: &CallBody) {
     let length = size(head.len()).to_le_bytes();
     match body {
@@ -222,7 +222,7 @@ impl ToServer {
     }
 }
 
-/// Appends the frame of an answer; apart from [`ToServer`], so that a head need not be owned.
+/// Appends the frame of a whole response, without a [`ToServer`] that would own the head.
 pub(crate) fn put_response(out: &mut Vec<u8>, number: u64, head: &ResponseHead, body: &[u8], is_done: bool) {
     framed(out, 66, if is_done { DONE } else { 0 }, number, |out| {
         put_head(out, head);
@@ -230,17 +230,17 @@ pub(crate) fn put_response(out: &mut Vec<u8>, number: u64, head: &ResponseHead, 
     });
 }
 
-/// As [`put_response`], for an answer whose body follows.
+/// Appends the frame of the head of a streamed response, likewise.
 pub(crate) fn put_response_head(out: &mut Vec<u8>, number: u64, head: &ResponseHead) {
     framed(out, 67, 0, number, |out| put_head(out, head));
 }
 
-/// Appends the head of a [`ToServer::Body`], whose payload of `length` octets the caller lets follow.
+/// Appends the head of a [`ToServer::Body`]. The caller appends the payload of `length` octets.
 pub(crate) fn put_response_body_head(out: &mut Vec<u8>, number: u64, length: usize) {
     put_frame_head(out, 68, number, length);
 }
 
-/// Appends the head of an [`ToWorker::Body`], whose payload of `length` octets the caller lets follow.
+/// Appends the head of a [`ToWorker::Body`]. The caller appends the payload of `length` octets.
 pub(crate) fn put_request_body_head(out: &mut Vec<u8>, number: u64, length: usize) {
     put_frame_head(out, 3, number, length);
 }
@@ -251,8 +251,8 @@ fn put_frame_head(out: &mut Vec<u8>, kind: u8, number: u64, length: usize) {
     out.extend_from_slice(&number.to_le_bytes());
 }
 
-const SHORT: Malformed = Malformed("a frame is shorter than its kind needs");
-const UNKNOWN: Malformed = Malformed("a frame of an unknown kind");
+const SHORT: Malformed = Malformed("a frame is too short for its kind");
+const UNKNOWN: Malformed = Malformed("a frame has an unknown kind");
 
 fn frame(out: &mut Vec<u8>, kind: u8, flags: u8, number: u64, parts: &[&[u8]]) {
     framed(out, kind, flags, number, |out| parts.iter().for_each(|part| out.extend_from_slice(part)));
@@ -267,7 +267,7 @@ fn framed(out: &mut Vec<u8>, kind: u8, flags: u8, number: u64, fill: impl FnOnce
     out[at..at + 4].copy_from_slice(&length.to_le_bytes());
 }
 
-/// Everything that is framed is bounded far below 4 GiB.
+/// Every frame is far smaller than 4 GiB.
 fn size(length: usize) -> u32 {
     u32::try_from(length).unwrap_or(u32::MAX)
 }
@@ -280,7 +280,7 @@ fn take(octets: &mut BytesMut) -> Result<Option<(u8, u8, u64, Bytes)>, Malformed
     head.advance(2);
     let number = head.get_u64_le();
     if length > LARGEST {
-        return Err(Malformed("a frame is larger than any may be"));
+        return Err(Malformed("a frame is larger than 4 MiB"));
     }
     if octets.len() < HEAD + length {
         octets.reserve(HEAD + length - octets.len());
@@ -290,7 +290,7 @@ fn take(octets: &mut BytesMut) -> Result<Option<(u8, u8, u64, Bytes)>, Malformed
     Ok(Some((kind, flags, number, octets.split_to(length).freeze())))
 }
 
-/// Whether the head of an answer goes in one frame, along with a body that does.
+/// Whether the head of a response fits in one frame, together with a short body.
 pub(crate) fn fits(head: &ResponseHead) -> bool {
     let headers: usize = head.headers.iter().map(|(name, value)| 6 + name.as_str().len() + value.len()).sum();
     headers <= LARGEST - LARGEST_INLINE - usize::from(NO_REASON) - HEAD
@@ -314,13 +314,14 @@ fn put_head(out: &mut Vec<u8>, head: &ResponseHead) {
     }
 }
 
-/// Names of headers are below 64 KiB (`http` refuses others), and so are reasons, see above.
+/// Names of headers are shorter than 64 KiB (`http` refuses others), and so is the reason phrase.
 fn short(octets: &[u8]) -> u16 {
     u16::try_from(octets.len()).unwrap_or(NO_REASON)
 }
 
 fn take_head(payload: &mut Bytes) -> Result<ResponseHead, Malformed> {
-    let status = StatusCode::from_u16(payload.try_get_u16_le().map_err(|_| SHORT)?).map_err(|_| Malformed("an answer's status is none"))?;
+    let status = StatusCode::from_u16(payload.try_get_u16_le().map_err(|_| SHORT)?)
+        .map_err(|_| Malformed("the status of a response is not valid"))?;
     let reason = match payload.try_get_u16_le().map_err(|_| SHORT)? {
         NO_REASON => None,
         length => Some(part(payload, length.into())?.to_vec().into_boxed_slice()),
@@ -330,10 +331,10 @@ fn take_head(payload: &mut Bytes) -> Result<ResponseHead, Malformed> {
     for _ in 0..count {
         let name = payload.try_get_u16_le().map_err(|_| SHORT)?;
         let value = payload.try_get_u32_le().map_err(|_| SHORT)?;
-        let name = HeaderName::from_bytes(&part(payload, name.into())?).map_err(|_| Malformed("the name of a header is none"))?;
+        let name = HeaderName::from_bytes(&part(payload, name.into())?).map_err(|_| Malformed("the name of a header is not valid"))?;
         let value = part(payload, value as usize)?;
-        let value = HeaderValue::from_maybe_shared(value).map_err(|_| Malformed("the value of a header is none"))?;
-        headers.try_append(name, value).map_err(|_| Malformed("an answer has too many headers"))?;
+        let value = HeaderValue::from_maybe_shared(value).map_err(|_| Malformed("the value of a header is not valid"))?;
+        headers.try_append(name, value).map_err(|_| Malformed("a response has too many headers"))?;
     }
     let length = content_length(&headers);
     Ok(ResponseHead { status, reason, headers, length })
@@ -343,8 +344,7 @@ fn part(payload: &mut Bytes, length: usize) -> Result<Bytes, Malformed> {
     if length > payload.len() { Err(SHORT) } else { Ok(payload.split_to(length)) }
 }
 
-/// Takes the octets apart, which come in two parts, as frames that `take` reads and `put` writes. However they are cut, the outcome is the same, and
-/// a frame that was read is written in a way that is read as the same.
+/// Parses octets in one and in two parts. Both have to give the same frames, and writing these has to give frames that parse as the same.
 #[cfg(any(test, fuzzing))]
 fn check<T>(octets: &[u8], take: fn(&mut BytesMut) -> Result<Option<T>, Malformed>, put: fn(&T, &mut Vec<u8>)) {
     let all_of = |parts: [&[u8]; 2]| {
@@ -367,13 +367,13 @@ fn check<T>(octets: &[u8], take: fn(&mut BytesMut) -> Result<Option<T>, Malforme
     assert_eq!(all_of([&read, &[]]), (read.clone(), None), "what was read is not what was written");
 }
 
-/// Octets as a front might send them, for the fuzzer.
+/// Checks octets as frames from a server, for the fuzzer.
 #[cfg(any(test, fuzzing))]
 pub(crate) fn check_orders(octets: &[u8]) {
     check(octets, ToWorker::take, ToWorker::put);
 }
 
-/// Octets as a worker might send them, for the fuzzer.
+/// Checks octets as frames from a worker, for the fuzzer.
 #[cfg(any(test, fuzzing))]
 pub(crate) fn check_reports(octets: &[u8]) {
     check(octets, ToServer::take, ToServer::put);

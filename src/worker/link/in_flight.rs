@@ -1,4 +1,4 @@
-//! A call that is with a worker, as the front knows it.
+//! A call that a worker has, as the server knows it.
 
 use std::sync::Weak;
 use std::time::Instant;
@@ -7,8 +7,8 @@ use bytes::Bytes;
 use http::StatusCode;
 use ziggurat_middleware::{BoxError, Problem};
 
+use super::ByNumber;
 use super::frame::ToWorker;
-use super::number::ByNumber;
 use super::server_end::ServerEnd;
 use super::upload::UploadHandle;
 use crate::call::head::Head;
@@ -17,21 +17,21 @@ use crate::call::responder::Responder;
 use crate::call::{Call, CallSignal, RequestBody, ResponseHead};
 use crate::worker::admission::{Backend, Permit};
 
-/// What is kept of a call until it is over.
+/// The state of a call until it is over.
 pub(crate) struct InFlight {
     pub(crate) number: u64,
-    /// Its place among the calls that were handed to this worker.
+    /// Its position among the calls that this worker was given.
     pub(crate) sequence: u64,
-    /// Whether it went out before the link was at its end.
+    /// Whether it was sent, and not only kept because the link had ended.
     pub(crate) is_sent: bool,
     pub(crate) head: Head,
-    /// The whole body, if the front has it: the call can be begun anew.
+    /// The whole body, if the server has it. The call can then be run again.
     pub(crate) body: Option<Bytes>,
-    /// Where the response goes, until it has begun.
+    /// Where the response goes, until the response begins.
     pub(crate) responder: Option<Responder>,
     /// Where the response's body goes.
     pub(crate) sender: Option<Writer<BoxError>>,
-    /// The rest of the request's body on its way.
+    /// The rest of the request's body on its way to the worker.
     pub(crate) upload: Option<UploadHandle>,
     pub(crate) class: u32,
     pub(crate) permit: Permit,
@@ -39,8 +39,8 @@ pub(crate) struct InFlight {
 }
 
 impl InFlight {
-    /// Sends an answer that is all there.
-    pub(crate) fn answer(&mut self, head: ResponseHead, body: Bytes) {
+    /// Sends a whole response.
+    pub(crate) fn respond(&mut self, head: ResponseHead, body: Bytes) {
         if let Some(responder) = self.responder.take() {
             responder.whole(head, body, true);
         }
@@ -53,25 +53,26 @@ impl InFlight {
             responder.fail(problem.because(how.to_owned()));
         }
         if let Some(sender) = self.sender {
-            sender.fail(format!("the app's worker ended in the middle of its answer: {how}").into());
+            sender.fail(format!("the app's worker ended in the middle of its response: {how}").into());
         }
     }
 
-    /// The call as it was before it was handed over, if it can be begun anew.
+    /// The call as it was before it was handed over, if it can be run again.
     #[allow(clippy::result_large_err)]
     pub(crate) fn into_call(self) -> Result<(Call, Permit), Self> {
         match self {
             Self { number, head, body: Some(body), responder: Some(responder), class, permit, since, .. } => {
                 Ok((Call { number, head, body: RequestBody::Whole(body), responder, class, since }, permit))
             }
-            begun => Err(begun),
+            other => Err(other),
         }
     }
 }
 
-/// Divides the calls of a worker that died. It begins calls in the sequence in which it got them, in `threads` threads: so those that are not
-/// answered, but for as many of the oldest, the app has not begun, unless answers died with the worker that the full socket had not taken: so only
-/// what may be done twice (RFC 9110 section 9.2.2) is done again.
+/// Splits the calls of a dead worker into those that the app may have begun and those to run again.
+///
+/// A worker begins calls in order, in `threads` threads: the oldest `threads` unanswered calls may have begun. The others have not, or their
+/// responses were lost in the full socket, so only idempotent ones (RFC 9110 section 9.2.2) are run again.
 pub(crate) fn split_by_begun(calls: ByNumber<InFlight>, threads: usize) -> (Vec<InFlight>, Vec<(Call, Permit)>) {
     let mut calls: Vec<_> = calls.into_values().collect();
     calls.sort_by_key(|call| call.sequence);
@@ -97,7 +98,7 @@ fn is_idempotent(method: &[u8]) -> bool {
     http::Method::from_bytes(method).is_ok_and(|method| method.is_idempotent())
 }
 
-/// The worker as the sender of an answer's body.
+/// The worker as the sender of a response's body.
 pub(crate) struct FromWorker {
     pub(crate) link: Weak<ServerEnd>,
     pub(crate) number: u64,
@@ -153,26 +154,26 @@ mod tests {
     }
 
     #[test]
-    fn as_many_as_threads_of_the_oldest_unanswered_calls_may_have_begun() {
+    fn the_oldest_unanswered_calls_may_have_begun_one_per_thread() {
         assert_eq!(divided((1..=5).map(|sequence| call(sequence, false)), 2), (vec![1, 2], vec![3, 4, 5]));
         assert_eq!(divided([call(1, true), call(2, false), call(3, false)], 1), (vec![1, 2], vec![3]));
     }
 
     #[test]
-    fn what_cannot_be_begun_anew_is_not() {
+    fn streamed_calls_are_not_run_again() {
         let (sequence, mut streamed) = call(2, false);
         streamed.body = None;
         assert_eq!(divided([call(1, false), (sequence, streamed), call(3, false)], 1), (vec![1, 2], vec![3]));
     }
 
     #[test]
-    fn what_must_not_be_done_twice_is_not() {
+    fn calls_that_are_not_idempotent_are_not_run_again() {
         let by = [(1, http::Method::GET), (2, http::Method::POST), (3, http::Method::PUT), (4, http::Method::PATCH)];
         assert_eq!(divided(by.map(|(sequence, method)| call_by(method, sequence, false)), 1), (vec![1, 2, 4], vec![3]));
     }
 
     #[test]
-    fn what_never_went_out_was_never_begun() {
+    fn calls_that_were_not_sent_have_not_begun() {
         let (sequence, mut unsent) = call(1, false);
         unsent.is_sent = false;
         assert_eq!(divided([(sequence, unsent)], 4), (vec![], vec![1]));

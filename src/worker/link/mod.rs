@@ -1,12 +1,11 @@
-//! The link between the server and a worker: one Unix socket, on which many calls are under way at once.
+//! The link between the server and a worker: one Unix socket that carries many concurrent calls.
 //!
-//! [`frame`] has the signals. The server's end is asynchronous ([`server`]); the worker's is two things: one thread that reads ([`worker`]), and an
-//! [`outbox`] into which the threads that run Python put their answers ([`call_state`]).
+//! [`frame`] defines the protocol. The server's end ([`server_end`]) is asynchronous. The worker's end is a thread that reads ([`worker_end`]) and an
+//! [`outbox`] that the Python threads write responses to ([`call_state`]).
 
 pub(crate) mod call_state;
 pub(crate) mod frame;
 mod in_flight;
-mod number;
 pub(crate) mod outbox;
 pub(crate) mod server_end;
 mod upload;
@@ -18,14 +17,17 @@ use std::os::unix::net::UnixStream;
 
 use socket2::SockRef;
 
-/// How much may lie in the socket in each direction. The kernel gives less where `net.core.wmem_max` says so.
+/// Values by the number of a call.
+type ByNumber<T> = foldhash::HashMap<u64, T>;
+
+/// The size of the socket's buffer in each direction. `net.core.wmem_max` may limit it.
 const SOCKET: usize = 512 * 1024;
 
-/// Both ends of a new link.
+/// The two ends of a new link, the server's first.
 pub(crate) fn pair() -> io::Result<(UnixStream, UnixStream)> {
     let (server, worker) = UnixStream::pair()?;
     for end in [&server, &worker] {
-        // With the usual size a body of a megabyte has both sides wait for each other a dozen times.
+        // With the default size, a body of a megabyte makes both ends wait for each other a dozen times.
         SockRef::from(end).set_send_buffer_size(SOCKET)?;
     }
     Ok((server, worker))

@@ -1,9 +1,9 @@
-//! What a worker says to the front: threads put frames in, and what the socket does not take at once goes later.
+//! Frames from a worker to the server. Any thread adds frames; what the socket does not take at once is sent later.
 //!
-//! Chunks of a stream that come fast go together: a system call for each would cost more than to make it. A chunk that comes soon after others
-//! were sent is held, until there are many octets, or a while is over, or the thread has nothing more to do, or the thread that reads the link
-//! looks by: that one does so at short intervals as long as anything may be held. (PEP 3333 section "Buffering and Streaming" wants a block on
-//! its way while the next is made.) Answers are never held: if the worker dies, the front must know which calls were over.
+//! Chunks that follow each other quickly are sent together, because a system call per chunk would cost more than making it. A chunk that comes soon
+//! after another is held until enough octets have accumulated, a short time has passed, or the thread becomes idle; the thread that reads the link
+//! checks at short intervals while anything is held. (PEP 3333 section "Buffering and Streaming" requires that a block is on its way while the next
+//! is made.) Whole responses are never held: if the worker dies, the server has to know which calls were over.
 
 use std::io::IoSlice;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -15,10 +15,10 @@ use rustix::event::{EventfdFlags, eventfd};
 use rustix::io::{Errno, write};
 use rustix::net::{SendAncillaryBuffer, SendFlags, send, sendmsg};
 
-/// The way out of a worker. It never blocks: what is in it is bounded by the windows of the calls.
+/// The frames of a worker that wait for the socket. Adding one never blocks; the credit of the calls bounds the size.
 pub(crate) struct Outbox {
     socket: UnixStream,
-    /// Wakes the thread that reads, which sends the rest when the socket takes it, and what is held.
+    /// Wakes the thread that reads, which then sends held and unsent frames.
     bell: OwnedFd,
     out: Mutex<Out>,
 }
@@ -28,29 +28,29 @@ struct Out {
     sent: usize,
     /// The socket takes no more for now.
     is_stuck: bool,
-    /// The front is gone.
+    /// The server is gone.
     is_broken: bool,
-    /// When something was last sent.
+    /// When frames were last sent.
     pushed: Instant,
-    /// How many more times the thread that reads looks by; 0 while it sleeps.
+    /// How often the reading thread still checks for held frames; 0 while it waits for the link alone.
     looks: u32,
 }
 
-/// Chunks that come so soon after others were sent are held.
+/// A chunk within this time after others is held.
 const SOON: Duration = Duration::from_micros(100);
 
-/// So many octets are sent at once however soon they come.
+/// As many octets are sent at once, however soon they come.
 const MANY: usize = 64 * 1024;
 
-/// How often the thread that reads looks by, and how often it finds nothing before it sleeps.
+/// The interval of the reading thread's checks, and how many in a row find nothing before they stop.
 pub(crate) const LOOK: Duration = Duration::from_micros(250);
 const LOOKS: u32 = 16;
 
-/// A buffer that grew beyond this is given back when it is empty.
+/// A buffer larger than this is freed when it is empty.
 const KEPT: usize = 512 * 1024;
 
 impl Outbox {
-    /// Over a socket of the worker's.
+    /// Over a worker's socket.
     pub(crate) fn new(socket: UnixStream) -> std::io::Result<Self> {
         let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         let out = Out { octets: Vec::new(), sent: 0, is_stuck: false, is_broken: false, pushed: Instant::now(), looks: 0 };
@@ -62,29 +62,29 @@ impl Outbox {
         &self.socket
     }
 
-    /// Rung when the socket takes no more, or something is held.
+    /// Readable when the reading thread has to act: the socket is full, or frames are held.
     pub(crate) fn bell(&self) -> BorrowedFd<'_> {
         self.bell.as_fd()
     }
 
-    /// Whether frames wait for the socket.
+    /// Whether the socket is full.
     pub(crate) fn is_stuck(&self) -> bool {
         self.lock().is_stuck
     }
 
-    /// Puts a frame in, to go with the next one that is sent, or at the next [`Outbox::nudge`].
+    /// Adds a frame, to be sent with the next one or at [`Outbox::nudge`].
     pub(crate) fn post(&self, put: impl FnOnce(&mut Vec<u8>)) {
         put(&mut self.lock().octets);
     }
 
-    /// Sends a frame, and those before it.
+    /// Adds a frame and sends all frames.
     pub(crate) fn send(&self, put: impl FnOnce(&mut Vec<u8>)) {
         let mut out = self.lock();
         put(&mut out.octets);
         self.push(&mut out);
     }
 
-    /// Sends what was held for a while. Says whether the thread that reads is to look by again.
+    /// Sends frames that have been held long enough. Returns whether the reading thread has to check again.
     pub(crate) fn look(&self) -> bool {
         let mut out = self.lock();
         if out.looks == 0 {
@@ -101,7 +101,7 @@ impl Outbox {
         out.looks > 0
     }
 
-    /// Sends a frame that ends in a part of a body, now or very soon. The part is not copied if it is large and the socket takes it.
+    /// Adds a frame whose last part is a chunk, and sends it now or soon. A large chunk is not copied if the socket takes it.
     pub(crate) fn send_with(&self, put: impl FnOnce(&mut Vec<u8>), payload: &[u8]) {
         let mut out = self.lock();
         put(&mut out.octets);
@@ -122,19 +122,19 @@ impl Outbox {
         self.push(&mut out);
     }
 
-    /// Sends what was posted, unless the socket takes no more.
+    /// Sends the frames, unless the socket is full.
     pub(crate) fn nudge(&self) {
         self.push(&mut self.lock());
     }
 
-    /// Sends what waits, as far as the socket takes it now.
+    /// Sends as many frames as the socket takes.
     pub(crate) fn flush(&self) {
         let mut out = self.lock();
         out.is_stuck = false;
         self.push(&mut out);
     }
 
-    /// Sends everything, waiting as long as it takes: for the first and the last signals.
+    /// Sends all frames, blocking if needed: for the first and the last frames.
     pub(crate) fn flush_all(&self) {
         loop {
             self.flush();
@@ -142,7 +142,7 @@ impl Outbox {
                 return;
             }
             let mut polled = [rustix::event::PollFd::new(&self.socket, rustix::event::PollFlags::OUT)];
-            // An interruption only means another round.
+            // An interruption means another round.
             let _ = rustix::event::poll(&mut polled, None);
         }
     }
@@ -158,7 +158,7 @@ impl Outbox {
     }
 
     fn ring(&self) {
-        // A bell that rings already cannot be rung more.
+        // An error means that the counter is at its maximum, and thus readable.
         let _ = write(&self.bell, &1_u64.to_ne_bytes());
     }
 
@@ -172,7 +172,7 @@ impl Outbox {
                     out.is_stuck = true;
                     self.ring();
                 }
-                // The thread that reads learns of it too, and ends the process.
+                // The reading thread sees the error, too, and ends the process.
                 Err(_) => out.is_broken = true,
             }
         }
@@ -183,7 +183,7 @@ impl Outbox {
                 out.octets = Vec::new();
             }
         } else if out.sent > out.octets.len() / 2 {
-            // What is gone gives its room up, also where something always waits.
+            // Frees the room of sent frames also if some always wait.
             out.octets.drain(..out.sent);
             out.sent = 0;
         }

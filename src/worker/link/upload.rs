@@ -1,4 +1,4 @@
-//! A request's body on its way to a worker, as fast as the app takes it.
+//! A request's body on its way to a worker, as fast as the app reads it.
 
 use std::future::poll_fn;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,7 +11,7 @@ use super::server_end::ServerEnd;
 use crate::call::BodyFailure;
 use crate::call::pipe::Reader;
 
-/// The link's end of an upload. Dropping it ends the upload: the call is over, and nobody wants the rest.
+/// The link's end of an upload. Dropping it ends the upload.
 pub(crate) struct UploadHandle(Arc<Credit>);
 
 /// How much of an upload may be sent.
@@ -23,7 +23,7 @@ struct CreditState {
     waker: Option<Waker>,
 }
 
-/// The task that sends.
+/// The task that sends the body.
 pub(crate) struct Upload {
     credit: Arc<Credit>,
     source: Source,
@@ -35,7 +35,7 @@ enum Source {
 }
 
 impl UploadHandle {
-    /// Lets so many more octets go.
+    /// Grants so many more octets.
     pub(crate) fn grant(&self, octets: usize) {
         self.0.change(|state| state.octets = state.octets.saturating_add(octets));
     }
@@ -74,12 +74,12 @@ impl Credit {
 }
 
 impl Upload {
-    /// A body that is at hand.
+    /// A body in memory.
     pub(crate) fn whole(octets: Bytes) -> (UploadHandle, Self) {
         Self::new(Source::Whole(octets), WINDOW)
     }
 
-    /// A body that still comes; a lazy one waits for the first grant.
+    /// A streamed body. A lazy one waits for the first grant.
     pub(crate) fn stream(reader: Reader<Arc<BodyFailure>>, is_lazy: bool) -> (UploadHandle, Self) {
         Self::new(Source::Stream(reader), if is_lazy { 0 } else { WINDOW })
     }
@@ -89,7 +89,7 @@ impl Upload {
         (UploadHandle(Arc::clone(&credit)), Self { credit, source })
     }
 
-    /// Sends until the body ends, or the call does.
+    /// Sends until the body or the call ends.
     pub(crate) async fn run(mut self, number: u64, link: Arc<ServerEnd>) {
         let mut chunk = Bytes::new();
         loop {
@@ -112,7 +112,7 @@ impl Upload {
     }
 
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Next> {
-        // A lazy body is not asked for before the app asks, and the call may end meanwhile.
+        // A lazy body is not read before the app reads, and the call may end before that.
         let room = self.credit.poll_room(cx);
         match (&mut self.source, room) {
             (_, Poll::Ready(None)) => Poll::Ready(Next::Unwanted),

@@ -1,6 +1,6 @@
-//! The worker's end of the link: one thread that reads what the front says, and never needs the interpreter.
+//! The worker's end of the link: one thread that reads frames and never needs the interpreter.
 //!
-//! It sees the front go, whatever Python is doing: a worker does not outlive its front.
+//! It sees the server's end close whatever Python does, so a worker does not outlive its server.
 
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, PoisonError};
@@ -20,36 +20,36 @@ use crate::call::pipe::remote_pipe;
 use crate::call::responder::Responder;
 use crate::call::{BodyFailure, Call, CallSignal, RequestBody};
 
-/// Who serves the calls of a link.
+/// Runs the calls of a link.
 pub(crate) trait CallHandler: Send + Sync {
-    /// Takes a call; [`CallHandler::begin`] follows when no more are at hand.
+    /// Accepts a call. [`CallHandler::begin`] follows after the last call of a batch.
     fn put(&self, call: Call, permit: LinkPermit);
 
-    /// Begins with what was put.
+    /// Starts running what was accepted.
     fn begin(&self);
 
-    /// Takes out a call that nobody has begun with.
+    /// Takes out a call that has not begun.
     fn recall(&self, number: u64) -> Option<(Call, LinkPermit)>;
 
-    /// A signal about a call that somebody has begun with.
+    /// Sends a signal about a call that has begun.
     fn signal(&self, number: u64, signal: CallSignal);
 
-    /// The stacks of all threads are wanted in the log.
+    /// Logs the Python stacks of all threads.
     fn stacks(&self);
 
-    /// Log files are to be opened again.
+    /// Reopens log files.
     fn reopen(&self);
 
-    /// Calls at hand are to be finished, and no more will come.
+    /// Finishes the calls at hand; no more will come.
     fn stop(&self);
 }
 
-/// Why the link is at its end.
+/// Why the link has ended.
 #[derive(Debug)]
 pub(crate) enum End {
-    /// The front is gone.
+    /// The server is gone.
     Gone,
-    /// The front says what nobody understands.
+    /// The server sent a frame that is not valid.
     Malformed(Malformed),
 }
 
@@ -58,7 +58,7 @@ pub(crate) struct WorkerEnd {
     outbox: Arc<Outbox>,
     calls: Arc<Calls>,
     octets: BytesMut,
-    /// What a read fills. (To read into `octets` would need them zeroed first.)
+    /// The target of reads. (A read into `octets` would have to zero them first.)
     block: Box<[u8]>,
 }
 
@@ -72,17 +72,17 @@ impl WorkerEnd {
         Ok(Self { outbox, calls: Arc::default(), octets: BytesMut::new(), block: vec![0; READ].into() })
     }
 
-    /// The way out.
+    /// The outbox of this link.
     pub(crate) fn outbox(&self) -> Arc<Outbox> {
         Arc::clone(&self.outbox)
     }
 
-    /// The way out and what was read beyond the last signal, for who goes on otherwise.
+    /// The outbox, and what was read but not parsed, for a template.
     pub(crate) fn into_parts(self) -> (Arc<Outbox>, BytesMut) {
         (self.outbox, self.octets)
     }
 
-    /// Waits for the next signal; for what precedes the calls.
+    /// Waits for the next frame; for those before the first call.
     pub(crate) fn next(&mut self) -> Result<ToWorker, End> {
         loop {
             if let Some(order) = ToWorker::take(&mut self.octets).map_err(End::Malformed)? {
@@ -92,12 +92,12 @@ impl WorkerEnd {
         }
     }
 
-    /// Hears the front until it is gone.
+    /// Handles frames until the server is gone.
     pub(crate) fn run(mut self, handler: &dyn CallHandler) -> End {
         loop {
             let heard = self.handle(handler);
             handler.begin();
-            // No thread tells the front of calls that were dropped before one began with them.
+            // Reports calls that were dropped before a thread began with them; no thread does.
             self.outbox.nudge();
             if let Err(end) = heard.and_then(|()| self.wait_and_read()) {
                 return end;
@@ -131,7 +131,7 @@ impl WorkerEnd {
                 ToWorker::Credit(number, octets) => self.with(number, |entry| entry.state.grant(octets as usize)),
                 ToWorker::Cancel(number) => {
                     self.with(number, |entry| entry.state.cancel());
-                    // Where nobody has begun with it, nobody has to.
+                    // A call that has not begun needs no signal.
                     if handler.recall(number).is_none() {
                         handler.signal(number, CallSignal::Cancel);
                     }
@@ -147,7 +147,7 @@ impl WorkerEnd {
                 ToWorker::Stacks => handler.stacks(),
                 ToWorker::Reopen => handler.reopen(),
                 ToWorker::Stop => handler.stop(),
-                ToWorker::Boot(_) | ToWorker::Fork => return Err(End::Malformed(Malformed("a signal that does not belong among calls"))),
+                ToWorker::Boot(_) | ToWorker::Fork => return Err(End::Malformed(Malformed("a frame does not belong among calls"))),
             }
         }
         Ok(())
@@ -175,7 +175,7 @@ impl WorkerEnd {
         }
     }
 
-    /// Reads what is there, once something is.
+    /// Waits until there is something to read, and reads it.
     fn wait_and_read(&mut self) -> Result<(), End> {
         loop {
             match recv(self.outbox.socket(), &mut *self.block, RecvFlags::DONTWAIT) {
@@ -191,13 +191,13 @@ impl WorkerEnd {
         }
     }
 
-    /// Waits until there is something to read, and meanwhile sends what the socket did not take, and what is held.
+    /// Waits until there is something to read. Meanwhile sends frames that the socket did not take, and those that are held.
     fn wait(&self) {
         let until = self.outbox.look().then_some(Timespec { tv_sec: 0, tv_nsec: i64::from(LOOK.subsec_nanos()) });
         let is_stuck = self.outbox.is_stuck();
         let wanted = if is_stuck { PollFlags::IN | PollFlags::OUT } else { PollFlags::IN };
         let mut polled = [PollFd::new(self.outbox.socket(), wanted), PollFd::from_borrowed_fd(self.outbox.bell(), PollFlags::IN)];
-        // An interruption only means another round.
+        // An interruption means another round.
         let _ = poll(&mut polled, until.as_ref());
         if polled[1].revents().contains(PollFlags::IN) {
             let _ = read(self.outbox.bell(), &mut [0; 8]);

@@ -1,4 +1,4 @@
-//! What the front has to say to a worker and has not said yet.
+//! Frames that wait to be written to a worker.
 
 use std::io::IoSlice;
 
@@ -6,14 +6,14 @@ use bytes::Bytes;
 
 use super::frame::{ToWorker, put_request_body_head};
 
-/// Payloads smaller than this are copied among the frames: that costs less than to remember where they belong.
+/// Payloads smaller than this are copied between the frames, which costs less than tracking them.
 const COPIED: usize = 16 * 1024;
 
-/// Frames, one behind the other, but for large payloads, which stay where they are.
+/// Consecutive frames. Large payloads are kept apart instead of copied.
 #[derive(Default)]
 pub(crate) struct WriteBuffer {
     octets: Vec<u8>,
-    /// Payloads that belong behind so many of `octets`.
+    /// Payloads, each with its position in `octets`.
     lent: Vec<(usize, Bytes)>,
 }
 
@@ -29,7 +29,7 @@ impl WriteBuffer {
         }
     }
 
-    /// Where frames without large payloads are put.
+    /// The buffer, to append frames without a large payload.
     pub(crate) const fn octets(&mut self) -> &mut Vec<u8> {
         &mut self.octets
     }
@@ -38,7 +38,7 @@ impl WriteBuffer {
         self.octets.is_empty()
     }
 
-    /// Everything, in its order.
+    /// Everything, in order.
     pub(crate) fn slices(&self) -> Vec<IoSlice<'_>> {
         let mut slices = Vec::with_capacity(2 * self.lent.len() + 1);
         let mut from = 0;
@@ -53,7 +53,7 @@ impl WriteBuffer {
         slices
     }
 
-    /// Empties it; keeps up to `room` octets of memory.
+    /// Empties the buffer and keeps up to `room` octets allocated.
     pub(crate) fn clear(&mut self, room: usize) {
         self.lent.clear();
         self.octets.clear();

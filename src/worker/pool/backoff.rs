@@ -1,48 +1,41 @@
-//! How long to wait before a worker is started again.
+//! The delay before a worker is started again.
 
-use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
-/// The pause before the second start of a worker that keeps dying.
+/// The delay before the second start of a worker that keeps dying.
 const SHORTEST: Duration = Duration::from_millis(100);
 
-/// The pause before the hundredth, where none of them came to live.
+/// The longest delay for a worker that never becomes ready.
 const LONGEST: Duration = Duration::from_secs(10);
 
-/// The same where each took calls until it died: a route that ends its worker every time is not to be the end of the others.
-const LONGEST_ALIVE: Duration = Duration::from_secs(1);
+/// The longest delay for a worker that becomes ready and then dies: a route that kills its worker must not stop the others.
+const LONGEST_READY: Duration = Duration::from_secs(1);
 
-/// A worker that lived so long was a good one.
-const GOOD: Duration = Duration::from_secs(10);
+/// A worker that lives this long resets the delay.
+const RESET_AFTER: Duration = Duration::from_secs(10);
 
-/// Starts at once where a worker lived well, and ever later where one dies after the other.
+/// Exponential back-off. The first restart comes at once.
 #[derive(Debug, Default)]
 pub(super) struct BackOff {
-    /// How many died in a row without having lived well.
+    /// How many workers in a row died early.
     failures: u32,
 }
 
 impl BackOff {
-    /// The pause before the next start, after a worker that lived so long; `None` for one that never came to live.
+    /// The delay before the next start. `lived` is how long the last worker was ready; `None` if it never was.
     pub(super) fn after(&mut self, lived: Option<Duration>) -> Duration {
-        if lived.is_some_and(|lived| lived >= GOOD) {
+        if lived.is_some_and(|lived| lived >= RESET_AFTER) {
             self.failures = 0;
         }
-        let longest = if lived.is_some() { LONGEST_ALIVE } else { LONGEST };
+        let longest = if lived.is_some() { LONGEST_READY } else { LONGEST };
         let pause = match self.failures {
             0 => Duration::ZERO,
             n => SHORTEST.saturating_mul(1 << (n - 1).min(16)).min(longest),
         };
         self.failures = self.failures.saturating_add(1);
         // Workers that died together are not started together.
-        pause.mul_f64(0.75 + 0.25 * random())
+        pause.mul_f64(0.75 + 0.25 * fastrand::f64())
     }
-}
-
-/// A number from 0 to 1 that nobody has to be unable to guess.
-pub(super) fn random() -> f64 {
-    let random = RandomState::new().hash_one(0_u8) >> 11;
-    random as f64 / (1_u64 << 53) as f64
 }
 
 #[cfg(test)]
@@ -50,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_death_costs_no_time_and_the_next_ones_ever_more() {
+    fn the_first_restart_comes_at_once_and_the_next_ones_ever_later() {
         let mut back_off = BackOff::default();
         assert_eq!(back_off.after(None), Duration::ZERO);
         for pause in [100, 200, 400, 800, 1600, 3200, 6400, 10_000, 10_000] {
@@ -59,7 +52,7 @@ mod tests {
     }
 
     #[test]
-    fn workers_that_took_calls_before_they_died_are_soon_followed_by_others() {
+    fn workers_that_became_ready_before_they_died_are_restarted_soon() {
         let mut back_off = BackOff::default();
         assert_eq!(back_off.after(Some(Duration::ZERO)), Duration::ZERO);
         for pause in [100, 200, 400, 800, 1000, 1000] {
@@ -73,19 +66,12 @@ mod tests {
     }
 
     #[test]
-    fn a_worker_that_lived_well_makes_up_for_those_before_it() {
+    fn a_worker_that_lives_long_resets_the_delay() {
         let mut back_off = BackOff::default();
         for _ in 0..100 {
             back_off.after(None);
         }
-        assert_eq!(back_off.after(Some(GOOD)), Duration::ZERO);
+        assert_eq!(back_off.after(Some(RESET_AFTER)), Duration::ZERO);
         assert!(back_off.after(None) > Duration::ZERO);
-    }
-
-    #[test]
-    fn random_numbers_are_between_0_and_1_and_differ() {
-        let numbers: Vec<f64> = (0..100).map(|_| random()).collect();
-        assert!(numbers.iter().all(|number| (0.0..1.0).contains(number)));
-        assert!(numbers.iter().any(|number| (number - numbers[0]).abs() > 0.1));
     }
 }

@@ -11,9 +11,9 @@ use crate::worker::boot::Ended;
 pub(super) enum WorkerExit {
     Exit(i32),
     Signal(i32),
-    /// Its link was at its end while it lived on; it was killed.
+    /// It lived on after its link had ended, and was killed.
     Unlinked,
-    /// The template that had forked it had ended before.
+    /// Its template had ended before, and nobody else knows.
     Unknown,
 }
 
@@ -51,27 +51,27 @@ impl fmt::Display for WorkerExit {
                 None => write!(f, "was ended by signal {signal}"),
             },
             Self::Unlinked => f.write_str("closed its link to the server and was killed"),
-            Self::Unknown => f.write_str("ended; how is not known, for its template had ended before"),
+            Self::Unknown => f.write_str("ended in an unknown way: its template had ended before"),
         }
     }
 }
 
-/// Those that are told to end processes, with what they mean where the name does not say it.
+/// Signals that end processes, with their meaning where the name does not tell.
 const SIGNALS: [(i32, &str, &str); 14] = [
     (1, "SIGHUP", ""),
     (2, "SIGINT", ""),
     (3, "SIGQUIT", ""),
-    (4, "SIGILL", "an instruction that this processor does not know"),
-    (6, "SIGABRT", "the process gave itself up"),
-    (7, "SIGBUS", "memory that is not there"),
+    (4, "SIGILL", "illegal instruction"),
+    (6, "SIGABRT", "abort"),
+    (7, "SIGBUS", "bus error"),
     (8, "SIGFPE", ""),
-    (11, "SIGSEGV", "memory that is not the process's"),
+    (11, "SIGSEGV", "invalid memory access"),
     (13, "SIGPIPE", ""),
     (14, "SIGALRM", ""),
     (15, "SIGTERM", ""),
-    (24, "SIGXCPU", "its limit of processor time"),
-    (25, "SIGXFSZ", "its limit of file sizes"),
-    (31, "SIGSYS", "a system call that it may not make"),
+    (24, "SIGXCPU", "limit of CPU time"),
+    (25, "SIGXFSZ", "limit of file sizes"),
+    (31, "SIGSYS", "forbidden system call"),
 ];
 
 #[cfg(test)]
@@ -79,15 +79,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn endings_are_told_in_words() {
-        for (ending, words) in [
+    fn exits_are_described_in_words() {
+        for (exit, words) in [
             (WorkerExit::Exit(3), "ended with exit code 3"),
             (WorkerExit::Signal(9), "was killed (SIGKILL), possibly because memory ran out"),
-            (WorkerExit::Signal(11), "was ended by SIGSEGV (memory that is not the process's)"),
+            (WorkerExit::Signal(11), "was ended by SIGSEGV (invalid memory access)"),
             (WorkerExit::Signal(15), "was ended by SIGTERM"),
             (WorkerExit::Signal(64), "was ended by signal 64"),
         ] {
-            assert_eq!(ending.to_string(), words);
+            assert_eq!(exit.to_string(), words);
         }
     }
 }

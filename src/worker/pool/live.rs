@@ -1,4 +1,4 @@
-//! Who is there, for those who ask: status, metrics, stack dumps.
+//! The workers that are alive, for status, metrics and stack dumps.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,13 +8,13 @@ use super::recycle::{CountedBackend, Reason};
 use crate::worker::admission::BackendId;
 use crate::worker::link::server_end::ServerEnd;
 
-/// The workers of a pool as they come and go.
+/// The live workers of a pool.
 #[derive(Default)]
 pub(super) struct LiveWorkers(Mutex<Inner>);
 
 #[derive(Default)]
 struct Inner {
-    /// By number and then by the order they came in.
+    /// By number of the worker, and in the order of their start.
     entries: BTreeMap<(usize, u64), LiveWorker>,
     came: u64,
     restarts: Restarts,
@@ -27,7 +27,7 @@ pub(super) struct Restarts {
     pub(super) last: Option<(SystemTime, Reason)>,
 }
 
-/// What is known of a worker.
+/// A live worker.
 #[derive(Clone)]
 pub(super) struct LiveWorker {
     pub(super) nth: usize,
@@ -39,14 +39,14 @@ pub(super) struct LiveWorker {
     pub(super) link: Arc<ServerEnd>,
 }
 
-/// Where a worker is in its life.
+/// The state of a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum WorkerState {
     /// It takes calls.
     Ready,
     /// It takes no more calls and finishes those it has.
     Retiring,
-    /// It is about to end.
+    /// It is shutting down.
     Stopping,
 }
 
@@ -60,7 +60,7 @@ impl WorkerState {
     }
 }
 
-/// A worker's line in the live, as long as this is held.
+/// Keeps a worker in the table until it is dropped.
 pub(super) struct Registration {
     live: Arc<LiveWorkers>,
     key: (usize, u64),
@@ -76,12 +76,12 @@ impl LiveWorkers {
         Registration { live: Arc::clone(self), key }
     }
 
-    /// Those that are there now.
+    /// All live workers.
     pub(super) fn entries(&self) -> Vec<LiveWorker> {
         self.lock().entries.values().cloned().collect()
     }
 
-    /// Takes note of a worker that has to be replaced.
+    /// Counts a replaced worker.
     pub(super) fn count(&self, reason: Reason) {
         let mut inner = self.lock();
         *inner.restarts.counts.entry(reason).or_default() += 1;

@@ -1,7 +1,7 @@
-//! The pool of one app: starts its workers, watches them, replaces those that die or are to go, and ends them with the server.
+//! The worker processes of one app: starts, supervises, replaces and stops them.
 //!
-//! A [`slot`] is the place of one [`worker`], which is a [`process`] with a link and a backend. With `preload` the processes are forked by a
-//! [`template`], which is one too. The front never runs Python, and no worker's end is the front's.
+//! A [`slot`] keeps one [`worker`] running, which is a [`process`] with a link and a backend. With `preload`, a [`template`] process forks the
+//! workers.
 
 mod backoff;
 mod exit;
@@ -35,25 +35,25 @@ use super::boot::{Boot, Refusal};
 use super::launcher::Launcher;
 use super::link::frame::ToWorker;
 
-/// How long a process that was told to end may take, when nobody has anything to wait for any more.
+/// How long a process may take to exit when nobody waits for its calls any more.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How many calls a worker is handed beyond those it can begin, so that its threads need not wait for the next.
+/// How many calls a worker prefetches, so that its threads need not wait for the next one.
 pub(crate) const PREFETCH: usize = 64;
 
-/// What a pool is to be.
+/// The configuration of a pool.
 pub(crate) struct PoolConfig {
     pub(crate) launcher: Launcher,
-    /// What each worker is to be, but for its number.
+    /// What each worker is to run; the number is set per worker.
     pub(crate) boot: Boot,
     pub(crate) workers: usize,
     pub(crate) capacity: Capacity,
     /// Variables added to the environment.
     pub(crate) env: BTreeMap<String, String>,
-    /// Paths that a template answers once, where there is to be one.
+    /// Set with `preload`: the paths that the template requests once.
     pub(crate) preload: Option<Vec<String>>,
     pub(crate) recycling: Recycling,
-    /// How long the requests of a worker that is replaced may take.
+    /// How long the requests of a replaced worker may take.
     pub(crate) linger: Duration,
 }
 
@@ -62,14 +62,14 @@ impl PoolConfig {
         &self.boot.place
     }
 
-    /// What the worker of this number is to be; 0 is the template.
+    /// The first frame for a worker; 0 is the template.
     fn boot(&self, nth: usize) -> Boot {
         let preload = if nth == 0 { self.preload.clone() } else { None };
         Boot { nth, preload, ..self.boot.clone() }
     }
 }
 
-/// The workers of one app. Dropped, they end at once.
+/// The workers of one app. Dropping it kills them.
 pub(crate) struct WorkerPool {
     shared: Arc<Shared>,
     runtime: Handle,
@@ -81,30 +81,30 @@ struct Shared {
     admission: Arc<Admission>,
     template: Option<Template>,
     live: Arc<LiveWorkers>,
-    /// Who is replaced now though it is alive: one at a time.
+    /// Held while a live worker is replaced: one at a time.
     turn: Arc<Semaphore>,
     stop: watch::Sender<bool>,
 }
 
 impl Shared {
-    /// Ready when the pool is to end.
+    /// Waits until the pool is stopped.
     async fn stopping(&self) {
-        // An error would mean that nobody is there to stop it.
+        // An error means that the pool is gone.
         let _ = self.stop.subscribe().wait_for(|stop| *stop).await;
     }
 }
 
 impl WorkerPool {
-    /// Starts all workers, blocking this thread until every one of them is ready and takes calls of `admission`.
+    /// Starts all workers. Blocks this thread until all of them are ready and take calls of `admission`.
     ///
     /// # Errors
     ///
-    /// What the first worker says that cannot serve the app. The others are ended then.
+    /// What the first worker that cannot serve the app reports. The others are stopped.
     pub(crate) fn start(config: PoolConfig, admission: Arc<Admission>) -> Result<Self, Refusal> {
         let runtime = Handle::try_current().ok().filter(|runtime| runtime.runtime_flavor() != RuntimeFlavor::CurrentThread);
         let Some(runtime) = runtime else {
-            let finding = Finding::new("worker processes need a runtime of several threads around them").at("workers");
-            return Err(finding.hint("set `\"workers\": 0` where the stack is built without the server").into());
+            let finding = Finding::new("worker processes need a multi-threaded tokio runtime").at("workers");
+            return Err(finding.hint("set `\"workers\": 0` if the stack is built without the server").into());
         };
         let template = config.preload.is_some().then(Template::default);
         let (live, turn, stop) = (Arc::default(), Arc::new(Semaphore::new(1)), watch::Sender::new(false));
@@ -118,7 +118,7 @@ impl WorkerPool {
         Ok(Self { shared, runtime, slots })
     }
 
-    /// Ends all workers, blocking this thread for a few seconds at most. Calls that still wait are answered.
+    /// Stops all workers. Blocks this thread for a few seconds at most. Waiting calls are answered.
     pub(crate) fn stop(&self) {
         self.shared.admission.end();
         self.shared.stop.send_replace(true);
@@ -126,7 +126,7 @@ impl WorkerPool {
         block_in_place(|| {
             self.runtime.block_on(async {
                 for slot in slots {
-                    // An error means that it has panicked, and its worker is gone with it.
+                    // An error means that the task panicked; its worker is gone, too.
                     let _ = slot.await;
                 }
                 if let Some(template) = &self.shared.template {
@@ -136,12 +136,12 @@ impl WorkerPool {
         });
     }
 
-    /// Has all workers write the stacks of their threads to the log.
+    /// Logs the Python stacks of all workers.
     pub(crate) fn stacks(&self) {
         self.tell(&ToWorker::Stacks);
     }
 
-    /// Has layers that run in the workers open their log files again.
+    /// Reopens the log files of layers that run in the workers.
     pub(crate) fn reopen(&self) {
         self.tell(&ToWorker::Reopen);
     }
@@ -161,7 +161,7 @@ impl Drop for WorkerPool {
     }
 }
 
-/// All workers, ready.
+/// Starts all workers and waits until they are ready.
 async fn start(shared: &Arc<Shared>) -> Result<Vec<Worker>, Refusal> {
     if let Some(template) = &shared.template {
         template.start(&shared.config).await?;

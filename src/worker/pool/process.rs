@@ -1,4 +1,4 @@
-//! A worker's process: a child of ours, or one that a template of ours has forked.
+//! The process of a worker: a child of this process, or of a template.
 
 use std::future::pending;
 use std::os::fd::OwnedFd;
@@ -14,37 +14,37 @@ use super::exit::WorkerExit;
 use super::template::ExitReports;
 use crate::worker::link;
 
-/// A process that ends with this value.
+/// A process that ends when this is dropped.
 pub(super) enum Process {
     Child(Box<Child>),
     Forked(Forked),
 }
 
-/// A process that a template forked. Its parent is the template, which tells of its end.
+/// A process that a template forked. The template is its parent and reports its end.
 pub(super) struct Forked {
-    /// What it says its id is, in its first word.
+    /// The id that the process reports when it is ready.
     pid: Option<u32>,
     template: Option<u32>,
     exits: Arc<ExitReports>,
 }
 
 impl Process {
-    /// Starts the program anew, with one end of a socket pair as its standard input; the other end is given.
+    /// Starts this program with one end of a new link as its standard input. Returns the other end.
     pub(super) fn spawn(config: &PoolConfig, nth: usize) -> std::io::Result<(Self, UnixStream)> {
         let (server_end, worker_end) = link::pair()?;
         let mut command = config.launcher.worker(&config.boot(nth).title());
         command.envs(&config.env).stdin(Stdio::from(OwnedFd::from(worker_end)));
-        // A group of its own: an interrupt from the terminal is for the server, which ends its workers when it has drained.
+        // Its own process group: an interrupt from the terminal is for the server, which stops its workers after the drain.
         let child = Command::from(command).process_group(0).kill_on_drop(true).spawn()?;
         Ok((Self::Child(Box::new(child)), server_end))
     }
 
-    /// One that the template with this id forked.
+    /// A process that the template with this id forked.
     pub(super) const fn forked(template: Option<u32>, exits: Arc<ExitReports>) -> Self {
         Self::Forked(Forked { pid: None, template, exits })
     }
 
-    /// The id of a child that has not ended.
+    /// The id, as long as the process has not ended.
     pub(super) fn id(&self) -> Option<u32> {
         match self {
             Self::Child(child) => child.id(),
@@ -52,14 +52,14 @@ impl Process {
         }
     }
 
-    /// Takes note of what the process says its id is.
+    /// Sets the id that the process reports.
     pub(super) fn introduce(&mut self, pid: u32) {
         if let Self::Forked(forked) = self {
             forked.pid = Some(pid);
         }
     }
 
-    /// Waits for its end. Where nobody will tell, that is never.
+    /// Waits until the process has ended; for ever if nobody reports that.
     pub(super) async fn exited(&mut self) -> WorkerExit {
         match self {
             Self::Child(child) => child.wait().await.map_or(WorkerExit::Unknown, WorkerExit::from),
@@ -71,7 +71,7 @@ impl Process {
         }
     }
 
-    /// Whether somebody will tell of its end.
+    /// Whether somebody reports the end of the process.
     pub(super) fn is_told(&self) -> bool {
         match self {
             Self::Child(_) => true,
@@ -79,7 +79,7 @@ impl Process {
         }
     }
 
-    /// Ends it now.
+    /// Kills the process.
     pub(super) fn kill(&mut self) {
         match self {
             // An error means that it has ended.
@@ -90,8 +90,8 @@ impl Process {
 }
 
 impl Forked {
-    /// Once its parent has waited for it, its id may be another process's; and a worker can say anything. So only a child of the template is
-    /// ended this way. (One that has lost its template ends when its link does.)
+    /// Kills the process only while it is a child of the template: after its parent has waited for it, its id may be another process's, and a worker
+    /// may report any id. (A process whose template is gone ends with its link.)
     fn kill(&self) {
         let is_ours = |pid: &u32| self.template.is_some() && parent(*pid) == self.template && self.exits.find(*pid).is_none();
         let pid = self.pid.filter(is_ours).and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?));
@@ -111,13 +111,13 @@ impl Drop for Forked {
     }
 }
 
-/// The id of a process's parent, as long as there is such a process.
+/// The id of a process's parent, if the process exists.
 fn parent(pid: u32) -> Option<u32> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     status.lines().find_map(|line| line.strip_prefix("PPid:"))?.trim().parse().ok()
 }
 
-/// Resident memory in octets, as long as there is such a process.
+/// The resident memory of a process in octets, if the process exists.
 pub(super) fn memory(pid: u32) -> Option<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     resident(&status)

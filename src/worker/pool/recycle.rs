@@ -1,4 +1,4 @@
-//! When a worker is replaced though it is alive.
+//! When workers are replaced although they are healthy.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,14 +7,13 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use super::backoff::random;
 use crate::call::{Call, CallSignal};
 use crate::worker::admission::{Backend, Permit};
 
 /// The limits of a worker's life.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Recycling {
-    /// How many requests, and up to how many more by chance.
+    /// The number of requests, and the largest random addition to it.
     pub(crate) requests: Option<(u64, u64)>,
     pub(crate) age: Option<Duration>,
     /// Resident memory in octets.
@@ -22,9 +21,9 @@ pub(crate) struct Recycling {
 }
 
 impl Recycling {
-    /// After how many requests one worker is to go.
+    /// The number of requests after which one worker is replaced.
     fn request_limit(&self) -> Option<u64> {
-        self.requests.map(|(requests, jitter)| requests.saturating_add((random() * (jitter as f64 + 1.0)) as u64))
+        self.requests.map(|(requests, jitter)| requests.saturating_add(fastrand::u64(0..=jitter)))
     }
 }
 
@@ -36,14 +35,14 @@ pub(crate) enum Reason {
     Requests,
     Age,
     Memory,
-    /// A call would not end at its deadline.
+    /// A call did not end at its deadline.
     Deadline,
 }
 
 impl Reason {
     pub(crate) const ALL: [Self; 5] = [Self::Crash, Self::Requests, Self::Age, Self::Memory, Self::Deadline];
 
-    /// As status and metrics call it.
+    /// The name in status and metrics.
     pub(crate) const fn label(self) -> &'static str {
         match self {
             Self::Crash => "crash",
@@ -61,7 +60,7 @@ impl fmt::Display for Reason {
     }
 }
 
-/// A backend whose calls are counted.
+/// A backend that counts its calls.
 pub(super) struct CountedBackend {
     backend: Arc<dyn Backend>,
     begun: AtomicU64,
@@ -74,12 +73,12 @@ impl CountedBackend {
         Self { backend, begun: AtomicU64::new(0), limit: recycling.request_limit(), reached: Notify::new() }
     }
 
-    /// How many calls it was handed.
+    /// How many calls it was assigned.
     pub(super) fn begun(&self) -> u64 {
         self.begun.load(Ordering::Relaxed)
     }
 
-    /// Ready when it was handed as many as it may be.
+    /// Waits until it has been assigned as many calls as it may.
     pub(super) async fn reached(&self) {
         while self.limit.is_none_or(|limit| self.begun() < limit) {
             self.reached.notified().await;
@@ -106,7 +105,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lots_lie_between_the_requests_and_those_with_all_of_the_jitter() {
+    fn request_limits_lie_within_the_jitter() {
         let recycling = Recycling { requests: Some((100, 10)), ..Recycling::default() };
         let lots: Vec<u64> = (0..1000).filter_map(|_| recycling.request_limit()).collect();
         assert_eq!((lots.iter().min(), lots.iter().max()), (Some(&100), Some(&110)));

@@ -1,4 +1,4 @@
-//! The place of one worker: somebody is always there, or about to be.
+//! Keeps one worker running.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -15,21 +15,21 @@ use super::start_error::StartError;
 use super::worker::Worker;
 use super::{STOP_TIMEOUT, Shared};
 
-/// How long a worker that takes another one's place may need to import the app.
+/// How long a replacement may take to import the app.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// How long the next worker that is to be replaced waits for this one's requests.
+/// How long the next replacement waits for the requests of this worker.
 const TURN: Duration = Duration::from_secs(30);
 
-/// How long a worker without requests may take to end.
+/// How long a worker without requests may take to exit.
 const IDLE_STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// One place in a pool.
+/// One worker of a pool, and those that it has replaced.
 pub(super) struct WorkerSlot {
     pool: Arc<Shared>,
     nth: usize,
     back_off: BackOff,
-    /// Workers that were replaced and finish what they have.
+    /// Replaced workers that finish their requests.
     leaving: JoinSet<()>,
 }
 
@@ -44,7 +44,7 @@ impl WorkerSlot {
         Self { pool, nth, back_off: BackOff::default(), leaving: JoinSet::new() }
     }
 
-    /// Sees to it that there is a worker, until the pool is stopped.
+    /// Keeps a worker running until the pool is stopped.
     pub(super) async fn run(mut self, first: Worker) {
         let mut worker = Some(first);
         while let Some(mut current) = worker {
@@ -53,7 +53,7 @@ impl WorkerSlot {
             let event = tokio::select! {
                 biased;
                 () = self.pool.stopping() => Event::Stop,
-                ending = current.ended() => Event::Dead(ending),
+                exit = current.ended() => Event::Dead(exit),
                 reason = due => Event::Due(reason),
             };
             worker = match event {
@@ -61,17 +61,17 @@ impl WorkerSlot {
                     current.stop(STOP_TIMEOUT).await;
                     None
                 }
-                Event::Dead(ending) => self.respawn(current, ending).await,
+                Event::Dead(exit) => self.respawn(current, exit).await,
                 Event::Due(reason) => self.replace(current, reason).await,
             };
         }
         while self.leaving.join_next().await.is_some() {}
     }
 
-    /// Another worker for one that died.
-    async fn respawn(&mut self, mut dead: Worker, ending: WorkerExit) -> Option<Worker> {
+    /// Replaces a worker that died.
+    async fn respawn(&mut self, mut dead: Worker, exit: WorkerExit) -> Option<Worker> {
         let lived = dead.age();
-        self.abandon(&mut dead, ending);
+        self.abandon(&mut dead, exit);
         drop(dead);
         tokio::select! {
             biased;
@@ -84,18 +84,18 @@ impl WorkerSlot {
         }
     }
 
-    /// Another worker for one that is to go, which goes when the other one is there.
+    /// Replaces a live worker. It is retired when the new one is ready.
     async fn replace(&mut self, mut old: Worker, reason: Reason) -> Option<Worker> {
         let (pool, nth) = (Arc::clone(&self.pool), self.nth);
         let mut fresh = Box::pin(async {
-            // What is stuck does not wait for others.
+            // A stuck worker is replaced without waiting for other replacements.
             let turn = if reason == Reason::Deadline { None } else { Arc::clone(&pool.turn).acquire_owned().await.ok() };
             (fresh(&pool, nth, &mut BackOff::default(), None).await, turn)
         });
-        let ending = tokio::select! {
+        let exit = tokio::select! {
             biased;
             () = pool.stopping() => None,
-            ending = old.ended() => Some(ending),
+            exit = old.ended() => Some(exit),
             (mut fresh, turn) = &mut fresh => {
                 fresh.open();
                 pool.live.count(reason);
@@ -105,10 +105,10 @@ impl WorkerSlot {
                 return Some(fresh);
             }
         };
-        // The template may be at work for it.
+        // It may hold the lock of the template.
         drop(fresh);
-        match ending {
-            Some(ending) => self.respawn(old, ending).await,
+        match exit {
+            Some(exit) => self.respawn(old, exit).await,
             None => {
                 old.stop(STOP_TIMEOUT).await;
                 None
@@ -116,14 +116,14 @@ impl WorkerSlot {
         }
     }
 
-    fn abandon(&self, dead: &mut Worker, ending: WorkerExit) {
+    fn abandon(&self, dead: &mut Worker, exit: WorkerExit) {
         self.pool.live.count(Reason::Crash);
-        tracing::error!(app = self.pool.config.place(), worker = self.nth, pid = dead.pid, "the worker {ending}");
-        dead.abandon(&format!("it {ending}"));
+        tracing::error!(app = self.pool.config.place(), worker = self.nth, pid = dead.pid, "the worker {exit}");
+        dead.abandon(&format!("it {exit}"));
     }
 }
 
-/// A worker, however often it has to be tried.
+/// Starts a worker, repeatedly until it is ready.
 async fn fresh(pool: &Arc<Shared>, nth: usize, back_off: &mut BackOff, mut lived: Option<Duration>) -> Worker {
     loop {
         sleep(back_off.after(lived)).await;
@@ -137,7 +137,7 @@ async fn fresh(pool: &Arc<Shared>, nth: usize, back_off: &mut BackOff, mut lived
     }
 }
 
-/// Sees off a worker whose place is taken.
+/// Retires a worker that has been replaced.
 async fn leave(pool: Arc<Shared>, mut worker: Worker, mut turn: Option<OwnedSemaphorePermit>) {
     let begin = Instant::now();
     let linger = pool.config.linger;
@@ -146,20 +146,20 @@ async fn leave(pool: Arc<Shared>, mut worker: Worker, mut turn: Option<OwnedSema
         tokio::select! {
             () = &mut retired => break IDLE_STOP_TIMEOUT,
             () = pool.stopping() => break STOP_TIMEOUT,
-            ending = worker.ended() => {
-                tracing::error!(app = pool.config.place(), worker = worker.nth, pid = worker.pid, "the worker {ending} while it finished its requests");
-                worker.abandon(&format!("it {ending}"));
+            exit = worker.ended() => {
+                tracing::error!(app = pool.config.place(), worker = worker.nth, pid = worker.pid, "the worker {exit} while it finished its requests");
+                worker.abandon(&format!("it {exit}"));
                 return;
             }
             () = sleep_until(begin + TURN), if turn.is_some() => drop(turn.take()),
             () = sleep_until(begin + linger) => {
                 let place = pool.config.place();
-                tracing::warn!(app = place, worker = worker.nth, pid = worker.pid, "requests of the worker had not finished within `drain` and are cut off");
+                tracing::warn!(app = place, worker = worker.nth, pid = worker.pid, "requests of the worker had not finished within `drain` and are broken off");
                 break Duration::ZERO;
             }
         }
     };
-    // It has no requests left that anybody waits for; the next one need not wait for its last breath.
+    // Nobody waits for its requests any more, so the next replacement need not wait for its exit.
     drop(turn);
     worker.stop(grace).await;
 }

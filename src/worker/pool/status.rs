@@ -1,4 +1,4 @@
-//! How a pool fares: for `ziggurat status` and for metrics.
+//! Figures of a pool, for `ziggurat status` and metrics.
 
 use std::collections::HashMap;
 use std::time::SystemTime;
@@ -49,7 +49,7 @@ impl WorkerPool {
         status.into()
     }
 
-    /// The same as stats, labelled with the app's place.
+    /// The same as metrics, labelled with the app's place.
     pub(crate) fn scrape(&self, metrics: &mut Metrics) {
         let stats = self.shared.admission.stats();
         let app = self.shared.config.place();

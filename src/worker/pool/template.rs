@@ -1,4 +1,4 @@
-//! A template: a process that has imported the app and makes workers by forking.
+//! A template: a process that has imported the app and forks workers.
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
@@ -24,7 +24,7 @@ use crate::worker::boot::Ended;
 use crate::worker::link;
 use crate::worker::link::frame::{ToServer, ToWorker};
 
-/// The template of a pool: there when a worker is wanted.
+/// The template of a pool, started when it is needed.
 #[derive(Default)]
 pub(super) struct Template {
     running: tokio::sync::Mutex<Option<Running>>,
@@ -37,26 +37,26 @@ struct Running {
 }
 
 impl Template {
-    /// Starts the template where there is none. The app is imported when this is ready.
+    /// Starts the template if it does not run. Returns when the app is imported.
     pub(super) async fn start(&self, config: &PoolConfig) -> Result<(), StartError> {
         let mut running = self.running.lock().await;
         Self::up(&mut running, config).await.map(drop)
     }
 
-    /// A fresh worker, and the server_end's end of its link.
+    /// Forks a worker. Returns its process and the server's end of its link.
     pub(super) async fn fork(&self, config: &PoolConfig) -> Result<(Process, StdUnixStream), StartError> {
         let mut running = self.running.lock().await;
         let template = Self::up(&mut running, config).await?;
         let (server_end, worker_end) = link::pair()?;
         if let Err(error) = send_fork(&template.writer, &worker_end).await {
-            // The next worker gets another template.
+            // The next worker gets a new template.
             drop(running.take());
             return Err(error.into());
         }
         Ok((Process::forked(template.process.id(), Arc::clone(&template.exits)), server_end))
     }
 
-    /// Ends the template; its workers live on.
+    /// Stops the template. Its workers go on.
     pub(super) async fn stop(&self) {
         let Some(mut template) = self.running.lock().await.take() else { return };
         let mut octets = Vec::new();
@@ -75,11 +75,11 @@ impl Template {
     async fn up<'a>(running: &'a mut Option<Running>, config: &PoolConfig) -> Result<&'a mut Running, StartError> {
         if running.as_ref().is_some_and(|template| template.exits.is_over()) {
             let mut gone = running.take();
-            let ending = match &mut gone {
+            let exit = match &mut gone {
                 Some(gone) => timeout(Duration::from_secs(1), gone.process.exited()).await.unwrap_or(WorkerExit::Unlinked),
                 None => WorkerExit::Unknown,
             };
-            tracing::warn!(app = %config.place(), "the template of the workers {ending}; another one is started");
+            tracing::warn!(app = %config.place(), "the template of the workers {exit}; another one is started");
         }
         match running {
             Some(template) => Ok(template),
@@ -95,15 +95,15 @@ impl Running {
         let (mut reader, mut writer) = UnixStream::from_std(socket)?.into_split();
         let mut octets = Vec::new();
         ToWorker::Boot(serde_json::to_vec(&config.boot(0)).map_err(io::Error::from)?.into()).put(&mut octets);
-        // An error means that it has ended, which reading tells too.
+        // An error means that it has ended, which the read reports.
         let _ = writer.write_all(&octets).await;
         let mut octets = BytesMut::new();
         match next(&mut reader, &mut octets).await {
             Some(ToServer::Ready(_)) => {}
             Some(ToServer::Refused(json)) => return Err(StartError::refused(&json)),
             _ => {
-                let ending = timeout(STOP_TIMEOUT, process.exited()).await.unwrap_or(WorkerExit::Unlinked);
-                return Err(StartError::Died(ending));
+                let exit = timeout(STOP_TIMEOUT, process.exited()).await.unwrap_or(WorkerExit::Unlinked);
+                return Err(StartError::Died(exit));
             }
         }
         let exits = Arc::new(ExitReports::default());
@@ -112,7 +112,7 @@ impl Running {
     }
 }
 
-/// The next thing a template says; nothing when it is gone, or speaks nonsense.
+/// The next frame; `None` if the template is gone or breaks the protocol.
 async fn next(reader: &mut OwnedReadHalf, octets: &mut BytesMut) -> Option<ToServer> {
     loop {
         if let Some(report) = ToServer::take(octets).ok()? {
@@ -129,13 +129,13 @@ async fn read(mut reader: OwnedReadHalf, mut octets: BytesMut, exits: Arc<ExitRe
         if let ToServer::Ended(json) = report
             && let Ok(ended) = serde_json::from_slice(&json)
         {
-            exits.tell(ended);
+            exits.report(ended);
         }
     }
     exits.end();
 }
 
-/// Sends the order to fork, together with the worker's end of its link.
+/// Sends the frame to fork, with the worker's end of its link.
 async fn send_fork(writer: &OwnedWriteHalf, worker_end: &StdUnixStream) -> io::Result<()> {
     let mut octets = Vec::new();
     ToWorker::Fork.put(&mut octets);
@@ -151,7 +151,7 @@ async fn send_fork(writer: &OwnedWriteHalf, worker_end: &StdUnixStream) -> io::R
     if sent.await? == octets.len() { Ok(()) } else { Err(io::ErrorKind::WriteZero.into()) }
 }
 
-/// What a template has told about the ends of the processes it forked.
+/// The ends of forked processes, as their template reports them.
 #[derive(Default)]
 pub(super) struct ExitReports {
     told: Mutex<Told>,
@@ -160,17 +160,17 @@ pub(super) struct ExitReports {
 
 #[derive(Default)]
 struct Told {
-    /// The newest at the end.
+    /// The newest is last.
     ended: VecDeque<Ended>,
-    /// The template is gone and tells no more.
+    /// The template is gone and reports no more.
     is_over: bool,
 }
 
-/// How many ends are remembered: of more processes than a pool has.
+/// How many ends are kept: more than a pool has processes.
 const REMEMBERED: usize = 1024;
 
 impl ExitReports {
-    /// How this process ended, when it has; nothing if nobody will tell.
+    /// Waits for the end of a process; `None` if nobody reports it.
     pub(super) async fn of(&self, pid: u32) -> Option<Ended> {
         loop {
             let news = self.news.notified();
@@ -184,12 +184,12 @@ impl ExitReports {
         }
     }
 
-    /// How this process ended, if it is known to have.
+    /// The end of a process, if it has been reported.
     pub(super) fn find(&self, pid: u32) -> Option<Ended> {
         self.lock().ended.iter().rev().find(|ended| ended.pid == pid).copied()
     }
 
-    /// Nobody will ask for the end of this process any more; its id may become another one's.
+    /// Forgets a process; its id may be used again.
     pub(super) fn forget(&self, pid: u32) {
         self.lock().ended.retain(|ended| ended.pid != pid);
     }
@@ -199,7 +199,7 @@ impl ExitReports {
         self.lock().is_over
     }
 
-    fn tell(&self, ended: Ended) {
+    fn report(&self, ended: Ended) {
         let mut told = self.lock();
         if told.ended.len() >= REMEMBERED {
             told.ended.pop_front();
@@ -224,15 +224,15 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn an_end_that_was_told_before_anybody_asked_is_known() {
+    async fn an_end_that_was_reported_before_anybody_waited_is_known() {
         let exits = ExitReports::default();
-        exits.tell(Ended { pid: 7, code: Some(3), signal: None });
+        exits.report(Ended { pid: 7, code: Some(3), signal: None });
         assert_eq!(exits.of(7).await.map(WorkerExit::from), Some(WorkerExit::Exit(3)));
         assert!(exits.find(7).is_some() && exits.find(8).is_none());
     }
 
     #[tokio::test]
-    async fn who_waits_for_an_end_that_nobody_can_tell_any_more_is_told_so() {
+    async fn waiting_for_an_end_that_nobody_reports_any_more_ends() {
         let exits = Arc::new(ExitReports::default());
         let waiting = tokio::spawn({
             let exits = Arc::clone(&exits);

@@ -1,4 +1,4 @@
-//! One worker: its process, its link, and its backend among those of the admission.
+//! One worker: its process, its link, and its place among the backends.
 
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
@@ -17,7 +17,7 @@ use crate::worker::admission::BackendId;
 use crate::worker::link::frame::ToWorker;
 use crate::worker::link::server_end::{NotReady, ServerEnd};
 
-/// A worker that takes calls. Dropped, it ends.
+/// A worker that takes calls. Dropping it kills it.
 pub(super) struct Worker {
     pool: Arc<Shared>,
     pub(super) nth: usize,
@@ -28,10 +28,10 @@ pub(super) struct Worker {
     counted: Arc<CountedBackend>,
     backend: Option<BackendId>,
     registration: Registration,
-    _lifeline: ShutdownOnDrop,
+    _socket_guard: ShutdownOnDrop,
 }
 
-/// The front's end of a link, to be closed whoever else holds it. A worker whose link is closed ends.
+/// Shuts the server's end of a link down when it is dropped, whoever else holds it. The worker then ends.
 struct ShutdownOnDrop(UnixStream);
 
 impl Drop for ShutdownOnDrop {
@@ -41,20 +41,20 @@ impl Drop for ShutdownOnDrop {
     }
 }
 
-/// How long the last words of a process that has ended may take. (A process that it has forked may hold the link open.)
+/// How long to wait for the end of the link after the process has ended. (A process that it forked may hold the link open.)
 const LINK_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// How often memory is looked at.
+/// How often the memory is checked.
 const LOOK: Duration = Duration::from_secs(1);
 
 impl Worker {
-    /// Starts a worker. When this is ready, the worker is, but it takes no calls before [`Worker::open`].
+    /// Starts a worker and waits until it is ready. It takes no calls before [`Worker::open`].
     pub(super) async fn start(pool: &Arc<Shared>, nth: usize) -> Result<Self, StartError> {
         let (mut process, socket) = match &pool.template {
             Some(template) => template.fork(&pool.config).await?,
             None => Process::spawn(&pool.config, nth)?,
         };
-        let lifeline = ShutdownOnDrop(socket.try_clone()?);
+        let socket_guard = ShutdownOnDrop(socket.try_clone()?);
         let link = ServerEnd::start(socket, &pool.config.boot(nth), &pool.admission)?;
         let counted = Arc::new(CountedBackend::new(Arc::clone(&link) as _, &pool.config.recycling));
         match link.ready().await {
@@ -62,18 +62,29 @@ impl Worker {
                 process.introduce(ready.pid);
                 let registration = pool.live.register(nth, ready.pid, Arc::clone(&link), Arc::clone(&counted));
                 let (pool, since) = (Arc::clone(pool), Instant::now());
-                Ok(Self { pool, nth, pid: ready.pid, since, process, link, counted, backend: None, registration, _lifeline: lifeline })
+                Ok(Self {
+                    pool,
+                    nth,
+                    pid: ready.pid,
+                    since,
+                    process,
+                    link,
+                    counted,
+                    backend: None,
+                    registration,
+                    _socket_guard: socket_guard,
+                })
             }
             Err(NotReady::Refused(json)) => Err(StartError::refused(&json)),
             Err(NotReady::Gone) => {
-                drop(lifeline);
-                // Of one that was forked and never said who it is, nobody can tell.
+                drop(socket_guard);
+                // A forked process that never reported its id cannot be waited for.
                 Err(StartError::Died(timeout(LINK_TIMEOUT, process.exited()).await.unwrap_or(WorkerExit::Unlinked)))
             }
         }
     }
 
-    /// Has the worker take calls.
+    /// Lets the worker take calls.
     pub(super) fn open(&mut self) {
         let backend = self.pool.admission.open(Arc::clone(&self.counted) as _, self.pool.config.capacity);
         self.registration.open(backend);
@@ -86,22 +97,22 @@ impl Worker {
         self.since.elapsed()
     }
 
-    /// Waits until the process has ended, and all that it had said is heard. A worker without a link is ended.
+    /// Waits until the process has ended and the link is read to its end. A worker without a link is killed.
     pub(super) async fn ended(&mut self) -> WorkerExit {
         let exited = tokio::select! {
-            ending = self.process.exited() => Some(ending),
+            exit = self.process.exited() => Some(exit),
             () = self.link.ended() => None,
         };
-        // From here on calls go to others, or wait.
+        // From here on calls go to other workers, or wait.
         self.close();
-        if let Some(ending) = exited {
-            // Where it runs out, somebody else holds the link, who has nothing to say.
+        if let Some(exit) = exited {
+            // After the timeout, a process that the worker forked holds the link.
             let _ = timeout(LINK_TIMEOUT, self.link.ended()).await;
-            return ending;
+            return exit;
         }
         let is_told = self.process.is_told();
-        if is_told && let Ok(ending) = timeout(LINK_TIMEOUT, self.process.exited()).await {
-            return ending;
+        if is_told && let Ok(exit) = timeout(LINK_TIMEOUT, self.process.exited()).await {
+            return exit;
         }
         self.process.kill();
         if is_told {
@@ -111,7 +122,7 @@ impl Worker {
         WorkerExit::Unknown
     }
 
-    /// Ready when one of the limits of its life is reached.
+    /// Waits until one of the limits of its life is reached.
     pub(super) fn due(&self) -> impl Future<Output = Reason> + Send + use<> {
         let Recycling { requests, age, memory } = self.pool.config.recycling;
         let (link, counted, since, pid) = (Arc::clone(&self.link), Arc::clone(&self.counted), self.since, self.pid);
@@ -125,20 +136,20 @@ impl Worker {
         }
     }
 
-    /// Takes no calls any more, whatever becomes of those it has.
+    /// Takes no more calls.
     fn close(&mut self) {
         if let Some(backend) = self.backend.take() {
             self.pool.admission.close(backend);
         }
     }
 
-    /// The process is gone: what it had is answered, or handed to others.
+    /// Answers or returns the calls of a process that is gone.
     pub(super) fn abandon(&mut self, how: &str) {
         self.close();
         self.link.fail_calls(self.pool.config.capacity, how);
     }
 
-    /// Takes no more calls. Ready when those it has are over.
+    /// Takes no more calls. Returns when its calls are over.
     pub(super) fn retire(&self) -> impl Future<Output = ()> + Send + use<> {
         self.registration.set(WorkerState::Retiring);
         let (pool, backend) = (Arc::clone(&self.pool), self.backend);
@@ -149,7 +160,7 @@ impl Worker {
         }
     }
 
-    /// Ready when the process has ended, or only its link where nobody tells more.
+    /// Waits until the process has ended, or the link if nobody reports the process.
     async fn gone(&mut self) {
         tokio::select! {
             _ = self.process.exited() => {}
@@ -157,7 +168,7 @@ impl Worker {
         }
     }
 
-    /// Has the process end by itself, and ends it where that takes longer than this, or at once.
+    /// Asks the process to exit, and kills it after `grace`.
     pub(super) async fn stop(mut self, grace: Duration) {
         self.registration.set(WorkerState::Stopping);
         self.link.send(&ToWorker::Stop);
@@ -168,19 +179,19 @@ impl Worker {
             self.process.kill();
             let _ = timeout(STOP_TIMEOUT, self.gone()).await;
         }
-        // What it said last is still heard.
+        // Reads its last frames.
         let _ = timeout(LINK_TIMEOUT, self.link.ended()).await;
     }
 }
 
 impl Drop for Worker {
     fn drop(&mut self) {
-        // The admission and the link hold each other until then.
-        self.abandon("it was ended");
+        // Until then the admission and the link hold each other.
+        self.abandon("it was stopped");
     }
 }
 
-/// Ready when a process uses more memory than this.
+/// Waits until a process uses more memory than `limit`.
 async fn outgrown(pid: u32, limit: u64) {
     while memory(pid).is_none_or(|octets| octets <= limit) {
         sleep(LOOK).await;

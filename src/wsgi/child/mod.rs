@@ -1,7 +1,7 @@
-//! A worker process: it imports the app and serves the calls that come over its link, until the front says otherwise or is gone.
+//! A worker process: imports the app and runs the calls that come over its link, until the server stops it or is gone.
 //!
-//! Three kinds of threads: the one that reads the link and never needs the interpreter, those that call the app ([`super::thread_pool`]), and the main
-//! thread, which is Python's too and waits ([`serve`]). A worker may also be a template of others ([`template`]).
+//! It has three kinds of threads: one reads the link and never needs the interpreter, others call the app ([`super::thread_pool`]), and the main
+//! thread, which is also Python's, waits ([`serve`]). With `preload` it is a template, which forks workers ([`template`]).
 
 mod serve;
 pub(crate) mod settings;
@@ -34,17 +34,17 @@ use crate::worker::link::worker_end::{End, WorkerEnd};
 use crate::worker::title::{self, Title};
 use template::TemplateOutcome;
 
-/// Builds the stack that [`Boot::stack`] is, in this process; its findings are for who sent it.
+/// Builds the stack in [`Boot::stack`]. The findings go to the server.
 pub(crate) type Build<'a> = &'a dyn Fn(Value, &Lifecycle, &Arc<Runtime>) -> Result<Callable, Vec<Value>>;
 
-/// Runs a worker over the link that is its standard input. Says whether it could be what it was to be; the front knows the reason.
+/// Runs a worker over the link on its standard input. Returns whether it could serve the app; the server has the reason.
 ///
 /// # Errors
 ///
-/// A message for whoever started this otherwise than the server does.
+/// A message for a user who started this by hand.
 pub(crate) fn run(build: Build<'_>) -> Result<bool, String> {
     let link = take_link()
-        .map_err(|error| format!("error: no link to a server as standard input: {error}\nhint: the server starts its workers itself"))?;
+        .map_err(|error| format!("error: standard input is not a link to a server: {error}\nhint: the server starts its workers itself"))?;
     let mut link = WorkerEnd::new(link).map_err(|error| format!("error: no worker can be started: {error}"))?;
     let boot = match read_boot(&mut link) {
         Ok(Some(boot)) => boot,
@@ -68,7 +68,7 @@ pub(crate) fn run(build: Build<'_>) -> Result<bool, String> {
         return Ok(refuse(&outbox, finding.into()));
     }
     drop(outbox);
-    // Threads are not there any more in a fork: a stack that may have some is made anew in each. What was imported stays.
+    // A fork has no threads, so a stack that may have some is built again in each worker. What was imported stays.
     let made = made.without_threads();
     match template::run(link, &mark) {
         TemplateOutcome::Ended(well) => {
@@ -86,7 +86,7 @@ pub(crate) fn run(build: Build<'_>) -> Result<bool, String> {
 struct BuiltApp {
     callable: Callable,
     lifecycle: Lifecycle,
-    /// Where it is a stack.
+    /// The runtime of a stack.
     runtime: Option<Arc<Runtime>>,
 }
 
@@ -110,7 +110,7 @@ impl BuiltApp {
         }
     }
 
-    /// This, if it has no threads; else it is ended.
+    /// Keeps what has no threads; shuts down anything else.
     fn without_threads(self) -> Option<Self> {
         let Some(runtime) = &self.runtime else { return Some(self) };
         runtime.shut_down(&self.lifecycle);
@@ -119,7 +119,7 @@ impl BuiltApp {
     }
 }
 
-/// The link, with nothing left in its place for the app to read.
+/// Takes the link from standard input, and leaves `/dev/null` there for the app.
 fn take_link() -> std::io::Result<UnixStream> {
     socket_type(stdin())?;
     let link = fcntl_dupfd_cloexec(stdin(), 3)?;
@@ -127,17 +127,17 @@ fn take_link() -> std::io::Result<UnixStream> {
     Ok(UnixStream::from(link))
 }
 
-/// What this worker is to be. Nothing where the front has left.
+/// Reads the first frame; `None` if the server is gone.
 fn read_boot(link: &mut WorkerEnd) -> Result<Option<Boot>, Finding> {
     match link.next() {
         Ok(ToWorker::Boot(json)) => Boot::read(&json).map(Some),
         Err(End::Gone) => Ok(None),
-        Ok(_) => Err(Finding::new("a worker was not told what it is to be")),
-        Err(End::Malformed(malformed)) => Err(Finding::new(format!("a worker does not understand the server: {malformed}"))),
+        Ok(_) => Err(Finding::new("the first frame on a worker's link is not `Boot`")),
+        Err(End::Malformed(malformed)) => Err(Finding::new(format!("protocol error on a worker's link: {malformed}"))),
     }
 }
 
-/// Becomes what the front says, with Python at hand.
+/// Sets up the process as the server says, and starts Python.
 fn prepare(boot: &Boot, link: &UnixStream) -> Result<(), Finding> {
     let title = Title::open();
     title::set_short(&boot.short_title());
@@ -152,7 +152,7 @@ fn prepare(boot: &Boot, link: &UnixStream) -> Result<(), Finding> {
         }
         None => finding,
     })?;
-    // Not before: Python looks at the name it was called by.
+    // After the start: Python looks at the name of its program.
     if let Some(title) = title {
         title.set(&boot.title());
     }
@@ -163,7 +163,7 @@ fn prepare(boot: &Boot, link: &UnixStream) -> Result<(), Finding> {
     Ok(())
 }
 
-/// Serves to the end of the worker.
+/// Runs calls until the worker is stopped.
 fn serve_all(link: WorkerEnd, boot: &Boot, made: &BuiltApp) -> bool {
     let outbox = link.outbox();
     match serve::Service::start(link, boot, &made.callable, made.lifecycle.clone()) {
@@ -184,7 +184,7 @@ fn tell_ready(outbox: &Outbox) {
     tell(outbox, &ready, ToServer::Ready);
 }
 
-/// Tells the front that there will be no worker.
+/// Tells the server that the app cannot be served.
 fn refuse(outbox: &Outbox, refusal: Refusal) -> bool {
     tell(outbox, &refusal, ToServer::Refused);
     finalize();
@@ -192,14 +192,14 @@ fn refuse(outbox: &Outbox, refusal: Refusal) -> bool {
 }
 
 fn tell(outbox: &Outbox, what: &impl serde::Serialize, report: impl FnOnce(bytes::Bytes) -> ToServer) {
-    // Structs of numbers and text are always JSON.
+    // Structs of numbers and text always serialize.
     let json = serde_json::to_vec(what).unwrap_or_default();
     outbox.send(|out| report(json.into()).put(out));
     outbox.flush_all();
 }
 
-/// Keeps processes that the app forks from this one away from the link: they would speak in this one's name, or hold it open when this one is
-/// gone. (Those it executes do not have it.)
+/// Closes the link in processes that the app forks: they could write to it, or keep it open after this process is gone. (Executed programs do not
+/// inherit it.)
 fn keep_from_forks(py: Python<'_>, link: impl AsFd) -> PyResult<()> {
     use std::os::fd::AsRawFd;
 

@@ -1,4 +1,4 @@
-//! The threads of a worker that serves.
+//! The threads of a worker.
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -23,33 +23,32 @@ pub(super) struct Service {
     handler: Arc<Handler>,
 }
 
-/// What the thread that reads the link acts upon.
+/// Handles the frames of the link.
 struct Handler {
     pool: ThreadPool<LinkPermit>,
-    /// Of the layers that run here.
+    /// The lifecycle of layers that run here.
     lifecycle: Lifecycle,
-    /// Readable once no more calls come.
+    /// Readable when no more calls come.
     stopped: OwnedFd,
 }
 
 impl Service {
-    /// Starts the threads that call the app, and the one that hears the front.
+    /// Starts the threads that call the app, and the one that reads the link.
     pub(super) fn start(link: WorkerEnd, boot: &Boot, app: &Callable, lifecycle: Lifecycle) -> Result<Self, Finding> {
         let outbox = link.outbox();
         let application = Python::attach(|py| Application::new(py, app.object(py), &boot.place, boot.threads > 1, boot.is_multiprocess))?;
-        let unstarted = |error| Finding::new(format!("the app's threads cannot be started: {error}")).at("threads");
-        // What is over and was not told goes before a thread sleeps.
+        let not_started = |error| Finding::new(format!("the app's threads cannot be started: {error}")).at("threads");
+        // Before a thread sleeps, it sends what it has posted.
         let pool =
-            ThreadPool::start(&Arc::new(application), boot.threads, move || outbox.nudge(), signals::dump_stacks).map_err(unstarted)?;
-        let stopped = eventfd(0, EventfdFlags::CLOEXEC).map_err(|error| unstarted(error.into()))?;
+            ThreadPool::start(&Arc::new(application), boot.threads, move || outbox.nudge(), signals::dump_stacks).map_err(not_started)?;
+        let stopped = eventfd(0, EventfdFlags::CLOEXEC).map_err(|error| not_started(error.into()))?;
         let handler = Arc::new(Handler { pool, lifecycle, stopped });
         let of_link = Arc::clone(&handler);
-        thread::Builder::new().name("ziggurat-link".to_owned()).spawn(move || read(link, &of_link)).map_err(unstarted)?;
+        thread::Builder::new().name("ziggurat-link".to_owned()).spawn(move || read(link, &of_link)).map_err(not_started)?;
         Ok(Self { handler })
     }
 
-    /// Waits, on the main thread, until the front wants no more of this worker and the calls at hand are finished. How long that may take is for
-    /// the front to say.
+    /// Waits on the main thread until the server stops this worker and its calls are finished. The server limits how long that takes.
     pub(super) fn wait(&self) {
         while let Err(Errno::INTR) = poll(&mut [PollFd::new(&self.handler.stopped, PollFlags::IN)], None) {
             signals::run_handlers();
@@ -58,10 +57,10 @@ impl Service {
     }
 }
 
-/// The life of the thread that reads the link.
+/// The loop of the thread that reads the link.
 fn read(link: WorkerEnd, handler: &Handler) {
     if let End::Malformed(malformed) = link.run(handler) {
-        tracing::error!("the server is not understood: {malformed}");
+        tracing::error!("protocol error on the link to the server: {malformed}");
     }
     watch::end();
 }
@@ -93,7 +92,7 @@ impl CallHandler for Handler {
 
     fn stop(&self) {
         self.pool.finish();
-        // Whoever stops twice is heard once.
+        // A second stop has no effect.
         let _ = write(&self.stopped, &1_u64.to_ne_bytes());
     }
 }

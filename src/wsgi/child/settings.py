@@ -1,12 +1,12 @@
-"""What the layers around a Django site have to know of its settings."""
+"""Reads the Django settings that concern the layers around a site."""
 
 import json
 import os
 import sys
 
 
-def told(module: str) -> str:
-    """The settings as JSON. `django.setup()` is not needed for them, and apps are not loaded."""
+def read(module: str) -> str:
+    """Returns the settings as JSON. They do not need `django.setup()`, so apps are not loaded."""
     from django.conf import settings
     from django.core.exceptions import ImproperlyConfigured
 
@@ -35,7 +35,7 @@ def static(settings):
 
 
 def media(settings):
-    # An empty MEDIA_URL is made "/": nobody means the whole site.
+    # Django makes an empty MEDIA_URL "/", which does not mean the whole site.
     if settings.MEDIA_URL in ("", "/") or not settings.MEDIA_ROOT:
         return None
     return files(settings.MEDIA_URL, settings.MEDIA_ROOT) if is_local(settings, "default") else None
@@ -46,7 +46,7 @@ def files(url, root):
 
 
 def is_local(settings, alias):
-    """Whether a storage keeps its files in a folder of this machine. One that cannot be imported here is the app's to complain about."""
+    """Whether a storage keeps its files in a folder of this machine. The app reports one that cannot be imported."""
     from django.core.files.storage import FileSystemStorage
     from django.utils.module_loading import import_string
 

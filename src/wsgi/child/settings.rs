@@ -1,4 +1,4 @@
-//! A short-lived process that reads the settings of a Django site for the front.
+//! A short-lived process that reads the settings of a Django site for the server.
 
 use std::ffi::CStr;
 use std::io::{BufRead, BufReader, Write};
@@ -18,23 +18,25 @@ const READER: &CStr = match CStr::from_bytes_with_nul(concat!(include_str!("sett
     Err(_) => panic!("the source holds a NUL"),
 };
 
-/// Answers the one query that comes over standard input.
+/// Answers the query on standard input.
 ///
 /// # Errors
 ///
-/// A message for whoever started this otherwise than the server does.
+/// A message for a user who started this by hand.
 pub(crate) fn run() -> Result<(), String> {
-    let misused = |error: &dyn std::fmt::Display| format!("error: no query as standard input: {error}\nhint: the server asks itself");
-    let mut link = take_link().map_err(|error| misused(&error))?;
+    let not_a_query = |error: &dyn std::fmt::Display| {
+        format!("error: standard input is not a query of the server: {error}\nhint: the server starts this command itself")
+    };
+    let mut link = take_link().map_err(|error| not_a_query(&error))?;
     let mut asked = String::new();
-    BufReader::new(&link).read_line(&mut asked).map_err(|error| misused(&error))?;
-    let query = serde_json::from_str(&asked).map_err(|error| misused(&error))?;
+    BufReader::new(&link).read_line(&mut asked).map_err(|error| not_a_query(&error))?;
+    let query = serde_json::from_str(&asked).map_err(|error| not_a_query(&error))?;
     let reply = watch::over(&link, || match settings(&query) {
         Ok(settings) => SettingsReply::Settings(settings),
         Err(finding) => SettingsReply::Refused(Refusal::from(finding)),
     });
     finalize();
-    // Nobody waits for it any more where this fails.
+    // If this fails, nobody waits for it.
     let _ = link.write_all(&line(&reply));
     Ok(())
 }
@@ -59,6 +61,6 @@ fn read(py: Python<'_>, query: &SettingsQuery) -> Result<Settings, Finding> {
     py.import(module).map_err(failed)?;
     py.import("django").map_err(failed)?;
     let reader = PyModule::from_code(py, READER, c"<ziggurat>", c"ziggurat_settings")?;
-    let told = reader.getattr("told")?.call1((module,)).map_err(|error| raised(py, &format!("the settings `{module}`"), &error))?;
-    serde_json::from_str(told.extract()?).map_err(|error| Finding::new(format!("the settings `{module}` are not understood: {error}")))
+    let settings = reader.getattr("read")?.call1((module,)).map_err(|error| raised(py, &format!("the settings `{module}`"), &error))?;
+    serde_json::from_str(settings.extract()?).map_err(|error| Finding::new(format!("the settings `{module}` cannot be parsed: {error}")))
 }

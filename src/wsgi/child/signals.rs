@@ -1,11 +1,11 @@
-//! Signals of a worker: the front decides about its end, whatever a supervisor sends to the whole group.
+//! Signals of a worker: the server decides when it ends, whatever a supervisor sends to the whole process group.
 
 use pyo3::prelude::*;
 use rustix::process::{Signal, getpid, kill_process};
 use ziggurat_middleware::Finding;
 
-/// Sets handlers that do nothing, which the app may replace by its own, and one that writes the Python stacks of all threads to standard error,
-/// whatever holds the interpreter. (A signal that is ignored would be ignored by what the app executes, too.)
+/// Installs handlers that do nothing, which the app may replace, and one that writes the Python stacks of all threads to standard error even while C
+/// code holds the interpreter. (The app's child processes would inherit an ignored signal.)
 pub(super) fn handle(py: Python<'_>) -> Result<(), Finding> {
     let signal = py.import("signal")?;
     let nothing = py.eval(c"lambda signal, frame: None", None, None)?;
@@ -14,8 +14,8 @@ pub(super) fn handle(py: Python<'_>) -> Result<(), Finding> {
         signal.call_method1("signal", (&number, &nothing))?;
         signal.call_method1("siginterrupt", (number, false))?;
     }
-    // Rust's own handlers go first, which let one signal from outside pass: a worker that is told to crash has to. (An embedding without a
-    // standard error has no use for the rest.)
+    // Rust's own handlers stay in front and ignore one signal from outside; a worker that is told to crash has to. (An embedding without standard
+    // error cannot use the rest.)
     let registered = py.run(
         c"import faulthandler, signal
 for number in (signal.SIGSEGV, signal.SIGBUS):
@@ -31,20 +31,20 @@ faulthandler.register(signal.SIGUSR2, all_threads=True, chain=False)",
     Ok(())
 }
 
-/// Has the Python stacks of all threads written to standard error, also while C code holds the interpreter: by the handler that [`handle`] has
-/// set, unless the app has put the usual end of a process in its place.
+/// Writes the Python stacks of all threads to standard error, also while C code holds the interpreter, by the handler of [`handle`]. Does nothing if
+/// the app has restored the default action.
 pub(in crate::wsgi) fn dump_stacks() {
     let caught = std::fs::read_to_string("/proc/self/status").ok().and_then(|status| {
         let mask = status.lines().find_map(|line| line.strip_prefix("SigCgt:"))?;
         u64::from_str_radix(mask.trim(), 16).ok()
     });
     if caught.is_some_and(|mask| mask >> (Signal::USR2.as_raw() - 1) & 1 == 1) {
-        // It is this process's own.
+        // The process is this one.
         let _ = kill_process(getpid(), Signal::USR2);
     }
 }
 
-/// Runs the handlers of signals that have come, on the main thread.
+/// Runs the handlers of received signals, on the main thread.
 pub(super) fn run_handlers() {
     Python::try_attach(|py| {
         if let Err(error) = py.check_signals() {

@@ -1,6 +1,6 @@
-//! A template: it has imported the app and makes workers by forking, which share with it the memory that the app took up.
+//! A template: has imported the app and forks workers, which share the memory of what was imported.
 //!
-//! It has one thread, for only that one would go on in what it forks.
+//! It has one thread, because only that thread continues in a fork.
 
 use std::io::IoSliceMut;
 use std::mem::MaybeUninit;
@@ -28,33 +28,33 @@ use crate::worker::link::outbox::Outbox;
 use crate::worker::link::worker_end::WorkerEnd;
 use crate::worker::title::{self, Title};
 
-/// What becomes of a template.
+/// How a template ends.
 pub(super) enum TemplateOutcome {
-    /// It is over: no longer wanted, or (`false`) unable to go on.
+    /// It was stopped, or (`false`) cannot go on.
     Ended(bool),
-    /// This process is a worker that it made, with a link and a first word of its own.
+    /// This process is a forked worker, with its own link and first frame.
     Forked(WorkerEnd, Box<Boot>),
 }
 
-/// How often a template looks for processes of its own that have ended.
+/// How often the template looks for forked processes that have ended.
 const ROUND: Timespec = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
 
 struct Template {
     outbox: Arc<Outbox>,
     octets: BytesMut,
-    /// Links that came and have no worker yet.
+    /// Received links that have no worker yet.
     links: Vec<OwnedFd>,
     workers: Vec<Pid>,
 }
 
-/// Makes workers, until the front wants no more.
+/// Forks workers until the server stops the template.
 pub(super) fn run(link: WorkerEnd, mark: &Mark) -> TemplateOutcome {
     let (outbox, octets) = link.into_parts();
     tell_ready(&outbox);
     let mut template = Template { outbox, octets, links: Vec::new(), workers: Vec::new() };
     match template.run() {
         Err(malformed) => {
-            tracing::error!("the server is not understood: {malformed}");
+            tracing::error!("protocol error on the link to the server: {malformed}");
             TemplateOutcome::Ended(false)
         }
         Ok(None) => {
@@ -62,14 +62,14 @@ pub(super) fn run(link: WorkerEnd, mark: &Mark) -> TemplateOutcome {
             TemplateOutcome::Ended(true)
         }
         Ok(Some(link)) => {
-            // The template's own link ends here, before anything else.
+            // Closes the template's own link first.
             drop(template);
             begin(link, mark)
         }
     }
 }
 
-/// Calls the app for each path, and puts what there is then out of the reach of the garbage collector, which would write to all of it.
+/// Requests each path from the app, and then freezes all objects: the garbage collector would otherwise write to the shared memory.
 pub(super) fn warm(boot: &Boot, paths: &[String], app: &Callable) -> Result<(), Finding> {
     let application = Python::attach(|py| Application::new(py, app.object(py), &boot.place, boot.threads > 1, boot.is_multiprocess))?;
     for path in paths {
@@ -87,7 +87,7 @@ pub(super) fn warm(boot: &Boot, paths: &[String], app: &Callable) -> Result<(), 
         if !threads.is_empty() {
             tracing::warn!(
                 app = boot.place,
-                "the app started threads while it was imported, which its workers will not have: {}",
+                "the app started threads during its import; forked workers do not have them: {}",
                 threads.join(", ")
             );
         }
@@ -98,7 +98,7 @@ pub(super) fn warm(boot: &Boot, paths: &[String], app: &Callable) -> Result<(), 
     })
 }
 
-/// What a forked process does first.
+/// The first steps of a forked process.
 fn begin(link: OwnedFd, mark: &Mark) -> TemplateOutcome {
     let Ok(mut link) = WorkerEnd::new(UnixStream::from(link)) else { return TemplateOutcome::Ended(false) };
     match read_boot(&mut link) {
@@ -122,26 +122,26 @@ fn begin(link: OwnedFd, mark: &Mark) -> TemplateOutcome {
 }
 
 impl Template {
-    /// Hears the front. Gives the link of a worker in the process that is to be it.
+    /// Handles frames. Returns the link of a worker in the process that was forked for it.
     fn run(&mut self) -> Result<Option<OwnedFd>, Malformed> {
         loop {
             while let Some(order) = ToWorker::take(&mut self.octets)? {
                 match order {
                     ToWorker::Fork => {
-                        let link = self.links.pop().ok_or(Malformed("a worker without a link"))?;
+                        let link = self.links.pop().ok_or(Malformed("a request to fork came without a link"))?;
                         if self.fork() {
                             return Ok(Some(link));
                         }
                     }
                     ToWorker::Stop => return Ok(None),
                     ToWorker::Stacks | ToWorker::Reopen => {}
-                    _ => return Err(Malformed("a word that is not for a template")),
+                    _ => return Err(Malformed("a frame is not for a template")),
                 }
             }
             self.reap();
             match poll(&mut [PollFd::new(self.outbox.socket(), PollFlags::IN)], Some(&ROUND)) {
                 Ok(0) => {}
-                // Exit hooks of the app could take any time, and nobody would end them.
+                // The server is gone. Exit hooks of the app could take any time, so they do not run.
                 Ok(_) if !self.read() => watch::end(),
                 Ok(_) => {}
                 Err(_) => signals::run_handlers(),
@@ -149,7 +149,7 @@ impl Template {
         }
     }
 
-    /// Reads what is there, descriptors included. Says whether the front is.
+    /// Reads what is there, descriptors included. Returns `false` if the server is gone.
     fn read(&mut self) -> bool {
         let mut octets = [0; 4096];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
@@ -169,18 +169,18 @@ impl Template {
         count > 0
     }
 
-    /// Makes a process. Says whether this is the new one.
+    /// Forks a process. Returns `true` in the new one.
     fn fork(&mut self) -> bool {
         match Python::attach(|py| py.import("os")?.call_method0("fork")?.extract::<i32>()) {
             Ok(0) => return true,
             Ok(pid) => self.workers.extend(Pid::from_raw(pid)),
-            // The front sees it from the worker's link, which ends with this.
-            Err(error) => tracing::error!("no worker can be forked: {error}"),
+            // The server sees it: the worker's link ends.
+            Err(error) => tracing::error!("a worker cannot be forked: {error}"),
         }
         false
     }
 
-    /// Tells the front of workers that have ended. (One by one: the app may have processes of its own, which are its to wait for.)
+    /// Reports workers that have ended. (Each is waited for by its id: the app may have child processes of its own.)
     fn reap(&mut self) {
         let outbox = &self.outbox;
         self.workers.retain(|pid| match waitpid(Some(*pid), WaitOptions::NOHANG) {

@@ -1,4 +1,4 @@
-//! Requests by which an app fills its caches before a template is forked.
+//! Requests that let an app fill its caches before a template forks.
 
 use std::thread;
 
@@ -11,7 +11,7 @@ use crate::call::head::Head;
 use crate::call::responder::Responder;
 use crate::call::{Call, Reply, ReplyBody, RequestBody};
 
-/// Asks the app for `path` and reads all of the answer. What goes wrong goes to the log: a template does not need it.
+/// Requests `path` and reads the whole response. Failures are logged: a template works without.
 pub(super) fn warm_up(application: &Application, path: &str) {
     let outcome = status(application, path);
     match outcome {
@@ -33,7 +33,7 @@ fn status(application: &Application, path: &str) -> Result<http::StatusCode, Str
         class: 0,
         since: std::time::Instant::now(),
     };
-    // The answer is read by another thread: the app waits with a long one until somebody reads.
+    // Another thread reads the response, because the app blocks on a long one until somebody does.
     let reading = thread::Builder::new().spawn(move || match reply.blocking_recv() {
         Ok(Reply::Response(head, body)) => {
             if let ReplyBody::Stream(reader) = body {

@@ -1,4 +1,4 @@
-//! A worker that has no front any more ends, also while its app is being imported.
+//! Ends a worker whose server is gone, even while its app is being imported.
 
 use std::os::fd::AsFd;
 use std::thread;
@@ -7,7 +7,7 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 use rustix::io::{Errno, write};
 use rustix::process::{Signal, getpid, kill_process};
 
-/// Does `work`, unless the other end of `link` goes meanwhile. No thread is left afterwards.
+/// Runs `work`, and kills this process if the other end of `link` closes meanwhile. No thread is left afterwards.
 pub(super) fn over<T>(link: impl AsFd + Sync, work: impl FnOnce() -> T) -> T {
     let Ok(done) = eventfd(0, EventfdFlags::CLOEXEC) else { return work() };
     thread::scope(|scope| {
@@ -23,17 +23,17 @@ pub(super) fn over<T>(link: impl AsFd + Sync, work: impl FnOnce() -> T) -> T {
             }
         });
         let outcome = work();
-        // The bell of this one cannot be full.
+        // This counter is never at its maximum.
         let _ = write(&done, &1_u64.to_ne_bytes());
         if let Ok(watching) = watching {
-            // Joined here: the scope would only wait for its work, and a process that forks is to have no other thread.
+            // Joined here, because the scope would only wait for the closure: a process that forks must have no other thread.
             let _ = watching.join();
         }
         outcome
     })
 }
 
-/// Ends this process at once, without another instruction of the app's.
+/// Kills this process. No code of the app runs any more.
 pub(super) fn end() {
     let _ = kill_process(getpid(), Signal::KILL);
 }

@@ -17,14 +17,14 @@ pub(super) use workers::Workers;
 
 /// Calls a WSGI application (PEP 3333).
 ///
-/// Any unchanged WSGI app: Django, Flask, web.py or a plain function. It runs in worker processes, each with a few threads, and the server
-/// itself never runs Python: static files, probes and limits answer however busy the app is. The module is imported when the pipeline
-/// starts, and a module that cannot be imported stops the start. A worker that dies later costs the requests inside it and nothing else;
-/// another one takes its place.
+/// Runs any unchanged WSGI app: Django, Flask, web.py or a plain function. The app runs in worker processes with a few threads each. The server
+/// process never runs Python, so static files, probes and limits answer however busy the app is. The app is imported when the pipeline starts; if the
+/// import fails, the start fails. A worker that dies later loses only the requests inside it, and is replaced.
 ///
-/// Requests wait in one bounded queue for a thread of the app; when it is full, or the wait too long, clients get `503`.
+/// Requests wait in one bounded queue for a thread of the app. If the queue is full, or the wait takes too long, the client gets a `503`.
 ///
-/// The app sees `Forwarded`, `X-Forwarded-*` and `X-Real-IP` only below a `forwarded` layer, which says whom to believe.
+/// The app sees `Forwarded`, `X-Forwarded-*` and `X-Real-IP` only below a `forwarded` layer, which decides what to trust. Hop-by-hop headers such as
+/// `Connection` and `Upgrade` are not in the environ.
 ///
 /// ```json
 /// { "app": { "wsgi": { "app": "mysite.wsgi:application", "workers": "${WEB_CONCURRENCY:-auto}", "deadline": "30s" } } }
@@ -32,66 +32,65 @@ pub(super) use workers::Workers;
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Wsgi {
-    /// The application: `package.module:callable`. The callable may be an attribute further inside (`module:site.app`), or a factory that
-    /// is called once, without arguments (`module:make()`). Without `:callable` the module's `application` is taken, or else its `app`.
+    /// The application: `package.module:callable`. The callable may be an attribute of an object (`module:site.app`), or a factory that is called
+    /// once without arguments (`module:make()`). Without `:callable`, the module's `application` is used, or else its `app`.
     pub(super) app: String,
-    /// Folders in which modules are looked for before Python's own. By default the folder of the pipeline file.
+    /// Folders that are searched for modules before Python's own. Default: the folder of the pipeline file.
     #[serde(default)]
     pub(super) path: Option<OneOrMany<PathBuf>>,
-    /// Worker processes. Python code runs in parallel only in several of them, so `"auto"` is one per core. 0 runs the app's threads inside
-    /// the server's own process: less memory, but an app that crashes or leaks takes the server with it.
+    /// Number of worker processes. Python code runs in parallel only in different processes, so `"auto"` is one per core. 0 runs the app's threads
+    /// inside the server process: that takes less memory, but an app that crashes or leaks takes the server with it.
     #[serde(default)]
     pub(super) workers: Workers,
-    /// Threads of each worker that call the app; `workers` times `threads` requests can be inside the app at once. More help apps that wait
-    /// (for a database, for other servers); they do not make Python code run in parallel. 0, only with `"workers": 0`, calls the app on the
-    /// server's IO threads: the least overhead for short calls, but one slow call holds up every connection of its thread.
+    /// Threads of each worker that call the app. `workers` times `threads` requests can be inside the app at once. More threads help apps that wait
+    /// for databases or other servers; they do not run Python code in parallel. 0 is allowed only with `"workers": 0` and calls the app on the
+    /// server's IO threads: the least overhead for short calls, but one slow call blocks every connection of its thread.
     #[serde(default = "default_threads")]
     #[schemars(range(min = 0, max = 1024))]
     pub(super) threads: u64,
-    /// Imports the app once, in a process from which the workers are then forked: they share the memory of what was imported, and a new one is
-    /// there in milliseconds. Apps that open connections or start threads while they are imported cannot be shared so.
+    /// Imports the app once, in a process that then forks the workers. They share the memory of what was imported, and a new worker starts within
+    /// milliseconds. Not for apps that open connections or start threads during their import.
     #[serde(default)]
     pub(super) preload: Preload,
-    /// When a worker is replaced though it is well. The new one is ready before the old one ends, one worker at a time, and no request is lost.
-    /// By default never.
+    /// When healthy workers are replaced, one at a time. A new worker is ready before the old one ends, and no request is lost. Default: never.
     #[serde(default)]
     pub(super) recycle: Recycle,
     /// Variables added to the environment of the workers.
     #[serde(default)]
     pub(super) env: BTreeMap<String, String>,
-    /// The user that the workers run as, by name or number; the server has to be started by root. By default the server's own user.
+    /// User that the workers run as, by name or number. The server has to be started by root. Default: the server's user.
     #[serde(default)]
     pub(super) user: Option<String>,
-    /// The group that the workers run as, by name or number. By default the main group of `user`.
+    /// Group that the workers run as, by name or number. Default: the primary group of `user`.
     #[serde(default)]
     pub(super) group: Option<String>,
-    /// The working folder of the workers. By default the server's own.
+    /// Working folder of the workers. Default: the server's.
     #[serde(default)]
     pub(super) chdir: Option<PathBuf>,
-    /// Where requests wait for a thread of the app.
+    /// The queue in which requests wait for a thread of the app.
     #[serde(default)]
     pub(super) queue: Queue,
-    /// How long a request may take from its arrival in the queue to the head of its answer. A client whose request takes longer gets `504`;
-    /// the Python stack goes to the log, an exception is raised in the thread, and where that does not end it, the worker is replaced. By
-    /// default there is no deadline. Routes may have deadlines of their own.
+    /// How long a request may take from its arrival in the queue to the head of the response. After that the client gets a `504`, the Python stack of
+    /// the thread is logged, and an exception is raised in the thread; if that does not end the request, the worker is replaced. A `deadline` of a
+    /// route takes precedence. Default: none.
     #[serde(default)]
     pub(super) deadline: Option<Duration>,
-    /// The Python stack of a request that takes longer than this goes to the log, and the request goes on. By default none does.
+    /// Logs the Python stack of a request that takes longer than this; the request goes on. Default: none.
     #[serde(default)]
     pub(super) slow: Option<Duration>,
-    /// How much of a request's body is taken in before the app is called. A body that fits never holds a thread while it arrives; a
-    /// longer one is streamed to the app as it reads.
+    /// How much of a request's body is read into memory before the app is called. A body that fits takes up no thread while it arrives. A longer body
+    /// is streamed as the app reads it.
     #[serde(default = "default_buffer")]
     pub(super) buffer: Size,
 }
 
 impl Wsgi {
-    /// What it names.
+    /// The application, as in the file.
     pub(crate) fn name(&self) -> &str {
         &self.app
     }
 
-    /// An app of which nothing more is said.
+    /// An app without further options.
     pub(super) fn alone(app: &str, workers: Option<Workers>, threads: Option<u64>) -> Self {
         Self {
             app: app.to_owned(),
@@ -112,33 +111,33 @@ impl Wsgi {
     }
 }
 
-/// When a worker is replaced though it is well.
+/// When healthy workers are replaced.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Recycle {
-    /// After so many requests: for apps that leak.
+    /// After this number of requests. For apps that leak memory.
     #[serde(default)]
     #[schemars(range(min = 1))]
     pub(super) requests: Option<u64>,
-    /// Up to so many requests more, different for each worker, so that they do not all fall due at once. By default a tenth of `requests`.
+    /// Largest random addition to `requests`, so that workers are not replaced all at once. Default: a tenth of `requests`.
     #[serde(default)]
     pub(super) jitter: Option<u64>,
     /// After this time.
     #[serde(default)]
     pub(super) age: Option<Duration>,
-    /// When it uses more memory than this (its resident set, looked at every second).
+    /// When its resident memory, checked every second, exceeds this.
     #[serde(default)]
     pub(super) memory: Option<Size>,
 }
 
-/// Where requests wait for a thread of the app.
+/// The queue in which requests wait for a thread of the app.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Queue {
-    /// How many requests may wait; one more gets `503`.
+    /// How many requests may wait. Further ones get a `503`.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub(super) limit: u64,
-    /// How long one may wait; then it gets `503`.
+    /// How long a request may wait before it gets a `503`.
     pub(super) wait: Duration,
 }
 

@@ -8,16 +8,16 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde::{Deserialize, de};
 
-/// Whether the app is imported once, and workers are forked from there.
+/// Whether a process imports the app once and forks the workers.
 #[derive(Debug, Default)]
 pub(in crate::wsgi) struct Preload(pub(in crate::wsgi) Option<WarmUp>);
 
-/// What is done once before workers are forked.
+/// What to do before the first fork.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::wsgi) struct WarmUp {
-    /// Paths that the app answers once before the first worker is forked, so that what it sets up at its first request is shared too. The answers
-    /// are thrown away.
+    /// Paths that are requested once before the first worker is forked, so that what the app sets up at its first request is shared, too. The
+    /// responses are discarded.
     #[serde(default)]
     pub(in crate::wsgi) warm_up: Vec<String>,
 }

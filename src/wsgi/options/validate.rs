@@ -1,4 +1,4 @@
-//! What no type can say about the options of the `wsgi` app.
+//! Checks of the `wsgi` app's options beyond their types.
 
 use ziggurat_middleware::units::{Duration, Size};
 use ziggurat_middleware::{Finding, Findings, Reserve};
@@ -13,7 +13,7 @@ const MOST_THREADS: u64 = 1024;
 /// The longest queue.
 const LONGEST_QUEUE: u64 = 1_000_000;
 
-/// A worker of less memory than this would be replaced as soon as it has imported anything.
+/// Python needs more memory than this, so the worker would be replaced at once.
 const LEAST_MEMORY: Size = Size::mib(16);
 
 impl Wsgi {
@@ -34,7 +34,7 @@ impl Wsgi {
         }
     }
 
-    /// Reports numbers of workers and threads that cannot be meant.
+    /// Reports numbers of workers and threads that make no sense.
     pub(in crate::wsgi) fn check_size(&self, findings: &mut Findings) {
         if let Workers::Number(workers) = self.workers {
             if workers > MOST_WORKERS {
@@ -56,7 +56,7 @@ impl Wsgi {
         }
     }
 
-    /// Options that say nothing about an app inside the server's process.
+    /// Reports options that have no effect without worker processes.
     fn check_workers_only(&self, findings: &mut Findings) {
         if self.workers != Workers::Number(0) {
             return;
@@ -133,12 +133,12 @@ impl Wsgi {
         }
     }
 
-    /// Threads of each worker. Bounded here too, for those who did not validate.
+    /// Threads of each worker. Bounded here, too, for callers that did not validate.
     pub(in crate::wsgi) fn threads(&self) -> usize {
         usize::try_from(self.threads.min(MOST_THREADS)).unwrap_or(0)
     }
 
-    /// Refuses what routes keep of the app's threads, where that leaves none for the other requests.
+    /// Refuses reserves of routes that leave no thread for other requests.
     pub(in crate::wsgi) fn check_reserves(&self, reserves: &[Reserve], threads: usize) -> Result<(), Finding> {
         let reserved: usize = reserves.iter().map(|reserve| reserve.threads).sum();
         if reserved == 0 || reserved < threads {

@@ -21,7 +21,7 @@ pub(in crate::wsgi) enum Workers {
 }
 
 impl Workers {
-    /// How many that is on this machine.
+    /// The number on this machine.
     pub(in crate::wsgi) fn count(self) -> usize {
         let most = usize::try_from(MOST_WORKERS).unwrap_or(usize::MAX);
         match self {

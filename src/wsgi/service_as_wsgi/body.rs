@@ -1,4 +1,4 @@
-//! `wsgi.input` of a caller as the body of a request, read on the caller's own thread.
+//! `wsgi.input` of a caller as a request body, read on the caller's thread.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -16,22 +16,22 @@ use crate::wsgi::input::Input;
 use crate::wsgi::raised::Raised;
 use crate::wsgi::start_response::chunk;
 
-/// So much is read at once.
+/// How much is read at once.
 const BLOCK: u64 = 64 * 1024;
 
-/// A body that `wsgi.input` gives as it is asked for.
+/// A body that reads from `wsgi.input`.
 pub(super) struct EnvironBody {
     input: Py<PyAny>,
-    /// What `CONTENT_LENGTH` still allows; without one the input says where the end is.
+    /// What `CONTENT_LENGTH` still allows. Without one the input has an end.
     left: Option<u64>,
-    /// Whether it has to be as long as it says. (A layer of Python's may have read of it and said nothing.)
+    /// Whether a short body is an error. (A Python layer may have read some of it.)
     is_exact: bool,
     is_ended: bool,
 }
 
 impl EnvironBody {
-    /// The body of this environ, whose `CONTENT_LENGTH` is `length`. Without one there is a body only where the caller says that the input has an
-    /// end (`wsgi.input_terminated`): a read could otherwise wait for ever.
+    /// The body of an environ with this `CONTENT_LENGTH`. Without one there is a body only if `wsgi.input_terminated` is set: a read could otherwise
+    /// block for ever.
     pub(super) fn of(environ: &Bound<'_, PyDict>, length: Option<u64>, is_exact: bool) -> PyResult<Body> {
         let py = environ.py();
         let is_terminated = || environ.get_item(intern!(py, "wsgi.input_terminated"))?.map_or(Ok(false), |value| value.is_truthy());
@@ -50,7 +50,7 @@ impl EnvironBody {
         Python::attach(|py| {
             let wanted = self.left.map_or(BLOCK, |left| left.min(BLOCK));
             let read = || -> PyResult<Bytes> {
-                // One of ours gives what has come so far; a read would wait for all that it asks for.
+                // Our input returns what has arrived; `read` would wait for all that it asks for.
                 if let Ok(input) = self.input.bind(py).cast_exact::<Input>() {
                     return input.try_borrow_mut()?.chunk(py, usize::try_from(wanted).unwrap_or(usize::MAX));
                 }
@@ -58,7 +58,7 @@ impl EnvironBody {
                 chunk(&octets).map_err(|name| PyTypeError::new_err(format!("wsgi.input.read() must give bytes, not `{name}`")))
             };
             let octets = read().map_err(|error| -> BoxError {
-                // A server's word about the client. From a layer it may be any other, for whoever is above that.
+                // A server's exception is about the client. That of a layer may be any other, and is for the layers above.
                 if self.is_exact && error.is_instance_of::<PyException>(py) {
                     return error.to_string().into();
                 }
@@ -85,7 +85,7 @@ impl HttpBody for EnvironBody {
             return Poll::Ready(None);
         }
         let read = self.read();
-        // A read that failed is no end: the next one fails too.
+        // A failed read is not the end: the next one fails, too.
         self.is_ended = matches!(read, Ok(None));
         Poll::Ready(read.map(|octets| octets.map(Frame::data)).transpose())
     }

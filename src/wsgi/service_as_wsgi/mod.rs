@@ -1,7 +1,7 @@
-//! The way back: a stack as a WSGI callable (PEP 3333), for a Python layer in the middle of a pipeline and for other servers.
+//! A stack as a WSGI callable (PEP 3333), for a Python layer inside a pipeline and for other servers.
 //!
-//! The caller's own thread runs the stack, and the app at its bottom too ([`Here`](super::in_place::Here)): nothing is handed over, so that no thread
-//! ever waits for another one of the same pool. Timers and files of the layers live on a small runtime beside it.
+//! The caller's thread polls the stack and runs the app below it ([`InPlace`](super::in_place::InPlace)), so no thread ever waits for another one of
+//! the same pool. A small runtime drives the timers, files and tasks of the layers.
 
 mod body;
 mod request;
@@ -24,50 +24,50 @@ pub(super) use request::Caller;
 use super::raised::Raised;
 use super::variables::Keys;
 
-/// Timers, files and tasks of the layers that run on threads of others.
+/// The runtime for timers, files and tasks of layers that are polled by Python's threads.
 pub(crate) struct Runtime {
     handle: Handle,
-    /// Until it is ended.
+    /// Until it is shut down.
     running: Mutex<Option<tokio::runtime::Runtime>>,
 }
 
 impl Runtime {
-    /// Starts it.
+    /// Starts its thread.
     pub(crate) fn start() -> std::io::Result<Self> {
         let mut builder = tokio::runtime::Builder::new_multi_thread();
         let runtime = builder.worker_threads(1).thread_name("ziggurat-io").enable_all().build()?;
         Ok(Self { handle: runtime.handle().clone(), running: Mutex::new(Some(runtime)) })
     }
 
-    /// Ends a stack whose tasks run here: first these, then what its shutdown hooks end. The interpreter must not be held.
+    /// Shuts a stack down whose tasks run here: ends the tasks, then runs the shutdown hooks. Must be called without the interpreter.
     pub(crate) fn shut_down(&self, lifecycle: &Lifecycle) {
-        // What a signal handler raises meanwhile ends the wait and not the tasks, which are cancelled by then.
+        // The exception of a signal handler ends the wait; the tasks are cancelled by then.
         let _ = self.within(|| wait::wait(lifecycle.retire()));
         lifecycle.shutdown();
     }
 
-    /// Ends it, and its threads with it: nobody may call the stack any more.
+    /// Ends its threads. The stack must not be called any more.
     pub(crate) fn end(&self) {
         let running = self.running.lock().unwrap_or_else(PoisonError::into_inner).take();
         drop(running);
     }
 
-    /// Runs `work` where it finds this runtime.
+    /// Runs `work` in the context of this runtime.
     pub(crate) fn within<T>(&self, work: impl FnOnce() -> T) -> T {
         let _entered = self.handle.enter();
         work()
     }
 
-    /// Waits for a future on this thread, without the interpreter. What a signal handler raises meanwhile ends that.
+    /// Blocks this thread until the future is ready, detached. An exception of a signal handler ends the wait.
     fn wait<T: Send>(&self, py: Python<'_>, future: impl Future<Output = T> + Send) -> PyResult<T> {
-        // On a task of somebody else's runtime, that task's budget would run out and nobody would renew it.
+        // On a task of another runtime, that task's budget would be used up, and nobody would renew it.
         py.detach(|| self.within(|| wait::wait(unconstrained(future))))
     }
 }
 
 impl Drop for Runtime {
     fn drop(&mut self) {
-        // Whoever drops it may not wait: it may be a task of the server's.
+        // Dropping must not block: this may be a task of the server.
         let running = self.running.get_mut().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(running) = running {
             running.shutdown_background();
@@ -81,18 +81,18 @@ pub(super) struct ServiceAsWsgi {
     next: Next,
     runtime: Arc<Runtime>,
     keys: Keys,
-    /// Whether nothing of the same pipeline stands above.
+    /// Whether no layer of the same pipeline is above.
     is_whole: bool,
 }
 
 impl ServiceAsWsgi {
-    /// What a Python layer calls, or a server that a site was put into: proxies' claims that reach it were judged above, and what is raised below
-    /// is for who stands above.
+    /// What a Python layer calls, or another server above which a site's layers are: the claims of proxies have been judged above, and exceptions are
+    /// for the caller.
     pub(super) fn below(py: Python<'_>, next: Next, runtime: Arc<Runtime>) -> Self {
         Self { next, runtime, keys: Keys::new(py), is_whole: false }
     }
 
-    /// A whole pipeline in another server. As in our own, proxies' claims are judged in it or not at all, and what is raised in it is answered.
+    /// A whole pipeline in another server. As in our server, its own layers judge the claims of proxies, and exceptions become responses.
     pub(super) fn whole(py: Python<'_>, next: Next, runtime: Arc<Runtime>) -> Self {
         Self { next, runtime, keys: Keys::new(py), is_whole: true }
     }
@@ -103,8 +103,8 @@ impl ServiceAsWsgi {
     fn __call__(&self, py: Python<'_>, environ: &Bound<'_, PyDict>, start_response: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
         let request = request::request_of(environ, &self.keys, self.is_whole)?;
         let method = request.method().clone();
-        // Layers never block while they are polled, and most are ready at once: to let go of the interpreter for so little would have other
-        // threads take it, and this one wait to have it back for the app, and once more for the answer.
+        // Layers never block while they are polled, and most are ready at once. Detaching for so short a time would let other threads attach, and
+        // this one wait for the interpreter before the app and again before the response.
         let (answer, first) = self.runtime.within(|| {
             let mut answer = unconstrained(self.next.send(request));
             let first = Pin::new(&mut answer).poll(&mut Context::from_waker(Waker::noop()));

@@ -1,4 +1,4 @@
-//! A response as what a WSGI app returns: status and headers through `start_response`, the body as an iterable.
+//! A response as a WSGI app returns it: status and headers through `start_response`, the body as an iterable.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -16,7 +16,7 @@ use crate::wsgi::environ::latin_1;
 use crate::wsgi::input::next_chunk;
 use crate::wsgi::raised::Raised;
 
-/// Gives the response to the caller. `asked` is the method where that is a server; a Python layer sees what its server would then make of it.
+/// Returns the response to the caller. `asked` is the method if the caller is a server; a Python layer gets the response as it is.
 pub(super) fn give(
     py: Python<'_>,
     mut response: Response,
@@ -29,14 +29,14 @@ pub(super) fn give(
     if let (Some(_), Some(length)) = (asked, response.body().size_hint().exact())
         && (!is_bodiless || (to_head && length > 0))
     {
-        // Servers break a body in chunks, or end it with the connection, where nobody says how long it is.
+        // Without a length, servers send the body in chunks or close the connection.
         response.headers_mut().entry(header::CONTENT_LENGTH).or_insert(length.into());
     }
     let (status, headers) = (status_line(py, &response)?, header_list(py, response.headers())?);
     let mut answer = ResponseIterable { body: Mutex::new(Some(response.into_body())), runtime: Arc::clone(runtime) };
     start_response.call1((status, headers))?;
     if is_bodiless {
-        // Not before the head is given: a body that ends may log what was sent.
+        // After the head: a body that ends may log what was sent.
         answer.close(py);
         return Ok(PyList::empty(py).into_any().unbind());
     }
@@ -62,7 +62,7 @@ fn header_list<'py>(py: Python<'py>, headers: &HeaderMap) -> PyResult<Bound<'py,
     PyList::new(py, pairs.collect::<PyResult<Vec<_>>>()?)
 }
 
-/// `Content-Type`: names are the same in any case, but callables that look for one look for the usual spelling.
+/// `Content-Type`: names are case-insensitive, but callables look for the usual spelling.
 fn title_case<'py>(py: Python<'py>, name: &HeaderName, spelled: &mut Vec<u8>) -> PyResult<Bound<'py, PyAny>> {
     match *name {
         header::ETAG => return Ok(pyo3::intern!(py, "ETag").clone().into_any()),
@@ -79,10 +79,10 @@ fn title_case<'py>(py: Python<'py>, name: &HeaderName, spelled: &mut Vec<u8>) ->
     latin_1(py, spelled)
 }
 
-/// The body of a response, chunk by chunk, each made when it is asked for.
+/// The body of a response. Each chunk is made when it is asked for.
 #[pyclass(module = "ziggurat")]
 pub(super) struct ResponseIterable {
-    /// Until it has ended. (The lock is never waited for: it makes the type one that threads may share.)
+    /// Until it has ended. (The lock is never contended; it makes the type `Sync`.)
     body: Mutex<Option<Body>>,
     runtime: Arc<Runtime>,
 }
@@ -93,7 +93,7 @@ impl ResponseIterable {
     }
 }
 
-/// An answer that nobody closes ends too, where what is in it finds its runtime.
+/// A body that nobody closes ends in the context of its runtime, too.
 impl Drop for ResponseIterable {
     fn drop(&mut self) {
         if let Some(body) = self.body().take() {
@@ -124,7 +124,7 @@ impl ResponseIterable {
         }
     }
 
-    /// Ends the answer, read to its end or not.
+    /// Ends the response, read completely or not.
     fn close(&mut self, py: Python<'_>) {
         if let Some(body) = self.body().take() {
             py.detach(|| self.runtime.within(|| drop(body)));
@@ -132,7 +132,7 @@ impl ResponseIterable {
     }
 }
 
-/// What a caller sees of a body that broke off: the exception that was behind it, if there was one.
+/// The exception for a body that broke off: the one that caused it, if there is one.
 fn raised(error: &BoxError) -> PyErr {
     if let Some(error) = Raised::among(error).and_then(Raised::take) {
         return error;

@@ -1,4 +1,4 @@
-//! A thread of Python's that waits for a future.
+//! Blocks a thread of Python's until a future is ready.
 
 use std::future::Future;
 use std::pin::pin;
@@ -10,11 +10,11 @@ use std::time::Duration;
 
 use pyo3::prelude::*;
 
-/// How long a signal may go unheard.
+/// The longest delay of a signal handler.
 const DEAF: Duration = Duration::from_millis(50);
 
-/// Waits on this thread, which must not hold the interpreter. On Python's main thread its signal handlers run meanwhile, and what one of them
-/// raises (a `KeyboardInterrupt`, or a server's word that a request takes too long) is returned at once; the future is dropped.
+/// Blocks this thread, which must be detached. On Python's main thread signal handlers run meanwhile. If one raises an exception
+/// (`KeyboardInterrupt`, or a server's time limit), that is returned and the future is dropped.
 pub(super) fn wait<T>(future: impl Future<Output = T>) -> PyResult<T> {
     let mut future = pin!(future);
     let sleeper = Arc::new(Sleeper { thread: thread::current(), is_woken: AtomicBool::new(false) });

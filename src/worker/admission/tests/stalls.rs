@@ -1,9 +1,9 @@
-//! Backends that get nowhere with what they have.
+//! Backends that make no progress with their calls.
 
 use super::*;
 
 #[tokio::test(start_paused = true)]
-async fn a_stalled_desk_gives_back_what_is_ahead_and_gets_nothing_ahead_until_it_stirs() {
+async fn a_stalled_backend_returns_prefetched_calls_and_prefetches_none_until_it_makes_progress() {
     let admission = admission(8, &[]);
     let (stuck, _) = backend(&admission, 1, 2);
     let _asked: Vec<_> = (0..4).map(|_| ask(&admission, 0)).collect();
@@ -12,7 +12,7 @@ async fn a_stalled_desk_gives_back_what_is_ahead_and_gets_nothing_ahead_until_it
     assert!(stuck.signals.lock().unwrap().is_empty());
     tokio::time::sleep(Duration::from_millis(10)).await;
     assert_eq!(*stuck.signals.lock().unwrap(), [(2, CallSignal::Recall), (3, CallSignal::Recall)]);
-    // One after the other, as a link gives them back.
+    // One after the other, as a link returns them.
     for number in [2, 3] {
         admission.take_back(vec![stuck.take(number)]);
     }
@@ -22,11 +22,11 @@ async fn a_stalled_desk_gives_back_what_is_ahead_and_gets_nothing_ahead_until_it
     stuck.finish(1);
     assert_eq!(stuck.numbers(), [4]);
     let _more = [ask(&admission, 0), ask(&admission, 0)];
-    assert_eq!(stuck.numbers(), [4, 5, 6], "it stirs, and is assigned calls prefetch again");
+    assert_eq!(stuck.numbers(), [4, 5, 6], "it makes progress, and prefetches calls again");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_desk_that_begins_with_nothing_though_it_has_threads_gives_its_calls_to_another() {
+async fn a_backend_that_begins_nothing_though_it_has_threads_returns_its_calls() {
     let admission = admission(8, &[]);
     let ((held, _), (other, _)) = (backend(&admission, 3, 0), backend(&admission, 1, 0));
     let _asked: Vec<_> = (0..3).map(|_| ask(&admission, 0)).collect();
@@ -34,7 +34,7 @@ async fn a_desk_that_begins_with_nothing_though_it_has_threads_gives_its_calls_t
     tokio::time::sleep(Duration::from_millis(45)).await;
     assert!(held.signals.lock().unwrap().is_empty());
     tokio::time::sleep(Duration::from_millis(20)).await;
-    assert_eq!(*held.signals.lock().unwrap(), [(3, CallSignal::Recall)], "never the oldest, which somebody may have begun with");
+    assert_eq!(*held.signals.lock().unwrap(), [(3, CallSignal::Recall)], "never the oldest, which may have begun");
     admission.take_back(vec![held.take(3)]);
     assert_eq!(held.numbers(), [1], "nothing is assigned to it for a while");
     other.finish(2);
@@ -46,7 +46,7 @@ async fn a_desk_that_begins_with_nothing_though_it_has_threads_gives_its_calls_t
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_desk_that_is_held_is_used_as_soon_as_it_finishes_something() {
+async fn a_paused_backend_is_used_as_soon_as_it_finishes_something() {
     let admission = admission(8, &[]);
     let (held, _) = backend(&admission, 3, 0);
     let _asked = [ask(&admission, 0), ask(&admission, 0)];
@@ -58,7 +58,7 @@ async fn a_desk_that_is_held_is_used_as_soon_as_it_finishes_something() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_call_that_was_asked_back_before_its_desk_had_heard_of_it_is_asked_back_again() {
+async fn a_call_that_was_recalled_before_its_backend_knew_it_is_recalled_again() {
     let admission = admission(8, &[]);
     let (stuck, _) = backend(&admission, 1, 1);
     let _asked = [ask(&admission, 0), ask(&admission, 0)];
@@ -72,7 +72,7 @@ async fn a_call_that_was_asked_back_before_its_desk_had_heard_of_it_is_asked_bac
 }
 
 #[tokio::test]
-async fn a_call_that_cannot_be_begun_anew_does_not_go_ahead() {
+async fn a_streamed_call_is_not_prefetched() {
     let admission = admission(8, &[]);
     let (busy, _) = backend(&admission, 1, 2);
     let _asked = ask(&admission, 0);

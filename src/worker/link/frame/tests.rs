@@ -1,4 +1,4 @@
-//! Frames there and back, whole and in pieces, and octets that are none.
+//! Frames survive writing and reading, and malformed octets are refused.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -57,7 +57,7 @@ fn report() -> impl Strategy<Value = ToServer> {
     ]
 }
 
-/// All frames of octets that come up to `cut` first.
+/// All frames of octets that arrive in two parts, split at `cut`.
 fn read<T>(octets: &[u8], cut: usize, take: fn(&mut BytesMut) -> Result<Option<T>, Malformed>) -> Vec<T> {
     let (mut waiting, mut frames) = (BytesMut::new(), Vec::new());
     for part in [&octets[..cut], &octets[cut..]] {
@@ -70,14 +70,14 @@ fn read<T>(octets: &[u8], cut: usize, take: fn(&mut BytesMut) -> Result<Option<T
     frames
 }
 
-/// A report without its debug text being compared octet by octet: heads have no equality of their own.
+/// Compared by their debug text: heads have no equality of their own.
 fn shown(reports: &[ToServer]) -> Vec<String> {
     reports.iter().map(|report| format!("{report:?}")).collect()
 }
 
 proptest! {
     #[test]
-    fn orders_arrive_as_they_were_given_wherever_they_are_cut(frames in vec(order(), 1..4)) {
+    fn frames_to_a_worker_survive_wherever_they_are_cut(frames in vec(order(), 1..4)) {
         let mut out = Vec::new();
         frames.iter().for_each(|order| order.put(&mut out));
         for cut in 0..=out.len() {
@@ -86,7 +86,7 @@ proptest! {
     }
 
     #[test]
-    fn reports_arrive_as_they_were_given_wherever_they_are_cut(reports in vec(report(), 1..4)) {
+    fn frames_to_the_server_survive_wherever_they_are_cut(reports in vec(report(), 1..4)) {
         let mut out = Vec::new();
         reports.iter().for_each(|report| report.put(&mut out));
         let given = shown(&read(&out, 0, ToServer::take));
@@ -100,13 +100,13 @@ proptest! {
     }
 
     #[test]
-    fn any_octets_are_frames_or_none_and_never_do_harm(octets in vec(any::<u8>(), 0..200)) {
+    fn any_octets_are_frames_or_are_refused(octets in vec(any::<u8>(), 0..200)) {
         check_orders(&octets);
         check_reports(&octets);
     }
 
     #[test]
-    fn so_do_payloads_of_every_kind(kind in 0..80_u8, flags in 0..8_u8, payload in vec(0..4_u8, 0..40)) {
+    fn payloads_of_every_kind_are_frames_or_are_refused(kind in 0..80_u8, flags in 0..8_u8, payload in vec(0..4_u8, 0..40)) {
         let mut octets = Vec::new();
         frame(&mut octets, kind, flags, 7, &[&payload]);
         check_orders(&octets);
@@ -115,7 +115,7 @@ proptest! {
 }
 
 #[test]
-fn a_frame_larger_than_any_may_be_is_refused_before_it_has_come() {
+fn a_frame_that_is_too_large_is_refused_before_all_of_it_has_come() {
     let mut octets = BytesMut::new();
     octets.extend_from_slice(&size(LARGEST + 1).to_le_bytes());
     octets.extend_from_slice(&[3; 12]);
@@ -124,7 +124,7 @@ fn a_frame_larger_than_any_may_be_is_refused_before_it_has_come() {
 }
 
 #[test]
-fn a_head_whose_parts_reach_beyond_it_is_refused() {
+fn a_head_whose_parts_exceed_it_is_refused() {
     for payload in
         [&[200, 0, 255, 255, 1, 0, 0, 0][..], &[200, 0, 9, 0, b'o'], &[200, 0, 255, 255, 1, 0, 0, 0, 1, 0, 9, 0, 0, 0, b'a', b'b']]
     {
@@ -135,7 +135,7 @@ fn a_head_whose_parts_reach_beyond_it_is_refused() {
 }
 
 #[test]
-fn the_length_of_an_answer_is_read_off_its_head() {
+fn the_length_of_a_response_is_read_from_its_head() {
     let mut headers = HeaderMap::new();
     headers.insert(http::header::CONTENT_LENGTH, HeaderValue::from(5));
     let head = ResponseHead { status: StatusCode::OK, reason: None, headers, length: Some(5) };

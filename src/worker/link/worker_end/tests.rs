@@ -1,4 +1,4 @@
-//! The worker's end, spoken to over a real socket, with an handler that keeps what it is given.
+//! The worker's end over a real socket, with a handler that keeps its calls.
 
 use std::io::{Read, Write};
 use std::sync::Mutex;
@@ -12,12 +12,12 @@ use crate::call::ResponseHead;
 use crate::worker::link::frame::{LARGEST_INLINE, ToServer};
 
 #[derive(Default)]
-struct Kept {
+struct RecordingHandler {
     calls: Mutex<Vec<(Call, LinkPermit)>>,
     signals: Mutex<Vec<(u64, CallSignal)>>,
 }
 
-impl Kept {
+impl RecordingHandler {
     fn next(&self) -> (Call, LinkPermit) {
         loop {
             if let Some(call) = self.calls.lock().unwrap().pop() {
@@ -28,7 +28,7 @@ impl Kept {
     }
 }
 
-impl CallHandler for Kept {
+impl CallHandler for RecordingHandler {
     fn put(&self, call: Call, permit: LinkPermit) {
         self.calls.lock().unwrap().push((call, permit));
     }
@@ -52,40 +52,40 @@ impl CallHandler for Kept {
     fn stop(&self) {}
 }
 
-/// A front that speaks to a [`WorkerEnd`] in a thread of its own.
-struct Front {
+/// A server that talks to a [`WorkerEnd`] in another thread.
+struct Server {
     socket: UnixStream,
     octets: BytesMut,
-    handler: Arc<Kept>,
+    handler: Arc<RecordingHandler>,
     outbox: Arc<Outbox>,
     running: JoinHandle<End>,
 }
 
-impl Front {
+impl Server {
     fn new() -> Self {
         let (socket, end) = UnixStream::pair().unwrap();
         socket.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
         let back = WorkerEnd::new(end).unwrap();
-        let (handler, outbox) = (Arc::new(Kept::default()), back.outbox());
-        let keeper = Arc::clone(&handler);
-        let running = thread::spawn(move || back.run(&*keeper));
+        let (handler, outbox) = (Arc::new(RecordingHandler::default()), back.outbox());
+        let of_thread = Arc::clone(&handler);
+        let running = thread::spawn(move || back.run(&*of_thread));
         Self { socket, octets: BytesMut::new(), handler, outbox, running }
     }
 
-    fn say(&mut self, frames: &[ToWorker]) {
+    fn send(&mut self, frames: &[ToWorker]) {
         let mut out = Vec::new();
         frames.iter().for_each(|order| order.put(&mut out));
         self.socket.write_all(&out).unwrap();
     }
 
-    fn hear(&mut self) -> ToServer {
+    fn receive(&mut self) -> ToServer {
         loop {
             if let Some(report) = ToServer::take(&mut self.octets).unwrap() {
                 return report;
             }
             let mut block = [0; 4096];
             let count = self.socket.read(&mut block).unwrap();
-            assert!(count > 0, "the worker has left");
+            assert!(count > 0, "the worker has closed the link");
             self.octets.extend_from_slice(&block[..count]);
         }
     }
@@ -109,41 +109,41 @@ fn ok() -> ResponseHead {
 }
 
 #[test]
-fn a_call_that_is_recalled_in_time_comes_back_once_and_is_over() {
-    let mut front = Front::new();
-    front.say(&[whole(1), whole(2), ToWorker::Recall(1), ToWorker::Cancel(2), ToWorker::Recall(2), whole(3), ToWorker::Cancel(3)]);
-    assert!(matches!(front.hear(), ToServer::Returned(1)));
-    assert!(matches!(front.hear(), ToServer::Done(2)));
-    assert!(matches!(front.hear(), ToServer::Done(3)));
-    assert!(front.handler.signals.lock().unwrap().is_empty(), "signals are for calls that somebody has begun with");
-    assert!(matches!(front.end(), End::Gone));
+fn a_call_that_is_recalled_in_time_is_returned_once_and_is_over() {
+    let mut server = Server::new();
+    server.send(&[whole(1), whole(2), ToWorker::Recall(1), ToWorker::Cancel(2), ToWorker::Recall(2), whole(3), ToWorker::Cancel(3)]);
+    assert!(matches!(server.receive(), ToServer::Returned(1)));
+    assert!(matches!(server.receive(), ToServer::Done(2)));
+    assert!(matches!(server.receive(), ToServer::Done(3)));
+    assert!(server.handler.signals.lock().unwrap().is_empty(), "signals are for calls that have begun");
+    assert!(matches!(server.end(), End::Gone));
 }
 
 #[test]
-fn an_answer_says_that_the_call_is_over_or_the_dropped_permit_does() {
-    let mut front = Front::new();
-    front.say(&[whole(1)]);
-    let (call, permit) = front.handler.next();
+fn a_response_ends_the_call_or_the_dropped_permit_does() {
+    let mut server = Server::new();
+    server.send(&[whole(1)]);
+    let (call, permit) = server.handler.next();
     call.responder.whole(ok(), Bytes::from_static(b"a"), false);
-    assert!(matches!(front.hear(), ToServer::Response(1, _, _, false)));
+    assert!(matches!(server.receive(), ToServer::Response(1, _, _, false)));
     drop(permit);
-    front.outbox.nudge();
-    assert!(matches!(front.hear(), ToServer::Done(1)));
+    server.outbox.nudge();
+    assert!(matches!(server.receive(), ToServer::Done(1)));
 
-    front.say(&[whole(2)]);
-    let (call, permit) = front.handler.next();
+    server.send(&[whole(2)]);
+    let (call, permit) = server.handler.next();
     call.responder.whole(ok(), Bytes::from_static(b"b"), true);
     drop(permit);
-    front.outbox.send(|out| ToServer::BodyEnd(9).put(out));
-    assert!(matches!(front.hear(), ToServer::Response(2, _, _, true)));
-    assert!(matches!(front.hear(), ToServer::BodyEnd(9)));
+    server.outbox.send(|out| ToServer::BodyEnd(9).put(out));
+    assert!(matches!(server.receive(), ToServer::Response(2, _, _, true)));
+    assert!(matches!(server.receive(), ToServer::BodyEnd(9)));
 }
 
 #[test]
-fn a_request_body_comes_as_it_is_read_and_is_granted_anew() {
-    let mut front = Front::new();
-    front.say(&[call(1, CallBody::Lazy)]);
-    let (received, _permit) = front.handler.next();
+fn a_request_body_arrives_as_it_is_read_and_credited() {
+    let mut server = Server::new();
+    server.send(&[call(1, CallBody::Lazy)]);
+    let (received, _permit) = server.handler.next();
     let RequestBody::Stream(reader) = received.body else { panic!("not streamed") };
     let reading = thread::spawn(move || {
         let mut octets = 0;
@@ -152,60 +152,60 @@ fn a_request_body_comes_as_it_is_read_and_is_granted_anew() {
         }
         Ok::<_, StatusCode>(octets)
     });
-    // The first grant is the app's question for the body.
-    let ToServer::Credit(1, mut granted) = front.hear() else { panic!("no grant") };
+    // The first grant comes with the app's first read.
+    let ToServer::Credit(1, mut granted) = server.receive() else { panic!("no grant") };
     assert_eq!(granted as usize, WINDOW);
     let block = Bytes::from(vec![7; LARGEST_INLINE]);
     for _ in 0..20 {
         while (granted as usize) < block.len() {
-            let ToServer::Credit(1, more) = front.hear() else { panic!("no grant") };
+            let ToServer::Credit(1, more) = server.receive() else { panic!("no grant") };
             granted += more;
         }
-        front.say(&[ToWorker::Body(1, block.clone())]);
+        server.send(&[ToWorker::Body(1, block.clone())]);
         granted -= u32::try_from(block.len()).unwrap();
     }
-    front.say(&[ToWorker::BodyEnd(1), ToWorker::Body(1, block.clone())]);
+    server.send(&[ToWorker::BodyEnd(1), ToWorker::Body(1, block.clone())]);
     assert_eq!(reading.join().unwrap(), Ok(20 * LARGEST_INLINE));
 }
 
 #[test]
-fn a_request_body_that_breaks_off_tells_why() {
-    let mut front = Front::new();
-    front.say(&[call(1, CallBody::Stream), ToWorker::BodyFailed(1, 413, Bytes::from_static(b"too large"))]);
-    let (received, _permit) = front.handler.next();
+fn a_request_body_that_fails_has_a_reason() {
+    let mut server = Server::new();
+    server.send(&[call(1, CallBody::Stream), ToWorker::BodyFailed(1, 413, Bytes::from_static(b"too large"))]);
+    let (received, _permit) = server.handler.next();
     let RequestBody::Stream(reader) = received.body else { panic!("not streamed") };
     let failure = reader.recv().unwrap().unwrap_err();
     assert_eq!((failure.status, failure.detail.as_str()), (StatusCode::PAYLOAD_TOO_LARGE, "too large"));
 }
 
 #[test]
-fn a_cancelled_answer_stops_where_it_waits_for_room() {
-    let mut front = Front::new();
-    front.say(&[whole(1)]);
-    let (call, _permit) = front.handler.next();
+fn a_cancelled_response_stops_waiting_for_credit() {
+    let mut server = Server::new();
+    server.send(&[whole(1)]);
+    let (call, _permit) = server.handler.next();
     let sending = thread::spawn(move || {
         let flow = call.responder.stream(ok()).unwrap();
         flow.send(Bytes::from(vec![7; 2 * WINDOW]))
     });
-    assert!(matches!(front.hear(), ToServer::Head(1, _)));
+    assert!(matches!(server.receive(), ToServer::Head(1, _)));
     let mut octets = 0;
     while octets < WINDOW {
-        let ToServer::Body(1, chunk) = front.hear() else { panic!("no chunk") };
+        let ToServer::Body(1, chunk) = server.receive() else { panic!("no chunk") };
         octets += chunk.len();
     }
-    front.say(&[ToWorker::Cancel(1)]);
+    server.send(&[ToWorker::Cancel(1)]);
     assert!(sending.join().unwrap().is_err());
-    assert!(matches!(front.hear(), ToServer::BodyFailed(1, _)));
-    assert_eq!(*front.handler.signals.lock().unwrap(), [(1, CallSignal::Cancel)]);
+    assert!(matches!(server.receive(), ToServer::BodyFailed(1, _)));
+    assert_eq!(*server.handler.signals.lock().unwrap(), [(1, CallSignal::Cancel)]);
 }
 
 #[test]
 fn frames_of_many_threads_arrive_whole_over_a_socket_that_is_full_now_and_then() {
     const EACH: usize = 50;
-    let mut front = Front::new();
+    let mut server = Server::new();
     let senders: Vec<_> = (0..4_u64)
         .map(|number| {
-            let outbox = Arc::clone(&front.outbox);
+            let outbox = Arc::clone(&server.outbox);
             thread::spawn(move || {
                 for length in 0..EACH {
                     let chunk = Bytes::from(vec![u8::try_from(number).unwrap(); length * 997]);
@@ -214,11 +214,11 @@ fn frames_of_many_threads_arrive_whole_over_a_socket_that_is_full_now_and_then()
             })
         })
         .collect();
-    // Nothing is read before everything is said: the socket is full, and nobody waits for it.
+    // Nothing is read before everything is sent: the socket is full, and nobody waits for it.
     senders.into_iter().for_each(|sender| sender.join().unwrap());
     let mut lengths = [0; 4];
     for _ in 0..4 * EACH {
-        let ToServer::Body(number, chunk) = front.hear() else { panic!("no chunk") };
+        let ToServer::Body(number, chunk) = server.receive() else { panic!("no chunk") };
         let at = usize::try_from(number).unwrap();
         assert!(chunk.len() == lengths[at] * 997 && chunk.iter().all(|octet| u64::from(*octet) == number));
         lengths[at] += 1;
@@ -226,8 +226,8 @@ fn frames_of_many_threads_arrive_whole_over_a_socket_that_is_full_now_and_then()
 }
 
 #[test]
-fn what_is_no_word_among_calls_ends_the_link() {
-    let mut front = Front::new();
-    front.say(&[ToWorker::Fork]);
-    assert!(matches!(front.running.join().unwrap(), End::Malformed(_)));
+fn a_frame_that_does_not_belong_among_calls_ends_the_link() {
+    let mut server = Server::new();
+    server.send(&[ToWorker::Fork]);
+    assert!(matches!(server.running.join().unwrap(), End::Malformed(_)));
 }

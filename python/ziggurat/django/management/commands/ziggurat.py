@@ -1,4 +1,4 @@
-"""`manage.py ziggurat`: serves the site while it is developed."""
+"""`manage.py ziggurat`: serves the site during development."""
 
 import argparse
 import importlib.util
@@ -17,7 +17,7 @@ _PORT = "8000"
 
 
 class Command(BaseCommand):
-    """Checks the site, then becomes the server."""
+    """Checks the site, then executes the server."""
 
     help = (
         "Serves the site with Ziggurat, and reloads it when its code changes. The layers are those of the project's pipeline.json; "
@@ -25,14 +25,14 @@ class Command(BaseCommand):
     )
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        """Those of `runserver`, as far as they mean something here."""
+        """Adds the arguments of `runserver` that apply."""
         where = f"Where to listen: a port, or an address and a port. By default what the pipeline file says, or {_HERE}:{_PORT}."
         parser.add_argument("addrport", nargs="?", help=where)
         parser.add_argument("--pipeline", metavar="FILE", help="The pipeline file, if it is another one than the project's pipeline.json.")
         parser.add_argument("--noreload", action="store_false", dest="reload", help="Does not reload when code changes.")
 
     def handle(self, *args: Any, addrport: str | None, pipeline: str | None, reload: bool, **options: Any) -> None:
-        """Called after the system checks. The program takes the place of this process, so an interrupt is its own to end by."""
+        """Called after the system checks. The program replaces this process, so it handles interrupts itself."""
         self.check_migrations()
         file = Path(pipeline) if pipeline else find()
         if file and not file.is_file():
@@ -41,7 +41,7 @@ class Command(BaseCommand):
         if file:
             command = ["run", str(file), *(["--listen", listen] if listen else [])]
         else:
-            # Modules are looked for in the working folder.
+            # Modules are searched for in the working folder.
             os.chdir(_home(settings.SETTINGS_MODULE))
             command = ["--django", settings.SETTINGS_MODULE, "--listen", listen or f"{_HERE}:{_PORT}"]
         if reload:
@@ -52,7 +52,7 @@ class Command(BaseCommand):
 
 
 def _address(addrport: str) -> str:
-    """What `runserver` takes, as the program takes it: of a port alone, this machine's."""
+    """The address in the program's form. A port alone is one of this machine."""
     host, _, port = addrport.rpartition(":")
     if not port.isdecimal():
         raise CommandError(f"{addrport!r} is neither a port nor an address with a port")
@@ -61,7 +61,7 @@ def _address(addrport: str) -> str:
 
 
 def _home(module: str) -> Path:
-    """The folder that this module's top package lies in."""
+    """The folder of this module's top-level package."""
     top = importlib.util.find_spec(module.partition(".")[0])
     if top and top.submodule_search_locations:
         return Path(next(iter(top.submodule_search_locations))).parent

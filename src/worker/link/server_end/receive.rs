@@ -1,0 +1,133 @@
+//! The task that reads a worker's frames.
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use http::StatusCode;
+use tokio::io::AsyncReadExt;
+use tokio::net::unix::OwnedReadHalf;
+use ziggurat_middleware::{BoxError, Problem};
+
+use super::{Connection, Phase, ServerEnd};
+use crate::call::Call;
+use crate::call::pipe::remote_pipe;
+use crate::worker::admission::Permit;
+use crate::worker::link::frame::{Malformed, ToServer, WINDOW};
+use crate::worker::link::in_flight::{FromWorker, InFlight};
+
+/// How much is read at once.
+const READ: usize = 64 * 1024;
+
+/// Reads until the worker closes the link or breaks the protocol.
+pub(super) async fn read(link: Arc<ServerEnd>, mut reader: OwnedReadHalf) {
+    let mut octets = BytesMut::with_capacity(READ);
+    let mut returned = Vec::new();
+    'reading: while matches!(reader.read_buf(&mut octets).await, Ok(1..)) {
+        loop {
+            let heard = ToServer::take(&mut octets).and_then(|report| report.map(|report| link.handle(report, &mut returned)).transpose());
+            match heard {
+                Ok(Some(())) => {}
+                Ok(None) => break,
+                Err(error) => {
+                    tracing::error!(
+                        app = link.admission.place(),
+                        "protocol error on the link to a worker: it is killed and replaced: {error}"
+                    );
+                    break 'reading;
+                }
+            }
+        }
+        if !returned.is_empty() {
+            link.admission.take_back(std::mem::take(&mut returned));
+        }
+        octets.reserve(READ);
+    }
+    link.lock().connection = Connection::Ended;
+    // [`ServerEnd::ready`] still has to return the reason of a refusal.
+    if !matches!(*link.phase.borrow(), Phase::Refused(_)) {
+        link.phase.send_replace(Phase::Ended);
+    }
+    // Wakes the writing task, which ends then.
+    link.written.notify_one();
+}
+
+impl ServerEnd {
+    fn handle(&self, report: ToServer, returned: &mut Vec<(Call, Permit)>) -> Result<(), Malformed> {
+        match report {
+            ToServer::Response(number, head, body, is_done) => {
+                let call = if is_done { self.remove(number) } else { None };
+                let responder = match call {
+                    // The permit is dropped after the response is sent.
+                    Some(mut call) => {
+                        call.respond(head, body);
+                        return Ok(());
+                    }
+                    None => self.with(number, |call| call.responder.take()).flatten(),
+                };
+                if let Some(responder) = responder {
+                    responder.whole(head, body, is_done);
+                }
+            }
+            ToServer::Head(number, head) => {
+                let from = FromWorker { link: self.me.clone(), number };
+                let (writer, reader) = remote_pipe(WINDOW, false, Box::new(from));
+                let responder = self.with(number, |call| {
+                    call.sender = Some(writer);
+                    call.responder.take()
+                });
+                if let Some(Some(responder)) = responder {
+                    // Where the client has left, the dropped reader cancels the call.
+                    responder.forward(head, reader);
+                }
+            }
+            ToServer::Body(number, octets) => {
+                // A slice would keep the whole read buffer alive.
+                let octets = if octets.len() < READ / 4 { Bytes::copy_from_slice(&octets) } else { octets };
+                let taken = self.with(number, |call| call.sender.as_ref().map(|sender| sender.accept(octets)));
+                if let Some(Some(Err(_))) = taken {
+                    return Err(Malformed("a response's body exceeds its credit"));
+                }
+            }
+            ToServer::BodyEnd(number) => {
+                if let Some(sender) = self.with(number, |call| call.sender.take()).flatten() {
+                    sender.finish();
+                }
+            }
+            ToServer::BodyFailed(number, why) => {
+                if let Some(sender) = self.with(number, |call| call.sender.take()).flatten() {
+                    sender.fail(BoxError::from(String::from_utf8_lossy(&why).into_owned()));
+                }
+            }
+            ToServer::Failed(number, status, detail) => {
+                let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+                if let Some(responder) = self.with(number, |call| call.responder.take()).flatten() {
+                    responder.fail(Problem::new(status).detail(String::from_utf8_lossy(&detail).into_owned()));
+                }
+            }
+            ToServer::Credit(number, octets) => {
+                self.with(number, |call| {
+                    if let Some(upload) = &call.upload {
+                        upload.grant(octets as usize);
+                    }
+                });
+            }
+            ToServer::Returned(number) => match self.remove(number).map(InFlight::into_call) {
+                Some(Ok(call)) => returned.push(call),
+                Some(Err(call)) => call.fail("it returned a request that cannot be run again"),
+                None => {}
+            },
+            // Dropping the permit lets the next call have the thread.
+            ToServer::Done(number) => drop(self.remove(number)),
+            ToServer::Ready(json) => {
+                let ready = serde_json::from_slice(&json);
+                self.phase.send_replace(ready.map_or(Phase::Refused(json), Phase::Ready));
+            }
+            ToServer::Refused(why) => {
+                self.phase.send_replace(Phase::Refused(why));
+            }
+            // Only templates send it, and they have no calls.
+            ToServer::Ended(_) => {}
+        }
+        Ok(())
+    }
+}
