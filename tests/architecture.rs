@@ -110,9 +110,22 @@ fn uses_are_found_one_by_one_and_in_groups() {
 #[test]
 fn the_model_of_a_file_knows_neither_reader_nor_check_nor_builder() {
     for source in sources("src/pipeline/model") {
-        for foreign in ["pipeline::read", "pipeline::check", "pipeline::build", "pipeline::print", "super::super"] {
-            source.must_not_name(foreign, "the model is data that readers make and builders walk over");
+        for foreign in ["read", "check", "build", "print", "options", "diagnostic"] {
+            source.must_not_name(&format!("pipeline::{foreign}"), "the model is data that readers make and builders walk over");
         }
+        source.must_not_name("super::super::", "parts of the pipeline are named in full here");
+    }
+}
+
+#[test]
+fn reader_checks_and_printers_know_no_builder() {
+    for source in ["read", "check", "print"].into_iter().flat_map(|part| sources(&format!("src/pipeline/{part}"))) {
+        source.must_not_name("pipeline::build", "a file is read, checked and shown without building anything");
+        source.must_not_name("super::build", "a file is read, checked and shown without building anything");
+    }
+    for source in sources("src/pipeline/build") {
+        source.must_not_name("pipeline::read", "builders get a model");
+        source.must_not_name("pipeline::print", "builders get a model");
     }
 }
 

@@ -123,3 +123,8 @@ pub struct Deadline(pub std::time::Duration);
 /// ([`Context::reserves`](crate::Context::reserves)). A route puts it into the request; that of an inner route stands. Numbers count from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ReserveClass(pub u32);
+
+/// How long an upgraded connection may be silent in both directions (RFC 9110 section 7.8). An app that accepts an upgrade puts it into the extensions
+/// of its 101 response. Without it the server closes the connection after its `keep_alive` time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TunnelIdle(pub std::time::Duration);

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH, HeaderValue};
 use http::{Method, Version};
 use http_body::Body as HttpBody;
-use ziggurat_middleware::{Answer, Body, ConnectionInfo, Problem, Response};
+use ziggurat_middleware::{Answer, Body, ConnectionInfo, Problem, Response, TunnelIdle};
 
 use super::generation::CurrentGeneration;
 use super::limits::Limits;
@@ -152,7 +152,8 @@ impl ResponseFuture {
     fn upgrade(&mut self, mut response: Response) -> http::Response<ResponseBody> {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("upgrade"));
         if let Some(generation) = self.guard.take().and_then(ResponseGuard::into_generation) {
-            self.progress.upgrade.accept(Upgraded { _body: std::mem::take(response.body_mut()), _generation: generation });
+            let idle = response.extensions().get::<TunnelIdle>().map(|idle| idle.0);
+            self.progress.upgrade.accept(Upgraded { _body: std::mem::take(response.body_mut()), _generation: generation, idle });
         }
         response.map(|_| ResponseBody::new(Body::empty(), None))
     }

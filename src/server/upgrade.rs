@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use http::header::{CONNECTION, HeaderMap, HeaderName, HeaderValue, UPGRADE};
 use http::request::Parts;
@@ -58,6 +59,8 @@ pub(super) struct Upgraded {
     pub(super) _body: Body,
     /// The stack that accepted the upgrade.
     pub(super) _generation: Arc<Generation>,
+    /// The longest silence, if the stack limits it.
+    pub(super) idle: Option<Duration>,
 }
 
 const UNDECIDED: u8 = 0;

@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 use tokio_tungstenite::tungstenite::Message;
 use ziggurat::pipeline::Pipeline;
-use ziggurat_middleware::{Body, Lifecycle, Request, Response};
+use ziggurat_middleware::{Body, Lifecycle, Request, Response, TunnelIdle};
 
 use crate::http2::{connect, get};
 use crate::support::{Client, PATIENCE, Server, saying};
@@ -198,6 +198,24 @@ async fn a_connection_that_carries_nothing_is_closed_in_time_whatever_the_stack_
     assert!(begin.elapsed() >= Duration::from_millis(700), "{:?}", begin.elapsed());
     let error = TokioIo::new(held).read_u8().await.unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::ConnectionAborted);
+}
+
+#[tokio::test]
+async fn the_app_that_accepts_an_upgrade_says_how_long_the_connection_may_be_silent() {
+    let (app, mut kept) = silent();
+    let app = move |request| {
+        let response = app(request);
+        response.map(|mut response| {
+            response.extensions_mut().insert(TunnelIdle(Duration::from_secs(1)));
+            response
+        })
+    };
+    let server = Server::start(r#"{"keep_alive": "100ms"}"#, app);
+    let begin = Instant::now();
+    let mut client = upgraded(&server).await;
+    let _held = timeout(PATIENCE, kept.recv()).await.unwrap().unwrap();
+    assert_eq!(client.read_to_end().await, "");
+    assert!(begin.elapsed() >= Duration::from_secs(1), "{:?}", begin.elapsed());
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use http::{Response as HttpResponse, StatusCode, Version, response};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::time::{Instant, timeout};
-use ziggurat_middleware::{Body, Place, Request, RequestId, Response, Retired};
+use ziggurat_middleware::{Body, Place, Request, RequestId, Response, Retired, TunnelIdle};
 
 use super::head;
 use crate::upstream::http::Http;
@@ -55,6 +55,7 @@ pub(super) fn switch(
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     *response.headers_mut() = std::mem::take(&mut answer.headers);
+    response.extensions_mut().insert(TunnelIdle(idle));
 
     let upstream = hyper::upgrade::on(HttpResponse::from_parts(answer, ()));
     let client = upgrade.client;

@@ -159,7 +159,8 @@ async fn run_tunnel<S: Io>(tunnel: &Tunnel<S>, upgraded: Upgraded, limits: &Limi
     }
     let closed = Closed(tunnel);
     let counted = progress.connection.count_tunnel();
-    let end = tunnel.ended(&progress.connection, limits.keep_alive).await;
+    let idle = upgraded.idle.unwrap_or(limits.keep_alive);
+    let end = tunnel.ended(&progress.connection, idle).await;
     tracing::debug!("an upgraded connection has ended: {end:?}");
     drop((closed, counted, upgraded));
 }
