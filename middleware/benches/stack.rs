@@ -16,10 +16,13 @@ use tower::layer::util::Identity;
 use tower::{Layer, Service};
 use ziggurat_middleware::access_log::AccessLog;
 use ziggurat_middleware::body_limit::BodyLimit;
+use ziggurat_middleware::buffer::Buffer;
 use ziggurat_middleware::cors::Cors;
+use ziggurat_middleware::errors::Errors;
 use ziggurat_middleware::forwarded::Forwarded;
 use ziggurat_middleware::headers::Headers;
 use ziggurat_middleware::request_id::AssignRequestId;
+use ziggurat_middleware::rewrite::Rewrite;
 use ziggurat_middleware::security_headers::SecurityHeaders;
 use ziggurat_middleware::timeout::Timeout;
 use ziggurat_middleware::{Body, ConnectionInfo, Context, IntoStage, Lifecycle, Middleware, Next, Place, Request, Response, Scheme};
@@ -77,6 +80,26 @@ fn security_headers(bencher: Bencher) {
 #[divan::bench]
 fn body_limit(bencher: Bencher) {
     measure_layer::<BodyLimit>(bencher, "{}");
+}
+
+#[divan::bench]
+fn buffer(bencher: Bencher) {
+    measure_layer::<Buffer>(bencher, "{}");
+}
+
+/// Whose rule does not match, and whose does.
+#[divan::bench(args = [r#"{"from": "/old/*", "to": "/new/*"}"#, r#"{"from": "/shop/*", "to": "/store/*"}"#, r#"{"regex": "/shop/(?<item>[a-z]+)", "to": "/store?of={item}{query}"}"#])]
+fn rewrite(bencher: Bencher, options: &str) {
+    measure_layer::<Rewrite>(bencher, options);
+}
+
+/// Of a response that is no error.
+#[divan::bench]
+fn errors(bencher: Bencher) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let page = folder.path().join("oops.html");
+    std::fs::write(&page, "<p>Sorry.</p>").expect("a page");
+    measure_layer::<Errors>(bencher, &format!(r#"{{"pages": {{"5xx": "{}"}}}}"#, page.display()));
 }
 
 #[divan::bench]
