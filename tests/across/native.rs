@@ -1,13 +1,13 @@
 //! Native layers over what Python answers and reads.
 
 use bytes::Bytes;
-use futures_util::stream;
+use futures_util::{StreamExt, stream};
 use http_body::Frame;
 use http_body_util::StreamBody;
 use serde_json::json;
 use ziggurat_middleware::{Body, BoxError};
 
-use crate::support::{EXECUTORS, Site};
+use crate::support::{EXECUTORS, Executor, Site};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failing_app_is_answered_with_a_page_and_its_own_errors_are_left_alone() {
@@ -46,5 +46,17 @@ async fn a_buffered_body_has_a_length_wherever_it_is_kept() {
             }
             assert_eq!(site.post("/length", blocks(65)).await.status, 413, "{layers} with {executor:?}");
         }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_upload_holds_no_thread() {
+    let site = Site::with(r#"["buffer"]"#, "across:app", Executor::Pool(1), json!({ "buffer": "4B" }));
+    let begun = stream::iter([Ok::<_, BoxError>(Frame::data(Bytes::from_static(b"longer than four octets")))]);
+    let slow = site.post("/length", Body::new(StreamBody::new(begun.chain(stream::pending()))));
+    tokio::select! {
+        biased;
+        _ = slow => panic!("the body has not ended"),
+        answer = site.get("/plain") => assert_eq!(answer.status, 200),
     }
 }
