@@ -13,7 +13,7 @@ use crate::{Body, BoxError, Request, Response};
 /// Sends requests to other servers. A layer gets it from [`Context::client`](crate::Context::client).
 ///
 /// This crate knows no sockets: the program that runs the stack leaves a `Client` with its [`Lifecycle`](crate::Lifecycle), and a test leaves a double.
-/// The program `ziggurat` has none yet. A request has an absolute URI (`https://auth.internal/check`), and its `Host` header follows from that. The layer
+/// The program `ziggurat` leaves one that reuses connections, follows no redirects, and has pools of its own for up to 64 servers. A request has an absolute URI (`https://auth.internal/check`), and its `Host` header follows from that. The layer
 /// bounds the time, for instance with [`tower::timeout`], and what it reads of the body.
 ///
 /// ```

@@ -283,6 +283,7 @@ fn host(launch: Option<Launcher>) -> Extensions {
     if let Some(launch) = launch.or_else(|| Launcher::current().ok()) {
         host.insert(launch);
     }
+    host.insert(crate::upstream::client());
     host
 }
 

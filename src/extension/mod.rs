@@ -108,6 +108,7 @@ pub fn extend(module: &Bound<'_, PyModule>, program: fn() -> Ziggurat) -> PyResu
 fn registry(py: Python<'_>, program: Ziggurat, package: &str) -> PyResult<Registry> {
     let mut host = Extensions::new();
     host.insert(Launcher::new(python(py)?, ["-P", "-m", package]));
+    host.insert(crate::upstream::client());
     Ok(program.registry.hosted(host))
 }
 

@@ -10,6 +10,7 @@
 mod admit;
 mod balance;
 mod checks;
+mod client;
 mod dial;
 mod download;
 mod eject;
@@ -45,6 +46,7 @@ use ziggurat_middleware::Place;
 
 pub(crate) use admit::AdmitError;
 pub(crate) use balance::Balance;
+pub(crate) use client::client;
 pub(crate) use download::Download;
 pub(crate) use eject::EjectOptions;
 pub(crate) use endpoint::{Endpoint, UpstreamState};
@@ -81,7 +83,7 @@ pub(crate) struct Settings {
     pub(crate) base: PathBuf,
     pub(crate) balance: Balance,
     pub(crate) sticky: Option<StickyOptions>,
-    pub(crate) times: PoolTimeouts,
+    pub(crate) timeouts: PoolTimeouts,
     /// The longest time to the head of a response.
     pub(crate) head: Duration,
     /// The longest pause in the body of a response.

@@ -101,7 +101,7 @@ impl<P: Protocol> Upstream<P> {
         };
         // An authority of a URL is visible ASCII.
         let authority = HeaderValue::try_from(target.authority()).unwrap_or_else(|_| HeaderValue::from_static("localhost"));
-        let pool = Pool::new(Arc::clone(&self.protocol), address, tls, self.settings.times);
+        let pool = Pool::new(Arc::clone(&self.protocol), address, tls, self.settings.timeouts);
         let state = self.state.state(&identity);
         Arc::new(Endpoint { target: target.clone(), authority, label: label.into(), identity, pool, state })
     }
@@ -122,7 +122,7 @@ impl<P: Protocol> Upstream<P> {
         if *unresolved.borrow() > 0 && self.set.load().members.is_empty() {
             let is_there = unresolved.wait_for(|left| *left == 0 || !self.set.load().members.is_empty());
             // Without a result there are no endpoints, and the request is refused.
-            let _ = timeout(self.settings.times.connect, is_there).await;
+            let _ = timeout(self.settings.timeouts.connect, is_there).await;
         }
     }
 

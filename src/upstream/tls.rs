@@ -11,7 +11,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use schemars::JsonSchema;
 use serde::Deserialize;
-use ziggurat_middleware::{Context, Finding, Findings};
+use ziggurat_middleware::{Finding, Findings, Place};
 
 /// TLS to upstreams with an `https://` URL.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -70,25 +70,25 @@ impl TlsOptions {
         }
     }
 
-    /// Reads the files.
-    pub(crate) fn client(&self, context: &Context, alpn: &[&[u8]]) -> Result<TlsClient, Finding> {
+    /// Reads the files. `resolve` makes their paths absolute.
+    pub(crate) fn client(&self, place: &Place, resolve: impl Fn(&Path) -> PathBuf, alpn: &[&[u8]]) -> Result<TlsClient, Finding> {
         let provider = Arc::new(aws_lc_rs::default_provider());
         let builder = ClientConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions()?;
         let builder = if self.verify {
             let roots = match &self.ca {
-                Some(file) => authorities(&context.resolve(file)).map_err(|finding| finding.at("tls").at("ca"))?,
+                Some(file) => authorities(&resolve(file)).map_err(|finding| finding.at("tls").at("ca"))?,
                 None => system_authorities()?,
             };
             let verifier = WebPkiServerVerifier::builder_with_provider(roots.into(), provider).build()?;
             builder.with_webpki_verifier(verifier)
         } else {
-            tracing::warn!(app = context.place().to_string(), "certificates of upstreams are not verified: `tls.verify` is false");
+            tracing::warn!(app = place.as_str(), "certificates of upstreams are not verified: `tls.verify` is false");
             builder.dangerous().with_custom_certificate_verifier(Arc::new(Unverified(provider)))
         };
         let mut config = match (&self.cert, &self.key) {
             (Some(cert), Some(key)) => {
-                let chain = certificates(&context.resolve(cert)).map_err(|finding| finding.at("tls").at("cert"))?;
-                let key = private_key(&context.resolve(key)).map_err(|finding| finding.at("tls").at("key"))?;
+                let chain = certificates(&resolve(cert)).map_err(|finding| finding.at("tls").at("cert"))?;
+                let key = private_key(&resolve(key)).map_err(|finding| finding.at("tls").at("key"))?;
                 let misfit = |error| Finding::new(format!("the certificate and its key cannot be used: {error}")).at("tls").at("key");
                 builder.with_client_auth_cert(chain, key).map_err(misfit)?
             }

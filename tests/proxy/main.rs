@@ -3,12 +3,17 @@
 
 mod answers;
 mod balance;
+#[path = "../black_box/support.rs"]
+#[allow(dead_code)] // Not all of it is needed here.
+mod black_box;
 mod bodies;
 mod http2;
 mod processes;
+mod program;
 mod requests;
 mod retry;
 mod support;
+mod threads;
 mod time;
 mod tls;
 mod upgrade;

@@ -29,12 +29,16 @@ impl App for Proxy {
     fn app(self, context: &Context) -> Result<impl IntoApp, Finding> {
         let is_encrypted = self.to.0.iter().any(options::Server::is_encrypted);
         let version = self.http.into();
-        let tls = if is_encrypted { Some(self.tls.unwrap_or_default().client(context, self.http.alpn())?) } else { None };
+        let tls = if is_encrypted {
+            Some(self.tls.unwrap_or_default().client(context.place(), |path| context.resolve(path), self.http.alpn())?)
+        } else {
+            None
+        };
         let settings = Settings {
             base: context.resolve(""),
             balance: self.balance,
             sticky: self.sticky,
-            times: PoolTimeouts { connect: self.connect.0, wait: self.queue.wait() },
+            timeouts: PoolTimeouts { connect: self.connect.0, wait: self.queue.wait() },
             head: self.timeout.0,
             idle: self.idle.0,
             limit: self.limit,

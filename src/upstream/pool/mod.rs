@@ -27,7 +27,7 @@ struct Inner<P: Protocol> {
     address: Address,
     /// The host, if connections are encrypted.
     tls: Option<Box<str>>,
-    times: PoolTimeouts,
+    timeouts: PoolTimeouts,
     state: Mutex<State<P>>,
 }
 
@@ -63,9 +63,9 @@ impl<P: Protocol> Clone for Pool<P> {
 
 impl<P: Protocol> Pool<P> {
     /// A pool without connections.
-    pub(crate) fn new(protocol: Arc<P>, address: Address, tls: Option<Box<str>>, times: PoolTimeouts) -> Self {
+    pub(crate) fn new(protocol: Arc<P>, address: Address, tls: Option<Box<str>>, timeouts: PoolTimeouts) -> Self {
         let state = State::new(protocol.may_share(tls.as_deref()));
-        Self(Arc::new(Inner { protocol, address, tls, times, state: Mutex::new(state) }))
+        Self(Arc::new(Inner { protocol, address, tls, timeouts, state: Mutex::new(state) }))
     }
 
     /// A connection for one exchange. With `fresh`, it has carried none before.
@@ -81,7 +81,7 @@ impl<P: Protocol> Pool<P> {
             self.dial(&mut state);
             receiver
         };
-        let longest = self.0.times.connect.max(self.0.times.wait) + SETTLE;
+        let longest = self.0.timeouts.connect.max(self.0.timeouts.wait) + SETTLE;
         match timeout(longest, receiver).await {
             Ok(Ok(Ok(lease))) => Ok(lease.claim()),
             Ok(Ok(Err(failure))) => Err(failure),
@@ -130,10 +130,10 @@ impl<P: Protocol> Inner<P> {
     }
 
     async fn open(&self) -> Result<P::Connection, Failure> {
-        match timeout(self.times.connect, self.protocol.open(&self.address, self.tls.as_deref())).await {
+        match timeout(self.timeouts.connect, self.protocol.open(&self.address, self.tls.as_deref())).await {
             Ok(opened) => opened,
             Err(_) => {
-                Err(Failure::new(FailureKind::Timeout, FailurePhase::Connect, format!("no connection within {:?}", self.times.connect)))
+                Err(Failure::new(FailureKind::Timeout, FailurePhase::Connect, format!("no connection within {:?}", self.timeouts.connect)))
             }
         }
     }

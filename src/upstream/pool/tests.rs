@@ -91,8 +91,8 @@ fn pool(capacity: usize, may_open: usize) -> (Pool<Fake>, Arc<Fake>) {
         opened: AtomicUsize::new(0),
         open: Arc::default(),
     });
-    let times = PoolTimeouts { connect: Duration::from_secs(3), wait: Duration::from_secs(5) };
-    (Pool::new(Arc::clone(&fake), Address::Ip(([127, 0, 0, 1], 1).into()), None, times), fake)
+    let timeouts = PoolTimeouts { connect: Duration::from_secs(3), wait: Duration::from_secs(5) };
+    (Pool::new(Arc::clone(&fake), Address::Ip(([127, 0, 0, 1], 1).into()), None, timeouts), fake)
 }
 
 fn number(lease: &mut Lease<Fake>) -> usize {

@@ -1,0 +1,169 @@
+//! The HTTP client of layers ([`Client`]), on the connection pools of this module.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use http::header::{CONNECTION, HOST, HeaderValue, UPGRADE};
+use http::uri::PathAndQuery;
+use http::{Response, Uri};
+use tokio::task::AbortHandle;
+use tower::service_fn;
+use ziggurat_middleware::{Body, BoxError, Client, Finding, Place, Request};
+
+use super::http::{Http, HttpVersion};
+use super::tls::{TlsClient, TlsOptions};
+use super::{
+    Balance, EjectOptions, Endpoint, PoolTimeouts, QueueOptions, RetryOptions, SendError, Settings, Target, Upstream, UpstreamRequest,
+    UpstreamState,
+};
+
+/// A client with a pool for each server that it is sent to.
+pub(crate) fn client() -> Client {
+    let servers = Arc::new(Servers::default());
+    Client::new(service_fn(move |request: Request| {
+        let servers = Arc::clone(&servers);
+        async move { servers.send(request).await }
+    }))
+}
+
+#[derive(Default)]
+struct Servers {
+    /// By scheme and authority.
+    open: Mutex<HashMap<String, Arc<Server>>>,
+    /// The authorities of the system, read for the first `https` URL.
+    tls: OnceLock<Result<TlsClient, Finding>>,
+}
+
+struct Server {
+    upstream: Arc<Upstream<Http>>,
+    /// The task that looks the name up.
+    run: AbortHandle,
+}
+
+/// The most servers that have a pool.
+const MOST_SERVERS: usize = 64;
+
+/// The longest time to the head of a response. Layers set shorter ones.
+const HEAD: Duration = Duration::from_secs(60);
+
+impl Servers {
+    async fn send(&self, request: Request) -> Result<Response<Body>, BoxError> {
+        let (parts, body) = request.into_parts();
+        let server = self.server(&parts.uri)?;
+        let head = |endpoint: &Endpoint<Http>, _| {
+            let mut head = http::Request::new(());
+            *head.method_mut() = parts.method.clone();
+            *head.uri_mut() = Uri::from(parts.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/")));
+            *head.headers_mut() = parts.headers.clone();
+            head.headers_mut().remove(CONNECTION);
+            head.headers_mut().remove(UPGRADE);
+            head.headers_mut().entry(HOST).or_insert_with(|| HeaderValue::clone(&endpoint.authority));
+            head
+        };
+        let request = UpstreamRequest { parts: &parts, body, head: &head, expects_continue: false };
+        match server.upstream.send(request).await {
+            Ok(answer) => Ok(answer.response.map(Body::new)),
+            Err(SendError::Failed(failure)) => Err(failure.into()),
+            Err(SendError::Client(error)) => Err(error),
+            Err(SendError::Refused(refused)) => Err(format!("the request cannot be sent: {refused:?}").into()),
+        }
+    }
+
+    fn server(&self, uri: &Uri) -> Result<Arc<Server>, BoxError> {
+        let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
+            return Err(format!("`{uri}` is not an absolute URI").into());
+        };
+        let name = format!("{scheme}://{authority}");
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(server) = open.get(&name) {
+            return Ok(Arc::clone(server));
+        }
+        if open.len() >= MOST_SERVERS {
+            open.retain(|_, server| Arc::strong_count(server) > 1);
+        }
+        if open.len() >= MOST_SERVERS {
+            return Err("requests to too many servers are under way".into());
+        }
+        let server = Arc::new(self.open(&name)?);
+        open.insert(name, Arc::clone(&server));
+        Ok(server)
+    }
+
+    fn open(&self, name: &str) -> Result<Server, BoxError> {
+        let target: Target = name.parse()?;
+        let place = Place::new("client");
+        let tls = if target.scheme == ziggurat_middleware::Scheme::Https {
+            let read = || TlsOptions::default().client(&place, |path| path.to_owned(), HttpVersion::Auto.alpn());
+            Some(self.tls.get_or_init(read).as_ref().map_err(ToString::to_string)?.clone())
+        } else {
+            None
+        };
+        let queue = QueueOptions::default();
+        let settings = Settings {
+            base: PathBuf::new(),
+            balance: Balance::default(),
+            sticky: None,
+            timeouts: PoolTimeouts { connect: Duration::from_secs(3), wait: queue.wait() },
+            head: HEAD,
+            idle: HEAD,
+            limit: 256,
+            queue,
+            retry: Some(RetryOptions::default()),
+            health: None,
+            host: None,
+            eject: Some(EjectOptions::default()),
+            resolve: Duration::from_secs(10),
+        };
+        let upstream =
+            Upstream::new(&place, [(target, 1)], settings, Http { version: HttpVersion::Auto, tls }, Arc::new(UpstreamState::default()));
+        let run = tokio::spawn(Arc::clone(&upstream).run()).abort_handle();
+        Ok(Server { upstream, run })
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.run.abort();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_layer_asks_another_server_by_an_absolute_uri() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        tokio::spawn(async move {
+            let (mut socket, _) = listener.accept().await.unwrap();
+            for _ in 0..2 {
+                let mut head = vec![0; 4096];
+                let read = socket.read(&mut head).await.unwrap();
+                let head = String::from_utf8_lossy(&head[..read]).to_lowercase();
+                assert!(
+                    head.starts_with("get /check?a http/1.1\r\n") && head.contains(&format!("\r\nhost: localhost:{port}\r\n")),
+                    "{head}"
+                );
+                socket.write_all(b"HTTP/1.1 403 No\r\nContent-Length: 2\r\n\r\nno").await.unwrap();
+            }
+        });
+        let client = client();
+        for _ in 0..2 {
+            let mut request = Request::new(Body::empty());
+            *request.uri_mut() = format!("http://localhost:{port}/check?a").parse().unwrap();
+            let response = client.send(request).await.unwrap();
+            assert_eq!(response.status(), 403);
+            assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "no");
+        }
+        let mut request = Request::new(Body::empty());
+        *request.uri_mut() = "/check".parse().unwrap();
+        assert!(client.send(request).await.unwrap_err().to_string().contains("absolute"));
+    }
+}
