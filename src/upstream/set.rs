@@ -118,8 +118,8 @@ impl<P: Protocol> Upstream<P> {
 
     /// If there is no endpoint yet, waits for the first look-up, no longer than `connect`.
     pub(super) async fn resolved(&self) {
-        let mut unresolved = self.unresolved.subscribe();
-        if *unresolved.borrow() > 0 && self.set.load().members.is_empty() {
+        if *self.unresolved.borrow() > 0 && self.set.load().members.is_empty() {
+            let mut unresolved = self.unresolved.subscribe();
             let is_there = unresolved.wait_for(|left| *left == 0 || !self.set.load().members.is_empty());
             // Without a result there are no endpoints, and the request is refused.
             let _ = timeout(self.settings.timeouts.connect, is_there).await;

@@ -100,4 +100,5 @@ async fn the_deadline_of_a_route_bounds_all_attempts() {
     let started = Instant::now();
     assert_eq!(proxy.get("/").await.status, 504);
     assert!(started.elapsed() < Duration::from_secs(3));
+    assert_eq!(proxy.logged("no response within the deadline of 300ms").len(), 1);
 }

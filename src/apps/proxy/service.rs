@@ -77,6 +77,8 @@ impl Inner {
             Some(deadline) => match timeout(deadline.0, self.upstream.send(request)).await {
                 Ok(answered) => answered,
                 Err(_) => {
+                    let request_id = parts.extensions.get::<RequestId>().map(RequestId::as_str);
+                    tracing::warn!(request_id, app = self.place.as_str(), "no response within the deadline of {:?}", deadline.0);
                     return Err(self.problem(StatusCode::GATEWAY_TIMEOUT, "the upstream server did not answer in time", &parts).into());
                 }
             },

@@ -4,9 +4,9 @@ use http::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderValue, TE, TRANSFER_E
 use http::uri::{Authority, Parts, PathAndQuery};
 use http::{Request, Uri, Version};
 use http_body::Body;
-use ziggurat_middleware::Scheme;
+use ziggurat_middleware::{BoxError, Scheme};
 
-use crate::upstream::failure::Failure;
+use crate::upstream::failure::{Failure, FailureKind, FailurePhase};
 
 /// For HTTP/1.1. hyper sends no body of unknown length with GET and HEAD, unless the head has `Transfer-Encoding: chunked`.
 pub(super) fn http1<B: Body>(request: &mut Request<B>) {
@@ -34,10 +34,14 @@ pub(super) fn http2<B>(request: &mut Request<B>, scheme: Scheme) -> Result<(), F
         Scheme::Https => http::uri::Scheme::HTTPS,
     });
     let authority = host.as_ref().map_or(&b"localhost"[..], HeaderValue::as_bytes);
-    parts.authority = Some(Authority::try_from(authority).map_err(Failure::unreachable)?);
+    parts.authority = Some(Authority::try_from(authority).map_err(unsent)?);
     parts.path_and_query = Some(request.uri().path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/")));
-    *request.uri_mut() = Uri::from_parts(parts).map_err(Failure::unreachable)?;
+    *request.uri_mut() = Uri::from_parts(parts).map_err(unsent)?;
     Ok(())
+}
+
+fn unsent(error: impl Into<BoxError>) -> Failure {
+    Failure::new(FailureKind::Unsent, FailurePhase::Head, error)
 }
 
 #[cfg(test)]
