@@ -98,3 +98,31 @@ impl UpstreamState {
         Arc::clone(states.entry(identity.into()).or_insert_with(|| Arc::new(State::new(identity, &self.key))))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reload_finds_the_state_of_the_same_url_and_address() {
+        let kept = UpstreamState::default();
+        let target: Target = "http://app:9000/v2".parse().unwrap();
+        let identity = |ip: [u8; 4]| identity(&target, &Address::Ip((ip, 9000).into()));
+        let first = kept.state(&identity([10, 0, 0, 5]));
+        assert!(first.enter(1) && !first.enter(1));
+        let again = kept.state(&identity([10, 0, 0, 5]));
+        assert!(Arc::ptr_eq(&first, &again) && !again.enter(1));
+        assert!(kept.state(&identity([10, 0, 0, 6])).enter(1));
+    }
+
+    #[test]
+    fn endpoints_that_dns_no_longer_names_are_forgotten_when_there_are_many() {
+        let kept = UpstreamState::default();
+        let used = kept.state("in use");
+        for n in 0..3 * MOST_GONE {
+            kept.state(&n.to_string());
+            assert!(kept.states.lock().unwrap().len() <= MOST_GONE);
+        }
+        assert!(Arc::ptr_eq(&used, &kept.state("in use")));
+    }
+}
