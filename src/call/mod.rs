@@ -4,6 +4,7 @@
 //! or a pipe for it, and a [`Responder`]. An [`Executor`] runs the call. Nothing in this folder knows Python, processes or permits.
 
 pub(crate) mod body;
+pub(crate) mod chunks;
 pub(crate) mod head;
 pub(crate) mod mailbox;
 pub(crate) mod pipe;

@@ -6,9 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::request;
-use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::ext::ReasonPhrase;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
@@ -16,8 +14,8 @@ use tower::Service;
 use ziggurat_middleware::{Body, BoxError, Deadline, Problem, Request, ReserveClass, Response};
 
 use super::body::buffer_body;
+use super::chunks::Chunks;
 use super::head::Head;
-use super::pipe::Reader;
 use super::responder::Responder;
 use super::{BodyFailure, Call, CallSignal, Executor, Reply, ReplyBody, ResponseHead, late, overloaded};
 
@@ -163,7 +161,7 @@ fn refusal(error: BoxError) -> Problem {
 fn response(head: ResponseHead, body: ReplyBody) -> Response {
     let body = match body {
         ReplyBody::Whole(octets) => Body::from(octets),
-        ReplyBody::Stream(reader) => Body::new(Chunks { reader, left: head.length, ended: false }),
+        ReplyBody::Stream(reader) => Body::new(Chunks::new(reader, head.length)),
         ReplyBody::File(file) => Body::new(file),
     };
     head_of(head, body)
@@ -178,36 +176,6 @@ pub(crate) fn head_of(head: ResponseHead, body: Body) -> Response {
         response.extensions_mut().insert(reason);
     }
     response
-}
-
-/// A response body that reads from a pipe.
-struct Chunks {
-    reader: Reader<BoxError>,
-    left: Option<u64>,
-    ended: bool,
-}
-
-impl HttpBody for Chunks {
-    type Data = Bytes;
-    type Error = BoxError;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let next = self.reader.poll_recv(cx);
-        match &next {
-            Poll::Ready(Some(Ok(chunk))) => self.left = self.left.map(|left| left.saturating_sub(chunk.len() as u64)),
-            Poll::Ready(_) => self.ended = true,
-            Poll::Pending => {}
-        }
-        next.map_ok(Frame::data)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.ended
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.left.map_or_else(SizeHint::default, SizeHint::with_exact)
-    }
 }
 
 #[cfg(test)]

@@ -135,3 +135,100 @@ impl Drop for Built {
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+    use std::path::Path;
+    use std::process;
+    use std::sync::atomic::{AtomicU32, AtomicUsize};
+    use std::thread;
+    use std::time::{Duration, Instant};
+
+    use schemars::JsonSchema;
+    use serde::Deserialize;
+    use ziggurat_middleware::{Context, IntoStage, Middleware, Result, from_fn};
+
+    use super::*;
+    use crate::pipeline::Registry;
+
+    /// What the task of a layer does: how many run in this process, and the process in which one began last.
+    #[derive(Default)]
+    struct Seen {
+        running: AtomicUsize,
+        process: AtomicU32,
+    }
+
+    impl Drop for Running {
+        fn drop(&mut self) {
+            self.0.running.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+
+    struct Running(Arc<Seen>);
+
+    /// A layer with a background task.
+    #[derive(Deserialize, JsonSchema)]
+    #[serde(deny_unknown_fields)]
+    struct Task {}
+
+    impl Middleware for Task {
+        const NAME: &'static str = "task";
+
+        fn layer(self, context: &Context) -> Result<impl IntoStage> {
+            let seen = context.host::<Arc<Seen>>().cloned().unwrap_or_default();
+            context.spawn(async move {
+                seen.running.fetch_add(1, Ordering::SeqCst);
+                seen.process.store(process::id(), Ordering::SeqCst);
+                let _running = Running(seen);
+                pending().await
+            });
+            Ok(from_fn((), async |(), request, next| next.run(request).await))
+        }
+    }
+
+    fn stack(py: Python<'_>, seen: &Arc<Seen>) -> Arc<EmbeddedStack> {
+        let app = py.eval(c"lambda environ, start_response: []", None, None).unwrap();
+        let layers = Layers::from_text("<stack>", r#"["task"]"#, Path::new("."), &Registry::new().layer::<Task>(), &|_| None).unwrap();
+        let mut host = Extensions::new();
+        host.insert(Arc::clone(seen));
+        EmbeddedStack::open(py, Source::Layers(layers, Callable::new(app.unbind())), host).unwrap()
+    }
+
+    fn is_soon(holds: impl Fn() -> bool) -> bool {
+        let begin = Instant::now();
+        while !holds() && begin.elapsed() < Duration::from_secs(20) {
+            thread::yield_now();
+        }
+        holds()
+    }
+
+    #[test]
+    fn tasks_of_layers_run_until_the_stack_is_dropped() {
+        crate::wsgi::initialize().unwrap();
+        let seen = Arc::<Seen>::default();
+        let stack = Python::attach(|py| stack(py, &seen));
+        assert!(is_soon(|| seen.running.load(Ordering::SeqCst) == 1));
+        drop(stack);
+        assert_eq!(seen.running.load(Ordering::SeqCst), 0);
+    }
+
+    #[test]
+    fn a_forked_process_runs_tasks_of_its_own_and_leaves_its_parents_alone() {
+        crate::wsgi::initialize().unwrap();
+        let seen = Arc::<Seen>::default();
+        Python::attach(|py| {
+            let (stack, os) = (stack(py, &seen), py.import("os").unwrap());
+            // A stack that has served a request keeps its threads when the process forks.
+            stack.callable(py).unwrap();
+            assert!(is_soon(|| seen.process.load(Ordering::SeqCst) == process::id()));
+            let child: i32 = os.call_method0("fork").unwrap().extract().unwrap();
+            if child == 0 {
+                let is_well = stack.callable(py).is_ok() && is_soon(|| seen.process.load(Ordering::SeqCst) == process::id());
+                let _ = os.call_method1("_exit", (i32::from(!is_well),));
+            }
+            let (_, status): (i32, i32) = os.call_method1("waitpid", (child, 0)).unwrap().extract().unwrap();
+            assert_eq!((status, seen.running.load(Ordering::SeqCst)), (0, 1));
+        });
+    }
+}

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http_body::{Body as HttpBody, Frame, SizeHint};
 use pyo3::prelude::*;
 use tower::Service;
 use ziggurat_middleware::{Body, BoxError, Problem, Request, Response};
@@ -17,6 +16,7 @@ use super::application::{Application, Invocation};
 use super::input::Input;
 use super::raised::Raised;
 use super::service_as_wsgi::Caller;
+use crate::call::chunks::{ChunkSource, Chunks};
 use crate::call::head::Head;
 use crate::call::mailbox::{Mailbox, Start};
 use crate::call::responder::Responder;
@@ -106,8 +106,8 @@ fn call(application: &Application, request: Request) -> Result<Response, BoxErro
     });
     match begun {
         Some(Start::Stream(head)) => {
-            let left = head.length;
-            Ok(head_of(head, Body::new(Chunks { mailbox, invocation, left, has_paused: false })))
+            let length = head.length;
+            Ok(head_of(head, Body::new(Chunks::new(Steps { mailbox, invocation, has_paused: false }, length))))
         }
         Some(Start::Whole(head, octets)) => Ok(head_of(head, Body::from(octets))),
         Some(Start::File(head, file)) => Ok(head_of(head, Body::new(file))),
@@ -125,27 +125,20 @@ fn failed(problem: Problem) -> Result<Response, BoxError> {
     Ok(response)
 }
 
-/// The chunks of a response, made as they are read.
-struct Chunks {
+/// The steps of an app that make the chunks of its response as they are read.
+struct Steps {
     mailbox: Mailbox,
     invocation: Option<Invocation>,
-    left: Option<u64>,
     /// The layers above have seen `Pending` once since the last chunk, and flushed what they held.
     has_paused: bool,
 }
 
-impl HttpBody for Chunks {
-    type Data = Bytes;
-    type Error = BoxError;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+impl ChunkSource for Steps {
+    fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BoxError>>> {
         loop {
             if let Some(next) = self.mailbox.next() {
                 self.has_paused = false;
-                if let Some(Ok(chunk)) = &next {
-                    self.left = self.left.map(|left| left.saturating_sub(chunk.len() as u64));
-                }
-                return Poll::Ready(next.map(|chunk| chunk.map(Frame::data)));
+                return Poll::Ready(next);
             }
             if self.invocation.is_some() && !std::mem::replace(&mut self.has_paused, true) {
                 cx.waker().wake_by_ref();
@@ -156,9 +149,5 @@ impl HttpBody for Chunks {
                 self.invocation = None;
             }
         }
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.left.map_or_else(SizeHint::default, SizeHint::with_exact)
     }
 }
