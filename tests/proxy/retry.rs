@@ -34,9 +34,9 @@ async fn breaking(resets: bool) -> Upstream {
 async fn any_request_goes_elsewhere_where_no_connection_can_be_opened() {
     for method in ["GET", "POST"] {
         let upstream = Upstream::saying("ok").await;
-        // A weight makes it all but certain that the first attempt fails.
+        // The first turn is that of the largest weight.
         let proxy = Proxy::start(&format!(
-            r#"{{ "to": [{{ "at": "{}", "weight": 1000 }}, "{}"], "balance": "random" }}"#,
+            r#"{{ "to": [{{ "at": "{}", "weight": 1000 }}, "{}"], "balance": "round_robin" }}"#,
             nowhere().await,
             upstream.url()
         ));
@@ -55,7 +55,7 @@ async fn a_request_that_may_have_been_processed_is_sent_again_only_if_its_method
         {
             let (broken, upstream) = (breaking(resets).await, Upstream::answering(OK).await);
             let to = format!(r#"[{{ "at": "{}", "weight": 1000 }}, "{}"]"#, broken.url(), upstream.url());
-            let proxy = Proxy::start(&format!(r#"{{ "to": {to}, "balance": "random" }}"#));
+            let proxy = Proxy::start(&format!(r#"{{ "to": {to}, "balance": "round_robin" }}"#));
             let answer = proxy.exchange(request(method, "")).await;
             assert_eq!(answer.status, status, "{method}: {:?}", proxy.stack.log());
             assert_eq!(broken.requests().len() + upstream.requests().len(), if status == 200 { 2 } else { 1 }, "{method}");
@@ -108,7 +108,7 @@ async fn a_kept_connection_that_was_closed_before_is_noticed() {
 async fn statuses_that_are_listed_are_tried_elsewhere_and_the_last_answer_stands() {
     let busy = |text: &str| format!("HTTP/1.1 503 Busy\r\nContent-Length: {}\r\n\r\n{text}", text.len());
     let (one, other) = (Upstream::answering(busy("one")).await, Upstream::answering(busy("other")).await);
-    let to = format!(r#""to": [{{ "at": "{}", "weight": 1000 }}, "{}"], "balance": "random""#, one.url(), other.url());
+    let to = format!(r#""to": [{{ "at": "{}", "weight": 1000 }}, "{}"], "balance": "round_robin""#, one.url(), other.url());
     let proxy = Proxy::start(&format!(r#"{{ {to}, "retry": {{ "on": ["connect", 503] }}, "sticky": {{ "cookie": "up" }} }}"#));
     let answer = proxy.get("/").await;
     assert_eq!((answer.status, answer.body.as_str()), (503, "other"), "{:?}", proxy.stack.log());
@@ -128,7 +128,7 @@ async fn a_body_is_sent_again_whole_or_not_at_all() {
     for (length, status) in [(1_000, 200), (65_536, 200), (65_537, 502), (1_000_000, 502)] {
         let (broken, upstream) = (breaking(false).await, Upstream::saying("ok").await);
         let to = format!(r#"[{{ "at": "{}", "weight": 1000 }}, "{}"]"#, broken.url(), upstream.url());
-        let proxy = Proxy::start(&format!(r#"{{ "to": {to}, "balance": "random" }}"#));
+        let proxy = Proxy::start(&format!(r#"{{ "to": {to}, "balance": "round_robin" }}"#));
         let body = "x".repeat(length);
         assert_eq!(proxy.exchange(request("PUT", &body)).await.status, status, "{length}");
         if status == 200 {

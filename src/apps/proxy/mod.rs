@@ -9,7 +9,7 @@ mod validate;
 
 use std::sync::Arc;
 
-use ziggurat_middleware::{App, Behavior, Context, Finding, Findings, IntoApp};
+use ziggurat_middleware::{App, Context, Finding, Findings, IntoApp};
 
 use self::head::HeadPolicy;
 pub use self::options::Proxy;
@@ -20,7 +20,6 @@ use crate::upstream::{PoolTimeouts, Settings, Upstream, UpstreamState};
 impl App for Proxy {
     const NAME: &'static str = "proxy";
     const SHORTHAND: Option<&'static str> = Some("to");
-    const BEHAVIOR: &'static [Behavior] = &[Behavior::Upgrades];
 
     fn validate(&self, findings: &mut Findings) {
         self.check(findings);

@@ -55,7 +55,8 @@ pub(super) fn switch(
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     *response.headers_mut() = std::mem::take(&mut answer.headers);
-    response.extensions_mut().insert(TunnelIdle(idle));
+    // The tunnel keeps its own time. The limit of the server is for a tunnel that does not.
+    response.extensions_mut().insert(TunnelIdle(idle.saturating_add(SWITCH)));
 
     let upstream = hyper::upgrade::on(HttpResponse::from_parts(answer, ()));
     let client = upgrade.client;

@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::sync::Mutex;
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::{HeaderMap, StatusCode};
 
@@ -196,6 +196,11 @@ fn a_cancelled_response_stops_waiting_for_credit() {
     server.send(&[ToWorker::Cancel(1)]);
     assert!(sending.join().unwrap().is_err());
     assert!(matches!(server.receive(), ToServer::BodyFailed(1, _)));
+    // The handler hears of it after whoever sends.
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while server.handler.signals.lock().unwrap().is_empty() && Instant::now() < deadline {
+        thread::yield_now();
+    }
     assert_eq!(*server.handler.signals.lock().unwrap(), [(1, CallSignal::Cancel)]);
 }
 
