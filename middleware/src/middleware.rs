@@ -1,5 +1,6 @@
 //! The contract of a layer and of an app: a struct of options that becomes a stage of a stack.
 
+use crate::path::PathParamUse;
 use crate::service::Options;
 use crate::{Behavior, Context, Findings, IntoApp, IntoStage, Result};
 
@@ -101,6 +102,12 @@ pub trait Middleware: Options {
         let _ = findings;
     }
 
+    /// The `{name}`s in these options that stand for a part of the path: those of a [`PathParams`](crate::path::PathParams). `ziggurat check` reports
+    /// one that no route above has in its `path`.
+    fn path_params(&self) -> Vec<PathParamUse> {
+        Vec::new()
+    }
+
     /// Acquires what the layer needs and gives the stage.
     ///
     /// # Errors
@@ -157,6 +164,11 @@ pub trait App: Options {
     /// As [`Middleware::validate`].
     fn validate(&self, findings: &mut Findings) {
         let _ = findings;
+    }
+
+    /// As [`Middleware::path_params`].
+    fn path_params(&self) -> Vec<PathParamUse> {
+        Vec::new()
     }
 
     /// Acquires what the app needs and gives the service.

@@ -5,11 +5,10 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use ipnet::IpNet;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
-use crate::ConnectionInfo;
+use crate::{ConnectionInfo, Network};
 
 /// One entry of `trust`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -18,7 +17,7 @@ pub(super) enum Peer {
     /// Whoever connects to a Unix socket.
     Unix,
     /// Whoever connects from this network.
-    Net(IpNet),
+    Net(Network),
 }
 
 impl TryFrom<String> for Peer {
@@ -28,13 +27,10 @@ impl TryFrom<String> for Peer {
         if text == "unix" {
             return Ok(Self::Unix);
         }
-        let net = text.parse().or_else(|_| text.parse().map(|address: IpAddr| IpNet::from(address.to_canonical())));
-        let net: IpNet = net.map_err(|_| {
-            format!("`{text}` is not a network\nhint: write an address such as `127.0.0.1`, a network such as `10.0.0.0/8`, or `unix`")
+        let net = text.parse().map_err(|error: String| {
+            let listed = "write an address such as `127.0.0.1`, a network such as `10.0.0.0/8`, or `unix`";
+            if error.contains("is not a network") { format!("`{text}` is not a network\nhint: {listed}") } else { error }
         })?;
-        if net.trunc() != net {
-            return Err(format!("`{text}` is an address inside a network\nhint: write `{}` or `{}`", net.trunc(), net.addr()));
-        }
         Ok(Self::Net(net))
     }
 }
@@ -49,7 +45,6 @@ impl fmt::Display for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unix => f.write_str("unix"),
-            Self::Net(net) if net.prefix_len() == net.max_prefix_len() => net.addr().fmt(f),
             Self::Net(net) => net.fmt(f),
         }
     }
@@ -69,7 +64,7 @@ impl JsonSchema for Peer {
 #[derive(Clone, Debug)]
 pub(super) struct Trust {
     unix: bool,
-    nets: Arc<[IpNet]>,
+    nets: Arc<[Network]>,
 }
 
 impl Trust {
@@ -93,8 +88,7 @@ impl Trust {
 
     /// Whether this address is trusted; an IPv4 address that a dual-stack socket wrote as IPv6 is the same address.
     pub(super) fn holds(&self, address: IpAddr) -> bool {
-        let address = address.to_canonical();
-        self.nets.iter().any(|net| net.contains(&address))
+        self.nets.iter().any(|net| net.contains(address))
     }
 
     /// Whether whoever connects by a Unix socket is trusted.

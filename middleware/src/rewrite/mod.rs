@@ -1,6 +1,5 @@
 //! `rewrite`: changes the path of requests before the layers below see them.
 
-mod path;
 mod pattern;
 mod rule;
 mod template;
@@ -14,10 +13,10 @@ use http::{StatusCode, Uri};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use self::path::DecodedPath;
-use self::pattern::{PathPattern, PathRegex};
+use self::pattern::PathPattern;
 use self::rule::CompiledRule;
 use self::template::Template;
+use crate::path::{DecodedPath, PathParamUse, PathParams, PathRegex};
 use crate::{Behavior, Context, Finding, Findings, IntoStage, Middleware, Mount, OriginalUri, Problem, Request, Response, around};
 
 /// Changes the path of requests before the layers below see them.
@@ -56,7 +55,7 @@ pub struct Rewrite {
     /// `.` matches every octet, and `\w`, `\d` and so on match ASCII; `(?u:...)` matches Unicode.
     regex: Option<PathRegex>,
     /// The new path, percent-encoded. `/*` at its end is what `/*` of `from` stands for. `{1}` and `{name}` are groups of `regex`, and `{path}` is the
-    /// whole old path.
+    /// whole old path. A `{name}` in the `path` of a route above can stand here, too.
     ///
     /// The query stays, unless `to` has one: `/new?page=1` replaces it, `/new?` drops it. `{query}` at the end keeps it beside what is new:
     /// `/new?page=1{query}`. What a gap puts into a query is percent-encoded, so that it is one value.
@@ -86,7 +85,7 @@ impl Middleware for Rewrite {
     const BEHAVIOR: &'static [Behavior] = &[Behavior::RewritesPath];
 
     fn validate(&self, findings: &mut Findings) {
-        let is_single = self.from.is_some() || self.regex.is_some() || self.to.is_some();
+        let is_single = self.is_single();
         if is_single && !self.rules.is_empty() {
             findings.push(
                 Finding::new("a rule stands beside `rules`").at("rules").hint("write it as one of `rules`, which are tried in order"),
@@ -99,6 +98,17 @@ impl Middleware for Rewrite {
         }
     }
 
+    fn path_params(&self) -> Vec<PathParamUse> {
+        let others: &[&str] = &["path", "query"];
+        let is_single = self.is_single();
+        let rules = self.compiled().into_iter().enumerate().filter_map(|(nth, rule)| rule.ok().map(|rule| (nth, rule)));
+        let uses = rules.flat_map(|(nth, rule)| {
+            let path = if is_single { vec!["to".into()] } else { vec!["rules".into(), nth.into(), "to".into()] };
+            rule.params().map(|name| PathParamUse { name: name.to_owned(), path: path.clone(), others }).collect::<Vec<_>>()
+        });
+        uses.collect()
+    }
+
     fn layer(self, _: &Context) -> Result<impl IntoStage, Finding> {
         let rules: Arc<[CompiledRule]> = self.compiled().into_iter().collect::<Result<_, _>>()?;
         Ok(around(move |request: &mut Request| {
@@ -109,12 +119,16 @@ impl Middleware for Rewrite {
 }
 
 impl Rewrite {
+    const fn is_single(&self) -> bool {
+        self.from.is_some() || self.regex.is_some() || self.to.is_some()
+    }
+
     fn compiled(&self) -> Vec<Result<CompiledRule, Finding>> {
         let single = || match &self.to {
             Some(to) => CompiledRule::new(self.from.as_ref(), self.regex.as_ref(), to, Finding::new),
             None => Err(Finding::new("the rule has no new path").hint("write it as `to`")),
         };
-        let is_single = self.from.is_some() || self.regex.is_some() || self.to.is_some();
+        let is_single = self.is_single();
         let rules = self.rules.iter().enumerate().map(|(nth, rule)| {
             let finding = move |message: String| Finding::new(message).at("rules").at(nth);
             CompiledRule::new(rule.from.as_ref(), rule.regex.as_ref(), &rule.to, finding)
@@ -134,7 +148,9 @@ fn rewrite(request: &mut Request, rules: &[CompiledRule]) -> Result<(), Problem>
     if path.has_dot_segment() {
         return Err(dot_segment());
     }
-    let Some(target) = rules.iter().find_map(|rule| rule.target(&path, uri.query())) else { return Ok(()) };
+    let none = PathParams::default();
+    let params = request.extensions().get().unwrap_or(&none);
+    let Some(target) = rules.iter().find_map(|rule| rule.target(&path, uri.query(), params)) else { return Ok(()) };
     let target = target?;
     if DecodedPath::new(target.path()).has_dot_segment() {
         return Err(dot_segment());

@@ -4,9 +4,11 @@ use std::borrow::Cow;
 use std::fmt;
 
 use percent_encoding::percent_decode_str;
-use regex::bytes::{Regex, RegexBuilder};
+use regex::bytes::Regex;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize, Serializer};
+
+use crate::path::whole;
 
 /// A path, or with `/*` at its end that path and everything below it.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -74,58 +76,10 @@ impl JsonSchema for PathPattern {
 impl PathPattern {
     /// The same as a regular expression, whose first group is what `/*` stands for.
     pub(super) fn regex(&self) -> Result<Regex, String> {
-        match self {
+        let regex = match self {
             Self::Exact(path) => whole(&regex::escape(path)),
             Self::Below(path) => whole(&format!("{}(/.*)?", regex::escape(path))),
-        }
-    }
-}
-
-/// A regular expression for a whole path. `.` takes every octet: an encoded line end, or what is not UTF-8, must not be a way around a rule.
-fn whole(text: &str) -> Result<Regex, String> {
-    let build = |text: &str| RegexBuilder::new(text).dot_matches_new_line(true).unicode(false).build().map_err(|error| error.to_string());
-    // The text alone has to be an expression: in `a)|(b` the anchors would belong to one alternative each.
-    build(text)?;
-    build(&format!(r"\A(?:{text})\z"))
-}
-
-/// A regular expression for a whole path.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(try_from = "String")]
-pub(super) struct PathRegex {
-    text: String,
-    pub(super) regex: Regex,
-}
-
-impl TryFrom<String> for PathRegex {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        match whole(&text) {
-            Ok(regex) => Ok(Self { text, regex }),
-            Err(error) => {
-                let reason = error.lines().next_back().unwrap_or_default().trim().trim_start_matches("error: ");
-                Err(format!(
-                    "`{}` is not a regular expression: {reason}\nhint: the syntax is that of the crate `regex`",
-                    text.escape_debug()
-                ))
-            }
-        }
-    }
-}
-
-impl Serialize for PathRegex {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&self.text)
-    }
-}
-
-impl JsonSchema for PathRegex {
-    fn schema_name() -> Cow<'static, str> {
-        "PathRegex".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "string", "examples": ["/users/(?<id>[0-9]+)"] })
+        };
+        regex.map_err(|error| error.to_string())
     }
 }

@@ -2,19 +2,15 @@
 
 use http::StatusCode;
 use http::uri::PathAndQuery;
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 use regex::bytes::{Captures, Regex};
 
-use super::path::DecodedPath;
-use super::pattern::{PathPattern, PathRegex};
+use super::pattern::PathPattern;
 use super::template::{NewQuery, Piece, Template};
+use crate::path::{DecodedPath, PathParams, PathRegex, is_param_name, query_value};
 use crate::{Finding, Problem};
 
 /// The longest target that a rule makes. The gaps of a template may repeat what the client sent.
 const LONGEST: usize = 32 << 10;
-
-/// Octets that are encoded in a query: all but the unreserved ones (RFC 3986 section 2.3) and `/`, so that a gap cannot add parameters.
-const VALUE: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
 
 /// A rule whose parts fit together.
 pub(super) struct CompiledRule {
@@ -28,6 +24,8 @@ enum Part {
     Text(String),
     /// What this group matched, 0 being the whole path.
     Group(usize),
+    /// What this name stands for in the path of a route above.
+    Param(String),
 }
 
 enum CompiledQuery {
@@ -68,13 +66,25 @@ impl CompiledRule {
         Ok(Self { path, query, regex })
     }
 
-    /// The new target, where the rule matches.
-    pub(super) fn target(&self, path: &DecodedPath<'_>, query: Option<&str>) -> Option<Result<PathAndQuery, Problem>> {
-        let groups = self.regex.captures(path.octets())?;
-        Some(self.fill(&groups, path, query))
+    /// The names that the path of a route above has to have.
+    pub(super) fn params(&self) -> impl Iterator<Item = &str> {
+        let query = match &self.query {
+            CompiledQuery::Kept => &[][..],
+            CompiledQuery::Replaced { parts, .. } => parts,
+        };
+        self.path.iter().chain(query).filter_map(|part| match part {
+            Part::Param(name) => Some(name.as_str()),
+            _ => None,
+        })
     }
 
-    fn fill(&self, groups: &Captures<'_>, path: &DecodedPath<'_>, query: Option<&str>) -> Result<PathAndQuery, Problem> {
+    /// The new target, where the rule matches.
+    pub(super) fn target(&self, path: &DecodedPath<'_>, query: Option<&str>, params: &PathParams) -> Option<Result<PathAndQuery, Problem>> {
+        let groups = self.regex.captures(path.octets())?;
+        Some(self.fill(&groups, path, query, params))
+    }
+
+    fn fill(&self, groups: &Captures<'_>, path: &DecodedPath<'_>, query: Option<&str>, params: &PathParams) -> Result<PathAndQuery, Problem> {
         let mut target = String::with_capacity(path.as_written().len() + 32);
         for part in &self.path {
             match part {
@@ -83,6 +93,7 @@ impl CompiledRule {
                     let range = groups.get(*number).map_or(0..0, |group| group.range());
                     target.push_str(path.written(range).ok_or_else(|| bad_request("a group of the rule ends inside of a character"))?);
                 }
+                Part::Param(name) => target.push_str(params.get(name).unwrap_or_default()),
             }
             bounded(&target)?;
         }
@@ -100,8 +111,9 @@ impl CompiledRule {
                         Part::Text(text) => separated(&mut target, start, text),
                         Part::Group(number) => {
                             let value = groups.get(*number).map_or(&[][..], |group| group.as_bytes());
-                            separated(&mut target, start, &percent_encode(value, VALUE).to_string());
+                            separated(&mut target, start, &query_value(value).to_string());
                         }
+                        Part::Param(name) => separated(&mut target, start, &params.query_value(name).unwrap_or_default()),
                     }
                     bounded(&target)?;
                 }
@@ -134,13 +146,14 @@ fn part(piece: &Piece, regex: &Regex, has_groups: bool, finding: &impl Fn(String
     let numbered = name.parse().ok().filter(|number| (1..regex.captures_len()).contains(number));
     match named.or(numbered).filter(|_| has_groups).or((name == "path").then_some(0)) {
         Some(group) => Ok(Part::Group(group)),
+        None if is_param_name(name) => Ok(Part::Param(name.to_owned())),
         None if has_groups => {
             let finding = finding(format!("`{{{name}}}` is no group of `regex`")).at("to");
             Err(finding.hint(format!("write it there as `(?<{name}>...)`; `{{1}}` is the first group, and `{{path}}` the whole path")))
         }
         None => {
             let finding = finding(format!("`{{{name}}}` is not known here")).at("to");
-            Err(finding.hint("gaps are `{path}` and `{query}`; a rule with `regex` has those of its groups, too"))
+            Err(finding.hint("gaps are `{path}` and `{query}`; a rule with `regex` has those of its groups, too, and the `path` of a route above has names"))
         }
     }
 }

@@ -148,6 +148,19 @@ fn what_the_client_sent_is_kept_with_and_without_a_mount() {
     assert_eq!(facts(&absolute), ("http://h:80/new".into(), "http://h:80/old".into(), None));
 }
 
+#[test]
+fn a_name_of_a_route_above_is_filled_in() {
+    let options: Rewrite = serde_json::from_str(r#"{"from": "/*", "to": "/{id}/x?id={id}&{none}"}"#).unwrap();
+    assert_eq!(options.path_params().iter().map(|used| used.name.as_str()).collect::<Vec<_>>(), ["id", "id", "none"]);
+    let rules: Vec<_> = options.compiled().into_iter().map(Result::unwrap).collect();
+    let mut request = request(Method::GET, "/users/a%2F&b", "");
+    let mut params = PathParams::default();
+    params.insert("id".into(), &DecodedPath::new("/users/a%2F&b"), 7..11);
+    request.extensions_mut().insert(params);
+    rewrite(&mut request, &rules).unwrap();
+    assert_eq!(request.uri(), "/a%2F&b/x?id=a/%26b&");
+}
+
 #[tokio::test]
 async fn the_access_log_below_shows_what_the_client_sent() {
     let folder = tempfile::tempdir().unwrap();
@@ -176,9 +189,9 @@ fn rules_that_cannot_be_meant_are_refused_with_a_hint() {
         r#"{"from": "/a", "to": "/b/*"}"#,
         r#"{"from": "/a/*", "to": "/*/b"}"#,
         r#"{"from": "/a/*", "to": "/b/{1}"}"#,
+        r#"{"from": "/a/*", "to": "/b/{a-b}"}"#,
         r#"{"regex": "/(a)", "to": "/b/{2}"}"#,
         r#"{"regex": "/(a)", "to": "/b/{0}"}"#,
-        r#"{"regex": "/(a)", "to": "/b/{name}"}"#,
         r#"{"regex": "/(a)", "to": "/b/*"}"#,
         r#"{"regex": "/(a", "to": "/b"}"#,
         r#"{"regex": "/a)|(/b", "to": "/b"}"#,

@@ -1,5 +1,7 @@
 //! `headers`: sets, appends and removes headers of requests and responses.
 
+mod template;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -9,13 +11,18 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::options::OneOrMany;
-use crate::units::{HeaderKey, HeaderText};
-use crate::{Behavior, Context, Finding, Findings, IntoStage, Middleware, Request, Response, around, hop_by_hop};
+use crate::path::{PathParamUse, PathParams};
+use crate::units::HeaderKey;
+use crate::{Behavior, Context, Finding, Findings, IntoStage, Middleware, Request, Response, Step, around, hop_by_hop};
+use template::HeaderTemplate;
 
 /// Sets, appends and removes headers of requests and responses.
 ///
 /// Request headers are changed on the way to the app, response headers on the way back, each in the order remove, set, append. Headers that
 /// frame a message or rule its connection (`Content-Length`, `Transfer-Encoding`, `Connection` and so on) belong to the server and cannot be changed.
+///
+/// Below a route whose `path` has a `{name}`, this part of the path can stand in a value: `{ "set": { "x-user": "{name}" } }`. It stays percent-encoded
+/// as the client sent it, so that it cannot hold a line end. `{{name}}` is the text with its braces.
 ///
 /// Place it above the layers whose responses should carry the headers, and below those that should see what the app sent.
 ///
@@ -46,9 +53,9 @@ struct Changes {
     /// Headers to take away.
     remove: OneOrMany<HeaderKey>,
     /// Headers to put in place of any of the same name.
-    set: BTreeMap<HeaderKey, HeaderText>,
+    set: BTreeMap<HeaderKey, HeaderTemplate>,
     /// Headers to add beside any of the same name; several of one name as a list.
-    append: BTreeMap<HeaderKey, OneOrMany<HeaderText>>,
+    append: BTreeMap<HeaderKey, OneOrMany<HeaderTemplate>>,
 }
 
 impl Middleware for Headers {
@@ -61,14 +68,20 @@ impl Middleware for Headers {
         }
     }
 
+    fn path_params(&self) -> Vec<PathParamUse> {
+        self.request.params("request").chain(self.response.params("response")).collect()
+    }
+
     fn layer(self, _: &Context) -> Result<impl IntoStage, Finding> {
+        let has_params = !self.path_params().is_empty();
         let request_changes = Arc::new(self.request);
         let response_changes = Arc::new(self.response);
         Ok(around(move |request: &mut Request| {
-            request_changes.apply(request.headers_mut());
+            let params = request.extensions().get::<PathParams>().filter(|_| has_params).cloned();
+            request_changes.apply(request.headers_mut(), params.as_ref());
             let changes = Arc::clone(&response_changes);
             Ok(move |mut response: Response| {
-                changes.apply(response.headers_mut());
+                changes.apply(response.headers_mut(), params.as_ref());
                 response
             })
         }))
@@ -93,16 +106,33 @@ impl Changes {
         }
     }
 
-    fn apply(&self, headers: &mut HeaderMap) {
+    /// The `{name}`s of its values, and where they stand.
+    fn params<'a>(&'a self, message: &'a str) -> impl Iterator<Item = PathParamUse> + 'a {
+        let set = self.set.iter().map(|(name, value)| (vec!["set".into(), name.to_string().into()], value));
+        let append = self.append.iter().flat_map(|(name, values)| {
+            let is_list = values.0.len() != 1;
+            values.0.iter().enumerate().map(move |(nth, value)| {
+                let mut path: Vec<Step> = vec!["append".into(), name.to_string().into()];
+                path.extend(is_list.then_some(Step::Index(nth)));
+                (path, value)
+            })
+        });
+        set.chain(append).flat_map(move |(path, value)| {
+            let path: Vec<Step> = [message.into()].into_iter().chain(path).collect();
+            value.params().map(move |name| PathParamUse { name: name.to_owned(), path: path.clone(), others: &[] })
+        })
+    }
+
+    fn apply(&self, headers: &mut HeaderMap, params: Option<&PathParams>) {
         for name in &self.remove.0 {
             headers.remove(&name.0);
         }
         for (name, value) in &self.set {
-            headers.insert(&name.0, value.0.clone());
+            headers.insert(&name.0, value.fill(params));
         }
         for (name, values) in &self.append {
             for value in &values.0 {
-                headers.append(&name.0, value.0.clone());
+                headers.append(&name.0, value.fill(params));
             }
         }
     }

@@ -5,29 +5,35 @@ use std::ops::Range;
 
 use percent_encoding::percent_decode_str;
 
-/// A path as rules match it.
-pub(super) struct DecodedPath<'a> {
+/// A path without its percent-encoding.
+#[derive(Clone, Debug)]
+pub struct DecodedPath<'a> {
     written: &'a str,
     octets: Cow<'a, [u8]>,
 }
 
 impl<'a> DecodedPath<'a> {
-    pub(super) fn new(written: &'a str) -> Self {
+    /// Decodes what stands in a request target. It allocates only where something is encoded.
+    #[must_use]
+    pub fn new(written: &'a str) -> Self {
         Self { written, octets: percent_decode_str(written).into() }
     }
 
     /// The path without percent-encoding.
-    pub(super) fn octets(&self) -> &[u8] {
+    #[must_use]
+    pub fn octets(&self) -> &[u8] {
         &self.octets
     }
 
     /// The path as the client wrote it.
-    pub(super) const fn as_written(&self) -> &'a str {
+    #[must_use]
+    pub const fn as_written(&self) -> &'a str {
         self.written
     }
 
     /// What the client wrote for these octets. `None` where they begin or end inside of a character.
-    pub(super) fn written(&self, octets: Range<usize>) -> Option<&'a str> {
+    #[must_use]
+    pub fn written(&self, octets: Range<usize>) -> Option<&'a str> {
         if matches!(self.octets, Cow::Borrowed(_)) {
             return self.written.get(octets);
         }
@@ -37,7 +43,8 @@ impl<'a> DecodedPath<'a> {
     }
 
     /// Whether a segment is `.` or `..`; a backslash separates segments for some readers.
-    pub(super) fn has_dot_segment(&self) -> bool {
+    #[must_use]
+    pub fn has_dot_segment(&self) -> bool {
         self.octets.split(|octet| matches!(octet, b'/' | b'\\')).any(|segment| matches!(segment, b"." | b".."))
     }
 }
