@@ -11,7 +11,8 @@ use serde::Deserialize;
 use tower::service_fn;
 use ziggurat::pipeline::Pipeline;
 use ziggurat_middleware::{
-    App, Behavior, Body, Context, Deadline, Finding, IntoApp, Lifecycle, Mount, Next, Request, ReserveClass, Response, request,
+    App, Behavior, Body, ConnectionInfo, Context, Deadline, Finding, IntoApp, Lifecycle, Mount, Next, Request, ReserveClass, Response,
+    Scheme, request,
 };
 
 /// Answers with its name and what it sees of the request's path.
@@ -323,4 +324,65 @@ async fn redirect_fills_its_gaps() {
     assert_eq!(status, 303);
     let below = Site::of(r#"{ "routes": [{ "mount": "/old", "app": { "redirect": "/new{path}{query}" } }] }"#);
     assert_eq!(below.location("/old/x?y", "test").await, "/new/x?y");
+}
+
+#[tokio::test]
+async fn names_of_a_path_are_filled_in_below_the_route() {
+    let site = Site::of(
+        r#"{ "routes": [
+            { "match": { "path": "/u/{id}" }, "app": { "redirect": "/users/{id}?from={id}" } },
+            { "match": { "path": "/old/{rest*}" }, "app": { "redirect": "/{rest}" } },
+            { "match": { "path": { "regex": "/v(?<version>[0-9]+)/(?<tail>.*)" } }, "app": { "redirect": "https://v{host}/{tail}/{version}" } },
+            { "match": { "path": "/{shop}/*" }, "app": { "routes": [
+                { "match": { "path": "/{shop}/{item}" }, "layers": [
+                    { "headers": { "response": { "set": { "x-item": "{item} of {shop}" } } } },
+                    { "rewrite": { "from": "/*", "to": "/items/{item}" } }
+                ], "app": { "echo": "item" } },
+                { "layers": [{ "headers": { "response": { "set": { "x-item": "none of {shop}" } } } }], "app": { "echo": "shop" } }
+            ] } }
+        ] }"#,
+    );
+    let location = async |target: &str| {
+        let (_, headers, _) = site.ask(request(Method::GET, target, Body::empty())).await;
+        headers["location"].to_str().unwrap().to_owned()
+    };
+    assert_eq!(location("/u/%C3%A9&1").await, "/users/%C3%A9&1?from=%C3%A9%261");
+    assert_eq!(location("/u/a%0d%0ab").await, "/users/a%0d%0ab?from=a%0D%0Ab");
+    for (target, safe) in
+        [("/old//evil.example", "/evil.example"), ("/old/\\evil.example", "/%5Cevil.example"), ("/old", "/"), ("/old/a/b", "/a/b")]
+    {
+        assert_eq!(location(target).await, safe, "{target}");
+    }
+    assert_eq!(location("/v12/a/b%20c").await, "https://vtest/a/b%20c/12");
+    let (_, headers, body) = site.ask(request(Method::GET, "/tea/g%0areen", Body::empty())).await;
+    assert_eq!((headers["x-item"].to_str().unwrap(), body.as_str()), ("g%0areen of tea", "item /items/g%0areen"));
+    let (_, headers, _) = site.ask(request(Method::GET, "/tea", Body::empty())).await;
+    assert_eq!(headers["x-item"], "none of tea");
+}
+
+#[tokio::test]
+async fn schemes_clients_cookies_and_their_contrary_choose() {
+    let site = Site::of(
+        r#"{ "routes": [
+            { "match": { "scheme": "https" }, "app": { "echo": "tls" } },
+            { "match": { "client": ["10.0.0.0/8"], "path": "/admin/*" }, "app": { "echo": "admin" } },
+            { "match": { "cookie": { "beta": ["1", "2"] } }, "app": { "echo": "beta" } },
+            { "match": { "not": { "path": ["/api/*", "/admin/*"] } }, "app": { "echo": "site" } },
+            { "app": { "respond": 404 } }
+        ] }"#,
+    );
+    let ask = async |target: &str, client: &str, scheme: Scheme, cookie: &str| {
+        let mut request = request(Method::GET, target, Body::empty());
+        let client = Some(client.parse().unwrap());
+        let info = ConnectionInfo { client, client_port: None, scheme, server_port: None, local: None, is_vetted: false };
+        request.extensions_mut().insert(info);
+        request.headers_mut().insert("cookie", cookie.parse().unwrap());
+        let (status, _, body) = site.ask(request).await;
+        if status == StatusCode::OK { body } else { status.as_str().to_owned() }
+    };
+    assert_eq!(ask("/", "10.0.0.1", Scheme::Https, "").await, "tls /");
+    assert_eq!(ask("/admin", "::ffff:10.0.0.1", Scheme::Http, "").await, "admin /admin");
+    assert_eq!(ask("/admin", "11.0.0.1", Scheme::Http, "beta=3").await, "404");
+    assert_eq!(ask("/admin", "11.0.0.1", Scheme::Http, "a=b; beta=2").await, "beta /admin");
+    assert_eq!(ask("/x", "11.0.0.1", Scheme::Http, "").await, "site /x");
 }

@@ -9,6 +9,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use tower::service_fn;
 use ziggurat_middleware::options::from_text;
+use ziggurat_middleware::path::{PathParamUse, PathParams, is_param_name};
 use ziggurat_middleware::{App, Context, Finding, IntoApp, Problem, Request, Response};
 
 use super::matching::host_of;
@@ -19,7 +20,10 @@ use super::matching::host_of;
 /// the prefix) and `{query}` (the query with its `?`, or nothing if the request has none).
 /// To move a site to HTTPS: `{ "redirect": "https://{host}{path}{query}" }`.
 ///
-/// Several slashes at the beginning of `{path}` become one, so that a link cannot lead a client to `//another.example`.
+/// Below a route whose `path` has a `{name}`, this part of the path can stand behind the host: `{ "match": { "path": "/u/{id}" }, "app": { "redirect":
+/// "/users/{id}" } }`. It stays percent-encoded as the client sent it. In a query it is one value.
+///
+/// Several slashes at the beginning of a path become one, so that a link cannot lead a client to `//another.example`.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Redirect {
@@ -35,6 +39,11 @@ pub struct Redirect {
 impl App for Redirect {
     const NAME: &'static str = "redirect";
     const SHORTHAND: Option<&'static str> = Some("to");
+
+    fn path_params(&self) -> Vec<PathParamUse> {
+        let hint = "`{host}`, `{path}` and `{query}` are always known";
+        self.to.params().map(|name| PathParamUse { name: name.to_owned(), path: vec!["to".into()], hint }).collect()
+    }
 
     fn app(self, _: &Context) -> Result<impl IntoApp, Finding> {
         let Self { to, status } = self;
@@ -60,11 +69,15 @@ enum Piece {
     Host,
     Path,
     Query,
+    /// What this name stands for in the path of a route above.
+    Param(String),
 }
 
 impl Template {
     fn fill(&self, request: &Request) -> Result<HeaderValue, Problem> {
         let bad_request = |detail| Problem::new(StatusCode::BAD_REQUEST).detail(detail);
+        let none = PathParams::default();
+        let params = request.extensions().get().unwrap_or(&none);
         let mut text = String::new();
         for piece in &self.0 {
             match piece {
@@ -82,7 +95,13 @@ impl Template {
                         text.push_str(query);
                     }
                 }
+                Piece::Param(name) if text.contains(['?', '#']) => text.push_str(&params.query_value(name).unwrap_or_default()),
+                Piece::Param(name) => text.push_str(params.get(name).unwrap_or_default()),
             }
+        }
+        if text.starts_with('/') {
+            let slashes = text.len() - text.trim_start_matches(['/', '\\']).len();
+            text.replace_range(..slashes, "/");
         }
         HeaderValue::try_from(text).map_err(|_| bad_request("the target has characters that a header cannot have"))
     }
@@ -109,6 +128,7 @@ impl FromStr for Template {
                 "host" => Piece::Host,
                 "path" => Piece::Path,
                 "query" => Piece::Query,
+                name if is_param_name(name) => Piece::Param(name.to_owned()),
                 other => {
                     return Err(format!(
                         "`{{{other}}}` is not a placeholder\nhint: placeholders are `{{host}}`, `{{path}}` and `{{query}}`"
@@ -125,6 +145,20 @@ impl FromStr for Template {
 }
 
 impl Template {
+    /// The names that the path of a route above has to have.
+    fn params(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().filter_map(|piece| match piece {
+            Piece::Param(name) => Some(name.as_str()),
+            _ => None,
+        })
+    }
+
+    /// One of these names in the part of an address before its path.
+    fn param_in(&self, authority: &str) -> Option<&str> {
+        let authority = authority.split("{path}").next().unwrap_or_default().split("{query}").next().unwrap_or_default();
+        self.params().find(|name| authority.contains(&format!("{{{name}}}")))
+    }
+
     /// Checks that no request can change the host of the address.
     fn well_formed(&self, text: &str) -> Result<(), String> {
         const HINT: &str = "write `https://...`, or a path that begins with `/`";
@@ -139,6 +173,13 @@ impl Template {
         match authority {
             Some(rest) => {
                 let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+                if let Some(name) = self.param_in(&rest[..end]) {
+                    let why = format!("has `{{{name}}}` in its host");
+                    return refuse(
+                        &why,
+                        "a client could choose where it is sent: write the host itself or `{host}`, and a name behind a `/`",
+                    );
+                }
                 let host = rest[..end].split("{path}").next().unwrap_or_default().split("{query}").next().unwrap_or_default();
                 if host.is_empty() { refuse("names no host", "write `https://example.com/...` or `https://{host}...`") } else { Ok(()) }
             }

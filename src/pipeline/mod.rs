@@ -113,7 +113,7 @@ impl Pipeline {
         let source = Arc::new(source);
         let refuse = |findings| Report::new(Arc::clone(&source), findings);
         let (file, secrets) = read::file(&source, dialect, &base, registry, environment).map_err(refuse)?;
-        let findings = check::check(&file);
+        let findings = check::check(&file, &secrets);
         if findings.iter().any(|finding| finding.severity == Severity::Error) {
             return Err(refuse(findings));
         }

@@ -119,7 +119,11 @@ impl Changes {
         });
         set.chain(append).flat_map(move |(path, value)| {
             let path: Vec<Step> = [message.into()].into_iter().chain(path).collect();
-            value.params().map(move |name| PathParamUse { name: name.to_owned(), path: path.clone(), others: &[] })
+            value.params().map(move |name| PathParamUse {
+                name: name.to_owned(),
+                path: path.clone(),
+                hint: "double the braces of a text that is to stay",
+            })
         })
     }
 

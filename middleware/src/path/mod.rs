@@ -12,5 +12,7 @@ pub(crate) use regex::whole;
 /// Whether this can stand between the braces of `{name}`.
 #[must_use]
 pub fn is_param_name(text: &str) -> bool {
-    text.bytes().all(|octet| octet.is_ascii_alphanumeric() || octet == b'_') && !text.starts_with(|c: char| c.is_ascii_digit()) && !text.is_empty()
+    text.bytes().all(|octet| octet.is_ascii_alphanumeric() || octet == b'_')
+        && !text.starts_with(|c: char| c.is_ascii_digit())
+        && !text.is_empty()
 }

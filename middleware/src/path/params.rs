@@ -10,7 +10,8 @@ use super::DecodedPath;
 use crate::Step;
 
 /// Octets that no path of a URI has (RFC 3986 section 3.3), and `\`, which browsers read as `/`. `%` stays: the client has encoded already.
-const FOREIGN: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'#').add(b'<').add(b'>').add(b'?').add(b'\\').add(b'^').add(b'`').add(b'{').add(b'|').add(b'}');
+const FOREIGN: &AsciiSet =
+    &CONTROLS.add(b' ').add(b'"').add(b'#').add(b'<').add(b'>').add(b'?').add(b'\\').add(b'^').add(b'`').add(b'{').add(b'|').add(b'}');
 
 /// Octets that are encoded in a query: all but the unreserved ones (RFC 3986 section 2.3) and `/`, so that a value cannot add parameters.
 const VALUE: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
@@ -61,8 +62,8 @@ pub struct PathParamUse {
     pub name: String,
     /// The fields from the options' root to the text that has it.
     pub path: Vec<Step>,
-    /// Names that have a meaning of their own in that text.
-    pub others: &'static [&'static str],
+    /// What to write in place of an unknown name.
+    pub hint: &'static str,
 }
 
 #[cfg(test)]

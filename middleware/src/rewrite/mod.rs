@@ -99,12 +99,12 @@ impl Middleware for Rewrite {
     }
 
     fn path_params(&self) -> Vec<PathParamUse> {
-        let others: &[&str] = &["path", "query"];
+        const HINT: &str = "a group of `regex` is written `(?<name>...)`, and `{path}` and `{query}` are always known";
         let is_single = self.is_single();
         let rules = self.compiled().into_iter().enumerate().filter_map(|(nth, rule)| rule.ok().map(|rule| (nth, rule)));
         let uses = rules.flat_map(|(nth, rule)| {
             let path = if is_single { vec!["to".into()] } else { vec!["rules".into(), nth.into(), "to".into()] };
-            rule.params().map(|name| PathParamUse { name: name.to_owned(), path: path.clone(), others }).collect::<Vec<_>>()
+            rule.params().map(|name| PathParamUse { name: name.to_owned(), path: path.clone(), hint: HINT }).collect::<Vec<_>>()
         });
         uses.collect()
     }

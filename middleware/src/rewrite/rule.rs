@@ -84,7 +84,13 @@ impl CompiledRule {
         Some(self.fill(&groups, path, query, params))
     }
 
-    fn fill(&self, groups: &Captures<'_>, path: &DecodedPath<'_>, query: Option<&str>, params: &PathParams) -> Result<PathAndQuery, Problem> {
+    fn fill(
+        &self,
+        groups: &Captures<'_>,
+        path: &DecodedPath<'_>,
+        query: Option<&str>,
+        params: &PathParams,
+    ) -> Result<PathAndQuery, Problem> {
         let mut target = String::with_capacity(path.as_written().len() + 32);
         for part in &self.path {
             match part {

@@ -3,23 +3,34 @@
 //! Paths are compared after percent-decoding, as a WSGI app sees them (PEP 3333, `PATH_INFO`): `/%61dmin` and `/admin%2Fx` are below `/admin` for the
 //! route, because they are for the app.
 
-mod patterns;
+mod cover;
+mod host;
+mod path;
+mod pattern;
+mod prefix;
+#[cfg(test)]
+mod tests;
+mod validate;
+mod values;
+mod view;
 
-use std::borrow::Cow;
-use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::Ipv6Addr;
 
-use http::{HeaderName, Uri, header};
-use percent_encoding::percent_decode_str;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use ziggurat_middleware::Network;
 use ziggurat_middleware::options::OneOrMany;
-use ziggurat_middleware::{Finding, Findings, Mount, Request};
+use ziggurat_middleware::path::PathParams;
 
-use patterns::{Host, Method, Values};
-pub(crate) use patterns::{Path, Prefix};
+pub(crate) use cover::Condition;
+pub(crate) use host::host_of;
+use host::{Host, HostOf};
+pub(crate) use path::Path;
+use pattern::{Method, SchemeName};
+pub(crate) use prefix::Prefix;
+use values::Values;
+pub(crate) use view::RequestView;
 
 /// The condition of a route. All keys must hold; in a list, any may. Without any, it holds for every request.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
@@ -30,7 +41,9 @@ pub struct Match {
     #[serde(skip_serializing_if = "Option::is_none")]
     host: Option<OneOrMany<Host>>,
 
-    /// The path, written without percent-encoding: `/about` for exactly that, `/api/*` for `/api` and everything below it.
+    /// The path, written without percent-encoding: `/about` for exactly that, `/api/*` for `/api` and everything below it, `/users/{id}` for any one
+    /// segment, `/files/{rest*}` for `/files/*` with a name for what is below, or `{ "regex": "/v[0-9]+/.*" }` for the whole path. Layers below fill
+    /// in what a name stands for.
     #[serde(skip_serializing_if = "Option::is_none")]
     path: Option<OneOrMany<Path>>,
 
@@ -38,66 +51,30 @@ pub struct Match {
     #[serde(skip_serializing_if = "Option::is_none")]
     method: Option<OneOrMany<Method>>,
 
-    /// Request headers by name: the exact value, a list of values, or `true` for any value.
+    /// The scheme by which the client came, here or at a proxy that a `forwarded` layer above trusts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scheme: Option<SchemeName>,
+
+    /// Networks of the client: `10.0.0.0/8`, or an address. Behind a proxy, it is the client that a `forwarded` layer above believes. A client on a
+    /// Unix socket is in none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client: Option<OneOrMany<Network>>,
+
+    /// Request headers by name: the exact value, a list of values, `true` for any value, or `false` for none.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     header: BTreeMap<String, Values>,
 
-    /// Parameters of the query by name, both decoded: the exact value, a list of values, or `true` for any value.
+    /// Cookies by name: the exact value, a list of values, `true` for any value, or `false` for none.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    cookie: BTreeMap<String, Values>,
+
+    /// Parameters of the query by name, both decoded: the exact value, a list of values, `true` for any value, or `false` for none.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     query: BTreeMap<String, Values>,
-}
 
-/// A request as conditions see it. Costly parts are computed once, when first needed.
-pub(crate) struct RequestView<'a> {
-    request: &'a Request,
-    host: OnceCell<Option<String>>,
-    path: OnceCell<Cow<'a, [u8]>>,
-}
-
-impl<'a> RequestView<'a> {
-    pub(crate) const fn new(request: &'a Request) -> Self {
-        Self { request, host: OnceCell::new(), path: OnceCell::new() }
-    }
-
-    pub(crate) fn uri(&self) -> &Uri {
-        self.request.uri()
-    }
-
-    /// The mount that an outer route made.
-    pub(crate) fn mount(&self) -> Option<&Mount> {
-        self.request.extensions().get()
-    }
-
-    fn host(&self) -> Option<&str> {
-        self.host.get_or_init(|| host_of(self.request).map(normal_host)).as_deref()
-    }
-
-    /// The path with all percent-encoding undone.
-    pub(crate) fn path(&self) -> &[u8] {
-        self.path.get_or_init(|| percent_decode_str(self.request.uri().path()).into())
-    }
-}
-
-/// The host the client addressed, without its port: that of the target, else of the `Host` header (RFC 9112 section 3.2.2).
-pub(crate) fn host_of(request: &Request) -> Option<&str> {
-    if let Some(host) = request.uri().host() {
-        return Some(host);
-    }
-    let authority = request.headers().get(header::HOST)?.to_str().ok()?;
-    let host = match authority.find(']') {
-        Some(end) if authority.starts_with('[') => &authority[..=end],
-        _ => authority.split_once(':').map_or(authority, |(host, _)| host),
-    };
-    (!host.is_empty()).then_some(host)
-}
-
-/// Lower case, without the dot of the root, IPv6 in its shortest form without brackets.
-fn normal_host(host: &str) -> String {
-    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-    match bare.parse::<Ipv6Addr>() {
-        Ok(address) => address.to_string(),
-        Err(_) => host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase(),
-    }
+    /// A condition that must not hold.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    not: Option<Box<Match>>,
 }
 
 /// A key of a route that does not hold for a request.
@@ -107,10 +84,16 @@ pub(crate) enum Key<'a> {
     Host,
     Path,
     Method,
+    Scheme,
+    Client,
     /// The header with this name.
     Header(&'a str),
+    /// The cookie with this name.
+    Cookie(&'a str),
     /// The parameter of the query with this name.
     Query(&'a str),
+    /// The inner condition holds.
+    Not,
 }
 
 impl fmt::Display for Key<'_> {
@@ -120,156 +103,71 @@ impl fmt::Display for Key<'_> {
             Self::Host => f.write_str("host"),
             Self::Path => f.write_str("path"),
             Self::Method => f.write_str("method"),
+            Self::Scheme => f.write_str("scheme"),
+            Self::Client => f.write_str("client"),
             Self::Header(name) => write!(f, "header `{name}`"),
+            Self::Cookie(name) => write!(f, "cookie `{name}`"),
             Self::Query(name) => write!(f, "query `{name}`"),
+            Self::Not => f.write_str("not"),
         }
     }
 }
 
 impl Match {
-    /// The first key that does not hold for the request.
+    /// The first key that does not hold for the request. It allocates nothing.
     pub(crate) fn mismatch(&self, request: &RequestView<'_>) -> Option<Key<'_>> {
-        let host = |hosts: &OneOrMany<Host>| request.host().is_some_and(|host| hosts.0.iter().any(|pattern| pattern.holds(host)));
-        let path = |paths: &OneOrMany<Path>| paths.0.iter().any(|pattern| pattern.holds(request.path()));
-        let method = |methods: &OneOrMany<Method>| methods.0.iter().any(|method| method.holds(request.request.method()));
-        if !self.host.as_ref().is_none_or(host) {
+        if !any_holds(self.host.as_ref(), |host| request.host().is_some_and(|name| host.holds(name))) {
             return Some(Key::Host);
         }
-        if !self.path.as_ref().is_none_or(path) {
+        if !any_holds(self.path.as_ref(), |path| path.holds(request.path().octets())) {
             return Some(Key::Path);
         }
-        if !self.method.as_ref().is_none_or(method) {
+        if !any_holds(self.method.as_ref(), |method| method.holds(request.method())) {
             return Some(Key::Method);
         }
-        let header = self.header.iter().find(|(name, values)| {
-            let mut given = request.request.headers().get_all(*name).iter();
-            !given.any(|value| values.hold(|text| text.as_bytes() == value.as_bytes()))
-        });
-        header.map(|(name, _)| Key::Header(name)).or_else(|| self.query_mismatch(request.uri()))
-    }
-
-    fn query_mismatch(&self, uri: &Uri) -> Option<Key<'_>> {
-        if self.query.is_empty() {
-            return None;
+        if !self.scheme.is_none_or(|scheme| request.scheme().is_some_and(|actual| scheme.holds(actual))) {
+            return Some(Key::Scheme);
         }
-        let pairs: Vec<_> = parameters(uri.query().unwrap_or_default()).collect();
-        let parameter = self.query.iter().find(|(name, values)| {
-            !pairs.iter().any(|(key, value)| key.as_ref() == name.as_bytes() && values.hold(|text| text.as_bytes() == value.as_ref()))
-        });
-        parameter.map(|(name, _)| Key::Query(name))
-    }
-
-    /// Reports conditions that no request can meet.
-    pub(crate) fn validate(&self, findings: &mut Findings) {
-        let empty = [
-            ("host", self.host.as_ref().is_some_and(|list| list.0.is_empty())),
-            ("path", self.path.as_ref().is_some_and(|list| list.0.is_empty())),
-            ("method", self.method.as_ref().is_some_and(|list| list.0.is_empty())),
-        ];
-        for (field, _) in empty.iter().filter(|(_, empty)| *empty) {
-            findings.push(
-                Finding::new("an empty list, which no request can match")
-                    .at(*field)
-                    .hint(format!("leave `{field}` out to take every {field}")),
-            );
+        if !any_holds(self.client.as_ref(), |network| request.client().is_some_and(|address| network.contains(address))) {
+            return Some(Key::Client);
         }
         for (name, values) in &self.header {
-            if HeaderName::from_bytes(name.as_bytes()).is_err() {
-                findings.push(Finding::new(format!("`{name}` is not a header name")).at("header").at(name.as_str()));
+            if !values.hold(request.headers(name), |value, text| value.as_bytes() == text.as_bytes()) {
+                return Some(Key::Header(name));
             }
-            if name.eq_ignore_ascii_case("host") {
-                findings.push(
-                    Finding::new("the host is matched by `host`")
-                        .at("header")
-                        .at(name.as_str())
-                        .hint("write `\"match\": { \"host\": \"example.com\" }`"),
-                );
+        }
+        for (name, values) in &self.cookie {
+            if !values.hold(request.cookies(name), |value, text| *value == text.as_bytes()) {
+                return Some(Key::Cookie(name));
             }
-            values.validate("header", name, findings);
         }
         for (name, values) in &self.query {
-            values.validate("query", name, findings);
+            if !values.hold(request.parameters(name), |value, text| value.is(text)) {
+                return Some(Key::Query(name));
+            }
+        }
+        self.not.as_ref().filter(|not| not.mismatch(request).is_none()).map(|_| Key::Not)
+    }
+
+    /// Adds what the names of its path stand for in a request that it holds for.
+    pub(crate) fn capture(&self, request: &RequestView<'_>, params: &mut PathParams) {
+        let path = request.path();
+        if let Some(holds) = self.paths().iter().find(|pattern| pattern.holds(path.octets())) {
+            holds.capture(path, params);
         }
     }
 
-    /// The paths it names.
-    pub(crate) fn paths(&self) -> Option<&[Path]> {
-        self.path.as_ref().map(|paths| paths.0.as_slice())
+    /// The names of its path.
+    pub(crate) fn params(&self) -> impl Iterator<Item = &str> {
+        self.paths().iter().flat_map(Path::names)
     }
 
-    /// Whether it holds for every request that `other` holds for, apart from the path.
-    pub(crate) fn covers_but_path(&self, other: &Self) -> bool {
-        covers(self.host.as_ref(), other.host.as_ref(), Host::covers)
-            && covers(self.method.as_ref(), other.method.as_ref(), Method::covers)
-            && covers_map(&self.header, &other.header, |a, b| a.eq_ignore_ascii_case(b))
-            && covers_map(&self.query, &other.query, |a, b| a == b)
+    fn paths(&self) -> &[Path] {
+        self.path.as_ref().map_or(&[], |paths| &paths.0)
     }
 }
 
-/// Whether every alternative of `narrow` is within one of `broad`.
-pub(crate) fn covers_all<T>(broad: &[T], narrow: &[T], covers: fn(&T, &T) -> bool) -> bool {
-    narrow.iter().all(|narrow| broad.iter().any(|broad| covers(broad, narrow)))
-}
-
-fn covers<T>(broad: Option<&OneOrMany<T>>, narrow: Option<&OneOrMany<T>>, test: fn(&T, &T) -> bool) -> bool {
-    match (broad, narrow) {
-        (None, _) => true,
-        (Some(_), None) => false,
-        (Some(broad), Some(narrow)) => covers_all(&broad.0, &narrow.0, test),
-    }
-}
-
-fn covers_map(broad: &BTreeMap<String, Values>, narrow: &BTreeMap<String, Values>, same: fn(&str, &str) -> bool) -> bool {
-    broad.iter().all(|(name, values)| narrow.iter().any(|(other, narrow)| same(name, other) && values.covers(narrow)))
-}
-
-/// Decoded names and values of a query, `+` standing for a space (WHATWG URL, `application/x-www-form-urlencoded`).
-fn parameters(query: &str) -> impl Iterator<Item = (Cow<'_, [u8]>, Cow<'_, [u8]>)> {
-    fn decoded(text: &str) -> Cow<'_, [u8]> {
-        if text.contains('+') {
-            let spaced = text.replace('+', " ");
-            return Cow::Owned(percent_decode_str(&spaced).collect());
-        }
-        percent_decode_str(text).into()
-    }
-    query.split('&').filter(|pair| !pair.is_empty()).map(|pair| {
-        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        (decoded(name), decoded(value))
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn host(text: &str) -> Host {
-        text.parse().unwrap()
-    }
-
-    #[test]
-    fn hosts_are_compared_without_case_port_and_final_dot() {
-        for (pattern, target, holds) in [
-            ("example.com", "EXAMPLE.com:8000", true),
-            ("Example.COM.", "example.com", true),
-            ("example.com", "example.com.", true),
-            ("example.com", "www.example.com", false),
-            ("*.example.com", "a.b.example.com:1", true),
-            ("*.example.com", "example.com", false),
-            ("*.example.com", "badexample.com", false),
-            ("[::1]", "[0:0::1]:80", true),
-            ("::1", "[::1]", true),
-            ("127.0.0.1", "127.0.0.1:80", true),
-        ] {
-            let request = http::Request::builder().header("host", target).body(ziggurat_middleware::Body::empty()).unwrap();
-            assert_eq!(host(pattern).holds(RequestView::new(&request).host().unwrap()), holds, "{pattern} {target}");
-        }
-        assert!(host("*.example.com").covers(&host("*.a.example.com")) && !host("*.a.example.com").covers(&host("*.example.com")));
-    }
-
-    #[test]
-    fn parameters_are_decoded() {
-        let pairs: Vec<_> =
-            parameters("a=1&&b+c=%26+x&d").map(|(k, v)| (String::from_utf8_lossy(&k).into_owned(), v.into_owned())).collect();
-        assert_eq!(pairs, [("a".into(), b"1".to_vec()), ("b c".into(), b"& x".to_vec()), ("d".into(), vec![])]);
-    }
+/// Whether one of the alternatives holds, or there are none to choose from.
+fn any_holds<T>(alternatives: Option<&OneOrMany<T>>, holds: impl Fn(&T) -> bool) -> bool {
+    alternatives.is_none_or(|list| list.0.iter().any(holds))
 }

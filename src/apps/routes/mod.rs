@@ -48,13 +48,16 @@ impl Service<Request> for Routes {
 
     fn call(&mut self, mut request: Request) -> Self::Future {
         let decision = self.0.decide(&RequestView::new(&request), |nth, key| tracing::trace!(route = nth + 1, "no match: {key}"));
-        let Decision { target, mounted, .. } = match decision {
+        let Decision { target, mounted, params } = match decision {
             Ok(decision) => decision,
             Err(refusal) => return Either::Right(ready(Ok(answer(refusal)))),
         };
         if let Some((uri, mount)) = mounted {
             *request.uri_mut() = uri;
             request.extensions_mut().insert(mount);
+        }
+        if let Some(params) = params {
+            request.extensions_mut().insert(params);
         }
         // The innermost route that says one counts.
         if let Some(deadline) = target.deadline {

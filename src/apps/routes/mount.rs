@@ -3,6 +3,7 @@
 use http::Uri;
 use http::uri::PathAndQuery;
 use ziggurat_middleware::Mount;
+use ziggurat_middleware::path::DecodedPath;
 
 use crate::apps::matching::Prefix;
 
@@ -11,7 +12,8 @@ use crate::apps::matching::Prefix;
 /// The path that is left begins with `/`: a URI cannot have an empty one. A client that asked for the mount point without a slash at its end is
 /// recognized by the fact: its `target` is then its `prefix`.
 pub(super) fn mounted(uri: &Uri, outer: Option<&Mount>, prefix: &Prefix) -> Option<(Uri, Mount)> {
-    let (taken, rest) = uri.path().split_at(encoded_length(uri.path(), prefix.as_str())?);
+    let taken = DecodedPath::new(uri.path()).written(0..prefix.as_str().len())?;
+    let rest = &uri.path()[taken.len()..];
     // The slash after the prefix may itself be percent-encoded.
     let below = match rest.get(..3) {
         Some(slash) if slash.eq_ignore_ascii_case("%2f") => &rest[3..],
@@ -28,18 +30,6 @@ pub(super) fn mounted(uri: &Uri, outer: Option<&Mount>, prefix: &Prefix) -> Opti
     let mut parts = uri.clone().into_parts();
     parts.path_and_query = Some(PathAndQuery::try_from(path).ok()?);
     Some((Uri::from_parts(parts).ok()?, mount))
-}
-
-/// How many octets of `path` make up `prefix` once their percent-encoding is undone.
-fn encoded_length(path: &str, prefix: &str) -> Option<usize> {
-    let octets = path.as_bytes();
-    let mut at = 0;
-    for _ in prefix.bytes() {
-        let hex = |octet: Option<&u8>| octet.is_some_and(u8::is_ascii_hexdigit);
-        let encoded = *octets.get(at)? == b'%' && hex(octets.get(at + 1)) && hex(octets.get(at + 2));
-        at += if encoded { 3 } else { 1 };
-    }
-    path.is_char_boundary(at).then_some(at)
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use http::Uri;
 use ziggurat_middleware::Mount;
+use ziggurat_middleware::path::PathParams;
 
 use super::mount::mounted;
 use crate::apps::matching::{Key, Match, Prefix, RequestView};
@@ -24,6 +25,8 @@ pub(super) struct Decision<'t, T> {
     pub(super) target: &'t T,
     /// What the request becomes below a mount: its target, and the prefix that was taken off.
     pub(super) mounted: Option<(Uri, Mount)>,
+    /// What the names in its path stand for, beside those of outer routes.
+    pub(super) params: Option<PathParams>,
 }
 
 /// Why no route takes a request.
@@ -43,7 +46,7 @@ impl<T> Table<T> {
 
     /// Takes the first route that holds. `passed` hears of each one before it: its index, and the first key that does not hold.
     pub(super) fn decide(&self, request: &RequestView<'_>, mut passed: impl FnMut(usize, Key<'_>)) -> Result<Decision<'_, T>, Refusal> {
-        if has_dot_segment(request.path()) {
+        if request.path().has_dot_segment() {
             return Err(Refusal::DotSegment);
         }
         let holds = |(nth, route): &(usize, &Route<T>)| match route.mismatch(request) {
@@ -58,7 +61,7 @@ impl<T> Table<T> {
             Some(prefix) => Some(mounted(request.uri(), request.mount(), prefix).ok_or(Refusal::Unmountable)?),
             None => None,
         };
-        Ok(Decision { target: &route.target, mounted })
+        Ok(Decision { target: &route.target, mounted, params: route.params(request) })
     }
 }
 
@@ -66,14 +69,17 @@ impl<T> Route<T> {
     /// The first key that does not hold for the request.
     fn mismatch(&self, request: &RequestView<'_>) -> Option<Key<'_>> {
         match &self.mount {
-            Some(mount) if !mount.holds(request.path()) => Some(Key::Mount),
+            Some(mount) if !mount.holds(request.path().octets()) => Some(Key::Mount),
             _ => self.condition.as_ref().and_then(|condition| condition.mismatch(request)),
         }
     }
-}
 
-fn has_dot_segment(path: &[u8]) -> bool {
-    path.split(|octet| matches!(octet, b'/' | b'\\')).any(|segment| matches!(segment, b"." | b".."))
+    fn params(&self, request: &RequestView<'_>) -> Option<PathParams> {
+        let condition = self.condition.as_ref().filter(|condition| condition.params().next().is_some())?;
+        let mut params = request.params().cloned().unwrap_or_default();
+        condition.capture(request, &mut params);
+        Some(params)
+    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
-//! Checks of a file as a whole: apps that contain themselves, routes that no request reaches, apps without a use, options without an effect.
+//! Checks of a file as a whole: apps that contain themselves, routes that no request reaches, names that no route has, apps without a use, options without an effect.
 
 pub(super) mod boundary;
+mod names;
 mod order;
 pub(super) mod reserves;
 mod routes;
@@ -9,6 +10,7 @@ use std::collections::BTreeSet;
 
 use super::diagnostic::{Diagnostic, Id, Severity};
 use super::model::{AppId, Event, File, NamedApp};
+use super::secrets::Secrets;
 pub(super) use order::{Order, too_deep};
 use reserves::Reserves;
 
@@ -16,8 +18,9 @@ use reserves::Reserves;
 pub(super) const MAX_STAGES: usize = 256;
 
 /// Errors and warnings about the file as a whole.
-pub(super) fn check(file: &File) -> Vec<Diagnostic> {
+pub(super) fn check(file: &File, secrets: &Secrets) -> Vec<Diagnostic> {
     let mut findings = routes::check(file);
+    findings.extend(names::check(file, secrets));
     match Order::of(file) {
         Ok(order) => match order.too_deep(file) {
             Some(finding) => findings.push(finding),

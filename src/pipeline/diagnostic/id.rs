@@ -48,6 +48,7 @@ ids! {
     TooManyStages "too-many-stages" "A request would pass more than 256 layers and apps."
     UnusedApp "unused-app" "Nothing names this entry of `apps`."
     UnreachableRoute "unreachable-route" "No request can reach this route."
+    UnknownName "unknown-name" "An option has a `{name}` that no route above has in its `path`."
     UselessReserve "useless-reserve" "No app below has threads that this `reserve` could keep."
     MisplacedWorkerOption "misplaced-worker-option" "An option about worker processes is given to another part than the one that decides about them."
     RouteKeyBelowPython "route-key-below-python" "A `deadline` or a `reserve` is given to a route below a Python layer, where it has no effect."

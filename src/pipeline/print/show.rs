@@ -131,22 +131,36 @@ fn condition(route: &Route) -> String {
     if let Some(mount) = &route.mount {
         parts.push(format!("mount {}", text(&mount.node)));
     }
-    for (key, value) in route.condition.iter().flat_map(|condition| condition.node.children()) {
+    if let Some(condition) = &route.condition {
+        parts.extend(keys(&condition.node));
+    }
+    if parts.is_empty() { "everything else".to_owned() } else { parts.join(", ") }
+}
+
+/// The keys of a condition in words.
+fn keys(condition: &Node) -> Vec<String> {
+    let mut parts = Vec::new();
+    for (key, value) in condition.children() {
         let key = dotted(&[key]);
         match &value.value {
-            Value::Object(entries) => parts.extend(entries.iter().map(|entry| match entry.value.value {
-                Value::Bool(_) => format!("{key} {}", entry.key),
+            Value::Object(_) if key == "not" => parts.push(format!("not ({})", keys(value).join(", "))),
+            Value::Object(entries) if key != "path" => parts.extend(entries.iter().map(|entry| match entry.value.value {
+                Value::Bool(false) => format!("no {key} {}", entry.key),
+                Value::Bool(true) => format!("{key} {}", entry.key),
                 _ => format!("{key} {} = {}", entry.key, alternatives(&entry.value)),
             })),
             _ => parts.push(format!("{key} {}", alternatives(value))),
         }
     }
-    if parts.is_empty() { "everything else".to_owned() } else { parts.join(", ") }
+    parts
 }
 
 fn alternatives(node: &Node) -> String {
     match &node.value {
-        Value::Array(items) => items.iter().map(text).collect::<Vec<_>>().join(" or "),
+        Value::Array(items) => items.iter().map(alternatives).collect::<Vec<_>>().join(" or "),
+        Value::Object(_) => {
+            node.children().map(|(key, value)| format!("{} {}", dotted(&[key]), text(value))).collect::<Vec<_>>().join(", ")
+        }
         _ => text(node),
     }
 }

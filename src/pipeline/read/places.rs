@@ -154,7 +154,7 @@ fn numbered(base: &str, count: usize) -> String {
     if count == 1 { base.to_owned() } else { format!("{base}#{count}") }
 }
 
-/// A label for the condition of a route: its mount, path, host, method, header or parameter. Values from `${...}` are not shown.
+/// A label for the condition of a route: its mount, path, or the first of its other keys. Values from `${...}` are not shown.
 fn label(condition: Option<&Node>, mount: Option<&Node>) -> String {
     let part = |key: &str| condition.and_then(|node| node.children().find(|(step, _)| *step == key.into())).map(|(_, node)| node);
     let key = |node: &Node| match &node.value {
@@ -171,7 +171,12 @@ fn label(condition: Option<&Node>, mount: Option<&Node>) -> String {
         .or_else(|| part("host").and_then(first_text).map(str::to_owned))
         .or_else(|| part("method").and_then(first_text).map(str::to_lowercase))
         .or_else(|| part("header").and_then(key))
+        .or_else(|| part("cookie").and_then(key))
         .or_else(|| part("query").and_then(key))
+        .or_else(|| part("scheme").and_then(first_text).map(str::to_owned))
+        .or_else(|| part("client").and_then(first_text).map(str::to_owned))
+        .or_else(|| part("path").filter(|path| path.is_object()).map(|_| "regex".to_owned()))
+        .or_else(|| part("not").map(|not| format!("not-{}", label(Some(not), None))))
         .filter(|label| !label.is_empty());
     let plain = |c: char| if c.is_whitespace() || c.is_control() || matches!(c, '#' | '"' | '\\') { '-' } else { c };
     label.map_or_else(|| "default".to_owned(), |label| label.chars().map(plain).collect())

@@ -1,5 +1,6 @@
 //! A layer or a kind of app: its name, its schema, and how one is made from its options.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -8,10 +9,12 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
+use ziggurat_middleware::path::PathParamUse;
 use ziggurat_middleware::{App, Behavior, Context, Finding, Findings, IntoApp, IntoStage, Middleware, Next, Options, Place};
 
 use super::{Composite, Role};
 use crate::pipeline::diagnostic::{Diagnostic, Id};
+use crate::pipeline::names::closest;
 use crate::pipeline::options::OptionReader;
 use crate::pipeline::secrets::Secrets;
 use crate::pipeline::tree::Node;
@@ -27,6 +30,7 @@ pub struct Kind {
     pub(crate) shorthand: Option<&'static str>,
     pub(crate) schema: fn(&mut SchemaGenerator) -> Schema,
     check: fn(&Node, OptionReader<'_>) -> Vec<Diagnostic>,
+    params: fn(&Node, OptionReader<'_>) -> Vec<PathParamUse>,
     make: Make,
 }
 
@@ -82,6 +86,7 @@ impl Kind {
             shorthand: M::SHORTHAND,
             schema: M::schema,
             check: |options, reader| check(options, reader, M::validate),
+            params: |options, reader| reader.read(options).map_or_else(|_| Vec::new(), |AsOptions::<M>(layer)| layer.path_params()),
             make: Make::Layer(|options, reader, context, inner| {
                 let AsOptions::<M>(layer) = reader.read(options)?;
                 built(|| Ok(layer.layer(context)?.stage(context.place(), inner)))
@@ -98,6 +103,7 @@ impl Kind {
             shorthand: A::SHORTHAND,
             schema: A::schema,
             check: |options, reader| check(options, reader, A::validate),
+            params: |options, reader| reader.read(options).map_or_else(|_| Vec::new(), |AsOptions::<A>(app)| app.path_params()),
             make: Make::App(|options, reader, context| {
                 let AsOptions::<A>(app) = reader.read(options)?;
                 built(|| Ok(app.app(context)?.into_next(context.place())))
@@ -114,6 +120,7 @@ impl Kind {
             shorthand: None,
             schema: ServiceOfTheProgram::schema,
             check: |options, reader| check(options, reader, |_: &ServiceOfTheProgram, _| {}),
+            params: |_, _| Vec::new(),
             make: Make::Service(Service::new(service)),
         }
     }
@@ -126,6 +133,7 @@ impl Kind {
             shorthand: C::SHORTHAND,
             schema: C::schema,
             check: |options, reader| check(options, reader, C::validate),
+            params: |_, _| Vec::new(),
             make: Make::Composite(|options, reader, context| {
                 let AsOptions::<C>(entry) = reader.read(options)?;
                 entry.compose(options, context).map_err(|finding| vec![reader.locate(Id::CannotBuild, finding, options)])
@@ -141,6 +149,7 @@ impl Kind {
             shorthand: WsgiLayer::SHORTHAND,
             schema: |generator| generator.subschema_for::<WsgiLayer>(),
             check: |options, reader| check(options, reader, WsgiLayer::validate),
+            params: |_, _| Vec::new(),
             make: Make::PythonLayer,
         }
     }
@@ -208,6 +217,23 @@ impl Kind {
     /// The mistakes that the types of these options and [`Middleware::validate`] find.
     pub(crate) fn check(&self, options: &Node, secrets: &Secrets) -> Vec<Diagnostic> {
         (self.check)(options, self.reader(&self.title(), secrets))
+    }
+
+    /// The mistakes about `{name}`s in these options that are not known here. `lost` are names that are known above the next Python layer alone.
+    pub(crate) fn check_params(&self, options: &Node, secrets: &Secrets, known: &BTreeSet<&str>, lost: &BTreeSet<&str>) -> Vec<Diagnostic> {
+        let title = self.title();
+        let reader = self.reader(&title, secrets);
+        let unknown = (self.params)(options, reader).into_iter().filter(|used| !known.contains(used.name.as_str()));
+        let findings = unknown.map(|PathParamUse { name, path, hint }| {
+            let hint = match closest(&name, known.iter().copied()) {
+                _ if lost.contains(name.as_str()) => "names of routes above a Python layer are not known below it".to_owned(),
+                Some(meant) => format!("did you mean `{{{meant}}}`?"),
+                None => format!("name a segment of its `path`, as in `/users/{{{name}}}`; {hint}"),
+            };
+            let finding = Finding::new(format!("no route above has `{{{name}}}` in its `path`")).hint(hint);
+            reader.locate(Id::UnknownName, Finding { path, ..finding }, options)
+        });
+        findings.collect()
     }
 
     /// Acquires what the layer or app needs. A layer is put over `inner`; an app has none below it.
