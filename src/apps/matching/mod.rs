@@ -5,6 +5,7 @@
 
 mod cover;
 mod host;
+mod parse;
 mod path;
 mod pattern;
 mod prefix;

@@ -6,7 +6,8 @@ use http::{HeaderName, header};
 use ziggurat_middleware::{Finding, Findings, Step};
 
 use super::Match;
-use super::path::{Path, check_name};
+use super::parse::check_name;
+use super::path::Path;
 use super::values::Values;
 
 impl Match {
