@@ -36,7 +36,10 @@ def main():
     results = {}
     for name in options.scenario:
         scenario = SCENARIOS[name]
-        results[name] = bench.interleaved({server: (server, scenario) for server in options.peers if servers.applies(server, scenario)})
+        rows = {server: (server, scenario) for server in options.peers if servers.applies(server, scenario)}
+        if options.before:
+            rows |= {f"{server} before": (server, scenario, options.before) for server in rows if server in servers.ZIGGURAT}
+        results[name] = bench.interleaved(rows)
         print(report.table(scenario, results[name], options.base), flush=True)
     if options.json:
         Path(options.json).write_text(json.dumps(results, indent=1))
@@ -54,13 +57,14 @@ class Bench:
               f"{options.rounds} rounds of {options.seconds} s, interleaved; medians", flush=True)
 
     def interleaved(self, rows):
-        """Measures each row, a server with a scenario, in turns. Gives its samples by its name, or why there are none."""
+        """Measures each row, a server with a scenario and perhaps another build of Ziggurat, in turns. Gives its samples by its name, or why there are none."""
         samples = {}
         for _ in range(self.options.rounds):
-            for row, (server, scenario) in rows.items():
+            for row, (server, scenario, *program) in rows.items():
                 if not isinstance(samples.get(row), str):
                     try:
-                        sample = measure(server, scenario, self.options, self.load, self.server_cores, self.load_cores)
+                        options = argparse.Namespace(**vars(self.options) | {"ziggurat": program[0]}) if program else self.options
+                        sample = measure(server, scenario, options, self.load, self.server_cores, self.load_cores)
                         samples.setdefault(row, []).append(sample)
                     except ServerFailed as failure:
                         samples[row] = str(failure)
@@ -71,6 +75,7 @@ def arguments():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--scenario", nargs="+", choices=SCENARIOS, default=list(SCENARIOS), metavar="NAME", help=f"of {', '.join(SCENARIOS)} (default: all)")
     parser.add_argument("--peers", nargs="+", choices=servers.NAMES, default=servers.NAMES, metavar="NAME", help=f"of {', '.join(servers.NAMES)} (default: all)")
+    parser.add_argument("--before", metavar="PATH", help="another build of the program, which gets a row of its own beside each row of Ziggurat")
     shared_arguments(parser)
     return parser.parse_args()
 
