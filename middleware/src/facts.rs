@@ -9,6 +9,8 @@ use std::sync::Arc;
 
 use http::{Extensions, HeaderValue, Uri};
 
+use crate::metrics::Counter;
+
 /// Who speaks, by which scheme, to which of our addresses. The server puts it into every request; `forwarded` corrects it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConnectionInfo {
@@ -25,6 +27,24 @@ pub struct ConnectionInfo {
     /// Whether a `forwarded` layer has judged the headers in which proxies speak of the client. Where none has, apps do not see them: anybody
     /// may have written them.
     pub is_vetted: bool,
+}
+
+/// How many octets have passed through an upgraded connection. In the extensions of a 101; counted while the connection lasts.
+#[derive(Clone, Debug, Default)]
+pub struct TunnelOctets(Arc<[Counter; 2]>);
+
+impl TunnelOctets {
+    /// From the client.
+    #[must_use]
+    pub fn received(&self) -> &Counter {
+        &self.0[0]
+    }
+
+    /// To the client.
+    #[must_use]
+    pub fn sent(&self) -> &Counter {
+        &self.0[1]
+    }
 }
 
 /// `http` or `https` (RFC 9110 section 4.2).

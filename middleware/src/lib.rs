@@ -58,7 +58,7 @@ pub use behavior::Behavior;
 pub use body::Body;
 pub use client::{Client, ClientFuture};
 pub use context::{Context, Reserve};
-pub use facts::{ConnectionInfo, Deadline, Mount, OriginalUri, RemoteUser, RequestId, ReserveClass, Scheme, TunnelIdle};
+pub use facts::{ConnectionInfo, Deadline, Mount, OriginalUri, RemoteUser, RequestId, ReserveClass, Scheme, TunnelIdle, TunnelOctets};
 pub use files::FileBody;
 pub use finding::{Finding, Findings, Step};
 pub use from_fn::{FromFn, FromFnService, from_fn};

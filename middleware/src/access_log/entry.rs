@@ -8,7 +8,7 @@ use http::header::{CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Uri, Version};
 
 use super::{Log, json, text};
-use crate::{ConnectionInfo, OriginalUri, RemoteUser, Request, RequestId, Response};
+use crate::{ConnectionInfo, OriginalUri, RemoteUser, Request, RequestId, Response, TunnelOctets};
 
 /// One line to be: written when it is dropped, whatever became of the request.
 ///
@@ -28,8 +28,10 @@ pub(super) struct LogEntry {
     pub(super) response_headers: Vec<Option<HeaderValue>>,
     content_length: Option<u64>,
     pub(super) status: u16,
-    /// Octets of body.
+    /// Octets of body, or to the client through an upgraded connection.
     pub(super) sent: u64,
+    /// What passes through an upgraded connection.
+    pub(super) tunnel: Option<TunnelOctets>,
     /// Whether the response was sent to its end.
     pub(super) complete: bool,
 }
@@ -55,6 +57,7 @@ impl LogEntry {
             content_length: None,
             status: Self::CLIENT_CLOSED_REQUEST,
             sent: 0,
+            tunnel: None,
             complete: false,
             log,
         })
@@ -64,6 +67,7 @@ impl LogEntry {
     pub(super) fn begin(&mut self, response: &Response) {
         let facts = response.extensions();
         self.status = response.status().as_u16();
+        self.tunnel = facts.get::<TunnelOctets>().cloned();
         self.response_headers = pick(&self.log.format.response_headers, response.headers());
         self.content_length = response.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
         if let Some(user) = facts.get::<RemoteUser>() {
@@ -115,6 +119,9 @@ impl LogEntry {
 
 impl Drop for LogEntry {
     fn drop(&mut self) {
+        if let Some(tunnel) = &self.tunnel {
+            self.sent = tunnel.sent().get();
+        }
         let mut line = Vec::with_capacity(512);
         if self.log.format.is_json() {
             json::write(&mut line, self)

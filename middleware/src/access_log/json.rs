@@ -28,6 +28,10 @@ pub(super) fn write(line: &mut Vec<u8>, entry: &LogEntry) {
     write::number(line, entry.status.into(), 3);
     line.extend_from_slice(b",\"bytes\":");
     write::number(line, entry.sent, 1);
+    if let Some(tunnel) = &entry.tunnel {
+        line.extend_from_slice(b",\"received\":");
+        write::number(line, tunnel.received().get(), 1);
+    }
     let micros = entry.micros();
     line.extend_from_slice(b",\"duration_ms\":");
     write::number(line, micros / 1_000, 1);

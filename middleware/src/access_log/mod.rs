@@ -36,8 +36,8 @@ use sink::{Output, Sink};
 ///
 /// - `combined`, as Apache, nginx and gunicorn write it: `192.0.2.1 - ann [22/Nov/2026:11:19:47 +0000] "GET /?q=1 HTTP/1.1" 200 512 "https://a.test/" "curl/8"`,
 /// - `common`, the same without the last two,
-/// - `json`, one object per line: `time` (UTC), `client`, `user`, `method`, `scheme`, `host`, `path`, `query`, `protocol`, `status`, `bytes` (of the body),
-///   `duration_ms`, `complete` (whether the response was sent to its end), `referer`, `user_agent`, `request_id`; what is not known is left out,
+/// - `json`, one object per line: `time` (UTC), `client`, `user`, `method`, `scheme`, `host`, `path`, `query`, `protocol`, `status`, `bytes` (of the
+///   body, or to the client through an upgraded connection), `received` (from the client through an upgraded connection), `duration_ms`, `complete` (whether the response was sent to its end), `referer`, `user_agent`, `request_id`; what is not known is left out,
 /// - a text with gunicorn's atoms, for instance `%(h)s %(m)s %(U)s %(s)s %(M)sms`:
 ///
 /// | atom | stands for |

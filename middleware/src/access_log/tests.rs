@@ -69,6 +69,25 @@ async fn the_combined_format_is_that_of_apache() {
 }
 
 #[tokio::test]
+async fn the_line_of_an_upgraded_connection_has_its_octets_in_both_directions() {
+    let log = Logged::new("json");
+    let octets = crate::TunnelOctets::default();
+    let counted = octets.clone();
+    let stack = log.stage().over(move |_| {
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+        response.extensions_mut().insert(counted.clone());
+        std::future::ready(response)
+    });
+    let response = stack.call(request(Method::GET, "/", "")).await;
+    octets.received().add(7);
+    octets.sent().add(1234);
+    drop(response);
+    let line = log.json(&stack);
+    assert_eq!((&line["status"], &line["received"], &line["bytes"]), (&101.into(), &7.into(), &1234.into()));
+}
+
+#[tokio::test]
 async fn json_has_the_promised_fields() {
     let log = Logged::new("json");
     let stack = log.stage().over(async |_| {
