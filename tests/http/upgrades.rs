@@ -251,6 +251,24 @@ async fn connections_of_a_generation_that_is_cut_off_are_closed_and_others_stay(
 }
 
 #[tokio::test]
+async fn the_stack_may_send_its_last_octets_when_its_generation_is_cut_off() {
+    let mut server = Server::start("{}", async |mut request: Request| {
+        let upgraded = hyper::upgrade::on(&mut request);
+        tokio::spawn(async move {
+            let mut stream = TokioIo::new(upgraded.await.unwrap());
+            assert_eq!(stream.read_u8().await.unwrap_err().kind(), std::io::ErrorKind::ConnectionAborted);
+            stream.write_all(b"going away").await.unwrap();
+        });
+        switching("echo")
+    });
+    let mut client = upgraded(&server).await;
+    let retiring = server.replace("{}", crate::support::next(echo)).await;
+    retiring.cut();
+    assert_eq!(client.read_to_end().await, "going away");
+    timeout(PATIENCE, retiring).await.unwrap();
+}
+
+#[tokio::test]
 async fn upgraded_connections_end_at_the_end_of_the_drain() {
     let mut server = Server::start(r#"{"drain": "200ms"}"#, echo);
     let traffic = server.traffic();

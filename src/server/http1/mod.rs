@@ -161,6 +161,7 @@ async fn run_tunnel<S: Io>(tunnel: &Tunnel<S>, upgraded: Upgraded, limits: &Limi
     let counted = progress.connection.count_tunnel();
     let idle = upgraded.idle.unwrap_or(limits.keep_alive);
     let end = tunnel.ended(&progress.connection, idle).await;
+    tunnel.close().await;
     tracing::debug!("an upgraded connection has ended: {end:?}");
     drop((closed, counted, upgraded));
 }

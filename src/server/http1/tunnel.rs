@@ -12,11 +12,14 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use tokio::io::ReadBuf;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::server::connection_table::ConnectionGuard;
 use crate::server::io::Io;
 use crate::server::refusal::Refusal;
+
+/// How long the stack may take for its last octets. It is less than the server waits for connections that were cut off.
+const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// A place for a stream.
 pub(super) struct Tunnel<S>(Mutex<State<S>>);
@@ -32,6 +35,8 @@ struct State<S> {
     active: Instant,
     /// The handle was dropped.
     is_released: bool,
+    /// The tunnel is to end: the stack reads an error, and may write its last octets.
+    is_ending: bool,
     /// What the client is to be told after a declined upgrade, if it sent a malformed request later.
     refusal: Option<Refusal>,
 }
@@ -56,6 +61,7 @@ impl<S> Tunnel<S> {
             owner: None,
             active: Instant::now(),
             is_released: false,
+            is_ending: false,
             refusal: None,
         }))
     }
@@ -74,6 +80,17 @@ impl<S> Tunnel<S> {
         drop(state);
         wakers.into_iter().flatten().for_each(Waker::wake);
         stream.map(|stream| *stream)
+    }
+
+    /// Lets reads fail from now on, so that the stack ends its protocol and drops its handle.
+    fn end(&self) {
+        let mut state = self.state();
+        state.is_ending = true;
+        let reader = state.reader.take();
+        drop(state);
+        if let Some(reader) = reader {
+            reader.wake();
+        }
     }
 
     /// Notes that the handle was dropped.
@@ -107,6 +124,9 @@ impl<S: Io> Tunnel<S> {
 
     pub(super) fn poll_read(&self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let mut state = self.state();
+        if state.is_ending {
+            return Poll::Ready(Err(ended()));
+        }
         let outcome = state.stream()?.poll_read(cx, buf);
         state.reader = state.note(&outcome, cx);
         outcome
@@ -122,6 +142,17 @@ impl<S: Io> Tunnel<S> {
         let outcome = write(state.stream()?, cx);
         state.writer = state.note(&outcome, cx);
         outcome
+    }
+
+    /// Ends the tunnel, and waits a short time until the stack has dropped its handle: a WebSocket ends with a Close frame.
+    pub(super) async fn close(&self) {
+        self.end();
+        let released = poll_fn(|cx| {
+            let mut state = self.state();
+            state.owner = Some(cx.waker().clone());
+            if state.is_released { Poll::Ready(()) } else { Poll::Pending }
+        });
+        let _ = timeout(CLOSE_TIMEOUT, released).await;
     }
 
     /// Waits until the stack has dropped its handle, or until the tunnel is to end.
@@ -152,9 +183,12 @@ impl<S: Io> Tunnel<S> {
     }
 }
 
+fn ended() -> io::Error {
+    io::Error::new(io::ErrorKind::ConnectionAborted, "the server has ended the connection")
+}
+
 impl<S: Io> State<S> {
     fn stream(&mut self) -> io::Result<Pin<&mut S>> {
-        let ended = || io::Error::new(io::ErrorKind::ConnectionAborted, "the server has ended the connection");
         self.stream.as_deref_mut().map(Pin::new).ok_or_else(ended)
     }
 
