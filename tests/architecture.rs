@@ -67,11 +67,11 @@ fn protocols_know_no_sockets() {
 const ORDER: &[&str] = &[
     "log",
     "cgi",
+    "upstream",
     "call",
     "worker",
     "wsgi",
     "server",
-    "upstream",
     "apps",
     "pipeline",
     "builtin",

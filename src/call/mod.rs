@@ -10,7 +10,9 @@ pub(crate) mod mailbox;
 pub(crate) mod pipe;
 pub(crate) mod responder;
 pub(crate) mod service;
+mod websocket;
 
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -50,6 +52,8 @@ pub(crate) enum RequestBody {
     Whole(Bytes),
     /// A pipe, for a body that is too long for memory or that the client sends only when the app reads.
     Stream(Reader<Arc<BodyFailure>>),
+    /// None: the request asks for a WebSocket. The app gets this socket, whose other end the server copies to and from the client.
+    WebSocket(OwnedFd),
 }
 
 /// Why the body of a request ended early.

@@ -17,7 +17,7 @@ use super::body::buffer_body;
 use super::chunks::Chunks;
 use super::head::Head;
 use super::responder::Responder;
-use super::{BodyFailure, Call, CallSignal, Executor, Reply, ReplyBody, ResponseHead, late, overloaded};
+use super::{BodyFailure, Call, CallSignal, Executor, Reply, ReplyBody, ResponseHead, late, overloaded, websocket};
 
 /// Calls the app through an executor.
 pub(crate) struct AppService<E> {
@@ -34,6 +34,8 @@ pub(crate) struct RequestLimits {
     pub(crate) deadline: Option<Duration>,
     /// After how long the app's stack is logged.
     pub(crate) slow: Option<Duration>,
+    /// Whether the app takes WebSockets.
+    pub(crate) takes_websockets: bool,
 }
 
 impl<E> AppService<E> {
@@ -59,8 +61,12 @@ impl<E: Executor> Service<Request> for AppService<E> {
     }
 
     fn call(&mut self, request: Request) -> Self::Future {
-        let (parts, body) = request.into_parts();
-        Box::pin(serve(Arc::clone(&self.executor), parts, body, self.limits))
+        let (mut parts, body) = request.into_parts();
+        let executor = Arc::clone(&self.executor);
+        match websocket::requested(&mut parts) {
+            Some(client) => Box::pin(websocket::serve(executor, parts, client, self.limits)),
+            None => Box::pin(serve(executor, parts, body, self.limits)),
+        }
     }
 }
 
@@ -79,24 +85,28 @@ async fn serve<E: Executor>(executor: Arc<E>, parts: request::Parts, body: Body,
         class: parts.extensions.get::<ReserveClass>().map_or(0, |class| class.0),
         since: since.into_std(),
     };
-    let deadline = parts.extensions.get::<Deadline>().map(|deadline| deadline.0).or(limits.deadline);
+    let deadline = deadline_of(&parts, limits);
     drop(parts);
     let Ok(number) = executor.submit(call) else {
         return Err(overloaded("too many requests wait for the app", "the app's queue is full").into());
     };
-    let mut pending = CancelOnDrop { executor: &*executor, number, is_answered: false };
+    let mut pending = CancelOnDrop::new(&*executor, number);
     let replied = if deadline.is_none() && limits.slow.is_none() {
         Ok(reply.await)
     } else {
         in_time(&mut pending, reply, since, deadline, limits.slow).await
     };
-    pending.is_answered = true;
+    pending.disarm();
     match replied {
-        Ok(Ok(Reply::Response(head, body))) => Ok(response(head, body)),
-        Ok(Ok(Reply::Failed(problem))) => Err(problem.into()),
+        Ok(Ok(reply)) => respond(reply),
         Ok(Err(_)) => Err(Problem::internal("the call was dropped without an answer").into()),
         Err(problem) => Err(problem.into()),
     }
+}
+
+/// How long the response may take to begin.
+pub(super) fn deadline_of(parts: &request::Parts, limits: RequestLimits) -> Option<Duration> {
+    parts.extensions.get::<Deadline>().map(|deadline| deadline.0).or(limits.deadline)
 }
 
 type Replied = Result<Reply, oneshot::error::RecvError>;
@@ -120,7 +130,7 @@ async fn in_time<E: Executor>(
     if let Some(replied) = after(since, deadline, &mut reply).await {
         return Ok(replied);
     }
-    pending.is_answered = true;
+    pending.disarm();
     // Before the signal: an executor that has not begun with the call sees that nobody waits for it.
     drop(reply);
     pending.executor.signal(pending.number, CallSignal::Expire);
@@ -136,10 +146,21 @@ async fn after(since: Instant, time: Duration, reply: &mut oneshot::Receiver<Rep
 }
 
 /// A submitted call. If it is dropped before the reply, the call is cancelled.
-struct CancelOnDrop<'a, E: Executor> {
+pub(super) struct CancelOnDrop<'a, E: Executor> {
     executor: &'a E,
     number: u64,
     is_answered: bool,
+}
+
+impl<'a, E: Executor> CancelOnDrop<'a, E> {
+    pub(super) const fn new(executor: &'a E, number: u64) -> Self {
+        Self { executor, number, is_answered: false }
+    }
+
+    /// The call is answered, so it is not cancelled.
+    pub(super) const fn disarm(&mut self) {
+        self.is_answered = true;
+    }
 }
 
 impl<E: Executor> Drop for CancelOnDrop<'_, E> {
@@ -155,6 +176,14 @@ fn refusal(error: BoxError) -> Problem {
     match error.downcast::<Problem>() {
         Ok(problem) => *problem,
         Err(error) => BodyFailure::of(&*error).problem(),
+    }
+}
+
+/// What the client gets for a reply.
+pub(super) fn respond(reply: Reply) -> Result<Response, BoxError> {
+    match reply {
+        Reply::Response(head, body) => Ok(response(head, body)),
+        Reply::Failed(problem) => Err(problem.into()),
     }
 }
 
@@ -218,7 +247,7 @@ mod tests {
         if let Some(deadline) = of_route {
             request.extensions_mut().insert(Deadline(deadline));
         }
-        let mut terminal = AppService::new(Arc::clone(executor), RequestLimits { buffer: 0, deadline, slow });
+        let mut terminal = AppService::new(Arc::clone(executor), RequestLimits { buffer: 0, deadline, slow, takes_websockets: false });
         let error = terminal.call(request).await.err().unwrap();
         error.downcast::<Problem>().unwrap().status().as_u16()
     }

@@ -23,6 +23,8 @@ pub(crate) struct Boot {
     pub(crate) path: Vec<PathBuf>,
     /// Threads that call the app.
     pub(crate) threads: usize,
+    /// Whether the app takes WebSockets, each of which has a thread of its own.
+    pub(crate) takes_websockets: bool,
     /// Whether the app has more workers than one.
     pub(crate) is_multiprocess: bool,
     /// The working folder, if not the server's.
@@ -192,6 +194,7 @@ mod tests {
             app: app.to_owned(),
             path: Vec::new(),
             threads: 1,
+            takes_websockets: false,
             is_multiprocess: false,
             chdir: None,
             user: None,

@@ -1,7 +1,9 @@
 //! One request through the app: the app is called with `environ` and `start_response`, its iterable is sent, and `close()` is called at the end.
 
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http::StatusCode;
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -17,9 +19,10 @@ use super::response_writer::ResponseWriter;
 use super::service_as_wsgi::Caller;
 use super::start_response::StartResponse;
 use super::watchdog::DeadlineExceeded;
+use super::websocket;
 use crate::call::head::HeadView;
 use crate::call::responder::Responder;
-use crate::call::{Call, late};
+use crate::call::{Call, RequestBody, late};
 
 /// A WSGI application: the callable, and what its requests share.
 pub(super) struct Application {
@@ -45,22 +48,29 @@ impl Application {
         if call.responder.is_closed() {
             return;
         }
-        if let Some(mut invocation) = self.begin(py, call.head.view(), Input::new(call.body), call.responder, None) {
+        let (body, socket) = match call.body {
+            RequestBody::WebSocket(socket) => (RequestBody::Whole(Bytes::new()), Some(socket)),
+            body => (body, None),
+        };
+        if let Some(mut invocation) = self.begin(py, call.head.view(), Input::new(body), socket, call.responder, None) {
             while invocation.step(py) {}
         }
     }
 
-    /// Calls the app. Returns `None` if the response is complete. `outer` is the Python caller, if there is one: exceptions of the app are for it.
+    /// Calls the app. Returns `None` if the response is complete. `socket` is for a request that asks for a WebSocket. `outer` is the Python caller, if
+    /// there is one: exceptions of the app are for it.
     pub(super) fn begin(
         &self,
         py: Python<'_>,
         head: HeadView<'_>,
         input: Input,
+        socket: Option<OwnedFd>,
         responder: Responder,
         outer: Option<&Caller>,
     ) -> Option<Invocation> {
         let context = LogContext { place: Arc::clone(&self.place), request_id: head.request_id().map(Into::into) };
         let writer = ResponseWriter::new(responder, head.method() == b"HEAD");
+        let is_websocket = socket.is_some();
         let made = || -> PyResult<_> {
             let start = Bound::new(py, StartResponse { writer })?;
             let input = Bound::new(py, input)?;
@@ -72,7 +82,11 @@ impl Application {
                 }
                 None => {
                     let errors = Bound::new(py, Errors::new(context.clone()))?;
-                    (self.environ.of(py, head, &input, &errors)?, Some(errors.unbind()), None)
+                    let environ = self.environ.of(py, head, &input, &errors)?;
+                    if let Some(socket) = socket {
+                        websocket::put(&environ, socket)?;
+                    }
+                    (environ, Some(errors.unbind()), None)
                 }
             };
             Ok((start, input, errors, environ, outer))
@@ -92,6 +106,7 @@ impl Application {
             input: input.unbind(),
             errors,
             context,
+            is_websocket,
             outer,
         };
         match self.callable.bind(py).call1((environ, &start)) {
@@ -123,6 +138,8 @@ pub(super) struct Invocation {
     input: Py<Input>,
     errors: Option<Py<Errors>>,
     context: LogContext,
+    /// Whether the app may have responded on its socket.
+    is_websocket: bool,
     /// The Python caller, if there is one: exceptions of the app are for it.
     outer: Option<OuterEnviron>,
 }
@@ -177,6 +194,9 @@ impl Invocation {
             }
             Err(AppError::Raised(error)) if self.outer.is_some() => return writer.raise(Raised::new(error, context.clone())),
             Err(_) if writer.is_gone() => return,
+            // The server sees whether the app has used its socket.
+            Ok(()) | Err(AppError::Refused(_)) if self.is_websocket && !writer.has_head() => return writer.abandon(),
+            Err(AppError::Raised(error)) if self.is_websocket && websocket::is_end(py, &error) => return writer.abandon(),
             Err(AppError::Raised(error)) if error.is_instance_of::<DeadlineExceeded>(py) => {
                 context.log_exception(py, "", &error);
                 return writer.fail(late(), "the request is over its deadline");

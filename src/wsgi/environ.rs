@@ -10,6 +10,7 @@ use pyo3::types::{PyDict, PyString, PyTuple};
 
 use super::file_wrapper::FileWrapper;
 use super::variables::Keys;
+use super::websocket;
 use crate::call::head::{HeadView, Key, usual};
 use crate::cgi::Variable;
 
@@ -119,7 +120,7 @@ impl Environ {
                 outer.set_item(self.header(py, name)?, latin_1(py, value)?)?;
             }
         }
-        forget_headers(outer, head)?;
+        forget_headers(outer, head, websocket::is_there(outer)?)?;
         Ok(outer.clone())
     }
 
@@ -137,10 +138,13 @@ impl Environ {
     }
 }
 
-/// Deletes headers that the request does not have.
-fn forget_headers(environ: &Bound<'_, PyDict>, head: HeadView<'_>) -> PyResult<()> {
+/// Deletes headers that the request does not have. Layers see no hop-by-hop headers; the two of a WebSocket stay.
+fn forget_headers(environ: &Bound<'_, PyDict>, head: HeadView<'_>, is_websocket: bool) -> PyResult<()> {
     let has_host = head.known()[Variable::HttpHost.index()].is_some();
-    let is_header = |key: &Bound<'_, PyAny>| key.cast::<PyString>().is_ok_and(|key| key.to_str().is_ok_and(|key| key.starts_with("HTTP_")));
+    let is_header = |key: &Bound<'_, PyAny>| {
+        let Ok(key) = key.cast::<PyString>().map_err(PyErr::from).and_then(|key| key.to_str()) else { return false };
+        key.starts_with("HTTP_") && !(is_websocket && matches!(key, "HTTP_CONNECTION" | "HTTP_UPGRADE"))
+    };
     if environ.iter().filter(|(key, _)| is_header(key)).count() == head.headers().count() + usize::from(has_host) {
         return Ok(());
     }

@@ -34,13 +34,18 @@ impl Wsgi {
     pub(crate) fn serve(&self, context: &Context, callee: &Callee<'_>) -> Result<Next, Refusal> {
         let (workers, threads) = if context.is_watched() { self.while_watched(context) } else { (self.workers.count(), self.threads()) };
         self.check_reserves(context.reserves(), workers.max(1) * threads)?;
-        let limits =
-            RequestLimits { buffer: self.buffer.0, deadline: self.deadline.map(|deadline| deadline.0), slow: self.slow.map(|slow| slow.0) };
+        let limits = RequestLimits {
+            buffer: self.buffer.0,
+            deadline: self.deadline.map(|deadline| deadline.0),
+            slow: self.slow.map(|slow| slow.0),
+            takes_websockets: self.websockets > 0,
+        };
         if workers > 0 {
             return Ok(Next::new(context.place(), AppService::new(self.worker_pool(context, callee, workers, threads)?, limits)));
         }
         let callable = (callee.callable)()?;
-        let made = Python::attach(|py| Application::new(py, callable.object(py), context.place().as_str(), threads != 1, false));
+        let multithread = threads != 1 || self.websockets > 0;
+        let made = Python::attach(|py| Application::new(py, callable.object(py), context.place().as_str(), multithread, false));
         let application = made.map(Arc::new).map_err(Finding::from)?;
         if threads == 0 {
             return Ok(Next::new(context.place(), AppService::new(Arc::new(Inline::new(application)), limits)));
@@ -76,7 +81,8 @@ impl Wsgi {
     /// The queue of the app.
     pub(super) fn admission(&self, context: &Context) -> Arc<Admission> {
         let limit = usize::try_from(self.queue.limit).unwrap_or(usize::MAX);
-        Admission::new(context.place().as_str(), limit, self.queue.wait.0, context.reserves())
+        let websockets = usize::try_from(self.websockets).unwrap_or(usize::MAX);
+        Admission::new(context.place().as_str(), limit, self.queue.wait.0, websockets, context.reserves())
     }
 }
 

@@ -35,6 +35,7 @@ impl Input {
     pub(super) fn new(body: RequestBody) -> Self {
         let (ready, source) = match body {
             RequestBody::Whole(octets) if octets.is_empty() => (VecDeque::new(), Source::Ended),
+            RequestBody::WebSocket(_) => (VecDeque::new(), Source::Ended),
             RequestBody::Whole(octets) => (VecDeque::from([octets]), Source::Ended),
             RequestBody::Stream(reader) => (VecDeque::new(), Source::Stream(reader)),
         };

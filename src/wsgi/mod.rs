@@ -28,6 +28,7 @@ mod service_as_wsgi;
 mod start_response;
 mod thread_pool;
 mod variables;
+mod websocket;
 mod worker_pool;
 // Raising an exception in another thread needs an unsafe call.
 #[allow(unsafe_code)]

@@ -255,6 +255,13 @@ impl ResponseWriter {
         }
     }
 
+    /// Ends the response as it is. If nothing was sent, there is none.
+    pub(super) fn abandon(&mut self) {
+        self.over = true;
+        self.responder = None;
+        self.body = None;
+    }
+
     /// Breaks the response off with the app's exception, for a Python caller.
     pub(super) fn raise(&mut self, raised: Raised) {
         self.over = true;

@@ -18,7 +18,7 @@ use tokio::runtime::Handle;
 use super::application::Application;
 use super::interpreter::PythonThread;
 use super::watchdog::Watchdog;
-use crate::call::{Call, CallSignal, ending};
+use crate::call::{Call, CallSignal, RequestBody, ending};
 use crate::worker::admission::{Backend, Permit};
 
 /// How many calls these threads prefetch. A thread takes the next one without asking the admission, and calls that come meanwhile need only one
@@ -38,6 +38,7 @@ const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(2);
 pub(crate) struct ThreadPool<P: Send + 'static>(Arc<Shared<P>>);
 
 struct Shared<P> {
+    application: Arc<Application>,
     state: Mutex<QueueState<P>>,
     /// The threads that have started.
     own: Box<[OnceLock<ThreadId>]>,
@@ -77,8 +78,14 @@ impl<P: Send + 'static> ThreadPool<P> {
             QueueState { queue: VecDeque::new(), idle: Vec::with_capacity(threads), coming: false, awake: 0, closed: false, threads: 0 };
         let own = (0..threads).map(|_| OnceLock::new()).collect();
         let watchdog = Watchdog::new(application.place(), threads, dump);
-        let pool =
-            Self(Arc::new(Shared { state: Mutex::new(state), own, before_sleep: Box::new(before_sleep), watchdog, ended: Condvar::new() }));
+        let pool = Self(Arc::new(Shared {
+            application: Arc::clone(application),
+            state: Mutex::new(state),
+            own,
+            before_sleep: Box::new(before_sleep),
+            watchdog,
+            ended: Condvar::new(),
+        }));
         for nth in 0..threads {
             let (shared, application) = (Arc::clone(&pool.0), Arc::clone(application));
             pool.0.lock().threads += 1;
@@ -128,6 +135,9 @@ impl<P: Send + 'static> Drop for ThreadPool<P> {
 impl<P: Send + 'static> ThreadPool<P> {
     /// Accepts a call. [`ThreadPool::wake`] follows after the last call of a batch.
     pub(crate) fn put(&self, call: Call, permit: P) {
+        if matches!(call.body, RequestBody::WebSocket(_)) {
+            return self.0.serve_websocket(call, permit);
+        }
         let mut state = self.0.lock();
         if !state.closed {
             state.queue.push_back((call, permit));
@@ -302,6 +312,35 @@ impl<P: Send + 'static> Shared<P> {
     fn sleep(&self, nth: usize) {
         while self.lock().idle.iter().any(|idle| idle.nth == nth) {
             thread::park();
+        }
+    }
+
+    /// Runs a WebSocket in a thread of its own, however long it is open. The watchdog does not know it.
+    fn serve_websocket(self: &Arc<Self>, call: Call, permit: P) {
+        let mut state = self.lock();
+        if state.closed {
+            drop(state);
+            return call.responder.fail(ending());
+        }
+        state.threads += 1;
+        drop(state);
+        let shared = Arc::clone(self);
+        let started = thread::Builder::new().name("wsgi-websocket".to_owned()).stack_size(STACK).spawn(move || {
+            let busy = PythonThread::mark();
+            let serve = |py: Python<'_>| {
+                shared.application.serve(py, call);
+                drop(permit);
+            };
+            if catch_unwind(AssertUnwindSafe(|| Python::try_attach(serve))).is_err() {
+                tracing::error!("a call panicked");
+            }
+            drop(busy);
+            (shared.before_sleep)();
+            shared.leave();
+        });
+        if let Err(error) = started {
+            tracing::error!("the thread of a WebSocket cannot be started: {error}");
+            self.leave();
         }
     }
 

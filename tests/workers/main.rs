@@ -13,3 +13,5 @@ mod status;
 #[path = "../black_box/support.rs"]
 mod support;
 mod under_load;
+mod websocket_libraries;
+mod websockets;

@@ -7,7 +7,7 @@
 mod view;
 
 use bytes::Bytes;
-use http::header::HeaderName;
+use http::header::{CONNECTION, HeaderName, UPGRADE};
 use http::request::Parts;
 use http_body::Body as _;
 use ziggurat_middleware::Body;
@@ -42,6 +42,15 @@ impl Head {
         Self(buffer.0.into())
     }
 
+    /// The head of a request for a WebSocket. Libraries check `HTTP_CONNECTION` and `HTTP_UPGRADE`, which no other request has.
+    pub(crate) fn of_websocket(parts: &Parts) -> Self {
+        let mut buffer = Buffer(Vec::with_capacity(512 + 48 * parts.headers.len()));
+        cgi::from_request(parts, None, &mut buffer);
+        buffer.set_header(&CONNECTION, b"Upgrade");
+        buffer.set_header(&UPGRADE, b"websocket");
+        Self(buffer.0.into())
+    }
+
     /// The head of a request with this body.
     pub(crate) fn with_body(parts: &Parts, body: &Body) -> Self {
         let exact = body.size_hint().exact().filter(|length| *length > 0);
@@ -56,6 +65,11 @@ impl Head {
     /// The buffer, for another process.
     pub(crate) fn as_bytes(&self) -> &[u8] {
         &self.0
+    }
+
+    /// The same, shared.
+    pub(crate) fn octets(&self) -> Bytes {
+        self.0.clone()
     }
 
     /// Its variables.
@@ -157,6 +171,17 @@ mod tests {
         let room = buffer.0.capacity();
         cgi::from_request(&parts, Some(7), &mut buffer);
         assert_eq!(buffer.0.capacity(), room);
+    }
+
+    #[test]
+    fn a_websocket_is_announced_whatever_else_the_connection_header_says() {
+        let mut parts = parts("/", &[]);
+        parts.headers.insert(CONNECTION, "keep-alive, upgrade".parse().unwrap());
+        parts.headers.insert(UPGRADE, "websocket, h2c".parse().unwrap());
+        let head = Head::of_websocket(&parts);
+        let headers: Vec<_> = head.view().headers().collect();
+        assert_eq!(headers, [(&b"HTTP_CONNECTION"[..], &b"Upgrade"[..]), (b"HTTP_UPGRADE", b"websocket")]);
+        assert_eq!(Head::new(&parts, None).view().headers().count(), 0);
     }
 
     proptest! {

@@ -24,6 +24,8 @@ pub(super) struct BackendState {
     calls: VecDeque<AssignedCall>,
     /// How many of them came from which queue.
     by_queue: Box<[usize]>,
+    /// The numbers of its WebSockets, each of which has a thread of its own.
+    websockets: Vec<u64>,
     /// Whether it is assigned calls.
     pub(super) is_open: bool,
     /// Whether it makes no progress with prefetched calls; it is not assigned more of them.
@@ -91,6 +93,7 @@ impl Backends {
             capacity,
             calls: VecDeque::with_capacity(capacity.threads + capacity.prefetch),
             by_queue: vec![0; queues].into(),
+            websockets: Vec::new(),
             is_open: true,
             is_stalled: false,
             pause: 0,
@@ -114,7 +117,7 @@ impl Backends {
 
     /// The backend that has this call.
     pub(super) fn with_call(&self, number: u64) -> Option<&BackendState> {
-        self.entries.iter().find(|place| place.calls.iter().any(|call| call.number == number))
+        self.entries.iter().find(|place| place.has(number))
     }
 
     /// The backend for the next call: one with a free thread, or else one that may prefetch calls, up to `prefetch_limit` for all backends together.
@@ -141,6 +144,19 @@ impl Backends {
         let assignment = (Arc::clone(&place.backend), place.id);
         self.assigned = assigned;
         Some(assignment)
+    }
+
+    /// Assigns a WebSocket to the open backend that has the fewest.
+    pub(super) fn assign_websocket(&mut self, number: u64) -> Option<(Arc<dyn Backend>, BackendId)> {
+        let place = self.entries.iter_mut().filter(|place| place.is_open).min_by_key(|place| place.websockets.len())?;
+        place.websockets.push(number);
+        place.begun += 1;
+        Some((Arc::clone(&place.backend), place.id))
+    }
+
+    /// The WebSockets of all backends.
+    pub(super) fn websockets(&self) -> usize {
+        self.entries.iter().map(|place| place.websockets.len()).sum()
     }
 
     /// The threads of open backends.
@@ -215,7 +231,16 @@ impl BackendState {
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.calls.is_empty()
+        self.calls.is_empty() && self.websockets.is_empty()
+    }
+
+    fn has(&self, number: u64) -> bool {
+        self.calls.iter().any(|call| call.number == number) || self.websockets.contains(&number)
+    }
+
+    /// The app is done with a WebSocket.
+    pub(super) fn release_websocket(&mut self, number: u64) {
+        self.websockets.retain(|websocket| *websocket != number);
     }
 
     /// The call is over or was returned. Returns whether the backend had it.

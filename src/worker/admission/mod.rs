@@ -2,7 +2,7 @@
 //!
 //! Requests wait here, in one bounded queue per app. A backend is assigned as many calls as it has threads, and prefetches a few so that a free
 //! thread need not wait for the next one. The least loaded backend gets a call; of equally loaded ones the one used last, so that idle ones stay
-//! idle.
+//! idle. A WebSocket never waits: it takes up none of these threads, and their number is limited by itself.
 //!
 //! [`queues`] holds the waiting calls, [`backends`] the assigned ones, and [`state`] combines both under one lock. Backends are called outside that
 //! lock.
@@ -25,7 +25,7 @@ use tokio::time::Instant;
 use ziggurat_middleware::Reserve;
 use ziggurat_middleware::metrics::Histogram;
 
-use crate::call::{Call, CallSignal, Executor, ending};
+use crate::call::{Call, CallSignal, Executor, RequestBody, ending};
 use state::{AdmissionState, Assignment, Dispatch};
 pub(crate) use stats::{BackendStats, Stats};
 
@@ -64,13 +64,14 @@ pub(crate) struct Admission {
 pub(crate) struct BackendId(pub(crate) u64);
 
 impl Admission {
-    /// A queue without backends for the app at `place`. Up to `limit` requests may wait, prefetched ones included, and none longer than `wait`.
+    /// A queue without backends for the app at `place`. Up to `limit` requests may wait, prefetched ones included, and none longer than `wait`. Up to
+    /// `websockets` WebSockets may be open.
     /// `reserves` applies to the threads of all backends together.
-    pub(crate) fn new(place: &str, limit: usize, wait: Duration, reserves: &[Reserve]) -> Arc<Self> {
+    pub(crate) fn new(place: &str, limit: usize, wait: Duration, websockets: usize, reserves: &[Reserve]) -> Arc<Self> {
         Arc::new(Self {
             place: place.into(),
             wait,
-            state: Mutex::new(AdmissionState::new(limit, reserves)),
+            state: Mutex::new(AdmissionState::new(limit, websockets, reserves)),
             drained: Notify::new(),
             runtime: OnceLock::new(),
             waits: Histogram::new(Histogram::WAITS),
@@ -196,6 +197,12 @@ impl Executor for Admission {
         let mut state = self.lock();
         let number = state.count();
         call.number = number;
+        if matches!(call.body, RequestBody::WebSocket(_)) {
+            let Some((backend, assignment)) = state.assign_websocket(number) else { return Err(call) };
+            drop(state);
+            backend.begin(call, self.permit(assignment));
+            return Ok(number);
+        }
         if let Some((backend, assignment)) = state.assign_at_once(&call) {
             self.schedule_watch(&mut state);
             drop(state);

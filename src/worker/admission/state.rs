@@ -17,6 +17,8 @@ pub(super) struct AdmissionState {
     pub(super) queues: WaitQueues,
     pub(super) backends: Backends,
     limit: usize,
+    /// How many WebSockets may be open.
+    websockets: usize,
     /// The number of the last call.
     numbers: u64,
     is_ended: bool,
@@ -34,12 +36,13 @@ pub(super) struct AdmissionState {
 pub(super) struct Assignment {
     backend: BackendId,
     number: u64,
-    queue: usize,
+    /// `None` for a WebSocket.
+    queue: Option<usize>,
 }
 
 #[cfg(test)]
 impl Assignment {
-    pub(super) const NONE: Self = Self { backend: BackendId(0), number: 0, queue: 0 };
+    pub(super) const NONE: Self = Self { backend: BackendId(0), number: 0, queue: None };
 }
 
 /// What to do with the next call.
@@ -51,11 +54,12 @@ pub(super) enum Dispatch {
 }
 
 impl AdmissionState {
-    pub(super) fn new(limit: usize, reserves: &[Reserve]) -> Self {
+    pub(super) fn new(limit: usize, websockets: usize, reserves: &[Reserve]) -> Self {
         Self {
             queues: WaitQueues::new(reserves),
             backends: Backends::default(),
             limit,
+            websockets,
             numbers: 0,
             is_ended: false,
             is_expiring: false,
@@ -121,7 +125,18 @@ impl AdmissionState {
         let (backend, id) = self.backends.assign(number, queue, prefetch_limit)?;
         self.queues.enter(queue);
         self.total.begun += 1;
-        Some((backend, Assignment { backend: id, number, queue }))
+        Some((backend, Assignment { backend: id, number, queue: Some(queue) }))
+    }
+
+    /// Assigns a WebSocket to a backend. It takes up none of the backend's threads, and never waits.
+    pub(super) fn assign_websocket(&mut self, number: u64) -> Option<(Arc<dyn Backend>, Assignment)> {
+        if self.is_ended || self.backends.websockets() >= self.websockets {
+            self.total.refused_websockets += 1;
+            return None;
+        }
+        let (backend, id) = self.backends.assign_websocket(number)?;
+        self.total.begun += 1;
+        Some((backend, Assignment { backend: id, number, queue: None }))
     }
 
     /// Requests that wait for a thread, here or at a backend.
@@ -167,18 +182,24 @@ impl AdmissionState {
     /// Releases a permit. Returns whether a retired backend has no calls left.
     pub(super) fn release(&mut self, assignment: Assignment) -> bool {
         let Some(place) = self.backends.get_mut(assignment.backend) else { return false };
-        if !place.release(assignment.number, assignment.queue) {
+        let Some(queue) = assignment.queue else {
+            place.release_websocket(assignment.number);
+            return !place.is_open && place.is_empty();
+        };
+        if !place.release(assignment.number, queue) {
             return false;
         }
         if place.is_open {
-            self.queues.leave(assignment.queue);
+            self.queues.leave(queue);
         }
         !place.is_open && place.is_empty()
     }
 
     /// Notes that a call of the backend is over.
     pub(super) fn note_progress(&mut self, assignment: Assignment) {
-        if let Some(place) = self.backends.get_mut(assignment.backend) {
+        if assignment.queue.is_some()
+            && let Some(place) = self.backends.get_mut(assignment.backend)
+        {
             place.note_progress();
         }
     }
@@ -210,6 +231,8 @@ impl AdmissionState {
             limit: self.limit,
             threads: self.backends.threads(),
             busy: backends.iter().map(|backend| backend.in_progress.min(backend.threads)).sum(),
+            websockets: self.backends.websockets(),
+            websocket_limit: self.websockets,
             total: self.total,
             waits,
             backends,

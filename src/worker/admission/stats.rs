@@ -15,6 +15,9 @@ pub(crate) struct Stats {
     /// Threads of open backends, and how many of all backends run a request.
     pub(crate) threads: usize,
     pub(crate) busy: usize,
+    /// Open WebSockets, and how many may be open.
+    pub(crate) websockets: usize,
+    pub(crate) websocket_limit: usize,
     /// Since the start.
     pub(crate) total: Totals,
     /// How long requests waited for a backend.
@@ -37,7 +40,9 @@ impl Stats {
             "over deadline": self.total.expired,
         });
         let fields = [("threads", self.threads.into()), ("busy", self.busy.into()), ("queue", queue), ("requests", requests)];
-        fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+        let websockets = json!({ "open": self.websockets, "limit": self.websocket_limit, "refused": self.total.refused_websockets });
+        let websockets = (self.websocket_limit > 0).then_some(("websockets", websockets));
+        fields.into_iter().chain(websockets).map(|(name, value)| (name.to_owned(), value)).collect()
     }
 
     /// The same as metrics, labelled with the app's place.
@@ -52,7 +57,13 @@ impl Stats {
         let refused = metrics.counter("ziggurat_wsgi_refused_total", "Requests refused with 503.");
         refused.sample(&[("app", app), ("reason", "queue full")], self.total.refused_full);
         refused.sample(&[("app", app), ("reason", "waited too long")], self.total.refused_waited);
+        if self.websocket_limit > 0 {
+            refused.sample(&[("app", app), ("reason", "too many websockets")], self.total.refused_websockets);
+        }
         metrics.counter("ziggurat_wsgi_expired_total", "Requests over their deadline.").sample(&labels, self.total.expired);
+        if self.websocket_limit > 0 {
+            metrics.gauge("ziggurat_wsgi_websockets", "Open WebSockets.").sample(&labels, self.websockets);
+        }
     }
 }
 
@@ -65,6 +76,8 @@ pub(crate) struct Totals {
     pub(crate) refused_full: u64,
     /// Refused because they had waited too long.
     pub(crate) refused_waited: u64,
+    /// WebSockets refused because too many were open.
+    pub(crate) refused_websockets: u64,
     /// Over their deadline.
     pub(crate) expired: u64,
 }

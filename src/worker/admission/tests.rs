@@ -13,6 +13,7 @@ use crate::call::responder::Responder;
 use crate::call::{Reply, RequestBody};
 
 mod stalls;
+mod websockets;
 
 /// A backend that keeps its calls until the test finishes them.
 #[derive(Default)]
@@ -52,7 +53,7 @@ const WAIT: Duration = Duration::from_secs(30);
 
 fn admission(limit: usize, reserves: &[(u32, usize)]) -> Arc<Admission> {
     let reserves: Vec<_> = reserves.iter().map(|(class, threads)| Reserve { class: ReserveClass(*class), threads: *threads }).collect();
-    Admission::new("wsgi", limit, WAIT, &reserves)
+    Admission::new("wsgi", limit, WAIT, 2, &reserves)
 }
 
 fn backend(admission: &Arc<Admission>, threads: usize, prefetch: usize) -> (Arc<Recorder>, BackendId) {

@@ -46,6 +46,11 @@ impl CallState {
         Self { number, outbox, credit, room: Condvar::new(), is_done: AtomicBool::new(false) }
     }
 
+    /// The number of the call.
+    pub(crate) const fn number(&self) -> u64 {
+        self.number
+    }
+
     /// Lets so many more octets of the response go.
     pub(crate) fn grant(&self, octets: usize) {
         let mut credit = self.lock();

@@ -11,7 +11,7 @@ use crate::call::ResponseHead;
 use crate::cgi::content_length;
 
 /// The version of the protocol. Both ends are the same program, unless its file was replaced while the server ran.
-pub(crate) const VERSION: u32 = 2;
+pub(crate) const VERSION: u32 = 3;
 
 /// The largest payload, in octets.
 pub(crate) const LARGEST: usize = 4 << 20;
@@ -55,6 +55,8 @@ pub(crate) enum ToWorker {
     Fork,
     /// Finish the calls at hand, then exit.
     Stop,
+    /// A request for a WebSocket: its head. The app's socket comes along as a descriptor.
+    WebSocket(u64, Bytes),
 }
 
 /// The body of a call, as far as it is in the same frame.
@@ -131,6 +133,7 @@ impl ToWorker {
             Self::Fork => frame(out, 12, 0, 0, &[]),
             Self::Stop => frame(out, 13, 0, 0, &[]),
             Self::Reopen => frame(out, 14, 0, 0, &[]),
+            Self::WebSocket(number, head) => frame(out, 15, 0, *number, &[head]),
         }
     }
 
@@ -164,6 +167,7 @@ impl ToWorker {
             12 => Self::Fork,
             13 => Self::Stop,
             14 => Self::Reopen,
+            15 => Self::WebSocket(number, payload),
             _ => return Err(UNKNOWN),
         }))
     }

@@ -33,6 +33,8 @@ pub(crate) struct InFlight {
     pub(crate) sender: Option<Writer<BoxError>>,
     /// The rest of the request's body on its way to the worker.
     pub(crate) upload: Option<UploadHandle>,
+    /// Whether it is a WebSocket, which takes up none of the worker's threads and cannot be run again.
+    pub(crate) is_websocket: bool,
     pub(crate) class: u32,
     pub(crate) permit: Permit,
     pub(crate) since: Instant,
@@ -79,7 +81,7 @@ pub(crate) fn split_by_begun(calls: ByNumber<InFlight>, threads: usize) -> (Vec<
     let mut unanswered = 0;
     let (mut begun, mut not_begun) = (Vec::new(), Vec::new());
     for call in calls {
-        if call.responder.is_some() && call.is_sent {
+        if call.responder.is_some() && call.is_sent && !call.is_websocket {
             unanswered += 1;
         }
         if call.responder.is_none() || (call.is_sent && (unanswered <= threads || !is_idempotent(call.head.view().method()))) {
@@ -141,6 +143,7 @@ mod tests {
             responder,
             sender: None,
             upload: None,
+            is_websocket: false,
             class: 0,
             permit: Permit::unbound(),
             since: Instant::now(),
@@ -164,6 +167,13 @@ mod tests {
         let (sequence, mut streamed) = call(2, false);
         streamed.body = None;
         assert_eq!(divided([call(1, false), (sequence, streamed), call(3, false)], 1), (vec![1, 2], vec![3]));
+    }
+
+    #[test]
+    fn websockets_take_up_no_thread_and_are_not_run_again() {
+        let (sequence, mut websocket) = call(1, false);
+        (websocket.body, websocket.is_websocket) = (None, true);
+        assert_eq!(divided([(sequence, websocket), call(2, false), call(3, false)], 1), (vec![1, 2], vec![3]));
     }
 
     #[test]

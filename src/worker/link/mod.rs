@@ -4,6 +4,7 @@
 //! [`outbox`] that the Python threads write responses to ([`call_state`]).
 
 pub(crate) mod call_state;
+pub(crate) mod descriptor;
 pub(crate) mod frame;
 mod in_flight;
 pub(crate) mod outbox;

@@ -2,6 +2,8 @@
 //!
 //! It sees the server's end close whatever Python does, so a worker does not outlive its server.
 
+use std::collections::VecDeque;
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, PoisonError};
 use std::time::Instant;
@@ -10,13 +12,13 @@ use bytes::{Bytes, BytesMut};
 use http::StatusCode;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{Errno, read};
-use rustix::net::{RecvFlags, recv};
 
 use super::call_state::{CallState, Calls, Entry, FromServer, LinkPermit};
+use super::descriptor;
 use super::frame::{CallBody, Malformed, ToWorker, WINDOW};
 use super::outbox::{LOOK, Outbox};
 use crate::call::head::Head;
-use crate::call::pipe::remote_pipe;
+use crate::call::pipe::{Writer, remote_pipe};
 use crate::call::responder::Responder;
 use crate::call::{BodyFailure, Call, CallSignal, RequestBody};
 
@@ -58,6 +60,8 @@ pub(crate) struct WorkerEnd {
     outbox: Arc<Outbox>,
     calls: Arc<Calls>,
     octets: BytesMut,
+    /// Descriptors whose frames were not handled yet.
+    descriptors: VecDeque<OwnedFd>,
     /// The target of reads. (A read into `octets` would have to zero them first.)
     block: Box<[u8]>,
 }
@@ -69,7 +73,7 @@ impl WorkerEnd {
     /// Over a socket.
     pub(crate) fn new(socket: UnixStream) -> std::io::Result<Self> {
         let outbox = Arc::new(Outbox::new(socket)?);
-        Ok(Self { outbox, calls: Arc::default(), octets: BytesMut::new(), block: vec![0; READ].into() })
+        Ok(Self { outbox, calls: Arc::default(), octets: BytesMut::new(), descriptors: VecDeque::new(), block: vec![0; READ].into() })
     }
 
     /// The outbox of this link.
@@ -110,6 +114,13 @@ impl WorkerEnd {
             match order {
                 ToWorker::Call(number, head, body) => {
                     let (call, permit) = self.call(number, head, body);
+                    handler.put(call, permit);
+                }
+                ToWorker::WebSocket(number, head) => {
+                    let missing = End::Malformed(Malformed("a request for a WebSocket came without a socket"));
+                    let socket = self.descriptors.pop_front().ok_or(missing)?;
+                    let state = Arc::new(CallState::new(number, Arc::clone(&self.outbox)));
+                    let (call, permit) = self.enter(state, head, RequestBody::WebSocket(socket), None);
                     handler.put(call, permit);
                 }
                 ToWorker::Body(number, octets) => self.with(number, |entry| {
@@ -162,6 +173,12 @@ impl WorkerEnd {
                 (RequestBody::Stream(reader), Some(writer))
             }
         };
+        self.enter(state, head, body, writer)
+    }
+
+    /// Enters a call in the list.
+    fn enter(&self, state: Arc<CallState>, head: Bytes, body: RequestBody, writer: Option<Writer<Arc<BodyFailure>>>) -> (Call, LinkPermit) {
+        let number = state.number();
         let entry = Entry { state: Arc::clone(&state), body: writer };
         self.calls.lock().unwrap_or_else(PoisonError::into_inner).insert(number, entry);
         let permit = LinkPermit { state: Arc::clone(&state), calls: Arc::clone(&self.calls) };
@@ -178,9 +195,9 @@ impl WorkerEnd {
     /// Waits until there is something to read, and reads it.
     fn wait_and_read(&mut self) -> Result<(), End> {
         loop {
-            match recv(self.outbox.socket(), &mut *self.block, RecvFlags::DONTWAIT) {
-                Ok((0, _)) => return Err(End::Gone),
-                Ok((count, _)) => {
+            match descriptor::receive(self.outbox.socket(), &mut self.block, &mut self.descriptors) {
+                Ok(0) => return Err(End::Gone),
+                Ok(count) => {
                     self.octets.extend_from_slice(&self.block[..count]);
                     return Ok(());
                 }

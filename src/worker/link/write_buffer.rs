@@ -1,6 +1,7 @@
 //! Frames that wait to be written to a worker.
 
 use std::io::IoSlice;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use bytes::Bytes;
 
@@ -9,12 +10,18 @@ use super::frame::{ToWorker, put_request_body_head};
 /// Payloads smaller than this are copied between the frames, which costs less than tracking them.
 const COPIED: usize = 16 * 1024;
 
-/// Consecutive frames. Large payloads are kept apart instead of copied.
+/// Consecutive frames. Large payloads are kept apart instead of copied, and so are descriptors.
 #[derive(Default)]
 pub(crate) struct WriteBuffer {
     octets: Vec<u8>,
-    /// Payloads, each with its position in `octets`.
-    lent: Vec<(usize, Bytes)>,
+    /// What is kept apart, each with its position in `octets`.
+    apart: Vec<(usize, Apart)>,
+}
+
+enum Apart {
+    Payload(Bytes),
+    /// It goes with the next octet.
+    Descriptor(OwnedFd),
 }
 
 impl WriteBuffer {
@@ -23,10 +30,16 @@ impl WriteBuffer {
         match order {
             ToWorker::Body(number, payload) if payload.len() >= COPIED => {
                 put_request_body_head(&mut self.octets, *number, payload.len());
-                self.lent.push((self.octets.len(), payload.clone()));
+                self.apart.push((self.octets.len(), Apart::Payload(payload.clone())));
             }
             order => order.put(&mut self.octets),
         }
+    }
+
+    /// Appends a frame that a descriptor goes with.
+    pub(crate) fn push_with(&mut self, descriptor: OwnedFd, order: &ToWorker) {
+        self.apart.push((self.octets.len(), Apart::Descriptor(descriptor)));
+        order.put(&mut self.octets);
     }
 
     /// The buffer, to append frames without a large payload.
@@ -38,24 +51,30 @@ impl WriteBuffer {
         self.octets.is_empty()
     }
 
-    /// Everything, in order.
-    pub(crate) fn slices(&self) -> Vec<IoSlice<'_>> {
-        let mut slices = Vec::with_capacity(2 * self.lent.len() + 1);
+    /// Everything, in order, and the descriptors, each with the number of the slice that it goes with.
+    pub(crate) fn slices(&self) -> (Vec<IoSlice<'_>>, Vec<(usize, BorrowedFd<'_>)>) {
+        let mut slices = Vec::with_capacity(2 * self.apart.len() + 1);
+        let mut descriptors = Vec::new();
         let mut from = 0;
-        for (at, payload) in &self.lent {
-            slices.push(IoSlice::new(&self.octets[from..*at]));
-            slices.push(IoSlice::new(payload));
-            from = *at;
+        for (at, apart) in &self.apart {
+            if from < *at {
+                slices.push(IoSlice::new(&self.octets[from..*at]));
+                from = *at;
+            }
+            match apart {
+                Apart::Payload(payload) => slices.push(IoSlice::new(payload)),
+                Apart::Descriptor(descriptor) => descriptors.push((slices.len(), descriptor.as_fd())),
+            }
         }
         if from < self.octets.len() {
             slices.push(IoSlice::new(&self.octets[from..]));
         }
-        slices
+        (slices, descriptors)
     }
 
     /// Empties the buffer and keeps up to `room` octets allocated.
     pub(crate) fn clear(&mut self, room: usize) {
-        self.lent.clear();
+        self.apart.clear();
         self.octets.clear();
         self.octets.shrink_to(room);
     }
@@ -63,24 +82,36 @@ impl WriteBuffer {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::net::UnixStream;
+
     use super::*;
 
     #[test]
-    fn payloads_lent_stand_where_copied_ones_would() {
+    fn what_is_kept_apart_stands_where_a_copy_would() {
         let frames = [
+            ToWorker::WebSocket(0, Bytes::from_static(b"first")),
             ToWorker::Cancel(1),
             ToWorker::Body(2, vec![b'x'; COPIED].into()),
-            ToWorker::Body(3, Bytes::from_static(b"short")),
-            ToWorker::Body(4, vec![b'y'; 2 * COPIED].into()),
+            ToWorker::WebSocket(3, Bytes::from_static(b"head")),
+            ToWorker::Body(4, Bytes::from_static(b"short")),
+            ToWorker::Body(5, vec![b'y'; 2 * COPIED].into()),
         ];
-        let (mut outgoing, mut copied) = (WriteBuffer::default(), Vec::new());
+        let (mut outgoing, mut copied, mut with_descriptor) = (WriteBuffer::default(), Vec::new(), Vec::new());
         for order in &frames {
-            outgoing.push(order);
+            match order {
+                ToWorker::WebSocket(..) => {
+                    outgoing.push_with(UnixStream::pair().unwrap().0.into(), order);
+                    with_descriptor.push(copied.len());
+                }
+                order => outgoing.push(order),
+            }
             order.put(&mut copied);
         }
-        let written: Vec<u8> = outgoing.slices().iter().flat_map(|slice| slice.to_vec()).collect();
-        assert_eq!(written, copied);
+        let (slices, descriptors) = outgoing.slices();
+        let begins = |nth: usize| slices[..nth].iter().map(|slice| slice.len()).sum::<usize>();
+        assert_eq!(descriptors.iter().map(|(nth, _)| begins(*nth)).collect::<Vec<_>>(), with_descriptor);
+        assert_eq!(slices.iter().flat_map(|slice| slice.to_vec()).collect::<Vec<u8>>(), copied);
         outgoing.clear(0);
-        assert!(outgoing.is_empty() && outgoing.slices().is_empty());
+        assert!(outgoing.is_empty() && outgoing.slices().0.is_empty());
     }
 }

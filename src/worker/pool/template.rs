@@ -2,14 +2,12 @@
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
-use std::mem::MaybeUninit;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::BytesMut;
-use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
@@ -22,6 +20,7 @@ use super::start_error::StartError;
 use super::{PoolConfig, STOP_TIMEOUT};
 use crate::worker::boot::Ended;
 use crate::worker::link;
+use crate::worker::link::descriptor;
 use crate::worker::link::frame::{ToServer, ToWorker};
 
 /// The template of a pool, started when it is needed.
@@ -140,14 +139,8 @@ async fn send_fork(writer: &OwnedWriteHalf, worker_end: &StdUnixStream) -> io::R
     let mut octets = Vec::new();
     ToWorker::Fork.put(&mut octets);
     let socket: &UnixStream = writer.as_ref();
-    let sent = socket.async_io(Interest::WRITABLE, || {
-        let descriptors = [worker_end.as_fd()];
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-        let mut ancillary = SendAncillaryBuffer::new(&mut space);
-        ancillary.push(SendAncillaryMessage::ScmRights(&descriptors));
-        let sent = sendmsg(socket, &[IoSlice::new(&octets)], &mut ancillary, SendFlags::DONTWAIT | SendFlags::NOSIGNAL)?;
-        Ok(sent)
-    });
+    let slices = [IoSlice::new(&octets)];
+    let sent = socket.async_io(Interest::WRITABLE, || Ok(descriptor::send(socket, &slices, worker_end.as_fd())?));
     if sent.await? == octets.len() { Ok(()) } else { Err(io::ErrorKind::WriteZero.into()) }
 }
 

@@ -36,7 +36,8 @@ impl Service {
     /// Starts the threads that call the app, and the one that reads the link.
     pub(super) fn start(link: WorkerEnd, boot: &Boot, app: &Callable, lifecycle: Lifecycle) -> Result<Self, Finding> {
         let outbox = link.outbox();
-        let application = Python::attach(|py| Application::new(py, app.object(py), &boot.place, boot.threads > 1, boot.is_multiprocess))?;
+        let multithread = boot.threads > 1 || boot.takes_websockets;
+        let application = Python::attach(|py| Application::new(py, app.object(py), &boot.place, multithread, boot.is_multiprocess))?;
         let not_started = |error| Finding::new(format!("the app's threads cannot be started: {error}")).at("threads");
         // Before a thread sleeps, it sends what it has posted.
         let pool =

@@ -2,8 +2,6 @@
 //!
 //! It has one thread, because only that thread continues in a fork.
 
-use std::io::IoSliceMut;
-use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -12,7 +10,6 @@ use bytes::BytesMut;
 use pyo3::prelude::*;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 use rustix::process::{Pid, WaitOptions, waitpid};
 use ziggurat_middleware::Finding;
 
@@ -23,6 +20,7 @@ use super::warm_up::warm_up;
 use super::{keep_from_forks, read_boot, refuse, signals, tell, tell_ready, watch};
 use crate::log::Mark;
 use crate::worker::boot::{Boot, Ended};
+use crate::worker::link::descriptor;
 use crate::worker::link::frame::{Malformed, ToServer, ToWorker};
 use crate::worker::link::outbox::Outbox;
 use crate::worker::link::worker_end::WorkerEnd;
@@ -152,19 +150,11 @@ impl Template {
     /// Reads what is there, descriptors included. Returns `false` if the server is gone.
     fn read(&mut self) -> bool {
         let mut octets = [0; 4096];
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
-        let mut control = RecvAncillaryBuffer::new(&mut space);
-        let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
-        let count = match recvmsg(self.outbox.socket(), &mut [IoSliceMut::new(&mut octets)], &mut control, flags) {
-            Ok(received) => received.bytes,
+        let count = match descriptor::receive(self.outbox.socket(), &mut octets, &mut self.links) {
+            Ok(count) => count,
             Err(Errno::INTR | Errno::AGAIN) => return true,
             Err(_) => 0,
         };
-        for message in control.drain() {
-            if let RecvAncillaryMessage::ScmRights(links) = message {
-                self.links.extend(links);
-            }
-        }
         self.octets.extend_from_slice(&octets[..count]);
         count > 0
     }

@@ -24,7 +24,7 @@ pub(super) use workers::Workers;
 /// Requests wait in one bounded queue for a thread of the app. If the queue is full, or the wait takes too long, the client gets a `503`.
 ///
 /// The app sees `Forwarded`, `X-Forwarded-*` and `X-Real-IP` only below a `forwarded` layer, which decides what to trust. Hop-by-hop headers such as
-/// `Connection` and `Upgrade` are not in the environ.
+/// `Connection` and `Upgrade` are not in the environ, except for a request for a WebSocket, which has `HTTP_CONNECTION`, `HTTP_UPGRADE` and the socket.
 ///
 /// ```json
 /// { "app": { "wsgi": { "app": "mysite.wsgi:application", "workers": "${WEB_CONCURRENCY:-auto}", "deadline": "30s" } } }
@@ -48,6 +48,12 @@ pub struct Wsgi {
     #[serde(default = "default_threads")]
     #[schemars(range(min = 0, max = 1024))]
     pub(super) threads: u64,
+    /// How many WebSockets may be open at once, in all workers together. Each takes up a thread of its own beyond `threads`, in the worker with the fewest.
+    /// The app gets the socket in its environ, as `werkzeug.socket` and `gunicorn.socket`, where simple-websocket, flask-sock and Flask-SocketIO look for
+    /// it. Further WebSockets get a `503`. 0 answers every one with a `501`.
+    #[serde(default)]
+    #[schemars(range(min = 0, max = 10_000))]
+    pub(super) websockets: u64,
     /// Imports the app once, in a process that then forks the workers. They share the memory of what was imported, and a new worker starts within
     /// milliseconds. Not for apps that open connections or start threads during their import.
     #[serde(default)]
@@ -97,6 +103,7 @@ impl Wsgi {
             path: None,
             workers: workers.unwrap_or_default(),
             threads: threads.unwrap_or_else(default_threads),
+            websockets: 0,
             preload: Preload::default(),
             recycle: Recycle::default(),
             env: BTreeMap::new(),

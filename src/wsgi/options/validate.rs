@@ -10,6 +10,9 @@ use crate::wsgi::load::Target;
 /// The most threads a worker may have.
 const MOST_THREADS: u64 = 1024;
 
+/// The most WebSockets an app may have.
+const MOST_WEBSOCKETS: u64 = 10_000;
+
 /// The longest queue.
 const LONGEST_QUEUE: u64 = 1_000_000;
 
@@ -48,6 +51,15 @@ impl Wsgi {
         } else if self.threads == 0 {
             let finding = Finding::new("a worker without threads would call nothing").at("threads");
             findings.push(finding.hint("set `\"workers\": 0` too to have the app called on the server's IO threads"));
+        }
+        if self.websockets > 0 && self.threads == 0 && self.workers == Workers::Number(0) {
+            let finding = Finding::new("`websockets` needs threads, and this app is called on the IO threads").at("websockets");
+            findings.push(finding.hint("set `threads` to 1 or more"));
+        }
+        if self.websockets > MOST_WEBSOCKETS {
+            let finding = Finding::new(format!("{} WebSockets are too many", self.websockets)).at("websockets");
+            findings
+                .push(finding.hint(format!("at most {MOST_WEBSOCKETS}; each takes up a thread, so a service behind `proxy` suits more")));
         }
         if self.threads > MOST_THREADS {
             let finding = Finding::new(format!("{} threads are too many", self.threads)).at("threads");

@@ -26,6 +26,7 @@ fn order() -> impl Strategy<Value = ToWorker> {
         Just(()).prop_map(|()| ToWorker::Reopen),
         Just(()).prop_map(|()| ToWorker::Fork),
         Just(()).prop_map(|()| ToWorker::Stop),
+        (any::<u64>(), octets()).prop_map(|(number, head)| ToWorker::WebSocket(number, head)),
     ]
 }
 

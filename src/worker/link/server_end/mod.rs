@@ -166,6 +166,7 @@ impl Backend for ServerEnd {
     fn begin(&self, call: Call, permit: Permit) {
         let Call { number, head, body, responder, class, since } = call;
         let mut upload = None;
+        let mut socket = None;
         let (sent, kept) = match body {
             RequestBody::Whole(octets) if octets.len() <= LARGEST_INLINE => (CallBody::Whole(octets.clone()), Some(octets)),
             RequestBody::Whole(octets) => {
@@ -177,7 +178,12 @@ impl Backend for ServerEnd {
                 upload = Some(Upload::stream(reader, body == CallBody::Lazy));
                 (body, None)
             }
+            RequestBody::WebSocket(descriptor) => {
+                socket = Some(descriptor);
+                (CallBody::Whole(Bytes::new()), None)
+            }
         };
+        let is_websocket = socket.is_some();
         let mut state = self.lock();
         // A cancellation that came before this found no call.
         if responder.is_closed() {
@@ -189,7 +195,10 @@ impl Backend for ServerEnd {
         let sequence = state.begun;
         let connection = state.connection;
         if connection == Connection::Open {
-            put_call(state.out.octets(), number, head.as_bytes(), &sent);
+            match socket {
+                None => put_call(state.out.octets(), number, head.as_bytes(), &sent),
+                Some(socket) => state.out.push_with(socket, &ToWorker::WebSocket(number, head.octets())),
+            }
         }
         let is_sent = connection == Connection::Open;
         let (handle, upload) = upload.unzip();
@@ -202,6 +211,7 @@ impl Backend for ServerEnd {
             responder: Some(responder),
             sender: None,
             upload: handle,
+            is_websocket,
             class,
             permit,
             since,

@@ -1,6 +1,7 @@
 //! The worker's end over a real socket, with a handler that keeps its calls.
 
-use std::io::{Read, Write};
+use std::io::{IoSlice, Read, Write};
+use std::os::fd::AsFd;
 use std::sync::Mutex;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -234,5 +235,25 @@ fn frames_of_many_threads_arrive_whole_over_a_socket_that_is_full_now_and_then()
 fn a_frame_that_does_not_belong_among_calls_ends_the_link() {
     let mut server = Server::new();
     server.send(&[ToWorker::Fork]);
+    assert!(matches!(server.running.join().unwrap(), End::Malformed(_)));
+}
+
+#[test]
+fn a_websocket_comes_with_its_socket_and_without_one_ends_the_link() {
+    let mut server = Server::new();
+    server.send(&[whole(1)]);
+    let (app_end, mut other) = UnixStream::pair().unwrap();
+    let mut frame = Vec::new();
+    ToWorker::WebSocket(2, Bytes::from_static(b"head")).put(&mut frame);
+    descriptor::send(&server.socket, &[IoSlice::new(&frame)], app_end.as_fd()).unwrap();
+    drop(app_end);
+    let received = [server.handler.next(), server.handler.next()].map(|(call, _)| call);
+    let websocket = received.into_iter().find(|call| call.number == 2).unwrap();
+    let RequestBody::WebSocket(socket) = websocket.body else { panic!("no socket") };
+    UnixStream::from(socket).write_all(b"hello").unwrap();
+    let mut text = String::new();
+    other.read_to_string(&mut text).unwrap();
+    assert_eq!(text, "hello");
+    server.send(&[ToWorker::WebSocket(3, Bytes::new())]);
     assert!(matches!(server.running.join().unwrap(), End::Malformed(_)));
 }
