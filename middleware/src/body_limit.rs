@@ -15,11 +15,14 @@ use crate::{Behavior, Body, BoxError, Context, Finding, IntoStage, Middleware, P
 
 /// Refuses request bodies over a size with `413 Content Too Large`.
 ///
-/// A request that announces a longer body is refused before the app sees it. A body sent in chunks is counted while it is read: at the
-/// first octet too many the app's read fails and the client gets 413, unless the app answers something else.
+/// | a body | is refused |
+/// | --- | --- |
+/// | with a `Content-Length` over the limit | before the app is called |
+/// | of unknown length (`Transfer-Encoding: chunked`, HTTP/2) | while it is read: the app's read fails, and the client gets 413 unless the app answers otherwise |
 ///
-/// Place it above whatever reads bodies. A route may set a smaller limit of its own; a larger one has no effect below a smaller one. The
-/// limit counts octets as they arrive at this layer.
+/// Octets are counted where the layer stands. A route may set a smaller limit of its own; a larger limit below a smaller one has no effect.
+///
+/// Place it above everything that reads request bodies.
 ///
 /// ```json
 /// { "layers": [{ "body_limit": "10MiB" }], "app": { "wsgi": "hello:app" } }
@@ -27,7 +30,7 @@ use crate::{Behavior, Body, BoxError, Context, Finding, IntoStage, Middleware, P
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct BodyLimit {
-    /// The longest body that is let through.
+    /// The size of the largest body that passes. Raise it for uploads.
     at_most: Size,
 }
 
@@ -48,7 +51,7 @@ impl Middleware for BodyLimit {
             if announced(request) > limit.0 {
                 return Err(too_large(limit));
             }
-            // A body of known length keeps to it: the server enforces Content-Length.
+            // A body of known length cannot exceed it: the server enforces Content-Length.
             if request.body().size_hint().exact().is_none() {
                 let inner = std::mem::take(request.body_mut());
                 *request.body_mut() = Body::new(LimitedBody { inner, left: Some(limit.0), limit });
@@ -58,7 +61,7 @@ impl Middleware for BodyLimit {
     }
 }
 
-/// How long the body will be at least.
+/// The length that the request announces.
 fn announced(request: &Request) -> u64 {
     let header = request.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
     header.unwrap_or(0).max(request.body().size_hint().lower())
@@ -68,10 +71,10 @@ fn too_large(limit: Size) -> Problem {
     Problem::new(StatusCode::PAYLOAD_TOO_LARGE).detail(format!("the request body is over {limit}"))
 }
 
-/// A body that fails at the first octet over the limit, and from then on: what was cut never looks whole.
+/// A body that fails at the first octet over the limit, and at every read after that: a cut body never looks complete.
 struct LimitedBody {
     inner: Body,
-    /// How much may still come; `None` once it was too much.
+    /// How many octets may follow; `None` once there were too many.
     left: Option<u64>,
     limit: Size,
 }

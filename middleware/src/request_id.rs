@@ -1,4 +1,4 @@
-//! `request_id`: gives every request an id.
+//! `request_id`: assigns an id to every request.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use schemars::JsonSchema;
@@ -9,12 +9,11 @@ use uuid::fmt::Hyphenated;
 use crate::units::HeaderKey;
 use crate::{Behavior, Context, Finding, IntoStage, Middleware, Request, RequestId, Response, around};
 
-/// Gives every request an id, in the request header, in the response header and in every log line about it.
+/// Assigns an id to every request. It is in the request header, in the response header and in every log line about the request.
 ///
-/// The id is a new UUID of version 7 (RFC 9562), so ids sort by time. The app reads it as `HTTP_X_REQUEST_ID` and as `ziggurat.request_id`
-/// in environ; the client gets it back to quote in a report.
+/// The id is a UUID of version 7 (RFC 9562), so ids sort by time. The app reads it as `HTTP_X_REQUEST_ID` and as `ziggurat.request_id` in the environ.
 ///
-/// Place it first, so that everything below, the access log included, knows the id.
+/// Place it at the top, so that all layers below know the id.
 ///
 /// ```json
 /// { "layers": ["request_id", "access_log"], "app": { "wsgi": "hello:app" } }
@@ -22,11 +21,10 @@ use crate::{Behavior, Context, Finding, IntoStage, Middleware, Request, RequestI
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct AssignRequestId {
-    /// The header that carries the id, on the request and on the response.
+    /// The header of the id, in the request and in the response.
     header: HeaderKey,
-    /// Whether to keep an id that the request brings. Turn it on behind a proxy of yours that assigns ids, so that both sides log the same one.
-    /// A client that can reach this server directly can then choose its id, and repeat one. Ids that are not 1 to 128 visible ASCII characters, or
-    /// come twice, are replaced all the same.
+    /// Whether an id in the request is kept. Turn it on behind a proxy that assigns ids, so that both log the same id. A client that reaches this server directly can
+    /// then choose its id. An id is replaced in any case if it is not 1 to 128 visible ASCII characters, or if there are several.
     trust: bool,
 }
 
@@ -43,8 +41,8 @@ impl Middleware for AssignRequestId {
     fn layer(self, _: &Context) -> Result<impl IntoStage, Finding> {
         let Self { header: HeaderKey(header), trust } = self;
         Ok(around(move |request: &mut Request| {
-            let brought = if trust { sane(request.headers(), &header) } else { None };
-            let id = brought.or_else(fresh);
+            let given = if trust { valid(request.headers(), &header) } else { None };
+            let id = given.or_else(fresh);
             if let Some(id) = &id {
                 request.headers_mut().insert(header.clone(), id.as_header().clone());
                 request.extensions_mut().insert(id.clone());
@@ -60,16 +58,16 @@ impl Middleware for AssignRequestId {
     }
 }
 
-/// The one id that the request brings, if it may stand in a log and in a header.
-fn sane(headers: &HeaderMap, name: &HeaderName) -> Option<RequestId> {
+/// The id in the request, if there is exactly one and it is valid.
+fn valid(headers: &HeaderMap, name: &HeaderName) -> Option<RequestId> {
     let mut values = headers.get_all(name).iter();
     let value = values.next()?;
     let octets = value.as_bytes();
-    let sane = values.next().is_none() && (1..=128).contains(&octets.len()) && octets.iter().all(u8::is_ascii_graphic);
-    if sane { RequestId::new(value.clone()) } else { None }
+    let is_valid = values.next().is_none() && (1..=128).contains(&octets.len()) && octets.iter().all(u8::is_ascii_graphic);
+    if is_valid { RequestId::new(value.clone()) } else { None }
 }
 
-/// A new id. It is always some: hexadecimal digits and hyphens are a header's value.
+/// A new id. It is always `Some`: hexadecimal digits and hyphens are a valid header value.
 fn fresh() -> Option<RequestId> {
     let mut buffer = [0; Hyphenated::LENGTH];
     let text = Uuid::now_v7().as_hyphenated().encode_lower(&mut buffer);

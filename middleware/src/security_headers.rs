@@ -1,4 +1,4 @@
-//! `security_headers`: tells browsers to be careful.
+//! `security_headers`: response headers that protect pages in browsers.
 
 use std::sync::Arc;
 
@@ -11,13 +11,11 @@ use crate::options::OrFalse;
 use crate::units::{Duration, HeaderText};
 use crate::{Behavior, ConnectionInfo, Context, Finding, Findings, IntoStage, Middleware, Request, Response, Scheme, around};
 
-/// Adds the response headers that tell browsers to be careful: no sniffing of types, no framing, no leaking of addresses.
+/// Sets the response headers that make browsers protect pages: no guessing of media types, no foreign frames, no referrers to other sites.
 ///
-/// The defaults are those of Django's `SecurityMiddleware`. A header that the app set itself is left alone, so one view can differ; each
-/// header can be turned off with `false`.
+/// The defaults are those of Django's `SecurityMiddleware` and `XFrameOptionsMiddleware`. A header that the app sets stays. `false` turns a header off.
 ///
-/// Place it below `forwarded`, which knows whether the client came by https, and above everything whose responses should carry the headers,
-/// `static` for instance.
+/// Place it below `forwarded`, which determines whether the client uses https, and above everything whose responses should have the headers, such as `static`.
 ///
 /// ```json
 /// {
@@ -34,24 +32,24 @@ use crate::{Behavior, ConnectionInfo, Context, Finding, Findings, IntoStage, Mid
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct SecurityHeaders {
-    /// `X-Content-Type-Options: nosniff`: a browser believes the `Content-Type` and does not guess.
+    /// `X-Content-Type-Options: nosniff`: browsers do not guess the media type.
     nosniff: bool,
-    /// `X-Frame-Options`: which pages may show ours in a frame.
+    /// `X-Frame-Options`: which pages may show this site in a frame.
     frame_options: OrFalse<FrameOptions>,
-    /// `Referrer-Policy`: how much of our address other sites are told when a link is followed.
+    /// `Referrer-Policy`: how much of the address other sites learn when a user follows a link.
     referrer_policy: OrFalse<ReferrerPolicy>,
-    /// `Cross-Origin-Opener-Policy`: whether a window that opened ours, or that ours opened, may reach into it.
+    /// `Cross-Origin-Opener-Policy`: whether windows of other origins have access to windows of this site that they opened, or that opened them.
     cross_origin_opener_policy: OrFalse<OpenerPolicy>,
-    /// `Content-Security-Policy`: where scripts, styles, images and so on may come from. It depends on the site, so none is sent by default.
+    /// `Content-Security-Policy`: the allowed sources of scripts, styles, images and so on. It depends on the site, so there is no default.
     content_security_policy: OrFalse<HeaderText>,
-    /// `Permissions-Policy`: which abilities of the browser the site may use, for instance `camera=(), geolocation=()`.
+    /// `Permissions-Policy`: the browser features that pages may use, for instance `camera=(), geolocation=()`.
     permissions_policy: OrFalse<HeaderText>,
-    /// `Strict-Transport-Security` (RFC 6797): a browser that saw it uses https only, for as long as `max_age` says. It cannot be taken back
-    /// before, so it is off by default. It is sent on https only.
+    /// `Strict-Transport-Security` (RFC 6797), sent in responses to https requests only: browsers then use https for the time of `max_age`. It cannot be revoked
+    /// before that, so it is off by default.
     hsts: OrFalse<Hsts>,
 }
 
-/// Which pages may show ours in a frame.
+/// Which pages may show this site in a frame.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "UPPERCASE")]
 enum FrameOptions {
@@ -61,7 +59,7 @@ enum FrameOptions {
     SameOrigin,
 }
 
-/// How much of our address other sites are told.
+/// How much of the address other sites learn.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 enum ReferrerPolicy {
@@ -75,7 +73,7 @@ enum ReferrerPolicy {
     UnsafeUrl,
 }
 
-/// Who may reach into our windows.
+/// Which windows have access to those of this site.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 enum OpenerPolicy {
@@ -85,15 +83,15 @@ enum OpenerPolicy {
     UnsafeNone,
 }
 
-/// What `Strict-Transport-Security` says.
+/// `Strict-Transport-Security`.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 struct Hsts {
-    /// How long a browser remembers.
+    /// How long browsers remember it.
     max_age: Duration,
-    /// Whether it holds for all subdomains too.
+    /// Whether it applies to all subdomains.
     include_subdomains: bool,
-    /// Whether browsers may build the site into their lists (hstspreload.org). That asks for `include_subdomains` and a year at least.
+    /// Whether the site may be in the preload list of browsers (hstspreload.org). That requires `include_subdomains` and a `max_age` of at least a year.
     preload: bool,
 }
 
@@ -128,8 +126,8 @@ impl Middleware for SecurityHeaders {
             && !(hsts.include_subdomains && hsts.max_age >= year)
         {
             let finding =
-                Finding::new("the preload lists take only sites that include subdomains and promise a year").at("hsts").at("preload");
-            findings.push(finding.hint("set `include_subdomains` to true and `max_age` to `\"365d\"` or more, or leave `preload` out"));
+                Finding::new("`preload` requires `include_subdomains` and a `max_age` of at least a year").at("hsts").at("preload");
+            findings.push(finding.hint("set `include_subdomains` to true and `max_age` to `\"365d\"` or more, or leave out `preload`"));
         }
     }
 
@@ -154,7 +152,7 @@ impl Middleware for SecurityHeaders {
 }
 
 impl SecurityHeaders {
-    /// What every response gets.
+    /// The headers of every response.
     fn always(self) -> Result<Vec<(HeaderName, HeaderValue)>, Finding> {
         const OPENER_POLICY: HeaderName = HeaderName::from_static("cross-origin-opener-policy");
         const PERMISSIONS_POLICY: HeaderName = HeaderName::from_static("permissions-policy");
@@ -179,7 +177,7 @@ impl Hsts {
     }
 }
 
-/// The word that stands for a choice, in the file and in the header alike.
+/// The text of a choice, which is the same in the file and in the header.
 fn word(choice: impl Serialize) -> Result<HeaderValue, Finding> {
     let value = serde_json::to_value(choice)?;
     Ok(HeaderValue::from_str(value.as_str().unwrap_or_default())?)

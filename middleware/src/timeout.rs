@@ -1,4 +1,4 @@
-//! `timeout`: bounds the time to a response.
+//! `timeout`: bounds the time until a response begins.
 
 use http::StatusCode;
 use schemars::JsonSchema;
@@ -9,13 +9,15 @@ use tower::util::MapErrLayer;
 use crate::units::Duration;
 use crate::{Behavior, BoxError, Context, Finding, Findings, IntoStage, Middleware, Problem};
 
-/// Answers `504 Gateway Timeout` when no response has begun in time.
+/// Answers `504 Gateway Timeout` if no response begins in time.
 ///
-/// The clock starts when the request reaches this layer and stops at the response's status and headers: a response that has begun is
-/// never cut, so downloads and event streams may last. Time in which the app waits for a slow upload counts.
+/// The time runs from when the request reaches this layer until the head of the response. It includes the wait of the app for a slow upload. A response that has begun is
+/// not cut, so downloads and event streams may last.
 ///
-/// Place it above what may be slow and below `access_log`. At the time-out the client is answered and everything below is told to stop; a
-/// Python call that is already running goes on to its end, and nobody reads what it returns.
+/// At the timeout, the request is dropped in all layers below. A Python call that runs goes on to its end; its result is discarded. To end the call, use the `deadline` of
+/// the `wsgi` app.
+///
+/// Place it below `access_log` and above everything that may be slow.
 ///
 /// ```json
 /// { "layers": ["access_log", { "timeout": "30s" }], "app": { "wsgi": "hello:app" } }
@@ -23,7 +25,7 @@ use crate::{Behavior, BoxError, Context, Finding, Findings, IntoStage, Middlewar
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Timeout {
-    /// The longest time until the response begins.
+    /// The longest time until the response begins. Raise it for apps that answer slowly.
     after: Duration,
 }
 
@@ -40,14 +42,14 @@ impl Middleware for Timeout {
 
     fn validate(&self, findings: &mut Findings) {
         if self.after.0.is_zero() {
-            let finding = Finding::new("no response begins within `0s`").at("after");
-            findings.push(finding.hint("give it time, as in `\"30s\"`, or take the layer out"));
+            let finding = Finding::new("no response can begin within `0s`").at("after");
+            findings.push(finding.hint("write a longer time, as in `\"30s\"`, or remove the layer"));
         }
     }
 
     fn layer(self, _: &Context) -> Result<impl IntoStage, Finding> {
         let after = self.after;
-        // `Next` cannot fail, so the one error there is means that the time is over.
+        // `Next` is infallible, so the only error is the timeout.
         let timed_out = move |_: BoxError| {
             let problem = Problem::new(StatusCode::GATEWAY_TIMEOUT).detail("the response took too long");
             problem.because(format!("no response within {after}"))
@@ -123,7 +125,7 @@ mod tests {
     fn no_time_at_all_is_refused() {
         assert_eq!(
             TestStack::refusal::<Timeout>(r#""0s""#),
-            ["no response begins within `0s` (hint: give it time, as in `\"30s\"`, or take the layer out)"]
+            ["no response can begin within `0s` (hint: write a longer time, as in `\"30s\"`, or remove the layer)"]
         );
     }
 }

@@ -1,4 +1,4 @@
-//! What is noted of one request until its line is written.
+//! What is known of one request until its line is written.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -10,9 +10,9 @@ use http::{Method, Uri, Version};
 use super::{Log, json, text};
 use crate::{ConnectionInfo, OriginalUri, RemoteUser, Request, RequestId, Response, TunnelOctets};
 
-/// One line to be: written when it is dropped, whatever became of the request.
+/// A line in the making. It is written when it is dropped, however the request ended.
 ///
-/// Parts of the request are kept by reference to the octets received, not copied.
+/// Parts of the request are shared with it, not copied.
 pub(super) struct LogEntry {
     log: Arc<Log>,
     pub(super) time: SystemTime,
@@ -37,10 +37,10 @@ pub(super) struct LogEntry {
 }
 
 impl LogEntry {
-    /// What nginx, and after it everyone, logs where the client closed the connection before there was a response.
+    /// What nginx logs if the client closed the connection before there was a response.
     const CLIENT_CLOSED_REQUEST: u16 = 499;
 
-    /// Boxed, because it travels: through the future of the layers above into the body.
+    /// Boxed, because it moves through the futures of the layers above into the body.
     pub(super) fn new(log: Arc<Log>, request: &Request) -> Box<Self> {
         let facts = request.extensions();
         Box::new(Self {
@@ -63,7 +63,7 @@ impl LogEntry {
         })
     }
 
-    /// Notes the head of the response.
+    /// Takes what the line needs from the head of the response.
     pub(super) fn begin(&mut self, response: &Response) {
         let facts = response.extensions();
         self.status = response.status().as_u16();
@@ -112,7 +112,7 @@ impl LogEntry {
 
     /// How long it has taken, in microseconds.
     pub(super) fn micros(&self) -> u64 {
-        // A request that lasts half a million years may show less.
+        // Overflows after half a million years.
         self.started.elapsed().as_micros() as u64
     }
 }

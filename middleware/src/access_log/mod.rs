@@ -26,42 +26,49 @@ use entry::LogEntry;
 use format::Format;
 use sink::{Output, Sink};
 
-/// Writes one line per request, when its response has ended. The line of an upgraded connection (a WebSocket) is written when the connection ends.
+/// Writes one line per request, when its response has ended. The line of an upgraded connection, such as a WebSocket, is written when the connection ends.
 ///
-/// A line says what was really sent and how long it took until the last octet was handed over. A response that was cut short is logged too; one
-/// whose client left before it began has the status 499. Writing never holds up a request: lines go through a bounded buffer to one
-/// thread, and what does not fit while the disk or the pipe is stuck is counted, and the count logged.
+/// A line states what was sent and how long it took, up to the last octet of the body. A response that was cut short has a line, too. If the client
+/// disconnected before the response began, the status is 499.
 ///
-/// `format` is one of
+/// `format` is one of:
 ///
-/// - `combined`, as Apache, nginx and gunicorn write it: `192.0.2.1 - ann [22/Nov/2026:11:19:47 +0000] "GET /?q=1 HTTP/1.1" 200 512 "https://a.test/" "curl/8"`,
-/// - `common`, the same without the last two,
-/// - `json`, one object per line: `time` (UTC), `client`, `user`, `method`, `scheme`, `host`, `path`, `query`, `protocol`, `status`, `bytes` (of the
-///   body, or to the client through an upgraded connection), `received` (from the client through an upgraded connection), `duration_ms`, `complete` (whether the response was sent to its end), `referer`, `user_agent`, `request_id`; what is not known is left out,
-/// - a text with gunicorn's atoms, for instance `%(h)s %(m)s %(U)s %(s)s %(M)sms`:
+/// | format | a line |
+/// | --- | --- |
+/// | `combined` | as Apache, nginx and gunicorn write it: `192.0.2.1 - ann [22/Nov/2026:11:19:47 +0000] "GET /?q=1 HTTP/1.1" 200 512 "https://a.test/" "curl/8"` |
+/// | `common` | `combined` without the last two fields |
+/// | `json` | a JSON object with the fields below; unknown values are left out |
+/// | a text with atoms | as in gunicorn's `access_log_format`, for instance `%(h)s %(m)s %(U)s %(s)s %(M)sms` |
+///
+/// The fields of `json`: `time` (RFC 3339, UTC), `client`, `user`, `method`, `scheme`, `host`, `path`, `query`, `protocol`, `status`, `bytes` (of the body,
+/// or sent to the client on an upgraded connection), `received` (from the client on an upgraded connection), `duration_ms`, `complete` (whether the whole
+/// response was sent), `referer`, `user_agent`, `request_id`.
 ///
 /// | atom | stands for |
 /// | --- | --- |
-/// | `%(h)s` | the client's address, `-` for one on a Unix socket |
+/// | `%(h)s` | the client's address, `-` for a client on a Unix socket |
 /// | `%(l)s` | `-` |
 /// | `%(u)s` | the user that an authentication layer found, or `-` |
-/// | `%(t)s` | when the request came, in UTC: `[22/Nov/2026:11:19:47 +0000]` |
+/// | `%(t)s` | the time of the request in UTC: `[22/Nov/2026:11:19:47 +0000]` |
 /// | `%(r)s` | the request line: `GET /a?b HTTP/1.1` |
-/// | `%(m)s` `%(U)s` `%(q)s` `%(H)s` | its parts: method, path, query, protocol |
+/// | `%(m)s` `%(U)s` `%(q)s` `%(H)s` | method, path, query, protocol |
 /// | `%(s)s` | the status |
 /// | `%(B)s` `%(b)s` | octets of body sent; `%(b)s` writes 0 as `-` |
 /// | `%(f)s` `%(a)s` | `Referer`, `User-Agent` |
-/// | `%(T)s` `%(M)s` `%(D)s` `%(L)s` | duration in whole seconds, milliseconds, microseconds, and in seconds with decimals |
+/// | `%(T)s` `%(M)s` `%(D)s` `%(L)s` | duration in whole seconds, milliseconds, microseconds, and seconds with decimals |
 /// | `%(p)s` | the process id: `<4711>` |
 /// | `%({name}i)s` `%({name}o)s` | a header of the request, of the response |
-/// | `%({NAME}e)s` | of the environ: `REMOTE_ADDR`, `REMOTE_PORT`, `REMOTE_USER`, `AUTH_TYPE`, `REQUEST_METHOD`, `REQUEST_URI`, `QUERY_STRING`, `SERVER_PROTOCOL`, `HTTP_...`, `wsgi.url_scheme`, `ziggurat.request_id` |
+/// | `%({NAME}e)s` | a variable of the environ: `REMOTE_ADDR`, `REMOTE_PORT`, `REMOTE_USER`, `AUTH_TYPE`, `REQUEST_METHOD`, `REQUEST_URI`, `QUERY_STRING`, `SERVER_PROTOCOL`, `HTTP_...`, `wsgi.url_scheme`, `ziggurat.request_id` |
 /// | `%%` | a percent sign |
 ///
-/// No client can forge a line: quotes, backslashes, control characters and everything beyond ASCII are written as `\xHH`, in JSON as `\uHHHH`.
-/// Query strings may hold secrets; a format with `%(U)s` instead of `%(r)s` leaves them out.
+/// A client cannot forge lines: quotes, backslashes, control characters and all characters beyond ASCII are escaped as `\xHH`, in JSON as `\uHHHH`. Query
+/// strings may contain secrets; a format with `%(U)s` instead of `%(r)s` leaves them out.
 ///
-/// Place it below `request_id` and `forwarded`, so that it knows the id and the real client, and above everything that answers. Octets are counted as
-/// they pass here: below `compress` that is before compression.
+/// Writing does not delay requests. Lines go to one thread through a buffer of 1 MiB. While the disk or pipe is stuck and the buffer is full, lines are
+/// dropped; a line then states how many.
+///
+/// Place it below `request_id` and `forwarded`, so that lines have the id and the client's address, and above everything that answers. Octets are
+/// counted where the layer stands: below `compress`, before compression.
 ///
 /// ```json
 /// {
@@ -72,10 +79,10 @@ use sink::{Output, Sink};
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct AccessLog {
-    /// What a line looks like: `combined`, `common`, `json`, or a text with atoms.
+    /// The format of a line: `combined`, `common`, `json`, or a text with atoms. Choose `json` for programs that read the log.
     #[schemars(with = "String")]
     format: Format,
-    /// Where lines go: `stdout`, `stderr`, or a file, which is appended to, and opened again at SIGUSR1 so that it can be rotated.
+    /// Where lines go: `stdout`, `stderr`, or the path of a file. A file is appended to, and opened again at SIGUSR1, so that logrotate can move it.
     #[schemars(with = "String")]
     to: Output,
 }
@@ -103,13 +110,13 @@ impl Middleware for AccessLog {
     }
 }
 
-/// What all lines of one log share.
+/// What the lines of one log share.
 struct Log {
     format: Format,
     sink: Sink,
 }
 
-/// Has the entry written when the response has ended.
+/// Writes the entry when the response has ended.
 fn watch(mut entry: Box<LogEntry>, response: Response) -> Response {
     entry.begin(&response);
     let bodiless = *entry.method() == Method::HEAD || matches!(response.status().as_u16(), 204 | 304);
@@ -120,7 +127,7 @@ fn watch(mut entry: Box<LogEntry>, response: Response) -> Response {
             entry.complete = true;
             return response.map(|body| Body::new(LoggedBody::new(body, entry)));
         }
-        // The server takes such a body in one go, so there is nothing to watch.
+        // The server takes such a body at once, so its end needs no watching.
         Some(length) => {
             entry.sent = length as u64;
             entry.complete = true;

@@ -1,4 +1,4 @@
-//! The way of lines to their file: a bounded buffer, and one thread that empties it.
+//! Writes lines to their output: a bounded buffer, and one thread that empties it.
 
 use std::fmt;
 use std::fs::{File, OpenOptions};
@@ -12,16 +12,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::Context;
 
-/// How many octets may wait. What comes while the buffer is full is lost, and counted.
+/// How many octets may wait. Lines that come while the buffer is full are dropped and counted.
 const CAPACITY: usize = 1 << 20;
-/// From here on the thread is woken before its time.
+/// With so many octets waiting, the thread is woken early.
 const WAKE_AT: usize = CAPACITY / 4;
-/// How long the thread lets lines gather, so that one write, and one waking, serves many.
+/// How long the thread waits for more lines, so that one write serves many.
 const FLUSH_DELAY: Duration = Duration::from_millis(10);
-/// How long the end of the program waits for a disk or a pipe that is stuck.
+/// How long the end of the program waits for a stuck disk or pipe.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Where lines go, as the option says.
+/// The option `to`.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(from = "String", into = "String")]
 pub(super) enum Output {
@@ -31,11 +31,11 @@ pub(super) enum Output {
     File(String),
 }
 
-/// The entrance for lines.
+/// Takes lines and hands them to the thread that writes.
 pub(super) struct Sink(Arc<Buffer>);
 
 impl Sink {
-    /// Opens the output and starts the thread. `lost` makes the line that says how many are missing.
+    /// Opens the output and starts the thread. `lost` gives the line that states how many lines were dropped.
     pub(super) fn open(output: Output, context: &Context, lost: fn(u64) -> String) -> io::Result<Self> {
         let target = OpenOutput::open(output, context)?;
         let buffer = Arc::new(Buffer::default());
@@ -44,18 +44,18 @@ impl Sink {
         Ok(Self(buffer))
     }
 
-    /// Hands over a line. Never waits for the output.
+    /// Queues a line. Never waits for the output.
     pub(super) fn push(&self, line: &[u8]) {
         self.0.push(line);
     }
 
-    /// Has the file opened again, by name, once what came before is written.
+    /// Opens the file again by its name, once the lines before are written.
     pub(super) fn reopen(&self) {
         self.0.lock().reopen = true;
         self.0.wake.notify_one();
     }
 
-    /// Has everything written, and waits for that, in reason.
+    /// Writes everything that waits, and waits for that, at most [`CLOSE_TIMEOUT`].
     pub(super) fn close(&self) {
         let mut state = self.0.lock();
         state.closed = true;
@@ -107,7 +107,7 @@ impl Buffer {
         }
     }
 
-    /// Writes what is pushed, until the end.
+    /// Writes queued lines until the sink is closed.
     fn drain(&self, mut target: OpenOutput, lost: fn(u64) -> String) {
         let mut lines = Vec::new();
         loop {
@@ -131,7 +131,7 @@ impl Buffer {
         }
     }
 
-    /// Waits until there is something to do, and a little longer for more.
+    /// Waits for work, then [`FLUSH_DELAY`] for more lines.
     fn gathered(&self) -> MutexGuard<'_, Queue> {
         let state = self.lock();
         let idle = |state: &mut Queue| state.lines.is_empty() && !state.reopen && !state.closed;
@@ -145,7 +145,7 @@ impl Buffer {
 /// The open output.
 struct OpenOutput {
     kind: Kind,
-    /// Whether the last write failed; one word about it is enough.
+    /// Whether the last write failed. One error in the log is enough.
     failing: bool,
 }
 
@@ -181,17 +181,17 @@ impl OpenOutput {
         if let Err(error) = &written
             && !self.failing
         {
-            tracing::error!("the access log cannot be written: {error}");
+            tracing::error!("cannot write the access log: {error}");
         }
         self.failing = written.is_err();
     }
 
-    /// A file that cannot be opened again stays as it is: lines in the old file are better than none.
+    /// Keeps the old file if the new one cannot be opened: lines in the old file are better than none.
     fn reopen(&mut self) {
         if let Kind::File(path, file) = &mut self.kind {
             match append_to(path) {
                 Ok(new) => *file = new,
-                Err(error) => tracing::error!("the access log `{}` cannot be opened again: {error}", path.display()),
+                Err(error) => tracing::error!("cannot open the access log `{}` again: {error}", path.display()),
             }
         }
     }

@@ -1,8 +1,8 @@
-//! Putting values into a line. A line is written for every request, so this goes without the machinery of `write!`.
+//! Writes values into a line. A line is written for every request, so this avoids the cost of `write!`.
 
 use std::net::IpAddr;
 
-/// A number in decimal, with zeros before it up to `width` digits.
+/// A number in decimal, padded with zeros to `width` digits.
 pub(super) fn number(line: &mut Vec<u8>, mut number: u64, width: usize) {
     let mut digits = [b'0'; 20];
     let mut start = digits.len();
@@ -30,12 +30,12 @@ pub(super) fn address(line: &mut Vec<u8>, address: IpAddr) {
     }
 }
 
-/// Whether every octet may stand in a line as it is. (A fold, as the compiler makes vector code of it.)
+/// Whether no octet needs an escape. (A fold, because the compiler vectorizes it.)
 pub(super) fn all_plain(octets: &[u8]) -> bool {
     octets.iter().fold(true, |plain, octet| plain & is_plain(*octet))
 }
 
-/// Printable ASCII, but for what ends a quoted text or begins an escape.
+/// Printable ASCII except quotes and backslashes.
 pub(super) const fn is_plain(octet: u8) -> bool {
     matches!(octet, b' '..=b'~') & (octet != b'"') & (octet != b'\\')
 }

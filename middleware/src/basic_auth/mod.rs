@@ -22,20 +22,31 @@ use crate::{Behavior, Context, Finding, IntoStage, Middleware, Next, Problem, Re
 
 /// Asks for a user name and password (HTTP Basic, RFC 7617) and checks them against an htpasswd file.
 ///
-/// The app finds the name in `REMOTE_USER` and `Basic` in `AUTH_TYPE`. The `Authorization` header is passed on as it came, as nginx does;
-/// remove it with the `headers` layer where the app should not see the password.
+/// The app finds the name in `REMOTE_USER`, and `Basic` in `AUTH_TYPE`. The `Authorization` header is passed on, as in nginx; remove it with the `headers`
+/// layer if the app must not see the password.
 ///
-/// Passwords travel readable with every request: use it behind TLS. Checking one is slow on purpose, so it happens on threads of its own,
-/// half as many as there are cores, and a right password is remembered for a minute. Where too many wait to be checked, clients get 503.
-/// An unknown name takes as long as a wrong password.
+/// Every request carries the password in clear text, so use the layer only behind TLS.
+///
+/// | | |
+/// | --- | --- |
+/// | threads that check passwords | half as many as there are cores; checking is slow on purpose |
+/// | a correct password | is not checked again for one minute |
+/// | requests that wait for a check | at most 64 for each thread; further ones are answered 503 |
+/// | an unknown name | takes as long as a wrong password |
+///
+/// Place it below `access_log`, which then logs the user, and above everything that only known users may reach.
+///
+/// ```json
+/// { "layers": ["access_log", { "basic_auth": { "users": ".htpasswd", "realm": "staging" } }], "app": { "wsgi": "hello:app" } }
+/// ```
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct BasicAuth {
-    /// The htpasswd file: a line `name:hash` for each user. Hashes may be bcrypt (`htpasswd -B`), argon2 (PHC strings), SHA-crypt (`openssl
-    /// passwd -6`, `$5$` and `$6$`) or `$apr1$` (plain `htpasswd`). A changed file counts within a second; one that has become wrong is
-    /// reported in the log, and the users known before stay.
+    /// The htpasswd file, with a line `name:hash` for each user. A hash is bcrypt (`htpasswd -B`), argon2 (PHC string), SHA-crypt (`openssl passwd -6`, `$5$`
+    /// and `$6$`) or `$apr1$` (`htpasswd` without options). The file is read again within a second after a change; if it has become invalid, the log says so
+    /// and the previous users stay.
     users: PathBuf,
-    /// What the password is for. Browsers may show it, and use one password for all pages of the same realm.
+    /// The name of the protected area (RFC 9110 section 11.5). Browsers may show it, and send one password to all pages of the same realm.
     realm: HeaderText,
 }
 

@@ -15,13 +15,13 @@ use tokio::time::Instant;
 use super::hash::Hash;
 use crate::Finding;
 
-/// How often the file is looked at.
+/// How often the file is checked for changes.
 const CHECK_MILLIS: u64 = 1_000;
 
-/// No htpasswd file is larger.
+/// The largest htpasswd file.
 const LARGEST: u64 = 16 << 20;
 
-/// The users of one state of the file.
+/// The users of one version of the file.
 pub(super) struct Users {
     hashes: Vec<Hash>,
     names: HashMap<String, usize>,
@@ -29,7 +29,7 @@ pub(super) struct Users {
 }
 
 impl Users {
-    /// Reads the lines of a file; `Err` says what is wrong with which line, and never repeats a hash.
+    /// Reads the lines of a file. The error names each wrong line and what is wrong with it, without the hash.
     fn parse(text: &str) -> Result<Self, String> {
         let mut users = Self { hashes: Vec::new(), names: HashMap::new(), seed: RandomState::new() };
         let mut wrong = Vec::new();
@@ -42,8 +42,8 @@ impl Users {
             let mut fields = line.split(':');
             let (name, hash) = (fields.next().unwrap_or_default(), fields.next());
             match hash.map_or(Err("there is no `:` between name and hash"), Hash::parse) {
-                Ok(_) if name.is_empty() => wrong.push(format!("line {number}: the name is missing")),
-                Ok(_) if users.names.contains_key(name) => wrong.push(format!("line {number}: a user of this name stands above")),
+                Ok(_) if name.is_empty() => wrong.push(format!("line {number}: the name is empty")),
+                Ok(_) if users.names.contains_key(name) => wrong.push(format!("line {number}: the name is used by a line above")),
                 Ok(hash) => {
                     users.names.insert(name.to_owned(), users.hashes.len());
                     users.hashes.push(hash);
@@ -52,13 +52,13 @@ impl Users {
             }
         }
         if users.hashes.is_empty() && wrong.is_empty() {
-            wrong.push("there is no user in it".to_owned());
+            wrong.push("it has no user".to_owned());
         }
         if wrong.is_empty() { Ok(users) } else { Err(wrong.join("; ")) }
     }
 
-    /// Whether there is such a user with such a password. An unknown name is checked against the hash of some user, always the same one,
-    /// so that it takes as long as a known one.
+    /// Whether the user exists and the password is correct. An unknown name is checked against the hash of some user, always the same one, so that it
+    /// takes as long as a known one.
     pub(super) fn verify(&self, name: &str, password: &str) -> bool {
         let known = self.names.get(name).copied();
         let any = usize::try_from(self.seed.hash_one(name)).unwrap_or(0) % self.hashes.len().max(1);
@@ -77,7 +77,7 @@ pub(super) struct UserFile {
     checked: AtomicU64,
 }
 
-/// What changes with a file: device, inode, length, time of change. `None` while it cannot be opened.
+/// Identifies a version of the file: device, inode, length, time of change. `None` while it cannot be opened.
 type Stamp = Option<(u64, u64, u64, i64, i64)>;
 
 impl UserFile {
@@ -87,14 +87,14 @@ impl UserFile {
         let (stamp, text) = read(&path)
             .map_err(|error| Finding::new(format!("cannot read `{shown}`: {error}")).hint("make it with `htpasswd -B -c FILE USER`"))?;
         let users = Users::parse(&text).map_err(|wrong| {
-            Finding::new(format!("`{shown}` has wrong lines: {wrong}"))
+            Finding::new(format!("`{shown}` is invalid: {wrong}"))
                 .hint("write `name:hash` with a hash from `htpasswd -nB NAME` or `openssl passwd -6`")
         })?;
         let (current, stamp) = (RwLock::new(Arc::new(users)), RwLock::new(stamp));
         Ok(Self { path, current, stamp, started: Instant::now(), checked: AtomicU64::new(0) })
     }
 
-    /// The users as of at most a second ago.
+    /// The users, at most a second old.
     pub(super) async fn current(self: &Arc<Self>) -> Arc<Users> {
         let now = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
         let checked = self.checked.load(Ordering::Relaxed);
@@ -102,7 +102,7 @@ impl UserFile {
             && self.checked.compare_exchange(checked, now, Ordering::Relaxed, Ordering::Relaxed).is_ok();
         if due && stamp_of(std::fs::metadata(&self.path)) != *self.stamp.read().unwrap_or_else(PoisonError::into_inner) {
             let file = Arc::clone(self);
-            // Only a panic fails it; the users known before stay then, too.
+            // Only a panic fails it. The previous users stay.
             let _ = spawn_blocking(move || file.reload()).await;
         }
         Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
@@ -115,10 +115,10 @@ impl UserFile {
         };
         match users {
             Ok(users) => {
-                tracing::info!(file = %self.path.display(), users = users.hashes.len(), "the users have been read again");
+                tracing::info!(file = %self.path.display(), users = users.hashes.len(), "read the changed user file");
                 *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(users);
             }
-            Err(error) => tracing::error!(file = %self.path.display(), %error, "the users stay as they were: the changed file is wrong"),
+            Err(error) => tracing::error!(file = %self.path.display(), %error, "the changed user file is invalid; the previous users stay"),
         }
         *self.stamp.write().unwrap_or_else(PoisonError::into_inner) = stamp;
     }
@@ -129,7 +129,7 @@ fn read(path: &PathBuf) -> io::Result<(Stamp, String)> {
     let stamp = stamp_of(file.metadata());
     let mut text = String::new();
     if file.take(LARGEST + 1).read_to_string(&mut text)? as u64 > LARGEST {
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it is larger than 16 MiB"));
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "the file is larger than 16 MiB"));
     }
     Ok((stamp, text))
 }

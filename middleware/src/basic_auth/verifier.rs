@@ -1,4 +1,4 @@
-//! Checks passwords off the IO threads, so many at once, and remembers the right ones for a while.
+//! Checks passwords on the blocking pool, a few at a time, and caches the correct ones.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -16,13 +16,13 @@ use super::credentials::Credentials;
 use super::users::{UserFile, Users};
 use crate::Problem;
 
-/// How long a right password is not checked again.
+/// How long a correct password is not checked again.
 const CACHE_TIME: Duration = Duration::from_secs(60);
 
-/// So many are remembered.
+/// How many correct passwords are cached.
 const CACHE_SIZE: usize = 4096;
 
-/// So many may wait for their check for each that runs.
+/// How many checks may wait for each that runs.
 const WAITING_PER_RUNNING: usize = 64;
 
 /// Checks passwords.
@@ -35,7 +35,7 @@ pub(super) struct Verifier {
 
 impl Verifier {
     pub(super) fn new(file: UserFile) -> Self {
-        // Half the cores, so that guessing passwords takes no more than half the machine.
+        // Half the cores: guesses then cannot take the whole machine.
         let running = available_parallelism().map_or(1, |cores| usize::from(cores).div_ceil(2));
         Self {
             file: Arc::new(file),
@@ -45,7 +45,7 @@ impl Verifier {
         }
     }
 
-    /// Whether they are right; 503 where too many wait already.
+    /// Whether the password is correct; 503 if too many checks wait already.
     pub(super) async fn verify(&self, credentials: Credentials) -> Result<bool, Problem> {
         let users = self.file.current().await;
         let key = self.cache.key(&credentials);
@@ -57,13 +57,13 @@ impl Verifier {
             return Err(busy.header(RETRY_AFTER, const { HeaderValue::from_static("1") }));
         };
         let turn = Arc::clone(&self.running).acquire_owned().await.map_err(Problem::internal)?;
-        // A browser asks for many things at once: the first answer serves all.
+        // A browser sends several requests at once: the first check serves all.
         if self.cache.contains(&key, &users) {
             return Ok(true);
         }
         let checked = Arc::clone(&users);
         let check = move || {
-            // Held here, since the check goes on when the client has left.
+            // Held here, because the check continues if the client disconnects.
             let _turn = turn;
             checked.verify(&credentials.user, &credentials.password)
         };
@@ -75,7 +75,7 @@ impl Verifier {
     }
 }
 
-/// Right passwords, as digests under a key that nobody knows; each holds for the state of the file it was found in.
+/// Correct passwords, as digests with a random key. An entry is valid for the version of the file that it was checked against.
 struct PasswordCache {
     secret: [u8; 16],
     entries: Mutex<HashMap<[u8; 32], CacheEntry>>,
@@ -100,7 +100,7 @@ impl PasswordCache {
     fn key(&self, credentials: &Credentials) -> [u8; 32] {
         let mut digest = Sha256::new();
         digest.update(self.secret);
-        // No name holds a colon, so the two cannot run into each other.
+        // A name contains no colon, so the digest is unambiguous.
         digest.update(&credentials.user);
         digest.update(b":");
         digest.update(&credentials.password);

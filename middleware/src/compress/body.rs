@@ -1,4 +1,4 @@
-//! A body that is encoded on its way out.
+//! A body that is encoded while it is sent.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -10,17 +10,17 @@ use http_body::{Body as HttpBody, Frame};
 use super::encoder::Encoder;
 use crate::{Body, BoxError};
 
-/// So much is encoded in one turn; then other connections of the same thread have theirs.
+/// How many octets are encoded before other connections of the same thread have their turn.
 const YIELD_AFTER: usize = 32 << 10;
 
-/// Encodes `inner`. Whenever it has nothing more to give at the moment, all it gave so far goes out.
+/// Encodes `inner`, and flushes whenever `inner` is pending.
 pub(super) struct EncodedBody {
     inner: Body,
     /// `None` once the stream has ended.
     encoder: Option<Encoder>,
-    /// Taken from `inner`, not yet encoded.
+    /// Read from `inner`, not encoded yet.
     input: Bytes,
-    /// Whether the encoder holds something back.
+    /// Whether the encoder has octets that are not flushed.
     held: bool,
     trailers: Option<HeaderMap>,
 }
@@ -42,7 +42,7 @@ impl HttpBody for EncodedBody {
         match ready!(this.poll(cx)) {
             Ok(frame) => Poll::Ready(frame.map(Ok)),
             Err(error) => {
-                // Without its end the client sees that the body is cut short.
+                // Without the end of the encoded stream, the client sees that the body is cut short.
                 this.encoder = None;
                 Poll::Ready(Some(Err(error)))
             }

@@ -14,13 +14,13 @@ use zstd::stream::write::Encoder as ZstdEncoder;
 use super::Level;
 use crate::encoding::Encoding;
 
-/// The window of streams, as a power of two. Larger ones cost each open stream megabytes for little gain on web pages.
+/// The window of streams, as a power of two. A larger one costs megabytes for each open stream and gains little for web pages.
 const WINDOW: u32 = 19;
 
-/// The window of gzip, as a power of two: all there is.
+/// The window of gzip, as a power of two; the largest.
 const GZIP_WINDOW: u8 = 15;
 
-/// An encoder and what it has put out so far.
+/// An encoder and its output so far.
 pub(super) enum Encoder {
     Zstd(ZstdEncoder<'static, Vec<u8>>),
     Br(Box<CompressorWriter<Vec<u8>>>),
@@ -41,7 +41,7 @@ impl Encoder {
         })
     }
 
-    /// Takes octets in. They need not come out before [`flush`](Self::flush).
+    /// Encodes octets. They may stay in the encoder until [`flush`](Self::flush).
     pub(super) fn write(&mut self, octets: &[u8]) -> io::Result<()> {
         match self {
             Self::Zstd(encoder) => encoder.write_all(octets),
@@ -50,7 +50,7 @@ impl Encoder {
         }
     }
 
-    /// Puts out all that was taken in, so that the client can decode it.
+    /// Writes everything that was encoded to the output, so that the client can decode it.
     pub(super) fn flush(&mut self) -> io::Result<()> {
         match self {
             Self::Zstd(encoder) => encoder.flush(),
@@ -59,7 +59,7 @@ impl Encoder {
         }
     }
 
-    /// What has been put out since the last call.
+    /// The output since the last call.
     pub(super) fn take(&mut self) -> Vec<u8> {
         std::mem::take(match self {
             Self::Zstd(encoder) => encoder.get_mut(),
@@ -68,7 +68,7 @@ impl Encoder {
         })
     }
 
-    /// Ends the stream and gives the rest of it.
+    /// Ends the stream and gives the rest of the output.
     pub(super) fn finish(self) -> io::Result<Vec<u8>> {
         match self {
             Self::Zstd(encoder) => encoder.finish(),
@@ -78,7 +78,7 @@ impl Encoder {
     }
 }
 
-/// Encodes bodies that are all at hand. It keeps encoders for the next body: making one costs as much as half a page.
+/// Encodes complete bodies. It keeps encoders for the next body: creating one costs as much as encoding half a page.
 #[derive(Default)]
 pub(super) struct Pool {
     gzip: Idle<Compress>,
@@ -86,7 +86,7 @@ pub(super) struct Pool {
 }
 
 impl Pool {
-    /// The octets encoded, or `None` where that would make them no shorter.
+    /// The encoded octets, or `None` if they are not shorter.
     pub(super) fn encode(&self, encoding: Encoding, level: Level, octets: &[u8]) -> io::Result<Option<Vec<u8>>> {
         let encoded = match encoding {
             Encoding::Zstd => {
@@ -107,7 +107,7 @@ impl Pool {
                 encoder.reset();
                 self.gzip.put(encoder);
                 if status != Status::StreamEnd {
-                    // There was no room for it.
+                    // The output is longer than the input.
                     return Ok(None);
                 }
                 encoded
@@ -117,7 +117,7 @@ impl Pool {
     }
 }
 
-/// Encoders at rest; never more than are wanted at once, which is one for each thread that encodes.
+/// Unused encoders. There are at most as many as threads that encode at the same time.
 struct Idle<T>(Mutex<Vec<T>>);
 
 impl<T> Default for Idle<T> {
@@ -137,7 +137,7 @@ impl<T> Idle<T> {
 }
 
 fn brotli(level: Level, size_hint: usize) -> Box<CompressorWriter<Vec<u8>>> {
-    // The smallest window that holds the whole body.
+    // The smallest window for the whole body.
     let window = if size_hint == 0 { WINDOW } else { (size_hint + 16).next_power_of_two().ilog2().clamp(10, WINDOW) };
     let params =
         BrotliEncoderParams { quality: level.br(), lgwin: i32::try_from(window).unwrap_or(0), size_hint, ..BrotliEncoderParams::default() };

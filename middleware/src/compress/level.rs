@@ -1,4 +1,4 @@
-//! How hard the encoders try.
+//! The compression level.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize, Serializer};
 /// `"fastest"`, `"default"`, `"best"`, or a number from 1 to 9.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Level {
-    /// What each encoder is made for: zstd 3, brotli 4, gzip 6.
+    /// zstd 3, brotli 4, gzip 6.
     #[default]
     Default,
     /// The same number for each.
@@ -19,7 +19,7 @@ pub(super) enum Level {
 
 impl Level {
     const FASTEST: u8 = 1;
-    /// Higher ones of brotli and zstd take seconds for what is sent once.
+    /// Higher levels of brotli and zstd take seconds.
     const BEST: u8 = 9;
 
     pub(super) fn zstd(self) -> i32 {

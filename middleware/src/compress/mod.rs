@@ -23,10 +23,10 @@ use crate::encoding::{Accepted, Encoding};
 use crate::units::Size;
 use crate::{Behavior, Body, Context, Finding, Findings, IntoStage, Middleware, Next, Request, Response, from_fn};
 
-/// Bodies up to this size that are at hand are encoded in one go and keep a length.
+/// Complete bodies up to this size are encoded at once and keep a `Content-Length`.
 const AT_ONCE: usize = 64 << 10;
 
-/// Digests of the octets as they were before (RFC 9530, RFC 3230, RFC 2616).
+/// Digests of the uncompressed octets (RFC 9530, RFC 3230, RFC 2616).
 const DIGESTS: [HeaderName; 4] = [
     HeaderName::from_static("content-digest"),
     HeaderName::from_static("repr-digest"),
@@ -34,25 +34,37 @@ const DIGESTS: [HeaderName; 4] = [
     HeaderName::from_static("content-md5"),
 ];
 
-/// Compresses responses with zstd, brotli or gzip, as the client accepts.
+/// Compresses responses with zstd, brotli or gzip, as the client accepts (RFC 9110 section 12.5.3).
 ///
-/// What is compressed already (`Content-Encoding`), parts of files (206) and what says `Cache-Control: no-transform` pass unchanged. A
-/// strong `ETag` becomes a weak one, since the octets are no longer those the app named. Streams are flushed whenever the app pauses, so
-/// each piece it yields reaches the client at once. A client that accepts nothing we have gets the response as it is.
+/// | response | |
+/// | --- | --- |
+/// | with a `Content-Encoding` | unchanged |
+/// | a part of a file (206) | unchanged |
+/// | with `Cache-Control: no-transform` | unchanged |
+/// | for a client that accepts none of the encodings | unchanged |
+/// | with a strong `ETag` | compressed, and the tag becomes weak: the octets are no longer those that the app named |
+/// | a stream | compressed, and flushed whenever the app pauses, so that each piece reaches the client at once |
 ///
-/// Put it outside of layers that look into bodies. Pages that hold a secret next to what the client sent in (a token, a search term) can be
-/// guessed at from their compressed length (BREACH); Django masks its CSRF tokens against that.
+/// Place it above layers that read or change bodies.
+///
+/// A page that contains a secret and text from the request (such as a search term) can be guessed from its compressed length (the BREACH attack). Django masks
+/// its CSRF tokens against that.
+///
+/// ```json
+/// { "layers": [{ "compress": { "with": ["zstd", "br", "gzip"], "above": "1KiB" } }], "app": { "wsgi": "hello:app" } }
+/// ```
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Compress {
-    /// Encodings on offer. Of those the client weighs alike the first one is taken.
+    /// The encodings on offer. If the client accepts several equally, the first in this list is used.
     with: Vec<Encoding>,
-    /// Shortest body worth the work. One of unknown length is always compressed.
+    /// The size from which bodies are compressed. Smaller ones gain little. Bodies of unknown length are always compressed.
     above: Size,
-    /// How hard to try: `"fastest"`, `"default"` (zstd 3, brotli 4, gzip 6), `"best"`, or a number from 1 to 9 that all encodings take.
+    /// The compression level: `"fastest"`, `"default"` (zstd 3, brotli 4, gzip 6), `"best"`, or a number from 1 to 9 for all encodings. Higher levels use more CPU time for
+    /// smaller responses.
     level: Level,
-    /// Media types to compress: `type/subtype`, or a start or an end of them with a star, as in `text/*` and `*+json`. Images, video and
-    /// archives are compressed already. `text/event-stream` counts only where it is named in full.
+    /// The media types to compress: `type/subtype`, or with a star at the start or the end, as in `text/*` and `*+json`. Images, videos and archives are compressed
+    /// already. `text/event-stream` is compressed only if it is listed by its full name.
     types: Vec<String>,
 }
 
@@ -121,7 +133,7 @@ impl Middleware for Compress {
                 if let Some(encoding) = encoding
                     && let Err(error) = compressor.encode(&mut response, head, encoding)
                 {
-                    tracing::warn!(%error, encoding = encoding.token(), "a response goes out uncompressed");
+                    tracing::warn!(%error, encoding = encoding.token(), "cannot compress a response; it is sent uncompressed");
                 }
             }
             response

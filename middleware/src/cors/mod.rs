@@ -1,4 +1,4 @@
-//! `cors`: lets pages of other origins call.
+//! `cors`: lets pages of other origins call the app.
 
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
@@ -20,13 +20,14 @@ mod tests;
 
 use origin::AllowedOrigin;
 
-/// Lets pages of other origins call the app from a browser, by the CORS protocol of the Fetch standard.
+/// Lets pages of other origins call the app from a browser, by the CORS protocol of the [Fetch standard](https://fetch.spec.whatwg.org/#http-cors-protocol).
 ///
-/// Preflights (`OPTIONS` with `Origin` and `Access-Control-Request-Method`) are answered here with 204 and never reach the app; any other
-/// `OPTIONS` request does. The bare name lets every origin call, without cookies: right for a public API, and harmless, since a page could
-/// make such a call through any server. Headers of this protocol that the app sends are replaced, so one place decides.
+/// Preflights (`OPTIONS` with `Origin` and `Access-Control-Request-Method`) are answered here with 204 and do not reach the app. Other `OPTIONS` requests do.
+/// CORS headers that the app sends are replaced, so that one place decides.
 ///
-/// Place it above layers that ask for a password, as a preflight carries none, and above `compress`.
+/// By its bare name the layer lets every origin call, without cookies. That is right for a public API, and safe: a page can make such a call through any server.
+///
+/// Place it above layers that authenticate, because a preflight has no password, and above `compress`.
 ///
 /// ```json
 /// {
@@ -40,22 +41,22 @@ use origin::AllowedOrigin;
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Cors {
-    /// Who may call: `"*"` for everyone, or origins such as `"https://app.example.com"` or `"http://localhost:5173"`, compared exactly.
+    /// The origins that may call: `"*"` for all, or origins such as `"https://app.example.com"` or `"http://localhost:5173"`. They are compared exactly.
     origins: OneOrMany<AllowedOrigin>,
-    /// Methods a page may use, `"*"` for any. GET, HEAD and POST need no permission by the protocol.
+    /// The methods that a page may use, or `"*"` for all. The protocol always allows GET, HEAD and POST.
     #[schemars(with = "OneOrMany<String>")]
     methods: OneOrMany<AllowedMethod>,
-    /// Request headers a page may send, `"*"` for any.
+    /// The request headers that a page may send, or `"*"` for all.
     headers: OneOrMany<HeaderKey>,
-    /// Response headers a page may read beside the few that it always may, `"*"` for all.
+    /// The response headers that a page may read, or `"*"` for all. The protocol always allows a few, such as `Content-Type`.
     expose: OneOrMany<HeaderKey>,
-    /// Whether cookies and other credentials come with the call. The origins must then be named.
+    /// Whether the browser sends cookies and other credentials. `origins` must then name the origins.
     credentials: bool,
-    /// How long a browser may remember the answer to a preflight. Browsers have bounds of their own, 2 hours for instance.
+    /// How long a browser may cache the answer to a preflight. Browsers have limits of their own, for instance 2 hours.
     max_age: Duration,
 }
 
-/// A method; `*` is a token too, so it needs no case of its own.
+/// A method, or `*`, which is a token, too.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(try_from = "String")]
 struct AllowedMethod(Method);
@@ -100,17 +101,18 @@ impl Middleware for Cors {
     fn validate(&self, findings: &mut Findings) {
         let any_origin = self.origins.0.contains(&AllowedOrigin::Any);
         if self.origins.0.is_empty() {
-            findings.push(Finding::new("no origin may call").at("origins").hint("name one, or leave `origins` out to allow all"));
+            findings.push(Finding::new("no origin is allowed").at("origins").hint("name one, or leave out `origins` to allow all"));
         }
         if any_origin && self.origins.0.len() > 1 {
-            findings.push(Finding::new("`*` allows all origins, so the others say nothing").at("origins").hint("keep either"));
+            findings
+                .push(Finding::new("`*` allows all origins, so the others have no effect").at("origins").hint("keep `*` or the others"));
         }
         if any_origin && self.credentials {
-            let finding = Finding::new("credentials cannot be allowed to every origin").at("credentials");
+            let finding = Finding::new("credentials need named origins").at("credentials");
             findings.push(finding.hint("name the trusted origins in `origins`, or leave `credentials` out"));
         }
         if self.credentials && self.expose.0.iter().any(|name| name.0 == "*") {
-            let finding = Finding::new("with credentials, browsers take `*` for the name of a header").at("expose");
+            let finding = Finding::new("with `credentials`, browsers read `*` as the name of a header").at("expose");
             findings.push(finding.hint("name the headers that pages may read"));
         }
     }
@@ -127,7 +129,7 @@ impl Middleware for Cors {
     }
 }
 
-/// Answers preflights, and nothing else. (tower-http's layer takes every `OPTIONS` request for one, which breaks WebDAV.)
+/// Answers preflights. (tower-http's layer answers every `OPTIONS` request, which breaks WebDAV.)
 struct Preflights(Arc<Rules>);
 
 impl<S> Layer<S> for Preflights {
@@ -164,9 +166,9 @@ impl<S: Service<Request, Response = Response>> Service<Request> for PreflightSer
 
 /// The options as headers.
 struct Rules {
-    /// The origins that may call; `None` for all.
+    /// The allowed origins; `None` for all.
     origins: Option<Vec<HeaderValue>>,
-    /// `None` to grant what is asked for.
+    /// `None` to allow what the preflight requests.
     methods: Option<HeaderValue>,
     headers: Option<HeaderValue>,
     expose: Option<HeaderValue>,
@@ -226,7 +228,7 @@ impl Rules {
         response
     }
 
-    /// Says whom we allow, and whether that is the one who asks.
+    /// Sets the allowed origin; gives whether `origin` is allowed.
     fn allow(&self, origin: Option<&HeaderValue>, headers: &mut HeaderMap) -> bool {
         let allowed = match (&self.origins, origin) {
             (None, _) => HeaderValue::from_static("*"),
@@ -241,7 +243,7 @@ impl Rules {
     }
 }
 
-/// Names separated by commas; `None` for no names.
+/// Names, separated by commas; `None` if there are none.
 fn list<'a>(names: impl Iterator<Item = &'a str>) -> Result<Option<HeaderValue>, Finding> {
     let names = names.collect::<Vec<_>>();
     if names.contains(&"*") {

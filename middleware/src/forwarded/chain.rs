@@ -1,21 +1,21 @@
-//! How far the word of trusted proxies reaches.
+//! Finds the client in the list of hops that proxies wrote.
 
 use std::net::IpAddr;
 
 use super::node::Node;
 use super::trust::Trust;
 
-/// The end of the chain of trusted proxies.
+/// The hop of the client.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct ClientHop {
-    /// Who spoke to the outermost trusted proxy, where any proxy on the way said so.
+    /// The client's address and port, if a proxy names them.
     pub(super) client: Option<(IpAddr, Option<u16>)>,
-    /// How many hops before ours the outermost trusted proxy wrote.
+    /// How many hops lie between the client's and this server.
     pub(super) distance: usize,
 }
 
-/// Walks from our peer outwards. Each hop was written by the one before it, so the first that is not trusted is the last to be read: what
-/// lies beyond is its word, and `hops` is not asked for it.
+/// Follows the hops from the nearest proxy outward, up to the first that is not trusted. Each hop was written by the one before it, so everything beyond that
+/// comes from the client and is not read.
 pub(super) fn follow<E>(hops: impl Iterator<Item = Result<Node, E>>, trust: &Trust) -> Result<ClientHop, E> {
     let mut end = ClientHop::default();
     for (distance, hop) in hops.enumerate() {
@@ -35,7 +35,7 @@ pub(super) fn follow<E>(hops: impl Iterator<Item = Result<Node, E>>, trust: &Tru
     Ok(end)
 }
 
-/// A proxy's word for a scheme. Some write that of a WebSocket.
+/// The scheme that a proxy names. Some proxies write that of a WebSocket.
 pub(super) fn scheme(octets: &[u8]) -> Option<crate::Scheme> {
     let is = |word: &str| octets.eq_ignore_ascii_case(word.as_bytes());
     if is("https") || is("wss") {

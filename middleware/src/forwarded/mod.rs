@@ -1,4 +1,4 @@
-//! `forwarded`: believes what trusted proxies say about a request, and nobody else.
+//! `forwarded`: reads from trusted proxies who the client is.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -24,25 +24,30 @@ use trust::{Peer, Trust};
 
 /// Believes what trusted proxies say about the client, and removes what anybody else says.
 ///
-/// Behind a proxy every request seems to come from the proxy, in clear text. The proxy tells in headers who really asked, but any client
-/// can send the same headers. So this layer looks at who is on the other end of the connection:
+/// Behind a proxy, every connection comes from the proxy, without TLS. The proxy names the client in headers, but every client can send the same headers. So
+/// the layer looks at the address of the connection:
 ///
-/// - From an address that is not in `trust`, `Forwarded`, every `X-Forwarded-*` and `X-Real-IP` are removed and nothing is believed.
-///   With no `trust`, as by the bare name, that holds for everyone, loopback included.
-/// - From a trusted one, the list of addresses is read from its right end, where the nearest proxy wrote: trusted proxies are passed over, and
-///   the first address that is not trusted is the client. What stands left of it was sent by that client and is never looked at. If all
-///   are trusted, the leftmost is the client. A hop that names no address (`unknown`, `_hidden`) ends the list before it.
+/// | connection | `Forwarded`, `X-Forwarded-*`, `X-Real-IP` |
+/// | --- | --- |
+/// | from an address in `trust` | are read; the app sees them |
+/// | from any other address | are removed |
 ///
-/// Scheme, host and port are taken from the same hop as the client: the same element of `Forwarded`; for `X-Forwarded-Proto`, `-Host` and
-/// `-Port` the value as far from the right end as the client's, or the leftmost where fewer are given. Without an `X-Forwarded-Port` the
-/// port is that of the host, or the scheme's own.
-/// What is found corrects the client's address (`REMOTE_ADDR`), the scheme (`wsgi.url_scheme`), the port (`SERVER_PORT`) and the `Host` header, for the
-/// layers below and the app. The headers themselves stay for the app to read. A trusted proxy's header that is malformed where it
-/// counts is answered with 400.
+/// Without `trust`, as by its bare name, the layer trusts nobody, not even loopback addresses.
 ///
-/// Make sure that the proxy sets, or removes, each of the headers that is read: what it merely passes on from the client is believed.
+/// The list of addresses is read from its right end, where the nearest proxy appended. Trusted proxies are skipped; the first address that is not trusted is the
+/// client. Everything to the left of it came from that client and is ignored. If all are trusted, the leftmost is the client. A hop without an address (`unknown`,
+/// `_hidden`) ends the list before it.
 ///
-/// Place it high, right below `request_id`: layers above it see the proxy's address, layers below it the client's.
+/// Scheme, host and port are taken from the same hop as the client: from the same element of `Forwarded`, or from the value of `X-Forwarded-Proto`, `-Host` and `-Port`
+/// at the same distance from the right end (the leftmost if there are fewer). Without `X-Forwarded-Port`, the port is that of the host, else that of the
+/// scheme.
+///
+/// The layers below and the app then see the client's address (`REMOTE_ADDR`), the scheme (`wsgi.url_scheme`), the port (`SERVER_PORT`) and the `Host` header. If a trusted
+/// proxy sends a malformed header, the answer is 400.
+///
+/// Make sure that the proxy sets or removes every header that is read: a header that it passes on from the client is believed.
+///
+/// Place it right below `request_id`. Layers above it see the proxy's address.
 ///
 /// ```json
 /// {
@@ -54,9 +59,9 @@ use trust::{Peer, Trust};
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Forwarded {
-    /// The proxies to believe: networks such as `10.0.0.0/8` or `fd00::/8`, single addresses, and `unix` for whoever connects to a Unix socket.
+    /// The trusted proxies: networks such as `10.0.0.0/8` or `fd00::/8`, addresses, and `unix` for connections on a Unix socket.
     trust: OneOrMany<Peer>,
-    /// Which headers the trusted proxies write. The other kind is removed, lest a client's gets through a proxy that does not know it.
+    /// Which headers the proxies write. The others are removed, because a proxy that does not know them passes them on from the client.
     header: ForwardingHeader,
 }
 
@@ -99,7 +104,7 @@ impl Middleware for Forwarded {
     }
 }
 
-/// Whether in this header a proxy speaks of the client: `Forwarded`, `X-Forwarded-*`, `X-Real-IP`.
+/// Whether a proxy describes the client in this header: `Forwarded`, `X-Forwarded-*`, `X-Real-IP`.
 #[must_use]
 pub fn is_claim(name: &HeaderName) -> bool {
     family_of(name).is_some()
@@ -114,7 +119,7 @@ fn family_of(name: &HeaderName) -> Option<ForwardingHeader> {
     }
 }
 
-/// Removes the headers that tell of forwarding, but for one kind.
+/// Removes the headers in which proxies describe the client, except for one kind.
 fn strip(headers: &mut HeaderMap, but: Option<ForwardingHeader>) {
     let unwanted = |name: &&HeaderName| family_of(name).is_some_and(|family| Some(family) != but);
     let names: Vec<HeaderName> = headers.keys().filter(unwanted).cloned().collect();
@@ -123,7 +128,7 @@ fn strip(headers: &mut HeaderMap, but: Option<ForwardingHeader>) {
     }
 }
 
-/// What the outermost trusted proxy says of the request that it received.
+/// What the outermost trusted proxy says about the request that it received.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Claim {
     client: Option<(IpAddr, Option<u16>)>,
@@ -132,7 +137,7 @@ struct Claim {
     port: Option<u16>,
 }
 
-/// The header that cannot be read.
+/// The name of a header that cannot be read.
 #[derive(Debug, PartialEq, Eq)]
 struct Malformed(&'static str);
 

@@ -1,4 +1,4 @@
-//! Who is believed.
+//! Which peers are trusted.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -14,9 +14,9 @@ use crate::{ConnectionInfo, Network};
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(try_from = "String", into = "String")]
 pub(super) enum Peer {
-    /// Whoever connects to a Unix socket.
+    /// A client on a Unix socket.
     Unix,
-    /// Whoever connects from this network.
+    /// A client in this network.
     Net(Network),
 }
 
@@ -60,7 +60,7 @@ impl JsonSchema for Peer {
     }
 }
 
-/// All that is believed.
+/// The trusted peers.
 #[derive(Clone, Debug)]
 pub(super) struct Trust {
     unix: bool,
@@ -77,7 +77,7 @@ impl Trust {
         Self { unix, nets: nets.collect() }
     }
 
-    /// Whether a trusted proxy is on the other end of the connection.
+    /// Whether the peer of the connection is a trusted proxy.
     pub(super) fn sent(&self, connection: &ConnectionInfo) -> bool {
         match (connection.client, connection.local) {
             (Some(address), _) => self.holds(address),
@@ -86,12 +86,12 @@ impl Trust {
         }
     }
 
-    /// Whether this address is trusted; an IPv4 address that a dual-stack socket wrote as IPv6 is the same address.
+    /// Whether this address is trusted; an IPv4-mapped IPv6 address is the IPv4 address.
     pub(super) fn holds(&self, address: IpAddr) -> bool {
         self.nets.iter().any(|net| net.contains(address))
     }
 
-    /// Whether whoever connects by a Unix socket is trusted.
+    /// Whether clients on Unix sockets are trusted.
     pub(super) const fn holds_unix(&self) -> bool {
         self.unix
     }

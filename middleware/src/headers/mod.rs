@@ -16,15 +16,15 @@ use crate::units::HeaderKey;
 use crate::{Behavior, Context, Finding, Findings, IntoStage, Middleware, Request, Response, Step, around, hop_by_hop};
 use template::HeaderTemplate;
 
-/// Sets, appends and removes headers of requests and responses.
+/// Removes, sets and appends headers of requests and responses, in this order.
 ///
-/// Request headers are changed on the way to the app, response headers on the way back, each in the order remove, set, append. Headers that
-/// frame a message or rule its connection (`Content-Length`, `Transfer-Encoding`, `Connection` and so on) belong to the server and cannot be changed.
+/// Request headers are changed on the way to the app, response headers on the way back. Headers that concern the connection (`Connection`,
+/// `Transfer-Encoding`, `Upgrade` and so on) and `Content-Length` cannot be changed.
 ///
-/// Below a route whose `path` has a `{name}`, this part of the path can stand in a value: `{ "set": { "x-user": "{name}" } }`. It stays percent-encoded
-/// as the client sent it, so that it cannot hold a line end. `{{name}}` is the text with its braces.
+/// Below a route whose `path` has a `{name}`, a value may contain this part of the path: `{ "set": { "x-user": "{name}" } }`. It stays percent-encoded as the
+/// client sent it, so it cannot contain a line end. `{{name}}` is the text with braces.
 ///
-/// Place it above the layers whose responses should carry the headers, and below those that should see what the app sent.
+/// Place it above the layers whose responses should have the headers, and below those that should see what the app sent.
 ///
 /// ```json
 /// {
@@ -40,21 +40,21 @@ use template::HeaderTemplate;
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Headers {
-    /// Changes to the request before it goes further in.
+    /// Changes to the request, before the layers below see it.
     request: Changes,
-    /// Changes to the response on its way out.
+    /// Changes to the response, before the layers above see it.
     response: Changes,
 }
 
-/// Changes to one message, in this order: remove, set, append.
+/// Changes to the headers of a message. They are applied in this order: remove, set, append.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 struct Changes {
-    /// Headers to take away.
+    /// Names of headers to remove.
     remove: OneOrMany<HeaderKey>,
-    /// Headers to put in place of any of the same name.
+    /// Headers to set; they replace headers of the same name.
     set: BTreeMap<HeaderKey, HeaderTemplate>,
-    /// Headers to add beside any of the same name; several of one name as a list.
+    /// Headers to add; headers of the same name stay. A list adds several.
     append: BTreeMap<HeaderKey, OneOrMany<HeaderTemplate>>,
 }
 

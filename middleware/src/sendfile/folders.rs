@@ -18,11 +18,11 @@ struct Folder {
     root: Root,
 }
 
-/// Why no file is sent; goes on after "the app answered with `...`, ".
+/// Why no file is sent; follows "the app answered with `...`, ".
 pub(super) enum Refusal {
-    /// The name is nobody's file.
+    /// There is no such file.
     NotFound(String),
-    /// The file cannot be looked for.
+    /// The file cannot be opened.
     Failed(String),
 }
 
@@ -52,8 +52,8 @@ impl Folders {
 
     /// The file that `X-Sendfile` names: an absolute path in one of the folders.
     ///
-    /// Apache and lighttpd decode it, and some frameworks write it as it is. Both are tried, since a name that somebody uploaded must not become
-    /// the name of a file of somebody else's.
+    /// Apache and lighttpd decode it, and some frameworks do not encode it. Both readings are tried, because the name of an uploaded file must not become that of
+    /// another user's file.
     pub(super) fn by_path(&self, path: &[u8]) -> Result<FoundFile, Refusal> {
         let decoded = self.by_encoded_path(path);
         if !path.contains(&b'%') {
@@ -72,7 +72,7 @@ impl Folders {
     fn by_encoded_path(&self, path: &[u8]) -> Result<FoundFile, Refusal> {
         let places = self.folders.iter().filter_map(|folder| {
             let declared = folder.root.path();
-            // An app may know its own folder by the name behind a link: Django's `BASE_DIR` is resolved.
+            // An app may know the folder by its resolved name, as Django's `BASE_DIR`.
             let rest = below(path, declared).or_else(|| below(path, &declared.canonicalize().ok()?))?;
             Some((folder, rest))
         });

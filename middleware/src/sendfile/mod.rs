@@ -1,4 +1,4 @@
-//! `sendfile`: sends the file that the app names in its answer.
+//! `sendfile`: sends the file that the app names in its response.
 
 mod folders;
 
@@ -22,18 +22,24 @@ use self::folders::{Folders, Refusal};
 use crate::files::{self, PRECONDITIONS, Representation, Symlinks, kind, validators};
 use crate::{Behavior, Context, Finding, Findings, IntoStage, Middleware, Next, Problem, Request, Response};
 
-/// Sends the file that the app names in its answer: the app decides who may have it, and no Python carries its octets.
+/// Sends the file that the app names in its response. The app decides who may have the file; Python does not read it.
 ///
-/// The app names it as it would to nginx, with `X-Accel-Redirect: /protected/report.pdf`, where `/protected` is the `at` of a declared folder; or as
-/// to Apache and lighttpd, with `X-Sendfile: /srv/site/private/report.pdf`, an absolute path inside a declared folder. Both are
-/// percent-decoded; the query of the former means nothing. Where a path in `X-Sendfile` has a `%` and names one file as it is and another
-/// decoded, neither is sent.
+/// The app names the file in a header of its response:
 ///
-/// The file takes the place of the app's body, which is closed unread, and of the app's status, whatever that was. `Range` (also several
-/// at once), `If-Range` and conditional requests are honoured with the file's own `ETag` and `Last-Modified`; methods other than GET and HEAD get
-/// the whole file. The app's `Content-Type` stands, as in nginx; an app that wants the one of the file's extension sends none, or an empty
-/// one. Its other headers stand too (`Content-Disposition`, `Cache-Control`, `Set-Cookie`, and those nginx would lose), but for those about its
-/// own body, such as `Content-Length` and `Content-Encoding`.
+/// | header | value |
+/// | --- | --- |
+/// | `X-Accel-Redirect`, as in nginx | a path below the `at` of a folder: `/protected/report.pdf`. A query is ignored |
+/// | `X-Sendfile`, as in Apache and lighttpd | an absolute path inside a folder: `/srv/site/private/report.pdf` |
+///
+/// Both values are percent-decoded. If a value of `X-Sendfile` contains a `%`, and names one file as it is and another one decoded, neither is sent.
+///
+/// | of the response | |
+/// | --- | --- |
+/// | status and body | are those of the file; the app's body is closed unread |
+/// | `Content-Type` | the app's, as in nginx; if it sends none or an empty one, that of the file's extension |
+/// | headers about the app's body, such as `Content-Length` and `Content-Encoding` | are removed |
+/// | other headers, such as `Content-Disposition`, `Cache-Control`, `Set-Cookie` | stay |
+/// | `Range` (also several), `If-Range`, conditional requests | are applied with the file's `ETag` and `Last-Modified`, for GET and HEAD |
 ///
 /// ```json
 /// { "sendfile": { "at": "/protected", "root": "private" } }
@@ -45,29 +51,28 @@ use crate::{Behavior, Context, Finding, Findings, IntoStage, Middleware, Next, P
 ///     return HttpResponse(headers={"X-Accel-Redirect": "/protected/report.pdf", "Content-Type": "application/pdf"})
 /// ```
 ///
-/// Where there is no such file, or the name lies outside of every folder, the client gets 404, and the error log says why. Neither header ever
-/// reaches the client, nor the app from one.
+/// If the file does not exist or is outside all folders, the client gets 404, and the error log states the reason. The layer removes both headers from requests and
+/// responses.
 #[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Sendfile {
-    /// URL path that stands for the folder in `X-Accel-Redirect`; it is no public address. Without it the folder's files are sent for
-    /// `X-Sendfile` only.
+    /// The URL path that stands for the folder in `X-Accel-Redirect`. Clients cannot reach it. Without it, the app names files with `X-Sendfile` only.
     at: Option<String>,
-    /// Folder whose files may be sent. It wants to be one that no `static` serves. Another folder put in its place is seen within a second.
+    /// The folder of the files. No `static` should serve it. A folder that replaces it is seen within a second.
     root: Option<PathBuf>,
-    /// Several folders, each with `at` and `root`, in the place of these two. Of folders inside each other the innermost counts.
+    /// Several folders, instead of `at` and `root`. If one is inside another, the innermost counts.
     roots: Vec<FileRoot>,
-    /// Sends files whose name, or that of a folder on the way below `root`, begins with a dot.
+    /// Whether files are sent whose name, or that of a folder below `root`, begins with a dot.
     dotfiles: bool,
-    /// Which symbolic links below a `root` are followed: `never` one, those that end `within` it, or those to `anywhere`.
+    /// Which symbolic links below `root` are followed: `never`, `within` for those that end below `root`, or `anywhere`.
     symlinks: Symlinks,
 }
 
-/// A folder whose files may be sent.
+/// A folder of files.
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FileRoot {
-    /// URL path that stands for the folder in `X-Accel-Redirect`.
+    /// The URL path that stands for the folder in `X-Accel-Redirect`.
     at: Option<String>,
     /// The folder.
     root: PathBuf,
@@ -83,16 +88,14 @@ impl Middleware for Sendfile {
             findings.push(finding.at("at"));
         }
         match (&self.root, self.roots.is_empty()) {
-            (None, true) => {
-                findings.push(Finding::new("there is no folder to send files from").hint("name one with `root`, or several with `roots`"))
-            }
+            (None, true) => findings.push(Finding::new("no folder is given").hint("name one with `root`, or several with `roots`")),
             (Some(_), false) => {
                 findings.push(
-                    Finding::new("`root` is not for several folders").at("root").hint("move it, with its `at`, into the list `roots`"),
+                    Finding::new("`root` cannot be combined with `roots`").at("root").hint("move it, with its `at`, into the list `roots`"),
                 );
             }
             (None, false) if self.at.is_some() => {
-                findings.push(Finding::new("`at` belongs to one `root`").at("at").hint("move it into one of `roots`"));
+                findings.push(Finding::new("`at` cannot be combined with `roots`").at("at").hint("move it into one of `roots`"));
             }
             _ => {}
         }
@@ -104,7 +107,7 @@ impl Middleware for Sendfile {
             }
             let mut earlier = self.roots.iter().take_while(|earlier| !std::ptr::eq(*earlier, root)).filter_map(|root| root.at.as_deref());
             if earlier.any(|earlier| earlier.trim_end_matches('/') == at.trim_end_matches('/')) {
-                findings.push(place(Finding::new(format!("`{at}` stands for another folder already"))));
+                findings.push(place(Finding::new(format!("`{at}` is used by another folder"))));
             }
         }
     }
@@ -125,7 +128,7 @@ impl Middleware for Sendfile {
 const X_ACCEL_REDIRECT: HeaderName = HeaderName::from_static("x-accel-redirect");
 const X_SENDFILE: HeaderName = HeaderName::from_static("x-sendfile");
 
-/// What the app says about its own body is not true of the file.
+/// Headers about the app's body, which do not apply to the file.
 const BODY_HEADERS: [HeaderName; 10] = [
     ACCEPT_RANGES,
     CONTENT_ENCODING,
@@ -165,7 +168,7 @@ impl Service<Request> for SendfileService {
     }
 
     fn call(&mut self, mut request: Request) -> Self::Future {
-        // Some apps believe that whoever sends these is a server in front.
+        // Some apps take these as a sign of a server in front.
         request.headers_mut().remove(X_ACCEL_REDIRECT);
         request.headers_mut().remove(X_SENDFILE);
         let wanted = FileRequest::of(&request);
@@ -181,7 +184,7 @@ impl Service<Request> for SendfileService {
     }
 }
 
-/// What the answer depends on of the request, kept while the app has it.
+/// What the response depends on of the request, kept while the app has the request.
 struct FileRequest {
     method: Method,
     preconditions: HeaderMap,
@@ -191,7 +194,7 @@ impl FileRequest {
     fn of(request: &Request) -> Self {
         let mut preconditions = HeaderMap::new();
         let method = request.method().clone();
-        // With other methods the app has done what was wanted, and the file is what it says about that.
+        // With other methods, the file is the result of what the app did.
         if matches!(method, Method::GET | Method::HEAD) {
             for name in PRECONDITIONS {
                 for value in request.headers().get_all(&name) {
@@ -203,14 +206,14 @@ impl FileRequest {
     }
 }
 
-/// The file that an answer names.
+/// The file that a response names.
 struct NamedFile {
     header: &'static str,
     value: HeaderValue,
 }
 
 impl NamedFile {
-    /// Takes the headers that name a file out of an answer.
+    /// Removes the headers that name a file from a response.
     fn take(headers: &mut HeaderMap) -> Result<Option<Self>, Problem> {
         let mut named = Vec::new();
         for (name, header) in [(X_ACCEL_REDIRECT, "X-Accel-Redirect"), (X_SENDFILE, "X-Sendfile")] {
@@ -220,7 +223,7 @@ impl NamedFile {
             }
         }
         let one = named.pop();
-        if named.is_empty() { Ok(one) } else { Err(not_found("the app named more than one file to send")) }
+        if named.is_empty() { Ok(one) } else { Err(not_found("the app names more than one file to send")) }
     }
 }
 
@@ -254,7 +257,7 @@ impl Folders {
         }
         app.headers.extend(parts.headers);
         parts.headers = app.headers;
-        // What inner layers found out stays known to outer ones.
+        // Facts of the layers below stay.
         parts.extensions = app.extensions;
         Ok(Response::from_parts(parts, body))
     }

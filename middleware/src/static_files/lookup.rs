@@ -1,4 +1,4 @@
-//! Which file answers a request.
+//! Finds the file for a request.
 
 use http::header::LOCATION;
 use http::{HeaderValue, StatusCode};
@@ -23,10 +23,10 @@ pub(super) struct StaticFiles {
     dotfiles: bool,
 }
 
-/// What a target stands for.
+/// What a path names.
 enum Lookup {
     File(Representation),
-    /// A folder whose path wants a slash at its end.
+    /// A folder whose path needs a slash at the end.
     Folder,
     NotFound,
 }
@@ -54,7 +54,7 @@ impl StaticFiles {
         Ok(files)
     }
 
-    /// Answers a GET or HEAD; `None` for a path that has no file.
+    /// The response to a GET or HEAD; `None` for a path without a file.
     pub(super) fn answer(&self, request: &Request) -> Result<Option<Response>, Problem> {
         let Some(target) = target(request.uri().path().as_bytes(), self.prefix.as_bytes(), self.dotfiles) else { return Ok(None) };
         let failed = |errno: Errno| Problem::internal(format!("cannot open a static file: {}", reason(errno)));
@@ -94,7 +94,7 @@ impl StaticFiles {
         Ok(matches!(self.root.open(&name)?, Entry::File(_)))
     }
 
-    /// The file itself, or the sibling of it that suits the client best.
+    /// The file itself, or its compressed sibling that the client prefers.
     fn represent(&self, file: Opened, name: Vec<u8>, request: &Request) -> Result<Lookup, Errno> {
         let (file, encoding) = self.sibling(&name, &file, request)?.map_or((file, None), |(sibling, encoding)| (sibling, Some(encoding)));
         Ok(Lookup::File(Representation {
@@ -121,7 +121,7 @@ impl StaticFiles {
                     Encoding::Br => b".br",
                     Encoding::Gzip => b".gz",
                 });
-                // One second, since archives and some compressors keep whole seconds only.
+                // One second, because archives and some compressors keep only whole seconds.
                 if let Entry::File(sibling) = self.root.open(&name)?
                     && sibling.modified.0.saturating_add(1) >= file.modified.0
                 {
@@ -140,7 +140,7 @@ fn join(name: &mut Vec<u8>, index: &str) {
     name.extend_from_slice(index.as_bytes());
 }
 
-/// To the same path with a slash at its end. The path has no empty segment, so it cannot be taken for the name of a host.
+/// Redirects to the same path with a slash at the end. The path has no empty segment, so it cannot be read as the name of a host.
 fn redirect(request: &Request) -> Result<Response, Problem> {
     let mount = request.extensions().get::<Mount>().map_or("", |mount| &mount.prefix);
     let mut location = format!("{mount}{}/", request.uri().path());

@@ -23,40 +23,40 @@ use lookup::StaticFiles;
 
 /// Serves the files of a folder.
 ///
-/// As a layer it answers GET and HEAD for the files it has, and passes everything else on to the stack below. As an app it answers 404 for
-/// what it does not have, and 405 for other methods.
+/// | | as a layer | as an app |
+/// | --- | --- | --- |
+/// | GET and HEAD for an existing file | the file | the file |
+/// | GET and HEAD for other paths | passed on to the layers below | 404 |
+/// | other methods | passed on to the layers below | 405 |
 ///
-/// Answers carry a strong `ETag` and `Last-Modified`; conditional requests, `Range` (also several at once) and `If-Range` are honoured (RFC
-/// 9110 sections 13 and 14). Changed files are seen at once. Nothing outside of `root` is ever served, and of what is inside only regular
-/// files. Paths with `..`, empty segments, backslashes, NUL or an encoded slash name no file.
+/// Responses have a strong `ETag` and `Last-Modified`. Conditional requests, `Range` (also several) and `If-Range` are supported (RFC 9110 sections 13 and 14). Changed files
+/// are seen at once.
+///
+/// Only regular files inside `root` are served. A path with `..`, an empty segment, a backslash, NUL or an encoded slash names no file.
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Static {
-    /// URL path below which the files appear. For a layer `/static` where it is not given, for an app `/`.
+    /// The URL path below which the files appear. The default is `/static` for a layer and `/` for an app.
     at: Option<String>,
-    /// Folder that holds the files. For Django it is `STATIC_ROOT`, where `collectstatic` puts them. Another folder put in its place, as
-    /// deployments do, is seen within a second.
+    /// The folder of the files. For Django it is `STATIC_ROOT`, where `collectstatic` puts them. A folder that replaces it, as in a deployment, is seen within a second.
     root: PathBuf,
-    /// Name of the file that stands for its folder, or `false` for none. A path of such a folder without a slash at its end is redirected
-    /// to the one with it.
+    /// The name of the file that is served for its folder, or `false` for none. The path of such a folder without a slash at the end is redirected to the one with it.
     index: Index,
-    /// File below `root` that answers for every path that has no file: the entry page of a single-page app, whose routes exist in the
-    /// browser only.
+    /// A file below `root` that is served for every path without a file: the entry page of a single-page app, whose routes exist only in the browser.
     fallback: Option<String>,
-    /// Sends `name.css.zst`, `name.css.br` or `name.css.gz` for `name.css` to clients that take the encoding. A sibling over a second older
-    /// than its file is stale and left aside. Turn it off where no build step writes such files, to spare looking for them.
+    /// Whether `name.css.zst`, `name.css.br` or `name.css.gz` is sent instead of `name.css`, if the client accepts the encoding. A compressed file that is more than a second older than
+    /// the original is ignored. Turn it off if no build step writes such files: it saves looking for them.
     precompressed: bool,
-    /// Marks files whose name holds a hash of their content (`base.0123456789ab.css`, `index-Bx3kQ9_a.js`) with `Cache-Control: public,
-    /// max-age=31536000, immutable`: browsers then never ask for them again. Django's `ManifestStaticFilesStorage`, webpack and Vite write
-    /// such names.
+    /// Whether files with a hash of their content in the name (`base.0123456789ab.css`, `index-Bx3kQ9_a.js`) have `Cache-Control: public, max-age=31536000, immutable`, so that
+    /// browsers never request them again. Django's `ManifestStaticFilesStorage`, webpack and Vite write such names.
     immutable: bool,
-    /// How long clients may use all other files without asking again (`Cache-Control: max-age`). Without it they decide for themselves.
+    /// How long clients may use the other files without asking again (`Cache-Control: max-age`). Without it, clients decide themselves.
     max_age: Option<Duration>,
-    /// Serves files and folders whose name begins with a dot. Such names often hold secrets (`.env`, `.git`), so they are not found
-    /// otherwise. `/.well-known` is better served by a `static` of its own with that `at`.
+    /// Whether files and folders are served whose name begins with a dot. Such names often contain secrets (`.env`, `.git`). For `/.well-known`, use a `static` of its own with that
+    /// `at`.
     dotfiles: bool,
-    /// Which symbolic links below `root` are followed: `never` one, those that end `within` the root, or those to `anywhere`, as
-    /// `collectstatic --link` makes them. With the last, whoever may write below `root` can publish any file the server may read.
+    /// Which symbolic links below `root` are followed: `never`, `within` for those that end below `root`, or `anywhere`, for `collectstatic --link`. With `anywhere`, everybody who can
+    /// write below `root` can publish every file that the server can read.
     symlinks: Symlinks,
 }
 
@@ -97,7 +97,7 @@ impl<'de> Deserialize<'de> for Index {
 
             fn visit_bool<E: serde::de::Error>(self, on: bool) -> Result<Index, E> {
                 if on {
-                    Err(E::custom("`true` names no file\nhint: write its name, for instance `\"index.html\"`"))
+                    Err(E::custom("`true` is not the name of a file\nhint: write a name, for instance `\"index.html\"`"))
                 } else {
                     Ok(Index(None))
                 }
@@ -178,7 +178,7 @@ impl Layer<Next> for StaticLayer {
     }
 }
 
-/// The files, and what answers for everything else.
+/// Serves files, and calls `inner` for all other requests.
 #[derive(Clone)]
 struct StaticService<S> {
     files: Arc<StaticFiles>,
@@ -191,7 +191,7 @@ impl Service<Request> for StaticService<Next> {
     type Future = Either<Ready<Result<Response, Problem>>, MapErr<Oneshot<Next, Request>, fn(Infallible) -> Problem>>;
 
     fn poll_ready(&mut self, _: &mut TaskContext<'_>) -> Poll<Result<(), Problem>> {
-        // `oneshot` awaits the readiness of the inner stack, which a request for a file does not need.
+        // `oneshot` waits for the layers below to be ready. A request for a file does not need them.
         Poll::Ready(Ok(()))
     }
 
@@ -205,7 +205,7 @@ impl Service<Request> for StaticService<Next> {
     }
 }
 
-/// No stack below: what is not there is not found.
+/// No layers below: other paths are not found.
 #[derive(Clone)]
 struct NoInner;
 
