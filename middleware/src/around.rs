@@ -1,4 +1,4 @@
-//! A layer from two plain closures: one for the way down, one for the way up.
+//! A layer from two closures: one for the request, one for the response.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -8,10 +8,10 @@ use tower::{Layer, Service};
 
 use crate::{Next, Problem, Request, Response};
 
-/// A layer that runs `down` on each request and what `down` returned on its response.
+/// A layer that calls `down` with each request, and the closure that `down` returns with the response.
 ///
-/// `down` may change the request, or refuse it with a [`Problem`]. Unlike [`crate::from_fn`] it cannot wait, and costs next to nothing:
-/// no allocation, no copy of the rest of the stack.
+/// `down` may change the request, or refuse it with a [`Problem`]. Unlike [`crate::from_fn`] it cannot `await`, and it needs no allocation and no clone of the
+/// rest of the stack.
 ///
 /// ```
 /// use http::header::{HeaderValue, VIA};

@@ -1,7 +1,6 @@
-//! One body type for every request and response in a stack.
+//! The body type of every request and response in a stack.
 //!
-//! Layers that change the body type are absorbed where a stage is erased (see [`crate::Next`]), so that a stack built at run
-//! time needs no type parameters.
+//! Bodies of other types are boxed where a stage is erased (see [`crate::Next`]), so a stack that is built at run time needs no type parameters.
 
 use std::any::Any;
 use std::pin::Pin;
@@ -15,9 +14,9 @@ use http_body_util::combinators::UnsyncBoxBody;
 use crate::BoxError;
 use crate::service::AnyBody;
 
-/// The body of a [`crate::Request`] or a [`crate::Response`]: nothing, octets at hand, or a stream of frames.
+/// The body of a [`crate::Request`] or a [`crate::Response`]: nothing, octets in memory, or a stream of frames.
 ///
-/// Octets at hand cost no allocation and no dynamic call, which is most small answers.
+/// Octets in memory, as in most small responses, cost no allocation and no dynamic call.
 #[derive(Default)]
 pub struct Body(Kind);
 
@@ -36,7 +35,7 @@ impl Body {
         Self(Kind::Empty)
     }
 
-    /// Takes any body; one that already is a [`Body`] passes through unwrapped.
+    /// Boxes a body of any type. A [`Body`] is returned as it is.
     pub fn new(body: impl AnyBody) -> Self {
         let mut slot = Some(body);
         if let Some(own) = (&mut slot as &mut dyn Any).downcast_mut::<Option<Self>>() {
@@ -48,7 +47,7 @@ impl Body {
         }
     }
 
-    /// The octets, where all of them are at hand and no stream has to be read.
+    /// The octets, if all of them are in memory.
     #[must_use]
     pub fn as_full(&self) -> Option<&[u8]> {
         match &self.0 {

@@ -1,4 +1,4 @@
-//! What a layer or an app is given while it is built.
+//! What a layer or an app gets while it is built.
 
 use std::future::Future;
 use std::path::{Path, PathBuf};
@@ -10,8 +10,7 @@ use serde_json::Value;
 use crate::lifecycle::{Lifecycle, Scraper};
 use crate::{Client, Finding, Metrics, Place, ReserveClass, Result, Retired, Watcher};
 
-/// The surroundings of a layer under construction: its place in the file, the folder that relative paths start from, and the
-/// moments of the program it may take part in.
+/// What a layer or an app gets while it is built: its place, the folder of relative paths, state across reloads, background tasks, and hooks.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -23,10 +22,10 @@ use crate::{Client, Finding, Metrics, Place, ReserveClass, Result, Retired, Watc
 ///     // Relative paths start at the pipeline file.
 ///     let file = context.resolve("words.txt");
 ///     let words = std::fs::read_to_string(&file).map_err(|error| Finding::new(format!("cannot read `{}`: {error}", file.display())).at("words"))?;
-///     // A reload finds the count of the stack before.
+///     // After a reload, this is the count of the previous stack.
 ///     let seen = context.keep(AtomicU64::default);
 ///     seen.fetch_add(words.split_whitespace().count() as u64, Ordering::Relaxed);
-///     // Shown by `ziggurat status`, and written down at the end, after the last request.
+///     // `ziggurat status` shows it, and the log states it after the last request.
 ///     let hook = Arc::clone(&seen);
 ///     context.on_status(move || hook.load(Ordering::Relaxed).into());
 ///     context.on_shutdown(move || tracing::info!("{} words seen", seen.load(Ordering::Relaxed)));
@@ -39,7 +38,7 @@ use crate::{Client, Finding, Metrics, Place, ReserveClass, Result, Retired, Watc
 /// # assert_eq!(lifecycle.status()[0].1, 3);
 /// ```
 ///
-/// It never gives the configuration of other layers. Do not capture `Context` in a hook: it creates a reference cycle and leaks the stack.
+/// Do not capture `Context` in a hook: it creates a reference cycle and leaks the stack.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Context {
@@ -50,31 +49,31 @@ pub struct Context {
     drain: Duration,
 }
 
-/// How long what is replaced may go on where nobody says otherwise.
+/// The default of [`Context::drain`].
 const DRAIN: Duration = Duration::from_secs(30);
 
-/// Threads of an app that a route above it keeps for its own requests, which carry the fact [`ReserveClass`].
+/// Threads of an app that a route reserves for its requests, which carry the fact [`ReserveClass`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reserve {
-    /// Which requests may use them.
+    /// The requests that may use them.
     pub class: ReserveClass,
-    /// How many threads are kept, at least one.
+    /// The number of threads, at least 1.
     pub threads: usize,
 }
 
 impl Context {
-    /// A context for the layer or app at `place`; relative paths start from `base`.
+    /// The context of the layer or app at `place`. Relative paths start at the folder `base`.
     pub fn new(place: impl Into<Place>, base: impl Into<Arc<Path>>, lifecycle: Lifecycle) -> Self {
         Self { place: place.into(), base: base.into(), lifecycle, reserves: Arc::default(), drain: DRAIN }
     }
 
-    /// This context with what the routes above the app keep of its threads.
+    /// Sets the threads that routes reserve of the app.
     #[must_use]
     pub fn with_reserves(self, reserves: impl Into<Arc<[Reserve]>>) -> Self {
         Self { reserves: reserves.into(), ..self }
     }
 
-    /// This context with the time that requests have to finish where what serves them is replaced.
+    /// Sets the drain time.
     #[must_use]
     pub fn with_drain(self, drain: Duration) -> Self {
         Self { drain, ..self }
@@ -86,25 +85,25 @@ impl Context {
         &self.place
     }
 
-    /// A path as the file means it: relative ones start at the file's folder.
+    /// The path that the file means: a relative path starts at the folder of the pipeline file.
     #[must_use]
     pub fn resolve(&self, path: impl AsRef<Path>) -> PathBuf {
         self.base.join(path)
     }
 
-    /// What the routes by which requests may reach this app keep of its threads, in file order. For an app that has no threads it means nothing.
+    /// The threads of this app that routes reserve, in file order. They have no meaning for an app without threads.
     #[must_use]
     pub fn reserves(&self) -> &[Reserve] {
         &self.reserves
     }
 
-    /// How long requests may go on in what is about to be replaced, and are then cut off: 30 s where the program did not say otherwise.
+    /// How long requests of a replaced stack or worker may take before they are cut off; 30 s by default.
     #[must_use]
     pub fn drain(&self) -> Duration {
         self.drain
     }
 
-    /// A fact about the program that runs the stack, where it left one of this type with its [`Lifecycle`].
+    /// A fact about the program: a value of this type among those that the program gave to [`Lifecycle::hosted`].
     #[must_use]
     pub fn host<T: Send + Sync + 'static>(&self) -> Option<&T> {
         self.lifecycle.host().get()
@@ -114,7 +113,7 @@ impl Context {
     ///
     /// # Errors
     ///
-    /// That the program has none; `?` shows it at the layer's place in the file.
+    /// If the program has none; `?` shows it at the layer's place in the file.
     pub fn client(&self) -> Result<Client> {
         let client = self.host::<Client>().cloned();
         client.ok_or_else(|| {
@@ -122,15 +121,15 @@ impl Context {
         })
     }
 
-    /// Has the stack built anew when code in this folder or below it changes, where the program watches for that (`ziggurat run --watch`). To be
-    /// called before the code is read, so that no change is missed.
+    /// Rebuilds the stack when code in this folder changes, if the program watches for changes (`ziggurat run --watch`). Call it before the code is read, so that no
+    /// change is missed.
     pub fn watch(&self, folder: impl AsRef<Path>) {
         if let Some(watcher) = self.host::<Watcher>() {
             watcher.watch(folder.as_ref());
         }
     }
 
-    /// Whether the program watches code, so that the stack is built anew often and only its author uses it.
+    /// Whether the program watches for changes of the code, as in development.
     #[must_use]
     pub fn is_watched(&self) -> bool {
         self.host::<Watcher>().is_some()
@@ -142,11 +141,11 @@ impl Context {
         self.lifecycle.keep(&self.place, make)
     }
 
-    /// Runs a background task that belongs to the stack: health checks, a cache that is refreshed, keys that are fetched again.
+    /// Runs a background task that belongs to the stack, for instance health checks or the refresh of a cache.
     ///
-    /// It runs on the runtime of the stack until it ends or the stack retires, which is after the last request, before the shutdown hooks. Then it is
-    /// dropped where it awaits. If it panics, the log says so with the layer's place, and it is not started again. A task of a stack that cannot be built ends,
-    /// too. A reload starts the tasks of the new stack before those of the old one end.
+    /// The task runs until it ends or the stack retires. A stack retires after its last request, before its shutdown hooks run; the task is then dropped at its
+    /// next `await`. If the task panics, the log names the layer's place, and the task is not restarted. If the stack cannot be built, its tasks end. During a
+    /// reload, the tasks of the new stack start before those of the old one end.
     ///
     /// ```
     /// use std::time::Duration;
@@ -170,45 +169,45 @@ impl Context {
     ///
     /// # Panics
     ///
-    /// Outside of a tokio runtime, as [`tokio::spawn`] does. Stacks are built inside of one, those of workers and of other WSGI servers too.
+    /// Outside of a tokio runtime, as [`tokio::spawn`]. Stacks are always built inside of one, also in workers and under other WSGI servers.
     pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         self.lifecycle.tasks().spawn(&self.place, task);
     }
 
-    /// Tells when the stack retires, for response bodies and connections that would otherwise not end.
+    /// The signal that the stack retires, for response bodies and connections that do not end by themselves.
     #[must_use]
     pub fn retired(&self) -> Retired {
         self.lifecycle.tasks().retired()
     }
 
-    /// Runs `hook` when log files are to be opened again (SIGUSR1). It must not block for long.
+    /// Registers a hook that opens log files again (SIGUSR1). It must not block for long.
     pub fn on_reopen(&self, hook: impl Fn() + Send + Sync + 'static) {
         self.lifecycle.hooks().reopen.push(Arc::new(hook));
     }
 
-    /// Runs `hook` when the log is to show where all of the app's threads are (SIGUSR2). It must not block for long.
+    /// Registers a hook that logs the stacks of the app's threads (SIGUSR2). It must not block for long.
     pub fn on_stacks(&self, hook: impl Fn() + Send + Sync + 'static) {
         self.lifecycle.hooks().stacks.push(Arc::new(hook));
     }
 
-    /// Has `hook` say how this layer or app fares whenever somebody asks (`ziggurat status`). It must not block.
+    /// Registers a hook that gives the status of the layer or app (`ziggurat status`). It must not block.
     pub fn on_status(&self, hook: impl Fn() -> Value + Send + Sync + 'static) {
         self.lifecycle.hooks().status.push((self.place.clone(), Arc::new(hook)));
     }
 
-    /// Has `hook` add its figures to every scrape. It must not block. Where a family may have samples from several places, their labels have
-    /// to tell them apart; [`Context::place`] does.
+    /// Registers a hook that adds metrics to every scrape. It must not block. If several places add samples to a family, a label must distinguish them, for instance with
+    /// [`Context::place`].
     pub fn on_scrape(&self, hook: impl Fn(&mut Metrics) + Send + Sync + 'static) {
         self.lifecycle.hooks().scrape.push(Arc::new(hook));
     }
 
-    /// A handle by which the figures of the whole stack can be asked for at any later time.
+    /// A handle to the metrics of the whole stack.
     #[must_use]
     pub fn scraper(&self) -> Scraper {
         Scraper(self.lifecycle.clone())
     }
 
-    /// Runs `hook` after the drain, when no request is inside the stack any more; the newest hook runs first. It may block.
+    /// Registers a hook that runs when the stack has retired: its requests are over, and its background tasks have ended. The hooks run newest first. They may block.
     pub fn on_shutdown(&self, hook: impl FnOnce() + Send + 'static) {
         self.lifecycle.hooks().shutdown.push(Box::new(hook));
     }

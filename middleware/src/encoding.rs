@@ -1,4 +1,4 @@
-//! Content codings, and what a client takes of them (RFC 9110 section 12.5.3).
+//! Content codings, and which ones a client accepts (RFC 9110 section 12.5.3).
 
 use http::header::ACCEPT_ENCODING;
 use http::{HeaderMap, HeaderValue};
@@ -13,7 +13,7 @@ pub(crate) enum Encoding {
     Zstd,
     /// Brotli (RFC 7932): the smallest text.
     Br,
-    /// gzip (RFC 1952): every client takes it.
+    /// gzip (RFC 1952): every client accepts it.
     Gzip,
 }
 
@@ -44,7 +44,7 @@ impl Encoding {
     }
 }
 
-/// How much a client wants each coding, in thousandths; 0 is a refusal.
+/// The weight that a client gives to each coding, in thousandths; 0 is a refusal.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Accepted {
     weights: [u16; Encoding::ALL.len()],
@@ -52,7 +52,7 @@ pub(crate) struct Accepted {
 }
 
 impl Accepted {
-    /// What `Accept-Encoding` says. Without it nothing is encoded; parts that cannot be read count as absent.
+    /// Reads `Accept-Encoding`. Without it, nothing is encoded. Invalid parts are ignored.
     pub(crate) fn of(headers: &HeaderMap) -> Self {
         let mut stated = [None; Encoding::ALL.len()];
         let (mut identity, mut any) = (None, None);
@@ -72,8 +72,8 @@ impl Accepted {
         Self { weights: stated.map(|weight| weight.or(any).unwrap_or(0)), identity: identity.unwrap_or(0) }
     }
 
-    /// The codings of `offered` that the client takes, those it wants most first; the order of `offered` breaks ties. One that it
-    /// wants less than no coding at all is left out.
+    /// The codings of `offered` that the client accepts, the highest weight first, and in the order of `offered` for equal weights. A coding with a lower
+    /// weight than `identity` is left out.
     pub(crate) fn ranked(self, offered: &[Encoding]) -> impl Iterator<Item = Encoding> + use<> {
         let mut list = [None; Encoding::ALL.len()];
         for (slot, encoding) in list.iter_mut().zip(offered) {
@@ -85,7 +85,7 @@ impl Accepted {
     }
 }
 
-/// `q=0.5` as 500; no parameter as 1000. `None` for what RFC 9110 section 12.4.2 does not allow.
+/// `q=0.5` as 500; no parameter as 1000; `None` if it is invalid (RFC 9110 section 12.4.2).
 pub(crate) fn weight(parameters: &str) -> Option<u16> {
     if parameters.is_empty() {
         return Some(1000);

@@ -1,7 +1,7 @@
-//! What the server and the outer layers found out about a request, carried in its extensions.
+//! Facts about a request that the server and the layers above have determined. They are extensions of the request.
 //!
-//! Inner layers and the app read these facts instead of guessing from headers. A fact that an inner layer finds and an outer one
-//! wants (who signed in, for the access log) travels back in the *response's* extensions under the same type.
+//! The layers below and the app read these facts instead of headers, which every client can send. A fact that a layer below determines for a layer above (the
+//! user, for the access log) is an extension of the *response*, under the same type.
 
 use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
@@ -11,21 +11,44 @@ use http::{Extensions, HeaderValue, Uri};
 
 use crate::metrics::Counter;
 
-/// Who speaks, by which scheme, to which of our addresses. The server puts it into every request; `forwarded` corrects it.
+/// The client, the scheme and the address of the listener. The server sets it in every request; `forwarded` corrects it behind a proxy.
+///
+/// A layer that acts on the client's address says so with [`Behavior::NeedsConnectionInfo`](crate::Behavior::NeedsConnectionInfo):
+///
+/// ```
+/// use http::StatusCode;
+/// use ziggurat_middleware::{ConnectionInfo, IntoStage, Problem, Request, Response, TestStack, around};
+///
+/// /// Lets only clients of this machine through.
+/// fn local_only() -> impl IntoStage {
+///     around(|request: &mut Request| {
+///         let client = request.extensions().get::<ConnectionInfo>().and_then(|connection| connection.client);
+///         match client {
+///             Some(client) if client.is_loopback() => Ok(|response: Response| response),
+///             _ => Err(Problem::new(StatusCode::FORBIDDEN)),
+///         }
+///     })
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() {
+/// let stack = TestStack::stage(local_only()).over_text("the app");
+/// assert_eq!(stack.get("/").await.status(), 403); // a test's client is 192.0.2.1
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConnectionInfo {
     /// The client's address; `None` for a client on a Unix socket.
     pub client: Option<IpAddr>,
-    /// The client's port, where it is known.
+    /// The client's port, if it is known.
     pub client_port: Option<u16>,
-    /// The scheme the client used, as far as anyone trusted says.
+    /// The scheme that the client uses, as a trusted proxy says or else as the connection is.
     pub scheme: Scheme,
-    /// The port the client addressed, where a trusted proxy says so (it is otherwise that of the `Host` header or of `local`).
+    /// The port that the client uses, if a trusted proxy says so. Otherwise it is the port of the `Host` header, or of `local`.
     pub server_port: Option<u16>,
-    /// The listener's own address; `None` on a Unix socket.
+    /// The address of the listener; `None` on a Unix socket.
     pub local: Option<SocketAddr>,
-    /// Whether a `forwarded` layer has judged the headers in which proxies speak of the client. Where none has, apps do not see them: anybody
-    /// may have written them.
+    /// Whether a `forwarded` layer has checked the headers in which proxies describe the client. Otherwise apps and upstream servers do not see these headers, because
+    /// every client can send them.
     pub is_vetted: bool,
 }
 
@@ -50,7 +73,7 @@ impl TunnelOctets {
 /// `http` or `https` (RFC 9110 section 4.2).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Scheme {
-    /// Clear text.
+    /// Without TLS.
     #[default]
     Http,
     /// TLS, here or at a trusted proxy.
@@ -77,12 +100,12 @@ impl Scheme {
     }
 }
 
-/// The id of a request, as it stands in the `X-Request-Id` header and in every log line about it.
+/// The id of a request. It is in the `X-Request-Id` header and in every log line about the request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RequestId(HeaderValue);
 
 impl RequestId {
-    /// Takes an id of visible ASCII; `None` for anything else.
+    /// An id of visible ASCII; `None` for any other value.
     #[must_use]
     pub fn new(value: HeaderValue) -> Option<Self> {
         value.to_str().is_ok().then_some(Self(value))
@@ -101,12 +124,39 @@ impl RequestId {
     }
 }
 
-/// Who an authentication layer found the client to be. Set by such a layer only, never from a header (RFC 3875 section 4.1.11).
+/// The user, as an authentication layer has determined it. Only such a layer sets it, never a header of the request (RFC 3875 section 4.1.11).
+///
+/// The layer sets it in the request for the layers below and the app, and in the response for the layers above, such as the access log:
+///
+/// ```
+/// use http::StatusCode;
+/// use ziggurat_middleware::{IntoStage, Next, Problem, RemoteUser, Request, TestStack, from_fn};
+///
+/// /// Lets everybody in who has the token.
+/// fn token() -> impl IntoStage {
+///     from_fn("s3cr3t", async |token, mut request: Request, next: Next| {
+///         if request.headers().get("x-token").is_none_or(|sent| sent != token) {
+///             return Problem::new(StatusCode::UNAUTHORIZED).into_response();
+///         }
+///         let user = RemoteUser { user: "robot".into(), auth_type: "Token".into() };
+///         request.extensions_mut().insert(user.clone());
+///         let mut response = next.run(request).await;
+///         response.extensions_mut().insert(user);
+///         response
+///     })
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() {
+/// let stack = TestStack::stage(token()).over_text("the app");
+/// assert_eq!(stack.get("/").header("x-token", "s3cr3t").await.head().extensions().get::<RemoteUser>().unwrap().user.as_ref(), "robot");
+/// assert_eq!(stack.get("/").await.status(), 401);
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RemoteUser {
-    /// `REMOTE_USER`.
+    /// The name: `REMOTE_USER`.
     pub user: Arc<str>,
-    /// `AUTH_TYPE`, for instance `Basic`.
+    /// The scheme: `AUTH_TYPE`, for instance `Basic`.
     pub auth_type: Cow<'static, str>,
 }
 
@@ -126,21 +176,21 @@ impl OriginalUri {
     }
 }
 
-/// Where the app below is mounted: set when a route's `mount` took a prefix off the path.
+/// The prefix at which the app is mounted. A route with `mount` sets it when it removes the prefix from the path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mount {
-    /// All prefixes taken off so far, as they stood in the request target; `SCRIPT_NAME` before decoding.
+    /// All prefixes that were removed so far, percent-encoded as in the request target. Decoded, it is `SCRIPT_NAME`.
     pub prefix: Arc<str>,
     /// The request target before any prefix was taken off: `prefix` and the target of the request.
     pub target: Uri,
 }
 
-/// How long the app may take until it begins its answer. A route puts it into the request; that of an inner route stands.
+/// The time until the app must begin its response. A route sets it; an inner route overrides an outer one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Deadline(pub std::time::Duration);
 
-/// By which route with a `reserve` the request came: it may use the threads that this route keeps of an app
-/// ([`Context::reserves`](crate::Context::reserves)). A route puts it into the request; that of an inner route stands. Numbers count from 1.
+/// The route with a `reserve` that the request came by. The request may use the threads of an app that this route reserves
+/// ([`Context::reserves`](crate::Context::reserves)). A route sets it; an inner route overrides an outer one. Numbers count from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ReserveClass(pub u32);
 

@@ -1,19 +1,19 @@
-//! What is wrong with the options of a layer or an app, in terms of its own fields.
+//! Mistakes in the options of a layer or an app.
 //!
-//! A layer does not know where in the file it stands. It names a field; whoever reads the file knows the line and draws the caret.
+//! A layer does not know its position in the file. It names a field of its options, and the reader of the file knows the line.
 
 use std::fmt;
 
-/// One mistake in the options: what, at which field, and how to mend it.
+/// One mistake in the options: what is wrong, at which field, and how to fix it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
-    /// The fields from the options' root to the culprit; empty means the options as a whole.
+    /// The path from the options to the field; empty for the options as a whole.
     pub path: Vec<Step>,
     /// What is wrong: lower case, names in backticks, no full stop.
     pub message: String,
-    /// How to mend it.
+    /// How to fix it.
     pub hint: Option<String>,
-    /// Further text shown as it is, for instance a Python traceback.
+    /// Further text, for instance a Python traceback.
     pub note: Option<String>,
 }
 
@@ -22,7 +22,7 @@ pub struct Finding {
 pub enum Step {
     /// The value of this key.
     Key(String),
-    /// The element at this place, counted from 0.
+    /// The element with this index.
     Index(usize),
 }
 
@@ -32,21 +32,21 @@ impl Finding {
         Self { path: Vec::new(), message: message.into(), hint: None, note: None }
     }
 
-    /// Points at a field, one step further inside the place named so far.
+    /// Points at a field, one step inside the field named so far.
     #[must_use]
     pub fn at(mut self, field: impl Into<Step>) -> Self {
         self.path.push(field.into());
         self
     }
 
-    /// Adds how to mend it.
+    /// Adds how to fix it.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
     }
 
-    /// Adds text that is shown as it is.
+    /// Adds further text.
     #[must_use]
     pub fn note(mut self, note: impl Into<String>) -> Self {
         self.note = Some(note.into());
@@ -54,7 +54,7 @@ impl Finding {
     }
 }
 
-/// Any error met while acquiring something (`?` in [`crate::Middleware::layer`]) is a finding about the whole.
+/// `?` in [`crate::Middleware::layer`] makes any error a finding about the options as a whole.
 impl<E: std::error::Error> From<E> for Finding {
     fn from(error: E) -> Self {
         Self::new(error.to_string())
@@ -89,17 +89,17 @@ impl fmt::Display for Finding {
     }
 }
 
-/// All findings of one set of options, in the order they were met.
+/// The findings about the options of one layer or app, in the order they were found.
 #[derive(Clone, Debug, Default)]
 pub struct Findings(Vec<Finding>);
 
 impl Findings {
-    /// Adds one.
+    /// Adds a finding.
     pub fn push(&mut self, finding: Finding) {
         self.0.push(finding);
     }
 
-    /// Whether nothing is wrong.
+    /// Whether there is none.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.0.is_empty()

@@ -1,4 +1,4 @@
-//! A layer from a function, for people who do not want to write a `Service`.
+//! A layer from an async function, without a `Service`.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -67,7 +67,7 @@ where
     type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        // The function awaits the readiness of `next` when it runs it.
+        // `next` is always ready.
         Poll::Ready(Ok(()))
     }
 

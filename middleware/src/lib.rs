@@ -1,8 +1,7 @@
 //! The vocabulary of Ziggurat's stacks, and its native layers.
 //!
-//! A *stack* is a list of layers over an app. Every layer and every app is, once built, a [`Next`]: a service that takes a [`Request`] and
-//! always gives a [`Response`]. A layer of one's own is a struct of options that implements [`Middleware`]; the native layers
-//! here are written with exactly that and nothing more.
+//! A *stack* is a list of layers over an app. Once built, every layer and every app is a [`Next`]: a service that takes a [`Request`] and always gives a
+//! [`Response`]. A layer is a struct of options that implements [`Middleware`]. The native layers in this crate use nothing else.
 //!
 //! This crate knows no Python, no sockets, no pipeline file and no command line.
 #![forbid(unsafe_code)]
@@ -67,7 +66,7 @@ pub use log_line::LogLine;
 pub use metrics::Metrics;
 pub use middleware::{App, Middleware};
 pub use network::Network;
-pub use next::{Answer, IntoApp, IntoStage, Next};
+pub use next::{IntoApp, IntoStage, Next, NextFuture};
 pub use place::Place;
 pub use problem::{Problem, ProblemDetail};
 pub use service::{AnyBody, CloneService, IntoProblem, Options, StackService};
@@ -84,7 +83,7 @@ pub type Request = http::Request<Body>;
 /// A response on its way up.
 pub type Response = http::Response<Body>;
 
-/// What building a layer or an app gives: its error is a [`Finding`] where nothing else is said.
+/// The result of building a layer or an app. Unless stated otherwise, the error is a [`Finding`].
 pub type Result<T, E = Finding> = std::result::Result<T, E>;
 
 /// Any error, erased.

@@ -1,4 +1,4 @@
-//! The moments of a stack's life that its layers take part in.
+//! The life of a stack after it is built: hooks of its layers, background tasks, and state across reloads.
 
 use std::any::Any;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,7 +10,7 @@ use crate::state_store::StateStore;
 use crate::tasks::Tasks;
 use crate::{Metrics, Place};
 
-/// The hooks that a stack's layers left, and the state they keep across reloads; held by whoever runs the stack, as long as it runs.
+/// The hooks, background tasks and kept state of a stack. The program that runs the stack holds it as long as the stack runs.
 #[derive(Clone, Default)]
 pub struct Lifecycle(Arc<Inner>);
 
@@ -36,20 +36,20 @@ pub(crate) struct Hooks {
 }
 
 impl Lifecycle {
-    /// A lifecycle whose layers and apps find these facts about the program in [`Context::host`](crate::Context::host); those of its successors do too.
+    /// A lifecycle with facts about the program, which layers and apps read with [`Context::host`](crate::Context::host). Successors have the same facts.
     #[must_use]
     pub fn hosted(host: Extensions) -> Self {
         Self(Arc::new(Inner { host, ..Inner::default() }))
     }
 
-    /// The lifecycle of the stack that is to take this one's place: without hooks, with the state that this one keeps. State that the new stack
-    /// does not ask for is let go with this lifecycle.
+    /// The lifecycle of the stack that replaces this one: without hooks and tasks, and with access to the state that this stack keeps. State that the new stack does not
+    /// ask for is dropped with this lifecycle.
     #[must_use]
     pub fn successor(&self) -> Self {
         Self(Arc::new(Inner { state: self.0.state.successor(), host: self.0.host.clone(), ..Inner::default() }))
     }
 
-    /// Has log files opened again.
+    /// Opens log files again.
     pub fn reopen(&self) {
         let hooks = self.hooks().reopen.clone();
         for hook in hooks {
@@ -57,7 +57,7 @@ impl Lifecycle {
         }
     }
 
-    /// Has the stacks of all app threads written to the log.
+    /// Logs the stacks of all app threads.
     pub fn stacks(&self) {
         let hooks = self.hooks().stacks.clone();
         for hook in hooks {
@@ -65,14 +65,14 @@ impl Lifecycle {
         }
     }
 
-    /// How the layers and apps fare, each with its place, in the order they were built.
+    /// The status of the layers and apps, each with its place, in the order in which they were built.
     #[must_use]
     pub fn status(&self) -> Vec<(Place, Value)> {
         let hooks = self.hooks().status.clone();
         hooks.into_iter().map(|(place, hook)| (place, hook())).collect()
     }
 
-    /// The figures of all layers and apps.
+    /// The metrics of all layers and apps.
     #[must_use]
     pub fn scrape(&self) -> Metrics {
         let hooks = self.hooks().scrape.clone();
@@ -83,15 +83,15 @@ impl Lifecycle {
         metrics
     }
 
-    /// Ends the background tasks of the layers and apps ([`Context::spawn`](crate::Context::spawn)), and waits for them, up to 5 s. To be called when the
-    /// stack serves no request any more, and before [`Lifecycle::shutdown`]. A second call does nothing.
+    /// Ends the background tasks ([`Context::spawn`](crate::Context::spawn)) and waits for them, at most 5 s. Call it when the stack serves no more requests, before
+    /// [`Lifecycle::shutdown`]. A second call has no effect.
     pub async fn retire(&self) {
         self.0.tasks.retire().await;
     }
 
-    /// Runs the shutdown hooks, newest first, on this thread. A second call does nothing.
+    /// Runs the shutdown hooks on this thread, newest first. A second call has no effect.
     ///
-    /// If [`Lifecycle::retire`] was not called, as for a stack whose build failed, the background tasks are told to end, and nobody waits for them.
+    /// Without a call of [`Lifecycle::retire`], as for a stack that cannot be built, the background tasks are cancelled and not waited for.
     pub fn shutdown(&self) {
         self.0.tasks.cancel();
         let hooks = std::mem::take(&mut self.hooks().shutdown);
@@ -123,12 +123,12 @@ impl std::fmt::Debug for Lifecycle {
     }
 }
 
-/// Asks the whole stack for its figures, whichever part of it was built first: what an app that shows metrics holds.
+/// A handle to the metrics of a whole stack, for an app that shows them.
 #[derive(Clone, Debug)]
 pub struct Scraper(pub(crate) Lifecycle);
 
 impl Scraper {
-    /// The figures as they are now.
+    /// The current metrics.
     #[must_use]
     pub fn scrape(&self) -> Metrics {
         self.0.scrape()

@@ -1,10 +1,10 @@
-//! An event of the log as text.
+//! A log event as text.
 
 use std::fmt::{self, Display, Write};
 
 use tracing::field::{Field, Visit};
 
-/// `request_id=... layer=... message`: a message may have many lines, a traceback for instance, and what it is about belongs before it.
+/// `request_id=... place=... message`. The fields come first, because a message may have many lines, such as a traceback.
 #[derive(Clone, Debug, Default)]
 pub struct LogLine {
     fields: String,

@@ -1,4 +1,4 @@
-//! The contract of a layer and of an app: a struct of options that becomes a stage of a stack.
+//! The traits of layers and apps: structs of options that become parts of a stack.
 
 use crate::path::PathParamUse;
 use crate::service::Options;
@@ -6,11 +6,16 @@ use crate::{Behavior, Context, Findings, IntoApp, IntoStage, Result};
 
 /// A layer: a documented struct of options that becomes a tower layer.
 ///
-/// Its life: *deserialize* (unknown or mistyped options are reported at their line) → [`validate`](Self::validate) (pure; may report many
-/// findings) → [`layer`](Self::layer) (acquire: open files, compile patterns) → serve → shutdown hooks.
+/// | step | |
+/// | --- | --- |
+/// | deserialize | unknown and mistyped options are reported at their line |
+/// | [`validate`](Self::validate) | checks options, without side effects; may report several findings |
+/// | [`layer`](Self::layer) | opens files, compiles patterns, registers hooks and tasks |
+/// | serve | |
+/// | retire | background tasks end, then shutdown hooks run |
 ///
-/// The struct's doc comment is the layer's page in the docs and its description in the schema, so its first sentence should say what the
-/// layer does. Give the struct `#[serde(deny_unknown_fields)]`, and `default` where the layer can be used by its bare name.
+/// The doc comment of the struct is the page of the layer in the docs and its description in the schema. Its first sentence says what the layer does. Give the
+/// struct `#[serde(deny_unknown_fields)]`, and `default` if the layer can be used by its bare name.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -40,7 +45,7 @@ use crate::{Behavior, Context, Findings, IntoApp, IntoStage, Result};
 ///     const NAME: &'static str = "demand";
 ///     const SHORTHAND: Option<&'static str> = Some("headers");
 ///
-///     // All that is wrong, each at its place.
+///     // Every mistake, at its option.
 ///     fn validate(&self, findings: &mut Findings) {
 ///         if self.headers.is_empty() {
 ///             findings.push(Finding::new("no header is demanded").at("headers").hint("name one, or remove the layer"));
@@ -50,7 +55,7 @@ use crate::{Behavior, Context, Findings, IntoApp, IntoStage, Result};
 ///         }
 ///     }
 ///
-///     // Options are spent here, once; requests meet only what this gives. `?` works on any error.
+///     // Called once, before any request. `?` works with any error.
 ///     fn layer(self, context: &Context) -> Result<impl IntoStage> {
 ///         let status = http::StatusCode::from_u16(self.status)?;
 ///         let refused = Arc::new(Counter::default());
@@ -85,19 +90,18 @@ use crate::{Behavior, Context, Findings, IntoApp, IntoStage, Result};
 /// # }
 /// ```
 ///
-/// Any layer of tower or tower-http is returned as it is; see [`IntoStage`].
+/// A layer of tower or tower-http can be returned as it is; see [`IntoStage`].
 pub trait Middleware: Options {
-    /// The name in the file, and everywhere else: module, docs, metric, test.
+    /// The name in the file.
     const NAME: &'static str;
 
-    /// The option that a value which is no object stands for: with `Some("after")`, `{"timeout": "30s"}` means
-    /// `{"timeout": {"after": "30s"}}`.
+    /// The option that a bare value sets: with `Some("after")`, `{"timeout": "30s"}` means `{"timeout": {"after": "30s"}}`.
     const SHORTHAND: Option<&'static str> = None;
 
     /// What the layer does to requests and responses. `ziggurat check` and the recommended order of layers come from it.
     const BEHAVIOR: &'static [Behavior] = &[];
 
-    /// Reports what no type can: options that exclude each other, values out of bounds. Touches nothing outside.
+    /// Reports mistakes that the types allow, such as options that exclude each other and values out of range. It has no side effects.
     fn validate(&self, findings: &mut Findings) {
         let _ = findings;
     }
@@ -108,15 +112,16 @@ pub trait Middleware: Options {
         Vec::new()
     }
 
-    /// Acquires what the layer needs and gives the stage.
+    /// Acquires what the layer needs, and gives the tower layer.
     ///
     /// # Errors
     ///
-    /// A [`Finding`](crate::Finding) about what could not be acquired; it is shown at this layer's place in the file, and nothing starts.
+    /// A [`Finding`](crate::Finding) about what cannot be acquired. It is shown at the layer's place in the file, and the stack is not used. A panic is reported in
+    /// the same way.
     fn layer(self, context: &Context) -> Result<impl IntoStage>;
 }
 
-/// A kind of app: what can stand at the bottom of a stack. The same life as a [`Middleware`].
+/// A kind of app, for the bottom of a stack. Its steps are those of a [`Middleware`].
 ///
 /// ```
 /// use std::convert::Infallible;
@@ -152,7 +157,7 @@ pub trait Middleware: Options {
 /// # }
 /// ```
 pub trait App: Options {
-    /// The kind's name in the file.
+    /// The name in the file.
     const NAME: &'static str;
 
     /// As [`Middleware::SHORTHAND`].
@@ -171,7 +176,7 @@ pub trait App: Options {
         Vec::new()
     }
 
-    /// Acquires what the app needs and gives the service.
+    /// Acquires what the app needs, and gives the service.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! The rest of a stack, and the one place where the types of layers are erased.
+//! The rest of a stack, and the place where the types of layers are erased.
 
 use std::any::Any;
 use std::convert::Infallible;
@@ -15,25 +15,25 @@ use crate::panic::message;
 use crate::service::{AnyBody, IntoProblem, StackService};
 use crate::{Body, Place, Problem, Request, RequestId, Response};
 
-/// The rest of the stack below a layer, down to the app: a service that always answers.
+/// The rest of the stack below a layer, down to the app: a service that always responds.
 ///
-/// It is built once, a clone of it is one counted reference however high the stack, and it takes requests with any body, so that layers
-/// which wrap the body plug in as they are. It is always ready: a service that is not is waited for on the way of each request.
+/// It is built once. A clone is one counted reference, whatever the height of the stack. It takes requests with any body type, so that layers that wrap the body
+/// fit. It is always ready: it waits for a service that is not ready when a request comes.
 #[derive(Clone)]
 pub struct Next(Arc<dyn Stage>);
 
-/// The answer of a stack on its way.
-pub type Answer = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
+/// The future of a [`Next`]. Its output is always `Ok`.
+pub type NextFuture = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
 
-/// An erased service. Each request goes through a clone of its own, as tower's `call(&mut self)` wants; that clone ends at the [`Next`] inside it.
+/// An erased service. Each request goes through a clone of its own, as tower's `call(&mut self)` requires. The clone ends at the [`Next`] inside it.
 trait Stage: Send + Sync {
-    fn call(&self, request: Request) -> Answer;
+    fn call(&self, request: Request) -> NextFuture;
 }
 
 impl Next {
-    /// Erases a service. Its errors and panics become responses here, so that every outer layer sees a response to every request.
+    /// Erases a service. Its errors and panics become responses, so that every layer above sees a response to every request.
     ///
-    /// `place` is the layer's or app's, for the log.
+    /// `place` is that of the layer or app, for the log.
     pub fn new(place: impl Into<Place>, service: impl StackService) -> Self {
         Self(Arc::new(Absorb { inner: service, place: place.into() }))
     }
@@ -46,8 +46,8 @@ impl Next {
         }
     }
 
-    /// As [`Next::run`], for whoever holds a stack by reference; what it gives can be named in the type of a future.
-    pub fn send(&self, request: Request) -> Answer {
+    /// As [`Next::run`], with a future that has a name and does not take the stack.
+    pub fn send(&self, request: Request) -> NextFuture {
         self.0.call(request)
     }
 }
@@ -55,13 +55,13 @@ impl Next {
 impl<B: AnyBody> Service<http::Request<B>> for Next {
     type Response = Response;
     type Error = Infallible;
-    type Future = Answer;
+    type Future = NextFuture;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: http::Request<B>) -> Answer {
+    fn call(&mut self, request: http::Request<B>) -> NextFuture {
         self.send(request.map(Body::new))
     }
 }
@@ -72,9 +72,9 @@ impl std::fmt::Debug for Next {
     }
 }
 
-/// What becomes a stage of a stack: any tower `Layer` whose service takes a [`Request`] and gives a response.
+/// A layer of a stack: any tower `Layer` whose service takes a [`Request`] and gives a response.
 ///
-/// What layers make of bodies and errors is absorbed, so that those of tower-http, and stacks of several, plug in as they are:
+/// Body and error types may differ, so layers of tower-http, and stacks of several, can be used as they are:
 ///
 /// ```
 /// use std::time::Duration;
@@ -96,8 +96,8 @@ impl std::fmt::Debug for Next {
 /// # }
 /// ```
 ///
-/// A service that cannot be `Clone` stands behind `tower::buffer`, which hands it one request after another (feature `buffer` of the crate `tower`). The
-/// buffer is bounded: when so many requests wait, the next ones wait to get in.
+/// A service that is not `Clone` needs `tower::buffer`, which passes it one request after another (feature `buffer` of the crate `tower`). The buffer is
+/// bounded: when it is full, further requests wait.
 ///
 /// ```
 /// use std::convert::Infallible;
@@ -106,7 +106,7 @@ impl std::fmt::Debug for Next {
 /// use tower::buffer::BufferLayer;
 /// use tower::layer::layer_fn;
 /// use tower::{Service, ServiceBuilder};
-/// use ziggurat_middleware::{Answer, IntoStage, Next, Request, Response, TestStack};
+/// use ziggurat_middleware::{NextFuture, IntoStage, Next, Request, Response, TestStack};
 ///
 /// /// Counts requests without a lock, and is not `Clone`.
 /// struct Count {
@@ -117,13 +117,13 @@ impl std::fmt::Debug for Next {
 /// impl Service<Request> for Count {
 ///     type Response = Response;
 ///     type Error = Infallible;
-///     type Future = Answer;
+///     type Future = NextFuture;
 ///
 ///     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
 ///         Poll::Ready(Ok(()))
 ///     }
 ///
-///     fn call(&mut self, mut request: Request) -> Answer {
+///     fn call(&mut self, mut request: Request) -> NextFuture {
 ///         self.seen += 1;
 ///         request.headers_mut().insert("x-nth", self.seen.into());
 ///         self.inner.send(request)
@@ -144,10 +144,10 @@ impl std::fmt::Debug for Next {
     message = "`{Self}` cannot stand in a stack",
     note = "a stage is a tower `Layer<Next>` whose service is `Clone + Send + Sync + 'static`, takes `Request`, \
             and whose error converts into a boxed error",
-    note = "a struct of options is no stage: give what is made of it, for instance `around(...)`, `from_fn(...)` or a layer of tower"
+    note = "a struct of options is no stage: return what it configures, for instance `around(...)`, `from_fn(...)` or a layer of tower"
 )]
 pub trait IntoStage {
-    /// Puts this stage over `inner`.
+    /// Puts the layer at `place` over `inner`.
     fn stage(self, place: &Place, inner: Next) -> Next;
 }
 
@@ -160,15 +160,15 @@ where
     }
 }
 
-/// What can stand at the bottom of a stack: any service that takes a [`Request`] and gives a response.
+/// An app at the bottom of a stack: any service that takes a [`Request`] and gives a response.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot stand at the bottom of a stack",
     note = "an app is a tower `Service<Request>` that is `Clone + Send + Sync + 'static`, \
             and whose error converts into a boxed error",
-    note = "a struct of options is no app: give what is made of it, for instance `service_fn(...)` or a router"
+    note = "a struct of options is no app: return what it configures, for instance `service_fn(...)` or a router"
 )]
 pub trait IntoApp {
-    /// Erases the service.
+    /// The app at `place`.
     fn into_next(self, place: &Place) -> Next;
 }
 
@@ -178,20 +178,20 @@ impl<S: StackService> IntoApp for S {
     }
 }
 
-/// Absorbs what differs between services: readiness, body type, error type, panics.
+/// Hides what differs between services: readiness, body type, error type, panics.
 struct Absorb<S> {
     inner: S,
     place: Place,
 }
 
 impl<S: StackService> Stage for Absorb<S> {
-    fn call(&self, request: Request) -> Answer {
+    fn call(&self, request: Request) -> NextFuture {
         let id = request.extensions().get::<RequestId>().cloned();
         let place = self.place.clone();
         let mut service = self.inner.clone();
         let is_ready = catch_unwind(AssertUnwindSafe(|| service.poll_ready(&mut Context::from_waker(Waker::noop())).is_ready()));
         let called = match is_ready {
-            // One that cannot become ready fails again in `call`, where there is a request to answer.
+            // A service that fails to become ready fails again in `call`, where there is a request to respond to.
             Ok(true) => catch_unwind(AssertUnwindSafe(|| service.call(request))),
             Ok(false) => return absorbed(CallState::Polling { future: service.oneshot(request) }, place, id),
             Err(panic) => Err(panic),
@@ -201,7 +201,7 @@ impl<S: StackService> Stage for Absorb<S> {
     }
 }
 
-fn absorbed<F, B, E>(state: CallState<F>, place: Place, id: Option<RequestId>) -> Answer
+fn absorbed<F, B, E>(state: CallState<F>, place: Place, id: Option<RequestId>) -> NextFuture
 where
     F: Future<Output = Result<http::Response<B>, E>> + Send + 'static,
     E: IntoProblem,
@@ -268,7 +268,7 @@ fn answer(problem: Problem, place: &Place, id: Option<&RequestId>) -> Response {
             chain.push_str(&error.to_string());
             next = error.source();
         }
-        tracing::error!(request_id = id.map(RequestId::as_str), layer = place.as_str(), status = problem.status().as_u16(), "{chain}");
+        tracing::error!(request_id = id.map(RequestId::as_str), place = place.as_str(), status = problem.status().as_u16(), "{chain}");
     }
     problem.into_response()
 }

@@ -1,4 +1,4 @@
-//! Shapes that options share.
+//! Types for options.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -10,7 +10,7 @@ use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{self, Deserializer, IntoDeserializer, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 
-/// One value or a list of them; a list of one may be written without its brackets.
+/// One value or a list of values. A list of one value may be written without brackets.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct OneOrMany<T>(pub Vec<T>);
@@ -49,7 +49,7 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for OneOrManyVisitor<T> {
     }
 
     fn visit_unit<E: de::Error>(self) -> Result<Self::Value, E> {
-        // Nothing is not one value; `T` says best what it wants.
+        // `T` gives the better error.
         T::deserialize(().into_deserializer()).map(|one| OneOrMany(vec![one]))
     }
 
@@ -73,7 +73,7 @@ impl<T: JsonSchema> JsonSchema for OneOrMany<T> {
     }
 }
 
-/// A value, or `false` for none at all where the default is some.
+/// A value, or `false` for none, for an option with a default.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OrFalse<T>(pub Option<T>);
 
@@ -125,7 +125,7 @@ impl<T: JsonSchema> JsonSchema for OrFalse<T> {
     }
 }
 
-/// Reads a value that is written as text. `expecting` names what is expected, for the error about any other value.
+/// Reads a value from its text. `expecting` describes the value in errors.
 ///
 /// ```
 /// use std::str::FromStr;
@@ -157,12 +157,12 @@ impl<T: JsonSchema> JsonSchema for OrFalse<T> {
 ///
 /// # Errors
 ///
-/// If the value is no text, or its parser refuses it.
+/// If the value is not a string, or cannot be parsed.
 pub fn from_text<'de, T: FromStr<Err = String>, D: Deserializer<'de>>(deserializer: D, expecting: &'static str) -> Result<T, D::Error> {
     deserializer.deserialize_str(TextVisitor { expecting, takes_numbers: false, value: PhantomData })
 }
 
-/// As [`from_text`]; a number goes through the same parser, which then names the unit that it lacks.
+/// As [`from_text`]. A number is parsed as text, too, so that the error names the missing unit.
 pub(crate) fn from_text_or_number<'de, T: FromStr<Err = String>, D: Deserializer<'de>>(
     deserializer: D,
     expecting: &'static str,

@@ -1,4 +1,4 @@
-//! What a client is told when a request cannot be served.
+//! Responses to requests that cannot be served.
 
 use std::borrow::Cow;
 use std::error::Error;
@@ -9,10 +9,9 @@ use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 
 use crate::{Body, BoxError, Response};
 
-/// A refusal or failure that answers a request: status, a plain sentence for the client, and a cause that only the log sees.
+/// A refusal or failure: a status, a sentence for the client, and a cause for the log.
 ///
-/// A service may return it as its error; the stage that erases the service turns it into the response and logs the cause with
-/// the layer's place and the request id.
+/// A service may return it as its error. The stack turns it into the response, and logs the cause with the place of the layer and the request id.
 ///
 /// ```
 /// use ziggurat_middleware::Problem;
@@ -25,7 +24,7 @@ use crate::{Body, BoxError, Response};
 pub struct Problem {
     status: StatusCode,
     detail: Cow<'static, str>,
-    // A list rather than a map keeps the type small enough to travel in a `Result`.
+    // A list is smaller than a map, and this type is often the error of a `Result`.
     headers: Vec<(HeaderName, HeaderValue)>,
     cause: Option<BoxError>,
 }
@@ -35,51 +34,51 @@ pub struct Problem {
 pub struct ProblemDetail(pub Cow<'static, str>);
 
 impl Problem {
-    /// A problem with this status and no further word.
+    /// A problem with this status and no detail.
     #[must_use]
     pub fn new(status: StatusCode) -> Self {
         Self { status, detail: Cow::Borrowed(""), headers: Vec::new(), cause: None }
     }
 
-    /// 500 with a cause for the log; the client learns nothing of it.
+    /// Status 500 with a cause for the log. The client does not see the cause.
     pub fn internal(cause: impl Into<BoxError>) -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR).because(cause)
     }
 
-    /// A sentence for the client, without a full stop.
+    /// Sets a sentence for the client, without a full stop.
     #[must_use]
     pub fn detail(mut self, detail: impl Into<Cow<'static, str>>) -> Self {
         self.detail = detail.into();
         self
     }
 
-    /// A response header, for instance `Retry-After`.
+    /// Adds a response header, for instance `Retry-After`.
     #[must_use]
     pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.headers.push((name, value));
         self
     }
 
-    /// The cause, for the log only.
+    /// Sets the cause, for the log only.
     #[must_use]
     pub fn because(mut self, cause: impl Into<BoxError>) -> Self {
         self.cause = Some(cause.into());
         self
     }
 
-    /// The status of the answer.
+    /// The status of the response.
     #[must_use]
     pub const fn status(&self) -> StatusCode {
         self.status
     }
 
-    /// What the client is told beside the status.
+    /// The sentence for the client.
     #[must_use]
     pub fn shown(&self) -> &str {
         &self.detail
     }
 
-    /// The answer: plain text, `404 Not Found` and the detail below it; [`ProblemDetail`] is among its extensions.
+    /// The response: plain text, `404 Not Found` and the detail below it; [`ProblemDetail`] is among its extensions.
     #[must_use]
     pub fn into_response(self) -> Response {
         let mut text = self.status.to_string();

@@ -266,6 +266,6 @@ mod tests {
         assert!(TestStack::refusal::<SecurityHeaders>(r#"{"frame_options": "ALLOW"}"#)[0].contains("`DENY`"));
         assert!(TestStack::refusal::<SecurityHeaders>(r#"{"referrer_policy": true}"#)[0].contains("false"));
         assert!(TestStack::refusal::<SecurityHeaders>(r#"{"content_security_policy": "a\nb"}"#)[0].contains("line ends"));
-        assert!(TestStack::refusal::<SecurityHeaders>(r#"{"hsts": {"preload": true}}"#)[0].contains("preload lists"));
+        assert!(TestStack::refusal::<SecurityHeaders>(r#"{"hsts": {"preload": true}}"#)[0].contains("requires `include_subdomains`"));
     }
 }

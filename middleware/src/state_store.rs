@@ -1,4 +1,4 @@
-//! State that outlives the stack that made it: each generation of a stack holds what it asked for, and finds what the others hold.
+//! State that survives a reload: each stack holds the values that it asked for, and finds those of the other living stacks.
 
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
@@ -6,11 +6,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use crate::Place;
 
-/// What one generation holds.
+/// The values of one stack.
 #[derive(Default)]
 pub(crate) struct StateStore {
     held: Mutex<HashMap<Key, Arc<Erased>>>,
-    /// What any living generation holds.
+    /// The values of all living stacks.
     known: Arc<Mutex<HashMap<Key, Weak<Erased>>>>,
 }
 
@@ -18,19 +18,19 @@ type Key = (TypeId, Place);
 type Erased = dyn Any + Send + Sync;
 
 impl StateStore {
-    /// The next generation: it holds nothing yet and finds all that this one holds.
+    /// The store of the next stack: it is empty, and finds the values of this one.
     pub(crate) fn successor(&self) -> Self {
         lock(&self.known).retain(|_, value| value.strong_count() > 0);
         Self { held: Mutex::default(), known: Arc::clone(&self.known) }
     }
 
-    /// The value of this place and type, made where no living generation holds it.
+    /// The value of this place and type; `make` gives it if no living stack has it.
     pub(crate) fn keep<T: Any + Send + Sync>(&self, place: &Place, make: impl FnOnce() -> T) -> Arc<T> {
         let key: Key = (TypeId::of::<T>(), place.clone());
         let find = |known: &HashMap<Key, Weak<Erased>>| known.get(&key)?.upgrade()?.downcast::<T>().ok();
         let found = find(&lock(&self.known));
         let value = found.unwrap_or_else(|| {
-            // Made without the lock, for `make` may keep something itself.
+            // Called without the lock, because `make` may keep a value itself.
             let made = Arc::new(make());
             let mut known = lock(&self.known);
             find(&known).unwrap_or_else(|| {

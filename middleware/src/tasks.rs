@@ -13,7 +13,7 @@ use tracing::instrument::WithSubscriber;
 use crate::Place;
 use crate::panic::message;
 
-/// How long [`Tasks::retire`] waits for tasks that do not return to the runtime.
+/// How long [`Tasks::retire`] waits for tasks that do not reach an `await`.
 const GRACE: Duration = Duration::from_secs(5);
 
 /// The tasks that the layers and apps of one stack have spawned.
@@ -30,10 +30,10 @@ impl Tasks {
         let task = async move {
             let task = retired.run_until_cancelled(task);
             if let Err(panic) = AssertUnwindSafe(task).catch_unwind().await {
-                tracing::error!(layer = place.as_str(), "a background task panicked: {}", message(&*panic));
+                tracing::error!(place = place.as_str(), "a background task panicked: {}", message(&*panic));
             }
         };
-        // What it logs goes where its layer logs; a test has a log of its own.
+        // The task logs to the subscriber of its stack. A test has its own.
         self.tracker.spawn(task.with_current_subscriber());
     }
 
@@ -41,7 +41,7 @@ impl Tasks {
         Retired(self.retired.clone())
     }
 
-    /// Tells everybody who waits for it, and drops all tasks when they next return to the runtime.
+    /// Sends the signal. Tasks are dropped at their next `await`.
     pub(crate) fn cancel(&self) {
         self.retired.cancel();
     }
@@ -63,9 +63,9 @@ impl Drop for Tasks {
     }
 }
 
-/// Tells when a stack retires: [`Context::retired`](crate::Context::retired) gives it.
+/// The signal that a stack retires; [`Context::retired`](crate::Context::retired) gives it.
 ///
-/// It is no `CancellationToken`, because a layer that holds one could end the whole stack.
+/// It is no `CancellationToken`: with that, a layer could cancel the tasks of all others.
 #[derive(Clone, Debug)]
 pub struct Retired(CancellationToken);
 

@@ -1,6 +1,6 @@
-//! Values with units, as the pipeline file writes them: `"30s"`, `"10MiB"`. A bare number is refused, with the unit suggested.
+//! Values with units, as in `"30s"` and `"10MiB"`. A number without a unit is refused.
 //!
-//! An error message may end in a line `hint: ...`; whoever shows the error sets it apart.
+//! An error message may have a last line `hint: ...`, which is shown apart.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -20,7 +20,7 @@ pub struct Duration(pub time::Duration);
 impl Duration {
     const UNITS: [(&'static str, u64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
 
-    /// So many seconds.
+    /// A number of seconds.
     #[must_use]
     pub const fn secs(secs: u64) -> Self {
         Self(time::Duration::from_secs(secs))
@@ -56,7 +56,7 @@ impl fmt::Display for Duration {
     }
 }
 
-/// A number of octets: `512B`, `64KiB`, `10MiB`, `2GiB`, or with powers of ten `10MB`.
+/// A number of octets: `512B`, `64KiB`, `10MiB`, `2GiB`, or in powers of ten `10MB`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Size(pub u64);
 
@@ -64,13 +64,13 @@ impl Size {
     const UNITS: [(&'static str, u64); 7] =
         [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("GB", 1_000_000_000), ("MB", 1_000_000), ("kB", 1_000), ("B", 1)];
 
-    /// So many KiB.
+    /// A number of KiB.
     #[must_use]
     pub const fn kib(n: u64) -> Self {
         Self(n << 10)
     }
 
-    /// So many MiB.
+    /// A number of MiB.
     #[must_use]
     pub const fn mib(n: u64) -> Self {
         Self(n << 20)
@@ -141,7 +141,7 @@ impl FromStr for HeaderKey {
     }
 }
 
-/// By the alphabet, so that a map of headers is sent in an order that anyone can foresee.
+/// Alphabetical, so that a map of headers is sent in a fixed order.
 impl Ord for HeaderKey {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
         self.0.as_str().cmp(other.0.as_str())

@@ -1,14 +1,14 @@
-//! Development: the program hears which folders hold code, and has the stack built anew when it changes.
+//! Development: the program learns which folders contain code.
 
 use std::path::Path;
 use std::sync::Arc;
 
-/// Who is told of folders with code. A program that watches them leaves one with the host of its [`Lifecycle`](crate::Lifecycle).
+/// Receives the folders that contain code. A program that watches for changes passes one to [`Lifecycle::hosted`](crate::Lifecycle::hosted).
 #[derive(Clone)]
 pub struct Watcher(Arc<dyn Fn(&Path) + Send + Sync>);
 
 impl Watcher {
-    /// A watcher that is told of each folder at once, before the code in it is read.
+    /// A watcher that calls `watch` with each folder, before the code in it is read.
     pub fn new(watch: impl Fn(&Path) + Send + Sync + 'static) -> Self {
         Self(Arc::new(watch))
     }

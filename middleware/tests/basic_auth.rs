@@ -156,7 +156,7 @@ fn a_wrong_file_is_refused_with_every_line_and_no_hash() {
         "line 1: this is no password hash but plain text",
         "line 3: SHA-1 without a salt is not safe",
         "line 4: there is no `:`",
-        "line 5: the name is missing",
+        "line 5: the name is empty",
         "line 6: the SHA-crypt hash is malformed",
         "line 7: the hash is missing",
         "htpasswd -nB",
@@ -168,8 +168,8 @@ fn a_wrong_file_is_refused_with_every_line_and_no_hash() {
     }
     let twice = self::file("a:$apr1$saltsalt$HIDXe7D36X22w1CH4M1cQ.\na:$apr1$saltsalt$HIDXe7D36X22w1CH4M1cQ.\n");
     let options = serde_json::json!(twice.path()).to_string();
-    assert!(TestStack::refusal::<BasicAuth>(&options).join("").contains("line 2: a user of this name stands above"));
+    assert!(TestStack::refusal::<BasicAuth>(&options).join("").contains("line 2: the name is used by a line above"));
     let empty = self::file("# nobody\n");
-    assert!(TestStack::refusal::<BasicAuth>(&serde_json::json!(empty.path()).to_string()).join("").contains("there is no user in it"));
+    assert!(TestStack::refusal::<BasicAuth>(&serde_json::json!(empty.path()).to_string()).join("").contains("it has no user"));
     assert!(TestStack::refusal::<BasicAuth>(r#""/nowhere/.htpasswd""#).join("").contains("cannot read `/nowhere/.htpasswd`"));
 }

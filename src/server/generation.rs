@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use arc_swap::ArcSwap;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
-use ziggurat_middleware::{Answer, Next, Request};
+use ziggurat_middleware::{Next, NextFuture, Request};
 
 use super::connection_table::ConnectionTable;
 
@@ -35,7 +35,7 @@ impl Generation {
         (Arc::new(Self { stack, number, cut, _end: end }), retiring)
     }
 
-    pub(super) fn call(&self, request: Request) -> Answer {
+    pub(super) fn call(&self, request: Request) -> NextFuture {
         self.stack.send(request)
     }
 

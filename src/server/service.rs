@@ -13,7 +13,7 @@ use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH, HeaderValue};
 use http::{Method, Version};
 use http_body::Body as HttpBody;
-use ziggurat_middleware::{Answer, Body, ConnectionInfo, Problem, Response, TunnelIdle};
+use ziggurat_middleware::{Body, ConnectionInfo, NextFuture, Problem, Response, TunnelIdle};
 
 use super::generation::CurrentGeneration;
 use super::limits::Limits;
@@ -106,7 +106,7 @@ pub(super) struct ResponseFuture {
 }
 
 enum State {
-    Called(Answer),
+    Called(NextFuture),
     Refused(Refusal),
 }
 

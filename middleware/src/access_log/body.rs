@@ -1,4 +1,4 @@
-//! A response body under observation.
+//! A response body that is counted for the log.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -9,10 +9,10 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use super::entry::LogEntry;
 use crate::{Body, BoxError};
 
-/// Counts what passes. The entry is written when the server lets go of the body.
+/// Counts octets. The line is written when the server drops the body.
 pub(super) struct LoggedBody {
     inner: Body,
-    /// The length, where it is known: the server does not ask for more than that, not even for the end.
+    /// The length, if it is known. The server reads no further, not even to the end of the stream.
     length: Option<u64>,
     entry: Box<LogEntry>,
 }

@@ -7,16 +7,16 @@ use serde::{Deserialize, Serialize};
 const COMMON: &str = r#"%(h)s %(l)s %(u)s %(t)s "%(r)s" %(s)s %(b)s"#;
 const COMBINED: &str = r#"%(h)s %(l)s %(u)s %(t)s "%(r)s" %(s)s %(b)s "%(f)s" "%(a)s""#;
 
-/// The option as written, and what it means.
+/// The option `format`.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(try_from = "String", into = "String")]
 pub(super) struct Format {
     written: String,
-    /// Nothing for JSON, whose fields are fixed.
+    /// Empty for JSON, whose fields are fixed.
     pub(super) pieces: Vec<Piece>,
-    /// The headers that a line needs of a request; pieces refer to them by number.
+    /// The request headers of a line; pieces refer to them by index.
     pub(super) request_headers: Vec<HeaderName>,
-    /// As `request_headers`, of a response.
+    /// The response headers of a line.
     pub(super) response_headers: Vec<HeaderName>,
 }
 
@@ -51,7 +51,7 @@ pub(super) enum Piece {
 }
 
 impl Format {
-    /// The headers that JSON logs: the field, and its place among `request_headers`.
+    /// The headers of JSON lines: the field, and its index in `request_headers`.
     pub(super) const JSON_HEADERS: [(&str, usize); 3] = [("host", 0), ("referer", 1), ("user_agent", 2)];
 
     pub(super) fn is_json(&self) -> bool {
@@ -86,7 +86,7 @@ impl Format {
         Ok(self)
     }
 
-    /// Appends text, to the literal before it if there is one.
+    /// Appends text.
     fn literal(&mut self, text: &str) {
         match self.pieces.last_mut() {
             _ if text.is_empty() => {}
@@ -120,7 +120,7 @@ impl Format {
                 let (name, kind) = name.strip_prefix('{')?.rsplit_once('}')?;
                 match kind {
                     "i" => self.request_header(name.parse().ok()?),
-                    "o" => Piece::ResponseHeader(place_of(name.parse().ok()?, &mut self.response_headers)),
+                    "o" => Piece::ResponseHeader(index_of(name.parse().ok()?, &mut self.response_headers)),
                     "e" => self.variable(name)?,
                     _ => return None,
                 }
@@ -128,7 +128,7 @@ impl Format {
         })
     }
 
-    /// A key of the environ, as far as it is known out here.
+    /// A variable of the environ.
     fn variable(&mut self, name: &str) -> Option<Piece> {
         Some(match name {
             "REMOTE_ADDR" => Piece::Client,
@@ -146,11 +146,11 @@ impl Format {
     }
 
     fn request_header(&mut self, name: HeaderName) -> Piece {
-        Piece::RequestHeader(place_of(name, &mut self.request_headers))
+        Piece::RequestHeader(index_of(name, &mut self.request_headers))
     }
 }
 
-fn place_of(name: HeaderName, names: &mut Vec<HeaderName>) -> usize {
+fn index_of(name: HeaderName, names: &mut Vec<HeaderName>) -> usize {
     names.iter().position(|known| *known == name).unwrap_or_else(|| {
         names.push(name);
         names.len() - 1

@@ -1,4 +1,4 @@
-//! Lines of JSON. The names of the fields are a promise.
+//! Lines of JSON. The names of the fields are stable.
 
 use http::HeaderValue;
 
@@ -44,7 +44,7 @@ pub(super) fn write(line: &mut Vec<u8>, entry: &LogEntry) {
     line.push(b'}');
 }
 
-/// The line that says how many lines are missing.
+/// The line that states how many lines were dropped.
 pub(super) fn lost(count: u64) -> String {
     format!("{{\"lost\":{count}}}\n")
 }
@@ -63,7 +63,7 @@ fn text(line: &mut Vec<u8>, name: &str, value: Option<&[u8]>) {
     }
 }
 
-/// Pure ASCII, so that nothing a client sent can speak to a terminal; octets that are no UTF-8 become U+FFFD.
+/// Pure ASCII, so that no client can send control sequences to a terminal. Octets that are not UTF-8 become U+FFFD.
 fn escape(line: &mut Vec<u8>, octets: &[u8]) {
     if write::all_plain(octets) {
         line.extend_from_slice(octets);

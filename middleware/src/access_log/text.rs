@@ -12,7 +12,7 @@ pub(super) fn write(line: &mut Vec<u8>, pieces: &[Piece], entry: &LogEntry) {
     }
 }
 
-/// The line that says how many lines are missing.
+/// The line that states how many lines were dropped.
 pub(super) fn lost(count: u64) -> String {
     format!("# {count} lines of the access log were lost here: they came faster than they could be written\n")
 }
@@ -81,7 +81,7 @@ fn escape_or_dash(line: &mut Vec<u8>, octets: Option<&[u8]>) {
     }
 }
 
-/// As nginx does it: no octet that a client sent can end a line, close a quote or speak to a terminal.
+/// Escapes as nginx does, so that no client can end a line, close a quote or send control sequences to a terminal.
 fn escape(line: &mut Vec<u8>, octets: &[u8]) {
     const HEX: &[u8; 16] = b"0123456789ABCDEF";
     if write::all_plain(octets) {

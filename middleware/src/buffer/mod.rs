@@ -26,7 +26,7 @@ use tower::{Layer, Service};
 use self::budget::Budget;
 use self::spool::Spool;
 use crate::units::Size;
-use crate::{Answer, Behavior, BoxError, Context, Finding, Findings, IntoStage, Middleware, Next, Request, Response};
+use crate::{Behavior, BoxError, Context, Finding, Findings, IntoStage, Middleware, Next, NextFuture, Request, Response};
 
 /// Takes in whole request bodies before the layers below see them.
 ///
@@ -129,7 +129,7 @@ struct BufferService {
 impl Service<Request> for BufferService {
     type Response = Response;
     type Error = BoxError;
-    type Future = Either<MapErr<Answer, fn(Infallible) -> BoxError>, Pin<Box<dyn Future<Output = Result<Response, BoxError>> + Send>>>;
+    type Future = Either<MapErr<NextFuture, fn(Infallible) -> BoxError>, Pin<Box<dyn Future<Output = Result<Response, BoxError>> + Send>>>;
 
     fn poll_ready(&mut self, _: &mut TaskContext<'_>) -> Poll<Result<(), BoxError>> {
         // `Next` is always ready.

@@ -153,7 +153,7 @@ impl Compressor {
         let bodiless = status.is_informational() || matches!(status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT);
         let stated = || headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok();
         let sized = response.body().size_hint().exact();
-        // The answer to HEAD may have no body, but speaks of the one that GET would get.
+        // The response to HEAD has no body, but the headers of the response to GET.
         let len: Option<u64> = if head { stated().or(sized.filter(|len| *len > 0)) } else { sized.or_else(stated) };
         !bodiless
             && status != StatusCode::PARTIAL_CONTENT
@@ -177,7 +177,7 @@ impl Compressor {
     fn encode(&self, response: &mut Response, head: bool, encoding: Encoding) -> io::Result<()> {
         let mut len = None;
         if head {
-            // The length that GET would give is not known, so there must be no body to take one from.
+            // The length for GET is unknown, so the server must not take it from the body.
             *response.body_mut() = Body::empty();
         } else if let Some(octets) = response.body().as_full().filter(|octets| octets.len() <= AT_ONCE) {
             let Some(encoded) = self.pool.encode(encoding, self.options.level, octets)? else { return Ok(()) };
@@ -196,7 +196,7 @@ impl Compressor {
     }
 }
 
-/// What the headers said of the octets before is true no longer.
+/// Removes and changes headers that do not apply to the encoded octets.
 fn transformed(headers: &mut HeaderMap, encoding: Encoding) {
     headers.insert(CONTENT_ENCODING, encoding.header());
     headers.remove(CONTENT_LENGTH);
@@ -217,7 +217,7 @@ fn weaken(headers: &mut HeaderMap) {
     }
 }
 
-/// A 304 names the entity tag as its client knows it: as the weak one that this layer made of it.
+/// Makes the entity tag of a 304 weak if the client has the weak one, which this layer made.
 fn weaken_if_known_so(headers: &mut HeaderMap, known: Option<&HeaderValue>) {
     let weak = |etag: &HeaderValue| [b"W/", etag.as_bytes()].concat();
     if let (Some(etag), Some(known)) = (headers.get(ETAG), known)
@@ -234,7 +234,7 @@ fn vary(headers: &mut HeaderMap) {
     }
 }
 
-/// Whether a list of names holds this one.
+/// Whether a list contains this name.
 fn names(line: &HeaderValue, name: &str) -> bool {
     line.as_bytes().split(|octet| *octet == b',').any(|part| part.trim_ascii().eq_ignore_ascii_case(name.as_bytes()))
 }

@@ -20,7 +20,7 @@ mod tests;
 
 use origin::AllowedOrigin;
 
-/// Lets pages of other origins call the app from a browser, by the CORS protocol of the [Fetch standard](https://fetch.spec.whatwg.org/#http-cors-protocol).
+/// Lets pages of other origins call the app from a browser, by the CORS protocol of the Fetch standard.
 ///
 /// Preflights (`OPTIONS` with `Origin` and `Access-Control-Request-Method`) are answered here with 204 and do not reach the app. Other `OPTIONS` requests do.
 /// CORS headers that the app sends are replaced, so that one place decides.

@@ -83,7 +83,7 @@ impl FileBody {
         }
     }
 
-    /// Takes what was read off the part in front.
+    /// Removes the octets that were read from the first piece.
     fn take(&mut self, bytes: Bytes) -> io::Result<Bytes> {
         let Some(Piece::Part(part)) = self.pieces.front_mut() else { return Err(io::ErrorKind::InvalidData.into()) };
         if bytes.is_empty() {
@@ -153,7 +153,7 @@ fn chunk(part: &Range<u64>) -> usize {
     usize::try_from((part.end - part.start).min(CHUNK)).unwrap_or(0)
 }
 
-/// Reads without waiting for a disk; `EAGAIN` where that is not possible (preadv2(2), `RWF_NOWAIT`).
+/// Reads from the page cache; `EAGAIN` if that is not possible (preadv2(2), `RWF_NOWAIT`).
 fn read_cached(file: &OwnedFd, at: u64, len: usize) -> Result<Bytes, Errno> {
     let mut buffer = vec![0; len];
     let read = preadv2(file, &mut [IoSliceMut::new(&mut buffer)], at, ReadWriteFlags::NOWAIT)?;
@@ -161,7 +161,7 @@ fn read_cached(file: &OwnedFd, at: u64, len: usize) -> Result<Bytes, Errno> {
     Ok(buffer.into())
 }
 
-/// Reads `len` octets from `at`; fewer only where the file ends.
+/// Reads `len` octets at `at`; fewer only at the end of the file.
 pub(crate) fn read(file: &OwnedFd, at: u64, len: usize) -> Result<Bytes, Errno> {
     let mut buffer = Vec::with_capacity(len);
     while buffer.len() < len {

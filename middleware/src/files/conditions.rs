@@ -1,25 +1,25 @@
-//! Preconditions of a request against the file it asks for (RFC 9110 section 13).
+//! Conditional requests (RFC 9110 section 13).
 
 use std::time::{Duration, SystemTime};
 
 use http::header::{AsHeaderName, HeaderName, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, RANGE};
 use http::{HeaderMap, HeaderValue};
 
-/// The headers of a request that decide whether it gets a file, and which part.
+/// The request headers that decide whether a file is sent, and which part of it.
 pub(crate) const PRECONDITIONS: [HeaderName; 6] = [IF_MATCH, IF_NONE_MATCH, IF_MODIFIED_SINCE, IF_UNMODIFIED_SINCE, IF_RANGE, RANGE];
 
-/// What the preconditions say about a GET or HEAD.
+/// The result of the preconditions of a GET or HEAD.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// Answer as if there were none.
+    /// Send the file.
     Proceed,
-    /// 304: what the client has is current.
+    /// 304: the client has the current version.
     NotModified,
-    /// 412: the client wants nothing but another state of the file.
+    /// 412: the client requires another version.
     Failed,
 }
 
-/// What tells one state of a file from another.
+/// Identifies a version of a file.
 #[derive(Clone, Debug)]
 pub(crate) struct Validators {
     /// A strong entity tag.
@@ -52,7 +52,7 @@ impl Validators {
         Verdict::Proceed
     }
 
-    /// Whether a `Range` may be honoured: there is no `If-Range`, or it names exactly this state (RFC 9110 section 13.1.5).
+    /// Whether a `Range` may be honoured: there is no `If-Range`, or it names exactly this version (RFC 9110 section 13.1.5).
     pub(crate) fn allow_range(&self, headers: &HeaderMap) -> bool {
         match headers.get(IF_RANGE) {
             None => true,
@@ -73,8 +73,8 @@ enum Comparison {
     Weak,
 }
 
-/// Whether a list of entity tags holds `etag`, or is `*`. A tag may hold commas, so the list cannot just be split; reading ends at the
-/// first part that is no tag.
+/// Whether a list of entity tags contains `etag`, or is `*`. A tag may contain commas, so the list cannot be split at commas. Parsing ends at the first invalid
+/// tag.
 fn matches_list(mut list: &[u8], etag: &[u8], comparison: Comparison) -> bool {
     if list.trim_ascii() == b"*" {
         return true;
@@ -93,15 +93,15 @@ fn matches_list(mut list: &[u8], etag: &[u8], comparison: Comparison) -> bool {
     }
 }
 
-/// A date header; one that cannot be read counts as absent.
+/// A date header; an invalid one is ignored.
 fn date(headers: &HeaderMap, name: impl AsHeaderName) -> Option<SystemTime> {
     httpdate::parse_http_date(headers.get(name)?.to_str().ok()?).ok()
 }
 
-/// The validators of a file with this length and time of change. `variant` sets a sibling's tag apart from its file's.
+/// The validators of a file with this length and time of change. `variant` distinguishes the tag of a compressed sibling.
 pub(crate) fn validators(len: u64, (secs, nanos): (i64, u32), variant: &str) -> Validators {
     let text = format!("\"{secs:x}.{nanos:x}-{len:x}{variant}\"");
-    // A file from the future is as of now (RFC 9110 section 8.8.2.1); HTTP dates begin in 1970.
+    // A date in the future is replaced by the current one (RFC 9110 section 8.8.2.1). HTTP dates begin in 1970.
     let modified = SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(secs).unwrap_or(0).min(now()));
     Validators { etag: HeaderValue::try_from(text).unwrap_or(const { HeaderValue::from_static("\"\"") }), modified }
 }

@@ -1,4 +1,4 @@
-//! What a file's name says about it: media type, and whether a hash of the content is part of the name.
+//! What the name of a file tells: its media type, and whether it contains a hash of the content.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -30,7 +30,7 @@ pub(crate) fn is_hashed(name: &[u8]) -> bool {
     })
 }
 
-/// Eight or more lower-case hexadecimal digits; both letters and figures, since `20261122` is a date and `deadbeef` a name.
+/// Eight or more lower-case hexadecimal digits, with letters and figures, because `20261122` is a date and `deadbeef` a name.
 fn is_hex_hash(part: &[u8]) -> bool {
     part.len() >= 8
         && part.iter().all(|octet| matches!(octet, b'0'..=b'9' | b'a'..=b'f'))

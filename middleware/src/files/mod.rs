@@ -1,4 +1,4 @@
-//! Files of a folder as answers: names, links, conditions, ranges. What `static` and `sendfile` have in common.
+//! Files of a folder as responses: names, links, conditions, ranges. `static` and `sendfile` use it.
 
 mod body;
 mod conditions;
@@ -20,12 +20,12 @@ pub(crate) use response::Representation;
 pub(crate) use root::{Entry, Opened, Root, Symlinks};
 pub(crate) use target::{Target, below, target};
 
-/// What is wrong with the URL path below which a folder's files appear.
+/// Checks the URL path below which the files of a folder appear.
 pub(crate) fn check_at(at: &str) -> Option<Finding> {
     (!at.starts_with('/')).then(|| Finding::new(format!("`{at}` is not a URL path")).hint(format!("write `\"/{at}\"`")))
 }
 
-/// Takes hold of a folder; `missing` is the hint where there is none.
+/// Opens a folder; `missing` is the hint if it does not exist.
 pub(crate) fn root(path: PathBuf, symlinks: Symlinks, missing: &str) -> Result<Root, Finding> {
     let shown = path.display().to_string();
     Root::new(path, symlinks).map_err(|errno| {
@@ -34,7 +34,7 @@ pub(crate) fn root(path: PathBuf, symlinks: Symlinks, missing: &str) -> Result<R
     })
 }
 
-/// An error of the system in words.
+/// A system error in words.
 pub(crate) fn reason(errno: Errno) -> String {
     std::io::Error::from(errno).kind().to_string()
 }

@@ -5,22 +5,22 @@ use std::ops::Range;
 use http::HeaderMap;
 use http::header::RANGE;
 
-/// So many parts are sent at most; a request for more gets the whole file, as RFC 9110 section 17.15 advises.
+/// The most parts of a response. A request for more gets the whole file, as RFC 9110 section 17.15 recommends.
 const MOST: usize = 16;
 
-/// Which part of a file a request asks for.
+/// The parts of a file that a request asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum RequestedRanges {
-    /// All of it: no range, or one that is ignored since it cannot be read, overlaps itself or has too many parts.
+    /// The whole file: there is no range, or it is ignored because it is invalid, overlaps itself or has too many parts.
     Whole,
-    /// These parts, in the order asked; at least one, none empty.
+    /// These parts, in the order of the request. There is at least one, and none is empty.
     Parts(Vec<Range<u64>>),
-    /// Unsatisfiable that the file has: 416.
+    /// The file has none of the parts: 416.
     Unsatisfiable,
 }
 
 impl RequestedRanges {
-    /// Reads the header against a file of `len` octets.
+    /// Reads the header, for a file of `len` octets.
     pub(crate) fn of(headers: &HeaderMap, len: u64) -> Self {
         let mut lines = headers.get_all(RANGE).iter();
         match (lines.next(), lines.next()) {
@@ -30,7 +30,7 @@ impl RequestedRanges {
     }
 }
 
-/// `None` where the grammar is broken, the unit is another or the parts are too many.
+/// `None` if the syntax is invalid, the unit is unknown or there are too many parts.
 fn parse(text: &str, len: u64) -> Option<RequestedRanges> {
     let (unit, set) = text.split_once('=')?;
     if !unit.trim().eq_ignore_ascii_case("bytes") {
@@ -68,7 +68,7 @@ fn parse(text: &str, len: u64) -> Option<RequestedRanges> {
     Some(if parts.is_empty() { RequestedRanges::Unsatisfiable } else { RequestedRanges::Parts(parts) })
 }
 
-/// Digits only. A number too large for us is larger than any file.
+/// Digits only. A number that does not fit is larger than any file.
 fn number(digits: &str) -> Option<u64> {
     (!digits.is_empty() && digits.bytes().all(|digit| digit.is_ascii_digit())).then(|| digits.parse().unwrap_or(u64::MAX))
 }

@@ -1,4 +1,4 @@
-//! From an open file to the answer: conditions, ranges, headers.
+//! The response with an open file: conditions, ranges, headers.
 
 use std::ops::Range;
 use std::os::fd::OwnedFd;
@@ -16,27 +16,27 @@ use super::ranges::RequestedRanges;
 use crate::encoding::Encoding;
 use crate::{Body, Problem, Response};
 
-/// Files up to this size are read before the answer begins: one write carries head and body.
+/// Files up to this size are read before the response begins, so that one write sends head and body.
 const SMALL: u64 = 64 << 10;
 
-/// One representation of a file: as it is or compressed.
+/// A representation of a file: the file itself, or a compressed sibling.
 pub(crate) struct Representation {
     pub(crate) file: OwnedFd,
     pub(crate) len: u64,
     pub(crate) validators: Validators,
     pub(crate) encoding: Option<Encoding>,
-    /// Whether the answer depends on `Accept-Encoding`.
+    /// Whether the response depends on `Accept-Encoding`.
     pub(crate) vary: bool,
     pub(crate) media_type: HeaderValue,
     pub(crate) cache_control: Option<HeaderValue>,
 }
 
 impl Representation {
-    /// Answers a GET or HEAD whose preconditions and range are among `asked`.
+    /// The response to a GET or HEAD with these headers.
     ///
     /// # Errors
     ///
-    /// A precondition that failed (412), a range that the file does not have (416), and a file that cannot be read.
+    /// A precondition that failed (412), an unsatisfiable range (416), or a file that cannot be read.
     pub(crate) fn answer(self, method: &Method, asked: &HeaderMap) -> Result<Response, Problem> {
         match self.validators.verdict(asked) {
             Verdict::Proceed => {}
@@ -122,7 +122,7 @@ impl Representation {
         headers
     }
 
-    /// The headers of a 304 as well (RFC 9110 section 15.4.5).
+    /// Headers that a 304 has, too (RFC 9110 section 15.4.5).
     fn shared_headers(&self, headers: &mut HeaderMap) {
         headers.insert(ETAG, self.validators.etag.clone());
         if let Ok(date) = HeaderValue::try_from(httpdate::fmt_http_date(self.validators.modified)) {

@@ -1,7 +1,7 @@
-//! Opens files below a folder and never outside it.
+//! Opens files below a folder, and never outside.
 //!
-//! The kernel resolves the name beneath the folder in one step (openat2(2), `RESOLVE_BENEATH`). Where it cannot, the name is resolved
-//! first and then opened part by part with no link followed, so that a link put there in between opens nothing.
+//! The kernel resolves a name below the folder in one step (openat2(2), `RESOLVE_BENEATH`). If it cannot, the name is resolved first, and then opened part by part
+//! without following links, so that a link that was created in between is not followed.
 
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, OwnedFd};
@@ -16,10 +16,10 @@ use rustix::io::Errno;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// How long a folder that was put in the place of the root may stay unseen.
+/// How often the root is checked for having been replaced.
 const ROOT_CHECK_MILLIS: u64 = 1_000;
 
-// A fifo must not block the open, a terminal must not become ours.
+// A FIFO must not block, and a terminal must not become the controlling one.
 const READ: OFlags = OFlags::RDONLY.union(OFlags::NONBLOCK).union(OFlags::NOCTTY).union(OFlags::CLOEXEC);
 const FOLDER: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
@@ -47,14 +47,14 @@ pub(crate) struct Root {
     checked: AtomicU64,
 }
 
-/// What a name stands for.
+/// What a name refers to.
 #[derive(Debug)]
 pub(crate) enum Entry {
     /// A regular file.
     File(Opened),
     /// A folder.
     Folder,
-    /// Nothing that is served: no such name, a fifo, a socket, a device, a link that leaves the root.
+    /// Nothing that is served: no such name, a FIFO, a socket, a device, a link out of the root.
     Nothing,
 }
 
@@ -68,7 +68,7 @@ pub(crate) struct Opened {
 }
 
 impl Root {
-    /// Takes hold of the folder at `path`.
+    /// Opens the folder at `path`.
     pub(crate) fn new(path: PathBuf, symlinks: Symlinks) -> Result<Self, Errno> {
         let held = openat(rustix::fs::CWD, &path, FOLDER, Mode::empty())?;
         // Missing before Linux 5.6, and forbidden by the seccomp filters of some containers.
@@ -77,12 +77,12 @@ impl Root {
         Ok(Self { path, symlinks, openat2, held, started: Instant::now(), checked: AtomicU64::new(0) })
     }
 
-    /// Where it is, as it was declared.
+    /// The path that was given.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Opens the file of this name. `name` holds no `..`, no NUL and no slash at its start.
+    /// Opens the file of this name. `name` has no `..`, no NUL and no leading slash.
     pub(crate) fn open(&self, name: &[u8]) -> Result<Entry, Errno> {
         match self.open_any(if name.is_empty() { b"." } else { name }) {
             Ok(file) => classify(file),
@@ -117,7 +117,7 @@ impl Root {
         if self.openat2 { beneath(root, name, ResolveFlags::NO_SYMLINKS) } else { walk(root, name) }
     }
 
-    /// Resolves every link, and opens what comes out if it lies below the root.
+    /// Resolves every link, and opens the result if it is below the root.
     fn open_resolved(&self, root: &OwnedFd, name: &[u8]) -> Result<OwnedFd, Errno> {
         let real = |path: &Path| path.canonicalize().map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::NOENT));
         let file = real(&self.path.join(OsStr::from_bytes(name)))?;
@@ -128,7 +128,7 @@ impl Root {
         }
     }
 
-    /// The folder as it stands now: a deployment may put another one in its place.
+    /// The current folder: a deployment may replace it.
     fn folder(&self) -> Result<Arc<OwnedFd>, Errno> {
         let held = Arc::clone(&self.held.read().unwrap_or_else(PoisonError::into_inner));
         let now = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -150,7 +150,7 @@ impl Root {
 
 fn beneath(root: impl AsFd, name: &[u8], more: ResolveFlags) -> Result<OwnedFd, Errno> {
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS | more;
-    // The kernel gives EAGAIN when something was renamed while it looked.
+    // The kernel gives EAGAIN if something was renamed meanwhile.
     for _ in 0..8 {
         match openat2(&root, name, READ, Mode::empty(), resolve) {
             Err(Errno::AGAIN | Errno::INTR) => {}
@@ -160,7 +160,7 @@ fn beneath(root: impl AsFd, name: &[u8], more: ResolveFlags) -> Result<OwnedFd, 
     Err(Errno::AGAIN)
 }
 
-/// Opens part by part, following no link.
+/// Opens part by part, without following links.
 fn walk(root: impl AsFd, name: &[u8]) -> Result<OwnedFd, Errno> {
     let mut parts = name.split(|octet| *octet == b'/');
     let last = parts.next_back().unwrap_or_default();
@@ -186,7 +186,7 @@ fn classify(file: OwnedFd) -> Result<Entry, Errno> {
     })
 }
 
-/// Errors that say the name is nobody's file, rather than that something is broken.
+/// Errors that mean that there is no such file.
 const fn absent(errno: Errno) -> bool {
     matches!(
         errno,

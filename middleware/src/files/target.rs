@@ -1,20 +1,20 @@
-//! From a path, as a request or an app writes it, to a name below the root.
+//! From a path in a request, or from an app, to a name below the root.
 //!
-//! The rules are strict rather than forgiving: whatever could mean two things to two readers is nobody's file.
+//! The rules are strict: a path that could be read in two ways names no file.
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path};
 
-/// What a path asks for below the root.
+/// What a path names below the root.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Target {
     /// The decoded name, in the file system's own octets, without a slash at either end; empty for the root itself.
     pub(crate) name: Vec<u8>,
-    /// Whether the path ended in a slash, which asks for a folder.
+    /// Whether the path ends in a slash, which names a folder.
     pub(crate) folder: bool,
 }
 
-/// Reads `path`, which must be `prefix` itself or lie below it. `None` for every path that no file of ours can have.
+/// Reads `path`, which must be `prefix` itself or lie below it. `None` for a path that names no file.
 pub(crate) fn target(path: &[u8], prefix: &[u8], dotfiles: bool) -> Option<Target> {
     let below = path.strip_prefix(prefix)?;
     if below.is_empty() {
@@ -45,7 +45,7 @@ pub(crate) fn target(path: &[u8], prefix: &[u8], dotfiles: bool) -> Option<Targe
     Some(Target { name, folder })
 }
 
-/// What of an absolute path lies below `folder`, still encoded; empty, or with a slash at its start. `None` where it lies elsewhere.
+/// The part of an absolute path below `folder`, percent-encoded: empty, or with a leading slash. `None` if the path is not below it.
 pub(crate) fn below<'a>(path: &'a [u8], folder: &Path) -> Option<&'a [u8]> {
     let mut rest = path;
     for component in folder.components() {

@@ -1,21 +1,21 @@
-//! What one hop is called, and which host it was asked for.
+//! Nodes and hosts as proxies write them.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use http::HeaderValue;
 
-/// Who spoke to a proxy, in that proxy's words (RFC 7239 section 6).
+/// The peer that a proxy names (RFC 7239 section 6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Node {
     Address(IpAddr, Option<u16>),
-    /// Somebody on a Unix socket; nginx writes `unix:`.
+    /// A client on a Unix socket; nginx writes `unix:`.
     Unix,
-    /// `unknown` or `_anything`: the proxy does not know, or does not say.
+    /// `unknown` or `_anything`: the proxy names no address.
     Hidden,
 }
 
 impl Node {
-    /// `None` for what is no node. IPv6 addresses may stand with brackets or, as in `X-Forwarded-For`, without.
+    /// `None` if it is invalid. IPv6 addresses may have brackets or, as in `X-Forwarded-For`, none.
     pub(super) fn parse(octets: &[u8]) -> Option<Self> {
         let text = std::str::from_utf8(octets).ok()?;
         if let Ok(address) = text.parse::<IpAddr>() {
@@ -34,7 +34,7 @@ impl Node {
         if name.eq_ignore_ascii_case("unknown") || is_obfuscated(name) {
             return Some(Self::Hidden);
         }
-        // What is left is an address whose port is hidden or missing; a number would have been part of a socket address.
+        // An address whose port is hidden or missing. With a number, it would be a socket address.
         let address = match (in_brackets(name), port) {
             (Some(address), None) => Some(address),
             (address, Some(port)) if is_obfuscated(port) => address.or_else(|| name.parse().ok().filter(IpAddr::is_ipv4)),
@@ -44,7 +44,7 @@ impl Node {
     }
 }
 
-/// A host as a proxy hands it on, with its port. Stricter than RFC 3986: the name goes into URLs and mails that the app writes.
+/// A host and its port. Stricter than RFC 3986, because apps put the name into URLs and mails.
 pub(super) fn host(octets: &[u8]) -> Option<(HeaderValue, Option<u16>)> {
     let text = std::str::from_utf8(octets).ok()?;
     let (name, port) = match text.rsplit_once(':') {
@@ -58,7 +58,7 @@ pub(super) fn host(octets: &[u8]) -> Option<(HeaderValue, Option<u16>)> {
     Some((HeaderValue::from_str(text).ok()?, port))
 }
 
-/// A port that can be connected to.
+/// A port other than 0.
 pub(super) fn port(octets: &[u8]) -> Option<u16> {
     let text = std::str::from_utf8(octets).ok()?;
     text.parse().ok().filter(|port| *port != 0 && is_number(text))

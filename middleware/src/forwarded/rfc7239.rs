@@ -12,7 +12,7 @@ use super::{Claim, Malformed};
 
 const MALFORMED: Malformed = Malformed("Forwarded");
 
-/// The header as a whole must be well formed: where quotes may not close, one cannot read from the right and stop.
+/// The whole header must be well formed: because of quotes, it cannot be read from the right.
 pub(super) fn read(headers: &HeaderMap, trust: &Trust) -> Result<Claim, Malformed> {
     let mut elements = Vec::new();
     for line in headers.get_all(FORWARDED) {
@@ -34,7 +34,7 @@ pub(super) fn read(headers: &HeaderMap, trust: &Trust) -> Result<Claim, Malforme
     })
 }
 
-/// What one proxy wrote. Parameters that are not named here say nothing to us.
+/// What one proxy wrote. Other parameters are ignored.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Element<'a> {
     client: Option<Cow<'a, [u8]>>,
@@ -67,7 +67,7 @@ fn parse<'a>(line: &'a [u8], elements: &mut Vec<Element<'a>>) -> Option<()> {
 }
 
 impl<'a> Element<'a> {
-    /// `None` if the parameter comes twice.
+    /// `None` if there are two parameters of this name.
     fn set(&mut self, name: &[u8], value: Cow<'a, [u8]>) -> Option<()> {
         let place = match name.to_ascii_lowercase().as_slice() {
             b"for" => &mut self.client,
@@ -88,7 +88,7 @@ fn pair(text: &[u8]) -> Option<Pair<'_>> {
     let (value, rest) = match rest.strip_prefix(b"\"") {
         Some(inside) => quoted(inside)?,
         None => {
-            // By the letter, `for=192.0.2.1:80` and `host=a:80` want quotes. Many proxies leave them out, and there is no other way to read it.
+            // RFC 7239 requires quotes in `for=192.0.2.1:80` and `host=a:80`. Many proxies omit them, and the meaning is clear.
             let (value, rest) = split_where(rest, |octet| !is_token(octet) && !b":[]".contains(&octet));
             (Cow::Borrowed(value), rest)
         }
@@ -96,7 +96,7 @@ fn pair(text: &[u8]) -> Option<Pair<'_>> {
     (!name.is_empty() && !value.is_empty()).then_some((name, value, rest))
 }
 
-/// The content of a quoted string whose first quote has been read, and what follows the last.
+/// The content of a quoted string after its first quote, and what follows its last.
 fn quoted(text: &[u8]) -> Option<(Cow<'_, [u8]>, &[u8])> {
     let mut unescaped: Option<Vec<u8>> = None;
     let mut at = 0;

@@ -1,4 +1,4 @@
-//! `X-Forwarded-For`, `-Proto`, `-Host` and `-Port`: lists to which each proxy adds at the right.
+//! `X-Forwarded-For`, `-Proto`, `-Host` and `-Port`: lists to which each proxy appends.
 
 use http::{HeaderMap, HeaderName};
 
@@ -28,7 +28,7 @@ pub(super) fn read(headers: &HeaderMap, trust: &Trust) -> Result<Claim, Malforme
     })
 }
 
-/// The values of all lines of a list, from the right; empty ones do not count (RFC 9110 section 5.6.1.2).
+/// The values of all lines of a list, from the right, without empty ones (RFC 9110 section 5.6.1.2).
 fn from_right(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &[u8]> {
     let lines = headers.get_all(name).iter().rev();
     let values = lines.flat_map(|line| line.as_bytes().rsplit(|octet| *octet == b','));

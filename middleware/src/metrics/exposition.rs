@@ -69,7 +69,7 @@ fn line(f: &mut Formatter<'_>, name: &str, suffix: &str, labels: &Labels, bound:
     writeln!(f, " {}", Number(number))
 }
 
-/// Quotes are escaped where the text stands between quotes.
+/// Quotes are escaped inside of quotes.
 fn escape(f: &mut Formatter<'_>, text: &str, quoted: bool) -> fmt::Result {
     text.chars().try_for_each(|c| match c {
         '\\' => f.write_str("\\\\"),
@@ -79,7 +79,7 @@ fn escape(f: &mut Formatter<'_>, text: &str, quoted: bool) -> fmt::Result {
     })
 }
 
-/// A number as Go reads it.
+/// A number in the syntax of Go.
 struct Number(f64);
 
 impl Display for Number {

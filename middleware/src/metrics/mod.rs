@@ -1,8 +1,8 @@
-//! Figures about a running stack, in the families that Prometheus knows.
+//! Metrics of a running stack, as families of Prometheus.
 //!
-//! This is no `prometheus-client` or `prometheus`: there a family has one owner, which registers it with the process. Here two layers of one kind, at
-//! two places, add to the same family, and each scrape asks the layers of the current stack, so that the series of a worker that is gone end with it. What the
-//! crates would save is the writing of the text, about sixty lines.
+//! The crates `prometheus-client` and `prometheus` are not used: their families have one owner, which registers them for the whole process. Here, two layers of one
+//! kind add samples to the same family, and each scrape calls the hooks of the current stack, so that the series of a worker end with the worker. The crates
+//! would save about sixty lines that write the text.
 //!
 //! ```
 //! use ziggurat_middleware::{Metrics, metrics::Counter};
@@ -19,7 +19,7 @@ mod values;
 
 pub use values::{Counter, Histogram};
 
-/// What one scrape finds: families in the order they were first spoken of. Its `Display` is the text that Prometheus reads, of the type
+/// The result of one scrape: families in the order in which they were first used. `Display` writes the text format, whose media type is
 /// [`Metrics::CONTENT_TYPE`].
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Metrics {
@@ -30,18 +30,17 @@ impl Metrics {
     /// The media type of the text exposition format, version 0.0.4.
     pub const CONTENT_TYPE: &'static str = "text/plain; version=0.0.4; charset=utf-8";
 
-    /// A family of figures that only grow; `name` ends in `_total`. Several places may add samples to one family: the first one's `help` and
-    /// kind stand.
+    /// A family of counters; `name` ends in `_total`. If several places add samples to a family, the first `help` and kind are used.
     pub fn counter(&mut self, name: &'static str, help: &'static str) -> &mut Family {
         self.family(MetricKind::Counter, name, help)
     }
 
-    /// A family of figures that rise and fall.
+    /// A family of gauges.
     pub fn gauge(&mut self, name: &'static str, help: &'static str) -> &mut Family {
         self.family(MetricKind::Gauge, name, help)
     }
 
-    /// A family of distributions; `name` ends in the unit, for instance `_seconds`.
+    /// A family of histograms; `name` ends in the unit, for instance `_seconds`.
     pub fn histogram(&mut self, name: &'static str, help: &'static str) -> &mut Family {
         self.family(MetricKind::Histogram, name, help)
     }
@@ -61,32 +60,32 @@ impl Metrics {
     }
 }
 
-/// Samples of one meaning, told apart by their labels.
+/// Samples of one metric, distinguished by their labels.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Family {
-    /// Its name: letters, digits and `_`.
+    /// The name: letters, digits and `_`.
     pub name: &'static str,
-    /// What it counts, in a sentence.
+    /// What it measures, in a sentence.
     pub help: &'static str,
-    /// What its figures do.
+    /// The kind of metric.
     pub kind: MetricKind,
-    /// One for each combination of labels.
+    /// One sample for each combination of labels.
     pub samples: Vec<Sample>,
 }
 
-/// What the figures of a family do.
+/// The kind of a family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MetricKind {
-    /// They only grow, and begin at nothing with the program.
+    /// Values that only grow, from 0 at the start of the program.
     Counter,
-    /// They rise and fall.
+    /// Values that rise and fall.
     Gauge,
-    /// They are distributions.
+    /// Distributions of observed values.
     Histogram,
 }
 
 impl Family {
-    /// Adds a figure. Distributions belong to histograms and numbers to the others; what is of the wrong sort is left out of the text.
+    /// Adds a sample. A histogram takes distributions, and the other kinds take numbers; a sample of the wrong sort is left out of the text.
     pub fn sample(&mut self, labels: &[(&'static str, &str)], value: impl Into<SampleValue>) -> &mut Self {
         let labels = labels.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
         self.samples.push(Sample { labels, value: value.into() });
@@ -94,32 +93,32 @@ impl Family {
     }
 }
 
-/// One figure.
+/// One value with its labels.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sample {
-    /// Which one of its family it is.
+    /// The labels.
     pub labels: Vec<(&'static str, String)>,
-    /// What it is now.
+    /// The current value.
     pub value: SampleValue,
 }
 
-/// The value of a figure.
+/// The value of a sample.
 #[derive(Clone, Debug, PartialEq)]
 pub enum SampleValue {
-    /// Of a counter or a gauge.
+    /// The value of a counter or a gauge.
     Number(f64),
-    /// Of a histogram.
+    /// The value of a histogram.
     Distribution(Distribution),
 }
 
-/// How observed values are spread.
+/// The distribution of observed values.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Distribution {
-    /// Upper bounds, growing, each with the number of values at or below it.
+    /// Upper bounds in ascending order, each with the number of values at or below it.
     pub buckets: Vec<(f64, u64)>,
-    /// All values together.
+    /// The sum of all values.
     pub sum: f64,
-    /// How many values.
+    /// The number of values.
     pub count: u64,
 }
 

@@ -1,4 +1,4 @@
-//! Figures that many threads add to.
+//! Counters and histograms that many threads update.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -10,12 +10,12 @@ use super::{Distribution, SampleValue};
 pub struct Counter(AtomicU64);
 
 impl Counter {
-    /// So many more.
+    /// Adds `n`.
     pub fn add(&self, n: u64) {
         self.0.fetch_add(n, Ordering::Relaxed);
     }
 
-    /// How many there were so far.
+    /// The current count.
     #[must_use]
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
@@ -28,36 +28,36 @@ impl From<&Counter> for SampleValue {
     }
 }
 
-/// How lengths of time are spread, in seconds.
+/// A distribution of durations, in seconds.
 #[derive(Debug)]
 pub struct Histogram {
-    /// Upper bounds in seconds, growing.
+    /// Upper bounds in seconds, ascending.
     bounds: &'static [f64],
-    /// How many fell below each bound and not below the one before; last, those above all bounds.
+    /// The number of values in each bucket; the last bucket has no upper bound.
     counts: Box<[AtomicU64]>,
     nanoseconds: AtomicU64,
 }
 
 impl Histogram {
-    /// For times that people wait for: from 5 milliseconds to 10 seconds.
+    /// Bounds for waiting times, from 5 milliseconds to 10 seconds.
     pub const WAITS: &'static [f64] = &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 
-    /// One with these upper bounds, in seconds, the smallest first.
+    /// A histogram with these upper bounds in seconds, in ascending order.
     #[must_use]
     pub fn new(bounds: &'static [f64]) -> Self {
         Self { bounds, counts: (0..=bounds.len()).map(|_| AtomicU64::new(0)).collect(), nanoseconds: AtomicU64::new(0) }
     }
 
-    /// Takes note of a time.
+    /// Adds a duration.
     pub fn observe(&self, time: Duration) {
         let seconds = time.as_secs_f64();
         let bucket = self.bounds.iter().position(|bound| seconds <= *bound).unwrap_or(self.bounds.len());
         self.counts[bucket].fetch_add(1, Ordering::Relaxed);
-        // Enough for five hundred years of waiting.
+        // Overflows after five hundred years of waiting.
         self.nanoseconds.fetch_add(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
-    /// The spread so far.
+    /// The current distribution.
     #[must_use]
     pub fn get(&self) -> Distribution {
         let mut count = 0;

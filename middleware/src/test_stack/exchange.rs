@@ -1,4 +1,4 @@
-//! A request to a stack under test, and its answer.
+//! A request to a stack under test, and its response.
 
 use std::future::{Future, IntoFuture};
 use std::pin::Pin;
@@ -17,11 +17,11 @@ pub struct TestRequest<'a> {
 }
 
 impl TestRequest<'_> {
-    /// With one header more.
+    /// Adds a header.
     ///
     /// # Panics
     ///
-    /// If it is no header.
+    /// If it is not a header.
     pub fn header(mut self, name: &str, value: &str) -> Self {
         let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) else {
             panic!("`{name}: {value}` is no header")
@@ -30,7 +30,7 @@ impl TestRequest<'_> {
         self
     }
 
-    /// With a fact that a layer further outside, or the server, has found, such as [`ConnectionInfo`] or [`RemoteUser`](crate::RemoteUser).
+    /// Adds a fact that the server or a layer above determines, such as [`ConnectionInfo`] or [`RemoteUser`](crate::RemoteUser).
     pub fn fact<T: Clone + Send + Sync + 'static>(mut self, fact: T) -> Self {
         self.request.extensions_mut().insert(fact);
         self
@@ -67,7 +67,7 @@ impl TestResponse {
         self.response.headers()
     }
 
-    /// One header as text; `""` where it is missing.
+    /// A header as text; `""` if it is missing.
     #[must_use]
     pub fn header(&self, name: &str) -> &str {
         self.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
@@ -85,24 +85,24 @@ impl TestResponse {
         &self.body
     }
 
-    /// The body as text, replacing what is no UTF-8.
+    /// The body as text, with U+FFFD in place of invalid UTF-8.
     #[must_use]
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
-    /// The trailers, where the body had any.
+    /// The trailers, if there are any.
     #[must_use]
     pub const fn trailers(&self) -> Option<&HeaderMap> {
         self.trailers.as_ref()
     }
 }
 
-/// A request as the server would hand it to a stack: `Host: test`, and a client at 192.0.2.1.
+/// A request as the server passes it to a stack, with `Host: test` and a client at 192.0.2.1.
 ///
 /// # Panics
 ///
-/// If `target` is no request target.
+/// If `target` is not a request target.
 pub fn request(method: Method, target: &str, body: impl Into<Body>) -> Request {
     let mut request = match http::Request::builder().method(method).uri(target).header("host", "test").body(body.into()) {
         Ok(request) => request,

@@ -1,4 +1,4 @@
-//! What a stack under test says to the log.
+//! What a stack under test logs.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,7 +8,7 @@ use tracing::{Dispatch, Event, Level, Metadata, Subscriber};
 
 use crate::LogLine;
 
-/// Keeps what the server's log shows at its default level.
+/// Records events of the default level and above.
 #[derive(Clone)]
 pub(super) struct Log {
     pub(super) dispatch: Dispatch,
@@ -47,7 +47,7 @@ impl Subscriber for Lines {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(line);
     }
 
-    // Spans say nothing themselves.
+    // Spans are not recorded.
     fn new_span(&self, _: &Attributes<'_>) -> Id {
         Id::from_u64(1)
     }

@@ -1,4 +1,4 @@
-//! Runs layers in memory: no sockets, no Python, no files but those the layer names.
+//! Runs layers in memory, without sockets and Python.
 
 mod exchange;
 mod log;
@@ -19,7 +19,7 @@ pub use self::exchange::{TestRequest, TestResponse, request};
 use self::log::Log;
 use crate::{App, Body, Context, Finding, Findings, IntoApp, IntoStage, Lifecycle, Middleware, Next, Options, Place, Request, Response};
 
-/// A stack under test: layers as the pipeline file would make them, over an app given as a closure.
+/// A stack under test: layers with their options as in a pipeline file, over an app that is a closure.
 ///
 /// ```
 /// use ziggurat_middleware::TestStack;
@@ -36,8 +36,7 @@ use crate::{App, Body, Context, Finding, Findings, IntoApp, IntoStage, Lifecycle
 /// # }
 /// ```
 ///
-/// What the stack says to the log and the figures it shows are at hand; and tokio's paused time works, for no thread of another runtime
-/// takes part:
+/// [`TestStack::log`] and [`TestStack::metrics`] give what the stack logs and measures. Everything runs on the runtime of the test, so tokio's paused time works:
 ///
 /// ```
 /// use ziggurat_middleware::TestStack;
@@ -56,22 +55,22 @@ pub struct TestStack {
 }
 
 impl TestStack {
-    /// A stack whose outermost layer is `M` with these options, written as in the file.
+    /// A stack with the outermost layer `M`, with options as in the file.
     ///
     /// # Panics
     ///
-    /// Once there is an app, if the options are refused; [`TestStack::refusal`] is for tests of that.
+    /// When the app is added, if the options are refused. To test that, use [`TestStack::refusal`].
     #[must_use]
     pub fn of<M: Middleware>(options: &str) -> TestStage {
         TestStage::default().then::<M>(options)
     }
 
-    /// A stack whose outermost layer is no [`Middleware`], for instance what [`crate::from_fn`] gives.
+    /// A stack whose outermost layer is not a [`Middleware`], for instance a [`crate::from_fn`].
     pub fn stage(stage: impl IntoStage + 'static) -> TestStage {
         TestStage::default().then_stage(stage)
     }
 
-    /// The app `A` with these options, and no layer.
+    /// The app `A` with these options, without layers.
     ///
     /// # Panics
     ///
@@ -86,22 +85,22 @@ impl TestStack {
         built.unwrap_or_else(|findings: Vec<String>| refused(A::NAME, options, &findings))
     }
 
-    /// The stack that `build` gives; its layers' hooks are to be left with the lifecycle.
+    /// The stack that `build` gives. Its layers register their hooks with the lifecycle.
     ///
     /// # Errors
     ///
-    /// That of `build`.
+    /// The error of `build`.
     pub fn new<E>(lifecycle: Lifecycle, build: impl FnOnce(&Lifecycle) -> Result<Next, E>) -> Result<Self, E> {
         let log = Log::new();
         let next = dispatcher::with_default(&log.dispatch, || build(&lifecycle))?;
         Ok(Self { next, lifecycle, log })
     }
 
-    /// What the layer `M` says against these options.
+    /// Why the layer `M` refuses these options.
     ///
     /// # Panics
     ///
-    /// If it takes them.
+    /// If it accepts them.
     #[must_use]
     pub fn refusal<M: Middleware>(options: &str) -> Vec<String> {
         let inner = Next::new("app", service_fn(async |_: Request| Ok::<_, Infallible>(Response::new(Body::empty()))));
@@ -111,12 +110,12 @@ impl TestStack {
         }
     }
 
-    /// GET for this target.
+    /// A GET request.
     pub fn get(&self, target: &str) -> TestRequest<'_> {
         self.request(Method::GET, target, Body::empty())
     }
 
-    /// POST to this target.
+    /// A POST request.
     pub fn post(&self, target: &str, body: impl Into<Body>) -> TestRequest<'_> {
         self.request(Method::POST, target, body)
     }
@@ -125,16 +124,16 @@ impl TestStack {
     ///
     /// # Panics
     ///
-    /// If `target` is no request target.
+    /// If `target` is not a request target.
     pub fn request(&self, method: Method, target: &str, body: impl Into<Body>) -> TestRequest<'_> {
         TestRequest { stack: self, request: request(method, target, body) }
     }
 
-    /// Sends a request; [`request`] makes one. The answer's body is read whole.
+    /// Sends a request, and reads the whole response. [`request`] makes requests.
     ///
     /// # Panics
     ///
-    /// If the response body fails; [`TestStack::call`] gives the response with its body unread.
+    /// If the response body fails. [`TestStack::call`] does not read it.
     pub async fn send(&self, request: Request) -> TestResponse {
         let (parts, body) = self.call(request).await.into_parts();
         match body.collect().with_subscriber(self.log.dispatch.clone()).await {
@@ -146,19 +145,19 @@ impl TestStack {
         }
     }
 
-    /// Sends a request and gives the response with its body unread.
+    /// Sends a request, and does not read the response body.
     pub async fn call(&self, request: Request) -> Response {
         self.next.clone().run(request).with_subscriber(self.log.dispatch.clone()).await
     }
 
-    /// What the stack has said to the log so far, as the server would show it by default: `WARN user=ada too many requests`. What a task says that was
-    /// not started with [`Context::spawn`] is not seen.
+    /// What the stack has logged so far, at the default level: `WARN user=ada too many requests`. Tasks that were not started with [`Context::spawn`] are not
+    /// included.
     #[must_use]
     pub fn log(&self) -> Vec<String> {
         self.log.lines()
     }
 
-    /// The figures of the layers and the app, in Prometheus' text format.
+    /// The metrics of the layers and the app, in the text format of Prometheus.
     #[must_use]
     pub fn metrics(&self) -> String {
         self.lifecycle.scrape().to_string()
@@ -170,14 +169,14 @@ impl TestStack {
         dispatcher::with_default(&self.log.dispatch, || self.lifecycle.shutdown());
     }
 
-    /// The other hooks that they left: [`Lifecycle::reopen`], [`Lifecycle::status`].
+    /// The lifecycle, for other hooks: [`Lifecycle::reopen`], [`Lifecycle::status`].
     #[must_use]
     pub const fn lifecycle(&self) -> &Lifecycle {
         &self.lifecycle
     }
 }
 
-/// Layers that still want an app below them.
+/// Layers under test that have no app yet.
 #[derive(Default)]
 pub struct TestStage {
     /// Outermost first, each with its name.
@@ -189,7 +188,7 @@ pub struct TestStage {
 type AddLayer = Box<dyn FnOnce(Next, &Place, &Lifecycle) -> Next>;
 
 impl TestStage {
-    /// With the layer `M` below those that are there.
+    /// Adds the layer `M` below the others.
     #[must_use]
     pub fn then<M: Middleware>(mut self, options: &str) -> Self {
         let options = options.to_owned();
@@ -201,21 +200,21 @@ impl TestStage {
         self
     }
 
-    /// With a stage below those that are there.
+    /// Adds a layer below the others that is not a [`Middleware`].
     #[must_use]
     pub fn then_stage(mut self, stage: impl IntoStage + 'static) -> Self {
         self.layers.push(("test", Box::new(|inner, place, _| stage.stage(place, inner))));
         self
     }
 
-    /// With a fact about the program that the layers find in [`Context::host`], for instance a [`Client`](crate::Client).
+    /// Adds a fact about the program, for [`Context::host`], for instance a [`Client`](crate::Client).
     #[must_use]
     pub fn host<T: Clone + Send + Sync + 'static>(mut self, fact: T) -> Self {
         self.host.insert(fact);
         self
     }
 
-    /// Over this app. A panic in it, for instance of an assertion, is answered 500, as a panic of any app is.
+    /// Adds the app, a closure. A panic in it, for instance of an assertion, becomes a response with 500, as in any app.
     pub fn over<F, Fut>(self, app: F) -> TestStack
     where
         F: Fn(Request) -> Fut + Clone + Send + Sync + 'static,
@@ -228,13 +227,13 @@ impl TestStage {
         self.over_next(Next::new("app", app))
     }
 
-    /// Over an app that answers every request with this text.
+    /// Adds an app that answers every request with this text.
     #[must_use]
     pub fn over_text(self, text: &'static str) -> TestStack {
         self.over(move |_| async move { Response::new(Body::from(text)) })
     }
 
-    /// Over a stack.
+    /// Adds a stack as the app.
     #[must_use]
     pub fn over_next(self, next: Next) -> TestStack {
         let built = TestStack::new(Lifecycle::hosted(self.host), |lifecycle| {
@@ -330,7 +329,7 @@ mod tests {
         let fail = crate::around(|_: &mut Request| Err::<fn(Response) -> Response, _>(Problem::internal("the disk is full")));
         let stack = TestStack::stage(crate::around(|_: &mut Request| Ok(|response| response))).then_stage(fail).over_text("");
         assert_eq!(stack.get("/").await.status(), 500);
-        assert_eq!(stack.log(), ["ERROR layer=test status=500 the disk is full"]);
+        assert_eq!(stack.log(), ["ERROR place=test status=500 the disk is full"]);
     }
 
     /// Counts seconds until the stack retires.
@@ -367,6 +366,6 @@ mod tests {
         let stack = TestStack::of::<Clock>("{}").over_text("");
         tokio::time::sleep(std::time::Duration::from_secs(10)).await;
         stack.shutdown().await;
-        assert_eq!(stack.log()[3..], ["ERROR layer=clock a background task panicked: the clock is worn out"]);
+        assert_eq!(stack.log()[3..], ["ERROR place=clock a background task panicked: the clock is worn out"]);
     }
 }

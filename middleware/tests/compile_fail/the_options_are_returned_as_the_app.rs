@@ -1,5 +1,5 @@
 //~ `Page` cannot stand at the bottom of a stack
-//~ a struct of options is no app: give what is made of it, for instance `service_fn(...)`
+//~ a struct of options is no app: return what it configures, for instance `service_fn(...)`
 use ziggurat_middleware::schemars::JsonSchema;
 use ziggurat_middleware::serde::Deserialize;
 use ziggurat_middleware::{App, Context, IntoApp, Result};

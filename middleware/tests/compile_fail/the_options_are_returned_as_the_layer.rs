@@ -1,5 +1,5 @@
 //~ `Stamp` cannot stand in a stack
-//~ a struct of options is no stage: give what is made of it, for instance `around(...)`, `from_fn(...)` or a layer of tower
+//~ a struct of options is no stage: return what it configures, for instance `around(...)`, `from_fn(...)` or a layer of tower
 use ziggurat_middleware::schemars::JsonSchema;
 use ziggurat_middleware::serde::Deserialize;
 use ziggurat_middleware::{Context, IntoStage, Middleware, Result};

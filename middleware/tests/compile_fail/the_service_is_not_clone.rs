@@ -1,11 +1,11 @@
 //~ the service `CountService` is not `Clone`
 //~ each request goes through a clone of the service: write `#[derive(Clone)]` above it
-//~ a service that cannot be `Clone` stands behind `tower::buffer::BufferLayer`
+//~ a service that cannot be `Clone` needs `tower::buffer::BufferLayer` above it
 use std::convert::Infallible;
 use std::task::{Context, Poll};
 
 use ziggurat_middleware::tower::{Layer, Service};
-use ziggurat_middleware::{Answer, IntoStage, Next, Request, Response};
+use ziggurat_middleware::{NextFuture, IntoStage, Next, Request, Response};
 
 struct CountLayer;
 
@@ -25,13 +25,13 @@ struct CountService {
 impl Service<Request> for CountService {
     type Response = Response;
     type Error = Infallible;
-    type Future = Answer;
+    type Future = NextFuture;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request) -> Answer {
+    fn call(&mut self, request: Request) -> NextFuture {
         self.seen += 1;
         self.inner.send(request)
     }

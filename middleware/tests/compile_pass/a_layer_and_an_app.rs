@@ -6,7 +6,7 @@ use std::task::{self, Poll};
 use ziggurat_middleware::schemars::JsonSchema;
 use ziggurat_middleware::serde::Deserialize;
 use ziggurat_middleware::tower::{Layer, Service, service_fn};
-use ziggurat_middleware::{Answer, App, Body, Context, IntoApp, IntoStage, Middleware, Next, Request, Response, Result};
+use ziggurat_middleware::{NextFuture, App, Body, Context, IntoApp, IntoStage, Middleware, Next, Request, Response, Result};
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(crate = "ziggurat_middleware::serde")]
@@ -40,13 +40,13 @@ struct CountService {
 impl Service<Request> for CountService {
     type Response = Response;
     type Error = Infallible;
-    type Future = Answer;
+    type Future = NextFuture;
 
     fn poll_ready(&mut self, _: &mut task::Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request) -> Answer {
+    fn call(&mut self, request: Request) -> NextFuture {
         self.seen.fetch_add(1, Ordering::Relaxed);
         self.inner.send(request)
     }

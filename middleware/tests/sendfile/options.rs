@@ -21,15 +21,15 @@ async fn one_folder_needs_no_list() {
 #[test]
 fn mistakes_are_told_with_what_to_do() {
     for (options, expected) in [
-        ("null", "there is no folder to send files from (hint: name one with `root`, or several with `roots`)"),
+        ("null", "no folder is given (hint: name one with `root`, or several with `roots`)"),
         (r#"{"at": "p", "root": "."}"#, "`p` is not a URL path (hint: write `\"/p\"`)"),
         (
             r#"{"root": ".", "roots": [{"root": "."}]}"#,
-            "`root` is not for several folders (hint: move it, with its `at`, into the list `roots`)",
+            "`root` cannot be combined with `roots` (hint: move it, with its `at`, into the list `roots`)",
         ),
-        (r#"{"at": "/p", "roots": [{"root": "."}]}"#, "`at` belongs to one `root` (hint: move it into one of `roots`)"),
+        (r#"{"at": "/p", "roots": [{"root": "."}]}"#, "`at` cannot be combined with `roots` (hint: move it into one of `roots`)"),
         (r#"{"roots": [{"at": "p", "root": "."}]}"#, "`p` is not a URL path (hint: write `\"/p\"`)"),
-        (r#"{"roots": [{"at": "/p", "root": "."}, {"at": "/p/", "root": "src"}]}"#, "`/p/` stands for another folder already"),
+        (r#"{"roots": [{"at": "/p", "root": "."}, {"at": "/p/", "root": "src"}]}"#, "`/p/` is used by another folder"),
     ] {
         assert_eq!(TestStack::refusal::<Sendfile>(options), [expected], "{options}");
     }
