@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf, ReadHalf, WriteHalf, split};
 use tokio::time::{Instant, timeout_at};
+use ziggurat_middleware::TunnelOctets;
 use ziggurat_middleware::metrics::Counter;
 
 /// The result of a tunnel.
@@ -35,21 +36,22 @@ pub(crate) enum End {
 /// The most octets of one read.
 const BUFFER: usize = 8 << 10;
 
-/// Copies until both sides have closed, both are silent for `idle`, or `retired` is ready. A side that has closed its direction still receives. `sent` and `received` count meanwhile.
+/// Copies until both sides have closed, both are silent for `idle`, or `retired` is ready. A side that has closed its direction still receives. `octets` counts meanwhile,
+/// and so do `totals`: octets to the upstream, and octets from it.
 pub(crate) async fn tunnel(
     client: impl AsyncRead + AsyncWrite + Unpin,
     upstream: impl AsyncRead + AsyncWrite + Unpin,
     idle: Duration,
     retired: impl Future<Output = ()>,
-    (sent, received): (&Counter, &Counter),
+    octets: &TunnelOctets,
+    totals: Option<(&Counter, &Counter)>,
 ) -> Tunneled {
     let started = Instant::now();
     let (client_read, client_write) = split(client);
     let (upstream_read, upstream_write) = split(upstream);
     let last = std::sync::Mutex::new(started);
-    let own = (Counter::default(), Counter::default());
-    let up = copy(client_read, upstream_write, &last, [sent, &own.0]);
-    let down = copy(upstream_read, client_write, &last, [received, &own.1]);
+    let up = copy(client_read, upstream_write, &last, [Some(octets.received()), totals.map(|totals| totals.0)]);
+    let down = copy(upstream_read, client_write, &last, [Some(octets.sent()), totals.map(|totals| totals.1)]);
     let both = async {
         match tokio::try_join!(up, down) {
             Ok(_) => End::Closed,
@@ -70,7 +72,7 @@ pub(crate) async fn tunnel(
         () = silence => End::Idle,
         () = retired => End::Retired,
     };
-    Tunneled { sent: own.0.get(), received: own.1.get(), end }
+    Tunneled { sent: octets.received().get(), received: octets.sent().get(), end }
 }
 
 /// The longest time for one write.
@@ -80,7 +82,7 @@ async fn copy<R: AsyncRead, W: AsyncWrite>(
     mut from: ReadHalf<R>,
     mut to: WriteHalf<W>,
     last: &std::sync::Mutex<Instant>,
-    counters: [&Counter; 2],
+    counters: [Option<&Counter>; 2],
 ) -> io::Result<()> {
     loop {
         let octets = read(&mut from).await?;
@@ -96,7 +98,7 @@ async fn copy<R: AsyncRead, W: AsyncWrite>(
         };
         timeout_at(Instant::now() + STALL, write).await.map_err(|_| late())??;
         *last.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Instant::now();
-        for counter in counters {
+        for counter in counters.into_iter().flatten() {
             counter.add(octets.len() as u64);
         }
     }
@@ -124,7 +126,7 @@ mod tests {
     #[tokio::test]
     async fn a_side_that_has_closed_still_receives() {
         let ((mut client, client_end), (mut upstream, upstream_end)) = (duplex(64), duplex(64));
-        let counters = (Counter::default(), Counter::default());
+        let (counters, octets) = ((Counter::default(), Counter::default()), TunnelOctets::default());
         let talk = async move {
             client.write_all(b"question").await.unwrap();
             client.shutdown().await.unwrap();
@@ -146,7 +148,8 @@ mod tests {
             let () = written;
             assert_eq!(read, 100_000);
         };
-        let (tunneled, ()) = tokio::join!(tunnel(client_end, upstream_end, STALL, pending(), (&counters.0, &counters.1)), talk);
+        let (tunneled, ()) =
+            tokio::join!(tunnel(client_end, upstream_end, STALL, pending(), &octets, Some((&counters.0, &counters.1))), talk);
         assert!(matches!(tunneled.end, End::Closed), "{tunneled:?}");
         assert_eq!((tunneled.sent, tunneled.received, counters.0.get(), counters.1.get()), (8, 100_000, 8, 100_000));
     }
@@ -154,7 +157,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn silence_on_both_sides_ends_it() {
         let ((mut client, client_end), (_upstream, upstream_end)) = (duplex(64), duplex(64));
-        let counters = (Counter::default(), Counter::default());
+        let (counters, octets) = ((Counter::default(), Counter::default()), TunnelOctets::default());
         let started = Instant::now();
         let talk = async {
             for _ in 0..5 {
@@ -163,7 +166,8 @@ mod tests {
             }
         };
         let idle = Duration::from_secs(10);
-        let (tunneled, ()) = tokio::join!(tunnel(client_end, upstream_end, idle, pending(), (&counters.0, &counters.1)), talk);
+        let (tunneled, ()) =
+            tokio::join!(tunnel(client_end, upstream_end, idle, pending(), &octets, Some((&counters.0, &counters.1))), talk);
         assert!(matches!(tunneled.end, End::Idle), "{tunneled:?}");
         assert_eq!(started.elapsed().as_secs(), 40);
     }

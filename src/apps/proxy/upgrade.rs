@@ -8,7 +8,7 @@ use http::{Response as HttpResponse, StatusCode, Version, response};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::time::{Instant, timeout};
-use ziggurat_middleware::{Body, Place, Request, RequestId, Response, Retired, TunnelIdle};
+use ziggurat_middleware::{Body, Place, Request, RequestId, Response, Retired, TunnelIdle, TunnelOctets};
 
 use super::head;
 use crate::upstream::http::Http;
@@ -56,6 +56,8 @@ pub(super) fn switch(
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     *response.headers_mut() = std::mem::take(&mut answer.headers);
     // The tunnel keeps its own time. The limit of the server is for a tunnel that does not.
+    let octets = TunnelOctets::default();
+    response.extensions_mut().insert(octets.clone());
     response.extensions_mut().insert(TunnelIdle(idle.saturating_add(SWITCH)));
 
     let upstream = hyper::upgrade::on(HttpResponse::from_parts(answer, ()));
@@ -74,8 +76,8 @@ pub(super) fn switch(
             Ok(Err(error)) => return tracing::warn!(request_id, app, "the connection could not be switched: {error}"),
             Err(_) => return tracing::warn!(request_id, app, "the connection was not switched within {SWITCH:?}"),
         };
-        let counters = permit.octets();
-        let tunneled = tunnel(TokioIo::new(client), TokioIo::new(upstream), idle, retired.wait(), counters).await;
+        let totals = Some(permit.octets());
+        let tunneled = tunnel(TokioIo::new(client), TokioIo::new(upstream), idle, retired.wait(), &octets, totals).await;
         let end = match &tunneled.end {
             End::Closed => "both sides closed".to_owned(),
             End::Idle => format!("both sides were silent for {idle:?}"),

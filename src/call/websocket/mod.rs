@@ -152,7 +152,7 @@ async fn copy(
     let end = match client.write_all(&rest).await {
         Ok(()) => {
             octets.sent().add(rest.len() as u64);
-            tunnel(&mut client, socket, IDLE, returned, (octets.received(), octets.sent())).await.end
+            tunnel(&mut client, socket, IDLE, returned, octets, None).await.end
         }
         Err(error) => End::Broken(error),
     };
