@@ -13,6 +13,7 @@ mod body;
 mod client;
 mod context;
 mod encoding;
+mod entity_tag;
 mod facts;
 mod files;
 mod finding;

@@ -2,14 +2,14 @@
 
 mod body;
 mod encoder;
+mod etag;
 mod level;
 
 use std::io;
 use std::sync::Arc;
 
 use http::header::{
-    ACCEPT_ENCODING, ACCEPT_RANGES, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderName,
-    IF_NONE_MATCH, VARY,
+    ACCEPT_ENCODING, ACCEPT_RANGES, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderName, VARY,
 };
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use http_body::Body as _;
@@ -42,7 +42,7 @@ const DIGESTS: [HeaderName; 4] = [
 /// | a part of a file (206) | unchanged |
 /// | with `Cache-Control: no-transform` | unchanged |
 /// | for a client that accepts none of the encodings | unchanged |
-/// | with a strong `ETag` | compressed, and the tag becomes weak: the octets are no longer those that the app named |
+/// | with a strong `ETag` | compressed, and the tag is marked with the encoding: `"v1"` becomes `"v1;gzip"`, because the octets are no longer those that the app named. The app finds its own tag, `"v1"`, in the `If-None-Match` and `If-Match` of later requests |
 /// | a stream | compressed, and flushed whenever the app pauses, so that each piece reaches the client at once |
 ///
 /// Place it above layers that read or change bodies.
@@ -121,13 +121,16 @@ impl Middleware for Compress {
             media_type.make_ascii_lowercase();
         }
         let compressor = Compressor { options: self, pool: Pool::default() };
-        Ok(from_fn(Arc::new(compressor), async |compressor: Arc<Compressor>, request: Request, next: Next| {
+        Ok(from_fn(Arc::new(compressor), async |compressor: Arc<Compressor>, mut request: Request, next: Next| {
             let encoding = Accepted::of(request.headers()).ranked(&compressor.options.with).next();
             let head = request.method() == Method::HEAD;
-            let known = request.headers().get(IF_NONE_MATCH).cloned();
+            let known = etag::unmark(request.headers_mut());
             let mut response = next.run(request).await;
             if response.status() == StatusCode::NOT_MODIFIED {
-                weaken_if_known_so(response.headers_mut(), known.as_ref());
+                known.mark_not_modified(response.headers_mut(), encoding);
+                if compressor.may_apply(response.headers()) {
+                    vary(response.headers_mut());
+                }
             } else if compressor.applies(&response, head) {
                 vary(response.headers_mut());
                 if let Some(encoding) = encoding
@@ -158,9 +161,15 @@ impl Compressor {
         !bodiless
             && status != StatusCode::PARTIAL_CONTENT
             && len.is_none_or(|len| len > 0 && len >= self.options.above.0)
-            && !headers.contains_key(CONTENT_ENCODING)
+            && headers.contains_key(CONTENT_TYPE)
+            && self.may_apply(headers)
+    }
+
+    /// Whether the headers allow it. A 304 has none of those that describe the body, so its 200 may have been compressed.
+    fn may_apply(&self, headers: &HeaderMap) -> bool {
+        !headers.contains_key(CONTENT_ENCODING)
             && !headers.contains_key(CONTENT_RANGE)
-            && headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).is_some_and(|value| self.takes_type(value))
+            && headers.get(CONTENT_TYPE).is_none_or(|value| value.to_str().is_ok_and(|value| self.takes_type(value)))
             && !headers.get_all(CACHE_CONTROL).iter().any(|line| names(line, "no-transform"))
     }
 
@@ -204,27 +213,7 @@ fn transformed(headers: &mut HeaderMap, encoding: Encoding) {
     for digest in &DIGESTS {
         headers.remove(digest);
     }
-    weaken(headers);
-}
-
-/// Makes a strong entity tag a weak one (RFC 9110 section 8.8.1).
-fn weaken(headers: &mut HeaderMap) {
-    if let Some(etag) = headers.get_mut(ETAG)
-        && etag.as_bytes().starts_with(b"\"")
-        && let Ok(weak) = HeaderValue::from_bytes(&[b"W/", etag.as_bytes()].concat())
-    {
-        *etag = weak;
-    }
-}
-
-/// Makes the entity tag of a 304 weak if the client has the weak one, which this layer made.
-fn weaken_if_known_so(headers: &mut HeaderMap, known: Option<&HeaderValue>) {
-    let weak = |etag: &HeaderValue| [b"W/", etag.as_bytes()].concat();
-    if let (Some(etag), Some(known)) = (headers.get(ETAG), known)
-        && memchr::memmem::find(known.as_bytes(), &weak(etag)).is_some()
-    {
-        weaken(headers);
-    }
+    etag::mark(headers, encoding);
 }
 
 fn vary(headers: &mut HeaderMap) {

@@ -5,6 +5,8 @@ use std::time::{Duration, SystemTime};
 use http::header::{AsHeaderName, HeaderName, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, RANGE};
 use http::{HeaderMap, HeaderValue};
 
+use crate::entity_tag::tags;
+
 /// The request headers that decide whether a file is sent, and which part of it.
 pub(crate) const PRECONDITIONS: [HeaderName; 6] = [IF_MATCH, IF_NONE_MATCH, IF_MODIFIED_SINCE, IF_UNMODIFIED_SINCE, IF_RANGE, RANGE];
 
@@ -73,24 +75,9 @@ enum Comparison {
     Weak,
 }
 
-/// Whether a list of entity tags contains `etag`, or is `*`. A tag may contain commas, so the list cannot be split at commas. Parsing ends at the first invalid
-/// tag.
-fn matches_list(mut list: &[u8], etag: &[u8], comparison: Comparison) -> bool {
-    if list.trim_ascii() == b"*" {
-        return true;
-    }
-    loop {
-        while let [b' ' | b'\t' | b',', rest @ ..] = list {
-            list = rest;
-        }
-        let (weak, tag) = list.strip_prefix(b"W/").map_or((false, list), |tag| (true, tag));
-        let Some(end) = tag.strip_prefix(b"\"").and_then(|opaque| memchr::memchr(b'"', opaque)) else { return false };
-        let (tag, rest) = tag.split_at(end + 2);
-        if tag == etag && (comparison == Comparison::Weak || !weak) {
-            return true;
-        }
-        list = rest;
-    }
+/// Whether a list of entity tags contains `etag`, or is `*`.
+fn matches_list(list: &[u8], etag: &[u8], comparison: Comparison) -> bool {
+    list.trim_ascii() == b"*" || tags(list).any(|tag| tag.opaque == etag && (comparison == Comparison::Weak || !tag.weak))
 }
 
 /// A date header; an invalid one is ignored.

@@ -1,6 +1,8 @@
 //! `compress` over apps that answer this and that.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod validators;
+
 use std::convert::Infallible;
 use std::io::Read;
 
@@ -83,7 +85,7 @@ async fn a_body_at_hand_keeps_a_length_and_loses_what_is_no_longer_true() {
     let response = app("{}", &headers, || text().into()).send(ask(Method::GET, "gzip")).await;
     assert_eq!(response.header("content-length"), response.body().len().to_string());
     assert!(response.body().len() < 200);
-    assert_eq!(response.header("etag"), "W/\"x\"");
+    assert_eq!(response.header("etag"), "\"x;gzip\"");
     for gone in ["accept-ranges", "content-digest"] {
         assert_eq!(response.header(gone), "", "{gone}");
     }
@@ -136,17 +138,7 @@ async fn media_types_match_as_they_are_written() {
 async fn bodiless_statuses_pass_unchanged() {
     for status in ["204", "205", "304"] {
         let response = app("{}", &[(":status", status), ("etag", "\"x\"")], Body::empty).send(ask(Method::GET, "gzip")).await;
-        assert_eq!((response.header("content-encoding"), response.header("etag"), response.header("vary")), ("", "\"x\"", ""), "{status}");
-    }
-}
-
-#[tokio::test]
-async fn not_modified_names_the_tag_that_its_client_knows() {
-    let stack = app("{}", &[(":status", "304"), ("etag", "\"x\"")], Body::empty);
-    for (known, expected) in [("W/\"x\"", "W/\"x\""), ("\"y\", W/\"x\"", "W/\"x\""), ("\"x\"", "\"x\""), ("W/\"y\"", "\"x\"")] {
-        let mut request = ask(Method::GET, "gzip");
-        request.headers_mut().insert("if-none-match", known.parse().unwrap());
-        assert_eq!(stack.send(request).await.header("etag"), expected, "{known}");
+        assert_eq!((response.header("content-encoding"), response.header("etag")), ("", "\"x\""), "{status}");
     }
 }
 
@@ -248,24 +240,6 @@ async fn trailers_come_after_the_end_of_the_encoded_stream() {
     let collected = response.into_body().collect().await.unwrap();
     assert_eq!(collected.trailers().unwrap()["x-sum"], "1");
     assert_eq!(decode("gzip", &collected.to_bytes()), text().as_bytes());
-}
-
-#[tokio::test]
-async fn a_large_body_gives_other_tasks_their_turn() {
-    let body = move || Body::from(vec![b'x'; 4 << 20]);
-    for encoding in ["gzip", "br", "zstd"] {
-        let mut body = app("{}", &[], body).call(ask(Method::GET, encoding)).await.into_body();
-        let (mut turns, mut received) = (0, Vec::new());
-        loop {
-            match body.frame().now_or_never() {
-                Some(Some(frame)) => received.extend_from_slice(&frame.unwrap().into_data().unwrap()),
-                Some(None) => break,
-                None => turns += 1,
-            }
-        }
-        assert!(turns > 50, "{encoding}: {turns}");
-        assert_eq!(decode(encoding, &received).len(), 4 << 20, "{encoding}");
-    }
 }
 
 #[test]
