@@ -12,6 +12,7 @@ mod behavior;
 mod body;
 mod client;
 mod context;
+mod coop;
 mod encoding;
 mod entity_tag;
 mod facts;

@@ -5,6 +5,7 @@ mod encoder;
 mod etag;
 mod level;
 
+use std::future::poll_fn;
 use std::io;
 use std::sync::Arc;
 
@@ -19,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use self::body::EncodedBody;
 use self::encoder::{Encoder, Pool};
 use self::level::Level;
+use crate::coop::{Workers, poll_turn};
 use crate::encoding::{Accepted, Encoding};
 use crate::units::Size;
 use crate::{Behavior, Body, Context, Finding, Findings, IntoStage, Middleware, Next, Request, Response, from_fn};
@@ -120,7 +122,7 @@ impl Middleware for Compress {
         for media_type in &mut self.types {
             media_type.make_ascii_lowercase();
         }
-        let compressor = Compressor { options: self, pool: Pool::default() };
+        let compressor = Compressor { options: self, pool: Pool::default(), workers: Workers::default() };
         Ok(from_fn(Arc::new(compressor), async |compressor: Arc<Compressor>, mut request: Request, next: Next| {
             let encoding = Accepted::of(request.headers()).ranked(&compressor.options.with).next();
             let head = request.method() == Method::HEAD;
@@ -133,6 +135,8 @@ impl Middleware for Compress {
                 }
             } else if compressor.applies(&response, head) {
                 vary(response.headers_mut());
+                let at_hand = response.body().as_full().map_or(0, <[u8]>::len);
+                poll_fn(move |cx| poll_turn(cx, at_hand)).await;
                 if let Some(encoding) = encoding
                     && let Err(error) = compressor.encode(&mut response, head, encoding)
                 {
@@ -147,6 +151,7 @@ impl Middleware for Compress {
 struct Compressor {
     options: Compress,
     pool: Pool,
+    workers: Workers,
 }
 
 impl Compressor {
@@ -195,7 +200,7 @@ impl Compressor {
         } else {
             let encoder = Encoder::new(encoding, self.options.level)?;
             let body = std::mem::take(response.body_mut());
-            *response.body_mut() = Body::new(EncodedBody::new(body, encoder));
+            *response.body_mut() = Body::new(EncodedBody::new(body, encoder, self.workers.clone()));
         }
         transformed(response.headers_mut(), encoding);
         if let Some(len) = len {

@@ -14,8 +14,10 @@ use rustix::buffer::spare_capacity;
 use rustix::io::{Errno, ReadWriteFlags, pread, preadv2};
 use tokio::task::{JoinHandle, spawn_blocking};
 
+use crate::coop::{STEP, poll_turn};
+
 /// Octets read at once.
-const CHUNK: u64 = 128 << 10;
+const CHUNK: u64 = STEP as u64;
 
 /// A part of a file as a body.
 ///
@@ -129,6 +131,7 @@ impl http_body::Body for FileBody {
                     return Poll::Ready(Some(Ok(Frame::data(text))));
                 }
             };
+            ready!(poll_turn(cx, len));
             match read_cached(&this.file, at, len) {
                 Ok(bytes) => return Poll::Ready(Some(this.take(bytes).map(Frame::data))),
                 Err(Errno::AGAIN | Errno::OPNOTSUPP | Errno::NOSYS | Errno::INTR) => {
@@ -175,4 +178,36 @@ pub(crate) fn read(file: &OwnedFd, at: u64, len: usize) -> Result<Bytes, Errno> 
     // The allocator may have given more room than asked.
     buffer.truncate(len);
     Ok(buffer.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::io::Write;
+
+    use http_body::Body as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_file_gives_other_tasks_their_turn_after_64_kib() {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(&vec![b'x'; 4 << 20]).unwrap();
+        let pieces = (0..64).map(|piece| Piece::Part(piece << 10..64 << 10)).chain([Piece::Part(0..4 << 20)]);
+        let mut body = FileBody::of_pieces(file.into(), pieces.collect::<VecDeque<_>>());
+        let (mut received, mut turns) = (0, Vec::new());
+        let expected = body.size_hint().lower();
+        poll_fn(|cx| {
+            let before = received;
+            while let Poll::Ready(frame) = Pin::new(&mut body).poll_frame(cx) {
+                let Some(frame) = frame else { return Poll::Ready(()) };
+                received += frame.unwrap().into_data().unwrap().len();
+            }
+            turns.push(received - before);
+            Poll::Pending
+        })
+        .await;
+        assert_eq!(received as u64, expected);
+        assert!(turns.iter().all(|octets| *octets <= 64 << 10), "{turns:?}");
+    }
 }

@@ -4,12 +4,18 @@
 mod validators;
 
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::io::Read;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
+use std::task::Poll;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
 use http::{HeaderMap, Method};
-use http_body::Frame;
+use http_body::{Body as _, Frame};
 use http_body_util::{BodyExt, StreamBody};
 use proptest::prelude::*;
 use tokio::sync::mpsc;
@@ -240,6 +246,62 @@ async fn trailers_come_after_the_end_of_the_encoded_stream() {
     let collected = response.into_body().collect().await.unwrap();
     assert_eq!(collected.trailers().unwrap()["x-sum"], "1");
     assert_eq!(decode("gzip", &collected.to_bytes()), text().as_bytes());
+}
+
+/// Reads a body as a server does, frame after frame until it is pending. Gives its octets, and what `seen` counted each time that the task ran.
+async fn read_in_turns(mut body: Body, seen: impl Fn() -> usize) -> (Vec<u8>, Vec<usize>) {
+    let (mut received, mut turns) = (Vec::new(), Vec::new());
+    poll_fn(|cx| {
+        let before = seen();
+        loop {
+            match Pin::new(&mut body).poll_frame(cx) {
+                Poll::Ready(Some(frame)) => received.extend_from_slice(&frame.unwrap().into_data().unwrap()),
+                Poll::Ready(None) => return Poll::Ready(()),
+                Poll::Pending => {
+                    turns.push(seen() - before);
+                    return Poll::Pending;
+                }
+            }
+        }
+    })
+    .await;
+    (received, turns)
+}
+
+#[tokio::test]
+async fn a_large_body_gives_other_tasks_their_turn_after_64_kib() {
+    for encoding in ["gzip", "br", "zstd"] {
+        let body = app("{}", &[], || vec![b'x'; 4 << 20].into()).call(ask(Method::GET, encoding)).await.into_body();
+        let (received, turns) = read_in_turns(body, || 0).await;
+        assert!(turns.len() >= 30, "{encoding}: {}", turns.len());
+        assert_eq!(decode(encoding, &received).len(), 4 << 20, "{encoding}");
+    }
+}
+
+#[tokio::test]
+async fn a_body_of_many_small_pieces_gives_other_tasks_their_turn_after_64_kib() {
+    for (piece, pauses) in [(100, false), (4 << 10, false), (60 << 10, false), (4 << 10, true)] {
+        let taken = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&taken);
+        let stack = app("{}", &[], move || {
+            let (count, mut left, mut pause) = (Arc::clone(&count), 1 << 20, false);
+            Body::new(StreamBody::new(futures_util::stream::poll_fn(move |cx| {
+                pause = pauses && !pause;
+                if pause {
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                let len = piece.min(left);
+                left -= len;
+                count.fetch_add(len, Relaxed);
+                Poll::Ready((len > 0).then(|| Ok::<_, Infallible>(Frame::data(Bytes::from(vec![b'x'; len])))))
+            })))
+        });
+        let body = stack.call(ask(Method::GET, "gzip")).await.into_body();
+        let (received, turns) = read_in_turns(body, || taken.load(Relaxed)).await;
+        assert!(turns.iter().all(|octets| *octets <= (64 << 10) + piece), "{piece}: {turns:?}");
+        assert_eq!(decode("gzip", &received).len(), 1 << 20, "{piece}");
+    }
 }
 
 #[test]
