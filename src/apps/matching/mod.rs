@@ -61,7 +61,8 @@ pub struct Match {
     #[serde(skip_serializing_if = "Option::is_none")]
     client: Option<OneOrMany<Network>>,
 
-    /// Request headers by name: the exact value, a list of values, `true` for any value, or `false` for none.
+    /// Request headers by name: the exact value, a list of values, `true` for any value, or `false` for none. `Forwarded`, `X-Forwarded-*` and `X-Real-IP` are there only below a
+    /// `forwarded` layer, because every client can send them.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     header: BTreeMap<String, Values>,
 

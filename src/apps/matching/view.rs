@@ -3,8 +3,9 @@
 use std::cell::OnceCell;
 use std::net::IpAddr;
 
-use http::{HeaderValue, Uri, header};
+use http::{HeaderName, HeaderValue, Uri, header};
 use percent_encoding::percent_decode_str;
+use ziggurat_middleware::forwarded::is_claim;
 use ziggurat_middleware::path::{DecodedPath, PathParams};
 use ziggurat_middleware::{ConnectionInfo, Mount, Request, Scheme};
 
@@ -64,8 +65,12 @@ impl<'a> RequestView<'a> {
         self.request.extensions().get()
     }
 
+    /// The values of a header, as apps see it: the claims of proxies are there only if a `forwarded` layer has judged them.
     pub(super) fn headers(&self, name: &str) -> impl Iterator<Item = &'a HeaderValue> {
-        self.request.headers().get_all(name).iter()
+        let name = HeaderName::try_from(name).ok();
+        let is_vetted = self.connection().is_some_and(|connection| connection.is_vetted);
+        let seen = name.filter(|name| is_vetted || !is_claim(name));
+        seen.into_iter().flat_map(|name| self.request.headers().get_all(name))
     }
 
     /// The values of the cookies with this name, in all `Cookie` headers (RFC 6265 section 4.2, RFC 9113 section 8.2.3).
@@ -110,6 +115,22 @@ mod tests {
             let given: Vec<_> = view.parameters(name).collect();
             assert!(given.len() == values.len() && given.iter().zip(values).all(|(given, value)| given.is(value)), "{name}");
         }
+    }
+
+    #[test]
+    fn claims_of_proxies_are_not_there_before_a_layer_has_judged_them() {
+        let mut request = request(http::Method::GET, "/", Body::empty());
+        for name in ["x-real-ip", "x-forwarded-for", "x-forwarded-anything", "forwarded", "x-other"] {
+            request.headers_mut().append(name, HeaderValue::from_static("10.0.0.1"));
+        }
+        let seen = |request: &Request| {
+            let view = RequestView::new(request);
+            let names = ["X-Real-IP", "x-forwarded-for", "X-Forwarded-Anything", "Forwarded", "X-Other"];
+            names.map(|name| view.headers(name).count())
+        };
+        assert_eq!(seen(&request), [0, 0, 0, 0, 1]);
+        request.extensions_mut().get_mut::<ConnectionInfo>().unwrap().is_vetted = true;
+        assert_eq!(seen(&request), [1, 1, 1, 1, 1]);
     }
 
     #[test]
