@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use futures_util::future::join_all;
+use futures_util::future::{join, join_all};
 use http::Method;
 use tempfile::NamedTempFile;
 use ziggurat_middleware::basic_auth::BasicAuth;
-use ziggurat_middleware::{Body, RemoteUser, Request, Response, TestResponse, TestStack, request};
+use ziggurat_middleware::{Body, ConnectionInfo, RemoteUser, Request, Response, TestResponse, TestStack, request};
 
 /// The password of each is `open sesame`.
 const USERS: &str = "
@@ -112,7 +112,7 @@ async fn a_password_may_hold_colons() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_changed_file_counts_after_a_second_and_a_wrong_one_does_not() {
+async fn a_changed_file_counts_after_a_second() {
     let file = file("a:$apr1$saltsalt$HIDXe7D36X22w1CH4M1cQ.");
     let stack = stack(&file, "x");
     assert_eq!((status(&stack, "a", "open sesame").await, status(&stack, "b", "open sesame").await), (200, 401));
@@ -121,18 +121,63 @@ async fn a_changed_file_counts_after_a_second_and_a_wrong_one_does_not() {
     tokio::time::advance(Duration::from_millis(1_001)).await;
     // What was remembered of `a` is forgotten.
     assert_eq!((status(&stack, "a", "open sesame").await, status(&stack, "b", "open sesame").await), (401, 200));
+}
 
-    std::fs::write(file.path(), "a:$apr1$saltsalt$HIDXe7D36X22w1CH4M1cQ.\nbroken\n").unwrap();
+#[tokio::test(start_paused = true)]
+async fn a_user_who_is_no_longer_in_the_file_is_out_whatever_else_is_wrong_with_it() {
+    const HASH: &str = "$apr1$saltsalt$HIDXe7D36X22w1CH4M1cQ.";
+    let file = file(&format!("a:{HASH}\nb:{HASH}\nc:{HASH}\n"));
+    let stack = stack(&file, "x");
+    let statuses = async || {
+        tokio::time::advance(Duration::from_millis(1_001)).await;
+        let mut statuses = Vec::new();
+        for user in ["a", "b", "c", "new"] {
+            statuses.push(status(&stack, user, "open sesame").await);
+        }
+        statuses
+    };
+    assert_eq!(statuses().await, [200, 200, 200, 401]);
+    let write = |text: &str| std::fs::write(file.path(), text.replace('#', HASH)).unwrap();
+
+    write("a:#\nb:#\nbroken\nnew:#\n");
+    assert_eq!(statuses().await, [200, 200, 401, 401], "a broken line");
+    write("a:#\nb:#\na:#\n");
+    assert_eq!(statuses().await, [401, 200, 401, 401], "a name twice");
+    write("");
+    assert_eq!(statuses().await, [401; 4], "an empty file");
+    write("a:#\nb:#\nc:#\nnew:#\n");
+    assert_eq!(statuses().await, [200; 4], "a valid file");
+    std::fs::remove_file(file.path()).unwrap();
+    assert_eq!(statuses().await, [503; 4], "no file");
+    write("a:#\nbroken\nnew:#\n");
+    assert_eq!(statuses().await, [200, 401, 401, 200], "a broken line in a new file");
+    std::fs::write(file.path(), [0xff, b'\n']).unwrap();
+    assert_eq!(statuses().await, [503; 4], "no text");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_that_leaves_length_and_time_as_they_were_is_seen() {
+    let file = file("a:$apr1$saltsalt$HIDXe7D36X22w1CH4M1cQ.\n");
+    let stack = stack(&file, "x");
+    assert_eq!(status(&stack, "a", "open sesame").await, 200);
+    let time = std::fs::metadata(file.path()).unwrap().modified().unwrap();
+    std::fs::write(file.path(), "b:$apr1$saltsalt$HIDXe7D36X22w1CH4M1cQ.\n").unwrap();
+    std::fs::File::options().write(true).open(file.path()).unwrap().set_modified(time).unwrap();
     tokio::time::advance(Duration::from_millis(1_001)).await;
     assert_eq!((status(&stack, "a", "open sesame").await, status(&stack, "b", "open sesame").await), (401, 200));
+}
 
-    std::fs::remove_file(file.path()).unwrap();
-    tokio::time::advance(Duration::from_millis(1_001)).await;
-    assert_eq!(status(&stack, "b", "open sesame").await, 200);
-
-    std::fs::write(file.path(), "a:$apr1$saltsalt$HIDXe7D36X22w1CH4M1cQ.\n").unwrap();
-    tokio::time::advance(Duration::from_millis(1_001)).await;
-    assert_eq!((status(&stack, "a", "open sesame").await, status(&stack, "b", "open sesame").await), (200, 401));
+#[tokio::test]
+async fn a_client_that_guesses_does_not_keep_others_out() {
+    let file = file("u:$2y$04$abcdefghijklmnopqrstuu/LVz6MZlItEy42I2juLihZ66HnQx/cy");
+    let stack = stack(&file, "x");
+    let many = 64 * std::thread::available_parallelism().unwrap().get().div_ceil(2) + 10;
+    let guesses = join_all((0..many).map(|n| stack.send(with("nobody", &n.to_string()))));
+    let mut other = with("u", "open sesame");
+    other.extensions_mut().get_mut::<ConnectionInfo>().unwrap().client = Some([198, 51, 100, 1].into());
+    let (guesses, other) = join(guesses, stack.send(other)).await;
+    assert!(guesses.iter().any(|guess| guess.status() == 503));
+    assert_eq!(other.status(), 200);
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 mod apr1;
 mod credentials;
 mod hash;
+mod turns;
 mod users;
 mod verifier;
 
@@ -18,7 +19,7 @@ use self::credentials::Credentials;
 use self::users::UserFile;
 use self::verifier::Verifier;
 use crate::units::HeaderText;
-use crate::{Behavior, Context, Finding, IntoStage, Middleware, Next, Problem, RemoteUser, Request, Response, from_fn};
+use crate::{Behavior, ConnectionInfo, Context, Finding, IntoStage, Middleware, Next, Problem, RemoteUser, Request, Response, from_fn};
 
 /// Asks for a user name and password (HTTP Basic, RFC 7617) and checks them against an htpasswd file.
 ///
@@ -31,7 +32,7 @@ use crate::{Behavior, Context, Finding, IntoStage, Middleware, Next, Problem, Re
 /// | --- | --- |
 /// | threads that check passwords | half as many as there are cores; checking is slow on purpose |
 /// | a correct password | is not checked again for one minute |
-/// | requests that wait for a check | at most 64 for each thread; further ones are answered 503 |
+/// | requests that wait for a check | at most 64 of one client for each thread, and 1024 of all; further ones are answered 503. Clients that wait have their turns in rotation, so that one that guesses does not keep the others out |
 /// | an unknown name | takes as long as a wrong password |
 ///
 /// Place it below `access_log`, which then logs the user, and above everything that only known users may reach.
@@ -43,8 +44,8 @@ use crate::{Behavior, Context, Finding, IntoStage, Middleware, Next, Problem, Re
 #[serde(deny_unknown_fields, default)]
 pub struct BasicAuth {
     /// The htpasswd file, with a line `name:hash` for each user. A hash is bcrypt (`htpasswd -B`), argon2 (PHC string), SHA-crypt (`openssl passwd -6`, `$5$`
-    /// and `$6$`) or `$apr1$` (`htpasswd` without options). The file is read again within a second after a change; if it has become invalid, the log says so
-    /// and the previous users stay.
+    /// and `$6$`) or `$apr1$` (`htpasswd` without options). The file is read again within a second after a change. Who is no longer in it is out. If a line has become invalid, the error
+    /// log says so, and nobody new is let in. While the file cannot be read, nobody is let in: the answer is 503.
     users: PathBuf,
     /// The name of the protected area (RFC 9110 section 11.5). Browsers may show it, and send one password to all pages of the same realm.
     realm: HeaderText,
@@ -80,7 +81,8 @@ impl Authenticator {
     async fn authenticate(&self, mut request: Request, next: Next) -> Response {
         let Some(credentials) = Credentials::of(request.headers()) else { return self.unauthorized() };
         let user = RemoteUser { user: credentials.user.as_str().into(), auth_type: "Basic".into() };
-        match self.verifier.verify(credentials).await {
+        let client = request.extensions().get::<ConnectionInfo>().and_then(|connection| connection.client);
+        match self.verifier.verify(credentials, client.into()).await {
             Ok(true) => {}
             Ok(false) => return self.unauthorized(),
             Err(problem) => return problem.into_response(),

@@ -8,7 +8,9 @@ use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, SystemTime};
 
+use sha2::{Digest, Sha256};
 use tokio::task::spawn_blocking;
 use tokio::time::Instant;
 
@@ -29,10 +31,10 @@ pub(super) struct Users {
 }
 
 impl Users {
-    /// Reads the lines of a file. The error names each wrong line and what is wrong with it, without the hash.
-    fn parse(text: &str) -> Result<Self, String> {
+    /// Reads the lines of a file. Each wrong one is named, with what is wrong with it and without the hash, and lets nobody in.
+    fn parse(text: &str) -> (Self, Vec<String>) {
         let mut users = Self { hashes: Vec::new(), names: HashMap::new(), seed: RandomState::new() };
-        let mut wrong = Vec::new();
+        let (mut wrong, mut twice) = (Vec::new(), Vec::new());
         for (number, line) in (1..).zip(text.lines()) {
             let line = line.trim();
             if line.is_empty() || line.starts_with('#') {
@@ -43,7 +45,10 @@ impl Users {
             let (name, hash) = (fields.next().unwrap_or_default(), fields.next());
             match hash.map_or(Err("there is no `:` between name and hash"), Hash::parse) {
                 Ok(_) if name.is_empty() => wrong.push(format!("line {number}: the name is empty")),
-                Ok(_) if users.names.contains_key(name) => wrong.push(format!("line {number}: the name is used by a line above")),
+                Ok(_) if users.names.contains_key(name) => {
+                    wrong.push(format!("line {number}: the name is used by a line above"));
+                    twice.push(name);
+                }
                 Ok(hash) => {
                     users.names.insert(name.to_owned(), users.hashes.len());
                     users.hashes.push(hash);
@@ -51,10 +56,12 @@ impl Users {
                 Err(error) => wrong.push(format!("line {number}: {error}")),
             }
         }
-        if users.hashes.is_empty() && wrong.is_empty() {
+        // Nobody knows which of the lines is meant.
+        users.names.retain(|name, _| !twice.contains(&name.as_str()));
+        if users.names.is_empty() && wrong.is_empty() {
             wrong.push("it has no user".to_owned());
         }
-        if wrong.is_empty() { Ok(users) } else { Err(wrong.join("; ")) }
+        (users, wrong)
     }
 
     /// Whether the user exists and the password is correct. An unknown name is checked against the hash of some user, always the same one, so that it
@@ -71,14 +78,27 @@ impl Users {
 /// The file, read again when it has changed.
 pub(super) struct UserFile {
     path: PathBuf,
-    current: RwLock<Arc<Users>>,
-    stamp: RwLock<Stamp>,
+    version: RwLock<Version>,
     started: Instant,
     checked: AtomicU64,
 }
 
-/// Identifies a version of the file: device, inode, length, time of change. `None` while it cannot be opened.
-type Stamp = Option<(u64, u64, u64, i64, i64)>;
+/// What was read last.
+struct Version {
+    stamp: Stamp,
+    /// The file was changed so shortly before that a further change may have left the stamp as it is.
+    may_change_unseen: bool,
+    text: [u8; 32],
+    users: Arc<Users>,
+    /// Whether the file could be read. If not, nobody knows who has been removed.
+    is_readable: bool,
+}
+
+/// Identifies a version of the file: device, inode, length, times of change. `None` while it cannot be opened.
+type Stamp = Option<(u64, u64, u64, (i64, i64), (i64, i64))>;
+
+/// Two changes within this time may have the same time of change, on some file systems.
+const COARSEST_CLOCK: Duration = Duration::from_secs(2);
 
 impl UserFile {
     /// Reads the file for the first time.
@@ -86,41 +106,74 @@ impl UserFile {
         let shown = path.display();
         let (stamp, text) = read(&path)
             .map_err(|error| Finding::new(format!("cannot read `{shown}`: {error}")).hint("make it with `htpasswd -B -c FILE USER`"))?;
-        let users = Users::parse(&text).map_err(|wrong| {
-            Finding::new(format!("`{shown}` is invalid: {wrong}"))
-                .hint("write `name:hash` with a hash from `htpasswd -nB NAME` or `openssl passwd -6`")
-        })?;
-        let (current, stamp) = (RwLock::new(Arc::new(users)), RwLock::new(stamp));
-        Ok(Self { path, current, stamp, started: Instant::now(), checked: AtomicU64::new(0) })
+        let (users, wrong) = Users::parse(&text);
+        if !wrong.is_empty() {
+            return Err(Finding::new(format!("`{shown}` is invalid: {}", wrong.join("; ")))
+                .hint("write `name:hash` with a hash from `htpasswd -nB NAME` or `openssl passwd -6`"));
+        }
+        let version = RwLock::new(Version {
+            stamp,
+            may_change_unseen: is_fresh(stamp),
+            text: Sha256::digest(&text).into(),
+            users: Arc::new(users),
+            is_readable: true,
+        });
+        Ok(Self { path, version, started: Instant::now(), checked: AtomicU64::new(0) })
     }
 
-    /// The users, at most a second old.
-    pub(super) async fn current(self: &Arc<Self>) -> Arc<Users> {
+    /// The users, at most a second old; `None` while the file cannot be read.
+    pub(super) async fn current(self: &Arc<Self>) -> Option<Arc<Users>> {
         let now = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
         let checked = self.checked.load(Ordering::Relaxed);
         let due = now.saturating_sub(checked) >= CHECK_MILLIS
             && self.checked.compare_exchange(checked, now, Ordering::Relaxed, Ordering::Relaxed).is_ok();
-        if due && stamp_of(std::fs::metadata(&self.path)) != *self.stamp.read().unwrap_or_else(PoisonError::into_inner) {
+        if due && self.may_have_changed() {
             let file = Arc::clone(self);
-            // Only a panic fails it. The previous users stay.
+            // Only a panic fails it. The next request tries again.
             let _ = spawn_blocking(move || file.reload()).await;
         }
-        Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
+        let version = self.version.read().unwrap_or_else(PoisonError::into_inner);
+        version.is_readable.then(|| Arc::clone(&version.users))
     }
 
+    fn may_have_changed(&self) -> bool {
+        let version = self.version.read().unwrap_or_else(PoisonError::into_inner);
+        version.may_change_unseen || stamp_of(std::fs::metadata(&self.path)) != version.stamp
+    }
+
+    /// Reads the file. Whoever is no longer in it is out in every case; whoever is new is in only if the whole file is valid.
     fn reload(&self) {
-        let (stamp, users) = match read(&self.path) {
-            Ok((stamp, text)) => (stamp, Users::parse(&text)),
-            Err(error) => (stamp_of(std::fs::metadata(&self.path)), Err(error.to_string())),
-        };
-        match users {
-            Ok(users) => {
-                tracing::info!(file = %self.path.display(), users = users.hashes.len(), "read the changed user file");
-                *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(users);
+        let read = read(&self.path);
+        let mut version = self.version.write().unwrap_or_else(PoisonError::into_inner);
+        let file = self.path.display();
+        match read {
+            Err(error) => {
+                version.stamp = stamp_of(std::fs::metadata(&self.path));
+                version.may_change_unseen = false;
+                if std::mem::replace(&mut version.is_readable, false) {
+                    tracing::error!(%file, %error, "cannot read the user file; nobody is let in");
+                }
             }
-            Err(error) => tracing::error!(file = %self.path.display(), %error, "the changed user file is invalid; the previous users stay"),
+            Ok((stamp, text)) => {
+                version.stamp = stamp;
+                version.may_change_unseen = is_fresh(stamp);
+                let digest = Sha256::digest(&text).into();
+                let was_readable = std::mem::replace(&mut version.is_readable, true);
+                if was_readable && std::mem::replace(&mut version.text, digest) == digest {
+                    return;
+                }
+                version.text = digest;
+                let (mut users, wrong) = Users::parse(&text);
+                if wrong.is_empty() {
+                    tracing::info!(%file, users = users.names.len(), "read the changed user file");
+                } else {
+                    users.names.retain(|name, _| version.users.names.contains_key(name));
+                    let error = wrong.join("; ");
+                    tracing::error!(%file, %error, users = users.names.len(), "the changed user file is invalid; only previous users that are still in it are let in");
+                }
+                version.users = Arc::new(users);
+            }
         }
-        *self.stamp.write().unwrap_or_else(PoisonError::into_inner) = stamp;
     }
 }
 
@@ -135,5 +188,14 @@ fn read(path: &PathBuf) -> io::Result<(Stamp, String)> {
 }
 
 fn stamp_of(metadata: io::Result<std::fs::Metadata>) -> Stamp {
-    metadata.ok().map(|file| (file.dev(), file.ino(), file.len(), file.mtime(), file.mtime_nsec()))
+    metadata.ok().map(|file| {
+        let (modified, changed) = ((file.mtime(), file.mtime_nsec()), (file.ctime(), file.ctime_nsec()));
+        (file.dev(), file.ino(), file.len(), modified, changed)
+    })
+}
+
+/// Whether the file was changed just now.
+fn is_fresh(stamp: Stamp) -> bool {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    stamp.is_some_and(|(.., changed)| changed.0 >= now.saturating_sub(COARSEST_CLOCK).as_secs().cast_signed())
 }

@@ -8,11 +8,11 @@ use std::time::Duration;
 use http::header::RETRY_AFTER;
 use http::{HeaderValue, StatusCode};
 use sha2::{Digest, Sha256};
-use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 use tokio::time::Instant;
 
 use super::credentials::Credentials;
+use super::turns::{Client, Turns};
 use super::users::{UserFile, Users};
 use crate::Problem;
 
@@ -22,41 +22,37 @@ const CACHE_TIME: Duration = Duration::from_secs(60);
 /// How many correct passwords are cached.
 const CACHE_SIZE: usize = 4096;
 
-/// How many checks may wait for each that runs.
+/// How many checks of one client may wait for each that runs, and of all clients.
 const WAITING_PER_RUNNING: usize = 64;
+const ALL_WAITING_PER_RUNNING: usize = 1024;
 
 /// Checks passwords.
 pub(super) struct Verifier {
     file: Arc<UserFile>,
     cache: PasswordCache,
-    waiting: Semaphore,
-    running: Arc<Semaphore>,
+    turns: Arc<Turns>,
 }
 
 impl Verifier {
     pub(super) fn new(file: UserFile) -> Self {
         // Half the cores: guesses then cannot take the whole machine.
         let running = available_parallelism().map_or(1, |cores| usize::from(cores).div_ceil(2));
-        Self {
-            file: Arc::new(file),
-            cache: PasswordCache::new(),
-            waiting: Semaphore::new(running * WAITING_PER_RUNNING),
-            running: Arc::new(Semaphore::new(running)),
-        }
+        let turns = Turns::new(running, running * WAITING_PER_RUNNING, running * ALL_WAITING_PER_RUNNING);
+        Self { file: Arc::new(file), cache: PasswordCache::new(), turns: Arc::new(turns) }
     }
 
-    /// Whether the password is correct; 503 if too many checks wait already.
-    pub(super) async fn verify(&self, credentials: Credentials) -> Result<bool, Problem> {
-        let users = self.file.current().await;
+    /// Whether the password is correct; 503 if too many checks wait already, or the users are not known.
+    pub(super) async fn verify(&self, credentials: Credentials, client: Client) -> Result<bool, Problem> {
+        let unavailable = |detail, seconds: &'static str| {
+            let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE).detail(detail);
+            problem.header(RETRY_AFTER, HeaderValue::from_static(seconds))
+        };
+        let Some(users) = self.file.current().await else { return Err(unavailable("the users cannot be read", "10")) };
         let key = self.cache.key(&credentials);
         if self.cache.contains(&key, &users) {
             return Ok(true);
         }
-        let Ok(_place) = self.waiting.try_acquire() else {
-            let busy = Problem::new(StatusCode::SERVICE_UNAVAILABLE).detail("too many passwords wait to be checked");
-            return Err(busy.header(RETRY_AFTER, const { HeaderValue::from_static("1") }));
-        };
-        let turn = Arc::clone(&self.running).acquire_owned().await.map_err(Problem::internal)?;
+        let Some(turn) = self.turns.wait(client).await else { return Err(unavailable("too many passwords wait to be checked", "1")) };
         // A browser sends several requests at once: the first check serves all.
         if self.cache.contains(&key, &users) {
             return Ok(true);
