@@ -9,6 +9,7 @@ use serde::Deserialize;
 
 use crate::{Behavior, Body, Context, Finding, IntoStage, Middleware, Request, Response, around};
 
+mod append;
 mod body;
 mod date;
 mod entry;
@@ -82,7 +83,8 @@ pub struct AccessLog {
     /// The format of a line: `combined`, `common`, `json`, or a text with atoms. Choose `json` for programs that read the log.
     #[schemars(with = "String")]
     format: Format,
-    /// Where lines go: `stdout`, `stderr`, or the path of a file. A file is appended to, and opened again at SIGUSR1, so that logrotate can move it.
+    /// Where lines go: `stdout`, `stderr`, or the path of a file. A file is appended to, and opened again at SIGUSR1, so that logrotate can move it. A
+    /// server that runs as root follows no link that another user may have put there, and then goes on with the old file.
     #[schemars(with = "String")]
     to: Output,
 }

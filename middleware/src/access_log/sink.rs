@@ -1,15 +1,16 @@
 //! Writes lines to their output: a bounded buffer, and one thread that empties it.
 
 use std::fmt;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::append::append_to;
 use crate::Context;
 
 /// How many octets may wait. Lines that come while the buffer is full are dropped and counted.
@@ -195,10 +196,6 @@ impl OpenOutput {
             }
         }
     }
-}
-
-fn append_to(path: &Path) -> io::Result<File> {
-    OpenOptions::new().append(true).create(true).open(path)
 }
 
 impl From<String> for Output {
