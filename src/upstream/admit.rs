@@ -20,7 +20,7 @@ use super::set::{EndpointSet, SetMember};
 pub(super) struct Preference {
     /// The hash that `balance` chooses by.
     pub(super) key: Option<u64>,
-    /// The endpoint in the sticky cookie.
+    /// The endpoint in the sticky cookie, unless the request has failed there.
     pub(super) sticky: Option<u64>,
     /// Endpoints where the request has failed.
     pub(super) tried: Vec<u64>,
@@ -104,7 +104,6 @@ impl<P: Protocol> Upstream<P> {
         let is_healthy = |member: &&SetMember<P>| self.is_healthy(member, now);
         for wanted in preference.again.iter().chain(&preference.sticky) {
             let named = set.members.iter().filter(is_healthy).find(|member| member.endpoint.state.id == *wanted);
-            let named = named.filter(|_| preference.again == Some(*wanted) || !preference.tried.contains(wanted));
             if let Some(permit) = named.and_then(|member| self.enter(member, now)) {
                 return Admitted::At(permit);
             }
@@ -120,6 +119,16 @@ impl<P: Protocol> Upstream<P> {
         }
         let is_any_healthy = set.members.iter().filter(is_healthy).any(|member| member.weight > 0);
         if is_any_healthy { Admitted::Full } else { Admitted::Refused(AdmitError::Down) }
+    }
+
+    /// The endpoint that the sticky cookie has to name after a response of `answered`, if the client's cookie does not stay. It stays where its endpoint is healthy, even if that was full.
+    pub(super) fn new_sticky(&self, preference: &Preference, answered: u64) -> Option<u64> {
+        let (set, now) = (self.set.load(), Instant::now());
+        let stays = |wanted: u64| {
+            let is_it = |member: &&SetMember<P>| member.endpoint.state.id == wanted;
+            wanted == answered || set.members.iter().find(is_it).is_some_and(|member| self.is_healthy(member, now))
+        };
+        (!preference.sticky.is_some_and(stays)).then_some(answered)
     }
 
     fn choose(&self, set: &EndpointSet<P>, preference: &Preference, but: &[u64], now: Instant) -> Option<usize> {

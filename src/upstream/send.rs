@@ -53,7 +53,7 @@ impl<P: Protocol> Upstream<P> {
         let retry = self.settings.retry.as_ref();
         let body = ReplayBody::new(body, buffer(retry));
         let mut attempts = Attempts::new(retry, &self.state.budget, parts.method.is_idempotent());
-        let sticky = self.settings.sticky.as_ref().and_then(|sticky| sticky.read(&parts.headers));
+        let sticky = self.settings.sticky.as_ref().and_then(|options| options.read(&parts.headers));
         let mut preference = Preference { key: self.settings.balance.key(parts), sticky, ..Preference::default() };
         let mut last: Option<UpstreamResponse<P>> = None;
         loop {
@@ -71,7 +71,7 @@ impl<P: Protocol> Upstream<P> {
             let request = head(permit.endpoint(), has_body).map(|()| upload);
             let next = match self.attempt(permit, request, preference.again.is_some(), parts).await {
                 Ok((mut answer, permit)) => {
-                    answer.sticky = self.settings.sticky.as_ref().and((sticky != Some(id)).then_some(id));
+                    answer.sticky = self.settings.sticky.as_ref().and_then(|_| self.new_sticky(&preference, id));
                     let next = attempts.after_status(answer.response.status(), body.can_be_sent_again());
                     if next == RetryDecision::Stop {
                         let is_tunnel = answer.response.status() == StatusCode::SWITCHING_PROTOCOLS;
@@ -113,6 +113,8 @@ impl<P: Protocol> Upstream<P> {
                     preference.tried.clear();
                 }
                 preference.tried.push(id);
+                // The client moves to the endpoint that answers.
+                preference.sticky = preference.sticky.filter(|sticky| *sticky != id);
                 if let Some(pause) = attempts.pause() {
                     sleep(pause).await;
                 }

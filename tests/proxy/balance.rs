@@ -119,20 +119,71 @@ async fn a_cookie_brings_the_client_back_and_is_rewritten_when_its_upstream_fail
     }
 }
 
-#[tokio::test]
-async fn requests_wait_for_a_place_and_too_many_are_refused() {
-    let gate = Arc::new(Semaphore::new(0));
-    let held = Arc::clone(&gate);
-    let upstream = Upstream::start(move |mut connection| {
-        let gate = Arc::clone(&held);
+/// An upstream that answers with this text: each request when the gate has a permit for it.
+async fn gated(text: &'static str, gate: &Arc<Semaphore>) -> Upstream {
+    let gate = Arc::clone(gate);
+    Upstream::start(move |mut connection| {
+        let gate = Arc::clone(&gate);
         async move {
             while connection.request().await.is_some() {
                 gate.acquire().await.unwrap().forget();
-                connection.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await;
+                connection.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{text}", text.len())).await;
             }
         }
     })
+    .await
+}
+
+#[tokio::test]
+async fn a_cookie_stays_while_its_upstream_is_only_full() {
+    let gate = Arc::new(Semaphore::new(1));
+    let (busy, other) = (gated("busy", &gate).await, Upstream::saying("other").await);
+    let proxy = Proxy::start(&format!(
+        r#"{{ "to": [{{ "at": "{}", "weight": 1000 }}, "{}"], "balance": "round_robin", "limit": 1, "sticky": {{ "cookie": "up" }} }}"#,
+        busy.url(),
+        other.url()
+    ));
+    let first = proxy.get("/").await;
+    assert_eq!(first.body, "busy");
+    let pair = first.header("set-cookie")[0].split(';').next().unwrap().to_owned();
+    let with = format!("GET / HTTP/1.1\r\nHost: a\r\nCookie: {pair}\r\nConnection: close\r\n\r\n");
+    // One request holds the only place.
+    let mut holder = proxy.connect().await;
+    holder.send(&with).await;
+    until(|| busy.requests().len() == 2).await;
+    let meanwhile = proxy.exchange(&with).await;
+    assert_eq!((meanwhile.body.as_str(), meanwhile.header("set-cookie")), ("other", vec![]));
+    gate.add_permits(2);
+    holder.read_to_end().await;
+    let back = proxy.exchange(&with).await;
+    assert_eq!((back.body.as_str(), back.header("set-cookie")), ("busy", vec![]));
+}
+
+#[tokio::test]
+async fn two_proxies_to_one_address_have_checks_and_results_of_their_own() {
+    let upstream = Upstream::start(|mut connection| async move {
+        while let Some(request) = connection.request().await {
+            let status = if request.line().contains("/bad") { 500 } else { 200 };
+            connection.send(format!("HTTP/1.1 {status} X\r\nContent-Length: 2\r\n\r\nok")).await;
+        }
+    })
     .await;
+    let app = |path: &str| {
+        format!(r#"{{ "proxy": {{ "to": "{}", "health": {{ "path": "{path}", "every": "20ms", "fall": 1 }} }} }}"#, upstream.url())
+    };
+    let proxy = Proxy::pipeline(&format!(
+        r#"{{ "app": {{ "routes": [{{ "match": {{ "path": "/down" }}, "app": {} }}, {{ "app": {} }}] }} }}"#,
+        app("/bad"),
+        app("/good")
+    ));
+    until(|| !proxy.logged("health checks failed").is_empty()).await;
+    assert_eq!((proxy.get("/down").await.status, proxy.get("/").await.status), (503, 200));
+}
+
+#[tokio::test]
+async fn requests_wait_for_a_place_and_too_many_are_refused() {
+    let gate = Arc::new(Semaphore::new(0));
+    let upstream = gated("ok", &gate).await;
     let proxy =
         Arc::new(Proxy::start(&format!(r#"{{ "to": "{}", "limit": 2, "queue": {{ "limit": 3, "wait": "1s" }} }}"#, upstream.url())));
     let ask = || {

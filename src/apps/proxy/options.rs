@@ -21,8 +21,8 @@ use crate::upstream::{Balance, EjectOptions, HealthOptions, QueueOptions, RetryO
 /// Bodies stream in both directions. Each request goes to one of the healthy servers. If it fails before the response has begun, it is sent to another server where that is safe.
 /// WebSockets and other upgrades of HTTP/1.1 pass through, but not through a Python layer above. `ziggurat status` and the metrics show each server.
 ///
-/// The client gets `502` if no server gives a valid response, `504` if a server takes too long, and `503` with `Retry-After` if no server is healthy or all are at their `limit` and the
-/// queue is full. The log names the server, the phase and the cause. A response that breaks off is broken off for the client, too.
+/// The client gets `502` if no server gives a valid response, `504` if a server takes too long, and `503` with `Retry-After` if no server is healthy or all are at their limit for longer
+/// than the queue allows. The log names the server, the phase and the cause. A response that breaks off is broken off for the client, too.
 ///
 /// Hop-by-hop headers (RFC 9110 section 7.6.1) do not pass, in either direction. Below a `mount`, the server sees the path without the prefix, and the prefix in `X-Forwarded-Prefix`.
 /// [The guide](../proxy.md) goes from one server to a balanced pool.
@@ -47,7 +47,8 @@ pub struct Proxy {
     /// without the value are balanced by `least_requests`.
     #[serde(default)]
     pub(super) balance: Balance,
-    /// A cookie that sends a client to the server that answered it before. If that server is not healthy, the client gets another one and a new cookie.
+    /// A cookie that sends a client to the server that answered it before. If that server is not healthy, is gone or fails, the client gets another one and a new cookie. If it is only at its
+    /// `limit`, another one answers, and the cookie stays.
     #[serde(default)]
     pub(super) sticky: Option<StickyOptions>,
     /// The `Host` that servers see: `keep` (that of the client), `upstream` (that of the server's URL), or a name.
