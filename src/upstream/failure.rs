@@ -29,11 +29,13 @@ pub(crate) enum FailurePhase {
 pub(crate) enum FailureKind {
     /// No connection could be opened.
     Unreachable,
+    /// No connection had room in time: the upstream allows too few exchanges at once.
+    Full,
     /// A reused connection was closed before the request was sent.
     Unsent,
     /// The upstream says that it did not process the request (RFC 9113 section 8.7).
     Refused,
-    /// A reused connection ended before the response. The upstream may have closed it before it saw the request.
+    /// A connection that was kept ended before the response. The upstream may have closed it before it saw the request.
     Stale,
     /// A new connection ended before the response.
     Reset,
@@ -47,13 +49,14 @@ pub(crate) enum FailureKind {
 
 impl FailureKind {
     /// All kinds, for figures.
-    pub(crate) const ALL: [Self; 8] =
-        [Self::Unreachable, Self::Unsent, Self::Refused, Self::Stale, Self::Reset, Self::Timeout, Self::Malformed, Self::Cut];
+    pub(crate) const ALL: [Self; 9] =
+        [Self::Unreachable, Self::Full, Self::Unsent, Self::Refused, Self::Stale, Self::Reset, Self::Timeout, Self::Malformed, Self::Cut];
 
     /// The name in the log and in figures.
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Unreachable => "unreachable",
+            Self::Full => "full",
             Self::Unsent => "unsent",
             Self::Refused => "refused",
             Self::Stale => "stale",
@@ -64,9 +67,9 @@ impl FailureKind {
         }
     }
 
-    /// Whether the failure counts for ejection. An HTTP/2 server may refuse single requests, and any server may close an idle connection.
+    /// Whether the failure counts for ejection. An HTTP/2 server may limit its streams and refuse single requests, and any server may close an idle connection.
     pub(crate) const fn is_held_against_endpoint(self) -> bool {
-        !matches!(self, Self::Unsent | Self::Refused | Self::Stale)
+        !matches!(self, Self::Full | Self::Unsent | Self::Refused | Self::Stale)
     }
 }
 
@@ -103,14 +106,15 @@ impl Failure {
 
     /// Whether the upstream cannot have begun to process the request.
     pub(crate) const fn is_unprocessed(&self) -> bool {
-        matches!(self.kind, FailureKind::Unreachable | FailureKind::Unsent | FailureKind::Refused)
+        matches!(self.kind, FailureKind::Unreachable | FailureKind::Full | FailureKind::Unsent | FailureKind::Refused)
             || matches!((self.kind, self.phase), (FailureKind::Timeout, FailurePhase::Connect))
     }
 
-    /// The status that a client gets (RFC 9110 sections 15.6.3 and 15.6.5).
+    /// The status that a client gets (RFC 9110 sections 15.6.3 to 15.6.5).
     pub(crate) const fn status(&self) -> StatusCode {
         match self.kind {
             FailureKind::Timeout => StatusCode::GATEWAY_TIMEOUT,
+            FailureKind::Full => StatusCode::SERVICE_UNAVAILABLE,
             _ => StatusCode::BAD_GATEWAY,
         }
     }

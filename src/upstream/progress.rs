@@ -4,12 +4,13 @@
 
 use std::future::Future;
 use std::pin::pin;
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::task::AtomicWaker;
+use http::StatusCode;
 use tokio::time::{Instant, timeout_at};
 
 /// The progress of one upload.
@@ -17,7 +18,12 @@ pub(crate) struct UploadProgress {
     step: Mutex<Step>,
     /// Whether the body waits for `100 Continue` (RFC 9110 section 10.1.1).
     is_held: AtomicBool,
+    /// Wakes the task that sends the body.
     waker: AtomicWaker,
+    /// How many informational responses have come.
+    informed: AtomicU32,
+    /// Wakes the task that waits for the head.
+    head: AtomicWaker,
 }
 
 #[derive(Clone, Copy)]
@@ -28,12 +34,37 @@ enum Step {
     Client,
 }
 
+/// The most informational responses before the final one.
+const INFORMATIONAL: u32 = 32;
+
 /// How long the body waits for `100 Continue`.
 const CONTINUE: Duration = Duration::from_secs(1);
 
 impl UploadProgress {
     pub(super) fn new() -> Self {
-        Self { step: Mutex::new(Step::Upstream(Instant::now())), is_held: AtomicBool::new(false), waker: AtomicWaker::new() }
+        Self {
+            step: Mutex::new(Step::Upstream(Instant::now())),
+            is_held: AtomicBool::new(false),
+            waker: AtomicWaker::new(),
+            informed: AtomicU32::new(0),
+            head: AtomicWaker::new(),
+        }
+    }
+
+    /// An informational response has come. `100 Continue` lets the body go.
+    pub(super) fn inform(&self, status: StatusCode) {
+        if self.informed.fetch_add(1, SeqCst) >= INFORMATIONAL {
+            self.head.wake();
+        }
+        if status == StatusCode::CONTINUE {
+            self.allow();
+        }
+    }
+
+    /// Whether more informational responses have come than may be.
+    pub(super) fn is_flooded(&self, cx: &Context<'_>) -> bool {
+        self.head.register(cx.waker());
+        self.informed.load(SeqCst) > INFORMATIONAL
     }
 
     /// Holds the body until [`UploadProgress::allow`].

@@ -26,7 +26,7 @@ pub(crate) trait Connection: Sized + Send + Sync + 'static {
     /// The body of a response.
     type Body: Body<Data = Bytes, Error: Into<BoxError>> + Send + Unpin + 'static;
 
-    /// Sends a request and waits for the head of the response. `is_reused` tells whether the connection has carried an exchange before. The caller bounds the time. Dropping the
+    /// Sends a request and waits for the head of the response. `is_reused` tells whether the connection has carried an exchange before, or was idle. The caller bounds the time. Dropping the
     /// future aborts the exchange.
     fn exchange(
         &mut self,

@@ -126,7 +126,7 @@ impl<'a> Attempts<'a> {
             return if self.free <= MOST_FREE { next } else { RetryDecision::Stop };
         }
         let listed = match (failure.kind, failure.phase) {
-            (FailureKind::Unreachable, _) | (FailureKind::Timeout, FailurePhase::Connect) => RetryOn::Connect,
+            (FailureKind::Unreachable | FailureKind::Full, _) | (FailureKind::Timeout, FailurePhase::Connect) => RetryOn::Connect,
             (FailureKind::Reset, _) => RetryOn::Reset,
             (FailureKind::Timeout, FailurePhase::Head) => RetryOn::Timeout,
             _ => return RetryDecision::Stop,
@@ -264,6 +264,7 @@ mod tests {
         for (kind, phase, idempotent, other) in [
             (Unreachable, Connect, RetryDecision::Elsewhere, RetryDecision::Elsewhere),
             (Timeout, Connect, RetryDecision::Elsewhere, RetryDecision::Elsewhere),
+            (Full, Connect, RetryDecision::Elsewhere, RetryDecision::Elsewhere),
             (Unsent, Head, RetryDecision::Again, RetryDecision::Again),
             (Refused, Head, RetryDecision::Elsewhere, RetryDecision::Elsewhere),
             (Stale, Head, RetryDecision::Again, RetryDecision::Stop),

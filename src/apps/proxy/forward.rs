@@ -5,17 +5,12 @@ use std::net::IpAddr;
 
 use http::header::{FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
-use ziggurat_middleware::forwarded::is_claim;
 use ziggurat_middleware::{ConnectionInfo, Mount};
 
 use super::options::Forward;
 
-/// Replaces the claims in the request by what is known about the client. `parts` are those of the client's request.
+/// Adds what is known about the client to headers without claims. `parts` are those of the client's request.
 pub(super) fn apply(forward: Forward, parts: &Parts, headers: &mut HeaderMap) {
-    let claims: Vec<HeaderName> = headers.keys().filter(|name| is_claim(name)).cloned().collect();
-    for name in claims {
-        headers.remove(name);
-    }
     match forward {
         Forward::XForwarded => x_forwarded(parts, headers),
         Forward::Forwarded => forwarded(parts, headers),
@@ -75,9 +70,6 @@ mod tests {
 
     fn applied(forward: Forward, client: Option<IpAddr>) -> String {
         let mut request = request(http::Method::GET, "/", Body::empty());
-        request.headers_mut().insert("x-forwarded-for", "6.6.6.6".parse().unwrap());
-        request.headers_mut().insert("x-real-ip", "6.6.6.6".parse().unwrap());
-        request.headers_mut().insert("forwarded", "for=6.6.6.6".parse().unwrap());
         request.extensions_mut().get_mut::<ConnectionInfo>().unwrap().client = client;
         request.extensions_mut().insert(Mount { prefix: "/shop".into(), target: "/shop/".parse().unwrap() });
         let (parts, _) = request.into_parts();
@@ -89,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_believed_stands_in_place_of_every_claim() {
+    fn what_is_known_is_told_in_either_form() {
         insta::assert_snapshot!(applied(Forward::XForwarded, Some([192, 0, 2, 1].into())), @r"
         host: test
         x-forwarded-for: 192.0.2.1

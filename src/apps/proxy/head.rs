@@ -4,6 +4,7 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{Request, Uri};
+use ziggurat_middleware::forwarded::is_claim;
 use ziggurat_middleware::hop_by_hop;
 
 use super::forward;
@@ -20,6 +21,9 @@ pub(super) struct HeadPolicy {
 /// The name of this program in `Via`.
 const PSEUDONYM: &str = "ziggurat";
 
+/// The most headers that are added to a request.
+const ADDED: usize = 12;
+
 /// After so many hops through this program a request is in a loop.
 const MOST_HOPS: usize = 10;
 
@@ -29,16 +33,17 @@ impl HeadPolicy {
         let mut request = Request::new(());
         *request.method_mut() = parts.method.clone();
         *request.uri_mut() = target(&endpoint.target.path, &parts.uri);
-        let mut headers = parts.headers.clone();
-        let takes_trailers = takes_trailers(&headers);
-        end_hop(&mut headers);
+        let mut headers = HeaderMap::with_capacity(parts.headers.len() + ADDED);
+        for (name, value) in parts.headers.iter().filter(|(name, _)| passes(name) && !is_claim(name)) {
+            headers.append(name.clone(), value.clone());
+        }
         forward::apply(self.forward, parts, &mut headers);
         match &self.host {
             HostPolicy::Fixed(host) => _ = headers.insert(header::HOST, host.clone()),
             HostPolicy::Keep if headers.contains_key(header::HOST) => {}
             HostPolicy::Keep | HostPolicy::Upstream => _ = headers.insert(header::HOST, endpoint.authority.clone()),
         }
-        if takes_trailers {
+        if takes_trailers(&parts.headers) {
             headers.insert(header::TE, HeaderValue::from_static("trailers"));
         }
         if !has_body {
@@ -58,7 +63,10 @@ impl HeadPolicy {
 /// Changes the head of a response for the client.
 pub(super) fn response(headers: &mut HeaderMap) {
     hop_by_hop::remove_named_by_connection(headers);
-    end_hop(headers);
+    let names: Vec<HeaderName> = headers.keys().filter(|name| !passes(name)).cloned().collect();
+    for name in names {
+        headers.remove(name);
+    }
 }
 
 /// Whether `Via` shows a loop.
@@ -75,12 +83,9 @@ fn via(version: http::Version) -> HeaderValue {
     })
 }
 
-/// Removes hop-by-hop headers. `Trailer` stays: trailers pass, and HTTP/1.1 sends only announced ones.
-fn end_hop(headers: &mut HeaderMap) {
-    let names: Vec<HeaderName> = headers.keys().filter(|name| hop_by_hop::contains(name) && *name != header::TRAILER).cloned().collect();
-    for name in names {
-        headers.remove(name);
-    }
+/// Whether a header goes further than one connection. `Trailer` does: trailers pass, and HTTP/1.1 sends only announced ones.
+fn passes(name: &HeaderName) -> bool {
+    !hop_by_hop::contains(name) || *name == header::TRAILER
 }
 
 fn takes_trailers(headers: &HeaderMap) -> bool {

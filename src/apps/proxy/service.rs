@@ -117,6 +117,7 @@ impl Inner {
             SendError::Client(error) => error,
             SendError::Failed(failure) => {
                 let detail = match failure.status() {
+                    StatusCode::SERVICE_UNAVAILABLE => return overloaded("the upstream servers are busy").into(),
                     StatusCode::GATEWAY_TIMEOUT => "the upstream server did not answer in time",
                     _ => "the upstream server gave no valid response",
                 };

@@ -1,25 +1,27 @@
 //! HTTP/1.1 and HTTP/2 to upstreams, on hyper's connections.
 
 mod form;
+#[cfg(test)]
+mod tests;
 mod validate;
 
 use std::error::Error;
 use std::future::{Future, poll_fn};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::task::Poll;
 use std::time::Duration;
 
 use futures_util::task::AtomicWaker;
-use http::StatusCode;
 use hyper::body::Incoming;
 use hyper::client::conn::{TrySendError, http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use tokio::sync::Notify;
 use ziggurat_middleware::Scheme;
 
 use super::dial::{Dialed, dial};
 use super::failure::{Failure, FailureKind, FailurePhase};
+use super::progress::UploadProgress;
 use super::protocol::{Connection, Protocol};
 use super::replay::Upload;
 use super::target::Address;
@@ -81,9 +83,6 @@ impl Streams {
 
 /// The largest head of an answer, and the largest block of trailers.
 const HEAD: usize = 64 << 10;
-
-/// The most informational responses before the final one.
-const INFORMATIONAL: u32 = 32;
 
 /// The most streams of one connection.
 const STREAMS: usize = 100;
@@ -165,12 +164,10 @@ impl Connection for HttpConnection {
         let response = match self {
             Self::Http1(sender) => {
                 form::http1(&mut request);
-                let flood = count_informational(&mut request);
-                tokio::select! {
-                    biased;
-                    () = flood.notified() => return Err(Failure::malformed("a flood of informational responses")),
-                    response = sender.try_send_request(request) => response,
-                }
+                let progress = count_informational(&mut request);
+                let mut response = pin!(sender.try_send_request(request));
+                let flooded = || Failure::malformed("a flood of informational responses");
+                poll_fn(|cx| if progress.is_flooded(cx) { Poll::Ready(Err(flooded())) } else { response.as_mut().poll(cx).map(Ok) }).await?
             }
             Self::Http2 { sender, streams, scheme } => {
                 form::http2(&mut request, *scheme)?;
@@ -215,21 +212,12 @@ impl Connection for HttpConnection {
     }
 }
 
-/// Counts 1xx responses and notifies if there are too many. `100 Continue` lets the body go.
-fn count_informational(request: &mut http::Request<Upload>) -> Arc<Notify> {
-    let flood = Arc::new(Notify::new());
-    let ring = Arc::clone(&flood);
+/// Counts 1xx responses in the progress of the upload. `100 Continue` lets the body go.
+fn count_informational(request: &mut http::Request<Upload>) -> Arc<UploadProgress> {
     let progress = Arc::clone(request.body().progress());
-    let count = AtomicU32::new(0);
-    hyper::ext::on_informational(request, move |response| {
-        if count.fetch_add(1, Relaxed) >= INFORMATIONAL {
-            ring.notify_one();
-        }
-        if response.status() == StatusCode::CONTINUE {
-            progress.allow();
-        }
-    });
-    flood
+    let counted = Arc::clone(&progress);
+    hyper::ext::on_informational(request, move |response| counted.inform(response.status()));
+    progress
 }
 
 fn failure(mut error: TrySendError<http::Request<Upload>>, is_reused: bool) -> Failure {
@@ -253,7 +241,7 @@ fn kind(error: &hyper::Error, is_reused: bool) -> FailureKind {
     let is_protocol_error = h2_error(error).is_some_and(h2::Error::is_library);
     match error {
         error if error.is_parse() || is_protocol_error => FailureKind::Malformed,
-        error if error.is_timeout() => FailureKind::Timeout,
+        // A PING without an answer is one of these, too: the connection is dead.
         _ if is_reused => FailureKind::Stale,
         _ => FailureKind::Reset,
     }

@@ -86,7 +86,7 @@ impl<P: Protocol> Pool<P> {
             Ok(Ok(Ok(lease))) => Ok(lease.claim()),
             Ok(Ok(Err(failure))) => Err(failure),
             Ok(Err(_)) => Err(Failure::unreachable("the pool is closed")),
-            Err(_) => Err(Failure::new(FailureKind::Timeout, FailurePhase::Connect, "no connection had room in time")),
+            Err(_) => Err(Failure::new(FailureKind::Full, FailurePhase::Connect, "no connection had room in time")),
         }
     }
 
@@ -159,6 +159,7 @@ impl<P: Protocol> Inner<P> {
             return;
         }
         idle.idle_since = now;
+        idle.is_reused = true;
         state.idle.push_back(idle);
         if !state.is_swept {
             state.is_swept = true;
@@ -214,7 +215,7 @@ impl<P: Protocol> Lease<P> {
         self.checkout.as_mut().map(|checkout| &mut checkout.connection)
     }
 
-    /// Whether it has carried an exchange before.
+    /// Whether it has carried an exchange before, or was idle.
     pub(crate) fn is_reused(&self) -> bool {
         self.checkout.as_ref().is_some_and(|checkout| checkout.is_reused)
     }

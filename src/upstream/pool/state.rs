@@ -31,6 +31,7 @@ pub(super) struct Idle<C> {
     /// The end of its life.
     pub(super) until: Instant,
     pub(super) idle_since: Instant,
+    /// Whether it has carried an exchange, or was idle: the server may close it just as it is used.
     pub(super) is_reused: bool,
 }
 
@@ -108,6 +109,9 @@ impl<P: Protocol> State<P> {
         let number = self.numbers;
         self.shared.push(Shared { number, connection, until, in_use: 0, is_reused: false });
         self.serve(pool);
+        if let Some(new) = self.shared.last_mut().filter(|new| new.in_use == 0) {
+            new.is_reused = true;
+        }
     }
 
     /// Hands room on shared connections to waiters.
