@@ -57,7 +57,7 @@ pub(crate) use queue::QueueOptions;
 pub(crate) use retry::RetryOptions;
 pub(crate) use send::{SendError, UpstreamRequest, UpstreamResponse};
 pub(crate) use sticky::StickyOptions;
-pub(crate) use target::Target;
+pub(crate) use target::{Host, Target};
 pub(crate) use tls::TlsOptions;
 pub(crate) use tunnel::{End, tunnel};
 

@@ -1,6 +1,8 @@
-//! Checks of a file as a whole: apps that contain themselves, routes that no request reaches, names that no route has, apps without a use, options without an effect.
+//! Checks of a file as a whole: apps that contain themselves, routes that no request reaches, names that no route has, proxies in a loop, apps
+//! without a use, options without an effect.
 
 pub(super) mod boundary;
+mod loops;
 mod names;
 mod order;
 pub(super) mod reserves;
@@ -21,6 +23,7 @@ pub(super) const MAX_STAGES: usize = 256;
 pub(super) fn check(file: &File, secrets: &Secrets) -> Vec<Diagnostic> {
     let mut findings = routes::check(file);
     findings.extend(names::check(file, secrets));
+    findings.extend(loops::check(file));
     match Order::of(file) {
         Ok(order) => match order.too_deep(file) {
             Some(finding) => findings.push(finding),
