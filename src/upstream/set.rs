@@ -173,3 +173,114 @@ pub(super) async fn watch<P: Protocol>(upstream: Arc<Upstream<P>>, Name { at, na
         sleep(PAUSE.saturating_sub(looked_up.elapsed())).await;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+    use std::path::PathBuf;
+
+    use http::Request;
+    use http_body_util::BodyExt;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+    use tokio::sync::Notify;
+    use ziggurat_middleware::{Body, Place};
+
+    use super::*;
+    use crate::upstream::http::{Http, HttpVersion};
+    use crate::upstream::{AdmitError, PoolTimeouts, QueueOptions, SendError, Settings, UpstreamRequest, UpstreamState};
+
+    const A: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 1);
+    const B: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
+
+    /// Answers with `name`; a request for `/slow` when it may.
+    fn serve(listener: TcpListener, name: &'static str, may: Arc<Notify>) {
+        tokio::spawn(async move {
+            while let Ok((mut socket, _)) = listener.accept().await {
+                let may = Arc::clone(&may);
+                tokio::spawn(async move {
+                    let mut head = vec![0; 4096];
+                    while let Ok(read @ 1..) = socket.read(&mut head).await {
+                        if head[..read].starts_with(b"GET /slow ") {
+                            may.notified().await;
+                        }
+                        let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n{name}");
+                        socket.write_all(answer.as_bytes()).await.unwrap();
+                    }
+                });
+            }
+        });
+    }
+
+    fn upstream(port: u16) -> Arc<Upstream<Http>> {
+        let settings = Settings {
+            base: PathBuf::new(),
+            balance: crate::upstream::Balance::default(),
+            sticky: None,
+            timeouts: PoolTimeouts { connect: Duration::from_millis(200), wait: Duration::from_secs(5) },
+            head: Duration::from_secs(20),
+            idle: Duration::from_secs(20),
+            limit: 256,
+            queue: QueueOptions::default(),
+            retry: None,
+            health: None,
+            host: None,
+            eject: None,
+            resolve: Duration::from_secs(10),
+        };
+        let target: Target = format!("http://app.test:{port}").parse().unwrap();
+        let http = Http { version: HttpVersion::Http1, tls: None };
+        Upstream::new(&Place::new("proxy"), [(target, 1)], settings, http, Arc::new(UpstreamState::default()))
+    }
+
+    async fn ask(upstream: &Arc<Upstream<Http>>, path: &str) -> Result<String, SendError> {
+        let (parts, ()) = Request::get(path).header("host", "app.test").body(()).unwrap().into_parts();
+        let head = |_: &Endpoint<Http>, _| Request::from_parts(parts.clone(), ());
+        let request = UpstreamRequest { parts: &parts, body: Body::empty(), head: &head, expects_continue: false };
+        let body = upstream.send(request).await?.response.into_body().collect().await.unwrap().to_bytes();
+        Ok(String::from_utf8(body.to_vec()).unwrap())
+    }
+
+    #[tokio::test]
+    async fn addresses_change_without_a_failed_request_and_are_kept_where_a_look_up_gives_none() {
+        let (one, may) = (TcpListener::bind((A, 0)).await.unwrap(), Arc::new(Notify::new()));
+        let port = one.local_addr().unwrap().port();
+        let other = TcpListener::bind((B, port)).await.unwrap();
+        serve(one, "a", Arc::clone(&may));
+        serve(other, "b", Arc::clone(&may));
+        let upstream = upstream(port);
+        let found = |result: std::io::Result<Vec<Ipv4Addr>>| {
+            upstream.take_addresses(0, "app.test", result.map(|ips| ips.into_iter().map(IpAddr::V4).collect()));
+        };
+        // The first look-up hangs: requests wait no longer than for a connection.
+        assert!(matches!(ask(&upstream, "/").await, Err(SendError::Refused(AdmitError::Unresolved))));
+        found(Ok(vec![A]));
+        assert_eq!(ask(&upstream, "/").await.unwrap(), "a");
+        let first = Arc::clone(&upstream.set.load().members[0].endpoint);
+        let slow = tokio::spawn({
+            let upstream = Arc::clone(&upstream);
+            async move { ask(&upstream, "/slow").await }
+        });
+        while first.state.under_way() == 0 {
+            tokio::task::yield_now().await;
+        }
+        found(Ok(vec![B]));
+        assert_eq!(ask(&upstream, "/").await.unwrap(), "b");
+        // The look-up fails, and finds nothing.
+        found(Err(std::io::Error::other("no answer")));
+        found(Ok(Vec::new()));
+        assert_eq!(ask(&upstream, "/").await.unwrap(), "b");
+        // What was under way at the address that is gone ends there, and its connection closes.
+        may.notify_one();
+        assert_eq!(slow.await.unwrap().unwrap(), "a");
+        assert_eq!(first.pool.connections(), (0, 0));
+        // An address that returns has its state.
+        found(Ok(vec![A, B]));
+        let set = upstream.set.load();
+        let again = set.members.iter().find(|member| member.endpoint.identity == first.identity).unwrap();
+        assert!(Arc::ptr_eq(&again.endpoint.state, &first.state) && set.members.len() == 2);
+        for _ in 0..20 {
+            assert!(["a", "b"].contains(&ask(&upstream, "/").await.unwrap().as_str()));
+        }
+    }
+}

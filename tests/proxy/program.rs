@@ -9,7 +9,7 @@ use std::thread;
 use crate::black_box::Program;
 
 /// An upstream with a thread for each connection.
-fn upstream(serve: impl Fn(TcpStream, String) + Send + Sync + 'static) -> u16 {
+pub(crate) fn upstream(serve: impl Fn(TcpStream, String) + Send + Sync + 'static) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     let serve = Arc::new(serve);
@@ -25,7 +25,7 @@ fn upstream(serve: impl Fn(TcpStream, String) + Send + Sync + 'static) -> u16 {
     port
 }
 
-fn head(mut socket: &TcpStream) -> String {
+pub(crate) fn head(mut socket: &TcpStream) -> String {
     let mut octets = Vec::new();
     while !octets.ends_with(b"\r\n\r\n") {
         let mut octet = [0];
@@ -37,7 +37,7 @@ fn head(mut socket: &TcpStream) -> String {
     String::from_utf8(octets).unwrap()
 }
 
-fn echo(mut socket: TcpStream, head: String) {
+pub(crate) fn echo(mut socket: TcpStream, head: String) {
     if head.to_lowercase().contains("upgrade: echo") {
         socket.write_all(b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n").unwrap();
         let mut reader = socket.try_clone().unwrap();
@@ -47,7 +47,7 @@ fn echo(mut socket: TcpStream, head: String) {
     }
 }
 
-fn tunnel(program: &Program) -> TcpStream {
+pub(crate) fn tunnel(program: &Program) -> TcpStream {
     let mut socket = program.connect();
     socket.write_all(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n").unwrap();
     let head = head(&socket);

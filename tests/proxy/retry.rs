@@ -177,3 +177,39 @@ async fn the_answer_names_the_request_and_the_log_names_endpoint_phase_and_cause
         assert!(line.contains(part), "{part}: {line}");
     }
 }
+
+#[tokio::test]
+async fn a_body_that_was_read_in_part_is_sent_again_whole_with_what_comes_later() {
+    let broken = Upstream::start(|mut connection| async move {
+        connection.head().await;
+        connection.exactly(5).await;
+    })
+    .await;
+    let upstream = Upstream::saying("ok").await;
+    let to = format!(r#"[{{ "at": "{}", "weight": 1000 }}, "{}"]"#, broken.url(), upstream.url());
+    let proxy = Proxy::start(&format!(r#"{{ "to": {to}, "balance": "round_robin" }}"#));
+    let mut client = proxy.connect().await;
+    client.send("PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\nConnection: close\r\n\r\nfirst").await;
+    // The rest comes when the first attempt has failed.
+    while proxy.logged("phase=head reset").is_empty() {
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    client.send("later").await;
+    assert!(String::from_utf8(client.read_to_end().await).unwrap().ends_with("\r\n\r\nok"), "{:?}", proxy.logged(""));
+    assert_eq!(upstream.requests()[0].body, b"firstlater");
+}
+
+#[tokio::test]
+async fn of_a_thousand_requests_that_fail_at_once_no_more_than_the_budget_is_sent_again() {
+    let upstreams = [breaking(false).await, breaking(false).await];
+    let to = format!(r#""to": ["{}", "{}"]"#, upstreams[0].url(), upstreams[1].url());
+    // The third attempt comes after a pause, and is in the budget from the time it is decided on.
+    let proxy = Proxy::start(&format!(r#"{{ {to}, "limit": 1000, "eject": false, "retry": {{ "attempts": 4, "budget": "20%" }} }}"#));
+    for _ in 0..10 {
+        let answers = futures_util::future::join_all((0..100).map(|_| proxy.get("/"))).await;
+        assert!(answers.iter().all(|answer| answer.status == 502), "{answers:?}");
+    }
+    let sent = upstreams.iter().map(|upstream| upstream.requests().len()).sum::<usize>();
+    // A fifth of the requests. Of the first ones, ten may be sent again in any case.
+    assert!((1_010..=1_210).contains(&sent), "{sent}");
+}
