@@ -13,10 +13,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import peers
+import proxies
 import report
 import servers
 from process import ServerFailed, Tree, busy, free_port
@@ -28,7 +29,7 @@ MAX_REQUESTS = 5_000_000
 
 def main():
     options = arguments()
-    if not options.no_install and any(name not in servers.ZIGGURAT for name in options.peers):
+    if not options.no_install and any(name not in servers.NATIVE for name in options.peers):
         peers.install()
     if any(SCENARIOS[name].app in (NOTES_APP, DEPOT_APP) for name in options.scenario):
         peers.prepare_sites()
@@ -112,15 +113,19 @@ def started(name, scenario, options, cores, **more):
     with tempfile.TemporaryDirectory(prefix="bench-") as temporary:
         folder = Path(temporary)
         place = servers.Place(**{"port": free_port(), "folder": folder, "workers": len(cores), "ziggurat": str(Path(options.ziggurat).resolve()), "nginx": options.nginx} | more)
-        if lacks := servers.missing(name, place):
+        if lacks := servers.missing(name, scenario, place):
             raise ServerFailed(f"not installed: {lacks}")
         servers.write_files(folder)
-        tree = Tree(servers.commands(name, scenario, place), cwd=folder, env=servers.environment(name, scenario, folder), cores=cores, log=folder / "log", port=place.port)
-        try:
-            tree.wait_for_port()
-            yield tree, {"address": f"127.0.0.1:{place.port}", "groups": [check(group, scenario, folder, tree) for group in scenario.groups]}
-        finally:
-            tree.stop()
+        # An upstream runs beside the load, so that it takes nothing of the proxy's core.
+        place.upstream = free_port()
+        behind = proxies.upstream(place, scenario.upstream, os.sched_getaffinity(0) - cores or cores) if scenario.upstream else nullcontext()
+        with behind:
+            tree = Tree(servers.commands(name, scenario, place), cwd=folder, env=servers.environment(name, scenario, folder), cores=cores, log=folder / "log", port=place.port)
+            try:
+                tree.wait_for_port()
+                yield tree, {"address": f"127.0.0.1:{place.port}", "spin": scenario.upstream is None, "groups": [check(group, scenario, folder, tree) for group in scenario.groups]}
+            finally:
+                tree.stop()
 
 
 def check(group, scenario, folder, tree):
@@ -186,7 +191,8 @@ def wait_for_line(log, path):
 
 def run_load(load, plan, seconds, cores, tree, requests=MAX_REQUESTS):
     """Runs the load generator for `seconds` or `requests`, on `cores` (None: any), and gives its report."""
-    plan = plan | {"seconds": seconds, "requests": requests, "spin": cores is not None and len(cores) == 1}
+    # With a core to itself the generator never sleeps.
+    plan = plan | {"seconds": seconds, "requests": requests, "spin": plan.get("spin", True) and cores is not None and len(cores) == 1}
     pin = (lambda: os.sched_setaffinity(0, cores)) if cores else None
     done = subprocess.run([load], input=json.dumps(plan), capture_output=True, text=True, preexec_fn=pin)
     if done.returncode:

@@ -19,7 +19,7 @@ NOTES_APP = "fieldnotes.wsgi:application"
 DEPOT_APP = "depot.wsgi:application"
 ORIGIN = "https://app.example.com"
 USER, PASSWORD = "bench", "correct horse"
-FILES = {"10k.bin": bytes(range(250)) * 40, "1m.bin": bytes(range(256)) * 4096}
+FILES = {"1k.bin": bytes(range(256)) * 4, "10k.bin": bytes(range(250)) * 40, "64k.bin": bytes(range(256)) * 256, "1m.bin": bytes(range(256)) * 4096}
 UPLOAD = bytes(range(256)) * 4096
 
 BROWSER_HEADERS = {
@@ -80,6 +80,8 @@ class Scenario:
     """What stands around the application: nothing, static files, the full set, or what a site usually has."""
     layers: list = field(default_factory=list)
     """Layers of Ziggurat between that and the application."""
+    upstream: str | None = None
+    """The version of HTTP that an upstream speaks which the servers pass requests on to, in place of an application."""
 
 
 def _one(target="/", body=hello.BODY, wants=None, **more):
@@ -124,6 +126,9 @@ SCENARIOS = {scenario.name: scenario for scenario in [
     Scenario("upload", "1 MiB in, read in 64 KiB and hashed", _one(method="POST", body=hashlib.sha256(UPLOAD).hexdigest().encode()), app="upload:app"),
     Scenario("static-10k", "a file of 10 KB", _one("/static/10k.bin", body=FILES["10k.bin"]), stack="static"),
     Scenario("static-1m", "a file of 1 MiB", _one("/static/1m.bin", body=FILES["1m.bin"]), stack="static"),
+    Scenario("proxy-1k", "1 KiB from an upstream over HTTP/1.1", _one("/1k.bin", body=FILES["1k.bin"]), upstream="1.1"),
+    Scenario("proxy-64k", "64 KiB from the same upstream", _one("/64k.bin", body=FILES["64k.bin"]), upstream="1.1"),
+    Scenario("proxy-1k-h2", "1 KiB from an upstream over HTTP/2 without TLS", _one("/1k.bin", body=FILES["1k.bin"]), upstream="2"),
     Scenario("sleep", "the application waits 10 ms, 32 threads", _one(), app="sleep:app", threads=32),
     Scenario("mixed", "4 connections wait 10 ms each time, 32 want 13 octets, 8 threads", [
         Group("fast", 32, [Ask(request("/"), hello.BODY)]),

@@ -5,6 +5,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+import proxies
 from peers import DJANGO, SITE, VENV
 from process import free_port
 from scenarios import APPS, FILES, NOTES_APP, ORIGIN, PASSWORD, USER
@@ -15,7 +16,9 @@ nothing native around a site, as the other servers have it."""
 DEPOT = SITE / "depot"
 
 WSGI = ["gunicorn", "granian", "bjoern", "fastwsgi", "waitress", "uwsgi"]
-NAMES = [*ZIGGURAT, *WSGI, "nginx", "nginx+granian", "nginx+uwsgi", "nginx+gunicorn"]
+NATIVE = [*ZIGGURAT, "nginx", "haproxy", "caddy"]
+"""Without Python of the peers' environment."""
+NAMES = [*NATIVE, *WSGI, "nginx+granian", "nginx+uwsgi", "nginx+gunicorn"]
 
 PROMISES = """add_header X-Request-Id $request_id always; add_header X-Frame-Options DENY always; add_header X-Content-Type-Options nosniff always;
     add_header Referrer-Policy same-origin always; add_header Cross-Origin-Opener-Policy same-origin always;
@@ -34,12 +37,16 @@ class Place:
     """Processes, where a server has them."""
     ziggurat: str
     nginx: str | None
+    upstream: int = 0
+    """The port of the upstream of proxies."""
     preload: list | None = None
     """Paths: the application is imported once, where the server can, answers these once, where it can, and is then forked."""
 
 
 def applies(name, scenario):
     """Whether `name` can serve `scenario` at all."""
+    if scenario.upstream:
+        return proxies.applies(name, scenario)
     if name == "ziggurat-python":
         return scenario.stack == "site"
     if name in ZIGGURAT:
@@ -53,10 +60,14 @@ def applies(name, scenario):
     return name in WSGI
 
 
-def missing(name, place):
+def missing(name, scenario, place):
     """What is not installed, or None."""
+    if scenario.upstream and (lacks := proxies.missing(name, place)):
+        return lacks
     if name in ZIGGURAT:
         return None if os.access(place.ziggurat, os.X_OK) else f"{place.ziggurat} (cargo build --release)"
+    if name in proxies.NAMES and scenario.upstream:
+        return None
     if name.startswith("nginx") and not place.nginx:
         return "nginx (apt-get install nginx, or --nginx PATH)"
     behind = name.removeprefix("nginx").removeprefix("+")
@@ -66,6 +77,8 @@ def missing(name, place):
 
 def commands(name, scenario, place):
     """The command lines to start together."""
+    if scenario.upstream:
+        return [proxies.command(name, scenario.upstream, place)]
     if name in ZIGGURAT:
         return [_ziggurat(name, scenario, place)]
     front, _, behind = name.rpartition("nginx")[2].rpartition("+")
