@@ -14,6 +14,7 @@ use crate::units::Size;
 pub(super) struct Budget {
     limit: Size,
     memory_of_one: usize,
+    response: usize,
     folder: PathBuf,
     memory: Arc<Semaphore>,
     total_memory: usize,
@@ -22,11 +23,13 @@ pub(super) struct Budget {
 }
 
 impl Budget {
-    pub(super) fn new(limit: Size, memory: Size, total_memory: Size, total_disk: Size, folder: PathBuf) -> Self {
+    /// `memory` is that of one request body, and of one response.
+    pub(super) fn new(limit: Size, memory: [Size; 2], total_memory: Size, total_disk: Size, folder: PathBuf) -> Self {
         let permits = |size: Size| usize::try_from(size.0).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
         let (total_memory, total_disk) = (permits(total_memory), permits(total_disk));
         let (memory_left, disk_left) = (Arc::new(Semaphore::new(total_memory)), Arc::new(Semaphore::new(total_disk)));
-        Self { limit, memory_of_one: permits(memory), folder, memory: memory_left, total_memory, disk: disk_left, total_disk }
+        let [memory_of_one, response] = memory.map(permits);
+        Self { limit, memory_of_one, response, folder, memory: memory_left, total_memory, disk: disk_left, total_disk }
     }
 
     /// The longest body.
@@ -39,9 +42,23 @@ impl Budget {
         &self.folder
     }
 
-    /// Memory for a body whose length is known or not, where there is some left.
+    /// Memory for a request body whose length is known or not, where there is some left.
     pub(super) fn memory(&self, length: Option<u64>) -> Option<OwnedSemaphorePermit> {
-        let wanted = length.and_then(|length| usize::try_from(length).ok()).unwrap_or(usize::MAX).min(self.memory_of_one);
+        self.reserve(length, self.memory_of_one)
+    }
+
+    /// Whether responses are read ahead.
+    pub(super) const fn reads_ahead(&self) -> bool {
+        self.response > 0
+    }
+
+    /// Memory for what is read ahead of a response, where there is some left.
+    pub(super) fn ahead(&self, length: Option<u64>) -> Option<OwnedSemaphorePermit> {
+        if self.reads_ahead() { self.reserve(length, self.response) } else { None }
+    }
+
+    fn reserve(&self, length: Option<u64>, most: usize) -> Option<OwnedSemaphorePermit> {
+        let wanted = length.and_then(|length| usize::try_from(length).ok()).unwrap_or(usize::MAX).min(most);
         Arc::clone(&self.memory).try_acquire_many_owned(u32::try_from(wanted).ok()?).ok()
     }
 

@@ -1,5 +1,6 @@
-//! `buffer`: takes in whole request bodies before the layers below see them.
+//! `buffer`: takes in whole request bodies before the layers below see them, and reads responses ahead of slow clients.
 
+mod ahead;
 mod body;
 mod budget;
 mod spool;
@@ -15,20 +16,22 @@ use std::task::{Context as TaskContext, Poll};
 
 use futures_util::TryFutureExt;
 use futures_util::future::{Either, MapErr};
-use http::Method;
 use http::header::{CONTENT_LENGTH, EXPECT, TRANSFER_ENCODING};
+use http::{Method, StatusCode};
 use http_body::Body as _;
 use http_body_util::BodyExt;
 use schemars::JsonSchema;
 use serde::Deserialize;
+use tokio::runtime::Handle;
 use tower::{Layer, Service};
 
+use self::ahead::ReadAhead;
 use self::budget::Budget;
 use self::spool::Spool;
 use crate::units::Size;
-use crate::{Behavior, BoxError, Context, Finding, Findings, IntoStage, Middleware, Next, NextFuture, Request, Response};
+use crate::{Behavior, Body, BoxError, Context, Finding, Findings, IntoStage, Middleware, Next, NextFuture, Request, Response, TunnelIdle};
 
-/// Takes in whole request bodies before the layers below see them.
+/// Takes in whole request bodies before the layers below see them, and reads responses ahead of slow clients.
 ///
 /// A slow client then holds neither a thread of the app nor a connection to an upstream server. The app never sees a body that is cut short, and it knows
 /// the length of every body, also of one that arrived in chunks. Trailers are kept; the length of a body with trailers is not stated.
@@ -44,6 +47,9 @@ use crate::{Behavior, BoxError, Context, Finding, Findings, IntoStage, Middlewar
 /// A client that sends nothing for `server.body_timeout`, or leaves, ends its request, and nothing of its body stays. A client that waits for `100 Continue`
 /// gets it from this layer. CONNECT passes unbuffered. During a reload, the old and the new stack have `total_memory` and `total_disk` each.
 ///
+/// With `response`, a response is read ahead of a client that takes it slowly, up to so many octets in memory. A response that fits ends for the app or the upstream server as soon as it is
+/// written. Nothing waits: the client gets each part as it comes, also of a stream without end. A response that finds no room in `total_memory`, and an upgraded connection, pass as they are.
+///
 /// Place it below everything that refuses requests, such as authentication and limits, and above the app. A `timeout` above it counts the time of the
 /// upload. Do not place it above services that answer while the request is still being sent, as gRPC streams do. An app of the kind `wsgi` buffers short
 /// bodies itself.
@@ -58,7 +64,9 @@ pub struct Buffer {
     limit: Size,
     /// How much of one body is kept in memory. A longer body goes to a file.
     memory: Size,
-    /// How much memory all bodies together may take. A body reserves `memory`, or its length if that is known and less, when it begins.
+    /// How much of one response is read ahead of a slow client; 0 for nothing.
+    response: Size,
+    /// How much memory all bodies together may take. A body reserves `memory`, a response `response`, or its length if that is known and less, when it begins.
     total_memory: Size,
     /// How much disk all bodies together may take.
     total_disk: Size,
@@ -68,7 +76,14 @@ pub struct Buffer {
 
 impl Default for Buffer {
     fn default() -> Self {
-        Self { limit: Size::mib(10), memory: Size::kib(64), total_memory: Size::mib(64), total_disk: Size::mib(1024), folder: None }
+        Self {
+            limit: Size::mib(10),
+            memory: Size::kib(64),
+            response: Size::kib(0),
+            total_memory: Size::mib(64),
+            total_disk: Size::mib(1024),
+            folder: None,
+        }
     }
 }
 
@@ -78,16 +93,18 @@ impl Middleware for Buffer {
     const BEHAVIOR: &'static [Behavior] = &[Behavior::BuffersRequestBody, Behavior::LimitsRequestBody, Behavior::AnswersEarly];
 
     fn validate(&self, findings: &mut Findings) {
-        let Self { limit, memory, total_memory, total_disk, .. } = *self;
+        let Self { limit, memory, response, total_memory, total_disk, .. } = *self;
         if limit.0 == 0 {
             findings.push(Finding::new("no body is let through").at("limit").hint("give it a size, as in `\"10MiB\"`"));
         }
-        if memory > Size::mib(1024) {
-            findings.push(Finding::new(format!("`{memory}` is too much for one body")).at("memory").hint("write `\"1GiB\"` at most"));
-        }
-        if memory > total_memory {
-            let finding = Finding::new(format!("one body may take `{memory}` of memory, and all together `{total_memory}`"));
-            findings.push(finding.at("total_memory").hint("make it several times `memory`"));
+        for (name, size) in [("memory", memory), ("response", response)] {
+            if size > Size::mib(1024) {
+                findings.push(Finding::new(format!("`{size}` is too much for one body")).at(name).hint("write `\"1GiB\"` at most"));
+            }
+            if size > total_memory {
+                let finding = Finding::new(format!("one body may take `{size}` of memory, and all together `{total_memory}`"));
+                findings.push(finding.at("total_memory").hint(format!("make it several times `{name}`")));
+            }
         }
         if limit > memory && limit > total_disk {
             let finding = Finding::new(format!("one body may take `{limit}` of disk, and all together `{total_disk}`"));
@@ -99,11 +116,11 @@ impl Middleware for Buffer {
         let folder = self.folder.map_or_else(std::env::temp_dir, |folder| context.resolve(folder));
         tempfile::tempfile_in(&folder)
             .map_err(|error| Finding::new(format!("cannot write temporary files to `{}`: {error}", folder.display())).at("folder"))?;
-        let budget = Arc::new(Budget::new(self.limit, self.memory, self.total_memory, self.total_disk, folder));
+        let budget = Arc::new(Budget::new(self.limit, [self.memory, self.response], self.total_memory, self.total_disk, folder));
         let (figures, place) = (Arc::clone(&budget), context.place().clone());
         context.on_scrape(move |metrics| {
             let labels = [("place", place.as_str())];
-            metrics.gauge("ziggurat_buffer_memory_bytes", "Memory reserved for request bodies.").sample(&labels, figures.memory_in_use());
+            metrics.gauge("ziggurat_buffer_memory_bytes", "Memory reserved for bodies.").sample(&labels, figures.memory_in_use());
             metrics.gauge("ziggurat_buffer_disk_bytes", "Disk space that request bodies take.").sample(&labels, figures.disk_in_use());
         });
         Ok(BufferLayer(budget))
@@ -142,13 +159,31 @@ impl Service<Request> for BufferService {
             || body.as_full().is_some_and(|octets| octets.len() as u64 <= self.budget.limit())
             || request.method() == Method::CONNECT
         {
-            return Either::Left(self.inner.send(request).map_err(|never| match never {}));
+            if !self.budget.reads_ahead() {
+                return Either::Left(self.inner.send(request).map_err(|never| match never {}));
+            }
+            let (budget, inner) = (Arc::clone(&self.budget), self.inner.clone());
+            return Either::Right(Box::pin(async move { Ok(read_ahead(inner.run(request).await, &budget)) }));
         }
         let (budget, inner) = (Arc::clone(&self.budget), self.inner.clone());
         Either::Right(Box::pin(async move {
-            let request = take_in(request, budget).await?;
-            Ok(inner.run(request).await)
+            let request = take_in(request, Arc::clone(&budget)).await?;
+            Ok(read_ahead(inner.run(request).await, &budget))
         }))
+    }
+}
+
+/// The response, which a task reads ahead if it is not at hand.
+fn read_ahead(response: Response, budget: &Budget) -> Response {
+    let body = response.body();
+    let is_tunnel = response.status() == StatusCode::SWITCHING_PROTOCOLS || response.extensions().get::<TunnelIdle>().is_some();
+    if body.as_full().is_some() || body.is_end_stream() || is_tunnel {
+        return response;
+    }
+    // A thread without a runtime reads as it needs.
+    match (Handle::try_current(), budget.ahead(body.size_hint().exact())) {
+        (Ok(runtime), Some(reserved)) => response.map(|body| Body::new(ReadAhead::new(body, reserved, &runtime))),
+        _ => response,
     }
 }
 

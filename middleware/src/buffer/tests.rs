@@ -2,6 +2,7 @@
 
 use std::future::pending;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
@@ -210,11 +211,80 @@ fn bounds_that_do_not_fit_together_are_refused() {
         r#""0B""#,
         r#"{"memory": "2GiB", "total_memory": "4GiB"}"#,
         r#"{"memory": "1MiB", "total_memory": "64KiB"}"#,
+        r#"{"response": "128MiB"}"#,
         r#"{"limit": "2GiB"}"#,
         r#"{"folder": "no/such/folder"}"#,
     ] {
         assert_eq!(TestStack::refusal::<Buffer>(options).len(), 1, "{options}");
     }
+}
+
+/// A stack whose app answers with `n` frames of 100 octets and a trailer, and the number of frames that were read of it.
+fn answering(options: &str, n: usize) -> (TestStack, Arc<AtomicUsize>) {
+    let read = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&read);
+    let stack = TestStack::of::<Buffer>(options).over(move |_: Request| {
+        let count = Arc::clone(&count);
+        let frames = stream::iter(0..n).map(move |nth| {
+            count.store(nth + 1, SeqCst);
+            data(vec![b'a' + (nth % 26) as u8; 100])
+        });
+        let trailers = Ok(Frame::trailers(HeaderMap::from_iter([(http::header::ETAG, HeaderValue::from_static("x"))])));
+        std::future::ready(Response::new(Body::new(StreamBody::new(frames.chain(stream::iter([trailers]))))))
+    });
+    (stack, read)
+}
+
+/// Waits until the task that reads ahead has nothing to do.
+async fn settle() {
+    for _ in 0..1000 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn a_response_is_read_ahead_as_far_as_there_is_room_and_arrives_whole() {
+    for (response, ahead) in [("1KiB", 11), ("100KiB", 50), ("0B", 0)] {
+        let (stack, read) = answering(&format!(r#"{{ "response": "{response}" }}"#), 50);
+        let mut body = stack.call(request(Method::GET, "/", Body::empty())).await.into_body();
+        settle().await;
+        // Those in the room, and the one that waits for room.
+        assert_eq!(read.load(SeqCst), ahead, "{response}");
+        if ahead == 11 {
+            body.frame().await.unwrap().unwrap();
+            settle().await;
+            assert_eq!(read.load(SeqCst), 12);
+        }
+        let rest = body.collect().await.unwrap();
+        assert_eq!(rest.trailers().unwrap()[http::header::ETAG], "x");
+        assert_eq!(rest.to_bytes().len(), if ahead == 11 { 4_900 } else { 5_000 });
+    }
+}
+
+#[tokio::test]
+async fn memory_for_responses_is_bounded_and_comes_back_when_the_client_leaves() {
+    let (stack, read) = answering(r#"{ "memory": "1KiB", "response": "1KiB", "total_memory": "2KiB" }"#, 1_000_000);
+    let ask = async || stack.call(request(Method::GET, "/", Body::empty())).await.into_body();
+    let (first, second) = (ask().await, ask().await);
+    settle().await;
+    assert_eq!(in_use(&stack), [2048, 0]);
+    // The third passes as it is.
+    read.store(0, SeqCst);
+    let third = ask().await;
+    settle().await;
+    assert_eq!(read.load(SeqCst), 0);
+    drop((first, second, third));
+    settle().await;
+    assert_eq!(in_use(&stack), [0, 0]);
+}
+
+#[tokio::test]
+async fn a_response_that_fails_fails_for_the_client_after_what_came_before() {
+    let stack = TestStack::of::<Buffer>(r#"{ "response": "1KiB" }"#)
+        .over(async |_: Request| Response::new(parts(vec![data("begun"), Err("the app failed".into())])));
+    let mut body = stack.call(request(Method::GET, "/", Body::empty())).await.into_body();
+    assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "begun");
+    assert_eq!(body.frame().await.unwrap().unwrap_err().to_string(), "the app failed");
 }
 
 proptest! {
