@@ -60,12 +60,12 @@ events {{ worker_connections 4096; }}
 http {{
     {_temporary_files("proxy")} access_log off; keepalive_requests 1000000000; client_max_body_size 0;
     upstream app {{ server {to}; keepalive 64; keepalive_requests 1000000000; }}
-    map $http_upgrade $connection {{ default upgrade; '' ''; }}
+    map $http_upgrade $kept {{ default upgrade; '' ''; }}
     server {{
         listen {listen};
         location / {{
             proxy_pass http://app; proxy_http_version 1.1; proxy_read_timeout 600s;
-            proxy_set_header Connection $connection; proxy_set_header Upgrade $http_upgrade; proxy_set_header Host $host;
+            proxy_set_header Connection $kept; proxy_set_header Upgrade $http_upgrade; proxy_set_header Host $host;
             proxy_set_header X-Forwarded-For $remote_addr; proxy_set_header X-Forwarded-Proto $scheme; proxy_set_header X-Forwarded-Host $host;
         }}
     }}
@@ -76,7 +76,7 @@ http {{
         (folder / "haproxy.cfg").write_text(f"""
 global
     nbthread {place.workers}
-    maxconn 10000
+    maxconn 4000
 defaults
     mode http
     option forwardfor
@@ -98,7 +98,6 @@ backend app
 {{
     admin off
     auto_https off
-    persist_config off
     log {{
         level ERROR
     }}

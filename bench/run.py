@@ -25,6 +25,7 @@ from scenarios import DEPOT_APP, NOTES_APP, SCENARIOS
 
 ROOT = Path(__file__).resolve().parent.parent
 MAX_REQUESTS = 5_000_000
+NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
 
 
 def main():
@@ -87,7 +88,7 @@ def shared_arguments(parser):
     parser.add_argument("--cores", choices=["1", "all"], default="1", help="1: each server on one core, the load on another; all: nothing pinned, a worker process per core")
     parser.add_argument("--base", default="ziggurat", help="the server that ratios are taken to (default: %(default)s)")
     parser.add_argument("--ziggurat", default=ROOT / "target/release/ziggurat", help="the program (default: %(default)s)")
-    parser.add_argument("--nginx", default=shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin"), help="the program (default: found on PATH)")
+    parser.add_argument("--nginx", default=NGINX, help="the program (default: found on PATH)")
     parser.add_argument("--no-install", action="store_true", help="take the peers as they are")
     parser.add_argument("--json", metavar="FILE", help="write every sample there")
 

@@ -9,7 +9,7 @@ import time
 
 import peers
 import servers
-from run import ROOT, run_load, started
+from run import NGINX, ROOT, run_load, started
 from scenarios import SCENARIOS
 
 
@@ -20,7 +20,7 @@ def main():
     parser.add_argument("--scenario", choices=SCENARIOS, default="hello", help="default: %(default)s")
     parser.add_argument("--requests", type=int, default=20_000, help="default: %(default)s")
     options = parser.parse_args()
-    options.nginx = None
+    options.nginx = NGINX
     load = peers.build_load()
     core = {min(os.sched_getaffinity(0))}
     for name in options.server:

@@ -82,6 +82,6 @@ impl HttpBody for ReadAhead {
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.hint.clone()
+        self.hint
     }
 }
