@@ -125,10 +125,9 @@ impl EncodedBody {
     /// Takes a step at once if it is small. Pending with [`Stage::Working`] if another thread takes it, and otherwise until this task has another turn.
     fn begin(&mut self, then: Then, cx: &mut Context<'_>) -> Poll<io::Result<Step>> {
         let octets = self.waiting.min(STEP);
+        // Another thread may be so fast that this one could go on for ever.
+        ready!(poll_turn(cx, octets));
         let small = self.held + octets <= SMALL;
-        if small {
-            ready!(poll_turn(cx, octets));
-        }
         let Stage::Idle(encoder) = std::mem::replace(&mut self.stage, Stage::Done) else {
             return Poll::Ready(Err(io::Error::other("the encoder is in use")));
         };
