@@ -102,6 +102,7 @@ pub mod pipeline;
 mod run;
 pub mod server;
 mod testing;
+mod tunnel;
 mod upstream;
 mod worker;
 pub mod wsgi;

@@ -25,5 +25,11 @@ mod http2;
 #[path = "http/upgrades.rs"]
 mod upgrades;
 
+#[path = "black_box/h2_websocket.rs"]
+mod h2_websocket;
+
+#[path = "http/websockets.rs"]
+mod websockets;
+
 #[path = "http/cut.rs"]
 mod cut;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::lifecycle::{Lifecycle, Scraper};
-use crate::{Client, Finding, Metrics, Place, ReserveClass, Result, Retired, Watcher};
+use crate::{Client, Draining, Finding, Metrics, Place, ReserveClass, Result, Retired, Watcher};
 
 /// What a layer or an app gets while it is built: its place, the folder of relative paths, state across reloads, background tasks, and hooks.
 ///
@@ -172,6 +172,12 @@ impl Context {
     /// Outside of a tokio runtime, as [`tokio::spawn`]. Stacks are always built inside of one, also in workers and under other WSGI servers.
     pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         self.lifecycle.tasks().spawn(&self.place, task);
+    }
+
+    /// The signal that the server drains, at the beginning of the drain: WebSockets are told to go away. It does not come at a reload, after which the server goes on.
+    #[must_use]
+    pub fn draining(&self) -> Draining {
+        self.lifecycle.tasks().draining()
     }
 
     /// The signal that the stack retires, for response bodies and connections that do not end by themselves.

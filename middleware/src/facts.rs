@@ -9,8 +9,6 @@ use std::sync::Arc;
 
 use http::{Extensions, HeaderValue, Uri};
 
-use crate::metrics::Counter;
-
 /// The client, the scheme and the address of the listener. The server sets it in every request; `forwarded` corrects it behind a proxy.
 ///
 /// A layer that acts on the client's address says so with [`Behavior::NeedsConnectionInfo`](crate::Behavior::NeedsConnectionInfo):
@@ -50,24 +48,6 @@ pub struct ConnectionInfo {
     /// Whether a `forwarded` layer has checked the headers in which proxies describe the client. Otherwise apps and upstream servers do not see these headers, because
     /// every client can send them.
     pub is_vetted: bool,
-}
-
-/// How many octets have passed through an upgraded connection. In the extensions of a 101; counted while the connection lasts.
-#[derive(Clone, Debug, Default)]
-pub struct TunnelOctets(Arc<[Counter; 2]>);
-
-impl TunnelOctets {
-    /// From the client.
-    #[must_use]
-    pub fn received(&self) -> &Counter {
-        &self.0[0]
-    }
-
-    /// To the client.
-    #[must_use]
-    pub fn sent(&self) -> &Counter {
-        &self.0[1]
-    }
 }
 
 /// `http` or `https` (RFC 9110 section 4.2).
@@ -193,8 +173,3 @@ pub struct Deadline(pub std::time::Duration);
 /// ([`Context::reserves`](crate::Context::reserves)). A route sets it; an inner route overrides an outer one. Numbers count from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ReserveClass(pub u32);
-
-/// How long an upgraded connection may be silent in both directions (RFC 9110 section 7.8). An app that accepts an upgrade puts it into the extensions
-/// of its 101 response. Without it the server closes the connection after its `keep_alive` time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TunnelIdle(pub std::time::Duration);

@@ -33,6 +33,7 @@ mod state_store;
 mod tasks;
 mod test_stack;
 pub mod units;
+mod upgrade;
 mod watch;
 
 pub mod access_log;
@@ -59,7 +60,7 @@ pub use behavior::Behavior;
 pub use body::Body;
 pub use client::{Client, ClientFuture};
 pub use context::{Context, Reserve};
-pub use facts::{ConnectionInfo, Deadline, Mount, OriginalUri, RemoteUser, RequestId, ReserveClass, Scheme, TunnelIdle, TunnelOctets};
+pub use facts::{ConnectionInfo, Deadline, Mount, OriginalUri, RemoteUser, RequestId, ReserveClass, Scheme};
 pub use files::FileBody;
 pub use finding::{Finding, Findings, Step};
 pub use from_fn::{FromFn, FromFnService, from_fn};
@@ -72,8 +73,9 @@ pub use next::{IntoApp, IntoStage, Next, NextFuture};
 pub use place::Place;
 pub use problem::{Problem, ProblemDetail};
 pub use service::{AnyBody, CloneService, IntoProblem, Options, StackService};
-pub use tasks::Retired;
+pub use tasks::{Draining, Retired};
 pub use test_stack::{TestRequest, TestResponse, TestStack, TestStage, request};
+pub use upgrade::{TunnelIdle, TunnelRecord, Upgrade};
 pub use watch::Watcher;
 
 /// Crates whose types and traits are part of this one's.

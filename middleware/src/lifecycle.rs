@@ -83,6 +83,11 @@ impl Lifecycle {
         metrics
     }
 
+    /// Tells the layers and apps that the server drains ([`Context::draining`](crate::Context::draining)). Call it when the server begins to stop.
+    pub fn drain(&self) {
+        self.0.tasks.drain();
+    }
+
     /// Ends the background tasks ([`Context::spawn`](crate::Context::spawn)) and waits for them, at most 5 s. Call it when the stack serves no more requests, before
     /// [`Lifecycle::shutdown`]. A second call has no effect.
     pub async fn retire(&self) {
@@ -140,6 +145,7 @@ mod tests {
     use std::path::Path;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
+    use futures_util::FutureExt;
     use serde_json::json;
 
     use super::*;
@@ -161,6 +167,16 @@ mod tests {
         lifecycle.shutdown();
         lifecycle.shutdown();
         assert_eq!(*log.lock().unwrap(), [2, 1]);
+    }
+
+    #[tokio::test]
+    async fn a_drain_is_known_in_the_stack_that_drains_and_not_in_its_successor() {
+        let lifecycle = Lifecycle::default();
+        let (draining, next) = (context("x", &lifecycle).draining(), context("x", &lifecycle.successor()).draining());
+        assert!(draining.wait().now_or_never().is_none());
+        lifecycle.drain();
+        draining.wait().await;
+        assert!(next.wait().now_or_never().is_none());
     }
 
     #[test]

@@ -20,6 +20,7 @@ const GRACE: Duration = Duration::from_secs(5);
 #[derive(Default)]
 pub(crate) struct Tasks {
     tracker: TaskTracker,
+    draining: CancellationToken,
     retired: CancellationToken,
 }
 
@@ -39,6 +40,15 @@ impl Tasks {
 
     pub(crate) fn retired(&self) -> Retired {
         Retired(self.retired.clone())
+    }
+
+    pub(crate) fn draining(&self) -> Draining {
+        Draining(self.draining.clone())
+    }
+
+    /// Sends the signal that the server drains.
+    pub(crate) fn drain(&self) {
+        self.draining.cancel();
     }
 
     /// Sends the signal. Tasks are dropped at their next `await`.
@@ -79,6 +89,18 @@ impl Retired {
     #[must_use]
     pub fn is_retired(&self) -> bool {
         self.0.is_cancelled()
+    }
+}
+
+/// The signal that the server is about to end: it drains, and what does not end by itself has that time to end in its own terms.
+/// [`Context::draining`](crate::Context::draining) gives it.
+#[derive(Clone, Debug)]
+pub struct Draining(CancellationToken);
+
+impl Draining {
+    /// Waits until the server drains; returns at once if it does.
+    pub async fn wait(&self) {
+        self.0.cancelled().await;
     }
 }
 

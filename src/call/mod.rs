@@ -10,7 +10,7 @@ pub(crate) mod mailbox;
 pub(crate) mod pipe;
 pub(crate) mod responder;
 pub(crate) mod service;
-mod websocket;
+pub(crate) mod websocket;
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;

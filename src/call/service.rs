@@ -17,6 +17,7 @@ use super::body::buffer_body;
 use super::chunks::Chunks;
 use super::head::Head;
 use super::responder::Responder;
+use super::websocket::WebSocketRules;
 use super::{BodyFailure, Call, CallSignal, Executor, Reply, ReplyBody, ResponseHead, late, overloaded, websocket};
 
 /// Calls the app through an executor.
@@ -26,7 +27,7 @@ pub(crate) struct AppService<E> {
 }
 
 /// The limits of a request.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct RequestLimits {
     /// How many octets of the body are read before the app is called.
     pub(crate) buffer: u64,
@@ -34,8 +35,8 @@ pub(crate) struct RequestLimits {
     pub(crate) deadline: Option<Duration>,
     /// After how long the app's stack is logged.
     pub(crate) slow: Option<Duration>,
-    /// Whether the app takes WebSockets.
-    pub(crate) takes_websockets: bool,
+    /// Of WebSockets. `None` if the app takes none.
+    pub(crate) websockets: Option<WebSocketRules>,
 }
 
 impl<E> AppService<E> {
@@ -46,7 +47,7 @@ impl<E> AppService<E> {
 
 impl<E> Clone for AppService<E> {
     fn clone(&self) -> Self {
-        Self { executor: Arc::clone(&self.executor), limits: self.limits }
+        Self { executor: Arc::clone(&self.executor), limits: self.limits.clone() }
     }
 }
 
@@ -64,8 +65,8 @@ impl<E: Executor> Service<Request> for AppService<E> {
         let (mut parts, body) = request.into_parts();
         let executor = Arc::clone(&self.executor);
         match websocket::requested(&mut parts) {
-            Some(client) => Box::pin(websocket::serve(executor, parts, client, self.limits)),
-            None => Box::pin(serve(executor, parts, body, self.limits)),
+            Some(client) => Box::pin(websocket::serve(executor, parts, client, self.limits.clone())),
+            None => Box::pin(serve(executor, parts, body, self.limits.clone())),
         }
     }
 }
@@ -85,7 +86,7 @@ async fn serve<E: Executor>(executor: Arc<E>, parts: request::Parts, body: Body,
         class: parts.extensions.get::<ReserveClass>().map_or(0, |class| class.0),
         since: since.into_std(),
     };
-    let deadline = deadline_of(&parts, limits);
+    let deadline = deadline_of(&parts, &limits);
     drop(parts);
     let Ok(number) = executor.submit(call) else {
         return Err(overloaded("too many requests wait for the app", "the app's queue is full").into());
@@ -105,7 +106,7 @@ async fn serve<E: Executor>(executor: Arc<E>, parts: request::Parts, body: Body,
 }
 
 /// How long the response may take to begin.
-pub(super) fn deadline_of(parts: &request::Parts, limits: RequestLimits) -> Option<Duration> {
+pub(super) fn deadline_of(parts: &request::Parts, limits: &RequestLimits) -> Option<Duration> {
     parts.extensions.get::<Deadline>().map(|deadline| deadline.0).or(limits.deadline)
 }
 
@@ -247,7 +248,7 @@ mod tests {
         if let Some(deadline) = of_route {
             request.extensions_mut().insert(Deadline(deadline));
         }
-        let mut terminal = AppService::new(Arc::clone(executor), RequestLimits { buffer: 0, deadline, slow, takes_websockets: false });
+        let mut terminal = AppService::new(Arc::clone(executor), RequestLimits { buffer: 0, deadline, slow, websockets: None });
         let error = terminal.call(request).await.err().unwrap();
         error.downcast::<Problem>().unwrap().status().as_u16()
     }

@@ -200,6 +200,7 @@ impl MainLoop {
     async fn close(self, mut actions: mpsc::Receiver<SignalAction>) {
         systemd::stopping();
         let Self { server, active, mut reloads, status, watch: _, control, commands: (_, mut commands), finishing, mut retiring } = self;
+        finishing.values().chain([&active.lifecycle]).for_each(Lifecycle::drain);
         let source = reloads.source.clone();
         let mut ending = pin!(async {
             let (drained, ()) = tokio::join!(server.drain(), reloads.abandon());

@@ -141,6 +141,10 @@ impl AcceptLoop {
         }
         let cut = self.connections.len() + self.waiting.len();
         self.table.cut_all();
+        if cut > 0 {
+            // HTTP/2 streams are not in the table.
+            self.current.load().cut().cancel();
+        }
         let _ = timeout(CUT_TIMEOUT, async { while self.connections.join_next().await.is_some() {} }).await;
         self.connections.shutdown().await;
         Drained { cut }

@@ -20,7 +20,7 @@ pub(super) struct ConnectionTable {
     accepted: AtomicU64,
     /// Requests of connections that have ended.
     requests: AtomicU64,
-    /// Connections that were upgraded and are still open.
+    /// Upgraded connections and streams that are still open.
     tunnels: AtomicUsize,
 }
 
@@ -130,7 +130,7 @@ impl Traffic {
         self.0.entries().len()
     }
 
-    /// Open connections that were upgraded, to WebSockets for instance.
+    /// Open connections and streams that were upgraded, to WebSockets for instance.
     #[must_use]
     pub fn tunnels(&self) -> usize {
         self.0.tunnels.load(Ordering::Relaxed)
@@ -211,16 +211,19 @@ impl ConnectionGuard {
         self.entry.idle_since.store(BUSY, Ordering::Relaxed);
     }
 
-    /// Counts the connection among the tunnels until what is returned is dropped.
-    pub(super) fn count_tunnel(&self) -> impl Drop + use<'_> {
-        struct Counted<'a>(&'a AtomicUsize);
-        impl Drop for Counted<'_> {
-            fn drop(&mut self) {
-                self.0.fetch_sub(1, Ordering::Relaxed);
-            }
-        }
+    /// Counts an upgraded connection or stream until what is returned is dropped.
+    pub(super) fn count_tunnel(&self) -> TunnelCount {
         self.table.tunnels.fetch_add(1, Ordering::Relaxed);
-        Counted(&self.table.tunnels)
+        TunnelCount(Arc::clone(&self.table))
+    }
+}
+
+/// An upgraded connection or stream that is counted.
+pub(super) struct TunnelCount(Arc<ConnectionTable>);
+
+impl Drop for TunnelCount {
+    fn drop(&mut self) {
+        self.0.tunnels.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -25,8 +25,11 @@ pub(super) async fn serve<S: Io>(connection: Connection<S>, current: Arc<Current
     let mut timer = PhaseTimer::new();
     let mut guard = Guard::new(stream, Arc::clone(&limits), Arc::clone(&progress));
     while has_octets(&mut guard, &limits, &progress, &mut timer).await {
-        match Box::pin(http1::run(guard, &service, &limits, &progress, &mut timer)).await {
+        // Parser and buffers are freed before the match.
+        let outcome = Box::pin(http1::run(guard, &service, &limits, &progress, &mut timer)).await;
+        match outcome {
             Outcome::Silent(silent) => guard = silent,
+            Outcome::Upgraded(tunnel, upgraded) => return Box::pin(http1::run_tunnel(&tunnel, upgraded, &progress)).await,
             Outcome::Http2(stream, octets) => return Box::pin(http2::run(stream, octets, &service, &limits, &progress, &mut timer)).await,
             Outcome::Ended => return,
         }

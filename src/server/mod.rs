@@ -32,6 +32,7 @@ mod serve;
 mod service;
 mod socket;
 mod systemd;
+mod tunnel;
 mod upgrade;
 
 pub use address::Address;

@@ -34,9 +34,6 @@ pub(super) fn normalize(parts: &mut Parts, max_headers: usize) -> Result<(), Ref
 
 /// Applies the rules that HTTP/1 heads have already passed.
 fn check_http2(parts: &Parts, max_headers: usize) -> Result<(), Refusal> {
-    if parts.method == http::Method::CONNECT {
-        return Err(Refusal::new(StatusCode::NOT_IMPLEMENTED, "CONNECT is not supported"));
-    }
     if parts.headers.len() > max_headers {
         return Err(Refusal::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "there are too many headers"));
     }
@@ -77,7 +74,9 @@ fn remove_ambiguous(headers: &mut HeaderMap) {
 pub(super) fn finish(response: &mut Response, is_head: bool) {
     if response.status().is_informational() {
         match response.status() {
-            StatusCode::SWITCHING_PROTOCOLS => tracing::error!("the stack accepted an upgrade that the request did not offer"),
+            StatusCode::SWITCHING_PROTOCOLS => {
+                tracing::error!("the stack accepted an upgrade that the request did not offer, or did not answer its `Sec-WebSocket-Key`")
+            }
             status => tracing::error!("the stack responded with {}, which is not a final status", status.as_u16()),
         }
         *response = Problem::new(StatusCode::INTERNAL_SERVER_ERROR).into_response();

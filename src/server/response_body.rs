@@ -80,6 +80,11 @@ impl ResponseGuard {
         self.generation = Some(generation);
     }
 
+    /// The token that is cancelled when an HTTP/2 request is to be cut off.
+    pub(super) fn cut(&self) -> Option<&CancellationToken> {
+        self.stream.as_ref()?.cut()
+    }
+
     /// Leaves the request under way until its connection ends: the connection was upgraded.
     pub(super) fn into_generation(mut self) -> Option<Arc<Generation>> {
         self.stays_open = true;

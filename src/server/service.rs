@@ -8,14 +8,16 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH, HeaderValue};
-use http::{Method, Version};
+use http::{Method, StatusCode, Version};
 use http_body::Body as HttpBody;
-use ziggurat_middleware::{Body, ConnectionInfo, NextFuture, Problem, Response, TunnelIdle};
+use ziggurat_middleware::{Body, ConnectionInfo, NextFuture, Problem, Request, Response, TunnelIdle};
 
-use super::generation::CurrentGeneration;
+use super::generation::{CurrentGeneration, Generation};
+use super::http2::ConnectStream;
 use super::limits::Limits;
 use super::normalize;
 use super::progress::Progress;
@@ -55,16 +57,27 @@ impl RequestService {
         let (mut parts, body) = request.into_parts();
         let is_head = parts.method == Method::HEAD;
         let version = parts.version;
-        let offer = Offer::of(&mut parts, !body.is_end_stream());
         let is_malformed = version != Version::HTTP_2 && self.progress.malformed.load(Relaxed) == number;
-        let checked = if is_malformed { Err(MALFORMED_BODY) } else { normalize::normalize(&mut parts, self.limits.headers) };
+        let (offer, unsupported) = match Offer::of(&mut parts, !body.is_end_stream()) {
+            Ok(offer) => (offer, None),
+            Err(refusal) => (None, Some(refusal)),
+        };
+        let checked = match unsupported {
+            Some(refusal) => Err(refusal),
+            None if is_malformed => Err(MALFORMED_BODY),
+            None => normalize::normalize(&mut parts, self.limits.headers),
+        };
         let state = match checked {
             Ok(()) => {
                 let body = if body.is_end_stream() { Body::empty() } else { Body::new(RequestBody::new(body, self.limits.body_timeout)) };
                 parts.extensions.insert(self.info.clone());
                 self.progress.connection.count_request();
                 let generation = self.current.load_full();
-                let future = generation.call(http::Request::from_parts(parts, body));
+                let request = http::Request::from_parts(parts, body);
+                let future = match offer.as_ref().and_then(|offer| offer.stream.as_ref()) {
+                    Some(stream) => call_with(stream, Arc::clone(&generation), request),
+                    None => generation.call(request),
+                };
                 guard.enter(generation);
                 State::Called(future)
             }
@@ -73,8 +86,24 @@ impl RequestService {
                 State::Refused(refusal)
             }
         };
-        ResponseFuture { state, is_head, version, number, offer, guard: Some(guard), progress: Arc::clone(&self.progress) }
+        let (idle, progress) = (self.limits.keep_alive, Arc::clone(&self.progress));
+        ResponseFuture { state, is_head, version, number, offer, idle, guard: Some(guard), progress }
     }
+}
+
+/// Calls the stack with the connection of an extended CONNECT.
+fn call_with(stream: &ConnectStream, generation: Arc<Generation>, mut request: Request) -> NextFuture {
+    let on_upgrade = stream.on_upgrade();
+    Box::pin(async move {
+        if let Some(on_upgrade) = on_upgrade.await {
+            request.extensions_mut().insert(on_upgrade);
+        }
+        generation.call(request).await
+    })
+}
+
+fn no_websocket() -> Response {
+    Problem::new(StatusCode::NOT_IMPLEMENTED).detail("there is no WebSocket here").into_response()
 }
 
 const MALFORMED_BODY: Refusal = Refusal::bad("the request body is malformed");
@@ -100,6 +129,8 @@ pub(super) struct ResponseFuture {
     number: u32,
     /// The upgrade that the request asks for.
     offer: Option<Offer>,
+    /// How long an upgraded connection may be silent.
+    idle: Duration,
     /// Dropped after `state`, which stands before it.
     guard: Option<ResponseGuard>,
     progress: Arc<Progress>,
@@ -123,11 +154,14 @@ impl Future for ResponseFuture {
         };
         self.progress.has_response.store(true, Relaxed);
         match self.offer.take() {
-            Some(offer) if offer.is_accepted_by(&response) => Poll::Ready(Ok(self.upgrade(response))),
+            Some(offer) if offer.is_accepted_by(&response) => Poll::Ready(Ok(self.upgrade(offer, response))),
             offer => {
+                let is_connect = offer.as_ref().is_some_and(|offer| offer.stream.is_some());
                 if offer.is_some() {
                     self.progress.upgrade.decline();
                 }
+                // To an extended CONNECT, any 2xx is the beginning of a tunnel.
+                let response = if is_connect && response.status().is_success() { no_websocket() } else { response };
                 Poll::Ready(Ok(self.finish(response, is_refused)))
             }
         }
@@ -148,12 +182,32 @@ impl ResponseFuture {
         response.map(|body| ResponseBody::new(body, guard))
     }
 
-    /// A 101 (Switching Protocols): the request goes on until the connection ends.
-    fn upgrade(&mut self, mut response: Response) -> http::Response<ResponseBody> {
-        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("upgrade"));
-        if let Some(generation) = self.guard.take().and_then(ResponseGuard::into_generation) {
-            let idle = response.extensions().get::<TunnelIdle>().map(|idle| idle.0);
-            self.progress.upgrade.accept(Upgraded { _body: std::mem::take(response.body_mut()), _generation: generation, idle });
+    /// An upgrade: the request goes on until the connection or the stream ends.
+    fn upgrade(&mut self, offer: Offer, mut response: Response) -> http::Response<ResponseBody> {
+        let idle = response.extensions().get::<TunnelIdle>().map_or(self.idle, |idle| idle.0);
+        match (offer.stream, self.guard.take()) {
+            (Some(stream), guard) => {
+                let body = ConnectStream::succeed(&mut response);
+                let counted = self.progress.connection.count_tunnel();
+                tokio::spawn(async move {
+                    let cut = guard.as_ref().and_then(ResponseGuard::cut).cloned();
+                    let cut = async {
+                        match cut {
+                            Some(cut) => cut.cancelled().await,
+                            None => std::future::pending().await,
+                        }
+                    };
+                    stream.run(idle, cut).await;
+                    drop((counted, body, guard));
+                });
+            }
+            (None, guard) => {
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("upgrade"));
+                if let Some(generation) = guard.and_then(ResponseGuard::into_generation) {
+                    let body = std::mem::take(response.body_mut());
+                    self.progress.upgrade.accept(Upgraded { _body: body, _generation: generation, idle });
+                }
+            }
         }
         response.map(|_| ResponseBody::new(Body::empty(), None))
     }

@@ -1,48 +1,64 @@
-//! Upgrades of HTTP/1.1 connections (RFC 9110 section 7.8): which requests ask for one, which responses accept it.
+//! Upgrades of connections (RFC 9110 section 7.8): which requests ask for one, which responses accept it.
+//!
+//! A WebSocket over HTTP/2 (RFC 8441) has another form on the wire. [`http2::upgrade`](super::http2) gives it this one.
 
 use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use http::header::{CONNECTION, HeaderMap, HeaderName, HeaderValue, UPGRADE};
+use http::Version;
+use http::header::{CONNECTION, HeaderValue, UPGRADE};
 use http::request::Parts;
-use http::{StatusCode, Version};
 use hyper::upgrade::OnUpgrade;
-use ziggurat_middleware::{Body, Response};
+use ziggurat_middleware::{Body, Response, Upgrade};
 
 use super::generation::Generation;
+use super::http2::{self, ConnectStream};
+use super::refusal::Refusal;
 
-/// The protocols that a request offers to switch to: its `Upgrade` header.
-pub(super) struct Offer(Vec<HeaderValue>);
+/// What a request offers with regard to an upgrade.
+pub(super) struct Offer {
+    /// `None` if the stack is not told: nothing is accepted then.
+    upgrade: Option<Upgrade>,
+    /// Of an extended CONNECT.
+    pub(super) stream: Option<ConnectStream>,
+}
 
 impl Offer {
-    /// The offer of an HTTP/1.1 request with an `Upgrade` header. Without the connection option `upgrade` the header has to be ignored, and it is
-    /// ignored if the request has a body. The offer is empty then, and the stack finds no [`OnUpgrade`].
-    pub(super) fn of(parts: &mut Parts, has_body: bool) -> Option<Self> {
-        if parts.version != Version::HTTP_11 || parts.extensions.get::<OnUpgrade>().is_none() {
-            return None;
+    /// The offer of an extended CONNECT, or of an HTTP/1.1 request with an `Upgrade` header. Without the connection option `upgrade` the header has to be
+    /// ignored, and it is ignored if the request has a body. The stack finds neither an [`Upgrade`] nor an [`OnUpgrade`] then.
+    ///
+    /// # Errors
+    ///
+    /// If an HTTP/2 request is a CONNECT that is not supported.
+    pub(super) fn of(parts: &mut Parts, has_body: bool) -> Result<Option<Self>, Refusal> {
+        let stream = match parts.version {
+            Version::HTTP_2 => match http2::accept(parts)? {
+                Some(stream) => Some(stream),
+                None => return Ok(None),
+            },
+            Version::HTTP_11 if parts.extensions.get::<OnUpgrade>().is_some() => None,
+            _ => return Ok(None),
+        };
+        let names_upgrade = |line: &HeaderValue| line.as_bytes().split(|octet| *octet == b',').any(is_upgrade);
+        let is_offered = !has_body && parts.headers.get_all(CONNECTION).iter().any(names_upgrade);
+        let upgrade = is_offered.then(|| Upgrade::new(parts.headers.get_all(UPGRADE).iter().cloned()));
+        match &upgrade {
+            Some(upgrade) => _ = parts.extensions.insert(upgrade.clone()),
+            None => _ = parts.extensions.remove::<OnUpgrade>(),
         }
-        if !has_body && tokens(&parts.headers, &CONNECTION).any(|option| option.eq_ignore_ascii_case("upgrade")) {
-            return Some(Self(parts.headers.get_all(UPGRADE).iter().cloned().collect()));
-        }
-        parts.extensions.remove::<OnUpgrade>();
-        Some(Self(Vec::new()))
+        Ok(Some(Self { upgrade, stream }))
     }
 
     /// Whether a response switches to protocols that were offered.
     pub(super) fn is_accepted_by(&self, response: &Response) -> bool {
-        let offered = |protocol: &str| self.0.iter().flat_map(list).any(|offered| offered.eq_ignore_ascii_case(protocol));
-        let mut chosen = tokens(response.headers(), &UPGRADE).peekable();
-        response.status() == StatusCode::SWITCHING_PROTOCOLS && chosen.peek().is_some() && chosen.all(offered)
+        self.upgrade.as_ref().is_some_and(|upgrade| upgrade.is_accepted_by(response))
+            && self.stream.as_ref().is_none_or(|stream| stream.is_answered_by(response))
     }
 }
 
-fn tokens<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
-    headers.get_all(name).iter().flat_map(list)
-}
-
-fn list(value: &HeaderValue) -> impl Iterator<Item = &str> {
-    value.to_str().unwrap_or_default().split(',').map(str::trim).filter(|token| !token.is_empty())
+fn is_upgrade(option: &[u8]) -> bool {
+    option.trim_ascii().eq_ignore_ascii_case(b"upgrade")
 }
 
 /// What the stack decided about the offer under way. The response future writes it. The guard in front of hyper, which passes on nothing behind such
@@ -59,8 +75,8 @@ pub(super) struct Upgraded {
     pub(super) _body: Body,
     /// The stack that accepted the upgrade.
     pub(super) _generation: Arc<Generation>,
-    /// The longest silence, if the stack limits it.
-    pub(super) idle: Option<Duration>,
+    /// The longest silence.
+    pub(super) idle: Duration,
 }
 
 const UNDECIDED: u8 = 0;
@@ -88,30 +104,5 @@ impl Decision {
     /// What the connection is to keep if it was upgraded.
     pub(super) fn take_upgraded(&self) -> Option<Upgraded> {
         self.upgraded.lock().unwrap_or_else(PoisonError::into_inner).take()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn is_accepted(offer: &[&'static str], status: u16, upgrade: &[&'static str]) -> bool {
-        let mut response = http::Response::builder().status(status);
-        for protocol in upgrade {
-            response = response.header(UPGRADE, *protocol);
-        }
-        let offer = Offer(offer.iter().map(|protocols| HeaderValue::from_static(protocols)).collect());
-        offer.is_accepted_by(&response.body(Body::empty()).unwrap())
-    }
-
-    #[test]
-    fn only_a_101_that_names_offered_protocols_accepts() {
-        assert!(is_accepted(&["websocket"], 101, &["WebSocket"]));
-        assert!(is_accepted(&["h2c, a/1", "b"], 101, &["a/1", "B"]));
-        assert!(!is_accepted(&["websocket"], 200, &["websocket"]));
-        assert!(!is_accepted(&["websocket"], 101, &[]));
-        assert!(!is_accepted(&["websocket"], 101, &["h2c"]));
-        assert!(!is_accepted(&["websocket"], 101, &["websocket, h2c"]));
-        assert!(!is_accepted(&[], 101, &["websocket"]));
     }
 }

@@ -32,7 +32,6 @@ mod sticky;
 mod target;
 mod tls;
 mod trailers;
-mod tunnel;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -51,7 +50,7 @@ pub(crate) use download::Download;
 pub(crate) use eject::EjectOptions;
 pub(crate) use endpoint::{Endpoint, UpstreamState};
 pub(crate) use health::HealthOptions;
-pub(crate) use pool::PoolTimeouts;
+pub(crate) use pool::{Lease, PoolTimeouts};
 pub(crate) use protocol::Protocol;
 pub(crate) use queue::QueueOptions;
 pub(crate) use retry::RetryOptions;
@@ -59,7 +58,6 @@ pub(crate) use send::{SendError, UpstreamRequest, UpstreamResponse};
 pub(crate) use sticky::StickyOptions;
 pub(crate) use target::{Host, Target};
 pub(crate) use tls::TlsOptions;
-pub(crate) use tunnel::{End, tunnel};
 
 /// A set of endpoints that answer the same requests.
 pub(crate) struct Upstream<P: Protocol> {

@@ -17,6 +17,11 @@ pub(crate) trait Protocol: Send + Sync + 'static {
     /// Opens a connection that is ready for its first exchange. `tls` is the host of an encrypted connection. The caller bounds the time.
     fn open(&self, address: &Address, tls: Option<&str>) -> impl Future<Output = Result<Self::Connection, Failure>> + Send;
 
+    /// Opens a connection for one exchange alone, which a shared connection does not take ([`Connection::takes`]).
+    fn open_exclusive(&self, address: &Address, tls: Option<&str>) -> impl Future<Output = Result<Self::Connection, Failure>> + Send {
+        self.open(address, tls)
+    }
+
     /// Whether a connection may carry several exchanges at once. Then the pool opens one at a time.
     fn may_share(&self, tls: Option<&str>) -> bool;
 }
@@ -33,6 +38,11 @@ pub(crate) trait Connection: Sized + Send + Sync + 'static {
         request: http::Request<Upload>,
         is_reused: bool,
     ) -> impl Future<Output = Result<http::Response<Self::Body>, Failure>> + Send;
+
+    /// Whether the connection can carry this request at all. It waits until the other side has said so.
+    fn takes(&self, _request: &http::Request<Upload>) -> impl Future<Output = bool> + Send {
+        std::future::ready(true)
+    }
 
     /// Another handle of a connection that carries several exchanges at once.
     fn share(&self) -> Option<Self>;

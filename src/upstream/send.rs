@@ -135,6 +135,14 @@ impl<P: Protocol> Upstream<P> {
             Ok(lease) => lease,
             Err(failure) => return Err((failure, permit)),
         };
+        if let Some(connection) = lease.connection()
+            && !connection.takes(&request).await
+        {
+            lease = match permit.endpoint().pool.checkout_exclusive().await {
+                Ok(lease) => lease,
+                Err(failure) => return Err((failure, permit)),
+            };
+        }
         match self.exchange(&mut lease, request).await {
             Ok(response) => {
                 permit.endpoint().state.counters.latency.observe(started.elapsed());

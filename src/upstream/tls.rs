@@ -43,6 +43,13 @@ pub(crate) struct TlsClient {
 }
 
 impl TlsClient {
+    /// The same, with other protocols to offer (ALPN).
+    pub(super) fn offering(&self, alpn: &[&[u8]]) -> Self {
+        let mut config = ClientConfig::clone(&self.config);
+        config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
+        Self { config: Arc::new(config), name: self.name.clone() }
+    }
+
     /// The server name for a host.
     pub(super) fn name(&self, host: &str) -> Result<ServerName<'static>, rustls::pki_types::InvalidDnsNameError> {
         match &self.name {

@@ -12,6 +12,7 @@ use super::inline::Inline;
 use super::options::Wsgi;
 use super::thread_pool::{PREFETCH, ThreadPool};
 use crate::call::service::{AppService, RequestLimits};
+use crate::call::websocket::WebSocketRules;
 use crate::worker::admission::{Admission, Backend, Capacity};
 use crate::worker::boot::Refusal;
 
@@ -38,13 +39,13 @@ impl Wsgi {
             buffer: self.buffer.0,
             deadline: self.deadline.map(|deadline| deadline.0),
             slow: self.slow.map(|slow| slow.0),
-            takes_websockets: self.websockets > 0,
+            websockets: self.websocket_rules(context),
         };
         if workers > 0 {
             return Ok(Next::new(context.place(), AppService::new(self.worker_pool(context, callee, workers, threads)?, limits)));
         }
         let callable = (callee.callable)()?;
-        let multithread = threads != 1 || self.websockets > 0;
+        let multithread = threads != 1 || self.websockets.limit > 0;
         let made = Python::attach(|py| Application::new(py, callable.object(py), context.place().as_str(), multithread, false));
         let application = made.map(Arc::new).map_err(Finding::from)?;
         if threads == 0 {
@@ -52,6 +53,11 @@ impl Wsgi {
         }
         let admission = self.pool(context, callee, &application, threads)?;
         Ok(Next::new(context.place(), AppService::new(admission, limits)))
+    }
+
+    fn websocket_rules(&self, context: &Context) -> Option<WebSocketRules> {
+        let idle = self.websockets.idle.map(|idle| idle.0);
+        (self.websockets.limit > 0).then(|| WebSocketRules { idle, draining: context.draining() })
     }
 
     /// Threads of this process, behind a queue.
@@ -81,7 +87,7 @@ impl Wsgi {
     /// The queue of the app.
     pub(super) fn admission(&self, context: &Context) -> Arc<Admission> {
         let limit = usize::try_from(self.queue.limit).unwrap_or(usize::MAX);
-        let websockets = usize::try_from(self.websockets).unwrap_or(usize::MAX);
+        let websockets = usize::try_from(self.websockets.limit).unwrap_or(usize::MAX);
         Admission::new(context.place().as_str(), limit, self.queue.wait.0, websockets, context.reserves())
     }
 }

@@ -47,7 +47,7 @@ impl Wsgi {
             app: callee.name.to_owned(),
             path: self.folders(context)?,
             threads,
-            takes_websockets: self.websockets > 0,
+            takes_websockets: self.websockets.limit > 0,
             is_multiprocess: workers > 1,
             chdir: self.working_folder(context)?,
             user: self.user.clone(),

@@ -311,7 +311,7 @@ async fn a_101_during_the_drain_is_no_close() {
 }
 
 /// An axum router that echoes WebSocket messages.
-fn websockets() -> Router {
+pub fn websockets() -> Router {
     let handler = async |upgrade: WebSocketUpgrade| {
         upgrade.on_upgrade(async |mut socket| {
             while let Some(Ok(message @ (Sent::Text(_) | Sent::Binary(_)))) = socket.recv().await {

@@ -7,6 +7,10 @@ mod balance;
 #[allow(dead_code)] // Not all of it is needed here.
 mod black_box;
 mod bodies;
+mod drain;
+#[path = "../black_box/h2_websocket.rs"]
+#[allow(dead_code)] // Not all of it is needed here.
+mod h2_websocket;
 mod http2;
 mod http2_connections;
 mod keep_alive;
@@ -20,3 +24,4 @@ mod threads;
 mod time;
 mod tls;
 mod upgrade;
+mod websockets;

@@ -171,3 +171,17 @@ async fn files_that_cannot_be_used_are_refused_at_their_line() {
         assert!(refused.contains(said) && refused.contains("pipeline.json:1:"), "{options}: {refused}");
     }
 }
+
+#[tokio::test]
+async fn a_websocket_goes_over_http1_where_the_server_takes_none_over_http2() {
+    let pki = Pki::new("localhost");
+    let port = pki.serve(&["h2", "http/1.1"], false).await;
+    let ask = "GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";
+    for (version, status, body) in [("auto", 200, Some("h1")), ("2", 502, None)] {
+        let proxy = proxy(port, &format!(r#""http": "{version}", "tls": {{ "ca": "{}" }}"#, pki.path("ca.pem")));
+        let answer = proxy.exchange(ask.replace("upgrade\r\nU", "close, upgrade\r\nU")).await;
+        assert_eq!(answer.status, status, "{answer:?} {:?}", proxy.logged(""));
+        assert!(body.is_none_or(|body| answer.body == body), "{answer:?}");
+        assert_eq!(proxy.get("/").await.body, "h2");
+    }
+}

@@ -3,6 +3,9 @@
 
 mod bodies;
 mod deaths;
+#[path = "../black_box/h2_websocket.rs"]
+#[allow(dead_code)] // Not all of it is needed here.
+mod h2_websocket;
 mod load;
 mod preload;
 mod recycling;
@@ -15,3 +18,4 @@ mod support;
 mod under_load;
 mod websocket_libraries;
 mod websockets;
+mod websockets_http2;

@@ -8,7 +8,7 @@ use http::header::{CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Uri, Version};
 
 use super::{Log, json, text};
-use crate::{ConnectionInfo, OriginalUri, RemoteUser, Request, RequestId, Response, TunnelOctets};
+use crate::{ConnectionInfo, OriginalUri, RemoteUser, Request, RequestId, Response, TunnelRecord};
 
 /// A line in the making. It is written when it is dropped, however the request ended.
 ///
@@ -31,7 +31,7 @@ pub(super) struct LogEntry {
     /// Octets of body, or to the client through an upgraded connection.
     pub(super) sent: u64,
     /// What passes through an upgraded connection.
-    pub(super) tunnel: Option<TunnelOctets>,
+    pub(super) tunnel: Option<TunnelRecord>,
     /// Whether the response was sent to its end.
     pub(super) complete: bool,
 }
@@ -67,11 +67,27 @@ impl LogEntry {
     pub(super) fn begin(&mut self, response: &Response) {
         let facts = response.extensions();
         self.status = response.status().as_u16();
-        self.tunnel = facts.get::<TunnelOctets>().cloned();
+        self.tunnel = facts.get::<TunnelRecord>().cloned();
         self.response_headers = pick(&self.log.format.response_headers, response.headers());
         self.content_length = response.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
         if let Some(user) = facts.get::<RemoteUser>() {
             self.user = Some(user.clone());
+        }
+    }
+
+    /// Copies what is shared with the request, which would keep all of its head in memory as long as the line waits.
+    pub(super) fn detach(&mut self) {
+        let own = |value: &mut HeaderValue| {
+            if let Ok(copy) = HeaderValue::from_bytes(value.as_bytes()) {
+                *value = copy;
+            }
+        };
+        self.request_headers.iter_mut().chain(&mut self.response_headers).flatten().for_each(own);
+        if let Ok(copy) = self.target.to_string().parse() {
+            self.target = copy;
+        }
+        if let Some(copy) = self.id.as_ref().and_then(|id| RequestId::new(HeaderValue::from_bytes(id.as_header().as_bytes()).ok()?)) {
+            self.id = Some(copy);
         }
     }
 

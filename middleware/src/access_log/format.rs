@@ -46,6 +46,8 @@ pub(super) enum Piece {
     DecimalSeconds,
     Process,
     RequestId,
+    Received,
+    CloseCode,
     RequestHeader(usize),
     ResponseHeader(usize),
 }
@@ -141,6 +143,8 @@ impl Format {
             "SERVER_PROTOCOL" => Piece::Protocol,
             "wsgi.url_scheme" => Piece::Scheme,
             "ziggurat.request_id" => Piece::RequestId,
+            "ziggurat.received" => Piece::Received,
+            "ziggurat.close_code" => Piece::CloseCode,
             _ => self.request_header(name.strip_prefix("HTTP_")?.replace('_', "-").parse().ok()?),
         })
     }

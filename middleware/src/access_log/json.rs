@@ -31,6 +31,10 @@ pub(super) fn write(line: &mut Vec<u8>, entry: &LogEntry) {
     if let Some(tunnel) = &entry.tunnel {
         line.extend_from_slice(b",\"received\":");
         write::number(line, tunnel.received().get(), 1);
+        if let Some(code) = tunnel.close_code() {
+            line.extend_from_slice(b",\"close_code\":");
+            write::number(line, code.into(), 1);
+        }
     }
     let micros = entry.micros();
     line.extend_from_slice(b",\"duration_ms\":");

@@ -68,23 +68,35 @@ async fn the_combined_format_is_that_of_apache() {
     assert!(second.ends_with("\"GET / HTTP/1.1\" 200 5 \"-\" \"-\"\n"), "{second}");
 }
 
-#[tokio::test]
-async fn the_line_of_an_upgraded_connection_has_its_octets_in_both_directions() {
-    let log = Logged::new("json");
-    let octets = crate::TunnelOctets::default();
-    let counted = octets.clone();
+/// The log of a WebSocket that ends with the code 1001.
+async fn after_a_websocket(format: &str) -> String {
+    let log = Logged::new(format);
+    let record = crate::TunnelRecord::default();
+    let kept = record.clone();
     let stack = log.stage().over(move |_| {
         let mut response = Response::new(Body::empty());
         *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-        response.extensions_mut().insert(counted.clone());
+        response.extensions_mut().insert(kept.clone());
         std::future::ready(response)
     });
     let response = stack.call(request(Method::GET, "/", "")).await;
-    octets.received().add(7);
-    octets.sent().add(1234);
+    record.received().add(7);
+    record.sent().add(1234);
+    record.note_close(1001);
     drop(response);
-    let line = log.json(&stack);
-    assert_eq!((&line["status"], &line["received"], &line["bytes"]), (&101.into(), &7.into(), &1234.into()));
+    log.text(&stack)
+}
+
+#[tokio::test]
+async fn the_line_of_an_upgraded_connection_has_its_octets_in_both_directions_and_the_close_code() {
+    let line: serde_json::Value = serde_json::from_str(&after_a_websocket("json").await).unwrap();
+    let fields = ["status", "received", "bytes", "close_code"].map(|field| line[field].clone());
+    assert_eq!(fields, [101, 7, 1234, 1001].map(serde_json::Value::from));
+    assert_eq!(after_a_websocket("%(s)s %(B)s %({ziggurat.received}e)s %({ziggurat.close_code}e)s").await, "101 1234 7 1001\n");
+    let log = Logged::new("%({ziggurat.received}e)s %({ziggurat.close_code}e)s");
+    let stack = log.stage().over_text("ok");
+    stack.get("/").await;
+    assert_eq!(log.text(&stack), "- -\n");
 }
 
 #[tokio::test]

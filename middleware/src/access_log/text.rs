@@ -65,6 +65,8 @@ fn write_piece(line: &mut Vec<u8>, piece: &Piece, entry: &LogEntry) {
             line.push(b'>');
         }
         Piece::RequestId => escape_or_dash(line, entry.id.as_ref().map(|id| id.as_str().as_bytes())),
+        Piece::Received => number_or_dash(line, entry.tunnel.as_ref().map(|tunnel| tunnel.received().get())),
+        Piece::CloseCode => number_or_dash(line, entry.tunnel.as_ref().and_then(|tunnel| tunnel.close_code()).map(u64::from)),
         Piece::RequestHeader(place) => header(line, &entry.request_headers, *place),
         Piece::ResponseHeader(place) => header(line, &entry.response_headers, *place),
     }
@@ -72,6 +74,13 @@ fn write_piece(line: &mut Vec<u8>, piece: &Piece, entry: &LogEntry) {
 
 fn header(line: &mut Vec<u8>, values: &[Option<http::HeaderValue>], place: usize) {
     escape_or_dash(line, values.get(place).and_then(Option::as_ref).map(|value| value.as_bytes()));
+}
+
+fn number_or_dash(line: &mut Vec<u8>, number: Option<u64>) {
+    match number {
+        Some(number) => write::number(line, number, 1),
+        None => line.push(b'-'),
+    }
 }
 
 fn escape_or_dash(line: &mut Vec<u8>, octets: Option<&[u8]>) {

@@ -5,7 +5,7 @@ use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{Request, Uri};
 use ziggurat_middleware::forwarded::is_claim;
-use ziggurat_middleware::hop_by_hop;
+use ziggurat_middleware::{Upgrade, hop_by_hop};
 
 use super::forward;
 use super::options::{Forward, HostPolicy};
@@ -28,8 +28,8 @@ const ADDED: usize = 12;
 const MOST_HOPS: usize = 10;
 
 impl HeadPolicy {
-    /// The head for an endpoint. `upgrade` is the `Upgrade` header of a client that can be upgraded.
-    pub(super) fn request(&self, parts: &Parts, endpoint: &Endpoint<Http>, has_body: bool, upgrade: Option<&HeaderValue>) -> Request<()> {
+    /// The head for an endpoint. `upgrade` is the one that the client asks for.
+    pub(super) fn request(&self, parts: &Parts, endpoint: &Endpoint<Http>, has_body: bool, upgrade: Option<&Upgrade>) -> Request<()> {
         let mut request = Request::new(());
         *request.method_mut() = parts.method.clone();
         *request.uri_mut() = target(&endpoint.target.path, &parts.uri);
@@ -50,9 +50,15 @@ impl HeadPolicy {
             headers.remove(header::EXPECT);
             headers.remove(header::TRAILER);
         }
-        if let Some(protocol) = upgrade {
+        if let Some(upgrade) = upgrade {
             headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
-            headers.insert(header::UPGRADE, protocol.clone());
+            for protocols in upgrade.values() {
+                headers.append(header::UPGRADE, protocols.clone());
+            }
+            if parts.version == http::Version::HTTP_2 {
+                // It is not the client's. Each attempt gets one of its own.
+                headers.remove(header::SEC_WEBSOCKET_KEY);
+            }
         }
         headers.append(header::VIA, via(parts.version));
         *request.headers_mut() = headers;

@@ -14,6 +14,7 @@ use ziggurat_middleware::{App, Context, Finding, Findings, IntoApp};
 use self::head::HeadPolicy;
 pub use self::options::Proxy;
 use self::service::ProxyService;
+use self::upgrade::TunnelRules;
 use crate::upstream::http::Http;
 use crate::upstream::{PoolTimeouts, Settings, Upstream, UpstreamState};
 
@@ -61,6 +62,6 @@ impl App for Proxy {
             }
         });
         let policy = HeadPolicy { host: self.host, forward: self.forward };
-        Ok(ProxyService::new(upstream, policy, idle, context.place().clone(), context.retired()))
+        Ok(ProxyService::new(upstream, policy, TunnelRules::new(idle, context), context.place().clone()))
     }
 }

@@ -19,7 +19,7 @@ use crate::upstream::{Balance, EjectOptions, HealthOptions, QueueOptions, RetryO
 /// Passes requests on to other HTTP servers, and their responses back.
 ///
 /// Bodies stream in both directions. Each request goes to one of the healthy servers. If it fails before the response has begun, it is sent to another server where that is safe.
-/// WebSockets and other upgrades of HTTP/1.1 pass through, but not through a Python layer above. `ziggurat status` and the metrics show each server.
+/// WebSockets pass through in any version of HTTP, other upgrades over HTTP/1.1, but not through a Python layer above. `ziggurat status` and the metrics show each server.
 ///
 /// The client gets `502` if no server gives a valid response, `504` if a server takes too long, and `503` with `Retry-After` if no server is healthy or all are at their limit for longer
 /// than the queue allows. The log names the server, the phase and the cause. A response that breaks off is broken off for the client, too.

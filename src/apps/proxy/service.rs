@@ -4,17 +4,16 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use http::header::{EXPECT, RETRY_AFTER};
-use http::{HeaderValue, Method, StatusCode};
+use http::{HeaderValue, Method, StatusCode, Version};
 use hyper::ext::ReasonPhrase;
 use tokio::time::timeout;
 use tower::Service;
-use ziggurat_middleware::{Body, BoxError, Deadline, Place, Problem, Request, RequestId, Response, Retired};
+use ziggurat_middleware::{Body, BoxError, Deadline, Place, Problem, Request, RequestId, Response};
 
 use super::head::{self, HeadPolicy};
-use super::upgrade::{self, Upgrade};
+use super::upgrade::{self, TunnelRules};
 use crate::upstream::http::Http;
 use crate::upstream::{AdmitError, SendError, Upstream, UpstreamRequest, UpstreamResponse};
 
@@ -25,14 +24,13 @@ pub(super) struct ProxyService(Arc<Inner>);
 struct Inner {
     upstream: Arc<Upstream<Http>>,
     policy: HeadPolicy,
-    idle: Duration,
+    tunnels: TunnelRules,
     place: Place,
-    retired: Retired,
 }
 
 impl ProxyService {
-    pub(super) fn new(upstream: Arc<Upstream<Http>>, policy: HeadPolicy, idle: Duration, place: Place, retired: Retired) -> Self {
-        Self(Arc::new(Inner { upstream, policy, idle, place, retired }))
+    pub(super) fn new(upstream: Arc<Upstream<Http>>, policy: HeadPolicy, tunnels: TunnelRules, place: Place) -> Self {
+        Self(Arc::new(Inner { upstream, policy, tunnels, place }))
     }
 }
 
@@ -63,14 +61,14 @@ impl Inner {
                 .because("`Via` names this server ten times")
                 .into());
         }
-        let upgrade = Upgrade::wanted(&mut request);
+        let upgrade = upgrade::wanted(&mut request);
         let (parts, body) = request.into_parts();
-        let protocol = upgrade.as_ref().map(Upgrade::protocol);
+        let offered = upgrade.as_ref().map(|(offered, _)| offered);
         let expects_continue = parts.headers.get(EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
         let request = UpstreamRequest {
             parts: &parts,
             body,
-            head: &|endpoint, has_body| self.policy.request(&parts, endpoint, has_body, protocol),
+            head: &|endpoint, has_body| self.policy.request(&parts, endpoint, has_body, offered),
             expects_continue,
         };
         let answered = match parts.extensions.get::<Deadline>() {
@@ -90,8 +88,15 @@ impl Inner {
         };
         let (mut answer, body) = response.into_parts();
         if answer.status == StatusCode::SWITCHING_PROTOCOLS {
-            let Some(upgrade) = upgrade else { return Err(Problem::internal("an upgrade that nobody asked for").into()) };
-            return Ok(upgrade::switch(upgrade, answer, body, self.idle, &self.place, self.retired.clone(), &parts));
+            let Some((_, client)) = upgrade else { return Err(Problem::internal("an upgrade that nobody asked for").into()) };
+            return Ok(upgrade::switch(client, answer, body, self.tunnels.clone(), &self.place, &parts));
+        }
+        if upgrade.is_some() && parts.version == Version::HTTP_2 && answer.status.is_success() {
+            // Over HTTP/2 the client would take it for the beginning of the WebSocket (RFC 8441 section 5).
+            let request_id = parts.extensions.get::<RequestId>().map(RequestId::as_str);
+            let status = answer.status.as_u16();
+            tracing::warn!(request_id, app = self.place.as_str(), "the upstream answered a request for a WebSocket with status {status}");
+            return Err(self.problem(StatusCode::BAD_GATEWAY, "the upstream server did not accept the WebSocket", &parts).into());
         }
         head::response(&mut answer.headers);
         if let Some(id) = sticky {

@@ -3,33 +3,34 @@
 //! WSGI has no WebSockets. Libraries take the socket of the connection from the environ and speak the protocol, opening handshake included. So the
 //! first octets that the app writes are the head of its response ([`handshake`]). If the app writes nothing and returns, its WSGI response counts.
 
-mod close;
-mod frames;
 mod handshake;
 
-use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::header::UPGRADE;
 use http::request::Parts;
 use http::{Method, StatusCode};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
-use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
-use ziggurat_middleware::{Body, BoxError, Problem, RequestId, Response, TunnelOctets};
+use ziggurat_middleware::{Body, BoxError, Draining, Problem, RequestId, Response, TunnelIdle, TunnelRecord, Upgrade};
 
-use self::close::ClosingStream;
 use self::handshake::{Accepted, Handshake};
 use super::head::Head;
 use super::responder::Responder;
 use super::service::{CancelOnDrop, RequestLimits, deadline_of, head_of, respond};
 use super::{Call, Executor, Reply, RequestBody, late, overloaded};
-use crate::upstream::{End, tunnel};
+use crate::tunnel::Tunnel;
+
+/// What holds for the WebSockets of an app.
+#[derive(Clone, Debug)]
+pub(crate) struct WebSocketRules {
+    /// How long one may carry nothing. By default the server ends it after its `keep_alive`.
+    pub(crate) idle: Option<Duration>,
+    pub(crate) draining: Draining,
+}
 
 /// How long the app may take to write the head of its response, unless the request has a deadline.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -40,15 +41,11 @@ const SWITCH_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the client may take to close after the app has returned.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How long a tunnel may carry nothing. The server ends it before that, after `keep_alive`.
-const IDLE: Duration = Duration::from_secs(24 * 60 * 60);
-
-/// Takes the client's connection out of a request that asks for a WebSocket over HTTP/1.1 (RFC 6455 section 4.1). Other protocols are not offered to
-/// apps, and their requests are ordinary ones (RFC 9110 section 7.8).
+/// Takes the client's connection out of a request that asks for a WebSocket. Other protocols are not offered to apps, and their requests are ordinary ones
+/// (RFC 9110 section 7.8).
 pub(super) fn requested(parts: &mut Parts) -> Option<OnUpgrade> {
-    let mut protocols = parts.headers.get_all(UPGRADE).iter().flat_map(|line| line.as_bytes().split(|octet| *octet == b','));
-    let is_requested = parts.method == Method::GET && protocols.any(|name| name.trim_ascii().eq_ignore_ascii_case(b"websocket"));
-    if is_requested { parts.extensions.remove::<OnUpgrade>() } else { None }
+    let is_offered = parts.extensions.get::<Upgrade>().is_some_and(|upgrade| upgrade.offers("websocket"));
+    if is_offered && parts.method == Method::GET { parts.extensions.remove::<OnUpgrade>() } else { None }
 }
 
 /// Gives the app its socket. The response is the one that the app writes to the socket, or else its WSGI response.
@@ -58,15 +55,15 @@ pub(super) async fn serve<E: Executor>(
     client: OnUpgrade,
     limits: RequestLimits,
 ) -> Result<Response, BoxError> {
-    if !limits.takes_websockets {
+    let Some(rules) = limits.websockets.clone() else {
         let problem = Problem::new(StatusCode::NOT_IMPLEMENTED).detail("this app takes no WebSockets");
         return Err(problem.because("a client asks for a WebSocket, and the app's option `websockets` is 0").into());
-    }
+    };
     let (app_end, server_end) = std::os::unix::net::UnixStream::pair().map_err(Problem::internal)?;
     server_end.set_nonblocking(true).map_err(Problem::internal)?;
     let mut socket = UnixStream::from_std(server_end).map_err(Problem::internal)?;
     let since = Instant::now();
-    let deadline = deadline_of(&parts, limits).unwrap_or(HANDSHAKE_TIMEOUT);
+    let deadline = deadline_of(&parts, &limits).unwrap_or(HANDSHAKE_TIMEOUT);
     let request_id = parts.extensions.get::<RequestId>().cloned();
     let (sender, mut reply) = oneshot::channel();
     let call = Call {
@@ -91,7 +88,7 @@ pub(super) async fn serve<E: Executor>(
     match outcome {
         Ok(Ok(Handshake::Accepted(accepted))) => {
             pending.disarm();
-            Ok(switch(accepted, client, socket, reply, request_id))
+            Ok(switch(accepted, client, socket, reply, request_id, rules))
         }
         Ok(Ok(Handshake::Declined(Some(reply)))) => {
             pending.disarm();
@@ -106,57 +103,47 @@ pub(super) async fn serve<E: Executor>(
     }
 }
 
-/// Accepts the upgrade. A task copies between the two sockets afterwards.
+/// Accepts the upgrade. A task copies between the two sockets afterwards: until both sides have closed, or until a while after the app has returned.
+/// Whatever the app responds then is dropped.
 fn switch(
     accepted: Accepted,
     client: OnUpgrade,
     socket: UnixStream,
     reply: oneshot::Receiver<Reply>,
     request_id: Option<RequestId>,
+    rules: WebSocketRules,
 ) -> Response {
-    let octets = TunnelOctets::default();
+    let record = TunnelRecord::default();
     let mut response = head_of(accepted.head, Body::empty());
-    response.extensions_mut().insert(octets.clone());
+    response.extensions_mut().insert(record.clone());
+    // The tunnel keeps its own time. The limit of the server is for a tunnel that does not.
+    if let Some(idle) = rules.idle {
+        response.extensions_mut().insert(TunnelIdle(idle.saturating_add(SWITCH_TIMEOUT)));
+    }
     tokio::spawn(async move {
         let request_id = request_id.as_ref().map(RequestId::as_str);
-        match timeout(SWITCH_TIMEOUT, client).await {
-            Ok(Ok(client)) => {
-                let returned = async {
-                    if !accepted.has_returned {
-                        drop(reply.await);
-                    }
-                };
-                let end = copy(TokioIo::new(client), socket, accepted.rest, returned, &octets).await;
-                tracing::debug!(request_id, "a WebSocket has ended: {end:?}");
+        let client = match timeout(SWITCH_TIMEOUT, client).await {
+            Ok(Ok(client)) => client,
+            Ok(Err(error)) => return tracing::warn!(request_id, "the connection of a WebSocket was not switched: {error}"),
+            Err(_) => return tracing::warn!(request_id, "the connection of a WebSocket was not switched within {SWITCH_TIMEOUT:?}"),
+        };
+        let returned = async {
+            if !accepted.has_returned {
+                drop(reply.await);
             }
-            Ok(Err(error)) => tracing::warn!(request_id, "the connection of a WebSocket was not switched: {error}"),
-            Err(_) => tracing::warn!(request_id, "the connection of a WebSocket was not switched within {SWITCH_TIMEOUT:?}"),
-        }
+            sleep(CLOSE_TIMEOUT).await;
+        };
+        let tunnel = Tunnel {
+            is_websocket: true,
+            idle: rules.idle.unwrap_or(Duration::MAX),
+            leave: rules.draining.wait(),
+            end: returned,
+            first: accepted.rest,
+            record: &record,
+            totals: None,
+        };
+        let end = tunnel.run(TokioIo::new(client), socket).await;
+        tracing::debug!(request_id, "a WebSocket has ended: {end:?}");
     });
     response
-}
-
-/// Copies until both sides have closed, or until a while after the app has returned. Whatever the app responds now is dropped.
-async fn copy(
-    client: TokioIo<hyper::upgrade::Upgraded>,
-    socket: UnixStream,
-    rest: Bytes,
-    returned: impl Future<Output = ()>,
-    octets: &TunnelOctets,
-) -> End {
-    let mut client = ClosingStream::new(client);
-    let returned = async {
-        returned.await;
-        sleep(CLOSE_TIMEOUT).await;
-    };
-    let end = match client.write_all(&rest).await {
-        Ok(()) => {
-            octets.sent().add(rest.len() as u64);
-            tunnel(&mut client, socket, IDLE, returned, octets, None).await.end
-        }
-        Err(error) => End::Broken(error),
-    };
-    // A client that is gone or takes nothing gets no Close frame.
-    let _ = timeout(CLOSE_TIMEOUT, client.shutdown()).await;
-    end
 }

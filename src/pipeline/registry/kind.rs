@@ -5,12 +5,16 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+use http::Version;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
+use tower::ServiceExt;
 use ziggurat_middleware::path::PathParamUse;
-use ziggurat_middleware::{App, Behavior, Context, Finding, Findings, IntoApp, IntoStage, Middleware, Next, Options, Place};
+use ziggurat_middleware::{
+    App, Behavior, Context, Finding, Findings, IntoApp, IntoStage, Middleware, Next, Options, Place, Request, Upgrade,
+};
 
 use super::{Composite, Role};
 use crate::pipeline::diagnostic::{Diagnostic, Id};
@@ -58,12 +62,20 @@ pub(crate) struct Service(Arc<dyn Fn(&Place) -> Next + Send + Sync>);
 
 impl Service {
     pub(crate) fn new(service: impl IntoApp + Clone + Send + Sync + 'static) -> Self {
-        Self(Arc::new(move |place| service.clone().into_next(place)))
+        Self(Arc::new(move |place| Next::new(place, service.clone().into_next(place).map_request(in_its_version))))
     }
 
     pub(crate) fn at(&self, place: &Place) -> Next {
         (self.0)(place)
     }
+}
+
+/// Routers expect an upgrade in the form of the request's version. A WebSocket over HTTP/2 has the form of HTTP/1.1 here.
+fn in_its_version(mut request: Request) -> Request {
+    if request.extensions().get::<Upgrade>().is_some() {
+        *request.version_mut() = Version::HTTP_11;
+    }
+    request
 }
 
 impl fmt::Debug for Service {

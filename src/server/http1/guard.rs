@@ -17,11 +17,11 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::framing::Framing;
-use super::tunnel::Tunnel;
 use crate::server::io::Io;
 use crate::server::limits::Limits;
 use crate::server::progress::Progress;
 use crate::server::refusal::Refusal;
+use crate::server::tunnel::Tunnel;
 
 /// What an HTTP/2 client with prior knowledge sends first (RFC 9113 section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";

@@ -8,7 +8,6 @@ mod head;
 mod linger;
 #[cfg(test)]
 mod properties;
-mod tunnel;
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -23,19 +22,21 @@ use hyper_util::rt::TokioIo;
 
 pub(super) use self::guard::Guard;
 use self::guard::ReadEnd;
-use self::tunnel::Tunnel;
 use super::io::Io;
 use super::limits::Limits;
 use super::phase_timer::PhaseTimer;
 use super::progress::{Phase, Progress};
 use super::refusal::Refusal;
 use super::service::{Chain, RequestService};
+use super::tunnel::Tunnel;
 use super::upgrade::Upgraded;
 
 /// How [`run`] ended.
 pub(super) enum Outcome<S> {
     /// No request is under way, and the client has been silent for [`IDLE_BUFFERS`], or the connection is to close.
     Silent(Guard<S>),
+    /// The stack has accepted an upgrade, and the stream is in the tunnel.
+    Upgraded(Arc<Tunnel<S>>, Upgraded),
     /// The client speaks HTTP/2 and has sent these octets.
     Http2(S, Vec<u8>),
     /// The connection is closed.
@@ -79,7 +80,7 @@ pub(super) async fn run<S: Io>(
     let Some(parts) = connection.into_parts() else {
         // hyper has given the guard away: to the stack, or to nobody if the upgrade was declined.
         match (progress.upgrade.take_upgraded(), tunnel.refusal()) {
-            (Some(upgraded), _) => run_tunnel(&tunnel, upgraded, limits, progress).await,
+            (Some(upgraded), _) => return Outcome::Upgraded(tunnel, upgraded),
             (None, Some(refusal)) => refuse(tunnel.take(), service, progress, refusal).await,
             (None, None) => close(tunnel.take(), true, progress).await,
         }
@@ -149,7 +150,7 @@ async fn close<S: Io>(stream: Option<S>, still_sending: bool, progress: &Progres
 }
 
 /// Waits for the end of an upgraded connection. `upgraded` keeps the stack that accepted the upgrade until then.
-async fn run_tunnel<S: Io>(tunnel: &Tunnel<S>, upgraded: Upgraded, limits: &Limits, progress: &Progress) {
+pub(super) async fn run_tunnel<S: Io>(tunnel: &Tunnel<S>, upgraded: Upgraded, progress: &Progress) {
     /// Closes the stream wherever this task ends.
     struct Closed<'a, S>(&'a Tunnel<S>);
     impl<S> Drop for Closed<'_, S> {
@@ -159,8 +160,12 @@ async fn run_tunnel<S: Io>(tunnel: &Tunnel<S>, upgraded: Upgraded, limits: &Limi
     }
     let closed = Closed(tunnel);
     let counted = progress.connection.count_tunnel();
-    let idle = upgraded.idle.unwrap_or(limits.keep_alive);
-    let end = tunnel.ended(&progress.connection, idle).await;
+    let cut = poll_fn(|cx| {
+        // The waker is registered for `is_cut` too.
+        progress.connection.should_close(cx.waker());
+        if progress.connection.is_cut() { Poll::Ready(()) } else { Poll::Pending }
+    });
+    let end = tunnel.ended(upgraded.idle, cut).await;
     tunnel.close().await;
     tracing::debug!("an upgraded connection has ended: {end:?}");
     drop((closed, counted, upgraded));

@@ -1,11 +1,9 @@
 //! HTTP/2 on one connection.
-//!
-//! Upgrades of HTTP/2 streams (RFC 8441) are not offered: `enable_connect_protocol` stays off. hyper gives the two halves of such a stream to the
-//! stack without a hook in between, so the server could neither see that it is idle nor end it when its generation retires.
 
 mod flood;
 mod io;
 mod stream;
+mod upgrade;
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -19,6 +17,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 
 use self::io::Http2Io;
 use self::stream::{StreamExecutor, StreamService};
+pub(super) use self::upgrade::{ConnectStream, accept};
 use super::io::Io;
 use super::limits::Limits;
 use super::phase_timer::PhaseTimer;
@@ -54,6 +53,7 @@ pub(super) async fn run<S: Io>(
     let mut builder = Builder::new(spawner);
     builder
         .timer(TokioTimer::new())
+        .enable_connect_protocol()
         .max_concurrent_streams(STREAMS)
         .max_header_list_size(u32::try_from(limits.header_size).unwrap_or(u32::MAX))
         .initial_stream_window_size(STREAM_WINDOW)

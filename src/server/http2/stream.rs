@@ -6,6 +6,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
+use std::thread::{ThreadId, current};
 use std::time::Duration;
 
 use hyper::body::Incoming;
@@ -26,8 +27,9 @@ pub(super) struct StreamService {
     next: NextStream,
 }
 
-/// Where the service leaves the progress of a response for the task that will run it. hyper spawns that task right after it has called the service.
-type NextStream = Arc<Mutex<Option<Arc<StreamProgress>>>>;
+/// Where the service leaves the progress of a response for the task that will run it. hyper spawns that task right after it has called the service, on the same
+/// thread. Tasks of upgraded streams are spawned by the tasks of their requests, perhaps at the same time on another thread.
+type NextStream = Arc<Mutex<Option<(ThreadId, Arc<StreamProgress>)>>>;
 
 impl StreamService {
     pub(super) fn new(service: Arc<RequestService>, progress: Arc<Progress>) -> Self {
@@ -42,7 +44,7 @@ impl Service<http::Request<Incoming>> for StreamService {
 
     fn call(&self, request: http::Request<Incoming>) -> ResponseFuture {
         let stream = Arc::<StreamProgress>::default();
-        *self.next.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&stream));
+        *self.next.lock().unwrap_or_else(PoisonError::into_inner) = Some((current().id(), Arc::clone(&stream)));
         self.service.serve(request, ResponseGuard::of_stream(&self.progress, stream))
     }
 }
@@ -63,7 +65,9 @@ impl StreamExecutor {
 
 impl<F: Future<Output = ()> + Send + 'static> Executor<F> for StreamExecutor {
     fn execute(&self, future: F) {
-        let progress = self.next.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or_default();
+        let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+        let progress = next.take_if(|(thread, _)| *thread == current().id()).map(|(_, progress)| progress).unwrap_or_default();
+        drop(next);
         tokio::spawn(StreamTask { future, progress, seen: None, pause: self.pause, timer: None, cut: None });
     }
 }

@@ -14,9 +14,13 @@ use std::task::Poll;
 use std::time::Duration;
 
 use futures_util::task::AtomicWaker;
+use http::Version;
+use http::header::SEC_WEBSOCKET_KEY;
 use hyper::body::Incoming;
 use hyper::client::conn::{TrySendError, http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use tokio::sync::watch;
+use tokio::time::timeout;
 use ziggurat_middleware::Scheme;
 
 use super::dial::{Dialed, dial};
@@ -69,15 +73,45 @@ pub(crate) struct Streams {
     is_known: AtomicBool,
     /// Wakes the task that drives the connection.
     driver: AtomicWaker,
+    /// Whether the upstream takes extended CONNECT (RFC 8441 section 3). `None` before its SETTINGS.
+    takes_connect: watch::Sender<Option<bool>>,
 }
 
 /// The limit before the first response.
 const FIRST_STREAMS: usize = 10;
 
+/// The limit that h2 assumes before the SETTINGS of the upstream. Another one shows that they have come. It is one that hardly any server sets.
+const UNKNOWN_STREAMS: usize = 61;
+
+/// How long a request for a WebSocket waits for the SETTINGS of the upstream, which begin the connection.
+const SETTINGS_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How often it looks for them.
+const SETTINGS_INTERVAL: Duration = Duration::from_millis(5);
+
 impl Streams {
     fn ask(&self) {
         self.is_known.store(true, Relaxed);
         self.driver.wake();
+    }
+
+    /// Notes what the SETTINGS say about extended CONNECT.
+    fn settle(&self, takes_connect: bool) {
+        self.takes_connect.send_if_modified(|known| known.replace(takes_connect) != Some(takes_connect));
+    }
+
+    /// Waits for the SETTINGS of the upstream. hyper does not tell when they come, so its task is asked again and again.
+    async fn take_connect(&self) -> bool {
+        let mut known = self.takes_connect.subscribe();
+        let settled = async {
+            loop {
+                self.driver.wake();
+                if let Ok(Ok(known)) = timeout(SETTINGS_INTERVAL, known.wait_for(Option::is_some)).await {
+                    return *known == Some(true);
+                }
+            }
+        };
+        timeout(SETTINGS_TIMEOUT, settled).await.unwrap_or(false)
     }
 }
 
@@ -112,6 +146,17 @@ impl Protocol for Http {
         }
     }
 
+    async fn open_exclusive(&self, address: &Address, tls: Option<&str>) -> Result<HttpConnection, Failure> {
+        if self.version == HttpVersion::Http2 {
+            let cause =
+                "the upstream takes no WebSockets over HTTP/2 (SETTINGS_ENABLE_CONNECT_PROTOCOL), and `http` allows no other version";
+            return Err(Failure::new(FailureKind::Refused, FailurePhase::Head, cause));
+        }
+        let client = self.tls.as_ref().map(|tls| tls.offering(HttpVersion::Http1.alpn()));
+        let Dialed { io, .. } = dial(address, client.as_ref().zip(tls)).await?;
+        http1(io).await
+    }
+
     fn may_share(&self, tls: Option<&str>) -> bool {
         match self.version {
             HttpVersion::Http1 => false,
@@ -139,15 +184,23 @@ async fn http2(io: super::dial::Io, scheme: Scheme) -> Result<HttpConnection, Fa
         .keep_alive_while_idle(true)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
+        .initial_max_send_streams(UNKNOWN_STREAMS)
         .max_header_list_size(HEAD as u32)
         .max_send_buf_size(HEAD);
     let (sender, mut connection) = builder.handshake(io).await.map_err(Failure::unreachable)?;
-    let streams =
-        Arc::new(Streams { allowed: AtomicUsize::new(FIRST_STREAMS), is_known: AtomicBool::new(false), driver: AtomicWaker::new() });
+    let streams = Arc::new(Streams {
+        allowed: AtomicUsize::new(FIRST_STREAMS),
+        is_known: AtomicBool::new(false),
+        driver: AtomicWaker::new(),
+        takes_connect: watch::Sender::new(None),
+    });
     let asked = Arc::clone(&streams);
     tokio::spawn(poll_fn(move |cx| {
         asked.driver.register(cx.waker());
         let end = Pin::new(&mut connection).poll(cx);
+        if connection.current_max_send_streams() != UNKNOWN_STREAMS {
+            asked.settle(connection.is_extended_connect_protocol_enabled());
+        }
         if asked.is_known.load(Relaxed) {
             asked.allowed.store(connection.current_max_send_streams().min(STREAMS), Relaxed);
         }
@@ -160,9 +213,12 @@ impl Connection for HttpConnection {
     type Body = Incoming;
 
     async fn exchange(&mut self, mut request: http::Request<Upload>, is_reused: bool) -> Result<http::Response<Incoming>, Failure> {
-        let asked = validate::Asked::of(&request);
+        let mut asked = validate::Asked::of(&request);
         let response = match self {
             Self::Http1(sender) => {
+                if form::add_key(&mut request) {
+                    asked.key = request.headers().get(SEC_WEBSOCKET_KEY).cloned();
+                }
                 form::http1(&mut request);
                 let progress = count_informational(&mut request);
                 let mut response = pin!(sender.try_send_request(request));
@@ -176,9 +232,19 @@ impl Connection for HttpConnection {
                 response
             }
         };
-        let response = response.map_err(|error| failure(error, is_reused))?;
+        let mut response = response.map_err(|error| failure(error, is_reused))?;
+        if response.version() == Version::HTTP_2 {
+            form::switched(&mut response);
+        }
         validate::response(&response, &asked)?;
         Ok(response)
+    }
+
+    async fn takes(&self, request: &http::Request<Upload>) -> bool {
+        match self {
+            Self::Http1(_) => true,
+            Self::Http2 { streams, .. } => !form::is_websocket(request) || streams.take_connect().await,
+        }
     }
 
     fn share(&self) -> Option<Self> {

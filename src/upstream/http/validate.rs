@@ -1,18 +1,21 @@
 //! Refuses response heads that hyper accepts: ambiguous framing (RFC 9112 section 6), and upgrades that were not offered.
 
-use http::header::{CONTENT_LENGTH, HeaderMap, TRANSFER_ENCODING, UPGRADE};
+use http::header::{CONTENT_LENGTH, HeaderMap, HeaderValue, SEC_WEBSOCKET_ACCEPT, TRANSFER_ENCODING, UPGRADE};
 use http::{Request, Response, StatusCode, Version};
 
+use crate::tunnel::key;
 use crate::upstream::failure::Failure;
 
 /// The part of a request that the check of its response needs.
 pub(super) struct Asked {
-    upgrade: Option<http::HeaderValue>,
+    upgrade: Option<HeaderValue>,
+    /// The key of a WebSocket, if it was not the client's: the client cannot check the answer to it.
+    pub(super) key: Option<HeaderValue>,
 }
 
 impl Asked {
     pub(super) fn of<B>(request: &Request<B>) -> Self {
-        Self { upgrade: request.headers().get(UPGRADE).cloned() }
+        Self { upgrade: request.headers().get(UPGRADE).cloned(), key: None }
     }
 }
 
@@ -63,6 +66,11 @@ fn upgrade<B>(response: &Response<B>, asked: &Asked) -> Result<(), Failure> {
     let is_offered = offered.as_bytes().split(|octet| *octet == b',').any(|name| name.trim_ascii().eq_ignore_ascii_case(named));
     if named.is_empty() || !is_offered {
         return Err(Failure::malformed("101 Switching Protocols to another protocol than the request offered"));
+    }
+    if let Some(key) = &asked.key
+        && response.headers().get(SEC_WEBSOCKET_ACCEPT) != Some(&key::accept(key))
+    {
+        return Err(Failure::malformed("101 Switching Protocols whose Sec-WebSocket-Accept does not answer the key of the request"));
     }
     Ok(())
 }

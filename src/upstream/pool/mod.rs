@@ -7,6 +7,7 @@ mod state;
 #[cfg(test)]
 mod tests;
 
+use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -90,6 +91,15 @@ impl<P: Protocol> Pool<P> {
         }
     }
 
+    /// A new connection for one exchange that shared connections do not take.
+    pub(crate) async fn checkout_exclusive(&self) -> Result<Lease<P>, Failure> {
+        let Inner { protocol, address, tls, .. } = &*self.0;
+        let connection = self.0.in_time(protocol.open_exclusive(address, tls.as_deref())).await?;
+        self.0.lock().opened += 1;
+        let checkout = Checkout { connection, shared: None, until: Instant::now() + AGE, is_reused: false };
+        Ok(Lease::new(&self.0, checkout).claim())
+    }
+
     /// A connection outside of the pool, for health checks.
     pub(crate) async fn open(&self) -> Result<P::Connection, Failure> {
         self.0.open().await
@@ -130,7 +140,11 @@ impl<P: Protocol> Inner<P> {
     }
 
     async fn open(&self) -> Result<P::Connection, Failure> {
-        match timeout(self.timeouts.connect, self.protocol.open(&self.address, self.tls.as_deref())).await {
+        self.in_time(self.protocol.open(&self.address, self.tls.as_deref())).await
+    }
+
+    async fn in_time(&self, open: impl Future<Output = Result<P::Connection, Failure>>) -> Result<P::Connection, Failure> {
+        match timeout(self.timeouts.connect, open).await {
             Ok(opened) => opened,
             Err(_) => {
                 Err(Failure::new(FailureKind::Timeout, FailurePhase::Connect, format!("no connection within {:?}", self.timeouts.connect)))
@@ -240,6 +254,36 @@ impl<P: Protocol> Lease<P> {
                     _ => pool.discard(),
                 }
             })),
+        }
+    }
+}
+
+/// What counts a connection while it is a tunnel.
+pub(crate) struct TunnelLease<P: Protocol> {
+    pool: Arc<Inner<P>>,
+    /// Of a shared connection, which goes on. `None` for an exclusive one: its handle is large, and it carries no further exchange.
+    shared: Option<Lease<P>>,
+}
+
+impl<P: Protocol> Lease<P> {
+    /// Keeps only what counts the connection.
+    pub(crate) fn into_tunnel(mut self) -> TunnelLease<P> {
+        let pool = Arc::clone(&self.pool);
+        let is_shared = self.checkout.as_ref().is_some_and(|checkout| checkout.shared.is_some());
+        let shared = if is_shared {
+            Some(self)
+        } else {
+            self.checkout = None;
+            None
+        };
+        TunnelLease { pool, shared }
+    }
+}
+
+impl<P: Protocol> Drop for TunnelLease<P> {
+    fn drop(&mut self) {
+        if self.shared.is_none() {
+            self.pool.discard();
         }
     }
 }

@@ -2,6 +2,7 @@
 
 mod preload;
 mod validate;
+mod websockets;
 mod workers;
 
 use std::collections::BTreeMap;
@@ -13,6 +14,7 @@ use ziggurat_middleware::options::OneOrMany;
 use ziggurat_middleware::units::{Duration, Size};
 
 pub(super) use preload::Preload;
+pub(super) use websockets::WebSockets;
 pub(super) use workers::Workers;
 
 /// Calls a WSGI application (PEP 3333).
@@ -50,10 +52,10 @@ pub struct Wsgi {
     pub(super) threads: u64,
     /// How many WebSockets may be open at once, in all workers together. Each takes up a thread of its own beyond `threads`, in the worker with the fewest.
     /// The app gets the socket in its environ, as `werkzeug.socket` and `gunicorn.socket`, where simple-websocket, flask-sock and Flask-SocketIO look for
-    /// it. Further WebSockets get a `503`. 0 answers every one with a `501`.
+    /// it. Further WebSockets get a `503`. 0 answers every one with a `501`. With an object, `limit` is the number, and `idle` is how long a WebSocket may carry
+    /// nothing; by default that is the `keep_alive` of `server`.
     #[serde(default)]
-    #[schemars(range(min = 0, max = 10_000))]
-    pub(super) websockets: u64,
+    pub(super) websockets: WebSockets,
     /// Imports the app once, in a process that then forks the workers. They share the memory of what was imported, and a new worker starts within
     /// milliseconds. Not for apps that open connections or start threads during their import.
     #[serde(default)]
@@ -103,7 +105,7 @@ impl Wsgi {
             path: None,
             workers: workers.unwrap_or_default(),
             threads: threads.unwrap_or_else(default_threads),
-            websockets: 0,
+            websockets: WebSockets::default(),
             preload: Preload::default(),
             recycle: Recycle::default(),
             env: BTreeMap::new(),

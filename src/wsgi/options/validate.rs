@@ -3,15 +3,13 @@
 use ziggurat_middleware::units::{Duration, Size};
 use ziggurat_middleware::{Finding, Findings, Reserve};
 
+use super::websockets::MOST_WEBSOCKETS;
 use super::workers::MOST_WORKERS;
 use super::{Workers, Wsgi};
 use crate::wsgi::load::Target;
 
 /// The most threads a worker may have.
 const MOST_THREADS: u64 = 1024;
-
-/// The most WebSockets an app may have.
-const MOST_WEBSOCKETS: u64 = 10_000;
 
 /// The longest queue.
 const LONGEST_QUEUE: u64 = 1_000_000;
@@ -52,12 +50,12 @@ impl Wsgi {
             let finding = Finding::new("a worker without threads would call nothing").at("threads");
             findings.push(finding.hint("set `\"workers\": 0` too to have the app called on the server's IO threads"));
         }
-        if self.websockets > 0 && self.threads == 0 && self.workers == Workers::Number(0) {
+        if self.websockets.limit > 0 && self.threads == 0 && self.workers == Workers::Number(0) {
             let finding = Finding::new("`websockets` needs threads, and this app is called on the IO threads").at("websockets");
             findings.push(finding.hint("set `threads` to 1 or more"));
         }
-        if self.websockets > MOST_WEBSOCKETS {
-            let finding = Finding::new(format!("{} WebSockets are too many", self.websockets)).at("websockets");
+        if self.websockets.limit > MOST_WEBSOCKETS {
+            let finding = Finding::new(format!("{} WebSockets are too many", self.websockets.limit)).at("websockets");
             findings
                 .push(finding.hint(format!("at most {MOST_WEBSOCKETS}; each takes up a thread, so a service behind `proxy` suits more")));
         }

@@ -1,8 +1,7 @@
-//! The stream of a connection that may be upgraded, shared between the stack and the connection's task.
+//! The stream of an upgrade, shared between the stack and the server: an HTTP/1.1 connection, or a stream of an HTTP/2 connection.
 //!
-//! hyper gives the stream of an upgraded connection to the part of the stack that accepted the upgrade. The stack uses it in tasks of its own, so the
-//! connection's task could neither limit nor end it. Therefore only a handle goes to the stack, and the stream stays here: the connection's task
-//! takes it away when its time is over.
+//! hyper gives the stream to the part of the stack that accepted the upgrade. The stack uses it in tasks of its own, so the server could neither limit nor
+//! end it. Therefore only a handle goes to the stack, and the stream stays here: a task of the server takes it away when its time is over.
 
 use std::future::{Future, poll_fn};
 use std::io;
@@ -11,12 +10,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use tokio::io::ReadBuf;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, sleep_until, timeout};
 
-use crate::server::connection_table::ConnectionGuard;
-use crate::server::io::Io;
-use crate::server::refusal::Refusal;
+use super::io::Io;
+use super::refusal::Refusal;
 
 /// How long the stack may take for its last octets. It is less than the server waits for connections that were cut off.
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
@@ -25,11 +23,13 @@ const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
 pub(super) struct Tunnel<S>(Mutex<State<S>>);
 
 struct State<S> {
+    /// None before it was put here, and after it was taken away.
     stream: Option<Box<S>>,
+    is_taken: bool,
     /// The tasks of the stack that wait to read and to write.
     reader: Option<Waker>,
     writer: Option<Waker>,
-    /// The connection's task.
+    /// The task of the server.
     owner: Option<Waker>,
     /// When octets last moved, in either direction.
     active: Instant,
@@ -56,6 +56,7 @@ impl<S> Tunnel<S> {
     pub(super) fn new() -> Self {
         Self(Mutex::new(State {
             stream: None,
+            is_taken: false,
             reader: None,
             writer: None,
             owner: None,
@@ -70,6 +71,9 @@ impl<S> Tunnel<S> {
         let mut state = self.state();
         state.active = Instant::now();
         state.stream = Some(Box::new(stream));
+        let wakers = [state.reader.take(), state.writer.take()];
+        drop(state);
+        wakers.into_iter().flatten().for_each(Waker::wake);
     }
 
     /// Takes the stream away. Reading and writing fail from then on.
@@ -77,6 +81,7 @@ impl<S> Tunnel<S> {
         let mut state = self.state();
         let wakers = [state.reader.take(), state.writer.take()];
         let stream = state.stream.take();
+        state.is_taken = true;
         drop(state);
         wakers.into_iter().flatten().for_each(Waker::wake);
         stream.map(|stream| *stream)
@@ -121,13 +126,15 @@ impl<S: Io> Tunnel<S> {
     pub(super) fn has_unread(&self) -> bool {
         self.state().stream.as_ref().is_some_and(|stream| stream.has_unread())
     }
+}
 
+impl<S: AsyncRead + AsyncWrite + Unpin> Tunnel<S> {
     pub(super) fn poll_read(&self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let mut state = self.state();
         if state.is_ending {
             return Poll::Ready(Err(ended()));
         }
-        let outcome = state.stream()?.poll_read(cx, buf);
+        let outcome = state.poll_stream(cx, |stream, cx| stream.poll_read(cx, buf));
         state.reader = state.note(&outcome, cx);
         outcome
     }
@@ -139,7 +146,7 @@ impl<S: Io> Tunnel<S> {
         write: impl FnOnce(Pin<&mut S>, &mut Context<'_>) -> Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
         let mut state = self.state();
-        let outcome = write(state.stream()?, cx);
+        let outcome = state.poll_stream(cx, write);
         state.writer = state.note(&outcome, cx);
         outcome
     }
@@ -155,14 +162,14 @@ impl<S: Io> Tunnel<S> {
         let _ = timeout(CLOSE_TIMEOUT, released).await;
     }
 
-    /// Waits until the stack has dropped its handle, or until the tunnel is to end.
-    pub(super) async fn ended(&self, connection: &ConnectionGuard, idle: Duration) -> TunnelEnd {
+    /// Waits until the stack has dropped its handle, until no octet has moved for `idle`, or for `cut`.
+    pub(super) async fn ended(&self, idle: Duration, cut: impl Future<Output = ()>) -> TunnelEnd {
+        let mut cut = pin!(cut);
         loop {
             let due = self.state().active + idle;
             let mut timer = pin!(sleep_until(due));
             let end = poll_fn(|cx| {
-                // The waker is registered for `is_cut` too.
-                connection.should_close(cx.waker());
+                let is_cut = cut.as_mut().poll(cx).is_ready();
                 let mut state = self.state();
                 state.owner = Some(cx.waker().clone());
                 if state.is_released {
@@ -170,7 +177,7 @@ impl<S: Io> Tunnel<S> {
                 }
                 let is_overdue = timer.as_mut().poll(cx).is_ready();
                 match is_overdue {
-                    _ if connection.is_cut() => Poll::Ready(Some(TunnelEnd::Cut)),
+                    _ if is_cut => Poll::Ready(Some(TunnelEnd::Cut)),
                     true if state.active + idle <= due => Poll::Ready(Some(TunnelEnd::Idle)),
                     true => Poll::Ready(None),
                     false => Poll::Pending,
@@ -187,9 +194,17 @@ fn ended() -> io::Error {
     io::Error::new(io::ErrorKind::ConnectionAborted, "the server has ended the connection")
 }
 
-impl<S: Io> State<S> {
-    fn stream(&mut self) -> io::Result<Pin<&mut S>> {
-        self.stream.as_deref_mut().map(Pin::new).ok_or_else(ended)
+impl<S: AsyncRead + AsyncWrite + Unpin> State<S> {
+    fn poll_stream<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        poll: impl FnOnce(Pin<&mut S>, &mut Context<'_>) -> Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        match self.stream.as_deref_mut() {
+            Some(stream) => poll(Pin::new(stream), cx),
+            None if self.is_taken => Poll::Ready(Err(ended())),
+            None => Poll::Pending,
+        }
     }
 
     /// Notes that octets moved, or returns whom to wake.
