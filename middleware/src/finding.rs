@@ -114,3 +114,12 @@ impl IntoIterator for Findings {
         self.0.into_iter()
     }
 }
+
+/// The system's words for an error, without its number and in lower case, for a message: `no such file or directory`.
+#[must_use]
+pub fn system_words(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    let words = text.split(" (os error").next().unwrap_or_default();
+    let mut rest = words.chars();
+    rest.next().map_or_else(String::new, |first| first.to_lowercase().chain(rest).collect())
+}

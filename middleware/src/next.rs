@@ -13,7 +13,7 @@ use tower::{Layer, Service, ServiceExt};
 
 use crate::panic::message;
 use crate::service::{AnyBody, IntoProblem, StackService};
-use crate::{Body, Place, Problem, Request, RequestId, Response};
+use crate::{Body, Place, Problem, Request, RequestSummary, Response};
 
 /// The rest of the stack below a layer, down to the app: a service that always responds.
 ///
@@ -186,28 +186,28 @@ struct Absorb<S> {
 
 impl<S: StackService> Stage for Absorb<S> {
     fn call(&self, request: Request) -> NextFuture {
-        let id = request.extensions().get::<RequestId>().cloned();
+        let summary = RequestSummary::of(request.extensions()).cloned();
         let place = self.place.clone();
         let mut service = self.inner.clone();
         let is_ready = catch_unwind(AssertUnwindSafe(|| service.poll_ready(&mut Context::from_waker(Waker::noop())).is_ready()));
         let called = match is_ready {
             // A service that fails to become ready fails again in `call`, where there is a request to respond to.
             Ok(true) => catch_unwind(AssertUnwindSafe(|| service.call(request))),
-            Ok(false) => return absorbed(CallState::Polling { future: service.oneshot(request) }, place, id),
+            Ok(false) => return absorbed(CallState::Polling { future: service.oneshot(request) }, place, summary),
             Err(panic) => Err(panic),
         };
         let state = called.map_or_else(|panic| CallState::Panicked { panic: Some(panic) }, |future| CallState::Polling { future });
-        absorbed(state, place, id)
+        absorbed(state, place, summary)
     }
 }
 
-fn absorbed<F, B, E>(state: CallState<F>, place: Place, id: Option<RequestId>) -> NextFuture
+fn absorbed<F, B, E>(state: CallState<F>, place: Place, summary: Option<RequestSummary>) -> NextFuture
 where
     F: Future<Output = Result<http::Response<B>, E>> + Send + 'static,
     E: IntoProblem,
     B: AnyBody,
 {
-    Box::pin(Absorbed { state, place, id, error: std::marker::PhantomData })
+    Box::pin(Absorbed { state, place, summary, error: std::marker::PhantomData })
 }
 
 pin_project! {
@@ -216,7 +216,7 @@ pin_project! {
         #[pin]
         state: CallState<F>,
         place: Place,
-        id: Option<RequestId>,
+        summary: Option<RequestSummary>,
         error: std::marker::PhantomData<fn() -> E>,
     }
 }
@@ -251,7 +251,7 @@ where
                 None => Problem::internal("polled after completion"),
             },
         };
-        Poll::Ready(Ok(answer(problem, this.place, this.id.as_ref())))
+        Poll::Ready(Ok(answer(problem, this.place, this.summary.as_ref())))
     }
 }
 
@@ -259,7 +259,7 @@ fn panicked(panic: &(dyn Any + Send)) -> Problem {
     Problem::internal(format!("panicked: {}", message(panic)))
 }
 
-fn answer(problem: Problem, place: &Place, id: Option<&RequestId>) -> Response {
+fn answer(problem: Problem, place: &Place, summary: Option<&RequestSummary>) -> Response {
     if let Some(cause) = std::error::Error::source(&problem) {
         let mut chain = cause.to_string();
         let mut next = cause.source();
@@ -268,7 +268,8 @@ fn answer(problem: Problem, place: &Place, id: Option<&RequestId>) -> Response {
             chain.push_str(&error.to_string());
             next = error.source();
         }
-        tracing::error!(request_id = id.map(RequestId::as_str), place = place.as_str(), status = problem.status().as_u16(), "{chain}");
+        let (request_id, request) = (summary.and_then(RequestSummary::id), summary.map(tracing::field::display));
+        tracing::error!(request_id, request, place = place.as_str(), status = problem.status().as_u16(), "{chain}");
     }
     problem.into_response()
 }

@@ -7,7 +7,7 @@ use uuid::Uuid;
 use uuid::fmt::Hyphenated;
 
 use crate::units::HeaderKey;
-use crate::{Behavior, Context, Finding, IntoStage, Middleware, Request, RequestId, Response, around};
+use crate::{Behavior, Context, Finding, IntoStage, Middleware, Request, RequestId, RequestSummary, Response, around};
 
 /// Assigns an id to every request. It is in the request header, in the response header and in every log line about the request.
 ///
@@ -45,6 +45,9 @@ impl Middleware for AssignRequestId {
             let id = given.or_else(fresh);
             if let Some(id) = &id {
                 request.headers_mut().insert(header.clone(), id.as_header().clone());
+                if let Some(summary) = RequestSummary::of(request.extensions()) {
+                    summary.identify(id.clone());
+                }
                 request.extensions_mut().insert(id.clone());
             }
             let header = header.clone();

@@ -8,7 +8,7 @@ use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{Method, Request, Uri, Version};
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, percent_encode};
-use ziggurat_middleware::{ConnectionInfo, Mount, OriginalUri, RemoteUser, RequestId, Scheme};
+use ziggurat_middleware::{ConnectionInfo, Mount, OriginalUri, RemoteUser, RequestId, RequestSummary, Scheme};
 
 use super::{Invalid, Variable, VariableSource, has_variable};
 
@@ -74,6 +74,8 @@ pub(crate) fn to_request<S: VariableSource>(source: &S, is_vetted: bool) -> Resu
     if let Some(id) = id {
         parts.extensions.insert(id);
     }
+    let summary = RequestSummary::new(&parts.method, &parts.uri, &parts.extensions);
+    parts.extensions.insert(summary);
     Ok(parts)
 }
 

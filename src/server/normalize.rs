@@ -5,7 +5,7 @@ use http::request::Parts;
 use http::uri::{PathAndQuery, Uri};
 use http::{HeaderMap, StatusCode, Version};
 use http_body::Body as _;
-use ziggurat_middleware::{Problem, Response, hop_by_hop};
+use ziggurat_middleware::{Problem, RequestSummary, Response, hop_by_hop};
 
 use super::http1::fields;
 use super::refusal::Refusal;
@@ -71,13 +71,14 @@ fn remove_ambiguous(headers: &mut HeaderMap) {
 
 /// Makes a response's head and body agree, whatever the stack returned. Framing is up to the server. A 101 is not handled here: see
 /// [`upgrade`](super::upgrade).
-pub(super) fn finish(response: &mut Response, is_head: bool) {
+pub(super) fn finish(response: &mut Response, is_head: bool, summary: Option<&RequestSummary>) {
+    let (request_id, request) = (summary.and_then(RequestSummary::id), summary.map(tracing::field::display));
     if response.status().is_informational() {
         match response.status() {
             StatusCode::SWITCHING_PROTOCOLS => {
-                tracing::error!("the stack accepted an upgrade that the request did not offer, or did not answer its `Sec-WebSocket-Key`")
+                tracing::error!(request_id, request, "the stack accepted an upgrade that the request did not offer, or did not answer its `Sec-WebSocket-Key`")
             }
-            status => tracing::error!("the stack responded with {}, which is not a final status", status.as_u16()),
+            status => tracing::error!(request_id, request, "the stack responded with {}, which is not a final status", status.as_u16()),
         }
         *response = Problem::new(StatusCode::INTERNAL_SERVER_ERROR).into_response();
     }
@@ -98,7 +99,7 @@ pub(super) fn finish(response: &mut Response, is_head: bool) {
     if let Some(length) = stated.next() {
         let length = if stated.next().is_some() { None } else { fields::content_length(length.as_bytes()).ok() };
         if length.is_none() || known.is_some_and(|known| Some(known) != length) {
-            tracing::error!("the `Content-Length` of a response is not the length of its body");
+            tracing::error!(request_id, request, "the `Content-Length` of a response is not the length of its body");
             response.headers_mut().remove(CONTENT_LENGTH);
         }
     }
@@ -153,7 +154,7 @@ mod tests {
     fn a_content_length_that_is_not_the_bodys_is_removed() {
         let settled = |is_head, status: u16, length: &str| {
             let mut response = http::Response::builder().status(status).header("content-length", length).body(Body::from("abc")).unwrap();
-            finish(&mut response, is_head);
+            finish(&mut response, is_head, None);
             (
                 response.headers().get(CONTENT_LENGTH).map(|length| length.to_str().unwrap().to_owned()),
                 response.body().as_full().unwrap().len(),

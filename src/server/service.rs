@@ -14,7 +14,7 @@ use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH, HeaderValue};
 use http::{Method, StatusCode, Version};
 use http_body::Body as HttpBody;
-use ziggurat_middleware::{Body, ConnectionInfo, NextFuture, Problem, Request, Response, TunnelIdle};
+use ziggurat_middleware::{Body, ConnectionInfo, NextFuture, Problem, Request, RequestSummary, Response, TunnelIdle};
 
 use super::generation::{CurrentGeneration, Generation};
 use super::http2::ConnectStream;
@@ -67,10 +67,14 @@ impl RequestService {
             None if is_malformed => Err(MALFORMED_BODY),
             None => normalize::normalize(&mut parts, self.limits.headers),
         };
+        let mut summary = None;
         let state = match checked {
             Ok(()) => {
                 let body = if body.is_end_stream() { Body::empty() } else { Body::new(RequestBody::new(body, self.limits.body_timeout)) };
                 parts.extensions.insert(self.info.clone());
+                let named = RequestSummary::new(&parts.method, &parts.uri, &parts.extensions);
+                parts.extensions.insert(named.clone());
+                summary = Some(named);
                 self.progress.connection.count_request();
                 let generation = self.current.load_full();
                 let request = http::Request::from_parts(parts, body);
@@ -87,7 +91,7 @@ impl RequestService {
             }
         };
         let (idle, progress) = (self.limits.keep_alive, Arc::clone(&self.progress));
-        ResponseFuture { state, is_head, version, number, offer, idle, guard: Some(guard), progress }
+        ResponseFuture { state, summary, is_head, version, number, offer, idle, guard: Some(guard), progress }
     }
 }
 
@@ -124,6 +128,8 @@ where
 /// The response to one request.
 pub(super) struct ResponseFuture {
     state: State,
+    /// For the log; `None` for a request that is refused.
+    summary: Option<RequestSummary>,
     is_head: bool,
     version: Version,
     number: u32,
@@ -171,7 +177,7 @@ impl Future for ResponseFuture {
 impl ResponseFuture {
     /// A response that ends with its body.
     fn finish(&mut self, mut response: Response, is_refused: bool) -> http::Response<ResponseBody> {
-        normalize::finish(&mut response, self.is_head);
+        normalize::finish(&mut response, self.is_head, self.summary.as_ref());
         let is_malformed = is_refused || self.progress.malformed.load(Relaxed) == self.number;
         if self.version != Version::HTTP_2 && (is_malformed || self.progress.connection.is_last()) {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));

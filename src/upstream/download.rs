@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, Sleep, sleep};
-use ziggurat_middleware::{BoxError, Place, RequestId};
+use ziggurat_middleware::{BoxError, Place, RequestSummary};
 
 use super::admit::EndpointPermit;
 use super::failure::{Failure, FailureKind, FailurePhase};
@@ -27,7 +27,7 @@ pub(crate) struct Download<P: Protocol> {
     timer: Option<Pin<Box<Sleep>>>,
     is_waiting: bool,
     place: Place,
-    id: Option<RequestId>,
+    summary: Option<RequestSummary>,
 }
 
 impl<P: Protocol> Download<P> {
@@ -36,9 +36,9 @@ impl<P: Protocol> Download<P> {
         lease: Lease<P>,
         idle: Duration,
         place: &Place,
-        id: Option<RequestId>,
+        summary: Option<RequestSummary>,
     ) -> Self {
-        Self { body, lease: Some(lease), permit: None, idle, timer: None, is_waiting: false, place: place.clone(), id }
+        Self { body, lease: Some(lease), permit: None, idle, timer: None, is_waiting: false, place: place.clone(), summary }
     }
 
     /// Holds the permit, too. Without a tunnel, a body that is empty releases both now.
@@ -72,9 +72,10 @@ impl<P: Protocol> Download<P> {
         self.lease = None;
         if let Some(mut permit) = self.permit.take() {
             permit.failed(&failure);
-            let request_id = self.id.as_ref().map(RequestId::as_str);
+            let summary = self.summary.as_ref();
+            let (request_id, request) = (summary.and_then(RequestSummary::id), summary.map(tracing::field::display));
             let (upstream, phase) = (&*permit.endpoint().label, failure.phase.as_str());
-            tracing::warn!(request_id, app = self.place.as_str(), upstream, phase, "{}: {failure}", failure.kind.as_str());
+            tracing::warn!(request_id, request, app = self.place.as_str(), upstream, phase, "{}: {failure}", failure.kind.as_str());
         }
         failure.into()
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use http::request::Parts;
 use http::{Request, Response, StatusCode};
 use tokio::time::{Instant, sleep};
-use ziggurat_middleware::{Body, BoxError, ConnectionInfo, Place, RequestId, Scheme};
+use ziggurat_middleware::{Body, BoxError, ConnectionInfo, Place, RequestSummary, Scheme};
 
 use super::Upstream;
 use super::admit::{AdmitError, EndpointPermit, Preference};
@@ -147,8 +147,8 @@ impl<P: Protocol> Upstream<P> {
             Ok(response) => {
                 permit.endpoint().state.counters.latency.observe(started.elapsed());
                 permit.answered(response.status());
-                let id = parts.extensions.get::<RequestId>().cloned();
-                let response = response.map(|body| Download::new(body, lease, self.settings.idle, &self.place, id));
+                let summary = RequestSummary::of(&parts.extensions).cloned();
+                let response = response.map(|body| Download::new(body, lease, self.settings.idle, &self.place, summary));
                 Ok((UpstreamResponse { response, sticky: None }, permit))
             }
             Err(failure) => Err((failure, permit)),
@@ -187,11 +187,12 @@ fn log<P: Protocol>(
     cause: &dyn std::fmt::Display,
     is_warning: bool,
 ) {
-    let request_id = parts.extensions.get::<RequestId>().map(RequestId::as_str);
+    let summary = RequestSummary::of(&parts.extensions);
+    let (request_id, request) = (summary.and_then(RequestSummary::id), summary.map(tracing::field::display));
     let (upstream, phase) = (&*endpoint.label, phase.as_str());
     if is_warning {
-        tracing::warn!(request_id, app = place.as_str(), upstream, attempt, phase, "{cause}");
+        tracing::warn!(request_id, request, app = place.as_str(), upstream, attempt, phase, "{cause}");
     } else {
-        tracing::debug!(request_id, app = place.as_str(), upstream, attempt, phase, "{cause}");
+        tracing::debug!(request_id, request, app = place.as_str(), upstream, attempt, phase, "{cause}");
     }
 }

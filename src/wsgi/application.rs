@@ -20,7 +20,7 @@ use super::service_as_wsgi::Caller;
 use super::start_response::StartResponse;
 use super::watchdog::DeadlineExceeded;
 use super::websocket;
-use crate::call::head::HeadView;
+use crate::call::head::Head;
 use crate::call::responder::Responder;
 use crate::call::{Call, RequestBody, late};
 
@@ -52,7 +52,7 @@ impl Application {
             RequestBody::WebSocket(socket) => (RequestBody::Whole(Bytes::new()), Some(socket)),
             body => (body, None),
         };
-        if let Some(mut invocation) = self.begin(py, call.head.view(), Input::new(body), socket, call.responder, None) {
+        if let Some(mut invocation) = self.begin(py, &call.head, Input::new(body), socket, call.responder, None) {
             while invocation.step(py) {}
         }
     }
@@ -62,13 +62,14 @@ impl Application {
     pub(super) fn begin(
         &self,
         py: Python<'_>,
-        head: HeadView<'_>,
+        head: &Head,
         input: Input,
         socket: Option<OwnedFd>,
         responder: Responder,
         outer: Option<&Caller>,
     ) -> Option<Invocation> {
-        let context = LogContext { place: Arc::clone(&self.place), request_id: head.request_id().map(Into::into) };
+        let context = LogContext { place: Arc::clone(&self.place), head: Some(head.clone()) };
+        let head = head.view();
         let writer = ResponseWriter::new(responder, head.method() == b"HEAD");
         let is_websocket = socket.is_some();
         let made = || -> PyResult<_> {

@@ -4,6 +4,9 @@ use std::sync::Arc;
 
 use pyo3::prelude::*;
 use pyo3::types::PyString;
+use tracing::field::{DisplayValue, display};
+
+use crate::call::head::{Head, HeadSummary};
 
 use super::watchdog::DeadlineExceeded;
 
@@ -11,7 +14,7 @@ use super::watchdog::DeadlineExceeded;
 #[derive(Clone)]
 pub(super) struct LogContext {
     pub(super) place: Arc<str>,
-    pub(super) request_id: Option<Box<str>>,
+    pub(super) head: Option<Head>,
 }
 
 impl LogContext {
@@ -32,7 +35,17 @@ impl LogContext {
 
     /// Logs a message.
     pub(super) fn log(&self, message: &str) {
-        tracing::error!(request_id = self.request_id.as_deref(), app = &*self.place, "{message}");
+        tracing::error!(request_id = self.request_id(), request = self.request(), app = &*self.place, "{message}");
+    }
+
+    /// The request's id, for the log.
+    pub(super) fn request_id(&self) -> Option<&str> {
+        self.head.as_ref().and_then(|head| head.view().request_id())
+    }
+
+    /// The request's method and path, for the log.
+    pub(super) fn request(&self) -> Option<DisplayValue<HeadSummary<'_>>> {
+        self.head.as_ref().map(|head| display(head.view().summary()))
     }
 }
 

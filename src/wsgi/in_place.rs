@@ -86,7 +86,7 @@ fn call(application: &Application, request: Request) -> Result<Response, BoxErro
         // A request that a layer made up has no caller.
         let caller = parts.extensions.get::<Caller>();
         let responder = Responder::InPlace(mailbox.clone());
-        let mut invocation = application.begin(py, head.view(), Input::pulled(body), None, responder, caller);
+        let mut invocation = application.begin(py, &head, Input::pulled(body), None, responder, caller);
         let mut begun = mailbox.take_start();
         while begun.is_none()
             && let Some(asked) = &mut invocation

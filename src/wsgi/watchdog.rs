@@ -113,7 +113,8 @@ impl Watchdog {
             watchdog.about(number, |context, since| {
                 let time = since.elapsed();
                 tracing::error!(
-                    request_id = context.request_id.as_deref(),
+                    request_id = context.request_id(),
+                    request = context.request(),
                     app = &*context.place,
                     "the request does not end, {time:.1?} after it began: its thread is lost to the app until it does"
                 );
@@ -170,14 +171,15 @@ impl Watchdog {
     }
 
     fn context(&self, head: &Head) -> LogContext {
-        LogContext { place: Arc::clone(&self.place), request_id: head.view().request_id().map(Into::into) }
+        LogContext { place: Arc::clone(&self.place), head: Some(head.clone()) }
     }
 
     fn log_held(&self, number: u64) {
         self.about(number, |context, since| {
             let time = since.elapsed();
             tracing::error!(
-                request_id = context.request_id.as_deref(),
+                request_id = context.request_id(),
+                request = context.request(),
                 app = &*context.place,
                 "the request has taken {time:.1?}, and C code holds the interpreter"
             );
@@ -190,7 +192,8 @@ impl Watchdog {
         let Some(stack) = self.slot_of(number).map(|slot| slot.stack(py)) else { return };
         self.about(number, |context, since| {
             let time = since.elapsed();
-            tracing::warn!(request_id = context.request_id.as_deref(), app = &*context.place, "{what}, {time:.1?} after it began\n{stack}");
+            let (request_id, request) = (context.request_id(), context.request());
+            tracing::warn!(request_id, request, app = &*context.place, "{what}, {time:.1?} after it began\n{stack}");
         });
     }
 
@@ -203,8 +206,8 @@ impl Watchdog {
             return;
         };
         let (context, time, stack) = (self.context(&head), since.elapsed(), slot.stack(py));
-        let request_id = context.request_id.as_deref();
-        tracing::warn!(request_id, app = &*context.place, "thread {nth} has served a request for {time:.1?}\n{stack}");
+        let (request_id, request) = (context.request_id(), context.request());
+        tracing::warn!(request_id, request, app = &*context.place, "thread {nth} has served a request for {time:.1?}\n{stack}");
     }
 
     /// Raises the exception in the thread of a call, unless the call is over.

@@ -131,16 +131,16 @@ fn the_environment_fills_in_the_file() {
 }
 
 #[test]
-fn an_exception_of_the_app_is_logged_with_its_traceback_and_the_request_id() {
+fn an_exception_of_the_app_is_logged_with_its_traceback_and_the_request() {
     let mut program = Program::start(
         r#"{ "listen": "127.0.0.1:0", "layers": ["request_id"], "app": { "wsgi": "boom:app" } }"#,
         &[("boom.py", "def inner(): raise ValueError('no such luck')\ndef app(environ, start_response): inner()\n")],
     );
-    let answer = program.get("/");
+    let answer = program.get("/shop?token=secret");
     assert!(answer.starts_with("HTTP/1.1 500") && !answer.contains("luck"), "{answer}");
     let id = answer.lines().find_map(|line| line.strip_prefix("x-request-id: ")).unwrap();
     let line = program.wait_for_log("the app raised an exception");
-    assert!(line.contains(&format!("request_id={id} app=wsgi ")), "{line}");
+    assert!(line.contains(&format!("request_id={id} request=GET /shop app=wsgi ")), "{line}");
     program.wait_for_log("ValueError: no such luck");
     let log = program.log();
     assert!(log.contains("Traceback (most recent call last)") && log.contains("line 1, in inner"), "{log}");

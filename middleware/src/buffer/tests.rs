@@ -162,7 +162,10 @@ async fn bodies_are_refused_when_the_disk_of_all_is_used_up_and_taken_again_late
     assert_eq!(in_use(&stack), [0, 60]);
     let refused = stack.send(long()).await;
     assert_eq!((refused.status(), refused.header("retry-after")), (StatusCode::SERVICE_UNAVAILABLE, "10"));
-    assert_eq!(stack.log(), ["ERROR place=buffer status=503 request bodies take 64B of disk already, which is `total_disk`"]);
+    assert_eq!(
+        stack.log(),
+        ["ERROR request=POST / place=buffer status=503 request bodies take 64B of disk already, which is `total_disk`"]
+    );
     held.lock().unwrap().clear();
     assert_eq!(in_use(&stack), [0, 0]);
     assert_eq!(stack.send(long()).await.status(), StatusCode::OK);

@@ -91,7 +91,7 @@ async fn a_panic_and_a_failure_get_a_page_and_their_cause_stays_in_the_log() {
     let site = Site::new();
     let stack = site.layer(&[("5xx", "plain.html")]).over(async |_| panic!("secret"));
     assert_eq!(parts(&stack.get("/").await), (500, "text/html; charset=utf-8", "<p>Sorry.</p>".to_owned()));
-    assert_eq!(stack.log(), ["ERROR place=app status=500 panicked: secret"]);
+    assert_eq!(stack.log(), ["ERROR request=GET / place=app status=500 panicked: secret"]);
 }
 
 #[tokio::test]

@@ -17,7 +17,10 @@ use tracing::instrument::WithSubscriber;
 
 pub use self::exchange::{TestRequest, TestResponse, request};
 use self::log::Log;
-use crate::{App, Body, Context, Finding, Findings, IntoApp, IntoStage, Lifecycle, Middleware, Next, Options, Place, Request, Response};
+use crate::{
+    App, Body, Context, Finding, Findings, IntoApp, IntoStage, Lifecycle, Middleware, Next, Options, Place, Request, RequestSummary,
+    Response,
+};
 
 /// A stack under test: layers with their options as in a pipeline file, over an app that is a closure.
 ///
@@ -146,7 +149,9 @@ impl TestStack {
     }
 
     /// Sends a request, and does not read the response body.
-    pub async fn call(&self, request: Request) -> Response {
+    pub async fn call(&self, mut request: Request) -> Response {
+        let summary = RequestSummary::new(request.method(), request.uri(), request.extensions());
+        request.extensions_mut().insert(summary);
         self.next.clone().run(request).with_subscriber(self.log.dispatch.clone()).await
     }
 
@@ -329,7 +334,7 @@ mod tests {
         let fail = crate::around(|_: &mut Request| Err::<fn(Response) -> Response, _>(Problem::internal("the disk is full")));
         let stack = TestStack::stage(crate::around(|_: &mut Request| Ok(|response| response))).then_stage(fail).over_text("");
         assert_eq!(stack.get("/").await.status(), 500);
-        assert_eq!(stack.log(), ["ERROR place=test status=500 the disk is full"]);
+        assert_eq!(stack.log(), ["ERROR request=GET / place=test status=500 the disk is full"]);
     }
 
     /// Counts seconds until the stack retires.

@@ -10,7 +10,7 @@ use http::{HeaderValue, Method, StatusCode, Version};
 use hyper::ext::ReasonPhrase;
 use tokio::time::timeout;
 use tower::Service;
-use ziggurat_middleware::{Body, BoxError, Deadline, Place, Problem, Request, RequestId, Response};
+use ziggurat_middleware::{Body, BoxError, Deadline, Place, Problem, Request, RequestId, RequestSummary, Response};
 
 use super::head::{self, HeadPolicy};
 use super::upgrade::{self, TunnelRules};
@@ -75,8 +75,9 @@ impl Inner {
             Some(deadline) => match timeout(deadline.0, self.upstream.send(request)).await {
                 Ok(answered) => answered,
                 Err(_) => {
-                    let request_id = parts.extensions.get::<RequestId>().map(RequestId::as_str);
-                    tracing::warn!(request_id, app = self.place.as_str(), "no response within the deadline of {:?}", deadline.0);
+                    let summary = RequestSummary::of(&parts.extensions);
+                    let (request_id, request) = (summary.and_then(RequestSummary::id), summary.map(tracing::field::display));
+                    tracing::warn!(request_id, request, app = self.place.as_str(), "no response within the deadline of {:?}", deadline.0);
                     return Err(self.problem(StatusCode::GATEWAY_TIMEOUT, "the upstream server did not answer in time", &parts).into());
                 }
             },
@@ -117,7 +118,8 @@ impl Inner {
             let problem = self.problem(StatusCode::SERVICE_UNAVAILABLE, detail, parts);
             problem.header(RETRY_AFTER, HeaderValue::from_static("1"))
         };
-        let request_id = parts.extensions.get::<RequestId>().map(RequestId::as_str);
+        let summary = RequestSummary::of(&parts.extensions);
+        let (request_id, request) = (summary.and_then(RequestSummary::id), summary.map(tracing::field::display));
         match unanswered {
             SendError::Client(error) => error,
             SendError::Failed(failure) => {
@@ -135,7 +137,7 @@ impl Inner {
                     AdmitError::Down => ("no upstream server is healthy", "no endpoint is healthy"),
                     AdmitError::Unresolved => ("no upstream server is known", "no name of an endpoint has an address"),
                 };
-                tracing::warn!(request_id, app = self.place.as_str(), "the request is refused: {cause}");
+                tracing::warn!(request_id, request, app = self.place.as_str(), "the request is refused: {cause}");
                 overloaded(detail).into()
             }
         }

@@ -12,7 +12,7 @@ use http::request::Parts;
 use http_body::Body as _;
 use ziggurat_middleware::Body;
 
-pub(crate) use view::{HeadView, Key};
+pub(crate) use view::{HeadSummary, HeadView, Key};
 
 use crate::cgi::{self, Variable, VariableSink};
 

@@ -1,5 +1,9 @@
 //! Reads a head, variable by variable, out of a buffer that may come from another process.
 
+use std::fmt;
+
+use ziggurat_middleware::RequestSummary;
+
 use super::{NAMED, usual};
 use crate::cgi::Variable;
 
@@ -32,6 +36,11 @@ impl<'a> HeadView<'a> {
         self.get(Variable::RequestId).and_then(|id| std::str::from_utf8(id).ok())
     }
 
+    /// Its method and path, for the log.
+    pub(crate) const fn summary(self) -> HeadSummary<'a> {
+        HeadSummary(self)
+    }
+
     /// The values of the variables that have a number, in the order of [`Variable::ALL`]; `None` for those that are not set.
     pub(crate) fn known(self) -> [Option<&'a [u8]>; Variable::ALL.len()] {
         let mut values = Variable::ALL.map(|variable| usual(variable).map(str::as_bytes));
@@ -53,6 +62,19 @@ impl<'a> HeadView<'a> {
 
     fn get(self, variable: Variable) -> Option<&'a [u8]> {
         self.into_iter().find_map(|(key, value)| (key == Key::Known(variable)).then_some(value))
+    }
+}
+
+/// The method and the path of a request, `GET /shop`, as a [`RequestSummary`](ziggurat_middleware::RequestSummary) displays them.
+pub(crate) struct HeadSummary<'a>(HeadView<'a>);
+
+impl fmt::Display for HeadSummary<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let target = self.0.get(Variable::RequestUri).or_else(|| self.0.get(Variable::PathInfo)).unwrap_or_default();
+        let end = target.iter().position(|octet| *octet == b'?').unwrap_or(target.len());
+        let (path, rest) = target[..end].split_at_checked(RequestSummary::LONGEST_PATH).unwrap_or((&target[..end], b""));
+        write!(f, "{} {}", self.0.method().escape_ascii(), path.escape_ascii())?;
+        if rest.is_empty() { Ok(()) } else { f.write_str("...") }
     }
 }
 

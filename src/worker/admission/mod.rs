@@ -224,14 +224,15 @@ impl Executor for Admission {
         let left = state.on_signal(number, signal);
         let backend = state.backend_of(number);
         let is_waiting = left.is_none() && backend.is_none() && signal == CallSignal::Trace;
-        let id = if is_waiting { state.request_id(number) } else { None };
+        let head = if is_waiting { state.waiting_head(number) } else { None };
         drop(state);
         drop(left);
         if let Some(backend) = backend {
             backend.signal(number, signal);
         }
-        if let Some(id) = id {
-            tracing::warn!(request_id = &*id, app = &*self.place, "the request is slow: it still waits for one of the app's threads");
+        if let Some(head) = head {
+            let (request_id, request) = (head.view().request_id(), tracing::field::display(head.view().summary()));
+            tracing::warn!(request_id, request, app = &*self.place, "the request is slow: it still waits for one of the app's threads");
         }
     }
 }

@@ -10,6 +10,7 @@ use super::backends::{BackendState, Backends, Recall};
 use super::queues::WaitQueues;
 use super::stats::{Stats, Totals};
 use super::{Backend, BackendId, Capacity};
+use crate::call::head::Head;
 use crate::call::{Call, CallSignal};
 
 /// The state of an admission.
@@ -214,9 +215,9 @@ impl AdmissionState {
         self.backends.with_call(number).map(|place| Arc::clone(&place.backend))
     }
 
-    /// The id of a waiting request.
-    pub(super) fn request_id(&self, number: u64) -> Option<Box<str>> {
-        self.queues.find(number).map(|call| call.head.view().request_id().unwrap_or_default().into())
+    /// The head of a waiting request.
+    pub(super) fn waiting_head(&self, number: u64) -> Option<Head> {
+        self.queues.find(number).map(|call| call.head.clone())
     }
 
     pub(super) fn end(&mut self) -> Vec<Call> {

@@ -62,7 +62,7 @@ impl EnvironBody {
                 if self.is_exact && error.is_instance_of::<PyException>(py) {
                     return error.to_string().into();
                 }
-                Raised::new(error, LogContext { place: "wsgi.input".into(), request_id: None }).into()
+                Raised::new(error, LogContext { place: "wsgi.input".into(), head: None }).into()
             })?;
             if octets.is_empty() {
                 return match self.left {

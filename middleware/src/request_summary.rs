@@ -1,0 +1,92 @@
+//! How log lines name a request.
+
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+
+use http::{Extensions, Method, Uri};
+
+use crate::{OriginalUri, RequestId};
+
+/// What log lines say of a request: its method and its path as the client sent them, and its id. The server puts it into the extensions of every request.
+///
+/// It is displayed as `GET /shop`. The query is left out, because it may contain secrets.
+///
+/// ```
+/// use ziggurat_middleware::{Request, RequestSummary};
+///
+/// fn refuse(request: &Request) {
+///     let summary = RequestSummary::of(request.extensions());
+///     tracing::warn!(request_id = summary.and_then(RequestSummary::id), request = summary.map(tracing::field::display), "refused");
+/// }
+/// ```
+#[derive(Clone, Debug)]
+pub struct RequestSummary(Arc<Summary>);
+
+#[derive(Debug)]
+struct Summary {
+    method: Method,
+    target: Uri,
+    id: OnceLock<RequestId>,
+}
+
+impl RequestSummary {
+    /// How many octets of a path are in a log line.
+    pub const LONGEST_PATH: usize = 256;
+
+    /// The summary of a request with this method, target and extensions.
+    #[must_use]
+    pub fn new(method: &Method, target: &Uri, extensions: &Extensions) -> Self {
+        let id = extensions.get::<RequestId>().cloned().map_or_else(OnceLock::new, OnceLock::from);
+        Self(Arc::new(Summary { method: method.clone(), target: OriginalUri::of(target, extensions).clone(), id }))
+    }
+
+    /// The summary in the extensions of a request.
+    #[must_use]
+    pub fn of(extensions: &Extensions) -> Option<&Self> {
+        extensions.get()
+    }
+
+    /// The id, if a layer has assigned one.
+    #[must_use]
+    pub fn id(&self) -> Option<&str> {
+        self.0.id.get().map(RequestId::as_str)
+    }
+
+    /// Adds the id. Every clone has it afterwards, so log lines of layers above the one that assigns the id have it too. The first id counts.
+    pub fn identify(&self, id: RequestId) {
+        // A second id is dropped.
+        let _ = self.0.id.set(id);
+    }
+}
+
+impl fmt::Display for RequestSummary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let path = self.0.target.path();
+        write!(f, "{} {}", self.0.method, path.get(..Self::LONGEST_PATH).unwrap_or(path))?;
+        if path.len() > Self::LONGEST_PATH { f.write_str("...") } else { Ok(()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn a_summary_has_neither_the_query_nor_the_end_of_a_long_path() {
+        let shown = |target: &str| RequestSummary::new(&Method::POST, &target.parse().unwrap(), &Extensions::new()).to_string();
+        assert_eq!(shown("/shop?token=s3cr3t"), "POST /shop");
+        assert_eq!(shown(&format!("/{}", "a".repeat(300))), format!("POST /{}...", "a".repeat(255)));
+    }
+
+    #[test]
+    fn the_first_id_counts_for_every_clone() {
+        let summary = RequestSummary::new(&Method::GET, &"/".parse().unwrap(), &Extensions::new());
+        let clone = summary.clone();
+        for id in ["a", "b"] {
+            summary.identify(RequestId::new(HeaderValue::from_static(id)).unwrap());
+        }
+        assert_eq!(clone.id(), Some("a"));
+    }
+}
