@@ -111,16 +111,18 @@ impl Buffer {
     /// Writes queued lines until the sink is closed.
     fn drain(&self, mut target: OpenOutput, lost: fn(u64) -> String) {
         let mut lines = Vec::new();
+        let mut missing = 0;
         loop {
             let mut state = self.gathered();
             lines.clear();
             std::mem::swap(&mut lines, &mut state.lines);
-            let (missing, reopen, closed) = (std::mem::take(&mut state.lost), std::mem::take(&mut state.reopen), state.closed);
+            missing += std::mem::take(&mut state.lost);
+            let (reopen, closed) = (std::mem::take(&mut state.reopen), state.closed);
             drop(state);
-            if missing > 0 {
-                lines.extend_from_slice(lost(missing).as_bytes());
+            missing += target.write(&lines);
+            if missing > 0 && !target.is_failing && target.write(lost(missing).as_bytes()) == 0 {
+                missing = 0;
             }
-            target.write(&lines);
             if reopen {
                 target.reopen();
             }
@@ -147,7 +149,9 @@ impl Buffer {
 struct OpenOutput {
     kind: Kind,
     /// Whether the last write failed. One error in the log is enough.
-    failing: bool,
+    is_failing: bool,
+    /// Whether the last write ended inside a line.
+    is_torn: bool,
 }
 
 enum Kind {
@@ -167,24 +171,58 @@ impl OpenOutput {
                 Kind::File(path, file)
             }
         };
-        Ok(Self { kind, failing: false })
+        Ok(Self { kind, is_failing: false, is_torn: false })
     }
 
-    fn write(&mut self, lines: &[u8]) {
-        let written = match &mut self.kind {
-            Kind::Stdout => {
-                let mut out = io::stdout().lock();
-                out.write_all(lines).and_then(|()| out.flush())
-            }
-            Kind::Stderr => io::stderr().lock().write_all(lines),
-            Kind::File(_, file) => file.write_all(lines),
-        };
-        if let Err(error) = &written
-            && !self.failing
-        {
-            tracing::error!("cannot write the access log: {error}");
+    /// Writes lines, and returns how many of them could not be written whole.
+    fn write(&mut self, lines: &[u8]) -> u64 {
+        if lines.is_empty() {
+            return 0;
         }
-        self.failing = written.is_err();
+        // What was written of a line before the disk was full stays there, on a line of its own.
+        if self.is_torn && self.put(b"\n").is_ok() {
+            self.is_torn = false;
+        }
+        let (written, error) = match if self.is_torn { Err((0, None)) } else { self.put(lines) } {
+            Ok(()) => (lines.len(), None),
+            Err((written, error)) => (written, error),
+        };
+        if let Some(error) = error
+            && !self.is_failing
+        {
+            tracing::error!(
+                "cannot write the access log to {}: {error}; lines are lost and counted until it can be written again",
+                self.kind
+            );
+        }
+        let is_whole = written == lines.len();
+        if is_whole && self.is_failing {
+            tracing::info!("the access log is written to {} again", self.kind);
+        }
+        self.is_failing = !is_whole;
+        if written > 0 {
+            self.is_torn = lines[written - 1] != b'\n';
+        }
+        lines[written..].iter().filter(|octet| **octet == b'\n').count() as u64
+    }
+
+    /// Writes octets. An error comes with the number of those before it.
+    fn put(&mut self, octets: &[u8]) -> Result<(), (usize, Option<io::Error>)> {
+        let out: &mut dyn Write = match &mut self.kind {
+            Kind::Stdout => &mut io::stdout().lock(),
+            Kind::Stderr => &mut io::stderr().lock(),
+            Kind::File(_, file) => file,
+        };
+        let mut written = 0;
+        while written < octets.len() {
+            match out.write(&octets[written..]) {
+                Ok(0) => return Err((written, Some(io::ErrorKind::WriteZero.into()))),
+                Ok(count) => written += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err((written, Some(error))),
+            }
+        }
+        out.flush().map_err(|error| (written, Some(error)))
     }
 
     /// Keeps the old file if the new one cannot be opened: lines in the old file are better than none.
@@ -194,6 +232,16 @@ impl OpenOutput {
                 Ok(new) => *file = new,
                 Err(error) => tracing::error!("cannot open the access log `{}` again: {error}", path.display()),
             }
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Stdout => f.write_str("standard output"),
+            Self::Stderr => f.write_str("standard error"),
+            Self::File(path, _) => write!(f, "`{}`", path.display()),
         }
     }
 }
@@ -239,12 +287,28 @@ mod tests {
         }
         assert_eq!(buffer.lock().lines.len(), CAPACITY);
         buffer.lock().closed = true;
-        buffer.drain(OpenOutput { kind: Kind::File(path.clone(), append_to(&path).unwrap()), failing: false }, |lost| {
+        buffer.drain(OpenOutput { kind: Kind::File(path.clone(), append_to(&path).unwrap()), is_failing: false, is_torn: false }, |lost| {
             format!("lost {lost}\n")
         });
         let written = std::fs::read_to_string(path).unwrap();
         assert_eq!(written.lines().count(), 1024 + 1);
         assert_eq!(written.lines().last(), Some("lost 3"));
+    }
+
+    #[test]
+    fn lines_that_a_full_disk_refuses_are_counted_and_no_line_stays_torn() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        let full = || File::options().write(true).open("/dev/full").unwrap();
+        let mut output = OpenOutput { kind: Kind::File("/dev/full".into(), full()), is_failing: false, is_torn: false };
+        assert_eq!(output.write(b"one\ntwo\n"), 2);
+        assert!(output.is_failing);
+        std::fs::write(&path, "thr").unwrap();
+        output.kind = Kind::File(path.clone(), append_to(&path).unwrap());
+        output.is_torn = true;
+        assert_eq!(output.write(b"four\n"), 0);
+        assert!(!output.is_failing);
+        assert_eq!(std::fs::read_to_string(path).unwrap(), "thr\nfour\n");
     }
 
     #[test]
