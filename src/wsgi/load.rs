@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use pyo3::exceptions::PyModuleNotFoundError;
 use pyo3::prelude::*;
-use pyo3::types::PyList;
+use pyo3::types::{PyDict, PyList, PyTuple, PyType};
 use ziggurat_middleware::Finding;
 
 use super::errors::format_exception;
@@ -105,7 +105,40 @@ fn app<'py>(target: &Target<'_>, name: &str, found: Bound<'py, PyAny>) -> Result
             .at(target.key)
             .hint("name the WSGI application: a function or object that takes `environ` and `start_response`"));
     }
-    Ok(callable)
+    match misuse(&callable) {
+        Ok(None) => Ok(callable),
+        Ok(Some((what, hint))) => Err(Finding::new(format!("`{name}` of `{}` {what}", target.module)).at(target.key).hint(match hint {
+            Some(hint) => hint.to_owned(),
+            None => format!("if it is a factory, write `{}:{name}()`", target.module),
+        })),
+        // An object that cannot be inspected is called as it is.
+        Err(_) => Ok(callable),
+    }
+}
+
+/// Why a callable can be no WSGI application, if its signature shows that, and a hint if it is not about a factory.
+fn misuse(callable: &Bound<'_, PyAny>) -> PyResult<Option<(&'static str, Option<&'static str>)>> {
+    let inspect = callable.py().import("inspect")?;
+    let is_coroutine = |object: &Bound<'_, PyAny>| inspect.call_method1("iscoroutinefunction", (object,))?.is_truthy();
+    if is_coroutine(callable)? || (!callable.is_instance_of::<PyType>() && is_coroutine(&callable.getattr("__call__")?)?) {
+        return Ok(Some((
+            "is an ASGI application, and Ziggurat serves WSGI",
+            Some("name a WSGI application, or run it under an ASGI server and pass requests on with `proxy`"),
+        )));
+    }
+    // The signature of the object itself: a decorator may take other arguments than what it wraps.
+    let options = PyDict::new(callable.py());
+    options.set_item("follow_wrapped", false)?;
+    let signature = inspect.call_method("signature", (callable,), Some(&options))?;
+    let takes = |arguments: &[&str]| signature.call_method1("bind", PyTuple::new(callable.py(), arguments)?).map(drop);
+    Ok(match (takes(&["environ", "start_response"]), takes(&[])) {
+        (Ok(()), _) => None,
+        (Err(_), Ok(())) => Some(("takes no arguments, and an application takes `environ` and `start_response`", None)),
+        (Err(_), Err(_)) => Some((
+            "cannot be called with `environ` and `start_response`",
+            Some("name the WSGI application: a function or object that takes these two arguments"),
+        )),
+    })
 }
 
 impl Target<'_> {
@@ -237,8 +270,21 @@ fn is_part_of(name: &str, module: &str) -> bool {
 fn environment() -> String {
     match std::env::var_os("VIRTUAL_ENV").filter(|folder| !folder.is_empty()) {
         Some(folder) => format!("the virtual environment `{}`", Path::new(&folder).display()),
-        None => "the system's Python (no virtual environment is active)".to_owned(),
+        None => match virtual_environment() {
+            Some(folder) => format!("the virtual environment `{folder}`"),
+            None => "the system's Python (no virtual environment is active)".to_owned(),
+        },
     }
+}
+
+/// The virtual environment whose interpreter runs, if that is one: a program that is installed in a virtual environment uses it.
+fn virtual_environment() -> Option<String> {
+    Python::try_attach(|py| {
+        let sys = py.import("sys")?;
+        let (prefix, base) = (sys.getattr("prefix")?.extract::<String>()?, sys.getattr("base_prefix")?.extract::<String>()?);
+        PyResult::Ok((prefix != base).then_some(prefix))
+    })?
+    .ok()?
 }
 
 fn kind(py: Python<'_>, error: &PyErr) -> String {

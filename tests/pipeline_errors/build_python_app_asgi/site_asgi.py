@@ -1,0 +1,6 @@
+class App:
+    async def __call__(self, scope, receive, send):
+        pass
+
+
+app = App()

@@ -1,0 +1,2 @@
+def create_app(config=None):
+    return lambda environ, start_response: []
