@@ -386,3 +386,11 @@ async fn schemes_clients_cookies_and_their_contrary_choose() {
     assert_eq!(ask("/admin", "11.0.0.1", Scheme::Http, "a=b; beta=2").await, "beta /admin");
     assert_eq!(ask("/x", "11.0.0.1", Scheme::Http, "").await, "site /x");
 }
+
+#[tokio::test]
+async fn a_route_that_is_off_takes_no_request() {
+    for (switch, answer) in [("false", "site /a"), ("true", "503")] {
+        let maintenance = format!(r#"{{ "enabled": {switch}, "app": {{ "respond": 503 }} }}"#);
+        assert_eq!(Site::of(&format!(r#"{{ "routes": [{maintenance}, {{ "app": {{ "echo": "site" }} }}] }}"#)).get("/a").await, answer);
+    }
+}

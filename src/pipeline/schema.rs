@@ -149,7 +149,11 @@ fn route(generator: &mut SchemaGenerator) -> Value {
     let mut reserve = of::<NonZeroUsize>(generator);
     admit_references(&mut reserve);
     reserve["description"] = json!("The number of threads of each `wsgi` app below that only requests of this route may use.");
+    let mut enabled = of::<bool>(generator);
+    admit_references(&mut enabled);
+    enabled["description"] = json!("Whether the route takes requests, for instance `\"${file:maintenance}\"`. By default it does.");
     let mut properties = json!({
+        "enabled": enabled,
         "match": matching,
         "mount": {
             "description": "Takes the requests at and below this path, and removes the prefix from the path: a WSGI app finds it in SCRIPT_NAME.",

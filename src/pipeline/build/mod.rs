@@ -82,7 +82,7 @@ impl<'a> Parts<'a> {
 
 /// The service of a table, over the stacks of its routes.
 fn table(table: &model::Routes, mut stack: impl FnMut(&model::Route) -> (Next, Option<ReserveClass>)) -> Next {
-    let routes = table.routes.iter().map(|route| {
+    let routes = table.routes.iter().filter(|route| route.is_enabled()).map(|route| {
         let (next, reserve) = stack(route);
         Route {
             condition: route.condition.as_ref().map(|condition| condition.value.clone()),

@@ -102,6 +102,8 @@ pub(crate) struct Route<K = Kind> {
     pub(crate) span: Span,
     /// The name that the file gives.
     pub(crate) name: Option<String>,
+    /// Whether it takes requests; on by default.
+    pub(crate) enabled: Option<Typed<bool>>,
     pub(crate) condition: Option<Typed<Match>>,
     pub(crate) mount: Option<Typed<Prefix>>,
     /// How long the app below may take until it begins its answer. It has no effect in a worker, so it does not travel there.
@@ -118,6 +120,13 @@ pub(crate) struct Route<K = Kind> {
 pub(crate) struct Typed<T> {
     pub(crate) value: T,
     pub(crate) node: Node,
+}
+
+impl<K> Route<K> {
+    /// Whether it takes requests.
+    pub(crate) fn is_enabled(&self) -> bool {
+        self.enabled.as_ref().is_none_or(|enabled| enabled.value)
+    }
 }
 
 impl File {

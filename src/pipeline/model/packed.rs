@@ -57,8 +57,8 @@ impl<K> Stack<K> {
 
 impl<K> Route<K> {
     fn with_kinds<L, E>(self, kind: &impl Fn(Role, K) -> Result<L, E>) -> Result<Route<L>, E> {
-        let Self { span, name, condition, mount, deadline, reserve, stack } = self;
-        Ok(Route { span, name, condition, mount, deadline, reserve, stack: stack.with_kinds(kind)? })
+        let Self { span, name, enabled, condition, mount, deadline, reserve, stack } = self;
+        Ok(Route { span, name, enabled, condition, mount, deadline, reserve, stack: stack.with_kinds(kind)? })
     }
 }
 

@@ -63,6 +63,7 @@ impl Keys {
             ("match", route.condition.as_ref().map(|condition| written(&condition.node))),
             ("mount", route.mount.as_ref().map(|mount| written(&mount.node))),
             (NAME, route.name.as_deref().map(Json::from)),
+            ("enabled", route.enabled.as_ref().map(|enabled| written(&enabled.node))),
             ("deadline", route.deadline.as_ref().map(|deadline| written(&deadline.node))),
             ("reserve", route.reserve.as_ref().map(|reserve| written(&reserve.node))),
         ];

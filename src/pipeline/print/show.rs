@@ -118,10 +118,11 @@ fn indent(routes: &[Branch<'_>]) -> String {
 
 /// The condition of a route in words, and its other keys.
 fn head(route: &Route) -> String {
+    let enabled = (!route.is_enabled()).then(|| "off".to_owned());
     let name = route.name.as_ref().map(|name| format!("as {name}"));
     let deadline = route.deadline.as_ref().map(|deadline| format!("deadline: {}", text(&deadline.node)));
     let reserve = route.reserve.as_ref().map(|reserve| format!("reserve: {}", text(&reserve.node)));
-    let rest: Vec<String> = [deadline, reserve, name].into_iter().flatten().collect();
+    let rest: Vec<String> = [enabled, deadline, reserve, name].into_iter().flatten().collect();
     format!("{}  {}", condition(route), rest.join(", ")).trim_end().to_owned()
 }
 

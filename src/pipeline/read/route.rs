@@ -39,8 +39,9 @@ impl Grammar<'_> {
     fn route(&mut self, node: Node, scope: &Scope, siblings: &mut Siblings) -> Option<Route> {
         let (whole, mut keys) =
             self.object(node, "a route is an object with an `app`", "write `{ \"match\": { \"path\": \"/api/*\" }, \"app\": ... }`")?;
-        self.known_keys(&keys, &["match", "mount", NAME, "deadline", "reserve", "layers", "app"], "a route");
+        self.known_keys(&keys, &["enabled", "match", "mount", NAME, "deadline", "reserve", "layers", "app"], "a route");
         let name = self.name(&mut keys);
+        let enabled = take(&mut keys, "enabled").map(|node| self.enabled(node)).transpose();
         let condition = take(&mut keys, "match");
         let mount = take(&mut keys, "mount");
         let span = condition.as_ref().or(mount.as_ref()).map_or(&whole, |node| &node.span).clone();
@@ -56,12 +57,18 @@ impl Grammar<'_> {
         Some(Route {
             span,
             name,
+            enabled: enabled.ok()?,
             condition: condition.ok()?,
             mount: mount.ok()?,
             deadline: deadline.ok()?,
             reserve: reserve.ok()?,
             stack: stack?,
         })
+    }
+
+    fn enabled(&mut self, node: Node) -> Result<Typed<bool>, ()> {
+        let value = self.note(self.reader("`enabled`").read(&node)).ok_or(())?;
+        Ok(Typed { value, node })
     }
 
     fn condition(&mut self, node: Node) -> Result<Typed<Match>, ()> {
