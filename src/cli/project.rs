@@ -6,7 +6,7 @@ use std::io::{self, ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 
 use super::{FAILURE, MISUSE, complain, print};
-use crate::detect::{Undecided, detect};
+use crate::detect::{Project, Undecided, detect};
 
 const FILE: &str = "pipeline.json";
 
@@ -24,7 +24,7 @@ pub(super) fn init(folder: &Path, app: Option<&str>, force: bool) -> u8 {
         Err(undecided) => return complain(&explain(folder, undecided), MISUSE),
     };
     match write(&file, &project.pipeline(), force) {
-        Ok(()) => print(&report(folder, &file, &project.found)),
+        Ok(()) => print(&report(folder, &file, &project)),
         Err(error) if error.kind() == ErrorKind::AlreadyExists => complain(&is_there(&file), MISUSE),
         Err(error) => complain(&format!("error: cannot write {}: {error}", file.display()), FAILURE),
     }
@@ -45,16 +45,19 @@ fn is_there(file: &Path) -> String {
     format!("error: `{}` already exists\nhint: `ziggurat init --force` overwrites it", file.display())
 }
 
-fn report(folder: &Path, file: &Path, found: &[String]) -> String {
+fn report(folder: &Path, file: &Path, project: &Project) -> String {
     let mut text = String::new();
-    for line in found {
+    for line in &project.found {
         let _ = writeln!(text, "found: {line}");
+    }
+    for line in project.notes() {
+        let _ = writeln!(text, "note: {line}");
     }
     let named = if folder == Path::new(".") { String::new() } else { format!(" {}", file.display()) };
     let _ = write!(
         text,
         "wrote {}\n\nNext:\n  ziggurat check{named}   imports the app and reports everything that is wrong\n  \
-         ziggurat run{named}     serves it on http://127.0.0.1:8000\n\n\
+         ziggurat run{named}     serves it\n\n\
          If the app's packages are in a virtual environment, set VIRTUAL_ENV to its folder.\n",
         file.display()
     );

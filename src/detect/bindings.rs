@@ -25,6 +25,7 @@ const MADE_BY: &[(&str, &str, bool)] = &[
     ("wsgifunc", "a web.py app", true),
     ("make_wsgi_app", "a Pyramid app", true),
     ("WSGIApplication", "a WSGI app", true),
+    ("loadapp", "an app of Paste Deploy", true),
     ("FastAPI", "a FastAPI app", false),
     ("Starlette", "a Starlette app", false),
     ("Quart", "a Quart app", false),
@@ -39,8 +40,36 @@ pub(super) fn bindings(module: &Module) -> Vec<Binding> {
     let top = || module.lines.iter().filter(|line| line.indent == 0);
     let classes = callable_classes(&module.lines);
     let mut found: Vec<Binding> = top().filter_map(|line| bound(line, module, &classes)).collect();
-    if found.is_empty() {
-        found.extend(top().filter_map(|line| factory(line, module)));
+    let factories: Vec<Binding> = top().filter_map(|line| factory(line, module)).collect();
+    // An app that nothing is added to is a left-over, or belongs to the factory beside it.
+    if !factories.is_empty() && found.iter().all(|binding| is_bare(binding, module)) {
+        found = factories;
+    }
+    found
+}
+
+/// Whether an app of a framework is made and then never mentioned: it has no routes.
+fn is_bare(binding: &Binding, module: &Module) -> bool {
+    let adds = format!("{}.", binding.callable);
+    let has_routes = matches!(binding.what, "a Flask app" | "a Bottle app" | "a Falcon app");
+    has_routes
+        && !module
+            .lines
+            .iter()
+            .any(|line| line.text.trim_start_matches('@').starts_with(&adds) || line.text.contains(&format!("({})", binding.callable)))
+}
+
+/// The apps that a module imports from others of the project, `from shop.app import app as application`: those of the names in `known`.
+pub(super) fn imported<'a>(module: &Module, known: impl Fn(&str, &str) -> Option<&'a Binding>) -> Vec<Binding> {
+    let mut found = Vec::new();
+    for line in module.lines.iter().filter(|line| line.indent == 0) {
+        let Some((from, names)) = line.text.strip_prefix("from ").and_then(|rest| rest.split_once(" import ")) else { continue };
+        for part in split(names.trim_matches(['(', ')', ' '])) {
+            let (name, alias) = part.split_once(" as ").map_or((part.trim(), part.trim()), |(name, alias)| (name.trim(), alias.trim()));
+            if let Some(binding) = known(from.trim(), name) {
+                found.push(Binding { callable: alias.to_owned(), ..binding.clone() });
+            }
+        }
     }
     found
 }

@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use super::modules::{exists, text};
-use super::python::is_name;
+use super::python::{Line, is_name, literal, logical_lines};
+use super::settings::Settings;
 
 /// An app that a command line names.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,6 +16,8 @@ pub(super) struct Hint {
     pub(super) callable: String,
     /// The folder of the module, relative to the project's.
     pub(super) base: PathBuf,
+    /// What else it says.
+    pub(super) settings: Settings,
 }
 
 const FILES: &[&str] = &[
@@ -47,13 +50,44 @@ pub(super) fn hints(folder: &Path) -> Vec<Hint> {
     for file in FILES {
         let Some(text) = text(&folder.join(file)) else { continue };
         // A command may continue on the next line.
-        for hint in text.replace("\\\n", " ").lines().filter_map(|line| hint(folder, file, line)) {
+        for mut hint in text.replace("\\\n", " ").lines().filter_map(|line| hint(folder, file, line)) {
+            if *file == "uwsgi.ini" {
+                hint.settings = ini(&text);
+            }
             if !hints.iter().any(|known| (&known.module, &known.callable) == (&hint.module, &hint.callable)) {
                 hints.push(hint);
             }
         }
     }
+    if let Some(text) = text(&folder.join(GUNICORN)) {
+        let lines = logical_lines(&text);
+        let settings = Settings::of_python(&lines);
+        match &mut hints[..] {
+            // The command line counts before the file.
+            [hint] if hint.server == "gunicorn" => hint.settings.complete(settings),
+            [] => hints.extend(named_by(folder, &lines).map(|hint| Hint { settings, ..hint })),
+            _ => {}
+        }
+    }
     hints
+}
+
+/// The configuration of gunicorn, which is Python.
+const GUNICORN: &str = "gunicorn.conf.py";
+
+/// The app that `wsgi_app` of a `gunicorn.conf.py` names.
+fn named_by(folder: &Path, lines: &[Line]) -> Option<Hint> {
+    let named = lines.iter().filter_map(Line::assignment).find(|(name, _)| *name == "wsgi_app");
+    hint(folder, GUNICORN, &format!("gunicorn {}", literal(named?.1)?))
+}
+
+/// The options of a `uwsgi.ini`.
+fn ini(text: &str) -> Settings {
+    let mut settings = Settings::default();
+    for (name, value) in text.lines().filter_map(|line| line.split_once('=')) {
+        settings.set(name.trim(), value.trim());
+    }
+    settings
 }
 
 fn hint(folder: &Path, file: &str, line: &str) -> Option<Hint> {
@@ -65,13 +99,22 @@ fn hint(folder: &Path, file: &str, line: &str) -> Option<Hint> {
         words.iter().any(called) || (is_ini && *server == "uwsgi")
     })?;
     let after = |option: &str| words.iter().skip_while(|word| **word != option).nth(1).map(PathBuf::from);
+    // In an ini file, the options are on the other lines.
+    let settings = if is_ini { Settings::default() } else { Settings::of_words(&words) };
     let bases: Vec<PathBuf> =
         [after("--chdir"), after("--pythonpath"), Some(PathBuf::new()), Some(PathBuf::from("src"))].into_iter().flatten().collect();
     words.iter().find_map(|word| {
         let (module, callable) = word.split_once(':').unwrap_or((word, usual));
         let is_app = module.split('.').all(is_name) && callable.trim_end_matches("()").split('.').all(is_name) && word != server;
         let base = bases.iter().find(|base| is_app && !base.is_absolute() && exists(&folder.join(base), module))?;
-        Some(Hint { file: file.to_owned(), server, module: module.to_owned(), callable: callable.to_owned(), base: base.clone() })
+        Some(Hint {
+            file: file.to_owned(),
+            server,
+            module: module.to_owned(),
+            callable: callable.to_owned(),
+            base: base.clone(),
+            settings: settings.clone(),
+        })
     })
 }
 

@@ -5,6 +5,7 @@ mod commands;
 mod modules;
 mod pipeline;
 mod python;
+mod settings;
 #[cfg(test)]
 mod tests;
 
@@ -14,6 +15,7 @@ use bindings::{Binding, MADE, bindings, default_of};
 use commands::hints;
 use modules::{Module, modules};
 use python::is_name;
+use settings::Settings;
 
 /// How a project is served.
 #[derive(Debug)]
@@ -25,6 +27,8 @@ pub(crate) struct Project {
     base: PathBuf,
     /// The folder with files for `/static`, relative to the project's.
     static_files: Option<PathBuf>,
+    /// What the configuration of another server says.
+    settings: Settings,
 }
 
 #[derive(Debug)]
@@ -60,16 +64,18 @@ pub(crate) fn detect(folder: &Path, wanted: Option<&str>) -> Result<Project, Und
         .filter(|module| !module.name.ends_with("manage"))
         .flat_map(|module| bindings(module).into_iter().map(move |binding| Candidate { module, binding }))
         .collect();
+    let all = with_imported(all, &modules);
     if let Some(wanted) = wanted {
         return asked_for(folder, wanted, &modules, &all);
     }
-    if let Some(project) = django(&modules, &all)? {
+    if let Some(project) = django(folder, &modules, &all)? {
         return Ok(project);
     }
     if let [hint] = &hints(folder)[..] {
         let target = format!("{}:{}", hint.module, hint.callable);
         let found = vec![format!("{} starts {} with `{target}`", hint.file, hint.server)];
         return Ok(Project {
+            settings: hint.settings.clone(),
             found,
             app: App::Wsgi(target),
             base: hint.base.clone(),
@@ -79,7 +85,10 @@ pub(crate) fn detect(folder: &Path, wanted: Option<&str>) -> Result<Project, Und
     let (wsgi, other): (Vec<_>, Vec<_>) = all.iter().partition(|candidate| candidate.binding.is_wsgi);
     let chosen = match &wsgi[..] {
         [one] => one,
-        [] => return Err(Undecided::Nothing(other.iter().map(|candidate| candidate.asgi()).collect())),
+        [] => {
+            let asgi = other.iter().map(|candidate| candidate.asgi());
+            return Err(Undecided::Nothing(asgi.chain(scripts(folder)).collect()));
+        }
         several => match entry(several) {
             Some(entry) => entry,
             None => return Err(Undecided::Several(several.iter().map(|candidate| (candidate.target(), candidate.what())).collect())),
@@ -89,8 +98,55 @@ pub(crate) fn detect(folder: &Path, wanted: Option<&str>) -> Result<Project, Und
         found: vec![format!("`{}` is {}", chosen.target(), chosen.what())],
         app: App::Wsgi(chosen.target()),
         base: chosen.module.base.clone(),
+        settings: Settings::default(),
         static_files: static_files(folder, &all, &chosen.module.name),
     })
+}
+
+/// Adds the apps that modules for servers import from others: `wsgi.py` often has nothing else.
+fn with_imported<'a>(mut all: Vec<Candidate<'a>>, modules: &'a [Module]) -> Vec<Candidate<'a>> {
+    let is_for_servers = |module: &&Module| matches!(module.name.rsplit('.').next(), Some("wsgi" | "passenger_wsgi" | "application"));
+    let mut found = Vec::new();
+    for module in modules.iter().filter(is_for_servers) {
+        let known = |from: &str, name: &str| {
+            let is_meant = |candidate: &&Candidate<'_>| {
+                let is_module = match from.strip_prefix('.') {
+                    Some(relative) => candidate.module.name.rsplit('.').next() == Some(relative),
+                    None => candidate.module.name == from,
+                };
+                is_module && candidate.binding.callable == name
+            };
+            all.iter().find(is_meant).map(|candidate| &candidate.binding)
+        };
+        found.extend(bindings::imported(module, known).into_iter().map(|binding| Candidate { module, binding }));
+    }
+    all.extend(found);
+    all
+}
+
+/// Files for other servers that name an app, and that no module name reaches.
+fn scripts(folder: &Path) -> Vec<String> {
+    let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
+    let mut names: Vec<String> = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    names.sort();
+    let script = |name: &String| -> Option<String> {
+        if let Some(stem) = name.strip_suffix(".wsgi") {
+            let module = stem.replace(['-', '.'], "_");
+            return Some(format!(
+                "{name} is a script for mod_wsgi: copy it to {module}_wsgi.py, and name `{module}_wsgi:application` with `--app`"
+            ));
+        }
+        let text = modules::text(&folder.join(name)).filter(|_| name.ends_with(".ini"))?;
+        let is_paste =
+            text.lines().any(|line| line.starts_with("[app:") || line.starts_with("[composite:") || line.trim() == "[pipeline:main]");
+        is_paste.then(|| {
+            format!(
+                "{name} is a configuration of Paste Deploy: write a module with `application = loadapp(\"config:{name}\", relative_to=\".\")`, \
+                 and name it with `--app`"
+            )
+        })
+    };
+    names.iter().filter_map(script).collect()
 }
 
 /// The app that is deployed, by convention: that of a module called `wsgi`, or the one that the project's own factory makes.
@@ -119,12 +175,21 @@ fn asked_for(folder: &Path, wanted: &str, modules: &[Module], all: &[Candidate<'
         found: vec![found],
         app: App::Wsgi(wanted.to_owned()),
         base: module.map(|module| module.base.clone()).unwrap_or_default(),
+        settings: settings(folder),
         static_files: static_files(folder, all, name),
     })
 }
 
+/// What the one command line in the files of the project says beside its app.
+fn settings(folder: &Path) -> Settings {
+    match &hints(folder)[..] {
+        [hint] => hint.settings.clone(),
+        _ => Settings::default(),
+    }
+}
+
 /// A Django project, known by its `manage.py`.
-fn django(modules: &[Module], all: &[Candidate<'_>]) -> Result<Option<Project>, Undecided> {
+fn django(folder: &Path, modules: &[Module], all: &[Candidate<'_>]) -> Result<Option<Project>, Undecided> {
     let managed = |module: &Module| module.file.file_name().is_some_and(|name| name == "manage.py");
     let sites: Vec<(&Module, &str)> = modules
         .iter()
@@ -154,7 +219,7 @@ fn django(modules: &[Module], all: &[Candidate<'_>]) -> Result<Option<Project>, 
         }
         _ => settings,
     };
-    Ok(Some(Project { found, app: App::Django(settings.to_owned()), base, static_files: None }))
+    Ok(Some(Project { found, app: App::Django(settings.to_owned()), base, static_files: None, settings: self::settings(folder) }))
 }
 
 /// The folder that the app's framework serves below `/static`, if it is there: that of the module, or of the factory that makes its app.

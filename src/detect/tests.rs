@@ -84,6 +84,43 @@ fn projects_are_known_by_their_code() {
         (&[("a.py", FLASK), ("b.py", wsgi), ("Procfile", "web: gunicorn b:application\n")], r#"{"wsgi":"b:application"}"#),
         (&[("a.py", FLASK), ("b.py", wsgi), ("Procfile", "web: gunicorn b\nother: gunicorn a:app\n")], "a:app or b:application"),
         (&[("odd.py", "app = wrap(Flask(__name__))\n"), ("Procfile", "web: gunicorn odd:app\n")], r#"{"wsgi":"odd:app"}"#),
+        (
+            &[("a.py", FLASK), ("Procfile", "web: gunicorn -w 4 --timeout 60 a:app\n")],
+            r#"{"wsgi":{"app":"a:app","workers":4,"deadline":"60s"}}"#,
+        ),
+        (
+            &[("a.py", FLASK), ("gunicorn.conf.py", "wsgi_app = 'a:app'\nthreads = 8\nworkers = multiprocessing.cpu_count() * 2 + 1\n")],
+            r#"{"wsgi":{"app":"a:app","threads":8,"workers":"auto"}}"#,
+        ),
+        (
+            &[("a.py", FLASK), ("uwsgi.ini", "[uwsgi]\nmodule = a:app\nprocesses = 4\nharakiri = 30\n")],
+            r#"{"wsgi":{"app":"a:app","workers":4,"deadline":"30s"}}"#,
+        ),
+        (
+            &[
+                ("shop/__init__.py", ""),
+                ("shop/app.py", FLASK),
+                ("other.py", FLASK),
+                ("wsgi.py", "from shop.app import app as application\n"),
+            ],
+            r#"{"wsgi":"wsgi:application"}"#,
+        ),
+        (
+            &[("shop/__init__.py", "from flask import Flask\napp = Flask(__name__)\ndef create_app():\n    return Flask(__name__)\n")],
+            r#"{"wsgi":"shop:create_app()"}"#,
+        ),
+        (
+            &[("site.py", "from paste.deploy import loadapp\napplication = loadapp('config:/srv/site.ini')\n")],
+            r#"{"wsgi":"site:application"}"#,
+        ),
+        (
+            &[("site.wsgi", "from shop import app as application\n")],
+            "nothing: site.wsgi is a script for mod_wsgi: copy it to site_wsgi.py, and name `site_wsgi:application` with `--app`",
+        ),
+        (
+            &[("production.ini", "[app:main]\nuse = egg:shop\n")],
+            "nothing: production.ini is a configuration of Paste Deploy: write a module with `application = loadapp(\"config:production.ini\", relative_to=\".\")`, and name it with `--app`",
+        ),
         (&[("co$t/app.py", FLASK)], r#"{"wsgi":{"app":"app:app","path":"co$$t"}}"#),
     ];
     for (files, expected) in cases {
