@@ -47,7 +47,7 @@ async fn a_router_answers_beside_a_wsgi_app_and_under_the_same_layers() {
 async fn a_handler_that_panics_is_answered_500_with_its_place_in_the_log() {
     let stack = Ziggurat::new().router("api", api()).test().pipeline(r#"{ "app": { "api": {} } }"#);
     assert_eq!(stack.get("/panic").await.status(), 500);
-    assert_eq!(stack.log(), ["ERROR place=api status=500 panicked: on purpose"]);
+    assert_eq!(stack.log(), ["ERROR request=GET /panic place=api status=500 panicked: on purpose"]);
 }
 
 #[test]

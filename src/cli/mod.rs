@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use clap::{ArgGroup, CommandFactory, Parser, Subcommand};
 use http::Extensions;
 
-use crate::pipeline::{Pipeline, Registry, Report, WorkerStack, schema};
+use crate::pipeline::{Pipeline, Registry, Report, WorkerStack, closest, schema};
 use crate::run::{self, PipelineSource, init};
 use crate::server::Listen;
 use crate::worker::launcher::Launcher;
@@ -226,11 +226,32 @@ pub(crate) fn main(registry: &Registry, launch: Option<Launcher>, arguments: imp
     match cli.command {
         Some(command) => dispatch(registry, &host, command),
         None => match (cli.app, cli.django) {
-            (Some(app), _) => serve(PipelineSource::app(app, cli.listen, registry), &host, cli.watch),
+            (Some(app), _) => match mistyped(&app) {
+                Some(message) => complain(&message, MISUSE),
+                None => serve(PipelineSource::app(app, cli.listen, registry), &host, cli.watch),
+            },
             (None, Some(settings)) => serve(PipelineSource::django(settings, cli.listen, registry), &host, cli.watch),
             (None, None) => MISUSE,
         },
     }
+}
+
+/// A message about an argument that is meant as a command or a file, and not as an app.
+fn mistyped(app: &str) -> Option<String> {
+    let path = Path::new(app);
+    let is_json =
+        path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json") || extension.eq_ignore_ascii_case("jsonc"));
+    if is_json {
+        return Some(format!("error: `{app}` is a file, not a command or an app\nhint: serve it with `ziggurat run {app}`"));
+    }
+    if app.contains([':', '.', '/']) || path.with_extension("py").exists() || path.exists() {
+        return None;
+    }
+    let commands = Cli::command();
+    let names: Vec<&str> = commands.get_subcommands().filter(|command| !command.is_hide_set()).map(clap::Command::get_name).collect();
+    closest(app, names).map(|name| {
+        format!("error: `{app}` is neither a command nor an app\nhint: did you mean `ziggurat {name}`? An app is written `module:callable`")
+    })
 }
 
 fn dispatch(registry: &Registry, host: &Extensions, command: Command) -> u8 {

@@ -18,6 +18,7 @@ mod read;
 mod registry;
 mod schema;
 mod secrets;
+mod synonyms;
 mod tree;
 
 use std::path::{Path, PathBuf};
@@ -29,7 +30,7 @@ pub(crate) use build::{Imported, WorkerStack};
 pub(crate) use control::control_socket;
 pub use diagnostic::{Report, finding_ids};
 pub(crate) use embedded::Layers;
-pub(crate) use names::suggestion;
+pub(crate) use names::{closest, suggestion};
 pub use read::expand::Environment;
 pub(crate) use registry::Service;
 pub use registry::{Kind, Registry};

@@ -125,3 +125,14 @@ fn run(folder: &Path, arguments: &[&str]) -> Output {
 fn text(octets: &[u8]) -> String {
     String::from_utf8_lossy(octets).into_owned()
 }
+
+#[test]
+fn a_mistyped_command_and_a_file_are_not_taken_for_apps() {
+    let folder = folder_of(&[("site.json", "{}"), ("cheque.py", "application = None\n")]);
+    for (arguments, hint) in [(["chekc"], "did you mean `ziggurat check`?"), (["site.json"], "`ziggurat run site.json`")] {
+        let output = run(folder.path(), &arguments);
+        let text = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{text}");
+        assert!(text.contains(hint), "{text}");
+    }
+}

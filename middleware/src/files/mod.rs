@@ -12,7 +12,7 @@ use std::path::PathBuf;
 
 use rustix::io::Errno;
 
-use crate::Finding;
+use crate::{Finding, system_words};
 
 pub use body::FileBody;
 pub(crate) use conditions::{PRECONDITIONS, validators};
@@ -36,5 +36,5 @@ pub(crate) fn root(path: PathBuf, symlinks: Symlinks, missing: &str) -> Result<R
 
 /// A system error in words.
 pub(crate) fn reason(errno: Errno) -> String {
-    std::io::Error::from(errno).kind().to_string()
+    system_words(&errno.into())
 }

@@ -35,6 +35,6 @@ fn mistakes_are_told_with_what_to_do() {
     }
     for options in [r#""no-such-folder""#, r#"{"roots": [{"root": "no-such-folder"}]}"#] {
         let refusal = TestStack::refusal::<Sendfile>(options).join("");
-        assert!(refusal.contains("no-such-folder`: entity not found (hint: create it"), "{refusal}");
+        assert!(refusal.contains("no-such-folder`: no such file or directory (hint: create it"), "{refusal}");
     }
 }

@@ -32,9 +32,15 @@ impl FromStr for Path {
             }
         };
         if fixed.contains('*') && rest == Rest::None {
-            return Err(format!(
-                "`{text}` has a `*` that is not at its end\nhint: a path is exact, or a prefix that ends in `/*` or `/{{rest*}}`"
-            ));
+            return Err(match fixed.strip_suffix('*').filter(|prefix| !prefix.contains('*')) {
+                Some(prefix) => format!(
+                    "the `*` of `{text}` is not a whole segment\nhint: for a path and everything below it, write `\"{}/*\"`",
+                    prefix.trim_end_matches('/')
+                ),
+                None => format!(
+                    "`{text}` has a `*` that is not at its end\nhint: a path is exact, or a prefix that ends in `/*` or `/{{rest*}}`"
+                ),
+            });
         }
         if !(fixed.is_empty() && rest != Rest::None) {
             well_formed(text, fixed)?;

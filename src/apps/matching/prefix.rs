@@ -35,7 +35,8 @@ impl FromStr for Prefix {
             return Err("`/` takes nothing off a path\nhint: leave `mount` out, or mount at a prefix such as `\"/blog\"`".to_owned());
         }
         if let Some(prefix) = text.strip_suffix("/*").or_else(|| text.strip_suffix('/')) {
-            return Err(format!("`{text}` does not end in a name\nhint: write `\"{prefix}\"`; everything below it belongs to it"));
+            let prefix = prefix.trim_matches('/');
+            return Err(format!("`{text}` does not end in a name\nhint: write `\"/{prefix}\"`; everything below it belongs to it"));
         }
         if text.contains(['{', '}']) {
             return Err(format!("`{}` is not a fixed prefix\nhint: a `{{name}}` stands in `path` of `match`", text.escape_debug()));
@@ -47,7 +48,7 @@ impl FromStr for Prefix {
 /// Whether a decoded request path can be this.
 pub(super) fn well_formed(text: &str, path: &str) -> Result<(), String> {
     let hint = if !path.starts_with('/') {
-        format!("a path begins with `/`: `\"/{text}\"`")
+        format!("a path begins with `/`: `\"/{}\"`", text.trim_start_matches('/'))
     } else if path.contains(['?', '#']) {
         "a query is matched by `query`".to_owned()
     } else if percent_decode_str(path).ne(path.bytes()) {

@@ -10,6 +10,7 @@ use ziggurat_middleware::{Finding, Step};
 use super::diagnostic::{Diagnostic, Id};
 use super::names::{closest, list, suggestion};
 use super::secrets::Secrets;
+use super::synonyms;
 use super::tree::{Node, Span, Value, dotted};
 use de::{Address, At, De, Mode, Modes, Reason, address, is_scalar};
 
@@ -160,7 +161,7 @@ impl<'de> Reading<'de, '_> {
                             "`as` belongs beside the options: `{ \"NAME\": { ... }, \"as\": \"...\" }`".to_owned()
                         }
                         "as" if outer.is_empty() => format!("`as` belongs beside {subject}"),
-                        _ => suggestion(name, plural, known.iter().copied()),
+                        _ => synonyms::of_option(&owner, name, known).unwrap_or_else(|| suggestion(name, plural, known.iter().copied())),
                     })
             }
             Reason::Other(message) => self.told(message, key_span).label(format!("a key in {owner}")),
@@ -193,7 +194,9 @@ impl<'de> Reading<'de, '_> {
                 Diagnostic::error(Id::WrongType, format!("{what} must be {expected}"), span).label(format!("this is {found}"))
             }
             Reason::WrongValue { expected } => {
-                Diagnostic::error(Id::InvalidValue, format!("{what} must be {expected}"), span).label("out of range")
+                let label =
+                    if matches!(node.value, Value::Number(_)) { "out of range".to_owned() } else { format!("this is {}", node.kind()) };
+                Diagnostic::error(Id::InvalidValue, format!("{what} must be {expected}"), span).label(label)
             }
             Reason::UnknownVariant { name, known } => {
                 Diagnostic::error(Id::InvalidValue, format!("unknown value `{name}` for {what}"), span)

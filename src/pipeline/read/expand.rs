@@ -7,7 +7,8 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-use super::text::system_words;
+use ziggurat_middleware::system_words;
+
 use crate::pipeline::diagnostic::{Diagnostic, Id};
 use crate::pipeline::secrets::Secrets;
 use crate::pipeline::tree::{Expanded, Node, Span, Value};

@@ -12,9 +12,12 @@ use crate::pipeline::options::OptionReader;
 use crate::pipeline::registry::Registry;
 use crate::pipeline::secrets::Secrets;
 use crate::pipeline::tree::{Entry, Node, Span, Value};
-use crate::server::{Listen, Options};
+use crate::server::{Address, Listen, Options};
 
 pub(crate) const ROUTES: &str = "routes";
+
+/// Octets in the path of a Unix socket, without the NUL at its end (unix(7)).
+const LONGEST_SOCKET_PATH: usize = 107;
 
 pub(super) const STACK_KEYS: [&str; 2] = ["layers", "app"];
 
@@ -76,11 +79,21 @@ impl<'a> Grammar<'a> {
 
     fn address(&mut self, node: Node) -> Option<(Listen, Span)> {
         let reader = self.reader("`listen`");
-        if !node.is_object() {
-            return self.note(reader.read(&node)).map(|at| (at, node.span));
+        let (listen, span) = if node.is_object() {
+            let found = self.note(reader.read::<AddressObject>(&node));
+            found.map(|found| (found.at, node.nearest(&["at".into()]).span.clone()))
+        } else {
+            self.note(reader.read::<Listen>(&node)).map(|at| (at, node.span))
+        }?;
+        if let Address::Unix(path) = &listen.address
+            && self.base.join(path).as_os_str().len() > LONGEST_SOCKET_PATH
+        {
+            let finding =
+                Diagnostic::error(Id::InvalidValue, "the path of the socket is too long", span).label("with the folder of this file");
+            self.findings.push(finding.hint(format!("a Unix socket's path has at most {LONGEST_SOCKET_PATH} octets")));
+            return None;
         }
-        let found = self.note(reader.read::<Address>(&node));
-        found.map(|found| (found.at, node.nearest(&["at".into()]).span.clone()))
+        Some((listen, span))
     }
 
     fn server(&mut self, node: &Node) -> Option<Options> {
@@ -166,7 +179,7 @@ impl<'a> Grammar<'a> {
 /// An address as an object.
 #[derive(serde::Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Address {
+struct AddressObject {
     at: Listen,
 }
 

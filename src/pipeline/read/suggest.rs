@@ -5,6 +5,7 @@ use super::places::NAME;
 use crate::pipeline::diagnostic::{Diagnostic, Id};
 use crate::pipeline::names::{closest, list, suggestion};
 use crate::pipeline::registry::{Registry, Role};
+use crate::pipeline::synonyms;
 use crate::pipeline::tree::{Entry, Node, Span, Value};
 
 /// The only entry of the object that names a layer or an app.
@@ -70,6 +71,8 @@ pub(super) fn unknown_app(name: &str, node: &Node, entries: &[String], registry:
         format!("`{name}` is a kind of app: write `{{ \"{name}\": ... }}`")
     } else if name.contains(':') {
         format!("a WSGI callable is written `{{ \"wsgi\": \"{name}\" }}`")
+    } else if let Some((module, callable)) = name.rsplit_once('.') {
+        format!("a WSGI callable is written `{{ \"wsgi\": \"{module}:{callable}\" }}`")
     } else if let Some(near) = closest(name, entries.iter().map(String::as_str)) {
         format!("did you mean `{near}`? Entries of `apps` are {}", list(entries.iter().map(String::as_str)))
     } else {
@@ -94,16 +97,19 @@ pub(super) fn unknown_kind(role: Role, name: &str, node: &Node, registry: &Regis
         Role::Layer => Diagnostic::error(Id::UnknownLayer, format!("unknown layer `{name}`"), span).label("no layer has this name").hint(
             match closest(name, known.iter().copied()) {
                 Some(near) => format!("did you mean `{near}`? `ziggurat layers` lists them all"),
-                None => format!("layers are {}", list(known)),
+                None => synonyms::of_kind(name).unwrap_or_else(|| format!("layers are {}", list(known))),
             },
         ),
         Role::App if registry.find(Role::Layer, name).is_some() => layer_for_app(name, span),
         Role::App => {
             known.push(ROUTES);
             known.sort_unstable();
-            Diagnostic::error(Id::UnknownApp, format!("unknown kind of app `{name}`"), span)
-                .label("no kind of app has this name")
-                .hint(suggestion(name, "Kinds", known.iter().copied()))
+            Diagnostic::error(Id::UnknownApp, format!("unknown kind of app `{name}`"), span).label("no kind of app has this name").hint(
+                match closest(name, known.iter().copied()) {
+                    Some(near) => format!("did you mean `{near}`? Kinds are {}", list(known)),
+                    None => synonyms::of_kind(name).unwrap_or_else(|| format!("kinds are {}", list(known))),
+                },
+            )
         }
     }
 }
@@ -124,8 +130,11 @@ pub(super) fn unknown_key(entry: &Entry, known: &[&str], owner: &str, registry: 
         format!("`{key}` is a kind of app: write `\"app\": {{ \"{key}\": ... }}`")
     } else if registry.find(Role::Layer, key).is_some() {
         format!("`{key}` is a layer: write `\"layers\": [{{ \"{key}\": ... }}]`")
+    } else if let Some(near) = closest(key, known.iter().copied()) {
+        format!("did you mean `{near}`? Keys are {}", list(known.iter().copied()))
     } else {
-        suggestion(key, "Keys", known.iter().copied())
+        let other = synonyms::of_option(owner, key, known).or_else(|| synonyms::of_kind(key));
+        other.unwrap_or_else(|| suggestion(key, "Keys", known.iter().copied()))
     };
     Diagnostic::error(Id::UnknownKey, format!("unknown key `{key}` in {owner}"), entry.key_span.clone())
         .label("not one of its keys")

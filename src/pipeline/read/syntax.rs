@@ -75,6 +75,9 @@ pub(super) fn explain(text: &str, span: Span, kind: &ParseErrorKind) -> Diagnost
     use ParseErrorKind as Kind;
     let char_at = |at: usize| text[at..].chars().next();
     let found = char_at(span.start);
+    if let Some(finding) = other_language(text).or_else(|| not_json(text, &span, found)) {
+        return finding;
+    }
     let error = |message: &str| Diagnostic::error(Id::Syntax, message.to_owned(), span.clone());
     match kind {
         Kind::CommentsNotAllowed | Kind::UnexpectedToken if found == Some('/') => error("a `.json` file has a comment")
@@ -135,6 +138,56 @@ pub(super) fn explain(text: &str, span: Span, kind: &ParseErrorKind) -> Diagnost
         }
         Kind::NestingDepthExceeded => too_deep(span.start, MAX_DEPTH),
         other => error(&other.to_string().to_lowercase()),
+    }
+}
+
+/// A text that is not JSON at all: YAML, TOML or an INI file.
+fn other_language(text: &str) -> Option<Diagnostic> {
+    let first = text.lines().map(str::trim_end).find(|line| !line.is_empty() && !line.starts_with('#'))?;
+    let start = first.as_ptr().addr() - text.as_ptr().addr();
+    let is_key = |key: &str| !key.is_empty() && key.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '$'));
+    let language = if first == "---"
+        || first.split_once(':').is_some_and(|(key, value)| is_key(key) && (value.is_empty() || value.starts_with(' ')))
+    {
+        "YAML"
+    } else if (first.starts_with('[') && first.ends_with(']') && is_key(&first[1..first.len() - 1]))
+        || first.split_once('=').is_some_and(|(key, _)| is_key(key.trim_end()))
+    {
+        "TOML or an INI file"
+    } else {
+        return None;
+    };
+    Some(
+        Diagnostic::error(Id::Syntax, format!("the file looks like {language}, and a pipeline is JSON"), start..start + first.len())
+            .label("the first line")
+            .hint("a pipeline begins with `{`, and its keys are in double quotes: `{ \"app\": { \"wsgi\": \"hello:app\" } }`"),
+    )
+}
+
+/// What other programs put into JSON files.
+fn not_json(text: &str, span: &Span, found: Option<char>) -> Option<Diagnostic> {
+    let found = found?;
+    let line_start = text[..span.start].rfind('\n').map_or(0, |at| at + 1);
+    let line = text[line_start..].lines().next().unwrap_or_default();
+    if ["<<<<<<<", "=======", ">>>>>>>", "|||||||"].iter().any(|mark| line.starts_with(mark)) {
+        return Some(
+            Diagnostic::error(Id::Syntax, "the file has the marks of a merge conflict", line_start..line_start + line.len())
+                .label("left by a merge")
+                .hint("choose one side, and remove the lines with `<<<<<<<`, `=======` and `>>>>>>>`"),
+        );
+    }
+    let error = |message: &str| Diagnostic::error(Id::Syntax, message.to_owned(), span.start..span.start + found.len_utf8());
+    match found {
+        '#' => Some(
+            error("`#` begins no comment in JSON")
+                .hint("remove the line; in a file whose name ends in `.jsonc`, comments are written `// ...` and `/* ... */`"),
+        ),
+        '\u{2018}'..='\u{201f}' | '\u{ab}' | '\u{bb}' => Some(
+            error("a typographic quotation mark")
+                .label("not the character `\"`")
+                .hint("write `\"`; an editor for prose may have replaced it"),
+        ),
+        _ => None,
     }
 }
 

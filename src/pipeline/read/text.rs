@@ -8,6 +8,7 @@ use std::sync::Arc;
 use jsonc_parser::ast;
 use jsonc_parser::common::Ranged;
 use jsonc_parser::{CollectOptions, ParseOptions, parse_to_ast};
+use ziggurat_middleware::system_words;
 
 use super::syntax::{explain, stray_octet, too_deep};
 use crate::pipeline::diagnostic::{Diagnostic, Id, Report, Source};
@@ -54,14 +55,6 @@ fn read(path: &Path) -> Result<Vec<u8>, Diagnostic> {
     let mut octets = Vec::new();
     File::open(path).and_then(|file| file.take(MAX_OCTETS as u64 + 1).read_to_end(&mut octets)).map_err(cannot)?;
     Ok(octets)
-}
-
-/// The system's words for an error, without its number.
-pub(crate) fn system_words(error: &std::io::Error) -> String {
-    let text = error.to_string();
-    let words = text.split(" (os error").next().unwrap_or_default();
-    let mut rest = words.chars();
-    rest.next().map_or_else(String::new, |first| first.to_lowercase().chain(rest).collect())
 }
 
 /// Reads a file as text; messages show its path as it is written.

@@ -43,6 +43,9 @@ pub(crate) struct Head {
     has_upgrade: bool,
 }
 
+/// The first octet of a TLS connection: the type of a handshake record (RFC 8446 section 5.1).
+const TLS_HANDSHAKE: u8 = 0x16;
+
 /// Empty lines before a request line that are ignored (RFC 9112 section 2.2).
 const EMPTY_LINES: usize = 2;
 
@@ -50,6 +53,9 @@ impl Head {
     /// Reads the head's octets from its start, some of which an earlier call may have seen.
     pub(crate) fn read(&mut self, octets: &[u8], limits: &Limits) -> Result<Option<Complete>, Refusal> {
         let window = &octets[..octets.len().min(limits.header_size)];
+        if !self.has_request_line && octets.first() == Some(&TLS_HANDSHAKE) {
+            return Err(Refusal::bad("the client speaks TLS, and this address is for clear text"));
+        }
         while let Some(line) = self.lines.next(window)? {
             if !self.has_request_line {
                 if line.is_empty() {
