@@ -24,8 +24,8 @@ pub struct RequestSummary(Arc<Summary>);
 
 #[derive(Debug)]
 struct Summary {
-    method: Method,
-    target: Uri,
+    /// A copy: the target would keep the whole head of the request in memory, as long as a tunnel lasts.
+    line: Box<str>,
     id: OnceLock<RequestId>,
 }
 
@@ -37,7 +37,11 @@ impl RequestSummary {
     #[must_use]
     pub fn new(method: &Method, target: &Uri, extensions: &Extensions) -> Self {
         let id = extensions.get::<RequestId>().cloned().map_or_else(OnceLock::new, OnceLock::from);
-        Self(Arc::new(Summary { method: method.clone(), target: OriginalUri::of(target, extensions).clone(), id }))
+        let path = OriginalUri::of(target, extensions).path();
+        let end = (0..=path.len().min(Self::LONGEST_PATH)).rev().find(|at| path.is_char_boundary(*at)).unwrap_or_default();
+        let (path, rest) = path.split_at(end);
+        let line = [method.as_str(), " ", path, if rest.is_empty() { "" } else { "..." }].concat();
+        Self(Arc::new(Summary { line: line.into(), id }))
     }
 
     /// The summary in the extensions of a request.
@@ -61,9 +65,7 @@ impl RequestSummary {
 
 impl fmt::Display for RequestSummary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let path = self.0.target.path();
-        write!(f, "{} {}", self.0.method, path.get(..Self::LONGEST_PATH).unwrap_or(path))?;
-        if path.len() > Self::LONGEST_PATH { f.write_str("...") } else { Ok(()) }
+        f.write_str(&self.0.line)
     }
 }
 

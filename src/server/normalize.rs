@@ -76,7 +76,11 @@ pub(super) fn finish(response: &mut Response, is_head: bool, summary: Option<&Re
     if response.status().is_informational() {
         match response.status() {
             StatusCode::SWITCHING_PROTOCOLS => {
-                tracing::error!(request_id, request, "the stack accepted an upgrade that the request did not offer, or did not answer its `Sec-WebSocket-Key`")
+                tracing::error!(
+                    request_id,
+                    request,
+                    "the stack accepted an upgrade that the request did not offer, or did not answer its `Sec-WebSocket-Key`"
+                )
             }
             status => tracing::error!(request_id, request, "the stack responded with {}, which is not a final status", status.as_u16()),
         }

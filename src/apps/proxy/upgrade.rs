@@ -9,7 +9,7 @@ use http::{Response as HttpResponse, StatusCode, Version, response};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::time::{Instant, timeout};
-use ziggurat_middleware::{Body, Context, Draining, Place, Request, RequestId, Response, Retired, TunnelIdle, TunnelRecord, Upgrade};
+use ziggurat_middleware::{Body, Context, Draining, Place, Request, RequestSummary, Response, Retired, TunnelIdle, TunnelRecord, Upgrade};
 
 use super::head;
 use crate::tunnel::{End, Tunnel, key};
@@ -72,10 +72,11 @@ pub(super) fn switch(
     response.extensions_mut().insert(TunnelIdle(rules.idle.saturating_add(SWITCH)));
 
     let upstream = hyper::upgrade::on(HttpResponse::from_parts(answer, ()));
-    let (place, id) = (place.clone(), parts.extensions.get::<RequestId>().cloned());
+    let (place, summary) = (place.clone(), RequestSummary::of(&parts.extensions).cloned());
     let (lease, permit) = body.into_tunnel();
     tokio::spawn(async move {
-        let request_id = id.as_ref().map(RequestId::as_str);
+        let summary = summary.as_ref();
+        let (request_id, request) = (summary.and_then(RequestSummary::id), summary.map(tracing::field::display));
         let app = place.as_str();
         let Some(mut permit) = permit else { return };
         permit.open_tunnel();
@@ -83,8 +84,8 @@ pub(super) fn switch(
         let both = async { tokio::try_join!(client, upstream) };
         let (client, upstream) = match timeout(SWITCH, both).await {
             Ok(Ok(both)) => both,
-            Ok(Err(error)) => return tracing::warn!(request_id, app, "the connection could not be switched: {error}"),
-            Err(_) => return tracing::warn!(request_id, app, "the connection was not switched within {SWITCH:?}"),
+            Ok(Err(error)) => return tracing::warn!(request_id, request, app, "the connection could not be switched: {error}"),
+            Err(_) => return tracing::warn!(request_id, request, app, "the connection was not switched within {SWITCH:?}"),
         };
         let lease = lease.map(Lease::into_tunnel);
         let TunnelRules { idle, draining, retired } = rules;
@@ -105,7 +106,7 @@ pub(super) fn switch(
             End::Broken(error) => error.to_string(),
         };
         let (sent, received, seconds) = (record.received().get(), record.sent().get(), started.elapsed().as_secs());
-        tracing::info!(request_id, app, upstream = &*permit.endpoint().label, sent, received, seconds, "a tunnel ended: {end}");
+        tracing::info!(request_id, request, app, upstream = &*permit.endpoint().label, sent, received, seconds, "a tunnel ended: {end}");
         drop((lease, permit));
     });
     response

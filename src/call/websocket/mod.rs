@@ -15,7 +15,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
-use ziggurat_middleware::{Body, BoxError, Draining, Problem, RequestId, Response, TunnelIdle, TunnelRecord, Upgrade};
+use ziggurat_middleware::{Body, BoxError, Draining, Problem, RequestSummary, Response, TunnelIdle, TunnelRecord, Upgrade};
 
 use self::handshake::{Accepted, Handshake};
 use super::head::Head;
@@ -64,7 +64,7 @@ pub(super) async fn serve<E: Executor>(
     let mut socket = UnixStream::from_std(server_end).map_err(Problem::internal)?;
     let since = Instant::now();
     let deadline = deadline_of(&parts, &limits).unwrap_or(HANDSHAKE_TIMEOUT);
-    let request_id = parts.extensions.get::<RequestId>().cloned();
+    let summary = RequestSummary::of(&parts.extensions).cloned();
     let (sender, mut reply) = oneshot::channel();
     let call = Call {
         number: 0,
@@ -88,7 +88,7 @@ pub(super) async fn serve<E: Executor>(
     match outcome {
         Ok(Ok(Handshake::Accepted(accepted))) => {
             pending.disarm();
-            Ok(switch(accepted, client, socket, reply, request_id, rules))
+            Ok(switch(accepted, client, socket, reply, summary, rules))
         }
         Ok(Ok(Handshake::Declined(Some(reply)))) => {
             pending.disarm();
@@ -110,7 +110,7 @@ fn switch(
     client: OnUpgrade,
     socket: UnixStream,
     reply: oneshot::Receiver<Reply>,
-    request_id: Option<RequestId>,
+    summary: Option<RequestSummary>,
     rules: WebSocketRules,
 ) -> Response {
     let record = TunnelRecord::default();
@@ -121,11 +121,14 @@ fn switch(
         response.extensions_mut().insert(TunnelIdle(idle.saturating_add(SWITCH_TIMEOUT)));
     }
     tokio::spawn(async move {
-        let request_id = request_id.as_ref().map(RequestId::as_str);
+        let summary = summary.as_ref();
+        let (request_id, request) = (summary.and_then(RequestSummary::id), summary.map(tracing::field::display));
         let client = match timeout(SWITCH_TIMEOUT, client).await {
             Ok(Ok(client)) => client,
-            Ok(Err(error)) => return tracing::warn!(request_id, "the connection of a WebSocket was not switched: {error}"),
-            Err(_) => return tracing::warn!(request_id, "the connection of a WebSocket was not switched within {SWITCH_TIMEOUT:?}"),
+            Ok(Err(error)) => return tracing::warn!(request_id, request, "the connection of a WebSocket was not switched: {error}"),
+            Err(_) => {
+                return tracing::warn!(request_id, request, "the connection of a WebSocket was not switched within {SWITCH_TIMEOUT:?}");
+            }
         };
         let returned = async {
             if !accepted.has_returned {
@@ -143,7 +146,7 @@ fn switch(
             totals: None,
         };
         let end = tunnel.run(TokioIo::new(client), socket).await;
-        tracing::debug!(request_id, "a WebSocket has ended: {end:?}");
+        tracing::debug!(request_id, request, "a WebSocket has ended: {end:?}");
     });
     response
 }
