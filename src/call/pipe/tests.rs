@@ -3,6 +3,12 @@
 use std::future::poll_fn;
 use std::thread;
 
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Waker};
+
+use bytes::Bytes;
+
+use super::ends::SMALL;
 use super::*;
 
 impl From<Disconnected> for String {
