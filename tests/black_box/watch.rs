@@ -204,3 +204,29 @@ fn an_app_of_the_servers_own_process_gets_a_worker_so_that_it_can_change() {
     save(&program, "code/mysite.py", &saying("two"));
     ask_until(&program, |answer| answer.ends_with("two"));
 }
+
+#[test]
+fn the_next_requests_see_a_change_of_a_template() {
+    let app = "import os
+PAGE = open(os.path.join(os.path.dirname(__file__), 'templates', 'home.html'), 'rb').read()
+def app(environ, start_response):
+    start_response('200 OK', [])
+    return [PAGE]
+";
+    let program = watch(PIPELINE, &[("code/mysite.py", app), ("code/templates/home.html", "one")]);
+    ask_until(&program, |answer| answer.ends_with("one"));
+    save(&program, "code/templates/home.html", "two");
+    ask_until(&program, |answer| answer.ends_with("two"));
+}
+
+#[test]
+fn an_app_that_holds_a_lock_is_reloaded_after_each_change() {
+    let app =
+        |text: &str| format!("import fcntl\nLOCK = open('lock', 'w')\nfcntl.flock(LOCK, fcntl.LOCK_EX | fcntl.LOCK_NB)\n{}", saying(text));
+    let program = watch(PIPELINE, &[("code/mysite.py", &app("one"))]);
+    for text in ["two", "three", "four"] {
+        save(&program, "code/mysite.py", &app(text));
+        ask_until(&program, |answer| answer.ends_with(text));
+    }
+    assert!(!program.log().contains("BlockingIOError"), "{}", program.log());
+}

@@ -10,7 +10,7 @@ use notify::{Event, EventKind};
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 
-use super::folders::is_code;
+use super::folders::is_source;
 
 /// Saving or a checkout changes several files. Events that follow each other this soon are one change.
 const QUIET: Duration = Duration::from_millis(150);
@@ -29,7 +29,7 @@ pub(super) struct Changes {
 /// Paths that changed and may belong to the site.
 #[derive(Default)]
 pub(super) struct ChangeSet {
-    /// Python source, single files that are watched, and folders.
+    /// Source, single files that are watched, and folders.
     pub(super) paths: BTreeSet<PathBuf>,
     /// Other paths have changed too and were not recorded.
     pub(super) more: bool,
@@ -53,7 +53,7 @@ impl Changes {
             let Some(whatever) = concerns(event.kind) else { return };
             let before = gathered.paths.len();
             for path in event.paths {
-                if whatever || is_code(&path) || gathered.files.contains(&path) {
+                if whatever || is_source(&path) || gathered.files.contains(&path) {
                     gathered.paths.insert(path);
                 }
             }

@@ -24,13 +24,21 @@ pub(super) fn holds_code(folder: &Path) -> bool {
     !name.starts_with('.') && name != "__pycache__" && name != "node_modules" && !folder.join("pyvenv.cfg").exists()
 }
 
-/// Whether a path names Python source.
-pub(super) fn is_code(path: &Path) -> bool {
-    path.extension().is_some_and(|extension| extension == "py")
+/// Names of files that frameworks read as source: Python modules, templates (which Django and Jinja keep once they are compiled), compiled translations.
+const SOURCES: [&str; 14] = ["py", "html", "htm", "xhtml", "djhtml", "jinja", "jinja2", "j2", "mako", "mak", "pt", "tmpl", "tpl", "mo"];
+
+/// Names of files that are source in a folder of templates only.
+const TEMPLATES: [&str; 3] = ["txt", "xml", "md"];
+
+/// Whether a path names source: Python, or a template.
+pub(super) fn is_source(path: &Path) -> bool {
+    let extension = path.extension().unwrap_or_default();
+    let is_among = |names: &[&str]| names.iter().any(|name| extension == *name);
+    is_among(&SOURCES) || (is_among(&TEMPLATES) && path.components().any(|part| part.as_os_str() == "templates"))
 }
 
 /// Removes the compiled files of a source file. Python compares size and modification time in whole seconds, which misses a second save within one
-/// second.
+/// second. (Other files have none.)
 pub(super) fn remove_compiled(source: &Path) {
     let (Some(folder), Some(stem)) = (source.parent(), source.file_stem()) else { return };
     let stem = format!("{}.", stem.to_string_lossy());
@@ -64,6 +72,14 @@ mod tests {
         let found = below(site.path(), 100);
         let names: Vec<_> = found.iter().map(|folder| folder.strip_prefix(site.path()).unwrap().to_str().unwrap()).collect();
         assert_eq!(names, ["", "pkg", "pkg/sub"]);
+    }
+
+    #[test]
+    fn modules_and_templates_are_source_and_data_is_not() {
+        let source =
+            ["views.py", "templates/home.html", "mail/welcome.j2", "templates/mail/welcome.txt", "locale/de/LC_MESSAGES/django.mo"];
+        let data = ["site.db", "notes.txt", "media/photo.jpg", "site.db-journal", "access.log", "static/site.css", "py"];
+        assert!(source.iter().all(|name| is_source(Path::new(name))) && !data.iter().any(|name| is_source(Path::new(name))));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::time::Duration;
 use notify::{Config, ErrorKind, EventHandler, PollWatcher, RecommendedWatcher, RecursiveMode, Watcher};
 
 use super::changes::{ChangeSet, Changes};
-use super::folders::{below, holds_code, is_code};
+use super::folders::{below, holds_code, is_source};
 
 /// The most folders that are watched. In a larger tree those nearest to its root are watched.
 const MOST: usize = 10_000;
@@ -20,7 +20,7 @@ pub(super) struct WatchedFolders {
     changes: Arc<Changes>,
     watcher: Option<Box<dyn Watcher + Send>>,
     polls: bool,
-    /// Folders whose Python source is watched.
+    /// Folders whose source is watched.
     code: BTreeSet<PathBuf>,
     /// Folders of single files that are watched.
     others: BTreeSet<PathBuf>,
@@ -36,7 +36,7 @@ impl WatchedFolders {
         watched
     }
 
-    /// Watches the Python source of a tree.
+    /// Watches the source of a tree.
     pub(super) fn watch_code(&mut self, root: &Path) {
         let room = MOST.saturating_sub(self.code.len());
         let found = below(root, room + 1);
@@ -62,7 +62,7 @@ impl WatchedFolders {
         let mut changed = Vec::new();
         for path in &gathered.paths {
             let in_code = path.parent().is_some_and(|folder| self.code.contains(folder));
-            if gathered.counts(path) || (is_code(path) && in_code) {
+            if gathered.counts(path) || (is_source(path) && in_code) {
                 changed.push(path.clone());
                 continue;
             }
@@ -86,11 +86,11 @@ impl WatchedFolders {
         format!("watching {number} {folders}{}", if self.polls { ", by polling every second" } else { "" })
     }
 
-    /// Python source in the watched folders of a tree, which may be older than the watch.
+    /// Source in the watched folders of a tree, which may be older than the watch.
     fn code_below(&self, root: &Path) -> Vec<PathBuf> {
         let folders = self.code.iter().filter(|folder| folder.starts_with(root));
         let entries = folders.filter_map(|folder| folder.read_dir().ok()).flatten().flatten();
-        entries.map(|entry| entry.path()).filter(|path| is_code(path)).collect()
+        entries.map(|entry| entry.path()).filter(|path| is_source(path)).collect()
     }
 
     fn add(&mut self, folder: &Path) {
