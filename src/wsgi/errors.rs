@@ -55,7 +55,10 @@ pub(super) fn format_exception(py: Python<'_>, error: &PyErr) -> String {
         // Before Python 3.12 the value alone does not have the traceback.
         let parts = (error.get_type(py), error.value(py), error.traceback(py));
         let lines = py.import("traceback")?.call_method1("format_exception", parts)?;
-        lines.try_iter()?.map(|line| line?.extract::<String>()).collect()
+        // As on standard error: a lone surrogate becomes its escape.
+        let line = |line: Bound<'_, PyAny>| line.call_method1("encode", ("utf-8", "backslashreplace"))?.extract::<Vec<u8>>();
+        let octets = lines.try_iter()?.map(|each| line(each?)).collect::<PyResult<Vec<_>>>()?.concat();
+        Ok(String::from_utf8_lossy(&octets).into_owned())
     };
     formatted().unwrap_or_else(|_| error.get_type(py).name().map_or_else(|_| "an exception".to_owned(), |name| name.to_string()))
 }

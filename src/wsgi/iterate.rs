@@ -21,6 +21,16 @@ pub(super) enum AppError {
     Refused(String),
 }
 
+impl AppError {
+    /// The exception, if it is one.
+    pub(super) const fn raised(&self) -> Option<&PyErr> {
+        match self {
+            Self::Raised(error) => Some(error),
+            Self::Refused(_) => None,
+        }
+    }
+}
+
 impl From<PyErr> for AppError {
     fn from(error: PyErr) -> Self {
         Self::Raised(error)
@@ -67,10 +77,12 @@ fn begin<'py>(
     if let Ok(tuple) = iterable.cast_exact::<PyTuple>() {
         return send_list(py, tuple, start, context).map(|()| None);
     }
-    if is_bodiless(start) {
+    let wrapper = iterable.cast_exact::<FileWrapper>();
+    // Reading a file has no effects.
+    if wrapper.is_ok() && borrowed(start)?.writer.is_bodiless() {
         return Ok(None);
     }
-    if let Ok(wrapper) = iterable.cast_exact::<FileWrapper>()
+    if let Ok(wrapper) = wrapper
         && borrowed(start)?.writer.awaits_body()
         // If the file cannot be inspected, it is read, and raises there.
         && let Ok(Some((file, part))) = wrapper.get().rest(py)
@@ -80,8 +92,16 @@ fn begin<'py>(
         py.detach(|| writer.file(file, part));
         return Ok(None);
     }
-    let no_iterable = |_| AppError::Refused(format!("the app returned `{}`, which is no iterable of bytes", type_name(iterable)));
-    iterable.try_iter().map(Some).map_err(no_iterable)
+    let iterator = iterable.try_iter();
+    if iterator.is_err() && !is_iterable(iterable) {
+        return Err(AppError::Refused(format!("the app returned `{}`, which is no iterable of bytes", type_name(iterable))));
+    }
+    Ok(Some(iterator?))
+}
+
+/// Whether an object claims to be iterable; its `__iter__` may raise an exception nevertheless.
+fn is_iterable(object: &Bound<'_, PyAny>) -> bool {
+    ["__iter__", "__getitem__"].into_iter().any(|method| object.get_type().hasattr(method).unwrap_or(true))
 }
 
 /// Sends the next chunk. Returns whether there may be another.
@@ -93,10 +113,12 @@ fn send_next<'py>(
 ) -> Result<bool, AppError> {
     let Some(item) = iterator.clone().next() else { return Ok(false) };
     let octets = chunk(&item?).map_err(|name| wrong_item(iterable, &name))?;
-    if is_bodiless(start) {
-        return Ok(false);
+    let length = octets.len();
+    if octets.is_empty() || put(iterator.py(), octets, start, context)? {
+        return Ok(true);
     }
-    Ok(octets.is_empty() || put(iterator.py(), octets, start, context)?)
+    // Without a body, as for HEAD, the rest is read nevertheless: a generator may have effects.
+    Ok(borrowed(start)?.writer.drops(length))
 }
 
 /// Sends the chunks of a list. Their total is the length of the response, unless the app declared one.
@@ -159,10 +181,6 @@ pub(super) fn close(iterable: &Bound<'_, PyAny>) -> PyResult<()> {
         Some(close) => close.call0().map(drop),
         None => Ok(()),
     }
-}
-
-fn is_bodiless(start: &Bound<'_, StartResponse>) -> bool {
-    start.try_borrow().is_ok_and(|start| start.writer.is_bodiless())
 }
 
 /// Borrows the state of the response. An app that uses it in another thread at the same time breaks the rules.

@@ -62,21 +62,21 @@ fn read_pair<'a>(pair: &'a Bound<'_, PyAny>) -> PyResult<(Bound<'a, PyAny>, Boun
     pair.extract().map_err(|_| PyTypeError::new_err(format!("a response header must be a (name, value) tuple, not `{}`", type_name(pair))))
 }
 
-/// `200 OK`: three digits, a space and a phrase.
+/// `200 OK`: three digits, a space and a phrase. Some apps leave the phrase out, as HTTP allows.
 fn read_status(status: &Bound<'_, PyAny>) -> PyResult<(StatusCode, Option<Box<[u8]>>)> {
     let text = latin_1(status, "the response status")?;
     let refused = || PyValueError::new_err(format!("the response status must be like '200 OK', not {status:?}"));
     let (digits, reason) = text.split_at_checked(3).ok_or_else(refused)?;
-    let reason = reason.strip_prefix(b" ").ok_or_else(refused)?;
+    let reason = if reason.is_empty() { None } else { Some(reason.strip_prefix(b" ").ok_or_else(refused)?) };
     let code = StatusCode::from_bytes(digits).map_err(|_| refused())?;
-    if reason.iter().any(|octet| octet.is_ascii_control() && *octet != b'\t') {
+    if reason.into_iter().flatten().any(|octet| octet.is_ascii_control() && *octet != b'\t') {
         return Err(PyValueError::new_err("the response status holds control characters"));
     }
     if code.is_informational() {
         return Err(PyValueError::new_err(format!("an app cannot answer with {code}: the server sends what comes before a response")));
     }
-    let usual = code.canonical_reason().is_some_and(|usual| usual.as_bytes() == reason);
-    Ok((code, (!usual).then(|| reason.into())))
+    let is_usual = |reason: &&[u8]| code.canonical_reason().is_some_and(|usual| usual.as_bytes() == *reason);
+    Ok((code, reason.filter(|reason| !reason.is_empty() && !is_usual(reason)).map(Into::into)))
 }
 
 fn read_name(name: Bound<'_, PyAny>) -> PyResult<HeaderName> {

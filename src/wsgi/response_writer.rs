@@ -18,6 +18,12 @@ use crate::call::pipe::Disconnected;
 use crate::call::responder::{BodySender, Responder};
 use crate::call::{BodyFailure, ResponseHead};
 
+/// How much of a body is read and dropped where the response has none. An endless body ends there.
+const MOST_DROPPED: usize = 1 << 20;
+
+/// What a shorter chunk counts, so that the number of chunks is bounded, too.
+const LEAST_DROPPED: usize = 1 << 10;
+
 /// The state of one response.
 pub(super) struct ResponseWriter {
     responder: Option<Responder>,
@@ -32,6 +38,8 @@ pub(super) struct ResponseWriter {
     is_last: bool,
     too_long: bool,
     bodiless: bool,
+    /// What was dropped because there is no body.
+    dropped: usize,
     over: bool,
     gone: bool,
 }
@@ -62,6 +70,7 @@ impl ResponseWriter {
             left: None,
             too_long: false,
             bodiless: false,
+            dropped: 0,
             over: false,
             gone: false,
         }
@@ -100,6 +109,12 @@ impl ResponseWriter {
     /// Whether the body is dropped because of HEAD. (A Python layer above may need it, for instance to change the head.)
     const fn drops_body(&self) -> bool {
         self.to_head_request && !self.is_in_place
+    }
+
+    /// Whether a chunk of this length, which was not sent because the response has no body, and those after it are read. Up to [`MOST_DROPPED`].
+    pub(super) const fn drops(&mut self, length: usize) -> bool {
+        self.dropped += if length < LEAST_DROPPED { LEAST_DROPPED } else { length };
+        self.bodiless && !self.gone && self.dropped <= MOST_DROPPED
     }
 
     /// Whether the head is known and not sent.

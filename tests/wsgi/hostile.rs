@@ -21,6 +21,7 @@ const ANSWERED: &[(&str, u16, &str, bool)] = &[
     ("writes_too_much", 200, "abc", false),
     ("exc_info_is_nonsense_after_start", 200, "begun", true),
     ("spoils_environ", 200, "spoilt", false),
+    ("status_bare", 200, "body", false),
     ("hop_by_hop", 200, "body", false),
     ("deletes_errors", 200, "deleted", false),
     ("closes_stdout", 200, "printed", false),

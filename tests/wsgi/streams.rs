@@ -84,3 +84,20 @@ async fn each_chunk_goes_out_before_the_next_one_is_made() {
         assert_eq!(response.body_mut().collect().await.unwrap().to_bytes(), "second");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_has_no_body_is_read_to_its_end_within_a_bound() {
+    for executor in EXECUTORS {
+        let site = Site::new("plain:with_effects", executor);
+        for (method, query, effects) in
+            [(Method::HEAD, "", 3), (Method::GET, "empty", 3), (Method::HEAD, "large", 17), (Method::HEAD, "tiny", 1025)]
+        {
+            site.run("plain", "effects.clear()");
+            let answer = site.send(request(method.clone(), &format!("/?{query}"), Body::empty())).await;
+            assert_eq!(answer.text(), "");
+            wait_until("it is closed", || site.python::<Vec<String>>("plain", "effects").last().is_some_and(|last| last == "closed"));
+            assert_eq!(site.python::<usize>("plain", "len(effects)"), effects + 1, "{method} {query} with {executor:?}");
+        }
+        site.shutdown();
+    }
+}

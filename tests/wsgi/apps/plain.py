@@ -524,3 +524,22 @@ class Dawdler:
 
     def close(self):
         left.append("close")
+
+
+effects = []
+
+
+def with_effects(environ, start_response):
+    """Counts its chunks: three, or endless ones of 64 KiB or of one octet."""
+    query = environ["QUERY_STRING"]
+    start_response("204 No Content" if query == "empty" else "200 OK", [])
+
+    def chunks():
+        try:
+            while len(effects) < 3 or query in ("large", "tiny"):
+                effects.append("chunk")
+                yield b"x" * (65_536 if query == "large" else 1)
+        finally:
+            effects.append("closed")
+
+    return chunks()
