@@ -1,6 +1,7 @@
 //! `ziggurat status` and `ziggurat reload`: requests to a running server over its control socket.
 
 use std::io::{self, ErrorKind};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use http::{Method, Request};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
 use serde_json::Value;
 use tokio::net::UnixStream;
 use tokio::time::timeout;
@@ -35,13 +37,16 @@ pub(super) fn status(file: &File, json: bool) -> u8 {
 
 /// Has the server that runs this file reload it, and prints the outcome.
 pub(super) fn reload(file: &File) -> u8 {
-    let response = match send(&file.path, Method::POST, "/reload", None) {
+    // The same socket may belong to a server that runs another file.
+    let path = std::path::absolute(&file.path).unwrap_or_else(|_| file.path.clone());
+    let target = format!("/reload?file={}", percent_encode(path.as_os_str().as_bytes(), NON_ALPHANUMERIC));
+    let response = match send(&file.path, Method::POST, &target, None) {
         Ok(response) => response,
         Err(code) => return code,
     };
     let text = |key: &str| response.1[key].as_str().unwrap_or_default().to_owned();
     match response.0 {
-        200 => print(&format!("reloaded after {} ms: {}\n", response.1["ms"], text("summary"))),
+        200 => print(&format!("reloaded {} after {} ms: {}\n", text("file"), response.1["ms"], text("summary"))),
         422 => complain(&format!("{}\nnot reloaded: what runs goes on", text("report").trim_end()), FAILURE),
         _ => unexpected(&response),
     }

@@ -1,17 +1,20 @@
 //! The control socket: `ziggurat status` and `ziggurat reload` send HTTP requests to the running process.
 
 use std::convert::Infallible;
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
 use http::header::{ALLOW, CONTENT_TYPE, HeaderValue};
-use http::{Method, StatusCode};
+use http::{Method, StatusCode, Uri};
+use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 use tower::service_fn;
 use ziggurat_middleware::units::Duration;
 use ziggurat_middleware::{Body, IntoApp, Next, Place, Problem, Request, Response};
 
-use super::reload::ReloadResult;
+use super::reload::{ReloadResult, Waiting};
 use crate::server::{Listener, Options, Server};
 
 /// The socket and the server behind it.
@@ -23,7 +26,8 @@ pub(super) struct Control {
 /// A command of the socket, and where its result goes.
 pub(super) enum ControlCommand {
     Status(oneshot::Sender<Value>),
-    Reload(oneshot::Sender<ReloadResult>),
+    /// With the file that the client means, if it names one.
+    Reload(Option<PathBuf>, Waiting),
     Reopen(oneshot::Sender<()>),
 }
 
@@ -51,12 +55,13 @@ impl Control {
 fn stack(commands: mpsc::Sender<ControlCommand>) -> Next {
     let app = service_fn(move |request: Request| {
         let commands = commands.clone();
-        async move { Ok::<_, Infallible>(answer(&commands, request.method(), request.uri().path()).await) }
+        async move { Ok::<_, Infallible>(answer(&commands, request.method(), request.uri()).await) }
     });
     app.into_next(&Place::new("server.control"))
 }
 
-async fn answer(commands: &mpsc::Sender<ControlCommand>, method: &Method, path: &str) -> Response {
+async fn answer(commands: &mpsc::Sender<ControlCommand>, method: &Method, uri: &Uri) -> Response {
+    let path = uri.path();
     let allowed = match path {
         "/status" => "GET, HEAD",
         "/reload" | "/reopen" => "POST",
@@ -67,13 +72,19 @@ async fn answer(commands: &mpsc::Sender<ControlCommand>, method: &Method, path: 
     }
     let answer = match path {
         "/status" => ask(commands, ControlCommand::Status).await.map(|status| (StatusCode::OK, status)),
-        "/reload" => ask(commands, ControlCommand::Reload).await.map(outcome),
+        "/reload" => ask(commands, |waiting| ControlCommand::Reload(named_file(uri), waiting)).await.map(outcome),
         _ => ask(commands, ControlCommand::Reopen).await.map(|()| (StatusCode::OK, json!({ "reopened": true }))),
     };
     match answer {
         Some((status, value)) => json_response(status, &value),
         None => Problem::new(StatusCode::SERVICE_UNAVAILABLE).detail("the server is stopping").into_response(),
     }
+}
+
+/// The file of `/reload?file=PATH`, percent-encoded.
+fn named_file(uri: &Uri) -> Option<PathBuf> {
+    let path = uri.query()?.strip_prefix("file=")?;
+    Some(OsString::from_vec(percent_decode_str(path).collect()).into())
 }
 
 async fn ask<T>(commands: &mpsc::Sender<ControlCommand>, command: impl FnOnce(oneshot::Sender<T>) -> ControlCommand) -> Option<T> {
@@ -86,7 +97,13 @@ fn outcome(outcome: ReloadResult) -> (StatusCode, Value) {
     match outcome {
         Ok(reloaded) => (
             StatusCode::OK,
-            json!({ "reloaded": true, "ms": reloaded.milliseconds, "generation": reloaded.generation, "summary": reloaded.summary }),
+            json!({
+                "reloaded": true,
+                "file": reloaded.file.map(|file| file.display().to_string()),
+                "ms": reloaded.milliseconds,
+                "generation": reloaded.generation,
+                "summary": reloaded.summary,
+            }),
         ),
         Err(report) => {
             (StatusCode::UNPROCESSABLE_ENTITY, json!({ "reloaded": false, "report": report.render(false), "findings": report.to_json() }))

@@ -115,7 +115,7 @@ impl MainLoop {
 
     fn execute(&mut self, command: ControlCommand) {
         match command {
-            ControlCommand::Reload(waiting) => self.reload(Some(waiting)),
+            ControlCommand::Reload(file, waiting) => self.reload_file(file.as_deref(), waiting),
             ControlCommand::Reopen(done) => {
                 run_hooks(SignalAction::Reopen, &self.active, &self.finishing);
                 let _ = done.send(());
@@ -217,7 +217,7 @@ impl MainLoop {
                 Some(action) = actions.recv() => run_hooks(action, &active, &finishing),
                 Some(command) = commands.recv() => match command {
                     ControlCommand::Status(asked) => drop(asked.send(status.status(&source, &active, "stopping"))),
-                    ControlCommand::Reload(waiting) => drop(waiting.send(Err(active.pipeline.report("the server is stopping")))),
+                    ControlCommand::Reload(_, waiting) => drop(waiting.send(Err(active.pipeline.report("the server is stopping")))),
                     ControlCommand::Reopen(done) => {
                         run_hooks(SignalAction::Reopen, &active, &finishing);
                         let _ = done.send(());

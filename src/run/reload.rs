@@ -1,11 +1,13 @@
 //! Reloads: the next generation is built beside the one that serves, and replaces it or leaves no trace.
 
 use std::future::pending;
+use std::path::{Path, PathBuf, absolute};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::time::timeout_at;
 use ziggurat_middleware::Lifecycle;
 
 use super::main_loop::{MainLoop, end};
@@ -25,27 +27,45 @@ pub(super) struct Reloaded {
     pub(super) milliseconds: u64,
     pub(super) generation: u64,
     pub(super) summary: String,
+    /// The file; `None` for an app on the command line.
+    pub(super) file: Option<PathBuf>,
 }
 
-/// Runs one reload at a time. A request for one meanwhile waits for the next, because the file may have changed since it was read.
+/// Where the result of a reload goes.
+pub(super) type Waiting = oneshot::Sender<ReloadResult>;
+
+/// Runs one reload at a time. A later request supersedes the reload under way: the file or the code may have changed since it was read, and its import
+/// may never end.
 pub(super) struct Reloads {
     pub(super) source: Arc<PipelineSource>,
     in_progress: Option<InProgress>,
-    next: Option<Vec<oneshot::Sender<ReloadResult>>>,
+    next: Option<Vec<Waiting>>,
 }
 
 struct InProgress {
     begin: Instant,
     lifecycle: Lifecycle,
     build: JoinHandle<Result<PreparedPipeline, Report>>,
-    waiting: Vec<oneshot::Sender<ReloadResult>>,
+    waiting: Vec<Waiting>,
+    /// Since when it is superseded.
+    superseded: Option<Instant>,
 }
 
-/// A build that has ended.
+/// A build that has ended, or is superseded and takes too long to notice.
 pub(super) struct Built {
     reload: InProgress,
-    result: Option<Result<PreparedPipeline, Report>>,
+    result: Result<Result<PreparedPipeline, Report>, NoResult>,
 }
+
+/// Why a build has no result.
+enum NoResult {
+    Panicked,
+    /// It goes on, for instance with an import into this process.
+    Unending,
+}
+
+/// How long the next reload waits for the end of one that it supersedes.
+const SUPERSEDED_TIMEOUT: Duration = Duration::from_secs(2);
 
 impl Reloads {
     pub(super) fn new(source: PipelineSource) -> Self {
@@ -55,7 +75,15 @@ impl Reloads {
     /// Ready when the build under way has ended; never without one.
     pub(super) async fn built(&mut self) -> Built {
         let Some(in_progress) = &mut self.in_progress else { return pending().await };
-        let result = (&mut in_progress.build).await.ok();
+        let ended = match in_progress.superseded {
+            Some(since) => timeout_at((since + SUPERSEDED_TIMEOUT).into(), &mut in_progress.build).await,
+            None => Ok((&mut in_progress.build).await),
+        };
+        let result = match ended {
+            Ok(Ok(result)) => Ok(result),
+            Ok(Err(_)) => Err(NoResult::Panicked),
+            Err(_) => Err(NoResult::Unending),
+        };
         match self.in_progress.take() {
             Some(reload) => Built { reload, result },
             None => pending().await,
@@ -67,13 +95,36 @@ impl Reloads {
         self.in_progress.is_some()
     }
 
-    fn start(&mut self, watch: Option<Watch>, lifecycle: Lifecycle, bound: Bound, waiting: Vec<oneshot::Sender<ReloadResult>>) {
+    /// Whether the server runs this file. Without a file, there is no other.
+    fn runs(&self, file: &Path) -> bool {
+        let canonical = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        self.file().is_none_or(|running| canonical(&running) == canonical(file))
+    }
+
+    /// The absolute path of the file that the server runs.
+    fn file(&self) -> Option<PathBuf> {
+        let path = self.source.path_now()?;
+        Some(absolute(&path).unwrap_or(path))
+    }
+
+    /// Has the build under way end without effect. Its clients wait for the next one.
+    fn supersede(&mut self) {
+        let Some(reload) = self.in_progress.as_mut().filter(|reload| reload.superseded.is_none()) else { return };
+        reload.superseded = Some(Instant::now());
+        self.next.get_or_insert_default().append(&mut reload.waiting);
+        let lifecycle = reload.lifecycle.clone();
+        // Its workers hear of it, whatever they import.
+        tokio::spawn(async move { lifecycle.retire().await });
+        print_message("the reload under way is given up for a later one");
+    }
+
+    fn start(&mut self, watch: Option<Watch>, lifecycle: Lifecycle, bound: Bound, waiting: Vec<Waiting>) {
         let (source, hooks) = (Arc::clone(&self.source), lifecycle.clone());
         let build = spawn_blocking(move || match watch {
             Some(watch) => watch.prepare(&source, &hooks, &bound),
             None => PreparedPipeline::prepare(source.load().map(Arc::new)?, &hooks, &bound),
         });
-        self.in_progress = Some(InProgress { begin: Instant::now(), lifecycle, build, waiting });
+        self.in_progress = Some(InProgress { begin: Instant::now(), lifecycle, build, waiting, superseded: None });
     }
 
     /// Shuts down what a build under way has started so far, and drops its result.
@@ -87,8 +138,21 @@ impl Reloads {
 }
 
 impl MainLoop {
+    /// Requests a reload of `file`, if that is the file that the server runs. `waiting` receives the outcome.
+    pub(super) fn reload_file(&mut self, file: Option<&Path>, waiting: Waiting) {
+        match file.filter(|file| !self.reloads.runs(file)) {
+            None => self.reload(Some(waiting)),
+            Some(other) => {
+                let running = self.reloads.file().unwrap_or_default();
+                let message = format!("the server runs `{}` and not `{}`", running.display(), other.display());
+                // The client may have disconnected.
+                let _ = waiting.send(Err(self.active.pipeline.report(&message)));
+            }
+        }
+    }
+
     /// Requests a reload. `waiting` receives the outcome.
-    pub(super) fn reload(&mut self, waiting: Option<oneshot::Sender<ReloadResult>>) {
+    pub(super) fn reload(&mut self, waiting: Option<Waiting>) {
         if self.reloads.source.path_written().is_none() && self.watch.is_none() {
             let report = self.active.pipeline.report("there is no file to reload: the app was named on the command line");
             print_message(&format!("not reloaded: {report}"));
@@ -96,6 +160,7 @@ impl MainLoop {
             return;
         }
         self.reloads.next.get_or_insert_default().extend(waiting);
+        self.reloads.supersede();
         self.begin_reload();
     }
 
@@ -115,16 +180,20 @@ impl MainLoop {
     /// Puts a finished build into use or reports why it failed, then starts the next reload if one waits.
     pub(super) async fn finish_reload(&mut self, built: Built) {
         let Built { reload, result } = built;
+        if reload.superseded.is_some() {
+            self.drop_superseded(reload, result);
+            return self.begin_reload();
+        }
         let mut is_shown = false;
         let outcome = match result {
-            Some(Ok(mut prepared)) => {
+            Ok(Ok(mut prepared)) => {
                 let mistake = prepared.mistake.take();
                 is_shown = mistake.is_some();
                 let outcome = self.take_effect(prepared, reload.lifecycle, reload.begin).await;
                 mistake.map_or(outcome, Err)
             }
-            Some(Err(report)) => Err(report),
-            None => {
+            Ok(Err(report)) => Err(report),
+            Err(NoResult::Panicked | NoResult::Unending) => {
                 self.discard(reload.lifecycle);
                 Err(self.active.pipeline.report("the build of the new stack panicked"))
             }
@@ -156,6 +225,22 @@ impl MainLoop {
         self.begin_reload();
     }
 
+    /// Ends what a superseded build has started.
+    fn drop_superseded(&mut self, reload: InProgress, result: Result<Result<PreparedPipeline, Report>, NoResult>) {
+        let InProgress { lifecycle, build, .. } = reload;
+        match result {
+            // The end of the server does not wait for it.
+            Err(NoResult::Unending) => drop(tokio::spawn(async move {
+                drop(build.await);
+                end(lifecycle).await;
+            })),
+            ended => {
+                drop(ended);
+                self.discard(lifecycle);
+            }
+        }
+    }
+
     async fn take_effect(&mut self, prepared: PreparedPipeline, lifecycle: Lifecycle, begin: Instant) -> ReloadResult {
         let warnings = prepared.pipeline.warnings().render(false);
         if !warnings.is_empty() {
@@ -166,6 +251,7 @@ impl MainLoop {
         }
         self.replace_generation(prepared, lifecycle).await?;
         let milliseconds = u64::try_from(begin.elapsed().as_millis()).unwrap_or(u64::MAX);
-        Ok(Reloaded { milliseconds, generation: self.active.number, summary: self.active.pipeline.summary() })
+        let (file, summary) = (self.reloads.file(), self.active.pipeline.summary());
+        Ok(Reloaded { milliseconds, generation: self.active.number, summary, file })
     }
 }

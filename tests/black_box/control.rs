@@ -72,7 +72,7 @@ fn reload_waits_for_the_outcome_and_prints_what_is_wrong() {
     rewrite(&program, &pipeline("control.sock", "two"));
     let (code, said, _) = ziggurat(program.folder(), &["reload"]);
     assert_eq!(code, 0);
-    assert!(said.starts_with("reloaded after ") && said.contains("request_id > respond"), "{said}");
+    assert!(said.starts_with("reloaded ") && said.contains("pipeline.json after ") && said.contains("request_id > respond"), "{said}");
     assert!(program.get("/").ends_with("two"));
 
     rewrite(&program, &pipeline("control.sock", "three").replace("request_id", "request_di"));
@@ -213,4 +213,18 @@ fn the_metrics_app_shows_the_figures_of_the_program() {
     program.signal("HUP");
     shows("ziggurat_reloads_total{outcome=\"done\"} 1\n");
     assert!(program.exchange("POST /metrics HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").starts_with("HTTP/1.1 405 "));
+}
+
+#[test]
+fn only_the_file_that_the_server_runs_is_reloaded() {
+    let program = Program::start(&pipeline("control.sock", "one"), &[("other.json", &pipeline("control.sock", "other"))]);
+    let (code, _, error) = ziggurat(program.folder(), &["reload", "other.json"]);
+    assert_eq!(code, 1);
+    assert!(error.contains("pipeline.json` and not `") && error.contains("/other.json`"), "{error}");
+    assert!(ask(&program, "GET /status").contains("\"generation\": 1"));
+    // The same file by another name.
+    std::os::unix::fs::symlink("pipeline.json", program.folder().join("link.json")).unwrap();
+    let (code, said, error) = ziggurat(program.folder(), &["reload", "link.json"]);
+    assert_eq!(code, 0, "{error}");
+    assert!(said.contains("/pipeline.json after "), "{said}");
 }
