@@ -46,6 +46,7 @@ pub struct Context {
     base: Arc<Path>,
     lifecycle: Lifecycle,
     reserves: Arc<[Reserve]>,
+    withheld: Arc<[String]>,
     drain: Duration,
 }
 
@@ -64,13 +65,19 @@ pub struct Reserve {
 impl Context {
     /// The context of the layer or app at `place`. Relative paths start at the folder `base`.
     pub fn new(place: impl Into<Place>, base: impl Into<Arc<Path>>, lifecycle: Lifecycle) -> Self {
-        Self { place: place.into(), base: base.into(), lifecycle, reserves: Arc::default(), drain: DRAIN }
+        Self { place: place.into(), base: base.into(), lifecycle, reserves: Arc::default(), withheld: Arc::default(), drain: DRAIN }
     }
 
     /// Sets the threads that routes reserve of the app.
     #[must_use]
     pub fn with_reserves(self, reserves: impl Into<Arc<[Reserve]>>) -> Self {
         Self { reserves: reserves.into(), ..self }
+    }
+
+    /// Sets the variables of the environment that belong to other parts of the pipeline.
+    #[must_use]
+    pub fn with_withheld(self, names: impl Into<Arc<[String]>>) -> Self {
+        Self { withheld: names.into(), ..self }
     }
 
     /// Sets the drain time.
@@ -95,6 +102,12 @@ impl Context {
     #[must_use]
     pub fn reserves(&self) -> &[Reserve] {
         &self.reserves
+    }
+
+    /// The variables of the environment that only other parts of the pipeline file name in `${...}`. An app does not pass them on to its processes.
+    #[must_use]
+    pub fn withheld(&self) -> &[String] {
+        &self.withheld
     }
 
     /// How long requests of a replaced stack or worker may take before they are cut off; 30 s by default.

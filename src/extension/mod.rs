@@ -4,6 +4,7 @@
 
 mod embedded;
 mod error;
+mod launcher;
 mod per_process;
 mod stack;
 
@@ -15,11 +16,11 @@ use http::Extensions;
 #[doc(hidden)]
 pub use pyo3;
 use pyo3::prelude::*;
-use pyo3::types::{PyCFunction, PyDict, PyTuple};
+use pyo3::types::{PyCFunction, PyDict, PyList, PyTuple};
 
 use crate::Ziggurat;
 use crate::pipeline::Registry;
-use crate::worker::launcher::Launcher;
+use launcher::launcher;
 
 /// Declares a Python extension module for a program, so that pip can install a crate with its own layers.
 ///
@@ -44,7 +45,7 @@ use crate::worker::launcher::Launcher;
 ///   may be `None`. Mistakes raise `PipelineError`.
 /// - `DeadlineExceeded` and `__version__`.
 ///
-/// The package needs a `__main__` that calls `main(sys.argv)`, because workers are started as `python -m PACKAGE`.
+/// The package needs a `__main__` that calls `main(sys.argv)`, because workers run the package as `python -m PACKAGE` does.
 #[macro_export]
 macro_rules! python_module {
     ($name:ident, $program:path) => {
@@ -71,8 +72,8 @@ pub fn extend(module: &Bound<'_, PyModule>, program: fn() -> Ziggurat) -> PyResu
         Some(c"main"),
         Some(c"Runs a command line, the program's name first, and returns its exit code."),
         move |tuple: &Bound<'_, PyTuple>, _: Option<&Bound<'_, PyDict>>| {
-            let (arguments,) = tuple.extract()?;
-            run(tuple.py(), program(), &of_main, arguments)
+            let (arguments,): (Bound<'_, PyAny>,) = tuple.extract()?;
+            run(program(), &of_main, &arguments)
         },
     )?;
     let of_load = Arc::clone(&package);
@@ -107,7 +108,7 @@ pub fn extend(module: &Bound<'_, PyModule>, program: fn() -> Ziggurat) -> PyResu
 /// The layers and apps of a program in a process that another server started.
 fn registry(py: Python<'_>, program: Ziggurat, package: &str) -> PyResult<Registry> {
     let mut host = Extensions::new();
-    host.insert(Launcher::new(python(py)?, ["-P", "-m", package]));
+    host.insert(launcher(py, python(py)?, package)?);
     host.insert(crate::upstream::client());
     Ok(program.registry.hosted(host))
 }
@@ -123,21 +124,32 @@ fn python(py: Python<'_>) -> PyResult<PathBuf> {
     }
 }
 
-/// Runs a command line of a program that `python -m package` starts again.
-fn run(py: Python<'_>, mut program: Ziggurat, package: &str, arguments: Vec<OsString>) -> PyResult<u8> {
-    let signal = py.import("signal")?;
-    let interrupt = signal.getattr("SIGINT")?;
-    // The server drains at SIGINT. Handlers are chained, so Python's would raise KeyboardInterrupt after the drain. (Outside Python's main
-    // thread the call fails, and SIGINT is not ours.)
-    let handler = signal.call_method1("signal", (&interrupt, signal.getattr("SIG_DFL")?)).ok();
-    // Workers run this interpreter; `-P` keeps the working folder out of `sys.path`, where another module may have the same name.
-    if let Some(executable) = py.import("sys")?.getattr("executable")?.extract::<Option<PathBuf>>()?.filter(|path| path.is_absolute()) {
-        program = program.launched_by(Launcher::new(executable, ["-P", "-m", package]));
+/// The signals that the program handles.
+const HANDLED: [&str; 5] = ["SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2"];
+
+/// Runs a command line of a program that this interpreter starts again.
+fn run(mut program: Ziggurat, package: &str, arguments: &Bound<'_, PyAny>) -> PyResult<u8> {
+    let py = arguments.py();
+    let (sys, signal) = (py.import("sys")?, py.import("signal")?);
+    let words: Vec<OsString> = arguments.extract()?;
+    if sys.getattr("argv")?.is(arguments) {
+        // The app is imported by this process or a child of it, and its own options are not these.
+        arguments.cast::<PyList>()?.del_slice(1, words.len())?;
+    }
+    // The program drains at a signal. Handlers are chained, so those of Python, or of an agent that has hooked itself in, would end the process
+    // in their own way after the drain. (Outside Python's main thread the call fails, and signals are not ours.)
+    let mut handlers = Vec::new();
+    for number in HANDLED {
+        let number = signal.getattr(number)?;
+        handlers.extend(signal.call_method1("signal", (&number, signal.getattr("SIG_DFL")?)).map(|handler| (number, handler)));
+    }
+    if let Some(executable) = sys.getattr("executable")?.extract::<Option<PathBuf>>()?.filter(|path| path.is_absolute()) {
+        program = program.launched_by(launcher(py, executable, package)?);
     }
     // Other threads of this process may need the interpreter while the server runs.
-    let code = py.detach(|| program.run(arguments));
-    if let Some(handler) = handler {
-        signal.call_method1("signal", (interrupt, handler))?;
+    let code = py.detach(|| program.run(words));
+    for (number, handler) in handlers.into_iter().filter(|(_, handler)| !handler.is_none()) {
+        signal.call_method1("signal", (number, handler))?;
     }
     Ok(code)
 }

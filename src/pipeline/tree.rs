@@ -46,7 +46,21 @@ pub(crate) struct Expanded {
     pub(crate) secret: bool,
 }
 
+impl Expanded {
+    /// The variables of the environment that the string names.
+    pub(crate) fn variables(&self) -> impl Iterator<Item = &str> {
+        let references = self.source.split("${").skip(1).filter_map(|rest| Some(rest.split_once('}')?.0));
+        references.filter(|reference| !reference.starts_with("file:")).map(|reference| reference.split(':').next().unwrap_or(reference))
+    }
+}
+
 impl Node {
+    /// The variables of the environment that strings in it name, without the `${...}` around them.
+    pub(crate) fn variables(&self) -> Vec<&str> {
+        let own = self.expanded.iter().flat_map(|expanded| expanded.variables());
+        own.chain(self.children().flat_map(|(_, child)| child.variables())).collect()
+    }
+
     pub(crate) const fn new(span: Span, value: Value) -> Self {
         Self { span, value, expanded: None }
     }
@@ -123,6 +137,15 @@ pub(crate) fn dotted(path: &[Step]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_variables_of_a_value_are_found_wherever_they_stand() {
+        let mut leaf = Node::new(0..1, Value::String(String::new()));
+        let source = "a ${A}:${B:-x:y} ${file:secret} $C".to_owned();
+        leaf.expanded = Some(Box::new(Expanded { source, whole: false, secret: true }));
+        let tree = Node::new(0..1, Value::Array(vec![leaf, Node::new(0..1, Value::Null)])).under("users");
+        assert_eq!(tree.variables(), ["A", "B"]);
+    }
 
     #[test]
     fn a_path_that_leads_nowhere_ends_at_the_last_node_on_the_way() {

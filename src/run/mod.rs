@@ -16,12 +16,13 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use http::Extensions;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::runtime::{Builder, Runtime};
 use ziggurat_middleware::Lifecycle;
 
 use crate::log;
 use crate::pipeline::{Pipeline, Report};
+use crate::worker::Trial;
+use crate::worker::descriptors::DescriptorLimit;
 use crate::wsgi;
 use main_loop::MainLoop;
 use prepared::{Bound, PreparedPipeline};
@@ -36,10 +37,11 @@ use watch::Watch;
 /// What cannot be bound, acquired or imported, with its place in the file.
 pub(crate) fn run(source: PipelineSource, pipeline: Pipeline, host: &Extensions) -> Result<(), Report> {
     log::start();
-    allow_descriptors();
+    let mut host = host.clone();
+    host.insert(DescriptorLimit::raise());
     let runtime = runtime(&pipeline)?;
     let prepare = |_: &PipelineSource, lifecycle: &Lifecycle| PreparedPipeline::prepare(Arc::new(pipeline), lifecycle, &Bound::default());
-    let outcome = serve(source, None, &runtime, Lifecycle::hosted(host.clone()), prepare);
+    let outcome = serve(source, None, &runtime, Lifecycle::hosted(host), prepare);
     end(runtime);
     outcome
 }
@@ -52,14 +54,14 @@ pub(crate) fn run(source: PipelineSource, pipeline: Pipeline, host: &Extensions)
 /// If there is no address to listen on.
 pub(crate) fn watch(source: PipelineSource, host: &Extensions) -> Result<(), Report> {
     log::start();
-    allow_descriptors();
+    let mut host = host.clone();
+    host.insert(DescriptorLimit::raise());
     let first = source.load().or_else(|_| source.placeholder())?;
     if !first.warnings().is_empty() {
         print_message(&first.warnings().render(false));
     }
     let runtime = runtime(&first)?;
     let watch = Watch::start(&source);
-    let mut host = host.clone();
     host.insert(watch.watcher());
     let source = source.hosted(host.clone());
     let prepare = |source: &PipelineSource, lifecycle: &Lifecycle| watch.prepare(source, lifecycle, &Bound::default());
@@ -110,7 +112,9 @@ fn open(
 pub(crate) fn try_build(pipeline: &Pipeline, host: &Extensions) -> Result<(), Report> {
     let runtime = runtime(pipeline)?;
     let entered = runtime.enter();
-    let lifecycle = Lifecycle::hosted(host.clone());
+    let mut host = host.clone();
+    host.insert(Trial);
+    let lifecycle = Lifecycle::hosted(host);
     let built = pipeline.build(&lifecycle).map(drop);
     drop(entered);
     lifecycle.shutdown();
@@ -133,15 +137,6 @@ fn end(runtime: Runtime) {
     // Blocking tasks, such as file reads and password checks, are not waited for: no request needs them any more.
     runtime.shutdown_background();
     wsgi::finalize();
-}
-
-/// Raises the soft limit on open descriptors to the hard one. Each connection is a descriptor, and the soft limit is often 1024 because of programs
-/// that use select(2).
-fn allow_descriptors() {
-    let limit = getrlimit(Resource::Nofile);
-    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
-        tracing::warn!("cannot raise the limit on open descriptors: {error}");
-    }
 }
 
 fn print_message(line: &str) {

@@ -29,10 +29,14 @@ pub(crate) struct Boot {
     pub(crate) is_multiprocess: bool,
     /// The working folder, if not the server's.
     pub(crate) chdir: Option<PathBuf>,
+    /// The soft limit on open descriptors, if not the server's.
+    pub(crate) descriptors: Option<u64>,
     /// The user to run as, by name or number.
     pub(crate) user: Option<String>,
     /// The group to run as, if not the user's primary group.
     pub(crate) group: Option<String>,
+    /// The callable that is told of the ends of other workers, `module:callable`.
+    pub(crate) worker_exit: Option<String>,
     /// Set for a template: the paths to request before it forks workers.
     pub(crate) preload: Option<Vec<String>>,
     /// The part of the pipeline that runs in the worker, if that is more than the app. The pipeline defines its form.
@@ -104,6 +108,13 @@ pub(crate) struct Ended {
     pub(crate) code: Option<i32>,
     /// The signal that ended it.
     pub(crate) signal: Option<i32>,
+}
+
+/// The end of a worker, for the app in another one.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct WorkerEnded {
+    pub(crate) pid: u32,
+    pub(crate) cause: String,
 }
 
 /// Why a worker cannot serve the app: a [`Finding`] on its way to the server.
@@ -197,8 +208,10 @@ mod tests {
             takes_websockets: false,
             is_multiprocess: false,
             chdir: None,
+            descriptors: None,
             user: None,
             group: None,
+            worker_exit: None,
             preload: None,
             stack: None,
         }

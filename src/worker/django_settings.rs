@@ -1,9 +1,8 @@
 //! The settings of a Django site, read by a short-lived process of this program: the server process never runs Python.
 //!
-//! The process has one end of a socket pair as its standard input, as a worker has. One line of JSON goes each way.
+//! The process has one end of a socket pair, as a worker has. One line of JSON goes each way.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
@@ -103,9 +102,9 @@ pub(crate) fn read_settings<'a>(
 
 fn start<'a>(launcher: &Launcher, env: impl Iterator<Item = (&'a str, &'a str)>) -> io::Result<(UnixStream, Child)> {
     let (link, child_end) = UnixStream::pair()?;
-    let mut command = launcher.settings();
+    let mut command = launcher.settings(child_end)?;
     // The output of the module is not the output of this program. It has its own process group, as workers have, and ends with its link.
-    command.envs(env).stdin(Stdio::from(OwnedFd::from(child_end))).stdout(Stdio::null()).process_group(0);
+    command.envs(env).stdout(Stdio::null()).process_group(0);
     let child = command.spawn()?;
     Ok((link, child))
 }
@@ -168,12 +167,12 @@ mod tests {
     #[test]
     fn a_process_that_replies_nothing_or_nonsense_is_an_error() {
         assert!(refusal("/bin/sh", &["-c", "exit 3"]).message.contains("exit status: 3"));
-        assert!(refusal("/bin/sh", &["-c", "echo nonsense >&0"]).message.contains("expected"));
+        assert!(refusal("/bin/sh", &["-c", "echo nonsense >&3"]).message.contains("expected"));
         assert!(refusal("/no/such/program", &[]).message.contains("no process for it can be started"));
     }
 
     #[test]
     fn an_endless_reply_is_not_read_to_its_end() {
-        assert!(refusal("/bin/sh", &["-c", "tr '\\0' x >&0 </dev/zero"]).message.contains("too long"));
+        assert!(refusal("/bin/sh", &["-c", "tr '\\0' x >&3 </dev/zero"]).message.contains("too long"));
     }
 }

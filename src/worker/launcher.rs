@@ -1,8 +1,14 @@
 //! How this program starts itself again: as a worker, or to read settings.
 
 use std::ffi::OsString;
+use std::io;
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Stdio};
+
+use command_fds::{CommandFdExt, FdMapping};
+
+use super::link::DESCRIPTOR;
 
 /// The command that starts this program: an executable, and arguments that precede the command line.
 ///
@@ -21,6 +27,7 @@ use std::process::Command;
 pub struct Launcher {
     pub(crate) program: PathBuf,
     pub(crate) arguments: Vec<OsString>,
+    variables: Vec<(OsString, OsString)>,
 }
 
 /// Variables that systemd sets for the process that it started.
@@ -29,7 +36,14 @@ const SYSTEMD_VARIABLES: [&str; 6] = ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDO
 impl Launcher {
     /// An executable, with these arguments first.
     pub fn new(program: impl Into<PathBuf>, arguments: impl IntoIterator<Item = impl Into<OsString>>) -> Self {
-        Self { program: program.into(), arguments: arguments.into_iter().map(Into::into).collect() }
+        Self { program: program.into(), arguments: arguments.into_iter().map(Into::into).collect(), variables: Vec::new() }
+    }
+
+    /// Sets a variable of the environment of the processes that it starts.
+    #[must_use]
+    pub fn with_variable(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
+        self.variables.push((name.into(), value.into()));
+        self
     }
 
     /// The executable of this process. (If the file was replaced since then, the version in the worker's first frame differs.)
@@ -38,26 +52,30 @@ impl Launcher {
     ///
     /// If the system does not report it.
     pub fn current() -> std::io::Result<Self> {
-        Ok(Self { program: std::env::current_exe()?, arguments: Vec::new() })
+        Ok(Self::new(std::env::current_exe()?, [] as [OsString; 0]))
     }
 
-    /// The command that starts a worker with this title in the process list. Its standard input has to be its end of the link.
-    pub(crate) fn worker(&self, title: &str) -> Command {
-        self.child(&["worker", "--", title])
+    /// The command that starts a worker with this title in the process list, and with its end of the link.
+    pub(crate) fn worker(&self, title: &str, link: UnixStream) -> io::Result<Command> {
+        self.child(&["worker", "--", title], link)
     }
 
-    /// The command that starts a process which reads a Django site's settings. Its query comes on standard input.
-    pub(crate) fn settings(&self) -> Command {
-        self.child(&["settings"])
+    /// The command that starts a process which reads a Django site's settings. Its query comes on the link.
+    pub(crate) fn settings(&self, link: UnixStream) -> io::Result<Command> {
+        self.child(&["settings"], link)
     }
 
-    fn child(&self, arguments: &[&str]) -> Command {
+    /// A child without standard input. The link is not its standard input: programs that Python starts on its way, for instance in a `.pth` file, would
+    /// inherit and read it.
+    fn child(&self, arguments: &[&str], link: UnixStream) -> io::Result<Command> {
         let mut command = Command::new(&self.program);
-        command.args(&self.arguments).args(arguments);
+        command.args(&self.arguments).args(arguments).stdin(Stdio::null());
+        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         for name in SYSTEMD_VARIABLES {
             command.env_remove(name);
         }
-        command
+        command.fd_mappings(vec![FdMapping { parent_fd: link.into(), child_fd: DESCRIPTOR }]).map_err(io::Error::other)?;
+        Ok(command)
     }
 
     /// The command that starts this program again with this command line.
@@ -74,16 +92,16 @@ mod tests {
 
     #[test]
     fn a_worker_does_not_inherit_the_variables_of_systemd() {
-        let launcher = Launcher { program: "ziggurat".into(), arguments: Vec::new() };
-        let command = launcher.worker("ziggurat: worker 1");
+        let launcher = Launcher::new("ziggurat", [] as [&str; 0]);
+        let command = launcher.worker("ziggurat: worker 1", UnixStream::pair().unwrap().1).unwrap();
         let removed: Vec<_> = command.get_envs().filter(|(_, value)| value.is_none()).map(|(name, _)| name).collect();
         assert!(SYSTEMD_VARIABLES.iter().all(|name| removed.contains(&std::ffi::OsStr::new(name))), "{removed:?}");
     }
 
     #[test]
     fn arguments_of_the_program_precede_those_of_the_worker() {
-        let launcher = Launcher { program: "/usr/bin/python3".into(), arguments: vec!["-m".into(), "ziggurat".into()] };
-        let command = launcher.worker("ziggurat: worker 1 of wsgi (hello:app)");
+        let launcher = Launcher::new("/usr/bin/python3", ["-m", "ziggurat"]);
+        let command = launcher.worker("ziggurat: worker 1 of wsgi (hello:app)", UnixStream::pair().unwrap().1).unwrap();
         let arguments: Vec<_> = command.get_args().collect();
         assert_eq!(arguments, ["-m", "ziggurat", "worker", "--", "ziggurat: worker 1 of wsgi (hello:app)"]);
     }

@@ -5,12 +5,18 @@
 
 pub(crate) mod admission;
 pub(crate) mod boot;
+pub(crate) mod descriptors;
 pub(crate) mod django_settings;
+pub(crate) mod environment;
 pub(crate) mod identity;
 pub(crate) mod launcher;
 pub(crate) mod link;
 pub(crate) mod pool;
 pub(crate) mod title;
+
+/// A fact about the program that builds a stack: it only tries whether that can be done. Each app is imported once, however many workers it has.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Trial;
 
 /// Parsing of frames, for the fuzzer.
 #[cfg(fuzzing)]

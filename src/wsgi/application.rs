@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::StatusCode;
+use pyo3::exceptions::PyBrokenPipeError;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
@@ -12,6 +13,7 @@ use ziggurat_middleware::Problem;
 
 use super::environ::Environ;
 use super::errors::{Errors, LogContext};
+use super::forked::Owner;
 use super::input::Input;
 use super::iterate::{AppError, AppIterable, close};
 use super::raised::Raised;
@@ -29,12 +31,19 @@ pub(super) struct Application {
     callable: Py<PyAny>,
     environ: Environ,
     place: Arc<str>,
+    /// The process that answers, if the app may fork others.
+    owner: Option<Owner>,
 }
 
 impl Application {
     /// `callable` at `place`; `multithread` and `multiprocess` are the values of `wsgi.multithread` and `wsgi.multiprocess`.
     pub(super) fn new(py: Python<'_>, callable: Py<PyAny>, place: &str, multithread: bool, multiprocess: bool) -> PyResult<Self> {
-        Ok(Self { callable, environ: Environ::new(py, multithread, multiprocess)?, place: place.into() })
+        Ok(Self { callable, environ: Environ::new(py, multithread, multiprocess)?, place: place.into(), owner: None })
+    }
+
+    /// Only this process answers calls. One that the app forks ends when it returns from the app.
+    pub(super) fn owned(self) -> Self {
+        Self { owner: Some(Owner::this()), ..self }
     }
 
     /// Its place.
@@ -108,9 +117,14 @@ impl Application {
             errors,
             context,
             is_websocket,
+            owner: self.owner,
             outer,
         };
-        match self.callable.bind(py).call1((environ, &start)) {
+        let called = self.callable.bind(py).call1((environ, &start));
+        if let Some(owner) = self.owner {
+            owner.end_others(py, called.as_ref().err());
+        }
+        match called {
             Ok(iterable) => {
                 let failed = invocation.is_refused(py, |start| start.writer.fails());
                 invocation.iterable = Some(iterable.clone().unbind());
@@ -141,6 +155,7 @@ pub(super) struct Invocation {
     context: LogContext,
     /// Whether the app may have responded on its socket.
     is_websocket: bool,
+    owner: Option<Owner>,
     /// The Python caller, if there is one: exceptions of the app are for it.
     outer: Option<OuterEnviron>,
 }
@@ -155,7 +170,12 @@ struct OuterEnviron {
 impl Invocation {
     /// Sends more of the response. Returns whether there is more to do; the last step closes what the app returned.
     pub(super) fn step(&mut self, py: Python<'_>) -> bool {
-        match self.answer.step(py, self.start.bind(py), &self.context) {
+        let stepped = self.answer.step(py, self.start.bind(py), &self.context);
+        if let Some(owner) = self.owner {
+            let error = stepped.as_ref().err().and_then(AppError::raised);
+            owner.end_others(py, error);
+        }
+        match stepped {
             Ok(true) => true,
             Ok(false) => {
                 self.end(py, Ok(()));
@@ -194,7 +214,9 @@ impl Invocation {
                 return;
             }
             Err(AppError::Raised(error)) if self.outer.is_some() => return writer.raise(Raised::new(error, context.clone())),
-            Err(_) if writer.is_gone() => return,
+            Err(AppError::Refused(_)) if writer.is_gone() => return,
+            // What `write()` raises then is no error of the app.
+            Err(AppError::Raised(error)) if writer.is_gone() && error.is_instance_of::<PyBrokenPipeError>(py) => return,
             // The server sees whether the app has used its socket.
             Ok(()) | Err(AppError::Refused(_)) if self.is_websocket && !writer.has_head() => return writer.abandon(),
             Err(AppError::Raised(error)) if self.is_websocket && websocket::is_end(py, &error) => return writer.abandon(),

@@ -47,7 +47,7 @@ impl Wsgi {
         let callable = (callee.callable)()?;
         let multithread = threads != 1 || self.websockets.limit > 0;
         let made = Python::attach(|py| Application::new(py, callable.object(py), context.place().as_str(), multithread, false));
-        let application = made.map(Arc::new).map_err(Finding::from)?;
+        let application = made.map(Application::owned).map(Arc::new).map_err(Finding::from)?;
         if threads == 0 {
             return Ok(Next::new(context.place(), AppService::new(Arc::new(Inline::new(application)), limits)));
         }
@@ -68,7 +68,7 @@ impl Wsgi {
         application: &Arc<Application>,
         threads: usize,
     ) -> Result<Arc<Admission>, Finding> {
-        let pool = ThreadPool::start(application, threads, || {}, || {})
+        let pool = ThreadPool::start(application, threads, false, || {}, || {})
             .map_err(|error| Finding::new(format!("the app's threads cannot be started: {error}")).at("threads"))?;
         let pool = Arc::new(pool);
         let admission = self.admission(context);

@@ -83,6 +83,34 @@ pub fn finalize() {
     }
 }
 
+/// As [`finalize`], for a process that does nothing else afterwards, on Python's main thread: exit hooks run there, as in any Python process. If threads
+/// of the app do not end in time, the process exits without them.
+pub(super) fn finalize_process() {
+    let main = MAIN.load(Ordering::Acquire);
+    if main.is_null() || !EMBEDDED.load(Ordering::Acquire) || !all_left() {
+        return finalize();
+    }
+    EMBEDDED.store(false, Ordering::Release);
+    let (finalizing, ended) = mpsc::channel::<()>();
+    let watching = std::thread::Builder::new().name("python-end".to_owned()).spawn(move || {
+        if ended.recv_timeout(FINALIZE_TIMEOUT) == Err(mpsc::RecvTimeoutError::Timeout) {
+            tracing::warn!("threads of the app do not end and are left behind");
+            run_exit_hooks();
+            Python::try_attach(|py| py.import("os")?.call_method1("_exit", (0,)).map(drop));
+        }
+    });
+    if watching.is_err() {
+        return run_exit_hooks();
+    }
+    MAIN.store(ptr::null_mut(), Ordering::Release);
+    // SAFETY: Python runs, this thread has started it and detached from `main`, and no other thread of ours uses Python any more.
+    unsafe {
+        ffi::PyEval_RestoreThread(main);
+        ffi::Py_FinalizeEx();
+    }
+    drop(finalizing);
+}
+
 fn run_exit_hooks() {
     Python::try_attach(|py| {
         let hooks = py.import("atexit").and_then(|atexit| atexit.call_method0("_run_exitfuncs"));

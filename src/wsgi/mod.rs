@@ -4,6 +4,7 @@
 //! process, or on the IO threads. [`application`] then does the same for all three: environ, input, start_response, iteration, `close()` and errors.
 //! In the other direction, [`service_as_wsgi`] makes a stack callable from Python.
 
+mod app_thread;
 mod application;
 mod callable;
 pub(crate) mod child;
@@ -11,6 +12,7 @@ mod environ;
 mod errors;
 mod executor;
 mod file_wrapper;
+mod forked;
 mod in_place;
 mod inline;
 mod input;
@@ -25,6 +27,7 @@ mod raised;
 mod response_head;
 mod response_writer;
 mod service_as_wsgi;
+mod sleeper;
 mod start_response;
 mod thread_pool;
 mod variables;

@@ -6,17 +6,18 @@
 //! (Otherwise threads interrupt each other in turn, and now and then a fast call takes tens of milliseconds.)
 
 use std::collections::VecDeque;
-use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::thread::{self, Thread, ThreadId};
+use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
 use pyo3::prelude::*;
 use tokio::runtime::Handle;
 
+use super::app_thread;
 use super::application::Application;
 use super::interpreter::PythonThread;
+use super::sleeper::Sleeper;
 use super::watchdog::Watchdog;
 use crate::call::{Call, CallSignal, RequestBody, ending};
 use crate::worker::admission::{Backend, Permit};
@@ -61,19 +62,20 @@ struct QueueState<P> {
 
 struct Idle {
     nth: usize,
-    thread: Thread,
+    sleeper: Sleeper,
 }
 
 impl<P: Send + 'static> ThreadPool<P> {
-    /// Starts `threads` threads for the app.
+    /// Starts `threads` threads for the app. With `has_caller`, the thread that calls [`ThreadPool::run_here`] is one of them.
     ///
     /// A thread runs `before_sleep` whenever it becomes idle, detached. `dump` logs the stacks of all threads if the interpreter is not available.
     pub(crate) fn start(
         application: &Arc<Application>,
         threads: usize,
+        has_caller: bool,
         before_sleep: impl Fn() + Send + Sync + 'static,
         dump: fn(),
-    ) -> io::Result<Self> {
+    ) -> PyResult<Self> {
         let state =
             QueueState { queue: VecDeque::new(), idle: Vec::with_capacity(threads), coming: false, awake: 0, closed: false, threads: 0 };
         let own = (0..threads).map(|_| OnceLock::new()).collect();
@@ -86,28 +88,20 @@ impl<P: Send + 'static> ThreadPool<P> {
             watchdog,
             ended: Condvar::new(),
         }));
-        for nth in 0..threads {
-            let (shared, application) = (Arc::clone(&pool.0), Arc::clone(application));
-            pool.0.lock().threads += 1;
-            let started = thread::Builder::new().name(format!("wsgi-{nth}")).stack_size(STACK).spawn(move || {
-                // This thread alone sets it.
-                let _ = shared.own[nth].set(thread::current().id());
-                shared.watchdog.enlist(nth);
-                let busy = PythonThread::mark();
-                // The interpreter is only gone when the process is about to exit.
-                Python::try_attach(|py| {
-                    shared.run(py, &application, nth);
-                    drop(application);
-                });
-                drop(busy);
-                shared.leave();
-            });
-            if let Err(error) = started {
-                pool.0.leave();
-                return Err(error);
-            }
+        pool.0.lock().threads = threads;
+        for nth in usize::from(has_caller)..threads {
+            let shared = Arc::clone(&pool.0);
+            let run = move |py: Python<'_>| shared.run(py, nth, &Sleeper::of_this_thread());
+            Python::attach(|py| app_thread::start(py, &format!("wsgi-{nth}"), run))?;
         }
         Ok(pool)
+    }
+
+    /// Runs calls on this thread, which is Python's main thread, until the pool ends.
+    pub(crate) fn run_here(&self, sleeper: &Sleeper) {
+        let _busy = PythonThread::mark();
+        // The interpreter is only gone when the process is about to exit.
+        Python::try_attach(|py| self.0.run(py, 0, sleeper));
     }
 
     /// Takes no more calls and answers the waiting ones. Waits for a short time until the threads have ended.
@@ -180,6 +174,11 @@ impl<P: Send + 'static> ThreadPool<P> {
         self.0.close(false);
     }
 
+    /// Whether no more calls may come.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.0.lock().closed
+    }
+
     /// Waits until all threads have ended.
     pub(crate) fn wait(&self) {
         let state = self.0.lock();
@@ -243,7 +242,7 @@ fn wake_one<P>(mut state: MutexGuard<'_, QueueState<P>>) {
     if let Some(idle) = state.idle.pop() {
         state.coming = true;
         drop(state);
-        idle.thread.unpark();
+        idle.sleeper.wake();
     }
 }
 
@@ -252,8 +251,17 @@ impl<P: Send + 'static> Shared<P> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The loop of one thread.
-    fn run(&self, py: Python<'_>, application: &Application, nth: usize) {
+    /// What one thread does from its start to its end.
+    fn run(&self, py: Python<'_>, nth: usize, sleeper: &Sleeper) {
+        // This thread alone sets it.
+        let _ = self.own[nth].set(thread::current().id());
+        self.watchdog.enlist(nth);
+        self.serve_all(py, nth, sleeper);
+        self.leave();
+    }
+
+    /// Runs calls until the pool is closed.
+    fn serve_all(&self, py: Python<'_>, nth: usize, sleeper: &Sleeper) {
         let mut interrupts = false;
         let mut state = self.lock();
         state.awake += 1;
@@ -267,7 +275,7 @@ impl<P: Send + 'static> Shared<P> {
                     drop(state);
                 }
                 let serve = || {
-                    application.serve(py, call);
+                    self.application.serve(py, call);
                     drop(permit);
                 };
                 if catch_unwind(AssertUnwindSafe(serve)).is_err() {
@@ -282,15 +290,15 @@ impl<P: Send + 'static> Shared<P> {
             if state.closed {
                 return;
             }
-            interrupts = self.rest(py, state, nth);
+            interrupts = self.rest(py, state, nth, sleeper);
             state = self.lock();
         }
     }
 
     /// Sleeps until there is work. Returns whether attaching interrupted another thread.
-    fn rest(&self, py: Python<'_>, mut state: MutexGuard<'_, QueueState<P>>, nth: usize) -> bool {
+    fn rest(&self, py: Python<'_>, mut state: MutexGuard<'_, QueueState<P>>, nth: usize, sleeper: &Sleeper) -> bool {
         state.awake -= 1;
-        state.idle.push(Idle { nth, thread: thread::current() });
+        state.idle.push(Idle { nth, sleeper: sleeper.clone() });
         if state.queue.is_empty() {
             drop(state);
         } else {
@@ -298,7 +306,7 @@ impl<P: Send + 'static> Shared<P> {
         }
         let woken = py.detach(|| {
             (self.before_sleep)();
-            self.sleep(nth);
+            self.sleep(nth, sleeper);
             Instant::now()
         });
         let interrupts = woken.elapsed() >= INTERRUPTED;
@@ -309,9 +317,9 @@ impl<P: Send + 'static> Shared<P> {
     }
 
     /// Sleeps until woken or closed.
-    fn sleep(&self, nth: usize) {
+    fn sleep(&self, nth: usize, sleeper: &Sleeper) {
         while self.lock().idle.iter().any(|idle| idle.nth == nth) {
-            thread::park();
+            sleeper.sleep();
         }
     }
 
@@ -325,22 +333,33 @@ impl<P: Send + 'static> Shared<P> {
         state.threads += 1;
         drop(state);
         let shared = Arc::clone(self);
-        let started = thread::Builder::new().name("wsgi-websocket".to_owned()).stack_size(STACK).spawn(move || {
-            let busy = PythonThread::mark();
-            let serve = |py: Python<'_>| {
+        let serve = move |py: Python<'_>| {
+            let serve = || {
                 shared.application.serve(py, call);
                 drop(permit);
             };
-            if catch_unwind(AssertUnwindSafe(|| Python::try_attach(serve))).is_err() {
+            if catch_unwind(AssertUnwindSafe(serve)).is_err() {
                 tracing::error!("a call panicked");
             }
-            drop(busy);
-            (shared.before_sleep)();
+            py.detach(|| (shared.before_sleep)());
             shared.leave();
+        };
+        let not_started = |shared: &Self, error: &dyn std::fmt::Display| {
+            tracing::error!("the thread of a WebSocket cannot be started: {error}");
+            shared.leave();
+        };
+        let shared = Arc::clone(self);
+        // Starting a thread of Python needs the interpreter, which this thread must not wait for.
+        let started = thread::Builder::new().name("wsgi-websocket".to_owned()).spawn(move || {
+            let started = Python::try_attach(|py| app_thread::start(py, "wsgi-websocket", serve));
+            match started {
+                Some(Ok(())) => {}
+                Some(Err(error)) => not_started(&shared, &error),
+                None => not_started(&shared, &"the interpreter has ended"),
+            }
         });
         if let Err(error) = started {
-            tracing::error!("the thread of a WebSocket cannot be started: {error}");
-            self.leave();
+            not_started(self, &error);
         }
     }
 
@@ -355,7 +374,7 @@ impl<P: Send + 'static> Shared<P> {
             call.responder.fail(ending());
         }
         for idle in idle {
-            idle.thread.unpark();
+            idle.sleeper.wake();
         }
     }
 

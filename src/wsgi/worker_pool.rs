@@ -7,12 +7,14 @@ use ziggurat_middleware::{Context, Finding};
 
 use super::executor::Callee;
 use super::existing;
-use super::options::{Recycle, Wsgi};
+use super::options::{Inherit, Recycle, Replace, Wsgi};
+use crate::worker::Trial;
 use crate::worker::admission::{Admission, Capacity};
 use crate::worker::boot::{Boot, Refusal};
+use crate::worker::descriptors::DescriptorLimit;
 use crate::worker::launcher::Launcher;
 use crate::worker::link::frame::VERSION;
-use crate::worker::pool::{PREFETCH, PoolConfig, Recycling, WorkerPool};
+use crate::worker::pool::{CurrentPool, ExitNotices, PREFETCH, PoolConfig, Recycling};
 
 impl Wsgi {
     /// Starts the workers, and returns their queue.
@@ -24,7 +26,9 @@ impl Wsgi {
         threads: usize,
     ) -> Result<Arc<Admission>, Refusal> {
         let admission = self.admission(context);
-        let pool = Arc::new(WorkerPool::start(self.pool_config(context, callee, workers, threads)?, Arc::clone(&admission))?);
+        let config = self.pool_config(context, callee, workers, threads)?;
+        let pool = context.keep(CurrentPool::default).replace(config, admission, &context.retired())?;
+        let admission = pool.admission();
         let hook = Arc::clone(&pool);
         context.on_shutdown(move || hook.stop());
         let hook = Arc::clone(&pool);
@@ -49,9 +53,11 @@ impl Wsgi {
             threads,
             takes_websockets: self.websockets.limit > 0,
             is_multiprocess: workers > 1,
+            descriptors: context.host::<DescriptorLimit>().and_then(|limit| limit.of_worker(self.websockets.limit)),
             chdir: self.working_folder(context)?,
             user: self.user.clone(),
             group: self.group.clone(),
+            worker_exit: self.worker_exit.clone(),
             preload: None,
             stack: callee.stack.clone(),
         };
@@ -65,12 +71,17 @@ impl Wsgi {
         Ok(PoolConfig {
             launcher,
             boot,
-            workers,
+            workers: if context.host::<Trial>().is_some() { 1 } else { workers },
             capacity,
+            inherited: Inherit::of(self.inherit.as_ref(), context.withheld()),
             env: self.env.clone(),
             preload,
             recycling: self.recycle.limits(),
             linger: context.drain(),
+            start_timeout: self.start_timeout.0,
+            old_first: self.replace.map_or(context.is_watched(), |replace| replace == Replace::OldFirst),
+            exit_notices: self.worker_exit.as_ref().map(|_| context.keep(ExitNotices::default)),
+            is_watched: context.is_watched(),
         })
     }
 

@@ -5,12 +5,13 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, ExitStatus, Stdio};
 
+use command_fds::{CommandFdExt, FdMapping};
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 
 use crate::support::{PATIENCE, command};
 
 /// Of the protocol.
-pub(crate) const VERSION: u64 = 3;
+pub(crate) const VERSION: u64 = 4;
 
 pub(crate) const BOOT: u8 = 1;
 pub(crate) const CALL: u8 = 2;
@@ -132,7 +133,8 @@ impl Worker {
     pub(crate) fn spawn(folder: tempfile::TempDir) -> Self {
         let (link, end) = Link::pair();
         let mut command: Command = command(folder.path());
-        command.args(["worker", "--", "ziggurat: worker"]).stdin(end).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.fd_mappings(vec![FdMapping { parent_fd: end, child_fd: 3 }]).unwrap();
+        command.args(["worker", "--", "ziggurat: worker"]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         Self { child: command.spawn().unwrap(), link, folder }
     }
 

@@ -40,7 +40,13 @@ impl Program {
 
     /// Runs a prepared command and waits until the program says that it is ready.
     pub(crate) fn spawn(mut command: Command, folder: tempfile::TempDir) -> Self {
-        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        command.stdin(Stdio::null());
+        Self::spawn_with_input(command, folder)
+    }
+
+    /// As [`Program::spawn`], with the command's own standard input.
+    pub(crate) fn spawn_with_input(mut command: Command, folder: tempfile::TempDir) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let log = Arc::new(Mutex::new(String::new()));
         let (sender, lines) = channel();
         let pipes: [Box<dyn Read + Send>; 2] = [Box::new(child.stdout.take().unwrap()), Box::new(child.stderr.take().unwrap())];

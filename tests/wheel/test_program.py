@@ -5,6 +5,7 @@ import pathlib
 import shutil
 import signal
 import subprocess
+import unittest.mock
 import urllib.request
 
 from support import ROOT, Wheel
@@ -22,6 +23,30 @@ atexit.register(lambda: print("atexit ran"))
 def app(environ, start_response):
     start_response("200 OK", [("Content-Type", "text/plain")])
     return [f"{environ['PATH_INFO']} {sys.prefix}".encode()]
+"""
+
+
+LAUNCH = """
+import os, signal, sys
+sys.path[0:0] = [{eggs!r}]
+# As agents do: they hook themselves in, keep their children from doing so, and end the process in their own way.
+os.environ.pop("PYTHONPATH", None)
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(9))
+import ziggurat
+sys.exit(ziggurat.main())
+"""
+AGENT = """
+import builtins, os
+builtins.HOOKED = True
+os.environ.pop("PYTHONPATH", None)
+"""
+INSIDE = """
+import builtins, json, os, sys, egg
+seen = [sys.flags.optimize, sys.flags.dev_mode, "error::UserWarning" in sys.warnoptions, sys._xoptions.get("own"), len(sys.argv),
+        getattr(builtins, "HOOKED", False), os.environ.get("PYTHONPATH")]
+def app(environ, start_response):
+    start_response("200 OK", [])
+    return [json.dumps(seen).encode()]
 """
 
 
@@ -47,6 +72,20 @@ class TheWheel(Wheel):
 
     def test_python_dash_m_is_the_same_program(self):
         self.check(self.bin / "python", "-m", "ziggurat", "run")
+
+    def test_workers_have_the_path_the_flags_and_the_agent_of_the_server(self):
+        for name, text in {"eggs/egg.py": "", "agent/sitecustomize.py": AGENT, "inside.py": INSIDE, "launch.py": LAUNCH.format(eggs=str(self.folder / "eggs"))}.items():
+            (self.folder / name).parent.mkdir(exist_ok=True)
+            (self.folder / name).write_text(text)
+        for workers in (1, 0):
+            (self.folder / "inside.json").write_text(json.dumps({"listen": "127.0.0.1:0", "app": {"wsgi": {"app": "inside:app", "workers": workers}}}))
+            with unittest.mock.patch.dict("os.environ", PYTHONPATH=str(self.folder / "agent")):
+                flags = ["-O", "-W", "error::UserWarning", "-X", "dev", "-X", "own=1"]
+                process, address = self.serve(self.bin / "python", *flags, "launch.py", "run", "inside.json")
+            with urllib.request.urlopen(address, timeout=30) as answer:
+                self.assertEqual(json.load(answer), [1, True, True, "1", 1, True, None])
+            process.send_signal(signal.SIGTERM)
+            self.assertEqual(process.wait(timeout=30), 0)
 
     def test_an_interrupt_ends_it_with_0(self):
         process, _ = self.serve(self.bin / "ziggurat", "run")

@@ -3,11 +3,13 @@
 
 mod bodies;
 mod deaths;
+mod environment;
 #[path = "../black_box/h2_websocket.rs"]
 #[allow(dead_code)] // Not all of it is needed here.
 mod h2_websocket;
 mod load;
 mod preload;
+mod process;
 mod recycling;
 mod reloading;
 mod site;

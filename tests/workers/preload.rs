@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use crate::site::{get, kill, pid, processes_below, start, wait_until};
-use crate::support::Program;
+use crate::support::{Program, command, folder_of};
 
 const OPTIONS: &str = r#""workers": 2, "threads": 1, "preload": { "warm_up": ["/", "/about?a=1"] }"#;
 
@@ -65,4 +65,43 @@ fn recycled_workers_come_from_the_same_template() {
         pids.len() >= 3
     });
     assert_eq!(template(&program), origin);
+}
+
+#[test]
+fn an_app_is_warmed_up_with_a_long_response_in_large_chunks() {
+    let app = "
+def app(environ, start_response):
+    start_response('200 OK', [])
+    return (b'x' * 200_000 for _ in range(50))
+";
+    let pipeline =
+        r#"{ "listen": "127.0.0.1:0", "app": { "wsgi": { "app": "long:app", "workers": 1, "preload": { "warm_up": ["/", "/", "/"] } } } }"#;
+    let program = Program::start(pipeline, &[("long.py", app)]);
+    assert_eq!(get(&program, "/").0, 200);
+}
+
+#[test]
+fn connections_that_all_workers_would_share_are_refused_with_their_names() {
+    let app = "
+import os, socket, sys
+listener = socket.create_server(('127.0.0.1', 0))
+held = []
+def app(environ, start_response):
+    if environ['PATH_INFO'] == '/connect':
+        held.append(socket.create_connection(listener.getsockname()))
+    start_response('200 OK', [])
+    return [str(len(held)).encode()]
+if os.path.exists('tidy'):
+    os.register_at_fork(before=lambda: [held.pop().close() for _ in list(held)])
+";
+    let pipeline =
+        r#"{ "listen": "127.0.0.1:0", "app": { "wsgi": { "app": "sharing:app", "workers": 2, "preload": { "warm_up": ["/connect"] } } } }"#;
+    let folder = folder_of(&[("pipeline.json", pipeline), ("sharing.py", app)]);
+    let output = command(folder.path()).args(["run", "pipeline.json"]).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.contains("all workers would share the connections") && text.contains("to 127.0.0.1:"), "{text}");
+    // One that is closed before the fork, a listener and a pair harm nobody.
+    let program = Program::start(pipeline, &[("sharing.py", &format!("import socket\npair = socket.socketpair()\n{app}")), ("tidy", "")]);
+    assert_eq!(get(&program, "/"), (200, "0".to_owned()));
 }

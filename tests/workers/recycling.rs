@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::io::{Read, Write};
 
-use crate::site::{SITE, ask, get, is_alive, pid, processes_below, start, wait_until};
+use crate::site::{SITE, ask, get, is_alive, kill, pid, processes_below, start, wait_until};
 use crate::support::Program;
 
 #[test]
@@ -72,4 +72,36 @@ fn a_call_that_will_not_end_is_answered_504_and_its_worker_replaced() {
     program.signal("TERM");
     assert!(program.wait().success());
     assert!(!is_alive(worker), "{}", program.log());
+}
+
+#[test]
+fn a_living_worker_is_told_of_each_worker_that_has_ended() {
+    let app = "
+import os
+def ended(pid, cause):
+    if cause == 'stopped': raise ValueError('the hook fails')
+    with open('ended', 'a') as out: out.write(f'{pid} in {os.getpid()}: {cause}\\n')
+def app(environ, start_response):
+    start_response('200 OK', [])
+    return [str(os.getpid()).encode()]
+";
+    for options in [r#""workers": 2"#, r#""workers": 1"#, r#""workers": 2, "preload": true"#] {
+        let options = format!(
+            r#"{{ "app": "hooked:app", {options}, "threads": 1, "worker_exit": "hooked:ended", "recycle": {{ "requests": 3, "jitter": 0 }} }}"#
+        );
+        let pipeline = format!(r#"{{ "listen": "127.0.0.1:0", "app": {{ "wsgi": {options} }} }}"#);
+        let mut program = Program::start(&pipeline, &[("hooked.py", app)]);
+        let told = |program: &Program| std::fs::read_to_string(program.folder().join("ended")).unwrap_or_default();
+        let first = pid(&program);
+        kill("KILL", first);
+        wait_until("the hook is called", &program, || told(&program).contains(&format!("{first} in ")));
+        assert!(told(&program).contains("was killed (SIGKILL)") && !told(&program).contains(&format!("in {first}:")), "{}", told(&program));
+        wait_until("a worker is recycled", &program, || {
+            pid(&program);
+            told(&program).contains("recycle: requests")
+        });
+        // Those of a replaced stack end in the sight of the new one.
+        program.signal("HUP");
+        program.wait_for_log("ValueError: the hook fails");
+    }
 }

@@ -112,3 +112,48 @@ fn no_worker_is_left_when_the_server_ends_whatever_ends_it() {
         wait_until("the workers end", &program, || below.iter().all(|(worker, _)| !is_alive(*worker)));
     }
 }
+
+#[test]
+fn an_import_that_never_ends_stops_the_start_and_the_log_shows_where_it_was() {
+    for preload in ["", r#", "preload": true"#] {
+        let pipeline =
+            format!("{{ \"app\": {{ \"wsgi\": {{ \"app\": \"stuck:app\", \"workers\": 2, \"start_timeout\": \"5s\"{preload} }} }} }}");
+        let folder = folder_of(&[("pipeline.json", &pipeline), ("stuck.py", "import time\ndef ever():\n    time.sleep(1000)\never()\n")]);
+        let output = command(folder.path()).args(["run", "pipeline.json"]).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{text}");
+        assert!(text.contains("the app was not imported within 5 s (`start_timeout`)") && text.contains("pipeline.json:1:"), "{text}");
+        assert!(text.contains("stuck.py\", line 3 in ever"), "{text}");
+    }
+}
+
+/// An import that must not run twice at once, as a migration, and counts itself.
+const MIGRATING: &str = "
+import os, time
+open('imports', 'a').write('.')
+if not os.path.exists('migrated'):
+    os.mkdir('migrating')
+    time.sleep(0.2)
+    os.rmdir('migrating')
+    open('migrated', 'w').close()
+def app(environ, start_response):
+    start_response('200 OK', [('Content-Length', '0')])
+    return []
+";
+
+#[test]
+fn one_worker_imports_the_app_before_all_others() {
+    let pipeline = r#"{ "listen": "127.0.0.1:0", "app": { "wsgi": { "app": "migrating:app", "workers": 4, "threads": 1 } } }"#;
+    let program = Program::start(pipeline, &[("migrating.py", MIGRATING)]);
+    assert_eq!(get(&program, "/").0, 200);
+    assert_eq!(fs::read_to_string(program.folder().join("imports")).unwrap(), "....");
+}
+
+#[test]
+fn a_check_imports_the_app_once() {
+    let pipeline = r#"{ "app": { "wsgi": { "app": "migrating:app", "workers": 4 } } }"#;
+    let folder = folder_of(&[("pipeline.json", pipeline), ("migrating.py", MIGRATING)]);
+    let output = command(folder.path()).args(["check", "pipeline.json"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(fs::read_to_string(folder.path().join("imports")).unwrap(), ".");
+}

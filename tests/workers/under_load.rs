@@ -155,7 +155,7 @@ fn the_end_does_not_wait_for_an_import_that_never_ends() {
     let mut program = start(r#""workers": 2"#);
     std::fs::write(program.folder().join("site_under_test.py"), "import time\ntime.sleep(1000)\n").unwrap();
     program.signal("HUP");
-    wait_until("the new workers import", &program, || workers(&program).len() == 4);
+    wait_until("the new workers import", &program, || workers(&program).len() == 3);
     assert_eq!(ask(program.address(), "/pid").0, 200);
     let all = workers(&program);
     program.signal("TERM");

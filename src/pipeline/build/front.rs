@@ -7,6 +7,7 @@ use serde::de::IgnoredAny;
 use ziggurat_middleware::{Context, Next};
 
 use super::in_process::{Imported, InProcess};
+use super::variables::Variables;
 use super::worker_stack::{WorkerStack, pack, unpack};
 use super::{Parts, Site, table, unbuilt};
 use crate::pipeline::check::Order;
@@ -20,7 +21,13 @@ use crate::wsgi::{Callee, Runtime, Wsgi, WsgiLayer};
 /// when their worker or stack is replaced.
 pub(in crate::pipeline) fn front(file: &File, site: Site<'_>, drain: Duration) -> Result<Next, Vec<Diagnostic>> {
     let order = Order::of(file)?;
-    let mut front = Front { parts: Parts::new(site), drain, reserves: Reserves::new(file, &order), built: BTreeMap::new() };
+    let mut front = Front {
+        parts: Parts::new(site),
+        drain,
+        reserves: Reserves::new(file, &order),
+        variables: Variables::of(file),
+        built: BTreeMap::new(),
+    };
     let next = front.stack(&file.stack);
     // Unused apps are built too: they have a warning, and a mistake in them is reported.
     let elsewhere = in_workers(file);
@@ -47,6 +54,7 @@ struct Front<'a> {
     parts: Parts<'a>,
     drain: Duration,
     reserves: Reserves,
+    variables: Variables,
     /// The entries of `apps` that are built. All references share them.
     built: BTreeMap<AppId, Next>,
 }
@@ -66,7 +74,7 @@ impl Front<'_> {
     fn app(&mut self, app: &App) -> Next {
         match app {
             App::Part(part) => {
-                let context = self.context(part);
+                let context = self.context(part).with_withheld(self.variables.of_others([part]));
                 self.parts.native(part, &context, None)
             }
             App::Named(id, _) => self.named(*id),
@@ -111,7 +119,8 @@ impl Front<'_> {
             let built = InProcess::new(site, &runtime.into(), &mut Imported::new()).callable(layers, &stack.app);
             built.map_err(|findings| Refusal::inside("the stack cannot be built", pack(&findings)))
         };
-        let context = self.context(owner);
+        let own = layers.iter().chain(below.layers.iter().copied()).chain(below.wsgi.iter().copied());
+        let context = self.context(owner).with_withheld(self.variables.of_others(own));
         let served = options.serve(&context, &Callee { name: &name, stack: packed, callable: &local });
         match served.map_err(Refusal::into_inside) {
             Ok(next) => return next,

@@ -5,6 +5,7 @@
 
 mod front;
 mod in_process;
+mod variables;
 mod worker_stack;
 
 use std::convert::Infallible;

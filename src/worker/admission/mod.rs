@@ -49,14 +49,23 @@ pub(crate) struct Capacity {
 pub(crate) struct Admission {
     /// The app's place in the file, for the log.
     place: Box<str>,
-    /// How long a request may wait.
-    wait: Duration,
+    terms: Terms,
     state: Mutex<AdmissionState>,
     /// Notified when a retired backend has no calls left.
     drained: Notify,
     /// The runtime of the timers. Calls come from there, but permits are dropped by threads of the app.
     runtime: OnceLock<Handle>,
     waits: Histogram,
+}
+
+/// What a queue was made for.
+#[derive(Debug, PartialEq, Eq)]
+struct Terms {
+    limit: usize,
+    /// How long a request may wait.
+    wait: Duration,
+    websockets: usize,
+    reserves: Box<[Reserve]>,
 }
 
 /// Identifies a backend of an [`Admission`].
@@ -70,12 +79,17 @@ impl Admission {
     pub(crate) fn new(place: &str, limit: usize, wait: Duration, websockets: usize, reserves: &[Reserve]) -> Arc<Self> {
         Arc::new(Self {
             place: place.into(),
-            wait,
+            terms: Terms { limit, wait, websockets, reserves: reserves.into() },
             state: Mutex::new(AdmissionState::new(limit, websockets, reserves)),
             drained: Notify::new(),
             runtime: OnceLock::new(),
             waits: Histogram::new(Histogram::WAITS),
         })
+    }
+
+    /// Whether another queue has the same limits and reserves.
+    pub(crate) fn is_like(&self, other: &Self) -> bool {
+        self.terms == other.terms
     }
 
     /// Adds a backend, which is assigned calls from now on.

@@ -41,7 +41,7 @@ impl Admission {
     /// Answers calls that have waited too long. Returns when the next one will have.
     fn sweep(&self) -> Option<Instant> {
         let now = now();
-        let due = |since: std::time::Instant| Instant::from_std(since.checked_add(self.wait).unwrap_or(since));
+        let due = |since: std::time::Instant| Instant::from_std(since.checked_add(self.terms.wait).unwrap_or(since));
         let mut state = self.lock();
         let late = state.queues.take_while(|call| due(call.since) <= now);
         state.total.refused_waited += late.len() as u64;
@@ -49,7 +49,7 @@ impl Admission {
         state.is_expiring = next.is_some();
         drop(state);
         for call in late {
-            let why = format!("no thread of the app was free for {:?}", self.wait);
+            let why = format!("no thread of the app was free for {:?}", self.terms.wait);
             call.responder.fail(overloaded("no thread of the app was free in time", why));
         }
         next

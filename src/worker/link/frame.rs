@@ -11,7 +11,7 @@ use crate::call::ResponseHead;
 use crate::cgi::content_length;
 
 /// The version of the protocol. Both ends are the same program, unless its file was replaced while the server ran.
-pub(crate) const VERSION: u32 = 3;
+pub(crate) const VERSION: u32 = 4;
 
 /// The largest payload, in octets.
 pub(crate) const LARGEST: usize = 4 << 20;
@@ -55,6 +55,8 @@ pub(crate) enum ToWorker {
     Fork,
     /// Finish the calls at hand, then exit.
     Stop,
+    /// Another worker has ended: which and why, as JSON ([`WorkerEnded`](crate::worker::boot::WorkerEnded)).
+    WorkerEnded(Bytes),
     /// A request for a WebSocket: its head. The app's socket comes along as a descriptor.
     WebSocket(u64, Bytes),
 }
@@ -134,6 +136,7 @@ impl ToWorker {
             Self::Stop => frame(out, 13, 0, 0, &[]),
             Self::Reopen => frame(out, 14, 0, 0, &[]),
             Self::WebSocket(number, head) => frame(out, 15, 0, *number, &[head]),
+            Self::WorkerEnded(json) => frame(out, 16, 0, 0, &[json]),
         }
     }
 
@@ -168,6 +171,7 @@ impl ToWorker {
             13 => Self::Stop,
             14 => Self::Reopen,
             15 => Self::WebSocket(number, payload),
+            16 => Self::WorkerEnded(payload),
             _ => return Err(UNKNOWN),
         }))
     }

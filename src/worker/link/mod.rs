@@ -21,6 +21,9 @@ use socket2::SockRef;
 /// Values by the number of a call.
 type ByNumber<T> = foldhash::HashMap<u64, T>;
 
+/// The descriptor that a worker finds its end of the link at.
+pub(crate) const DESCRIPTOR: i32 = 3;
+
 /// The size of the socket's buffer in each direction. `net.core.wmem_max` may limit it.
 const SOCKET: usize = 512 * 1024;
 

@@ -42,6 +42,9 @@ pub(crate) trait CallHandler: Send + Sync {
     /// Reopens log files.
     fn reopen(&self);
 
+    /// Another worker has ended: which and why, as JSON.
+    fn worker_ended(&self, json: &[u8]);
+
     /// Finishes the calls at hand; no more will come.
     fn stop(&self);
 }
@@ -157,6 +160,7 @@ impl WorkerEnd {
                 ToWorker::Expire(number) => handler.signal(number, CallSignal::Expire),
                 ToWorker::Stacks => handler.stacks(),
                 ToWorker::Reopen => handler.reopen(),
+                ToWorker::WorkerEnded(json) => handler.worker_ended(&json),
                 ToWorker::Stop => handler.stop(),
                 ToWorker::Boot(_) | ToWorker::Fork => return Err(End::Malformed(Malformed("a frame does not belong among calls"))),
             }

@@ -5,6 +5,8 @@
 
 mod backoff;
 mod exit;
+mod exit_notices;
+mod handover;
 mod live;
 mod process;
 mod recycle;
@@ -22,16 +24,21 @@ use futures_util::future::try_join_all;
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::{JoinHandle, block_in_place};
-use ziggurat_middleware::Finding;
+use ziggurat_middleware::{Finding, Retired};
 
+pub(crate) use exit_notices::ExitNotices;
+pub(crate) use handover::CurrentPool;
+use handover::Succession;
 use live::LiveWorkers;
 pub(crate) use recycle::Recycling;
 use slot::WorkerSlot;
+use start_error::StartError;
 use template::Template;
 use worker::Worker;
 
 use super::admission::{Admission, Capacity};
 use super::boot::{Boot, Refusal};
+use super::environment::Inherited;
 use super::launcher::Launcher;
 use super::link::frame::ToWorker;
 
@@ -48,6 +55,8 @@ pub(crate) struct PoolConfig {
     pub(crate) boot: Boot,
     pub(crate) workers: usize,
     pub(crate) capacity: Capacity,
+    /// What the workers inherit of the environment.
+    pub(crate) inherited: Inherited,
     /// Variables added to the environment.
     pub(crate) env: BTreeMap<String, String>,
     /// Set with `preload`: the paths that the template requests once.
@@ -55,6 +64,14 @@ pub(crate) struct PoolConfig {
     pub(crate) recycling: Recycling,
     /// How long the requests of a replaced worker may take.
     pub(crate) linger: Duration,
+    /// How long a worker, or the template, may take to import the app.
+    pub(crate) start_timeout: Duration,
+    /// Whether a worker ends before another one takes its place.
+    pub(crate) old_first: bool,
+    /// Where the ends of workers are reported, if the app wants to know of them.
+    pub(crate) exit_notices: Option<Arc<ExitNotices>>,
+    /// Whether this is development: the workers have the server's standard input, for debuggers.
+    pub(crate) is_watched: bool,
 }
 
 impl PoolConfig {
@@ -74,6 +91,8 @@ pub(crate) struct WorkerPool {
     shared: Arc<Shared>,
     runtime: Handle,
     slots: Mutex<Vec<JoinHandle<()>>>,
+    /// The other pools of the app; set before it serves.
+    succession: Option<Succession>,
 }
 
 struct Shared {
@@ -84,9 +103,18 @@ struct Shared {
     /// Held while a live worker is replaced: one at a time.
     turn: Arc<Semaphore>,
     stop: watch::Sender<bool>,
+    /// Whether the workers make room for those of the next stack.
+    pause: watch::Sender<bool>,
+    /// How many slots do.
+    paused: watch::Sender<usize>,
 }
 
 impl Shared {
+    /// Waits until the workers have to make room.
+    async fn pausing(&self) {
+        let _ = self.pause.subscribe().wait_for(|pause| *pause).await;
+    }
+
     /// Waits until the pool is stopped.
     async fn stopping(&self) {
         // An error means that the pool is gone.
@@ -95,12 +123,12 @@ impl Shared {
 }
 
 impl WorkerPool {
-    /// Starts all workers. Blocks this thread until all of them are ready and take calls of `admission`.
+    /// Starts all workers. Blocks this thread until all of them are ready and take calls of `admission`, or until the stack has `retired`.
     ///
     /// # Errors
     ///
     /// What the first worker that cannot serve the app reports. The others are stopped.
-    pub(crate) fn start(config: PoolConfig, admission: Arc<Admission>) -> Result<Self, Refusal> {
+    pub(crate) fn start(config: PoolConfig, admission: Arc<Admission>, retired: &Retired) -> Result<Self, Refusal> {
         let runtime = Handle::try_current().ok().filter(|runtime| runtime.runtime_flavor() != RuntimeFlavor::CurrentThread);
         let Some(runtime) = runtime else {
             let finding = Finding::new("worker processes need a multi-threaded tokio runtime").at("workers");
@@ -108,19 +136,32 @@ impl WorkerPool {
         };
         let template = config.preload.is_some().then(Template::default);
         let (live, turn, stop) = (Arc::default(), Arc::new(Semaphore::new(1)), watch::Sender::new(false));
-        let shared = Arc::new(Shared { config, admission, template, live, turn, stop });
-        let workers = block_in_place(|| runtime.block_on(start(&shared)))?;
+        if let Some(notices) = &config.exit_notices {
+            notices.add(&live);
+        }
+        let (pause, paused) = (watch::Sender::new(false), watch::Sender::new(0));
+        let shared = Arc::new(Shared { config, admission, template, live, turn, stop, pause, paused });
+        let started = async {
+            tokio::select! {
+                biased;
+                () = retired.wait() => Err(StartError::Abandoned),
+                started = start(&shared) => started,
+            }
+        };
+        let workers = block_in_place(|| runtime.block_on(started))?;
         let slots = workers.into_iter().map(|mut worker| {
             worker.open();
             runtime.spawn(WorkerSlot::new(Arc::clone(&shared), worker.nth).run(worker))
         });
         let slots = Mutex::new(slots.collect());
-        Ok(Self { shared, runtime, slots })
+        Ok(Self { shared, runtime, slots, succession: None })
     }
 
     /// Stops all workers. Blocks this thread for a few seconds at most. Waiting calls are answered.
     pub(crate) fn stop(&self) {
-        self.shared.admission.end();
+        if !self.has_queue_for_another() {
+            self.shared.admission.end();
+        }
         self.shared.stop.send_replace(true);
         let slots = std::mem::take(&mut *self.slots.lock().unwrap_or_else(PoisonError::into_inner));
         block_in_place(|| {
@@ -161,10 +202,13 @@ impl Drop for WorkerPool {
     }
 }
 
-/// Starts all workers and waits until they are ready.
-async fn start(shared: &Arc<Shared>) -> Result<Vec<Worker>, Refusal> {
+/// Starts all workers and waits until they are ready. One imports the app before all others: what an import does once, such as a migration, is done
+/// then.
+async fn start(shared: &Arc<Shared>) -> Result<Vec<Worker>, StartError> {
     if let Some(template) = &shared.template {
         template.start(&shared.config).await?;
     }
-    Ok(try_join_all((1..=shared.config.workers).map(|nth| Worker::start(shared, nth))).await?)
+    let mut workers = vec![Worker::start(shared, 1).await?];
+    workers.extend(try_join_all((2..=shared.config.workers).map(|nth| Worker::start(shared, nth))).await?);
+    Ok(workers)
 }

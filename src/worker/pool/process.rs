@@ -1,13 +1,16 @@
 //! The process of a worker: a child of this process, or of a template.
 
 use std::future::pending;
-use std::os::fd::OwnedFd;
+use std::io::IsTerminal;
 use std::os::unix::net::UnixStream;
 use std::process::Stdio;
 use std::sync::Arc;
+use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use tokio::process::{Child, Command};
+use tokio::runtime::Handle;
+use tokio::time::sleep;
 
 use super::PoolConfig;
 use super::exit::WorkerExit;
@@ -16,8 +19,16 @@ use crate::worker::link;
 
 /// A process that ends when this is dropped.
 pub(super) enum Process {
-    Child(Box<Child>),
+    Child(Box<ChildProcess>),
     Forked(Forked),
+}
+
+/// A child of this process.
+pub(super) struct ChildProcess {
+    /// Set until this is dropped.
+    child: Option<Child>,
+    /// Its process group, which holds the processes that the app has started. (A debugger's terminal serves only this process's own group.)
+    group: Option<Pid>,
 }
 
 /// A process that a template forked. The template is its parent and reports its end.
@@ -29,14 +40,24 @@ pub(super) struct Forked {
 }
 
 impl Process {
-    /// Starts this program with one end of a new link as its standard input. Returns the other end.
+    /// Starts this program with one end of a new link. Returns the other end.
     pub(super) fn spawn(config: &PoolConfig, nth: usize) -> std::io::Result<(Self, UnixStream)> {
         let (server_end, worker_end) = link::pair()?;
-        let mut command = config.launcher.worker(&config.boot(nth).title());
-        command.envs(&config.env).stdin(Stdio::from(OwnedFd::from(worker_end)));
-        // Its own process group: an interrupt from the terminal is for the server, which stops its workers after the drain.
-        let child = Command::from(command).process_group(0).kill_on_drop(true).spawn()?;
-        Ok((Self::Child(Box::new(child)), server_end))
+        let mut command = config.launcher.worker(&config.boot(nth).title(), worker_end)?;
+        config.inherited.apply(&mut command);
+        command.envs(&config.env);
+        let has_terminal = config.is_watched && std::io::stdin().is_terminal();
+        if config.is_watched {
+            command.stdin(Stdio::inherit());
+        }
+        let mut command = Command::from(command);
+        if !has_terminal {
+            // An interrupt from the terminal is for the server, which stops its workers after the drain.
+            command.process_group(0);
+        }
+        let child = command.kill_on_drop(true).spawn()?;
+        let group = child.id().filter(|_| !has_terminal).and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?));
+        Ok((Self::Child(Box::new(ChildProcess { child: Some(child), group })), server_end))
     }
 
     /// A process that the template with this id forked.
@@ -47,7 +68,7 @@ impl Process {
     /// The id, as long as the process has not ended.
     pub(super) fn id(&self) -> Option<u32> {
         match self {
-            Self::Child(child) => child.id(),
+            Self::Child(process) => process.id(),
             Self::Forked(forked) => forked.pid,
         }
     }
@@ -59,10 +80,16 @@ impl Process {
         }
     }
 
-    /// Waits until the process has ended; for ever if nobody reports that.
+    /// Waits until the process has ended, and kills the processes that its app has left behind; for ever if nobody reports the end. (A template ends
+    /// those of its forks.)
     pub(super) async fn exited(&mut self) -> WorkerExit {
         match self {
-            Self::Child(child) => child.wait().await.map_or(WorkerExit::Unknown, WorkerExit::from),
+            Self::Child(process) => {
+                let Some(child) = &mut process.child else { return WorkerExit::Unknown };
+                let exit = child.wait().await.map_or(WorkerExit::Unknown, WorkerExit::from);
+                process.kill_group();
+                exit
+            }
             Self::Forked(Forked { pid: Some(pid), exits, .. }) => match exits.of(*pid).await {
                 Some(ended) => ended.into(),
                 None => pending().await,
@@ -83,8 +110,49 @@ impl Process {
     pub(super) fn kill(&mut self) {
         match self {
             // An error means that it has ended.
-            Self::Child(child) => drop(child.start_kill()),
+            Self::Child(process) => drop(process.child.as_mut().map(Child::start_kill)),
             Self::Forked(forked) => forked.kill(),
+        }
+    }
+
+    /// Has a process that does not become ready write the Python stacks of its threads to standard error.
+    pub(super) async fn show_stacks(&self) {
+        if let Self::Child(process) = self
+            && let Some(pid) = process.id().and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?))
+        {
+            // Before it can, the signal ends it.
+            let _ = kill_process(pid, Signal::USR2);
+            sleep(SHOW).await;
+        }
+    }
+}
+
+/// How long a process may take to write its stacks.
+const SHOW: Duration = Duration::from_millis(300);
+
+impl ChildProcess {
+    fn id(&self) -> Option<u32> {
+        self.child.as_ref().and_then(Child::id)
+    }
+
+    /// Kills the process and what it has started. The system does not use the id of a group again before it has used all others.
+    fn kill_group(&mut self) {
+        if let Some(group) = self.group.take() {
+            // An error means that none is left.
+            let _ = kill_process_group(group, Signal::KILL);
+        }
+    }
+}
+
+impl Drop for ChildProcess {
+    fn drop(&mut self) {
+        self.kill_group();
+        if let (Some(mut child), Ok(runtime)) = (self.child.take(), Handle::try_current()) {
+            // A child that is dropped while it dies may stay a zombie.
+            runtime.spawn(async move {
+                let _ = child.start_kill();
+                let _ = child.wait().await;
+            });
         }
     }
 }

@@ -6,17 +6,13 @@ use std::time::Duration;
 
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::backoff::BackOff;
 use super::exit::WorkerExit;
 use super::recycle::Reason;
-use super::start_error::StartError;
 use super::worker::Worker;
 use super::{STOP_TIMEOUT, Shared};
-
-/// How long a replacement may take to import the app.
-const START_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How long the next replacement waits for the requests of this worker.
 const TURN: Duration = Duration::from_secs(30);
@@ -35,6 +31,7 @@ pub(super) struct WorkerSlot {
 
 enum Event {
     Stop,
+    Pause,
     Dead(WorkerExit),
     Due(Reason),
 }
@@ -53,6 +50,7 @@ impl WorkerSlot {
             let event = tokio::select! {
                 biased;
                 () = self.pool.stopping() => Event::Stop,
+                () = self.pool.pausing() => Event::Pause,
                 exit = current.ended() => Event::Dead(exit),
                 reason = due => Event::Due(reason),
             };
@@ -60,6 +58,10 @@ impl WorkerSlot {
                 Event::Stop => {
                     current.stop(STOP_TIMEOUT).await;
                     None
+                }
+                Event::Pause => {
+                    leave(Arc::clone(&self.pool), current, None).await;
+                    self.start(None).await
                 }
                 Event::Dead(exit) => self.respawn(current, exit).await,
                 Event::Due(reason) => self.replace(current, reason).await,
@@ -73,20 +75,54 @@ impl WorkerSlot {
         let lived = dead.age();
         self.abandon(&mut dead, exit);
         drop(dead);
-        tokio::select! {
-            biased;
-            () = self.pool.stopping() => None,
-            mut fresh = fresh(&self.pool, self.nth, &mut self.back_off, Some(lived)) => {
-                fresh.open();
-                tracing::info!(app = self.pool.config.place(), worker = self.nth, pid = fresh.pid, "another worker has taken its place");
-                Some(fresh)
+        let fresh = self.start(Some(lived)).await?;
+        tracing::info!(app = self.pool.config.place(), worker = self.nth, pid = fresh.pid, "another worker has taken its place");
+        Some(fresh)
+    }
+
+    /// Starts a worker that takes calls, as soon as the pool need not make room; `None` if the pool is stopped.
+    async fn start(&mut self, lived: Option<Duration>) -> Option<Worker> {
+        let pool = Arc::clone(&self.pool);
+        loop {
+            tokio::select! {
+                biased;
+                () = pool.stopping() => return None,
+                () = pool.pausing() => self.make_room().await,
+                mut fresh = fresh(&pool, self.nth, &mut self.back_off, lived) => {
+                    fresh.open();
+                    return Some(fresh);
+                }
             }
         }
+    }
+
+    /// Waits until the pool is resumed or stopped, without a worker.
+    async fn make_room(&mut self) {
+        while self.leaving.join_next().await.is_some() {}
+        self.pool.paused.send_modify(|paused| *paused += 1);
+        let mut pause = self.pool.pause.subscribe();
+        tokio::select! {
+            () = self.pool.stopping() => {}
+            // An error means that the pool is gone.
+            _ = pause.wait_for(|pause| !pause) => {}
+        }
+        self.pool.paused.send_modify(|paused| *paused -= 1);
     }
 
     /// Replaces a live worker. It is retired when the new one is ready.
     async fn replace(&mut self, mut old: Worker, reason: Reason) -> Option<Worker> {
         let (pool, nth) = (Arc::clone(&self.pool), self.nth);
+        if pool.config.old_first {
+            let turn = Arc::clone(&pool.turn).acquire_owned().await.ok();
+            pool.live.count(reason);
+            let pid = old.pid;
+            old.set_cause(reason.label());
+            leave(Arc::clone(&pool), old, None).await;
+            let fresh = self.start(None).await?;
+            drop(turn);
+            tracing::info!(app = pool.config.place(), worker = nth, pid, by = fresh.pid, "the worker was replaced ({reason})");
+            return Some(fresh);
+        }
         let mut fresh = Box::pin(async {
             // A stuck worker is replaced without waiting for other replacements.
             let turn = if reason == Reason::Deadline { None } else { Arc::clone(&pool.turn).acquire_owned().await.ok() };
@@ -95,12 +131,18 @@ impl WorkerSlot {
         let exit = tokio::select! {
             biased;
             () = pool.stopping() => None,
+            () = pool.pausing() => {
+                drop(fresh);
+                leave(pool, old, None).await;
+                return self.start(None).await;
+            }
             exit = old.ended() => Some(exit),
             (mut fresh, turn) = &mut fresh => {
                 fresh.open();
                 pool.live.count(reason);
                 let place = pool.config.place();
                 tracing::info!(app = place, worker = nth, pid = old.pid, by = fresh.pid, "the worker is replaced ({reason})");
+                old.set_cause(reason.label());
                 self.leaving.spawn(leave(Arc::clone(&pool), old, turn));
                 return Some(fresh);
             }
@@ -119,6 +161,7 @@ impl WorkerSlot {
     fn abandon(&self, dead: &mut Worker, exit: WorkerExit) {
         self.pool.live.count(Reason::Crash);
         tracing::error!(app = self.pool.config.place(), worker = self.nth, pid = dead.pid, "the worker {exit}");
+        dead.set_cause(exit.to_string());
         dead.abandon(&format!("it {exit}"));
     }
 }
@@ -127,10 +170,9 @@ impl WorkerSlot {
 async fn fresh(pool: &Arc<Shared>, nth: usize, back_off: &mut BackOff, mut lived: Option<Duration>) -> Worker {
     loop {
         sleep(back_off.after(lived)).await;
-        let error = match timeout(START_TIMEOUT, Worker::start(pool, nth)).await {
-            Ok(Ok(worker)) => return worker,
-            Ok(Err(error)) => error,
-            Err(_) => StartError::Silent,
+        let error = match Worker::start(pool, nth).await {
+            Ok(worker) => return worker,
+            Err(error) => error,
         };
         tracing::error!(app = pool.config.place(), worker = nth, "the worker cannot be started again: {error}");
         lived = None;
@@ -148,6 +190,7 @@ async fn leave(pool: Arc<Shared>, mut worker: Worker, mut turn: Option<OwnedSema
             () = pool.stopping() => break STOP_TIMEOUT,
             exit = worker.ended() => {
                 tracing::error!(app = pool.config.place(), worker = worker.nth, pid = worker.pid, "the worker {exit} while it finished its requests");
+                worker.set_cause(exit.to_string());
                 worker.abandon(&format!("it {exit}"));
                 return;
             }

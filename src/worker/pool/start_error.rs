@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::time::Duration;
 
 use ziggurat_middleware::Finding;
 
@@ -15,8 +16,10 @@ pub(super) enum StartError {
     Refused(Refusal),
     /// It ended without a report.
     Died(WorkerExit),
-    /// It did not report in time.
-    Silent,
+    /// It did not report within this time.
+    Late(Duration),
+    /// The stack is not needed any more.
+    Abandoned,
     /// Its process could not be started.
     Io(io::Error),
 }
@@ -44,7 +47,12 @@ impl From<StartError> for Refusal {
                 let finding = Finding::new(format!("a worker {exit} before the app was imported")).at("app");
                 finding.hint("its standard error is above; does a module of the app end the process?")
             }
-            StartError::Silent => Finding::new("a worker did not become ready in time").at("app"),
+            StartError::Late(limit) => {
+                let finding =
+                    Finding::new(format!("the app was not imported within {} s (`start_timeout`)", limit.as_secs_f64())).at("app");
+                finding.hint("the log shows where the import was; a longer `start_timeout` is for apps that need more time")
+            }
+            StartError::Abandoned => Finding::new("given up before the app was imported").at("app"),
             StartError::Io(error) => Finding::new(format!("a worker process cannot be started: {error}")).at("workers"),
         };
         finding.into()
@@ -61,7 +69,8 @@ impl fmt::Display for StartError {
                 note.iter().try_for_each(|note| write!(f, "\n{}", note.trim_end()))
             }
             Self::Died(exit) => write!(f, "it {exit} before the app was imported"),
-            Self::Silent => f.write_str("it did not become ready in time"),
+            Self::Late(limit) => write!(f, "it did not import the app within {} s (`start_timeout`)", limit.as_secs_f64()),
+            Self::Abandoned => f.write_str("given up before the app was imported"),
             Self::Io(error) => error.fmt(f),
         }
     }

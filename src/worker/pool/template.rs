@@ -97,7 +97,11 @@ impl Running {
         // An error means that it has ended, which the read reports.
         let _ = writer.write_all(&octets).await;
         let mut octets = BytesMut::new();
-        match next(&mut reader, &mut octets).await {
+        let Ok(first) = timeout(config.start_timeout, next(&mut reader, &mut octets)).await else {
+            process.show_stacks().await;
+            return Err(StartError::Late(config.start_timeout));
+        };
+        match first {
             Some(ToServer::Ready(_)) => {}
             Some(ToServer::Refused(json)) => return Err(StartError::refused(&json)),
             _ => {

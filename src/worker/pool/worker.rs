@@ -14,6 +14,7 @@ use super::recycle::{CountedBackend, Reason, Recycling};
 use super::start_error::StartError;
 use super::{STOP_TIMEOUT, Shared};
 use crate::worker::admission::BackendId;
+use crate::worker::boot::WorkerEnded;
 use crate::worker::link::frame::ToWorker;
 use crate::worker::link::server_end::{NotReady, ServerEnd};
 
@@ -28,6 +29,8 @@ pub(super) struct Worker {
     counted: Arc<CountedBackend>,
     backend: Option<BackendId>,
     registration: Registration,
+    /// Why it ended, for the app.
+    cause: String,
     _socket_guard: ShutdownOnDrop,
 }
 
@@ -48,7 +51,7 @@ const LINK_TIMEOUT: Duration = Duration::from_millis(500);
 const LOOK: Duration = Duration::from_secs(1);
 
 impl Worker {
-    /// Starts a worker and waits until it is ready. It takes no calls before [`Worker::open`].
+    /// Starts a worker and waits until it is ready, or `start_timeout` is over. It takes no calls before [`Worker::open`].
     pub(super) async fn start(pool: &Arc<Shared>, nth: usize) -> Result<Self, StartError> {
         let (mut process, socket) = match &pool.template {
             Some(template) => template.fork(&pool.config).await?,
@@ -57,7 +60,12 @@ impl Worker {
         let socket_guard = ShutdownOnDrop(socket.try_clone()?);
         let link = ServerEnd::start(socket, &pool.config.boot(nth), &pool.admission)?;
         let counted = Arc::new(CountedBackend::new(Arc::clone(&link) as _, &pool.config.recycling));
-        match link.ready().await {
+        let limit = pool.config.start_timeout;
+        let Ok(ready) = timeout(limit, link.ready()).await else {
+            process.show_stacks().await;
+            return Err(StartError::Late(limit));
+        };
+        match ready {
             Ok(ready) => {
                 process.introduce(ready.pid);
                 let registration = pool.live.register(nth, ready.pid, Arc::clone(&link), Arc::clone(&counted));
@@ -72,6 +80,7 @@ impl Worker {
                     counted,
                     backend: None,
                     registration,
+                    cause: "stopped".to_owned(),
                     _socket_guard: socket_guard,
                 })
             }
@@ -89,6 +98,9 @@ impl Worker {
         let backend = self.pool.admission.open(Arc::clone(&self.counted) as _, self.pool.config.capacity);
         self.registration.open(backend);
         self.backend = Some(backend);
+        if let Some(notices) = &self.pool.config.exit_notices {
+            notices.tell_waiting(&self.link);
+        }
         self.since = Instant::now();
     }
 
@@ -143,6 +155,11 @@ impl Worker {
         }
     }
 
+    /// Notes why it is replaced.
+    pub(super) fn set_cause(&mut self, cause: impl Into<String>) {
+        self.cause = cause.into();
+    }
+
     /// Answers or returns the calls of a process that is gone.
     pub(super) fn abandon(&mut self, how: &str) {
         self.close();
@@ -188,6 +205,9 @@ impl Drop for Worker {
     fn drop(&mut self) {
         // Until then the admission and the link hold each other.
         self.abandon("it was stopped");
+        if let Some(notices) = &self.pool.config.exit_notices {
+            notices.tell(WorkerEnded { pid: self.pid, cause: std::mem::take(&mut self.cause) });
+        }
     }
 }
 

@@ -3,6 +3,10 @@
 //! It has three kinds of threads: one reads the link and never needs the interpreter, others call the app ([`super::thread_pool`]), and the main
 //! thread, which is also Python's, waits ([`serve`]). With `preload` it is a template, which forks workers ([`template`]).
 
+// The link has a number and no owner yet.
+#[allow(unsafe_code)]
+mod descriptor;
+mod exit_hook;
 mod serve;
 pub(crate) mod settings;
 mod signals;
@@ -10,23 +14,22 @@ mod template;
 mod warm_up;
 mod watch;
 
-use std::os::fd::AsFd;
+use std::ffi::CStr;
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
 use pyo3::prelude::*;
-use rustix::io::fcntl_dupfd_cloexec;
-use rustix::net::sockopt::socket_type;
-use rustix::stdio::{dup2_stdin, stdin};
 use serde_json::Value;
 use ziggurat_middleware::{Finding, Lifecycle};
 
 use super::callable::Callable;
-use super::interpreter::{finalize, initialize};
+use super::interpreter::{finalize_process, initialize};
 use super::load::import;
 use super::service_as_wsgi::Runtime;
 use crate::log::{self, Mark};
 use crate::worker::boot::{Boot, Ready, Refusal};
+use crate::worker::descriptors::limit_descriptors;
 use crate::worker::identity::become_user;
 use crate::worker::link::frame::{ToServer, ToWorker, VERSION};
 use crate::worker::link::outbox::Outbox;
@@ -37,14 +40,23 @@ use template::TemplateOutcome;
 /// Builds the stack in [`Boot::stack`]. The findings go to the server.
 pub(crate) type Build<'a> = &'a dyn Fn(Value, &Lifecycle, &Arc<Runtime>) -> Result<Callable, Vec<Value>>;
 
-/// Runs a worker over the link on its standard input. Returns whether it could serve the app; the server has the reason.
+/// What the processes that the app starts must not inherit.
+const PROCESS: &CStr = match CStr::from_bytes_with_nul(concat!(include_str!("process.py"), "\0").as_bytes()) {
+    Ok(code) => code,
+    Err(_) => panic!("the source holds a NUL"),
+};
+
+/// Its name among Python's modules.
+const PROCESS_MODULE: &CStr = c"ziggurat_process";
+
+/// Runs a worker over the link that the server has left open. Returns whether it could serve the app; the server has the reason.
 ///
 /// # Errors
 ///
 /// A message for a user who started this by hand.
 pub(crate) fn run(build: Build<'_>) -> Result<bool, String> {
-    let link = take_link()
-        .map_err(|error| format!("error: standard input is not a link to a server: {error}\nhint: the server starts its workers itself"))?;
+    let link = descriptor::take()
+        .map_err(|error| format!("error: there is no link to a server: {error}\nhint: the server starts its workers itself"))?;
     let mut link = WorkerEnd::new(link).map_err(|error| format!("error: no worker can be started: {error}"))?;
     let boot = match read_boot(&mut link) {
         Ok(Some(boot)) => boot,
@@ -72,7 +84,7 @@ pub(crate) fn run(build: Build<'_>) -> Result<bool, String> {
     let made = made.without_threads();
     match template::run(link, &mark) {
         TemplateOutcome::Ended(well) => {
-            finalize();
+            finalize_process();
             Ok(well)
         }
         TemplateOutcome::Forked(link, boot) => match made.map_or_else(|| BuiltApp::new(&boot, build), Ok) {
@@ -119,14 +131,6 @@ impl BuiltApp {
     }
 }
 
-/// Takes the link from standard input, and leaves `/dev/null` there for the app.
-fn take_link() -> std::io::Result<UnixStream> {
-    socket_type(stdin())?;
-    let link = fcntl_dupfd_cloexec(stdin(), 3)?;
-    dup2_stdin(std::fs::File::open("/dev/null")?)?;
-    Ok(UnixStream::from(link))
-}
-
 /// Reads the first frame; `None` if the server is gone.
 fn read_boot(link: &mut WorkerEnd) -> Result<Option<Boot>, Finding> {
     match link.next() {
@@ -141,6 +145,9 @@ fn read_boot(link: &mut WorkerEnd) -> Result<Option<Boot>, Finding> {
 fn prepare(boot: &Boot, link: &UnixStream) -> Result<(), Finding> {
     let title = Title::open();
     title::set_short(&boot.short_title());
+    if let Some(limit) = boot.descriptors {
+        limit_descriptors(limit);
+    }
     become_user(boot.user.as_deref(), boot.group.as_deref())?;
     if let Some(folder) = &boot.chdir {
         std::env::set_current_dir(folder)
@@ -156,10 +163,16 @@ fn prepare(boot: &Boot, link: &UnixStream) -> Result<(), Finding> {
     if let Some(title) = title {
         title.set(&boot.title());
     }
-    Python::attach(signals::handle)?;
-    if boot.preload.is_none() {
-        Python::attach(|py| keep_from_forks(py, link))?;
-    }
+    Python::attach(|py| {
+        let process = PyModule::from_code(py, PROCESS, c"<ziggurat>", PROCESS_MODULE)?;
+        signals::handle(&process)?;
+        if boot.preload.is_none() { isolate(&process, link) } else { Ok(()) }
+    })
+}
+
+/// Keeps the link from processes that the app forks, and ends those that it leaves behind. (Executed programs do not inherit the link.)
+fn isolate(process: &Bound<'_, PyModule>, link: impl AsFd) -> Result<(), Finding> {
+    process.call_method1("isolate", (link.as_fd().as_raw_fd(),))?;
     Ok(())
 }
 
@@ -169,10 +182,10 @@ fn serve_all(link: WorkerEnd, boot: &Boot, made: &BuiltApp) -> bool {
     match serve::Service::start(link, boot, &made.callable, made.lifecycle.clone()) {
         Ok(service) => {
             tell_ready(&outbox);
-            service.wait();
+            service.run();
             outbox.flush_all();
             made.shut_down();
-            finalize();
+            finalize_process();
             true
         }
         Err(finding) => refuse(&outbox, finding.into()),
@@ -187,7 +200,7 @@ fn tell_ready(outbox: &Outbox) {
 /// Tells the server that the app cannot be served.
 fn refuse(outbox: &Outbox, refusal: Refusal) -> bool {
     tell(outbox, &refusal, ToServer::Refused);
-    finalize();
+    finalize_process();
     false
 }
 
@@ -196,23 +209,4 @@ fn tell(outbox: &Outbox, what: &impl serde::Serialize, report: impl FnOnce(bytes
     let json = serde_json::to_vec(what).unwrap_or_default();
     outbox.send(|out| report(json.into()).put(out));
     outbox.flush_all();
-}
-
-/// Closes the link in processes that the app forks: they could write to it, or keep it open after this process is gone. (Executed programs do not
-/// inherit it.)
-fn keep_from_forks(py: Python<'_>, link: impl AsFd) -> PyResult<()> {
-    use std::os::fd::AsRawFd;
-
-    let names = [("number", link.as_fd().as_raw_fd())];
-    let locals = pyo3::types::IntoPyDict::into_py_dict(names, py)?;
-    py.run(
-        c"import os
-def cut(number=number, os=os):
-    null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-    os.dup2(null, number, False)
-    os.close(null)
-os.register_at_fork(after_in_child=cut)",
-        Some(&locals),
-        None,
-    )
 }

@@ -1,17 +1,16 @@
 //! The threads of a worker.
 
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::thread;
 
 use pyo3::prelude::*;
-use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
-use rustix::io::{Errno, write};
 use ziggurat_middleware::{Finding, Lifecycle};
 
 use super::super::application::Application;
 use super::super::callable::Callable;
+use super::super::sleeper::Sleeper;
 use super::super::thread_pool::ThreadPool;
+use super::exit_hook::ExitHook;
 use super::{signals, watch};
 use crate::call::{Call, CallSignal};
 use crate::worker::boot::Boot;
@@ -21,6 +20,8 @@ use crate::worker::link::worker_end::{CallHandler, End, WorkerEnd};
 /// A worker's threads.
 pub(super) struct Service {
     handler: Arc<Handler>,
+    /// With one thread, it is this one, as in a server of one thread: the app may handle signals, and has what an import sets per thread.
+    is_on_main: bool,
 }
 
 /// Handles the frames of the link.
@@ -28,8 +29,9 @@ struct Handler {
     pool: ThreadPool<LinkPermit>,
     /// The lifecycle of layers that run here.
     lifecycle: Lifecycle,
-    /// Readable when no more calls come.
-    stopped: OwnedFd,
+    exit_hook: Option<ExitHook>,
+    /// The main thread.
+    main: Sleeper,
 }
 
 impl Service {
@@ -37,24 +39,32 @@ impl Service {
     pub(super) fn start(link: WorkerEnd, boot: &Boot, app: &Callable, lifecycle: Lifecycle) -> Result<Self, Finding> {
         let outbox = link.outbox();
         let multithread = boot.threads > 1 || boot.takes_websockets;
-        let application = Python::attach(|py| Application::new(py, app.object(py), &boot.place, multithread, boot.is_multiprocess))?;
-        let not_started = |error| Finding::new(format!("the app's threads cannot be started: {error}")).at("threads");
+        let application =
+            Python::attach(|py| Application::new(py, app.object(py), &boot.place, multithread, boot.is_multiprocess))?.owned();
+        let not_started =
+            |error: &dyn std::fmt::Display| Finding::new(format!("the app's threads cannot be started: {error}")).at("threads");
         // Before a thread sleeps, it sends what it has posted.
-        let pool =
-            ThreadPool::start(&Arc::new(application), boot.threads, move || outbox.nudge(), signals::dump_stacks).map_err(not_started)?;
-        let stopped = eventfd(0, EventfdFlags::CLOEXEC).map_err(|error| not_started(error.into()))?;
-        let handler = Arc::new(Handler { pool, lifecycle, stopped });
+        let is_on_main = boot.threads == 1;
+        let main = Sleeper::of_main_thread().map_err(|error| not_started(&error))?;
+        let pool = ThreadPool::start(&Arc::new(application), boot.threads, is_on_main, move || outbox.nudge(), signals::dump_stacks)
+            .map_err(|error| not_started(&error))?;
+        let handler = Arc::new(Handler { pool, lifecycle, exit_hook: ExitHook::import(boot)?, main });
         let of_link = Arc::clone(&handler);
-        thread::Builder::new().name("ziggurat-link".to_owned()).spawn(move || read(link, &of_link)).map_err(not_started)?;
-        Ok(Self { handler })
+        let reader = thread::Builder::new().name("ziggurat-link".to_owned()).spawn(move || read(link, &of_link));
+        reader.map_err(|error| not_started(&error))?;
+        Ok(Self { handler, is_on_main })
     }
 
-    /// Waits on the main thread until the server stops this worker and its calls are finished. The server limits how long that takes.
-    pub(super) fn wait(&self) {
-        while let Err(Errno::INTR) = poll(&mut [PollFd::new(&self.handler.stopped, PollFlags::IN)], None) {
-            signals::run_handlers();
+    /// Runs on the main thread until the server stops this worker and its calls are finished. The server limits how long that takes.
+    pub(super) fn run(&self) {
+        let Handler { pool, main, .. } = &*self.handler;
+        if self.is_on_main {
+            pool.run_here(main);
         }
-        self.handler.pool.wait();
+        while !pool.is_closed() {
+            main.sleep();
+        }
+        pool.wait();
     }
 }
 
@@ -91,9 +101,14 @@ impl CallHandler for Handler {
         self.lifecycle.reopen();
     }
 
+    fn worker_ended(&self, json: &[u8]) {
+        if let (Some(hook), Ok(ended)) = (&self.exit_hook, serde_json::from_slice(json)) {
+            hook.call(ended);
+        }
+    }
+
     fn stop(&self) {
         self.pool.finish();
-        // A second stop has no effect.
-        let _ = write(&self.stopped, &1_u64.to_ne_bytes());
+        self.main.wake();
     }
 }

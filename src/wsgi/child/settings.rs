@@ -6,9 +6,9 @@ use std::io::{BufRead, BufReader, Write};
 use pyo3::prelude::*;
 use ziggurat_middleware::Finding;
 
-use super::super::interpreter::{PythonThread, finalize, initialize};
+use super::super::interpreter::{PythonThread, finalize_process, initialize};
 use super::super::load::{Target, extend_path, import_failed, raised};
-use super::{take_link, watch};
+use super::{descriptor, watch};
 use crate::worker::boot::Refusal;
 use crate::worker::django_settings::{Settings, SettingsQuery, SettingsReply, line};
 use crate::worker::identity::become_user;
@@ -18,16 +18,16 @@ const READER: &CStr = match CStr::from_bytes_with_nul(concat!(include_str!("sett
     Err(_) => panic!("the source holds a NUL"),
 };
 
-/// Answers the query on standard input.
+/// Answers the query on the link.
 ///
 /// # Errors
 ///
 /// A message for a user who started this by hand.
 pub(crate) fn run() -> Result<(), String> {
     let not_a_query = |error: &dyn std::fmt::Display| {
-        format!("error: standard input is not a query of the server: {error}\nhint: the server starts this command itself")
+        format!("error: there is no query of a server: {error}\nhint: the server starts this command itself")
     };
-    let mut link = take_link().map_err(|error| not_a_query(&error))?;
+    let mut link = descriptor::take().map_err(|error| not_a_query(&error))?;
     let mut asked = String::new();
     BufReader::new(&link).read_line(&mut asked).map_err(|error| not_a_query(&error))?;
     let query = serde_json::from_str(&asked).map_err(|error| not_a_query(&error))?;
@@ -35,7 +35,7 @@ pub(crate) fn run() -> Result<(), String> {
         Ok(settings) => SettingsReply::Settings(settings),
         Err(finding) => SettingsReply::Refused(Refusal::from(finding)),
     });
-    finalize();
+    finalize_process();
     // If this fails, nobody waits for it.
     let _ = link.write_all(&line(&reply));
     Ok(())

@@ -8,16 +8,18 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 use pyo3::prelude::*;
+use pyo3::types::PyString;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::process::{Pid, WaitOptions, waitpid};
+use rustix::process::{Pid, Signal, WaitOptions, getpgrp, getppid, kill_process_group, setpgid, waitpid};
 use ziggurat_middleware::Finding;
 
 use super::super::application::Application;
 use super::super::callable::Callable;
-use super::super::interpreter::finalize;
+use super::super::interpreter::finalize_process;
+use super::super::sleeper::run_signal_handlers;
 use super::warm_up::warm_up;
-use super::{keep_from_forks, read_boot, refuse, signals, tell, tell_ready, watch};
+use super::{PROCESS_MODULE, isolate, read_boot, refuse, signals, tell, tell_ready, watch};
 use crate::log::Mark;
 use crate::worker::boot::{Boot, Ended};
 use crate::worker::link::descriptor;
@@ -56,7 +58,7 @@ pub(super) fn run(link: WorkerEnd, mark: &Mark) -> TemplateOutcome {
             TemplateOutcome::Ended(false)
         }
         Ok(None) => {
-            watch::over(template.outbox.socket(), finalize);
+            watch::over(template.outbox.socket(), finalize_process);
             TemplateOutcome::Ended(true)
         }
         Ok(Some(link)) => {
@@ -101,8 +103,13 @@ fn begin(link: OwnedFd, mark: &Mark) -> TemplateOutcome {
     let Ok(mut link) = WorkerEnd::new(UnixStream::from(link)) else { return TemplateOutcome::Ended(false) };
     match read_boot(&mut link) {
         Ok(Some(boot)) => {
-            if let Err(error) = Python::attach(|py| keep_from_forks(py, link.outbox().socket())) {
-                return TemplateOutcome::Ended(refuse(&link.outbox(), Finding::from(error).into()));
+            // A group of its own, unless the template shares one with the server for its terminal.
+            if getppid() == Some(getpgrp()) {
+                // It is no session leader, so this succeeds.
+                let _ = setpgid(None, None);
+            }
+            if let Err(finding) = Python::attach(|py| become_worker(py, link.outbox().socket())) {
+                return TemplateOutcome::Ended(refuse(&link.outbox(), finding.into()));
             }
             mark.set(boot.mark());
             title::set_short(&boot.short_title());
@@ -117,6 +124,21 @@ fn begin(link: OwnedFd, mark: &Mark) -> TemplateOutcome {
         }
         Err(finding) => TemplateOutcome::Ended(refuse(&link.outbox(), finding.into())),
     }
+}
+
+/// The fork has restored the dispositions of signals for a process of the app.
+fn become_worker(py: Python<'_>, link: &UnixStream) -> Result<(), Finding> {
+    let process = PyModule::import(py, PyString::from_bytes(py, PROCESS_MODULE.to_bytes())?)?;
+    signals::handle(&process)?;
+    isolate(&process, link)?;
+    let shared: Vec<String> = process.call_method0("shared_connections")?.extract()?;
+    if shared.is_empty() {
+        return Ok(());
+    }
+    let text = format!("all workers would share the connections that the app has open after `preload`: to {}", shared.join(", "));
+    let finding = Finding::new(text).at("preload");
+    Err(finding
+        .hint("close them in `os.register_at_fork(before=...)`, or open them after the fork; do not warm up with a path that opens one"))
 }
 
 impl Template {
@@ -142,7 +164,7 @@ impl Template {
                 // The server is gone. Exit hooks of the app could take any time, so they do not run.
                 Ok(_) if !self.read() => watch::end(),
                 Ok(_) => {}
-                Err(_) => signals::run_handlers(),
+                Err(_) => run_signal_handlers(),
             }
         }
     }
@@ -176,6 +198,8 @@ impl Template {
         self.workers.retain(|pid| match waitpid(Some(*pid), WaitOptions::NOHANG) {
             Ok(None) | Err(Errno::INTR) => true,
             Ok(Some((_, status))) => {
+                // What its app has left behind. (If it shares the server's group, there is none of this id.)
+                let _ = kill_process_group(*pid, Signal::KILL);
                 let pid = pid.as_raw_nonzero().get().unsigned_abs();
                 tell(outbox, &Ended { pid, code: status.exit_status(), signal: status.terminating_signal() }, ToServer::Ended);
                 false

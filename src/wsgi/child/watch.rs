@@ -5,7 +5,7 @@ use std::thread;
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 use rustix::io::{Errno, write};
-use rustix::process::{Signal, getpid, kill_process};
+use rustix::process::{Signal, getpgrp, getpid, kill_process, kill_process_group};
 
 /// Runs `work`, and kills this process if the other end of `link` closes meanwhile. No thread is left afterwards.
 pub(super) fn over<T>(link: impl AsFd + Sync, work: impl FnOnce() -> T) -> T {
@@ -33,7 +33,11 @@ pub(super) fn over<T>(link: impl AsFd + Sync, work: impl FnOnce() -> T) -> T {
     })
 }
 
-/// Kills this process. No code of the app runs any more.
+/// Kills this process, and those that the app has started. No code of the app runs any more.
 pub(super) fn end() {
+    // Otherwise it belongs to the group of whoever has started it.
+    if getpgrp() == getpid() {
+        let _ = kill_process_group(getpid(), Signal::KILL);
+    }
     let _ = kill_process(getpid(), Signal::KILL);
 }

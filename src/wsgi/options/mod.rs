@@ -1,5 +1,6 @@
 //! The options of the `wsgi` app.
 
+mod inherit;
 mod preload;
 mod validate;
 mod websockets;
@@ -13,6 +14,7 @@ use serde::Deserialize;
 use ziggurat_middleware::options::OneOrMany;
 use ziggurat_middleware::units::{Duration, Size};
 
+pub(super) use inherit::Inherit;
 pub(super) use preload::Preload;
 pub(super) use websockets::WebSockets;
 pub(super) use workers::Workers;
@@ -63,6 +65,25 @@ pub struct Wsgi {
     /// When healthy workers are replaced, one at a time. A new worker is ready before the old one ends, and no request is lost. Default: never.
     #[serde(default)]
     pub(super) recycle: Recycle,
+    /// Which comes first when workers are replaced, by a reload or by `recycle`. With `"new_first"`, the new worker is ready before the old one stops, and
+    /// nobody waits. `"old_first"` is for apps that hold something exclusive from their import on, such as a lock, a port or an embedded database: the old
+    /// worker finishes its requests and ends, then the new one starts, and requests wait in the queue meanwhile. If the new one cannot be started, the old
+    /// one is started again. Default: `"new_first"`; with `--watch` `"old_first"`.
+    #[serde(default)]
+    pub(super) replace: Option<Replace>,
+    /// How long a worker may take to import the app. A worker that takes longer is stopped, and the log shows where its import was; the start or reload
+    /// fails. With `preload`, it applies to the template and to each fork.
+    #[serde(default = "default_start_timeout")]
+    pub(super) start_timeout: Duration,
+    /// A callable, `package.module:callable`, that is told of each worker that has ended, for libraries that keep files per process: it is called as
+    /// `callable(pid, cause)` in a living worker, in a thread of its own. Exceptions are logged.
+    #[serde(default)]
+    pub(super) worker_exit: Option<String>,
+    /// Which variables of the server's environment the workers inherit: `"all"`, or a list of names. A name may end in `*`, as in `"DJANGO_*"`. Every
+    /// worker has `PATH`, `HOME`, `LANG`, `LC_*`, `TZ`, `TMPDIR`, `VIRTUAL_ENV`, `LD_LIBRARY_PATH`, `NO_COLOR`, `PYTHON*` and `ZIGGURAT_LOG`. Default: all
+    /// but those that only other layers and apps of the file name in `${...}`.
+    #[serde(default)]
+    pub(super) inherit: Option<Inherit>,
     /// Variables added to the environment of the workers.
     #[serde(default)]
     pub(super) env: BTreeMap<String, String>,
@@ -108,6 +129,10 @@ impl Wsgi {
             websockets: WebSockets::default(),
             preload: Preload::default(),
             recycle: Recycle::default(),
+            replace: None,
+            start_timeout: default_start_timeout(),
+            worker_exit: None,
+            inherit: None,
             env: BTreeMap::new(),
             user: None,
             group: None,
@@ -118,6 +143,16 @@ impl Wsgi {
             buffer: default_buffer(),
         }
     }
+}
+
+/// Which comes first when workers are replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Replace {
+    /// The new worker is ready before the old one stops.
+    NewFirst,
+    /// The old worker ends before the new one starts.
+    OldFirst,
 }
 
 /// When healthy workers are replaced.
@@ -158,6 +193,10 @@ impl Default for Queue {
 
 const fn default_threads() -> u64 {
     4
+}
+
+const fn default_start_timeout() -> Duration {
+    Duration::secs(60)
 }
 
 const fn default_buffer() -> Size {

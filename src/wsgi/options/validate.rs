@@ -22,6 +22,16 @@ impl Wsgi {
         if let Err(finding) = Target::parse("app", &self.app) {
             findings.push(finding);
         }
+        if let Some(hook) = &self.worker_exit {
+            match Target::parse("worker_exit", hook) {
+                Ok(target) if target.is_module() => {
+                    let finding = Finding::new(format!("`{hook}` names a module and nothing in it")).at("worker_exit");
+                    findings.push(finding.hint(format!("name the callable: `{hook}:worker_ended`")));
+                }
+                Ok(_) => {}
+                Err(finding) => findings.push(finding),
+            }
+        }
         self.check_size(findings);
         self.check_workers_only(findings);
         self.check_recycle(findings);
@@ -74,7 +84,10 @@ impl Wsgi {
         let recycles = self.recycle.requests.is_some() || self.recycle.age.is_some() || self.recycle.memory.is_some();
         let given = [
             ("preload", self.preload.0.is_some()),
+            ("replace", self.replace.is_some()),
             ("recycle", recycles || self.recycle.jitter.is_some()),
+            ("worker_exit", self.worker_exit.is_some()),
+            ("inherit", self.inherit.is_some()),
             ("env", !self.env.is_empty()),
             ("user", self.user.is_some()),
             ("group", self.group.is_some()),
@@ -131,6 +144,9 @@ impl Wsgi {
         let times = [(self.deadline, "deadline"), (self.slow, "slow")];
         for (_, option) in times.into_iter().filter(|(time, _)| time.is_some_and(|time| time.0.is_zero())) {
             findings.push(Finding::new(format!("`{option}` has to be longer than no time at all")).at(option));
+        }
+        if self.start_timeout.0.is_zero() {
+            findings.push(Finding::new("`start_timeout` has to be longer than no time at all").at("start_timeout"));
         }
         if self.queue.wait.0.is_zero() {
             findings.push(Finding::new("`wait` has to be longer than no time at all").at("queue").at("wait"));

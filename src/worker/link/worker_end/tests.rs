@@ -50,6 +50,8 @@ impl CallHandler for RecordingHandler {
 
     fn reopen(&self) {}
 
+    fn worker_ended(&self, _: &[u8]) {}
+
     fn stop(&self) {}
 }
 

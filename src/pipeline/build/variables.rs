@@ -1,0 +1,34 @@
+//! The variables of the environment that an app does not inherit: those that the file gives to other parts.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use ziggurat_middleware::Place;
+
+use crate::pipeline::model::{Event, File, Part};
+
+/// The variables in `${...}` of each layer and each app.
+pub(super) struct Variables(HashMap<Place, BTreeSet<String>>);
+
+impl Variables {
+    pub(super) fn of(file: &File) -> Self {
+        let mut found = HashMap::new();
+        for stack in file.stacks() {
+            stack.walk(|event, _| {
+                if let Event::Layer(_, part) | Event::App(part) = event {
+                    let names = part.options.variables().into_iter().map(str::to_owned).collect();
+                    found.insert(part.place.clone(), names);
+                }
+            });
+        }
+        Self(found)
+    }
+
+    /// Those that only parts other than these name.
+    pub(super) fn of_others<'a>(&self, own: impl IntoIterator<Item = &'a Part>) -> Vec<String> {
+        let places: HashSet<&Place> = own.into_iter().map(|part| &part.place).collect();
+        let (own, others): (Vec<_>, Vec<_>) = self.0.iter().partition(|(place, _)| places.contains(place));
+        let own: BTreeSet<&String> = own.into_iter().flat_map(|(_, names)| names).collect();
+        let others: BTreeSet<&String> = others.into_iter().flat_map(|(_, names)| names).collect();
+        others.difference(&own).map(|name| (*name).clone()).collect()
+    }
+}

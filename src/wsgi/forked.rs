@@ -1,0 +1,33 @@
+//! The end of a process that the app has forked and that returns from the app: it is not the worker, and nobody waits for its response.
+
+use pyo3::exceptions::PySystemExit;
+use pyo3::prelude::*;
+
+/// The process that answers calls. Processes that it forks do not.
+#[derive(Clone, Copy)]
+pub(super) struct Owner(u32);
+
+impl Owner {
+    /// This process.
+    pub(super) fn this() -> Self {
+        Self(std::process::id())
+    }
+
+    /// Ends this process if it is another one, as Python does at the end of a program: with the code of a `SystemExit`, with 1 after another exception,
+    /// and otherwise with 0. Exit hooks run.
+    pub(super) fn end_others(self, py: Python<'_>, error: Option<&PyErr>) {
+        if self.0 == std::process::id() {
+            return;
+        }
+        let code = match error {
+            Some(error) if error.is_instance_of::<PySystemExit>(py) => error.clone_ref(py),
+            Some(error) => {
+                error.print(py);
+                PySystemExit::new_err(1)
+            }
+            None => PySystemExit::new_err(0),
+        };
+        // Python ends the process with it.
+        code.print(py);
+    }
+}
