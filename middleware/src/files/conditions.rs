@@ -26,11 +26,19 @@ pub(crate) enum Verdict {
 pub(crate) struct Validators {
     /// A strong entity tag.
     pub(crate) etag: HeaderValue,
-    /// Last-Modified, in whole seconds.
-    pub(crate) modified: SystemTime,
+    /// Last-Modified, in whole seconds, if the file has a time that means something.
+    pub(crate) modified: Option<SystemTime>,
 }
 
 impl Validators {
+    /// Validators with this tag, which has no quotes yet, and this time of change in seconds since 1970.
+    pub(crate) fn new(tag: String, modified: Option<i64>) -> Self {
+        let etag = HeaderValue::try_from(format!("\"{tag}\"")).unwrap_or(const { HeaderValue::from_static("\"\"") });
+        // A date in the future is replaced by the current one (RFC 9110 section 8.8.2.1).
+        let modified = modified.and_then(|secs| u64::try_from(secs).ok()).map(|secs| secs.min(now()));
+        Self { etag, modified: modified.map(|secs| SystemTime::UNIX_EPOCH + Duration::from_secs(secs)) }
+    }
+
     /// Evaluates in the order of RFC 9110 section 13.2.2.
     pub(crate) fn verdict(&self, headers: &HeaderMap) -> Verdict {
         if headers.contains_key(IF_MATCH) {
@@ -38,7 +46,7 @@ impl Validators {
                 return Verdict::Failed;
             }
         } else if let Some(date) = date(headers, IF_UNMODIFIED_SINCE)
-            && self.modified > date
+            && self.modified.is_some_and(|modified| modified > date)
         {
             return Verdict::Failed;
         }
@@ -47,7 +55,7 @@ impl Validators {
                 return Verdict::NotModified;
             }
         } else if let Some(date) = date(headers, IF_MODIFIED_SINCE)
-            && self.modified <= date
+            && self.modified.is_some_and(|modified| modified <= date)
         {
             return Verdict::NotModified;
         }
@@ -59,7 +67,7 @@ impl Validators {
         match headers.get(IF_RANGE) {
             None => true,
             Some(tag) if tag.as_bytes().starts_with(b"\"") => *tag == self.etag,
-            Some(_) => date(headers, IF_RANGE) == Some(self.modified),
+            Some(_) => self.modified.is_some() && date(headers, IF_RANGE) == self.modified,
         }
     }
 
@@ -83,14 +91,6 @@ fn matches_list(list: &[u8], etag: &[u8], comparison: Comparison) -> bool {
 /// A date header; an invalid one is ignored.
 fn date(headers: &HeaderMap, name: impl AsHeaderName) -> Option<SystemTime> {
     httpdate::parse_http_date(headers.get(name)?.to_str().ok()?).ok()
-}
-
-/// The validators of a file with this length and time of change. `variant` distinguishes the tag of a compressed sibling.
-pub(crate) fn validators(len: u64, (secs, nanos): (i64, u32), variant: &str) -> Validators {
-    let text = format!("\"{secs:x}.{nanos:x}-{len:x}{variant}\"");
-    // A date in the future is replaced by the current one (RFC 9110 section 8.8.2.1). HTTP dates begin in 1970.
-    let modified = SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(secs).unwrap_or(0).min(now()));
-    Validators { etag: HeaderValue::try_from(text).unwrap_or(const { HeaderValue::from_static("\"\"") }), modified }
 }
 
 fn now() -> u64 {
@@ -130,7 +130,7 @@ mod tests {
     #[test]
     fn times_outside_of_http_dates_do_no_harm() {
         for secs in [i64::MIN, -1, 0, i64::MAX] {
-            let _ = httpdate::fmt_http_date(validators(1, (secs, 0), "").modified);
+            let _ = Validators::new("x".to_owned(), Some(secs)).modified.map(httpdate::fmt_http_date);
         }
     }
 

@@ -30,9 +30,9 @@ pub(crate) fn is_hashed(name: &[u8]) -> bool {
     })
 }
 
-/// Eight or more lower-case hexadecimal digits, with letters and figures, because `20261122` is a date and `deadbeef` a name.
+/// As many lower-case hexadecimal digits as tools write, with letters and figures, because `20261122` is a date and `deadbeef` a name.
 fn is_hex_hash(part: &[u8]) -> bool {
-    part.len() >= 8
+    matches!(part.len(), 8 | 10 | 12 | 16 | 20 | 32 | 40 | 64)
         && part.iter().all(|octet| matches!(octet, b'0'..=b'9' | b'a'..=b'f'))
         && part.iter().any(u8::is_ascii_digit)
         && part.iter().any(u8::is_ascii_alphabetic)
@@ -78,6 +78,8 @@ mod tests {
             "my-calendar.js",
             "my-Calendar.js",
             "base.0123456789ab",
+            "order-1a2b3c4d5.js",
+            "1a2b3c4d-5e6f-7a8b-9c0d-1e2f3a4b5.png",
         ] {
             assert!(!is_hashed(name.as_bytes()), "{name}");
         }

@@ -2,6 +2,7 @@
 
 mod body;
 mod conditions;
+mod identity;
 pub(crate) mod kind;
 mod ranges;
 mod response;
@@ -15,9 +16,11 @@ use rustix::io::Errno;
 use crate::{Finding, system_words};
 
 pub use body::FileBody;
-pub(crate) use conditions::{PRECONDITIONS, validators};
-pub(crate) use response::Representation;
-pub(crate) use root::{Entry, Opened, Root, Symlinks};
+pub(crate) use body::read;
+pub(crate) use conditions::PRECONDITIONS;
+pub(crate) use identity::Identities;
+pub(crate) use response::{Answer, Representation};
+pub(crate) use root::{Entry, Opened, Root, Stamp, Symlinks};
 pub(crate) use target::{Target, below, target};
 
 /// Checks the URL path below which the files of a folder appear.

@@ -11,7 +11,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Instant;
 
-use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, fstat, openat, openat2, stat};
+use bytes::Bytes;
+use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, Stat, fstat, openat, openat2, stat};
 use rustix::io::Errno;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -62,9 +63,40 @@ pub(crate) enum Entry {
 #[derive(Debug)]
 pub(crate) struct Opened {
     pub(crate) file: OwnedFd,
+    pub(crate) stamp: Stamp,
+    /// The content of a file that says that it is empty.
+    pub(crate) content: Option<Bytes>,
+}
+
+/// What the file system says about a version of a file. Times are seconds since 1970 and nanoseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Stamp {
     pub(crate) len: u64,
-    /// Last change of its content: seconds since 1970 and nanoseconds.
+    /// The last change of its content, or the time that a program has set.
     pub(crate) modified: (i64, u32),
+    /// The last change of anything about it.
+    pub(crate) changed: (i64, u32),
+    /// The device and the number of the file on it.
+    pub(crate) inode: (u64, u64),
+}
+
+impl Stamp {
+    pub(crate) fn of(stat: &Stat) -> Self {
+        let nanos = |nanos| u32::try_from(nanos).unwrap_or(0);
+        Self {
+            len: u64::try_from(stat.st_size).unwrap_or(0),
+            modified: (stat.st_mtime, nanos(stat.st_mtime_nsec)),
+            changed: (stat.st_ctime, nanos(stat.st_ctime_nsec)),
+            inode: (stat.st_dev, stat.st_ino),
+        }
+    }
+}
+
+impl Opened {
+    /// The length of its content.
+    pub(crate) fn len(&self) -> u64 {
+        self.content.as_ref().map_or(self.stamp.len, |content| content.len() as u64)
+    }
 }
 
 impl Root {
@@ -176,11 +208,7 @@ fn walk(root: impl AsFd, name: &[u8]) -> Result<OwnedFd, Errno> {
 fn classify(file: OwnedFd) -> Result<Entry, Errno> {
     let stat = fstat(&file)?;
     Ok(match FileType::from_raw_mode(stat.st_mode) {
-        FileType::RegularFile => Entry::File(Opened {
-            file,
-            len: u64::try_from(stat.st_size).unwrap_or(0),
-            modified: (stat.st_mtime, u32::try_from(stat.st_mtime_nsec).unwrap_or(0)),
-        }),
+        FileType::RegularFile => Entry::File(Opened { file, stamp: Stamp::of(&stat), content: None }),
         FileType::Directory => Entry::Folder,
         _ => Entry::Nothing,
     })

@@ -3,13 +3,14 @@
 use std::path::{Path, PathBuf};
 
 use crate::Finding;
-use crate::files::{self, Entry, Opened, Root, Symlinks, below, reason, target};
+use crate::files::{self, Entry, Identities, Opened, Root, Symlinks, below, reason, target};
 
 /// The folders whose files may be sent.
 #[derive(Debug)]
 pub(super) struct Folders {
     folders: Vec<Folder>,
     dotfiles: bool,
+    identities: Identities,
 }
 
 #[derive(Debug)]
@@ -30,8 +31,12 @@ pub(super) enum Refusal {
 type FoundFile = (Vec<u8>, Opened);
 
 impl Folders {
-    pub(super) const fn new(dotfiles: bool) -> Self {
-        Self { folders: Vec::new(), dotfiles }
+    pub(super) fn new(dotfiles: bool) -> Self {
+        Self { folders: Vec::new(), dotfiles, identities: Identities::default() }
+    }
+
+    pub(super) const fn identities(&self) -> &Identities {
+        &self.identities
     }
 
     pub(super) fn add(&mut self, at: Option<&str>, root: PathBuf, symlinks: Symlinks) -> Result<(), Finding> {

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use tower::{Layer, Service};
 
 use self::folders::{Folders, Refusal};
-use crate::files::{self, PRECONDITIONS, Representation, Symlinks, kind, validators};
+use crate::files::{self, Answer, PRECONDITIONS, Representation, Symlinks, kind};
 use crate::{Behavior, Context, Finding, Findings, IntoStage, Middleware, Next, Problem, Request, Response};
 
 /// Sends the file that the app names in its response. The app decides who may have the file; Python does not read it.
@@ -178,7 +178,7 @@ impl Service<Request> for SendfileService {
             let mut response = answer.await.map_err(|never: Infallible| match never {})?;
             match NamedFile::take(response.headers_mut())? {
                 None => Ok(response),
-                Some(named) => folders.send(&named, &wanted, response),
+                Some(named) => folders.send(&named, &wanted, response).await,
             }
         })
     }
@@ -232,7 +232,7 @@ fn not_found(why: impl Into<String>) -> Problem {
 }
 
 impl Folders {
-    fn send(&self, named: &NamedFile, wanted: &FileRequest, response: Response) -> Result<Response, Problem> {
+    async fn send(&self, named: &NamedFile, wanted: &FileRequest, response: Response) -> Result<Response, Problem> {
         let value = named.value.as_bytes();
         let found = if named.header == "X-Sendfile" { self.by_path(value) } else { self.by_uri(value) };
         let told = |why: &str| format!("the app answered with `{}: {}`, {why}", named.header, value.escape_ascii());
@@ -243,15 +243,17 @@ impl Folders {
         let (mut app, body) = response.into_parts();
         drop(body);
         let file = Representation {
-            validators: validators(file.len, file.modified, ""),
-            len: file.len,
-            file: file.file,
+            file,
             encoding: None,
             vary: false,
             media_type: app.headers.remove(CONTENT_TYPE).filter(|value| !value.is_empty()).unwrap_or_else(|| kind::media_type(&name)),
             cache_control: None,
         };
-        let (mut parts, body) = file.answer(&wanted.method, &wanted.preconditions)?.into_parts();
+        let answer = match file.answer(self.identities(), &wanted.method, &wanted.preconditions) {
+            Answer::Now(answer) => answer,
+            Answer::Later(file) => file.learn(self.identities(), &wanted.method, &wanted.preconditions).await,
+        };
+        let (mut parts, body) = answer?.into_parts();
         for name in BODY_HEADERS {
             app.headers.remove(name);
         }

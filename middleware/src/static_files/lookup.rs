@@ -1,12 +1,15 @@
 //! Finds the file for a request.
 
+use std::sync::Arc;
+
 use http::header::LOCATION;
 use http::{HeaderValue, StatusCode};
 use rustix::io::Errno;
 
 use super::Static;
+use super::manifest::Manifest;
 use crate::encoding::{Accepted, Encoding};
-use crate::files::{self, Entry, Opened, Representation, Root, Target, kind, reason, target, validators};
+use crate::files::{self, Answer, Entry, Identities, Opened, Representation, Root, Target, kind, reason, target};
 use crate::{Body, Context, Finding, Mount, Problem, Request, Response};
 
 /// A folder of files under a URL prefix.
@@ -18,9 +21,10 @@ pub(super) struct StaticFiles {
     index: Option<String>,
     fallback: Option<String>,
     precompressed: bool,
-    immutable: bool,
-    max_age: Option<HeaderValue>,
+    immutable: Option<Manifest>,
+    cache_control: HeaderValue,
     dotfiles: bool,
+    identities: Identities,
 }
 
 /// What a path names.
@@ -36,15 +40,20 @@ impl StaticFiles {
         let path = context.resolve(&options.root);
         let root = files::root(path.clone(), options.symlinks, "create it, or for Django run `manage.py collectstatic`")
             .map_err(|finding| finding.at("root"))?;
+        let immutable = options.immutable.then(|| Manifest::of(&root));
         let files = Self {
             prefix: options.at.as_deref().unwrap_or(default_at).trim_end_matches('/').to_owned(),
             root,
             index: options.index.0,
             fallback: options.fallback.map(|name| name.trim_start_matches('/').to_owned()),
             precompressed: options.precompressed,
-            immutable: options.immutable,
-            max_age: options.max_age.map(|age| HeaderValue::try_from(format!("max-age={}", age.0.as_secs()))).transpose()?,
+            immutable,
+            cache_control: match options.max_age {
+                Some(age) => HeaderValue::try_from(format!("max-age={}", age.0.as_secs()))?,
+                None => const { HeaderValue::from_static("no-cache") },
+            },
             dotfiles: options.dotfiles,
+            identities: Identities::default(),
         };
         if let Some(name) = &files.fallback
             && !matches!(files.root.open(name.as_bytes()), Ok(Entry::File(_)))
@@ -55,14 +64,19 @@ impl StaticFiles {
     }
 
     /// The response to a GET or HEAD; `None` for a path without a file.
-    pub(super) fn answer(&self, request: &Request) -> Result<Option<Response>, Problem> {
-        let Some(target) = target(request.uri().path().as_bytes(), self.prefix.as_bytes(), self.dotfiles) else { return Ok(None) };
-        let failed = |errno: Errno| Problem::internal(format!("cannot open a static file: {}", reason(errno)));
-        match self.find(&target, request).map_err(failed)? {
-            Lookup::File(file) => file.answer(request.method(), request.headers()).map(Some),
-            Lookup::Folder => redirect(request).map(Some),
-            Lookup::NotFound => Ok(None),
+    pub(super) fn answer(&self, request: &Request) -> Option<Answer> {
+        let target = target(request.uri().path().as_bytes(), self.prefix.as_bytes(), self.dotfiles)?;
+        match self.find(&target, request) {
+            Ok(Lookup::File(file)) => Some(file.answer(&self.identities, request.method(), request.headers())),
+            Ok(Lookup::Folder) => Some(Answer::Now(redirect(request))),
+            Ok(Lookup::NotFound) => None,
+            Err(errno) => Some(Answer::Now(Err(Problem::internal(format!("cannot open a static file: {}", reason(errno)))))),
         }
+    }
+
+    /// The response with a file that has to be read first.
+    pub(super) async fn learn(self: Arc<Self>, file: Representation, request: Request) -> Result<Response, Problem> {
+        file.learn(&self.identities, request.method(), request.headers()).await
     }
 
     fn find(&self, target: &Target, request: &Request) -> Result<Lookup, Errno> {
@@ -98,18 +112,22 @@ impl StaticFiles {
     fn represent(&self, file: Opened, name: Vec<u8>, request: &Request) -> Result<Lookup, Errno> {
         let (file, encoding) = self.sibling(&name, &file, request)?.map_or((file, None), |(sibling, encoding)| (sibling, Some(encoding)));
         Ok(Lookup::File(Representation {
-            validators: validators(file.len, file.modified, encoding.map_or("", Encoding::token)),
-            len: file.len,
-            file: file.file,
+            file,
             encoding,
             vary: self.precompressed,
             media_type: kind::media_type(&name),
-            cache_control: if self.immutable && kind::is_hashed(&name) {
-                Some(const { HeaderValue::from_static("public, max-age=31536000, immutable") })
-            } else {
-                self.max_age.clone()
-            },
+            cache_control: Some(self.cache_control(&name)),
         }))
+    }
+
+    /// Names in the manifest never get another content. Without one, a name with a hash is taken at its word.
+    fn cache_control(&self, name: &[u8]) -> HeaderValue {
+        match &self.immutable {
+            Some(manifest) if manifest.has(name, &self.root).unwrap_or_else(|| kind::is_hashed(name)) => {
+                const { HeaderValue::from_static("public, max-age=31536000, immutable") }
+            }
+            _ => self.cache_control.clone(),
+        }
     }
 
     fn sibling(&self, name: &[u8], file: &Opened, request: &Request) -> Result<Option<(Opened, Encoding)>, Errno> {
@@ -123,7 +141,7 @@ impl StaticFiles {
                 });
                 // One second, because archives and some compressors keep only whole seconds.
                 if let Entry::File(sibling) = self.root.open(&name)?
-                    && sibling.modified.0.saturating_add(1) >= file.modified.0
+                    && sibling.stamp.modified.0.saturating_add(1) >= file.stamp.modified.0
                 {
                     return Ok(Some((sibling, encoding)));
                 }

@@ -1,10 +1,12 @@
 //! `static`: serves files, as a layer over an app or as an app.
 
 mod lookup;
+mod manifest;
 
 use std::convert::Infallible;
-use std::future::{Ready, ready};
+use std::future::{Future, Ready, ready};
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
 
@@ -16,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use tower::util::Oneshot;
 use tower::{Layer, Service, ServiceExt};
 
-use crate::files::{Symlinks, check_at};
+use crate::files::{Answer, Symlinks, check_at};
 use crate::units::Duration;
 use crate::{App, Behavior, Context, Finding, Findings, IntoApp, IntoStage, Middleware, Next, Problem, Request, Response};
 use lookup::StaticFiles;
@@ -30,7 +32,8 @@ use lookup::StaticFiles;
 /// | other methods | passed on to the layers below | 405 |
 ///
 /// Responses have a strong `ETag` and `Last-Modified`. Conditional requests, `Range` (also several) and `If-Range` are supported (RFC 9110 sections 13 and 14). Changed files
-/// are seen at once.
+/// are seen at once. Where a program has set the time of a file, as archives, container images and `rsync -t` do, the `ETag` is a digest of the content, up to 64 MiB; a time before
+/// 1990 gives no `Last-Modified`.
 ///
 /// Only regular files inside `root` are served. A path with `..`, an empty segment, a backslash, NUL or an encoded slash names no file.
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
@@ -48,9 +51,10 @@ pub struct Static {
     /// the original is ignored. Turn it off if no build step writes such files: it saves looking for them.
     precompressed: bool,
     /// Whether files with a hash of their content in the name (`base.0123456789ab.css`, `index-Bx3kQ9_a.js`) have `Cache-Control: public, max-age=31536000, immutable`, so that
-    /// browsers never request them again. Django's `ManifestStaticFilesStorage`, webpack and Vite write such names.
+    /// browsers never request them again. If there is a `staticfiles.json`, the manifest of Django's `ManifestStaticFilesStorage`, these are the names in it and no others. Without one, a name
+    /// has a hash if a part of it looks like those of webpack, Vite and Django.
     immutable: bool,
-    /// How long clients may use the other files without asking again (`Cache-Control: max-age`). Without it, clients decide themselves.
+    /// How long clients may use the other files without asking again (`Cache-Control: max-age`). Without it they ask every time (`no-cache`), and get 304 if nothing has changed.
     max_age: Option<Duration>,
     /// Whether files and folders are served whose name begins with a dot. Such names often contain secrets (`.env`, `.git`). For `/.well-known`, use a `static` of its own with that
     /// `at`.
@@ -185,10 +189,16 @@ struct StaticService<S> {
     inner: S,
 }
 
+/// A response that takes reading first.
+type Learned = Pin<Box<dyn Future<Output = Result<Response, Problem>> + Send>>;
+
+/// A response of this layer.
+type Own = Either<Ready<Result<Response, Problem>>, Learned>;
+
 impl Service<Request> for StaticService<Next> {
     type Response = Response;
     type Error = Problem;
-    type Future = Either<Ready<Result<Response, Problem>>, MapErr<Oneshot<Next, Request>, fn(Infallible) -> Problem>>;
+    type Future = Either<Own, MapErr<Oneshot<Next, Request>, fn(Infallible) -> Problem>>;
 
     fn poll_ready(&mut self, _: &mut TaskContext<'_>) -> Poll<Result<(), Problem>> {
         // `oneshot` waits for the layers below to be ready. A request for a file does not need them.
@@ -197,11 +207,17 @@ impl Service<Request> for StaticService<Next> {
 
     fn call(&mut self, request: Request) -> Self::Future {
         let served = matches!(*request.method(), Method::GET | Method::HEAD);
-        match if served { self.files.answer(&request) } else { Ok(None) } {
-            Ok(None) => Either::Right(self.inner.clone().oneshot(request).map_err(|never| match never {})),
-            Ok(Some(response)) => Either::Left(ready(Ok(response))),
-            Err(problem) => Either::Left(ready(Err(problem))),
+        match if served { self.files.answer(&request) } else { None } {
+            None => Either::Right(self.inner.clone().oneshot(request).map_err(|never| match never {})),
+            Some(answer) => Either::Left(own(&self.files, answer, request)),
         }
+    }
+}
+
+fn own(files: &Arc<StaticFiles>, answer: Answer, request: Request) -> Own {
+    match answer {
+        Answer::Now(response) => Either::Left(ready(response)),
+        Answer::Later(file) => Either::Right(Box::pin(Arc::clone(files).learn(file, request))),
     }
 }
 
@@ -212,19 +228,20 @@ struct NoInner;
 impl Service<Request> for StaticService<NoInner> {
     type Response = Response;
     type Error = Problem;
-    type Future = Ready<Result<Response, Problem>>;
+    type Future = Own;
 
     fn poll_ready(&mut self, _: &mut TaskContext<'_>) -> Poll<Result<(), Problem>> {
         Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, request: Request) -> Self::Future {
-        ready(match *request.method() {
-            Method::GET | Method::HEAD => {
-                self.files.answer(&request).and_then(|found| found.ok_or_else(|| Problem::new(StatusCode::NOT_FOUND)))
-            }
-            _ => Err(Problem::new(StatusCode::METHOD_NOT_ALLOWED)
-                .header(http::header::ALLOW, const { http::HeaderValue::from_static("GET, HEAD") })),
-        })
+        match *request.method() {
+            Method::GET | Method::HEAD => match self.files.answer(&request) {
+                Some(answer) => own(&self.files, answer, request),
+                None => Either::Left(ready(Err(Problem::new(StatusCode::NOT_FOUND)))),
+            },
+            _ => Either::Left(ready(Err(Problem::new(StatusCode::METHOD_NOT_ALLOWED)
+                .header(http::header::ALLOW, const { http::HeaderValue::from_static("GET, HEAD") })))),
+        }
     }
 }

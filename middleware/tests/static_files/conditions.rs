@@ -1,6 +1,9 @@
 //! Conditional requests (RFC 9110 section 13).
 
 use http::Method;
+use serde::Deserialize;
+use ziggurat_middleware::static_files::Static;
+use ziggurat_middleware::{App, Context, IntoApp, Lifecycle, Place};
 
 use crate::site::{AFTER, BEFORE, MODIFIED, Site, get, stack, with};
 
@@ -88,12 +91,70 @@ async fn not_modified_repeats_what_caches_need_and_nothing_else() {
     assert_eq!(whole.header("last-modified"), MODIFIED);
 }
 
+/// Writes a file at a time that a program has set.
+fn write(site: &Site, name: &str, content: &str, seconds: u64) {
+    std::fs::write(site.path(name), content).unwrap();
+    let file = std::fs::File::options().write(true).open(site.path(name)).unwrap();
+    file.set_modified(std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(seconds)).unwrap();
+}
+
 #[tokio::test]
-async fn a_write_within_the_same_second_gives_another_tag() {
-    let site = Site::new().file("a.css", "one");
+async fn another_content_has_another_tag_whatever_its_time_says() {
+    let site = Site::new();
+    for (seconds, last_modified) in
+        [(0, ""), (1, ""), (315_532_801, ""), (784_111_777, MODIFIED), (1_700_000_000, "Tue, 14 Nov 2023 22:13:20 GMT")]
+    {
+        let stack = stack(site.app("{}"));
+        write(&site, "a.js", "alert('release 1')", seconds);
+        let one = stack.get("/a.js").await;
+        assert_eq!(one.header("last-modified"), last_modified, "{seconds}");
+        let again = stack.send(get("/a.js", &[("if-none-match", one.header("etag"))])).await;
+        assert_eq!((again.status().as_u16(), again.header("etag")), (304, one.header("etag")), "{seconds}");
+        std::fs::remove_file(site.path("a.js")).unwrap();
+        write(&site, "a.js", "alert('release 2')", seconds);
+        let two = stack.send(get("/a.js", &[("if-none-match", one.header("etag"))])).await;
+        assert_eq!((two.status().as_u16(), two.text().as_str()), (200, "alert('release 2')"), "{seconds}");
+        let resumed = stack.send(get("/a.js", &[("if-range", one.header("etag")), ("range", "bytes=7-")])).await;
+        assert_eq!((resumed.status().as_u16(), resumed.text().as_str()), (200, "alert('release 2')"), "{seconds}");
+        // The same content again, in another file.
+        std::fs::remove_file(site.path("a.js")).unwrap();
+        write(&site, "a.js", "alert('release 1')", seconds + 1);
+        assert_eq!(stack.get("/a.js").await.header("etag"), one.header("etag"), "{seconds}");
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_nobody_has_dated_is_identified_by_its_time() {
+    let site = Site::new();
+    std::fs::write(site.path("a.css"), "one").unwrap();
     let stack = stack(site.app("{}"));
-    let tag = stack.get("/a.css").await.header("etag").to_owned();
-    let file = std::fs::File::options().write(true).open(site.path("a.css")).unwrap();
-    file.set_modified(crate::site::modified() + std::time::Duration::from_nanos(1)).unwrap();
-    assert_ne!(stack.get("/a.css").await.header("etag"), tag);
+    let first = stack.get("/a.css").await;
+    let (time, length) = first.header("etag").trim_matches('"').split_once('-').unwrap();
+    let seconds = i64::from_str_radix(time.split('.').next().unwrap(), 16).unwrap();
+    let modified =
+        std::fs::metadata(site.path("a.css")).unwrap().modified().unwrap().duration_since(std::time::SystemTime::UNIX_EPOCH).unwrap();
+    assert_eq!((seconds.unsigned_abs(), length), (modified.as_secs(), "3"));
+}
+
+#[tokio::test]
+async fn an_empty_file_is_empty_and_has_a_tag() {
+    let site = Site::new();
+    std::fs::write(site.path("empty.css"), "").unwrap();
+    let stack = stack(site.app("{}"));
+    let empty = stack.get("/empty.css").await;
+    assert_eq!((empty.status().as_u16(), empty.header("content-length"), empty.text().as_str()), (200, "0", ""));
+    assert_eq!(stack.send(get("/empty.css", &[("if-none-match", empty.header("etag"))])).await.status(), 304);
+}
+
+#[tokio::test]
+async fn a_file_that_says_it_is_empty_and_holds_something_is_served_whole() {
+    let options = Static::deserialize(&mut serde_json::Deserializer::from_str(r#"{"root": "/proc/sys/kernel"}"#)).unwrap();
+    let context = Context::new("static", std::path::PathBuf::from("/"), Lifecycle::default());
+    let app = App::app(options, &context).unwrap_or_else(|finding| panic!("{finding}")).into_next(&Place::new("static"));
+    let stack = stack(app);
+    let whole = stack.get("/ostype").await;
+    assert_eq!((whole.text().as_str(), whole.header("content-length"), whole.header("last-modified")), ("Linux\n", "6", ""));
+    assert_eq!(stack.send(get("/ostype", &[("range", "bytes=1-2")])).await.text(), "in");
+    let parts = stack.send(get("/ostype", &[("range", "bytes=0-0,2-3")])).await;
+    assert!(parts.status() == 206 && parts.text().contains("\r\n\r\nnu\r\n"), "{}", parts.text());
 }

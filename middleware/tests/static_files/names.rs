@@ -264,7 +264,23 @@ async fn hashed_names_never_expire_and_others_as_the_option_says() {
     let stack = stack(site.app(r#"{"immutable": true, "max_age": "1h"}"#));
     assert_eq!(stack.get("/css/base.0123456789ab.css").await.header("cache-control"), "public, max-age=31536000, immutable");
     assert_eq!(stack.get("/a.css").await.header("cache-control"), "max-age=3600");
-    assert_eq!(site.layer("{}").get("/static/css/base.0123456789ab.css").await.header("cache-control"), "");
+    assert_eq!(site.layer("{}").get("/static/css/base.0123456789ab.css").await.header("cache-control"), "no-cache");
+    assert_eq!(site.layer("{}").get("/static/a.css").await.header("cache-control"), "no-cache");
+}
+
+#[tokio::test]
+async fn where_there_is_a_manifest_its_names_never_expire_and_no_others() {
+    let manifest =
+        r#"{"version": "1.1", "paths": {"base.css": "base.0123456789ab.css", "odd.css": "odd.v1.css", "plain.css": "plain.css"}}"#;
+    let site = site().file("staticfiles.json", manifest);
+    let names = ["base.0123456789ab.css", "odd.v1.css", "other.0123456789ab.css", "base.css", "plain.css"];
+    let site = names.into_iter().fold(site, |site, name| site.file(name, "x"));
+    let stack = stack(site.app(r#"{"immutable": true}"#));
+    let mut immutable = Vec::new();
+    for name in names {
+        immutable.push(stack.get(&format!("/{name}")).await.header("cache-control").contains("immutable"));
+    }
+    assert_eq!(immutable, [true, true, false, false, false]);
 }
 
 #[tokio::test]
