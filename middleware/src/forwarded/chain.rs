@@ -20,15 +20,11 @@ pub(super) fn follow<E>(hops: impl Iterator<Item = Result<Node, E>>, trust: &Tru
     let mut end = ClientHop::default();
     for (distance, hop) in hops.enumerate() {
         end.distance = distance;
-        let trusted = match hop? {
-            Node::Address(address, port) => {
-                end.client = Some((address, port));
-                trust.holds(address)
-            }
-            Node::Unix => trust.holds_unix(),
-            Node::Hidden => false,
-        };
-        if !trusted {
+        let hop = hop?;
+        if let Node::Address(address, port) = hop {
+            end.client = Some((address, port));
+        }
+        if !trust.covers(hop, distance) {
             break;
         }
     }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::num::NonZeroUsize;
 
 use http::StatusCode;
 use http::header::{HOST, HeaderMap, HeaderName, HeaderValue};
@@ -10,10 +11,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::options::OneOrMany;
-use crate::{Behavior, ConnectionInfo, Context, Finding, IntoStage, Middleware, Problem, Request, Response, Scheme, around};
+use crate::{Behavior, ConnectionInfo, Context, Finding, Findings, IntoStage, Middleware, Problem, Request, Response, Scheme, around};
 
 mod chain;
 mod node;
+mod prefix;
 mod rfc7239;
 #[cfg(test)]
 mod tests;
@@ -38,11 +40,13 @@ use trust::{Peer, Trust};
 /// client. Everything to the left of it came from that client and is ignored. If all are trusted, the leftmost is the client. A hop without an address (`unknown`,
 /// `_hidden`) ends the list before it.
 ///
-/// Scheme, host and port are taken from the same hop as the client: from the same element of `Forwarded`, or from the value of `X-Forwarded-Proto`, `-Host` and `-Port`
+/// Scheme, host and port are taken from the same hop as the client: from the same element of `Forwarded`, or from the value of `X-Forwarded-Proto`, `-Host`, `-Port` and `-Prefix`
 /// at the same distance from the right end (the leftmost if there are fewer). Without `X-Forwarded-Port`, the port is that of the host, else that of the
 /// scheme.
 ///
-/// The layers below and the app then see the client's address (`REMOTE_ADDR`), the scheme (`wsgi.url_scheme`), the port (`SERVER_PORT`) and the `Host` header. If a trusted
+/// `X-Forwarded-Prefix` is the path at which a proxy mounts the site, and which it removes from the request's path.
+///
+/// The layers below and the app then see the client's address (`REMOTE_ADDR`), the scheme (`wsgi.url_scheme`), the port (`SERVER_PORT`), the `Host` header and the prefix (`SCRIPT_NAME`). If a trusted
 /// proxy sends a malformed header, the answer is 400.
 ///
 /// Make sure that the proxy sets or removes every header that is read: a header that it passes on from the client is believed.
@@ -61,6 +65,9 @@ use trust::{Peer, Trust};
 pub struct Forwarded {
     /// The trusted proxies: networks such as `10.0.0.0/8` or `fd00::/8`, addresses, and `unix` for connections on a Unix socket.
     trust: OneOrMany<Peer>,
+    /// How many proxies are in front, instead of `trust`: for platforms whose routers have no known addresses. The peer of every connection is then trusted, and so are as many hops less one.
+    /// Clients must not reach the server past the proxies. If a request has come through fewer, the leftmost address is the client.
+    proxies: Option<NonZeroUsize>,
     /// Which headers the proxies write. The others are removed, because a proxy that does not know them passes them on from the client.
     header: ForwardingHeader,
 }
@@ -69,7 +76,7 @@ pub struct Forwarded {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 enum ForwardingHeader {
-    /// `X-Forwarded-For`, `X-Forwarded-Proto`, `X-Forwarded-Host` and `X-Forwarded-Port`, as most proxies write.
+    /// `X-Forwarded-For`, `X-Forwarded-Proto`, `X-Forwarded-Host`, `X-Forwarded-Port` and `X-Forwarded-Prefix`, as most proxies write.
     #[default]
     XForwarded,
     /// `Forwarded` (RFC 7239).
@@ -81,8 +88,15 @@ impl Middleware for Forwarded {
     const SHORTHAND: Option<&'static str> = Some("trust");
     const BEHAVIOR: &'static [Behavior] = &[Behavior::TrustsProxies, Behavior::AnswersEarly];
 
+    fn validate(&self, findings: &mut Findings) {
+        if self.proxies.is_some() && !self.trust.0.is_empty() {
+            let finding = Finding::new("`proxies` cannot be combined with `trust`").at("proxies");
+            findings.push(finding.hint("leave `trust` out if the addresses of the proxies are not known, and `proxies` if they are"));
+        }
+    }
+
     fn layer(self, _: &Context) -> Result<impl IntoStage, Finding> {
-        let trust = Trust::new(self.trust.0);
+        let trust = self.proxies.map_or_else(|| Trust::new(self.trust.0), Trust::in_front);
         let family = self.header;
         Ok(around(move |request: &mut Request| {
             let trusted = request.extensions().get::<ConnectionInfo>().is_some_and(|connection| trust.sent(connection));
@@ -99,7 +113,14 @@ impl Middleware for Forwarded {
                     .and_then(|claim| claim.apply(request))
                     .map_err(|malformed| Problem::new(StatusCode::BAD_REQUEST).detail(format!("the {malformed} header is malformed")))?;
             }
-            Ok(|response: Response| response)
+            let connection = request.extensions().get::<ConnectionInfo>().cloned();
+            Ok(move |mut response: Response| {
+                // For layers above, such as the access log. A layer below may know more.
+                if let Some(connection) = connection.filter(|_| response.extensions().get::<ConnectionInfo>().is_none()) {
+                    response.extensions_mut().insert(connection);
+                }
+                response
+            })
         }))
     }
 }
@@ -135,6 +156,7 @@ struct Claim {
     scheme: Option<Scheme>,
     host: Option<(HeaderValue, Option<u16>)>,
     port: Option<u16>,
+    prefix: Option<String>,
 }
 
 /// The name of a header that cannot be read.
@@ -158,6 +180,10 @@ impl Claim {
                 *request.uri_mut() = at_host(request.uri(), &host).ok_or(Malformed("X-Forwarded-Host"))?;
             }
             request.headers_mut().insert(HOST, host);
+        }
+        if let Some(prefix) = self.prefix.filter(|prefix| !prefix.is_empty()) {
+            let mount = prefix::mount(request.uri(), prefix).ok_or(Malformed("X-Forwarded-Prefix"))?;
+            request.extensions_mut().insert(mount);
         }
         if let Some(connection) = request.extensions_mut().get_mut::<ConnectionInfo>() {
             if let Some((client, port)) = self.client {

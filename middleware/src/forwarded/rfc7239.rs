@@ -31,6 +31,7 @@ pub(super) fn read(headers: &HeaderMap, trust: &Trust) -> Result<Claim, Malforme
         scheme: element.proto.as_deref().map(|proto| scheme(proto).ok_or(MALFORMED)).transpose()?,
         host: element.host.as_deref().map(|host| node::host(host).ok_or(MALFORMED)).transpose()?,
         port: None,
+        prefix: None,
     })
 }
 

@@ -202,3 +202,46 @@ proptest! {
         }
     }
 }
+
+#[tokio::test]
+async fn so_many_proxies_are_skipped_whatever_their_addresses_are() {
+    for (proxies, chain, client) in [
+        (1, "6.6.6.6, 203.0.113.7", "203.0.113.7"),
+        (2, "6.6.6.6, 203.0.113.7, 10.9.9.9", "203.0.113.7"),
+        (3, "203.0.113.7, 10.9.9.9", "203.0.113.7"),
+        (2, "6.6.6.6, unknown, 10.9.9.9", "10.9.9.9"),
+    ] {
+        let options = format!(r#"{{"proxies": {proxies}}}"#);
+        let headers = [("x-forwarded-for", chain), ("x-forwarded-proto", "http, https"), ("x-forwarded-host", "evil.test")];
+        let believed = seen(&options, &headers[..2]).await;
+        assert!(believed.starts_with(&format!("{client} ")), "{proxies} {chain}: {believed}");
+        let options = format!(r#"{{"proxies": {proxies}, "header": "forwarded"}}"#);
+        let rfc = chain.split(", ").map(|node| format!("for={node}")).collect::<Vec<_>>().join(", ");
+        let believed = seen(&options, &[("forwarded", &rfc), headers[2]]).await;
+        assert!(believed.starts_with(&format!("{client} http ")) && !believed.contains("evil"), "{proxies} {rfc}: {believed}");
+    }
+    assert!(seen(r#"{"proxies": 1}"#, &[]).await.starts_with("10.0.0.1:"));
+    assert!(TestStack::refusal::<Forwarded>(r#"{"proxies": 1, "trust": "10.0.0.0/8"}"#).join("").contains("cannot be combined"));
+    assert!(TestStack::refusal::<Forwarded>(r#"{"proxies": 0}"#).join("").contains("nonzero"));
+}
+
+#[tokio::test]
+async fn the_prefix_of_a_trusted_proxy_is_the_mount_of_the_app() {
+    let mount = async |peer: [u8; 4], prefix: &'static str| {
+        let stack = TestStack::of::<Forwarded>(X).over(async |request: Request| {
+            let mount = request.extensions().get::<crate::Mount>();
+            let text = mount.map(|mount| format!("{} {} {}", mount.prefix, mount.target, request.uri()));
+            Response::new(Body::from(text.unwrap_or_else(|| "none".to_owned())))
+        });
+        let mut request = request(Method::GET, "/x?y", "");
+        request.headers_mut().append("x-forwarded-prefix", HeaderValue::from_static(prefix));
+        request.extensions_mut().get_mut::<ConnectionInfo>().unwrap().client = Some(peer.into());
+        let response = stack.send(request).await;
+        if response.status() == 200 { response.text() } else { response.status().as_u16().to_string() }
+    };
+    assert_eq!(mount([10, 0, 0, 1], "/app").await, "/app /app/x?y /x?y");
+    assert_eq!(mount([10, 0, 0, 1], "/other, /app/").await, "/app /app/x?y /x?y");
+    assert_eq!(mount([10, 0, 0, 1], "/").await, "none");
+    assert_eq!(mount([10, 0, 0, 1], "//evil.example").await, "400");
+    assert_eq!(mount([192, 0, 2, 1], "/app").await, "none");
+}

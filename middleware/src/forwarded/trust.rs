@@ -3,11 +3,13 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::net::IpAddr;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
+use super::node::Node;
 use crate::{ConnectionInfo, Network};
 
 /// One entry of `trust`.
@@ -65,6 +67,8 @@ impl JsonSchema for Peer {
 pub(super) struct Trust {
     unix: bool,
     nets: Arc<[Network]>,
+    /// So many proxies are in front, whatever their addresses are.
+    proxies: Option<usize>,
 }
 
 impl Trust {
@@ -74,11 +78,19 @@ impl Trust {
             Peer::Unix => None,
             Peer::Net(net) => Some(net),
         });
-        Self { unix, nets: nets.collect() }
+        Self { unix, nets: nets.collect(), proxies: None }
+    }
+
+    /// Trusts the peer of every connection, and the proxies before it up to this number.
+    pub(super) fn in_front(proxies: NonZeroUsize) -> Self {
+        Self { unix: false, nets: Arc::default(), proxies: Some(proxies.get()) }
     }
 
     /// Whether the peer of the connection is a trusted proxy.
     pub(super) fn sent(&self, connection: &ConnectionInfo) -> bool {
+        if self.proxies.is_some() {
+            return true;
+        }
         match (connection.client, connection.local) {
             (Some(address), _) => self.holds(address),
             (None, None) => self.unix,
@@ -86,14 +98,19 @@ impl Trust {
         }
     }
 
-    /// Whether this address is trusted; an IPv4-mapped IPv6 address is the IPv4 address.
-    pub(super) fn holds(&self, address: IpAddr) -> bool {
-        self.nets.iter().any(|net| net.contains(address))
+    /// Whether this hop, so many hops away from the peer of the connection, is a trusted proxy.
+    pub(super) fn covers(&self, hop: Node, distance: usize) -> bool {
+        match (self.proxies, hop) {
+            (Some(proxies), _) => distance + 1 < proxies,
+            (None, Node::Address(address, _)) => self.holds(address),
+            (None, Node::Unix) => self.unix,
+            (None, Node::Hidden) => false,
+        }
     }
 
-    /// Whether clients on Unix sockets are trusted.
-    pub(super) const fn holds_unix(&self) -> bool {
-        self.unix
+    /// An IPv4-mapped IPv6 address is the IPv4 address.
+    fn holds(&self, address: IpAddr) -> bool {
+        self.nets.iter().any(|net| net.contains(address))
     }
 }
 

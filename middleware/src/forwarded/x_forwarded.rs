@@ -1,16 +1,17 @@
-//! `X-Forwarded-For`, `-Proto`, `-Host` and `-Port`: lists to which each proxy appends.
+//! `X-Forwarded-For`, `-Proto`, `-Host`, `-Port` and `-Prefix`: lists to which each proxy appends.
 
 use http::{HeaderMap, HeaderName};
 
 use super::chain::{follow, scheme};
 use super::node::{self, Node};
 use super::trust::Trust;
-use super::{Claim, Malformed};
+use super::{Claim, Malformed, prefix};
 
 const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
+const PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
 
 pub(super) fn read(headers: &HeaderMap, trust: &Trust) -> Result<Claim, Malformed> {
     let hops = from_right(headers, FOR).map(|hop| Node::parse(hop).ok_or(Malformed("X-Forwarded-For")));
@@ -25,6 +26,7 @@ pub(super) fn read(headers: &HeaderMap, trust: &Trust) -> Result<Claim, Malforme
         scheme: parsed("X-Forwarded-Proto", at_end(PROTO), scheme)?,
         host: parsed("X-Forwarded-Host", at_end(HOST), node::host)?,
         port: parsed("X-Forwarded-Port", at_end(PORT), node::port)?,
+        prefix: parsed("X-Forwarded-Prefix", at_end(PREFIX), prefix::parse)?,
     })
 }
 
