@@ -5,9 +5,9 @@
 
 use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use http::{Extensions, HeaderValue, Uri};
+use http::{Extensions, HeaderValue, StatusCode, Uri};
 
 /// The client, the scheme and the address of the listener. The server sets it in every request; `forwarded` corrects it behind a proxy.
 ///
@@ -153,6 +153,24 @@ impl OriginalUri {
             (None, Some(mount)) => &mount.target,
             (None, None) => uri,
         }
+    }
+}
+
+/// The status that a layer answers with when it stops waiting for the layers below, which then drop the request. Such a layer sets the fact in the request, and the
+/// status before it drops the future of the response: a log below then knows that it was not the client who has gone.
+#[derive(Clone, Debug, Default)]
+pub struct EarlyAnswer(Arc<OnceLock<StatusCode>>);
+
+impl EarlyAnswer {
+    /// The status, once the layer has answered.
+    #[must_use]
+    pub fn get(&self) -> Option<StatusCode> {
+        self.0.get().copied()
+    }
+
+    /// States the status. The first one counts.
+    pub fn set(&self, status: StatusCode) {
+        let _ = self.0.set(status);
     }
 }
 

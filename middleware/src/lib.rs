@@ -61,7 +61,7 @@ pub use behavior::Behavior;
 pub use body::Body;
 pub use client::{Client, ClientFuture};
 pub use context::{Context, Reserve};
-pub use facts::{ConnectionInfo, Deadline, Mount, OriginalUri, RemoteUser, RequestId, ReserveClass, Scheme};
+pub use facts::{ConnectionInfo, Deadline, EarlyAnswer, Mount, OriginalUri, RemoteUser, RequestId, ReserveClass, Scheme};
 pub use files::FileBody;
 pub use finding::{Finding, Findings, Step, system_words};
 pub use from_fn::{FromFn, FromFnService, from_fn};

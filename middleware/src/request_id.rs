@@ -13,7 +13,7 @@ use crate::{Behavior, Context, Finding, IntoStage, Middleware, Request, RequestI
 ///
 /// The id is a UUID of version 7 (RFC 9562), so ids sort by time. The app reads it as `HTTP_X_REQUEST_ID` and as `ziggurat.request_id` in the environ.
 ///
-/// Place it at the top, so that all layers below know the id.
+/// Place it at the top, so that all layers below know the id. A second layer, for instance in a route, keeps the id of the first and adds its own `header`.
 ///
 /// ```json
 /// { "layers": ["request_id", "access_log"], "app": { "wsgi": "hello:app" } }
@@ -41,8 +41,10 @@ impl Middleware for AssignRequestId {
     fn layer(self, _: &Context) -> Result<impl IntoStage, Finding> {
         let Self { header: HeaderKey(header), trust } = self;
         Ok(around(move |request: &mut Request| {
-            let given = if trust { valid(request.headers(), &header) } else { None };
-            let id = given.or_else(fresh);
+            // A request has one id, which a layer above may have assigned.
+            let above = request.extensions().get::<RequestId>().cloned();
+            let given = || if trust { valid(request.headers(), &header) } else { None };
+            let id = above.or_else(given).or_else(fresh);
             if let Some(id) = &id {
                 request.headers_mut().insert(header.clone(), id.as_header().clone());
                 if let Some(summary) = RequestSummary::of(request.extensions()) {
@@ -54,6 +56,7 @@ impl Middleware for AssignRequestId {
             Ok(move |mut response: Response| {
                 if let Some(id) = id {
                     response.headers_mut().insert(header, id.as_header().clone());
+                    response.extensions_mut().insert(id);
                 }
                 response
             })
@@ -107,6 +110,21 @@ mod tests {
         let id = response.header("x-request-id");
         assert_eq!(id.parse::<Uuid>().unwrap().get_version_num(), 7);
         assert_eq!(response.text(), format!("{id} {id}"));
+    }
+
+    #[tokio::test]
+    async fn a_request_has_one_id_however_many_layers_assign_it() {
+        let inner = r#"{"trust": true, "header": "x-inner"}"#;
+        let outer = TestStack::of::<AssignRequestId>("{}").then::<AssignRequestId>(inner).over(async |request: Request| {
+            let fact = request.extensions().get::<RequestId>().unwrap().as_str();
+            Response::new(Body::from(format!("{fact} {}", request.headers()["x-request-id"].to_str().unwrap())))
+        });
+        let mut request = request(Method::GET, "/", "");
+        request.headers_mut().append("x-inner", HeaderValue::from_static("chosen"));
+        let response = outer.send(request).await;
+        let id = response.header("x-request-id");
+        assert_eq!(response.text(), format!("{id} {id}"));
+        assert_eq!(response.header("x-inner"), id);
     }
 
     #[tokio::test]

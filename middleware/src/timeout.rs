@@ -1,13 +1,14 @@
 //! `timeout`: bounds the time until a response begins.
 
+use std::pin::pin;
+
 use http::StatusCode;
 use schemars::JsonSchema;
 use serde::Deserialize;
-use tower::timeout::TimeoutLayer;
-use tower::util::MapErrLayer;
+use tokio::time::timeout;
 
 use crate::units::Duration;
-use crate::{Behavior, BoxError, Context, Finding, Findings, IntoStage, Middleware, Problem};
+use crate::{Behavior, Context, EarlyAnswer, Finding, Findings, IntoStage, Middleware, Next, Problem, Request, from_fn};
 
 /// Answers `504 Gateway Timeout` if no response begins in time.
 ///
@@ -17,7 +18,7 @@ use crate::{Behavior, BoxError, Context, Finding, Findings, IntoStage, Middlewar
 /// At the timeout, the request is dropped in all layers below. A Python call that runs goes on to its end; its result is discarded. To end the call, use the `deadline` of
 /// the `wsgi` app.
 ///
-/// Place it below `access_log` and above everything that may be slow.
+/// Place it above everything that may be slow. An `access_log` above or below it logs the 504.
 ///
 /// ```json
 /// { "layers": ["access_log", { "timeout": "30s" }], "app": { "wsgi": "hello:app" } }
@@ -48,13 +49,19 @@ impl Middleware for Timeout {
     }
 
     fn layer(self, _: &Context) -> Result<impl IntoStage, Finding> {
-        let after = self.after;
-        // `Next` is infallible, so the only error is the timeout.
-        let timed_out = move |_: BoxError| {
-            let problem = Problem::new(StatusCode::GATEWAY_TIMEOUT).detail("the response took too long");
-            problem.because(format!("no response within {after}"))
-        };
-        Ok((MapErrLayer::new(timed_out), TimeoutLayer::new(after.0)))
+        Ok(from_fn(self.after, async |after: Duration, mut request: Request, next: Next| {
+            let early = request.extensions().get::<EarlyAnswer>().cloned().unwrap_or_default();
+            request.extensions_mut().insert(early.clone());
+            let mut response = pin!(next.run(request));
+            match timeout(after.0, response.as_mut()).await {
+                Ok(response) => response,
+                Err(_) => {
+                    early.set(StatusCode::GATEWAY_TIMEOUT);
+                    let problem = Problem::new(StatusCode::GATEWAY_TIMEOUT).detail("the response took too long");
+                    problem.because(format!("no response within {after}")).into_response()
+                }
+            }
+        }))
     }
 }
 
@@ -69,7 +76,7 @@ mod tests {
     use tokio::time::sleep;
 
     use super::*;
-    use crate::{Body, Request, Response, TestStack};
+    use crate::{Body, BoxError, Response, TestStack};
 
     fn slow(options: &str, millis: u64) -> TestStack {
         TestStack::of::<Timeout>(options).over(move |_: Request| async move {

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use http::header::{CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue};
-use http::{Method, Uri, Version};
+use http::{Extensions, Method, Uri, Version};
 
 use super::{Log, json, text};
-use crate::{ConnectionInfo, OriginalUri, RemoteUser, Request, RequestId, Response, TunnelRecord};
+use crate::{ConnectionInfo, EarlyAnswer, OriginalUri, RemoteUser, Request, RequestId, Response, TunnelRecord};
 
 /// A line in the making. It is written when it is dropped, however the request ended.
 ///
@@ -27,6 +27,8 @@ pub(super) struct LogEntry {
     pub(super) request_headers: Vec<Option<HeaderValue>>,
     pub(super) response_headers: Vec<Option<HeaderValue>>,
     content_length: Option<u64>,
+    /// What a layer above answers if it does not wait for the response.
+    early_answer: Option<EarlyAnswer>,
     pub(super) status: u16,
     /// Octets of body, or to the client through an upgraded connection.
     pub(super) sent: u64,
@@ -55,6 +57,7 @@ impl LogEntry {
             request_headers: pick(&log.format.request_headers, request.headers()),
             response_headers: Vec::new(),
             content_length: None,
+            early_answer: facts.get::<EarlyAnswer>().cloned(),
             status: Self::CLIENT_CLOSED_REQUEST,
             sent: 0,
             tunnel: None,
@@ -70,9 +73,13 @@ impl LogEntry {
         self.tunnel = facts.get::<TunnelRecord>().cloned();
         self.response_headers = pick(&self.log.format.response_headers, response.headers());
         self.content_length = response.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-        if let Some(user) = facts.get::<RemoteUser>() {
-            self.user = Some(user.clone());
+        // What layers below have found out.
+        fn learn<T: Clone + Send + Sync + 'static>(known: &mut Option<T>, facts: &Extensions) {
+            *known = facts.get().cloned().or(known.take());
         }
+        learn(&mut self.user, facts);
+        learn(&mut self.id, facts);
+        learn(&mut self.connection, facts);
     }
 
     /// Copies what is shared with the request, which would keep all of its head in memory as long as the line waits.
@@ -135,6 +142,11 @@ impl LogEntry {
 
 impl Drop for LogEntry {
     fn drop(&mut self) {
+        if self.status == Self::CLIENT_CLOSED_REQUEST
+            && let Some(status) = self.early_answer.as_ref().and_then(EarlyAnswer::get)
+        {
+            self.status = status.as_u16();
+        }
         if let Some(tunnel) = &self.tunnel {
             self.sent = tunnel.sent().get();
         }

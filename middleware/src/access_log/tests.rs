@@ -295,3 +295,24 @@ fn a_format_or_file_that_cannot_be_is_refused() {
     assert!(TestStack::refusal::<AccessLog>(r#""logs/access.log""#)[0].contains("a file is named by `to`"));
     assert!(TestStack::refusal::<AccessLog>(r#"{"to": "/nowhere/log"}"#)[0].contains("cannot write the access log to `/nowhere/log`"));
 }
+
+#[tokio::test]
+async fn the_log_learns_the_client_and_the_id_from_layers_below() {
+    let log = Logged::new("json");
+    let layers = log.stage().then::<crate::forwarded::Forwarded>(r#""192.0.2.1""#).then::<crate::request_id::AssignRequestId>("{}");
+    let stack = layers.over_text("x");
+    let mut request = request(Method::GET, "/", "");
+    request.headers_mut().insert("x-forwarded-for", HeaderValue::from_static("203.0.113.7"));
+    let response = stack.send(request).await;
+    let line = log.json(&stack);
+    assert_eq!((&line["client"], &line["request_id"]), (&"203.0.113.7".into(), &response.header("x-request-id").into()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_a_timeout_above_has_answered_is_logged_with_its_status() {
+    let log = Logged::new("json");
+    let layers = TestStack::of::<crate::timeout::Timeout>(r#""1s""#).then::<AccessLog>(&log.options);
+    let stack = layers.over(async |_: Request| std::future::pending::<Response>().await);
+    assert_eq!(stack.get("/").await.status(), 504);
+    assert_eq!(log.json(&stack)["status"], 504);
+}
