@@ -1,10 +1,10 @@
-//! The limits of one connection.
+//! The limits and the manners of one connection.
 
 use std::time::Duration;
 
 use super::Options;
 
-/// The limits that [`Options`] set for each connection.
+/// What [`Options`] set for each connection.
 #[derive(Clone, Debug)]
 pub(super) struct Limits {
     pub(super) header_timeout: Duration,
@@ -12,6 +12,7 @@ pub(super) struct Limits {
     pub(super) keep_alive: Duration,
     pub(super) header_size: usize,
     pub(super) headers: usize,
+    pub(super) title_case_headers: bool,
 }
 
 impl From<&Options> for Limits {
@@ -22,6 +23,7 @@ impl From<&Options> for Limits {
             keep_alive: options.keep_alive.0,
             header_size: usize::try_from(options.max_header_size.0).unwrap_or(usize::MAX),
             headers: options.max_headers,
+            title_case_headers: options.title_case_headers,
         }
     }
 }

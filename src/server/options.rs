@@ -42,6 +42,10 @@ pub struct Options {
     /// if none is idle, further clients wait in the kernel's queue until one ends.
     pub max_connections: usize,
 
+    /// Whether the names of response headers are sent in their usual capitals on HTTP/1.1, as in `Content-Type`, instead of lower case. Names have no case (RFC 9110 section 5.1);
+    /// turn it on for clients that compare them as they are written.
+    pub title_case_headers: bool,
+
     /// Threads for network work and native layers. By default as many as there are processor cores. (A `wsgi` app has threads of its own.)
     pub threads: Option<NonZeroUsize>,
 
@@ -60,6 +64,7 @@ impl Default for Options {
             max_header_size: Size::kib(32),
             max_headers: 100,
             max_connections: 10_000,
+            title_case_headers: false,
             threads: None,
             control: None,
         }

@@ -179,6 +179,7 @@ const CUT: Refusal =
 fn builder(limits: &Limits) -> Builder {
     let mut builder = Builder::new();
     // The guard and the phase timer keep the limits, because they can tell the client which one it has exceeded.
+    builder.title_case_headers(limits.title_case_headers);
     builder.header_read_timeout(None).max_buf_size(limits.header_size.max(HYPER_BUFFER));
     if limits.headers > HYPER_HEADERS {
         builder.max_headers(limits.headers);
