@@ -1,6 +1,6 @@
 //! Requests as every layer can rely on them, and responses as every client can.
 
-use http::header::{CONTENT_LENGTH, COOKIE, HOST, HeaderName, HeaderValue, TRANSFER_ENCODING};
+use http::header::{CONTENT_LENGTH, COOKIE, EXPECT, HOST, HeaderName, HeaderValue, TRANSFER_ENCODING};
 use http::request::Parts;
 use http::uri::{PathAndQuery, Uri};
 use http::{HeaderMap, StatusCode, Version};
@@ -36,6 +36,19 @@ pub(super) fn normalize(parts: &mut Parts, max_headers: usize) -> Result<(), Ref
 fn check_http2(parts: &Parts, max_headers: usize) -> Result<(), Refusal> {
     if parts.headers.len() > max_headers {
         return Err(Refusal::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "there are too many headers"));
+    }
+    if parts.uri.path() == "*" && parts.method != http::Method::OPTIONS {
+        return Err(Refusal::bad("only OPTIONS has `*` as its target"));
+    }
+    if parts.headers.get_all(EXPECT).iter().any(|value| !value.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
+        return Err(Refusal::new(StatusCode::EXPECTATION_FAILED, "the only supported expectation is `100-continue`"));
+    }
+    let mut lengths = parts.headers.get_all(CONTENT_LENGTH).iter();
+    if let Some(length) = lengths.next() {
+        fields::content_length(length.as_bytes())?;
+        if lengths.next().is_some() {
+            return Err(Refusal::bad("there is more than one Content-Length"));
+        }
     }
     let mut hosts = parts.headers.get_all(HOST).iter();
     match (parts.uri.authority(), hosts.next(), hosts.next()) {
@@ -147,11 +160,19 @@ mod tests {
         let mut ok = parts(request().uri("http://a/b").header("cookie", "a=1").header("cookie", "b=2"));
         normalize(&mut ok, 100).unwrap();
         assert_eq!((&ok.headers["host"], &ok.headers["cookie"]), (&HeaderValue::from_static("a"), &HeaderValue::from_static("a=1; b=2")));
-        for broken in
-            [request().uri("/"), request().uri("http://a/").header("host", "b"), request().uri("/").header("host", "a").header("host", "a")]
-        {
-            assert_eq!(normalize(&mut parts(broken), 100).unwrap_err().status, 400);
+        let at = || request().uri("http://a/");
+        for (broken, status) in [
+            (request().uri("/"), 400),
+            (at().header("host", "b"), 400),
+            (request().uri("/").header("host", "a").header("host", "a"), 400),
+            (request().uri("*").header("host", "a"), 400),
+            (at().header("content-length", "1").header("content-length", "1"), 400),
+            (at().header("content-length", "+1"), 400),
+            (at().header("expect", "200-ok"), 417),
+        ] {
+            assert_eq!(normalize(&mut parts(broken), 100).unwrap_err().status, status);
         }
+        normalize(&mut parts(request().method("OPTIONS").uri("*").header("host", "a").header("expect", "100-Continue")), 100).unwrap();
     }
 
     #[test]

@@ -6,7 +6,8 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::StatusCode;
+use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
+use http::{HeaderMap, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, Sleep, sleep};
 use ziggurat_middleware::{BoxError, Problem};
@@ -37,6 +38,11 @@ impl<B> RequestBody<B> {
     }
 }
 
+/// Whether trailers have fields that only heads may have. In HTTP/1, the guard refuses them.
+fn has_framing(trailers: &HeaderMap) -> bool {
+    [CONTENT_LENGTH, HOST, TRANSFER_ENCODING].iter().any(|name| trailers.contains_key(name))
+}
+
 impl<B> Body for RequestBody<B>
 where
     B: Body<Data = Bytes, Error: std::error::Error + Send + Sync + 'static> + Unpin,
@@ -48,8 +54,14 @@ where
         match Pin::new(&mut self.body).poll_frame(cx) {
             Poll::Ready(frame) => {
                 self.is_waiting = false;
-                let cut = |error| Problem::new(StatusCode::BAD_REQUEST).detail("the request body is cut short or malformed").because(error);
-                Poll::Ready(frame.map(|frame| frame.map_err(|error| cut(error).into())))
+                let malformed = Problem::new(StatusCode::BAD_REQUEST).detail("the request body is cut short or malformed");
+                Poll::Ready(frame.map(|frame| match frame {
+                    Ok(frame) if frame.trailers_ref().is_some_and(has_framing) => {
+                        Err(malformed.because("a trailer has a name that is only allowed in the head").into())
+                    }
+                    Ok(frame) => Ok(frame),
+                    Err(error) => Err(malformed.because(error).into()),
+                }))
             }
             Poll::Pending => {
                 ready!(self.poll_timer(cx));

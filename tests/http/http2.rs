@@ -283,3 +283,28 @@ async fn octets_that_are_no_frames_end_the_connection() {
     let answer = exchange(&server, &[PREFACE, &[0xff; 100]].concat()).await;
     assert!(!answer.starts_with(b"HTTP/1.1"));
 }
+
+#[tokio::test]
+async fn trailers_that_belong_into_the_head_are_refused_as_in_http1() {
+    let record = Record::default();
+    let server = Server::start("{}", record.app());
+    let (mut sender, _) = connect(&server).await;
+    for (name, status) in [("x-sum", 200), ("content-length", 400), ("host", 400)] {
+        let trailers = http::HeaderMap::from_iter([(http::HeaderName::from_static(name), http::HeaderValue::from_static("1"))]);
+        let frames = [http_body::Frame::data(Bytes::from_static(b"abc")), http_body::Frame::trailers(trailers)];
+        let body = Body::new(StreamBody::new(stream::iter(frames.map(Ok::<_, Infallible>))));
+        let request = http::Request::post("http://a/").body(body).unwrap();
+        assert_eq!(sender.send_request(request).await.unwrap().status(), status, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn an_expectation_that_nobody_knows_is_refused_as_in_http1() {
+    let server = Server::hello("{}");
+    let (mut sender, _) = connect(&server).await;
+    for (value, status) in [("100-continue", 200), ("200-ok", 417)] {
+        let mut request = get("http://a/");
+        request.headers_mut().insert("expect", value.parse().unwrap());
+        assert_eq!(sender.send_request(request).await.unwrap().status(), status, "{value}");
+    }
+}

@@ -71,7 +71,7 @@ pub(crate) fn transfer_encoding(value: &[u8]) -> Result<(), Refusal> {
     Err(Refusal::new(StatusCode::NOT_IMPLEMENTED, "the only supported Transfer-Encoding is `chunked`"))
 }
 
-/// Checks a `Host` or the authority of a URL: a name or an address, and an optional port (RFC 9110 section 7.2).
+/// Checks a `Host` or the authority of a URL: a registered name or an address, and an optional port (RFC 9110 section 7.2, RFC 3986 section 3.2.2).
 pub(crate) fn host(value: &[u8]) -> Result<(), Refusal> {
     let (host_is_sound, port) = match value.strip_prefix(b"[") {
         Some(rest) => match memchr::memchr(b']', rest) {
@@ -80,8 +80,7 @@ pub(crate) fn host(value: &[u8]) -> Result<(), Refusal> {
         },
         None => {
             let (name, port) = value.split_at(memchr::memchr(b':', value).unwrap_or(value.len()));
-            let sound = |octet: &u8| octet.is_ascii_alphanumeric() || b"-._~".contains(octet);
-            (!name.is_empty() && name.iter().all(sound), port)
+            (!name.is_empty() && is_registered_name(name), port)
         }
     };
     let port_is_sound = match port.strip_prefix(b":") {
@@ -89,6 +88,18 @@ pub(crate) fn host(value: &[u8]) -> Result<(), Refusal> {
         None => port.is_empty(),
     };
     if host_is_sound && port_is_sound { Ok(()) } else { Err(Refusal::bad("the host is not a name or an address with an optional port")) }
+}
+
+/// Unreserved characters, sub-delimiters and escapes of an octet.
+fn is_registered_name(mut name: &[u8]) -> bool {
+    loop {
+        name = match name {
+            [] => return true,
+            [b'%', high, low, rest @ ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => rest,
+            [octet, rest @ ..] if octet.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=".contains(octet) => rest,
+            _ => return false,
+        };
+    }
 }
 
 /// Checks a request target. Returns whether it names a host, which replaces `Host` then (RFC 9112 section 3.2).
@@ -150,12 +161,14 @@ mod tests {
 
     #[test]
     fn hosts_are_names_or_addresses_with_an_optional_port() {
-        for sound in ["a", "a.example:80", "127.0.0.1", "[::1]", "[::1]:8000", "a_b", "a:", "A-b.c"] {
+        for sound in
+            ["a", "a.example:80", "127.0.0.1", "[::1]", "[::1]:8000", "a_b", "a:", "A-b.c", "0.0.0.0=5000", "a!$&'()*+,;=~b", "a%20b"]
+        {
             assert!(host(sound.as_bytes()).is_ok(), "{sound}");
         }
         for broken in [
-            "", ":80", "a b", "a,b", "u@a", "a:b", "a:123456", "a:65536", "a:+1", "[::1", "[::1]x", "[a]", "a/b", "a:80:80", "a%20",
-            "\u{e9}",
+            "", ":80", "a b", "a\"b", "u@a", "a:b", "a:123456", "a:65536", "a:+1", "[::1", "[::1]x", "[a]", "a/b", "a:80:80", "a%2",
+            "a%zz", "a\\b", "a?b", "a#b", "a<b", "\u{e9}",
         ] {
             assert!(host(broken.as_bytes()).is_err(), "{broken}");
         }

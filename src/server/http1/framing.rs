@@ -1,7 +1,10 @@
 //! Follows the requests of a connection through its octets: where each head and body begins and ends.
 
+use std::ops::Range;
+
 use super::chunks::{Chunks, Step};
 use super::head::{Complete, Head, Length};
+use super::request_line;
 use crate::server::limits::Limits;
 use crate::server::refusal::Refusal;
 
@@ -13,6 +16,8 @@ pub(crate) struct Framing {
     heads: u32,
     /// The request under way asks for an upgrade.
     has_upgrade: bool,
+    /// Where the octets that passed last have request lines to rewrite.
+    rewrites: Vec<Range<usize>>,
 }
 
 #[derive(Debug)]
@@ -30,16 +35,17 @@ enum State {
 
 impl Framing {
     pub(crate) fn new() -> Self {
-        Self { state: State::Head(Head::default()), heads: 0, has_upgrade: false }
+        Self { state: State::Head(Head::default()), heads: 0, has_upgrade: false, rewrites: Vec::new() }
     }
 
     /// Reads on and returns how many of `octets`, from the first on, may pass. The others belong to an incomplete head or to incomplete trailers: pass
     /// them again, with more behind them. After a refusal nothing passes any more.
     pub(crate) fn advance(&mut self, octets: &[u8], limits: &Limits) -> usize {
         let mut passed = 0;
+        self.rewrites.clear();
         while passed < octets.len() {
             let rest = &octets[passed..];
-            match self.step(rest, limits) {
+            match self.step(rest, passed, limits) {
                 Ok(0) => break,
                 Ok(taken) => passed += taken,
                 Err(refusal) => self.state = State::Refused { refusal, in_body: self.is_in_body() },
@@ -48,10 +54,27 @@ impl Framing {
         passed
     }
 
-    fn step(&mut self, octets: &[u8], limits: &Limits) -> Result<usize, Refusal> {
+    /// What passed last, where it has request lines that have to be rewritten.
+    pub(crate) fn rewritten(&mut self, passed: &[u8]) -> Option<Vec<u8>> {
+        if self.rewrites.is_empty() {
+            return None;
+        }
+        let mut rewritten = Vec::with_capacity(passed.len() + 64);
+        let mut copied = 0;
+        for line in self.rewrites.drain(..) {
+            rewritten.extend_from_slice(&passed[copied..line.start]);
+            rewritten.extend_from_slice(&request_line::rewritten(&passed[line.clone()]));
+            copied = line.end;
+        }
+        rewritten.extend_from_slice(&passed[copied..]);
+        Some(rewritten)
+    }
+
+    fn step(&mut self, octets: &[u8], start: usize, limits: &Limits) -> Result<usize, Refusal> {
         match &mut self.state {
             State::Head(head) => {
-                let Some(Complete { size, length, has_upgrade }) = head.read(octets, limits)? else { return Ok(0) };
+                let Some(Complete { size, length, has_upgrade, rewrite }) = head.read(octets, limits)? else { return Ok(0) };
+                self.rewrites.extend(rewrite.map(|line| start + line.start..start + line.end));
                 self.heads += 1;
                 self.has_upgrade = has_upgrade;
                 self.state = match length {

@@ -170,7 +170,7 @@ impl<S: Io> Guard<S> {
             self.ready = self.held.len();
         } else {
             self.framing.resume();
-            self.ready = self.framing.advance(&self.held, &self.limits);
+            self.judge_held();
             self.note_framing();
         }
         true
@@ -249,19 +249,31 @@ impl<S> Guard<S> {
         }
         let passed = if self.held.is_empty() {
             let passed = self.framing.advance(fresh, &self.limits);
+            let rewritten = self.framing.rewritten(&fresh[..passed]);
+            let here = if rewritten.is_some() { 0 } else { passed };
+            self.held = rewritten.unwrap_or_default();
+            self.ready = self.held.len();
             if self.framing.refusal().is_none() {
                 self.held.extend_from_slice(&fresh[passed..]);
             }
-            buf.set_filled(start + passed);
-            passed
+            buf.set_filled(start + here);
+            here
         } else {
             self.held.extend_from_slice(fresh);
             buf.set_filled(start);
-            self.ready = self.framing.advance(&self.held, &self.limits);
+            self.judge_held();
             0
         };
         self.note_framing();
         passed
+    }
+
+    fn judge_held(&mut self) {
+        self.ready = self.framing.advance(&self.held, &self.limits);
+        if let Some(rewritten) = self.framing.rewritten(&self.held[..self.ready]) {
+            let passed = std::mem::replace(&mut self.ready, rewritten.len());
+            self.held.splice(..passed, rewritten);
+        }
     }
 
     /// Reports where the framing is now.

@@ -3,9 +3,12 @@
 //! The decision does not depend on how the head is cut into pieces. Rules on single octets and on size apply to each octet in turn, all other rules to
 //! complete lines.
 
+use std::borrow::Cow;
+use std::ops::Range;
+
 use http::StatusCode;
 
-use super::fields;
+use super::{fields, request_line};
 use crate::server::limits::Limits;
 use crate::server::refusal::Refusal;
 
@@ -19,13 +22,15 @@ pub(crate) enum Length {
 }
 
 /// A complete head.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Complete {
     /// Octets of the head, the empty line included.
     pub(crate) size: usize,
     pub(crate) length: Length,
     /// Whether an HTTP/1.1 request has an `Upgrade` header.
     pub(crate) has_upgrade: bool,
+    /// Where the request line is, if it has to be [rewritten](request_line::rewritten).
+    pub(crate) rewrite: Option<Range<usize>>,
 }
 
 /// A head while it is read.
@@ -41,6 +46,7 @@ pub(crate) struct Head {
     length: Option<u64>,
     chunked: bool,
     has_upgrade: bool,
+    rewrite: Option<Range<usize>>,
 }
 
 /// The first octet of a TLS connection: the type of a handshake record (RFC 8446 section 5.1).
@@ -56,7 +62,9 @@ impl Head {
         if !self.has_request_line && octets.first() == Some(&TLS_HANDSHAKE) {
             return Err(Refusal::bad("the client speaks TLS, and this address is for clear text"));
         }
-        while let Some(line) = self.lines.next(window)? {
+        loop {
+            let start = self.lines.start;
+            let Some(line) = self.lines.next(window)? else { break };
             if !self.has_request_line {
                 if line.is_empty() {
                     self.empty_lines += 1;
@@ -65,10 +73,13 @@ impl Head {
                     }
                     continue;
                 }
-                self.request_line(line)?;
+                if self.request_line(line)? {
+                    self.rewrite = Some(start..start + line.len());
+                }
                 self.has_request_line = true;
             } else if line.is_empty() {
-                return Ok(Some(Complete { size: self.lines.start, length: self.finish()?, has_upgrade: self.has_upgrade }));
+                let (size, length) = (self.lines.start, self.finish()?);
+                return Ok(Some(Complete { size, length, has_upgrade: self.has_upgrade, rewrite: self.rewrite.take() }));
             } else {
                 self.fields += 1;
                 if self.fields > limits.headers {
@@ -91,7 +102,8 @@ impl Head {
         !self.has_request_line && self.lines.searched == self.lines.start
     }
 
-    fn request_line(&mut self, line: &[u8]) -> Result<(), Refusal> {
+    /// Whether the line has to be rewritten for hyper.
+    fn request_line(&mut self, line: &[u8]) -> Result<bool, Refusal> {
         const MALFORMED: Refusal = Refusal::bad("the request line is not `method target HTTP/1.1`");
         let first = memchr::memchr(b' ', line).ok_or(MALFORMED)?;
         let last = memchr::memrchr(b' ', line).filter(|last| *last > first).ok_or(MALFORMED)?;
@@ -100,15 +112,16 @@ impl Head {
             return Err(MALFORMED);
         }
         self.is_http_11 = match version {
-            b"HTTP/1.1" => true,
             b"HTTP/1.0" => false,
+            [b'H', b'T', b'T', b'P', b'/', b'1', b'.', minor] if minor.is_ascii_digit() => true,
             [b'H', b'T', b'T', b'P', b'/', major, b'.', minor] if major.is_ascii_digit() && minor.is_ascii_digit() => {
                 return Err(Refusal::new(StatusCode::HTTP_VERSION_NOT_SUPPORTED, "this server supports HTTP/2, HTTP/1.0 and HTTP/1.1"));
             }
             _ => return Err(MALFORMED),
         };
-        self.names_host = fields::target(method, target)?;
-        Ok(())
+        let encoded = request_line::encoded(target);
+        self.names_host = fields::target(method, &encoded)?;
+        Ok(matches!(encoded, Cow::Owned(_)) || (self.is_http_11 && version != b"HTTP/1.1"))
     }
 
     fn field(&mut self, line: &[u8]) -> Result<(), Refusal> {

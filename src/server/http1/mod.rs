@@ -8,6 +8,7 @@ mod head;
 mod linger;
 #[cfg(test)]
 mod properties;
+mod request_line;
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
