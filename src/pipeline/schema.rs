@@ -39,7 +39,15 @@ pub fn schema(registry: &Registry) -> Value {
         ("Name".to_owned(), json!({ "type": "string", "pattern": "^[A-Za-z0-9_.-]+$", "description": A_NAME })),
     ]);
     definitions.sort_keys();
-    let address = json!({ "anyOf": [listen, object(json!({ "at": listen }), &["at"])] });
+    let address = json!({ "anyOf": [listen, object(json!({
+        "at": listen,
+        "mode": {
+            "type": "string",
+            "pattern": r"^([0-7]{3}|0[0-7]{3}|.*\$.*)$",
+            "description": "The permissions of a Unix socket's file in octal figures, as in `0660`. Clients need the permission to write. By default the umask decides."
+        },
+        "group": { "type": "string", "description": "The group of a Unix socket's file: a name or a number. By default that of the process." }
+    }), &["at"])] });
     let entry = json!({ "anyOf": [{ "$ref": "#/$defs/App" }, object(stack(), &["app"])] });
     json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",

@@ -63,13 +63,19 @@ fn bind_all(pipeline: &Pipeline, bound: &Bound) -> Result<(Vec<Listener>, Contro
 
 fn bind(pipeline: &Pipeline, bound: &Bound) -> Result<Vec<Listener>, Report> {
     let mut listeners = Vec::new();
-    for (index, listen) in pipeline.listen().iter().enumerate() {
-        if !bound.listening.iter().any(|now| now.address == listen.address) {
-            let result = Listener::bind(listen, pipeline.base());
-            listeners.extend(result.map_err(|error| pipeline.report_at_listen(index, &explain(&error, listen, bound)))?);
+    let mut entries: Vec<_> = pipeline.listen().iter().enumerate().collect();
+    // `[::]` takes what the others leave.
+    entries.sort_by_key(|(_, listen)| matches!(&listen.address, Address::Tcp { host: Some(host), .. } if host == "::"));
+    for (index, listen) in entries {
+        let refused = |error| pipeline.report_at_listen(index, &explain(&error, listen, bound));
+        if bound.listening.iter().any(|now| now.address == listen.address) {
+            Listener::update_access(listen, pipeline.base()).map_err(refused)?;
+        } else {
+            listeners.extend(Listener::bind(listen, pipeline.base()).map_err(refused)?.into_iter().map(|listener| (index, listener)));
         }
     }
-    Ok(listeners)
+    listeners.sort_by_key(|(index, _)| *index);
+    Ok(listeners.into_iter().map(|(_, listener)| listener).collect())
 }
 
 /// The error of the system, with a hint if this server has the port.

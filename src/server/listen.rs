@@ -9,7 +9,7 @@ use serde::de::{self, Deserializer, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 use ziggurat_middleware::Scheme;
 
-use super::Address;
+use super::{Address, SocketAccess};
 
 /// What to listen on, and how to serve the connections that are accepted there.
 ///
@@ -22,6 +22,8 @@ pub struct Listen {
     pub transport: Transport,
     /// What clients speak.
     pub protocol: Protocol,
+    /// Who may connect to a Unix socket.
+    pub access: SocketAccess,
 }
 
 /// The chain of transports of a listener. Each turns a stream into a stream and may correct the `ConnectionInfo`. A PROXY protocol header stands
@@ -55,7 +57,7 @@ pub enum Protocol {
 
 impl From<Address> for Listen {
     fn from(address: Address) -> Self {
-        Self { address, transport: Transport::default(), protocol: Protocol::default() }
+        Self { address, transport: Transport::default(), protocol: Protocol::default(), access: SocketAccess::default() }
     }
 }
 
@@ -111,7 +113,7 @@ impl JsonSchema for Listen {
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
             "type": "string",
-            "description": "An address to listen on: `127.0.0.1:8000`, `[::1]:8000`, `localhost:8000`, `:8000` (every interface), \
+            "description": "An address to listen on: `127.0.0.1:8000`, `[::1]:8000`, `localhost:8000`, `:8000` or `[::]:8000` (every interface), \
                             `unix:run/site.sock` (relative to this file), `fd:3` (an inherited socket), `systemd` (every socket that systemd passed), \
                             `systemd:http` (those of this `FileDescriptorName=`).",
             "pattern": r"^(unix:.+|fd:[0-9]+|systemd(:[ -9;-~]+)?|.*:[0-9]+|.*\$.*)$",
@@ -129,7 +131,12 @@ mod tests {
         let listen: Listen = serde_json::from_str("\":8000\"").unwrap();
         assert_eq!(
             listen,
-            Listen { address: Address::Tcp { host: None, port: 8000 }, transport: Transport::Plain, protocol: Protocol::Http }
+            Listen {
+                address: Address::Tcp { host: None, port: 8000 },
+                transport: Transport::Plain,
+                protocol: Protocol::Http,
+                access: SocketAccess::default()
+            }
         );
         assert_eq!(serde_json::to_string(&listen).unwrap(), "\":8000\"");
     }

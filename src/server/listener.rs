@@ -4,14 +4,14 @@ use std::fmt;
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
-use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 use ziggurat_middleware::Scheme;
 
-use super::{Address, Listen, systemd};
+use super::{Address, Listen, SocketAccess, SocketMode, systemd};
 
 /// Clients in the kernel's queue of a listener. The kernel limits it to `net.core.somaxconn`.
 pub(super) const BACKLOG: u16 = 4096;
@@ -45,7 +45,7 @@ impl Listener {
         let bound = match &listen.address {
             Address::Tcp { host: Some(host), port } => tcp_at(host, *port, scheme).map(|one| vec![one]),
             Address::Tcp { host: None, port } => every_interface(*port, scheme).map(|one| vec![one]),
-            Address::Unix(path) => unix(&base.join(path), None).map(|one| vec![one]),
+            Address::Unix(path) => unix(&base.join(path), &listen.access).map(|one| vec![one]),
             Address::Inherited(number) => inherited(*number, scheme).map(|one| vec![one]),
             Address::Systemd(name) => {
                 systemd::passed(name.as_deref()).and_then(|numbers| numbers.into_iter().map(|number| inherited(number, scheme)).collect())
@@ -61,10 +61,21 @@ impl Listener {
     ///
     /// As [`Listener::bind`].
     pub fn bind_private(path: &Path) -> io::Result<Self> {
-        let bound = unix(path, Some(0o600));
+        let bound = unix(path, &SocketAccess { mode: Some(SocketMode::PRIVATE), group: None });
         let (socket, name, file) =
             bound.map_err(|error| io::Error::new(error.kind(), format!("cannot listen on `{}`: {error}", path.display())))?;
         Ok(Self { socket, listen: Address::Unix(path.to_owned()).into(), name, file })
+    }
+
+    /// Gives the file of a Unix socket that is kept at a reload the mode and the group of its entry.
+    ///
+    /// # Errors
+    ///
+    /// As [`Listener::bind`].
+    pub fn update_access(listen: &Listen, base: &Path) -> io::Result<()> {
+        let Address::Unix(path) = &listen.address else { return Ok(()) };
+        let updated = listen.access.apply(&base.join(path));
+        updated.map_err(|error| io::Error::new(error.kind(), format!("cannot listen on `{listen}`: {error}")))
     }
 
     /// The entry that it was bound from.
@@ -108,7 +119,10 @@ fn tcp(socket: Socket, scheme: Scheme) -> io::Result<Named> {
 fn tcp_at(host: &str, port: u16, scheme: Scheme) -> io::Result<Named> {
     let mut last = io::Error::new(ErrorKind::AddrNotAvailable, "the name has no address");
     for address in (host, port).to_socket_addrs()? {
-        match listen_on(address, true) {
+        let every = address.is_ipv6() && address.ip().is_unspecified();
+        // `[::]` takes IPv4 too, unless another listener has it.
+        let both = every.then(|| listen_on(address, false)).filter(Result::is_ok);
+        match both.unwrap_or_else(|| listen_on(address, true)) {
             Ok(socket) => return tcp(socket, scheme),
             Err(error) => last = error,
         }
@@ -138,7 +152,7 @@ fn listen_on(address: SocketAddr, only_v6: bool) -> io::Result<Socket> {
     Ok(socket)
 }
 
-fn unix(path: &Path, mode: Option<u32>) -> io::Result<Named> {
+fn unix(path: &Path, access: &SocketAccess) -> io::Result<Named> {
     remove_stale(path)?;
     let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?;
     let address = SockAddr::unix(path)
@@ -150,10 +164,8 @@ fn unix(path: &Path, mode: Option<u32>) -> io::Result<Named> {
         _ => error,
     })?;
     let file = SocketFile::of(path)?;
-    if let Some(mode) = mode {
-        // No client can connect before `listen`.
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
-    }
+    // No client can connect before `listen`.
+    access.apply(path)?;
     socket.listen(BACKLOG.into())?;
     Ok((ListeningSocket::Unix(OwnedFd::from(socket).into()), format!("unix:{}", path.display()), Some(file)))
 }
@@ -250,6 +262,34 @@ mod tests {
         let listener = bind(":0", Path::new("/")).unwrap();
         let port = listener.socket_addr().unwrap().port();
         std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+    }
+
+    #[test]
+    fn the_unspecified_ipv6_address_takes_what_nobody_else_has() {
+        let both = bind("[::]:0", Path::new("/")).unwrap();
+        std::net::TcpStream::connect(("127.0.0.1", both.socket_addr().unwrap().port())).unwrap();
+        let ipv4 = bind("0.0.0.0:0", Path::new("/")).unwrap();
+        let port = ipv4.socket_addr().unwrap().port();
+        let _ipv6 = bind(&format!("[::]:{port}"), Path::new("/")).unwrap();
+        std::net::TcpStream::connect(("::1", port)).unwrap();
+    }
+
+    #[test]
+    fn a_unix_socket_has_the_mode_and_the_group_of_its_entry() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let mut listen: Listen = "unix:site.sock".parse().unwrap();
+        let file = || folder.path().join("site.sock").metadata().unwrap();
+        for mode in ["0666", "0600", "0777"] {
+            listen.access.mode = Some(mode.to_owned().try_into().unwrap());
+            listen.access.group = Some(folder.path().metadata().unwrap().gid().to_string());
+            drop(Listener::bind(&listen, folder.path()).unwrap());
+            let _listener = Listener::bind(&listen, folder.path()).unwrap();
+            assert_eq!(format!("{:04o}", file().permissions().mode() & 0o7777), mode);
+            assert_eq!(file().gid(), folder.path().metadata().unwrap().gid());
+        }
+        listen.access.group = Some("no-such-group".to_owned());
+        assert!(Listener::bind(&listen, folder.path()).unwrap_err().to_string().contains("no group `no-such-group`"));
     }
 
     #[test]

@@ -31,6 +31,7 @@ mod response_body;
 mod serve;
 mod service;
 mod socket;
+mod socket_access;
 mod systemd;
 mod tunnel;
 mod upgrade;
@@ -42,6 +43,7 @@ pub use listen::{Listen, Protocol, Transport};
 pub use listener::Listener;
 pub use options::Options;
 pub use serve::{Drained, Server};
+pub use socket_access::{SocketAccess, SocketMode};
 
 #[cfg(fuzzing)]
 pub use http1::fuzz_framing;

@@ -8,10 +8,11 @@ use crate::pipeline::Pipeline;
 use crate::pipeline::model::{Apps, Event, Part, Route, Stack};
 use crate::pipeline::read::{NAME, ROUTES};
 use crate::pipeline::tree::Node;
+use crate::server::{Listen, SocketAccess};
 
 /// A pipeline that means the same, with defaults filled in, shorthands and composite apps written out, and `${...}` left as they are.
 pub(in crate::pipeline) fn normalized(pipeline: &Pipeline) -> Json {
-    let listen: Vec<String> = pipeline.listen.iter().map(ToString::to_string).collect();
+    let listen: Vec<Json> = pipeline.listen.iter().map(address).collect();
     let mut server = serde_json::to_value(pipeline.server()).unwrap_or_default();
     if let Some(options) = server.as_object_mut() {
         options.retain(|_, value| !value.is_null());
@@ -24,6 +25,18 @@ pub(in crate::pipeline) fn normalized(pipeline: &Pipeline) -> Json {
         file.insert("apps".to_owned(), entries.into());
     }
     file.into()
+}
+
+/// The address alone, or an object if its socket has a mode or a group.
+fn address(listen: &Listen) -> Json {
+    let SocketAccess { mode, group } = &listen.access;
+    let access = [("mode", mode.map(String::from)), ("group", group.clone())];
+    let access: Vec<_> = access.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?.into()))).collect();
+    if access.is_empty() {
+        return listen.to_string().into();
+    }
+    let at = [("at".to_owned(), listen.to_string().into())];
+    Json::Object(at.into_iter().chain(access).collect())
 }
 
 /// The keys of a stack, or of a route.

@@ -12,7 +12,7 @@ use crate::pipeline::options::OptionReader;
 use crate::pipeline::registry::Registry;
 use crate::pipeline::secrets::Secrets;
 use crate::pipeline::tree::{Entry, Node, Span, Value};
-use crate::server::{Address, Listen, Options};
+use crate::server::{Address, Listen, Options, SocketAccess, SocketMode};
 
 pub(crate) const ROUTES: &str = "routes";
 
@@ -81,7 +81,10 @@ impl<'a> Grammar<'a> {
         let reader = self.reader("`listen`");
         let (listen, span) = if node.is_object() {
             let found = self.note(reader.read::<AddressObject>(&node));
-            found.map(|found| (found.at, node.nearest(&["at".into()]).span.clone()))
+            found.map(|found| {
+                let access = SocketAccess { mode: found.mode, group: found.group };
+                (Listen { access, ..found.at }, node.nearest(&["at".into()]).span.clone())
+            })
         } else {
             self.note(reader.read::<Listen>(&node)).map(|at| (at, node.span))
         }?;
@@ -91,6 +94,11 @@ impl<'a> Grammar<'a> {
             let finding =
                 Diagnostic::error(Id::InvalidValue, "the path of the socket is too long", span).label("with the folder of this file");
             self.findings.push(finding.hint(format!("a Unix socket's path has at most {LONGEST_SOCKET_PATH} octets")));
+            return None;
+        }
+        if listen.access != SocketAccess::default() && !matches!(listen.address, Address::Unix(_)) {
+            let finding = Diagnostic::error(Id::InvalidValue, "`mode` and `group` are for Unix sockets", span);
+            self.findings.push(finding.hint("write `\"at\": \"unix:run/site.sock\"`, or leave them out"));
             return None;
         }
         Some((listen, span))
@@ -181,6 +189,8 @@ impl<'a> Grammar<'a> {
 #[serde(deny_unknown_fields)]
 struct AddressObject {
     at: Listen,
+    mode: Option<SocketMode>,
+    group: Option<String>,
 }
 
 pub(super) fn take(entries: &mut Vec<Entry>, key: &str) -> Option<Node> {
