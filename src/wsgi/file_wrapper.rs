@@ -70,6 +70,7 @@ impl FileWrapper {
         // The app may close its own descriptor.
         let file = File::from(descriptor.try_clone_to_owned()?);
         let stat = file.metadata()?;
-        Ok(stat.is_file().then(|| (file, offset..stat.len().max(offset))))
+        // A file of length 0 may hold something, as those of `/proc` do: Python reads it to its end.
+        Ok((stat.is_file() && stat.len() > 0).then(|| (file, offset..stat.len().max(offset))))
     }
 }

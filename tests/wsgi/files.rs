@@ -46,6 +46,8 @@ async fn what_is_no_ordinary_file_is_read_block_by_block() {
             ("plain:pipe_file", "piped".to_owned()),
             ("plain:wrapped_file", "ABC".to_owned()),
             ("plain:file_without_close", String::new()),
+            // Its length is 0.
+            ("plain:unsized_file", "Linux\n".to_owned()),
         ] {
             assert_eq!(Site::new(app, executor).get("/").await.text(), body, "{app}");
         }

@@ -373,6 +373,11 @@ def pipe_file(environ, start_response):
     return environ["wsgi.file_wrapper"](os.fdopen(read, "rb"))
 
 
+def unsized_file(environ, start_response):
+    start_response("200 OK", TEXT)
+    return environ["wsgi.file_wrapper"](open("/proc/sys/kernel/ostype", "rb"))
+
+
 def wrapped_file(environ, start_response):
     """As a middleware sees it: an iterable with close()."""
     start_response("200 OK", TEXT)
