@@ -311,6 +311,8 @@ async fn redirect_fills_its_gaps() {
         ("https://{host}{path}{query}", "/", "[::1]:80", "https://[::1]/"),
         ("https://{host}{path}", "//evil.example/", "test", "https://test/evil.example/"),
         ("{path}", "//evil.example/%2f..", "test", "/evil.example/%2f.."),
+        ("{path}", "/*//evil.example", "test", "/evil.example"),
+        ("{path}", "/*/\\evil.example", "test", "/evil.example"),
         ("/new{path}", "//x", "test", "/new/x"),
         ("https://other.example{path}", "/x", "test", "https://other.example/x"),
         ("https://{host}/", "/x", "te st", "400"),
