@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::lifecycle::{Lifecycle, Scraper};
+use crate::spool::SpoolOptions;
 use crate::{Client, Draining, Finding, Metrics, Place, ReserveClass, Result, Retired, Watcher};
 
 /// What a layer or an app gets while it is built: its place, the folder of relative paths, state across reloads, background tasks, and hooks.
@@ -48,6 +49,7 @@ pub struct Context {
     reserves: Arc<[Reserve]>,
     withheld: Arc<[String]>,
     drain: Duration,
+    spool: Arc<SpoolOptions>,
 }
 
 /// The default of [`Context::drain`].
@@ -65,7 +67,15 @@ pub struct Reserve {
 impl Context {
     /// The context of the layer or app at `place`. Relative paths start at the folder `base`.
     pub fn new(place: impl Into<Place>, base: impl Into<Arc<Path>>, lifecycle: Lifecycle) -> Self {
-        Self { place: place.into(), base: base.into(), lifecycle, reserves: Arc::default(), withheld: Arc::default(), drain: DRAIN }
+        Self {
+            place: place.into(),
+            base: base.into(),
+            lifecycle,
+            reserves: Arc::default(),
+            withheld: Arc::default(),
+            drain: DRAIN,
+            spool: Arc::default(),
+        }
     }
 
     /// Sets the threads that routes reserve of the app.
@@ -84,6 +94,12 @@ impl Context {
     #[must_use]
     pub fn with_drain(self, drain: Duration) -> Self {
         Self { drain, ..self }
+    }
+
+    /// Sets where bodies wait, and how much they may take.
+    #[must_use]
+    pub fn with_spool(self, spool: Arc<SpoolOptions>) -> Self {
+        Self { spool, ..self }
     }
 
     /// The identity of this layer or app in the pipeline.
@@ -114,6 +130,18 @@ impl Context {
     #[must_use]
     pub fn drain(&self) -> Duration {
         self.drain
+    }
+
+    /// Where bodies wait, and how much they may take: `server.spool`.
+    #[must_use]
+    pub fn spool(&self) -> &SpoolOptions {
+        &self.spool
+    }
+
+    /// The folder of the temporary files that bodies wait in.
+    #[must_use]
+    pub fn spool_folder(&self) -> PathBuf {
+        self.spool.folder(&self.base)
     }
 
     /// A fact about the program: a value of this type among those that the program gave to [`Lifecycle::hosted`].

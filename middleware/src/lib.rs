@@ -53,6 +53,7 @@ pub mod request_id;
 pub mod rewrite;
 pub mod security_headers;
 pub mod sendfile;
+pub mod spool;
 pub mod static_files;
 pub mod timeout;
 

@@ -1,4 +1,4 @@
-//! The body of a request: read into memory up to a limit before a thread is taken up, streamed with back-pressure beyond that.
+//! The body of a request on its way to the app: received whole before a thread is taken up, or streamed with back-pressure if the app asks for that.
 
 use std::error::Error;
 use std::future::poll_fn;
@@ -7,10 +7,12 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
 
-use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, StatusCode, header};
+use bytes::Bytes;
+use http::request::Parts;
+use http::{StatusCode, header};
 use http_body::Body as _;
 use http_body_util::{BodyExt, LengthLimitError};
+use ziggurat_middleware::spool::{ConnectionRoom, Spool, SpoolBudget, Spooled};
 use ziggurat_middleware::{Body, BoxError, Problem};
 
 use super::pipe::{Disconnected, Writer, pipe};
@@ -21,75 +23,50 @@ use crate::cgi::content_length;
 const BUDGET: usize = 256 * 1024;
 
 /// A body as the app reads it, and its length where that is known.
-pub(crate) struct BufferedBody {
+pub(crate) struct ReceivedBody {
     pub(crate) body: RequestBody,
     pub(crate) length: Option<u64>,
 }
 
-/// Reads a body of at most `buffer` octets into memory. A longer body, and one that the client sends only after `100 Continue`, is streamed.
-pub(crate) async fn buffer_body(headers: &HeaderMap, mut body: Body, buffer: u64) -> Result<BufferedBody, BoxError> {
-    let declared = content_length(headers);
+/// Receives a body to its end, in memory or in a file. With `streaming`, a body that does not fit into memory, and one that the client sends only after
+/// `100 Continue`, is streamed instead.
+pub(crate) async fn receive(parts: &Parts, mut body: Body, budget: &Arc<SpoolBudget>, streaming: bool) -> Result<ReceivedBody, BoxError> {
+    let declared = content_length(&parts.headers);
     if let Some(octets) = body.as_full() {
         let length = (!octets.is_empty()).then_some(octets.len() as u64).or(declared);
         let whole = body.collect().await?.to_bytes();
-        return Ok(BufferedBody { body: RequestBody::Whole(whole), length });
+        return Ok(ReceivedBody { body: RequestBody::Whole(whole), length });
     }
     if body.is_end_stream() {
-        return Ok(BufferedBody { body: RequestBody::Whole(Bytes::new()), length: declared });
+        return Ok(ReceivedBody { body: RequestBody::Whole(Bytes::new()), length: declared });
     }
     let length = body.size_hint().exact().or(declared);
-    let awaits_word = headers.get(header::EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
-    if awaits_word {
-        return Ok(BufferedBody { body: stream(Bytes::new(), body, true), length });
+    let awaits_word = parts.headers.get(header::EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+    if streaming && awaits_word {
+        return Ok(ReceivedBody { body: stream([], body, true), length });
     }
-    // The beginning of a body that is known to be longer is read, too: a client that sends very little of it then holds no thread.
-    let expected = usize::try_from(length.unwrap_or(0).min(buffer)).unwrap_or(0);
-    let mut taken = Joined::default();
+    let mut spool = Spool::new(Arc::clone(budget), parts.extensions.get::<ConnectionRoom>(), length.filter(|_| !streaming))?;
     while let Some(frame) = body.frame().await {
         let Ok(data) = frame?.into_data() else { continue };
-        taken.push(data, expected);
-        if taken.len() > buffer {
-            return Ok(BufferedBody { body: stream(taken.into_bytes(), body, false), length });
+        if !streaming {
+            spool.push(data).await?;
+        } else if let Some(data) = spool.hold(data) {
+            // The beginning was read, too: a client that sends very little holds no thread.
+            return Ok(ReceivedBody { body: stream([spool.into_memory(), data], body, false), length });
         }
     }
-    Ok(BufferedBody { length: Some(taken.len()), body: RequestBody::Whole(taken.into_bytes()) })
-}
-
-/// Frames joined into one buffer. A single frame is not copied.
-#[derive(Default)]
-struct Joined {
-    first: Bytes,
-    joined: BytesMut,
-}
-
-impl Joined {
-    fn push(&mut self, data: Bytes, expected: usize) {
-        if self.len() == 0 {
-            self.first = data;
-            return;
-        }
-        if self.joined.is_empty() {
-            self.joined.reserve(expected.max(self.first.len() + data.len()));
-            self.joined.extend_from_slice(&std::mem::take(&mut self.first));
-        }
-        self.joined.extend_from_slice(&data);
-    }
-
-    fn len(&self) -> u64 {
-        (self.first.len() + self.joined.len()) as u64
-    }
-
-    fn into_bytes(self) -> Bytes {
-        if self.joined.is_empty() { self.first } else { self.joined.freeze() }
-    }
+    let length = Some(spool.length());
+    let body = match spool.finish().await? {
+        Spooled::Memory(octets) => RequestBody::Whole(octets),
+        Spooled::File(file) => RequestBody::Spooled(file.into()),
+    };
+    Ok(ReceivedBody { body, length })
 }
 
 /// Moves the rest of a body into a pipe, in a task that ends with the body or the reader.
-fn stream(head: Bytes, body: Body, lazy: bool) -> RequestBody {
+fn stream<const N: usize>(head: [Bytes; N], body: Body, lazy: bool) -> RequestBody {
     let (writer, reader) = pipe(BUDGET, lazy);
-    if !head.is_empty() {
-        writer.put(head);
-    }
+    head.into_iter().for_each(|chunk| writer.put(chunk));
     tokio::spawn(pump(body, writer));
     RequestBody::Stream(reader)
 }
@@ -140,6 +117,11 @@ impl BodyFailure {
             link = error.source();
         }
         Self { status: StatusCode::BAD_REQUEST, detail: format!("the body is malformed or was cut short: {error}") }
+    }
+
+    /// A file that waits for the app cannot be read.
+    pub(crate) fn unreadable(error: &io::Error) -> Self {
+        Self { status: StatusCode::INTERNAL_SERVER_ERROR, detail: format!("the file of the body cannot be read: {error}") }
     }
 
     /// The response to the client.

@@ -3,6 +3,7 @@
 //! [`AppService`](service::AppService), at the bottom of a stack, makes a [`Call`] of each request: the head as CGI variables in one buffer, the body
 //! or a pipe for it, and a [`Responder`]. An [`Executor`] runs the call. Nothing in this folder knows Python, processes or permits.
 
+pub(crate) mod bodies;
 pub(crate) mod body;
 pub(crate) mod chunks;
 pub(crate) mod head;
@@ -10,6 +11,7 @@ pub(crate) mod mailbox;
 pub(crate) mod pipe;
 pub(crate) mod responder;
 pub(crate) mod service;
+pub(crate) mod spooled;
 pub(crate) mod websocket;
 
 use std::os::fd::OwnedFd;
@@ -24,6 +26,7 @@ use ziggurat_middleware::{BoxError, FileBody, Problem};
 use head::Head;
 use pipe::Reader;
 use responder::Responder;
+use spooled::SpooledBody;
 
 /// A request for the app.
 pub(crate) struct Call {
@@ -40,20 +43,33 @@ pub(crate) struct Call {
 }
 
 impl Call {
-    /// Whether all of its body is in memory.
+    /// Whether all of its body has been received.
     pub(crate) const fn is_whole(&self) -> bool {
-        matches!(self.body, RequestBody::Whole(_))
+        matches!(self.body, RequestBody::Whole(_) | RequestBody::Spooled(_))
     }
 }
 
 /// The body of a request, as the app reads it.
 pub(crate) enum RequestBody {
-    /// All of it.
+    /// All of it, in memory.
     Whole(Bytes),
-    /// A pipe, for a body that is too long for memory or that the client sends only when the app reads.
+    /// All of it, in a file.
+    Spooled(SpooledBody),
+    /// A pipe, for a body that the app reads while it arrives.
     Stream(Reader<Arc<BodyFailure>>),
     /// None: the request asks for a WebSocket. The app gets this socket, whose other end the server copies to and from the client.
     WebSocket(OwnedFd),
+}
+
+impl RequestBody {
+    /// The same body once more, if all of it has been received.
+    pub(crate) fn again(&self) -> Option<Self> {
+        match self {
+            Self::Whole(octets) => Some(Self::Whole(octets.clone())),
+            Self::Spooled(file) => Some(Self::Spooled(file.clone())),
+            Self::Stream(_) | Self::WebSocket(_) => None,
+        }
+    }
 }
 
 /// Why the body of a request ended early.

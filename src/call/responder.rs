@@ -1,5 +1,8 @@
 //! Sends the response to a call.
 
+use std::fs::File;
+use std::ops::Range;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -36,6 +39,9 @@ pub(crate) trait RemoteResponder: Send + Sync {
     /// Sends a whole response, or a 500 if the head is too large. `is_last` says that the call is over with it. Returns `false` if the caller has
     /// left.
     fn whole(&self, head: &ResponseHead, body: Bytes, is_last: bool) -> bool;
+
+    /// Sends a response whose body is a part of a file, or a 500 if the head is too large. Returns `false` if the caller has left.
+    fn file(&self, head: &ResponseHead, file: OwnedFd, part: Range<u64>) -> bool;
 
     /// Answers for an app that failed.
     fn fail(&self, problem: &Problem);
@@ -104,34 +110,15 @@ impl Responder {
         }
     }
 
-    /// Sends a part of a file. To another process, this blocks the thread until all of it is sent. Returns `false` if the caller has left.
-    pub(crate) fn file(self, head: ResponseHead, mut file: FileBody) -> bool {
+    /// Sends a part of a file, without waiting for anybody to read it. Returns `false` if the caller has left.
+    pub(crate) fn file(self, head: ResponseHead, file: File, part: Range<u64>) -> bool {
         match self {
-            Self::Task(reply) => reply.send(Reply::Response(head, ReplyBody::File(file))).is_ok(),
+            Self::Task(reply) => reply.send(Reply::Response(head, ReplyBody::File(FileBody::new(file, part)))).is_ok(),
             Self::InPlace(mailbox) => {
-                mailbox.start(Start::File(head, file));
+                mailbox.start(Start::File(head, FileBody::new(file, part)));
                 true
             }
-            Self::Remote(remote) => {
-                let Some(body) = RemoteBody::start(remote, &head) else { return false };
-                loop {
-                    match file.read_block() {
-                        Ok(Some(block)) => {
-                            if body.remote.send(block).is_err() {
-                                return false;
-                            }
-                        }
-                        Ok(None) => {
-                            body.finish();
-                            return true;
-                        }
-                        Err(error) => {
-                            body.abort(&error.to_string());
-                            return true;
-                        }
-                    }
-                }
-            }
+            Self::Remote(remote) => remote.file(&head, file.into(), part),
         }
     }
 

@@ -13,7 +13,8 @@ use tokio::time::{Instant, timeout_at};
 use tower::Service;
 use ziggurat_middleware::{Body, BoxError, Deadline, Problem, Request, ReserveClass, Response};
 
-use super::body::buffer_body;
+use super::bodies::BodyBudgets;
+use super::body::receive;
 use super::chunks::Chunks;
 use super::head::Head;
 use super::responder::Responder;
@@ -23,14 +24,16 @@ use super::{BodyFailure, Call, CallSignal, Executor, Reply, ReplyBody, ResponseH
 /// Calls the app through an executor.
 pub(crate) struct AppService<E> {
     executor: Arc<E>,
-    limits: RequestLimits,
+    limits: Arc<RequestLimits>,
 }
 
 /// The limits of a request.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct RequestLimits {
-    /// How many octets of the body are read before the app is called.
-    pub(crate) buffer: u64,
+    /// Where bodies wait.
+    pub(crate) bodies: BodyBudgets,
+    /// Whether the app reads a body that does not fit into memory while it arrives.
+    pub(crate) streaming: bool,
     /// How long the response may take to begin after that. A [`Deadline`] of the request takes precedence.
     pub(crate) deadline: Option<Duration>,
     /// After how long the app's stack is logged.
@@ -40,14 +43,14 @@ pub(crate) struct RequestLimits {
 }
 
 impl<E> AppService<E> {
-    pub(crate) const fn new(executor: Arc<E>, limits: RequestLimits) -> Self {
-        Self { executor, limits }
+    pub(crate) fn new(executor: Arc<E>, limits: RequestLimits) -> Self {
+        Self { executor, limits: Arc::new(limits) }
     }
 }
 
 impl<E> Clone for AppService<E> {
     fn clone(&self) -> Self {
-        Self { executor: Arc::clone(&self.executor), limits: self.limits.clone() }
+        Self { executor: Arc::clone(&self.executor), limits: Arc::clone(&self.limits) }
     }
 }
 
@@ -63,16 +66,16 @@ impl<E: Executor> Service<Request> for AppService<E> {
 
     fn call(&mut self, request: Request) -> Self::Future {
         let (mut parts, body) = request.into_parts();
-        let executor = Arc::clone(&self.executor);
+        let (executor, limits) = (Arc::clone(&self.executor), Arc::clone(&self.limits));
         match websocket::requested(&mut parts) {
-            Some(client) => Box::pin(websocket::serve(executor, parts, client, self.limits.clone())),
-            None => Box::pin(serve(executor, parts, body, self.limits.clone())),
+            Some(client) => Box::pin(websocket::serve(executor, parts, client, limits)),
+            None => Box::pin(serve(executor, parts, body, limits)),
         }
     }
 }
 
-async fn serve<E: Executor>(executor: Arc<E>, parts: request::Parts, body: Body, limits: RequestLimits) -> Result<Response, BoxError> {
-    let taken = match buffer_body(&parts.headers, body, limits.buffer).await {
+async fn serve<E: Executor>(executor: Arc<E>, parts: request::Parts, body: Body, limits: Arc<RequestLimits>) -> Result<Response, BoxError> {
+    let taken = match receive(&parts, body, &limits.bodies.requests, limits.streaming).await {
         Ok(taken) => taken,
         Err(error) => return Err(refusal(error).into()),
     };
@@ -99,7 +102,7 @@ async fn serve<E: Executor>(executor: Arc<E>, parts: request::Parts, body: Body,
     };
     pending.disarm();
     match replied {
-        Ok(Ok(reply)) => respond(reply),
+        Ok(Ok(reply)) => respond(reply, &limits.bodies).await,
         Ok(Err(_)) => Err(Problem::internal("the call was dropped without an answer").into()),
         Err(problem) => Err(problem.into()),
     }
@@ -181,20 +184,17 @@ fn refusal(error: BoxError) -> Problem {
 }
 
 /// What the client gets for a reply.
-pub(super) fn respond(reply: Reply) -> Result<Response, BoxError> {
-    match reply {
-        Reply::Response(head, body) => Ok(response(head, body)),
-        Reply::Failed(problem) => Err(problem.into()),
-    }
-}
-
-fn response(head: ResponseHead, body: ReplyBody) -> Response {
+pub(super) async fn respond(reply: Reply, bodies: &BodyBudgets) -> Result<Response, BoxError> {
+    let (head, body) = match reply {
+        Reply::Response(head, body) => (head, body),
+        Reply::Failed(problem) => return Err(problem.into()),
+    };
     let body = match body {
-        ReplyBody::Whole(octets) => Body::from(octets),
-        ReplyBody::Stream(reader) => Body::new(Chunks::new(reader, head.length)),
+        ReplyBody::Whole(octets) => bodies.response(octets).await?,
+        ReplyBody::Stream(reader) => Body::new(Chunks::new(reader.spooling(&bodies.responses), head.length)),
         ReplyBody::File(file) => Body::new(file),
     };
-    head_of(head, body)
+    Ok(head_of(head, body))
 }
 
 /// A response with this head.
@@ -213,6 +213,8 @@ mod tests {
     use std::sync::Mutex;
 
     use http::StatusCode;
+    use ziggurat_middleware::units::Size;
+    use ziggurat_middleware::{Context, Lifecycle};
 
     use super::*;
 
@@ -248,7 +250,9 @@ mod tests {
         if let Some(deadline) = of_route {
             request.extensions_mut().insert(Deadline(deadline));
         }
-        let mut terminal = AppService::new(Arc::clone(executor), RequestLimits { buffer: 0, deadline, slow, websockets: None });
+        let context = Context::new("app", std::path::Path::new("/"), Lifecycle::default());
+        let limits = RequestLimits { bodies: BodyBudgets::new(&context, Size(0)), streaming: false, deadline, slow, websockets: None };
+        let mut terminal = AppService::new(Arc::clone(executor), limits);
         let error = terminal.call(request).await.err().unwrap();
         error.downcast::<Problem>().unwrap().status().as_u16()
     }

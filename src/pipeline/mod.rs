@@ -24,6 +24,7 @@ mod tree;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use ziggurat_middleware::spool::SpoolOptions;
 use ziggurat_middleware::{Lifecycle, Next};
 
 pub(crate) use build::{Imported, WorkerStack};
@@ -176,7 +177,9 @@ impl Pipeline {
     ///
     /// Everything that could not be acquired; what had been started is shut down again.
     pub fn build(&self, lifecycle: &Lifecycle) -> Result<Next, Report> {
-        let built = build::front(&self.file, self.site(lifecycle), self.server().drain.0);
+        let spool = &self.server().spool;
+        SpoolOptions::check_folder(&spool.folder(&self.base)).map_err(|finding| self.report_at_server("spool", &finding.to_string()))?;
+        let built = build::front(&self.file, self.site(lifecycle));
         built.map_err(|findings| Report::new(Arc::clone(&self.source), findings))
     }
 
@@ -214,9 +217,14 @@ impl Pipeline {
     /// As [`Pipeline::report_at_listen`], about the path of the control socket.
     #[must_use]
     pub fn report_at_control(&self, message: &str) -> Report {
+        self.report_at_server("control", message)
+    }
+
+    /// A report about an option of `server`.
+    fn report_at_server(&self, option: &str, message: &str) -> Report {
         // Options have no spans. The text was parsed before, so it can be parsed again.
         let root = text::parse(&self.source.text, Dialect::of(Path::new(&self.source.name))).ok();
-        self.report_at(root.map(|root| root.nearest(&["server".into(), "control".into()]).span.clone()), message)
+        self.report_at(root.map(|root| root.nearest(&["server".into(), option.into()]).span.clone()), message)
     }
 
     fn site<'a>(&'a self, lifecycle: &'a Lifecycle) -> Site<'a> {

@@ -53,6 +53,10 @@ mod tests {
             false
         }
 
+        fn write_now(&self, _: &[u8]) -> std::io::Result<usize> {
+            Err(std::io::ErrorKind::WouldBlock.into())
+        }
+
         fn abort_on_close(&self) {}
     }
 

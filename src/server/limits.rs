@@ -9,6 +9,10 @@ use super::Options;
 pub(super) struct Limits {
     pub(super) header_timeout: Duration,
     pub(super) body_timeout: Duration,
+    /// The least octets per second of a body, in either direction; 0 for no such limit.
+    pub(super) min_rate: u64,
+    /// The longest time of a request's body.
+    pub(super) body_time: Option<Duration>,
     pub(super) keep_alive: Duration,
     pub(super) header_size: usize,
     pub(super) headers: usize,
@@ -20,6 +24,8 @@ impl From<&Options> for Limits {
         Self {
             header_timeout: options.header_timeout.0,
             body_timeout: options.body_timeout.0,
+            min_rate: options.min_rate.0,
+            body_time: options.body_time.map(|time| time.0),
             keep_alive: options.keep_alive.0,
             header_size: usize::try_from(options.max_header_size.0).unwrap_or(usize::MAX),
             headers: options.max_headers,

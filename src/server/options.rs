@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use ziggurat_middleware::spool::SpoolOptions;
 use ziggurat_middleware::units::{Duration, Size};
 use ziggurat_middleware::{Finding, Findings};
 
@@ -19,8 +20,15 @@ pub struct Options {
     pub header_timeout: Duration,
 
     /// The longest pause in a body, in either direction: a client that sends no octet of its request's body, or takes none of its response, for
-    /// this long is disconnected. It limits pauses, not the whole transfer.
+    /// this long is disconnected.
     pub body_timeout: Duration,
+
+    /// The least average rate of a body in either direction, in octets per second, after the first `body_timeout`. A client that sends or takes its body more
+    /// slowly is disconnected. Only the time in which the server waits for the client counts. `"0B"` sets no limit.
+    pub min_rate: Size,
+
+    /// The longest time that the body of a request may take to arrive. By default none: `min_rate` bounds it by the length.
+    pub body_time: Option<Duration>,
 
     /// How long a connection may carry nothing: between two requests, and in either direction after an upgrade (a WebSocket). Behind a load balancer it
     /// should be longer than the balancer's own idle time (often 60 seconds), or the balancer may send a request into a connection that is being closed.
@@ -46,6 +54,9 @@ pub struct Options {
     /// turn it on for clients that compare them as they are written.
     pub title_case_headers: bool,
 
+    /// Where the bodies of slow clients wait, and how much they may take.
+    pub spool: SpoolOptions,
+
     /// Threads for network work and native layers. By default as many as there are processor cores. (A `wsgi` app has threads of its own.)
     pub threads: Option<NonZeroUsize>,
 
@@ -59,12 +70,15 @@ impl Default for Options {
         Self {
             header_timeout: Duration::secs(10),
             body_timeout: Duration::secs(30),
+            min_rate: Size(512),
+            body_time: None,
             keep_alive: Duration::secs(75),
             drain: Duration::secs(30),
             max_header_size: Size::kib(32),
             max_headers: 100,
             max_connections: 10_000,
             title_case_headers: false,
+            spool: SpoolOptions::default(),
             threads: None,
             control: None,
         }

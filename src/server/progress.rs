@@ -1,10 +1,12 @@
 //! The progress of one connection: written by the guard that reads and writes and by the service, read by the connection's task, which keeps the
 //! time limits.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::task::Poll;
 
 use super::connection_table::ConnectionGuard;
+use super::limits::Limits;
 use super::upgrade::Decision;
 
 /// Counters of one connection. Only the connection's own task and the tasks of its streams use them, so no memory order is needed.
@@ -18,8 +20,11 @@ pub(super) struct Progress {
     pub(super) is_in_head: AtomicBool,
     /// The socket takes no more octets at present.
     is_stalled: AtomicBool,
-    /// Times that the socket took octets.
+    /// Times that the socket took octets, and how many octets in all.
     writes: AtomicU32,
+    written: AtomicU64,
+    /// The next write is tried even if the socket is not reported as writable.
+    is_judged: AtomicBool,
     /// The head of the response to the current HTTP/1 request was handed over.
     pub(super) has_response: AtomicBool,
     /// The newest response ends where the connection ends (HTTP/1.0 without a length).
@@ -51,6 +56,8 @@ impl Progress {
             is_in_head: AtomicBool::new(false),
             is_stalled: AtomicBool::new(false),
             writes: AtomicU32::new(0),
+            written: AtomicU64::new(0),
+            is_judged: AtomicBool::new(false),
             has_response: AtomicBool::new(false),
             ends_by_closing: AtomicBool::new(false),
             malformed: AtomicU32::new(0),
@@ -106,12 +113,33 @@ impl Progress {
         was_last
     }
 
-    /// Notes whether the socket took octets.
-    pub(super) fn wrote<T>(&self, outcome: Poll<T>) -> Poll<T> {
+    /// Notes whether the socket took octets. `now` writes without waiting for the runtime's word, for a stall that is judged.
+    pub(super) fn wrote(&self, outcome: Poll<io::Result<usize>>, now: impl FnOnce() -> io::Result<usize>) -> Poll<io::Result<usize>> {
+        let outcome = match outcome {
+            Poll::Pending if self.is_judged.swap(false, Relaxed) => match now() {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => Poll::Pending,
+                written => Poll::Ready(written),
+            },
+            outcome => outcome,
+        };
         self.is_stalled.store(outcome.is_pending(), Relaxed);
-        if outcome.is_ready() {
+        if let Poll::Ready(written) = &outcome {
+            self.written.fetch_add(written.as_ref().map_or(0, |written| *written as u64), Relaxed);
             self.writes.fetch_add(1, Relaxed);
         }
         outcome
+    }
+
+    /// Lets the next write be tried whether or not the socket is reported as writable, because what the client takes is not reported octet by octet. Returns
+    /// what was written so far, for [`Progress::is_too_slow`] after that write.
+    pub(super) fn judge_stall(&self) -> u64 {
+        self.is_judged.store(true, Relaxed);
+        self.written.load(Relaxed)
+    }
+
+    /// Whether the stall goes on, and the client has taken less in its time than the least rate asks for.
+    pub(super) fn is_too_slow(&self, written_before: u64, limits: &Limits) -> bool {
+        let taken = self.written.load(Relaxed) - written_before;
+        self.is_stalled.load(Relaxed) && taken < limits.min_rate.saturating_mul(limits.body_timeout.as_secs()).max(1)
     }
 }

@@ -9,30 +9,49 @@ use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
 use http::{HeaderMap, StatusCode};
 use http_body::{Body, Frame, SizeHint};
-use tokio::time::{Instant, Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep_until};
 use ziggurat_middleware::{BoxError, Problem};
 
-/// A body that fails if no octet of it arrives for too long. Its errors are [`Problem`]s, so that a layer which returns them responds with 408 or
-/// 400.
+use super::limits::Limits;
+
+/// A body that fails if it arrives too slowly: after a pause, below the least rate, or after its time. Its errors are [`Problem`]s, so that a layer which
+/// returns them responds with 408 or 400.
 pub(super) struct RequestBody<B> {
     body: B,
     pause: Duration,
+    rate: u64,
+    until: Option<Instant>,
+    octets: u64,
+    /// How long the stack has waited for the client in all.
+    waited: Duration,
+    /// Since when it waits now.
+    since: Option<Instant>,
     /// Made when the body first has to wait.
     timer: Option<Pin<Box<Sleep>>>,
-    is_waiting: bool,
 }
 
 impl<B> RequestBody<B> {
-    /// `pause` is the longest time between two frames.
-    pub(super) const fn new(body: B, pause: Duration) -> Self {
-        Self { body, pause, timer: None, is_waiting: false }
+    pub(super) fn new(body: B, limits: &Limits) -> Self {
+        let until = limits.body_time.and_then(|time| Instant::now().checked_add(time));
+        Self { body, pause: limits.body_timeout, rate: limits.min_rate, until, octets: 0, waited: Duration::ZERO, since: None, timer: None }
+    }
+
+    /// How long the client may go on sending nothing.
+    fn patience(&self) -> Duration {
+        match self.octets.checked_div(self.rate) {
+            Some(seconds) => self.pause.min((self.pause + Duration::from_secs(seconds)).saturating_sub(self.waited)),
+            None => self.pause,
+        }
     }
 
     fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep(self.pause)));
-        if !self.is_waiting {
-            self.is_waiting = true;
-            timer.as_mut().reset(Instant::now() + self.pause);
+        let now = Instant::now();
+        let due = now + self.patience();
+        let due = self.until.map_or(due, |until| until.min(due));
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(due)));
+        if self.since.is_none() {
+            self.since = Some(now);
+            timer.as_mut().reset(due);
         }
         timer.as_mut().poll(cx)
     }
@@ -53,7 +72,12 @@ where
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         match Pin::new(&mut self.body).poll_frame(cx) {
             Poll::Ready(frame) => {
-                self.is_waiting = false;
+                if let Some(since) = self.since.take() {
+                    self.waited += since.elapsed();
+                }
+                if let Some(Ok(frame)) = &frame {
+                    self.octets += frame.data_ref().map_or(0, |data| data.len() as u64);
+                }
                 let malformed = Problem::new(StatusCode::BAD_REQUEST).detail("the request body is cut short or malformed");
                 Poll::Ready(frame.map(|frame| match frame {
                     Ok(frame) if frame.trailers_ref().is_some_and(has_framing) => {
@@ -65,7 +89,7 @@ where
             }
             Poll::Pending => {
                 ready!(self.poll_timer(cx));
-                let late = Problem::new(StatusCode::REQUEST_TIMEOUT).detail("no part of the request body arrived for too long");
+                let late = Problem::new(StatusCode::REQUEST_TIMEOUT).detail("the request body arrived too slowly, or not at all");
                 Poll::Ready(Some(Err(late.into())))
             }
         }
@@ -77,5 +101,42 @@ where
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use futures_util::stream;
+    use http_body_util::{BodyExt, StreamBody};
+    use tokio::time::sleep;
+
+    use super::*;
+    use crate::server::Options;
+
+    /// The status with which a body of `count` octets, one every `gap`, ends.
+    async fn outcome(limits: &Limits, gap: Duration, count: u32) -> Result<usize, u16> {
+        let frames = Box::pin(stream::unfold(0, move |nth| async move {
+            sleep(gap).await;
+            (nth < count).then(|| (Ok::<_, io::Error>(Frame::data(Bytes::from_static(b"x"))), nth + 1))
+        }));
+        let collected = RequestBody::new(StreamBody::new(frames), limits).collect().await;
+        let status = |error: BoxError| error.downcast::<Problem>().unwrap().status().as_u16();
+        collected.map(|body| body.to_bytes().len()).map_err(status)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_ends_after_a_pause_below_the_least_rate_and_after_its_time() {
+        let second = Duration::from_secs(1);
+        let limits = Limits { body_timeout: 30 * second, min_rate: 0, body_time: None, ..Limits::from(&Options::default()) };
+        assert_eq!(outcome(&limits, 29 * second, 100).await, Ok(100));
+        assert_eq!(outcome(&limits, 31 * second, 1).await, Err(408));
+        let rated = Limits { min_rate: 2, ..limits.clone() };
+        assert_eq!(outcome(&rated, 29 * second, 100).await, Err(408));
+        assert_eq!(outcome(&rated, second / 4, 1_000).await, Ok(1_000));
+        let timed = Limits { body_time: Some(60 * second), ..limits };
+        assert_eq!(outcome(&timed, second, 50).await, Ok(50));
+        assert_eq!(outcome(&timed, second, 70).await, Err(408));
     }
 }

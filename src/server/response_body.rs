@@ -16,9 +16,14 @@ use super::progress::Progress;
 /// A body that counts as the end of its response when hyper drops it.
 pub(super) struct ResponseBody {
     body: Body,
+    /// What is left of a long chunk.
+    rest: Bytes,
     /// Dropped after `body`, which stands before it.
     guard: Option<ResponseGuard>,
 }
+
+/// The longest chunk of an HTTP/2 response, in octets. The client is given up if it does not take one in `body_timeout`.
+const STEP: usize = 16 << 10;
 
 /// Marks a request as under way: from its head to the last octet of its response, or until the client is given up.
 pub(super) struct ResponseGuard {
@@ -116,7 +121,7 @@ impl ResponseBody {
         if let Some(guard) = &guard {
             guard.step(true);
         }
-        Self { body, guard }
+        Self { body, rest: Bytes::new(), guard }
     }
 }
 
@@ -125,18 +130,33 @@ impl HttpBody for ResponseBody {
     type Error = BoxError;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let frame = Pin::new(&mut self.body).poll_frame(cx);
-        if let Some(guard) = &self.guard {
+        let this = &mut *self;
+        let mut frame = match this.rest.is_empty() {
+            true => Pin::new(&mut this.body).poll_frame(cx),
+            false => Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut this.rest))))),
+        };
+        if let Some(guard) = &this.guard {
+            if let (true, Poll::Ready(Some(Ok(frame)))) = (guard.stream.is_some(), &mut frame)
+                && let Some(data) = frame.data_mut().filter(|data| data.len() > STEP)
+            {
+                this.rest = data.split_off(STEP);
+            }
             guard.step(frame.is_ready());
         }
         frame
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.rest.is_empty() && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        let (hint, rest) = (self.body.size_hint(), self.rest.len() as u64);
+        let mut left = SizeHint::new();
+        left.set_lower(hint.lower() + rest);
+        if let Some(upper) = hint.upper() {
+            left.set_upper(upper + rest);
+        }
+        left
     }
 }

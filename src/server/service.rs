@@ -70,7 +70,7 @@ impl RequestService {
         let mut summary = None;
         let state = match checked {
             Ok(()) => {
-                let body = if body.is_end_stream() { Body::empty() } else { Body::new(RequestBody::new(body, self.limits.body_timeout)) };
+                let body = if body.is_end_stream() { Body::empty() } else { Body::new(RequestBody::new(body, &self.limits)) };
                 parts.extensions.insert(self.info.clone());
                 let named = RequestSummary::new(&parts.method, &parts.uri, &parts.extensions);
                 parts.extensions.insert(named.clone());

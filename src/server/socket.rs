@@ -98,6 +98,13 @@ impl Io for Socket {
         socket.peek(&mut [MaybeUninit::uninit()]).is_ok_and(|octets| octets > 0)
     }
 
+    fn write_now(&self, octets: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => SockRef::from(stream).send(octets),
+            Self::Unix(stream) => SockRef::from(stream).send(octets),
+        }
+    }
+
     fn abort_on_close(&self) {
         if let Self::Tcp(stream) = self {
             // If it fails, the client has disconnected.

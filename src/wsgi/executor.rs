@@ -11,6 +11,7 @@ use super::callable::Callable;
 use super::inline::Inline;
 use super::options::Wsgi;
 use super::thread_pool::{PREFETCH, ThreadPool};
+use crate::call::bodies::BodyBudgets;
 use crate::call::service::{AppService, RequestLimits};
 use crate::call::websocket::WebSocketRules;
 use crate::worker::admission::{Admission, Backend, Capacity};
@@ -35,14 +36,18 @@ impl Wsgi {
     pub(crate) fn serve(&self, context: &Context, callee: &Callee<'_>) -> Result<Next, Refusal> {
         let (workers, threads) = if context.is_watched() { self.while_watched(context) } else { (self.workers.count(), self.threads()) };
         self.check_reserves(context.reserves(), workers.max(1) * threads)?;
+        let bodies = BodyBudgets::new(context, self.buffer);
+        let (hook, place) = (bodies.clone(), context.place().clone());
+        context.on_scrape(move |metrics| hook.scrape(place.as_str(), metrics));
         let limits = RequestLimits {
-            buffer: self.buffer.0,
+            bodies: bodies.clone(),
+            streaming: self.streaming,
             deadline: self.deadline.map(|deadline| deadline.0),
             slow: self.slow.map(|slow| slow.0),
             websockets: self.websocket_rules(context),
         };
         if workers > 0 {
-            return Ok(Next::new(context.place(), AppService::new(self.worker_pool(context, callee, workers, threads)?, limits)));
+            return Ok(Next::new(context.place(), AppService::new(self.worker_pool(context, callee, workers, threads, bodies)?, limits)));
         }
         let callable = (callee.callable)()?;
         let multithread = threads != 1 || self.websockets.limit > 0;
@@ -51,7 +56,7 @@ impl Wsgi {
         if threads == 0 {
             return Ok(Next::new(context.place(), AppService::new(Arc::new(Inline::new(application)), limits)));
         }
-        let admission = self.pool(context, callee, &application, threads)?;
+        let admission = self.pool(context, callee, &application, threads, bodies)?;
         Ok(Next::new(context.place(), AppService::new(admission, limits)))
     }
 
@@ -67,6 +72,7 @@ impl Wsgi {
         callee: &Callee<'_>,
         application: &Arc<Application>,
         threads: usize,
+        bodies: BodyBudgets,
     ) -> Result<Arc<Admission>, Finding> {
         let pool = ThreadPool::start(application, threads, false, || {}, || {})
             .map_err(|error| Finding::new(format!("the app's threads cannot be started: {error}")).at("threads"))?;
@@ -75,7 +81,7 @@ impl Wsgi {
         admission.open(Arc::clone(&pool) as Arc<dyn Backend>, Capacity { threads, prefetch: PREFETCH });
         let hook = Arc::clone(&pool);
         context.on_stacks(move || hook.stacks());
-        report(context, callee.name, &admission);
+        report(context, callee.name, &admission, bodies);
         let hook = Arc::clone(&admission);
         context.on_shutdown(move || {
             hook.end();
@@ -93,11 +99,12 @@ impl Wsgi {
 }
 
 /// Reports the figures of an app in this process to status and metrics.
-fn report(context: &Context, app: &str, admission: &Arc<Admission>) {
+fn report(context: &Context, app: &str, admission: &Arc<Admission>, bodies: BodyBudgets) {
     let (app, hook) = (app.to_owned(), Arc::clone(admission));
     context.on_status(move || {
         let mut status = Map::from_iter([("app".to_owned(), app.as_str().into()), ("workers".to_owned(), 0.into())]);
         status.extend(hook.stats().status());
+        status.insert("waiting bodies".to_owned(), bodies.status());
         status.into()
     });
     let (place, hook) = (context.place().clone(), Arc::clone(admission));

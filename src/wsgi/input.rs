@@ -13,7 +13,11 @@ use ziggurat_middleware::{Body, BoxError};
 
 use super::raised::Raised;
 use crate::call::pipe::Reader;
+use crate::call::spooled::SpooledBody;
 use crate::call::{BodyFailure, RequestBody};
+
+/// How many octets of a file are read at once.
+const BLOCK: usize = 256 * 1024;
 
 /// The body of one request. A read past the end returns nothing; a read of a body that was cut short raises `OSError`.
 #[pyclass(module = "ziggurat")]
@@ -25,6 +29,8 @@ pub(super) struct Input {
 
 enum Source {
     Stream(Reader<Arc<BodyFailure>>),
+    /// A file, and how much of it was read.
+    File(SpooledBody, u64),
     /// Read on this thread, through the layers above. (The lock is never contended; it makes the type `Sync`.)
     Pulled(Mutex<Body>),
     Ended,
@@ -37,6 +43,7 @@ impl Input {
             RequestBody::Whole(octets) if octets.is_empty() => (VecDeque::new(), Source::Ended),
             RequestBody::WebSocket(_) => (VecDeque::new(), Source::Ended),
             RequestBody::Whole(octets) => (VecDeque::from([octets]), Source::Ended),
+            RequestBody::Spooled(file) => (VecDeque::new(), Source::File(file, 0)),
             RequestBody::Stream(reader) => (VecDeque::new(), Source::Stream(reader)),
         };
         Self { octets: ready.iter().map(Bytes::len).sum(), ready, source }
@@ -77,7 +84,7 @@ impl Input {
     pub(super) fn close(&mut self) {
         self.ready.clear();
         self.octets = 0;
-        if matches!(self.source, Source::Stream(_) | Source::Pulled(_)) {
+        if matches!(self.source, Source::Stream(_) | Source::File(..) | Source::Pulled(_)) {
             self.source = Source::Ended;
         }
     }
@@ -91,6 +98,14 @@ impl Input {
                 Some(next) => next,
                 None => py.detach(|| tokio::task::block_in_place(|| reader.recv())),
             },
+            Source::File(file, at) if *at < file.length() => match py.detach(|| file.read(*at, BLOCK)) {
+                Ok(block) => {
+                    *at += block.len() as u64;
+                    Some(Ok(block))
+                }
+                Err(error) => Some(Err(Arc::new(BodyFailure::unreadable(&error)))),
+            },
+            Source::File(..) => None,
             Source::Pulled(body) => {
                 let body = body.get_mut().unwrap_or_else(PoisonError::into_inner);
                 match py.detach(|| pollster::block_on(next_chunk(body))) {

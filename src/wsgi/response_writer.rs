@@ -11,7 +11,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::StatusCode;
 use http::header::{self, HeaderValue};
-use ziggurat_middleware::{FileBody, Problem};
+use ziggurat_middleware::Problem;
 
 use super::raised::Raised;
 use crate::call::pipe::Disconnected;
@@ -213,7 +213,7 @@ impl ResponseWriter {
         self.gone = self.responder.take().is_some_and(|responder| !responder.whole(head, body, is_last));
     }
 
-    /// Sends the head and a part of a file. May block this thread until that is done.
+    /// Sends the head and a part of a file.
     pub(super) fn file(&mut self, file: File, mut part: Range<u64>) {
         let Some(mut head) = self.head.take() else { return };
         match head.length {
@@ -224,7 +224,7 @@ impl ResponseWriter {
             }
         }
         self.over = true;
-        self.gone = self.responder.take().is_some_and(|responder| !responder.file(head, FileBody::new(file, part)));
+        self.gone = self.responder.take().is_some_and(|responder| !responder.file(head, file, part));
     }
 
     /// Ends the response. Returns how many octets of a declared length are missing; the body is then broken off, so that no client takes it for

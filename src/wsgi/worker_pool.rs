@@ -3,11 +3,13 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use serde_json::Value;
 use ziggurat_middleware::{Context, Finding};
 
 use super::executor::Callee;
 use super::existing;
 use super::options::{Inherit, Recycle, Replace, Wsgi};
+use crate::call::bodies::BodyBudgets;
 use crate::worker::Trial;
 use crate::worker::admission::{Admission, Capacity};
 use crate::worker::boot::{Boot, Refusal};
@@ -24,6 +26,7 @@ impl Wsgi {
         callee: &Callee<'_>,
         workers: usize,
         threads: usize,
+        bodies: BodyBudgets,
     ) -> Result<Arc<Admission>, Refusal> {
         let admission = self.admission(context);
         let config = self.pool_config(context, callee, workers, threads)?;
@@ -38,7 +41,13 @@ impl Wsgi {
             context.on_reopen(move || hook.reopen());
         }
         let hook = Arc::clone(&pool);
-        context.on_status(move || hook.status());
+        context.on_status(move || {
+            let mut status = hook.status();
+            if let Value::Object(fields) = &mut status {
+                fields.insert("waiting bodies".to_owned(), bodies.status());
+            }
+            status
+        });
         context.on_scrape(move |metrics| pool.scrape(metrics));
         Ok(admission)
     }

@@ -29,8 +29,8 @@ fn assert_bounded(program: &Program, before: [u64; 2]) {
 }
 
 #[test]
-fn an_answer_that_nobody_reads_for_a_while_stays_in_the_app() {
-    let program = start(r#""workers": 1, "threads": 2"#);
+fn an_answer_that_nobody_reads_for_a_while_leaves_its_thread() {
+    let program = start(r#""workers": 1, "threads": 1"#);
     let before = peaks(&program);
     let mut reader = program.connect();
     reader.write_all(b"GET /large HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n").unwrap();
@@ -46,8 +46,8 @@ fn an_answer_that_nobody_reads_for_a_while_stays_in_the_app() {
 }
 
 #[test]
-fn an_upload_that_the_app_does_not_read_for_a_while_stays_with_the_client() {
-    let program = start(r#""workers": 1, "threads": 2"#);
+fn a_streamed_upload_that_the_app_does_not_read_for_a_while_stays_with_the_client() {
+    let program = start(r#""workers": 1, "threads": 2, "streaming": true"#);
     let before = peaks(&program);
     let mut client = program.connect();
     write!(client, "POST /upload HTTP/1.1\r\nHost: test\r\nConnection: close\r\nContent-Length: {SIZE}\r\n\r\n").unwrap();

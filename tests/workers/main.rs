@@ -13,6 +13,7 @@ mod process;
 mod recycling;
 mod reloading;
 mod site;
+mod slow_clients;
 mod starting;
 mod status;
 #[path = "../black_box/support.rs"]

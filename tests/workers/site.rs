@@ -10,7 +10,7 @@ use crate::support::{PATIENCE, Program};
 
 /// An app: `/pid` tells which process serves, the other paths are what goes wrong.
 pub(crate) const SITE: &str = r#"
-import ctypes, os, time
+import ctypes, os, tempfile, time
 IMPORTED_BY = os.getpid()
 HELD = []
 
@@ -47,6 +47,21 @@ def app(environ, start_response):
         body = str(sum(read)).encode()
         start_response('200 OK', [('Content-Length', str(len(body)))])
         return [body]
+    elif path == '/length':
+        read = sum(iter(lambda: len(environ['wsgi.input'].read(65536)), 0))
+        body = ('%d %s' % (read, environ.get('CONTENT_LENGTH'))).encode()
+        start_response('200 OK', [('Content-Length', str(len(body)))])
+        return [body]
+    elif path in ('/generated', '/list', '/file'):
+        # Blocks of 64 KiB, each full of its number.
+        blocks = (b'%08d' % nth * 8192 for nth in range(int(environ['QUERY_STRING'])))
+        start_response('200 OK', [])
+        if path == '/file':
+            file = tempfile.TemporaryFile()
+            file.writelines(blocks)
+            file.seek(0)
+            return environ['wsgi.file_wrapper'](file)
+        return list(blocks) if path == '/list' else blocks
     elif path == '/grow':
         HELD.append(b'x' * (256 << 20))
     elif path == '/about':

@@ -37,6 +37,10 @@ fn buffered(app: &str, executor: Executor, buffer: &str) -> Site {
     Site::with(app, executor, serde_json::json!({ "buffer": buffer }))
 }
 
+fn streaming(app: &str, executor: Executor, buffer: &str) -> Site {
+    Site::with(app, executor, serde_json::json!({ "buffer": buffer, "streaming": true }))
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_body_taken_in_whole_has_its_length_however_it_came() {
     for executor in EXECUTORS {
@@ -54,9 +58,24 @@ async fn a_body_taken_in_whole_has_its_length_however_it_came() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_body_over_the_buffer_is_streamed() {
+async fn a_body_over_the_buffer_is_whole_and_has_its_length() {
     for executor in EXECUTORS {
         let site = buffered("plain:length_read", executor, "1KiB");
+        let chunk = "x".repeat(1000);
+        for count in [1, 2, 1000] {
+            let told = format!("{0} {0}", count * 1000);
+            assert_eq!(site.post("/", unsized_body(&vec![chunk.as_str(); count])).await.text(), told);
+        }
+        let mut expecting = post("/", unsized_body(&[&chunk, &chunk]));
+        expecting.headers_mut().insert("expect", HeaderValue::from_static("100-continue"));
+        assert_eq!(site.send(expecting).await.text(), "2000 2000");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_app_that_asks_for_it_reads_a_body_over_the_buffer_while_it_arrives() {
+    for executor in EXECUTORS {
+        let site = streaming("plain:length_read", executor, "1KiB");
         let chunk = "x".repeat(1000);
         let chunks = vec![chunk.as_str(); 1000];
         assert_eq!(site.post("/", unsized_body(&chunks)).await.text(), "1000000 none");
@@ -83,7 +102,7 @@ async fn a_body_that_fails_before_the_app_is_called_never_reaches_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_body_that_fails_while_it_is_read_raises_and_is_answered() {
     for executor in EXECUTORS {
-        let site = buffered("plain:reads_or_fails", executor, "1KiB");
+        let site = streaming("plain:reads_or_fails", executor, "1KiB");
         for (error, status) in failures() {
             let answer = site.post("/again", failing(5000, error)).await;
             assert_eq!(answer.status, status);
@@ -124,7 +143,7 @@ impl http_body::Body for Polled {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_waits_for_100_continue_is_asked_only_when_the_app_reads() {
+async fn a_client_that_waits_for_100_continue_is_asked_only_when_an_app_that_streams_reads() {
     for executor in EXECUTORS {
         let expecting = |polls: &Arc<AtomicUsize>| {
             let mut request = post("/", Body::new(Polled(Arc::clone(polls))));
@@ -133,12 +152,12 @@ async fn a_client_that_waits_for_100_continue_is_asked_only_when_the_app_reads()
             request
         };
         let polls = Arc::default();
-        assert_eq!(Site::new("plain:refuses_unread", executor).send(expecting(&polls)).await.status, 403);
+        assert_eq!(streaming("plain:refuses_unread", executor, "1MiB").send(expecting(&polls)).await.status, 403);
         // The body is gone once its pump has learned that nobody reads.
         wait_until("the body is dropped", || Arc::strong_count(&polls) == 1);
         assert_eq!(polls.load(Ordering::SeqCst), 0);
 
-        assert_eq!(Site::new("plain:length_read", executor).send(expecting(&polls)).await.text(), "3 3");
+        assert_eq!(streaming("plain:length_read", executor, "1MiB").send(expecting(&polls)).await.text(), "3 3");
         assert_eq!(polls.load(Ordering::SeqCst), 2);
     }
 }
@@ -146,7 +165,7 @@ async fn a_client_that_waits_for_100_continue_is_asked_only_when_the_app_reads()
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unread_body_is_let_go() {
     for executor in EXECUTORS {
-        let site = buffered("plain:refuses_unread", executor, "1B");
+        let site = streaming("plain:refuses_unread", executor, "1B");
         let kept = Arc::new(());
         let held = Arc::clone(&kept);
         let frames = stream::repeat_with(move || {
@@ -174,7 +193,8 @@ fn reads_give_what_a_file_in_memory_gives() {
     let script = prop::collection::vec((read, size), 0..12);
     let body = prop::collection::vec("[ab\n]{0,9}", 0..6);
     for executor in EXECUTORS {
-        let sites = [Site::new("plain:reads_script", executor), buffered("plain:reads_script", executor, "0B")];
+        let app = "plain:reads_script";
+        let sites = [Site::new(app, executor), buffered(app, executor, "0B"), streaming(app, executor, "0B")];
         proptest!(ProptestConfig::with_cases(150), |(script in script.clone(), body in body.clone())| {
             let chunks: Vec<&str> = body.iter().map(String::as_str).collect();
             let program = serde_json::to_string(&script).unwrap();

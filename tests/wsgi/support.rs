@@ -4,6 +4,7 @@ use std::ffi::CString;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::{HeaderMap, Method, StatusCode};
@@ -13,6 +14,8 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use ziggurat::Launcher;
 use ziggurat::wsgi::{Wsgi, initialize};
+use ziggurat_middleware::spool::SpoolOptions;
+use ziggurat_middleware::units::Size;
 use ziggurat_middleware::{App, Body, Context, Finding, Findings, IntoApp, Lifecycle, Next, Place, Request, Response, request};
 
 /// How the app is run.
@@ -31,6 +34,9 @@ pub const EXECUTORS: [Executor; 3] = [Executor::Workers(4), Executor::Pool(4), E
 
 /// Nothing a test waits for may take longer.
 pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What may wait in files, of requests and of responses each.
+pub const SPOOL: u64 = 4 << 20;
 
 /// A built app, and what it says in the log.
 pub struct Site {
@@ -95,6 +101,7 @@ impl Site {
         }
         let lifecycle = Lifecycle::hosted(host);
         let context = Context::new(place.as_str(), apps(), lifecycle.clone());
+        let context = context.with_spool(Arc::new(SpoolOptions { limit: Size(SPOOL), ..SpoolOptions::default() }));
         let next = wsgi.app(&context)?.into_next(&Place::new(place.as_str()));
         Ok(Self { next, lifecycle, place, folder })
     }

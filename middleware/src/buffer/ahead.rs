@@ -11,6 +11,7 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::spool::Reserved;
 use crate::{Body, BoxError};
 
 /// The least that a frame counts for. Without it, a body of single octets would not be bounded.
@@ -21,18 +22,18 @@ pub(super) struct ReadAhead {
     frames: UnboundedReceiver<Read>,
     /// Of what has not been handed on.
     hint: SizeHint,
-    _reserved: OwnedSemaphorePermit,
+    _reserved: Reserved,
 }
 
 /// A frame, and the room that it takes until the client has it.
 type Read = (Result<Frame<Bytes>, BoxError>, Option<OwnedSemaphorePermit>);
 
 impl ReadAhead {
-    /// Reads as many octets ahead as `reserved` has permits.
-    pub(super) fn new(body: Body, reserved: OwnedSemaphorePermit, runtime: &Handle) -> Self {
+    /// Reads as many octets ahead as `reserved` has room for.
+    pub(super) fn new(body: Body, reserved: Reserved, runtime: &Handle) -> Self {
         let (sender, frames) = unbounded_channel();
         let hint = body.size_hint();
-        runtime.spawn(read(body, reserved.num_permits().max(FRAME), sender));
+        runtime.spawn(read(body, usize::try_from(reserved.octets()).unwrap_or(usize::MAX).max(FRAME), sender));
         Self { frames, hint, _reserved: reserved }
     }
 }

@@ -6,31 +6,19 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body as HttpBody, Frame, SizeHint};
-use tokio::sync::OwnedSemaphorePermit;
 
+use crate::spool::Reserved;
 use crate::{Body, BoxError};
 
-/// Octets in memory, with the permits for it.
-pub(super) struct Held {
-    pub(super) memory: Vec<u8>,
-    pub(super) _reserved: Option<OwnedSemaphorePermit>,
-}
-
-impl AsRef<[u8]> for Held {
-    fn as_ref(&self) -> &[u8] {
-        &self.memory
-    }
-}
-
-/// Content with trailers, or with permits for the file that it is in.
+/// Content with trailers, or with the room that its file takes.
 pub(super) struct SpooledBody {
     content: Body,
     trailers: Option<HeaderMap>,
-    _reserved: Option<OwnedSemaphorePermit>,
+    _reserved: Option<Reserved>,
 }
 
 impl SpooledBody {
-    pub(super) const fn new(content: Body, trailers: Option<HeaderMap>, reserved: Option<OwnedSemaphorePermit>) -> Self {
+    pub(super) const fn new(content: Body, trailers: Option<HeaderMap>, reserved: Option<Reserved>) -> Self {
         Self { content, trailers, _reserved: reserved }
     }
 }

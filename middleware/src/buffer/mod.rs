@@ -2,8 +2,6 @@
 
 mod ahead;
 mod body;
-mod budget;
-mod spool;
 #[cfg(test)]
 mod tests;
 
@@ -26,10 +24,12 @@ use tokio::runtime::Handle;
 use tower::{Layer, Service};
 
 use self::ahead::ReadAhead;
-use self::budget::Budget;
-use self::spool::Spool;
+use self::body::SpooledBody;
+use crate::spool::{ConnectionRoom, Reserved, Spool, SpoolBudget, SpoolOptions, Spooled};
 use crate::units::Size;
-use crate::{Behavior, Body, BoxError, Context, Finding, Findings, IntoStage, Middleware, Next, NextFuture, Request, Response, TunnelIdle};
+use crate::{
+    Behavior, Body, BoxError, Context, FileBody, Finding, Findings, IntoStage, Middleware, Next, NextFuture, Request, Response, TunnelIdle,
+};
 
 /// Takes in whole request bodies before the layers below see them, and reads responses ahead of slow clients.
 ///
@@ -66,11 +66,11 @@ pub struct Buffer {
     memory: Size,
     /// How much of one response is read ahead of a slow client; 0 for nothing.
     response: Size,
-    /// How much memory all bodies together may take. A body reserves `memory`, a response `response`, or its length if that is known and less, when it begins.
+    /// How much memory all bodies together may take. A response reserves `response`, or its length if that is known and less, when it begins.
     total_memory: Size,
     /// How much disk all bodies together may take.
     total_disk: Size,
-    /// The folder of the temporary files; by default that of the system, often `/tmp`. If that is a file system in memory, the files take memory.
+    /// The folder of the temporary files; by default that of `server.spool`.
     folder: Option<PathBuf>,
 }
 
@@ -113,17 +113,37 @@ impl Middleware for Buffer {
     }
 
     fn layer(self, context: &Context) -> Result<impl IntoStage, Finding> {
-        let folder = self.folder.map_or_else(std::env::temp_dir, |folder| context.resolve(folder));
-        tempfile::tempfile_in(&folder)
-            .map_err(|error| Finding::new(format!("cannot write temporary files to `{}`: {error}", folder.display())).at("folder"))?;
-        let budget = Arc::new(Budget::new(self.limit, [self.memory, self.response], self.total_memory, self.total_disk, folder));
-        let (figures, place) = (Arc::clone(&budget), context.place().clone());
+        let folder = self.folder.map_or_else(|| context.spool_folder(), |folder| context.resolve(folder));
+        SpoolOptions::check_folder(&folder)?;
+        let spool = Arc::new(SpoolBudget::new(self.limit, self.memory, self.total_memory, self.total_disk, folder, "total_disk"));
+        let (figures, place) = (Arc::clone(&spool), context.place().clone());
+        let budget = Arc::new(Budget { spool, response: self.response.0 });
         context.on_scrape(move |metrics| {
             let labels = [("place", place.as_str())];
-            metrics.gauge("ziggurat_buffer_memory_bytes", "Memory reserved for bodies.").sample(&labels, figures.memory_in_use());
-            metrics.gauge("ziggurat_buffer_disk_bytes", "Disk space that request bodies take.").sample(&labels, figures.disk_in_use());
+            metrics.gauge("ziggurat_buffer_memory_bytes", "Memory reserved for bodies.").sample(&labels, figures.memory().taken());
+            metrics.gauge("ziggurat_buffer_disk_bytes", "Disk space that request bodies take.").sample(&labels, figures.disk().taken());
         });
         Ok(BufferLayer(budget))
+    }
+}
+
+/// What bodies may take.
+struct Budget {
+    spool: Arc<SpoolBudget>,
+    /// Of one response.
+    response: u64,
+}
+
+impl Budget {
+    /// Whether responses are read ahead.
+    const fn reads_ahead(&self) -> bool {
+        self.response > 0
+    }
+
+    /// Memory for what is read ahead of a response, where there is some left.
+    fn ahead(&self, length: Option<u64>) -> Option<Reserved> {
+        let mut reserved = self.spool.memory().share();
+        (self.reads_ahead() && reserved.grow(length.unwrap_or(u64::MAX).min(self.response))).then_some(reserved)
     }
 }
 
@@ -156,7 +176,7 @@ impl Service<Request> for BufferService {
     fn call(&mut self, request: Request) -> Self::Future {
         let body = request.body();
         if body.is_end_stream()
-            || body.as_full().is_some_and(|octets| octets.len() as u64 <= self.budget.limit())
+            || body.as_full().is_some_and(|octets| octets.len() as u64 <= self.budget.spool.limit())
             || request.method() == Method::CONNECT
         {
             if !self.budget.reads_ahead() {
@@ -167,7 +187,7 @@ impl Service<Request> for BufferService {
         }
         let (budget, inner) = (Arc::clone(&self.budget), self.inner.clone());
         Either::Right(Box::pin(async move {
-            let request = take_in(request, Arc::clone(&budget)).await?;
+            let request = take_in(request, Arc::clone(&budget.spool)).await?;
             Ok(read_ahead(inner.run(request).await, &budget))
         }))
     }
@@ -188,10 +208,10 @@ fn read_ahead(response: Response, budget: &Budget) -> Response {
 }
 
 /// The request with its body at hand.
-async fn take_in(request: Request, budget: Arc<Budget>) -> Result<Request, BoxError> {
+async fn take_in(request: Request, budget: Arc<SpoolBudget>) -> Result<Request, BoxError> {
     let (mut parts, mut body) = request.into_parts();
     let stated = parts.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-    let mut spool = Spool::new(budget, body.size_hint().exact().or(stated))?;
+    let mut spool = Spool::new(budget, parts.extensions.get::<ConnectionRoom>(), body.size_hint().exact().or(stated))?;
     let mut trailers = None;
     while let Some(frame) = body.frame().await {
         match frame?.into_data() {
@@ -204,5 +224,14 @@ async fn take_in(request: Request, budget: Arc<Budget>) -> Result<Request, BoxEr
         parts.headers.remove(TRANSFER_ENCODING);
         parts.headers.insert(CONTENT_LENGTH, spool.length().into());
     }
-    Ok(Request::from_parts(parts, spool.into_body(trailers).await?))
+    let (content, reserved) = match spool.finish().await? {
+        Spooled::Memory(octets) => (Body::from(octets), None),
+        Spooled::File(file) => {
+            let (file, length, reserved) = file.into_parts();
+            (Body::new(FileBody::new(file, 0..length)), Some(reserved))
+        }
+    };
+    let is_plain = trailers.is_none() && reserved.is_none();
+    let body = if is_plain { content } else { Body::new(SpooledBody::new(content, trailers, reserved)) };
+    Ok(Request::from_parts(parts, body))
 }

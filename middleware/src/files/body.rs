@@ -65,26 +65,6 @@ impl FileBody {
         Self { file: Arc::new(file), pieces: pieces.into(), reading: None }
     }
 
-    /// The next block, read on this thread, which may wait for the disk; `None` at the end.
-    ///
-    /// # Errors
-    ///
-    /// As the body's: the file cannot be read, or is shorter than the part.
-    pub fn read_block(&mut self) -> io::Result<Option<Bytes>> {
-        match self.pieces.front_mut() {
-            None => Ok(None),
-            Some(Piece::Text(text)) => {
-                let text = std::mem::take(text);
-                self.pieces.pop_front();
-                Ok(Some(text))
-            }
-            Some(Piece::Part(part)) => {
-                let block = read(&self.file, part.start, chunk(part))?;
-                self.take(block).map(Some)
-            }
-        }
-    }
-
     /// Removes the octets that were read from the first piece.
     fn take(&mut self, bytes: Bytes) -> io::Result<Bytes> {
         let Some(Piece::Part(part)) = self.pieces.front_mut() else { return Err(io::ErrorKind::InvalidData.into()) };

@@ -5,6 +5,7 @@ use std::task::{Context, Poll, Waker};
 
 use bytes::{Bytes, BytesMut};
 
+use super::overflow::Overflow;
 use super::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 /// Waiting chunks smaller than this are joined: each could otherwise keep a much larger buffer alive.
@@ -44,45 +45,48 @@ fn new<E: From<Disconnected>>(budget: usize, lazy: bool, sender: Option<Box<dyn 
         reader_blocks: false,
         writer_blocks: false,
         owed: 0,
+        overflow: None,
     };
     let shared = Arc::new(Shared { state: Mutex::new(state), readable: Condvar::new(), writable: Condvar::new(), budget, sender });
     (Writer(Arc::clone(&shared)), Reader(shared))
 }
 
-struct Shared<E> {
+pub(super) struct Shared<E> {
     state: Mutex<PipeState<E>>,
     readable: Condvar,
     writable: Condvar,
-    budget: usize,
+    pub(super) budget: usize,
     sender: Option<Box<dyn RemoteWriter>>,
 }
 
-struct PipeState<E> {
-    chunks: VecDeque<Bytes>,
+pub(super) struct PipeState<E> {
+    pub(super) chunks: VecDeque<Bytes>,
     /// Small chunks after `chunks`, joined.
-    joined: BytesMut,
-    octets: usize,
+    pub(super) joined: BytesMut,
+    pub(super) octets: usize,
     end: Option<Result<(), E>>,
-    ended: bool,
+    pub(super) ended: bool,
     /// The reader has read at least once.
     asked: bool,
     /// The reader is gone.
     abandoned: bool,
-    reader: Option<Waker>,
+    pub(super) reader: Option<Waker>,
     writer: Option<Waker>,
     /// A thread waits for octets. (Notifying a condition variable is a system call even if nobody waits.)
     reader_blocks: bool,
     /// A thread waits for room.
     writer_blocks: bool,
     /// Octets that were read and not granted again yet.
-    owed: usize,
+    pub(super) owed: usize,
+    /// Where chunks go that the reader does not take.
+    pub(super) overflow: Option<Overflow>,
 }
 
 /// Writes to a pipe. If it is dropped before [`Writer::finish`], the reader gets an error.
 pub(crate) struct Writer<E: From<Disconnected>>(Arc<Shared<E>>);
 
 /// Reads from a pipe. Dropping it tells the writer.
-pub(crate) struct Reader<E>(Arc<Shared<E>>);
+pub(crate) struct Reader<E>(pub(super) Arc<Shared<E>>);
 
 /// The other end is gone.
 #[derive(Debug, PartialEq, Eq)]
@@ -190,13 +194,7 @@ impl<E> Reader<E> {
 
     /// Reads the next chunk in a task; `None` at the end.
     pub(crate) fn poll_recv(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, E>>> {
-        let mut state = self.0.lock();
-        let next = self.0.take(&mut state);
-        if next.is_none() {
-            state.reader = Some(cx.waker().clone());
-        }
-        self.0.grant(state);
-        next.map_or(Poll::Pending, Poll::Ready)
+        self.0.poll_take(self.0.lock(), cx)
     }
 
     /// Reads the next chunk, if there is one.
@@ -240,7 +238,11 @@ impl<E> Drop for Reader<E> {
             self.0.writable.notify_one();
         }
         let is_open = !state.ended;
+        let overflow = state.overflow.take();
         drop(state);
+        if let Some(overflow) = overflow {
+            overflow.ended();
+        }
         drop(chunks);
         wake(waker);
         if let Some(sender) = self.0.sender.as_ref().filter(|_| is_open) {
@@ -250,12 +252,12 @@ impl<E> Drop for Reader<E> {
 }
 
 impl<E> Shared<E> {
-    fn lock(&self) -> MutexGuard<'_, PipeState<E>> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, PipeState<E>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn put(&self, mut state: MutexGuard<'_, PipeState<E>>, chunk: Bytes) {
-        if chunk.is_empty() {
+        if chunk.is_empty() || state.abandoned {
             return;
         }
         state.octets += chunk.len();
@@ -272,6 +274,10 @@ impl<E> Shared<E> {
         if state.reader_blocks {
             self.readable.notify_one();
         }
+        let (is_full, waiting) = (self.is_full(&state), state.octets);
+        if let Some(overflow) = &mut state.overflow {
+            overflow.added(waiting, is_full);
+        }
         drop(state);
         wake(waker);
     }
@@ -282,6 +288,9 @@ impl<E> Shared<E> {
             return;
         }
         state.end = Some(end);
+        if let Some(overflow) = &state.overflow {
+            overflow.ended();
+        }
         let waker = state.reader.take();
         if state.reader_blocks {
             self.readable.notify_one();
@@ -296,6 +305,10 @@ impl<E> Shared<E> {
             Some(chunk) => {
                 state.octets -= chunk.len();
                 state.owed += chunk.len();
+                let waiting = state.octets;
+                if let Some(overflow) = &mut state.overflow {
+                    overflow.took(chunk.len(), waiting);
+                }
                 Some(Some(Ok(chunk)))
             }
             None => match state.end.take() {
@@ -311,20 +324,39 @@ impl<E> Shared<E> {
         if !std::mem::replace(&mut state.asked, true) {
             state.owed += self.budget;
         }
-        // Not for every chunk: the writer goes on when it can write several.
+        self.made_room(state);
+        next
+    }
+
+    /// Lets the writer go on. Not for every chunk: it goes on when it can write several.
+    pub(super) fn made_room(&self, state: &mut PipeState<E>) {
         if state.octets <= self.budget / 2 {
             if state.writer_blocks {
                 self.writable.notify_one();
             }
             wake(state.writer.take());
         }
-        next
+    }
+
+    /// Whether the writer may have to wait.
+    pub(super) const fn is_full(&self, state: &PipeState<E>) -> bool {
+        state.octets >= self.budget / 2
+    }
+
+    /// Takes the next chunk in a task.
+    pub(super) fn poll_take(&self, mut state: MutexGuard<'_, PipeState<E>>, cx: &Context<'_>) -> Poll<Option<Result<Bytes, E>>> {
+        let next = self.take(&mut state);
+        if next.is_none() {
+            state.reader = Some(cx.waker().clone());
+        }
+        self.grant(state);
+        next.map_or(Poll::Pending, Poll::Ready)
     }
 }
 
 impl<E> Shared<E> {
     /// Grants as many octets as were read; not for every chunk, and not after the end.
-    fn grant(&self, mut state: MutexGuard<'_, PipeState<E>>) {
+    pub(super) fn grant(&self, mut state: MutexGuard<'_, PipeState<E>>) {
         let Some(sender) = &self.sender else {
             state.owed = 0;
             return;
@@ -348,7 +380,7 @@ fn wait<'a, T>(until: &Condvar, state: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
     until.wait(state).unwrap_or_else(PoisonError::into_inner)
 }
 
-fn wake(waker: Option<Waker>) {
+pub(super) fn wake(waker: Option<Waker>) {
     if let Some(waker) = waker {
         waker.wake();
     }

@@ -5,6 +5,7 @@
 mod ends;
 #[cfg(test)]
 mod model;
+mod overflow;
 #[cfg(test)]
 mod tests;
 

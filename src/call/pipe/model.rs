@@ -12,6 +12,20 @@ use ends::{Disconnected, Reader, Writer, pipe};
 #[path = "ends.rs"]
 mod ends;
 
+/// A pipe of the model has no file.
+#[allow(dead_code, clippy::unused_self)]
+mod overflow {
+    pub(super) struct Overflow;
+
+    impl Overflow {
+        pub(super) fn added(&mut self, _: usize, _: bool) {}
+
+        pub(super) fn took(&mut self, _: usize, _: usize) {}
+
+        pub(super) fn ended(&self) {}
+    }
+}
+
 mod sync {
     pub(super) use loom::sync::{Arc, Condvar, Mutex, MutexGuard};
     pub(super) use std::sync::PoisonError;

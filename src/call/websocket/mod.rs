@@ -53,7 +53,7 @@ pub(super) async fn serve<E: Executor>(
     executor: Arc<E>,
     parts: Parts,
     client: OnUpgrade,
-    limits: RequestLimits,
+    limits: Arc<RequestLimits>,
 ) -> Result<Response, BoxError> {
     let Some(rules) = limits.websockets.clone() else {
         let problem = Problem::new(StatusCode::NOT_IMPLEMENTED).detail("this app takes no WebSockets");
@@ -92,7 +92,7 @@ pub(super) async fn serve<E: Executor>(
         }
         Ok(Ok(Handshake::Declined(Some(reply)))) => {
             pending.disarm();
-            respond(reply)
+            respond(reply, &limits.bodies).await
         }
         Ok(Ok(Handshake::Declined(None))) => {
             pending.disarm();

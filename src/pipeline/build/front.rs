@@ -1,9 +1,11 @@
 //! The stack of the server's process: native down to the outermost Python layer.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::de::IgnoredAny;
+use ziggurat_middleware::spool::SpoolOptions;
 use ziggurat_middleware::{Context, Next};
 
 use super::in_process::{Imported, InProcess};
@@ -17,13 +19,13 @@ use crate::pipeline::model::{App, AppId, Below, Event, File, Part, Stack};
 use crate::worker::boot::Refusal;
 use crate::wsgi::{Callee, Runtime, Wsgi, WsgiLayer};
 
-/// Builds a whole file, or reports everything that cannot be built and shuts down what was started. `drain` is the time that requests have to finish
-/// when their worker or stack is replaced.
-pub(in crate::pipeline) fn front(file: &File, site: Site<'_>, drain: Duration) -> Result<Next, Vec<Diagnostic>> {
+/// Builds a whole file, or reports everything that cannot be built and shuts down what was started.
+pub(in crate::pipeline) fn front(file: &File, site: Site<'_>) -> Result<Next, Vec<Diagnostic>> {
     let order = Order::of(file)?;
     let mut front = Front {
         parts: Parts::new(site),
-        drain,
+        drain: file.server.drain.0,
+        spool: Arc::new(file.server.spool.clone()),
         reserves: Reserves::new(file, &order),
         variables: Variables::of(file),
         built: BTreeMap::new(),
@@ -52,7 +54,9 @@ fn in_workers(file: &File) -> BTreeSet<AppId> {
 
 struct Front<'a> {
     parts: Parts<'a>,
+    /// The time that requests have to finish when their worker or stack is replaced.
     drain: Duration,
+    spool: Arc<SpoolOptions>,
     reserves: Reserves,
     variables: Variables,
     /// The entries of `apps` that are built. All references share them.
@@ -93,7 +97,8 @@ impl Front<'_> {
     }
 
     fn context(&self, part: &Part) -> Context {
-        self.parts.context(&part.place).with_drain(self.drain).with_reserves(self.reserves.of_app(part))
+        let context = self.parts.context(&part.place).with_drain(self.drain).with_spool(Arc::clone(&self.spool));
+        context.with_reserves(self.reserves.of_app(part))
     }
 
     /// The lower part of a stack, from its outermost Python layer. Its processes, threads and place are those of the WSGI app below; if there is not

@@ -17,7 +17,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::framing::Framing;
-use crate::server::io::Io;
+use crate::server::io::{Io, first_of};
 use crate::server::limits::Limits;
 use crate::server::progress::Progress;
 use crate::server::refusal::Refusal;
@@ -145,6 +145,10 @@ impl<S: Io> Guard<S> {
             Some(stream) => Pin::new(stream).poll_read(cx, buf),
             None => self.tunnel.0.poll_read(cx, buf),
         }
+    }
+
+    fn write_now(&self, octets: &[u8]) -> io::Result<usize> {
+        self.stream.as_ref().map_or(Err(io::ErrorKind::WouldBlock.into()), |stream| stream.write_now(octets))
     }
 
     fn poll_sink<T>(
@@ -300,13 +304,13 @@ impl<S: Io> AsyncWrite for Guard<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, octets: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let outcome = this.poll_sink(cx, |stream, cx| stream.poll_write(cx, octets));
-        this.progress.wrote(outcome)
+        this.progress.wrote(outcome, || this.write_now(octets))
     }
 
     fn poll_write_vectored(self: Pin<&mut Self>, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let outcome = this.poll_sink(cx, |stream, cx| stream.poll_write_vectored(cx, slices));
-        this.progress.wrote(outcome)
+        this.progress.wrote(outcome, || this.write_now(first_of(slices)))
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -58,23 +58,38 @@ pub(super) async fn run<S: Io>(
 ) -> Outcome<S> {
     let tunnel = guard.tunnel();
     let mut connection = builder(limits).serve_connection(TokioIo::new(guard), Arc::clone(service)).with_upgrades();
+    let mut judged = None;
     let stop = poll_fn(|cx| {
-        if let Poll::Ready(end) = Pin::new(&mut connection).poll(cx) {
-            return Poll::Ready(Stop::End(end));
+        loop {
+            if let Poll::Ready(end) = Pin::new(&mut connection).poll(cx) {
+                return Poll::Ready(Stop::End(end));
+            }
+            let phase = progress.phase();
+            if let Some(written) = judged.take() {
+                if progress.is_too_slow(written, limits) {
+                    return Poll::Ready(Stop::TimedOut(phase));
+                }
+                timer.restart();
+            }
+            let should_close = progress.connection.should_close(cx.waker());
+            let limit = match phase {
+                // hyper is not told to shut down: it would drop a request that has come already, and add `Connection: close` to a 101. The next response
+                // has `Connection: close` from the service.
+                Phase::Idle(_) if should_close => return Poll::Ready(Stop::TimedOut(phase)),
+                Phase::Busy | Phase::Stalled(_) if progress.connection.is_cut() => return Poll::Ready(Stop::Cut(phase)),
+                Phase::Busy => None,
+                Phase::Idle(_) => Some(limits.keep_alive.min(IDLE_BUFFERS)),
+                Phase::Head(_) => Some(limits.header_timeout),
+                Phase::Stalled(_) => Some(limits.body_timeout),
+            };
+            if timer.poll(phase, limit, cx).is_pending() {
+                return Poll::Pending;
+            }
+            match phase {
+                Phase::Stalled(_) => judged = Some(progress.judge_stall()),
+                _ => return Poll::Ready(Stop::TimedOut(phase)),
+            }
         }
-        let phase = progress.phase();
-        let should_close = progress.connection.should_close(cx.waker());
-        let limit = match phase {
-            // hyper is not told to shut down: it would drop a request that has come already, and add `Connection: close` to a 101. The next response
-            // has `Connection: close` from the service.
-            Phase::Idle(_) if should_close => return Poll::Ready(Stop::TimedOut(phase)),
-            Phase::Busy | Phase::Stalled(_) if progress.connection.is_cut() => return Poll::Ready(Stop::Cut(phase)),
-            Phase::Busy => None,
-            Phase::Idle(_) => Some(limits.keep_alive.min(IDLE_BUFFERS)),
-            Phase::Head(_) => Some(limits.header_timeout),
-            Phase::Stalled(_) => Some(limits.body_timeout),
-        };
-        timer.poll(phase, limit, cx).map(|()| Stop::TimedOut(phase))
     })
     .await;
 
@@ -91,7 +106,7 @@ pub(super) async fn run<S: Io>(
     match stop {
         Stop::TimedOut(Phase::Idle(_) | Phase::Busy) => return Outcome::Silent(guard),
         Stop::TimedOut(Phase::Head(_)) => refuse(guard.into_parts().0, service, progress, TOO_SLOW).await,
-        Stop::TimedOut(Phase::Stalled(_)) => service.log_failure("the client took nothing of the response for too long"),
+        Stop::TimedOut(Phase::Stalled(_)) => service.log_failure("the client took the response too slowly, or not at all"),
         Stop::Cut(Phase::Busy) if !progress.has_response.load(Relaxed) => refuse(guard.into_parts().0, service, progress, CUT).await,
         Stop::Cut(_) => end_incomplete(guard, progress).await,
         Stop::End(end) => {

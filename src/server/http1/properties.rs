@@ -71,6 +71,10 @@ impl Io for Pieces {
         !self.0.is_empty()
     }
 
+    fn write_now(&self, _: &[u8]) -> io::Result<usize> {
+        Err(io::ErrorKind::WouldBlock.into())
+    }
+
     fn abort_on_close(&self) {}
 }
 

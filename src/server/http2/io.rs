@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::flood::FloodDetector;
-use crate::server::io::Io;
+use crate::server::io::{Io, first_of};
 use crate::server::progress::Progress;
 
 pub(super) struct Http2Io<S> {
@@ -46,14 +46,16 @@ impl<S: Io> AsyncRead for Http2Io<S> {
 impl<S: Io> AsyncWrite for Http2Io<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, octets: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let outcome = this.progress.wrote(Pin::new(&mut this.stream).poll_write(cx, octets));
+        let outcome = Pin::new(&mut this.stream).poll_write(cx, octets);
+        let outcome = this.progress.wrote(outcome, || this.stream.write_now(octets));
         this.flood.note_write(&outcome);
         outcome
     }
 
     fn poll_write_vectored(self: Pin<&mut Self>, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let outcome = this.progress.wrote(Pin::new(&mut this.stream).poll_write_vectored(cx, slices));
+        let outcome = Pin::new(&mut this.stream).poll_write_vectored(cx, slices);
+        let outcome = this.progress.wrote(outcome, || this.stream.write_now(first_of(slices)));
         this.flood.note_write(&outcome);
         outcome
     }

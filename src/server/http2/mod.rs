@@ -61,7 +61,7 @@ pub(super) async fn run<S: Io>(
         .max_send_buf_size(SEND_BUFFER);
     let wire = Http2Io::new(stream, octets, Arc::clone(progress));
     let mut connection = builder.serve_connection(TokioIo::new(wire), streams);
-    let mut is_closing = false;
+    let (mut is_closing, mut judged) = (false, None);
     poll_fn(|cx| {
         loop {
             if let Poll::Ready(end) = Pin::new(&mut connection).poll(cx) {
@@ -71,6 +71,13 @@ pub(super) async fn run<S: Io>(
                 return Poll::Ready(());
             }
             let phase = progress.phase();
+            if let Some(written) = judged.take() {
+                if progress.is_too_slow(written, limits) {
+                    service.log_failure("the client took the responses too slowly, or not at all");
+                    return Poll::Ready(());
+                }
+                timer.restart();
+            }
             let limit = match phase {
                 Phase::Busy => None,
                 Phase::Stalled(_) => Some(limits.body_timeout),
@@ -84,6 +91,8 @@ pub(super) async fn run<S: Io>(
                 is_closing = true;
                 timer.restart();
                 Pin::new(&mut connection).graceful_shutdown();
+            } else if is_overdue && matches!(phase, Phase::Stalled(_)) {
+                judged = Some(progress.judge_stall());
             } else if is_overdue {
                 service.log_failure("the client neither read nor sent anything for too long");
                 return Poll::Ready(());

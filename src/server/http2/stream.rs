@@ -9,21 +9,27 @@ use std::task::{Context, Poll};
 use std::thread::{ThreadId, current};
 use std::time::Duration;
 
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::rt::Executor;
 use hyper::service::Service;
 use pin_project_lite::pin_project;
 use tokio::time::{Sleep, sleep};
 use tokio_util::sync::WaitForCancellationFutureOwned;
+use ziggurat_middleware::spool::{ConnectionRoom, Room};
 
 use crate::server::progress::Progress;
 use crate::server::response_body::{ResponseBody, ResponseGuard, StreamProgress};
 use crate::server::service::{RequestService, ResponseFuture};
 
+/// How much memory the request bodies of one connection may take while they wait to be whole. More of them waits in files.
+const BODY_MEMORY: u64 = 4 << 20;
+
 /// The service of an HTTP/2 connection.
 pub(super) struct StreamService {
     service: Arc<RequestService>,
     progress: Arc<Progress>,
+    /// The memory that request bodies may take.
+    room: ConnectionRoom,
     next: NextStream,
 }
 
@@ -33,7 +39,8 @@ type NextStream = Arc<Mutex<Option<(ThreadId, Arc<StreamProgress>)>>>;
 
 impl StreamService {
     pub(super) fn new(service: Arc<RequestService>, progress: Arc<Progress>) -> Self {
-        Self { service, progress, next: NextStream::default() }
+        let room = ConnectionRoom(Arc::new(Room::new(BODY_MEMORY)));
+        Self { service, progress, room, next: NextStream::default() }
     }
 }
 
@@ -42,7 +49,10 @@ impl Service<http::Request<Incoming>> for StreamService {
     type Error = Infallible;
     type Future = ResponseFuture;
 
-    fn call(&self, request: http::Request<Incoming>) -> ResponseFuture {
+    fn call(&self, mut request: http::Request<Incoming>) -> ResponseFuture {
+        if !request.body().is_end_stream() {
+            request.extensions_mut().insert(self.room.clone());
+        }
         let stream = Arc::<StreamProgress>::default();
         *self.next.lock().unwrap_or_else(PoisonError::into_inner) = Some((current().id(), Arc::clone(&stream)));
         self.service.serve(request, ResponseGuard::of_stream(&self.progress, stream))

@@ -1,5 +1,7 @@
 //! A call in a worker. Its response goes to the server in frames, as far as the server has granted credit.
 
+use std::ops::Range;
+use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -125,6 +127,15 @@ impl RemoteResponder for CallState {
             self.is_done.store(true, Ordering::Relaxed);
         }
         self.outbox.send(|out| frame::put_response(out, self.number, head, &body, is_last));
+        !self.is_cancelled()
+    }
+
+    fn file(&self, head: &ResponseHead, file: OwnedFd, part: Range<u64>) -> bool {
+        if !fits(head) {
+            self.refuse_head();
+            return true;
+        }
+        self.outbox.send_descriptor(|out| frame::put_response_file(out, self.number, head, &part), file);
         !self.is_cancelled()
     }
 

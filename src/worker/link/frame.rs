@@ -3,12 +3,15 @@
 //! The head consists of the payload's length (32 bits), the kind (8), flags (8), 16 zero bits, and the number of the call (64), in little endian. The
 //! head of a request is in the form of [`crate::call::head`].
 
-use bytes::{Buf, Bytes, BytesMut};
-use http::StatusCode;
-use http::header::{HeaderMap, HeaderName, HeaderValue};
+mod head;
 
+use std::ops::Range;
+
+use bytes::{Buf, Bytes, BytesMut};
+
+pub(crate) use self::head::fits;
+use self::head::{put_head, take_head};
 use crate::call::ResponseHead;
-use crate::cgi::content_length;
 
 /// The version of the protocol. Both ends are the same program, unless its file was replaced while the server ran.
 pub(crate) const VERSION: u32 = 4;
@@ -70,6 +73,8 @@ pub(crate) enum CallBody {
     Stream,
     /// It follows when the app reads, after the first credit.
     Lazy,
+    /// It is in a file of this length, which comes along as a descriptor.
+    Spooled(u64),
 }
 
 /// A frame from a worker to the server.
@@ -81,6 +86,8 @@ pub(crate) enum ToServer {
     Refused(Bytes),
     /// A whole response. The flag says that the call is over, too.
     Response(u64, ResponseHead, Bytes, bool),
+    /// The head of a response whose body is this part of a file. The file comes along as a descriptor.
+    File(u64, ResponseHead, Range<u64>),
     /// The head of a streamed response.
     Head(u64, ResponseHead),
     /// A chunk of a response's body.
@@ -116,6 +123,7 @@ impl std::error::Error for Malformed {}
 const DONE: u8 = 1;
 const LAZY: u8 = 2;
 const STREAM: u8 = 4;
+const SPOOLED: u8 = 8;
 
 impl ToWorker {
     /// Appends the frame.
@@ -154,6 +162,7 @@ impl ToWorker {
                 let body = match flags {
                     STREAM => CallBody::Stream,
                     LAZY => CallBody::Lazy,
+                    SPOOLED => CallBody::Spooled(payload.try_get_u64_le().map_err(|_| SHORT)?),
                     _ => CallBody::Whole(payload),
                 };
                 Self::Call(number, head, body)
@@ -184,6 +193,7 @@ pub(crate) fn put_call(out: &mut Vec<u8>, number: u64, head: &[u8], body: &CallB
         CallBody::Whole(octets) => frame(out, 2, 0, number, &[&length, head, octets]),
         CallBody::Stream => frame(out, 2, STREAM, number, &[&length, head]),
         CallBody::Lazy => frame(out, 2, LAZY, number, &[&length, head]),
+        CallBody::Spooled(octets) => frame(out, 2, SPOOLED, number, &[&length, head, &octets.to_le_bytes()]),
     }
 }
 
@@ -194,6 +204,7 @@ impl ToServer {
             Self::Ready(json) => frame(out, 64, 0, 0, &[json]),
             Self::Refused(json) => frame(out, 65, 0, 0, &[json]),
             Self::Response(number, head, body, is_done) => put_response(out, *number, head, body, *is_done),
+            Self::File(number, head, part) => put_response_file(out, *number, head, part),
             Self::Head(number, head) => put_response_head(out, *number, head),
             Self::Body(number, octets) => frame(out, 68, 0, *number, &[octets]),
             Self::BodyEnd(number) => frame(out, 69, 0, *number, &[]),
@@ -203,6 +214,23 @@ impl ToServer {
             Self::Returned(number) => frame(out, 73, 0, *number, &[]),
             Self::Done(number) => frame(out, 74, 0, *number, &[]),
             Self::Ended(json) => frame(out, 75, 0, 0, &[json]),
+        }
+    }
+
+    /// The call that it is about.
+    pub(crate) const fn number(&self) -> Option<u64> {
+        match self {
+            Self::Ready(_) | Self::Refused(_) | Self::Ended(_) => None,
+            Self::Response(number, ..)
+            | Self::File(number, ..)
+            | Self::Head(number, _)
+            | Self::Body(number, _)
+            | Self::BodyEnd(number)
+            | Self::BodyFailed(number, _)
+            | Self::Failed(number, ..)
+            | Self::Credit(number, _)
+            | Self::Returned(number)
+            | Self::Done(number) => Some(*number),
         }
     }
 
@@ -225,6 +253,10 @@ impl ToServer {
             73 => Self::Returned(number),
             74 => Self::Done(number),
             75 => Self::Ended(payload),
+            76 => {
+                let (start, end) = (payload.try_get_u64_le().map_err(|_| SHORT)?, payload.try_get_u64_le().map_err(|_| SHORT)?);
+                Self::File(number, take_head(&mut payload)?, start..end)
+            }
             _ => return Err(UNKNOWN),
         }))
     }
@@ -241,6 +273,15 @@ pub(crate) fn put_response(out: &mut Vec<u8>, number: u64, head: &ResponseHead, 
 /// Appends the frame of the head of a streamed response, likewise.
 pub(crate) fn put_response_head(out: &mut Vec<u8>, number: u64, head: &ResponseHead) {
     framed(out, 67, 0, number, |out| put_head(out, head));
+}
+
+/// Appends the frame of the head of a response whose body is in a file, likewise.
+pub(crate) fn put_response_file(out: &mut Vec<u8>, number: u64, head: &ResponseHead, part: &Range<u64>) {
+    framed(out, 76, 0, number, |out| {
+        out.extend_from_slice(&part.start.to_le_bytes());
+        out.extend_from_slice(&part.end.to_le_bytes());
+        put_head(out, head);
+    });
 }
 
 /// Appends the head of a [`ToServer::Body`]. The caller appends the payload of `length` octets.
@@ -296,60 +337,6 @@ fn take(octets: &mut BytesMut) -> Result<Option<(u8, u8, u64, Bytes)>, Malformed
     }
     octets.advance(HEAD);
     Ok(Some((kind, flags, number, octets.split_to(length).freeze())))
-}
-
-/// Whether the head of a response fits in one frame, together with a short body.
-pub(crate) fn fits(head: &ResponseHead) -> bool {
-    let headers: usize = head.headers.iter().map(|(name, value)| 6 + name.as_str().len() + value.len()).sum();
-    headers <= LARGEST - LARGEST_INLINE - usize::from(NO_REASON) - HEAD
-}
-
-const NO_REASON: u16 = u16::MAX;
-
-/// Status, reason phrase, headers.
-fn put_head(out: &mut Vec<u8>, head: &ResponseHead) {
-    out.extend_from_slice(&head.status.as_u16().to_le_bytes());
-    let reason = head.reason.as_deref().filter(|reason| reason.len() < usize::from(NO_REASON));
-    out.extend_from_slice(&reason.map_or(NO_REASON, short).to_le_bytes());
-    out.extend_from_slice(reason.unwrap_or_default());
-    out.extend_from_slice(&size(head.headers.len()).to_le_bytes());
-    for (name, value) in &head.headers {
-        let (name, value) = (name.as_str().as_bytes(), value.as_bytes());
-        out.extend_from_slice(&short(name).to_le_bytes());
-        out.extend_from_slice(&size(value.len()).to_le_bytes());
-        out.extend_from_slice(name);
-        out.extend_from_slice(value);
-    }
-}
-
-/// Names of headers are shorter than 64 KiB (`http` refuses others), and so is the reason phrase.
-fn short(octets: &[u8]) -> u16 {
-    u16::try_from(octets.len()).unwrap_or(NO_REASON)
-}
-
-fn take_head(payload: &mut Bytes) -> Result<ResponseHead, Malformed> {
-    let status = StatusCode::from_u16(payload.try_get_u16_le().map_err(|_| SHORT)?)
-        .map_err(|_| Malformed("the status of a response is not valid"))?;
-    let reason = match payload.try_get_u16_le().map_err(|_| SHORT)? {
-        NO_REASON => None,
-        length => Some(part(payload, length.into())?.to_vec().into_boxed_slice()),
-    };
-    let count = payload.try_get_u32_le().map_err(|_| SHORT)? as usize;
-    let mut headers = HeaderMap::with_capacity(count.min(64));
-    for _ in 0..count {
-        let name = payload.try_get_u16_le().map_err(|_| SHORT)?;
-        let value = payload.try_get_u32_le().map_err(|_| SHORT)?;
-        let name = HeaderName::from_bytes(&part(payload, name.into())?).map_err(|_| Malformed("the name of a header is not valid"))?;
-        let value = part(payload, value as usize)?;
-        let value = HeaderValue::from_maybe_shared(value).map_err(|_| Malformed("the value of a header is not valid"))?;
-        headers.try_append(name, value).map_err(|_| Malformed("a response has too many headers"))?;
-    }
-    let length = content_length(&headers);
-    Ok(ResponseHead { status, reason, headers, length })
-}
-
-fn part(payload: &mut Bytes, length: usize) -> Result<Bytes, Malformed> {
-    if length > payload.len() { Err(SHORT) } else { Ok(payload.split_to(length)) }
 }
 
 /// Parses octets in one and in two parts. Both have to give the same frames, and writing these has to give frames that parse as the same.

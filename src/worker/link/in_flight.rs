@@ -25,8 +25,8 @@ pub(crate) struct InFlight {
     /// Whether it was sent, and not only kept because the link had ended.
     pub(crate) is_sent: bool,
     pub(crate) head: Head,
-    /// The whole body, if the server has it. The call can then be run again.
-    pub(crate) body: Option<Bytes>,
+    /// The body, if the server has received all of it. The call can then be run again.
+    pub(crate) body: Option<RequestBody>,
     /// Where the response goes, until the response begins.
     pub(crate) responder: Option<Responder>,
     /// Where the response's body goes.
@@ -64,7 +64,7 @@ impl InFlight {
     pub(crate) fn into_call(self) -> Result<(Call, Permit), Self> {
         match self {
             Self { number, head, body: Some(body), responder: Some(responder), class, permit, since, .. } => {
-                Ok((Call { number, head, body: RequestBody::Whole(body), responder, class, since }, permit))
+                Ok((Call { number, head, body, responder, class, since }, permit))
             }
             other => Err(other),
         }
@@ -139,7 +139,7 @@ mod tests {
             sequence,
             is_sent: true,
             head: Head::new(&parts, None),
-            body: Some(Bytes::new()),
+            body: Some(RequestBody::Whole(Bytes::new())),
             responder,
             sender: None,
             upload: None,

@@ -5,6 +5,7 @@
 //! checks at short intervals while anything is held. (PEP 3333 section "Buffering and Streaming" requires that a block is on its way while the next
 //! is made.) Whole responses are never held: if the worker dies, the server has to know which calls were over.
 
+use std::collections::VecDeque;
 use std::io::IoSlice;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -14,6 +15,8 @@ use std::time::{Duration, Instant};
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::io::{Errno, write};
 use rustix::net::{SendAncillaryBuffer, SendFlags, send, sendmsg};
+
+use super::descriptor;
 
 /// The frames of a worker that wait for the socket. Adding one never blocks; the credit of the calls bounds the size.
 pub(crate) struct Outbox {
@@ -26,6 +29,8 @@ pub(crate) struct Outbox {
 struct Out {
     octets: Vec<u8>,
     sent: usize,
+    /// Descriptors, each with the position of the octet that it goes with.
+    descriptors: VecDeque<(usize, OwnedFd)>,
     /// The socket takes no more for now.
     is_stuck: bool,
     /// The server is gone.
@@ -53,7 +58,15 @@ impl Outbox {
     /// Over a worker's socket.
     pub(crate) fn new(socket: UnixStream) -> std::io::Result<Self> {
         let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        let out = Out { octets: Vec::new(), sent: 0, is_stuck: false, is_broken: false, pushed: Instant::now(), looks: 0 };
+        let out = Out {
+            octets: Vec::new(),
+            sent: 0,
+            descriptors: VecDeque::new(),
+            is_stuck: false,
+            is_broken: false,
+            pushed: Instant::now(),
+            looks: 0,
+        };
         Ok(Self { socket, bell, out: Mutex::new(out) })
     }
 
@@ -80,6 +93,15 @@ impl Outbox {
     /// Adds a frame and sends all frames.
     pub(crate) fn send(&self, put: impl FnOnce(&mut Vec<u8>)) {
         let mut out = self.lock();
+        put(&mut out.octets);
+        self.push(&mut out);
+    }
+
+    /// Adds a frame with a descriptor and sends all frames.
+    pub(crate) fn send_descriptor(&self, put: impl FnOnce(&mut Vec<u8>), descriptor: OwnedFd) {
+        let mut out = self.lock();
+        let at = out.octets.len();
+        out.descriptors.push_back((at, descriptor));
         put(&mut out.octets);
         self.push(&mut out);
     }
@@ -111,7 +133,7 @@ impl Outbox {
             return self.push_or_hold(&mut out);
         }
         let mut gone = 0;
-        if !out.is_stuck && !out.is_broken {
+        if !out.is_stuck && !out.is_broken && out.descriptors.is_empty() {
             let parts = [IoSlice::new(&out.octets[out.sent..]), IoSlice::new(payload)];
             let sent = sendmsg(&self.socket, &parts, &mut SendAncillaryBuffer::default(), SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
             gone = sent.unwrap_or(0);
@@ -165,10 +187,11 @@ impl Outbox {
     fn push(&self, out: &mut Out) {
         out.pushed = Instant::now();
         while out.sent < out.octets.len() && !out.is_stuck && !out.is_broken {
-            match send(&self.socket, &out.octets[out.sent..], SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
+            match out.send_next(&self.socket) {
                 Ok(count) => out.sent += count,
                 Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) => {
+                // Or the server has not received as many descriptors as a process may have open.
+                Err(Errno::AGAIN | Errno::TOOMANYREFS) => {
                     out.is_stuck = true;
                     self.ring();
                 }
@@ -179,17 +202,36 @@ impl Outbox {
         if out.sent >= out.octets.len() || out.is_broken {
             out.sent = 0;
             out.octets.clear();
+            out.descriptors.clear();
             if out.octets.capacity() > KEPT {
                 out.octets = Vec::new();
             }
         } else if out.sent > out.octets.len() / 2 {
             // Frees the room of sent frames also if some always wait.
-            out.octets.drain(..out.sent);
-            out.sent = 0;
+            let sent = std::mem::take(&mut out.sent);
+            out.octets.drain(..sent);
+            out.descriptors.iter_mut().for_each(|(at, _)| *at -= sent);
         }
     }
 
     fn lock(&self) -> MutexGuard<'_, Out> {
         self.out.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Out {
+    /// Sends what may go at once: octets up to the next descriptor, or a descriptor with the octets up to the one after it.
+    fn send_next(&mut self, socket: &UnixStream) -> Result<usize, Errno> {
+        let is_due = self.descriptors.front().is_some_and(|(at, _)| *at == self.sent);
+        let end = self.descriptors.get(usize::from(is_due)).map_or(self.octets.len(), |(at, _)| *at);
+        let octets = &self.octets[self.sent..end];
+        match self.descriptors.front().filter(|_| is_due) {
+            None => send(socket, octets, SendFlags::DONTWAIT | SendFlags::NOSIGNAL),
+            Some((_, descriptor)) => {
+                let count = descriptor::send(socket, &[IoSlice::new(octets)], descriptor.as_fd())?;
+                self.descriptors.pop_front();
+                Ok(count)
+            }
+        }
     }
 }

@@ -35,9 +35,15 @@ enum Source {
 }
 
 impl UploadHandle {
-    /// Grants so many more octets.
-    pub(crate) fn grant(&self, octets: usize) {
-        self.0.change(|state| state.octets = state.octets.saturating_add(octets));
+    /// Grants so many more octets. Returns false if more would be granted than the window has.
+    #[must_use]
+    pub(crate) fn grant(&self, octets: usize) -> bool {
+        let mut is_within = true;
+        self.0.change(|state| {
+            is_within = octets <= WINDOW - state.octets;
+            state.octets += if is_within { octets } else { 0 };
+        });
+        is_within
     }
 }
 

@@ -20,6 +20,7 @@ use super::outbox::{LOOK, Outbox};
 use crate::call::head::Head;
 use crate::call::pipe::{Writer, remote_pipe};
 use crate::call::responder::Responder;
+use crate::call::spooled::SpooledBody;
 use crate::call::{BodyFailure, Call, CallSignal, RequestBody};
 
 /// Runs the calls of a link.
@@ -116,12 +117,11 @@ impl WorkerEnd {
         while let Some(order) = ToWorker::take(&mut self.octets).map_err(End::Malformed)? {
             match order {
                 ToWorker::Call(number, head, body) => {
-                    let (call, permit) = self.call(number, head, body);
+                    let (call, permit) = self.call(number, head, body)?;
                     handler.put(call, permit);
                 }
                 ToWorker::WebSocket(number, head) => {
-                    let missing = End::Malformed(Malformed("a request for a WebSocket came without a socket"));
-                    let socket = self.descriptors.pop_front().ok_or(missing)?;
+                    let socket = self.descriptor("a request for a WebSocket came without a socket")?;
                     let state = Arc::new(CallState::new(number, Arc::clone(&self.outbox)));
                     let (call, permit) = self.enter(state, head, RequestBody::WebSocket(socket), None);
                     handler.put(call, permit);
@@ -168,16 +168,25 @@ impl WorkerEnd {
         Ok(())
     }
 
-    fn call(&self, number: u64, head: Bytes, body: CallBody) -> (Call, LinkPermit) {
+    /// The descriptor that came with the current frame.
+    fn descriptor(&mut self, missing: &'static str) -> Result<OwnedFd, End> {
+        self.descriptors.pop_front().ok_or(End::Malformed(Malformed(missing)))
+    }
+
+    fn call(&mut self, number: u64, head: Bytes, body: CallBody) -> Result<(Call, LinkPermit), End> {
         let state = Arc::new(CallState::new(number, Arc::clone(&self.outbox)));
         let (body, writer) = match body {
             CallBody::Whole(octets) => (RequestBody::Whole(octets), None),
+            CallBody::Spooled(length) => {
+                let file = self.descriptor("the file of a request's body is missing")?;
+                (RequestBody::Spooled(SpooledBody::received(file, length)), None)
+            }
             stream => {
                 let (writer, reader) = remote_pipe(WINDOW, stream == CallBody::Lazy, Box::new(FromServer(Arc::clone(&state))));
                 (RequestBody::Stream(reader), Some(writer))
             }
         };
-        self.enter(state, head, body, writer)
+        Ok(self.enter(state, head, body, writer))
     }
 
     /// Enters a call in the list.

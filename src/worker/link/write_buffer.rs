@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use bytes::Bytes;
 
 use super::frame::{ToWorker, put_request_body_head};
+use crate::call::spooled::SpooledBody;
 
 /// Payloads smaller than this are copied between the frames, which costs less than tracking them.
 const COPIED: usize = 16 * 1024;
@@ -21,7 +22,24 @@ pub(crate) struct WriteBuffer {
 enum Apart {
     Payload(Bytes),
     /// It goes with the next octet.
-    Descriptor(OwnedFd),
+    Attachment(Attachment),
+}
+
+/// A descriptor that goes with a frame.
+pub(crate) enum Attachment {
+    /// The app's end of a WebSocket.
+    Socket(OwnedFd),
+    /// The body of a request.
+    Body(SpooledBody),
+}
+
+impl AsFd for Attachment {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Socket(socket) => socket.as_fd(),
+            Self::Body(file) => file.as_fd(),
+        }
+    }
 }
 
 impl WriteBuffer {
@@ -36,10 +54,9 @@ impl WriteBuffer {
         }
     }
 
-    /// Appends a frame that a descriptor goes with.
-    pub(crate) fn push_with(&mut self, descriptor: OwnedFd, order: &ToWorker) {
-        self.apart.push((self.octets.len(), Apart::Descriptor(descriptor)));
-        order.put(&mut self.octets);
+    /// Sends a descriptor with the frame that is appended next.
+    pub(crate) fn attach(&mut self, attachment: Attachment) {
+        self.apart.push((self.octets.len(), Apart::Attachment(attachment)));
     }
 
     /// The buffer, to append frames without a large payload.
@@ -63,7 +80,7 @@ impl WriteBuffer {
             }
             match apart {
                 Apart::Payload(payload) => slices.push(IoSlice::new(payload)),
-                Apart::Descriptor(descriptor) => descriptors.push((slices.len(), descriptor.as_fd())),
+                Apart::Attachment(attachment) => descriptors.push((slices.len(), attachment.as_fd())),
             }
         }
         if from < self.octets.len() {
@@ -100,7 +117,8 @@ mod tests {
         for order in &frames {
             match order {
                 ToWorker::WebSocket(..) => {
-                    outgoing.push_with(UnixStream::pair().unwrap().0.into(), order);
+                    outgoing.attach(Attachment::Socket(UnixStream::pair().unwrap().0.into()));
+                    outgoing.push(order);
                     with_descriptor.push(copied.len());
                 }
                 order => outgoing.push(order),

@@ -107,10 +107,15 @@ pub struct Wsgi {
     /// Logs the Python stack of a request that takes longer than this; the request goes on. Default: none.
     #[serde(default)]
     pub(super) slow: Option<Duration>,
-    /// How much of a request's body is read into memory before the app is called. A body that fits takes up no thread while it arrives. A longer body
-    /// is streamed as the app reads it.
+    /// How much of a request's body waits in memory until the body is whole. The rest waits in a temporary file (`server.spool`). The app is called when the
+    /// body is whole, so `CONTENT_LENGTH` is always known and a slow client takes up no thread.
     #[serde(default = "default_buffer")]
     pub(super) buffer: Size,
+    /// Calls the app while a body that is longer than `buffer` still arrives. The app reads the rest as it comes, and the client holds its thread meanwhile.
+    /// There is no `CONTENT_LENGTH` if the client did not state it. A client that waits for `100 Continue` gets it when the app reads. For apps that
+    /// answer before the end of an upload, or take longer ones than `server.spool.limit`.
+    #[serde(default)]
+    pub(super) streaming: bool,
 }
 
 impl Wsgi {
@@ -141,6 +146,7 @@ impl Wsgi {
             deadline: None,
             slow: None,
             buffer: default_buffer(),
+            streaming: false,
         }
     }
 }

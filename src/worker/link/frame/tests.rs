@@ -1,5 +1,7 @@
 //! Frames survive writing and reading, and malformed octets are refused.
 
+use http::StatusCode;
+use http::header::{HeaderMap, HeaderName, HeaderValue};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -10,7 +12,8 @@ fn octets() -> impl Strategy<Value = Bytes> {
 }
 
 fn order() -> impl Strategy<Value = ToWorker> {
-    let body = prop_oneof![octets().prop_map(CallBody::Whole), Just(CallBody::Stream), Just(CallBody::Lazy)].boxed();
+    let spooled = any::<u64>().prop_map(CallBody::Spooled);
+    let body = prop_oneof![octets().prop_map(CallBody::Whole), Just(CallBody::Stream), Just(CallBody::Lazy), spooled].boxed();
     prop_oneof![
         octets().prop_map(ToWorker::Boot),
         (any::<u64>(), octets(), body).prop_map(|(number, head, body)| ToWorker::Call(number, head, body)),
@@ -47,6 +50,7 @@ fn report() -> impl Strategy<Value = ToServer> {
         octets().prop_map(ToServer::Refused),
         (any::<u64>(), head(), octets(), any::<bool>()).prop_map(|(number, head, body, done)| ToServer::Response(number, head, body, done)),
         (any::<u64>(), head()).prop_map(|(number, head)| ToServer::Head(number, head)),
+        (any::<u64>(), head(), any::<u64>(), any::<u64>()).prop_map(|(number, head, start, end)| ToServer::File(number, head, start..end)),
         (any::<u64>(), octets()).prop_map(|(number, octets)| ToServer::Body(number, octets)),
         any::<u64>().prop_map(ToServer::BodyEnd),
         (any::<u64>(), octets()).prop_map(|(number, why)| ToServer::BodyFailed(number, why)),
@@ -107,7 +111,7 @@ proptest! {
     }
 
     #[test]
-    fn payloads_of_every_kind_are_frames_or_are_refused(kind in 0..80_u8, flags in 0..8_u8, payload in vec(0..4_u8, 0..40)) {
+    fn payloads_of_every_kind_are_frames_or_are_refused(kind in 0..80_u8, flags in 0..9_u8, payload in vec(0..4_u8, 0..40)) {
         let mut octets = Vec::new();
         frame(&mut octets, kind, flags, 7, &[&payload]);
         check_orders(&octets);

@@ -19,7 +19,7 @@ use super::ByNumber;
 use super::frame::{CallBody, LARGEST_INLINE, ToWorker, put_call};
 use super::in_flight::{InFlight, split_by_begun};
 use super::upload::Upload;
-use super::write_buffer::WriteBuffer;
+use super::write_buffer::{Attachment, WriteBuffer};
 use crate::call::{Call, CallSignal, RequestBody};
 use crate::worker::admission::{Admission, Backend, Capacity, Permit};
 use crate::worker::boot::{Boot, Ready};
@@ -42,8 +42,9 @@ pub(crate) struct ServerEnd {
 struct LinkState {
     out: WriteBuffer,
     calls: ByNumber<InFlight>,
-    /// How many calls were handed over.
+    /// How many calls were handed over, and how many of them were given to the socket.
     begun: u64,
+    offered: u64,
     connection: Connection,
 }
 
@@ -84,7 +85,7 @@ impl ServerEnd {
             me: me.clone(),
             admission: Arc::clone(admission),
             runtime: Handle::current(),
-            state: Mutex::new(LinkState { out, calls: ByNumber::default(), begun: 0, connection: Connection::Open }),
+            state: Mutex::new(LinkState { out, calls: ByNumber::default(), begun: 0, offered: 0, connection: Connection::Open }),
             written: Notify::new(),
             phase: watch::Sender::new(Phase::Starting),
             is_stuck: watch::Sender::new(false),
@@ -149,6 +150,13 @@ impl ServerEnd {
         self.lock().calls.get_mut(&number).map(then)
     }
 
+    /// Whether the worker may know a call: it is over, or was given to the socket. What waits for the socket is bounded only if a worker that reads
+    /// nothing cannot end calls.
+    fn is_sent(&self, number: u64) -> bool {
+        let state = self.lock();
+        state.calls.get(&number).is_none_or(|call| call.sequence <= state.offered)
+    }
+
     fn remove(&self, number: u64) -> Option<InFlight> {
         self.lock().calls.remove(&number)
     }
@@ -165,25 +173,30 @@ impl ServerEnd {
 impl Backend for ServerEnd {
     fn begin(&self, call: Call, permit: Permit) {
         let Call { number, head, body, responder, class, since } = call;
-        let mut upload = None;
-        let mut socket = None;
-        let (sent, kept) = match body {
-            RequestBody::Whole(octets) if octets.len() <= LARGEST_INLINE => (CallBody::Whole(octets.clone()), Some(octets)),
+        let (mut upload, mut attachment) = (None, None);
+        let is_websocket = matches!(body, RequestBody::WebSocket(_));
+        let kept = body.again();
+        let sent = match body {
+            RequestBody::Whole(octets) if octets.len() <= LARGEST_INLINE => CallBody::Whole(octets),
             RequestBody::Whole(octets) => {
-                upload = Some(Upload::whole(octets.clone()));
-                (CallBody::Stream, Some(octets))
+                upload = Some(Upload::whole(octets));
+                CallBody::Stream
+            }
+            RequestBody::Spooled(file) => {
+                let length = file.length();
+                attachment = Some(Attachment::Body(file));
+                CallBody::Spooled(length)
             }
             RequestBody::Stream(reader) => {
                 let body = if reader.is_lazy() { CallBody::Lazy } else { CallBody::Stream };
                 upload = Some(Upload::stream(reader, body == CallBody::Lazy));
-                (body, None)
+                body
             }
-            RequestBody::WebSocket(descriptor) => {
-                socket = Some(descriptor);
-                (CallBody::Whole(Bytes::new()), None)
+            RequestBody::WebSocket(socket) => {
+                attachment = Some(Attachment::Socket(socket));
+                CallBody::Whole(Bytes::new())
             }
         };
-        let is_websocket = socket.is_some();
         let mut state = self.lock();
         // A cancellation that came before this found no call.
         if responder.is_closed() {
@@ -195,9 +208,13 @@ impl Backend for ServerEnd {
         let sequence = state.begun;
         let connection = state.connection;
         if connection == Connection::Open {
-            match socket {
-                None => put_call(state.out.octets(), number, head.as_bytes(), &sent),
-                Some(socket) => state.out.push_with(socket, &ToWorker::WebSocket(number, head.octets())),
+            if let Some(attachment) = attachment {
+                state.out.attach(attachment);
+            }
+            if is_websocket {
+                state.out.push(&ToWorker::WebSocket(number, head.octets()));
+            } else {
+                put_call(state.out.octets(), number, head.as_bytes(), &sent);
             }
         }
         let is_sent = connection == Connection::Open;
@@ -253,3 +270,6 @@ impl Backend for ServerEnd {
         true
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,10 +1,15 @@
 //! The task that reads a worker's frames.
 
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use http::StatusCode;
-use tokio::io::AsyncReadExt;
+use tokio::io::Interest;
+use tokio::net::UnixStream;
 use tokio::net::unix::OwnedReadHalf;
 use ziggurat_middleware::{BoxError, Problem};
 
@@ -12,6 +17,7 @@ use super::{Connection, Phase, ServerEnd};
 use crate::call::Call;
 use crate::call::pipe::remote_pipe;
 use crate::worker::admission::Permit;
+use crate::worker::link::descriptor;
 use crate::worker::link::frame::{Malformed, ToServer, WINDOW};
 use crate::worker::link::in_flight::{FromWorker, InFlight};
 
@@ -19,20 +25,26 @@ use crate::worker::link::in_flight::{FromWorker, InFlight};
 const READ: usize = 64 * 1024;
 
 /// Reads until the worker closes the link or breaks the protocol.
-pub(super) async fn read(link: Arc<ServerEnd>, mut reader: OwnedReadHalf) {
+pub(super) async fn read(link: Arc<ServerEnd>, reader: OwnedReadHalf) {
     let mut octets = BytesMut::with_capacity(READ);
+    let mut block = vec![0; READ];
+    let mut descriptors = VecDeque::new();
     let mut returned = Vec::new();
-    'reading: while matches!(reader.read_buf(&mut octets).await, Ok(1..)) {
+    'reading: while let Ok(count @ 1..) = receive(&reader, &mut block, &mut descriptors).await {
+        octets.extend_from_slice(&block[..count]);
         loop {
-            let heard = ToServer::take(&mut octets).and_then(|report| report.map(|report| link.handle(report, &mut returned)).transpose());
+            let heard = ToServer::take(&mut octets)
+                .and_then(|report| report.map(|report| link.handle(report, &mut descriptors, &mut returned)).transpose());
             match heard {
                 Ok(Some(())) => {}
-                Ok(None) => break,
+                // A descriptor comes with the first octet of its frame, so at most one waits.
+                Ok(None) if descriptors.len() <= 1 => break,
+                Ok(None) => {
+                    link.protocol_error(Malformed("a descriptor belongs to no frame"));
+                    break 'reading;
+                }
                 Err(error) => {
-                    tracing::error!(
-                        app = link.admission.place(),
-                        "protocol error on the link to a worker: it is killed and replaced: {error}"
-                    );
+                    link.protocol_error(error);
                     break 'reading;
                 }
             }
@@ -40,7 +52,6 @@ pub(super) async fn read(link: Arc<ServerEnd>, mut reader: OwnedReadHalf) {
         if !returned.is_empty() {
             link.admission.take_back(std::mem::take(&mut returned));
         }
-        octets.reserve(READ);
     }
     link.lock().connection = Connection::Ended;
     // [`ServerEnd::ready`] still has to return the reason of a refusal.
@@ -51,9 +62,33 @@ pub(super) async fn read(link: Arc<ServerEnd>, mut reader: OwnedReadHalf) {
     link.written.notify_one();
 }
 
+/// Receives octets and descriptors.
+async fn receive(reader: &OwnedReadHalf, block: &mut [u8], descriptors: &mut VecDeque<OwnedFd>) -> io::Result<usize> {
+    let socket: &UnixStream = reader.as_ref();
+    socket.async_io(Interest::READABLE, || Ok(descriptor::receive(socket, block, descriptors)?)).await
+}
+
 impl ServerEnd {
-    fn handle(&self, report: ToServer, returned: &mut Vec<(Call, Permit)>) -> Result<(), Malformed> {
+    fn protocol_error(&self, error: Malformed) {
+        tracing::error!(app = self.admission.place(), "protocol error on the link to a worker: it is killed and replaced: {error}");
+    }
+
+    fn handle(&self, report: ToServer, descriptors: &mut VecDeque<OwnedFd>, returned: &mut Vec<(Call, Permit)>) -> Result<(), Malformed> {
+        if let Some(number) = report.number()
+            && !self.is_sent(number)
+        {
+            return Err(Malformed("a frame is about a call that was not sent"));
+        }
         match report {
+            ToServer::File(number, head, part) => {
+                let file = File::from(descriptors.pop_front().ok_or(Malformed("the file of a response is missing"))?);
+                if part.is_empty() && part.start != part.end || !file.metadata().is_ok_and(|file| file.is_file()) {
+                    return Err(Malformed("the body of a response is no part of a regular file"));
+                }
+                if let Some(responder) = self.with(number, |call| call.responder.take()).flatten() {
+                    responder.file(head, file, part);
+                }
+            }
             ToServer::Response(number, head, body, is_done) => {
                 let call = if is_done { self.remove(number) } else { None };
                 let responder = match call {
@@ -105,11 +140,10 @@ impl ServerEnd {
                 }
             }
             ToServer::Credit(number, octets) => {
-                self.with(number, |call| {
-                    if let Some(upload) = &call.upload {
-                        upload.grant(octets as usize);
-                    }
-                });
+                let granted = self.with(number, |call| call.upload.as_ref().is_none_or(|upload| upload.grant(octets as usize)));
+                if granted == Some(false) {
+                    return Err(Malformed("the credit for a request's body exceeds its window"));
+                }
             }
             ToServer::Returned(number) => match self.remove(number).map(InFlight::into_call) {
                 Some(Ok(call)) => returned.push(call),

@@ -33,6 +33,7 @@ pub(super) async fn write(link: Weak<ServerEnd>, writer: OwnedWriteHalf) {
                     return;
                 }
                 std::mem::swap(&mut state.out, &mut outgoing);
+                state.offered = state.begun;
             }
             if outgoing.is_empty() {
                 link.written.notified().await;
