@@ -13,6 +13,9 @@ mod basics;
 #[path = "http/limits.rs"]
 mod limits;
 
+#[path = "http/crowds.rs"]
+mod crowds;
+
 #[path = "http/ends.rs"]
 mod ends;
 

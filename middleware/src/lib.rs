@@ -28,6 +28,7 @@ pub mod options;
 mod panic;
 mod place;
 mod problem;
+mod refusals;
 mod request_summary;
 mod service;
 mod state_store;

@@ -12,6 +12,7 @@ use pin_project_lite::pin_project;
 use tower::{Layer, Service, ServiceExt};
 
 use crate::panic::message;
+use crate::refusals::Refusals;
 use crate::service::{AnyBody, IntoProblem, StackService};
 use crate::{Body, Place, Problem, Request, RequestSummary, Response};
 
@@ -35,7 +36,7 @@ impl Next {
     ///
     /// `place` is that of the layer or app, for the log.
     pub fn new(place: impl Into<Place>, service: impl StackService) -> Self {
-        Self(Arc::new(Absorb { inner: service, place: place.into() }))
+        Self(Arc::new(Absorb { inner: service, refusals: Refusals::new(place.into()) }))
     }
 
     /// Sends a request down the stack.
@@ -181,33 +182,33 @@ impl<S: StackService> IntoApp for S {
 /// Hides what differs between services: readiness, body type, error type, panics.
 struct Absorb<S> {
     inner: S,
-    place: Place,
+    refusals: Refusals,
 }
 
 impl<S: StackService> Stage for Absorb<S> {
     fn call(&self, request: Request) -> NextFuture {
         let summary = RequestSummary::of(request.extensions()).cloned();
-        let place = self.place.clone();
+        let refusals = self.refusals.clone();
         let mut service = self.inner.clone();
         let is_ready = catch_unwind(AssertUnwindSafe(|| service.poll_ready(&mut Context::from_waker(Waker::noop())).is_ready()));
         let called = match is_ready {
             // A service that fails to become ready fails again in `call`, where there is a request to respond to.
             Ok(true) => catch_unwind(AssertUnwindSafe(|| service.call(request))),
-            Ok(false) => return absorbed(CallState::Polling { future: service.oneshot(request) }, place, summary),
+            Ok(false) => return absorbed(CallState::Polling { future: service.oneshot(request) }, refusals, summary),
             Err(panic) => Err(panic),
         };
         let state = called.map_or_else(|panic| CallState::Panicked { panic: Some(panic) }, |future| CallState::Polling { future });
-        absorbed(state, place, summary)
+        absorbed(state, refusals, summary)
     }
 }
 
-fn absorbed<F, B, E>(state: CallState<F>, place: Place, summary: Option<RequestSummary>) -> NextFuture
+fn absorbed<F, B, E>(state: CallState<F>, refusals: Refusals, summary: Option<RequestSummary>) -> NextFuture
 where
     F: Future<Output = Result<http::Response<B>, E>> + Send + 'static,
     E: IntoProblem,
     B: AnyBody,
 {
-    Box::pin(Absorbed { state, place, summary, error: std::marker::PhantomData })
+    Box::pin(Absorbed { state, refusals, summary, error: std::marker::PhantomData })
 }
 
 pin_project! {
@@ -215,7 +216,7 @@ pin_project! {
     struct Absorbed<F, E> {
         #[pin]
         state: CallState<F>,
-        place: Place,
+        refusals: Refusals,
         summary: Option<RequestSummary>,
         error: std::marker::PhantomData<fn() -> E>,
     }
@@ -251,7 +252,7 @@ where
                 None => Problem::internal("polled after completion"),
             },
         };
-        Poll::Ready(Ok(answer(problem, this.place, this.summary.as_ref())))
+        Poll::Ready(Ok(answer(problem, this.refusals, this.summary.as_ref())))
     }
 }
 
@@ -259,7 +260,7 @@ fn panicked(panic: &(dyn Any + Send)) -> Problem {
     Problem::internal(format!("panicked: {}", message(panic)))
 }
 
-fn answer(problem: Problem, place: &Place, summary: Option<&RequestSummary>) -> Response {
+fn answer(problem: Problem, refusals: &Refusals, summary: Option<&RequestSummary>) -> Response {
     if let Some(cause) = std::error::Error::source(&problem) {
         let mut chain = cause.to_string();
         let mut next = cause.source();
@@ -268,8 +269,7 @@ fn answer(problem: Problem, place: &Place, summary: Option<&RequestSummary>) -> 
             chain.push_str(&error.to_string());
             next = error.source();
         }
-        let (request_id, request) = (summary.and_then(RequestSummary::id), summary.map(tracing::field::display));
-        tracing::error!(request_id, request, place = place.as_str(), status = problem.status().as_u16(), "{chain}");
+        refusals.log(problem.status(), summary, chain);
     }
     problem.into_response()
 }

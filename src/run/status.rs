@@ -51,7 +51,7 @@ impl ProcessStatus {
             "loaded_at": rfc3339(active.since),
             "listening": listening,
             "stack": active.pipeline.summary(),
-            "connections": { "open": self.traffic.open(), "accepted": self.traffic.connections(), "tunnels": self.traffic.tunnels() },
+            "connections": { "open": self.traffic.open(), "accepted": self.traffic.connections(), "tunnels": self.traffic.tunnels(), "refused": self.traffic.refused() },
             "requests": self.traffic.requests(),
             "apps": apps.collect::<Vec<_>>(),
         })
@@ -72,6 +72,7 @@ impl ProcessStatus {
             .gauge("ziggurat_tunnels", "Open connections that were upgraded, to WebSockets for instance.")
             .sample(&[], self.traffic.tunnels());
         metrics.counter("ziggurat_connections_total", "Accepted connections.").sample(&[], self.traffic.connections());
+        metrics.counter("ziggurat_connections_refused_total", "Clients for which there was no room.").sample(&[], self.traffic.refused());
         metrics.counter("ziggurat_requests_total", "Requests that entered the stack.").sample(&[], self.traffic.requests());
         let reloads = metrics.counter("ziggurat_reloads_total", "Reloads, by whether they took effect.");
         reloads.sample(&[("outcome", "done")], &*self.reloads).sample(&[("outcome", "refused")], &*self.refused_reloads);

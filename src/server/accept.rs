@@ -6,6 +6,7 @@ use std::io::{self, ErrorKind};
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::StatusCode;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
@@ -13,8 +14,11 @@ use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use super::bound_listener::{Accepted, BoundListener, BoundListeners};
 use super::connection;
 use super::connection_table::ConnectionTable;
+use super::descriptors::Descriptors;
 use super::generation::CurrentGeneration;
+use super::http1;
 use super::limits::Limits;
+use super::refusal::Refusal;
 use super::serve::Drained;
 use super::{Listen, Options};
 
@@ -28,15 +32,18 @@ pub(super) struct AcceptLoop {
     connections: JoinSet<()>,
     /// Connections so far.
     count: u64,
-    /// Clients that were accepted while as many connections were open as may be.
-    waiting: VecDeque<Accepted>,
+    /// Clients that were accepted while there was no room for them, with the time until which they wait.
+    waiting: VecDeque<(Accepted, Instant)>,
+    /// Clients that are told that there is no room.
+    refusals: JoinSet<()>,
+    descriptors: Descriptors,
     /// Until when nothing is accepted, because the system had no descriptor left.
     pause: Option<Instant>,
 }
 
 /// What the accept loop is to do, and where it reports that it is done.
 pub(super) enum AcceptCommand {
-    Replace(Replacement, oneshot::Sender<()>),
+    Replace(Box<Replacement>, oneshot::Sender<()>),
     Drain(oneshot::Sender<Drained>),
 }
 
@@ -50,6 +57,15 @@ pub(super) struct Replacement {
 
 /// How long nothing is accepted after the system refused another descriptor.
 const PAUSE: Duration = Duration::from_millis(200);
+
+/// How long a client waits for room before it is told that there is none, and how many wait or are told at once. Further clients wait in the kernel's queue.
+const WAIT: Duration = Duration::from_secs(5);
+const CROWD: usize = 64;
+
+/// How many connections each listener may have even if those of other listeners fill the server.
+const RESERVE: usize = 4;
+
+const FULL: Refusal = Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "the server has as many connections as it can take");
 
 /// How long connections that are cut off at the end of the drain may take to respond with 503.
 const CUT_TIMEOUT: Duration = Duration::from_secs(1);
@@ -70,6 +86,8 @@ impl AcceptLoop {
             connections: JoinSet::new(),
             count: 0,
             waiting: VecDeque::new(),
+            refusals: JoinSet::new(),
+            descriptors: Descriptors::of_process(),
             pause: None,
         }
     }
@@ -81,7 +99,7 @@ impl AcceptLoop {
                 biased;
                 command = commands.recv() => match command {
                     Some(AcceptCommand::Replace(replacement, done)) => {
-                        self.replace(replacement);
+                        self.replace(*replacement);
                         let _ = done.send(());
                     }
                     Some(AcceptCommand::Drain(done)) => {
@@ -92,8 +110,10 @@ impl AcceptLoop {
                     None => return,
                 },
                 Some(_) = self.connections.join_next() => {}
+                Some(_) = self.refusals.join_next() => {}
+                () = until(self.waiting.front().map(|(_, until)| *until)) => self.refuse_first(),
                 () = until(self.pause) => self.pause = None,
-                accepted = poll_fn(|cx| self.listeners.poll_accept(cx)), if self.waiting.is_empty() && self.pause.is_none() => {
+                accepted = poll_fn(|cx| self.listeners.poll_accept(cx)), if self.waiting.len() + self.refusals.len() < CROWD && self.pause.is_none() => {
                     self.accepted(accepted);
                 }
             }
@@ -104,12 +124,13 @@ impl AcceptLoop {
     fn replace(&mut self, replacement: Replacement) {
         self.limits = Arc::new(Limits::from(&replacement.options));
         self.options = replacement.options;
-        self.waiting.extend(self.listeners.replace(&replacement.listen, replacement.added));
+        let queued = self.listeners.replace(&replacement.listen, replacement.added);
+        self.waiting.extend(queued.into_iter().map(|accepted| (accepted, Instant::now() + WAIT)));
     }
 
     fn accepted(&mut self, accepted: io::Result<Accepted>) {
         match accepted {
-            Ok(accepted) => self.waiting.push_back(accepted),
+            Ok(accepted) => self.waiting.push_back((accepted, Instant::now() + WAIT)),
             Err(error) if is_about_one_client(&error) => tracing::debug!("a client disconnected before it was accepted: {error}"),
             Err(error) => {
                 tracing::warn!("cannot accept connections for now: {error}");
@@ -119,20 +140,39 @@ impl AcceptLoop {
         }
     }
 
-    /// Starts to serve clients that wait, up to `max_connections`. If more wait, asks an idle connection to close.
+    /// Starts to serve clients that wait, as far as there is room. If more wait, asks an idle connection, or the slowest upload, to make room.
     fn serve_waiting(&mut self) {
-        while self.connections.len() < self.options.max_connections
-            && let Some((socket, listen)) = self.waiting.pop_front()
-        {
+        for (accepted, until) in std::mem::take(&mut self.waiting) {
+            if !self.has_room(&accepted) {
+                self.waiting.push_back((accepted, until));
+                continue;
+            }
             let guard = self.table.insert(self.count);
             self.count += 1;
-            self.connections.spawn(connection::run(socket, listen, Arc::clone(&self.current), Arc::clone(&self.limits), guard));
+            let counted = accepted.count();
+            self.connections.spawn(connection::run(accepted, counted, Arc::clone(&self.current), Arc::clone(&self.limits), guard));
         }
         self.table.set_crowded(!self.waiting.is_empty());
     }
 
+    /// Whether there is room for a client. Each listener always has some, so that probes on one get through while another is crowded.
+    fn has_room(&self, accepted: &Accepted) -> bool {
+        let is_crowded = self.connections.len() >= self.options.max_connections || !self.descriptors.suffice(&accepted.socket);
+        let siblings = accepted.siblings();
+        !is_crowded || (siblings < RESERVE.min(self.options.max_connections) && siblings < self.connections.len())
+    }
+
+    /// Tells the client that has waited longest that there is no room.
+    fn refuse_first(&mut self) {
+        if let Some((Accepted { socket, .. }, _)) = self.waiting.pop_front() {
+            self.table.count_refusal();
+            self.refusals.spawn(http1::refuse_connection(socket, FULL));
+        }
+    }
+
     async fn drain(&mut self) -> Drained {
-        self.waiting.extend(self.listeners.replace(&[], Vec::new()));
+        let queued = self.listeners.replace(&[], Vec::new());
+        self.waiting.extend(queued.into_iter().map(|accepted| (accepted, Instant::now() + WAIT)));
         self.table.close();
         let deadline = Instant::now() + self.options.drain.0;
         self.serve_waiting();

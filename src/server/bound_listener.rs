@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::task::{Context, Poll};
 
 use super::listener::SocketFile;
@@ -20,10 +21,37 @@ pub(super) struct BoundListener {
     listen: Arc<Listen>,
     acceptor: Acceptor,
     file: Option<SocketFile>,
+    open: Arc<AtomicUsize>,
 }
 
 /// A socket, and how to serve it: as the listener said when the socket was accepted.
-pub(super) type Accepted = (Socket, Arc<Listen>);
+pub(super) struct Accepted {
+    pub(super) socket: Socket,
+    pub(super) listen: Arc<Listen>,
+    open: Arc<AtomicUsize>,
+}
+
+/// Counts a connection among those of its listener.
+pub(super) struct OpenGuard(Arc<AtomicUsize>);
+
+impl Accepted {
+    /// How many connections of the same listener are open.
+    pub(super) fn siblings(&self) -> usize {
+        self.open.load(Relaxed)
+    }
+
+    /// Counts it as open until the guard is dropped.
+    pub(super) fn count(&self) -> OpenGuard {
+        self.open.fetch_add(1, Relaxed);
+        OpenGuard(Arc::clone(&self.open))
+    }
+}
+
+impl Drop for OpenGuard {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
+    }
+}
 
 impl BoundListeners {
     pub(super) const fn new(listeners: Vec<BoundListener>) -> Self {
@@ -37,7 +65,7 @@ impl BoundListeners {
             let listener = &self.listeners[at];
             if let Poll::Ready(socket) = listener.acceptor.poll_accept(cx) {
                 self.first = at + 1;
-                return Poll::Ready(socket.map(|socket| (socket, Arc::clone(&listener.listen))));
+                return Poll::Ready(socket.map(|socket| listener.accepted(socket)));
             }
         }
         Poll::Pending
@@ -65,7 +93,11 @@ impl BoundListener {
     /// Must be called inside the runtime.
     pub(super) fn register(listener: Listener) -> io::Result<Self> {
         let Listener { socket, listen, file, .. } = listener;
-        Ok(Self { listen: Arc::new(listen), acceptor: Acceptor::new(socket)?, file })
+        Ok(Self { listen: Arc::new(listen), acceptor: Acceptor::new(socket)?, file, open: Arc::default() })
+    }
+
+    fn accepted(&self, socket: Socket) -> Accepted {
+        Accepted { socket, listen: Arc::clone(&self.listen), open: Arc::clone(&self.open) }
     }
 
     fn close(self) -> Vec<Accepted> {
@@ -74,8 +106,10 @@ impl BoundListener {
             return Vec::new();
         }
         // The file goes first, so that no client joins the queue after it was read.
-        drop(self.file);
-        self.acceptor.into_queue().into_iter().map(|socket| (socket, Arc::clone(&self.listen))).collect()
+        let Self { listen, acceptor, file, open } = self;
+        drop(file);
+        let accepted = |socket| Accepted { socket, listen: Arc::clone(&listen), open: Arc::clone(&open) };
+        acceptor.into_queue().into_iter().map(accepted).collect()
     }
 }
 
@@ -95,10 +129,10 @@ mod tests {
         let bound = bound.into_iter().map(BoundListener::register).collect::<io::Result<_>>().unwrap();
         let mut listeners = BoundListeners::new(bound);
         let _earlier = TcpStream::connect(address).unwrap();
-        let (_, before) = poll_fn(|cx| listeners.poll_accept(cx)).await.unwrap();
+        let Accepted { listen: before, .. } = poll_fn(|cx| listeners.poll_accept(cx)).await.unwrap();
         let _waiting = TcpStream::connect(address).unwrap();
         assert!(listeners.replace(std::slice::from_ref(&listen), Vec::new()).is_empty());
-        let (_, after) = poll_fn(|cx| listeners.poll_accept(cx)).await.unwrap();
+        let Accepted { listen: after, .. } = poll_fn(|cx| listeners.poll_accept(cx)).await.unwrap();
         assert!(*after == listen && !Arc::ptr_eq(&before, &after));
     }
 }

@@ -2,16 +2,23 @@
 
 use std::sync::Arc;
 
+use super::bound_listener::{Accepted, OpenGuard};
 use super::connection_table::ConnectionGuard;
 use super::generation::CurrentGeneration;
 use super::http;
 use super::io::{Connection, Io};
 use super::limits::Limits;
-use super::listen::{Listen, Protocol, Transport};
-use super::socket::Socket;
+use super::listen::{Protocol, Transport};
 
 /// Serves one client until its connection ends.
-pub(super) async fn run(socket: Socket, listen: Arc<Listen>, current: Arc<CurrentGeneration>, limits: Arc<Limits>, guard: ConnectionGuard) {
+pub(super) async fn run(
+    accepted: Accepted,
+    _counted: OpenGuard,
+    current: Arc<CurrentGeneration>,
+    limits: Arc<Limits>,
+    guard: ConnectionGuard,
+) {
+    let Accepted { socket, listen, .. } = accepted;
     // This fails if the client has disconnected.
     let Ok(info) = socket.info(listen.transport.scheme()) else { return };
     match listen.transport {

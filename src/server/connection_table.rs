@@ -22,6 +22,8 @@ pub(super) struct ConnectionTable {
     requests: AtomicU64,
     /// Upgraded connections and streams that are still open.
     tunnels: AtomicUsize,
+    /// Clients that were told that there is no room.
+    refused: AtomicU64,
 }
 
 /// A connection's entry in the table, removed when this is dropped.
@@ -42,9 +44,17 @@ struct Entry {
     generation: AtomicU64,
     /// The generation whose requests are to be cut off; 0 for none.
     cut: AtomicU64,
+    /// Like `idle_since`, for the body of a request that the server waits for; [`BUSY`] while there is none. And its octets so far.
+    upload_since: AtomicU64,
+    uploaded: AtomicU64,
+    /// The connection makes room for others.
+    evicted: AtomicBool,
 }
 
 const BUSY: u64 = u64::MAX;
+
+/// How many milliseconds an upload may take before it has to make room for others.
+const UPLOAD_GRACE: u64 = 5_000;
 
 impl ConnectionTable {
     pub(super) fn new() -> Self {
@@ -56,6 +66,7 @@ impl ConnectionTable {
             accepted: AtomicU64::new(0),
             requests: AtomicU64::new(0),
             tunnels: AtomicUsize::new(0),
+            refused: AtomicU64::new(0),
         }
     }
 
@@ -68,6 +79,9 @@ impl ConnectionTable {
             requests: AtomicU64::new(0),
             generation: AtomicU64::new(0),
             cut: AtomicU64::new(0),
+            upload_since: AtomicU64::new(BUSY),
+            uploaded: AtomicU64::new(0),
+            evicted: AtomicBool::new(false),
         });
         self.accepted.fetch_add(1, Ordering::Relaxed);
         self.entries().insert(number, Arc::clone(&entry));
@@ -82,7 +96,8 @@ impl ConnectionTable {
         }
     }
 
-    /// Sets whether clients wait for a connection to end. If so, asks the connection that has been idle longest to close.
+    /// Sets whether clients wait for a connection to end. If so, asks the connection that has been idle longest to close, or else ends the one whose upload is
+    /// the slowest.
     pub(super) fn set_crowded(&self, crowded: bool) {
         if self.crowded.load(Ordering::Relaxed) != crowded {
             self.crowded.store(crowded, Ordering::Relaxed);
@@ -92,6 +107,16 @@ impl ConnectionTable {
             let idle = entries.values().filter(|entry| entry.idle_since.load(Ordering::Relaxed) != BUSY);
             if let Some(entry) = idle.min_by_key(|entry| entry.idle_since.load(Ordering::Relaxed)) {
                 entry.close();
+                return;
+            }
+            if entries.values().any(|entry| entry.evicted.load(Ordering::Relaxed)) {
+                return;
+            }
+            let now = self.now();
+            let uploads = entries.values().filter_map(|entry| Some((entry, entry.upload_rate(now)?)));
+            if let Some((entry, _)) = uploads.min_by_key(|(_, rate)| *rate) {
+                entry.evicted.store(true, Ordering::Release);
+                entry.waker.wake();
             }
         }
     }
@@ -108,6 +133,11 @@ impl ConnectionTable {
         for entry in self.entries().values() {
             entry.cut(entry.generation.load(Ordering::Acquire));
         }
+    }
+
+    /// Counts a client for which there is no room.
+    pub(super) fn count_refusal(&self) {
+        self.refused.fetch_add(1, Ordering::Relaxed);
     }
 
     fn now(&self) -> u64 {
@@ -136,6 +166,12 @@ impl Traffic {
         self.0.tunnels.load(Ordering::Relaxed)
     }
 
+    /// Clients that got a 503 since the server was started, because there was no room for another connection.
+    #[must_use]
+    pub fn refused(&self) -> u64 {
+        self.0.refused.load(Ordering::Relaxed)
+    }
+
     /// Connections accepted since the server was started.
     #[must_use]
     pub fn connections(&self) -> u64 {
@@ -152,6 +188,13 @@ impl Traffic {
 }
 
 impl Entry {
+    /// The octets per second of an upload, if it has had some time.
+    fn upload_rate(&self, now: u64) -> Option<u64> {
+        let since = self.upload_since.load(Ordering::Relaxed);
+        let time = now.checked_sub(since).filter(|time| *time >= UPLOAD_GRACE)?;
+        Some(self.uploaded.load(Ordering::Relaxed).saturating_mul(1_000) / time)
+    }
+
     fn close(&self) {
         self.closing.store(true, Ordering::Release);
         self.waker.wake();
@@ -199,6 +242,28 @@ impl ConnectionGuard {
     pub(super) fn is_cut(&self) -> bool {
         let cut = self.entry.cut.load(Ordering::Acquire);
         cut != 0 && cut == self.entry.generation.load(Ordering::Relaxed)
+    }
+
+    /// Whether the connection is to end at once, because others wait and its upload is slow. The waker of [`ConnectionGuard::should_close`] is woken when that
+    /// changes.
+    pub(super) fn is_evicted(&self) -> bool {
+        self.entry.evicted.load(Ordering::Acquire)
+    }
+
+    /// Notes that the server waits for the body of a request.
+    pub(super) fn begin_upload(&self) {
+        self.entry.uploaded.store(0, Ordering::Relaxed);
+        self.entry.upload_since.store(self.table.now(), Ordering::Relaxed);
+    }
+
+    /// Notes octets of that body.
+    pub(super) fn count_upload(&self, octets: u64) {
+        self.entry.uploaded.fetch_add(octets, Ordering::Relaxed);
+    }
+
+    /// Notes that no body is waited for.
+    pub(super) fn end_upload(&self) {
+        self.entry.upload_since.store(BUSY, Ordering::Relaxed);
     }
 
     /// Notes that no request is under way.

@@ -13,6 +13,7 @@ mod address;
 mod bound_listener;
 mod connection;
 mod connection_table;
+mod descriptors;
 mod generation;
 mod http;
 mod http1;

@@ -46,8 +46,10 @@ pub struct Options {
     /// The most headers in one request; more are answered 431. At most 1000.
     pub max_headers: usize,
 
-    /// The most connections open at once, upgraded ones included. At the limit, the connections that have been idle longest between requests are closed;
-    /// if none is idle, further clients wait in the kernel's queue until one ends.
+    /// The most connections open at once, upgraded ones included. The limit is lower if the system allows the process fewer open files: a quarter of these,
+    /// and at most 1024, is left to files and workers. At the limit, connections that are idle between requests are closed, the longest idle first; if none is
+    /// idle, requests whose bodies arrive slowest end with 408. A client for which there is still no room after 5 seconds gets a 503. Each listener may always
+    /// have 4 connections beside those of the others, so a health check on a listener of its own gets through.
     pub max_connections: usize,
 
     /// Whether the names of response headers are sent in their usual capitals on HTTP/1.1, as in `Content-Type`, instead of lower case. Names have no case (RFC 9110 section 5.1);

@@ -26,8 +26,9 @@ impl Refusal {
         let Self { status, reason } = self;
         let text = format!("{status}\n{reason}\n");
         let date = httpdate::fmt_http_date(std::time::SystemTime::now());
+        let retry = if status == StatusCode::SERVICE_UNAVAILABLE { "retry-after: 1\r\n" } else { "" };
         format!(
-            "HTTP/1.1 {status}\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: {}\r\nconnection: close\r\ndate: {date}\r\n\r\n{text}",
+            "HTTP/1.1 {status}\r\n{retry}content-type: text/plain; charset=utf-8\r\ncontent-length: {}\r\nconnection: close\r\ndate: {date}\r\n\r\n{text}",
             text.len()
         )
     }

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use ziggurat_middleware::{BoxError, Problem};
 
 use super::limits::Limits;
+use super::progress::Progress;
 
 /// A body that fails if it arrives too slowly: after a pause, below the least rate, or after its time. Its errors are [`Problem`]s, so that a layer which
 /// returns them responds with 408 or 400.
@@ -26,14 +28,26 @@ pub(super) struct RequestBody<B> {
     waited: Duration,
     /// Since when it waits now.
     since: Option<Instant>,
+    /// Whose upload it is.
+    progress: Arc<Progress>,
     /// Made when the body first has to wait.
     timer: Option<Pin<Box<Sleep>>>,
 }
 
 impl<B> RequestBody<B> {
-    pub(super) fn new(body: B, limits: &Limits) -> Self {
+    pub(super) fn new(body: B, limits: &Limits, progress: Arc<Progress>) -> Self {
         let until = limits.body_time.and_then(|time| Instant::now().checked_add(time));
-        Self { body, pause: limits.body_timeout, rate: limits.min_rate, until, octets: 0, waited: Duration::ZERO, since: None, timer: None }
+        Self {
+            body,
+            pause: limits.body_timeout,
+            rate: limits.min_rate,
+            until,
+            octets: 0,
+            waited: Duration::ZERO,
+            since: None,
+            progress,
+            timer: None,
+        }
     }
 
     /// How long the client may go on sending nothing.
@@ -48,6 +62,9 @@ impl<B> RequestBody<B> {
         let now = Instant::now();
         let due = now + self.patience();
         let due = self.until.map_or(due, |until| until.min(due));
+        if self.timer.is_none() {
+            self.progress.connection.begin_upload();
+        }
         let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(due)));
         if self.since.is_none() {
             self.since = Some(now);
@@ -60,6 +77,14 @@ impl<B> RequestBody<B> {
 /// Whether trailers have fields that only heads may have. In HTTP/1, the guard refuses them.
 fn has_framing(trailers: &HeaderMap) -> bool {
     [CONTENT_LENGTH, HOST, TRANSFER_ENCODING].iter().any(|name| trailers.contains_key(name))
+}
+
+impl<B> Drop for RequestBody<B> {
+    fn drop(&mut self) {
+        if self.timer.is_some() {
+            self.progress.connection.end_upload();
+        }
+    }
 }
 
 impl<B> Body for RequestBody<B>
@@ -76,7 +101,9 @@ where
                     self.waited += since.elapsed();
                 }
                 if let Some(Ok(frame)) = &frame {
-                    self.octets += frame.data_ref().map_or(0, |data| data.len() as u64);
+                    let octets = frame.data_ref().map_or(0, |data| data.len() as u64);
+                    self.octets += octets;
+                    self.progress.connection.count_upload(octets);
                 }
                 let malformed = Problem::new(StatusCode::BAD_REQUEST).detail("the request body is cut short or malformed");
                 Poll::Ready(frame.map(|frame| match frame {
@@ -114,6 +141,7 @@ mod tests {
 
     use super::*;
     use crate::server::Options;
+    use crate::server::connection_table::ConnectionTable;
 
     /// The status with which a body of `count` octets, one every `gap`, ends.
     async fn outcome(limits: &Limits, gap: Duration, count: u32) -> Result<usize, u16> {
@@ -121,7 +149,8 @@ mod tests {
             sleep(gap).await;
             (nth < count).then(|| (Ok::<_, io::Error>(Frame::data(Bytes::from_static(b"x"))), nth + 1))
         }));
-        let collected = RequestBody::new(StreamBody::new(frames), limits).collect().await;
+        let progress = Arc::new(Progress::new(Arc::new(ConnectionTable::new()).insert(0)));
+        let collected = RequestBody::new(StreamBody::new(frames), limits, progress).collect().await;
         let status = |error: BoxError| error.downcast::<Problem>().unwrap().status().as_u16();
         collected.map(|body| body.to_bytes().len()).map_err(status)
     }

@@ -94,7 +94,7 @@ impl Server {
         });
         self.listening.extend(entries);
         let replacement = Replacement { options: options.clone(), listen: listen.to_vec(), added };
-        if self.commands.send(AcceptCommand::Replace(replacement, done)).await.is_ok() {
+        if self.commands.send(AcceptCommand::Replace(Box::new(replacement), done)).await.is_ok() {
             let _ = is_done.await;
         }
         Ok(previous)

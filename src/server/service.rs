@@ -70,7 +70,11 @@ impl RequestService {
         let mut summary = None;
         let state = match checked {
             Ok(()) => {
-                let body = if body.is_end_stream() { Body::empty() } else { Body::new(RequestBody::new(body, &self.limits)) };
+                let body = if body.is_end_stream() {
+                    Body::empty()
+                } else {
+                    Body::new(RequestBody::new(body, &self.limits, Arc::clone(&self.progress)))
+                };
                 parts.extensions.insert(self.info.clone());
                 let named = RequestSummary::new(&parts.method, &parts.uri, &parts.extensions);
                 parts.extensions.insert(named.clone());

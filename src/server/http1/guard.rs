@@ -147,7 +147,7 @@ impl<S: Io> Guard<S> {
         }
     }
 
-    fn write_now(&self, octets: &[u8]) -> io::Result<usize> {
+    pub(super) fn write_now(&self, octets: &[u8]) -> io::Result<usize> {
         self.stream.as_ref().map_or(Err(io::ErrorKind::WouldBlock.into()), |stream| stream.write_now(octets))
     }
 

@@ -77,6 +77,7 @@ pub(super) async fn run<S: Io>(
                 // has `Connection: close` from the service.
                 Phase::Idle(_) if should_close => return Poll::Ready(Stop::TimedOut(phase)),
                 Phase::Busy | Phase::Stalled(_) if progress.connection.is_cut() => return Poll::Ready(Stop::Cut(phase)),
+                Phase::Busy if progress.connection.is_evicted() => return Poll::Ready(Stop::Evicted),
                 Phase::Busy => None,
                 Phase::Idle(_) => Some(limits.keep_alive.min(IDLE_BUFFERS)),
                 Phase::Head(_) => Some(limits.header_timeout),
@@ -108,7 +109,12 @@ pub(super) async fn run<S: Io>(
         Stop::TimedOut(Phase::Head(_)) => refuse(guard.into_parts().0, service, progress, TOO_SLOW).await,
         Stop::TimedOut(Phase::Stalled(_)) => service.log_failure("the client took the response too slowly, or not at all"),
         Stop::Cut(Phase::Busy) if !progress.has_response.load(Relaxed) => refuse(guard.into_parts().0, service, progress, CUT).await,
-        Stop::Cut(_) => end_incomplete(guard, progress).await,
+        // Others wait for the room, so nothing is waited for here.
+        Stop::Evicted if !progress.has_response.load(Relaxed) => {
+            service.log_refusal(EVICTED);
+            let _ = guard.write_now(EVICTED.to_http1().as_bytes());
+        }
+        Stop::Cut(_) | Stop::Evicted => end_incomplete(guard, progress).await,
         Stop::End(end) => {
             if let Err(error) = &end {
                 service.log_failure(Chain(error));
@@ -139,6 +145,8 @@ enum Stop {
     TimedOut(Phase),
     /// The time of the stack that the request is inside of is over.
     Cut(Phase),
+    /// Others wait, and the client sends its request slowly.
+    Evicted,
 }
 
 /// Sends a response to a request that has none, and ends the connection.
@@ -156,6 +164,11 @@ async fn end_incomplete<S: Io>(guard: Guard<S>, progress: &Progress) {
         Some(stream) if progress.ends_by_closing() => stream.abort_on_close(),
         stream => close(stream, true, progress).await,
     }
+}
+
+/// Tells a client that its connection is not served.
+pub(super) async fn refuse_connection(stream: impl Io, refusal: Refusal) {
+    linger::refuse(stream, refusal).await;
 }
 
 async fn close<S: Io>(stream: Option<S>, still_sending: bool, progress: &Progress) {
@@ -188,6 +201,8 @@ pub(super) async fn run_tunnel<S: Io>(tunnel: &Tunnel<S>, upgraded: Upgraded, pr
 }
 
 const TOO_SLOW: Refusal = Refusal::new(StatusCode::REQUEST_TIMEOUT, "the request head took too long");
+
+const EVICTED: Refusal = Refusal::new(StatusCode::REQUEST_TIMEOUT, "the server is full, and this request arrives more slowly than others");
 
 const CUT: Refusal =
     Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "the server is being reloaded or stopped, and the time to finish this request is over");

@@ -70,6 +70,10 @@ pub(super) async fn run<S: Io>(
                 }
                 return Poll::Ready(());
             }
+            if progress.connection.is_evicted() {
+                service.log_failure("the server is full, and its requests arrive more slowly than others");
+                return Poll::Ready(());
+            }
             let phase = progress.phase();
             if let Some(written) = judged.take() {
                 if progress.is_too_slow(written, limits) {

@@ -60,9 +60,11 @@ async fn start() -> (Arc<ServerEnd>, Arc<Admission>, Worker) {
         takes_websockets: false,
         is_multiprocess: false,
         chdir: None,
+        descriptors: None,
         user: None,
         group: None,
         preload: None,
+        worker_exit: None,
         stack: None,
     };
     let link = ServerEnd::start(front, &boot, &admission).unwrap();
