@@ -164,7 +164,8 @@ impl<S: Io> Guard<S> {
 
     /// Goes on after a request with `Upgrade` if the stack has responded to it. Returns whether it has.
     fn resume(&mut self) -> bool {
-        if !self.framing.awaits_upgrade() || self.is_upgraded {
+        // hyper has not read all of the head yet while octets are ready.
+        if !self.framing.awaits_upgrade() || self.is_upgraded || self.ready > 0 {
             return false;
         }
         let Some(is_accepted) = self.progress.upgrade.take() else { return false };
