@@ -7,7 +7,7 @@ use std::time::Duration;
 use http::StatusCode;
 use tokio::runtime::Handle;
 use tokio::time::sleep;
-use tracing::instrument::WithSubscriber;
+use tracing::dispatcher::{Dispatch, WeakDispatch, get_default, with_default};
 
 use crate::{Place, RequestSummary};
 
@@ -44,12 +44,12 @@ impl Refusals {
         let is_refusal = status.is_client_error() || status == StatusCode::SERVICE_UNAVAILABLE;
         if is_refusal && let Ok(runtime) = Handle::try_current() {
             self.lock().insert(status, Counted::default());
-            runtime.spawn(self.clone().sum_up(status).with_current_subscriber());
+            runtime.spawn(self.clone().sum_up(status, get_default(Dispatch::downgrade)));
         }
     }
 
-    /// Logs the number of refusals after each period, until there are none.
-    async fn sum_up(self, status: StatusCode) {
+    /// Logs the number of refusals after each period, until there are none. It keeps no log alive: a test has one of its own for each stack.
+    async fn sum_up(self, status: StatusCode, log: WeakDispatch) {
         loop {
             sleep(PERIOD).await;
             let mut counted = self.lock();
@@ -59,13 +59,16 @@ impl Refusals {
                 return;
             }
             drop(counted);
+            let Some(log) = log.upgrade() else { return };
             let (place, status, seconds) = (self.place.as_str(), status.as_u16(), PERIOD.as_secs());
-            tracing::warn!(
-                place,
-                status,
-                count,
-                "{count} more requests were refused within {seconds} s, the last one for this reason: {latest}"
-            );
+            with_default(&log, || {
+                tracing::warn!(
+                    place,
+                    status,
+                    count,
+                    "{count} more requests were refused within {seconds} s, the last one for this reason: {latest}"
+                );
+            });
         }
     }
 

@@ -55,7 +55,7 @@ async fn every_way_to_read_works_through_the_border() {
 async fn what_has_come_of_a_body_can_be_read_before_the_rest_comes() {
     for executor in EXECUTORS {
         for layers in STACKS {
-            let site = Site::with(layers, "across:app", executor, serde_json::json!({ "buffer": "4B" }));
+            let site = Site::with(layers, "across:app", executor, serde_json::json!({ "buffer": "4B", "streaming": true }));
             let (sender, receiver) = tokio::sync::mpsc::unbounded_channel::<&'static str>();
             let lines = stream::unfold(receiver, async |mut receiver| receiver.recv().await.map(|line| (line, receiver)));
             let body = Body::new(StreamBody::new(lines.map(|line| Ok::<_, BoxError>(Frame::data(Bytes::from(line))))));

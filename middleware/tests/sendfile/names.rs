@@ -169,7 +169,7 @@ async fn two_names_are_none() {
 #[test]
 fn no_name_reaches_outside() {
     let site = site();
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     let pieces = [
         "/",
         "..",
