@@ -24,10 +24,23 @@ const COST: usize = 2;
 pub(crate) fn poll_turn(cx: &mut Context<'_>, octets: usize) -> Poll<()> {
     // Gives back everything if the budget does not suffice.
     let first = ready!(poll_proceed(cx));
+    ready!(draw(cx, octets));
+    first.made_progress();
+    Poll::Ready(())
+}
+
+/// Ready if [`poll_turn`] would be for so many octets. An adapter that collects the octets of a step asks before it reads them.
+pub(crate) fn poll_room(cx: &mut Context<'_>, octets: usize) -> Poll<()> {
+    // Dropped without progress, it gives everything back.
+    let _first = ready!(poll_proceed(cx));
+    draw(cx, octets)
+}
+
+/// Takes what so many octets cost beside the first unit.
+fn draw(cx: &mut Context<'_>, octets: usize) -> Poll<()> {
     for _ in 1..(octets.min(STEP) * COST).div_ceil(1 << 10) {
         ready!(poll_proceed(cx)).made_progress();
     }
-    first.made_progress();
     Poll::Ready(())
 }
 
@@ -85,6 +98,20 @@ mod tests {
             .await;
             assert!(turns.len() >= 15 && turns.iter().all(|octets| *octets <= 64 << 10), "{step}: {turns:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn asking_for_room_takes_nothing_of_a_turn() {
+        poll_fn(|cx| {
+            for _ in 0..1000 {
+                assert!(poll_room(cx, STEP).is_ready());
+            }
+            assert!(poll_turn(cx, STEP).is_ready());
+            assert!(poll_room(cx, STEP).is_pending());
+            assert!(poll_room(cx, 1).is_ready());
+            Poll::Ready(())
+        })
+        .await;
     }
 
     #[tokio::test]

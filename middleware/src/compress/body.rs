@@ -11,7 +11,7 @@ use http::HeaderMap;
 use http_body::{Body as HttpBody, Frame};
 
 use super::encoder::Encoder;
-use crate::coop::{STEP, Workers, poll_turn};
+use crate::coop::{STEP, Workers, poll_room, poll_turn};
 use crate::{Body, BoxError};
 
 /// Up to so many octets are encoded at once on this thread: the pieces of a stream that pauses.
@@ -105,6 +105,11 @@ impl EncodedBody {
 
     /// Reads until there is enough for a step of the encoder. Pending only if it has nothing to flush.
     fn poll_input(&mut self, cx: &mut Context<'_>) -> Poll<Result<Then, BoxError>> {
+        if self.waiting < STEP && !self.ended {
+            // A step that another thread has done at once is followed by no other in this turn.
+            let expected = self.inner.size_hint().upper().map_or(STEP, |most| most.min(STEP as u64) as usize);
+            ready!(poll_room(cx, expected));
+        }
         while self.waiting < STEP && !self.ended {
             match Pin::new(&mut self.inner).poll_frame(cx)? {
                 Poll::Ready(Some(frame)) => match frame.into_data() {
