@@ -36,3 +36,6 @@ mod websockets;
 
 #[path = "http/cut.rs"]
 mod cut;
+
+#[path = "http/metrics.rs"]
+mod metrics;

@@ -240,19 +240,24 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let problem = match this.state.project() {
+        let outcome = match this.state.project() {
             CallStateProjection::Polling { future } => match catch_unwind(AssertUnwindSafe(|| future.poll(cx))) {
                 Ok(Poll::Pending) => return Poll::Pending,
-                Ok(Poll::Ready(Ok(response))) => return Poll::Ready(Ok(response.map(Body::new))),
-                Ok(Poll::Ready(Err(error))) => error.into_problem(),
-                Err(panic) => panicked(&*panic),
+                Ok(Poll::Ready(outcome)) => outcome.map_err(IntoProblem::into_problem),
+                Err(panic) => Err(panicked(&*panic)),
             },
-            CallStateProjection::Panicked { panic } => match panic.take() {
+            CallStateProjection::Panicked { panic } => Err(match panic.take() {
                 Some(panic) => panicked(&*panic),
                 None => Problem::internal("polled after completion"),
-            },
+            }),
         };
-        Poll::Ready(Ok(answer(problem, this.refusals, this.summary.as_ref())))
+        if let Some(summary) = this.summary {
+            summary.answer(this.refusals.place());
+        }
+        Poll::Ready(Ok(match outcome {
+            Ok(response) => response.map(Body::new),
+            Err(problem) => answer(problem, this.refusals, this.summary.as_ref()),
+        }))
     }
 }
 
@@ -315,5 +320,24 @@ mod tests {
     async fn an_error_is_the_answer_it_says() {
         let refuse = service_fn(async |_: Request| Err::<Response, _>(Problem::new(http::StatusCode::CONFLICT)));
         assert_eq!(Next::new("app.test", refuse).run(request()).await.status(), 409);
+    }
+
+    #[tokio::test]
+    async fn the_innermost_one_that_answers_is_known() {
+        let early = tower::layer::layer_fn(|inner: Next| {
+            service_fn(move |request: Request| {
+                let (is_early, inner) = (request.uri().path() == "/early", inner.clone());
+                async move { if is_early { Err(Problem::new(http::StatusCode::FORBIDDEN)) } else { Ok(inner.run(request).await) } }
+            })
+        });
+        let stack = early.stage(&Place::new("early"), app());
+        for (path, place) in [("/", "app.test"), ("/early", "early")] {
+            let mut request = crate::request(http::Method::GET, path, Body::empty());
+            let summary = RequestSummary::new(request.method(), request.uri(), request.extensions());
+            request.extensions_mut().insert(summary.clone());
+            assert!(summary.answered_by().is_none());
+            stack.clone().run(request).await;
+            assert_eq!(summary.answered_by(), Some(&Place::new(place)));
+        }
     }
 }

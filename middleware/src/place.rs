@@ -1,5 +1,6 @@
 //! The identity of a layer or an app in its pipeline.
 
+use std::borrow::Borrow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -22,6 +23,13 @@ impl Place {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+/// A map of places can be asked for a name.
+impl Borrow<str> for Place {
+    fn borrow(&self) -> &str {
+        self.as_str()
     }
 }
 

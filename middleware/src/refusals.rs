@@ -32,6 +32,10 @@ impl Refusals {
         Self { place, counted: Arc::default() }
     }
 
+    pub(crate) const fn place(&self) -> &Place {
+        &self.place
+    }
+
     /// Logs a problem. One that says that clients are at fault, or too many, is counted if such a one was logged a short time ago.
     pub(crate) fn log(&self, status: StatusCode, request: Option<&RequestSummary>, cause: String) {
         if let Some(counted) = self.lock().get_mut(&status) {

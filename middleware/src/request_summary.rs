@@ -5,9 +5,10 @@ use std::sync::{Arc, OnceLock};
 
 use http::{Extensions, Method, Uri};
 
-use crate::{OriginalUri, RequestId};
+use crate::{OriginalUri, Place, RequestId};
 
-/// What log lines say of a request: its method and its path as the client sent them, and its id. The server puts it into the extensions of every request.
+/// What log lines say of a request: its method and its path as the client sent them, and its id. The server puts it into the extensions of every request, and finds in
+/// it afterwards who has answered.
 ///
 /// It is displayed as `GET /shop`. The query is left out, because it may contain secrets.
 ///
@@ -27,6 +28,7 @@ struct Summary {
     /// A copy: the target would keep the whole head of the request in memory, as long as a tunnel lasts.
     line: Box<str>,
     id: OnceLock<RequestId>,
+    answered_by: OnceLock<Place>,
 }
 
 impl RequestSummary {
@@ -41,7 +43,7 @@ impl RequestSummary {
         let end = (0..=path.len().min(Self::LONGEST_PATH)).rev().find(|at| path.is_char_boundary(*at)).unwrap_or_default();
         let (path, rest) = path.split_at(end);
         let line = [method.as_str(), " ", path, if rest.is_empty() { "" } else { "..." }].concat();
-        Self(Arc::new(Summary { line: line.into(), id }))
+        Self(Arc::new(Summary { line: line.into(), id, answered_by: OnceLock::new() }))
     }
 
     /// The summary in the extensions of a request.
@@ -60,6 +62,17 @@ impl RequestSummary {
     pub fn identify(&self, id: RequestId) {
         // A second id is dropped.
         let _ = self.0.id.set(id);
+    }
+
+    /// The place of the layer or app that has answered: the innermost one, whose answer the layers above may have changed. `None` before there is an answer.
+    #[must_use]
+    pub fn answered_by(&self) -> Option<&Place> {
+        self.0.answered_by.get()
+    }
+
+    /// Notes who has answered. The first one counts, because the answer passes the layers above on its way up.
+    pub(crate) fn answer(&self, place: &Place) {
+        self.0.answered_by.get_or_init(|| place.clone());
     }
 }
 

@@ -9,8 +9,20 @@ use serde::Deserialize;
 use tower::service_fn;
 use ziggurat_middleware::{App, Body, Context, Finding, IntoApp, Metrics, Problem, Request, Response};
 
-/// Shows the metrics of the whole program in the text format of Prometheus: connections, requests, reloads, and those of each layer and app, such as
+/// Shows the metrics of the whole program in the text format of Prometheus: connections, HTTP requests, reloads, and those of each layer and app, such as
 /// workers, threads and the queue.
+///
+/// | metrics of HTTP | |
+/// | --- | --- |
+/// | `ziggurat_http_requests_total` | requests that have ended, by `place` and `status` (`1xx` to `5xx`) |
+/// | `ziggurat_http_request_duration_seconds` | histogram by `place`: from the head of the request to the last octet of the response |
+/// | `ziggurat_http_received_bytes_total`, `ziggurat_http_sent_bytes_total` | octets of the bodies of requests and responses, by `place` |
+/// | `ziggurat_http_requests_in_progress` | requests under way |
+///
+/// `place` is the layer or app that has answered, as `ziggurat show` names it: `main`, `static`, `basic_auth`. Layers above may have changed the answer; `status` is that of
+/// the changed one. What a worker contains has one place. The place `server` stands for answers of the server itself, such as 400, 408 and 503, and with the status `none`
+/// for requests whose client has gone before there was an answer. A WebSocket is counted when it begins, as `1xx`, and its octets are not counted. The counters go on
+/// after a reload.
 ///
 /// The metrics show how busy the site is. Use a route that only the scraper can reach.
 ///

@@ -14,7 +14,8 @@ pub(super) fn table(status: &Value) -> String {
         ("listening", inline(&status["listening"])),
         ("stack", text("stack")),
         ("connections", inline(&status["connections"])),
-        ("requests", text("requests")),
+        ("requests", format!("{}, in progress {}", text("requests"), text("in_progress"))),
+        ("responses", inline(&status["responses"])),
     ];
     for (key, value) in lines {
         let _ = writeln!(out, "  {key:<13}{value}");
@@ -118,7 +119,7 @@ mod tests {
         let status = json!({
             "version": "1.2.3", "pid": 7, "state": "serving", "uptime_s": 11_520, "generation": 3, "file": "pipeline.json", "loaded_at": "2026-11-22T10:00:00Z",
             "listening": ["http://127.0.0.1:8000", "unix:run/site.sock"], "stack": "request_id > wsgi",
-            "connections": { "open": 12, "accepted": 4_321 }, "requests": 98_765,
+            "connections": { "open": 12, "accepted": 4_321 }, "requests": 98_765, "in_progress": 2, "responses": { "2xx": 98_000, "4xx": 763 },
             "apps": [
                 {
                     "place": "wsgi", "app": "site:app", "threads": 8, "busy": 2,

@@ -41,6 +41,8 @@ impl ProcessStatus {
             }
             Value::from(entry)
         });
+        let responses: Map<String, Value> =
+            self.traffic.responses().into_iter().map(|(status, count)| (status.to_owned(), count.into())).collect();
         json!({
             "version": VERSION,
             "pid": std::process::id(),
@@ -53,6 +55,8 @@ impl ProcessStatus {
             "stack": active.pipeline.summary(),
             "connections": { "open": self.traffic.open(), "accepted": self.traffic.connections(), "tunnels": self.traffic.tunnels(), "refused": self.traffic.refused() },
             "requests": self.traffic.requests(),
+            "in_progress": self.traffic.in_progress(),
+            "responses": responses,
             "apps": apps.collect::<Vec<_>>(),
         })
     }
@@ -74,6 +78,7 @@ impl ProcessStatus {
         metrics.counter("ziggurat_connections_total", "Accepted connections.").sample(&[], self.traffic.connections());
         metrics.counter("ziggurat_connections_refused_total", "Clients for which there was no room.").sample(&[], self.traffic.refused());
         metrics.counter("ziggurat_requests_total", "Requests that entered the stack.").sample(&[], self.traffic.requests());
+        self.traffic.scrape(metrics);
         let reloads = metrics.counter("ziggurat_reloads_total", "Reloads, by whether they took effect.");
         reloads.sample(&[("outcome", "done")], &*self.reloads).sample(&[("outcome", "refused")], &*self.refused_reloads);
     }

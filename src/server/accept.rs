@@ -165,7 +165,7 @@ impl AcceptLoop {
     /// Tells the client that has waited longest that there is no room.
     fn refuse_first(&mut self) {
         if let Some((Accepted { socket, .. }, _)) = self.waiting.pop_front() {
-            self.table.count_refusal();
+            self.table.count_refused_client();
             self.refusals.spawn(http1::refuse_connection(socket, FULL));
         }
     }

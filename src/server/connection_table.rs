@@ -6,7 +6,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
 use futures_util::task::AtomicWaker;
+use http::StatusCode;
 use tokio::time::Instant;
+use ziggurat_middleware::{Metrics, Place};
+
+use super::request_metrics::{EndedRequest, RequestMetrics};
 
 /// The open connections of a server.
 pub(super) struct ConnectionTable {
@@ -20,6 +24,7 @@ pub(super) struct ConnectionTable {
     accepted: AtomicU64,
     /// Requests of connections that have ended.
     requests: AtomicU64,
+    metrics: RequestMetrics,
     /// Upgraded connections and streams that are still open.
     tunnels: AtomicUsize,
     /// Clients that were told that there is no room.
@@ -40,6 +45,8 @@ struct Entry {
     idle_since: AtomicU64,
     /// Requests so far. Each connection has its own counter, so that connections do not contend for one.
     requests: AtomicU64,
+    /// Those of them that are over.
+    ended: AtomicU64,
     /// The generation of the current HTTP/1 request, or of the last one; 0 before the first.
     generation: AtomicU64,
     /// The generation whose requests are to be cut off; 0 for none.
@@ -65,6 +72,7 @@ impl ConnectionTable {
             closing: AtomicBool::new(false),
             accepted: AtomicU64::new(0),
             requests: AtomicU64::new(0),
+            metrics: RequestMetrics::default(),
             tunnels: AtomicUsize::new(0),
             refused: AtomicU64::new(0),
         }
@@ -77,6 +85,7 @@ impl ConnectionTable {
             closing: AtomicBool::new(self.closing.load(Ordering::Relaxed)),
             idle_since: AtomicU64::new(self.now()),
             requests: AtomicU64::new(0),
+            ended: AtomicU64::new(0),
             generation: AtomicU64::new(0),
             cut: AtomicU64::new(0),
             upload_since: AtomicU64::new(BUSY),
@@ -135,13 +144,18 @@ impl ConnectionTable {
         }
     }
 
-    /// Counts a client for which there is no room.
-    pub(super) fn count_refusal(&self) {
+    /// Counts a client that gets a 503 because there is no room.
+    pub(super) fn count_refused_client(&self) {
         self.refused.fetch_add(1, Ordering::Relaxed);
+        self.metrics.count(0, None, &EndedRequest::refused(StatusCode::SERVICE_UNAVAILABLE));
     }
 
     fn now(&self) -> u64 {
-        u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(BUSY - 1)
+        self.milliseconds(Instant::now())
+    }
+
+    fn milliseconds(&self, now: Instant) -> u64 {
+        u64::try_from((now - self.opened).as_millis()).unwrap_or(BUSY - 1)
     }
 
     fn entries(&self) -> MutexGuard<'_, HashMap<u64, Arc<Entry>>> {
@@ -184,6 +198,29 @@ impl Traffic {
         let entries = self.0.entries();
         let open: u64 = entries.values().map(|entry| entry.requests.load(Ordering::Relaxed)).sum();
         open + self.0.requests.load(Ordering::Relaxed)
+    }
+
+    /// Those of them whose responses are under way. Upgraded connections are not among them.
+    #[must_use]
+    pub fn in_progress(&self) -> u64 {
+        // What has ended has entered before.
+        let under_way = |entry: &Arc<Entry>| {
+            let ended = entry.ended.load(Ordering::Acquire);
+            entry.requests.load(Ordering::Relaxed).saturating_sub(ended)
+        };
+        self.0.entries().values().map(under_way).sum()
+    }
+
+    /// Responses by the class of their status (`2xx`), and requests without one (`none`), since the server was started.
+    #[must_use]
+    pub fn responses(&self) -> Vec<(&'static str, u64)> {
+        self.0.metrics.statuses()
+    }
+
+    /// Adds the metrics of HTTP to a scrape.
+    pub fn scrape(&self, metrics: &mut Metrics) {
+        metrics.gauge("ziggurat_http_requests_in_progress", "Requests whose responses are under way.").sample(&[], self.in_progress());
+        self.0.metrics.scrape(metrics);
     }
 }
 
@@ -233,6 +270,17 @@ impl ConnectionGuard {
         self.entry.requests.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Counts the end of a request that has entered the stack.
+    pub(super) fn count_end(&self, answered_by: Option<&Place>, ended: &EndedRequest) {
+        self.entry.ended.fetch_add(1, Ordering::Release);
+        self.table.metrics.count(self.number, answered_by, ended);
+    }
+
+    /// Counts a request that the server refuses.
+    pub(super) fn count_refusal(&self, refused: &EndedRequest) {
+        self.table.metrics.count(self.number, None, refused);
+    }
+
     /// Notes that the connection's only request under way is inside this generation.
     pub(super) fn enter(&self, generation: u64) {
         self.entry.generation.store(generation, Ordering::Release);
@@ -266,9 +314,9 @@ impl ConnectionGuard {
         self.entry.upload_since.store(BUSY, Ordering::Relaxed);
     }
 
-    /// Notes that no request is under way.
-    pub(super) fn set_idle(&self) {
-        self.entry.idle_since.store(self.table.now(), Ordering::Relaxed);
+    /// Notes that no request is under way since `now`.
+    pub(super) fn set_idle(&self, now: Instant) {
+        self.entry.idle_since.store(self.table.milliseconds(now), Ordering::Relaxed);
     }
 
     /// Notes that a request is under way.

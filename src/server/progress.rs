@@ -5,6 +5,8 @@ use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::task::Poll;
 
+use tokio::time::Instant;
+
 use super::connection_table::ConnectionGuard;
 use super::limits::Limits;
 use super::upgrade::Decision;
@@ -104,11 +106,11 @@ impl Progress {
     }
 
     /// Counts a response. Returns whether no request is left.
-    pub(super) fn end_response(&self) -> bool {
+    pub(super) fn end_response(&self, now: Instant) -> bool {
         let responses = self.responses.fetch_add(1, Relaxed).wrapping_add(1);
         let was_last = responses == self.requests();
         if was_last {
-            self.connection.set_idle();
+            self.connection.set_idle(now);
         }
         was_last
     }

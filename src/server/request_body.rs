@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -23,7 +24,8 @@ pub(super) struct RequestBody<B> {
     pause: Duration,
     rate: u64,
     until: Option<Instant>,
-    octets: u64,
+    /// Its octets so far. The metrics read them too.
+    received: Arc<AtomicU64>,
     /// How long the stack has waited for the client in all.
     waited: Duration,
     /// Since when it waits now.
@@ -35,14 +37,15 @@ pub(super) struct RequestBody<B> {
 }
 
 impl<B> RequestBody<B> {
-    pub(super) fn new(body: B, limits: &Limits, progress: Arc<Progress>) -> Self {
+    /// Counts its octets in `received`, which is 0.
+    pub(super) fn new(body: B, limits: &Limits, progress: Arc<Progress>, received: Arc<AtomicU64>) -> Self {
         let until = limits.body_time.and_then(|time| Instant::now().checked_add(time));
         Self {
             body,
             pause: limits.body_timeout,
             rate: limits.min_rate,
             until,
-            octets: 0,
+            received,
             waited: Duration::ZERO,
             since: None,
             progress,
@@ -52,7 +55,7 @@ impl<B> RequestBody<B> {
 
     /// How long the client may go on sending nothing.
     fn patience(&self) -> Duration {
-        match self.octets.checked_div(self.rate) {
+        match self.received.load(Relaxed).checked_div(self.rate) {
             Some(seconds) => self.pause.min((self.pause + Duration::from_secs(seconds)).saturating_sub(self.waited)),
             None => self.pause,
         }
@@ -102,7 +105,7 @@ where
                 }
                 if let Some(Ok(frame)) = &frame {
                     let octets = frame.data_ref().map_or(0, |data| data.len() as u64);
-                    self.octets += octets;
+                    self.received.fetch_add(octets, Relaxed);
                     self.progress.connection.count_upload(octets);
                 }
                 let malformed = Problem::new(StatusCode::BAD_REQUEST).detail("the request body is cut short or malformed");
@@ -150,7 +153,7 @@ mod tests {
             (nth < count).then(|| (Ok::<_, io::Error>(Frame::data(Bytes::from_static(b"x"))), nth + 1))
         }));
         let progress = Arc::new(Progress::new(Arc::new(ConnectionTable::new()).insert(0)));
-        let collected = RequestBody::new(StreamBody::new(frames), limits, progress).collect().await;
+        let collected = RequestBody::new(StreamBody::new(frames), limits, progress, Arc::default()).collect().await;
         let status = |error: BoxError| error.downcast::<Problem>().unwrap().status().as_u16();
         collected.map(|body| body.to_bytes().len()).map_err(status)
     }

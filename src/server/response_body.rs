@@ -1,15 +1,18 @@
 //! A response's body on its way to hyper.
 
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use http::StatusCode;
 use http_body::{Body as HttpBody, Frame, SizeHint};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use ziggurat_middleware::{Body, BoxError};
+use ziggurat_middleware::{Body, BoxError, RequestSummary};
 
+use super::exchange::Exchange;
 use super::generation::Generation;
 use super::progress::Progress;
 
@@ -32,6 +35,8 @@ pub(super) struct ResponseGuard {
     stream: Option<Arc<StreamProgress>>,
     /// The stack that the request is inside of.
     generation: Option<Arc<Generation>>,
+    /// `None` once it is counted.
+    exchange: Option<Exchange>,
     /// The request counts as under way for the rest of the connection.
     stays_open: bool,
 }
@@ -67,17 +72,31 @@ impl ResponseGuard {
     /// For the only request of an HTTP/1 connection.
     pub(super) fn new(progress: &Arc<Progress>) -> Self {
         progress.has_response.store(false, Relaxed);
-        Self { progress: Arc::clone(progress), stream: None, generation: None, stays_open: false }
+        Self { progress: Arc::clone(progress), stream: None, generation: None, exchange: Some(Exchange::begin()), stays_open: false }
     }
 
     /// For a request of an HTTP/2 connection.
     pub(super) fn of_stream(progress: &Arc<Progress>, stream: Arc<StreamProgress>) -> Self {
         progress.begin_request();
-        Self { progress: Arc::clone(progress), stream: Some(stream), generation: None, stays_open: false }
+        Self {
+            progress: Arc::clone(progress),
+            stream: Some(stream),
+            generation: None,
+            exchange: Some(Exchange::begin()),
+            stays_open: false,
+        }
+    }
+
+    /// The number of octets of the request's body.
+    pub(super) fn received(&mut self) -> Arc<AtomicU64> {
+        self.exchange.as_mut().map(Exchange::received).unwrap_or_default()
     }
 
     /// Counts the request in the stack that it enters.
-    pub(super) fn enter(&mut self, generation: Arc<Generation>) {
+    pub(super) fn enter(&mut self, generation: Arc<Generation>, summary: RequestSummary) {
+        if let Some(exchange) = &mut self.exchange {
+            exchange.enter(summary);
+        }
         match &self.stream {
             Some(stream) => _ = stream.cut.set(generation.cut().clone()),
             None => self.progress.connection.enter(generation.number()),
@@ -88,6 +107,22 @@ impl ResponseGuard {
     /// The token that is cancelled when an HTTP/2 request is to be cut off.
     pub(super) fn cut(&self) -> Option<&CancellationToken> {
         self.stream.as_ref()?.cut()
+    }
+
+    /// Notes the status of the response.
+    pub(super) fn respond(&mut self, status: StatusCode) {
+        if let Some(exchange) = &mut self.exchange {
+            exchange.respond(status);
+        }
+    }
+
+    /// Counts the request for the metrics: it is over, or a tunnel has begun.
+    pub(super) fn count(&mut self) -> Instant {
+        let now = Instant::now();
+        if let Some(exchange) = self.exchange.take() {
+            exchange.count(&self.progress.connection, self.stream.is_some(), now);
+        }
+        now
     }
 
     /// Leaves the request under way until its connection ends: the connection was upgraded.
@@ -105,10 +140,11 @@ impl ResponseGuard {
 
 impl Drop for ResponseGuard {
     fn drop(&mut self) {
+        let now = self.count();
         if self.stays_open {
             return;
         }
-        let was_last = self.progress.end_response();
+        let was_last = self.progress.end_response(now);
         if was_last && self.stream.is_some() {
             // This is a stream's task. The connection's task keeps the time limits.
             self.progress.connection.wake();
@@ -135,11 +171,14 @@ impl HttpBody for ResponseBody {
             true => Pin::new(&mut this.body).poll_frame(cx),
             false => Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut this.rest))))),
         };
-        if let Some(guard) = &this.guard {
+        if let Some(guard) = &mut this.guard {
             if let (true, Poll::Ready(Some(Ok(frame)))) = (guard.stream.is_some(), &mut frame)
                 && let Some(data) = frame.data_mut().filter(|data| data.len() > STEP)
             {
                 this.rest = data.split_off(STEP);
+            }
+            if let (Some(exchange), Poll::Ready(Some(Ok(frame)))) = (&mut guard.exchange, &frame) {
+                exchange.send(frame.data_ref().map_or(0, Bytes::len));
             }
             guard.step(frame.is_ready());
         }

@@ -73,12 +73,12 @@ impl RequestService {
                 let body = if body.is_end_stream() {
                     Body::empty()
                 } else {
-                    Body::new(RequestBody::new(body, &self.limits, Arc::clone(&self.progress)))
+                    Body::new(RequestBody::new(body, &self.limits, Arc::clone(&self.progress), guard.received()))
                 };
                 parts.extensions.insert(self.info.clone());
                 let named = RequestSummary::new(&parts.method, &parts.uri, &parts.extensions);
                 parts.extensions.insert(named.clone());
-                summary = Some(named);
+                summary = Some(named.clone());
                 self.progress.connection.count_request();
                 let generation = self.current.load_full();
                 let request = http::Request::from_parts(parts, body);
@@ -86,7 +86,7 @@ impl RequestService {
                     Some(stream) => call_with(stream, Arc::clone(&generation), request),
                     None => generation.call(request),
                 };
-                guard.enter(generation);
+                guard.enter(generation, named);
                 State::Called(future)
             }
             Err(refusal) => {
@@ -188,14 +188,22 @@ impl ResponseFuture {
         }
         let has_length = response.headers().contains_key(CONTENT_LENGTH) || response.body().size_hint().exact().is_some();
         self.progress.ends_by_closing.store(self.version == Version::HTTP_10 && !has_length, Relaxed);
-        let guard = self.guard.take();
+        let mut guard = self.guard.take();
+        if let Some(guard) = &mut guard {
+            guard.respond(response.status());
+        }
         response.map(|body| ResponseBody::new(body, guard))
     }
 
     /// An upgrade: the request goes on until the connection or the stream ends.
     fn upgrade(&mut self, offer: Offer, mut response: Response) -> http::Response<ResponseBody> {
         let idle = response.extensions().get::<TunnelIdle>().map_or(self.idle, |idle| idle.0);
-        match (offer.stream, self.guard.take()) {
+        let mut guard = self.guard.take();
+        if let Some(guard) = &mut guard {
+            guard.respond(response.status());
+            guard.count();
+        }
+        match (offer.stream, guard) {
             (Some(stream), guard) => {
                 let body = ConnectStream::succeed(&mut response);
                 let counted = self.progress.connection.count_tunnel();

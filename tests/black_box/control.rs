@@ -52,7 +52,9 @@ fn status_tells_what_runs_for_people_and_as_json() {
 
     let (code, table, _) = ziggurat(program.folder(), &["status"]);
     assert_eq!(code, 0);
-    for part in ["request_id > respond", "generation 1", "open 0, accepted 1", &format!("process {}", program.pid())] {
+    for part in
+        ["request_id > respond", "generation 1", "in progress 0", "2xx 1", "open 0, accepted 1", &format!("process {}", program.pid())]
+    {
         assert!(table.contains(part), "{part}: {table}");
     }
 
@@ -210,6 +212,10 @@ fn the_metrics_app_shows_the_figures_of_the_program() {
     };
     shows("ziggurat_connections 1\n");
     shows("ziggurat_tunnels 0\n");
+    // The scrape itself is under way.
+    shows("ziggurat_http_requests_in_progress 1\n");
+    shows("ziggurat_http_requests_total{place=\"default/respond\",status=\"2xx\"} 1\n");
+    shows("ziggurat_http_request_duration_seconds_count{place=\"default/respond\"} 1\n");
     program.signal("HUP");
     shows("ziggurat_reloads_total{outcome=\"done\"} 1\n");
     assert!(program.exchange("POST /metrics HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").starts_with("HTTP/1.1 405 "));

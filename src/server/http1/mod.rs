@@ -28,6 +28,7 @@ use super::limits::Limits;
 use super::phase_timer::PhaseTimer;
 use super::progress::{Phase, Progress};
 use super::refusal::Refusal;
+use super::request_metrics::EndedRequest;
 use super::service::{Chain, RequestService};
 use super::tunnel::Tunnel;
 use super::upgrade::Upgraded;
@@ -152,6 +153,10 @@ enum Stop {
 /// Sends a response to a request that has none, and ends the connection.
 async fn refuse<S: Io>(stream: Option<S>, service: &RequestService, progress: &Progress, refusal: Refusal) {
     service.log_refusal(refusal);
+    // A request that is cut off has counted itself.
+    if refusal != CUT {
+        progress.connection.count_refusal(&EndedRequest::refused(refusal.status));
+    }
     progress.connection.set_busy();
     if let Some(stream) = stream {
         linger::refuse(stream, refusal).await;

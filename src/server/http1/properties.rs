@@ -14,6 +14,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use proptest::prelude::*;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Instant;
 
 use super::guard::{Guard, ReadEnd};
 use crate::server::Options;
@@ -92,7 +93,7 @@ fn judge(octets: &[u8], sizes: &[usize], room: usize) -> (Vec<u8>, u32, Option<R
     loop {
         while !progress.is_settled() {
             progress.upgrade.decline();
-            progress.end_response();
+            progress.end_response(Instant::now());
         }
         assert!(Pin::new(&mut guard).poll_flush(&mut cx).is_ready());
         let mut room = vec![0; room];
@@ -186,7 +187,7 @@ proptest! {
             async move {
                 let body = request.into_body().collect().await.unwrap().to_bytes();
                 seen.lock().unwrap().push(body.to_vec());
-                progress.end_response();
+                progress.end_response(Instant::now());
                 Ok::<_, Infallible>(http::Response::new(Empty::<Bytes>::new()))
             }
         });
