@@ -17,7 +17,16 @@ pub(super) fn table(status: &Value) -> String {
         ("requests", format!("{}, in progress {}", text("requests"), text("in_progress"))),
         ("responses", inline(&status["responses"])),
     ];
-    for (key, value) in lines {
+    let refused = &status["refused_reload"];
+    let refused = refused.is_object().then(|| {
+        let others = match refused["findings"].as_u64() {
+            Some(findings @ 2..) => format!(" ({} more findings)", findings - 1),
+            _ => String::new(),
+        };
+        ("reload", format!("refused {}: {}{others}", scalar("at", &refused["at"]), scalar("first", &refused["first"])))
+    });
+    let (file, rest) = lines.split_at(1);
+    for (key, value) in file.iter().chain(&refused).chain(rest) {
         let _ = writeln!(out, "  {key:<13}{value}");
     }
     for app in status["apps"].as_array().into_iter().flatten().filter_map(Value::as_object) {
@@ -118,6 +127,7 @@ mod tests {
     fn what_an_app_reports_is_shown_whatever_it_is() {
         let status = json!({
             "version": "1.2.3", "pid": 7, "state": "serving", "uptime_s": 11_520, "generation": 3, "file": "pipeline.json", "loaded_at": "2026-11-22T10:00:00Z",
+            "refused_reload": { "at": "2026-11-22T11:00:00Z", "findings": 3, "first": "pipeline.json:4:14: unknown layer `request_di`" },
             "listening": ["http://127.0.0.1:8000", "unix:run/site.sock"], "stack": "request_id > wsgi",
             "connections": { "open": 12, "accepted": 4_321 }, "requests": 98_765, "in_progress": 2, "responses": { "2xx": 98_000, "4xx": 763 },
             "apps": [

@@ -199,14 +199,13 @@ impl MainLoop {
             }
         };
         let summary = self.active.pipeline.summary();
+        self.status.reloaded(&outcome);
         match &outcome {
             Ok(reloaded) => {
-                self.status.reloads.add(1);
                 print_message(&format!("reloaded after {} ms: {summary}", reloaded.milliseconds));
                 systemd::ready(&summary);
             }
             Err(report) => {
-                self.status.refused_reloads.add(1);
                 if is_shown {
                     watch::report_error(report);
                 } else {

@@ -3,12 +3,14 @@
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+use arc_swap::ArcSwapOption;
 use serde_json::{Map, Value, json};
 use ziggurat_middleware::access_log::rfc3339;
 use ziggurat_middleware::metrics::Counter;
 use ziggurat_middleware::{Context, Lifecycle, Metrics};
 
 use super::main_loop::ActivePipeline;
+use super::reload::ReloadResult;
 use super::source::PipelineSource;
 use crate::pipeline::Pipeline;
 use crate::server::Traffic;
@@ -21,13 +23,38 @@ pub(super) struct ProcessStatus {
     begin: Instant,
     since: SystemTime,
     traffic: Traffic,
-    pub(super) reloads: Arc<Counter>,
-    pub(super) refused_reloads: Arc<Counter>,
+    reloads: Arc<Counter>,
+    refused_reloads: Arc<Counter>,
+    /// The last reload, if it was refused.
+    refused: Arc<ArcSwapOption<RefusedReload>>,
+}
+
+/// A reload that was refused. The file, or its code, is not what the server runs.
+struct RefusedReload {
+    at: SystemTime,
+    findings: usize,
+    first: String,
 }
 
 impl ProcessStatus {
     pub(super) fn new(traffic: Traffic) -> Self {
-        Self { begin: Instant::now(), since: SystemTime::now(), traffic, reloads: Arc::default(), refused_reloads: Arc::default() }
+        let (begin, since) = (Instant::now(), SystemTime::now());
+        Self { begin, since, traffic, reloads: Arc::default(), refused_reloads: Arc::default(), refused: Arc::default() }
+    }
+
+    /// Notes the end of a reload.
+    pub(super) fn reloaded(&self, outcome: &ReloadResult) {
+        let refused = match outcome {
+            Ok(_) => {
+                self.reloads.add(1);
+                None
+            }
+            Err(report) => {
+                self.refused_reloads.add(1);
+                Some(Arc::new(RefusedReload { at: SystemTime::now(), findings: report.len(), first: report.first_line() }))
+            }
+        };
+        self.refused.store(refused);
     }
 
     /// The status as JSON. `state` is what the process does now.
@@ -43,6 +70,11 @@ impl ProcessStatus {
         });
         let responses: Map<String, Value> =
             self.traffic.responses().into_iter().map(|(status, count)| (status.to_owned(), count.into())).collect();
+        let refused = self
+            .refused
+            .load()
+            .as_ref()
+            .map(|refused| json!({ "at": rfc3339(refused.at), "findings": refused.findings, "first": refused.first }));
         json!({
             "version": VERSION,
             "pid": std::process::id(),
@@ -51,6 +83,7 @@ impl ProcessStatus {
             "generation": active.number,
             "file": source.path_written().map(|path| path.display().to_string()),
             "loaded_at": rfc3339(active.since),
+            "refused_reload": refused,
             "listening": listening,
             "stack": active.pipeline.summary(),
             "connections": { "open": self.traffic.open(), "accepted": self.traffic.connections(), "tunnels": self.traffic.tunnels(), "refused": self.traffic.refused() },
@@ -81,5 +114,7 @@ impl ProcessStatus {
         self.traffic.scrape(metrics);
         let reloads = metrics.counter("ziggurat_reloads_total", "Reloads, by whether they took effect.");
         reloads.sample(&[("outcome", "done")], &*self.reloads).sample(&[("outcome", "refused")], &*self.refused_reloads);
+        let help = "Whether the last reload took effect; 1 before the first.";
+        metrics.gauge("ziggurat_last_reload_successful", help).sample(&[], self.refused.load().is_none());
     }
 }

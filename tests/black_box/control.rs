@@ -222,6 +222,36 @@ fn the_metrics_app_shows_the_figures_of_the_program() {
 }
 
 #[test]
+fn a_refused_reload_is_told_until_one_takes_effect() {
+    let site = |app: &str| {
+        format!(
+            "{{\n  \"listen\": \"127.0.0.1:0\",\n  \"server\": {{ \"control\": \"control.sock\" }},\n  \"app\": {{ \"routes\": [\n    \
+             {{ \"match\": {{ \"path\": \"/metrics\" }}, \"app\": {{ \"metrics\": {{}} }} }},\n    {app}\n  ] }}\n}}\n"
+        )
+    };
+    let program = Program::start(&site(r#"{ "app": { "respond": 200 } }"#), &[]);
+    let status = || ziggurat(program.folder(), &["status"]).1;
+    assert!(!status().contains("refused 2"));
+    assert!(program.get("/metrics").contains("ziggurat_last_reload_successful 1\n"));
+
+    rewrite(&program, &site(r#"{ "app": { "static": "/nowhere/to/be/found" } }"#));
+    assert_eq!(ziggurat(program.folder(), &["reload"]).0, 1);
+    let told = status();
+    assert!(
+        told.contains("reload       refused 20") && told.contains("Z: pipeline.json:6:") && told.contains("/nowhere/to/be/found"),
+        "{told}"
+    );
+    let json: Value = serde_json::from_str(&ziggurat(program.folder(), &["status", "--json"]).1).unwrap();
+    assert_eq!(json["refused_reload"]["findings"], 1);
+    assert!(program.get("/metrics").contains("ziggurat_last_reload_successful 0\n"));
+
+    rewrite(&program, &site(r#"{ "app": { "respond": 204 } }"#));
+    assert_eq!(ziggurat(program.folder(), &["reload"]).0, 0);
+    assert!(!status().contains("refused 2"));
+    assert!(program.get("/metrics").contains("ziggurat_last_reload_successful 1\n"));
+}
+
+#[test]
 fn only_the_file_that_the_server_runs_is_reloaded() {
     let program = Program::start(&pipeline("control.sock", "one"), &[("other.json", &pipeline("control.sock", "other"))]);
     let (code, _, error) = ziggurat(program.folder(), &["reload", "other.json"]);

@@ -138,6 +138,19 @@ impl Report {
         self.diagnostics.is_empty()
     }
 
+    /// The number of findings.
+    pub(crate) const fn len(&self) -> usize {
+        self.diagnostics.len()
+    }
+
+    /// The first finding in one line: `pipeline.json:4:14: unknown layer`.
+    pub(crate) fn first_line(&self) -> String {
+        let Some(first) = self.diagnostics.first() else { return String::new() };
+        let place = first.span.as_ref().map(|span| self.source.position(span.start));
+        let place = place.map_or_else(String::new, |(line, column)| format!("{}:{line}:{column}: ", self.source.name));
+        format!("{place}{}", first.message.lines().next().unwrap_or_default())
+    }
+
     /// The findings as a person reads them: message, place, caret, hint; each ends in a line end. With `color`, escape sequences of
     /// terminals are used.
     #[must_use]
