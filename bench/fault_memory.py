@@ -12,6 +12,9 @@ LIMIT = 16 * 2**20
 allocator come to a few MiB; the rest is room for threads and arenas that are there only once they were needed."""
 STOP = 2.0
 """Seconds for which a client does not read at all."""
+BURST = 500
+GIVEN_BACK = 40.0
+"""Seconds after which the front has given the memory of a burst back."""
 
 
 def memory(options):
@@ -20,6 +23,8 @@ def memory(options):
         yield watched(f"{options.upload} MiB uploaded to an app that reads slowly", served, lambda: upload(served.port, options.upload, "pause=0.0002"))
         yield watched("8 uploads to an app that reads 64 KiB of each", served, lambda: together(8, lambda: upload(served.port, 64, "most=65536", whole=False)))
         yield watched("16 downloads of 64 MiB at a time", served, lambda: together(16, lambda: download(served.port, 64, pauses=False)))
+    with site(options, workers=1, threads=4) as served:
+        yield given_back(served)
 
 
 def watched(done, served, work):
@@ -47,6 +52,31 @@ def watched(done, served, work):
     notes = ", ".join(f"{who} {then / 2**20:.1f} {growth / 2**20:+.1f} MiB" for who, then, growth in zip(("front", "worker"), before, grown))
     notes += f" (limit {LIMIT // 2**20}); {moved / 2**20:,.0f} MiB in {time.monotonic() - begin:.1f} s"
     return Row(done, 1, 0, 0, None, notes, max(grown) < LIMIT)
+
+
+def given_back(served):
+    """A burst of uploads that are all in memory at once, and what the front still has of that memory some seconds later."""
+    download(served.port, 4, pauses=False)
+    before, clients, octets = resident(served.front), [], 2**16
+    for _ in range(BURST):
+        client = socket.create_connection(("127.0.0.1", served.port), timeout=60)
+        clients.append(client)
+        client.sendall(b"POST /upload?pause=0 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % (octets + 1))
+        client.sendall(bytes(octets))
+    most = resident(served.front)
+    for client in clients:
+        client.sendall(b"x")
+    for client in clients:
+        answer = b""
+        while piece := client.recv(65536):
+            answer += piece
+        assert answer.startswith(b"HTTP/1.1 200") and answer.endswith(b"%d" % (octets + 1)), answer[:200]
+        client.close()
+    begin = time.monotonic()
+    while (left := resident(served.front) - before) > LIMIT and time.monotonic() - begin < GIVEN_BACK:
+        time.sleep(0.1)
+    notes = f"front {before / 2**20:.1f} {(most - before) / 2**20:+.1f} MiB, {left / 2**20:+.1f} after {time.monotonic() - begin:.0f} s (limit {LIMIT // 2**20})"
+    return Row(f"{BURST} uploads at once, and then none", 1, 0, 0, None, notes, left < LIMIT)
 
 
 def download(port, mib, pauses=True):

@@ -149,7 +149,10 @@ fn run(mut program: Ziggurat, package: &str, arguments: &Bound<'_, PyAny>) -> Py
     // Other threads of this process may need the interpreter while the server runs.
     let code = py.detach(|| program.run(words));
     for (number, handler) in handlers.into_iter().filter(|(_, handler)| !handler.is_none()) {
-        signal.call_method1("signal", (number, handler))?;
+        // A worker has handlers of its own until its exit hooks have run.
+        if signal.call_method1("getsignal", (&number,))?.eq(signal.getattr("SIG_DFL")?)? {
+            signal.call_method1("signal", (number, handler))?;
+        }
     }
     Ok(code)
 }

@@ -11,6 +11,7 @@ use tokio::time::timeout;
 use ziggurat_middleware::Lifecycle;
 
 use super::control::{self, Control, ControlCommand};
+use super::memory;
 use super::prepared::{Bound, ControlSocket, PreparedPipeline};
 use super::print_message;
 use super::reload::Reloads;
@@ -90,9 +91,11 @@ impl MainLoop {
 
     /// Serves until a signal stops the process, then drains.
     pub(super) async fn run(mut self, mut signals: Signals) {
+        let mut memory = pin!(memory::give_back());
         loop {
             tokio::select! {
                 _ = &mut signals.stop => break,
+                never = &mut memory => match never {},
                 Some(action) = signals.actions.recv() => match action {
                     SignalAction::Reload => self.reload(None),
                     action => run_hooks(action, &self.active, &self.finishing),

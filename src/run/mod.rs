@@ -3,6 +3,7 @@
 mod control;
 pub(crate) mod init;
 mod main_loop;
+mod memory;
 mod prepared;
 mod reload;
 mod signals;

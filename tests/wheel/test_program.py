@@ -40,6 +40,18 @@ import builtins, os
 builtins.HOOKED = True
 os.environ.pop("PYTHONPATH", None)
 """
+COVER = """
+import atexit, os
+atexit.register(lambda: open(f"covered-{os.getpid()}", "w").close())
+"""
+DEFAULT = """
+import json, os, signal, subprocess
+signal.signal(signal.SIGTERM, signal.SIG_DFL)
+CHILD = subprocess.Popen(["sleep", "60"])
+def app(environ, start_response):
+    start_response("200 OK", [])
+    return [json.dumps(os.getpid()).encode()]
+"""
 INSIDE = """
 import builtins, json, os, sys, egg
 seen = [sys.flags.optimize, sys.flags.dev_mode, "error::UserWarning" in sys.warnoptions, sys._xoptions.get("own"), len(sys.argv),
@@ -86,6 +98,22 @@ class TheWheel(Wheel):
                 self.assertEqual(json.load(answer), [1, True, True, "1", 1, True, None])
             process.send_signal(signal.SIGTERM)
             self.assertEqual(process.wait(timeout=30), 0)
+
+    def test_exit_hooks_of_agents_run_in_workers_after_those_of_the_app(self):
+        for name, text in {"cover/sitecustomize.py": COVER, "default.py": DEFAULT}.items():
+            (self.folder / name).parent.mkdir(exist_ok=True)
+            (self.folder / name).write_text(text)
+        for threads in (1, 4):
+            options = {"app": "default:app", "workers": 1, "threads": threads}
+            (self.folder / "cover.json").write_text(json.dumps({"listen": "127.0.0.1:0", "app": {"wsgi": options}}))
+            with unittest.mock.patch.dict("os.environ", PYTHONPATH=str(self.folder / "cover")):
+                process, address = self.serve(self.bin / "ziggurat", "run", "cover.json")
+            with urllib.request.urlopen(address, timeout=30) as answer:
+                worker = json.load(answer)
+            process.send_signal(signal.SIGTERM)
+            self.assertEqual(process.wait(timeout=30), 0)
+            for pid in (process.pid, worker):
+                self.assertTrue((self.folder / f"covered-{pid}").exists(), f"{threads} threads")
 
     def test_an_interrupt_ends_it_with_0(self):
         process, _ = self.serve(self.bin / "ziggurat", "run")

@@ -116,7 +116,12 @@ def _end_children():
     """Asks the processes in the worker's group to end. The server kills those that do not."""
     if os.getpid() != _worker or os.getpgrp() != _worker:
         return
-    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+    try:
+        # This process gets the signal too, whatever the app has made of it. The exit hooks of agents are still to run.
+        signal.signal(signal.SIGTERM, _nothing)
+    except ValueError:
+        # Outside the main thread, if threads of the app did not end in time.
+        pass
     os.killpg(_worker, signal.SIGTERM)
     until = time.monotonic() + PATIENCE
     try:
