@@ -60,8 +60,12 @@ mod tests {
             false
         }
 
-        fn write_now(&self, _: &[u8]) -> std::io::Result<usize> {
+        fn write_now(&mut self, _: &[u8]) -> std::io::Result<usize> {
             Err(std::io::ErrorKind::WouldBlock.into())
+        }
+
+        fn sent(&self) -> u64 {
+            0
         }
 
         fn abort_on_close(&self) {}

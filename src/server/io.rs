@@ -1,6 +1,8 @@
 //! The stream under a protocol, whatever transports carry it.
 
 use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use ziggurat_middleware::ConnectionInfo;
@@ -12,7 +14,11 @@ pub(super) trait Io: AsyncRead + AsyncWrite + Unpin + Send + 'static {
 
     /// Writes what the stream takes at once, whether or not the runtime has reported that it is writable. The kernel reports a socket only when a third of its
     /// buffer is free, which takes a slow client long.
-    fn write_now(&self, octets: &[u8]) -> io::Result<usize>;
+    fn write_now(&mut self, octets: &[u8]) -> io::Result<usize>;
+
+    /// How many octets the socket at the bottom has taken since the connection began. A transport may hold back octets that it has accepted, until they are
+    /// flushed.
+    fn sent(&self) -> u64;
 
     /// Makes closing the stream visible as an error to the client (a TCP reset), so that a response that ends with the connection does not look
     /// complete. Does nothing where the stream has no such way to end.
@@ -28,4 +34,20 @@ pub(super) struct Connection<S> {
 /// The first slice that has octets, for a write that takes one.
 pub(super) fn first_of<'a>(slices: &'a [IoSlice<'_>]) -> &'a [u8] {
     slices.iter().find(|slice| !slice.is_empty()).map_or(&[], |slice| slice)
+}
+
+/// The outcome of [`Io::write_now`] as that of a write.
+pub(super) fn poll_now(written: io::Result<usize>) -> Poll<io::Result<usize>> {
+    match written {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Poll::Pending,
+        written => Poll::Ready(written),
+    }
+}
+
+/// A flush after what the stream holds back was written at once, as far as that is possible.
+pub(super) fn poll_flush_now(stream: &mut impl Io, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    match poll_now(stream.write_now(&[])) {
+        Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+        _ => Pin::new(stream).poll_flush(cx),
+    }
 }

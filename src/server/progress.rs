@@ -1,7 +1,6 @@
 //! The progress of one connection: written by the guard that reads and writes and by the service, read by the connection's task, which keeps the
 //! time limits.
 
-use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::task::Poll;
 
@@ -24,7 +23,7 @@ pub(super) struct Progress {
     is_stalled: AtomicBool,
     /// Times that the socket took octets, and how many octets in all.
     writes: AtomicU32,
-    written: AtomicU64,
+    sent: AtomicU64,
     /// The next write is tried even if the socket is not reported as writable.
     is_judged: AtomicBool,
     /// The head of the response to the current HTTP/1 request was handed over.
@@ -58,7 +57,7 @@ impl Progress {
             is_in_head: AtomicBool::new(false),
             is_stalled: AtomicBool::new(false),
             writes: AtomicU32::new(0),
-            written: AtomicU64::new(0),
+            sent: AtomicU64::new(0),
             is_judged: AtomicBool::new(false),
             has_response: AtomicBool::new(false),
             ends_by_closing: AtomicBool::new(false),
@@ -115,33 +114,29 @@ impl Progress {
         was_last
     }
 
-    /// Notes whether the socket took octets. `now` writes without waiting for the runtime's word, for a stall that is judged.
-    pub(super) fn wrote(&self, outcome: Poll<io::Result<usize>>, now: impl FnOnce() -> io::Result<usize>) -> Poll<io::Result<usize>> {
-        let outcome = match outcome {
-            Poll::Pending if self.is_judged.swap(false, Relaxed) => match now() {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => Poll::Pending,
-                written => Poll::Ready(written),
-            },
-            outcome => outcome,
-        };
+    /// Whether a write or a flush that goes on is to be tried again without waiting for the runtime's word, because a stall is judged.
+    pub(super) fn tries_again<T>(&self, outcome: &Poll<T>) -> bool {
+        outcome.is_pending() && self.is_judged.swap(false, Relaxed)
+    }
+
+    /// Notes whether a write or a flush goes on, and how many octets the socket has taken since the connection began.
+    pub(super) fn note_sent<T>(&self, outcome: &Poll<T>, sent: u64) {
         self.is_stalled.store(outcome.is_pending(), Relaxed);
-        if let Poll::Ready(written) = &outcome {
-            self.written.fetch_add(written.as_ref().map_or(0, |written| *written as u64), Relaxed);
+        if self.sent.swap(sent, Relaxed) != sent {
             self.writes.fetch_add(1, Relaxed);
         }
-        outcome
     }
 
     /// Lets the next write be tried whether or not the socket is reported as writable, because what the client takes is not reported octet by octet. Returns
-    /// what was written so far, for [`Progress::is_too_slow`] after that write.
+    /// what was sent so far, for [`Progress::is_too_slow`] after that write.
     pub(super) fn judge_stall(&self) -> u64 {
         self.is_judged.store(true, Relaxed);
-        self.written.load(Relaxed)
+        self.sent.load(Relaxed)
     }
 
     /// Whether the stall goes on, and the client has taken less in its time than the least rate asks for.
-    pub(super) fn is_too_slow(&self, written_before: u64, limits: &Limits) -> bool {
-        let taken = self.written.load(Relaxed) - written_before;
+    pub(super) fn is_too_slow(&self, sent_before: u64, limits: &Limits) -> bool {
+        let taken = self.sent.load(Relaxed).saturating_sub(sent_before);
         self.is_stalled.load(Relaxed) && taken < limits.min_rate.saturating_mul(limits.body_timeout.as_secs()).max(1)
     }
 }

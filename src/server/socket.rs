@@ -32,8 +32,8 @@ impl Acceptor {
 
     pub(super) fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<Socket>> {
         match self {
-            Self::Tcp(listener) => listener.poll_accept(cx).map_ok(|(stream, _)| Socket::Tcp(stream)),
-            Self::Unix(listener) => listener.poll_accept(cx).map_ok(|(stream, _)| Socket::Unix(stream)),
+            Self::Tcp(listener) => listener.poll_accept(cx).map_ok(|(stream, _)| Stream::Tcp(stream).into()),
+            Self::Unix(listener) => listener.poll_accept(cx).map_ok(|(stream, _)| Stream::Unix(stream).into()),
         }
     }
 
@@ -48,14 +48,14 @@ impl Acceptor {
                 all(|| {
                     let (stream, _) = listener.accept()?;
                     stream.set_nonblocking(true)?;
-                    TcpStream::from_std(stream).map(Socket::Tcp)
+                    TcpStream::from_std(stream).map(|stream| Stream::Tcp(stream).into())
                 })
             }),
             Self::Unix(listener) => listener.into_std().map(|listener| {
                 all(|| {
                     let (stream, _) = listener.accept()?;
                     stream.set_nonblocking(true)?;
-                    UnixStream::from_std(stream).map(Socket::Unix)
+                    UnixStream::from_std(stream).map(|stream| Stream::Unix(stream).into())
                 })
             }),
         }
@@ -64,7 +64,13 @@ impl Acceptor {
 }
 
 /// One client's connection.
-pub(super) enum Socket {
+pub(super) struct Socket {
+    stream: Stream,
+    /// Octets that the kernel has taken.
+    sent: u64,
+}
+
+enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),
 }
@@ -72,12 +78,12 @@ pub(super) enum Socket {
 impl Socket {
     /// The addresses of both ends, with the scheme of the transport. Fails if the client has disconnected.
     pub(super) fn info(&self, scheme: Scheme) -> io::Result<ConnectionInfo> {
-        let (peer, local) = match self {
-            Self::Tcp(stream) => {
+        let (peer, local) = match &self.stream {
+            Stream::Tcp(stream) => {
                 stream.set_nodelay(true)?;
                 (Some(canonical(stream.peer_addr()?)), Some(canonical(stream.local_addr()?)))
             }
-            Self::Unix(_) => (None, None),
+            Stream::Unix(_) => (None, None),
         };
         Ok(ConnectionInfo {
             client: peer.map(|peer| peer.ip()),
@@ -90,33 +96,50 @@ impl Socket {
     }
 }
 
+impl Socket {
+    fn note_sent(&mut self, written: io::Result<usize>) -> io::Result<usize> {
+        written.inspect(|octets| self.sent += *octets as u64)
+    }
+}
+
+impl From<Stream> for Socket {
+    fn from(stream: Stream) -> Self {
+        Self { stream, sent: 0 }
+    }
+}
+
 impl AsFd for Socket {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        match self {
-            Self::Tcp(stream) => stream.as_fd(),
-            Self::Unix(stream) => stream.as_fd(),
+        match &self.stream {
+            Stream::Tcp(stream) => stream.as_fd(),
+            Stream::Unix(stream) => stream.as_fd(),
         }
     }
 }
 
 impl Io for Socket {
     fn has_unread(&self) -> bool {
-        let socket = match self {
-            Self::Tcp(stream) => SockRef::from(stream),
-            Self::Unix(stream) => SockRef::from(stream),
+        let socket = match &self.stream {
+            Stream::Tcp(stream) => SockRef::from(stream),
+            Stream::Unix(stream) => SockRef::from(stream),
         };
         socket.peek(&mut [MaybeUninit::uninit()]).is_ok_and(|octets| octets > 0)
     }
 
-    fn write_now(&self, octets: &[u8]) -> io::Result<usize> {
-        match self {
-            Self::Tcp(stream) => SockRef::from(stream).send(octets),
-            Self::Unix(stream) => SockRef::from(stream).send(octets),
-        }
+    fn write_now(&mut self, octets: &[u8]) -> io::Result<usize> {
+        let written = match &self.stream {
+            Stream::Tcp(stream) => SockRef::from(stream).send(octets),
+            Stream::Unix(stream) => SockRef::from(stream).send(octets),
+        };
+        self.note_sent(written)
+    }
+
+    fn sent(&self) -> u64 {
+        self.sent
     }
 
     fn abort_on_close(&self) {
-        if let Self::Tcp(stream) = self {
+        if let Stream::Tcp(stream) = &self.stream {
             // If it fails, the client has disconnected.
             let _ = stream.set_zero_linger();
         }
@@ -130,26 +153,30 @@ fn canonical(address: SocketAddr) -> SocketAddr {
 
 impl AsyncRead for Socket {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
-            Self::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
+        match &mut self.get_mut().stream {
+            Stream::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
+            Stream::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
         }
     }
 }
 
 impl AsyncWrite for Socket {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, octets: &[u8]) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_write(cx, octets),
-            Self::Unix(stream) => Pin::new(stream).poll_write(cx, octets),
-        }
+        let this = self.get_mut();
+        let written = match &mut this.stream {
+            Stream::Tcp(stream) => Pin::new(stream).poll_write(cx, octets),
+            Stream::Unix(stream) => Pin::new(stream).poll_write(cx, octets),
+        };
+        written.map(|written| this.note_sent(written))
     }
 
     fn poll_write_vectored(self: Pin<&mut Self>, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
-            Self::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
-        }
+        let this = self.get_mut();
+        let written = match &mut this.stream {
+            Stream::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+            Stream::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+        };
+        written.map(|written| this.note_sent(written))
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -162,9 +189,9 @@ impl AsyncWrite for Socket {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
-            Self::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+        match &mut self.get_mut().stream {
+            Stream::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+            Stream::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }
 }

@@ -126,6 +126,10 @@ impl<S: Io> Tunnel<S> {
     pub(super) fn has_unread(&self) -> bool {
         self.state().stream.as_ref().is_some_and(|stream| stream.has_unread())
     }
+
+    pub(super) fn sent(&self) -> u64 {
+        self.state().stream.as_ref().map_or(0, |stream| stream.sent())
+    }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Tunnel<S> {

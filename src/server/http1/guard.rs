@@ -17,7 +17,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::framing::Framing;
-use crate::server::io::{Io, first_of};
+use crate::server::io::{Io, first_of, poll_flush_now, poll_now};
 use crate::server::limits::Limits;
 use crate::server::progress::Progress;
 use crate::server::refusal::Refusal;
@@ -147,8 +147,22 @@ impl<S: Io> Guard<S> {
         }
     }
 
-    pub(super) fn write_now(&self, octets: &[u8]) -> io::Result<usize> {
-        self.stream.as_ref().map_or(Err(io::ErrorKind::WouldBlock.into()), |stream| stream.write_now(octets))
+    pub(super) fn write_now(&mut self, octets: &[u8]) -> io::Result<usize> {
+        self.stream.as_mut().map_or(Err(io::ErrorKind::WouldBlock.into()), |stream| stream.write_now(octets))
+    }
+
+    fn wrote(&mut self, outcome: Poll<io::Result<usize>>, octets: &[u8]) -> Poll<io::Result<usize>> {
+        let outcome = if self.progress.tries_again(&outcome) { poll_now(self.write_now(octets)) } else { outcome };
+        self.progress.note_sent(&outcome, self.sent());
+        outcome
+    }
+
+    fn sent(&self) -> u64 {
+        self.stream.as_ref().map_or_else(|| self.tunnel.0.sent(), Io::sent)
+    }
+
+    fn poll_flush_now(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stream.as_mut().map_or(Poll::Pending, |stream| poll_flush_now(stream, cx))
     }
 
     fn poll_sink<T>(
@@ -305,13 +319,13 @@ impl<S: Io> AsyncWrite for Guard<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, octets: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let outcome = this.poll_sink(cx, |stream, cx| stream.poll_write(cx, octets));
-        this.progress.wrote(outcome, || this.write_now(octets))
+        this.wrote(outcome, octets)
     }
 
     fn poll_write_vectored(self: Pin<&mut Self>, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let outcome = this.poll_sink(cx, |stream, cx| stream.poll_write_vectored(cx, slices));
-        this.progress.wrote(outcome, || this.write_now(first_of(slices)))
+        this.wrote(outcome, first_of(slices))
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -327,7 +341,10 @@ impl<S: Io> AsyncWrite for Guard<S> {
         if may_read_again || (has_settled && this.end.is_some()) {
             cx.waker().wake_by_ref();
         }
-        this.poll_sink(cx, AsyncWrite::poll_flush)
+        let outcome = this.poll_sink(cx, AsyncWrite::poll_flush);
+        let outcome = if this.progress.tries_again(&outcome) { this.poll_flush_now(cx) } else { outcome };
+        this.progress.note_sent(&outcome, this.sent());
+        outcome
     }
 
     /// hyper calls this at the end of a connection. The connection's task closes the stream instead, after reading what the client still sends.

@@ -104,7 +104,7 @@ pub(super) async fn run<S: Io>(
         }
         return Outcome::Ended;
     };
-    let guard = parts.io.into_inner();
+    let mut guard = parts.io.into_inner();
     match stop {
         Stop::TimedOut(Phase::Idle(_) | Phase::Busy) => return Outcome::Silent(guard),
         Stop::TimedOut(Phase::Head(_)) => refuse(guard.into_parts().0, service, progress, TOO_SLOW).await,

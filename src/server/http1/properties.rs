@@ -72,8 +72,12 @@ impl Io for Pieces {
         !self.0.is_empty()
     }
 
-    fn write_now(&self, _: &[u8]) -> io::Result<usize> {
+    fn write_now(&mut self, _: &[u8]) -> io::Result<usize> {
         Err(io::ErrorKind::WouldBlock.into())
+    }
+
+    fn sent(&self) -> u64 {
+        0
     }
 
     fn abort_on_close(&self) {}

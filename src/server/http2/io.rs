@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::flood::FloodDetector;
-use crate::server::io::{Io, first_of};
+use crate::server::io::{Io, first_of, poll_flush_now, poll_now};
 use crate::server::progress::Progress;
 
 pub(super) struct Http2Io<S> {
@@ -22,6 +22,15 @@ pub(super) struct Http2Io<S> {
 impl<S> Http2Io<S> {
     pub(super) fn new(stream: S, early: Vec<u8>, progress: Arc<Progress>) -> Self {
         Self { stream, early, flood: FloodDetector::new(), progress }
+    }
+}
+
+impl<S: Io> Http2Io<S> {
+    fn wrote(&mut self, outcome: Poll<io::Result<usize>>, octets: &[u8]) -> Poll<io::Result<usize>> {
+        let outcome = if self.progress.tries_again(&outcome) { poll_now(self.stream.write_now(octets)) } else { outcome };
+        self.progress.note_sent(&outcome, self.stream.sent());
+        self.flood.note_write(&outcome);
+        outcome
     }
 }
 
@@ -47,17 +56,13 @@ impl<S: Io> AsyncWrite for Http2Io<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, octets: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let outcome = Pin::new(&mut this.stream).poll_write(cx, octets);
-        let outcome = this.progress.wrote(outcome, || this.stream.write_now(octets));
-        this.flood.note_write(&outcome);
-        outcome
+        this.wrote(outcome, octets)
     }
 
     fn poll_write_vectored(self: Pin<&mut Self>, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let outcome = Pin::new(&mut this.stream).poll_write_vectored(cx, slices);
-        let outcome = this.progress.wrote(outcome, || this.stream.write_now(first_of(slices)));
-        this.flood.note_write(&outcome);
-        outcome
+        this.wrote(outcome, first_of(slices))
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -65,7 +70,11 @@ impl<S: Io> AsyncWrite for Http2Io<S> {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
+        let this = self.get_mut();
+        let outcome = Pin::new(&mut this.stream).poll_flush(cx);
+        let outcome = if this.progress.tries_again(&outcome) { poll_flush_now(&mut this.stream, cx) } else { outcome };
+        this.progress.note_sent(&outcome, this.stream.sent());
+        outcome
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
