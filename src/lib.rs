@@ -102,6 +102,7 @@ pub mod pipeline;
 mod run;
 pub mod server;
 mod testing;
+pub mod tls;
 mod tunnel;
 mod upstream;
 mod worker;

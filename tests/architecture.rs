@@ -68,6 +68,7 @@ const ORDER: &[&str] = &[
     "log",
     "cgi",
     "tunnel",
+    "tls",
     "upstream",
     "call",
     "worker",

@@ -342,7 +342,7 @@ fn check(file: &File, registry: &Registry, host: &Extensions, json: bool) -> u8 
         Err(report) => (report, MISUSE),
         Ok(pipeline) => match run::try_build(&pipeline, host) {
             Err(report) => (report, FAILURE),
-            Ok(()) => (pipeline.warnings().clone(), SUCCESS),
+            Ok(warnings) => (pipeline.warnings().clone().with(warnings), SUCCESS),
         },
     };
     if json {

@@ -120,7 +120,7 @@ impl Pipeline {
             return Err(refuse(findings));
         }
         let warnings = refuse(findings);
-        let mut listen: Vec<Listen> = file.listen.iter().map(|(listen, _)| listen.clone()).collect();
+        let mut listen: Vec<Listen> = file.listen.iter().map(|entry| entry.listen.clone()).collect();
         if listen.is_empty() {
             // An address that only this machine reaches. The file has to name any other.
             listen.push(Address::Tcp { host: Some("127.0.0.1".to_owned()), port: 8000 }.into());
@@ -128,7 +128,7 @@ impl Pipeline {
         Ok(Self { source, base, secrets, file, listen, warnings })
     }
 
-    /// The addresses to listen on, in the order of the file; by default `127.0.0.1:8000`.
+    /// The addresses to listen on, in the order of the file; by default `127.0.0.1:8000`. They have no transports before [`Pipeline::listeners`].
     #[must_use]
     pub fn listen(&self) -> &[Listen] {
         &self.listen
@@ -183,6 +183,20 @@ impl Pipeline {
         built.map_err(|findings| Report::new(Arc::clone(&self.source), findings))
     }
 
+    /// What to listen on, with the certificates that the file names, and warnings about them. The files are watched until `lifecycle` retires.
+    ///
+    /// # Errors
+    ///
+    /// Everything that keeps a certificate from being used.
+    pub fn listeners(&self, lifecycle: &Lifecycle) -> Result<(Vec<Listen>, Report), Report> {
+        if self.file.listen.is_empty() {
+            return Ok((self.listen.clone(), Report::new(Arc::clone(&self.source), Vec::new())));
+        }
+        let report = |findings| Report::new(Arc::clone(&self.source), findings);
+        let built = build::listeners(&self.file.listen, self.site(lifecycle)).map_err(report)?;
+        Ok((built.0, report(built.1)))
+    }
+
     /// The tower, outermost layer on top: defaults filled in, routes as branches, secrets as their `${...}`.
     #[must_use]
     pub fn show(&self) -> String {
@@ -211,7 +225,7 @@ impl Pipeline {
     /// the hint.
     #[must_use]
     pub fn report_at_listen(&self, index: usize, message: &str) -> Report {
-        self.report_at(self.file.listen.get(index).map(|(_, span)| span.clone()), message)
+        self.report_at(self.file.listen.get(index).map(|entry| entry.span.clone()), message)
     }
 
     /// As [`Pipeline::report_at_listen`], about the path of the control socket.

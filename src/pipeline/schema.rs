@@ -12,12 +12,14 @@ use super::read::{NAME, ROUTES};
 use super::registry::{Kind, Registry};
 use crate::apps::matching::{Match, Prefix};
 use crate::server::{Listen, Options};
+use crate::tls::TlsOptions;
 
 /// The JSON Schema (2020-12) of pipeline files with the layers and apps of `registry`.
 #[must_use]
 pub fn schema(registry: &Registry) -> Value {
     let mut generator = SchemaGenerator::default();
     let listen = of::<Listen>(&mut generator);
+    let tls = of::<TlsOptions>(&mut generator);
     let server = of::<Options>(&mut generator);
     let route = route(&mut generator);
     let layers = kinds(registry.layers(), &mut generator);
@@ -46,7 +48,8 @@ pub fn schema(registry: &Registry) -> Value {
             "pattern": r"^([0-7]{3}|0[0-7]{3}|.*\$.*)$",
             "description": "The permissions of a Unix socket's file in octal figures, as in `0660`. Clients need the permission to write. By default the umask decides."
         },
-        "group": { "type": "string", "description": "The group of a Unix socket's file: a name or a number. By default that of the process." }
+        "group": { "type": "string", "description": "The group of a Unix socket's file: a name or a number. By default that of the process." },
+        "tls": tls
     }), &["at"])] });
     let entry = json!({ "anyOf": [{ "$ref": "#/$defs/App" }, object(stack(), &["app"])] });
     json!({

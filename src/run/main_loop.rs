@@ -59,7 +59,7 @@ impl MainLoop {
         prepared: PreparedPipeline,
         lifecycle: Lifecycle,
     ) -> Result<Self, Report> {
-        let PreparedPipeline { pipeline, stack, listeners, control, mistake } = prepared;
+        let PreparedPipeline { pipeline, stack, listen: _, listeners, control, mistake } = prepared;
         let addresses = named(&listeners);
         let cannot = |error| pipeline.report(&format!("cannot serve: {error}"));
         let server = Server::start(listeners, stack, pipeline.server()).map_err(cannot)?;
@@ -141,7 +141,7 @@ impl MainLoop {
 
     /// Replaces the generation that serves. It finishes its requests in the background.
     pub(super) async fn replace_generation(&mut self, prepared: PreparedPipeline, lifecycle: Lifecycle) -> Result<(), Report> {
-        let PreparedPipeline { pipeline, stack, listeners, control, mistake: _ } = prepared;
+        let PreparedPipeline { pipeline, stack, listen, listeners, control, mistake: _ } = prepared;
         let added = named(&listeners);
         self.status.describe(&pipeline, &lifecycle);
         let changed = match control {
@@ -153,7 +153,7 @@ impl MainLoop {
         };
         let replaced = match changed {
             Ok(changed) => {
-                let retiring = self.server.replace(stack, pipeline.server(), pipeline.listen(), listeners).await;
+                let retiring = self.server.replace(stack, pipeline.server(), &listen, listeners).await;
                 retiring.map(|retiring| (retiring, changed))
             }
             Err(error) => Err(error),

@@ -105,18 +105,18 @@ fn open(
     Ok((MainLoop::open(source, watch, prepared, lifecycle)?, signals))
 }
 
-/// Builds everything as [`run`] does, and drops it.
+/// Builds everything as [`run`] does, and drops it. Returns warnings about files.
 ///
 /// # Errors
 ///
 /// What cannot be acquired or imported, with its place in the file.
-pub(crate) fn try_build(pipeline: &Pipeline, host: &Extensions) -> Result<(), Report> {
+pub(crate) fn try_build(pipeline: &Pipeline, host: &Extensions) -> Result<Report, Report> {
     let runtime = runtime(pipeline)?;
     let entered = runtime.enter();
     let mut host = host.clone();
     host.insert(Trial);
     let lifecycle = Lifecycle::hosted(host);
-    let built = pipeline.build(&lifecycle).map(drop);
+    let built = pipeline.build(&lifecycle).and_then(|_| Ok(pipeline.listeners(&lifecycle)?.1));
     drop(entered);
     lifecycle.shutdown();
     end(runtime);

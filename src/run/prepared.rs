@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use ziggurat_middleware::{Lifecycle, Next};
 
+use super::print_message;
 use crate::pipeline::{Pipeline, Report};
 use crate::server::{Address, Listen, Listener};
 
@@ -13,6 +14,9 @@ use crate::server::{Address, Listen, Listener};
 pub(super) struct PreparedPipeline {
     pub(super) pipeline: Arc<Pipeline>,
     pub(super) stack: Next,
+    /// What to listen on.
+    pub(super) listen: Vec<Listen>,
+    /// Those that are not listened on yet.
     pub(super) listeners: Vec<Listener>,
     pub(super) control: ControlSocket,
     /// The error that the stack shows instead of serving the site.
@@ -40,8 +44,8 @@ impl PreparedPipeline {
     pub(super) fn prepare(pipeline: Arc<Pipeline>, lifecycle: &Lifecycle, bound: &Bound) -> Result<Self, Report> {
         let stack = pipeline.build(lifecycle)?;
         // After the build, so that a port that accepts connections means a stack that serves.
-        match bind_all(&pipeline, bound) {
-            Ok((listeners, control)) => Ok(Self { pipeline, stack, listeners, control, mistake: None }),
+        match Sockets::open(&pipeline, lifecycle, bound) {
+            Ok(Sockets { listen, listeners, control }) => Ok(Self { pipeline, stack, listen, listeners, control, mistake: None }),
             Err(report) => {
                 drop(stack);
                 lifecycle.shutdown();
@@ -51,19 +55,40 @@ impl PreparedPipeline {
     }
 
     /// A stack that shows an error instead of serving `pipeline`.
-    pub(super) fn error_page(pipeline: Arc<Pipeline>, stack: Next, mistake: Report, bound: &Bound) -> Result<Self, Report> {
-        let (listeners, control) = bind_all(&pipeline, bound)?;
-        Ok(Self { pipeline, stack, listeners, control, mistake: Some(mistake) })
+    pub(super) fn error_page(
+        pipeline: Arc<Pipeline>,
+        stack: Next,
+        mistake: Report,
+        lifecycle: &Lifecycle,
+        bound: &Bound,
+    ) -> Result<Self, Report> {
+        let Sockets { listen, listeners, control } = Sockets::open(&pipeline, lifecycle, bound)?;
+        Ok(Self { pipeline, stack, listen, listeners, control, mistake: Some(mistake) })
     }
 }
 
-fn bind_all(pipeline: &Pipeline, bound: &Bound) -> Result<(Vec<Listener>, ControlSocket), Report> {
-    Ok((bind(pipeline, bound)?, bind_control(pipeline, bound)?))
+struct Sockets {
+    listen: Vec<Listen>,
+    listeners: Vec<Listener>,
+    control: ControlSocket,
 }
 
-fn bind(pipeline: &Pipeline, bound: &Bound) -> Result<Vec<Listener>, Report> {
+impl Sockets {
+    /// Reads certificates, and binds what is not bound.
+    fn open(pipeline: &Pipeline, lifecycle: &Lifecycle, bound: &Bound) -> Result<Self, Report> {
+        let (listen, warnings) = pipeline.listeners(lifecycle)?;
+        let listeners = bind(pipeline, &listen, bound)?;
+        let control = bind_control(pipeline, bound)?;
+        if !warnings.is_empty() {
+            print_message(&warnings.render(false));
+        }
+        Ok(Self { listen, listeners, control })
+    }
+}
+
+fn bind(pipeline: &Pipeline, listen: &[Listen], bound: &Bound) -> Result<Vec<Listener>, Report> {
     let mut listeners = Vec::new();
-    let mut entries: Vec<_> = pipeline.listen().iter().enumerate().collect();
+    let mut entries: Vec<_> = listen.iter().enumerate().collect();
     // `[::]` takes what the others leave.
     entries.sort_by_key(|(_, listen)| matches!(&listen.address, Address::Tcp { host: Some(host), .. } if host == "::"));
     for (index, listen) in entries {

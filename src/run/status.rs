@@ -110,6 +110,13 @@ impl ProcessStatus {
             .sample(&[], self.traffic.tunnels());
         metrics.counter("ziggurat_connections_total", "Accepted connections.").sample(&[], self.traffic.connections());
         metrics.counter("ziggurat_connections_refused_total", "Clients for which there was no room.").sample(&[], self.traffic.refused());
+        metrics.gauge("ziggurat_tls_handshakes_under_way", "TLS handshakes under way.").sample(&[], self.traffic.handshakes());
+        let [completed, resumed, failed] = self.traffic.handshake_counts();
+        let handshakes = metrics.counter("ziggurat_tls_handshakes_total", "TLS handshakes, by how they ended.");
+        handshakes
+            .sample(&[("outcome", "full")], completed - resumed)
+            .sample(&[("outcome", "resumed")], resumed)
+            .sample(&[("outcome", "failed")], failed);
         metrics.counter("ziggurat_requests_total", "Requests that entered the stack.").sample(&[], self.traffic.requests());
         self.traffic.scrape(metrics);
         let reloads = metrics.counter("ziggurat_reloads_total", "Reloads, by whether they took effect.");

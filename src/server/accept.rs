@@ -164,9 +164,12 @@ impl AcceptLoop {
 
     /// Tells the client that has waited longest that there is no room.
     fn refuse_first(&mut self) {
-        if let Some((Accepted { socket, .. }, _)) = self.waiting.pop_front() {
+        if let Some((Accepted { socket, listen, .. }, _)) = self.waiting.pop_front() {
             self.table.count_refused_client();
-            self.refusals.spawn(http1::refuse_connection(socket, FULL));
+            // A client that speaks TLS would have to get through a handshake to read a response.
+            if listen.transport.tls.is_none() {
+                self.refusals.spawn(http1::refuse_connection(socket, FULL));
+            }
         }
     }
 

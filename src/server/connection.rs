@@ -6,9 +6,10 @@ use super::bound_listener::{Accepted, OpenGuard};
 use super::connection_table::ConnectionGuard;
 use super::generation::CurrentGeneration;
 use super::http;
-use super::io::{Connection, Io};
+use super::io::{Connection, Io, Versions};
 use super::limits::Limits;
-use super::listen::{Protocol, Transport};
+use super::listen::Protocol;
+use super::transport;
 
 /// Serves one client until its connection ends.
 pub(super) async fn run(
@@ -21,8 +22,17 @@ pub(super) async fn run(
     let Accepted { socket, listen, .. } = accepted;
     // This fails if the client has disconnected.
     let Ok(info) = socket.info(listen.transport.scheme()) else { return };
-    match listen.transport {
-        Transport::Plain => serve(Connection { stream: socket, info }, listen.protocol, current, limits, guard).await,
+    match &listen.transport.tls {
+        None => {
+            serve(Connection { stream: socket, info, tls: None, versions: Versions::Any }, listen.protocol, current, limits, guard).await
+        }
+        Some(tls) => {
+            // The memory of the handshake is freed after it.
+            let accepted = Box::pin(transport::accept_tls(socket, info, &listen, tls, &limits, &guard)).await;
+            if let Some(connection) = accepted {
+                serve(connection, listen.protocol, current, limits, guard).await;
+            }
+        }
     }
 }
 
@@ -101,7 +111,13 @@ mod tests {
         let (generation, _) = Generation::new(1, Next::new(&Place::new("app"), service_fn(app)), &table);
         let current = Arc::new(CurrentGeneration::new(generation));
         let limits = Arc::new(Limits::from(&Options::default()));
-        tokio::spawn(serve(Connection { stream, info }, Protocol::Http, current, limits, table.insert(0)));
+        tokio::spawn(serve(
+            Connection { stream, info, tls: None, versions: Versions::Any },
+            Protocol::Http,
+            current,
+            limits,
+            table.insert(0),
+        ));
         client
     }
 

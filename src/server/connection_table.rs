@@ -12,6 +12,8 @@ use ziggurat_middleware::{Metrics, Place};
 
 use super::request_metrics::{EndedRequest, RequestMetrics};
 
+use super::transport::Handshakes;
+
 /// The open connections of a server.
 pub(super) struct ConnectionTable {
     opened: Instant,
@@ -29,6 +31,7 @@ pub(super) struct ConnectionTable {
     tunnels: AtomicUsize,
     /// Clients that were told that there is no room.
     refused: AtomicU64,
+    handshakes: Handshakes,
 }
 
 /// A connection's entry in the table, removed when this is dropped.
@@ -75,6 +78,7 @@ impl ConnectionTable {
             metrics: RequestMetrics::default(),
             tunnels: AtomicUsize::new(0),
             refused: AtomicU64::new(0),
+            handshakes: Handshakes::default(),
         }
     }
 
@@ -186,6 +190,18 @@ impl Traffic {
         self.0.refused.load(Ordering::Relaxed)
     }
 
+    /// TLS handshakes under way.
+    #[must_use]
+    pub fn handshakes(&self) -> usize {
+        self.0.handshakes.under_way_now()
+    }
+
+    /// TLS handshakes since the server was started: completed ones, those of them that resumed a session, and failed ones.
+    #[must_use]
+    pub fn handshake_counts(&self) -> [u64; 3] {
+        self.0.handshakes.counts()
+    }
+
     /// Connections accepted since the server was started.
     #[must_use]
     pub fn connections(&self) -> u64 {
@@ -253,6 +269,11 @@ impl ConnectionGuard {
     /// Whether the server drains.
     pub(super) fn is_closing(&self) -> bool {
         self.table.closing.load(Ordering::Relaxed)
+    }
+
+    /// The TLS handshakes of the server.
+    pub(super) fn handshakes(&self) -> &Handshakes {
+        &self.table.handshakes
     }
 
     /// Wakes the connection's task.

@@ -9,7 +9,7 @@ use super::connection_table::ConnectionGuard;
 use super::generation::CurrentGeneration;
 use super::http1::{self, Guard, Outcome};
 use super::http2;
-use super::io::{Connection, Io};
+use super::io::{Connection, Io, Versions};
 use super::limits::Limits;
 use super::phase_timer::PhaseTimer;
 use super::progress::{Phase, Progress};
@@ -19,12 +19,19 @@ use super::service::RequestService;
 ///
 /// A silent connection costs only its stream: parser and buffers are made when octets come, and freed after a short silence.
 pub(super) async fn serve<S: Io>(connection: Connection<S>, current: Arc<CurrentGeneration>, limits: Arc<Limits>, guard: ConnectionGuard) {
-    let Connection { stream, info } = connection;
+    let Connection { stream, info, tls, versions } = connection;
     let progress = Arc::new(Progress::new(guard));
-    let service = Arc::new(RequestService::new(current, info, Arc::clone(&limits), Arc::clone(&progress)));
+    let service = Arc::new(RequestService::new(current, info, tls, Arc::clone(&limits), Arc::clone(&progress)));
     let mut timer = PhaseTimer::new();
-    let mut guard = Guard::new(stream, Arc::clone(&limits), Arc::clone(&progress));
+    let mut guard = Guard::new(stream, versions == Versions::Any, Arc::clone(&limits), Arc::clone(&progress));
     while has_octets(&mut guard, &limits, &progress, &mut timer).await {
+        if versions == Versions::Http2 {
+            let (stream, octets) = guard.into_early();
+            return match stream {
+                Some(stream) => Box::pin(http2::run(stream, octets, &service, &limits, &progress, &mut timer)).await,
+                None => (),
+            };
+        }
         // Parser and buffers are freed before the match.
         let outcome = Box::pin(http1::run(guard, &service, &limits, &progress, &mut timer)).await;
         match outcome {

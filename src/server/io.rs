@@ -2,10 +2,13 @@
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use ziggurat_middleware::ConnectionInfo;
+
+use super::transport::TlsSession;
 
 /// A stream of octets from and to a client: a socket, or a transport over one.
 pub(super) trait Io: AsyncRead + AsyncWrite + Unpin + Send + 'static {
@@ -29,6 +32,20 @@ pub(super) trait Io: AsyncRead + AsyncWrite + Unpin + Send + 'static {
 pub(super) struct Connection<S> {
     pub(super) stream: S,
     pub(super) info: ConnectionInfo,
+    /// What TLS found out.
+    pub(super) tls: Option<Arc<TlsSession>>,
+    pub(super) versions: Versions,
+}
+
+/// The versions of HTTP that a connection may carry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Versions {
+    /// The first octets tell: HTTP/2 is known to the client beforehand (RFC 9113 section 3.3).
+    Any,
+    /// HTTP/1.1 and HTTP/1.0.
+    Http1,
+    /// HTTP/2, as TLS negotiated.
+    Http2,
 }
 
 /// The first slice that has octets, for a write that takes one.

@@ -17,6 +17,9 @@ pub(super) struct Limits {
     pub(super) header_size: usize,
     pub(super) headers: usize,
     pub(super) title_case_headers: bool,
+    pub(super) handshake_timeout: Duration,
+    /// TLS handshakes under way.
+    pub(super) handshakes: usize,
 }
 
 impl From<&Options> for Limits {
@@ -30,6 +33,8 @@ impl From<&Options> for Limits {
             header_size: usize::try_from(options.max_header_size.0).unwrap_or(usize::MAX),
             headers: options.max_headers,
             title_case_headers: options.title_case_headers,
+            handshake_timeout: options.handshake_timeout.0,
+            handshakes: options.max_handshakes,
         }
     }
 }

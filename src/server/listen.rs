@@ -7,9 +7,8 @@ use std::str::FromStr;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Deserializer, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
-use ziggurat_middleware::Scheme;
 
-use super::{Address, SocketAccess};
+use super::{Address, SocketAccess, Transport};
 
 /// What to listen on, and how to serve the connections that are accepted there.
 ///
@@ -24,26 +23,6 @@ pub struct Listen {
     pub protocol: Protocol,
     /// Who may connect to a Unix socket.
     pub access: SocketAccess,
-}
-
-/// The chain of transports of a listener. Each turns a stream into a stream and may correct the `ConnectionInfo`. A PROXY protocol header stands
-/// before TLS.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Transport {
-    /// No transport: clear text on the socket.
-    #[default]
-    Plain,
-}
-
-impl Transport {
-    /// The scheme of requests that come over it.
-    #[must_use]
-    pub const fn scheme(self) -> Scheme {
-        match self {
-            Self::Plain => Scheme::Http,
-        }
-    }
 }
 
 /// The protocol inside the transports.
@@ -133,7 +112,7 @@ mod tests {
             listen,
             Listen {
                 address: Address::Tcp { host: None, port: 8000 },
-                transport: Transport::Plain,
+                transport: Transport::default(),
                 protocol: Protocol::Http,
                 access: SocketAccess::default()
             }

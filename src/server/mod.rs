@@ -36,17 +36,19 @@ mod service;
 mod socket;
 mod socket_access;
 mod systemd;
+mod transport;
 mod tunnel;
 mod upgrade;
 
 pub use address::Address;
 pub use connection_table::Traffic;
 pub use generation::Retiring;
-pub use listen::{Listen, Protocol, Transport};
+pub use listen::{Listen, Protocol};
 pub use listener::Listener;
 pub use options::Options;
 pub use serve::{Drained, Server};
 pub use socket_access::{SocketAccess, SocketMode};
+pub use transport::Transport;
 
 #[cfg(fuzzing)]
 pub use http1::fuzz_framing;

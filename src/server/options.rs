@@ -19,6 +19,9 @@ pub struct Options {
     /// clients are disconnected. Raise it only for clients on very slow lines.
     pub header_timeout: Duration,
 
+    /// The time in which a client must complete the TLS handshake, counted from the start of the connection. Slower and silent clients are disconnected.
+    pub handshake_timeout: Duration,
+
     /// The longest pause in a body, in either direction: a client that sends no octet of its request's body, or takes none of its response, for
     /// this long is disconnected.
     pub body_timeout: Duration,
@@ -52,6 +55,10 @@ pub struct Options {
     /// have 4 connections beside those of the others, so a health check on a listener of its own gets through.
     pub max_connections: usize,
 
+    /// The most TLS handshakes under way at once. At the limit, the oldest of them is given up for a new one, so that clients that never complete theirs shut nobody out.
+    /// At most 10000.
+    pub max_handshakes: usize,
+
     /// Whether the names of response headers are sent in their usual capitals on HTTP/1.1, as in `Content-Type`, instead of lower case. Names have no case (RFC 9110 section 5.1);
     /// turn it on for clients that compare them as they are written.
     pub title_case_headers: bool,
@@ -71,6 +78,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             header_timeout: Duration::secs(10),
+            handshake_timeout: Duration::secs(10),
             body_timeout: Duration::secs(30),
             min_rate: Size(512),
             body_time: None,
@@ -79,6 +87,7 @@ impl Default for Options {
             max_header_size: Size::kib(32),
             max_headers: 100,
             max_connections: 10_000,
+            max_handshakes: 1_000,
             title_case_headers: false,
             spool: SpoolOptions::default(),
             threads: None,
@@ -90,7 +99,12 @@ impl Default for Options {
 impl Options {
     /// Reports values with which no client could be served.
     pub fn validate(&self, findings: &mut Findings) {
-        let times = [("header_timeout", self.header_timeout), ("body_timeout", self.body_timeout), ("keep_alive", self.keep_alive)];
+        let times = [
+            ("header_timeout", self.header_timeout),
+            ("handshake_timeout", self.handshake_timeout),
+            ("body_timeout", self.body_timeout),
+            ("keep_alive", self.keep_alive),
+        ];
         for (field, time) in times {
             if time.0.is_zero() {
                 findings.push(
@@ -112,6 +126,7 @@ impl Options {
             ("max_header_size", self.max_header_size >= Size::kib(1) && self.max_header_size <= Size::mib(1), "`\"1KiB\"` to `\"1MiB\"`"),
             ("max_headers", (1..=1_000).contains(&self.max_headers), "1 to 1000"),
             ("max_connections", self.max_connections > 0, "at least 1"),
+            ("max_handshakes", (1..=10_000).contains(&self.max_handshakes), "1 to 10000"),
             ("threads", self.threads.is_none_or(|threads| threads.get() <= 1_024), "1 to 1024"),
         ];
         for (field, sound, range) in bounds {

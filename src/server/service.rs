@@ -11,7 +11,8 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONNECTION, CONTENT_LENGTH, HeaderValue};
+use http::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderValue};
+use http::request::Parts;
 use http::{Method, StatusCode, Version};
 use http_body::Body as HttpBody;
 use ziggurat_middleware::{Body, ConnectionInfo, NextFuture, Problem, Request, RequestSummary, Response, TunnelIdle};
@@ -24,20 +25,28 @@ use super::progress::Progress;
 use super::refusal::Refusal;
 use super::request_body::RequestBody;
 use super::response_body::{ResponseBody, ResponseGuard};
+use super::transport::TlsSession;
 use super::upgrade::{Offer, Upgraded};
 
 /// The service of one connection.
 pub(super) struct RequestService {
     current: Arc<CurrentGeneration>,
     info: ConnectionInfo,
+    tls: Option<Arc<TlsSession>>,
     limits: Arc<Limits>,
     progress: Arc<Progress>,
     calls: AtomicU32,
 }
 
 impl RequestService {
-    pub(super) const fn new(current: Arc<CurrentGeneration>, info: ConnectionInfo, limits: Arc<Limits>, progress: Arc<Progress>) -> Self {
-        Self { current, info, limits, progress, calls: AtomicU32::new(0) }
+    pub(super) const fn new(
+        current: Arc<CurrentGeneration>,
+        info: ConnectionInfo,
+        tls: Option<Arc<TlsSession>>,
+        limits: Arc<Limits>,
+        progress: Arc<Progress>,
+    ) -> Self {
+        Self { current, info, tls, limits, progress, calls: AtomicU32::new(0) }
     }
 
     pub(super) fn log_refusal(&self, refusal: Refusal) {
@@ -46,6 +55,12 @@ impl RequestService {
 
     pub(super) fn log_failure(&self, reason: impl fmt::Display) {
         tracing::debug!("the connection from {} failed: {reason}", Client(&self.info));
+    }
+
+    /// Refuses a request that came over a connection for another host.
+    fn check_direction(&self, parts: &Parts) -> Result<(), Refusal> {
+        let is_misdirected = self.tls.as_ref().is_some_and(|tls| tls.is_misdirected(parts.headers.get(HOST)));
+        if is_misdirected { Err(MISDIRECTED) } else { Ok(()) }
     }
 
     /// Calls the stack. `guard` is dropped after the response's body.
@@ -65,7 +80,7 @@ impl RequestService {
         let checked = match unsupported {
             Some(refusal) => Err(refusal),
             None if is_malformed => Err(MALFORMED_BODY),
-            None => normalize::normalize(&mut parts, self.limits.headers),
+            None => normalize::normalize(&mut parts, self.limits.headers).and_then(|()| self.check_direction(&parts)),
         };
         let mut summary = None;
         let state = match checked {
@@ -76,6 +91,9 @@ impl RequestService {
                     Body::new(RequestBody::new(body, &self.limits, Arc::clone(&self.progress), guard.received()))
                 };
                 parts.extensions.insert(self.info.clone());
+                if let Some(tls) = &self.tls {
+                    parts.extensions.insert(tls.info.clone());
+                }
                 let named = RequestSummary::new(&parts.method, &parts.uri, &parts.extensions);
                 parts.extensions.insert(named.clone());
                 summary = Some(named.clone());
@@ -113,6 +131,9 @@ fn call_with(stream: &ConnectStream, generation: Arc<Generation>, mut request: R
 fn no_websocket() -> Response {
     Problem::new(StatusCode::NOT_IMPLEMENTED).detail("there is no WebSocket here").into_response()
 }
+
+const MISDIRECTED: Refusal =
+    Refusal::new(StatusCode::MISDIRECTED_REQUEST, "this connection was opened for another host, and its certificate is not for this one");
 
 const MALFORMED_BODY: Refusal = Refusal::bad("the request body is malformed");
 
@@ -232,7 +253,7 @@ impl ResponseFuture {
 }
 
 /// A client's address for the log.
-struct Client<'a>(&'a ConnectionInfo);
+pub(super) struct Client<'a>(pub(super) &'a ConnectionInfo);
 
 impl fmt::Display for Client<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

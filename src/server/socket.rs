@@ -6,10 +6,11 @@ use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
+use rustix::net::RecvFlags;
 use socket2::SockRef;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use ziggurat_middleware::{ConnectionInfo, Scheme};
 
@@ -97,6 +98,29 @@ impl Socket {
 }
 
 impl Socket {
+    /// The first octet that can be read, which stays there; `None` at the end of the stream.
+    pub(super) fn poll_first_octet(&self, cx: &mut Context<'_>) -> Poll<io::Result<Option<u8>>> {
+        let mut octet = [0];
+        loop {
+            let peek = || rustix::net::recv(self, &mut octet, RecvFlags::PEEK).map(|(octets, _)| octets).map_err(io::Error::from);
+            let peeked = match &self.stream {
+                Stream::Tcp(stream) => {
+                    ready!(stream.poll_read_ready(cx))?;
+                    stream.try_io(Interest::READABLE, peek)
+                }
+                Stream::Unix(stream) => {
+                    ready!(stream.poll_read_ready(cx))?;
+                    stream.try_io(Interest::READABLE, peek)
+                }
+            };
+            match peeked {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Poll::Ready(Err(error)),
+                Ok(octets) => return Poll::Ready(Ok((octets > 0).then_some(octet[0]))),
+            }
+        }
+    }
+
     fn note_sent(&mut self, written: io::Result<usize>) -> io::Result<usize> {
         written.inspect(|octets| self.sent += *octets as u64)
     }

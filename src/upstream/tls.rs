@@ -6,12 +6,13 @@ use std::sync::Arc;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use ziggurat_middleware::{Finding, Findings, Place};
+
+use crate::tls::pem;
 
 /// TLS to upstreams with an `https://` URL.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -83,7 +84,7 @@ impl TlsOptions {
         let builder = ClientConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions()?;
         let builder = if self.verify {
             let roots = match &self.ca {
-                Some(file) => authorities(&resolve(file)).map_err(|finding| finding.at("tls").at("ca"))?,
+                Some(file) => pem::authorities(&resolve(file)).map_err(|finding| finding.at("tls").at("ca"))?,
                 None => system_authorities()?,
             };
             let verifier = WebPkiServerVerifier::builder_with_provider(roots.into(), provider).build()?;
@@ -94,8 +95,8 @@ impl TlsOptions {
         };
         let mut config = match (&self.cert, &self.key) {
             (Some(cert), Some(key)) => {
-                let chain = certificates(&resolve(cert)).map_err(|finding| finding.at("tls").at("cert"))?;
-                let key = private_key(&resolve(key)).map_err(|finding| finding.at("tls").at("key"))?;
+                let chain = pem::certificates(&resolve(cert)).map_err(|finding| finding.at("tls").at("cert"))?;
+                let key = pem::private_key(&resolve(key)).map_err(|finding| finding.at("tls").at("key"))?;
                 let misfit = |error| Finding::new(format!("the certificate and its key cannot be used: {error}")).at("tls").at("key");
                 builder.with_client_auth_cert(chain, key).map_err(misfit)?
             }
@@ -105,31 +106,6 @@ impl TlsOptions {
         let name = self.name.clone().map(ServerName::try_from).transpose()?;
         Ok(TlsClient { config: Arc::new(config), name })
     }
-}
-
-fn cannot_read(file: &Path, error: impl std::fmt::Display) -> Finding {
-    Finding::new(format!("cannot read `{}`: {error}", file.display()))
-}
-
-fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, Finding> {
-    let read = CertificateDer::pem_file_iter(file).and_then(Iterator::collect::<Result<Vec<_>, _>>);
-    let certificates = read.map_err(|error| cannot_read(file, error))?;
-    if certificates.is_empty() {
-        return Err(Finding::new(format!("`{}` holds no certificate in PEM", file.display())));
-    }
-    Ok(certificates)
-}
-
-fn private_key(file: &Path) -> Result<PrivateKeyDer<'static>, Finding> {
-    PrivateKeyDer::from_pem_file(file).map_err(|error| cannot_read(file, error))
-}
-
-fn authorities(file: &Path) -> Result<RootCertStore, Finding> {
-    let mut roots = RootCertStore::empty();
-    for certificate in certificates(file)? {
-        roots.add(certificate).map_err(|error| cannot_read(file, error))?;
-    }
-    Ok(roots)
 }
 
 fn system_authorities() -> Result<RootCertStore, Finding> {

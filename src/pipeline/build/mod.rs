@@ -5,6 +5,7 @@
 
 mod front;
 mod in_process;
+mod listeners;
 mod variables;
 mod worker_stack;
 
@@ -20,6 +21,7 @@ use ziggurat_middleware::{Context, Deadline, Finding, IntoApp, Lifecycle, Next, 
 pub(super) use front::front;
 pub(crate) use in_process::Imported;
 pub(super) use in_process::{InProcess, in_process};
+pub(super) use listeners::listeners;
 pub(crate) use worker_stack::WorkerStack;
 
 use super::diagnostic::Diagnostic;

@@ -3,15 +3,14 @@
 use std::net::IpAddr;
 
 use crate::pipeline::diagnostic::{Diagnostic, Id};
-use crate::pipeline::model::File;
+use crate::pipeline::model::{File, ListenEntry};
 use crate::server::Address;
 
 pub(super) fn check(file: &File) -> Vec<Diagnostic> {
     let mut findings = Vec::new();
-    for (at, (listen, span)) in file.listen.iter().enumerate() {
-        let Some((earlier, first)) = file.listen[..at].iter().find(|(earlier, _)| overlap(&earlier.address, &listen.address)) else {
-            continue;
-        };
+    for (at, ListenEntry { listen, span, .. }) in file.listen.iter().enumerate() {
+        let overlapping = file.listen[..at].iter().find(|earlier| overlap(&earlier.listen.address, &listen.address));
+        let Some(ListenEntry { listen: earlier, span: first, .. }) = overlapping else { continue };
         let (message, hint) = if earlier.address == listen.address {
             (format!("`{listen}` is listened on twice"), "keep one of them")
         } else {

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use crate::pipeline::diagnostic::{Diagnostic, Id};
 use crate::pipeline::model::{Event, File, Part};
-use crate::pipeline::tree::{Node, Span, Value};
+use crate::pipeline::tree::{Node, Value};
 use crate::server::Address;
 use crate::upstream::{Host, Target};
 
@@ -42,7 +42,7 @@ fn option<'a>(options: &'a Node, name: &str) -> Option<&'a Node> {
 fn own_address(file: &File, server: &Node) -> Option<Diagnostic> {
     let Value::String(text) = &server.value else { return None };
     let target: Target = text.parse().ok()?;
-    let (_, span): &(_, Span) = file.listen.iter().find(|(listen, _)| is_reached(&listen.address, &target.host))?;
+    let span = &file.listen.iter().find(|entry| is_reached(&entry.listen.address, &target.host))?.span;
     let finding = Diagnostic::error(Id::ProxyLoop, "the proxy sends requests back to this server", server.span.clone());
     Some(finding.related(span.clone(), "the file listens on it").hint("name the address of the other server, or listen on another port"))
 }

@@ -57,6 +57,8 @@ ids! {
     NativeBetweenPython "native-between-python" "A native layer is between Python parts, so that each request crosses to Python once more."
     UpgradeBelowPython "upgrade-below-python" "An app that upgrades connections is below a Python layer, which cannot pass them on."
     CannotBuild "cannot-build" "A layer or an app cannot be built: a file is missing, for instance, or a module cannot be imported."
+    UnusableCertificate "unusable-certificate" "A certificate, its key, or a file of authorities or revocation lists cannot be used."
+    DoubtfulCertificate "doubtful-certificate" "A certificate has expired, names no host, or its key can be read by every user."
     CannotListen "cannot-listen" "An address or the control socket cannot be opened."
     CannotRun "cannot-run" "The pipeline is sound, and the process cannot run it."
     MoreFindings "more-findings" "There are more than 100 findings, and the rest is not listed."

@@ -132,6 +132,12 @@ impl Report {
         Self { source, diagnostics }
     }
 
+    /// These findings, and those of another phase of the same file.
+    #[must_use]
+    pub(crate) fn with(self, other: Self) -> Self {
+        Self::new(self.source, [self.diagnostics, other.diagnostics].concat())
+    }
+
     /// Whether there are no findings.
     #[must_use]
     pub const fn is_empty(&self) -> bool {

@@ -24,14 +24,25 @@ use super::registry::Kind;
 use super::tree::{Node, Span};
 use crate::apps::matching::{Match, Prefix};
 use crate::server::{Listen, Options};
+use crate::tls::TlsOptions;
 
 /// A whole file.
 #[derive(Debug)]
 pub(crate) struct File {
-    pub(crate) listen: Vec<(Listen, Span)>,
+    pub(crate) listen: Vec<ListenEntry>,
     pub(crate) server: Options,
     pub(crate) apps: Apps,
     pub(crate) stack: Stack,
+}
+
+/// An entry of `listen`.
+#[derive(Debug)]
+pub(crate) struct ListenEntry {
+    /// In clear text: what `tls` says is added when its files are read.
+    pub(crate) listen: Listen,
+    /// Where the address is written.
+    pub(crate) span: Span,
+    pub(crate) tls: Option<Typed<TlsOptions>>,
 }
 
 /// The entries of `apps`, in file order. A part of them has the same ids as the whole.

@@ -9,10 +9,13 @@ use crate::pipeline::model::{Apps, Event, Part, Route, Stack};
 use crate::pipeline::read::{NAME, ROUTES};
 use crate::pipeline::tree::Node;
 use crate::server::{Listen, SocketAccess};
+use crate::tls::TlsOptions;
 
 /// A pipeline that means the same, with defaults filled in, shorthands and composite apps written out, and `${...}` left as they are.
 pub(in crate::pipeline) fn normalized(pipeline: &Pipeline) -> Json {
-    let listen: Vec<Json> = pipeline.listen.iter().map(address).collect();
+    let entries = pipeline.file.listen.iter();
+    let tls = entries.map(|entry| entry.tls.as_ref().map(|tls| &tls.value)).chain(std::iter::repeat(None));
+    let listen: Vec<Json> = pipeline.listen.iter().zip(tls).map(|(listen, tls)| address(listen, tls)).collect();
     let mut server = serde_json::to_value(pipeline.server()).unwrap_or_default();
     if let Some(options) = server.as_object_mut() {
         options.retain(|_, value| !value.is_null());
@@ -27,16 +30,17 @@ pub(in crate::pipeline) fn normalized(pipeline: &Pipeline) -> Json {
     file.into()
 }
 
-/// The address alone, or an object if its socket has a mode or a group.
-fn address(listen: &Listen) -> Json {
+/// The address alone, or an object if its socket has a mode or a group, or if it has TLS.
+fn address(listen: &Listen, tls: Option<&TlsOptions>) -> Json {
     let SocketAccess { mode, group } = &listen.access;
-    let access = [("mode", mode.map(String::from)), ("group", group.clone())];
-    let access: Vec<_> = access.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?.into()))).collect();
-    if access.is_empty() {
+    let tls = tls.and_then(|tls| serde_json::to_value(tls).ok());
+    let more = [("mode", mode.map(String::from).map(Json::from)), ("group", group.clone().map(Json::from)), ("tls", tls)];
+    let more: Vec<_> = more.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect();
+    if more.is_empty() {
         return listen.to_string().into();
     }
     let at = [("at".to_owned(), listen.to_string().into())];
-    Json::Object(at.into_iter().chain(access).collect())
+    Json::Object(at.into_iter().chain(more).collect())
 }
 
 /// The keys of a stack, or of a route.

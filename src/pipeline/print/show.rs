@@ -23,7 +23,9 @@ pub(in crate::pipeline) fn show(pipeline: &Pipeline) -> String {
     let crossings = boundary::crossings(&pipeline.file).into_iter().map(|layer| layer.place.clone()).collect();
     let mut printer = Printer { pipeline, crossings, text: String::new() };
     let _ = writeln!(printer.text, "{}", pipeline.source.name);
-    let listen: Vec<String> = pipeline.listen.iter().map(ToString::to_string).collect();
+    let with_tls = pipeline.file.listen.iter().map(|entry| entry.tls.is_some()).chain(std::iter::repeat(false));
+    let listen = pipeline.listen.iter().zip(with_tls);
+    let listen: Vec<String> = listen.map(|(listen, tls)| if tls { format!("{listen} (TLS)") } else { listen.to_string() }).collect();
     printer.item("", "listen", &if pipeline.file.listen.is_empty() { vec![format!("({})", listen.join(", "))] } else { listen });
     let server = serde_json::to_value(pipeline.server()).unwrap_or_default();
     let server = server.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null());

@@ -12,12 +12,9 @@ use crate::pipeline::options::OptionReader;
 use crate::pipeline::registry::Registry;
 use crate::pipeline::secrets::Secrets;
 use crate::pipeline::tree::{Entry, Node, Span, Value};
-use crate::server::{Address, Listen, Options, SocketAccess, SocketMode};
+use crate::server::Options;
 
 pub(crate) const ROUTES: &str = "routes";
-
-/// Octets in the path of a Unix socket, without the NUL at its end (unix(7)).
-const LONGEST_SOCKET_PATH: usize = 107;
 
 pub(super) const STACK_KEYS: [&str; 2] = ["layers", "app"];
 
@@ -60,48 +57,6 @@ impl<'a> Grammar<'a> {
 
     pub(super) fn layers_alone(&mut self, root: Node) -> Option<Vec<Part>> {
         self.layers(root, &Scope::default())
-    }
-
-    fn listen(&mut self, node: Node) -> Option<Vec<(Listen, Span)>> {
-        match node.value {
-            Value::Array(items) if items.is_empty() => {
-                self.findings.push(
-                    Diagnostic::error(Id::InvalidValue, "the list of addresses is empty", node.span)
-                        .label("nothing to listen on")
-                        .hint("write an address, or leave `listen` out"),
-                );
-                None
-            }
-            Value::Array(items) => all(items.into_iter().map(|item| self.address(item)).collect()),
-            _ => self.address(node).map(|one| vec![one]),
-        }
-    }
-
-    fn address(&mut self, node: Node) -> Option<(Listen, Span)> {
-        let reader = self.reader("`listen`");
-        let (listen, span) = if node.is_object() {
-            let found = self.note(reader.read::<AddressObject>(&node));
-            found.map(|found| {
-                let access = SocketAccess { mode: found.mode, group: found.group };
-                (Listen { access, ..found.at }, node.nearest(&["at".into()]).span.clone())
-            })
-        } else {
-            self.note(reader.read::<Listen>(&node)).map(|at| (at, node.span))
-        }?;
-        if let Address::Unix(path) = &listen.address
-            && self.base.join(path).as_os_str().len() > LONGEST_SOCKET_PATH
-        {
-            let finding =
-                Diagnostic::error(Id::InvalidValue, "the path of the socket is too long", span).label("with the folder of this file");
-            self.findings.push(finding.hint(format!("a Unix socket's path has at most {LONGEST_SOCKET_PATH} octets")));
-            return None;
-        }
-        if listen.access != SocketAccess::default() && !matches!(listen.address, Address::Unix(_)) {
-            let finding = Diagnostic::error(Id::InvalidValue, "`mode` and `group` are for Unix sockets", span);
-            self.findings.push(finding.hint("write `\"at\": \"unix:run/site.sock\"`, or leave them out"));
-            return None;
-        }
-        Some((listen, span))
     }
 
     fn server(&mut self, node: &Node) -> Option<Options> {
@@ -182,15 +137,6 @@ impl<'a> Grammar<'a> {
         let unknown = entries.iter().filter(|entry| !known.contains(&entry.key.as_str()));
         self.findings.extend(unknown.map(|entry| suggest::unknown_key(entry, known, owner, self.registry)));
     }
-}
-
-/// An address as an object.
-#[derive(serde::Deserialize)]
-#[serde(deny_unknown_fields)]
-struct AddressObject {
-    at: Listen,
-    mode: Option<SocketMode>,
-    group: Option<String>,
 }
 
 pub(super) fn take(entries: &mut Vec<Entry>, key: &str) -> Option<Node> {

@@ -3,6 +3,7 @@
 
 pub(super) mod expand;
 mod grammar;
+mod listen;
 mod places;
 mod route;
 mod stack;

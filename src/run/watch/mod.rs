@@ -81,7 +81,7 @@ impl Watch {
             }
             Err(report) => (None, report),
         };
-        let shown = |pipeline| PreparedPipeline::error_page(pipeline, page::stack(&mistake), mistake.clone(), bound);
+        let shown = |pipeline| PreparedPipeline::error_page(pipeline, page::stack(&mistake), mistake.clone(), lifecycle, bound);
         match (pipeline, &bound.pipeline) {
             // Its author opens the addresses in the file.
             (Some(pipeline), None) => shown(pipeline),

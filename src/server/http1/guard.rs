@@ -71,7 +71,8 @@ impl<S> Drop for Handle<S> {
 }
 
 impl<S> Guard<S> {
-    pub(crate) fn new(stream: S, limits: Arc<Limits>, progress: Arc<Progress>) -> Self {
+    /// With `may_be_http2`, the first octets may be the preface of HTTP/2.
+    pub(crate) fn new(stream: S, may_be_http2: bool, limits: Arc<Limits>, progress: Arc<Progress>) -> Self {
         Self {
             stream: Some(stream),
             tunnel: Handle(Arc::new(Tunnel::new())),
@@ -81,7 +82,7 @@ impl<S> Guard<S> {
             early: Vec::new(),
             held: Vec::new(),
             ready: 0,
-            is_fresh: true,
+            is_fresh: may_be_http2,
             is_upgraded: false,
             end: None,
             is_told: false,
@@ -107,6 +108,11 @@ impl<S> Guard<S> {
     /// Whether the octets so far end inside a body, or were refused there.
     pub(crate) const fn is_in_body(&self) -> bool {
         self.framing.is_in_body()
+    }
+
+    /// The stream, and what ended its silence.
+    pub(crate) fn into_early(self) -> (Option<S>, Vec<u8>) {
+        (self.stream, self.early)
     }
 
     /// The stream, and what was read from it and not passed on.

@@ -86,7 +86,7 @@ impl Io for Pieces {
 fn guard(octets: &[u8], sizes: &[usize]) -> (Guard<Pieces>, Arc<Progress>) {
     let options = Options { max_header_size: ziggurat_middleware::units::Size(300), max_headers: 5, ..Options::default() };
     let progress = Arc::new(Progress::new(Arc::new(ConnectionTable::new()).insert(0)));
-    (Guard::new(Pieces::cut(octets, sizes), Arc::new(Limits::from(&options)), Arc::clone(&progress)), progress)
+    (Guard::new(Pieces::cut(octets, sizes), true, Arc::new(Limits::from(&options)), Arc::clone(&progress)), progress)
 }
 
 /// The octets that pass, the number of heads, and why the guard stopped.

@@ -1,0 +1,83 @@
+//! The entries of `listen`.
+
+use ziggurat_middleware::Findings;
+
+use super::grammar::{Grammar, all};
+use crate::pipeline::diagnostic::{Diagnostic, Id};
+use crate::pipeline::model::{ListenEntry, Typed};
+use crate::pipeline::tree::{Node, Span, Value};
+use crate::server::{Address, Listen, SocketAccess, SocketMode};
+use crate::tls::TlsOptions;
+
+/// Octets in the path of a Unix socket, without the NUL at its end (unix(7)).
+const LONGEST_SOCKET_PATH: usize = 107;
+
+/// An entry as an object.
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct EntryObject {
+    at: Listen,
+    mode: Option<SocketMode>,
+    group: Option<String>,
+    tls: Option<TlsOptions>,
+}
+
+impl Grammar<'_> {
+    pub(super) fn listen(&mut self, node: Node) -> Option<Vec<ListenEntry>> {
+        match node.value {
+            Value::Array(items) if items.is_empty() => {
+                self.findings.push(
+                    Diagnostic::error(Id::InvalidValue, "the list of addresses is empty", node.span)
+                        .label("nothing to listen on")
+                        .hint("write an address, or leave `listen` out"),
+                );
+                None
+            }
+            Value::Array(items) => all(items.into_iter().map(|item| self.entry(item)).collect()),
+            _ => self.entry(node).map(|one| vec![one]),
+        }
+    }
+
+    fn entry(&mut self, node: Node) -> Option<ListenEntry> {
+        let reader = self.reader("`listen`");
+        let entry = if node.is_object() {
+            let found = self.note(reader.read::<EntryObject>(&node))?;
+            let access = SocketAccess { mode: found.mode, group: found.group };
+            let listen = Listen { access, ..found.at };
+            let tls = found.tls.map(|value| Typed { value, node: node.nearest(&["tls".into()]).clone() });
+            ListenEntry { listen, span: node.nearest(&["at".into()]).span.clone(), tls }
+        } else {
+            let listen = self.note(reader.read::<Listen>(&node))?;
+            ListenEntry { listen, span: node.span, tls: None }
+        };
+        self.socket_fits(&entry.listen, &entry.span)?;
+        if let Some(tls) = &entry.tls {
+            let reader = self.reader("`tls`");
+            let mut findings = Findings::default();
+            tls.value.validate(&mut findings);
+            let found: Vec<_> = findings.into_iter().map(|finding| reader.locate(Id::InvalidValue, finding, &tls.node)).collect();
+            if !found.is_empty() {
+                self.findings.extend(found);
+                return None;
+            }
+        }
+        Some(entry)
+    }
+
+    fn socket_fits(&mut self, listen: &Listen, span: &Span) -> Option<()> {
+        if let Address::Unix(path) = &listen.address
+            && self.base.join(path).as_os_str().len() > LONGEST_SOCKET_PATH
+        {
+            let finding = Diagnostic::error(Id::InvalidValue, "the path of the socket is too long", span.clone());
+            let finding = finding.label("with the folder of this file");
+            self.findings.push(finding.hint(format!("a Unix socket's path has at most {LONGEST_SOCKET_PATH} octets")));
+            return None;
+        }
+        if listen.access != SocketAccess::default() && !matches!(listen.address, Address::Unix(_)) {
+            let finding = Diagnostic::error(Id::InvalidValue, "`mode` and `group` are for Unix sockets", span.clone());
+            self.findings.push(finding.hint("write `\"at\": \"unix:run/site.sock\"`, or leave them out"));
+            return None;
+        }
+        Some(())
+    }
+}

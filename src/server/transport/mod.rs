@@ -1,0 +1,53 @@
+//! What stands between the socket of a listener and the protocol. Each transport turns a stream into a stream, and may correct the `ConnectionInfo`.
+
+mod handshakes;
+mod session;
+mod stream;
+mod tls;
+
+use std::sync::Arc;
+
+use ziggurat_middleware::Scheme;
+
+use crate::tls::TlsServer;
+
+pub(super) use handshakes::Handshakes;
+pub(super) use session::TlsSession;
+pub(super) use tls::accept as accept_tls;
+
+/// The chain of transports of a listener.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct Transport {
+    /// TLS; without it, clear text.
+    pub tls: Option<Arc<TlsServer>>,
+}
+
+impl PartialEq for Transport {
+    /// Whether both have the same TLS, and not only equal options.
+    fn eq(&self, other: &Self) -> bool {
+        match (&self.tls, &other.tls) {
+            (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+            (one, other) => one.is_none() && other.is_none(),
+        }
+    }
+}
+
+impl Eq for Transport {}
+
+impl Transport {
+    /// TLS over the socket.
+    #[must_use]
+    pub const fn tls(tls: Arc<TlsServer>) -> Self {
+        Self { tls: Some(tls) }
+    }
+
+    /// The scheme of requests that come over it.
+    #[must_use]
+    pub const fn scheme(&self) -> Scheme {
+        match self.tls {
+            None => Scheme::Http,
+            Some(_) => Scheme::Https,
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! The certificates in the files that the options name.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use rustls::crypto::CryptoProvider;
+use ziggurat_middleware::{Finding, Step, system_words};
+
+use super::certificate::{Certificate, Unusable};
+use super::options::TlsOptions;
+use super::pem;
+
+/// A certificate's file and its key's, and the option that names them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct PairFiles {
+    pub(super) cert: PathBuf,
+    pub(super) key: PathBuf,
+    /// The path to the options `cert` and `key`, or to the one of the folder.
+    at: Vec<Step>,
+    is_of_folder: bool,
+}
+
+/// The most certificates of a folder.
+const MOST: usize = 10_000;
+
+/// The pairs that the options name, in their order; those of the folder by name.
+pub(super) fn pairs(options: &TlsOptions, base: &Path) -> Result<Vec<PairFiles>, Finding> {
+    let pair = |cert: &Path, key: &Path, at| PairFiles { cert: base.join(cert), key: base.join(key), at, is_of_folder: false };
+    let mut pairs = Vec::new();
+    if let (Some(cert), Some(key)) = (&options.cert, &options.key) {
+        pairs.push(pair(cert, key, Vec::new()));
+    }
+    for (number, entry) in options.certificates.iter().enumerate() {
+        pairs.push(pair(&entry.cert, &entry.key, vec!["certificates".into(), number.into()]));
+    }
+    if let Some(folder) = &options.folder {
+        pairs.extend(in_folder(&base.join(folder)).map_err(|finding| finding.at("folder"))?);
+    }
+    Ok(pairs)
+}
+
+fn in_folder(folder: &Path) -> Result<Vec<PairFiles>, Finding> {
+    let cannot = |error: std::io::Error| Finding::new(format!("cannot read the folder `{}`: {}", folder.display(), system_words(&error)));
+    let mut paths = Vec::new();
+    for entry in fs::read_dir(folder).map_err(cannot)? {
+        paths.push(entry.map_err(cannot)?.path());
+        if paths.len() > 4 * MOST {
+            return Err(Finding::new(format!("the folder `{}` has more than {MOST} certificates", folder.display())));
+        }
+    }
+    paths.sort();
+    let is_hidden = |path: &Path| path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+    let of = |cert: PathBuf, key: PathBuf| PairFiles { cert, key, at: vec!["folder".into()], is_of_folder: true };
+    let mut pairs = Vec::new();
+    for path in paths.into_iter().filter(|path| !is_hidden(path)) {
+        if path.is_dir() {
+            let (cert, key) = (path.join("fullchain.pem"), path.join("privkey.pem"));
+            if cert.exists() || key.exists() {
+                pairs.push(of(cert, key));
+            }
+        } else if path.extension().is_some_and(|extension| extension == "pem" || extension == "crt") {
+            let key = path.with_extension("key");
+            pairs.push(of(path, key));
+        }
+    }
+    if pairs.is_empty() {
+        let finding = Finding::new(format!("the folder `{}` has no certificate", folder.display()));
+        return Err(finding.hint("it takes `NAME.pem` with `NAME.key` beside it, and folders with `fullchain.pem` and `privkey.pem`"));
+    }
+    Ok(pairs)
+}
+
+impl PairFiles {
+    /// Reads both files as one certificate. A finding is at the option that it is about.
+    pub(super) fn load(&self, provider: &CryptoProvider) -> Result<Arc<Certificate>, Finding> {
+        let at = |finding: Finding, field: &str| {
+            let finding = self.at.iter().cloned().fold(finding, Finding::at);
+            if self.is_of_folder { finding } else { finding.at(field) }
+        };
+        let chain = pem::certificates(&self.cert).map_err(|finding| at(finding, "cert"))?;
+        let key = pem::private_key(&self.key).map_err(|finding| at(finding, "key"))?;
+        Certificate::new(chain, key, provider, self.cert.display().to_string()).map(Arc::new).map_err(|unusable| {
+            let (cert, key) = (self.cert.display(), self.key.display());
+            match unusable {
+                Unusable::Malformed => at(Finding::new(format!("`{cert}`: {unusable}")), "cert"),
+                Unusable::Misfit => {
+                    let finding = Finding::new(format!("the private key in `{key}` is not that of the certificate in `{cert}`"));
+                    at(finding.hint("the file of the certificate begins with the site's own certificate, and its chain follows"), "key")
+                }
+                Unusable::Refused(_) => at(Finding::new(format!("`{cert}`: {unusable}")), "cert"),
+            }
+        })
+    }
+
+    /// What is harmless for the server, and probably a mistake.
+    pub(super) fn doubts(&self, certificate: &Certificate, now: SystemTime) -> Vec<Finding> {
+        let at = |finding: Finding, field: &str| {
+            let finding = self.at.iter().cloned().fold(finding, Finding::at);
+            if self.is_of_folder { finding } else { finding.at(field) }
+        };
+        let mut doubts = Vec::new();
+        if certificate.is_expired(now) {
+            let finding = Finding::new(format!("the certificate in `{}` has expired", self.cert.display()));
+            doubts.push(at(finding.hint("clients refuse it: renew it"), "cert"));
+        } else if now < certificate.not_before {
+            doubts.push(at(Finding::new(format!("the certificate in `{}` is not valid yet", self.cert.display())), "cert"));
+        }
+        if certificate.names_nothing() {
+            let finding = Finding::new(format!("the certificate in `{}` names no host", self.cert.display()));
+            doubts.push(at(finding.hint("clients look at its subject alternative names only: issue it again with them"), "cert"));
+        }
+        if fs::metadata(&self.key).is_ok_and(|file| file.permissions().mode() & 0o004 != 0) {
+            let finding = Finding::new(format!("every user of this machine can read the private key in `{}`", self.key.display()));
+            doubts.push(at(finding.hint("run `chmod 600` on it"), "key"));
+        }
+        doubts
+    }
+}

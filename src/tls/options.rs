@@ -1,0 +1,135 @@
+//! The options `tls` of an entry of `listen`.
+
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use ziggurat_middleware::{Finding, Findings};
+
+/// TLS on a listener. The certificate is `cert` with `key`; further ones are in `certificates`, or in a `folder`. A client gets the one of the name that it asks for; a
+/// client that asks for none, or for another name, gets the first. Changed files are used without a reload.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(rename = "ListenTls")]
+pub struct TlsOptions {
+    /// A PEM file with the certificate, followed by the certificates of its chain. Relative paths start at the folder of the pipeline file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) cert: Option<PathBuf>,
+    /// The PEM file with the private key of `cert`, without a passphrase. Only the user that starts the server should be able to read it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) key: Option<PathBuf>,
+    /// Further certificates, for other names, or of another kind for the same names (RSA beside ECDSA).
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) certificates: Vec<CertificatePair>,
+    /// A folder with further certificates: `NAME.crt` or `NAME.pem` with `NAME.key` beside it, and folders with `fullchain.pem` and `privkey.pem`, as certbot has
+    /// them. Files that come and go are noticed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) folder: Option<PathBuf>,
+    /// The oldest version of TLS that is spoken: `"1.2"`, the default, or `"1.3"`.
+    pub(super) min: MinVersion,
+    /// Certificates of clients. By default none is asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) client: Option<ClientOptions>,
+}
+
+/// A certificate and its key.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct CertificatePair {
+    /// A PEM file with the certificate, followed by the certificates of its chain.
+    pub(super) cert: PathBuf,
+    /// The PEM file with its private key.
+    pub(super) key: PathBuf,
+}
+
+/// A version of TLS.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize, JsonSchema)]
+pub(super) enum MinVersion {
+    /// TLS 1.2 (RFC 5246).
+    #[default]
+    #[serde(rename = "1.2")]
+    Tls12,
+    /// TLS 1.3 (RFC 8446).
+    #[serde(rename = "1.3")]
+    Tls13,
+}
+
+/// Which certificates clients must or may show.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "ListenClient")]
+pub(super) struct ClientOptions {
+    /// A PEM file with the certificates of the authorities that certificates of clients must be issued by.
+    pub(super) ca: PathBuf,
+    /// A PEM file with the revocation lists of these authorities, one of each. Without it, no certificate counts as revoked. A changed file is used without a reload.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) crl: Option<PathBuf>,
+    /// What a revocation list past its next update means: `"refuse"` (the default) accepts no certificate that it is about, `"warn"` goes on with it. The log warns in
+    /// both cases.
+    #[serde(default)]
+    pub(super) expired_crl: ExpiredCrl,
+    /// Whether a client without a certificate is refused. With `false`, it is served, and `match` and apps can tell. A certificate that does not verify is refused in any
+    /// case.
+    #[serde(default = "yes")]
+    pub(super) required: bool,
+    /// The field of the certificate that becomes the user, `REMOTE_USER`: `"cn"` (the common name), `"email"`, `"dns"` or `"uri"` (the first alternative name of its
+    /// kind), or `"subject"` (the whole name). By default a certificate names no user.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) user: Option<UserField>,
+}
+
+/// What an expired revocation list means.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum ExpiredCrl {
+    /// No certificate that it is about is accepted.
+    #[default]
+    Refuse,
+    /// It counts as if it had not expired.
+    Warn,
+}
+
+/// A field of a certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum UserField {
+    /// The common name of the subject.
+    Cn,
+    /// The first email address.
+    Email,
+    /// The first host name.
+    Dns,
+    /// The first URI.
+    Uri,
+    /// The subject as a distinguished name (RFC 4514).
+    Subject,
+}
+
+const fn yes() -> bool {
+    true
+}
+
+impl TlsOptions {
+    /// Reports what can be wrong without a look at the files.
+    pub(crate) fn validate(&self, findings: &mut Findings) {
+        let mut find = |field: Option<&str>, message: &str, hint: &str| {
+            let finding = Finding::new(message).hint(hint);
+            findings.push(match field {
+                Some(field) => finding.at(field),
+                None => finding,
+            });
+        };
+        match (&self.cert, &self.key) {
+            (Some(_), None) => find(Some("cert"), "a certificate needs its private key", "add `key`"),
+            (None, Some(_)) => find(Some("key"), "a private key needs its certificate", "add `cert`"),
+            (None, None) if self.certificates.is_empty() && self.folder.is_none() => {
+                find(
+                    None,
+                    "TLS needs a certificate",
+                    "write `\"cert\": \"tls/site.pem\", \"key\": \"tls/site.key\"`; for development, `ziggurat certs --self-signed` makes both",
+                );
+            }
+            _ => {}
+        }
+    }
+}

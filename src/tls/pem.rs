@@ -1,0 +1,119 @@
+//! Certificates, private keys and revocation lists in PEM files (RFC 7468), and what is wrong with files that cannot be used.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use rustls::RootCertStore;
+use rustls::pki_types::pem::{PemObject, SectionKind};
+use rustls::pki_types::{
+    CertificateDer, CertificateRevocationListDer, PrivateKeyDer, PrivatePkcs1KeyDer, PrivatePkcs8KeyDer, PrivateSec1KeyDer,
+};
+use ziggurat_middleware::{Finding, system_words};
+
+/// The longest file that is read. A revocation list of a large authority has some MiB.
+const LONGEST: u64 = 64 << 20;
+
+/// The certificates of a file, in its order: at least one.
+pub(crate) fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, Finding> {
+    parse_certificates(file, &read(file)?)
+}
+
+/// As [`certificates`], of a file that was read.
+pub(super) fn parse_certificates(file: &Path, octets: &[u8]) -> Result<Vec<CertificateDer<'static>>, Finding> {
+    let sections = sections(file, octets)?;
+    let has_key = sections.iter().any(|(kind, _)| is_key(*kind)) || is_encrypted(octets);
+    let of_kind = sections.into_iter().filter(|(kind, _)| *kind == SectionKind::Certificate);
+    let certificates: Vec<_> = of_kind.map(|(_, der)| CertificateDer::from(der)).collect();
+    if !certificates.is_empty() {
+        return Ok(certificates);
+    }
+    let finding = Finding::new(format!("`{}` holds no certificate in PEM", file.display()));
+    Err(if has_key {
+        finding.hint("it holds a private key: name the files the other way round")
+    } else if octets.starts_with(b"\x30") {
+        finding.hint("it seems to be DER: convert it with `openssl x509 -inform der -in FILE -out FILE.pem`")
+    } else {
+        finding.hint("a certificate begins with `-----BEGIN CERTIFICATE-----`")
+    })
+}
+
+/// The first private key of a file.
+pub(crate) fn private_key(file: &Path) -> Result<PrivateKeyDer<'static>, Finding> {
+    parse_private_key(file, &read(file)?)
+}
+
+/// As [`private_key`], of a file that was read.
+pub(super) fn parse_private_key(file: &Path, octets: &[u8]) -> Result<PrivateKeyDer<'static>, Finding> {
+    let sections = sections(file, octets)?;
+    let has_certificate = sections.iter().any(|(kind, _)| *kind == SectionKind::Certificate);
+    let key = sections.into_iter().find_map(|(kind, der)| match kind {
+        SectionKind::PrivateKey => Some(PrivatePkcs8KeyDer::from(der).into()),
+        SectionKind::RsaPrivateKey => Some(PrivatePkcs1KeyDer::from(der).into()),
+        SectionKind::EcPrivateKey => Some(PrivateSec1KeyDer::from(der).into()),
+        _ => None,
+    });
+    let is_encrypted = is_encrypted(octets);
+    if let Some(key) = key.filter(|_| !is_encrypted) {
+        return Ok(key);
+    }
+    let name = file.display();
+    Err(if is_encrypted {
+        Finding::new(format!("the private key in `{name}` is encrypted"))
+            .hint("a server cannot ask for a passphrase: write the key without one, with `openssl pkey -in FILE -out FILE.key`, for its user only")
+    } else if has_certificate {
+        Finding::new(format!("`{name}` holds no private key in PEM")).hint("it holds a certificate: name the files the other way round")
+    } else {
+        Finding::new(format!("`{name}` holds no private key in PEM")).hint("a private key begins with `-----BEGIN PRIVATE KEY-----`")
+    })
+}
+
+/// The authorities of a file.
+pub(crate) fn authorities(file: &Path) -> Result<RootCertStore, Finding> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(file)? {
+        roots.add(certificate).map_err(|error| cannot_read(file, error))?;
+    }
+    Ok(roots)
+}
+
+/// The revocation lists of a file: at least one.
+pub(super) fn revocation_lists(file: &Path) -> Result<Vec<CertificateRevocationListDer<'static>>, Finding> {
+    let of_kind = sections(file, &read(file)?)?.into_iter().filter(|(kind, _)| *kind == SectionKind::Crl);
+    let lists: Vec<_> = of_kind.map(|(_, der)| CertificateRevocationListDer::from(der)).collect();
+    if lists.is_empty() {
+        let finding = Finding::new(format!("`{}` holds no revocation list in PEM", file.display()));
+        return Err(finding.hint("a revocation list begins with `-----BEGIN X509 CRL-----`"));
+    }
+    Ok(lists)
+}
+
+/// The octets of a file that is not too long.
+pub(super) fn read(file: &Path) -> Result<Vec<u8>, Finding> {
+    let mut octets = Vec::new();
+    let read = File::open(file).and_then(|file| file.take(LONGEST + 1).read_to_end(&mut octets));
+    read.map_err(|error| cannot_read(file, system_words(&error)))?;
+    if octets.len() as u64 > LONGEST {
+        return Err(cannot_read(file, "it is longer than 64 MiB"));
+    }
+    Ok(octets)
+}
+
+fn sections(file: &Path, octets: &[u8]) -> Result<Vec<(SectionKind, Vec<u8>)>, Finding> {
+    <(SectionKind, Vec<u8>)>::pem_slice_iter(octets).collect::<Result<_, _>>().map_err(|error| cannot_read(file, error))
+}
+
+const fn is_key(kind: SectionKind) -> bool {
+    matches!(kind, SectionKind::PrivateKey | SectionKind::RsaPrivateKey | SectionKind::EcPrivateKey)
+}
+
+/// Whether a key needs a passphrase: PKCS #8 has a label of its own, older forms have a header.
+fn is_encrypted(octets: &[u8]) -> bool {
+    ["-----BEGIN ENCRYPTED PRIVATE KEY-----", "Proc-Type: 4,ENCRYPTED"]
+        .iter()
+        .any(|mark| memchr::memmem::find(octets, mark.as_bytes()).is_some())
+}
+
+fn cannot_read(file: &Path, error: impl std::fmt::Display) -> Finding {
+    Finding::new(format!("cannot read `{}`: {error}", file.display()))
+}

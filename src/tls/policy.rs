@@ -1,0 +1,118 @@
+//! Which clients a listener accepts, and what it speaks with them.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::CertificateDer;
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+use rustls::version::{TLS12, TLS13};
+use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion};
+use ziggurat_middleware::{Finding, Result};
+
+use super::options::{ClientOptions, ExpiredCrl, MinVersion, TlsOptions};
+use super::pem;
+use super::store::CertificateStore;
+use super::tickets::{ClientIdentity, PolicyIdentity, Tickets};
+
+/// A policy that does not change. When the files of authorities or revocation lists change, another one replaces it, with other ticket keys.
+#[derive(Debug)]
+pub(super) struct Policy {
+    /// Without protocols (ALPN).
+    config: ServerConfig,
+    /// HTTP/2 and HTTP/1.1 over TCP.
+    pub(super) http: Arc<ServerConfig>,
+    verifier: Option<Arc<dyn ClientCertVerifier>>,
+}
+
+impl Policy {
+    /// Reads the files of authorities and revocation lists.
+    pub(super) fn read(
+        listener: &str,
+        options: &TlsOptions,
+        base: &Path,
+        provider: &Arc<CryptoProvider>,
+        store: &Arc<CertificateStore>,
+        tickets: &Tickets,
+    ) -> Result<Self> {
+        let versions: &[&SupportedProtocolVersion] = match options.min {
+            MinVersion::Tls12 => &[&TLS13, &TLS12],
+            MinVersion::Tls13 => &[&TLS13],
+        };
+        let builder = ServerConfig::builder_with_provider(Arc::clone(provider)).with_protocol_versions(versions)?;
+        let (verifier, client) = match &options.client {
+            Some(client) => {
+                let (verifier, identity) = verifier(client, base, provider)?;
+                (Some(verifier), Some(identity))
+            }
+            None => (None, None),
+        };
+        let builder = match &verifier {
+            Some(verifier) => builder.with_client_cert_verifier(Arc::clone(verifier)),
+            None => builder.with_no_client_auth(),
+        };
+        let mut config = builder.with_cert_resolver(Arc::clone(store) as _);
+        let identity = PolicyIdentity { listener: listener.to_owned(), min: options.min, client };
+        config.ticketer = tickets.of(identity)?;
+        // Tickets hold all of a session. A cache beside them would know no policies.
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        let http = Arc::new(with_protocols(&config, &[b"h2", b"http/1.1"]));
+        Ok(Self { config, http, verifier })
+    }
+
+    /// The configuration for other protocols.
+    pub(super) fn speaking(&self, protocols: &[&[u8]]) -> ServerConfig {
+        with_protocols(&self.config, protocols)
+    }
+
+    /// Whether the chain of a session that is resumed is accepted now. rustls verifies it when the session begins, and never again.
+    pub(super) fn accepts(&self, chain: Option<&[CertificateDer<'_>]>) -> bool {
+        let Some(verifier) = &self.verifier else { return true };
+        match chain {
+            Some([end_entity, intermediates @ ..]) => {
+                verifier.verify_client_cert(end_entity, intermediates, rustls::pki_types::UnixTime::now()).is_ok()
+            }
+            _ => !verifier.client_auth_mandatory(),
+        }
+    }
+}
+
+fn with_protocols(config: &ServerConfig, protocols: &[&[u8]]) -> ServerConfig {
+    let mut config = config.clone();
+    config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
+    config
+}
+
+fn verifier(options: &ClientOptions, base: &Path, provider: &Arc<CryptoProvider>) -> Result<(Arc<dyn ClientCertVerifier>, ClientIdentity)> {
+    let at = |field: &'static str| move |finding: Finding| finding.at("client").at(field);
+    let ca = base.join(&options.ca);
+    let authorities = pem::certificates(&ca).map_err(at("ca"))?;
+    let mut roots = RootCertStore::empty();
+    for authority in &authorities {
+        let added = roots.add(authority.clone());
+        added
+            .map_err(|error| Finding::new(format!("`{}` holds a certificate that is no authority: {error}", ca.display())))
+            .map_err(at("ca"))?;
+    }
+    let lists = match &options.crl {
+        Some(crl) => pem::revocation_lists(&base.join(crl)).map_err(at("crl"))?,
+        None => Vec::new(),
+    };
+    let identity = ClientIdentity {
+        authorities: authorities.iter().map(|authority| authority.to_vec()).collect(),
+        lists: lists.iter().map(|list| list.to_vec()).collect(),
+        expired_crl: options.expired_crl,
+        required: options.required,
+    };
+    let mut builder = WebPkiClientVerifier::builder_with_provider(roots.into(), Arc::clone(provider)).with_crls(lists);
+    if !options.required {
+        builder = builder.allow_unauthenticated();
+    }
+    if options.expired_crl == ExpiredCrl::Refuse {
+        builder = builder.enforce_revocation_expiration();
+    }
+    let verifier =
+        builder.build().map_err(|error| Finding::new(format!("the revocation lists cannot be used: {error}"))).map_err(at("crl"))?;
+    Ok((verifier, identity))
+}
