@@ -159,7 +159,8 @@ fn outcome(file: &Path, environment: &dyn Fn(&str) -> Option<OsString>) -> Optio
         Ok(pipeline) => pipeline,
         Err(report) => return Some(report),
     };
-    match pipeline.build(&Lifecycle::default()) {
+    let lifecycle = Lifecycle::default();
+    match pipeline.build(&lifecycle).and_then(|_| pipeline.listeners(&lifecycle)) {
         Ok(_) => Some(pipeline.warnings().clone()).filter(|warnings| !warnings.is_empty()),
         Err(report) => Some(report),
     }

@@ -163,7 +163,7 @@ async fn files_that_cannot_be_used_are_refused_at_their_line() {
         (format!(r#"{{ "ca": "{}" }}"#, missing.display()), "cannot read `/nowhere/ca.pem`"),
         (format!(r#"{{ "ca": "{}" }}"#, pki.path("me.key")), "holds no certificate"),
         (format!(r#"{{ "cert": "{}" }}"#, pki.path("me.pem")), "needs its private key"),
-        (format!(r#"{{ "cert": "{}", "key": "{}" }}"#, pki.path("me.pem"), pki.path("ca.pem")), "cannot read"),
+        (format!(r#"{{ "cert": "{}", "key": "{}" }}"#, pki.path("me.pem"), pki.path("ca.pem")), "holds no private key"),
         (r#"{ "name": "a b" }"#.to_owned(), "is not the name of a server"),
     ] {
         let text = format!(r#"{{ "app": {{ "proxy": {{ "to": "https://localhost", "tls": {options} }} }} }}"#);
