@@ -1,5 +1,6 @@
 //! The built-in layers and apps: one readable list.
 
+use ziggurat_middleware::access::Access;
 use ziggurat_middleware::access_log::AccessLog;
 use ziggurat_middleware::basic_auth::BasicAuth;
 use ziggurat_middleware::body_limit::BodyLimit;
@@ -9,6 +10,8 @@ use ziggurat_middleware::cors::Cors;
 use ziggurat_middleware::errors::Errors;
 use ziggurat_middleware::forwarded::Forwarded;
 use ziggurat_middleware::headers::Headers;
+use ziggurat_middleware::limit::Limit;
+use ziggurat_middleware::rate_limit::RateLimit;
 use ziggurat_middleware::request_id::AssignRequestId;
 use ziggurat_middleware::rewrite::Rewrite;
 use ziggurat_middleware::security_headers::SecurityHeaders;
@@ -27,6 +30,7 @@ use crate::pipeline::django::Django;
 #[must_use]
 pub fn builtin() -> Registry {
     Registry::new()
+        .layer::<Access>()
         .layer::<AccessLog>()
         .layer::<BasicAuth>()
         .layer::<BodyLimit>()
@@ -36,6 +40,8 @@ pub fn builtin() -> Registry {
         .layer::<Errors>()
         .layer::<Forwarded>()
         .layer::<Headers>()
+        .layer::<Limit>()
+        .layer::<RateLimit>()
         .layer::<AssignRequestId>()
         .layer::<Rewrite>()
         .layer::<SecurityHeaders>()

@@ -13,6 +13,8 @@ const FILE: &str = r#"{
   "layers": [
     "request_id", { "forwarded": { "trust": "0.0.0.0/0" } }, "security_headers", { "cors": { "origins": ["https://a.example"] } },
     { "compress": { "above": "1B" } }, { "static": { "at": "/static", "root": ".", "precompressed": true } },
+    { "access": [{ "deny": "10.0.0.7" }, { "allow": "all" }] },
+    { "rate_limit": { "allow": "1000000/s", "per": ["header:x-key", "cookie:a", "path", "user"] } }, { "limit": { "at_most": 1, "per": "cookie:a" } },
     { "rewrite": { "from": "/old/*", "to": "/new/*" } }, { "body_limit": "1KiB" }
   ],
   "app": { "routes": [

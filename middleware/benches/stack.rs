@@ -14,6 +14,7 @@ use futures_util::FutureExt;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue};
 use tower::layer::util::Identity;
 use tower::{Layer, Service};
+use ziggurat_middleware::access::Access;
 use ziggurat_middleware::access_log::AccessLog;
 use ziggurat_middleware::body_limit::BodyLimit;
 use ziggurat_middleware::buffer::Buffer;
@@ -21,6 +22,8 @@ use ziggurat_middleware::cors::Cors;
 use ziggurat_middleware::errors::Errors;
 use ziggurat_middleware::forwarded::Forwarded;
 use ziggurat_middleware::headers::Headers;
+use ziggurat_middleware::limit::Limit;
+use ziggurat_middleware::rate_limit::RateLimit;
 use ziggurat_middleware::request_id::AssignRequestId;
 use ziggurat_middleware::rewrite::Rewrite;
 use ziggurat_middleware::security_headers::SecurityHeaders;
@@ -112,6 +115,24 @@ fn timeout(bencher: Bencher) {
 #[divan::bench(args = ["{}", "{\"origins\": \"https://app.example.com\"}"])]
 fn cors(bencher: Bencher, options: &str) {
     measure_layer::<Cors>(bencher, options);
+}
+
+/// Which lets the client in by its last rule, and which refuses it.
+#[divan::bench(args = [r#"[{"deny": "10.0.0.7"}, {"allow": ["10.0.0.0/8", "fd00::/8", "192.0.2.0/24"]}]"#, r#"[{"deny": "192.0.2.0/24"}, {"allow": "all"}]"#])]
+fn access(bencher: Bencher, options: &str) {
+    measure_layer::<Access>(bencher, options);
+}
+
+/// By the client, by a key, and refused.
+#[divan::bench(args = [r#""1000000/s""#, r#"{"allow": "1000000/s", "per": ["cookie:sessionid", "path"]}"#, r#""1/d""#])]
+fn rate_limit(bencher: Bencher, options: &str) {
+    measure_layer::<RateLimit>(bencher, options);
+}
+
+/// Of all requests, and of each client.
+#[divan::bench(args = [r#"{"at_most": 1}"#, r#"{"at_most": 1, "per": "client"}"#])]
+fn limit(bencher: Bencher, options: &str) {
+    measure_layer::<Limit>(bencher, options);
 }
 
 fn measure_layer<M: Middleware>(bencher: Bencher, options: &str) {

@@ -45,6 +45,40 @@ const KINDS: &[(&[&str], &str)] = &[
         &["client_max_body_size", "limit_request_body", "request_body", "max_body_size"],
         "the size of request bodies is limited by the layer `body_limit`: `{ \"body_limit\": \"10MiB\" }`",
     ),
+    (
+        &["limit_req", "limit_req_zone", "ratelimit", "throttle", "throttling", "limiter", "slowapi", "flask_limiter", "stick_table"],
+        "requests in a time are limited by the layer `rate_limit`: `{ \"rate_limit\": { \"allow\": \"100/s\", \"per\": \"client\" } }`",
+    ),
+    (
+        &[
+            "limit_conn",
+            "limit_conn_zone",
+            "maxconn",
+            "concurrency",
+            "concurrency_limit",
+            "in_flight",
+            "inflightreq",
+            "in_flight_req",
+            "max_concurrent",
+        ],
+        "requests under way are limited by the layer `limit`: `{ \"limit\": { \"at_most\": 20, \"per\": \"client\" } }`",
+    ),
+    (
+        &[
+            "allow",
+            "deny",
+            "ip_allow_list",
+            "ipallowlist",
+            "ipwhitelist",
+            "ip_white_list",
+            "ip_whitelist",
+            "remote_ip",
+            "allow_from",
+            "acl",
+            "require",
+        ],
+        "clients are let in or refused by the layer `access`: `{ \"access\": [{ \"allow\": \"10.0.0.0/8\" }] }`",
+    ),
     (&["hsts", "helmet", "secure", "security"], "these headers are set by the layer `security_headers`"),
     (&["header", "add_header", "set_header"], "headers are changed by the layer `headers`"),
     (&["x_sendfile", "xsendfile", "x_accel", "x_accel_redirect"], "files that the app names are sent by the layer `sendfile`"),
@@ -169,6 +203,20 @@ const OPTIONS: &[(&[&str], &[&str], &str)] = &[
     (&["`proxy`"], &["max_fails", "fail_timeout", "outlier_detection", "passive_health"], "endpoints that fail are left out by `eject`"),
     (&["`proxy`"], &["proxy_next_upstream", "retries", "lb_retries"], "attempts are limited by `retry`"),
     (&["`proxy`"], &["preserve_host", "host_header", "header_up"], "the `Host` that the upstream sees is `host`"),
+    (
+        &["`access`"],
+        &["allow", "deny", "order"],
+        "the rules are a list, in the order in which they are tried: `{ \"access\": [{ \"deny\": \"10.0.0.7\" }, { \"allow\": \"10.0.0.0/8\" }] }`",
+    ),
+    (&["`rate_limit`"], &["rate", "rps", "requests", "average", "limit", "events"], "the requests in a time are `allow`: `\"100/s\"`"),
+    (
+        &["`rate_limit`", "`limit`"],
+        &["key", "zone", "by", "source", "source_criterion"],
+        "what requests are counted by is `per`: `\"client\"`",
+    ),
+    (&["`rate_limit`"], &["limit_req_dry_run", "report_only"], "a trial is `\"dry_run\": true`"),
+    (&["`rate_limit`"], &["whitelist", "allowlist", "except", "skip"], "clients without a limit are `exempt`: `[\"10.0.0.0/8\"]`"),
+    (&["`limit`"], &["max", "amount", "requests", "connections", "concurrency"], "the most requests under way are `at_most`"),
     (&["`static`"], &["path", "dir", "directory", "folder", "document_root", "alias"], "the folder of the files is `root`"),
     (&["`static`"], &["url", "prefix", "mount"], "the path of the URLs is `at`"),
     (
@@ -201,6 +249,17 @@ mod tests {
             assert!(hint.contains(ours), "{owner} {name}: {hint}");
         }
         assert_eq!(of_option("app `wsgi`", "workrs", &[]), None);
+        for (name, ours) in [
+            ("limit_req", "rate_limit"),
+            ("limit_conn", "`limit`"),
+            ("throttle", "rate_limit"),
+            ("deny", "`access`"),
+            ("ipAllowList", "`access`"),
+        ] {
+            assert!(of_kind(name).is_some_and(|hint| hint.contains(ours)), "{name}");
+        }
+        assert!(of_option("layer `access`", "allow", &["rules"]).is_some_and(|hint| hint.contains("list")));
+        assert!(of_option("layer `rate_limit`", "key", &[]).is_some_and(|hint| hint.contains("`per`")));
         assert!(of_kind("GZip").is_some_and(|hint| hint.contains("compress")));
     }
 }

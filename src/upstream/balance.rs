@@ -11,8 +11,7 @@ use serde::de::{self, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use twox_hash::XxHash3_64;
 use ziggurat_middleware::ConnectionInfo;
-
-use super::sticky::cookie;
+use ziggurat_middleware::request_key::cookie;
 
 /// The algorithm.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

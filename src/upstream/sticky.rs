@@ -2,9 +2,10 @@
 
 use std::hash::{BuildHasher, RandomState};
 
-use http::header::{COOKIE, HeaderMap, HeaderValue, SET_COOKIE};
+use http::header::{HeaderMap, HeaderValue, SET_COOKIE};
 use schemars::JsonSchema;
 use serde::Deserialize;
+use ziggurat_middleware::request_key::cookie;
 use ziggurat_middleware::{Finding, Findings, units};
 
 /// A cookie that sends a client to the server that answered it before.
@@ -62,17 +63,10 @@ impl StickyKey {
     }
 }
 
-/// The value of a cookie in a request.
-pub(super) fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
-    let lines = headers.get_all(COOKIE).iter().filter_map(|line| line.to_str().ok());
-    lines.flat_map(|line| line.split(';')).find_map(|pair| {
-        let (key, value) = pair.split_once('=')?;
-        (key.trim() == name).then(|| value.trim())
-    })
-}
-
 #[cfg(test)]
 mod tests {
+    use http::header::COOKIE;
+
     use super::*;
 
     #[test]

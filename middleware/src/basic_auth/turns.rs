@@ -1,23 +1,11 @@
 //! Turns of work, shared fairly between clients.
 
 use std::collections::VecDeque;
-use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
 
-/// Whoever shares turns: an address, or the network that one IPv6 client has. Clients on Unix sockets are one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Client(Option<IpAddr>);
-
-impl From<Option<IpAddr>> for Client {
-    fn from(address: Option<IpAddr>) -> Self {
-        Self(address.map(|address| match address.to_canonical() {
-            IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
-            address => address,
-        }))
-    }
-}
+use crate::ClientShare;
 
 /// Gives a few turns at a time: to the clients that wait in rotation, and to each in the order of its requests.
 pub(super) struct Turns {
@@ -30,7 +18,7 @@ pub(super) struct Turns {
 #[derive(Default)]
 struct State {
     running: usize,
-    waiting: VecDeque<(Client, VecDeque<oneshot::Sender<Turn>>)>,
+    waiting: VecDeque<(ClientShare, VecDeque<oneshot::Sender<Turn>>)>,
 }
 
 /// A turn; dropping it gives the next.
@@ -43,7 +31,7 @@ impl Turns {
     }
 
     /// Waits for a turn; `None` if too many wait. Where all together are too many, those of the client that has most are refused.
-    pub(super) async fn wait(self: &Arc<Self>, client: Client) -> Option<Turn> {
+    pub(super) async fn wait(self: &Arc<Self>, client: ClientShare) -> Option<Turn> {
         let turn = {
             let mut state = self.lock();
             if state.running < self.at_a_time {
@@ -61,7 +49,7 @@ impl Turns {
 }
 
 impl State {
-    fn enter(&mut self, client: Client, most_of_one: usize, most: usize) -> Option<oneshot::Receiver<Turn>> {
+    fn enter(&mut self, client: ClientShare, most_of_one: usize, most: usize) -> Option<oneshot::Receiver<Turn>> {
         self.waiting.retain_mut(|(_, turns)| {
             turns.retain(|turn| !turn.is_closed());
             !turns.is_empty()
@@ -121,13 +109,14 @@ impl Drop for Turn {
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
     use std::task::Poll;
 
     use futures_util::{FutureExt, poll};
 
     use super::*;
 
-    fn client(last: u8) -> Client {
+    fn client(last: u8) -> ClientShare {
         Some(IpAddr::from([192, 0, 2, last])).into()
     }
 
@@ -179,7 +168,7 @@ mod tests {
 
     #[test]
     fn the_addresses_that_one_ipv6_client_has_are_one_client() {
-        let client = |text: &str| Client::from(Some(text.parse().unwrap()));
+        let client = |text: &str| ClientShare::from(Some(text.parse().unwrap()));
         assert_eq!(client("2001:db8::1"), client("2001:db8::2:3"));
         assert_ne!(client("2001:db8::1"), client("2001:db8:0:1::1"));
         assert_ne!(client("::ffff:192.0.2.1"), client("::ffff:192.0.2.2"));

@@ -12,9 +12,9 @@ use tokio::task::spawn_blocking;
 use tokio::time::Instant;
 
 use super::credentials::Credentials;
-use super::turns::{Client, Turns};
+use super::turns::Turns;
 use super::users::{UserFile, Users};
-use crate::Problem;
+use crate::{ClientShare, Problem};
 
 /// How long a correct password is not checked again.
 const CACHE_TIME: Duration = Duration::from_secs(60);
@@ -42,7 +42,7 @@ impl Verifier {
     }
 
     /// Whether the password is correct; 503 if too many checks wait already, or the users are not known.
-    pub(super) async fn verify(&self, credentials: Credentials, client: Client) -> Result<bool, Problem> {
+    pub(super) async fn verify(&self, credentials: Credentials, client: ClientShare) -> Result<bool, Problem> {
         let unavailable = |detail, seconds: &'static str| {
             let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE).detail(detail);
             problem.header(RETRY_AFTER, HeaderValue::from_static(seconds))

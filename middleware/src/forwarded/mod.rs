@@ -11,7 +11,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::options::OneOrMany;
-use crate::{Behavior, ConnectionInfo, Context, Finding, Findings, IntoStage, Middleware, Problem, Request, Response, Scheme, around};
+use crate::{
+    Behavior, ConnectionInfo, Context, Finding, Findings, IntoStage, Middleware, Peer, Problem, Request, Response, Scheme, around,
+};
 
 mod chain;
 mod node;
@@ -22,7 +24,7 @@ mod tests;
 mod trust;
 mod x_forwarded;
 
-use trust::{Peer, Trust};
+use trust::Trust;
 
 /// Believes what trusted proxies say about the client, and removes what anybody else says.
 ///

@@ -1,0 +1,258 @@
+//! What requests are counted by: the client, the user, a header, a cookie, the path, or several of them.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::str::FromStr;
+
+use http::header::{COOKIE, HeaderMap, HeaderName};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Serialize};
+
+use crate::path::DecodedPath;
+use crate::{ClientShare, ConnectionInfo, RemoteUser, Request};
+
+/// One thing that requests are counted by.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum KeyPart {
+    /// The client, as a `forwarded` layer has found it, or else the peer of the connection: an IPv4 address, or an IPv6 /64 ([`ClientShare`]).
+    Client,
+    /// The user that an authentication layer above has determined ([`RemoteUser`]).
+    User,
+    /// The path, without its percent-encoding and without the query.
+    Path,
+    /// The values of a header.
+    Header(HeaderName),
+    /// The value of a cookie.
+    Cookie(String),
+}
+
+/// The key of a request: it hashes equal for requests that are counted together.
+///
+/// Where the request has no such header, cookie or user, or an empty one, the client takes its place. So a request without a key is counted, too.
+///
+/// ```
+/// use std::hash::{BuildHasher, RandomState};
+///
+/// use ziggurat_middleware::request_key::{KeyPart, RequestKey};
+/// use ziggurat_middleware::{Body, request};
+///
+/// let parts = ["header:x-api-key".parse::<KeyPart>().unwrap()];
+/// let seed = RandomState::new();
+/// let key = |value: &'static str| {
+///     let mut request = request(http::Method::GET, "/", Body::empty());
+///     request.headers_mut().insert("x-api-key", http::HeaderValue::from_static(value));
+///     seed.hash_one(RequestKey::new(&parts, &request))
+/// };
+/// assert_eq!(key("a"), key("a"));
+/// assert_ne!(key("a"), key("b"));
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct RequestKey<'a> {
+    parts: &'a [KeyPart],
+    request: &'a Request,
+}
+
+impl<'a> RequestKey<'a> {
+    /// The key of this request. Without parts, all requests have the same one.
+    #[must_use]
+    pub const fn new(parts: &'a [KeyPart], request: &'a Request) -> Self {
+        Self { parts, request }
+    }
+
+    fn client(&self) -> ClientShare {
+        self.request.extensions().get::<ConnectionInfo>().and_then(|connection| connection.client).into()
+    }
+}
+
+impl Hash for RequestKey<'_> {
+    fn hash<H: Hasher>(&self, hasher: &mut H) {
+        let headers = self.request.headers();
+        for part in self.parts {
+            // The first octet says what follows, so that a user is not taken for a client.
+            match part {
+                KeyPart::Path => (1_u8, DecodedPath::new(self.request.uri().path()).octets()).hash(hasher),
+                KeyPart::User => match self.request.extensions().get::<RemoteUser>() {
+                    Some(user) => (2_u8, &*user.user).hash(hasher),
+                    None => (0_u8, self.client()).hash(hasher),
+                },
+                KeyPart::Header(name) => match headers.get(name) {
+                    Some(first) if !first.is_empty() => {
+                        3_u8.hash(hasher);
+                        headers.get_all(name).iter().for_each(|value| value.as_bytes().hash(hasher));
+                    }
+                    _ => (0_u8, self.client()).hash(hasher),
+                },
+                KeyPart::Cookie(name) => match cookie(headers, name).filter(|value| !value.is_empty()) {
+                    Some(value) => (4_u8, value).hash(hasher),
+                    None => (0_u8, self.client()).hash(hasher),
+                },
+                KeyPart::Client => (0_u8, self.client()).hash(hasher),
+            }
+        }
+    }
+}
+
+/// The value of a cookie in a request (RFC 6265 section 5.4): of the first one with this name.
+#[must_use]
+pub fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    let lines = headers.get_all(COOKIE).iter().filter_map(|line| line.to_str().ok());
+    lines.flat_map(|line| line.split(';')).find_map(|pair| {
+        let (key, value) = pair.split_once('=')?;
+        (key.trim() == name).then(|| value.trim())
+    })
+}
+
+impl FromStr for KeyPart {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        const HINT: &str = "hint: write `client`, `user`, `path`, `header:NAME` or `cookie:NAME`";
+        match text.split_once(':') {
+            None if text == "client" => Ok(Self::Client),
+            None if text == "user" => Ok(Self::User),
+            None if text == "path" => Ok(Self::Path),
+            Some(("header", name)) => name.parse().map(Self::Header).map_err(|_| format!("`{name}` is not the name of a header\n{HINT}")),
+            Some(("cookie", name)) if is_token(name) => Ok(Self::Cookie(name.to_owned())),
+            Some(("cookie", name)) => Err(format!("`{name}` is not the name of a cookie\n{HINT}")),
+            _ => Err(format!("`{}` is nothing that requests are counted by\n{HINT}", text.escape_debug())),
+        }
+    }
+}
+
+/// Whether this can be the name of a cookie (RFC 6265 section 4.1.1): a token.
+fn is_token(name: &str) -> bool {
+    HeaderName::from_bytes(name.as_bytes()).is_ok()
+}
+
+impl TryFrom<String> for KeyPart {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl From<KeyPart> for String {
+    fn from(part: KeyPart) -> Self {
+        part.to_string()
+    }
+}
+
+impl fmt::Display for KeyPart {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Client => f.write_str("client"),
+            Self::User => f.write_str("user"),
+            Self::Path => f.write_str("path"),
+            Self::Header(name) => write!(f, "header:{name}"),
+            Self::Cookie(name) => write!(f, "cookie:{name}"),
+        }
+    }
+}
+
+impl JsonSchema for KeyPart {
+    fn schema_name() -> Cow<'static, str> {
+        "KeyPart".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "string",
+            "description": "`client`, `user`, `path`, `header:NAME` or `cookie:NAME`.",
+            "pattern": r"^(client|user|path|(header|cookie):.+|.*\$.*)$"
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::hash::{BuildHasher, RandomState};
+
+    use http::{HeaderValue, Method};
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{Body, request};
+
+    fn parts(parts: &[&str]) -> Vec<KeyPart> {
+        parts.iter().map(|part| part.parse().unwrap()).collect()
+    }
+
+    fn from(client: &str, target: &str, headers: &[(&'static str, &str)]) -> Request {
+        let mut request = request(Method::GET, target, Body::empty());
+        request.extensions_mut().get_mut::<ConnectionInfo>().unwrap().client = client.parse().ok();
+        for (name, value) in headers {
+            request.headers_mut().append(*name, HeaderValue::from_str(value).unwrap());
+        }
+        request
+    }
+
+    fn are_one(by: &[&str], one: &Request, other: &Request) -> bool {
+        let (seed, parts) = (RandomState::new(), parts(by));
+        seed.hash_one(RequestKey::new(&parts, one)) == seed.hash_one(RequestKey::new(&parts, other))
+    }
+
+    #[test]
+    fn clients_users_paths_headers_and_cookies_tell_requests_apart() {
+        let (one, other) = (
+            from("192.0.2.1", "/a", &[("x-key", "1"), ("cookie", "sid=1; b=c")]),
+            from("192.0.2.2", "/b", &[("x-key", "2"), ("cookie", "sid=2; b=c")]),
+        );
+        for by in ["client", "path", "header:x-key", "cookie:sid"] {
+            assert!(!are_one(&[by], &one, &other), "{by}");
+        }
+        for by in ["cookie:b"] {
+            assert!(are_one(&[by], &one, &other), "{by}");
+        }
+        assert!(are_one(&[], &one, &other));
+        assert!(!are_one(&["cookie:b", "client"], &one, &other));
+        assert!(are_one(&["path"], &from("192.0.2.1", "/a%62?x=1", &[]), &from("192.0.2.1", "/ab", &[])));
+    }
+
+    #[test]
+    fn a_request_without_the_key_is_counted_for_its_client() {
+        let with = |headers: &[(&'static str, &str)]| from("192.0.2.1", "/", headers);
+        for by in ["user", "header:x-key", "cookie:sid"] {
+            assert!(are_one(&[by], &with(&[]), &with(&[("x-key", ""), ("cookie", "sid=; a=b")])), "{by}");
+            assert!(!are_one(&[by], &with(&[]), &from("192.0.2.2", "/", &[])), "{by}");
+            assert!(are_one(&[by], &from("2001:db8::1", "/", &[]), &from("2001:db8::2", "/", &[])), "{by}");
+        }
+        assert!(!are_one(&["header:x-key"], &with(&[("x-key", "a")]), &with(&[])));
+    }
+
+    #[test]
+    fn a_user_and_a_header_of_the_same_text_are_not_the_same() {
+        let mut user = from("192.0.2.1", "/", &[]);
+        user.extensions_mut().insert(RemoteUser { user: "ann".into(), auth_type: "Basic".into() });
+        let mut other = from("192.0.2.9", "/other", &[]);
+        other.extensions_mut().insert(RemoteUser { user: "ann".into(), auth_type: "Basic".into() });
+        assert!(are_one(&["user"], &user, &other));
+        let seed = RandomState::new();
+        let header = from("192.0.2.1", "/", &[("x-user", "ann")]);
+        assert_ne!(
+            seed.hash_one(RequestKey::new(&parts(&["user"]), &user)),
+            seed.hash_one(RequestKey::new(&parts(&["header:x-user"]), &header))
+        );
+    }
+
+    #[test]
+    fn parts_are_read_and_printed_and_others_are_refused() {
+        for text in ["client", "user", "path", "header:x-api-key", "cookie:sid"] {
+            assert_eq!(text.parse::<KeyPart>().unwrap().to_string(), text);
+        }
+        for text in ["", "ip", "header", "header:", "header:a b", "cookie:", "cookie:a=b", "client:1"] {
+            assert!(text.parse::<KeyPart>().unwrap_err().contains("write `client`"), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_read_or_refused(text in ".{0,20}") {
+            if let Ok(part) = text.parse::<KeyPart>() {
+                prop_assert_eq!(part.to_string().to_lowercase(), text.to_lowercase());
+            }
+        }
+    }
+}
