@@ -99,6 +99,7 @@ pub mod extension;
 mod log;
 mod new;
 pub mod pipeline;
+mod proxy_protocol;
 mod run;
 pub mod server;
 mod testing;
@@ -109,6 +110,8 @@ mod worker;
 pub mod wsgi;
 
 pub use builtin::builtin;
+#[cfg(fuzzing)]
+pub use proxy_protocol::fuzz_proxy_protocol;
 pub use testing::TestPipeline;
 #[cfg(fuzzing)]
 pub use worker::fuzz;

@@ -67,6 +67,7 @@ fn protocols_know_no_sockets() {
 const ORDER: &[&str] = &[
     "log",
     "cgi",
+    "proxy_protocol",
     "tunnel",
     "tls",
     "upstream",

@@ -11,7 +11,7 @@ use ziggurat_middleware::units::Duration;
 use super::read::{NAME, ROUTES};
 use super::registry::{Kind, Registry};
 use crate::apps::matching::{Match, Prefix};
-use crate::server::{Listen, Options};
+use crate::server::{Listen, Options, ProxyProtocolOptions};
 use crate::tls::TlsOptions;
 
 /// The JSON Schema (2020-12) of pipeline files with the layers and apps of `registry`.
@@ -20,6 +20,7 @@ pub fn schema(registry: &Registry) -> Value {
     let mut generator = SchemaGenerator::default();
     let listen = of::<Listen>(&mut generator);
     let tls = of::<TlsOptions>(&mut generator);
+    let proxy_protocol = of::<ProxyProtocolOptions>(&mut generator);
     let server = of::<Options>(&mut generator);
     let route = route(&mut generator);
     let layers = kinds(registry.layers(), &mut generator);
@@ -49,7 +50,8 @@ pub fn schema(registry: &Registry) -> Value {
             "description": "The permissions of a Unix socket's file in octal figures, as in `0660`. Clients need the permission to write. By default the umask decides."
         },
         "group": { "type": "string", "description": "The group of a Unix socket's file: a name or a number. By default that of the process." },
-        "tls": tls
+        "tls": tls,
+        "proxy_protocol": proxy_protocol
     }), &["at"])] });
     let entry = json!({ "anyOf": [{ "$ref": "#/$defs/App" }, object(stack(), &["app"])] });
     json!({

@@ -19,9 +19,14 @@ pub(super) async fn run(
     limits: Arc<Limits>,
     guard: ConnectionGuard,
 ) {
-    let Accepted { socket, listen, .. } = accepted;
+    let Accepted { mut socket, listen, .. } = accepted;
     // This fails if the client has disconnected.
-    let Ok(info) = socket.info(listen.transport.scheme()) else { return };
+    let Ok(mut info) = socket.info(listen.transport.scheme()) else { return };
+    if let Some(options) = &listen.transport.proxy_protocol
+        && !Box::pin(transport::accept_proxy_protocol(&mut socket, &mut info, options, &listen, &guard)).await
+    {
+        return;
+    }
     match &listen.transport.tls {
         None => {
             serve(Connection { stream: socket, info, tls: None, versions: Versions::Any }, listen.protocol, current, limits, guard).await

@@ -48,7 +48,7 @@ pub use listener::Listener;
 pub use options::Options;
 pub use serve::{Drained, Server};
 pub use socket_access::{SocketAccess, SocketMode};
-pub use transport::Transport;
+pub use transport::{ProxyProtocolOptions, Transport};
 
 #[cfg(fuzzing)]
 pub use http1::fuzz_framing;

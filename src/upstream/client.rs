@@ -116,8 +116,13 @@ impl Servers {
             eject: Some(EjectOptions::default()),
             resolve: Duration::from_secs(10),
         };
-        let upstream =
-            Upstream::new(&place, [(target, 1)], settings, Http { version: HttpVersion::Auto, tls }, Arc::new(UpstreamState::default()));
+        let upstream = Upstream::new(
+            &place,
+            [(target, 1)],
+            settings,
+            Http { version: HttpVersion::Auto, tls, proxy_protocol: None },
+            Arc::new(UpstreamState::default()),
+        );
         let run = tokio::spawn(Arc::clone(&upstream).run()).abort_handle();
         Ok(Server { upstream, run })
     }

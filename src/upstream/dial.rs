@@ -3,7 +3,7 @@
 use std::io;
 
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
 
@@ -25,16 +25,18 @@ pub(crate) struct Dialed {
     pub(crate) is_h2: bool,
 }
 
-/// Opens a connection. `tls` holds the host that the server's certificate must be valid for. The caller bounds the time.
-pub(crate) async fn dial(address: &Address, tls: Option<(&TlsClient, &str)>) -> Result<Dialed, Failure> {
-    let tcp = match address {
+/// Opens a connection, and sends these octets first. `tls` holds the host that the server's certificate must be valid for. The caller bounds the time.
+pub(crate) async fn dial(address: &Address, preface: &[u8], tls: Option<(&TlsClient, &str)>) -> Result<Dialed, Failure> {
+    let mut tcp = match address {
         Address::Unix(path) => {
-            let socket = UnixStream::connect(path).await.map_err(Failure::unreachable)?;
+            let mut socket = UnixStream::connect(path).await.map_err(Failure::unreachable)?;
+            socket.write_all(preface).await.map_err(Failure::unreachable)?;
             return Ok(dialed(socket, false));
         }
         Address::Ip(address) => TcpStream::connect(address).await.map_err(Failure::unreachable)?,
     };
     tcp.set_nodelay(true).map_err(Failure::unreachable)?;
+    tcp.write_all(preface).await.map_err(Failure::unreachable)?;
     let Some((client, host)) = tls else { return Ok(dialed(tcp, false)) };
     let name = client.name(host).map_err(Failure::unreachable)?;
     let failed = |error: io::Error| Failure::unreachable(io::Error::new(error.kind(), format!("TLS handshake: {error}")));

@@ -3,6 +3,7 @@
 use std::future::Future;
 
 use bytes::Bytes;
+use http::request::Parts;
 use http_body::Body;
 use ziggurat_middleware::BoxError;
 
@@ -17,9 +18,20 @@ pub(crate) trait Protocol: Send + Sync + 'static {
     /// Opens a connection that is ready for its first exchange. `tls` is the host of an encrypted connection. The caller bounds the time.
     fn open(&self, address: &Address, tls: Option<&str>) -> impl Future<Output = Result<Self::Connection, Failure>> + Send;
 
-    /// Opens a connection for one exchange alone, which a shared connection does not take ([`Connection::takes`]).
-    fn open_exclusive(&self, address: &Address, tls: Option<&str>) -> impl Future<Output = Result<Self::Connection, Failure>> + Send {
+    /// Opens a connection for one exchange alone: one that a shared connection does not take ([`Connection::takes`]), or one with a preface of its own, which are the first octets on it.
+    fn open_exclusive(
+        &self,
+        address: &Address,
+        tls: Option<&str>,
+        preface: Option<&[u8]>,
+    ) -> impl Future<Output = Result<Self::Connection, Failure>> + Send {
+        let _ = preface;
         self.open(address, tls)
+    }
+
+    /// What says on a connection whose request follows, if anything does. Such a connection carries no request of another client.
+    fn preface(&self, _request: &Parts) -> Option<Vec<u8>> {
+        None
     }
 
     /// Whether a connection may carry several exchanges at once. Then the pool opens one at a time.

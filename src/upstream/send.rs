@@ -131,14 +131,20 @@ impl<P: Protocol> Upstream<P> {
         parts: &Parts,
     ) -> Result<(UpstreamResponse<P>, EndpointPermit<P>), (Failure, EndpointPermit<P>)> {
         let started = Instant::now();
-        let mut lease = match permit.endpoint().pool.checkout(fresh).await {
+        let pool = &permit.endpoint().pool;
+        let preface = pool.preface(parts);
+        let checkout = match &preface {
+            Some(preface) => pool.checkout_exclusive(Some(preface)).await,
+            None => pool.checkout(fresh).await,
+        };
+        let mut lease = match checkout {
             Ok(lease) => lease,
             Err(failure) => return Err((failure, permit)),
         };
         if let Some(connection) = lease.connection()
             && !connection.takes(&request).await
         {
-            lease = match permit.endpoint().pool.checkout_exclusive().await {
+            lease = match permit.endpoint().pool.checkout_exclusive(None).await {
                 Ok(lease) => lease,
                 Err(failure) => return Err((failure, permit)),
             };

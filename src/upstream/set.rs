@@ -229,7 +229,7 @@ mod tests {
             resolve: Duration::from_secs(10),
         };
         let target: Target = format!("http://app.test:{port}").parse().unwrap();
-        let http = Http { version: HttpVersion::Http1, tls: None };
+        let http = Http { version: HttpVersion::Http1, tls: None, proxy_protocol: None };
         Upstream::new(&Place::new("proxy"), [(target, 1)], settings, http, Arc::new(UpstreamState::default()))
     }
 

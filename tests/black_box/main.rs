@@ -13,6 +13,7 @@ mod layers;
 mod link;
 mod manage;
 mod process;
+mod proxy_protocol;
 mod reload;
 mod sendfile;
 mod slow;

@@ -17,6 +17,7 @@ mod keep_alive;
 mod many_websockets;
 mod processes;
 mod program;
+mod proxy_protocol;
 mod reload;
 mod requests;
 mod retry;

@@ -52,7 +52,8 @@ impl App for Proxy {
         let idle = settings.idle;
         let targets = self.to.0.into_iter().map(options::Server::into_target);
         let memory = context.keep(UpstreamState::default);
-        let upstream = Upstream::new(context.place(), targets, settings, Http { version, tls }, memory);
+        let upstream =
+            Upstream::new(context.place(), targets, settings, Http { version, tls, proxy_protocol: self.proxy_protocol }, memory);
         context.spawn(Arc::clone(&upstream).run());
         let (status, metrics) = (Arc::downgrade(&upstream), Arc::downgrade(&upstream));
         context.on_status(move || status.upgrade().map(|upstream| upstream.status()).unwrap_or_default());

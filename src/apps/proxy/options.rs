@@ -13,6 +13,7 @@ use ziggurat_middleware::Scheme;
 use ziggurat_middleware::options::{OneOrMany, OrFalse};
 use ziggurat_middleware::units::Duration;
 
+use crate::proxy_protocol::ProxyProtocol;
 use crate::upstream::http::HttpVersion;
 use crate::upstream::{Balance, EjectOptions, HealthOptions, QueueOptions, RetryOptions, StickyOptions, Target, TlsOptions};
 
@@ -93,6 +94,10 @@ pub struct Proxy {
     /// pass. Behind another proxy, the `forwarded` layer decides whom to trust.
     #[serde(default)]
     pub(super) forward: Forward,
+    /// The PROXY protocol header that tells servers about the client at the beginning of a connection: `v1` or `v2`. Each request then has a connection of its own, over HTTP/1.1. A health check has a header
+    /// that names no client.
+    #[serde(default)]
+    pub(super) proxy_protocol: Option<ProxyProtocol>,
 }
 
 const fn connect() -> Duration {

@@ -2,7 +2,7 @@
 
 use ziggurat_middleware::{Finding, Findings};
 
-use super::options::Proxy;
+use super::options::{Proxy, Version};
 
 /// The largest weight, so that sums of weights stay small.
 const HEAVIEST: u32 = 1000;
@@ -25,6 +25,11 @@ impl Proxy {
                 findings.push(finding.hint("write `https://` in `to`, or remove `tls`"));
             }
             (None, _) => {}
+        }
+        if self.proxy_protocol.is_some() && self.http == Version::Http2 {
+            let finding = Finding::new("`proxy_protocol` cannot be combined with HTTP/2, whose connections are shared by clients")
+                .at("proxy_protocol");
+            findings.push(finding.hint("leave `http` out, or write `\"1.1\"`"));
         }
         self.queue.validate(findings);
         if let Some(sticky) = &self.sticky {

@@ -8,7 +8,7 @@ use super::Site;
 use crate::pipeline::diagnostic::{Diagnostic, Id, Severity};
 use crate::pipeline::model::ListenEntry;
 use crate::pipeline::options::OptionReader;
-use crate::server::{Listen, Transport};
+use crate::server::Listen;
 use crate::tls::{Tickets, TlsServer};
 
 /// How often ticket keys are asked whether they are too old.
@@ -25,7 +25,7 @@ pub(in crate::pipeline) fn listeners(entries: &[ListenEntry], site: Site<'_>) ->
             let reader = OptionReader { owner: "`tls`", noun: "option", secrets: site.secrets };
             match TlsServer::open(&listen.to_string(), &tls.value, site.base, &tickets) {
                 Ok((server, doubts)) => {
-                    listen.transport = Transport::tls(server.into());
+                    listen.transport.tls = Some(server.into());
                     let doubts = doubts.into_iter().map(|doubt| reader.locate(Id::DoubtfulCertificate, doubt, &tls.node));
                     warnings.extend(doubts.map(|doubt| Diagnostic { severity: Severity::Warning, ..doubt }));
                 }

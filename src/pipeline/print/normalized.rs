@@ -30,12 +30,14 @@ pub(in crate::pipeline) fn normalized(pipeline: &Pipeline) -> Json {
     file.into()
 }
 
-/// The address alone, or an object if its socket has a mode or a group, or if it has TLS.
+/// The address alone, or an object if it has options.
 fn address(listen: &Listen, tls: Option<&TlsOptions>) -> Json {
     let SocketAccess { mode, group } = &listen.access;
     let tls = tls.and_then(|tls| serde_json::to_value(tls).ok());
-    let more = [("mode", mode.map(String::from).map(Json::from)), ("group", group.clone().map(Json::from)), ("tls", tls)];
-    let more: Vec<_> = more.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect();
+    let proxy_protocol = listen.transport.proxy_protocol.as_deref().and_then(|options| serde_json::to_value(options).ok());
+    let access = [("mode", mode.map(String::from).map(Json::from)), ("group", group.clone().map(Json::from))];
+    let more = access.into_iter().chain([("tls", tls), ("proxy_protocol", proxy_protocol)]);
+    let more: Vec<_> = more.filter_map(|(key, value)| Some((key.to_owned(), value?))).collect();
     if more.is_empty() {
         return listen.to_string().into();
     }

@@ -6,7 +6,7 @@ use super::grammar::{Grammar, all};
 use crate::pipeline::diagnostic::{Diagnostic, Id};
 use crate::pipeline::model::{ListenEntry, Typed};
 use crate::pipeline::tree::{Node, Span, Value};
-use crate::server::{Address, Listen, SocketAccess, SocketMode};
+use crate::server::{Address, Listen, ProxyProtocolOptions, SocketAccess, SocketMode};
 use crate::tls::TlsOptions;
 
 /// Octets in the path of a Unix socket, without the NUL at its end (unix(7)).
@@ -20,6 +20,7 @@ struct EntryObject {
     mode: Option<SocketMode>,
     group: Option<String>,
     tls: Option<TlsOptions>,
+    proxy_protocol: Option<ProxyProtocolOptions>,
 }
 
 impl Grammar<'_> {
@@ -43,7 +44,11 @@ impl Grammar<'_> {
         let entry = if node.is_object() {
             let found = self.note(reader.read::<EntryObject>(&node))?;
             let access = SocketAccess { mode: found.mode, group: found.group };
-            let listen = Listen { access, ..found.at };
+            let mut listen = Listen { access, ..found.at };
+            if let Some(options) = found.proxy_protocol {
+                self.sound("`proxy_protocol`", node.nearest(&["proxy_protocol".into()]), |findings| options.validate(findings))?;
+                listen.transport.proxy_protocol = Some(options.into());
+            }
             let tls = found.tls.map(|value| Typed { value, node: node.nearest(&["tls".into()]).clone() });
             ListenEntry { listen, span: node.nearest(&["at".into()]).span.clone(), tls }
         } else {
@@ -52,16 +57,20 @@ impl Grammar<'_> {
         };
         self.socket_fits(&entry.listen, &entry.span)?;
         if let Some(tls) = &entry.tls {
-            let reader = self.reader("`tls`");
-            let mut findings = Findings::default();
-            tls.value.validate(&mut findings);
-            let found: Vec<_> = findings.into_iter().map(|finding| reader.locate(Id::InvalidValue, finding, &tls.node)).collect();
-            if !found.is_empty() {
-                self.findings.extend(found);
-                return None;
-            }
+            self.sound("`tls`", &tls.node, |findings| tls.value.validate(findings))?;
         }
         Some(entry)
+    }
+
+    /// Notes what is wrong with options of an entry.
+    fn sound(&mut self, owner: &'static str, node: &Node, validate: impl FnOnce(&mut Findings)) -> Option<()> {
+        let reader = self.reader(owner);
+        let mut findings = Findings::default();
+        validate(&mut findings);
+        let found: Vec<_> = findings.into_iter().map(|finding| reader.locate(Id::InvalidValue, finding, node)).collect();
+        let is_sound = found.is_empty();
+        self.findings.extend(found);
+        is_sound.then_some(())
     }
 
     fn socket_fits(&mut self, listen: &Listen, span: &Span) -> Option<()> {

@@ -1,6 +1,7 @@
 //! What stands between the socket of a listener and the protocol. Each transport turns a stream into a stream, and may correct the `ConnectionInfo`.
 
 mod handshakes;
+mod proxy_protocol;
 mod session;
 mod stream;
 mod tls;
@@ -12,6 +13,8 @@ use ziggurat_middleware::Scheme;
 use crate::tls::TlsServer;
 
 pub(super) use handshakes::Handshakes;
+pub use proxy_protocol::ProxyProtocolOptions;
+pub(super) use proxy_protocol::accept as accept_proxy_protocol;
 pub(super) use session::TlsSession;
 pub(super) use tls::accept as accept_tls;
 
@@ -19,6 +22,8 @@ pub(super) use tls::accept as accept_tls;
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Transport {
+    /// The PROXY protocol, in front of TLS; without it, the peer of a connection is the client.
+    pub proxy_protocol: Option<Arc<ProxyProtocolOptions>>,
     /// TLS; without it, clear text.
     pub tls: Option<Arc<TlsServer>>,
 }
@@ -26,22 +31,17 @@ pub struct Transport {
 impl PartialEq for Transport {
     /// Whether both have the same TLS, and not only equal options.
     fn eq(&self, other: &Self) -> bool {
-        match (&self.tls, &other.tls) {
+        let is_tls_equal = match (&self.tls, &other.tls) {
             (Some(one), Some(other)) => Arc::ptr_eq(one, other),
             (one, other) => one.is_none() && other.is_none(),
-        }
+        };
+        is_tls_equal && self.proxy_protocol == other.proxy_protocol
     }
 }
 
 impl Eq for Transport {}
 
 impl Transport {
-    /// TLS over the socket.
-    #[must_use]
-    pub const fn tls(tls: Arc<TlsServer>) -> Self {
-        Self { tls: Some(tls) }
-    }
-
     /// The scheme of requests that come over it.
     #[must_use]
     pub const fn scheme(&self) -> Scheme {

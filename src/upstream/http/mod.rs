@@ -16,12 +16,13 @@ use std::time::Duration;
 use futures_util::task::AtomicWaker;
 use http::Version;
 use http::header::SEC_WEBSOCKET_KEY;
+use http::request::Parts;
 use hyper::body::Incoming;
 use hyper::client::conn::{TrySendError, http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::sync::watch;
 use tokio::time::timeout;
-use ziggurat_middleware::Scheme;
+use ziggurat_middleware::{ConnectionInfo, Scheme};
 
 use super::dial::{Dialed, dial};
 use super::failure::{Failure, FailureKind, FailurePhase};
@@ -30,12 +31,15 @@ use super::protocol::{Connection, Protocol};
 use super::replay::Upload;
 use super::target::Address;
 use super::tls::TlsClient;
+use crate::proxy_protocol::ProxyProtocol;
 
 /// HTTP to upstreams.
 pub(crate) struct Http {
     pub(crate) version: HttpVersion,
     /// For upstreams with an `https` URL.
     pub(crate) tls: Option<TlsClient>,
+    /// The header that tells upstreams about the client, at the beginning of each connection.
+    pub(crate) proxy_protocol: Option<ProxyProtocol>,
 }
 
 /// The version of HTTP.
@@ -135,7 +139,8 @@ impl Protocol for Http {
     async fn open(&self, address: &Address, tls: Option<&str>) -> Result<HttpConnection, Failure> {
         let tls = tls.and_then(|host| Some((self.tls.as_ref()?, host)));
         let scheme = if tls.is_some() { Scheme::Https } else { Scheme::Http };
-        let Dialed { io, is_h2 } = dial(address, tls).await?;
+        let preface = self.proxy_protocol.map(ProxyProtocol::local).unwrap_or_default();
+        let Dialed { io, is_h2 } = dial(address, &preface, tls).await?;
         match self.version {
             HttpVersion::Http2 if scheme == Scheme::Https && !is_h2 => {
                 Err(Failure::unreachable("the upstream does not offer HTTP/2 (ALPN)"))
@@ -146,15 +151,19 @@ impl Protocol for Http {
         }
     }
 
-    async fn open_exclusive(&self, address: &Address, tls: Option<&str>) -> Result<HttpConnection, Failure> {
+    async fn open_exclusive(&self, address: &Address, tls: Option<&str>, preface: Option<&[u8]>) -> Result<HttpConnection, Failure> {
         if self.version == HttpVersion::Http2 {
             let cause =
                 "the upstream takes no WebSockets over HTTP/2 (SETTINGS_ENABLE_CONNECT_PROTOCOL), and `http` allows no other version";
             return Err(Failure::new(FailureKind::Refused, FailurePhase::Head, cause));
         }
         let client = self.tls.as_ref().map(|tls| tls.offering(HttpVersion::Http1.alpn()));
-        let Dialed { io, .. } = dial(address, client.as_ref().zip(tls)).await?;
+        let Dialed { io, .. } = dial(address, preface.unwrap_or_default(), client.as_ref().zip(tls)).await?;
         http1(io).await
+    }
+
+    fn preface(&self, request: &Parts) -> Option<Vec<u8>> {
+        Some(self.proxy_protocol?.of_client(request.extensions.get::<ConnectionInfo>()))
     }
 
     fn may_share(&self, tls: Option<&str>) -> bool {

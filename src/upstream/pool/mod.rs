@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use futures_util::FutureExt;
+use http::request::Parts;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until, timeout};
 
@@ -91,12 +92,17 @@ impl<P: Protocol> Pool<P> {
         }
     }
 
-    /// A new connection for one exchange that shared connections do not take.
-    pub(crate) async fn checkout_exclusive(&self) -> Result<Lease<P>, Failure> {
+    /// What a connection for this request has to begin with, if anything.
+    pub(crate) fn preface(&self, request: &Parts) -> Option<Vec<u8>> {
+        self.0.protocol.preface(request)
+    }
+
+    /// A new connection for one exchange that shared connections do not take, or one with this preface, which carries no further exchange.
+    pub(crate) async fn checkout_exclusive(&self, preface: Option<&[u8]>) -> Result<Lease<P>, Failure> {
         let Inner { protocol, address, tls, .. } = &*self.0;
-        let connection = self.0.in_time(protocol.open_exclusive(address, tls.as_deref())).await?;
+        let connection = self.0.in_time(protocol.open_exclusive(address, tls.as_deref(), preface)).await?;
         self.0.lock().opened += 1;
-        let checkout = Checkout { connection, shared: None, until: Instant::now() + AGE, is_reused: false };
+        let checkout = Checkout { connection, shared: None, until: Instant::now() + AGE, is_reused: false, is_alone: preface.is_some() };
         Ok(Lease::new(&self.0, checkout).claim())
     }
 
@@ -241,6 +247,9 @@ impl<P: Protocol> Lease<P> {
         if checkout.shared.is_some() {
             pool.leave(checkout);
             return;
+        }
+        if checkout.is_alone {
+            return pool.discard();
         }
         let mut idle = Idle { is_reused: true, ..Idle::from(checkout) };
         let is_ready = if idle.connection.is_open() { idle.connection.ready().now_or_never() } else { Some(false) };

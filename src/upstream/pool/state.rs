@@ -57,6 +57,8 @@ pub(super) struct Checkout<C> {
     pub(super) shared: Option<u64>,
     pub(super) until: Instant,
     pub(super) is_reused: bool,
+    /// Whether it carries this exchange alone: its preface is about one client.
+    pub(super) is_alone: bool,
 }
 
 impl<P: Protocol> State<P> {
@@ -197,7 +199,7 @@ impl<C: Connection> Shared<C> {
         }
         let connection = self.connection.share()?;
         self.in_use += 1;
-        let checkout = Checkout { connection, shared: Some(self.number), until: self.until, is_reused: self.is_reused };
+        let checkout = Checkout { connection, shared: Some(self.number), until: self.until, is_reused: self.is_reused, is_alone: false };
         self.is_reused = true;
         Some(checkout)
     }
@@ -205,7 +207,7 @@ impl<C: Connection> Shared<C> {
 
 impl<C> From<Idle<C>> for Checkout<C> {
     fn from(idle: Idle<C>) -> Self {
-        Self { connection: idle.connection, shared: None, until: idle.until, is_reused: idle.is_reused }
+        Self { connection: idle.connection, shared: None, until: idle.until, is_reused: idle.is_reused, is_alone: false }
     }
 }
 
