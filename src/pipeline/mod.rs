@@ -235,10 +235,20 @@ impl Pipeline {
     }
 
     /// A report about an option of `server`.
-    fn report_at_server(&self, option: &str, message: &str) -> Report {
+    pub(crate) fn report_at_server(&self, option: &str, message: &str) -> Report {
+        self.report_at(self.span_at_server(option), message)
+    }
+
+    /// A warning about an option of `server`, which is about the process and not about the file.
+    pub(crate) fn warning_at_server(&self, option: &str, message: &str) -> Report {
+        let warnings = self.span_at_server(option).map(|span| Diagnostic::warning(Id::CannotRun, self.secrets.redact(message), span));
+        Report::new(Arc::clone(&self.source), warnings.into_iter().collect())
+    }
+
+    fn span_at_server(&self, option: &str) -> Option<Span> {
         // Options have no spans. The text was parsed before, so it can be parsed again.
-        let root = text::parse(&self.source.text, Dialect::of(Path::new(&self.source.name))).ok();
-        self.report_at(root.map(|root| root.nearest(&["server".into(), option.into()]).span.clone()), message)
+        let root = text::parse(&self.source.text, Dialect::of(Path::new(&self.source.name))).ok()?;
+        Some(root.nearest(&["server".into(), option.into()]).span.clone())
     }
 
     fn site<'a>(&'a self, lifecycle: &'a Lifecycle) -> Site<'a> {

@@ -5,6 +5,7 @@ pub(crate) mod init;
 mod main_loop;
 mod memory;
 mod prepared;
+mod privilege;
 mod reload;
 mod signals;
 mod source;
@@ -116,7 +117,12 @@ pub(crate) fn try_build(pipeline: &Pipeline, host: &Extensions) -> Result<Report
     let mut host = host.clone();
     host.insert(Trial);
     let lifecycle = Lifecycle::hosted(host);
-    let built = pipeline.build(&lifecycle).and_then(|_| Ok(pipeline.listeners(&lifecycle)?.1));
+    // Keys are read first, and code is imported as the user that the server becomes.
+    let built = pipeline.listeners(&lifecycle).and_then(|(_, warnings)| {
+        let doubt = privilege::try_to_give_up(pipeline)?;
+        pipeline.build(&lifecycle)?;
+        Ok(doubt.map_or(warnings.clone(), |doubt| warnings.with(doubt)))
+    });
     drop(entered);
     lifecycle.shutdown();
     end(runtime);

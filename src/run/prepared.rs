@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use ziggurat_middleware::{Lifecycle, Next};
 
-use super::print_message;
+use super::{print_message, privilege};
 use crate::pipeline::{Pipeline, Report};
 use crate::server::{Address, Listen, Listener};
 
@@ -41,17 +41,33 @@ pub(super) struct Bound {
 
 impl PreparedPipeline {
     /// Builds and binds. Blocks; must be called within a runtime. If it fails, it shuts down what it has started.
+    ///
+    /// Where the server has to become another user, it first binds and reads keys, and does the rest as that user.
     pub(super) fn prepare(pipeline: Arc<Pipeline>, lifecycle: &Lifecycle, bound: &Bound) -> Result<Self, Report> {
+        if bound.pipeline.is_none()
+            && let Some(identity) = privilege::wanted(&pipeline)?
+        {
+            let end = |_: &Report| lifecycle.shutdown();
+            let sockets = Sockets::open(&pipeline, lifecycle, bound).inspect_err(end)?;
+            privilege::give_up(identity, &pipeline).inspect_err(end)?;
+            let stack = pipeline.build(lifecycle).inspect_err(end)?;
+            return Ok(Self::new(pipeline, stack, sockets));
+        }
         let stack = pipeline.build(lifecycle)?;
         // After the build, so that a port that accepts connections means a stack that serves.
         match Sockets::open(&pipeline, lifecycle, bound) {
-            Ok(Sockets { listen, listeners, control }) => Ok(Self { pipeline, stack, listen, listeners, control, mistake: None }),
+            Ok(sockets) => Ok(Self::new(pipeline, stack, sockets)),
             Err(report) => {
                 drop(stack);
                 lifecycle.shutdown();
                 Err(report)
             }
         }
+    }
+
+    fn new(pipeline: Arc<Pipeline>, stack: Next, sockets: Sockets) -> Self {
+        let Sockets { listen, listeners, control } = sockets;
+        Self { pipeline, stack, listen, listeners, control, mistake: None }
     }
 
     /// A stack that shows an error instead of serving `pipeline`.
@@ -110,11 +126,18 @@ fn explain(error: &io::Error, wanted: &Listen, bound: &Bound) -> String {
         _ => false,
     });
     match mine {
+        _ if error.kind() == io::ErrorKind::PermissionDenied && bound.pipeline.is_some() && is_low(&wanted.address) => {
+            format!("{error}\nhint: ports below 1024 are root's, which the server is not any more: a restart opens them")
+        }
         Some(mine) if error.kind() == io::ErrorKind::AddrInUse => {
             format!("{error}\nhint: the running server listens on `{mine}`; an address with the same port takes a restart")
         }
         _ => error.to_string(),
     }
+}
+
+const fn is_low(address: &Address) -> bool {
+    matches!(address, Address::Tcp { port: 1..1024, .. })
 }
 
 fn bind_control(pipeline: &Pipeline, bound: &Bound) -> Result<ControlSocket, Report> {

@@ -16,7 +16,7 @@ use super::print_message;
 use super::source::PipelineSource;
 use super::systemd;
 use super::watch::{self, Watch};
-use crate::pipeline::Report;
+use crate::pipeline::{Pipeline, Report};
 
 /// How a reload ended.
 pub(super) type ReloadResult = Result<Reloaded, Report>;
@@ -247,6 +247,10 @@ impl MainLoop {
         }
         if prepared.pipeline.server().threads != self.active.pipeline.server().threads {
             tracing::warn!("`server.threads` cannot change while the server runs; it will at the next start");
+        }
+        let identity = |pipeline: &Pipeline| (pipeline.server().user.clone(), pipeline.server().group.clone());
+        if identity(&prepared.pipeline) != identity(&self.active.pipeline) {
+            tracing::warn!("`server.user` and `server.group` cannot change while the server runs; they will at the next start");
         }
         self.replace_generation(prepared, lifecycle).await?;
         let milliseconds = u64::try_from(begin.elapsed().as_millis()).unwrap_or(u64::MAX);

@@ -69,6 +69,13 @@ pub struct Options {
     /// Threads for network work and native layers. By default as many as there are processor cores. (A `wsgi` app has threads of its own.)
     pub threads: Option<NonZeroUsize>,
 
+    /// The user that the server becomes, by name or number, after it has bound its addresses and read its certificates and keys, and before it opens logs, starts workers or imports apps, which all are
+    /// that user's. It has to be started by root. By default it stays the user that has started it.
+    pub user: Option<String>,
+
+    /// The group that the server becomes, by name or number. By default the primary group of `user`. The supplementary groups are those of `user`.
+    pub group: Option<String>,
+
     /// A Unix socket on which `ziggurat status` and `ziggurat reload` reach the running server, for instance `run/control.sock`; relative
     /// paths start at the file's folder. Only the user who runs the server may open it. By default there is none.
     pub control: Option<PathBuf>,
@@ -91,6 +98,8 @@ impl Default for Options {
             title_case_headers: false,
             spool: SpoolOptions::default(),
             threads: None,
+            user: None,
+            group: None,
             control: None,
         }
     }

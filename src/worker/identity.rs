@@ -11,30 +11,77 @@ use ziggurat_middleware::Finding;
 ///
 /// A [`Finding`] about `user` or `group`: unknown, or this process may not switch to it.
 pub(crate) fn become_user(user: Option<&str>, group: Option<&str>) -> Result<(), Finding> {
-    let user = user.map(named_user).transpose()?;
-    let group = group.map(named_group).transpose()?;
-    let Some(gid) = group.or(user.as_ref().and_then(|user| user.group)) else {
-        return match user {
-            Some(user) => Err(Finding::new(format!("user `{}` has no group of its own", user.shown)).at("user").hint("name one: `group`")),
-            None => Ok(()),
-        };
-    };
-    let uid = user.as_ref().map(|user| user.uid);
-    // A process that has the identity already needs no privilege.
-    if uid.is_none_or(|uid| uid == geteuid()) && gid == getegid() {
-        return Ok(());
+    Identity::named(user, group)?.map_or(Ok(()), Identity::assume)
+}
+
+/// A fact about the program: the user and the group that the server becomes before it runs code of others.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ServerIdentity {
+    pub(crate) user: Option<String>,
+    pub(crate) group: Option<String>,
+}
+
+/// A user and a group that a process may become.
+pub(crate) struct Identity {
+    user: Option<Named>,
+    gid: Gid,
+}
+
+impl Identity {
+    /// Those of these names or numbers; `None` without any.
+    ///
+    /// # Errors
+    ///
+    /// Which of them is unknown.
+    pub(crate) fn named(user: Option<&str>, group: Option<&str>) -> Result<Option<Self>, Finding> {
+        let user = user.map(named_user).transpose()?;
+        let group = group.map(named_group).transpose()?;
+        match (group.or(user.as_ref().and_then(|user| user.group)), user) {
+            (Some(gid), user) => Ok(Some(Self { user, gid })),
+            (None, None) => Ok(None),
+            (None, Some(user)) => {
+                Err(Finding::new(format!("user `{}` has no group of its own", user.shown)).at("user").hint("name one: `group`"))
+            }
+        }
     }
-    let groups = match user.as_ref().and_then(|user| user.name.as_deref()) {
-        Some(name) => initgroups(name, gid),
-        None => setgroups(&[gid]),
-    };
-    let become_all = groups.and_then(|()| setgid(gid)).and_then(|()| uid.map_or(Ok(()), setuid));
-    become_all.map_err(|error| {
-        let (field, shown) = user.map_or_else(|| ("group", gid.to_string()), |user| ("user", user.shown));
-        Finding::new(format!("cannot become `{shown}`: {}", error.desc()))
-            .at(field)
-            .hint(format!("only root may act as another: start the server as root, or leave `{field}` out"))
-    })
+
+    /// The numbers of the user and the group.
+    pub(crate) fn ids(&self) -> (Option<u32>, u32) {
+        (self.user.as_ref().map(|user| user.uid.as_raw()), self.gid.as_raw())
+    }
+
+    /// Whether this process has them. It needs no privilege then.
+    pub(crate) fn is_current(&self) -> bool {
+        self.user.as_ref().is_none_or(|user| user.uid == geteuid()) && self.gid == getegid()
+    }
+
+    /// Takes them on, for good and for all threads of this process, with the supplementary groups of the user.
+    ///
+    /// # Errors
+    ///
+    /// If this process may not.
+    pub(crate) fn assume(self) -> Result<(), Finding> {
+        if self.is_current() {
+            return Ok(());
+        }
+        let Self { user, gid } = self;
+        let groups = match user.as_ref().and_then(|user| user.name.as_deref()) {
+            Some(name) => initgroups(name, gid),
+            None => setgroups(&[gid]),
+        };
+        let become_all = groups.and_then(|()| setgid(gid)).and_then(|()| user.as_ref().map_or(Ok(()), |user| setuid(user.uid)));
+        become_all.map_err(|error| {
+            let (field, shown) = user.map_or_else(|| ("group", gid.to_string()), |user| ("user", user.shown));
+            Finding::new(format!("cannot become `{shown}`: {}", error.desc())).at(field).hint(format!(
+                "only root may act as another: start the server as root and without another `user` of `server`, or leave `{field}` out"
+            ))
+        })
+    }
+}
+
+/// Whether this process is root's.
+pub(crate) fn is_root() -> bool {
+    geteuid().is_root()
 }
 
 struct Named {

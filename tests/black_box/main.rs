@@ -12,6 +12,7 @@ mod init;
 mod layers;
 mod link;
 mod manage;
+mod privilege;
 mod process;
 mod proxy_protocol;
 mod reload;

@@ -14,6 +14,7 @@ use ziggurat_middleware::{Context, Finding, Findings, Step};
 use super::registry::Composite;
 use super::tree::Node;
 use crate::worker::django_settings::{Settings, SettingsQuery, read_settings};
+use crate::worker::identity::{ServerIdentity, is_root};
 use crate::worker::launcher::Launcher;
 use crate::wsgi::{Wsgi, is_dotted_name};
 use layout::Layout;
@@ -113,12 +114,15 @@ impl Django {
             let finding = Finding::new("only the program `ziggurat` can read the settings of a site");
             finding.hint("name the app itself: `{ \"wsgi\": \"mysite.wsgi:application\" }`")
         })?;
+        // Root imports the settings as the user that the server becomes, unless the workers have one of their own.
+        let has_user = self.of_workers("user").is_some();
+        let server = context.host::<ServerIdentity>().filter(|_| is_root() && !has_user).cloned().unwrap_or_default();
         let question = SettingsQuery {
             settings: self.settings.clone(),
             path: self.folders(context)?,
             chdir: self.of_workers("chdir").map(|folder| context.resolve(folder)),
-            user: self.of_workers("user"),
-            group: self.of_workers("group"),
+            user: self.of_workers("user").or(server.user),
+            group: self.of_workers("group").or(server.group),
         };
         let env = self.wsgi.get("env").and_then(Json::as_object).into_iter().flatten();
         let env = env.filter_map(|(name, value)| Some((name.as_str(), value.as_str()?)));

@@ -13,6 +13,7 @@ use crate::pipeline::registry::Registry;
 use crate::pipeline::secrets::Secrets;
 use crate::pipeline::tree::{Entry, Node, Span, Value};
 use crate::server::Options;
+use crate::worker::identity::ServerIdentity;
 
 pub(crate) const ROUTES: &str = "routes";
 
@@ -27,12 +28,22 @@ pub(super) struct Grammar<'a> {
     /// The keys of `apps`.
     pub(super) names: Vec<String>,
     pub(super) places: Places,
+    /// As whom the server runs code of others.
+    pub(super) identity: ServerIdentity,
     pub(super) findings: Vec<Diagnostic>,
 }
 
 impl<'a> Grammar<'a> {
     pub(super) fn new(root: &Node, registry: &'a Registry, secrets: &'a Secrets, base: &'a Path) -> Self {
-        Self { registry, secrets, base, names: Vec::new(), places: Places::new(root), findings: Vec::new() }
+        Self {
+            registry,
+            secrets,
+            base,
+            names: Vec::new(),
+            places: Places::new(root),
+            identity: ServerIdentity::default(),
+            findings: Vec::new(),
+        }
     }
 
     /// What was read, where nothing was found.
@@ -49,6 +60,9 @@ impl<'a> Grammar<'a> {
         }
         let listen = take(&mut keys, "listen").map_or_else(|| Some(Vec::new()), |node| self.listen(node));
         let server = take(&mut keys, "server").map_or_else(|| Some(Options::default()), |node| self.server(&node));
+        if let Some(server) = &server {
+            self.identity = ServerIdentity { user: server.user.clone(), group: server.group.clone() };
+        }
         let apps = take(&mut keys, "apps").map_or_else(|| Some(Vec::new()), |node| self.apps(node));
         let stack = self.stack(keys, &span, &Scope::default(), "the pipeline");
         let apps = apps?.into_iter().enumerate().map(|(number, app)| (AppId(number), app)).collect();

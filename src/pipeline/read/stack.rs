@@ -112,7 +112,9 @@ impl Grammar<'_> {
 
     /// The app itself, or the routes that a composite app stands for.
     fn composed(&mut self, part: Part) -> Option<App> {
-        let lifecycle = Lifecycle::hosted(self.registry.host().clone());
+        let mut host = self.registry.host().clone();
+        host.insert(self.identity.clone());
+        let lifecycle = Lifecycle::hosted(host);
         let context = Context::new(&part.place, self.base, lifecycle);
         let Some(routes) = part.kind.compose(&part.options, self.secrets, &context) else { return Some(App::Part(part)) };
         let routes = self.note(routes)?;
