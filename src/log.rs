@@ -17,10 +17,16 @@ pub(crate) fn start() {
 
 /// Starts the log with a mark at the beginning of each line's fields.
 pub(crate) fn start_marked(mark: Mark) {
-    let level = EnvFilter::try_from_env("ZIGGURAT_LOG").unwrap_or_else(|_| "info".into());
+    let level = std::env::var("ZIGGURAT_LOG").ok().and_then(|level| EnvFilter::try_new(with_quiet_rustls(&level)).ok());
+    let level = level.unwrap_or_else(|| with_quiet_rustls("info").into());
     let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let log = tracing_subscriber::fmt().with_env_filter(level).with_writer(std::io::stderr).with_ansi(colour).with_target(false);
     let _ = log.fmt_fields(MessageLast { mark }).try_init();
+}
+
+/// A filter without the warnings of rustls about each client that does something odd, unless it names rustls: nothing bounds their number.
+fn with_quiet_rustls(filter: &str) -> String {
+    if filter.contains("rustls") { filter.to_owned() } else { format!("{filter},rustls=error") }
 }
 
 /// A text in each line that names the process which wrote it. It can be changed at any time.

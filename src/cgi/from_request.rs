@@ -8,9 +8,9 @@ use http::header::{self, HeaderMap};
 use http::request::Parts;
 use http::{Uri, Version};
 use percent_encoding::percent_decode;
-use ziggurat_middleware::{ConnectionInfo, Mount, OriginalUri, RemoteUser, RequestId};
+use ziggurat_middleware::{ConnectionInfo, Mount, OriginalUri, RemoteUser, RequestId, TlsInfo};
 
-use super::{Variable, VariableSink, has_variable};
+use super::{Variable, VariableSink, has_variable, tls};
 
 /// Writes the variables of a request. `content_length` is the length of its body, if it is known.
 pub(crate) fn from_request(parts: &Parts, content_length: Option<u64>, sink: &mut impl VariableSink) {
@@ -24,6 +24,9 @@ pub(crate) fn from_request(parts: &Parts, content_length: Option<u64>, sink: &mu
     }
     if let Some(id) = parts.extensions.get::<RequestId>() {
         sink.set(Variable::RequestId, id.as_header().as_bytes());
+    }
+    if let Some(tls) = parts.extensions.get::<TlsInfo>() {
+        tls::write(tls, sink);
     }
     if let Some(length) = content_length {
         set_number(sink, Variable::ContentLength, length);

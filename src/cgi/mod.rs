@@ -7,6 +7,7 @@
 mod from_request;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod to_request;
 
 use std::borrow::Cow;
@@ -58,11 +59,35 @@ pub(crate) enum Variable {
     UrlScheme,
     /// The id of the request. It has a name only in WSGI.
     RequestId,
+    /// `on` over TLS. Not in RFC 3875; every server sets it. So are the following, which Apache's mod_ssl sets.
+    Https,
+    /// The version of TLS.
+    SslProtocol,
+    /// The cipher suite.
+    SslCipher,
+    /// The host that the client asked TLS for.
+    SslTlsSni,
+    /// `Initial` or `Resumed`.
+    SslSessionResumed,
+    /// `SUCCESS`, or `NONE` without a certificate of the client.
+    SslClientVerify,
+    /// The subject of the client's certificate, and so on.
+    SslClientSubject,
+    SslClientCommonName,
+    SslClientIssuer,
+    SslClientIssuerCommonName,
+    SslClientSerial,
+    SslClientStart,
+    SslClientEnd,
+    /// The first of its email addresses.
+    SslClientEmail,
+    /// The first of its host names.
+    SslClientHost,
 }
 
 impl Variable {
     /// All of them, in the order of their discriminants.
-    pub(crate) const ALL: [Self; 17] = [
+    pub(crate) const ALL: [Self; 32] = [
         Self::RequestMethod,
         Self::ScriptName,
         Self::PathInfo,
@@ -80,6 +105,21 @@ impl Variable {
         Self::HttpHost,
         Self::UrlScheme,
         Self::RequestId,
+        Self::Https,
+        Self::SslProtocol,
+        Self::SslCipher,
+        Self::SslTlsSni,
+        Self::SslSessionResumed,
+        Self::SslClientVerify,
+        Self::SslClientSubject,
+        Self::SslClientCommonName,
+        Self::SslClientIssuer,
+        Self::SslClientIssuerCommonName,
+        Self::SslClientSerial,
+        Self::SslClientStart,
+        Self::SslClientEnd,
+        Self::SslClientEmail,
+        Self::SslClientHost,
     ];
 
     /// Its place in [`Variable::ALL`].
@@ -107,6 +147,21 @@ impl Variable {
             Self::HttpHost => "HTTP_HOST",
             Self::UrlScheme => "wsgi.url_scheme",
             Self::RequestId => "ziggurat.request_id",
+            Self::Https => "HTTPS",
+            Self::SslProtocol => "SSL_PROTOCOL",
+            Self::SslCipher => "SSL_CIPHER",
+            Self::SslTlsSni => "SSL_TLS_SNI",
+            Self::SslSessionResumed => "SSL_SESSION_RESUMED",
+            Self::SslClientVerify => "SSL_CLIENT_VERIFY",
+            Self::SslClientSubject => "SSL_CLIENT_S_DN",
+            Self::SslClientCommonName => "SSL_CLIENT_S_DN_CN",
+            Self::SslClientIssuer => "SSL_CLIENT_I_DN",
+            Self::SslClientIssuerCommonName => "SSL_CLIENT_I_DN_CN",
+            Self::SslClientSerial => "SSL_CLIENT_M_SERIAL",
+            Self::SslClientStart => "SSL_CLIENT_V_START",
+            Self::SslClientEnd => "SSL_CLIENT_V_END",
+            Self::SslClientEmail => "SSL_CLIENT_SAN_Email_0",
+            Self::SslClientHost => "SSL_CLIENT_SAN_DNS_0",
         }
     }
 }

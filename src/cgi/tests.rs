@@ -3,11 +3,12 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Version, header};
 use proptest::prelude::*;
-use ziggurat_middleware::{ConnectionInfo, Mount, RemoteUser, RequestId, Scheme};
+use ziggurat_middleware::{ClientCertificate, ConnectionInfo, Mount, RemoteUser, RequestId, Scheme, TlsInfo};
 
 use super::{Invalid, Variable, VariableSink, VariableSource, content_length, from_request, push_header_variable, to_request};
 
@@ -56,7 +57,8 @@ impl VariableSource for Variables {
 fn seen(parts: &Parts) -> impl PartialEq + std::fmt::Debug + use<> {
     let (user, id) = (parts.extensions.get::<RemoteUser>().cloned(), parts.extensions.get::<RequestId>().cloned());
     let (mount, connection) = (parts.extensions.get::<Mount>().cloned(), parts.extensions.get::<ConnectionInfo>().cloned());
-    (parts.method.clone(), parts.uri.to_string(), parts.version, parts.headers.clone(), (user, id, mount, connection))
+    let tls = parts.extensions.get::<TlsInfo>().cloned();
+    (parts.method.clone(), parts.uri.to_string(), parts.version, parts.headers.clone(), (user, id, mount, connection, tls))
 }
 
 prop_compose! {
@@ -108,6 +110,25 @@ prop_compose! {
 }
 
 prop_compose! {
+    /// The TLS of a connection. Of the names of a certificate, the variables have the first ones.
+    fn tls()(
+        protocol in "TLSv1\\.[23]",
+        cipher in "[A-Z0-9_-]{0,20}",
+        server_name in prop::option::of("[a-z]{1,8}\\.test"),
+        is_resumed in any::<bool>(),
+        client in prop::option::of((["\\PC{0,20}", "\\PC{0,20}", "[0-9A-F]{2,8}", "\\PC{0,20}", "\\PC{0,20}"], prop::collection::vec("\\PC{1,10}", 0..2), prop::option::of("\\PC{0,8}"))),
+    ) -> TlsInfo {
+        let client = client.map(|([subject, issuer, serial, not_before, not_after], names, common_name)| {
+            Arc::new(ClientCertificate {
+                subject, issuer, serial, not_before, not_after,
+                issuer_common_name: common_name.clone(), common_name, emails: names.clone(), hosts: names, uris: Vec::new(),
+            })
+        });
+        TlsInfo { protocol: protocol.into(), cipher: cipher.into(), server_name: server_name.map(Into::into), is_resumed, client }
+    }
+}
+
+prop_compose! {
     /// Requests that CGI can describe completely: no authority in the target, one line per header.
     fn requests()(
         method in "GET|POST|[A-Z!#$%&'*+.^_`|~-]{1,10}",
@@ -117,6 +138,7 @@ prop_compose! {
         query in prop::option::of("[a-z0-9%=&/?+]{1,12}"),
         headers in headers(),
         (connection, user, id) in facts(),
+        tls in prop::option::of(tls()),
     ) -> Parts {
         let query = query.map_or_else(String::new, |query| format!("?{query}"));
         let (mut parts, ()) = Request::new(()).into_parts();
@@ -130,6 +152,7 @@ prop_compose! {
         parts.extensions.insert(connection);
         user.map(|user| parts.extensions.insert(user));
         id.map(|id| parts.extensions.insert(id));
+        tls.map(|tls| parts.extensions.insert(tls));
         parts
     }
 }

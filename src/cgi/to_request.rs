@@ -10,7 +10,7 @@ use http::{Method, Request, Uri, Version};
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, percent_encode};
 use ziggurat_middleware::{ConnectionInfo, Mount, OriginalUri, RemoteUser, RequestId, RequestSummary, Scheme};
 
-use super::{Invalid, Variable, VariableSource, has_variable};
+use super::{Invalid, Variable, VariableSource, has_variable, tls};
 
 /// Capacity for as many headers as browsers send.
 const HEADERS: usize = 20;
@@ -69,6 +69,9 @@ pub(crate) fn to_request<S: VariableSource>(source: &S, is_vetted: bool) -> Resu
     if let Some(user) = text(source, Variable::RemoteUser)? {
         let auth_type = text(source, Variable::AuthType)?.unwrap_or_default();
         parts.extensions.insert(RemoteUser { user: user.into(), auth_type: auth_type.into() });
+    }
+    if let Some(tls) = tls::read(source)? {
+        parts.extensions.insert(tls);
     }
     let id = source.get(Variable::RequestId)?.and_then(|id| RequestId::new(HeaderValue::from_bytes(&id).ok()?));
     if let Some(id) = id {

@@ -1,5 +1,7 @@
 //! The command line: its commands, their options and what they print.
 
+mod certs;
+mod check;
 mod control;
 mod project;
 mod status;
@@ -119,6 +121,30 @@ enum Command {
         /// Prints findings as JSON, for editors.
         #[arg(long)]
         json: bool,
+    },
+
+    /// Lists the certificates in the files that a pipeline names: their names, when they expire, and what is wrong with them.
+    ///
+    /// With `--self-signed`, it makes a certificate for development instead.
+    Certs {
+        #[command(flatten)]
+        file: File,
+
+        /// Prints the list as JSON.
+        #[arg(long)]
+        json: bool,
+
+        /// Makes a certificate that no authority vouches for, and its key, which only this user can read.
+        #[arg(long, conflicts_with = "json")]
+        self_signed: bool,
+
+        /// A host name or an address that the new certificate is for; may be repeated. By default `localhost`, `127.0.0.1` and `::1`.
+        #[arg(long = "name", value_name = "NAME", requires = "self_signed")]
+        names: Vec<String>,
+
+        /// The folder of the new files.
+        #[arg(long, value_name = "FOLDER", default_value = "tls", requires = "self_signed")]
+        folder: PathBuf,
     },
 
     /// Prints the stack: its order, routes and places, and every option with its default filled in.
@@ -259,7 +285,9 @@ fn dispatch(registry: &Registry, host: &Extensions, command: Command) -> u8 {
         Command::Run { file, watch, listen } => serve(PipelineSource::file(&file.path, listen, registry), host, watch),
         Command::Status { file, json } => control::status(&file, json),
         Command::Reload(file) => control::reload(&file),
-        Command::Check { file, json } => check(&file, registry, host, json),
+        Command::Check { file, json } => check::check(&file, registry, host, json),
+        Command::Certs { self_signed: true, names, folder, .. } => certs::self_signed(&names, &folder),
+        Command::Certs { file, json, .. } => certs::list(&file, registry, json),
         Command::Show { file, json: false } => with(load(&file, registry), |pipeline| print(&pipeline.show())),
         Command::Show { file, json: true } => with(load(&file, registry), |pipeline| print(&format!("{:#}\n", pipeline.normalized()))),
         Command::Schema => print(&format!("{:#}\n", schema(registry))),
@@ -335,28 +363,6 @@ fn serve(source: PipelineSource, host: &Extensions, watch: bool) -> u8 {
         complain(&pipeline.warnings().render(color()), SUCCESS);
     }
     outcome(run::run(source, pipeline, host))
-}
-
-fn check(file: &File, registry: &Registry, host: &Extensions, json: bool) -> u8 {
-    let (report, code) = match load(file, registry) {
-        Err(report) => (report, MISUSE),
-        Ok(pipeline) => match run::try_build(&pipeline, host) {
-            Err(report) => (report, FAILURE),
-            Ok(warnings) => (pipeline.warnings().clone().with(warnings), SUCCESS),
-        },
-    };
-    if json {
-        print(&format!("{:#}\n", report.to_json()));
-        return code;
-    }
-    let text = report.render(color());
-    if !text.is_empty() {
-        complain(&text, code);
-    }
-    if code == SUCCESS {
-        print(&format!("{}: ok\n", file.path.display()));
-    }
-    code
 }
 
 /// Prints to standard output. A reader that is gone (`ziggurat schema | head`) is not a failure.

@@ -40,17 +40,26 @@ fn app(out: &mut String, app: &Map<String, Value>) {
     let _ = writeln!(out, "\n{}", clean(place));
     let fields = || app.iter().filter(|(key, value)| key.as_str() != "place" && !value.is_null());
     let width = fields().map(|(key, _)| label(key).chars().count()).max().unwrap_or(0).max(11) + 2;
-    for (key, value) in fields().filter(|(_, value)| records(value).is_none()) {
+    for (key, value) in fields().filter(|(_, value)| rows(value).is_none()) {
         let _ = writeln!(out, "  {:<width$}{}", clean(label(key)), if value.is_object() { inline(value) } else { scalar(key, value) });
     }
-    for (key, rows) in fields().filter_map(|(key, value)| Some((key, records(value)?))) {
+    for (key, rows) in fields().filter_map(|(key, value)| Some((key, rows(value)?))) {
         let _ = writeln!(out, "  {}", clean(label(key)));
         grid(out, &rows);
     }
 }
 
+/// A list of objects as a table.
+pub(super) fn records(list: &Value) -> String {
+    let mut out = String::new();
+    if let Some(rows) = self::rows(list) {
+        grid(&mut out, &rows);
+    }
+    out
+}
+
 /// The rows of a list of objects.
-fn records(value: &Value) -> Option<Vec<&Map<String, Value>>> {
+fn rows(value: &Value) -> Option<Vec<&Map<String, Value>>> {
     let rows: Option<Vec<_>> = value.as_array()?.iter().map(Value::as_object).collect();
     rows.filter(|rows| !rows.is_empty())
 }

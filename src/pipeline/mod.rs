@@ -38,6 +38,7 @@ pub use registry::{Kind, Registry};
 pub use schema::schema;
 
 use crate::server::{Address, Listen, Options};
+use crate::tls::{Tickets, TlsServer};
 use build::Site;
 use diagnostic::{Diagnostic, Id, Severity, Source};
 use model::File;
@@ -193,8 +194,20 @@ impl Pipeline {
             return Ok((self.listen.clone(), Report::new(Arc::clone(&self.source), Vec::new())));
         }
         let report = |findings| Report::new(Arc::clone(&self.source), findings);
-        let built = build::listeners(&self.file.listen, self.site(lifecycle)).map_err(report)?;
+        let built = build::listeners(&self.file, self.site(lifecycle)).map_err(report)?;
         Ok((built.0, report(built.1)))
+    }
+
+    /// The TLS of all listeners that have any, and warnings. Nothing is watched.
+    ///
+    /// # Errors
+    ///
+    /// As [`Pipeline::listeners`].
+    pub(crate) fn certificates(&self, tickets: &Arc<Tickets>) -> Result<(Vec<Arc<TlsServer>>, Report), Report> {
+        let report = |findings| Report::new(Arc::clone(&self.source), findings);
+        let lifecycle = Lifecycle::default();
+        let (opened, warnings) = build::open_tls(&self.file.listen, self.site(&lifecycle), tickets).map_err(report)?;
+        Ok((opened.into_iter().flatten().collect(), report(warnings)))
     }
 
     /// The tower, outermost layer on top: defaults filled in, routes as branches, secrets as their `${...}`.

@@ -8,6 +8,7 @@ use std::task::Waker;
 use futures_util::task::AtomicWaker;
 use http::StatusCode;
 use tokio::time::Instant;
+use ziggurat_middleware::Summary;
 use ziggurat_middleware::{Metrics, Place};
 
 use super::request_metrics::{EndedRequest, RequestMetrics};
@@ -32,6 +33,8 @@ pub(super) struct ConnectionTable {
     /// Clients that were told that there is no room.
     refused: AtomicU64,
     handshakes: Handshakes,
+    /// Refused requests, by their reason.
+    refusals: Summary<&'static str>,
 }
 
 /// A connection's entry in the table, removed when this is dropped.
@@ -79,6 +82,7 @@ impl ConnectionTable {
             tunnels: AtomicUsize::new(0),
             refused: AtomicU64::new(0),
             handshakes: Handshakes::default(),
+            refusals: Summary::default(),
         }
     }
 
@@ -274,6 +278,11 @@ impl ConnectionGuard {
     /// The TLS handshakes of the server.
     pub(super) fn handshakes(&self) -> &Handshakes {
         &self.table.handshakes
+    }
+
+    /// The log of refused requests.
+    pub(super) fn refusals(&self) -> &Summary<&'static str> {
+        &self.table.refusals
     }
 
     /// Wakes the connection's task.

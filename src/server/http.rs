@@ -41,6 +41,8 @@ pub(super) async fn serve<S: Io>(connection: Connection<S>, current: Arc<Current
             Outcome::Ended => return,
         }
     }
+    // TLS ends with a message of its own.
+    http1::close(guard.into_parts().0, false, &progress).await;
 }
 
 /// How long after it was accepted a connection without any octets may still send a request, if the server drains.

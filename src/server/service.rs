@@ -50,7 +50,13 @@ impl RequestService {
     }
 
     pub(super) fn log_refusal(&self, refusal: Refusal) {
-        tracing::info!("refused a request from {}: {refusal}", Client(&self.info));
+        let client = Client(&self.info);
+        let sum_up = move |count: u64, latest: String, seconds: u64| {
+            tracing::info!(count, "refused {count} more requests within {seconds} s, the last one from {latest}: {refusal}");
+        };
+        if self.progress.connection.refusals().begins(refusal.reason, || client.to_string(), sum_up) {
+            tracing::info!(listener = self.info.local.map(tracing::field::display), "refused a request from {client}: {refusal}");
+        }
     }
 
     pub(super) fn log_failure(&self, reason: impl fmt::Display) {
@@ -93,6 +99,9 @@ impl RequestService {
                 parts.extensions.insert(self.info.clone());
                 if let Some(tls) = &self.tls {
                     parts.extensions.insert(tls.info.clone());
+                    if let Some(user) = &tls.user {
+                        parts.extensions.insert(user.clone());
+                    }
                 }
                 let named = RequestSummary::new(&parts.method, &parts.uri, &parts.extensions);
                 parts.extensions.insert(named.clone());

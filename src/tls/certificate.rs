@@ -155,7 +155,8 @@ fn address(octets: &[u8]) -> Option<IpAddr> {
     }
 }
 
-fn time(timestamp: i64) -> SystemTime {
+/// A time of X.509.
+pub(super) fn time(timestamp: i64) -> SystemTime {
     let distance = Duration::from_secs(timestamp.unsigned_abs());
     let time = if timestamp < 0 { UNIX_EPOCH.checked_sub(distance) } else { UNIX_EPOCH.checked_add(distance) };
     time.unwrap_or(UNIX_EPOCH)

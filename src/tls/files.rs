@@ -73,48 +73,66 @@ fn in_folder(folder: &Path) -> Result<Vec<PairFiles>, Finding> {
     Ok(pairs)
 }
 
+/// The octets of both files.
+type Octets = (Vec<u8>, Vec<u8>);
+
 impl PairFiles {
-    /// Reads both files as one certificate. A finding is at the option that it is about.
-    pub(super) fn load(&self, provider: &CryptoProvider) -> Result<Arc<Certificate>, Finding> {
-        let at = |finding: Finding, field: &str| {
-            let finding = self.at.iter().cloned().fold(finding, Finding::at);
-            if self.is_of_folder { finding } else { finding.at(field) }
-        };
-        let chain = pem::certificates(&self.cert).map_err(|finding| at(finding, "cert"))?;
-        let key = pem::private_key(&self.key).map_err(|finding| at(finding, "key"))?;
+    /// Reads both files. A finding is at the option that it is about.
+    pub(super) fn read(&self) -> Result<Octets, Finding> {
+        let cert = pem::read(&self.cert).map_err(|finding| self.at(finding, "cert"))?;
+        Ok((cert, pem::read(&self.key).map_err(|finding| self.at(finding, "key"))?))
+    }
+
+    pub(super) fn read_cert(&self) -> Option<Vec<u8>> {
+        pem::read(&self.cert).ok()
+    }
+
+    /// Whether this process may not read the key.
+    pub(super) fn is_key_withheld(&self) -> bool {
+        fs::File::open(&self.key).is_err_and(|error| error.kind() == std::io::ErrorKind::PermissionDenied)
+    }
+
+    /// Makes one certificate of both files.
+    pub(super) fn parse(&self, cert: &[u8], key: &[u8], provider: &CryptoProvider) -> Result<Arc<Certificate>, Finding> {
+        let chain = pem::parse_certificates(&self.cert, cert).map_err(|finding| self.at(finding, "cert"))?;
+        let key = pem::parse_private_key(&self.key, key).map_err(|finding| self.at(finding, "key"))?;
         Certificate::new(chain, key, provider, self.cert.display().to_string()).map(Arc::new).map_err(|unusable| {
             let (cert, key) = (self.cert.display(), self.key.display());
             match unusable {
-                Unusable::Malformed => at(Finding::new(format!("`{cert}`: {unusable}")), "cert"),
+                Unusable::Malformed | Unusable::Refused(_) => self.at(Finding::new(format!("`{cert}`: {unusable}")), "cert"),
                 Unusable::Misfit => {
                     let finding = Finding::new(format!("the private key in `{key}` is not that of the certificate in `{cert}`"));
-                    at(finding.hint("the file of the certificate begins with the site's own certificate, and its chain follows"), "key")
+                    self.at(
+                        finding.hint("the file of the certificate begins with the site's own certificate, and its chain follows"),
+                        "key",
+                    )
                 }
-                Unusable::Refused(_) => at(Finding::new(format!("`{cert}`: {unusable}")), "cert"),
             }
         })
     }
 
+    /// A finding about one of the files.
+    fn at(&self, finding: Finding, field: &str) -> Finding {
+        let finding = self.at.iter().cloned().fold(finding, Finding::at);
+        if self.is_of_folder { finding } else { finding.at(field) }
+    }
+
     /// What is harmless for the server, and probably a mistake.
     pub(super) fn doubts(&self, certificate: &Certificate, now: SystemTime) -> Vec<Finding> {
-        let at = |finding: Finding, field: &str| {
-            let finding = self.at.iter().cloned().fold(finding, Finding::at);
-            if self.is_of_folder { finding } else { finding.at(field) }
-        };
         let mut doubts = Vec::new();
         if certificate.is_expired(now) {
             let finding = Finding::new(format!("the certificate in `{}` has expired", self.cert.display()));
-            doubts.push(at(finding.hint("clients refuse it: renew it"), "cert"));
+            doubts.push(self.at(finding.hint("clients refuse it: renew it"), "cert"));
         } else if now < certificate.not_before {
-            doubts.push(at(Finding::new(format!("the certificate in `{}` is not valid yet", self.cert.display())), "cert"));
+            doubts.push(self.at(Finding::new(format!("the certificate in `{}` is not valid yet", self.cert.display())), "cert"));
         }
         if certificate.names_nothing() {
             let finding = Finding::new(format!("the certificate in `{}` names no host", self.cert.display()));
-            doubts.push(at(finding.hint("clients look at its subject alternative names only: issue it again with them"), "cert"));
+            doubts.push(self.at(finding.hint("clients look at its subject alternative names only: issue it again with them"), "cert"));
         }
         if fs::metadata(&self.key).is_ok_and(|file| file.permissions().mode() & 0o004 != 0) {
             let finding = Finding::new(format!("every user of this machine can read the private key in `{}`", self.key.display()));
-            doubts.push(at(finding.hint("run `chmod 600` on it"), "key"));
+            doubts.push(self.at(finding.hint("run `chmod 600` on it"), "key"));
         }
         doubts
     }

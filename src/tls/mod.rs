@@ -20,18 +20,26 @@
 
 mod certificate;
 mod files;
+mod loaded;
 mod options;
+mod peer;
 pub(crate) mod pem;
 mod policy;
+mod self_signed;
 mod server;
+pub(crate) mod status;
 mod store;
 mod table;
 mod tickets;
+mod watch;
 
 pub use certificate::{Certificate, Unusable};
 pub use options::TlsOptions;
+pub(crate) use peer::client_certificate;
+pub(crate) use self_signed::self_signed;
 pub(crate) use server::Begin;
 pub use server::TlsServer;
 pub use store::{CertificateStore, Challenges, Source};
 pub use table::CertificateTable;
 pub use tickets::Tickets;
+pub(crate) use watch::watch;

@@ -5,7 +5,7 @@ use std::io::Read;
 use std::path::Path;
 
 use rustls::RootCertStore;
-use rustls::pki_types::pem::{PemObject, SectionKind};
+use rustls::pki_types::pem::{self, PemObject, SectionKind};
 use rustls::pki_types::{
     CertificateDer, CertificateRevocationListDer, PrivateKeyDer, PrivatePkcs1KeyDer, PrivatePkcs8KeyDer, PrivateSec1KeyDer,
 };
@@ -100,7 +100,12 @@ pub(super) fn read(file: &Path) -> Result<Vec<u8>, Finding> {
 }
 
 fn sections(file: &Path, octets: &[u8]) -> Result<Vec<(SectionKind, Vec<u8>)>, Finding> {
-    <(SectionKind, Vec<u8>)>::pem_slice_iter(octets).collect::<Result<_, _>>().map_err(|error| cannot_read(file, error))
+    let sections = <(SectionKind, Vec<u8>)>::pem_slice_iter(octets).collect::<Result<_, _>>();
+    sections.map_err(|error| match error {
+        pem::Error::MissingSectionEnd { .. } => cannot_read(file, "it is cut off: a section has no `-----END ...-----`"),
+        pem::Error::Base64Decode(_) => cannot_read(file, "a section is not base64"),
+        error => cannot_read(file, error),
+    })
 }
 
 const fn is_key(kind: SectionKind) -> bool {

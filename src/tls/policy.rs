@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::CertificateDer;
@@ -9,8 +10,10 @@ use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::version::{TLS12, TLS13};
 use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion};
+use x509_parser::prelude::{CertificateRevocationList, FromDer};
 use ziggurat_middleware::{Finding, Result};
 
+use super::certificate::time;
 use super::options::{ClientOptions, ExpiredCrl, MinVersion, TlsOptions};
 use super::pem;
 use super::store::CertificateStore;
@@ -24,6 +27,10 @@ pub(super) struct Policy {
     /// HTTP/2 and HTTP/1.1 over TCP.
     pub(super) http: Arc<ServerConfig>,
     verifier: Option<Arc<dyn ClientCertVerifier>>,
+    identity: PolicyIdentity,
+    /// When the first revocation list is due to be renewed.
+    lists_until: Option<SystemTime>,
+    expired_crl: ExpiredCrl,
 }
 
 impl Policy {
@@ -54,11 +61,29 @@ impl Policy {
         };
         let mut config = builder.with_cert_resolver(Arc::clone(store) as _);
         let identity = PolicyIdentity { listener: listener.to_owned(), min: options.min, client };
-        config.ticketer = tickets.of(identity)?;
+        config.ticketer = tickets.of(identity.clone())?;
         // Tickets hold all of a session. A cache beside them would know no policies.
         config.session_storage = Arc::new(NoServerSessionStorage {});
         let http = Arc::new(with_protocols(&config, &[b"h2", b"http/1.1"]));
-        Ok(Self { config, http, verifier })
+        let lists = identity.client.iter().flat_map(|client| &client.lists);
+        let lists_until = lists.filter_map(|list| next_update(list)).min();
+        let expired_crl = options.client.as_ref().map(|client| client.expired_crl).unwrap_or_default();
+        Ok(Self { config, http, verifier, identity, lists_until, expired_crl })
+    }
+
+    /// Whether it accepts the same clients as another one.
+    pub(super) fn is_like(&self, other: &Self) -> bool {
+        self.identity == other.identity
+    }
+
+    /// What is harmless for the server, and probably a mistake.
+    pub(super) fn doubts(&self, now: SystemTime) -> Option<Finding> {
+        self.lists_until.filter(|until| *until < now)?;
+        let effect = match self.expired_crl {
+            ExpiredCrl::Refuse => "certificates of clients are refused until there is a newer one",
+            ExpiredCrl::Warn => "certificates that were revoked since are accepted",
+        };
+        Some(Finding::new(format!("a revocation list is past its next update: {effect}")).at("client").at("crl"))
     }
 
     /// The configuration for other protocols.
@@ -76,6 +101,12 @@ impl Policy {
             _ => !verifier.client_auth_mandatory(),
         }
     }
+}
+
+/// When a revocation list is due to be renewed.
+fn next_update(list: &[u8]) -> Option<SystemTime> {
+    let (_, list) = CertificateRevocationList::from_der(list).ok()?;
+    Some(time(list.next_update()?.timestamp()))
 }
 
 fn with_protocols(config: &ServerConfig, protocols: &[&[u8]]) -> ServerConfig {

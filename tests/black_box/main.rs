@@ -3,6 +3,7 @@
 
 mod bounds;
 mod browser;
+mod certs;
 mod commands;
 mod control;
 mod django;

@@ -66,7 +66,8 @@ impl Program {
         let mut program = Self { child, address: None, log, lines, folder };
         loop {
             let line = program.next_line();
-            if let Some(address) = line.trim_end().strip_prefix("listening on http://") {
+            let address = line.trim_end().strip_prefix("listening on ").and_then(|listener| listener.split_once("://"));
+            if let Some(("http" | "https", address)) = address {
                 program.address.get_or_insert(address.parse().unwrap());
             }
             if line.starts_with("ready") {

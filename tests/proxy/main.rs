@@ -14,6 +14,7 @@ mod h2_websocket;
 mod http2;
 mod http2_connections;
 mod keep_alive;
+mod log;
 mod many_websockets;
 mod processes;
 mod program;

@@ -13,7 +13,9 @@ use tokio::time::timeout;
 use tower::service_fn;
 use ziggurat::Ziggurat;
 use ziggurat::server::{self, Listener, Options};
-use ziggurat_middleware::{LogLine, Next, TestStack};
+use ziggurat_middleware::{Next, TestStack};
+
+use super::log::Log;
 
 /// Nothing a test waits for may take longer.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -69,50 +71,6 @@ impl Proxy {
     pub(crate) fn logged(&self, text: &str) -> Vec<String> {
         self.stack.log().into_iter().chain(self.log.lines()).filter(|line| line.contains(text)).collect()
     }
-}
-
-/// The log of this thread, which all tasks of a test share.
-struct Log {
-    lines: Arc<Mutex<Vec<String>>>,
-    _guard: tracing::dispatcher::DefaultGuard,
-}
-
-impl Log {
-    fn start() -> Self {
-        let lines = Arc::new(Mutex::new(Vec::new()));
-        let dispatch = tracing::Dispatch::new(Lines(Arc::clone(&lines)));
-        Self { lines, _guard: tracing::dispatcher::set_default(&dispatch) }
-    }
-
-    fn lines(&self) -> Vec<String> {
-        self.lines.lock().unwrap().clone()
-    }
-}
-
-struct Lines(Arc<Mutex<Vec<String>>>);
-
-impl tracing::Subscriber for Lines {
-    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
-        *metadata.level() <= tracing::Level::INFO
-    }
-
-    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
-        tracing::span::Id::from_u64(1)
-    }
-
-    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
-
-    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
-
-    fn event(&self, event: &tracing::Event<'_>) {
-        let mut line = LogLine::default();
-        event.record(&mut line);
-        self.0.lock().unwrap().push(format!("{} {line}", event.metadata().level()));
-    }
-
-    fn enter(&self, _: &tracing::span::Id) {}
-
-    fn exit(&self, _: &tracing::span::Id) {}
 }
 
 /// What a client got.

@@ -2,7 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, DnType, IsCa, KeyIdMethod, KeyPair,
+    KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PKCS_RSA_SHA256, RevokedCertParams, SignatureAlgorithm,
+};
 use rustls::RootCertStore;
 
 /// An authority, and the folder that its certificates are written to.
@@ -35,11 +38,27 @@ impl Authority {
         self.write_key(&format!("{file}.key"), key);
     }
 
+    /// As [`Authority::issue`], with an RSA key.
+    pub fn issue_rsa(&self, file: &str, names: &[&str]) {
+        let (cert, key) = self.make_with(names, &PKCS_RSA_SHA256, |_| ());
+        self.write(&format!("{file}.pem"), cert);
+        self.write_key(&format!("{file}.key"), key);
+    }
+
     /// A certificate and its key in PEM.
     pub fn make(&self, names: &[&str], change: impl FnOnce(&mut CertificateParams)) -> (String, String) {
+        self.make_with(names, &PKCS_ECDSA_P256_SHA256, change)
+    }
+
+    fn make_with(
+        &self,
+        names: &[&str],
+        kind: &'static SignatureAlgorithm,
+        change: impl FnOnce(&mut CertificateParams),
+    ) -> (String, String) {
         let mut params = CertificateParams::new(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>()).unwrap();
         change(&mut params);
-        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap();
+        let key = KeyPair::generate_for(kind).unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
         (certificate.pem(), key.serialize_pem())
     }
@@ -60,6 +79,25 @@ impl Authority {
         use std::os::unix::fs::PermissionsExt;
         self.write(file, text);
         std::fs::set_permissions(self.path(file), std::fs::Permissions::from_mode(0o600)).unwrap();
+    }
+
+    /// Writes a revocation list of these serial numbers that is to be renewed in this year.
+    pub fn revoke(&self, file: &str, serials: &[u64], until: i32) {
+        let revoked = |serial: &u64| RevokedCertParams {
+            serial_number: (*serial).into(),
+            revocation_time: rcgen::date_time_ymd(2019, 1, 1),
+            reason_code: None,
+            invalidity_date: None,
+        };
+        let list = CertificateRevocationListParams {
+            this_update: rcgen::date_time_ymd(2019, 1, 1),
+            next_update: rcgen::date_time_ymd(until, 1, 1),
+            crl_number: 1_u64.into(),
+            issuing_distribution_point: None,
+            revoked_certs: serials.iter().map(revoked).collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        self.write(file, list.signed_by(&self.issuer).unwrap().pem().unwrap());
     }
 
     /// What a client trusts.

@@ -25,7 +25,7 @@ fn site() -> Site {
 
 /// Accepts every certificate.
 #[derive(Debug)]
-struct Anything;
+struct Anything(Vec<SignatureScheme>);
 
 impl ServerCertVerifier for Anything {
     fn verify_server_cert(
@@ -58,14 +58,19 @@ impl ServerCertVerifier for Anything {
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        vec![SignatureScheme::ECDSA_NISTP256_SHA256, SignatureScheme::RSA_PSS_SHA256]
+        self.0.clone()
     }
 }
 
 /// A client that looks at certificates only.
 fn careless(site: &Site) -> Client {
+    verifying(site, &[SignatureScheme::ECDSA_NISTP256_SHA256, SignatureScheme::RSA_PSS_SHA256])
+}
+
+/// A client that knows these signatures only.
+fn verifying(site: &Site, schemes: &[SignatureScheme]) -> Client {
     let mut client = site.client().fresh();
-    client.config.dangerous().set_certificate_verifier(Arc::new(Anything));
+    client.config.dangerous().set_certificate_verifier(Arc::new(Anything(schemes.to_vec())));
     client
 }
 
@@ -121,4 +126,27 @@ async fn a_request_for_a_host_of_another_certificate_is_misdirected() {
         let answer = client.get_host(name, host).await.unwrap();
         assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{name} {host}: {answer}");
     }
+}
+
+#[tokio::test]
+async fn rsa_stands_beside_ecdsa_and_a_client_gets_what_it_can_verify() {
+    let authority = Authority::new();
+    authority.issue_rsa("rsa", &["site.test"]);
+    authority.issue("ecdsa", &["site.test"]);
+    let site =
+        Site::start(authority, r#"{ "cert": "rsa.pem", "key": "rsa.key", "certificates": [{ "cert": "ecdsa.pem", "key": "ecdsa.key" }] }"#);
+    let (rsa, ecdsa) = (SignatureScheme::RSA_PSS_SHA256, SignatureScheme::ECDSA_NISTP256_SHA256);
+    for (schemes, is_rsa) in [(&[rsa, ecdsa][..], false), (&[ecdsa], false), (&[rsa], true)] {
+        // With a name, and without one.
+        for name in ["site.test", "127.0.0.1"] {
+            let stream = verifying(&site, schemes).connect(name).await.unwrap();
+            let chain = stream.get_ref().1.peer_certificates().unwrap();
+            let (_, certificate) = X509Certificate::from_der(&chain[0]).unwrap();
+            let kind = certificate.public_key().parsed().unwrap();
+            assert_eq!(matches!(kind, x509_parser::public_key::PublicKey::RSA(_)), is_rsa, "{schemes:?} {name}");
+        }
+    }
+    // A client that can verify nothing is told so.
+    let error = verifying(&site, &[SignatureScheme::ED448]).connect("site.test").await.unwrap_err().to_string();
+    assert!(error.contains("HandshakeFailure"), "{error}");
 }

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use rustls::client::Resumption;
 use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::ServerName;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, SupportedProtocolVersion};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -17,7 +18,8 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use ziggurat::pipeline::Pipeline;
 use ziggurat::server::{Listener, Server};
-use ziggurat_middleware::{Body, ConnectionInfo, Lifecycle, Next, Request, Response, TlsInfo};
+use ziggurat::tls::TlsServer;
+use ziggurat_middleware::{Body, ConnectionInfo, Lifecycle, Next, RemoteUser, Request, Response, TlsInfo};
 
 use super::authority::Authority;
 
@@ -30,6 +32,9 @@ pub struct Site {
     pub address: SocketAddr,
     pub server: Option<Server>,
     pub lifecycle: Lifecycle,
+    /// About the files, as a person reads them.
+    pub warnings: String,
+    tls: Arc<TlsServer>,
     registry: ziggurat::pipeline::Registry,
 }
 
@@ -44,11 +49,12 @@ impl Site {
         let lifecycle = Lifecycle::default();
         let registry = ziggurat::builtin();
         let pipeline = pipeline(&authority, tls, server, &registry);
-        let (listen, _) = pipeline.listeners(&lifecycle).unwrap_or_else(|report| panic!("{report}"));
+        let (listen, warnings) = pipeline.listeners(&lifecycle).unwrap_or_else(|report| panic!("{report}"));
+        let tls = listen[0].transport.tls.clone().unwrap();
         let listeners = Listener::bind(&listen[0], authority.base()).unwrap();
         let address = listeners[0].socket_addr().unwrap();
         let server = Server::start(listeners, stack, pipeline.server()).unwrap();
-        Self { authority, address, server: Some(server), lifecycle, registry }
+        Self { authority, address, server: Some(server), lifecycle, warnings: warnings.render(false), tls, registry }
     }
 
     /// Replaces everything, as a reload does.
@@ -65,6 +71,16 @@ impl Site {
     /// A client that trusts the authority.
     pub fn client(&self) -> Client {
         Client { address: self.address, config: config(&self.authority, &[&TLS13, &TLS12]) }
+    }
+
+    /// Has changed files used now.
+    pub fn refresh(&self) {
+        self.tls.refresh();
+    }
+
+    /// What `ziggurat status` tells.
+    pub fn status(&self) -> String {
+        format!("{:?}", self.lifecycle.status())
     }
 
     /// A connection without TLS.
@@ -84,13 +100,29 @@ pub async fn echo(request: Request) -> Result<Response, Infallible> {
     let Some(tls) = request.extensions().get::<TlsInfo>() else { return Ok(Response::new(Body::from(scheme))) };
     let name = tls.server_name.as_deref().unwrap_or("-");
     let session = if tls.is_resumed { "resumed" } else { "initial" };
-    Ok(Response::new(Body::from(format!("{scheme} {} {} {name} {session}", tls.protocol, tls.cipher))))
+    let mut text = format!("{scheme} {} {} {name} {session}", tls.protocol, tls.cipher);
+    if let Some(client) = &tls.client {
+        text += &format!(" {}", client.subject);
+    }
+    if let Some(user) = request.extensions().get::<RemoteUser>() {
+        text += &format!(" as {}", user.user);
+    }
+    Ok(Response::new(Body::from(text)))
 }
 
 /// A client's configuration.
 pub fn config(authority: &Authority, versions: &[&'static SupportedProtocolVersion]) -> ClientConfig {
     let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider())).with_protocol_versions(versions).unwrap();
     builder.with_root_certificates(authority.roots()).with_no_client_auth()
+}
+
+/// A client with the certificate `FILE.pem`.
+pub fn with_certificate(site: &Site, versions: &[&'static SupportedProtocolVersion], file: &str) -> Client {
+    let chain = vec![CertificateDer::from_pem_file(site.authority.path(&format!("{file}.pem"))).unwrap()];
+    let key = PrivateKeyDer::from_pem_file(site.authority.path(&format!("{file}.key"))).unwrap();
+    let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider())).with_protocol_versions(versions).unwrap();
+    let config = builder.with_root_certificates(site.authority.roots()).with_client_auth_cert(chain, key).unwrap();
+    Client { address: site.address, config }
 }
 
 /// A client, with the sessions that it has.

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use http::{HeaderValue, Method, Version};
 use serde_json::{Map, Value};
-use ziggurat_middleware::{Body, ConnectionInfo, Mount, OriginalUri, RemoteUser, Request, RequestId, Scheme, request};
+use ziggurat_middleware::{
+    Body, ClientCertificate, ConnectionInfo, Mount, OriginalUri, RemoteUser, Request, RequestId, Scheme, TlsInfo, request,
+};
 
 use crate::support::{EXECUTORS, Executor, Site};
 
@@ -165,6 +167,49 @@ async fn addresses_come_from_the_host_the_listener_and_trusted_proxies() {
         };
         check(&format!("{host:?} at {local:?}"), make, expected).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_tls_has_found_out_comes_from_the_connection_and_never_from_headers() {
+    let forged = || {
+        let mut request = get("/");
+        for name in ["ssl-client-verify", "ssl-client-s-dn", "https", "x-ssl-client-s-dn"] {
+            request.headers_mut().insert(name, HeaderValue::from_static("evil"));
+        }
+        request
+    };
+    let nothing = json! {
+        "HTTPS": null, "SSL_PROTOCOL": null, "SSL_CLIENT_VERIFY": null, "SSL_CLIENT_S_DN": null, "HTTP_SSL_CLIENT_VERIFY": "evil", "HTTP_HTTPS": "evil",
+    };
+    check("without TLS", forged, nothing).await;
+    let tls = |client: Option<ClientCertificate>| {
+        let mut request = forged();
+        request.extensions_mut().insert(TlsInfo {
+            protocol: "TLSv1.3".into(),
+            cipher: "TLS_AES_256_GCM_SHA384".into(),
+            server_name: Some("site.test".into()),
+            is_resumed: true,
+            client: client.map(Arc::new),
+        });
+        request
+    };
+    let expected = json! {
+        "HTTPS": "on", "SSL_PROTOCOL": "TLSv1.3", "SSL_CIPHER": "TLS_AES_256_GCM_SHA384", "SSL_TLS_SNI": "site.test", "SSL_SESSION_RESUMED": "Resumed",
+        "SSL_CLIENT_VERIFY": "NONE", "SSL_CLIENT_S_DN": null,
+    };
+    check("with TLS", || tls(None), expected).await;
+    let ann = || ClientCertificate {
+        subject: "CN=ann,O=Caf\u{e9}".to_owned(),
+        common_name: Some("ann".to_owned()),
+        serial: "07".to_owned(),
+        emails: vec!["ann@example.com".to_owned()],
+        ..ClientCertificate::default()
+    };
+    let expected = json! {
+        "SSL_CLIENT_VERIFY": "SUCCESS", "SSL_CLIENT_S_DN": "CN=ann,O=Caf\u{c3}\u{a9}", "SSL_CLIENT_S_DN_CN": "ann", "SSL_CLIENT_M_SERIAL": "07",
+        "SSL_CLIENT_SAN_Email_0": "ann@example.com", "SSL_CLIENT_SAN_DNS_0": null, "REMOTE_USER": null,
+    };
+    check("with a certificate", || tls(Some(ann())), expected).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

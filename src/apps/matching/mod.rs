@@ -61,6 +61,11 @@ pub struct Match {
     #[serde(skip_serializing_if = "Option::is_none")]
     client: Option<OneOrMany<Network>>,
 
+    /// The certificate that the client has shown to this server over TLS, and that was verified: its subject, as in `CN=ann,O=Example` (RFC 4514), a list of subjects, `true` for
+    /// any certificate, or `false` for none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_cert: Option<Values>,
+
     /// Request headers by name: the exact value, a list of values, `true` for any value, or `false` for none. `Forwarded`, `X-Forwarded-*` and `X-Real-IP` are there only below a
     /// `forwarded` layer, because every client can send them.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
@@ -88,6 +93,7 @@ pub(crate) enum Key<'a> {
     Method,
     Scheme,
     Client,
+    ClientCert,
     /// The header with this name.
     Header(&'a str),
     /// The cookie with this name.
@@ -107,6 +113,7 @@ impl fmt::Display for Key<'_> {
             Self::Method => f.write_str("method"),
             Self::Scheme => f.write_str("scheme"),
             Self::Client => f.write_str("client"),
+            Self::ClientCert => f.write_str("client_cert"),
             Self::Header(name) => write!(f, "header `{name}`"),
             Self::Cookie(name) => write!(f, "cookie `{name}`"),
             Self::Query(name) => write!(f, "query `{name}`"),
@@ -132,6 +139,13 @@ impl Match {
         }
         if !any_holds(self.client.as_ref(), |network| request.client().is_some_and(|address| network.contains(address))) {
             return Some(Key::Client);
+        }
+        if !self
+            .client_cert
+            .as_ref()
+            .is_none_or(|values| values.hold(request.client_subject().into_iter(), |subject, text| *subject == text))
+        {
+            return Some(Key::ClientCert);
         }
         for (name, values) in &self.header {
             if !values.hold(request.headers(name), |value, text| value.as_bytes() == text.as_bytes()) {

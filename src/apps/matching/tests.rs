@@ -3,7 +3,7 @@
 use http::{HeaderValue, Method};
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
-use ziggurat_middleware::{Body, ConnectionInfo, Request, Scheme, request};
+use ziggurat_middleware::{Body, ClientCertificate, ConnectionInfo, Request, Scheme, TlsInfo, request};
 
 use super::cover::DEEPEST;
 use super::*;
@@ -135,9 +135,42 @@ proptest! {
 }
 
 #[test]
+fn the_subject_of_a_client_certificate_is_matched_and_only_of_one_that_tls_has_verified() {
+    let of = |subject: Option<&str>| {
+        let mut request = request(http::Method::GET, "/", Body::empty());
+        request.headers_mut().insert("ssl-client-s-dn", HeaderValue::from_static("CN=ann"));
+        let client = subject.map(|subject| ClientCertificate { subject: subject.to_owned(), ..ClientCertificate::default() }.into());
+        request.extensions_mut().insert(TlsInfo {
+            protocol: "TLSv1.3".into(),
+            cipher: "".into(),
+            server_name: None,
+            is_resumed: false,
+            client,
+        });
+        request
+    };
+    for (keys, subject, holds) in [
+        (json!({ "client_cert": true }), Some("CN=ann"), true),
+        (json!({ "client_cert": true }), None, false),
+        (json!({ "client_cert": false }), None, true),
+        (json!({ "client_cert": false }), Some("CN=ann"), false),
+        (json!({ "client_cert": "CN=ann" }), Some("CN=ann"), true),
+        (json!({ "client_cert": ["CN=bob", "CN=ann"] }), Some("CN=ann"), true),
+        (json!({ "client_cert": "CN=ann" }), Some("CN=ann,O=Evil"), false),
+        (json!({ "client_cert": "CN=ann" }), None, false),
+    ] {
+        assert_eq!(condition(&keys).mismatch(&RequestView::new(&of(subject))).is_none(), holds, "{keys} {subject:?}");
+    }
+    let plain = request(http::Method::GET, "/", Body::empty());
+    assert!(condition(&json!({ "client_cert": true })).mismatch(&RequestView::new(&plain)).is_some());
+}
+
+#[test]
 fn what_a_condition_covers_is_found() {
     for (broad, narrow) in [
         (json!({}), json!({ "not": { "path": "/a" } })),
+        (json!({ "client_cert": true }), json!({ "client_cert": "CN=ann" })),
+        (json!({ "client_cert": ["CN=ann", "CN=bob"] }), json!({ "client_cert": "CN=ann", "method": "GET" })),
         (json!({ "scheme": "http" }), json!({ "scheme": "http", "path": "/a" })),
         (json!({ "client": "10.0.0.0/8" }), json!({ "client": ["10.1.0.0/16", "::ffff:10.2.0.1"] })),
         (json!({ "cookie": { "a": true } }), json!({ "cookie": { "a": ["1", "2"] } })),

@@ -18,6 +18,7 @@ impl Match {
             ("path", self.path.as_ref().is_some_and(|list| list.0.is_empty())),
             ("method", self.method.as_ref().is_some_and(|list| list.0.is_empty())),
             ("client", self.client.as_ref().is_some_and(|list| list.0.is_empty())),
+            ("client_cert", matches!(&self.client_cert, Some(Values::OneOf(subjects)) if subjects.is_empty())),
         ];
         for (field, _) in empty.iter().filter(|(_, empty)| *empty) {
             findings.push(
@@ -78,12 +79,13 @@ impl Match {
     }
 
     fn is_empty(&self) -> bool {
-        let Self { host, path, method, scheme, client, header, cookie, query, not } = self;
+        let Self { host, path, method, scheme, client, client_cert, header, cookie, query, not } = self;
         host.is_none()
             && path.is_none()
             && method.is_none()
             && scheme.is_none()
             && client.is_none()
+            && client_cert.is_none()
             && header.is_empty()
             && cookie.is_empty()
             && query.is_empty()

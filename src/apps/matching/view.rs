@@ -7,7 +7,7 @@ use http::{HeaderName, HeaderValue, Uri, header};
 use percent_encoding::percent_decode_str;
 use ziggurat_middleware::forwarded::is_claim;
 use ziggurat_middleware::path::{DecodedPath, PathParams};
-use ziggurat_middleware::{ConnectionInfo, Mount, Request, Scheme};
+use ziggurat_middleware::{ConnectionInfo, Mount, Request, Scheme, TlsInfo};
 
 use super::{HostOf, host_of};
 
@@ -59,6 +59,12 @@ impl<'a> RequestView<'a> {
 
     pub(super) fn client(&self) -> Option<IpAddr> {
         self.connection()?.client
+    }
+
+    /// The subject of the client's certificate.
+    pub(super) fn client_subject(&self) -> Option<&str> {
+        let tls = self.request.extensions().get::<TlsInfo>()?;
+        tls.client.as_ref().map(|client| client.subject.as_str())
     }
 
     fn connection(&self) -> Option<&ConnectionInfo> {

@@ -6,6 +6,7 @@
 mod front;
 mod in_process;
 mod listeners;
+mod uncovered;
 mod variables;
 mod worker_stack;
 
@@ -21,7 +22,7 @@ use ziggurat_middleware::{Context, Deadline, Finding, IntoApp, Lifecycle, Next, 
 pub(super) use front::front;
 pub(crate) use in_process::Imported;
 pub(super) use in_process::{InProcess, in_process};
-pub(super) use listeners::listeners;
+pub(super) use listeners::{listeners, open as open_tls};
 pub(crate) use worker_stack::WorkerStack;
 
 use super::diagnostic::Diagnostic;

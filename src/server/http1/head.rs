@@ -60,7 +60,7 @@ impl Head {
     pub(crate) fn read(&mut self, octets: &[u8], limits: &Limits) -> Result<Option<Complete>, Refusal> {
         let window = &octets[..octets.len().min(limits.header_size)];
         if !self.has_request_line && octets.first() == Some(&TLS_HANDSHAKE) {
-            return Err(Refusal::bad("the client speaks TLS, and this address is for clear text"));
+            return Err(Refusal::bad("the client speaks TLS (https://), and this address is for clear text (http://)"));
         }
         loop {
             let start = self.lines.start;

@@ -129,7 +129,7 @@ pub(super) async fn run<S: Io>(
                 Some(ReadEnd::Refused(refusal)) if end.is_ok() && !guard.is_in_body() => {
                     refuse(guard.into_parts().0, service, progress, refusal).await;
                 }
-                Some(ReadEnd::Closed) => {}
+                Some(ReadEnd::Closed) => close(guard.into_parts().0, false, progress).await,
                 _ if end.is_err_and(|error| error.is_user()) => end_incomplete(guard, progress).await,
                 _ => {
                     let still_sending = !guard.is_between() || !parts.read_buf.is_empty();
@@ -176,7 +176,8 @@ pub(super) async fn refuse_connection(stream: impl Io, refusal: Refusal) {
     linger::refuse(stream, refusal).await;
 }
 
-async fn close<S: Io>(stream: Option<S>, still_sending: bool, progress: &Progress) {
+/// Ends a connection. If the client may be `still_sending`, what it sends is dropped for a while.
+pub(super) async fn close<S: Io>(stream: Option<S>, still_sending: bool, progress: &Progress) {
     progress.connection.set_busy();
     if let Some(stream) = stream {
         linger::close(stream, still_sending).await;

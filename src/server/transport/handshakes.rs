@@ -17,7 +17,8 @@ pub(in crate::server) struct Handshakes {
     resumed: AtomicU64,
     failed: AtomicU64,
     evicted: AtomicU64,
-    log: Summary<Failure>,
+    /// By listener.
+    log: Summary<(String, Failure)>,
 }
 
 /// A handshake that counts as one under way until this is dropped.
@@ -82,7 +83,7 @@ impl Handshakes {
                 "{failure}: {count} more connections within {seconds} s, the last one from {latest}"
             );
         };
-        if self.log.begins(failure, latest, sum_up) {
+        if self.log.begins((listener.clone(), failure), latest, sum_up) {
             tracing::info!(listener = listener.as_str(), "{failure}, from {}", line(client));
         }
     }

@@ -3,13 +3,15 @@
 use std::sync::Arc;
 
 use http::HeaderValue;
-use ziggurat_middleware::TlsInfo;
+use ziggurat_middleware::{RemoteUser, TlsInfo};
 
 use crate::tls::Certificate;
 
 /// What TLS has negotiated with a client.
 pub(in crate::server) struct TlsSession {
     pub(in crate::server) info: TlsInfo,
+    /// The user that the client's certificate names.
+    pub(in crate::server) user: Option<RemoteUser>,
     /// The certificate that the client got.
     pub(in crate::server) certificate: Arc<Certificate>,
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use rustls::server::Acceptor;
 use rustls::{HandshakeKind, ProtocolVersion, ServerConnection};
+use tokio::io::AsyncWriteExt;
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_rustls::LazyConfigAcceptor;
 use ziggurat_middleware::{ConnectionInfo, TlsInfo};
@@ -24,12 +25,15 @@ use crate::server::listen::Listen;
 use crate::server::refusal::Refusal;
 use crate::server::service::Client;
 use crate::server::socket::Socket;
-use crate::tls::{Begin, Certificate, TlsServer};
+use crate::tls::{Begin, Certificate, TlsServer, client_certificate};
 
 const CLEAR_TEXT: Refusal = Refusal::bad("this port speaks TLS: the address begins with https://");
 
 /// The type of a record with a handshake message (RFC 8446 section 5.1).
 const HANDSHAKE: u8 = 0x16;
+
+/// The alert to a client for which there is no certificate (RFC 6066 section 3).
+const UNRECOGNIZED_NAME: &[u8] = &[0x15, 3, 3, 0, 2, 2, 112];
 
 /// How long after it was accepted a connection without any octets may still begin its handshake, if the server drains.
 const FIRST_OCTET_GRACE: Duration = Duration::from_secs(1);
@@ -91,7 +95,9 @@ pub(in crate::server) async fn accept(
             }
             handshakes.complete(is_resumed);
             let versions = if session.alpn_protocol() == Some(b"h2") { Versions::Http2 } else { Versions::Http1 };
-            let tls = Some(Arc::new(TlsSession { info: tls_info(session, is_resumed), certificate }));
+            let facts = tls_info(session, is_resumed);
+            let user = facts.client.as_ref().and_then(|client| tls.user_of(client));
+            let tls = Some(Arc::new(TlsSession { info: facts, user, certificate }));
             return Some(Connection { stream: TlsStream::new(stream), info, tls, versions });
         }
     }
@@ -132,12 +138,13 @@ type Handshaken = Option<(tokio_rustls::server::TlsStream<Socket>, Arc<Certifica
 
 /// `None` after a challenge.
 async fn handshake(socket: Socket, tls: &TlsServer) -> Result<Handshaken, Refused> {
-    let start = LazyConfigAcceptor::new(Acceptor::default(), socket).await.map_err(refused)?;
+    let mut start = LazyConfigAcceptor::new(Acceptor::default(), socket).await.map_err(refused)?;
     let (config, certificate) = match tls.begin(&start.client_hello()) {
         Begin::Serve(config, certificate) => (config, Some(certificate)),
         Begin::Challenge(config) => (config, None),
         Begin::Refuse => {
             let name = start.client_hello().server_name().map(|name| format!("it asked for `{name}`"));
+            let _ = start.io.write_all(UNRECOGNIZED_NAME).await;
             return Err(Refused(Failure::NoCertificate, name.unwrap_or_default()));
         }
     };
@@ -147,7 +154,7 @@ async fn handshake(socket: Socket, tls: &TlsServer) -> Result<Handshaken, Refuse
         Some(certificate) => Ok(Some((stream, certificate))),
         None => {
             // The authority has seen what it wanted.
-            let _ = tokio::io::AsyncWriteExt::shutdown(&mut stream).await;
+            let _ = stream.shutdown().await;
             Ok(None)
         }
     }
@@ -172,7 +179,8 @@ fn tls_info(session: &ServerConnection, is_resumed: bool) -> TlsInfo {
     };
     let cipher = session.negotiated_cipher_suite().map_or("", |suite| openssl_name(suite.suite()));
     let server_name = session.server_name().map(|name| name.trim_end_matches('.').to_ascii_lowercase().into());
-    TlsInfo { protocol: protocol.into(), cipher: cipher.into(), server_name, is_resumed, client: None }
+    let client = session.peer_certificates().and_then(|chain| client_certificate(chain.first()?)).map(Arc::new);
+    TlsInfo { protocol: protocol.into(), cipher: cipher.into(), server_name, is_resumed, client }
 }
 
 /// The name that OpenSSL has for a cipher suite, and with it mod_ssl.

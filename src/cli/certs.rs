@@ -1,0 +1,88 @@
+//! `ziggurat certs`: lists the certificates of a pipeline, and makes one for development.
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use serde_json::json;
+
+use super::{FAILURE, File, MISUSE, SUCCESS, color, complain, load, print, status};
+use crate::pipeline::Registry;
+use crate::tls;
+
+/// For whom a certificate is if nobody is named: this machine.
+const THIS_MACHINE: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
+
+/// Lists the certificates in the files that a pipeline names.
+pub(super) fn list(file: &File, registry: &Registry, json: bool) -> u8 {
+    let pipeline = match load(file, registry) {
+        Ok(pipeline) => pipeline,
+        Err(report) => return complain(&report.render(color()), MISUSE),
+    };
+    let servers = match pipeline.certificates(&Arc::default()) {
+        Ok((servers, warnings)) => {
+            if !warnings.is_empty() {
+                complain(&warnings.render(color()), SUCCESS);
+            }
+            servers
+        }
+        Err(report) => return complain(&report.render(color()), FAILURE),
+    };
+    let status = tls::status::status(&servers, SystemTime::now());
+    if json {
+        return print(&format!("{status:#}\n"));
+    }
+    if servers.is_empty() {
+        return print("no listener has TLS\n");
+    }
+    print(&status::records(&status["certificates"]))
+}
+
+/// Writes a certificate for development and its key into a folder. Existing files stay.
+pub(super) fn self_signed(names: &[String], folder: &Path) -> u8 {
+    let names = if names.is_empty() { THIS_MACHINE.map(str::to_owned).to_vec() } else { names.to_vec() };
+    let made = match tls::self_signed(&names) {
+        Ok(made) => made,
+        Err(error) => {
+            let text = format!("error: {error}\nhint: write host names and addresses, as in `--name site.test`");
+            return complain(&text, MISUSE);
+        }
+    };
+    // `*` and `:` are awkward in the names of files.
+    let stem = names[0].replace('*', "wildcard").replace(':', "-");
+    let (cert, key) = (folder.join(format!("{stem}.pem")), folder.join(format!("{stem}.key")));
+    let written = fs::create_dir_all(folder).map_err(|error| (folder, error));
+    let written = written.and_then(|()| write(&key, &made.key, 0o600).map_err(|error| (key.as_path(), error)));
+    let written = written.and_then(|()| {
+        write(&cert, &made.cert, 0o644).map_err(|error| {
+            // A key without its certificate is of no use.
+            let _ = fs::remove_file(&key);
+            (cert.as_path(), error)
+        })
+    });
+    if let Err((path, error)) = written {
+        return match error.kind() {
+            ErrorKind::AlreadyExists => complain(
+                &format!("error: `{}` already exists\nhint: remove it, or write to another folder with `--folder`", path.display()),
+                MISUSE,
+            ),
+            _ => complain(&format!("error: cannot write `{}`: {error}", path.display()), FAILURE),
+        };
+    }
+    let listen = json!({ "at": ":8443", "tls": { "cert": cert.display().to_string(), "key": key.display().to_string() } });
+    print(&format!(
+        "wrote {} and {}, for {}\n\nIn the pipeline file:\n  \"listen\": {listen}\n\nNo client trusts it by itself. curl does with `--cacert {}`; for public sites, see docs/tls.md.\n",
+        cert.display(),
+        key.display(),
+        names.join(", "),
+        cert.display()
+    ))
+}
+
+/// Writes a new file with these permissions.
+fn write(path: &Path, text: &str, mode: u32) -> io::Result<()> {
+    OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?.write_all(text.as_bytes())
+}

@@ -1,0 +1,107 @@
+//! Certificates of clients.
+
+use rcgen::{DnType, SanType};
+use rustls::version::{TLS12, TLS13};
+
+use super::authority::Authority;
+use super::support::{Client, Site, body, config, with_certificate};
+
+const REQUIRED: &str = r#"{ "cert": "site.pem", "key": "site.key", "client": { "ca": "ca.pem", "user": "cn" } }"#;
+const OPTIONAL: &str = r#"{ "cert": "site.pem", "key": "site.key", "client": { "ca": "ca.pem", "user": "cn", "required": false } }"#;
+const REVOKING: &str = r#"{ "cert": "site.pem", "key": "site.key", "client": { "ca": "ca.pem", "crl": "crl.pem", "user": "cn" } }"#;
+
+/// A site's certificate, and that of a person with the serial number 7.
+fn authority() -> Authority {
+    let authority = Authority::new();
+    authority.issue("site", &["site.test"]);
+    authority.issue_with("ann", &[], |params| {
+        params.distinguished_name = rcgen::DistinguishedName::new();
+        params.distinguished_name.push(DnType::OrganizationName, "Example");
+        params.distinguished_name.push(DnType::CommonName, "ann");
+        params.subject_alt_names = vec![SanType::Rfc822Name("ann@example.com".try_into().unwrap())];
+        params.serial_number = Some(7_u64.into());
+    });
+    authority
+}
+
+#[tokio::test]
+async fn a_required_certificate_is_verified_and_names_the_user() {
+    let site = Site::start(authority(), REQUIRED);
+    for version in [&TLS12, &TLS13] {
+        let without = Client { config: config(&site.authority, &[version]), ..site.client() };
+        assert!(without.get("site.test").await.is_err());
+        let ann = with_certificate(&site, &[version], "ann");
+        let answer = ann.get("site.test").await.unwrap();
+        assert!(body(&answer).ends_with(" initial CN=ann,O=Example as ann"), "{answer}");
+    }
+    let stranger = Authority::new();
+    stranger.issue("eve", &["eve.test"]);
+    for file in ["eve.pem", "eve.key"] {
+        std::fs::copy(stranger.path(file), site.authority.path(file)).unwrap();
+    }
+    assert!(with_certificate(&site, &[&TLS13], "eve").get("site.test").await.is_err());
+}
+
+#[tokio::test]
+async fn an_optional_certificate_is_verified_if_it_is_shown() {
+    let site = Site::start(authority(), OPTIONAL);
+    assert!(body(&site.client().get("site.test").await.unwrap()).ends_with(" initial"));
+    assert!(body(&with_certificate(&site, &[&TLS13], "ann").get("site.test").await.unwrap()).ends_with(" as ann"));
+}
+
+#[tokio::test]
+async fn a_session_without_a_certificate_is_refused_once_a_certificate_is_required() {
+    for version in [&TLS12, &TLS13] {
+        let mut site = Site::start(authority(), OPTIONAL);
+        let client = Client { config: config(&site.authority, &[version]), ..site.client() };
+        for session in ["initial", "resumed"] {
+            assert!(body(&client.get("site.test").await.unwrap()).ends_with(session));
+        }
+        site.reload(REQUIRED).await;
+        assert!(client.get("site.test").await.is_err());
+    }
+}
+
+#[tokio::test]
+async fn a_resumed_session_has_the_certificate_that_it_began_with() {
+    let site = Site::start(authority(), REQUIRED);
+    for version in [&TLS12, &TLS13] {
+        let ann = with_certificate(&site, &[version], "ann");
+        for session in ["initial", "resumed", "resumed"] {
+            let answer = ann.get("site.test").await.unwrap();
+            assert!(body(&answer).ends_with(&format!(" {session} CN=ann,O=Example as ann")), "{answer}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_that_is_revoked_while_a_session_lives_gets_nothing_more() {
+    let authority = authority();
+    authority.revoke("crl.pem", &[], 2100);
+    let site = Site::start(authority, REVOKING);
+    let clients = [&TLS12, &TLS13].map(|version| with_certificate(&site, &[version], "ann"));
+    for client in &clients {
+        for session in ["initial", "resumed"] {
+            assert!(body(&client.get("site.test").await.unwrap()).contains(session));
+        }
+    }
+    site.authority.revoke("crl.pem", &[7], 2100);
+    site.refresh();
+    for client in &clients {
+        assert!(client.get("site.test").await.is_err());
+    }
+}
+
+#[tokio::test]
+async fn an_expired_revocation_list_refuses_or_warns_as_configured() {
+    let authority = authority();
+    authority.revoke("crl.pem", &[], 2020);
+    let site = Site::start(authority, REVOKING);
+    assert!(site.warnings.contains("a revocation list is past its next update: certificates of clients are refused"), "{}", site.warnings);
+    assert!(with_certificate(&site, &[&TLS13], "ann").get("site.test").await.is_err());
+    let authority = self::authority();
+    authority.revoke("crl.pem", &[], 2020);
+    let site = Site::start(authority, &REVOKING.replace("\"crl\":", "\"expired_crl\": \"warn\", \"crl\":"));
+    assert!(site.warnings.contains("certificates that were revoked since are accepted"), "{}", site.warnings);
+    assert!(with_certificate(&site, &[&TLS13], "ann").get("site.test").await.is_ok());
+}

@@ -1,0 +1,16 @@
+//! The server over TLS, with the TLS clients of rustls, OpenSSL and curl.
+#![allow(unreachable_pub, clippy::unwrap_used, clippy::expect_used)]
+
+mod authority;
+mod clear_text;
+mod clients;
+mod files;
+mod handshakes;
+#[path = "../proxy/log.rs"]
+mod log;
+mod mistakes;
+mod names;
+mod sessions;
+mod streams;
+mod support;
+mod tools;
