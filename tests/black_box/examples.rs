@@ -74,6 +74,42 @@ fn routes_mounts_redirects_and_serves_a_folder() {
 }
 
 #[test]
+fn https_serves_clients_with_and_without_certificates() {
+    let folder = copy_of("https");
+    let Ok(made) = Command::new("sh").arg("certificates.sh").current_dir(folder.path()).output() else { return };
+    if !made.status.success() || Command::new("curl").arg("--version").output().is_err() {
+        // Without openssl or curl.
+        return;
+    }
+    let program = run(folder);
+    let get = |path: &str, more: &[&str]| {
+        let url = format!("https://localhost:{}{path}", program.address().port());
+        let arguments = ["-sS", "-4", "-i", "--cacert", "tls/authority.pem", &url];
+        let output = Command::new("curl").args(arguments).args(more).current_dir(program.folder()).output().unwrap();
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+    };
+    let ann = ["--cert", "tls/ann.pem", "--key", "tls/ann.key"];
+    let page = get("/", &[]);
+    for part in [
+        "HTTP/2 200",
+        "x-content-type-options: nosniff",
+        "wsgi.url_scheme = https\n",
+        "SSL_PROTOCOL = TLSv1.3\n",
+        "SSL_CLIENT_VERIFY = NONE\n",
+    ] {
+        assert!(page.contains(part), "{part}: {page}");
+    }
+    assert!(get("/staff/", &[]).contains(" 403"));
+    let page = get("/staff/", &ann);
+    for part in [" 200", "SSL_CLIENT_VERIFY = SUCCESS\n", "SSL_CLIENT_S_DN = CN=ann,O=Example\n", "REMOTE_USER = ann\n"] {
+        assert!(page.contains(part), "{part}: {page}");
+    }
+    let listed = command(program.folder()).args(["certs"]).output().unwrap();
+    let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
+    assert!(listed.contains("localhost, 127.0.0.1, ::1") && listed.contains("tls/site.pem"), "{listed}");
+}
+
+#[test]
 fn django_signs_in_to_the_admin_and_serves_its_css_natively() {
     let program = serve_django();
     let mut browser = Browser::new(&program);
