@@ -10,6 +10,7 @@ mod handshakes;
 mod log;
 mod mistakes;
 mod names;
+mod proxy_protocol;
 mod sessions;
 mod streams;
 mod support;

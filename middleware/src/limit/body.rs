@@ -16,8 +16,8 @@ pub(super) struct HeldBody {
 }
 
 impl HeldBody {
-    pub(super) fn new(inner: Body, permit: Permit) -> Body {
-        Body::new(Self { inner, _permit: permit })
+    pub(super) const fn new(inner: Body, permit: Permit) -> Self {
+        Self { inner, _permit: permit }
     }
 }
 

@@ -19,7 +19,7 @@ use crate::metrics::{Counter, Histogram};
 use crate::options::OneOrMany;
 use crate::request_key::{KeyPart, RequestKey};
 use crate::{
-    Behavior, Context, Finding, Findings, IntoStage, Metrics, Middleware, Next, Problem, Request, Response, Result, from_fn, units,
+    Behavior, Body, Context, Finding, Findings, IntoStage, Metrics, Middleware, Next, Problem, Request, Response, Result, from_fn, units,
 };
 
 /// Bounds how many requests are under way at the same time: all together, or those of one client, user, path, header or cookie.
@@ -167,7 +167,7 @@ fn hold(permit: Permit, response: Response) -> Response {
     if response.status() != StatusCode::SWITCHING_PROTOCOLS && http_body::Body::is_end_stream(response.body()) {
         return response;
     }
-    response.map(|body| HeldBody::new(body, permit))
+    response.map(|body| Body::new(HeldBody::new(body, permit)))
 }
 
 struct Figures {
