@@ -118,13 +118,13 @@ fn cors(bencher: Bencher, options: &str) {
 }
 
 /// Which lets the client in by its last rule, and which refuses it.
-#[divan::bench(args = [r#"[{"deny": "10.0.0.7"}, {"allow": ["10.0.0.0/8", "fd00::/8", "192.0.2.0/24"]}]"#, r#"[{"deny": "192.0.2.0/24"}, {"allow": "all"}]"#])]
+#[divan::bench(args = [r#"{"rules": [{"deny": "10.0.0.7"}, {"allow": ["10.0.0.0/8", "192.0.2.0/24"]}]}"#, r#"{"rules": [{"deny": "192.0.2.0/24"}, {"allow": "all"}]}"#])]
 fn access(bencher: Bencher, options: &str) {
     measure_layer::<Access>(bencher, options);
 }
 
 /// By the client, by a key, and refused.
-#[divan::bench(args = [r#""1000000/s""#, r#"{"allow": "1000000/s", "per": ["cookie:sessionid", "path"]}"#, r#""1/d""#])]
+#[divan::bench(args = [r#"{"allow": "1000000/s"}"#, r#"{"allow": "1000000/s", "per": ["cookie:sessionid", "path"]}"#, r#"{"allow": "1/d"}"#])]
 fn rate_limit(bencher: Bencher, options: &str) {
     measure_layer::<RateLimit>(bencher, options);
 }
