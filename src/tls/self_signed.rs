@@ -34,6 +34,8 @@ fn make(names: &[String]) -> Result<SelfSigned, rcgen::Error> {
     params.distinguished_name = DistinguishedName::new();
     params.distinguished_name.push(DnType::CommonName, "Ziggurat, for development");
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    // Strict clients want it (RFC 5280 section 4.2.1.1).
+    params.use_authority_key_identifier_extension = true;
     let now = SystemTime::now();
     // Clocks differ.
     params.not_before = (now - Duration::from_secs(60 * 60)).into();
