@@ -28,6 +28,8 @@ pub struct Certificate {
     pub serial: String,
     /// Who issued it, as a distinguished name.
     pub issuer: String,
+    /// The number of the policy about clients that come for it; 0 for that of the listener.
+    pub(super) policy: usize,
     /// Where it is from, for people: the path of its file.
     pub source: String,
 }
@@ -69,8 +71,20 @@ impl Certificate {
             not_after: time(validity.not_after.timestamp()),
             serial: parsed.raw_serial_as_string(),
             issuer: parsed.issuer().to_string(),
+            policy: 0,
             source: source.into(),
         })
+    }
+
+    /// The number of the policy about clients that come for it; 0 for that of the listener.
+    #[must_use]
+    pub const fn policy(&self) -> usize {
+        self.policy
+    }
+
+    /// With another policy than that of the listener.
+    pub(super) fn with_policy(self, policy: usize) -> Self {
+        Self { policy, ..self }
     }
 
     /// Whether it is for this host: a name in lower case without a dot at its end, or an address. A `*` stands for one label (RFC 6125 section 6.4.3).

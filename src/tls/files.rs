@@ -21,6 +21,8 @@ pub(super) struct PairFiles {
     /// The path to the options `cert` and `key`, or to the one of the folder.
     at: Vec<Step>,
     is_of_folder: bool,
+    /// The number of the policy about clients.
+    policy: usize,
 }
 
 /// The most certificates of a folder.
@@ -28,13 +30,18 @@ const MOST: usize = 10_000;
 
 /// The pairs that the options name, in their order; those of the folder by name.
 pub(super) fn pairs(options: &TlsOptions, base: &Path) -> Result<Vec<PairFiles>, Finding> {
-    let pair = |cert: &Path, key: &Path, at| PairFiles { cert: base.join(cert), key: base.join(key), at, is_of_folder: false };
+    let pair =
+        |cert: &Path, key: &Path, at, policy| PairFiles { cert: base.join(cert), key: base.join(key), at, is_of_folder: false, policy };
+    // Policies are numbered as `TlsOptions::clients` has them.
+    let mut policies = 0;
     let mut pairs = Vec::new();
     if let (Some(cert), Some(key)) = (&options.cert, &options.key) {
-        pairs.push(pair(cert, key, Vec::new()));
+        pairs.push(pair(cert, key, Vec::new(), 0));
     }
     for (number, entry) in options.certificates.iter().enumerate() {
-        pairs.push(pair(&entry.cert, &entry.key, vec!["certificates".into(), number.into()]));
+        policies += usize::from(entry.client.is_some());
+        let policy = if entry.client.is_some() { policies } else { 0 };
+        pairs.push(pair(&entry.cert, &entry.key, vec!["certificates".into(), number.into()], policy));
     }
     if let Some(folder) = &options.folder {
         pairs.extend(in_folder(&base.join(folder)).map_err(|finding| finding.at("folder"))?);
@@ -53,7 +60,7 @@ fn in_folder(folder: &Path) -> Result<Vec<PairFiles>, Finding> {
     }
     paths.sort();
     let is_hidden = |path: &Path| path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
-    let of = |cert: PathBuf, key: PathBuf| PairFiles { cert, key, at: vec!["folder".into()], is_of_folder: true };
+    let of = |cert: PathBuf, key: PathBuf| PairFiles { cert, key, at: vec!["folder".into()], is_of_folder: true, policy: 0 };
     let mut pairs = Vec::new();
     for path in paths.into_iter().filter(|path| !is_hidden(path)) {
         if path.is_dir() {
@@ -96,19 +103,21 @@ impl PairFiles {
     pub(super) fn parse(&self, cert: &[u8], key: &[u8], provider: &CryptoProvider) -> Result<Arc<Certificate>, Finding> {
         let chain = pem::parse_certificates(&self.cert, cert).map_err(|finding| self.at(finding, "cert"))?;
         let key = pem::parse_private_key(&self.key, key).map_err(|finding| self.at(finding, "key"))?;
-        Certificate::new(chain, key, provider, self.cert.display().to_string()).map(Arc::new).map_err(|unusable| {
-            let (cert, key) = (self.cert.display(), self.key.display());
-            match unusable {
-                Unusable::Malformed | Unusable::Refused(_) => self.at(Finding::new(format!("`{cert}`: {unusable}")), "cert"),
-                Unusable::Misfit => {
-                    let finding = Finding::new(format!("the private key in `{key}` is not that of the certificate in `{cert}`"));
-                    self.at(
-                        finding.hint("the file of the certificate begins with the site's own certificate, and its chain follows"),
-                        "key",
-                    )
+        Certificate::new(chain, key, provider, self.cert.display().to_string())
+            .map(|certificate| Arc::new(certificate.with_policy(self.policy)))
+            .map_err(|unusable| {
+                let (cert, key) = (self.cert.display(), self.key.display());
+                match unusable {
+                    Unusable::Malformed | Unusable::Refused(_) => self.at(Finding::new(format!("`{cert}`: {unusable}")), "cert"),
+                    Unusable::Misfit => {
+                        let finding = Finding::new(format!("the private key in `{key}` is not that of the certificate in `{cert}`"));
+                        self.at(
+                            finding.hint("the file of the certificate begins with the site's own certificate, and its chain follows"),
+                            "key",
+                        )
+                    }
                 }
-            }
-        })
+            })
     }
 
     /// A finding about one of the files.

@@ -19,6 +19,7 @@
 //! the file of a revocation list changes.
 
 mod certificate;
+mod client_policy;
 mod files;
 mod loaded;
 mod options;

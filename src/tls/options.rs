@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use ziggurat_middleware::{Finding, Findings};
+use ziggurat_middleware::{Finding, Findings, Step};
 
 /// TLS on a listener. The certificate is `cert` with `key`; further ones are in `certificates`, or in a `folder`. A client gets the one of the name that it asks for; a
 /// client that asks for none, or for another name, gets the first. Changed files are used without a reload.
@@ -40,6 +40,9 @@ pub(super) struct CertificatePair {
     pub(super) cert: PathBuf,
     /// The PEM file with its private key.
     pub(super) key: PathBuf,
+    /// Certificates of clients that come for the names of this certificate, instead of what `client` of the listener says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) client: Option<ClientOptions>,
 }
 
 /// A version of TLS.
@@ -110,6 +113,14 @@ const fn yes() -> bool {
 }
 
 impl TlsOptions {
+    /// The policies about clients, each with the path to its options: that of the listener, and those of single certificates.
+    pub(super) fn clients(&self) -> Vec<(Vec<Step>, Option<&ClientOptions>)> {
+        let of_pairs = self.certificates.iter().enumerate().filter(|(_, pair)| pair.client.is_some());
+        std::iter::once((Vec::new(), self.client.as_ref()))
+            .chain(of_pairs.map(|(number, pair)| (vec!["certificates".into(), number.into()], pair.client.as_ref())))
+            .collect()
+    }
+
     /// Reports what can be wrong without a look at the files.
     pub(crate) fn validate(&self, findings: &mut Findings) {
         let mut find = |field: Option<&str>, message: &str, hint: &str| {

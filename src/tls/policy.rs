@@ -14,10 +14,10 @@ use x509_parser::prelude::{CertificateRevocationList, FromDer};
 use ziggurat_middleware::{Finding, Result};
 
 use super::certificate::time;
-use super::options::{ClientOptions, ExpiredCrl, MinVersion, TlsOptions};
+use super::client_policy::PolicySite;
+use super::options::{ClientOptions, ExpiredCrl, MinVersion};
 use super::pem;
-use super::store::CertificateStore;
-use super::tickets::{ClientIdentity, PolicyIdentity, Tickets};
+use super::tickets::{ClientIdentity, PolicyIdentity};
 
 /// A policy that does not change. When the files of authorities or revocation lists change, another one replaces it, with other ticket keys.
 #[derive(Debug)]
@@ -35,20 +35,14 @@ pub(super) struct Policy {
 
 impl Policy {
     /// Reads the files of authorities and revocation lists.
-    pub(super) fn read(
-        listener: &str,
-        options: &TlsOptions,
-        base: &Path,
-        provider: &Arc<CryptoProvider>,
-        store: &Arc<CertificateStore>,
-        tickets: &Tickets,
-    ) -> Result<Self> {
-        let versions: &[&SupportedProtocolVersion] = match options.min {
+    pub(super) fn read(options: Option<&ClientOptions>, site: &PolicySite) -> Result<Self> {
+        let PolicySite { listener, min, base, provider, store, tickets } = site;
+        let versions: &[&SupportedProtocolVersion] = match min {
             MinVersion::Tls12 => &[&TLS13, &TLS12],
             MinVersion::Tls13 => &[&TLS13],
         };
         let builder = ServerConfig::builder_with_provider(Arc::clone(provider)).with_protocol_versions(versions)?;
-        let (verifier, client) = match &options.client {
+        let (verifier, client) = match options {
             Some(client) => {
                 let (verifier, identity) = verifier(client, base, provider)?;
                 (Some(verifier), Some(identity))
@@ -60,14 +54,14 @@ impl Policy {
             None => builder.with_no_client_auth(),
         };
         let mut config = builder.with_cert_resolver(Arc::clone(store) as _);
-        let identity = PolicyIdentity { listener: listener.to_owned(), min: options.min, client };
+        let identity = PolicyIdentity { listener: listener.to_owned(), min: *min, client };
         config.ticketer = tickets.of(identity.clone())?;
         // Tickets hold all of a session. A cache beside them would know no policies.
         config.session_storage = Arc::new(NoServerSessionStorage {});
         let http = Arc::new(with_protocols(&config, &[b"h2", b"http/1.1"]));
         let lists = identity.client.iter().flat_map(|client| &client.lists);
         let lists_until = lists.filter_map(|list| next_update(list)).min();
-        let expired_crl = options.client.as_ref().map(|client| client.expired_crl).unwrap_or_default();
+        let expired_crl = options.map(|client| client.expired_crl).unwrap_or_default();
         Ok(Self { config, http, verifier, identity, lists_until, expired_crl })
     }
 

@@ -53,14 +53,24 @@ impl CertificateTable {
         &self.all
     }
 
+    /// The certificate for `name`, whatever signatures a client can verify.
+    #[must_use]
+    pub fn find(&self, name: &str) -> Option<&Arc<Certificate>> {
+        self.candidates(Some(name)).next()
+    }
+
     /// The certificate for a client that asks for `name` and can verify these signatures: one of this name, else one with a wildcard, else the default. If it can verify
     /// none of them, it gets the first one, and the handshake ends with an alert that says so.
     #[must_use]
     pub fn select(&self, name: Option<&str>, schemes: &[SignatureScheme]) -> Option<&Arc<Certificate>> {
+        let mut candidates = self.candidates(name);
+        candidates.clone().find(|certificate| certificate.key.key.choose_scheme(schemes).is_some()).or_else(|| candidates.next())
+    }
+
+    fn candidates(&self, name: Option<&str>) -> impl Iterator<Item = &Arc<Certificate>> + Clone {
         let name = name.map(|name| name.trim_end_matches('.').to_ascii_lowercase());
         let exact = name.as_deref().and_then(|name| self.exact.get(name));
         let wildcard = name.as_deref().and_then(|name| self.wildcard.get(name.split_once('.')?.1));
-        let mut candidates = [exact, wildcard, Some(&self.default)].into_iter().flatten().flatten();
-        candidates.clone().find(|certificate| certificate.key.key.choose_scheme(schemes).is_some()).or_else(|| candidates.next())
+        [exact, wildcard, Some(&self.default)].into_iter().flatten().flatten()
     }
 }

@@ -4,6 +4,7 @@ use rcgen::{DnType, SanType};
 use rustls::version::{TLS12, TLS13};
 
 use super::authority::Authority;
+use super::sessions::one_for_all;
 use super::support::{Client, Site, body, config, with_certificate};
 
 const REQUIRED: &str = r#"{ "cert": "site.pem", "key": "site.key", "client": { "ca": "ca.pem", "user": "cn" } }"#;
@@ -89,6 +90,60 @@ async fn a_certificate_that_is_revoked_while_a_session_lives_gets_nothing_more()
     site.refresh();
     for client in &clients {
         assert!(client.get("site.test").await.is_err());
+    }
+}
+
+/// A public name, and one for people with certificates, under one wildcard each.
+fn two_policies() -> Site {
+    let authority = authority();
+    authority.issue("public", &["public.test", "*.test"]);
+    authority.issue("staff", &["staff.test"]);
+    Site::start(
+        authority,
+        r#"{ "cert": "public.pem", "key": "public.key", "certificates": [{ "cert": "staff.pem", "key": "staff.key", "client": { "ca": "ca.pem", "user": "cn" } }] }"#,
+    )
+}
+
+#[tokio::test]
+async fn one_name_of_several_may_ask_for_certificates() {
+    let site = two_policies();
+    for version in [&TLS12, &TLS13] {
+        let without = Client { config: config(&site.authority, &[version]), ..site.client() };
+        assert!(body(&without.get("public.test").await.unwrap()).ends_with("public.test initial"));
+        assert!(without.get("staff.test").await.is_err());
+        let ann = with_certificate(&site, &[version], "ann");
+        assert!(body(&ann.get("staff.test").await.unwrap()).ends_with(" as ann"));
+        assert!(body(&ann.get("public.test").await.unwrap()).ends_with("public.test initial"));
+    }
+}
+
+#[tokio::test]
+async fn a_request_for_a_host_with_another_policy_is_misdirected() {
+    let site = two_policies();
+    let ann = with_certificate(&site, &[&TLS13], "ann");
+    for (client, name, host, status) in [
+        (site.client(), "public.test", "public.test", 200),
+        (site.client(), "public.test", "other.test", 200),
+        // The wildcard is for it, too.
+        (site.client(), "public.test", "staff.test", 421),
+        (site.client(), "public.test", "STAFF.test.:443", 421),
+        (ann.clone(), "staff.test", "staff.test", 200),
+        (ann.clone(), "staff.test", "public.test", 421),
+    ] {
+        let answer = client.get_host(name, host).await.unwrap();
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{name} {host}: {answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_session_without_a_certificate_is_not_resumed_for_a_name_that_requires_one() {
+    let site = two_policies();
+    for version in [&TLS12, &TLS13] {
+        let mut client = Client { config: config(&site.authority, &[version]), ..site.client() };
+        client.config.resumption = one_for_all();
+        assert!(client.get("public.test").await.is_ok());
+        // The client offers the session of `public.test`.
+        assert!(client.get("staff.test").await.is_err());
     }
 }
 

@@ -34,12 +34,17 @@ async fn a_session_of_one_name_is_not_resumed_for_another() {
     let site = site();
     for version in [&TLS12, &TLS13] {
         let mut client = Client { config: config(&site.authority, &[version]), ..site.client() };
-        client.config.resumption = Resumption::store(std::sync::Arc::new(OneForAll::new()));
+        client.config.resumption = one_for_all();
         assert!(body(&client.get("a.test").await.unwrap()).ends_with(" initial"));
         // The client offers the session of `a.test`.
         assert!(body(&client.get("b.test").await.unwrap()).ends_with("b.test initial"), "{version:?}");
         assert!(body(&client.get("b.test").await.unwrap()).ends_with("b.test resumed"), "{version:?}");
     }
+}
+
+/// Sessions that a client offers to every server, whatever its name.
+pub fn one_for_all() -> Resumption {
+    Resumption::store(std::sync::Arc::new(OneForAll::new()))
 }
 
 /// A cache that has one name for all servers.

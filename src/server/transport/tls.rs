@@ -46,7 +46,7 @@ pub(in crate::server) async fn accept(
     socket: Socket,
     info: ConnectionInfo,
     listen: &Listen,
-    tls: &TlsServer,
+    tls: &Arc<TlsServer>,
     limits: &Limits,
     guard: &ConnectionGuard,
 ) -> Option<Connection<TlsStream<Socket>>> {
@@ -89,15 +89,15 @@ pub(in crate::server) async fn accept(
         Ok(Ok(Some((stream, certificate)))) => {
             let session = stream.get_ref().1;
             let is_resumed = session.handshake_kind() == Some(HandshakeKind::Resumed);
-            if is_resumed && !tls.accepts_again(session.peer_certificates()) {
+            if is_resumed && !tls.accepts_again(session.peer_certificates(), &certificate) {
                 fail(Failure::ClientCertificate, "its session was begun with a certificate that is not accepted any more");
                 return None;
             }
             handshakes.complete(is_resumed);
             let versions = if session.alpn_protocol() == Some(b"h2") { Versions::Http2 } else { Versions::Http1 };
             let facts = tls_info(session, is_resumed);
-            let user = facts.client.as_ref().and_then(|client| tls.user_of(client));
-            let tls = Some(Arc::new(TlsSession { info: facts, user, certificate }));
+            let user = facts.client.as_ref().and_then(|client| tls.user_of(client, &certificate));
+            let tls = Some(Arc::new(TlsSession::new(facts, user, certificate, Arc::clone(tls))));
             return Some(Connection { stream: TlsStream::new(stream), info, tls, versions });
         }
     }
