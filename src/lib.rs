@@ -87,6 +87,7 @@ use std::process::ExitCode;
 pub use ziggurat_middleware as middleware;
 use ziggurat_middleware::{App, IntoApp, Middleware};
 
+mod acme;
 pub mod apps;
 mod builtin;
 mod call;

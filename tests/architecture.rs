@@ -69,6 +69,7 @@ const ORDER: &[&str] = &[
     "cgi",
     "proxy_protocol",
     "tunnel",
+    "acme",
     "tls",
     "upstream",
     "call",

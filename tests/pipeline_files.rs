@@ -77,9 +77,15 @@ const RESERVES: &str = r#"{
   ] }
 }"#;
 
+const AUTHORITY: &str = r#"{
+  "listen": [":80", { "at": ":443", "tls": { "acme": { "names": ["example.com"], "eab": { "key_id": "a", "mac_key": "${MAC}" }, "challenge": "tls-alpn-01" } } }],
+  "app": { "respond": 200 }
+}"#;
+
 fn environment(name: &str) -> Option<OsString> {
     match name {
         "TOKEN" => Some("hunter2".into()),
+        "MAC" => Some("hunter2A".into()),
         "MAX_HEADERS" => Some("64".into()),
         _ => None,
     }
@@ -101,7 +107,9 @@ fn accepted_files_build() {
 
 #[test]
 fn a_file_is_shown_as_it_was_understood() {
-    for (name, text) in [("minimal", MINIMAL), ("site", SITE), ("django", DJANGO), ("gateway", GATEWAY), ("reserves", RESERVES)] {
+    for (name, text) in
+        [("minimal", MINIMAL), ("site", SITE), ("django", DJANGO), ("gateway", GATEWAY), ("reserves", RESERVES), ("authority", AUTHORITY)]
+    {
         let shown = load(text).show();
         assert!(!shown.contains("hunter2"), "{shown}");
         insta::assert_snapshot!(format!("show_{name}"), shown);
@@ -111,7 +119,7 @@ fn a_file_is_shown_as_it_was_understood() {
 #[test]
 fn a_normalized_file_means_the_same_and_is_normalized_already() {
     let validator = validator();
-    for text in [MINIMAL, SITE, DJANGO, GATEWAY, RESERVES] {
+    for text in [MINIMAL, SITE, DJANGO, GATEWAY, RESERVES, AUTHORITY] {
         let normalized = load(text).normalized();
         assert!(!normalized.to_string().contains("hunter2"), "{normalized:#}");
         assert!(validator.is_valid(&normalized), "{normalized:#}");
@@ -125,7 +133,7 @@ fn a_normalized_file_means_the_same_and_is_normalized_already() {
 #[test]
 fn accepted_files_and_the_schema_agree() {
     let validator = validator();
-    for text in [MINIMAL, SITE, DJANGO, GATEWAY, RESERVES] {
+    for text in [MINIMAL, SITE, DJANGO, GATEWAY, RESERVES, AUTHORITY] {
         let file: Value = serde_json::from_str(text).unwrap();
         let errors: Vec<String> = validator.iter_errors(&file).map(|error| format!("{}: {error}", error.instance_path())).collect();
         assert!(errors.is_empty(), "{errors:#?}");

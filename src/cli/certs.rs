@@ -9,14 +9,16 @@ use std::time::SystemTime;
 
 use serde_json::json;
 
-use super::{FAILURE, File, MISUSE, SUCCESS, color, complain, load, print, status};
+use super::{FAILURE, File, MISUSE, SUCCESS, acme, color, complain, load, print, status};
+use crate::acme::Timestamp;
 use crate::pipeline::Registry;
 use crate::tls;
 
 /// For whom a certificate is if nobody is named: this machine.
 const THIS_MACHINE: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
 
-/// Lists the certificates in the files that a pipeline names.
+/// Lists the certificates in the files that a pipeline names, and those that its authorities are asked for. The exit code is 1 if one of the latter is missing, has expired, or
+/// could not be renewed.
 pub(super) fn list(file: &File, registry: &Registry, json: bool) -> u8 {
     let pipeline = match load(file, registry) {
         Ok(pipeline) => pipeline,
@@ -31,14 +33,23 @@ pub(super) fn list(file: &File, registry: &Registry, json: bool) -> u8 {
         }
         Err(report) => return complain(&report.render(color()), FAILURE),
     };
-    let status = tls::status::status(&servers, SystemTime::now());
-    if json {
-        return print(&format!("{status:#}\n"));
-    }
-    if servers.is_empty() {
-        return print("no listener has TLS\n");
-    }
-    print(&status::records(&status["certificates"]))
+    let mut status = tls::status::status(&servers, SystemTime::now());
+    let now = Timestamp::from(SystemTime::now());
+    let reports = pipeline.acme_reports(now);
+    let printed = if json {
+        status["acme"] = json!(reports);
+        print(&format!("{status:#}\n"))
+    } else if servers.is_empty() {
+        print("no listener has TLS\n")
+    } else {
+        let files = if status["certificates"].as_array().is_some_and(Vec::is_empty) {
+            String::new()
+        } else {
+            status::records(&status["certificates"])
+        };
+        print(&(files + &acme::table(&reports, now)))
+    };
+    if printed == SUCCESS && !acme::are_sound(&reports, now) { FAILURE } else { printed }
 }
 
 /// Writes a certificate for development and its key into a folder. Existing files stay.

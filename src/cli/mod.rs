@@ -1,5 +1,6 @@
 //! The command line: its commands, their options and what they print.
 
+mod acme;
 mod certs;
 mod check;
 mod control;
@@ -123,7 +124,9 @@ enum Command {
         json: bool,
     },
 
-    /// Lists the certificates in the files that a pipeline names: their names, when they expire, and what is wrong with them.
+    /// Lists the certificates of a pipeline, those in files and those of authorities (ACME): their names, when they expire, and what is wrong with them.
+    ///
+    /// It asks nobody. The exit code is 1 if an authority's certificate is missing, has expired or could not be renewed.
     ///
     /// With `--self-signed`, it makes a certificate for development instead.
     Certs {

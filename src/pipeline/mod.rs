@@ -3,6 +3,7 @@
 //! Each phase reports all it finds: syntax; expansion of `${...}`; names, types and values; and, when the stack is built, what cannot be acquired.
 //! A file with mistakes never becomes half a pipeline.
 
+mod acme;
 mod build;
 mod check;
 mod control;
@@ -37,6 +38,7 @@ pub(crate) use registry::Service;
 pub use registry::{Kind, Registry};
 pub use schema::schema;
 
+use crate::acme::{NameReport, Store, Timestamp, answer_http01, reports};
 use crate::server::{Address, Listen, Options};
 use crate::tls::{Tickets, TlsServer};
 use build::Site;
@@ -181,7 +183,9 @@ impl Pipeline {
         let spool = &self.server().spool;
         SpoolOptions::check_folder(&spool.folder(&self.base)).map_err(|finding| self.report_at_server("spool", &finding.to_string()))?;
         let built = build::front(&self.file, self.site(lifecycle));
-        built.map_err(|findings| Report::new(Arc::clone(&self.source), findings))
+        let stack = built.map_err(|findings| Report::new(Arc::clone(&self.source), findings))?;
+        let stores: Vec<_> = self.stores().collect();
+        Ok(if stores.is_empty() { stack } else { answer_http01(stack, stores) })
     }
 
     /// What to listen on, with the certificates that the file names, and warnings about them. The files are watched until `lifecycle` retires.
@@ -208,6 +212,21 @@ impl Pipeline {
         let lifecycle = Lifecycle::default();
         let (opened, warnings) = build::open_tls(&self.file.listen, self.site(&lifecycle), tickets).map_err(report)?;
         Ok((opened.into_iter().flatten().collect(), report(warnings)))
+    }
+
+    /// Begins what only a server may do that serves, as the user that it has become: to order certificates.
+    pub(crate) fn begin(&self, lifecycle: &Lifecycle) {
+        build::begin_orders(self.site(lifecycle));
+    }
+
+    /// The folders that the server keeps certificates of authorities in.
+    pub(crate) fn stores(&self) -> impl Iterator<Item = Store> {
+        acme::settings(&self.file.listen, &self.base).into_iter().map(|settings| settings.store)
+    }
+
+    /// What the stores of the file say about the certificates of authorities.
+    pub(crate) fn acme_reports(&self, now: Timestamp) -> Vec<NameReport> {
+        acme::settings(&self.file.listen, &self.base).iter().flat_map(|settings| reports(settings, now)).collect()
     }
 
     /// The tower, outermost layer on top: defaults filled in, routes as branches, secrets as their `${...}`.

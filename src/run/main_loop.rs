@@ -65,6 +65,7 @@ impl MainLoop {
         let server = Server::start(listeners, stack, pipeline.server()).map_err(cannot)?;
         let status = ProcessStatus::new(server.traffic());
         status.describe(&pipeline, &lifecycle);
+        pipeline.begin(&lifecycle);
         let commands = mpsc::channel(control::WAITING);
         let control = match control {
             ControlSocket::Bind(path, listener) => Some(Control::start(path, listener, commands.0.clone()).map_err(cannot)?),
@@ -165,6 +166,7 @@ impl MainLoop {
                 return Err(pipeline.report(&format!("cannot serve: {error}")));
             }
         };
+        pipeline.begin(&lifecycle);
         if let Some(control) = changed
             && let Some(replaced) = std::mem::replace(&mut self.control, control)
         {

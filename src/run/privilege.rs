@@ -30,7 +30,8 @@ pub(super) fn wanted(pipeline: &Pipeline) -> Result<Option<Identity>, Report> {
 /// If this process is not root's.
 pub(super) fn give_up(identity: Identity, pipeline: &Pipeline) -> Result<(), Report> {
     if is_root() {
-        hand_over(&identity, pipeline).map_err(|error| pipeline.report(&format!("cannot give a socket to `server.user`: {error}")))?;
+        hand_over(&identity, pipeline)
+            .map_err(|error| pipeline.report(&format!("cannot give a socket or a store to `server.user`: {error}")))?;
     }
     identity.assume().map_err(|finding| report(pipeline, &finding))
 }
@@ -43,6 +44,9 @@ fn hand_over(identity: &Identity, pipeline: &Pipeline) -> io::Result<()> {
     });
     let control = pipeline.server().control.as_ref().map(|path| (pipeline.base().join(path), true));
     let sockets: Vec<(PathBuf, bool)> = of_entries.chain(control).collect();
+    for store in pipeline.stores() {
+        store.create()?.into_iter().try_for_each(|folder| lchown(folder, uid, Some(gid)))?;
+    }
     // An entry may name a group of its own.
     sockets.into_iter().try_for_each(|(path, has_group)| lchown(path, uid, has_group.then_some(gid)))
 }

@@ -46,13 +46,20 @@ impl Certificate {
         provider: &CryptoProvider,
         source: impl Into<String>,
     ) -> Result<Self, Unusable> {
-        let first = chain.first().ok_or(Unusable::Malformed)?.clone();
+        if chain.is_empty() {
+            return Err(Unusable::Malformed);
+        }
+        match CertifiedKey::from_der(chain, key, provider) {
+            Ok(key) => Self::of(Arc::new(key), source),
+            Err(rustls::Error::InconsistentKeys(_)) => Err(Unusable::Misfit),
+            Err(error) => Err(Unusable::Refused(error)),
+        }
+    }
+
+    /// Of a chain and a key that fit.
+    pub(super) fn of(key: Arc<CertifiedKey>, source: impl Into<String>) -> Result<Self, Unusable> {
+        let first = key.cert.first().ok_or(Unusable::Malformed)?.clone();
         let (_, parsed) = X509Certificate::from_der(&first).map_err(|_| Unusable::Malformed)?;
-        let key = match CertifiedKey::from_der(chain, key, provider) {
-            Ok(key) => Arc::new(key),
-            Err(rustls::Error::InconsistentKeys(_)) => return Err(Unusable::Misfit),
-            Err(error) => return Err(Unusable::Refused(error)),
-        };
         let (mut names, mut addresses) = (Vec::new(), Vec::new());
         let alternatives = parsed.subject_alternative_name().ok().flatten();
         for name in alternatives.iter().flat_map(|extension| &extension.value.general_names) {

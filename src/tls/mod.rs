@@ -18,6 +18,7 @@
 //! [`TlsServer::config`] is a configuration of rustls for other protocols (`h3`) over the same store, policy and ticket keys. It is a snapshot: the policy changes when
 //! the file of a revocation list changes.
 
+mod acme;
 mod certificate;
 mod client_policy;
 mod files;
@@ -34,6 +35,7 @@ mod table;
 mod tickets;
 mod watch;
 
+pub(crate) use acme::AcmeSource;
 pub use certificate::{Certificate, Unusable};
 pub use options::TlsOptions;
 pub(crate) use peer::client_certificate;

@@ -6,6 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use ziggurat_middleware::{Finding, Findings, Step};
 
+use crate::acme::AcmeOptions;
+
 /// TLS on a listener. The certificate is `cert` with `key`; further ones are in `certificates`, or in a `folder`. A client gets the one of the name that it asks for; a
 /// client that asks for none, or for another name, gets the first. Changed files are used without a reload.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
@@ -25,6 +27,10 @@ pub struct TlsOptions {
     /// them. Files that come and go are noticed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) folder: Option<PathBuf>,
+    /// Certificates from an authority that speaks ACME, such as Let's Encrypt, beside those of files or instead of them. While a certificate is on its way, clients that ask
+    /// for its name get the default certificate; if there is none, their handshakes are refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) acme: Option<AcmeOptions>,
     /// The oldest version of TLS that is spoken: `"1.2"`, the default, or `"1.3"`.
     pub(super) min: MinVersion,
     /// Certificates of clients. By default none is asked for.
@@ -121,6 +127,11 @@ impl TlsOptions {
             .collect()
     }
 
+    /// What certificates are got from an authority.
+    pub(crate) const fn acme(&self) -> Option<&AcmeOptions> {
+        self.acme.as_ref()
+    }
+
     /// Reports what can be wrong without a look at the files.
     pub(crate) fn validate(&self, findings: &mut Findings) {
         let mut find = |field: Option<&str>, message: &str, hint: &str| {
@@ -133,7 +144,7 @@ impl TlsOptions {
         match (&self.cert, &self.key) {
             (Some(_), None) => find(Some("cert"), "a certificate needs its private key", "add `key`"),
             (None, Some(_)) => find(Some("key"), "a private key needs its certificate", "add `cert`"),
-            (None, None) if self.certificates.is_empty() && self.folder.is_none() => {
+            (None, None) if self.certificates.is_empty() && self.folder.is_none() && self.acme.is_none() => {
                 find(
                     None,
                     "TLS needs a certificate",
@@ -141,6 +152,9 @@ impl TlsOptions {
                 );
             }
             _ => {}
+        }
+        if let Some(acme) = &self.acme {
+            acme.validate(findings);
         }
     }
 }

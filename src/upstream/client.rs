@@ -21,7 +21,21 @@ use super::{
 
 /// A client with a pool for each server that it is sent to.
 pub(crate) fn client() -> Client {
-    let servers = Arc::new(Servers::default());
+    client_of(Servers::default())
+}
+
+/// A client that trusts the authorities of this PEM file alone.
+///
+/// # Errors
+///
+/// Why the file cannot be used.
+pub(crate) fn client_trusting(ca: PathBuf) -> Result<Client, Finding> {
+    let tls = TlsOptions::trusting(ca).client(&Place::new("client"), |path| path.to_owned(), HttpVersion::Auto.alpn())?;
+    Ok(client_of(Servers { tls: OnceLock::from(Ok(tls)), ..Servers::default() }))
+}
+
+fn client_of(servers: Servers) -> Client {
+    let servers = Arc::new(servers);
     Client::new(service_fn(move |request: Request| {
         let servers = Arc::clone(&servers);
         async move { servers.send(request).await }

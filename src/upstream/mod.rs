@@ -45,7 +45,7 @@ use ziggurat_middleware::Place;
 
 pub(crate) use admit::AdmitError;
 pub(crate) use balance::Balance;
-pub(crate) use client::client;
+pub(crate) use client::{client, client_trusting};
 pub(crate) use download::Download;
 pub(crate) use eject::EjectOptions;
 pub(crate) use endpoint::{Endpoint, UpstreamState};

@@ -61,6 +61,11 @@ impl TlsClient {
 }
 
 impl TlsOptions {
+    /// Verifies servers by the authorities of this PEM file.
+    pub(super) fn trusting(ca: PathBuf) -> Self {
+        Self { ca: Some(ca), ..Self::default() }
+    }
+
     pub(crate) fn validate(&self, findings: &mut Findings) {
         let mut find = |field: &str, message: &str, hint: &str| findings.push(Finding::new(message).at("tls").at(field).hint(hint));
         match (&self.cert, &self.key) {

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 use ziggurat_middleware::{Context, Findings};
 
 use super::Site;
+use super::certificates::AcmeCertificates;
 use super::uncovered::uncovered;
 use crate::pipeline::diagnostic::{Diagnostic, Id, Severity};
 use crate::pipeline::model::{File, ListenEntry};
@@ -21,6 +22,7 @@ pub(in crate::pipeline) fn listeners(file: &File, site: Site<'_>) -> Result<(Vec
     let context = Context::new("tls", site.base, site.lifecycle.clone());
     let tickets = context.keep(Tickets::default);
     let (opened, mut warnings) = open(&file.listen, site, &tickets)?;
+    AcmeCertificates::attach_all(&file.listen, &opened, site)?;
     warnings.extend(uncovered(file, opened.iter().flatten().map(AsRef::as_ref)));
     let servers: Vec<_> = opened.iter().flatten().cloned().collect();
     let listeners = file.listen.iter().zip(opened).map(|(entry, tls)| {

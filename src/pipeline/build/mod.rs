@@ -3,6 +3,7 @@
 //! A stack is built natively from the outside down to its outermost Python layer ([`front`]). That layer and everything below it are a [`WorkerStack`]. It is
 //! built in the process that runs it ([`in_process`]), where Python parts next to each other are one callable.
 
+mod certificates;
 mod front;
 mod in_process;
 mod listeners;
@@ -19,6 +20,7 @@ use serde::de::DeserializeOwned;
 use tower::service_fn;
 use ziggurat_middleware::{Context, Deadline, Finding, IntoApp, Lifecycle, Next, Place, Problem, Request, ReserveClass};
 
+pub(super) use certificates::begin_orders;
 pub(super) use front::front;
 pub(crate) use in_process::Imported;
 pub(super) use in_process::{InProcess, in_process};

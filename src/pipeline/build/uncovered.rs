@@ -1,5 +1,7 @@
 //! Hosts of routes that no certificate covers.
 
+use crate::acme::AcmeOptions;
+use crate::pipeline::acme::sections;
 use crate::pipeline::diagnostic::{Diagnostic, Id, Severity};
 use crate::pipeline::model::{Event, File};
 use crate::pipeline::tree::{Node, Value};
@@ -11,7 +13,12 @@ pub(super) fn uncovered<'a>(file: &File, servers: impl Iterator<Item = &'a TlsSe
     if servers.clone().next().is_none() {
         return warnings;
     }
+    // Some of them may still be on their way.
+    let ordered: Vec<String> = sections(&file.listen).flat_map(AcmeOptions::names).collect();
     let is_covered = |host: &str| {
+        if ordered.iter().any(|name| name == host) {
+            return true;
+        }
         let tables: Vec<_> = servers.clone().map(|server| server.store().table()).collect();
         tables.iter().flat_map(|table| table.all()).any(|certificate| match host.strip_prefix("*.") {
             // Any name below it: a wildcard is for most of them.

@@ -1,6 +1,7 @@
-//! Checks of a file as a whole: addresses that exclude each other, apps that contain themselves, routes that no request reaches, names that no
+//! Checks of a file as a whole: addresses that exclude each other, challenges that nobody meets, apps that contain themselves, routes that no request reaches, names that no
 //! route has, proxies in a loop, apps without a use, options without an effect.
 
+mod acme;
 mod addresses;
 pub(super) mod boundary;
 mod loops;
@@ -23,6 +24,7 @@ pub(super) const MAX_STAGES: usize = 256;
 /// Errors and warnings about the file as a whole.
 pub(super) fn check(file: &File, secrets: &Secrets) -> Vec<Diagnostic> {
     let mut findings = addresses::check(file);
+    findings.extend(acme::check(file));
     findings.extend(routes::check(file));
     findings.extend(names::check(file, secrets));
     findings.extend(loops::check(file));

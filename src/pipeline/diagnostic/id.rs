@@ -56,6 +56,7 @@ ids! {
     TimeoutBelowPython "timeout-below-python" "A layer that bounds time runs on the Python thread that it would have to interrupt."
     NativeBetweenPython "native-between-python" "A native layer is between Python parts, so that each request crosses to Python once more."
     UpgradeBelowPython "upgrade-below-python" "An app that upgrades connections is below a Python layer, which cannot pass them on."
+    UnmetChallenge "unmet-challenge" "No address in `listen` is one where an authority looks for the challenge that it sets (ACME), so no certificate can be had."
     CannotBuild "cannot-build" "A layer or an app cannot be built: a file is missing, for instance, or a module cannot be imported."
     UnusableCertificate "unusable-certificate" "A certificate, its key, or a file of authorities or revocation lists cannot be used."
     DoubtfulCertificate "doubtful-certificate" "A certificate has expired, names no host, or its key can be read by every user."

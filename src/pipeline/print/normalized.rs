@@ -5,7 +5,7 @@ use ziggurat_middleware::Place;
 
 use super::{defaults, source};
 use crate::pipeline::Pipeline;
-use crate::pipeline::model::{Apps, Event, Part, Route, Stack};
+use crate::pipeline::model::{Apps, Event, Part, Route, Stack, Typed};
 use crate::pipeline::read::{NAME, ROUTES};
 use crate::pipeline::tree::Node;
 use crate::server::{Listen, SocketAccess};
@@ -14,7 +14,7 @@ use crate::tls::TlsOptions;
 /// A pipeline that means the same, with defaults filled in, shorthands and composite apps written out, and `${...}` left as they are.
 pub(in crate::pipeline) fn normalized(pipeline: &Pipeline) -> Json {
     let entries = pipeline.file.listen.iter();
-    let tls = entries.map(|entry| entry.tls.as_ref().map(|tls| &tls.value)).chain(std::iter::repeat(None));
+    let tls = entries.map(|entry| entry.tls.as_ref()).chain(std::iter::repeat(None));
     let listen: Vec<Json> = pipeline.listen.iter().zip(tls).map(|(listen, tls)| address(listen, tls)).collect();
     let mut server = serde_json::to_value(pipeline.server()).unwrap_or_default();
     if let Some(options) = server.as_object_mut() {
@@ -31,9 +31,9 @@ pub(in crate::pipeline) fn normalized(pipeline: &Pipeline) -> Json {
 }
 
 /// The address alone, or an object if it has options.
-fn address(listen: &Listen, tls: Option<&TlsOptions>) -> Json {
+fn address(listen: &Listen, tls: Option<&Typed<TlsOptions>>) -> Json {
     let SocketAccess { mode, group } = &listen.access;
-    let tls = tls.and_then(|tls| serde_json::to_value(tls).ok());
+    let tls = tls.and_then(|tls| Some(as_written(serde_json::to_value(&tls.value).ok()?, &written(&tls.node))));
     let proxy_protocol = listen.transport.proxy_protocol.as_deref().and_then(|options| serde_json::to_value(options).ok());
     let access = [("mode", mode.map(String::from).map(Json::from)), ("group", group.clone().map(Json::from))];
     let more = access.into_iter().chain([("tls", tls), ("proxy_protocol", proxy_protocol)]);
@@ -43,6 +43,20 @@ fn address(listen: &Listen, tls: Option<&TlsOptions>) -> Json {
     }
     let at = [("at".to_owned(), listen.to_string().into())];
     Json::Object(at.into_iter().chain(more).collect())
+}
+
+/// Options with their defaults, and what the file gives as it is written there.
+fn as_written(full: Json, written: &Json) -> Json {
+    match (full, written) {
+        (Json::Object(full), Json::Object(given)) => {
+            let entry = |(key, value): (String, Json)| match given.get(&key) {
+                Some(given) => (key, as_written(value, given)),
+                None => (key, value),
+            };
+            Json::Object(full.into_iter().filter(|(_, value)| !value.is_null()).map(entry).collect())
+        }
+        (_, written) => written.clone(),
+    }
 }
 
 /// The keys of a stack, or of a route.
