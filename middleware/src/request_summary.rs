@@ -26,7 +26,7 @@ pub struct RequestSummary(Arc<Summary>);
 #[derive(Debug)]
 struct Summary {
     /// A copy: the target would keep the whole head of the request in memory, as long as a tunnel lasts.
-    line: Box<str>,
+    line: String,
     id: OnceLock<RequestId>,
     answered_by: OnceLock<Place>,
 }
@@ -42,8 +42,15 @@ impl RequestSummary {
         let path = OriginalUri::of(target, extensions).path();
         let end = (0..=path.len().min(Self::LONGEST_PATH)).rev().find(|at| path.is_char_boundary(*at)).unwrap_or_default();
         let (path, rest) = path.split_at(end);
-        let line = [method.as_str(), " ", path, if rest.is_empty() { "" } else { "..." }].concat();
-        Self(Arc::new(Summary { line: line.into(), id, answered_by: OnceLock::new() }))
+        let method = method.as_str();
+        let mut line = String::with_capacity(method.len() + path.len() + 4);
+        line.push_str(method);
+        line.push(' ');
+        line.push_str(path);
+        if !rest.is_empty() {
+            line.push_str("...");
+        }
+        Self(Arc::new(Summary { line, id, answered_by: OnceLock::new() }))
     }
 
     /// The summary in the extensions of a request.

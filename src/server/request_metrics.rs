@@ -13,7 +13,7 @@ use ziggurat_middleware::{Metrics, Place};
 #[derive(Default)]
 pub(super) struct RequestMetrics {
     /// Shard when a place answers for the first time, so that a request takes no lock.
-    places: ArcSwap<HashMap<Place, Arc<PlaceMetrics>>>,
+    places: ArcSwap<HashMap<Place, Arc<PlaceMetrics>, foldhash::fast::RandomState>>,
 }
 
 /// A request that has ended.

@@ -96,7 +96,8 @@ fn is_registered_name(mut name: &[u8]) -> bool {
         name = match name {
             [] => return true,
             [b'%', high, low, rest @ ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => rest,
-            [octet, rest @ ..] if octet.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=".contains(octet) => rest,
+            [b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~', rest @ ..] => rest,
+            [b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'=', rest @ ..] => rest,
             _ => return false,
         };
     }

@@ -2,9 +2,11 @@
 
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io;
+use std::future::poll_fn;
+use std::io::{self, ErrorKind};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::task::{Poll, ready};
 
 use bytes::{Bytes, BytesMut};
 use http::StatusCode;
@@ -65,7 +67,25 @@ pub(super) async fn read(link: Arc<ServerEnd>, reader: OwnedReadHalf) {
 /// Receives octets and descriptors.
 async fn receive(reader: &OwnedReadHalf, block: &mut [u8], descriptors: &mut VecDeque<OwnedFd>) -> io::Result<usize> {
     let socket: &UnixStream = reader.as_ref();
-    socket.async_io(Interest::READABLE, || Ok(descriptor::receive(socket, block, descriptors)?)).await
+    poll_fn(|cx| {
+        loop {
+            ready!(socket.poll_read_ready(cx))?;
+            let (mut received, before) = (None, descriptors.len());
+            let read = socket.try_io(Interest::READABLE, || {
+                let count = descriptor::receive(socket, block, descriptors)?;
+                received = Some(count);
+                // A short read has emptied the socket, unless it ends with a message that has a descriptor. The error saves the read that would find nothing.
+                let is_empty = (1..block.len()).contains(&count) && descriptors.len() == before;
+                if is_empty { Err(ErrorKind::WouldBlock.into()) } else { Ok(()) }
+            });
+            match (received, read) {
+                (Some(count), _) => return Poll::Ready(Ok(count)),
+                (None, Err(error)) if error.kind() != ErrorKind::WouldBlock => return Poll::Ready(Err(error)),
+                (None, _) => {}
+            }
+        }
+    })
+    .await
 }
 
 impl ServerEnd {
