@@ -25,7 +25,7 @@ pub struct TlsServer {
     options: TlsOptions,
     site: PolicySite,
     files: Mutex<LoadedFiles>,
-    /// That of the listener, and those of single certificates by their number.
+    /// That of the listener, and those of single certificates by their number: at least one.
     policies: Vec<ClientPolicy>,
 }
 

@@ -316,3 +316,24 @@ async fn floods_of_http2_frames_are_cut_off_inside_tls_too() {
     }
     until_empty(&site).await;
 }
+
+#[tokio::test]
+async fn a_request_that_was_sent_before_the_drain_is_answered() {
+    for number in 0..40 {
+        let mut site = Site::start(authority(), PAIR);
+        let mut stream = site.client().connect("site.test").await.unwrap();
+        // The first request of a connection, and a later one.
+        if number % 2 == 1 {
+            stream.write_all(b"GET / HTTP/1.1\r\nHost: site.test\r\n\r\n").await.unwrap();
+            assert!(timeout(PATIENCE, stream.read(&mut [0; 4096])).await.unwrap().unwrap() > 0);
+        }
+        // The server's tasks have not read it when the drain begins: nothing here waits.
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: site.test\r\n\r\n").await.unwrap();
+        stream.flush().await.unwrap();
+        let drain = tokio::spawn(site.server.take().unwrap().drain());
+        let mut answer = String::new();
+        timeout(PATIENCE, stream.read_to_string(&mut answer)).await.unwrap().unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 ") && answer.contains("\r\nconnection: close\r\n"), "{number}: {answer}");
+        assert_eq!(timeout(PATIENCE, drain).await.unwrap().unwrap().cut, 0);
+    }
+}

@@ -25,15 +25,8 @@ async fn run(program: &str, arguments: &[&str], input: &str) -> Option<String> {
     };
     let mut stdin = child.stdin.take().unwrap();
     stdin.write_all(input.as_bytes()).await.unwrap();
-    // openssl ends with its input.
-    let output = async {
-        if program == "openssl" {
-            tokio::time::sleep(std::time::Duration::from_millis(500)).await;
-        }
-        drop(stdin);
-        child.wait_with_output().await.unwrap()
-    };
-    let output = timeout(PATIENCE, output).await.unwrap();
+    drop(stdin);
+    let output = timeout(PATIENCE, child.wait_with_output()).await.unwrap().unwrap();
     Some(String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr))
 }
 
