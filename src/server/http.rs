@@ -26,11 +26,10 @@ pub(super) async fn serve<S: Io>(connection: Connection<S>, current: Arc<Current
     let mut guard = Guard::new(stream, versions == Versions::Any, Arc::clone(&limits), Arc::clone(&progress));
     while has_octets(&mut guard, &limits, &progress, &mut timer).await {
         if versions == Versions::Http2 {
-            let (stream, octets) = guard.into_early();
-            return match stream {
-                Some(stream) => Box::pin(http2::run(stream, octets, &service, &limits, &progress, &mut timer)).await,
-                None => (),
-            };
+            if let (Some(stream), octets) = guard.into_early() {
+                Box::pin(http2::run(stream, octets, &service, &limits, &progress, &mut timer)).await;
+            }
+            return;
         }
         // Parser and buffers are freed before the match.
         let outcome = Box::pin(http1::run(guard, &service, &limits, &progress, &mut timer)).await;
