@@ -7,7 +7,7 @@ use std::path::Path;
 use serde_json::json;
 
 use crate::pebble::{Pebble, free_ports, until};
-use crate::site::{acme, ask, issued, pipeline, start};
+use crate::site::{acme, ask, issued, pipeline, run, start};
 
 #[test]
 fn the_first_certificate_comes_by_each_challenge_and_a_restart_orders_nothing() {
@@ -32,6 +32,9 @@ fn the_first_certificate_comes_by_each_challenge_and_a_restart_orders_nothing() 
         again.signal("HUP");
         issued(pebble.tls, "b.test");
         assert_eq!(pebble.orders(), orders, "{challenge}");
+        let (code, list, _) = run("certs", &text);
+        assert_eq!(code, 0, "{list}");
+        assert!(list.contains("a.test\n") && list.contains("expires") && list.contains("Pebble"), "{list}");
         each_file(store.path(), &mut |file| {
             let mode = fs::metadata(file).unwrap().permissions().mode() & 0o777;
             assert_eq!(mode, 0o600, "{}", file.display());
@@ -75,6 +78,20 @@ fn two_processes_share_one_store_and_either_answers_the_authority() {
     });
     assert_eq!(pebble.orders(), 2);
     drop((asked, ordering));
+}
+
+#[test]
+fn a_reload_with_a_further_name_orders_that_one_alone() {
+    let pebble = Pebble::start();
+    let store = tempfile::tempdir().unwrap();
+    let text = |names: &[&str]| pipeline(pebble.http, pebble.tls, &acme(&pebble, store.path(), names, json!({})));
+    let program = start(&text(&["a.test"]));
+    let first = issued(pebble.tls, "a.test");
+    fs::write(program.folder().join("pipeline.json"), text(&["a.test", "b.test"])).unwrap();
+    program.signal("HUP");
+    until("a certificate for the second name", || ask(pebble.tls, "b.test").is_some_and(|shown| shown.serial != first.serial));
+    assert_eq!(ask(pebble.tls, "a.test"), Some(first));
+    assert_eq!(pebble.orders(), 2);
 }
 
 #[test]

@@ -28,6 +28,9 @@ fn a_dead_authority_keeps_no_site_from_starting_nor_the_old_certificate_from_bei
         let output = command(program.folder()).args(["status", "pipeline.json"]).output().unwrap();
         String::from_utf8(output.stdout).unwrap()
     };
+    let (code, list, _) = run("certs", &text);
+    assert_eq!(code, 1, "{list}");
+    assert!(list.contains("cannot ask") && list.contains("failures in a row: 1"), "{list}");
     until("the status tells", || status().contains("cannot ask"));
     assert!(program.get("/metrics").contains(r#"ziggurat_acme_failures{name="a.test"} 1"#));
 }
