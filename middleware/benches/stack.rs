@@ -129,8 +129,8 @@ fn rate_limit(bencher: Bencher, options: &str) {
     measure_layer::<RateLimit>(bencher, options);
 }
 
-/// Of all requests, and of each client.
-#[divan::bench(args = [r#"{"at_most": 1}"#, r#"{"at_most": 1, "per": "client"}"#])]
+/// Of all requests, and of each client. The responses of a sample are dropped together, so all its requests are under way at once.
+#[divan::bench(args = [r#"{"at_most": 1000}"#, r#"{"at_most": 1000, "per": "client"}"#])]
 fn limit(bencher: Bencher, options: &str) {
     measure_layer::<Limit>(bencher, options);
 }
