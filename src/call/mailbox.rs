@@ -10,9 +10,11 @@ use std::os::unix::fs::FileExt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::{Bytes, BytesMut};
+use tracing::field::display;
 use ziggurat_middleware::{BoxError, FileBody, Problem};
 
 use super::ResponseHead;
+use super::head::Head;
 use super::pipe::Disconnected;
 
 /// How many octets wait in memory.
@@ -25,11 +27,12 @@ const IN_FILE: u64 = 1 << 30;
 const BLOCK: usize = 64 * 1024;
 
 /// Holds the response until the caller reads it.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(crate) struct Mailbox(Arc<Mutex<Contents>>);
 
-#[derive(Default)]
 struct Contents {
+    /// Of the request, for the log.
+    head: Head,
     start: Option<Start>,
     spool: Spool,
     end: Option<Result<(), BoxError>>,
@@ -45,6 +48,11 @@ pub(crate) enum Start {
 }
 
 impl Mailbox {
+    /// For the response to a request with this head.
+    pub(crate) fn new(head: Head) -> Self {
+        Self(Arc::new(Mutex::new(Contents { head, start: None, spool: Spool::default(), end: None })))
+    }
+
     /// Stores the beginning.
     pub(super) fn start(&self, start: Start) {
         self.lock().start = Some(start);
@@ -53,9 +61,14 @@ impl Mailbox {
     /// Stores a chunk.
     pub(super) fn put(&self, chunk: Bytes) -> Result<(), Disconnected> {
         let mut contents = self.lock();
-        let outcome = contents.spool.put(chunk);
-        outcome.map_err(|error| {
-            tracing::error!("the response is broken off: the app writes faster than it is read, and no more can be buffered: {error}");
+        contents.spool.put(chunk).map_err(|error| {
+            let head = contents.head.view();
+            let (request_id, request) = (head.request_id(), display(head.summary()));
+            tracing::error!(
+                request_id,
+                request,
+                "the response is broken off: the app writes faster than it is read, and no more can be buffered: {error}"
+            );
             contents.end = Some(Err(error.into()));
             Disconnected
         })
@@ -165,7 +178,7 @@ mod tests {
 
     #[test]
     fn the_end_comes_after_all_chunks_and_is_told_once() {
-        let mailbox = Mailbox::default();
+        let mailbox = Mailbox::new(Head::framed(Bytes::new()));
         assert!(mailbox.next().is_none());
         mailbox.put(Bytes::from_static(b"a")).unwrap();
         mailbox.end(Err("broken".into()));

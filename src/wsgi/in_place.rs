@@ -81,7 +81,7 @@ impl Future for InPlaceFuture {
 fn call(application: &Application, request: Request) -> Result<Response, BoxError> {
     let (parts, body) = request.into_parts();
     let head = Head::with_body(&parts, &body);
-    let mailbox = Mailbox::default();
+    let mailbox = Mailbox::new(head.clone());
     let (invocation, begun) = Python::attach(|py| {
         // A request that a layer made up has no caller.
         let caller = parts.extensions.get::<Caller>();

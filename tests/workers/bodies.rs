@@ -123,3 +123,15 @@ fn long_uploads_behind_a_busy_thread_are_served_in_their_turn() {
         assert_eq!(behind.join().unwrap().0, 200);
     });
 }
+
+#[test]
+fn a_head_that_no_frame_holds_is_refused_and_the_log_names_the_request() {
+    let app = "def app(environ, start_response):\n\
+        \x20   start_response('200 OK', [('X-Large', 'x' * (1 << 20))] * 5)\n\
+        \x20   return [b'never']\n";
+    let site = r#"{ "listen": "127.0.0.1:0", "layers": ["request_id"], "app": { "wsgi": { "app": "large_head:app", "workers": 1 } } }"#;
+    let mut program = Program::start(site, &[("large_head.py", app)]);
+    assert_eq!(get(&program, "/report?secret").0, 500);
+    let line = program.wait_for_log("larger than 4 MiB");
+    assert!(line.contains("request=GET /report ") && line.contains("request_id=") && !line.contains("secret"), "{line}");
+}

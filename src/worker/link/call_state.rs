@@ -7,11 +7,13 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use http::StatusCode;
+use tracing::field::display;
 use ziggurat_middleware::Problem;
 
 use super::ByNumber;
 use super::frame::{self, LARGEST_INLINE, ToServer, WINDOW, fits};
 use super::outbox::Outbox;
+use crate::call::head::Head;
 use crate::call::pipe::{Disconnected, RemoteWriter, Writer};
 use crate::call::responder::RemoteResponder;
 use crate::call::{BodyFailure, ResponseHead};
@@ -29,6 +31,8 @@ pub(crate) struct Entry {
 /// The state of one call, shared by the thread that reads the link and the one that runs the app.
 pub(crate) struct CallState {
     number: u64,
+    /// Of the request, for the log.
+    head: Head,
     outbox: Arc<Outbox>,
     credit: Mutex<Credit>,
     room: Condvar,
@@ -43,14 +47,19 @@ struct Credit {
 }
 
 impl CallState {
-    pub(crate) fn new(number: u64, outbox: Arc<Outbox>) -> Self {
+    pub(crate) fn new(number: u64, head: Head, outbox: Arc<Outbox>) -> Self {
         let credit = Mutex::new(Credit { octets: WINDOW, is_cancelled: false, is_awaited: false });
-        Self { number, outbox, credit, room: Condvar::new(), is_done: AtomicBool::new(false) }
+        Self { number, head, outbox, credit, room: Condvar::new(), is_done: AtomicBool::new(false) }
     }
 
     /// The number of the call.
     pub(crate) const fn number(&self) -> u64 {
         self.number
+    }
+
+    /// The head of its request.
+    pub(crate) const fn head(&self) -> &Head {
+        &self.head
     }
 
     /// Lets so many more octets of the response go.
@@ -104,7 +113,13 @@ impl CallState {
 
     /// Answers with a 500, because no frame can hold the head.
     fn refuse_head(&self) {
-        tracing::error!("the headers of the app's response are larger than 4 MiB, the most that a worker can send: the client gets 500");
+        let head = self.head.view();
+        let (request_id, request) = (head.request_id(), display(head.summary()));
+        tracing::error!(
+            request_id,
+            request,
+            "the headers of the app's response are larger than 4 MiB, the most that a worker can send: the client gets 500"
+        );
         self.fail(&Problem::new(StatusCode::INTERNAL_SERVER_ERROR));
     }
 }

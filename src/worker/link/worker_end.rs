@@ -122,8 +122,8 @@ impl WorkerEnd {
                 }
                 ToWorker::WebSocket(number, head) => {
                     let socket = self.descriptor("a request for a WebSocket came without a socket")?;
-                    let state = Arc::new(CallState::new(number, Arc::clone(&self.outbox)));
-                    let (call, permit) = self.enter(state, head, RequestBody::WebSocket(socket), None);
+                    let state = Arc::new(CallState::new(number, Head::framed(head), Arc::clone(&self.outbox)));
+                    let (call, permit) = self.enter(state, RequestBody::WebSocket(socket), None);
                     handler.put(call, permit);
                 }
                 ToWorker::Body(number, octets) => self.with(number, |entry| {
@@ -174,7 +174,7 @@ impl WorkerEnd {
     }
 
     fn call(&mut self, number: u64, head: Bytes, body: CallBody) -> Result<(Call, LinkPermit), End> {
-        let state = Arc::new(CallState::new(number, Arc::clone(&self.outbox)));
+        let state = Arc::new(CallState::new(number, Head::framed(head), Arc::clone(&self.outbox)));
         let (body, writer) = match body {
             CallBody::Whole(octets) => (RequestBody::Whole(octets), None),
             CallBody::Spooled(length) => {
@@ -186,16 +186,16 @@ impl WorkerEnd {
                 (RequestBody::Stream(reader), Some(writer))
             }
         };
-        Ok(self.enter(state, head, body, writer))
+        Ok(self.enter(state, body, writer))
     }
 
     /// Enters a call in the list.
-    fn enter(&self, state: Arc<CallState>, head: Bytes, body: RequestBody, writer: Option<Writer<Arc<BodyFailure>>>) -> (Call, LinkPermit) {
+    fn enter(&self, state: Arc<CallState>, body: RequestBody, writer: Option<Writer<Arc<BodyFailure>>>) -> (Call, LinkPermit) {
         let number = state.number();
         let entry = Entry { state: Arc::clone(&state), body: writer };
         self.calls.lock().unwrap_or_else(PoisonError::into_inner).insert(number, entry);
         let permit = LinkPermit { state: Arc::clone(&state), calls: Arc::clone(&self.calls) };
-        let call = Call { number, head: Head::framed(head), body, responder: Responder::Remote(state), class: 0, since: Instant::now() };
+        let call = Call { number, head: state.head().clone(), body, responder: Responder::Remote(state), class: 0, since: Instant::now() };
         (call, permit)
     }
 
