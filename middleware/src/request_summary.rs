@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use http::{Extensions, Method, Uri};
 
-use crate::{OriginalUri, Place, RequestId};
+use crate::{ConnectionInfo, OriginalUri, Place, RequestId};
 
 /// What log lines say of a request: its method and its path as the client sent them, and its id. The server puts it into the extensions of every request, and finds in
 /// it afterwards who has answered.
@@ -29,6 +29,8 @@ struct Summary {
     line: String,
     id: OnceLock<RequestId>,
     answered_by: OnceLock<Place>,
+    /// Boxed, because few requests have one.
+    connection: OnceLock<Box<ConnectionInfo>>,
 }
 
 impl RequestSummary {
@@ -50,7 +52,7 @@ impl RequestSummary {
         if !rest.is_empty() {
             line.push_str("...");
         }
-        Self(Arc::new(Summary { line, id, answered_by: OnceLock::new() }))
+        Self(Arc::new(Summary { line, id, answered_by: OnceLock::new(), connection: OnceLock::new() }))
     }
 
     /// The summary in the extensions of a request.
@@ -69,6 +71,20 @@ impl RequestSummary {
     pub fn identify(&self, id: RequestId) {
         // A second id is dropped.
         let _ = self.0.id.set(id);
+    }
+
+    pub(crate) fn request_id(&self) -> Option<&RequestId> {
+        self.0.id.get()
+    }
+
+    /// The client, as a `forwarded` layer believes it to be; `None` if the request has reached no such layer.
+    pub(crate) fn connection(&self) -> Option<&ConnectionInfo> {
+        self.0.connection.get().map(|connection| &**connection)
+    }
+
+    /// Notes the client for layers above, which see no response if the client leaves. The first one counts.
+    pub(crate) fn believe(&self, connection: &ConnectionInfo) {
+        self.0.connection.get_or_init(|| Box::new(connection.clone()));
     }
 
     /// The place of the layer or app that has answered: the innermost one, whose answer the layers above may have changed. `None` before there is an answer.

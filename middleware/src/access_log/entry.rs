@@ -8,7 +8,7 @@ use http::header::{CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue};
 use http::{Extensions, Method, Uri, Version};
 
 use super::{Log, json, text};
-use crate::{ConnectionInfo, EarlyAnswer, OriginalUri, RemoteUser, Request, RequestId, Response, TunnelRecord};
+use crate::{ConnectionInfo, EarlyAnswer, OriginalUri, RemoteUser, Request, RequestId, RequestSummary, Response, TunnelRecord};
 
 /// A line in the making. It is written when it is dropped, however the request ended.
 ///
@@ -29,6 +29,9 @@ pub(super) struct LogEntry {
     content_length: Option<u64>,
     /// What a layer above answers if it does not wait for the response.
     early_answer: Option<EarlyAnswer>,
+    /// What layers below find out without a response.
+    summary: Option<RequestSummary>,
+    has_response: bool,
     pub(super) status: u16,
     /// Octets of body, or to the client through an upgraded connection.
     pub(super) sent: u64,
@@ -58,6 +61,8 @@ impl LogEntry {
             response_headers: Vec::new(),
             content_length: None,
             early_answer: facts.get::<EarlyAnswer>().cloned(),
+            summary: RequestSummary::of(facts).cloned(),
+            has_response: false,
             status: Self::CLIENT_CLOSED_REQUEST,
             sent: 0,
             tunnel: None,
@@ -69,6 +74,7 @@ impl LogEntry {
     /// Takes what the line needs from the head of the response.
     pub(super) fn begin(&mut self, response: &Response) {
         let facts = response.extensions();
+        self.has_response = true;
         self.status = response.status().as_u16();
         self.tunnel = facts.get::<TunnelRecord>().cloned();
         self.response_headers = pick(&self.log.format.response_headers, response.headers());
@@ -95,6 +101,17 @@ impl LogEntry {
         }
         if let Some(copy) = self.id.as_ref().and_then(|id| RequestId::new(HeaderValue::from_bytes(id.as_header().as_bytes()).ok()?)) {
             self.id = Some(copy);
+        }
+    }
+
+    /// Takes what is known although there is no response.
+    fn give_up(&mut self) {
+        if let Some(status) = self.early_answer.as_ref().and_then(EarlyAnswer::get) {
+            self.status = status.as_u16();
+        }
+        if let Some(summary) = &self.summary {
+            self.connection = summary.connection().cloned().or(self.connection.take());
+            self.id = self.id.take().or_else(|| summary.request_id().cloned());
         }
     }
 
@@ -142,10 +159,8 @@ impl LogEntry {
 
 impl Drop for LogEntry {
     fn drop(&mut self) {
-        if self.status == Self::CLIENT_CLOSED_REQUEST
-            && let Some(status) = self.early_answer.as_ref().and_then(EarlyAnswer::get)
-        {
-            self.status = status.as_u16();
+        if !self.has_response {
+            self.give_up();
         }
         if let Some(tunnel) = &self.tunnel {
             self.sent = tunnel.sent().get();

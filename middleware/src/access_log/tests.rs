@@ -316,3 +316,16 @@ async fn a_request_that_a_timeout_above_has_answered_is_logged_with_its_status()
     assert_eq!(stack.get("/").await.status(), 504);
     assert_eq!(log.json(&stack)["status"], 504);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_leaves_is_the_one_behind_the_proxy_if_the_request_came_so_far() {
+    let log = Logged::new("json");
+    let layers = log.stage().then::<crate::forwarded::Forwarded>(r#""192.0.2.1""#).then::<crate::request_id::AssignRequestId>("{}");
+    let stack = layers.over(|_| std::future::pending());
+    let mut request = request(Method::GET, "/", "");
+    request.headers_mut().insert("x-forwarded-for", HeaderValue::from_static("203.0.113.7"));
+    assert!(tokio::time::timeout(Duration::from_secs(1), stack.call(request)).await.is_err());
+    let line = log.json(&stack);
+    assert_eq!((line["status"].as_u64(), &line["client"]), (Some(499), &"203.0.113.7".into()));
+    assert!(line["request_id"].is_string(), "{line}");
+}

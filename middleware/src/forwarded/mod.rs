@@ -12,7 +12,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::options::OneOrMany;
 use crate::{
-    Behavior, ConnectionInfo, Context, Finding, Findings, IntoStage, Middleware, Peer, Problem, Request, Response, Scheme, around,
+    Behavior, ConnectionInfo, Context, Finding, Findings, IntoStage, Middleware, Peer, Problem, Request, RequestSummary, Response, Scheme,
+    around,
 };
 
 mod chain;
@@ -116,6 +117,9 @@ impl Middleware for Forwarded {
                     .map_err(|malformed| Problem::new(StatusCode::BAD_REQUEST).detail(format!("the {malformed} header is malformed")))?;
             }
             let connection = request.extensions().get::<ConnectionInfo>().cloned();
+            if let (Some(summary), Some(connection)) = (RequestSummary::of(request.extensions()), &connection) {
+                summary.believe(connection);
+            }
             Ok(move |mut response: Response| {
                 // For layers above, such as the access log. A layer below may know more.
                 if let Some(connection) = connection.filter(|_| response.extensions().get::<ConnectionInfo>().is_none()) {
