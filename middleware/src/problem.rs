@@ -3,9 +3,11 @@
 use std::borrow::Cow;
 use std::error::Error;
 use std::fmt;
+use std::io;
 
 use http::StatusCode;
-use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
+use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
+use rustix::io::Errno;
 
 use crate::{Body, BoxError, Response};
 
@@ -43,6 +45,15 @@ impl Problem {
     /// Status 500 with a cause for the log. The client does not see the cause.
     pub fn internal(cause: impl Into<BoxError>) -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR).because(cause)
+    }
+
+    /// What an error of the system means for the client: 503 if no file can be opened because too many are open, which passes, and 500 otherwise. `cause` is for the
+    /// log.
+    pub fn of_system(error: &io::Error, cause: impl Into<BoxError>) -> Self {
+        if is_out_of_descriptors(error) {
+            return Self::new(StatusCode::SERVICE_UNAVAILABLE).header(RETRY_AFTER, const { HeaderValue::from_static("1") }).because(cause);
+        }
+        Self::internal(cause)
     }
 
     /// Sets a sentence for the client, without a full stop.
@@ -96,6 +107,14 @@ impl Problem {
     }
 }
 
+/// EMFILE or ENFILE, also with a path around it.
+fn is_out_of_descriptors(error: &io::Error) -> bool {
+    match error.raw_os_error() {
+        Some(code) => matches!(Errno::from_raw_os_error(code), Errno::MFILE | Errno::NFILE),
+        None => error.get_ref().and_then(Error::source).and_then(|source| source.downcast_ref()).is_some_and(is_out_of_descriptors),
+    }
+}
+
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.status)?;
@@ -109,5 +128,20 @@ impl fmt::Display for Problem {
 impl Error for Problem {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         self.cause.as_deref().map(|cause| cause as &(dyn Error + 'static))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn too_many_open_files_is_a_503_that_passes() {
+        let problem = |errno: Errno| Problem::of_system(&errno.into(), "cannot open it");
+        for errno in [Errno::MFILE, Errno::NFILE] {
+            let response = problem(errno).into_response();
+            assert_eq!((response.status().as_u16(), response.headers()[RETRY_AFTER].as_bytes()), (503, &b"1"[..]));
+        }
+        assert_eq!(problem(Errno::IO).status(), StatusCode::INTERNAL_SERVER_ERROR);
     }
 }

@@ -52,7 +52,7 @@ impl BodyBudgets {
             file.write_all(&octets).map(|()| file)
         });
         let file = written.await.map_err(std::io::Error::other).and_then(|written| written);
-        let file = file.map_err(|error| Problem::internal(format!("a response cannot be written to a file: {error}")))?;
+        let file = file.map_err(|error| Problem::of_system(&error, format!("a response cannot be written to a file: {error}")))?;
         let body = FileBody::new(file, 0..length);
         Ok(Body::new(http_body_util::BodyExt::map_frame(body, move |frame| {
             let _ = &reserved;

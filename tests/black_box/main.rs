@@ -19,6 +19,7 @@ mod proxy_protocol;
 mod reload;
 mod sendfile;
 mod slow;
+mod static_files;
 mod supervisor;
 mod support;
 mod systemd;

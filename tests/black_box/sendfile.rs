@@ -109,7 +109,7 @@ fn django_hands_its_downloads_to_the_layer() {
     }
     assert!(!program.log().contains("short of its Content-Length"), "{}", program.log());
     let line = program.wait_for_log("/protected/none.pdf");
-    assert!(line.contains("place=sendfile") && line.contains("has no such file"), "{line}");
+    assert!(line.contains("place=sendfile") && line.contains("there is no such file"), "{line}");
 }
 
 #[test]

@@ -20,8 +20,8 @@ pub(crate) use body::read;
 pub(crate) use conditions::PRECONDITIONS;
 pub(crate) use identity::Identities;
 pub(crate) use response::{Answer, Representation};
-pub(crate) use root::{Entry, Opened, Root, Stamp, Symlinks};
-pub(crate) use target::{Target, below, target};
+pub(crate) use root::{Absent, Entry, Opened, Root, Stamp, Symlinks};
+pub(crate) use target::{Target, Unnamed, below, target};
 
 /// Checks the URL path below which the files of a folder appear.
 pub(crate) fn check_at(at: &str) -> Option<Finding> {

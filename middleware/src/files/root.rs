@@ -55,8 +55,36 @@ pub(crate) enum Entry {
     File(Opened),
     /// A folder.
     Folder,
-    /// Nothing that is served: no such name, a FIFO, a socket, a device, a link out of the root.
-    Nothing,
+    /// Nothing that is served.
+    Nothing(Absent),
+}
+
+/// Why nothing of a name is served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Absent {
+    /// There is no such name.
+    Missing,
+    /// A link that leads out of the root.
+    Leaves,
+    /// A link, and none is followed; or a circle of links.
+    Link,
+    /// It may not be read.
+    Unreadable,
+    /// A FIFO, a socket, a device.
+    Special,
+}
+
+impl Absent {
+    /// For the log, as a part of a sentence.
+    pub(crate) const fn reason(self) -> &'static str {
+        match self {
+            Self::Missing => "there is no such file",
+            Self::Leaves => "a link leads out of the folder (option `symlinks`)",
+            Self::Link => "a link is not followed (option `symlinks`), or leads in a circle",
+            Self::Unreadable => "the file may not be read",
+            Self::Special => "it is no regular file",
+        }
+    }
 }
 
 /// An open regular file.
@@ -118,12 +146,13 @@ impl Root {
     pub(crate) fn open(&self, name: &[u8]) -> Result<Entry, Errno> {
         match self.open_any(if name.is_empty() { b"." } else { name }) {
             Ok(file) => classify(file),
-            Err(errno) if absent(errno) => Ok(Entry::Nothing),
-            Err(Errno::ACCESS | Errno::PERM) => {
-                tracing::warn!(root = %self.path.display(), name = %name.escape_ascii(), "a file may not be read");
-                Ok(Entry::Nothing)
+            Err(errno) => {
+                let absent = absent(errno).ok_or(errno)?;
+                if absent == Absent::Unreadable {
+                    tracing::warn!(root = %self.path.display(), name = %name.escape_ascii(), "a file may not be read");
+                }
+                Ok(Entry::Nothing(absent))
             }
-            Err(errno) => Err(errno),
         }
     }
 
@@ -210,24 +239,20 @@ fn classify(file: OwnedFd) -> Result<Entry, Errno> {
     Ok(match FileType::from_raw_mode(stat.st_mode) {
         FileType::RegularFile => Entry::File(Opened { file, stamp: Stamp::of(&stat), content: None }),
         FileType::Directory => Entry::Folder,
-        _ => Entry::Nothing,
+        _ => Entry::Nothing(Absent::Special),
     })
 }
 
-/// Errors that mean that there is no such file.
-const fn absent(errno: Errno) -> bool {
-    matches!(
-        errno,
-        Errno::NOENT
-            | Errno::NOTDIR
-            | Errno::LOOP
-            | Errno::XDEV
-            | Errno::NAMETOOLONG
-            | Errno::INVAL
-            | Errno::NXIO
-            | Errno::NODEV
-            | Errno::ILSEQ
-    )
+/// What errors mean that nothing is served.
+const fn absent(errno: Errno) -> Option<Absent> {
+    Some(match errno {
+        Errno::NOENT | Errno::NOTDIR | Errno::NAMETOOLONG | Errno::INVAL | Errno::ILSEQ => Absent::Missing,
+        Errno::XDEV => Absent::Leaves,
+        Errno::LOOP => Absent::Link,
+        Errno::ACCESS | Errno::PERM => Absent::Unreadable,
+        Errno::NXIO | Errno::NODEV => Absent::Special,
+        _ => return None,
+    })
 }
 
 #[cfg(test)]
@@ -288,7 +313,7 @@ mod tests {
         fs::rename(&path, outer.path().join("old")).unwrap();
         fs::create_dir(&path).unwrap();
         fs::write(path.join("new"), "").unwrap();
-        assert!(matches!(root.open(b"new").unwrap(), Entry::Nothing));
+        assert!(matches!(root.open(b"new").unwrap(), Entry::Nothing(_)));
         root.started -= std::time::Duration::from_millis(ROOT_CHECK_MILLIS);
         assert!(matches!(root.open(b"new").unwrap(), Entry::File(_)));
     }

@@ -14,13 +14,38 @@ pub(crate) struct Target {
     pub(crate) folder: bool,
 }
 
-/// Reads `path`, which must be `prefix` itself or lie below it. `None` for a path that names no file.
-pub(crate) fn target(path: &[u8], prefix: &[u8], dotfiles: bool) -> Option<Target> {
-    let below = path.strip_prefix(prefix)?;
-    if below.is_empty() {
-        return Some(Target { name: Vec::new(), folder: false });
+/// Why a path names no file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unnamed {
+    /// It does not lie below the prefix.
+    Elsewhere,
+    /// It has an empty segment, `.` or `..`.
+    Segment,
+    /// A name begins with a dot.
+    Hidden,
+    /// It has an encoded slash, a backslash, NUL or a broken escape.
+    Octets,
+}
+
+impl Unnamed {
+    /// For the log, as a part of a sentence.
+    pub(crate) const fn reason(self) -> &'static str {
+        match self {
+            Self::Elsewhere => "the path lies elsewhere (option `at`)",
+            Self::Segment => "the path has an empty segment, `.` or `..`",
+            Self::Hidden => "a name in the path begins with a dot (option `dotfiles`)",
+            Self::Octets => "the path has an encoded slash, a backslash, NUL or a broken escape",
+        }
     }
-    let below = below.strip_prefix(b"/")?;
+}
+
+/// Reads `path`, which must be `prefix` itself or lie below it.
+pub(crate) fn target(path: &[u8], prefix: &[u8], dotfiles: bool) -> Result<Target, Unnamed> {
+    let below = path.strip_prefix(prefix).ok_or(Unnamed::Elsewhere)?;
+    if below.is_empty() {
+        return Ok(Target { name: Vec::new(), folder: false });
+    }
+    let below = below.strip_prefix(b"/").ok_or(Unnamed::Elsewhere)?;
     let (below, folder) = match below.strip_suffix(b"/") {
         Some(below) => (below, true),
         None => (below, below.is_empty()),
@@ -28,21 +53,23 @@ pub(crate) fn target(path: &[u8], prefix: &[u8], dotfiles: bool) -> Option<Targe
     let mut name = Vec::with_capacity(below.len());
     if below.is_empty() {
         // Only the root has an empty name; `//` is an empty segment.
-        return (path.len() - prefix.len() == 1).then_some(Target { name, folder });
+        return if path.len() - prefix.len() == 1 { Ok(Target { name, folder }) } else { Err(Unnamed::Segment) };
     }
     for segment in below.split(|octet| *octet == b'/') {
         if !name.is_empty() {
             name.push(b'/');
         }
         let start = name.len();
-        decode(segment, &mut name)?;
+        decode(segment, &mut name).ok_or(Unnamed::Octets)?;
         let segment = &name[start..];
-        let hidden = segment.first() == Some(&b'.');
-        if segment.is_empty() || segment == b"." || segment == b".." || (hidden && !dotfiles) {
-            return None;
+        if segment.is_empty() || segment == b"." || segment == b".." {
+            return Err(Unnamed::Segment);
+        }
+        if segment.first() == Some(&b'.') && !dotfiles {
+            return Err(Unnamed::Hidden);
         }
     }
-    Some(Target { name, folder })
+    Ok(Target { name, folder })
 }
 
 /// The part of an absolute path below `folder`, percent-encoded: empty, or with a leading slash. `None` if the path is not below it.
@@ -99,6 +126,7 @@ mod tests {
 
     fn name(path: &str) -> Option<String> {
         target(path.as_bytes(), b"/static", false)
+            .ok()
             .map(|target| String::from_utf8_lossy(&target.name).into_owned() + if target.folder { "/" } else { "" })
     }
 
@@ -125,6 +153,20 @@ mod tests {
     }
 
     #[test]
+    fn a_path_that_names_no_file_has_a_reason() {
+        for (path, why) in [
+            ("/staticx/a", Unnamed::Elsewhere),
+            ("/static/a//b", Unnamed::Segment),
+            ("/static/%2e%2e/b", Unnamed::Segment),
+            ("/static/.git/config", Unnamed::Hidden),
+            ("/static/a%2fb", Unnamed::Octets),
+            ("/static/a%zz", Unnamed::Octets),
+        ] {
+            assert_eq!(target(path.as_bytes(), b"/static", false), Err(why), "{path}");
+        }
+    }
+
+    #[test]
     fn what_lies_below_a_folder_stays_encoded() {
         let cases = [
             ("/srv/a b/c%20d", "/srv/a b", Some("/c%20d")),
@@ -147,7 +189,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_name_climbs_or_hides(path in r"(/|\.|%2e|%2f|%5c|%00|%|[a-c]|\\|\u{e9}){0,12}") {
-            if let Some(target) = target(format!("/static/{path}").as_bytes(), b"/static", false) {
+            if let Ok(target) = target(format!("/static/{path}").as_bytes(), b"/static", false) {
                 prop_assert!(!target.name.contains(&0));
                 for segment in target.name.split(|octet| *octet == b'/') {
                     prop_assert!(!segment.starts_with(b"."));

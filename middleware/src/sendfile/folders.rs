@@ -2,8 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
+use rustix::io::Errno;
+
 use crate::Finding;
-use crate::files::{self, Entry, Identities, Opened, Root, Symlinks, below, reason, target};
+use crate::files::{self, Entry, Identities, Opened, Root, Symlinks, below, target};
 
 /// The folders whose files may be sent.
 #[derive(Debug)]
@@ -24,7 +26,7 @@ pub(super) enum Refusal {
     /// There is no such file.
     NotFound(String),
     /// The file cannot be opened.
-    Failed(String),
+    Failed(Errno),
 }
 
 /// A file with its name below the folder.
@@ -87,7 +89,7 @@ impl Folders {
     fn open(&self, place: Option<(&Folder, &[u8])>, elsewhere: &str) -> Result<FoundFile, Refusal> {
         let refused = |why: &str| Err(Refusal::NotFound(why.to_owned()));
         let Some((folder, rest)) = place else { return refused(elsewhere) };
-        let Some(target) = target(rest, b"", self.dotfiles) else {
+        let Ok(target) = target(rest, b"", self.dotfiles) else {
             return refused(
                 "which has a part that no file sent may have: `..`, a hidden name, an empty one, an encoded slash, a backslash, NUL",
             );
@@ -99,10 +101,10 @@ impl Folders {
         match folder.root.open(&target.name) {
             Ok(Entry::File(file)) => Ok((target.name, file)),
             Ok(Entry::Folder) => refused("which is a folder"),
-            Ok(Entry::Nothing) => {
-                Err(Refusal::NotFound(format!("and `{}` has no such file, or none that may be sent", shown(folder.root.path()))))
+            Ok(Entry::Nothing(absent)) => {
+                Err(Refusal::NotFound(format!("and in `{}` nothing is sent for it: {}", shown(folder.root.path()), absent.reason())))
             }
-            Err(errno) => Err(Refusal::Failed(format!("which cannot be opened: {}", reason(errno)))),
+            Err(errno) => Err(Refusal::Failed(errno)),
         }
     }
 }

@@ -238,7 +238,7 @@ impl Folders {
         let told = |why: &str| format!("the app answered with `{}: {}`, {why}", named.header, value.escape_ascii());
         let (name, file) = found.map_err(|refusal| match refusal {
             Refusal::NotFound(why) => not_found(told(&why)),
-            Refusal::Failed(why) => Problem::internal(told(&why)),
+            Refusal::Failed(errno) => Problem::of_system(&errno.into(), told(&format!("which cannot be opened: {}", files::reason(errno)))),
         })?;
         let (mut app, body) = response.into_parts();
         drop(body);

@@ -81,7 +81,7 @@ impl Spool {
     ///
     /// # Errors
     ///
-    /// 413 if the body is too long, 503 if there is no room for it, 500 if the file cannot be written.
+    /// 413 if the body is too long, 503 if there is no room for it or no file can be opened for now, 500 if the file cannot be written.
     pub async fn push(&mut self, data: Bytes) -> Result<(), Problem> {
         if self.length + data.len() as u64 > self.budget.limit() {
             return Err(self.budget.too_large());
@@ -152,7 +152,8 @@ impl Spool {
             Ok((spooled, memory))
         });
         let (spooled, memory) = written.await.map_err(io::Error::other).and_then(|written| written).map_err(|error| {
-            Problem::internal(format!("cannot write a request body to a file in `{}`: {error}", self.budget.folder().display()))
+            let cause = format!("cannot write a request body to a file in `{}`: {error}", self.budget.folder().display());
+            Problem::of_system(&error, cause)
         })?;
         self.file = Some(spooled);
         self.memory = memory;

@@ -9,12 +9,13 @@ use rustix::io::Errno;
 use super::Static;
 use super::manifest::Manifest;
 use crate::encoding::{Accepted, Encoding};
-use crate::files::{self, Answer, Entry, Identities, Opened, Representation, Root, Target, kind, reason, target};
-use crate::{Body, Context, Finding, Mount, Problem, Request, Response};
+use crate::files::{self, Absent, Answer, Entry, Identities, Opened, Representation, Root, Target, Unnamed, kind, reason, target};
+use crate::{Body, Context, Finding, Mount, Place, Problem, Request, RequestSummary, Response};
 
 /// A folder of files under a URL prefix.
 #[derive(Debug)]
 pub(super) struct StaticFiles {
+    place: Place,
     /// Without a slash at its end.
     prefix: String,
     root: Root,
@@ -32,8 +33,12 @@ enum Lookup {
     File(Representation),
     /// A folder whose path needs a slash at the end.
     Folder,
-    NotFound,
+    /// Nothing, for this reason.
+    NotFound(&'static str),
 }
+
+/// Why a folder is not served.
+const NO_INDEX: &str = "the path names a folder without an index file, or no folder (option `index`)";
 
 impl StaticFiles {
     pub(super) fn new(options: Static, default_at: &str, context: &Context) -> Result<Self, Finding> {
@@ -42,6 +47,7 @@ impl StaticFiles {
             .map_err(|finding| finding.at("root"))?;
         let immutable = options.immutable.then(|| Manifest::of(&root));
         let files = Self {
+            place: context.place().clone(),
             prefix: options.at.as_deref().unwrap_or(default_at).trim_end_matches('/').to_owned(),
             root,
             index: options.index.0,
@@ -65,13 +71,28 @@ impl StaticFiles {
 
     /// The response to a GET or HEAD; `None` for a path without a file.
     pub(super) fn answer(&self, request: &Request) -> Option<Answer> {
-        let target = target(request.uri().path().as_bytes(), self.prefix.as_bytes(), self.dotfiles)?;
+        let target = match target(request.uri().path().as_bytes(), self.prefix.as_bytes(), self.dotfiles) {
+            Ok(target) => target,
+            Err(Unnamed::Elsewhere) => return None,
+            Err(unnamed) => return self.not_found(unnamed.reason(), request),
+        };
         match self.find(&target, request) {
             Ok(Lookup::File(file)) => Some(file.answer(&self.identities, request.method(), request.headers())),
             Ok(Lookup::Folder) => Some(Answer::Now(redirect(request))),
-            Ok(Lookup::NotFound) => None,
-            Err(errno) => Some(Answer::Now(Err(Problem::internal(format!("cannot open a static file: {}", reason(errno)))))),
+            Ok(Lookup::NotFound(why)) => self.not_found(why, request),
+            Err(errno) => {
+                let cause = format!("cannot open a static file: {}", reason(errno));
+                Some(Answer::Now(Err(Problem::of_system(&errno.into(), cause))))
+            }
         }
+    }
+
+    /// Logs why there is no file.
+    fn not_found(&self, why: &str, request: &Request) -> Option<Answer> {
+        let summary = RequestSummary::of(request.extensions());
+        let (request_id, request) = (summary.and_then(RequestSummary::id), summary.map(tracing::field::display));
+        tracing::debug!(request_id, request, place = self.place.as_str(), root = %self.root.path().display(), "no file: {why}");
+        None
     }
 
     /// The response with a file that has to be read first.
@@ -81,24 +102,29 @@ impl StaticFiles {
 
     fn find(&self, target: &Target, request: &Request) -> Result<Lookup, Errno> {
         let mut name = target.name.clone();
-        if !target.folder {
+        let why = if !target.folder {
             match self.root.open(&name)? {
                 Entry::File(file) => return self.represent(file, name, request),
                 Entry::Folder if self.has_index(&name)? => return Ok(Lookup::Folder),
-                Entry::Folder | Entry::Nothing => {}
+                Entry::Folder => NO_INDEX,
+                Entry::Nothing(absent) => absent.reason(),
             }
         } else if let Some(index) = &self.index {
             join(&mut name, index);
-            if let Entry::File(file) = self.root.open(&name)? {
-                return self.represent(file, name, request);
+            match self.root.open(&name)? {
+                Entry::File(file) => return self.represent(file, name, request),
+                Entry::Folder | Entry::Nothing(Absent::Missing) => NO_INDEX,
+                Entry::Nothing(absent) => absent.reason(),
             }
-        }
+        } else {
+            NO_INDEX
+        };
         if let Some(fallback) = &self.fallback
             && let Entry::File(file) = self.root.open(fallback.as_bytes())?
         {
             return self.represent(file, fallback.clone().into_bytes(), request);
         }
-        Ok(Lookup::NotFound)
+        Ok(Lookup::NotFound(why))
     }
 
     fn has_index(&self, folder: &[u8]) -> Result<bool, Errno> {

@@ -35,7 +35,10 @@ use lookup::StaticFiles;
 /// are seen at once. Where a program has set the time of a file, as archives, container images and `rsync -t` do, the `ETag` is a digest of the content, up to 64 MiB; a time before
 /// 1990 gives no `Last-Modified`.
 ///
-/// Only regular files inside `root` are served. A path with `..`, an empty segment, a backslash, NUL or an encoded slash names no file.
+/// Only regular files inside `root` are served. A path with `..`, an empty segment, a backslash, NUL or an encoded slash names no file. The error log says why a path has no file, at
+/// the level `debug` (`ZIGGURAT_LOG=debug`). While the process can open no more files, the response is 503 with `Retry-After`.
+///
+/// A `root` that is or contains the folder of the pipeline file, or the code of an app of the file, is refused: clients could read both.
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Static {
