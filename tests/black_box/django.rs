@@ -124,6 +124,26 @@ fn without_a_wsgi_application_djangos_own_is_taken() {
 }
 
 #[test]
+fn files_that_collectstatic_links_are_served_if_the_entry_says_so() {
+    let site = |more: &str| {
+        let entry = format!(r#"{{ "listen": "127.0.0.1:0", "app": {{ "django": {{ "settings": "mysite.settings"{more} }} }} }}"#);
+        let folder = site_with(&entry, &[("sources/linked.css", "linked")]);
+        std::os::unix::fs::symlink("../sources/linked.css", folder.path().join("staticfiles/linked.css")).unwrap();
+        serve(folder, &["run"])
+    };
+    let ask = |program: &Program| get(program, "/static/linked.css", "");
+    assert!(!ask(&site("")).ends_with("linked"));
+    let answer = ask(&site(r#", "symlinks": "anywhere""#));
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("linked"), "{answer}");
+    let refused = command(site_with(r#"{ "app": { "django": { "settings": "mysite.settings", "symlinks": "some" } } }"#, &[]).path())
+        .args(["check"])
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&refused.stderr);
+    assert!(!refused.status.success() && text.contains("`some`") && text.contains("`anywhere`"), "{text}");
+}
+
+#[test]
 fn what_has_an_address_elsewhere_is_not_served_here() {
     let settings = SITE[0].1.replace("'static/'", "'https://cdn.example.com/s/'").replace("'media/'", "''");
     let shown = shown(site_with(r#"{ "app": { "django": "mysite.settings" } }"#, &[("mysite/settings.py", &settings)]).path());

@@ -69,7 +69,11 @@ impl<'a> Layout<'a> {
     }
 
     fn assets(&self, assets: &Served<'_>) -> Node {
-        self.made(&json!({ "static": { "at": assets.at, "root": assets.root, "index": false, "immutable": true } }))
+        let mut options = self.made(&json!({ "at": assets.at, "root": assets.root, "index": false, "immutable": true }));
+        if let (Value::Object(entries), Some(symlinks)) = (&mut options.value, self.given("symlinks")) {
+            entries.push(self.entry("symlinks", symlinks.clone()));
+        }
+        self.object([("static", options)])
     }
 
     /// The handler that `runserver` puts around the app.

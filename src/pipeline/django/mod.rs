@@ -63,6 +63,11 @@ pub(crate) struct Django {
     #[schemars(schema_with = "sendfile_schema")]
     #[allow(dead_code, reason = "used as it is in the file; here for its type")]
     sendfile: Option<Json>,
+    /// Which symbolic links below `STATIC_ROOT` are followed, as in [`static`](static.md): `never`, `within`, or `anywhere`, for `collectstatic --link`.
+    #[serde(default)]
+    #[schemars(schema_with = "symlinks_schema")]
+    #[allow(dead_code, reason = "used as it is in the file; here for its type")]
+    symlinks: Option<String>,
     /// Options of the [`wsgi`](wsgi.md) app: workers, threads, deadline and so on. `app` names another callable than the settings do.
     #[serde(default)]
     #[schemars(schema_with = "workers_schema")]
@@ -72,6 +77,11 @@ pub(crate) struct Django {
 /// The layer's options, or its shorthand.
 fn sendfile_schema(generator: &mut SchemaGenerator) -> Schema {
     json_schema!({ "anyOf": [generator.subschema_for::<Sendfile>(), { "type": "string" }] })
+}
+
+/// The values of the option of `static`.
+fn symlinks_schema(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "enum": ["never", "within", "anywhere"], "default": "within" })
 }
 
 /// The options of the `wsgi` app without `path`, none of them required.
