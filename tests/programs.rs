@@ -128,10 +128,11 @@ fn options_of_a_wsgi_app_are_checked_as_ever() {
 #[tokio::test]
 async fn a_file_is_built_from_its_own_folder_with_the_variables_of_the_test() {
     let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("page.txt"), "hello").unwrap();
+    std::fs::create_dir(folder.path().join("files")).unwrap();
+    std::fs::write(folder.path().join("files/page.txt"), "hello").unwrap();
     let file = folder.path().join("site.jsonc");
     std::fs::write(&file, r#"{ "app": { "static": { "root": "${ROOT}" } } /* here */ }"#).unwrap();
-    let stack = Ziggurat::new().test().env("ROOT", ".").file(&file);
+    let stack = Ziggurat::new().test().env("ROOT", "files").file(&file);
     assert_eq!(stack.get("/page.txt").await.text(), "hello");
 }
 

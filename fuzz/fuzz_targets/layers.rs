@@ -12,7 +12,7 @@ use ziggurat_middleware::{Body, ConnectionInfo, Lifecycle, Next, Scheme};
 const FILE: &str = r#"{
   "layers": [
     "request_id", { "forwarded": { "trust": "0.0.0.0/0" } }, "security_headers", { "cors": { "origins": ["https://a.example"] } },
-    { "compress": { "above": "1B" } }, { "static": { "at": "/static", "root": ".", "precompressed": true } },
+    { "compress": { "above": "1B" } }, { "static": { "at": "/static", "root": "fuzz_targets", "precompressed": true } },
     { "access": [{ "deny": "10.0.0.7" }, { "allow": "all" }] },
     { "rate_limit": { "allow": "1000000/s", "per": ["header:x-key", "cookie:a", "path", "user"] } }, { "limit": { "at_most": 1, "per": "cookie:a" } },
     { "rewrite": { "from": "/old/*", "to": "/new/*" } }, { "body_limit": "1KiB" }
@@ -20,7 +20,7 @@ const FILE: &str = r#"{
   "app": { "routes": [
     { "match": { "path": "/users/{id}", "query": { "q": true } }, "app": { "redirect": "https://a.example/{id}{path}{query}" } },
     { "match": { "client": "10.0.0.0/8", "cookie": { "a": "b" } }, "app": { "respond": 204 } },
-    { "mount": "/blog", "app": { "static": { "root": ".", "index": false } } },
+    { "mount": "/blog", "app": { "static": { "root": "fuzz_targets", "index": false } } },
     { "app": { "respond": { "body": "some text that is worth compressing, because it is longer than a few octets" } } }
   ] }
 }"#;
@@ -33,8 +33,7 @@ thread_local! {
 
 fn site() -> Site {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz_targets");
-    let pipeline = Pipeline::from_text("pipeline.json", FILE, &folder, &ziggurat::builtin(), &|_| None).unwrap_or_else(|report| panic!("{report}"));
+    let pipeline = Pipeline::from_text("pipeline.json", FILE, Path::new(env!("CARGO_MANIFEST_DIR")), &ziggurat::builtin(), &|_| None).unwrap_or_else(|report| panic!("{report}"));
     let next = runtime.block_on(async { pipeline.build(&Lifecycle::default()) }).unwrap_or_else(|report| panic!("{report}"));
     Site(runtime, next)
 }

@@ -118,7 +118,8 @@ impl Pipeline {
         let source = Arc::new(source);
         let refuse = |findings| Report::new(Arc::clone(&source), findings);
         let (file, secrets) = read::file(&source, dialect, &base, registry, environment).map_err(refuse)?;
-        let findings = check::check(&file, &secrets);
+        let path = base.join(Path::new(&source.name).file_name().unwrap_or_default());
+        let findings = check::check(&file, &secrets, &path);
         if findings.iter().any(|finding| finding.severity == Severity::Error) {
             return Err(refuse(findings));
         }

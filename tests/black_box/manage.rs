@@ -173,7 +173,11 @@ fn checks_compare_static_files() {
         ("as they are", below(&[FILES]), ""),
         ("of another folder", below(&[&FILES.replace("staticfiles", "media")]), ""),
         ("at another address", below(&[&FILES.replace("/static", "/assets")]), ""),
-        ("below a wider folder", below(&[r#"{ "static": { "at": "/", "root": "." } }"#]), "STATIC_URL = '/staticfiles/'"),
+        (
+            "below a wider folder",
+            below(&[r#"{ "static": { "at": "/", "root": "public" } }"#]),
+            "STATIC_URL = '/staticfiles/'; STATIC_ROOT = BASE_DIR / 'public/staticfiles'",
+        ),
     ]);
     insta::assert_snapshot!(seen);
 }

@@ -39,9 +39,9 @@ fn low_port() -> u16 {
 
 /// A folder that everybody may enter, with files that only root may read.
 fn folder(pipeline: &str) -> tempfile::TempDir {
-    let folder = folder_of(&[("pipeline.json", pipeline), ("public/page.txt", "page"), ("secret.txt", "secret")]);
+    let folder = folder_of(&[("pipeline.json", pipeline), ("files/public/page.txt", "page"), ("files/secret.txt", "secret")]);
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777)).unwrap();
-    fs::set_permissions(folder.path().join("secret.txt"), fs::Permissions::from_mode(0o600)).unwrap();
+    fs::set_permissions(folder.path().join("files/secret.txt"), fs::Permissions::from_mode(0o600)).unwrap();
     folder
 }
 
@@ -59,7 +59,7 @@ fn the_server_binds_a_low_port_as_root_and_does_everything_else_as_its_user() {
     let port = low_port();
     let pipeline = format!(
         r#"{{ "listen": ["127.0.0.1:{port}", "unix:site.sock"], "server": {{ "user": "{USER}", "control": "control.sock" }},
-              "layers": [{{ "access_log": {{ "to": "access.log" }} }}], "app": {{ "static": "." }} }}"#
+              "layers": [{{ "access_log": {{ "to": "access.log" }} }}], "app": {{ "static": "files" }} }}"#
     );
     let mut program = start(folder(&pipeline));
     let (uid, gid) = (id("-u")[0], id("-g")[0]);
@@ -89,7 +89,7 @@ fn the_server_binds_a_low_port_as_root_and_does_everything_else_as_its_user() {
     program.signal("HUP");
     program.wait_for_log("ports below 1024 are root's, which the server is not any more");
     assert!(program.get("/public/page.txt").ends_with("page"));
-    fs::write(program.folder().join("pipeline.json"), pipeline.replace("\"static\": \".\"", "\"static\": \"public\"")).unwrap();
+    fs::write(program.folder().join("pipeline.json"), pipeline.replace("\"static\": \"files\"", "\"static\": \"files/public\"")).unwrap();
     program.signal("HUP");
     program.wait_for_log("reloaded after");
     assert!(program.get("/page.txt").ends_with("page"));
@@ -107,7 +107,7 @@ fn workers_are_the_servers_user_and_find_neither_the_files_nor_the_memory_of_roo
         def app(environ, start_response):\n\
         \x20   start_response('200 OK', [])\n\
         \x20   front = os.getppid()\n\
-        \x20   seen = [os.getuid(), os.getgid(), sorted(os.getgroups()), reads('secret.txt'), reads(f'/proc/{front}/mem'), reads(f'/proc/{front}/environ')]\n\
+        \x20   seen = [os.getuid(), os.getgid(), sorted(os.getgroups()), reads('files/secret.txt'), reads(f'/proc/{front}/mem'), reads(f'/proc/{front}/environ')]\n\
         \x20   return [repr(seen).encode()]\n";
     if !is_root() {
         return;

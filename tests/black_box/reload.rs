@@ -182,10 +182,10 @@ fn a_slow_download_is_cut_off_after_the_drain_and_every_request_is_logged() {
     let site = |drain: &str| {
         format!(
             r#"{{ "listen": "127.0.0.1:0", "server": {{ "drain": "{drain}" }}, "layers": [{{ "access_log": {{ "format": "json", "to": "access.log" }} }}],
-                 "app": {{ "static": "." }} }}"#
+                 "app": {{ "static": "files" }} }}"#
         )
     };
-    let mut program = Program::start(&site("30s"), &[]);
+    let mut program = Program::start(&site("30s"), &[("files/small.txt", "")]);
     let begin = |program: &Program| {
         let mut stream = program.connect();
         stream.write_all(b"GET /large.bin HTTP/1.1\r\nHost: test\r\n\r\n").unwrap();
@@ -198,7 +198,7 @@ fn a_slow_download_is_cut_off_after_the_drain_and_every_request_is_logged() {
         let _ = stream.read_to_end(&mut octets);
         assert!(octets.len() < 1 << 30, "{} octets", octets.len());
     };
-    std::fs::File::create(program.folder().join("large.bin")).unwrap().set_len(1 << 30).unwrap();
+    std::fs::File::create(program.folder().join("files/large.bin")).unwrap().set_len(1 << 30).unwrap();
     let slow = begin(&program);
     rewrite(&program, &site("100ms"));
     program.signal("HUP");

@@ -133,8 +133,9 @@ async fn requests_that_the_drain_cuts_off_get_503_or_no_end_and_the_stack_is_emp
 async fn each_request_that_was_cut_off_has_its_line_in_the_access_log() {
     const FILES: usize = 3;
     let folder = tempfile::tempdir().unwrap();
-    std::fs::File::create(folder.path().join("large.bin")).unwrap().set_len(1 << 30).unwrap();
-    let text = r#"{ "layers": [{ "access_log": { "format": "json", "to": "access.log" } }], "app": { "static": "." } }"#;
+    std::fs::create_dir(folder.path().join("files")).unwrap();
+    std::fs::File::create(folder.path().join("files/large.bin")).unwrap().set_len(1 << 30).unwrap();
+    let text = r#"{ "layers": [{ "access_log": { "format": "json", "to": "access.log" } }], "app": { "static": "files" } }"#;
     let pipeline = Pipeline::from_text("pipeline.json", text, folder.path(), &ziggurat::builtin(), &|_| None)
         .unwrap_or_else(|report| panic!("{report}"));
     let lifecycle = Lifecycle::default();

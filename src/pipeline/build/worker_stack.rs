@@ -83,7 +83,7 @@ mod tests {
         "app": { "routes": [
             { "mount": "/blog", "layers": ["compress"], "app": { "wsgi": "blog:app" } },
             { "match": { "host": ["a.example", "*.b.example"], "path": "/x/*", "method": "GET", "header": { "x-a": true }, "query": { "q": "1" } },
-              "as": "x", "layers": ["compress"], "app": { "static": { "root": ".", "at": "/${ROOT}" } } },
+              "as": "x", "layers": ["compress"], "app": { "static": { "root": "public", "at": "/${ROOT}" } } },
             { "app": "shop" }
         ] }
     }"#;

@@ -1,5 +1,5 @@
 //! Checks of a file as a whole: addresses that exclude each other, challenges that nobody meets, apps that contain themselves, routes that no request reaches, names that no
-//! route has, proxies in a loop, apps without a use, options without an effect.
+//! route has, proxies in a loop, folders that hold code, apps without a use, options without an effect.
 
 mod acme;
 mod addresses;
@@ -7,10 +7,12 @@ pub(super) mod boundary;
 mod loops;
 mod names;
 mod order;
+mod published;
 pub(super) mod reserves;
 mod routes;
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use super::diagnostic::{Diagnostic, Id, Severity};
 use super::model::{AppId, Event, File, NamedApp};
@@ -21,13 +23,14 @@ use reserves::Reserves;
 /// The most layers and apps that a request may pass. Each takes a little of the stack of the thread that runs it.
 pub(super) const MAX_STAGES: usize = 256;
 
-/// Errors and warnings about the file as a whole.
-pub(super) fn check(file: &File, secrets: &Secrets) -> Vec<Diagnostic> {
+/// Errors and warnings about the file at `path` as a whole.
+pub(super) fn check(file: &File, secrets: &Secrets, path: &Path) -> Vec<Diagnostic> {
     let mut findings = addresses::check(file);
     findings.extend(acme::check(file));
     findings.extend(routes::check(file));
     findings.extend(names::check(file, secrets));
     findings.extend(loops::check(file));
+    findings.extend(published::check(file, path));
     match Order::of(file) {
         Ok(order) => match order.too_deep(file) {
             Some(finding) => findings.push(finding),

@@ -50,6 +50,7 @@ ids! {
     UnreachableRoute "unreachable-route" "No request can reach this route."
     UnknownName "unknown-name" "An option has a `{name}` that no route above has in its `path`."
     ProxyLoop "proxy-loop" "A `proxy` sends requests to an address that the file itself listens on."
+    PublishedCode "published-code" "The folder of a `static` is, or contains, that of the pipeline file or of an app's code."
     UselessReserve "useless-reserve" "No app below has threads that this `reserve` could keep."
     MisplacedWorkerOption "misplaced-worker-option" "An option about worker processes is given to another part than the one that decides about them."
     RouteKeyBelowPython "route-key-below-python" "A `deadline` or a `reserve` is given to a route below a Python layer, where it has no effect."
