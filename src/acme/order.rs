@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use instant_acme::{
-    Account, AuthorizationStatus, CertificateIdentifier, Error, Identifier, NewOrder, Order as DirectoryOrder, OrderStatus,
+    Account, AuthorizationHandle, AuthorizationStatus, CertificateIdentifier, Error, Identifier, NewOrder, Order as DirectoryOrder,
+    OrderStatus,
 };
 use rcgen::{CertificateParams, DistinguishedName, KeyPair};
 use tokio::time::{Instant, sleep};
@@ -115,6 +116,7 @@ impl Order<'_> {
     /// Leaves answers for all authorizations that wait for one.
     async fn answer(&self, order: &mut DirectoryOrder) -> Result<Vec<Answer>, Failure> {
         let mut answers = Vec::new();
+        with_nonce_retries!(fetch_authorizations(order)).map_err(|error| self.failure(&error, FailureKind::Order))?;
         let mut authorizations = order.authorizations();
         while let Some(authorization) = authorizations.next().await {
             let mut authorization = authorization.map_err(|error| self.failure(&error, FailureKind::Order))?;
@@ -166,7 +168,7 @@ impl Order<'_> {
         let mut reasons = Vec::new();
         let mut authorizations = order.authorizations();
         while let Some(Ok(mut authorization)) = authorizations.next().await {
-            if authorization.refresh().await.is_ok() {
+            if with_nonce_retries!(refresh_authorization(&mut authorization)).is_ok() {
                 reasons.extend(authorization.challenges.iter().filter_map(|challenge| challenge.error.as_ref()).map(words));
             }
         }
@@ -192,6 +194,19 @@ impl Order<'_> {
     fn failure(&self, error: &Error, kind: FailureKind) -> Failure {
         Failure::of(error, kind, self.http.last())
     }
+}
+
+/// The order keeps them, so that they are not asked for again.
+async fn fetch_authorizations(order: &mut DirectoryOrder) -> Result<(), Error> {
+    let mut authorizations = order.authorizations();
+    while let Some(authorization) = authorizations.next().await {
+        authorization?;
+    }
+    Ok(())
+}
+
+async fn refresh_authorization(authorization: &mut AuthorizationHandle<'_>) -> Result<(), Error> {
+    authorization.refresh().await.map(drop)
 }
 
 async fn refresh(order: &mut DirectoryOrder) -> Result<(), Error> {

@@ -29,8 +29,8 @@ pub(super) type Validate = Arc<dyn Fn(&str, &str, &str) -> Option<String> + Send
 pub(super) struct Faults {
     /// Nothing answers.
     pub(super) is_dead: bool,
-    /// The next nonces that are refused.
-    pub(super) bad_nonces: u32,
+    /// The next nonces that are refused, at paths that start so.
+    pub(super) bad_nonces: (u32, &'static str),
     /// `Retry-After` of a 429 to new orders, in seconds.
     pub(super) order_limit: Option<u64>,
     /// The same to every request.
@@ -229,8 +229,8 @@ impl State {
             return Err(malformed("the URL in the header is another one"));
         }
         let is_known = self.nonces.remove(protected["nonce"].as_str().unwrap_or_default());
-        if !is_known || self.faults.bad_nonces > 0 {
-            self.faults.bad_nonces = self.faults.bad_nonces.saturating_sub(1);
+        if !is_known || self.faults.bad_nonces.0 > 0 && path.starts_with(self.faults.bad_nonces.1) {
+            self.faults.bad_nonces.0 = self.faults.bad_nonces.0.saturating_sub(1);
             return Err((StatusCode::BAD_REQUEST, "badNonce", "not this nonce".to_owned()));
         }
         if path == "/account/new" {

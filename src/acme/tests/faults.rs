@@ -7,12 +7,14 @@ use crate::acme::options::EabOptions;
 
 #[tokio::test(start_paused = true)]
 async fn bad_nonces_are_answered_with_good_ones() {
-    for bad in [1, 2, 6, 12] {
+    let paths = ["/account/new", "/order/new", "/order", "/authorization", "/challenge", "/finalize", "/certificate"];
+    for bad in [(1, ""), (6, ""), (12, "")].into_iter().chain(paths.map(|path| (12, path))) {
         let world = World::new();
         world.authority.faults(|faults| faults.bad_nonces = bad);
         let manager = world.start(&["a.test"]);
         issued(&manager, "a.test").await;
-        assert_eq!(world.authority.orders(), 1, "{bad}");
+        assert_eq!(report(&manager, "a.test").error, None, "{bad:?}");
+        assert_eq!(world.serial("a.test"), report(&manager, "a.test").serial);
     }
 }
 
