@@ -27,6 +27,8 @@ pub(super) struct EncodedBody {
     waiting: usize,
     /// The octets that the encoder has got since its last flush.
     held: usize,
+    /// The last step was on another thread.
+    was_working: bool,
     ended: bool,
     trailers: Option<HeaderMap>,
 }
@@ -58,7 +60,7 @@ enum Then {
 impl EncodedBody {
     pub(super) fn new(inner: Body, encoder: Encoder, workers: Workers) -> Self {
         let stage = Stage::Idle(Box::new(encoder));
-        Self { inner, stage, workers, input: VecDeque::new(), waiting: 0, held: 0, ended: false, trailers: None }
+        Self { inner, stage, workers, input: VecDeque::new(), waiting: 0, held: 0, was_working: false, ended: false, trailers: None }
     }
 }
 
@@ -86,7 +88,11 @@ impl EncodedBody {
         loop {
             let done = match &mut self.stage {
                 Stage::Done => return Poll::Ready(Ok(self.trailers.take().map(Frame::trailers))),
-                Stage::Working(work) => ready!(work.as_mut().poll(cx))?,
+                Stage::Working(work) => {
+                    let done = ready!(work.as_mut().poll(cx))?;
+                    self.was_working = true;
+                    done
+                }
                 Stage::Idle(_) => {
                     let then = ready!(self.poll_input(cx))?;
                     match self.begin(then, cx) {
@@ -105,10 +111,10 @@ impl EncodedBody {
 
     /// Reads until there is enough for a step of the encoder. Pending only if it has nothing to flush.
     fn poll_input(&mut self, cx: &mut Context<'_>) -> Poll<Result<Then, BoxError>> {
-        if self.waiting < STEP && !self.ended {
+        if self.was_working {
             // A step that another thread has done at once is followed by no other in this turn.
-            let expected = self.inner.size_hint().upper().map_or(STEP, |most| most.min(STEP as u64) as usize);
-            ready!(poll_room(cx, expected));
+            ready!(poll_room(cx, STEP));
+            self.was_working = false;
         }
         while self.waiting < STEP && !self.ended {
             match Pin::new(&mut self.inner).poll_frame(cx)? {
