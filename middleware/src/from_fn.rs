@@ -38,7 +38,7 @@ use crate::{Next, Problem, Request, Response};
 /// });
 /// let stack = TestStack::stage(closed).over_text("body");
 /// assert_eq!((stack.get("/").await.status(), stack.get("/closed").await.status()), (StatusCode::OK, StatusCode::FORBIDDEN));
-/// assert_eq!(stack.log(), ["ERROR request=GET /closed place=test status=403 it is closed"]);
+/// assert_eq!(stack.log(), ["WARN request=GET /closed place=test status=403 it is closed"]);
 /// # }
 /// ```
 pub const fn from_fn<S, F, Fut>(state: S, function: F) -> FromFn<S, F>

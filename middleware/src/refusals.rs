@@ -27,7 +27,12 @@ impl Refusals {
             return;
         }
         let (request_id, request) = (request.and_then(RequestSummary::id), request.map(tracing::field::display));
-        tracing::error!(request_id, request, place = self.place.as_str(), status = status.as_u16(), "{cause}");
+        let (place, status) = (self.place.as_str(), status.as_u16());
+        // A client's mistake is no error of the server.
+        match status {
+            ..500 => tracing::warn!(request_id, request, place, status, "{cause}"),
+            _ => tracing::error!(request_id, request, place, status, "{cause}"),
+        }
     }
 
     fn begins(&self, status: StatusCode, cause: &str) -> bool {
