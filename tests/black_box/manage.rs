@@ -160,6 +160,12 @@ fn checks_compare_the_scheme() {
         ("a header of anybody's", below(&[TRUSTING, FILES]), "SECURE_PROXY_SSL_HEADER = ('HTTP_X_SCHEME', 'https')"),
         ("a site for https", below(&[FILES]), https),
         ("a site for https behind a proxy", below(&[TRUSTING, FILES]), https),
+        ("a site for https behind a proxy that is counted", below(&[r#"{ "forwarded": { "proxies": 1 } }"#, FILES]), https),
+        (
+            "a site for https that takes it itself",
+            below(&[FILES]).replacen('{', r#"{ "listen": { "at": ":8443", "tls": { "cert": "a.pem", "key": "a.key" } },"#, 1),
+            https,
+        ),
         ("a site for https with origins", below(&[FILES]), "CSRF_COOKIE_SECURE = True; CSRF_TRUSTED_ORIGINS = ['https://example.com']"),
     ]);
     insta::assert_snapshot!(seen);

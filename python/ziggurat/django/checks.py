@@ -36,7 +36,7 @@ def check_pipeline(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     except Unreadable as refusal:
         return [_warning("W001", f"The pipeline file cannot be used:\n{refusal}", "`ziggurat check` shows the same.")]
     site = _chains_of_site(pipeline)
-    return [*_hosts(site), *_scheme(site), *_static_files(pipeline), *_duplicates(site)] if site else []
+    return [*_hosts(site), *_scheme(site, pipeline.has_tls), *_static_files(pipeline), *_duplicates(site)] if site else []
 
 
 def _chains_of_site(pipeline: Pipeline) -> list[Chain]:
@@ -65,8 +65,8 @@ def _hosts(site: list[Chain]) -> Iterator[CheckMessage]:
         yield _warning("W003", f"Routes lead requests for {_words(refused)} to the site, and ALLOWED_HOSTS refuses them.", hint)
 
 
-def _scheme(site: list[Chain]) -> Iterator[CheckMessage]:
-    forwarded = all((layer := chain.layer("forwarded")) and layer.options.get("trust") for chain in site)
+def _scheme(site: list[Chain], has_tls: bool) -> Iterator[CheckMessage]:
+    forwarded = all((layer := chain.layer("forwarded")) and (layer.options.get("trust") or layer.options.get("proxies")) for chain in site)
     header = settings.SECURE_PROXY_SSL_HEADER
     if header and not header[0].startswith(_FORWARDED):
         name = header[0].removeprefix("HTTP_").replace("_", "-").title()
@@ -78,7 +78,7 @@ def _scheme(site: list[Chain]) -> Iterator[CheckMessage]:
     elif header:
         message = "SECURE_PROXY_SSL_HEADER is set, but its header never reaches the site: no `forwarded` layer says whom to believe."
         yield _warning("W004", message, _trust())
-    elif not forwarded and not settings.DEBUG and _is_for_https() and not _trusted_origins(site):
+    elif not forwarded and not has_tls and not settings.DEBUG and _is_for_https() and not _trusted_origins(site):
         message = "The site is for https and takes every request for http: forms sent from its pages fail Django's check of their origin."
         loop = " SECURE_SSL_REDIRECT redirects for ever." if settings.SECURE_SSL_REDIRECT else ""
         yield _warning("W006", message + loop, f"{_trust()} Or name the site in CSRF_TRUSTED_ORIGINS.")

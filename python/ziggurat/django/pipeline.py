@@ -54,6 +54,8 @@ class Pipeline:
 
     folder: Path
     chains: tuple[Chain, ...]
+    #: Whether it listens with TLS.
+    has_tls: bool
 
 
 def find() -> Path | None:
@@ -77,7 +79,9 @@ def read(file: Path) -> Pipeline:
     if shown.returncode != 0:
         raise Unreadable(shown.stderr.strip())
     spelled = json.loads(shown.stdout)
-    return Pipeline(file.absolute().parent, tuple(_chains(spelled, spelled.get("apps", {}))))
+    listen = spelled.get("listen", [])
+    has_tls = any(isinstance(entry, dict) and "tls" in entry for entry in (listen if isinstance(listen, list) else [listen]))
+    return Pipeline(file.absolute().parent, tuple(_chains(spelled, spelled.get("apps", {}))), has_tls)
 
 
 def _chains(stack: Options, apps: Options, layers: tuple[Stage, ...] = (), hosts: tuple[str, ...] = (), mount: str = "") -> Iterator[Chain]:

@@ -6,29 +6,35 @@ use ziggurat_middleware::Place;
 
 use crate::pipeline::model::{Event, File, Part};
 
-/// The variables in `${...}` of each layer and each app.
-pub(super) struct Variables(HashMap<Place, BTreeSet<String>>);
+/// The variables in `${...}`.
+pub(super) struct Variables {
+    /// Those of each layer and each app.
+    parts: HashMap<Place, BTreeSet<String>>,
+    /// Those of `tls`, which no app has a use for.
+    tls: BTreeSet<String>,
+}
 
 impl Variables {
     pub(super) fn of(file: &File) -> Self {
-        let mut found = HashMap::new();
+        let mut parts = HashMap::new();
         for stack in file.stacks() {
             stack.walk(|event, _| {
                 if let Event::Layer(_, part) | Event::App(part) = event {
                     let names = part.options.variables().into_iter().map(str::to_owned).collect();
-                    found.insert(part.place.clone(), names);
+                    parts.insert(part.place.clone(), names);
                 }
             });
         }
-        Self(found)
+        let tls = file.listen.iter().filter_map(|entry| entry.tls.as_ref());
+        Self { parts, tls: tls.flat_map(|tls| tls.node.variables()).map(str::to_owned).collect() }
     }
 
     /// Those that only parts other than these name.
     pub(super) fn of_others<'a>(&self, own: impl IntoIterator<Item = &'a Part>) -> Vec<String> {
         let places: HashSet<&Place> = own.into_iter().map(|part| &part.place).collect();
-        let (own, others): (Vec<_>, Vec<_>) = self.0.iter().partition(|(place, _)| places.contains(place));
+        let (own, others): (Vec<_>, Vec<_>) = self.parts.iter().partition(|(place, _)| places.contains(place));
         let own: BTreeSet<&String> = own.into_iter().flat_map(|(_, names)| names).collect();
-        let others: BTreeSet<&String> = others.into_iter().flat_map(|(_, names)| names).collect();
+        let others: BTreeSet<&String> = others.into_iter().flat_map(|(_, names)| names).chain(&self.tls).collect();
         others.difference(&own).map(|name| (*name).clone()).collect()
     }
 }
