@@ -42,8 +42,8 @@ impl Application {
     }
 
     /// Only this process answers calls. One that the app forks ends when it returns from the app.
-    pub(super) fn owned(self) -> Self {
-        Self { owner: Some(Owner::this()), ..self }
+    pub(super) fn owned(self, py: Python<'_>) -> PyResult<Self> {
+        Ok(Self { owner: Some(Owner::this(py)?), ..self })
     }
 
     /// Its place.

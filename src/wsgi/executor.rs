@@ -51,8 +51,8 @@ impl Wsgi {
         }
         let callable = (callee.callable)()?;
         let multithread = threads != 1 || self.websockets.limit > 0;
-        let made = Python::attach(|py| Application::new(py, callable.object(py), context.place().as_str(), multithread, false));
-        let application = made.map(Application::owned).map(Arc::new).map_err(Finding::from)?;
+        let made = Python::attach(|py| Application::new(py, callable.object(py), context.place().as_str(), multithread, false)?.owned(py));
+        let application = made.map(Arc::new).map_err(Finding::from)?;
         if threads == 0 {
             return Ok(Next::new(context.place(), AppService::new(Arc::new(Inline::new(application)), limits)));
         }

@@ -4,13 +4,13 @@ use std::ffi::{CStr, CString, OsStr};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::ptr;
-use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError, mpsc};
 use std::time::Duration;
 
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::IntoPyDict;
+use pyo3::types::{IntoPyDict, PyCFunction, PyDict, PyTuple};
 use ziggurat_middleware::Finding;
 
 /// There is one interpreter per process, and so is its state.
@@ -18,6 +18,9 @@ static STARTING: Mutex<()> = Mutex::new(());
 static EMBEDDED: AtomicBool = AtomicBool::new(false);
 static BUSY: Mutex<usize> = Mutex::new(0);
 static LESS_BUSY: Condvar = Condvar::new();
+/// How many forks lead from the process that began to count to this one, and whether Python tells.
+static FORKS: AtomicUsize = AtomicUsize::new(0);
+static COUNTING: AtomicBool = AtomicBool::new(false);
 /// The state of the thread that started Python, which is Python's main thread.
 static MAIN: AtomicPtr<ffi::PyThreadState> = AtomicPtr::new(ptr::null_mut());
 
@@ -109,6 +112,26 @@ pub(super) fn finalize_process() {
         ffi::Py_FinalizeEx();
     }
     drop(finalizing);
+}
+
+/// Has Python count forks from now on, for [`forks`].
+pub(super) fn count_forks(py: Python<'_>) -> PyResult<()> {
+    if COUNTING.swap(true, Ordering::AcqRel) {
+        return Ok(());
+    }
+    let count = |_: &Bound<'_, PyTuple>, _: Option<&Bound<'_, PyDict>>| _ = FORKS.fetch_add(1, Ordering::Relaxed);
+    let hook = PyCFunction::new_closure(py, None, None, count)?;
+    let options = [("after_in_child", hook)].into_py_dict(py)?;
+    let registered = py.import("os")?.call_method("register_at_fork", (), Some(&options));
+    if registered.is_err() {
+        COUNTING.store(false, Ordering::Release);
+    }
+    registered.map(drop)
+}
+
+/// A number that only forks change, in the forked process. Forks in C code that do not tell Python are not counted.
+pub(super) fn forks() -> usize {
+    FORKS.load(Ordering::Relaxed)
 }
 
 fn run_exit_hooks() {

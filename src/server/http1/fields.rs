@@ -92,15 +92,16 @@ pub(crate) fn host(value: &[u8]) -> Result<(), Refusal> {
 
 /// Unreserved characters, sub-delimiters and escapes of an octet.
 fn is_registered_name(mut name: &[u8]) -> bool {
-    loop {
-        name = match name {
-            [] => return true,
-            [b'%', high, low, rest @ ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => rest,
-            [b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~', rest @ ..] => rest,
-            [b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'=', rest @ ..] => rest,
-            _ => return false,
-        };
+    const fn is_plain(octet: u8) -> bool {
+        octet.is_ascii_alphanumeric() || matches!(octet, b'-' | b'.' | b'_' | b'~' | b'!' | b'$' | b'&'..=b',' | b';' | b'=')
     }
+    while let Some(at) = name.iter().position(|octet| !is_plain(*octet)) {
+        match &name[at..] {
+            [b'%', high, low, rest @ ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => name = rest,
+            _ => return false,
+        }
+    }
+    true
 }
 
 /// Checks a request target. Returns whether it names a host, which replaces `Host` then (RFC 9112 section 3.2).

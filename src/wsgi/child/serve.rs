@@ -40,7 +40,7 @@ impl Service {
         let outbox = link.outbox();
         let multithread = boot.threads > 1 || boot.takes_websockets;
         let application =
-            Python::attach(|py| Application::new(py, app.object(py), &boot.place, multithread, boot.is_multiprocess))?.owned();
+            Python::attach(|py| Application::new(py, app.object(py), &boot.place, multithread, boot.is_multiprocess)?.owned(py))?;
         let not_started =
             |error: &dyn std::fmt::Display| Finding::new(format!("the app's threads cannot be started: {error}")).at("threads");
         // Before a thread sleeps, it sends what it has posted.
