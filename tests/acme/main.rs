@@ -7,5 +7,7 @@ mod black_box;
 
 mod certificates;
 mod failures;
+#[path = "../tls/no_verification.rs"]
+mod no_verification;
 mod pebble;
 mod site;

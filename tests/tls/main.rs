@@ -10,6 +10,7 @@ mod handshakes;
 mod log;
 mod mistakes;
 mod names;
+mod no_verification;
 mod proxy_protocol;
 mod sessions;
 mod streams;

@@ -3,12 +3,10 @@
 use std::sync::Arc;
 
 use rustls::SignatureScheme;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{DigitallySignedStruct, Error};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::authority::Authority;
+use super::no_verification::NoVerification;
 use super::support::{Client, Site};
 
 /// The default, a name, a wildcard, and another name.
@@ -23,45 +21,6 @@ fn site() -> Site {
     Site::start(authority, &format!(r#"{{ "cert": "default.pem", "key": "default.key", "certificates": [{more}] }}"#))
 }
 
-/// Accepts every certificate.
-#[derive(Debug)]
-struct Anything(Vec<SignatureScheme>);
-
-impl ServerCertVerifier for Anything {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.clone()
-    }
-}
-
 /// A client that looks at certificates only.
 fn careless(site: &Site) -> Client {
     verifying(site, &[SignatureScheme::ECDSA_NISTP256_SHA256, SignatureScheme::RSA_PSS_SHA256])
@@ -70,7 +29,7 @@ fn careless(site: &Site) -> Client {
 /// A client that knows these signatures only.
 fn verifying(site: &Site, schemes: &[SignatureScheme]) -> Client {
     let mut client = site.client().fresh();
-    client.config.dangerous().set_certificate_verifier(Arc::new(Anything(schemes.to_vec())));
+    client.config.dangerous().set_certificate_verifier(Arc::new(NoVerification(schemes.to_vec())));
     client
 }
 
