@@ -214,26 +214,18 @@ mod tests {
         assert_eq!(shard.keys.len(), ENTRIES);
     }
 
-    /// Figures for the docs: `cargo test --workspace --lib ten_million -- --ignored --nocapture`.
     #[test]
-    #[ignore = "takes minutes unoptimized; prints figures"]
-    fn ten_million_keys_take_no_more_memory_than_the_table() {
+    fn a_million_keys_take_no_more_memory_than_the_table() {
         let resident = || {
             let pages = std::fs::read_to_string("/proc/self/statm").unwrap().split(' ').nth(1).unwrap().parse::<usize>().unwrap();
             pages * 4096
         };
-        let (before, started) = (resident(), std::time::Instant::now());
+        let before = resident();
         let (store, quota) = (MemoryStore::default(), quota("100/s", None));
-        for key in 0..10_000_000 {
+        for key in 0..1_000_000 {
             store.judge(spread(key), quota);
         }
-        let (grown, each) = (resident().saturating_sub(before), started.elapsed() / 10_000_000);
-        println!(
-            "10,000,000 keys: {} remembered in {} octets; the process grew by {grown}; {each:?} each; {} shared",
-            store.len(),
-            store.size(),
-            store.overflowed.get()
-        );
+        let grown = resident().saturating_sub(before);
         // Pages of the program itself come to it while it runs.
         assert!(store.size() <= BOUND && grown <= 2 * BOUND, "{grown}");
         assert!((0..100).all(|_| store.judge(spread(u64::MAX), quota).is_allowed));
