@@ -4,6 +4,7 @@ mod acme;
 mod certs;
 mod check;
 mod control;
+mod helper;
 mod project;
 mod status;
 
@@ -14,11 +15,11 @@ use std::path::{Path, PathBuf};
 use clap::{ArgGroup, CommandFactory, Parser, Subcommand};
 use http::Extensions;
 
-use crate::pipeline::{Pipeline, Registry, Report, WorkerStack, closest, schema};
+use crate::pipeline::{Pipeline, Registry, Report, closest, schema};
 use crate::run::{self, PipelineSource, init};
 use crate::server::Listen;
 use crate::worker::launcher::Launcher;
-use crate::{docs, new, wsgi};
+use crate::{docs, new};
 
 /// Everything went well.
 const SUCCESS: u8 = 0;
@@ -213,6 +214,14 @@ enum Command {
     #[command(hide = true)]
     Settings,
 
+    /// Reads keys for a server that is not root any more.
+    #[command(hide = true)]
+    RootReader,
+
+    /// Starts workers as their user, for a server that is not root any more.
+    #[command(hide = true)]
+    Spawner,
+
     /// Prints a completion script for a shell.
     Completions {
         /// The shell.
@@ -309,17 +318,10 @@ fn dispatch(registry: &Registry, host: &Extensions, command: Command) -> u8 {
             Err(new::Error::Refused(message)) => complain(&message, MISUSE),
             Err(new::Error::Failed(path, error)) => complain(&format!("error: cannot write {}: {error}", path.display()), FAILURE),
         },
-        Command::Worker { .. } => {
-            match wsgi::child::run(&|stack, lifecycle, runtime| WorkerStack::build(stack, registry, lifecycle, runtime)) {
-                Ok(true) => SUCCESS,
-                Ok(false) => FAILURE,
-                Err(message) => complain(&message, MISUSE),
-            }
-        }
-        Command::Settings => match wsgi::child::settings::run() {
-            Ok(()) => SUCCESS,
-            Err(message) => complain(&message, MISUSE),
-        },
+        Command::Worker { .. } => helper::worker(registry),
+        Command::Settings => helper::settings(),
+        Command::RootReader => helper::root_reader(),
+        Command::Spawner => helper::spawner(),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "ziggurat", &mut script);

@@ -21,6 +21,7 @@ mod schema;
 mod secrets;
 mod synonyms;
 mod tree;
+mod workers;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -40,6 +41,7 @@ pub use schema::schema;
 
 use crate::acme::{NameReport, Store, Timestamp, answer_http01, reports};
 use crate::server::{Address, Listen, Options};
+use crate::tls::root_reader::Readable;
 use crate::tls::{Tickets, TlsServer};
 use build::Site;
 use diagnostic::{Diagnostic, Id, Severity, Source};
@@ -223,6 +225,23 @@ impl Pipeline {
     /// The folders that the server keeps certificates of authorities in.
     pub(crate) fn stores(&self) -> impl Iterator<Item = Store> {
         acme::settings(&self.file.listen, &self.base).into_iter().map(|settings| settings.store)
+    }
+
+    /// The files of certificates and keys that it names, for a process that reads them as root.
+    ///
+    /// # Errors
+    ///
+    /// If there is no working folder.
+    pub(crate) fn readable(&self) -> std::io::Result<Readable> {
+        let mut readable = Readable::default();
+        let mut tls = self.file.listen.iter().filter_map(|entry| entry.tls.as_ref());
+        tls.try_for_each(|tls| readable.add(&tls.value, &self.base))?;
+        Ok(readable)
+    }
+
+    /// The user and the group of the workers of each `wsgi` app that names any.
+    pub(crate) fn worker_identities(&self) -> Vec<(Option<String>, Option<String>)> {
+        workers::identities(&self.file)
     }
 
     /// What the stores of the file say about the certificates of authorities.

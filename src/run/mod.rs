@@ -42,6 +42,10 @@ pub(crate) fn run(source: PipelineSource, pipeline: Pipeline, host: &Extensions)
     let mut host = host.clone();
     host.insert(DescriptorLimit::raise());
     let runtime = runtime(&pipeline)?;
+    let entered = runtime.enter();
+    privilege::start_helpers(&pipeline, &mut host)?;
+    drop(entered);
+    let source = source.hosted(host.clone());
     let prepare = |_: &PipelineSource, lifecycle: &Lifecycle| PreparedPipeline::prepare(Arc::new(pipeline), lifecycle, &Bound::default());
     let outcome = serve(source, None, &runtime, Lifecycle::hosted(host), prepare);
     end(runtime);
@@ -63,6 +67,9 @@ pub(crate) fn watch(source: PipelineSource, host: &Extensions) -> Result<(), Rep
         print_message(&first.warnings().render(false));
     }
     let runtime = runtime(&first)?;
+    let entered = runtime.enter();
+    privilege::start_helpers(&first, &mut host)?;
+    drop(entered);
     let watch = Watch::start(&source);
     host.insert(watch.watcher());
     let source = source.hosted(host.clone());
@@ -116,6 +123,7 @@ pub(crate) fn try_build(pipeline: &Pipeline, host: &Extensions) -> Result<Report
     let entered = runtime.enter();
     let mut host = host.clone();
     host.insert(Trial);
+    privilege::start_helpers(pipeline, &mut host)?;
     let lifecycle = Lifecycle::hosted(host);
     // Keys are read first, and code is imported as the user that the server becomes.
     let built = pipeline.listeners(&lifecycle).and_then(|(_, warnings)| {

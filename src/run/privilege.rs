@@ -1,14 +1,24 @@
 //! From root to a user: what needs root is done first, and everything else as that user.
 
+use std::fmt::Display;
 use std::io;
 use std::os::unix::fs::lchown;
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
+use std::process::Command;
+use std::sync::Arc;
 
+use http::Extensions;
 use ziggurat_middleware::Finding;
 
 use crate::pipeline::{Pipeline, Report};
 use crate::server::Address;
-use crate::worker::identity::{Identity, is_root};
+use crate::tls::FileAccess;
+use crate::tls::root_reader::RootReader;
+use crate::worker::identity::{Identity, ServerIdentity, is_root};
+use crate::worker::launcher::Launcher;
+use crate::worker::spawner::Spawners;
 
 /// The user and the group that the server has to become, if it is not them.
 ///
@@ -19,6 +29,41 @@ pub(super) fn wanted(pipeline: &Pipeline) -> Result<Option<Identity>, Report> {
     let server = pipeline.server();
     let identity = Identity::named(server.user.as_deref(), server.group.as_deref()).map_err(|finding| report(pipeline, &finding))?;
     Ok(identity.filter(|identity| !identity.is_current()))
+}
+
+/// Starts the processes that a server of root leaves behind when it becomes a user, and adds them to the facts about the program: one that stays root and reads
+/// keys, and one for each other user that workers have.
+///
+/// # Errors
+///
+/// What keeps one from starting.
+pub(super) fn start_helpers(pipeline: &Pipeline, host: &mut Extensions) -> Result<(), Report> {
+    let Some(launcher) = host.get::<Launcher>().cloned().filter(|_| is_root()) else { return Ok(()) };
+    if wanted(pipeline)?.is_none() {
+        return Ok(());
+    }
+    let failed = |reason: &dyn Display| pipeline.report(&format!("no process can be started that stays root and reads keys: {reason}"));
+    let readable = pipeline.readable().map_err(|error| failed(&error))?;
+    if !readable.is_empty() {
+        let reader = launch(launcher.root_reader()).and_then(|link| RootReader::new(link, &readable));
+        host.insert(FileAccess::as_root(Arc::new(reader.map_err(|error| failed(&error))?)));
+    }
+    let server = ServerIdentity { user: pipeline.server().user.clone(), group: pipeline.server().group.clone() };
+    let spawners = Spawners::start(server, pipeline.worker_identities(), || launch(launcher.spawner()));
+    host.insert(spawners.map_err(|reason| pipeline.report(&reason))?);
+    Ok(())
+}
+
+/// Starts a process with one end of a new link. It ends when the other end is closed.
+fn launch(mut command: Command) -> io::Result<UnixStream> {
+    let (link, child_end) = UnixStream::pair()?;
+    Launcher::leave_link(&mut command, child_end)?;
+    // An interrupt from the terminal is for the server.
+    command.process_group(0);
+    let mut command = tokio::process::Command::from(command);
+    // The runtime waits for its end.
+    drop(command.spawn()?);
+    Ok(link)
 }
 
 /// Becomes them, for good, and gives the sockets in the file system that root has bound to them.

@@ -1,6 +1,5 @@
 //! The policy about clients of some certificates, while its files change.
 
-use std::iter::once;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -8,9 +7,9 @@ use arc_swap::{ArcSwap, Guard};
 use rustls::crypto::CryptoProvider;
 use ziggurat_middleware::{Finding, Step};
 
+use super::access::FileAccess;
 use super::loaded::{Problem, digest};
 use super::options::{ClientOptions, MinVersion};
-use super::pem;
 use super::policy::Policy;
 use super::store::CertificateStore;
 use super::tickets::Tickets;
@@ -21,6 +20,7 @@ pub(super) struct PolicySite {
     pub(super) listener: String,
     pub(super) min: MinVersion,
     pub(super) base: PathBuf,
+    pub(super) access: FileAccess,
     pub(super) provider: Arc<CryptoProvider>,
     pub(super) store: Arc<CertificateStore>,
     pub(super) tickets: Arc<Tickets>,
@@ -57,7 +57,7 @@ impl ClientPolicy {
     pub(super) fn refresh(&self, site: &PolicySite) {
         let listener = site.listener.as_str();
         // A file that cannot be read is explained below.
-        let octets: Vec<_> = self.paths(&site.base).map(|file| pem::read(&file).unwrap_or_default()).collect();
+        let octets: Vec<_> = self.paths(&site.base).map(|file| site.access.read(&file).unwrap_or_default()).collect();
         if octets.is_empty() {
             return;
         }
@@ -82,7 +82,7 @@ impl ClientPolicy {
     }
 
     pub(super) fn paths(&self, base: &Path) -> impl Iterator<Item = PathBuf> {
-        self.options.iter().flat_map(|client| once(&client.ca).chain(&client.crl)).map(|file| base.join(file))
+        self.options.iter().flat_map(ClientOptions::files).map(|file| base.join(file))
     }
 
     pub(super) fn problem(&self) -> Option<String> {

@@ -1,6 +1,7 @@
 //! The certificates in the files that the options name.
 
 use std::fs;
+use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,6 +10,7 @@ use std::time::SystemTime;
 use rustls::crypto::CryptoProvider;
 use ziggurat_middleware::{Finding, Step, system_words};
 
+use super::access::FileAccess;
 use super::certificate::{Certificate, Unusable};
 use super::options::TlsOptions;
 use super::pem;
@@ -29,7 +31,7 @@ pub(super) struct PairFiles {
 const MOST: usize = 10_000;
 
 /// The pairs that the options name, in their order; those of the folder by name.
-pub(super) fn pairs(options: &TlsOptions, base: &Path) -> Result<Vec<PairFiles>, Finding> {
+pub(super) fn pairs(options: &TlsOptions, base: &Path, access: &FileAccess) -> Result<Vec<PairFiles>, Finding> {
     let pair =
         |cert: &Path, key: &Path, at, policy| PairFiles { cert: base.join(cert), key: base.join(key), at, is_of_folder: false, policy };
     // Policies are numbered as `TlsOptions::clients` has them.
@@ -44,38 +46,44 @@ pub(super) fn pairs(options: &TlsOptions, base: &Path) -> Result<Vec<PairFiles>,
         pairs.push(pair(&entry.cert, &entry.key, vec!["certificates".into(), number.into()], policy));
     }
     if let Some(folder) = &options.folder {
-        pairs.extend(in_folder(&base.join(folder)).map_err(|finding| finding.at("folder"))?);
+        pairs.extend(in_folder(&base.join(folder), access).map_err(|finding| finding.at("folder"))?);
     }
     Ok(pairs)
 }
 
-fn in_folder(folder: &Path) -> Result<Vec<PairFiles>, Finding> {
-    let cannot = |error: std::io::Error| Finding::new(format!("cannot read the folder `{}`: {}", folder.display(), system_words(&error)));
+fn in_folder(folder: &Path, access: &FileAccess) -> Result<Vec<PairFiles>, Finding> {
+    let cannot = |error: io::Error| Finding::new(format!("cannot read the folder `{}`: {}", folder.display(), system_words(&error)));
+    let pairs = access.pairs_in(folder).map_err(cannot)?;
+    if pairs.is_empty() {
+        let finding = Finding::new(format!("the folder `{}` has no certificate", folder.display()));
+        return Err(finding.hint("it takes `NAME.pem` with `NAME.key` beside it, and folders with `fullchain.pem` and `privkey.pem`"));
+    }
+    let of = |(cert, key)| PairFiles { cert, key, at: vec!["folder".into()], is_of_folder: true, policy: 0 };
+    Ok(pairs.into_iter().map(of).collect())
+}
+
+/// The paths of certificates and keys in a folder, by name.
+pub(super) fn pairs_in(folder: &Path) -> io::Result<Vec<(PathBuf, PathBuf)>> {
     let mut paths = Vec::new();
-    for entry in fs::read_dir(folder).map_err(cannot)? {
-        paths.push(entry.map_err(cannot)?.path());
+    for entry in fs::read_dir(folder)? {
+        paths.push(entry?.path());
         if paths.len() > 4 * MOST {
-            return Err(Finding::new(format!("the folder `{}` has more than {MOST} certificates", folder.display())));
+            return Err(io::Error::other(format!("it has more than {MOST} certificates")));
         }
     }
     paths.sort();
     let is_hidden = |path: &Path| path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
-    let of = |cert: PathBuf, key: PathBuf| PairFiles { cert, key, at: vec!["folder".into()], is_of_folder: true, policy: 0 };
     let mut pairs = Vec::new();
     for path in paths.into_iter().filter(|path| !is_hidden(path)) {
         if path.is_dir() {
             let (cert, key) = (path.join("fullchain.pem"), path.join("privkey.pem"));
             if cert.exists() || key.exists() {
-                pairs.push(of(cert, key));
+                pairs.push((cert, key));
             }
         } else if path.extension().is_some_and(|extension| extension == "pem" || extension == "crt") {
             let key = path.with_extension("key");
-            pairs.push(of(path, key));
+            pairs.push((path, key));
         }
-    }
-    if pairs.is_empty() {
-        let finding = Finding::new(format!("the folder `{}` has no certificate", folder.display()));
-        return Err(finding.hint("it takes `NAME.pem` with `NAME.key` beside it, and folders with `fullchain.pem` and `privkey.pem`"));
     }
     Ok(pairs)
 }
@@ -85,18 +93,18 @@ type Octets = (Vec<u8>, Vec<u8>);
 
 impl PairFiles {
     /// Reads both files. A finding is at the option that it is about.
-    pub(super) fn read(&self) -> Result<Octets, Finding> {
-        let cert = pem::read(&self.cert).map_err(|finding| self.at(finding, "cert"))?;
-        Ok((cert, pem::read(&self.key).map_err(|finding| self.at(finding, "key"))?))
+    pub(super) fn read(&self, access: &FileAccess) -> Result<Octets, Finding> {
+        let cert = access.read(&self.cert).map_err(|finding| self.at(finding, "cert"))?;
+        Ok((cert, access.read(&self.key).map_err(|finding| self.at(finding, "key"))?))
     }
 
-    pub(super) fn read_cert(&self) -> Option<Vec<u8>> {
-        pem::read(&self.cert).ok()
+    pub(super) fn read_cert(&self, access: &FileAccess) -> Option<Vec<u8>> {
+        access.read(&self.cert).ok()
     }
 
     /// Whether this process may not read the key.
     pub(super) fn is_key_withheld(&self) -> bool {
-        fs::File::open(&self.key).is_err_and(|error| error.kind() == std::io::ErrorKind::PermissionDenied)
+        fs::File::open(&self.key).is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
     }
 
     /// Makes one certificate of both files.

@@ -8,6 +8,7 @@ use rustls::crypto::CryptoProvider;
 use twox_hash::XxHash3_64;
 use ziggurat_middleware::{Finding, Findings};
 
+use super::access::FileAccess;
 use super::certificate::Certificate;
 use super::files::{self, PairFiles};
 use super::options::TlsOptions;
@@ -15,6 +16,7 @@ use super::options::TlsOptions;
 /// All pairs of a listener.
 #[derive(Debug, Default)]
 pub(super) struct LoadedFiles {
+    access: FileAccess,
     pairs: Vec<LoadedPair>,
     /// Why the folder cannot be listed.
     listing: Option<Problem>,
@@ -53,15 +55,22 @@ impl Problem {
 
 impl LoadedFiles {
     /// Reads all of them. Pushes what is wrong with them, and what is harmless.
-    pub(super) fn open(options: &TlsOptions, base: &Path, provider: &CryptoProvider, errors: &mut Findings, doubts: &mut Findings) -> Self {
+    pub(super) fn open(
+        options: &TlsOptions,
+        base: &Path,
+        access: FileAccess,
+        provider: &CryptoProvider,
+        errors: &mut Findings,
+        doubts: &mut Findings,
+    ) -> Self {
         let now = SystemTime::now();
-        let mut loaded = Self::default();
-        match files::pairs(options, base) {
+        let mut loaded = Self { access, ..Self::default() };
+        match files::pairs(options, base, &loaded.access) {
             Ok(pairs) => loaded.pairs.extend(pairs.into_iter().map(LoadedPair::new)),
             Err(finding) => errors.push(finding),
         }
         for pair in &mut loaded.pairs {
-            match pair.read(provider) {
+            match pair.read(&loaded.access, provider) {
                 Ok(certificate) => {
                     pair.files.doubts(&certificate, now).into_iter().for_each(|doubt| doubts.push(doubt));
                     pair.certificate = Some(certificate);
@@ -75,7 +84,7 @@ impl LoadedFiles {
     /// Looks at all of them again. Returns whether other certificates are to be served. What cannot be used leaves what was in use before.
     pub(super) fn refresh(&mut self, listener: &str, options: &TlsOptions, base: &Path, provider: &CryptoProvider) -> bool {
         let mut has_changed = false;
-        match files::pairs(options, base) {
+        match files::pairs(options, base, &self.access) {
             Ok(pairs) => {
                 self.listing = None;
                 let mut before = std::mem::take(&mut self.pairs);
@@ -94,7 +103,7 @@ impl LoadedFiles {
             },
         }
         for pair in &mut self.pairs {
-            has_changed |= pair.refresh(listener, provider);
+            has_changed |= pair.refresh(listener, &self.access, provider);
         }
         has_changed
     }
@@ -122,15 +131,15 @@ impl LoadedPair {
     }
 
     /// Reads both files, each once.
-    fn read(&mut self, provider: &CryptoProvider) -> Result<Arc<Certificate>, Finding> {
-        let (cert, key) = self.files.read()?;
+    fn read(&mut self, access: &FileAccess, provider: &CryptoProvider) -> Result<Arc<Certificate>, Finding> {
+        let (cert, key) = self.files.read(access)?;
         self.note(&cert, &key);
         self.files.parse(&cert, &key, provider)
     }
 
-    fn refresh(&mut self, listener: &str, provider: &CryptoProvider) -> bool {
+    fn refresh(&mut self, listener: &str, access: &FileAccess, provider: &CryptoProvider) -> bool {
         let before = self.digest;
-        let read = match self.files.read() {
+        let read = match self.files.read(access) {
             Ok((cert, key)) => {
                 self.note(&cert, &key);
                 if self.digest == before {
@@ -139,10 +148,10 @@ impl LoadedPair {
                     self.files.parse(&cert, &key, provider).and_then(|certificate| self.check(certificate)).map(Some)
                 }
             }
-            // With `server.user`, keys are read before the server becomes that user.
+            // With `server.user`, keys were read before the server became that user. Nothing is wrong as long as they belong to the certificate.
             Err(_)
                 if self.files.is_key_withheld()
-                    && self.files.read_cert().is_some_and(|cert| digest([cert.as_slice()]) == self.cert_digest) =>
+                    && self.files.read_cert(access).is_some_and(|cert| digest([cert.as_slice()]) == self.cert_digest) =>
             {
                 Ok(None)
             }

@@ -18,6 +18,7 @@
 //! [`TlsServer::config`] is a configuration of rustls for other protocols (`h3`) over the same store, policy and ticket keys. It is a snapshot: the policy changes when
 //! the file of a revocation list changes.
 
+mod access;
 mod acme;
 mod certificate;
 mod client_policy;
@@ -27,6 +28,7 @@ mod options;
 mod peer;
 pub(crate) mod pem;
 mod policy;
+pub(crate) mod root_reader;
 mod self_signed;
 mod server;
 pub(crate) mod status;
@@ -35,6 +37,7 @@ mod table;
 mod tickets;
 mod watch;
 
+pub use access::FileAccess;
 pub(crate) use acme::AcmeSource;
 pub use certificate::{Certificate, Unusable};
 pub use options::TlsOptions;

@@ -118,6 +118,12 @@ const fn yes() -> bool {
     true
 }
 
+impl ClientOptions {
+    pub(super) fn files(&self) -> impl Iterator<Item = &PathBuf> {
+        std::iter::once(&self.ca).chain(&self.crl)
+    }
+}
+
 impl TlsOptions {
     /// The policies about clients, each with the path to its options: that of the listener, and those of single certificates.
     pub(super) fn clients(&self) -> Vec<(Vec<Step>, Option<&ClientOptions>)> {
@@ -125,6 +131,13 @@ impl TlsOptions {
         std::iter::once((Vec::new(), self.client.as_ref()))
             .chain(of_pairs.map(|(number, pair)| (vec!["certificates".into(), number.into()], pair.client.as_ref())))
             .collect()
+    }
+
+    /// All files that they name, besides those of ACME and those in the folder.
+    pub(super) fn files(&self) -> impl Iterator<Item = &PathBuf> {
+        let pairs = self.certificates.iter().flat_map(|pair| [&pair.cert, &pair.key]);
+        let clients = self.clients().into_iter().filter_map(|(_, client)| client).flat_map(ClientOptions::files);
+        self.cert.iter().chain(&self.key).chain(pairs).chain(clients)
     }
 
     /// What certificates are got from an authority.

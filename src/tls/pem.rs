@@ -1,7 +1,7 @@
 //! Certificates, private keys and revocation lists in PEM files (RFC 7468), and what is wrong with files that cannot be used.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::Path;
 
 use rustls::RootCertStore;
@@ -12,7 +12,7 @@ use rustls::pki_types::{
 use ziggurat_middleware::{Finding, system_words};
 
 /// The longest file that is read. A revocation list of a large authority has some MiB.
-const LONGEST: u64 = 64 << 20;
+pub(super) const LONGEST: u64 = 64 << 20;
 
 /// The certificates of a file, in its order: at least one.
 pub(crate) fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, Finding> {
@@ -77,9 +77,9 @@ pub(crate) fn authorities(file: &Path) -> Result<RootCertStore, Finding> {
     Ok(roots)
 }
 
-/// The revocation lists of a file: at least one.
-pub(super) fn revocation_lists(file: &Path) -> Result<Vec<CertificateRevocationListDer<'static>>, Finding> {
-    let of_kind = sections(file, &read(file)?)?.into_iter().filter(|(kind, _)| *kind == SectionKind::Crl);
+/// The revocation lists of a file that was read: at least one.
+pub(super) fn parse_revocation_lists(file: &Path, octets: &[u8]) -> Result<Vec<CertificateRevocationListDer<'static>>, Finding> {
+    let of_kind = sections(file, octets)?.into_iter().filter(|(kind, _)| *kind == SectionKind::Crl);
     let lists: Vec<_> = of_kind.map(|(_, der)| CertificateRevocationListDer::from(der)).collect();
     if lists.is_empty() {
         let finding = Finding::new(format!("`{}` holds no revocation list in PEM", file.display()));
@@ -89,14 +89,23 @@ pub(super) fn revocation_lists(file: &Path) -> Result<Vec<CertificateRevocationL
 }
 
 /// The octets of a file that is not too long.
-pub(super) fn read(file: &Path) -> Result<Vec<u8>, Finding> {
+fn read(file: &Path) -> Result<Vec<u8>, Finding> {
+    octets(file).map_err(|error| unread(file, &error))
+}
+
+/// As `read`, with the error of the system.
+pub(super) fn octets(file: &Path) -> io::Result<Vec<u8>> {
     let mut octets = Vec::new();
-    let read = File::open(file).and_then(|file| file.take(LONGEST + 1).read_to_end(&mut octets));
-    read.map_err(|error| cannot_read(file, system_words(&error)))?;
+    File::open(file)?.take(LONGEST + 1).read_to_end(&mut octets)?;
     if octets.len() as u64 > LONGEST {
-        return Err(cannot_read(file, "it is longer than 64 MiB"));
+        return Err(io::Error::other("it is longer than 64 MiB"));
     }
     Ok(octets)
+}
+
+/// The finding about a file that cannot be read.
+pub(super) fn unread(file: &Path, error: &io::Error) -> Finding {
+    cannot_read(file, system_words(error))
 }
 
 fn sections(file: &Path, octets: &[u8]) -> Result<Vec<(SectionKind, Vec<u8>)>, Finding> {

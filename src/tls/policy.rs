@@ -1,10 +1,8 @@
 //! Which clients a listener accepts, and what it speaks with them.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use rustls::crypto::CryptoProvider;
 use rustls::pki_types::CertificateDer;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
@@ -36,7 +34,7 @@ pub(super) struct Policy {
 impl Policy {
     /// Reads the files of authorities and revocation lists.
     pub(super) fn read(options: Option<&ClientOptions>, site: &PolicySite) -> Result<Self> {
-        let PolicySite { listener, min, base, provider, store, tickets } = site;
+        let PolicySite { listener, min, provider, store, tickets, .. } = site;
         let versions: &[&SupportedProtocolVersion] = match min {
             MinVersion::Tls12 => &[&TLS13, &TLS12],
             MinVersion::Tls13 => &[&TLS13],
@@ -44,7 +42,7 @@ impl Policy {
         let builder = ServerConfig::builder_with_provider(Arc::clone(provider)).with_protocol_versions(versions)?;
         let (verifier, client) = match options {
             Some(client) => {
-                let (verifier, identity) = verifier(client, base, provider)?;
+                let (verifier, identity) = verifier(client, site)?;
                 (Some(verifier), Some(identity))
             }
             None => (None, None),
@@ -109,10 +107,11 @@ fn with_protocols(config: &ServerConfig, protocols: &[&[u8]]) -> ServerConfig {
     config
 }
 
-fn verifier(options: &ClientOptions, base: &Path, provider: &Arc<CryptoProvider>) -> Result<(Arc<dyn ClientCertVerifier>, ClientIdentity)> {
+fn verifier(options: &ClientOptions, site: &PolicySite) -> Result<(Arc<dyn ClientCertVerifier>, ClientIdentity)> {
+    let PolicySite { base, access, provider, .. } = site;
     let at = |field: &'static str| move |finding: Finding| finding.at("client").at(field);
     let ca = base.join(&options.ca);
-    let authorities = pem::certificates(&ca).map_err(at("ca"))?;
+    let authorities = access.read(&ca).and_then(|octets| pem::parse_certificates(&ca, &octets)).map_err(at("ca"))?;
     let mut roots = RootCertStore::empty();
     for authority in &authorities {
         let added = roots.add(authority.clone());
@@ -121,7 +120,10 @@ fn verifier(options: &ClientOptions, base: &Path, provider: &Arc<CryptoProvider>
             .map_err(at("ca"))?;
     }
     let lists = match &options.crl {
-        Some(crl) => pem::revocation_lists(&base.join(crl)).map_err(at("crl"))?,
+        Some(crl) => {
+            let crl = base.join(crl);
+            access.read(&crl).and_then(|octets| pem::parse_revocation_lists(&crl, &octets)).map_err(at("crl"))?
+        }
         None => Vec::new(),
     };
     let identity = ClientIdentity {

@@ -11,6 +11,7 @@ use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{Error, ServerConfig};
 use ziggurat_middleware::{ClientCertificate, Findings, RemoteUser};
 
+use super::access::FileAccess;
 use super::certificate::Certificate;
 use super::client_policy::{ClientPolicy, PolicySite, placed};
 use super::loaded::LoadedFiles;
@@ -48,14 +49,20 @@ impl TlsServer {
     /// # Errors
     ///
     /// Everything that keeps the files from being used; the paths of the findings start at the options.
-    pub fn open(listener: &str, options: &TlsOptions, base: &Path, tickets: &Arc<Tickets>) -> Result<(Self, Findings), Findings> {
+    pub fn open(
+        listener: &str,
+        options: &TlsOptions,
+        base: &Path,
+        access: FileAccess,
+        tickets: &Arc<Tickets>,
+    ) -> Result<(Self, Findings), Findings> {
         let provider = Arc::new(aws_lc_rs::default_provider());
         let store = Arc::new(CertificateStore::new());
         let (mut errors, mut doubts) = (Findings::default(), Findings::default());
-        let files = LoadedFiles::open(options, base, &provider, &mut errors, &mut doubts);
+        let files = LoadedFiles::open(options, base, access.clone(), &provider, &mut errors, &mut doubts);
         store.put(Source::Files, files.certificates());
         let (listener, tickets) = (listener.to_owned(), Arc::clone(tickets));
-        let site = PolicySite { listener, min: options.min, base: base.to_owned(), provider, store, tickets };
+        let site = PolicySite { listener, min: options.min, base: base.to_owned(), access, provider, store, tickets };
         let mut policies = Vec::new();
         for (at, client) in options.clients() {
             match ClientPolicy::open(client, &at, &site) {

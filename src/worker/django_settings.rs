@@ -7,6 +7,7 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
@@ -14,6 +15,7 @@ use ziggurat_middleware::Finding;
 
 use super::boot::Refusal;
 use super::launcher::Launcher;
+use super::spawner::Spawner;
 
 /// A settings module does little more than import. One that takes longer waits for something that may never come.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -69,29 +71,26 @@ pub(crate) struct Files {
     pub(crate) root: Option<PathBuf>,
 }
 
-/// Reads the settings. Blocks for up to 30 s.
+/// Reads the settings. Blocks for up to 30 s. With a `spawner`, the process is of its user.
 ///
 /// # Errors
 ///
 /// Why the settings cannot be read: the site's code raised an exception, or the process failed.
 pub(crate) fn read_settings<'a>(
     launcher: &Launcher,
+    spawner: Option<&Arc<Spawner>>,
     query: &SettingsQuery,
     env: impl Iterator<Item = (&'a str, &'a str)>,
 ) -> Result<Settings, Finding> {
     let not_started = |error: io::Error| Finding::new(format!("the settings cannot be read: no process for it can be started: {error}"));
-    let (link, mut child) = start(launcher, env).map_err(not_started)?;
+    let (link, process) = SettingsProcess::start(launcher, spawner, env).map_err(not_started)?;
     let reply = exchange(link, query, TIMEOUT);
     // It has replied or failed; whatever it still does is not needed.
-    let _ = child.kill();
-    let ended = child.wait();
+    let how = process.end();
     match reply {
         Ok(Some(SettingsReply::Settings(settings))) => Ok(settings),
         Ok(Some(SettingsReply::Refused(refusal))) => Err(refusal.into()),
-        Ok(None) => {
-            let how = ended.map_or_else(|error| error.to_string(), |status| status.to_string());
-            Err(Finding::new(format!("the settings cannot be read: the process that imported them ended with {how}")))
-        }
+        Ok(None) => Err(Finding::new(format!("the settings cannot be read: the process that imported them ended{how}"))),
         Err(error) if error.kind() == ErrorKind::TimedOut => {
             let finding = Finding::new(format!("the settings were not imported within {} seconds", TIMEOUT.as_secs()));
             Err(finding.hint("does the module wait for another server? move slow work into the app"))
@@ -100,13 +99,44 @@ pub(crate) fn read_settings<'a>(
     }
 }
 
-fn start<'a>(launcher: &Launcher, env: impl Iterator<Item = (&'a str, &'a str)>) -> io::Result<(UnixStream, Child)> {
-    let (link, child_end) = UnixStream::pair()?;
-    let mut command = launcher.settings(child_end)?;
-    // The output of the module is not the output of this program. It has its own process group, as workers have, and ends with its link.
-    command.envs(env).stdout(Stdio::null()).process_group(0);
-    let child = command.spawn()?;
-    Ok((link, child))
+enum SettingsProcess<'a> {
+    Child(Child),
+    Spawned(&'a Spawner, u32),
+}
+
+impl<'s> SettingsProcess<'s> {
+    fn start<'a>(
+        launcher: &Launcher,
+        spawner: Option<&'s Arc<Spawner>>,
+        env: impl Iterator<Item = (&'a str, &'a str)>,
+    ) -> io::Result<(UnixStream, Self)> {
+        let (link, child_end) = UnixStream::pair()?;
+        let mut command = launcher.settings();
+        command.envs(env);
+        if let Some(spawner) = spawner {
+            let pid = spawner.start(&command, child_end)?.blocking_recv().map_err(io::Error::other)??;
+            return Ok((link, Self::Spawned(spawner, pid)));
+        }
+        // The output of the module is not the output of this program. It has its own process group, as workers have, and ends with its link.
+        command.stdout(Stdio::null()).process_group(0);
+        Launcher::leave_link(&mut command, child_end)?;
+        Ok((link, Self::Child(command.spawn()?)))
+    }
+
+    /// Ends it. Returns what follows "the process ended".
+    fn end(self) -> String {
+        match self {
+            Self::Child(mut child) => {
+                let _ = child.kill();
+                child.wait().map_or_else(|error| format!(": {error}"), |status| format!(" with {status}"))
+            }
+            Self::Spawned(spawner, pid) => {
+                spawner.kill(pid);
+                spawner.exits().forget(pid);
+                String::new()
+            }
+        }
+    }
 }
 
 /// The reply; `None` if the process ended without one.
@@ -154,7 +184,7 @@ mod tests {
     }
 
     fn refusal(program: &str, arguments: &[&str]) -> Finding {
-        read_settings(&Launcher::new(program, arguments), &query(), std::iter::empty()).unwrap_err()
+        read_settings(&Launcher::new(program, arguments), None, &query(), std::iter::empty()).unwrap_err()
     }
 
     #[test]

@@ -50,6 +50,18 @@ impl Identity {
         (self.user.as_ref().map(|user| user.uid.as_raw()), self.gid.as_raw())
     }
 
+    /// These of a worker, where the server has some of its own.
+    ///
+    /// # Errors
+    ///
+    /// As [`Identity::named`].
+    pub(crate) fn of_worker(user: Option<&str>, group: Option<&str>, server: &ServerIdentity) -> Result<Option<Self>, Finding> {
+        if user.is_none() && group.is_none() {
+            return Ok(None);
+        }
+        Self::named(user.or(server.user.as_deref()), group)
+    }
+
     /// Whether this process has them. It needs no privilege then.
     pub(crate) fn is_current(&self) -> bool {
         self.user.as_ref().is_none_or(|user| user.uid == geteuid()) && self.gid == getegid()
@@ -72,9 +84,9 @@ impl Identity {
         let become_all = groups.and_then(|()| setgid(gid)).and_then(|()| user.as_ref().map_or(Ok(()), |user| setuid(user.uid)));
         become_all.map_err(|error| {
             let (field, shown) = user.map_or_else(|| ("group", gid.to_string()), |user| ("user", user.shown));
-            Finding::new(format!("cannot become `{shown}`: {}", error.desc())).at(field).hint(format!(
-                "only root may act as another: start the server as root and without another `user` of `server`, or leave `{field}` out"
-            ))
+            Finding::new(format!("cannot become `{shown}`: {}", error.desc()))
+                .at(field)
+                .hint(format!("only root may act as another: start the server as root, or leave `{field}` out"))
         })
     }
 }

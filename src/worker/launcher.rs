@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::io;
-use std::os::unix::net::UnixStream;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
@@ -55,27 +55,42 @@ impl Launcher {
         Ok(Self::new(std::env::current_exe()?, [] as [OsString; 0]))
     }
 
-    /// The command that starts a worker with this title in the process list, and with its end of the link.
-    pub(crate) fn worker(&self, title: &str, link: UnixStream) -> io::Result<Command> {
-        self.child(&["worker", "--", title], link)
+    /// The command that starts a worker with this title in the process list.
+    pub(crate) fn worker(&self, title: &str) -> Command {
+        self.child(&["worker", "--", title])
     }
 
     /// The command that starts a process which reads a Django site's settings. Its query comes on the link.
-    pub(crate) fn settings(&self, link: UnixStream) -> io::Result<Command> {
-        self.child(&["settings"], link)
+    pub(crate) fn settings(&self) -> Command {
+        self.child(&["settings"])
     }
 
-    /// A child without standard input. The link is not its standard input: programs that Python starts on its way, for instance in a `.pth` file, would
-    /// inherit and read it.
-    fn child(&self, arguments: &[&str], link: UnixStream) -> io::Result<Command> {
+    /// The command that starts a process which starts workers as another user.
+    pub(crate) fn spawner(&self) -> Command {
+        self.child(&["spawner"])
+    }
+
+    /// The command that starts a process which stays root and reads keys.
+    pub(crate) fn root_reader(&self) -> Command {
+        self.child(&["root-reader"])
+    }
+
+    /// A child without standard input.
+    fn child(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(&self.program);
         command.args(&self.arguments).args(arguments).stdin(Stdio::null());
         command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         for name in SYSTEMD_VARIABLES {
             command.env_remove(name);
         }
+        command
+    }
+
+    /// Leaves a child its end of the link. That is not its standard input: programs that Python starts on its way, for instance in a `.pth` file, would
+    /// inherit and read it.
+    pub(crate) fn leave_link(command: &mut Command, link: impl Into<OwnedFd>) -> io::Result<()> {
         command.fd_mappings(vec![FdMapping { parent_fd: link.into(), child_fd: DESCRIPTOR }]).map_err(io::Error::other)?;
-        Ok(command)
+        Ok(())
     }
 
     /// The command that starts this program again with this command line.
@@ -93,7 +108,7 @@ mod tests {
     #[test]
     fn a_worker_does_not_inherit_the_variables_of_systemd() {
         let launcher = Launcher::new("ziggurat", [] as [&str; 0]);
-        let command = launcher.worker("ziggurat: worker 1", UnixStream::pair().unwrap().1).unwrap();
+        let command = launcher.worker("ziggurat: worker 1");
         let removed: Vec<_> = command.get_envs().filter(|(_, value)| value.is_none()).map(|(name, _)| name).collect();
         assert!(SYSTEMD_VARIABLES.iter().all(|name| removed.contains(&std::ffi::OsStr::new(name))), "{removed:?}");
     }
@@ -101,7 +116,7 @@ mod tests {
     #[test]
     fn arguments_of_the_program_precede_those_of_the_worker() {
         let launcher = Launcher::new("/usr/bin/python3", ["-m", "ziggurat"]);
-        let command = launcher.worker("ziggurat: worker 1 of wsgi (hello:app)", UnixStream::pair().unwrap().1).unwrap();
+        let command = launcher.worker("ziggurat: worker 1 of wsgi (hello:app)");
         let arguments: Vec<_> = command.get_args().collect();
         assert_eq!(arguments, ["-m", "ziggurat", "worker", "--", "ziggurat: worker 1 of wsgi (hello:app)"]);
     }

@@ -8,10 +8,13 @@ pub(crate) mod boot;
 pub(crate) mod descriptors;
 pub(crate) mod django_settings;
 pub(crate) mod environment;
+pub(crate) mod exits;
 pub(crate) mod identity;
 pub(crate) mod launcher;
 pub(crate) mod link;
 pub(crate) mod pool;
+mod process_status;
+pub(crate) mod spawner;
 pub(crate) mod title;
 
 /// A fact about the program that builds a stack: it only tries whether that can be done. Each app is imported once, however many workers it has.

@@ -17,6 +17,7 @@ use crate::worker::descriptors::DescriptorLimit;
 use crate::worker::launcher::Launcher;
 use crate::worker::link::frame::VERSION;
 use crate::worker::pool::{CurrentPool, ExitNotices, PREFETCH, PoolConfig, Recycling};
+use crate::worker::spawner::Spawners;
 
 impl Wsgi {
     /// Starts the workers, and returns their queue.
@@ -75,10 +76,15 @@ impl Wsgi {
             let finding = Finding::new("worker processes are started by the program `ziggurat`, and this is another one").at("workers");
             finding.hint("set `\"workers\": 0` to call the app in this process")
         })?;
+        let spawner = match context.host::<Spawners>() {
+            Some(spawners) => spawners.of(self.user.as_deref(), self.group.as_deref())?,
+            None => None,
+        };
         let preload = self.preload.0.as_ref().map(|preload| preload.warm_up.clone());
         let capacity = Capacity { threads, prefetch: PREFETCH };
         Ok(PoolConfig {
             launcher,
+            spawner,
             boot,
             workers: if context.host::<Trial>().is_some() { 1 } else { workers },
             capacity,

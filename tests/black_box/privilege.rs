@@ -21,7 +21,11 @@ fn is_root() -> bool {
 
 /// A number of the user, as `id` says.
 fn id(option: &str) -> Vec<u32> {
-    let output = Command::new("id").args([option, USER]).output().unwrap();
+    id_of(USER, option)
+}
+
+fn id_of(user: &str, option: &str) -> Vec<u32> {
+    let output = Command::new("id").args([option, user]).output().unwrap();
     String::from_utf8(output.stdout).unwrap().split_whitespace().map(|number| number.parse().unwrap()).collect()
 }
 
@@ -129,11 +133,128 @@ fn workers_are_the_servers_user_and_find_neither_the_files_nor_the_memory_of_roo
     assert!(answer.ends_with(&expected), "{answer} is not {expected}");
 }
 
+/// Another user of every Debian machine.
+const WORKER: &str = "games";
+
+#[test]
+fn workers_of_another_user_than_the_servers_are_started_replaced_reloaded_and_ended() {
+    if !is_root() {
+        return;
+    }
+    for more in ["", r#", "preload": true"#] {
+        let pipeline = format!(
+            r#"{{ "listen": "127.0.0.1:0", "server": {{ "user": "{USER}" }},
+                  "app": {{ "wsgi": {{ "app": "who:app", "workers": 1, "user": "{WORKER}", "env": {{ "COLOUR": "green" }}{more} }} }} }}"#
+        );
+        let folder = folder(&pipeline);
+        let app = "import os\nENV = os.environ.get('COLOUR')\ndef app(environ, start_response):\n    start_response('200 OK', [])\n    \
+            seen = [os.getuid(), os.geteuid(), os.getgid(), sorted(os.getgroups()), ENV, os.getpid()]\n    return [repr(seen).encode()]\n";
+        fs::write(folder.path().join("who.py"), app).unwrap();
+        if !runs_as_user(folder.path()) {
+            eprintln!("not tested: `{USER}` may not read the Python of this test");
+            return;
+        }
+        let mut program = start(folder);
+        let (uid, gid) = (id_of(WORKER, "-u")[0], id_of(WORKER, "-g")[0]);
+        let mut groups = id_of(WORKER, "-G");
+        groups.sort_unstable();
+        let expected = format!("[{uid}, {uid}, {gid}, {groups:?}, 'green', ");
+        let worker = |program: &Program| {
+            let answer = program.get("/");
+            let (_, pid) = answer.split_once(&expected).unwrap_or_else(|| panic!("{answer} has no {expected}"));
+            pid.trim_end_matches(']').parse::<u32>().unwrap()
+        };
+        assert_eq!(status(program.pid(), "Uid:"), [id("-u")[0]; 4]);
+        let first = worker(&program);
+        // What the server cannot end, the process that started it does, and says how it ended.
+        Command::new("kill").args(["-KILL", &first.to_string()]).status().unwrap();
+        program.wait_for_log("was killed (SIGKILL)");
+        let second = worker(&program);
+        program.signal("HUP");
+        program.wait_for_log("reloaded after");
+        let third = worker(&program);
+        assert!(first != second && second != third);
+        // A user that no process was started for.
+        let other = pipeline.replace(&format!(r#""user": "{WORKER}""#), r#""user": "nobody""#);
+        fs::write(program.folder().join("pipeline.json"), other).unwrap();
+        program.signal("HUP");
+        program.wait_for_log("the server cannot start workers as `nobody`");
+        assert_eq!(worker(&program), third);
+        program.signal("TERM");
+        assert!(program.wait().success(), "{}", program.log());
+        assert!(!Path::new(&format!("/proc/{third}")).exists());
+    }
+}
+
+#[test]
+fn a_key_that_only_root_can_read_is_read_again_at_a_reload_and_no_other_file_is() {
+    if !is_root() {
+        return;
+    }
+    let pipeline = format!(
+        r#"{{ "listen": {{ "at": "127.0.0.1:0", "tls": {{ "cert": "tls/site.pem", "key": "tls/site.key" }} }}, "server": {{ "user": "{USER}" }},
+              "app": {{ "respond": 204 }} }}"#
+    );
+    let folder = folder(&pipeline);
+    fs::create_dir(folder.path().join("tls")).unwrap();
+    // Links lead only where root alone decides.
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let issue = |name: &str| {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let certificate = rcgen::CertificateParams::new(vec!["site.test".to_owned()]).unwrap().self_signed(&key).unwrap();
+        for (file, text) in [("pem", certificate.pem()), ("key", key.serialize_pem())] {
+            let path = folder.path().join(format!("tls/{name}.{file}"));
+            fs::write(&path, text).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        }
+    };
+    issue("site");
+    issue("other");
+    let base = folder.path().to_owned();
+    let pem = |name: &str| fs::read_to_string(base.join(format!("tls/{name}.pem"))).unwrap();
+    let first = pem("site");
+    let mut command = command(folder.path());
+    command.args(["run", "pipeline.json"]);
+    let mut program = Program::spawn(command, tempfile::tempdir().unwrap());
+    assert_eq!(served(&program), first);
+    // Renewed, as certbot does it.
+    issue("site");
+    program.signal("HUP");
+    program.wait_for_log("reloaded after");
+    assert_eq!(served(&program), pem("site"));
+    assert_ne!(served(&program), first);
+    fs::write(base.join("pipeline.json"), pipeline.replace("site.key", "other.key").replace("site.pem", "other.pem")).unwrap();
+    program.signal("HUP");
+    program.wait_for_log("it was not named when the server started: restart the server");
+    assert_eq!(served(&program), pem("site"));
+    // Another user could put a link there.
+    fs::write(base.join("pipeline.json"), &pipeline).unwrap();
+    std::os::unix::fs::chown(base.join("tls"), Some(id("-u")[0]), None).unwrap();
+    program.signal("HUP");
+    program.wait_for_log("other users than root can change");
+    program.signal("TERM");
+    assert!(program.wait().success());
+}
+
+/// The certificate that the server shows, in PEM.
+fn served(program: &Program) -> String {
+    let output = Command::new("openssl")
+        .args(["s_client", "-connect", &program.address().to_string(), "-servername", "site.test"])
+        .stdin(std::process::Stdio::null())
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let (begin, end) = ("-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----\n");
+    let from = text.find(begin).unwrap_or_else(|| panic!("{text}"));
+    text[from..from + text[from..].find(end).unwrap() + end.len()].to_owned()
+}
+
 /// Whether the user can run the program, with the Python that it is linked with.
 fn runs_as_user(folder: &Path) -> bool {
     use std::os::unix::process::CommandExt;
+    fs::write(folder.join("plain.json"), r#"{ "app": { "wsgi": { "app": "who:app", "workers": 1 } } }"#).unwrap();
     let mut command = command(folder);
-    command.args(["check", "pipeline.json"]).uid(id("-u")[0]).gid(id("-g")[0]);
+    command.args(["check", "plain.json"]).uid(id("-u")[0]).gid(id("-g")[0]);
     command.output().is_ok_and(|output| output.status.success())
 }
 

@@ -12,7 +12,7 @@ use crate::pipeline::diagnostic::{Diagnostic, Id, Severity};
 use crate::pipeline::model::{File, ListenEntry};
 use crate::pipeline::options::OptionReader;
 use crate::server::Listen;
-use crate::tls::{self, Tickets, TlsServer, status};
+use crate::tls::{self, FileAccess, Tickets, TlsServer, status};
 
 /// How often ticket keys are asked whether they are too old.
 const ROTATION: Duration = Duration::from_secs(60 * 60);
@@ -57,6 +57,7 @@ pub(in crate::pipeline) fn open(
     site: Site<'_>,
     tickets: &Arc<Tickets>,
 ) -> Result<(Opened, Vec<Diagnostic>), Vec<Diagnostic>> {
+    let access = Context::new("tls", site.base, site.lifecycle.clone()).host::<FileAccess>().cloned().unwrap_or_default();
     let reader = OptionReader { owner: "`tls`", noun: "option", secrets: site.secrets };
     let (mut opened, mut warnings, mut errors) = (Vec::new(), Vec::new(), Vec::new());
     for ListenEntry { listen, tls, .. } in entries {
@@ -65,7 +66,7 @@ pub(in crate::pipeline) fn open(
             continue;
         };
         let locate = |id, findings: Findings| findings.into_iter().map(move |finding| reader.locate(id, finding, &tls.node));
-        match TlsServer::open(&listen.to_string(), &tls.value, site.base, tickets) {
+        match TlsServer::open(&listen.to_string(), &tls.value, site.base, access.clone(), tickets) {
             Ok((server, doubts)) => {
                 opened.push(Some(Arc::new(server)));
                 let doubts = locate(Id::DoubtfulCertificate, doubts);

@@ -16,6 +16,7 @@ use super::tree::Node;
 use crate::worker::django_settings::{Settings, SettingsQuery, read_settings};
 use crate::worker::identity::{ServerIdentity, is_root};
 use crate::worker::launcher::Launcher;
+use crate::worker::spawner::Spawners;
 use crate::wsgi::{Wsgi, is_dotted_name};
 use layout::Layout;
 
@@ -136,7 +137,11 @@ impl Django {
         };
         let env = self.wsgi.get("env").and_then(Json::as_object).into_iter().flatten();
         let env = env.filter_map(|(name, value)| Some((name.as_str(), value.as_str()?)));
-        read_settings(launch, &question, env).map_err(|mut finding| {
+        let spawner = match context.host::<Spawners>() {
+            Some(spawners) => spawners.of(question.user.as_deref(), question.group.as_deref()).map_err(|finding| finding.at("wsgi"))?,
+            None => None,
+        };
+        read_settings(launch, spawner.as_ref(), &question, env).map_err(|mut finding| {
             // It was found by what the options of `wsgi` are called.
             match finding.path.first() {
                 Some(Step::Key(option)) if option == "app" => finding.path.clear(),

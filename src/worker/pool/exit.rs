@@ -13,7 +13,7 @@ pub(super) enum WorkerExit {
     Signal(i32),
     /// It lived on after its link had ended, and was killed.
     Unlinked,
-    /// Its template had ended before, and nobody else knows.
+    /// The process that had started it ended before, and nobody else knows.
     Unknown,
 }
 
@@ -51,7 +51,7 @@ impl fmt::Display for WorkerExit {
                 None => write!(f, "was ended by signal {signal}"),
             },
             Self::Unlinked => f.write_str("closed its link to the server and was killed"),
-            Self::Unknown => f.write_str("ended in an unknown way: its template had ended before"),
+            Self::Unknown => f.write_str("ended in an unknown way: the process that had started it ended before"),
         }
     }
 }

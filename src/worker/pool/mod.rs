@@ -41,6 +41,7 @@ use super::boot::{Boot, Refusal};
 use super::environment::Inherited;
 use super::launcher::Launcher;
 use super::link::frame::ToWorker;
+use super::spawner::Spawner;
 
 /// How long a process may take to exit when nobody waits for its calls any more.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
@@ -51,6 +52,8 @@ pub(crate) const PREFETCH: usize = 64;
 /// The configuration of a pool.
 pub(crate) struct PoolConfig {
     pub(crate) launcher: Launcher,
+    /// Starts the workers, if they are of another user than this process, which is not root's any more.
+    pub(crate) spawner: Option<Arc<Spawner>>,
     /// What each worker is to run; the number is set per worker.
     pub(crate) boot: Boot,
     pub(crate) workers: usize,

@@ -1,4 +1,4 @@
-//! The process of a worker: a child of this process, or of a template.
+//! The process of a worker: a child of this process, of a spawner, or of a template.
 
 use std::future::pending;
 use std::io::IsTerminal;
@@ -14,12 +14,16 @@ use tokio::time::sleep;
 
 use super::PoolConfig;
 use super::exit::WorkerExit;
-use super::template::ExitReports;
+use crate::worker::exits::ExitReports;
+use crate::worker::launcher::Launcher;
 use crate::worker::link;
+use crate::worker::process_status::parent;
+use crate::worker::spawner::Spawner;
 
 /// A process that ends when this is dropped.
 pub(super) enum Process {
     Child(Box<ChildProcess>),
+    Spawned(Spawned),
     Forked(Forked),
 }
 
@@ -31,21 +35,34 @@ pub(super) struct ChildProcess {
     group: Option<Pid>,
 }
 
+/// A process that a spawner started, as another user. The spawner is its parent, reports its end, and then kills what the app has left behind.
+pub(super) struct Spawned {
+    pid: u32,
+    spawner: Arc<Spawner>,
+}
+
 /// A process that a template forked. The template is its parent and reports its end.
 pub(super) struct Forked {
     /// The id that the process reports when it is ready.
     pid: Option<u32>,
     template: Option<u32>,
     exits: Arc<ExitReports>,
+    /// Set if they are another user's: this process may not end them.
+    spawner: Option<Arc<Spawner>>,
 }
 
 impl Process {
     /// Starts this program with one end of a new link. Returns the other end.
-    pub(super) fn spawn(config: &PoolConfig, nth: usize) -> std::io::Result<(Self, UnixStream)> {
+    pub(super) async fn spawn(config: &PoolConfig, nth: usize) -> std::io::Result<(Self, UnixStream)> {
         let (server_end, worker_end) = link::pair()?;
-        let mut command = config.launcher.worker(&config.boot(nth).title(), worker_end)?;
+        let mut command = config.launcher.worker(&config.boot(nth).title());
         config.inherited.apply(&mut command);
         command.envs(&config.env);
+        if let Some(spawner) = &config.spawner {
+            let pid = spawner.start(&command, worker_end)?.await.map_err(std::io::Error::other)??;
+            return Ok((Self::Spawned(Spawned { pid, spawner: Arc::clone(spawner) }), server_end));
+        }
+        Launcher::leave_link(&mut command, worker_end)?;
         let has_terminal = config.is_watched && std::io::stdin().is_terminal();
         if config.is_watched {
             command.stdin(Stdio::inherit());
@@ -56,19 +73,20 @@ impl Process {
             command.process_group(0);
         }
         let child = command.kill_on_drop(true).spawn()?;
-        let group = child.id().filter(|_| !has_terminal).and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?));
+        let group = child.id().filter(|_| !has_terminal).and_then(raw);
         Ok((Self::Child(Box::new(ChildProcess { child: Some(child), group })), server_end))
     }
 
     /// A process that the template with this id forked.
-    pub(super) const fn forked(template: Option<u32>, exits: Arc<ExitReports>) -> Self {
-        Self::Forked(Forked { pid: None, template, exits })
+    pub(super) const fn forked(template: Option<u32>, exits: Arc<ExitReports>, spawner: Option<Arc<Spawner>>) -> Self {
+        Self::Forked(Forked { pid: None, template, exits, spawner })
     }
 
     /// The id, as long as the process has not ended.
     pub(super) fn id(&self) -> Option<u32> {
         match self {
             Self::Child(process) => process.id(),
+            Self::Spawned(spawned) => spawned.id(),
             Self::Forked(forked) => forked.pid,
         }
     }
@@ -90,10 +108,8 @@ impl Process {
                 process.kill_group();
                 exit
             }
-            Self::Forked(Forked { pid: Some(pid), exits, .. }) => match exits.of(*pid).await {
-                Some(ended) => ended.into(),
-                None => pending().await,
-            },
+            Self::Spawned(Spawned { pid, spawner }) => reported(*pid, spawner.exits()).await,
+            Self::Forked(Forked { pid: Some(pid), exits, .. }) => reported(*pid, exits).await,
             Self::Forked(_) => pending().await,
         }
     }
@@ -102,6 +118,7 @@ impl Process {
     pub(super) fn is_told(&self) -> bool {
         match self {
             Self::Child(_) => true,
+            Self::Spawned(spawned) => !spawned.spawner.exits().is_over(),
             Self::Forked(forked) => !forked.exits.is_over(),
         }
     }
@@ -111,19 +128,20 @@ impl Process {
         match self {
             // An error means that it has ended.
             Self::Child(process) => drop(process.child.as_mut().map(Child::start_kill)),
+            Self::Spawned(spawned) => spawned.kill(),
             Self::Forked(forked) => forked.kill(),
         }
     }
 
     /// Has a process that does not become ready write the Python stacks of its threads to standard error.
     pub(super) async fn show_stacks(&self) {
-        if let Self::Child(process) = self
-            && let Some(pid) = process.id().and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?))
-        {
+        match self {
             // Before it can, the signal ends it.
-            let _ = kill_process(pid, Signal::USR2);
-            sleep(SHOW).await;
+            Self::Child(process) => drop(process.id().and_then(raw).map(|pid| kill_process(pid, Signal::USR2))),
+            Self::Spawned(spawned) => spawned.spawner.show_stacks(spawned.pid),
+            Self::Forked(_) => return,
         }
+        sleep(SHOW).await;
     }
 }
 
@@ -157,17 +175,49 @@ impl Drop for ChildProcess {
     }
 }
 
+impl Spawned {
+    fn id(&self) -> Option<u32> {
+        self.spawner.exits().find(self.pid).is_none().then_some(self.pid)
+    }
+
+    /// Kills the process, unless it has ended.
+    fn kill(&self) {
+        if self.id().is_some() {
+            self.spawner.kill(self.pid);
+        }
+    }
+}
+
+impl Drop for Spawned {
+    fn drop(&mut self) {
+        self.kill();
+        self.spawner.exits().forget(self.pid);
+    }
+}
+
 impl Forked {
     /// Kills the process only while it is a child of the template: after its parent has waited for it, its id may be another process's, and a worker
     /// may report any id. (A process whose template is gone ends with its link.)
     fn kill(&self) {
         let is_ours = |pid: &u32| self.template.is_some() && parent(*pid) == self.template && self.exits.find(*pid).is_none();
-        let pid = self.pid.filter(is_ours).and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?));
-        if let Some(pid) = pid {
+        let Some(pid) = self.pid.filter(is_ours) else { return };
+        match &self.spawner {
+            Some(spawner) => spawner.kill(pid),
             // An error means that it has ended.
-            let _ = kill_process(pid, Signal::KILL);
+            None => drop(raw(pid).map(|pid| kill_process(pid, Signal::KILL))),
         }
     }
+}
+
+async fn reported(pid: u32, exits: &ExitReports) -> WorkerExit {
+    match exits.of(pid).await {
+        Some(ended) => ended.into(),
+        None => pending().await,
+    }
+}
+
+fn raw(pid: u32) -> Option<Pid> {
+    Pid::from_raw(i32::try_from(pid).ok()?)
 }
 
 impl Drop for Forked {
@@ -179,41 +229,16 @@ impl Drop for Forked {
     }
 }
 
-/// The id of a process's parent, if the process exists.
-fn parent(pid: u32) -> Option<u32> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    status.lines().find_map(|line| line.strip_prefix("PPid:"))?.trim().parse().ok()
-}
-
-/// The resident memory of a process in octets, if the process exists.
-pub(super) fn memory(pid: u32) -> Option<u64> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    resident(&status)
-}
-
-fn resident(status: &str) -> Option<u64> {
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    let kib: u64 = line.trim().strip_suffix("kB")?.trim_end().parse().ok()?;
-    kib.checked_mul(1024)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn resident_memory_is_read_where_it_is_told() {
-        assert_eq!(resident("Name:\tziggurat\nVmRSS:\t   10240 kB\nRssAnon:\t 1 kB\n"), Some(10 << 20));
-        assert_eq!(resident("Name:\tziggurat\n"), None);
-        assert!(memory(std::process::id()).is_some_and(|octets| octets > 0));
-    }
 
     #[test]
     fn only_a_child_of_the_template_is_ended_by_its_id() {
         let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
         assert_eq!(parent(child.id()), Some(std::process::id()));
         let pid = Some(child.id());
-        let forked = |template| Forked { pid, template: Some(template), exits: Arc::default() };
+        let forked = |template| Forked { pid, template: Some(template), exits: Arc::default(), spawner: None };
         forked(1).kill();
         assert!(child.try_wait().unwrap().is_none());
         let ours = forked(std::process::id());

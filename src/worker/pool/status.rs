@@ -7,9 +7,9 @@ use serde_json::{Map, Value, json};
 use ziggurat_middleware::Metrics;
 
 use super::WorkerPool;
-use super::process::memory;
 use super::recycle::Reason;
 use crate::worker::admission::{BackendId, BackendStats, Stats};
+use crate::worker::process_status::memory;
 
 impl WorkerPool {
     /// The workers, the queue, and how often workers were replaced.

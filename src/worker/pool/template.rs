@@ -1,24 +1,22 @@
 //! A template: a process that has imported the app and forks workers.
 
-use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream as StdUnixStream;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use super::exit::WorkerExit;
 use super::process::Process;
 use super::start_error::StartError;
 use super::{PoolConfig, STOP_TIMEOUT};
-use crate::worker::boot::Ended;
+use crate::worker::exits::ExitReports;
 use crate::worker::link;
 use crate::worker::link::descriptor;
 use crate::worker::link::frame::{ToServer, ToWorker};
@@ -52,7 +50,7 @@ impl Template {
             drop(running.take());
             return Err(error.into());
         }
-        Ok((Process::forked(template.process.id(), Arc::clone(&template.exits)), server_end))
+        Ok((Process::forked(template.process.id(), Arc::clone(&template.exits), config.spawner.clone()), server_end))
     }
 
     /// Stops the template. Its workers go on.
@@ -89,7 +87,7 @@ impl Template {
 
 impl Running {
     async fn start(config: &PoolConfig) -> Result<Self, StartError> {
-        let (mut process, socket) = Process::spawn(config, 0)?;
+        let (mut process, socket) = Process::spawn(config, 0).await?;
         socket.set_nonblocking(true)?;
         let (mut reader, mut writer) = UnixStream::from_std(socket)?.into_split();
         let mut octets = Vec::new();
@@ -146,97 +144,4 @@ async fn send_fork(writer: &OwnedWriteHalf, worker_end: &StdUnixStream) -> io::R
     let slices = [IoSlice::new(&octets)];
     let sent = socket.async_io(Interest::WRITABLE, || Ok(descriptor::send(socket, &slices, worker_end.as_fd())?));
     if sent.await? == octets.len() { Ok(()) } else { Err(io::ErrorKind::WriteZero.into()) }
-}
-
-/// The ends of forked processes, as their template reports them.
-#[derive(Default)]
-pub(super) struct ExitReports {
-    told: Mutex<Told>,
-    news: Notify,
-}
-
-#[derive(Default)]
-struct Told {
-    /// The newest is last.
-    ended: VecDeque<Ended>,
-    /// The template is gone and reports no more.
-    is_over: bool,
-}
-
-/// How many ends are kept: more than a pool has processes.
-const REMEMBERED: usize = 1024;
-
-impl ExitReports {
-    /// Waits for the end of a process; `None` if nobody reports it.
-    pub(super) async fn of(&self, pid: u32) -> Option<Ended> {
-        loop {
-            let news = self.news.notified();
-            if let Some(ended) = self.find(pid) {
-                return Some(ended);
-            }
-            if self.is_over() {
-                return None;
-            }
-            news.await;
-        }
-    }
-
-    /// The end of a process, if it has been reported.
-    pub(super) fn find(&self, pid: u32) -> Option<Ended> {
-        self.lock().ended.iter().rev().find(|ended| ended.pid == pid).copied()
-    }
-
-    /// Forgets a process; its id may be used again.
-    pub(super) fn forget(&self, pid: u32) {
-        self.lock().ended.retain(|ended| ended.pid != pid);
-    }
-
-    /// Whether the template is gone.
-    pub(super) fn is_over(&self) -> bool {
-        self.lock().is_over
-    }
-
-    fn report(&self, ended: Ended) {
-        let mut told = self.lock();
-        if told.ended.len() >= REMEMBERED {
-            told.ended.pop_front();
-        }
-        told.ended.push_back(ended);
-        drop(told);
-        self.news.notify_waiters();
-    }
-
-    fn end(&self) {
-        self.lock().is_over = true;
-        self.news.notify_waiters();
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Told> {
-        self.told.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn an_end_that_was_reported_before_anybody_waited_is_known() {
-        let exits = ExitReports::default();
-        exits.report(Ended { pid: 7, code: Some(3), signal: None });
-        assert_eq!(exits.of(7).await.map(WorkerExit::from), Some(WorkerExit::Exit(3)));
-        assert!(exits.find(7).is_some() && exits.find(8).is_none());
-    }
-
-    #[tokio::test]
-    async fn waiting_for_an_end_that_nobody_reports_any_more_ends() {
-        let exits = Arc::new(ExitReports::default());
-        let waiting = tokio::spawn({
-            let exits = Arc::clone(&exits);
-            async move { exits.of(7).await.is_none() }
-        });
-        tokio::task::yield_now().await;
-        exits.end();
-        assert!(waiting.await.unwrap());
-    }
 }

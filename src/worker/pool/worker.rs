@@ -9,7 +9,7 @@ use tokio::time::{sleep, sleep_until, timeout};
 
 use super::exit::WorkerExit;
 use super::live::{Registration, WorkerState};
-use super::process::{Process, memory};
+use super::process::Process;
 use super::recycle::{CountedBackend, Reason, Recycling};
 use super::start_error::StartError;
 use super::{STOP_TIMEOUT, Shared};
@@ -17,6 +17,7 @@ use crate::worker::admission::BackendId;
 use crate::worker::boot::WorkerEnded;
 use crate::worker::link::frame::ToWorker;
 use crate::worker::link::server_end::{NotReady, ServerEnd};
+use crate::worker::process_status::memory;
 
 /// A worker that takes calls. Dropping it kills it.
 pub(super) struct Worker {
@@ -55,7 +56,7 @@ impl Worker {
     pub(super) async fn start(pool: &Arc<Shared>, nth: usize) -> Result<Self, StartError> {
         let (mut process, socket) = match &pool.template {
             Some(template) => template.fork(&pool.config).await?,
-            None => Process::spawn(&pool.config, nth)?,
+            None => Process::spawn(&pool.config, nth).await?,
         };
         let socket_guard = ShutdownOnDrop(socket.try_clone()?);
         let link = ServerEnd::start(socket, &pool.config.boot(nth), &pool.admission)?;

@@ -49,6 +49,15 @@ const PROCESS: &CStr = match CStr::from_bytes_with_nul(concat!(include_str!("pro
 /// Its name among Python's modules.
 const PROCESS_MODULE: &CStr = c"ziggurat_process";
 
+/// Takes the link that the server has left open, for a process of this program that runs no Python.
+///
+/// # Errors
+///
+/// If there is none.
+pub(crate) fn link() -> std::io::Result<UnixStream> {
+    descriptor::take()
+}
+
 /// Runs a worker over the link that the server has left open. Returns whether it could serve the app; the server has the reason.
 ///
 /// # Errors

@@ -87,7 +87,7 @@ pub struct Wsgi {
     /// Variables added to the environment of the workers.
     #[serde(default)]
     pub(super) env: BTreeMap<String, String>,
-    /// User that the workers run as, by name or number. The server has to be started by root. Default: the server's user.
+    /// User that the workers run as, by name or number. The server has to be started by root; it may become another user itself (`server.user`). Default: the server's user.
     #[serde(default)]
     pub(super) user: Option<String>,
     /// Group that the workers run as, by name or number. Default: the primary group of `user`.
