@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::task::{Context, Poll};
 
-use super::listener::SocketFile;
 use super::socket::{Acceptor, Socket};
+use super::socket_file::SocketFile;
 use super::{Listen, Listener};
 
 /// All listeners of a server. They are polled in turn.

@@ -13,8 +13,8 @@ use super::refusal::Refusal;
 /// Gives a request its normal form: the target is a path, there is one valid `Host` (or none in HTTP/1.0), and no header is named by `Connection` or
 /// can shadow another in a CGI environment.
 pub(super) fn normalize(parts: &mut Parts, max_headers: usize) -> Result<(), Refusal> {
-    if parts.version == Version::HTTP_2 {
-        check_http2(parts, max_headers)?;
+    if is_multiplexed(parts.version) {
+        check_multiplexed(parts, max_headers)?;
         join_cookies(&mut parts.headers);
     }
     if parts.uri.authority().is_some() {
@@ -32,8 +32,13 @@ pub(super) fn normalize(parts: &mut Parts, max_headers: usize) -> Result<(), Ref
     Ok(())
 }
 
+/// Whether a connection carries many requests of this version at once: from HTTP/2 on.
+pub(super) fn is_multiplexed(version: Version) -> bool {
+    version >= Version::HTTP_2
+}
+
 /// Applies the rules that HTTP/1 heads have already passed.
-fn check_http2(parts: &Parts, max_headers: usize) -> Result<(), Refusal> {
+fn check_multiplexed(parts: &Parts, max_headers: usize) -> Result<(), Refusal> {
     if parts.headers.len() > max_headers {
         return Err(Refusal::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "there are too many headers"));
     }
@@ -62,7 +67,7 @@ fn check_http2(parts: &Parts, max_headers: usize) -> Result<(), Refusal> {
     }
 }
 
-/// Joins the `Cookie` fields that HTTP/2 may split (RFC 9113 section 8.2.3).
+/// Joins the `Cookie` fields that HTTP/2 and HTTP/3 may split (RFC 9113 section 8.2.3, RFC 9114 section 4.2.1).
 fn join_cookies(headers: &mut HeaderMap) {
     let fields: Vec<&[u8]> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
     if fields.len() > 1

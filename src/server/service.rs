@@ -78,7 +78,7 @@ impl RequestService {
         let (mut parts, body) = request.into_parts();
         let is_head = parts.method == Method::HEAD;
         let version = parts.version;
-        let is_malformed = version != Version::HTTP_2 && self.progress.malformed.load(Relaxed) == number;
+        let is_malformed = !normalize::is_multiplexed(version) && self.progress.malformed.load(Relaxed) == number;
         let (offer, unsupported) = match Offer::of(&mut parts, !body.is_end_stream()) {
             Ok(offer) => (offer, None),
             Err(refusal) => (None, Some(refusal)),
@@ -213,7 +213,7 @@ impl ResponseFuture {
     fn finish(&mut self, mut response: Response, is_refused: bool) -> http::Response<ResponseBody> {
         normalize::finish(&mut response, self.is_head, self.summary.as_ref());
         let is_malformed = is_refused || self.progress.malformed.load(Relaxed) == self.number;
-        if self.version != Version::HTTP_2 && (is_malformed || self.progress.connection.is_last()) {
+        if !normalize::is_multiplexed(self.version) && (is_malformed || self.progress.connection.is_last()) {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         let has_length = response.headers().contains_key(CONTENT_LENGTH) || response.body().size_hint().exact().is_some();

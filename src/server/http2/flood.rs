@@ -5,14 +5,8 @@
 
 use std::io;
 use std::task::Poll;
-use std::time::Duration;
 
-use tokio::time::Instant;
-
-/// A client may send `BUDGET` frames that do nothing in each `WINDOW`, and one more for each KiB that the server sends.
-const BUDGET: u32 = 1_000;
-const WINDOW: Duration = Duration::from_secs(10);
-const OCTETS_PER_FRAME: usize = 1_024;
+use crate::server::flood::FloodBudget;
 
 const PREFACE_SIZE: usize = 24;
 const HEADER_SIZE: usize = 9;
@@ -22,14 +16,12 @@ pub(super) struct FloodDetector {
     skip: usize,
     header: [u8; HEADER_SIZE],
     filled: usize,
-    budget: u32,
-    since: Instant,
-    written: usize,
+    budget: FloodBudget,
 }
 
 impl FloodDetector {
     pub(super) fn new() -> Self {
-        Self { skip: PREFACE_SIZE, header: [0; HEADER_SIZE], filled: 0, budget: BUDGET, since: Instant::now(), written: 0 }
+        Self { skip: PREFACE_SIZE, header: [0; HEADER_SIZE], filled: 0, budget: FloodBudget::new() }
     }
 
     /// Reads on in what the client sends. Returns whether it is a flood.
@@ -44,7 +36,7 @@ impl FloodDetector {
             octets = &octets[taken..];
             if self.filled == HEADER_SIZE {
                 self.filled = 0;
-                if self.frame() && !self.spend() {
+                if self.frame() && !self.budget.spend() {
                     return true;
                 }
             }
@@ -66,25 +58,10 @@ impl FloodDetector {
         }
     }
 
-    fn spend(&mut self) -> bool {
-        if self.budget == 0 {
-            if self.since.elapsed() < WINDOW {
-                return false;
-            }
-            self.budget = BUDGET;
-            self.since = Instant::now();
-        }
-        self.budget -= 1;
-        true
-    }
-
     /// Counts what the client receives, because it acknowledges that with frames of its own.
     pub(super) fn note_write(&mut self, outcome: &Poll<io::Result<usize>>) {
         if let Poll::Ready(Ok(written)) = outcome {
-            self.written += written;
-            let frames = u32::try_from(self.written / OCTETS_PER_FRAME).unwrap_or(BUDGET);
-            self.written %= OCTETS_PER_FRAME;
-            self.budget = self.budget.saturating_add(frames).min(BUDGET);
+            self.budget.note_written(*written);
         }
     }
 }
@@ -92,6 +69,7 @@ impl FloodDetector {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::server::flood::{BUDGET, OCTETS_PER_FRAME, WINDOW};
 
     const PING: [u8; 17] = [0, 0, 8, 6, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8];
     const DATA: [u8; 11] = [0, 0, 2, 0, 0, 0, 0, 0, 1, 9, 9];

@@ -10,7 +10,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::Poll;
-use std::time::Duration;
 
 use hyper::server::conn::http2::Builder;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -23,19 +22,10 @@ use super::limits::Limits;
 use super::phase_timer::PhaseTimer;
 use super::progress::{Phase, Progress};
 use super::service::{Chain, RequestService};
-
-/// Requests that one connection may have under way at once.
-const STREAMS: u32 = 128;
-
-/// What a client may send of one body, and of all bodies together, before the stack reads it.
-const STREAM_WINDOW: u32 = 256 << 10;
-const CONNECTION_WINDOW: u32 = 1 << 20;
+use super::stream_task::{CONNECTION_WINDOW, GOAWAY_TIMEOUT, STREAM_WINDOW, STREAMS};
 
 /// The most that is buffered of one response.
 const SEND_BUFFER: usize = 64 << 10;
-
-/// How long a client without requests may keep its connection after GOAWAY.
-const GOAWAY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Serves a client that has sent `octets` of HTTP/2 until the connection ends.
 pub(super) async fn run<S: Io>(
