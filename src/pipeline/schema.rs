@@ -11,7 +11,7 @@ use ziggurat_middleware::units::Duration;
 use super::read::{NAME, ROUTES};
 use super::registry::{Kind, Registry};
 use crate::apps::matching::{Match, Prefix};
-use crate::server::{Listen, Options, ProxyProtocolOptions};
+use crate::server::{HttpVersions, Listen, Options, ProxyProtocolOptions};
 use crate::tls::TlsOptions;
 
 /// The JSON Schema (2020-12) of pipeline files with the layers and apps of `registry`.
@@ -21,6 +21,7 @@ pub fn schema(registry: &Registry) -> Value {
     let listen = of::<Listen>(&mut generator);
     let tls = of::<TlsOptions>(&mut generator);
     let proxy_protocol = of::<ProxyProtocolOptions>(&mut generator);
+    let http = of::<HttpVersions>(&mut generator);
     let server = of::<Options>(&mut generator);
     let route = route(&mut generator);
     let layers = kinds(registry.layers(), &mut generator);
@@ -51,7 +52,8 @@ pub fn schema(registry: &Registry) -> Value {
         },
         "group": { "type": "string", "description": "The group of a Unix socket's file: a name or a number. By default that of the process." },
         "tls": tls,
-        "proxy_protocol": proxy_protocol
+        "proxy_protocol": proxy_protocol,
+        "http": http
     }), &["at"])] });
     let entry = json!({ "anyOf": [{ "$ref": "#/$defs/App" }, object(stack(), &["app"])] });
     json!({

@@ -29,7 +29,12 @@ pub(super) async fn run(
     }
     match &listen.transport.tls {
         None => {
-            serve(Connection { stream: socket, info, tls: None, versions: Versions::Any }, listen.protocol, current, limits, guard).await
+            let versions = match (listen.http.has_http1(), listen.http.has_http2()) {
+                (true, true) => Versions::Any,
+                (true, false) => Versions::Http1,
+                (false, _) => Versions::Http2,
+            };
+            serve(Connection { stream: socket, info, tls: None, versions }, listen.protocol, current, limits, guard).await
         }
         Some(tls) => {
             // The memory of the handshake is freed after it.

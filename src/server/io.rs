@@ -44,7 +44,7 @@ pub(super) enum Versions {
     Any,
     /// HTTP/1.1 and HTTP/1.0.
     Http1,
-    /// HTTP/2, as TLS negotiated.
+    /// HTTP/2: TLS has negotiated it, or the listener speaks nothing else.
     Http2,
 }
 

@@ -8,7 +8,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Deserializer, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 
-use super::{Address, SocketAccess, Transport};
+use super::{Address, HttpVersions, SocketAccess, Transport};
 
 /// What to listen on, and how to serve the connections that are accepted there.
 ///
@@ -21,6 +21,8 @@ pub struct Listen {
     pub transport: Transport,
     /// What clients speak.
     pub protocol: Protocol,
+    /// The versions of HTTP that they may choose from.
+    pub http: HttpVersions,
     /// Who may connect to a Unix socket.
     pub access: SocketAccess,
 }
@@ -29,14 +31,20 @@ pub struct Listen {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Protocol {
-    /// HTTP/1.1, HTTP/1.0, and HTTP/2 by prior knowledge (RFC 9113 section 3.3).
+    /// HTTP: in clear text, HTTP/2 is known to the client beforehand (RFC 9113 section 3.3).
     #[default]
     Http,
 }
 
 impl From<Address> for Listen {
     fn from(address: Address) -> Self {
-        Self { address, transport: Transport::default(), protocol: Protocol::default(), access: SocketAccess::default() }
+        Self {
+            address,
+            transport: Transport::default(),
+            protocol: Protocol::default(),
+            http: HttpVersions::default(),
+            access: SocketAccess::default(),
+        }
     }
 }
 
@@ -114,6 +122,7 @@ mod tests {
                 address: Address::Tcp { host: None, port: 8000 },
                 transport: Transport::default(),
                 protocol: Protocol::Http,
+                http: HttpVersions::default(),
                 access: SocketAccess::default()
             }
         );

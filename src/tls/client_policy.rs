@@ -19,6 +19,8 @@ use super::tickets::Tickets;
 pub(super) struct PolicySite {
     pub(super) listener: String,
     pub(super) min: MinVersion,
+    /// The protocols over TCP (ALPN), the preferred one first.
+    pub(super) protocols: Vec<&'static [u8]>,
     pub(super) base: PathBuf,
     pub(super) access: FileAccess,
     pub(super) provider: Arc<CryptoProvider>,

@@ -22,7 +22,7 @@ use super::tickets::{ClientIdentity, PolicyIdentity};
 pub(super) struct Policy {
     /// Without protocols (ALPN).
     config: ServerConfig,
-    /// HTTP/2 and HTTP/1.1 over TCP.
+    /// For HTTP over TCP.
     pub(super) http: Arc<ServerConfig>,
     verifier: Option<Arc<dyn ClientCertVerifier>>,
     identity: PolicyIdentity,
@@ -34,7 +34,7 @@ pub(super) struct Policy {
 impl Policy {
     /// Reads the files of authorities and revocation lists.
     pub(super) fn read(options: Option<&ClientOptions>, site: &PolicySite) -> Result<Self> {
-        let PolicySite { listener, min, provider, store, tickets, .. } = site;
+        let PolicySite { listener, min, protocols, provider, store, tickets, .. } = site;
         let versions: &[&SupportedProtocolVersion] = match min {
             MinVersion::Tls12 => &[&TLS13, &TLS12],
             MinVersion::Tls13 => &[&TLS13],
@@ -56,7 +56,7 @@ impl Policy {
         config.ticketer = tickets.of(identity.clone())?;
         // Tickets hold all of a session. A cache beside them would know no policies.
         config.session_storage = Arc::new(NoServerSessionStorage {});
-        let http = Arc::new(with_protocols(&config, &[b"h2", b"http/1.1"]));
+        let http = Arc::new(with_protocols(&config, protocols));
         let lists = identity.client.iter().flat_map(|client| &client.lists);
         let lists_until = lists.filter_map(|list| next_update(list)).min();
         let expired_crl = options.map(|client| client.expired_crl).unwrap_or_default();

@@ -44,7 +44,8 @@ pub(crate) enum Begin {
 }
 
 impl TlsServer {
-    /// Reads all files. `listener` identifies the listener over reloads. Returns warnings with it.
+    /// Reads all files. `listener` identifies the listener over reloads, `protocols` are those that it speaks over TCP (ALPN), the preferred one first. Returns warnings
+    /// with it.
     ///
     /// # Errors
     ///
@@ -52,6 +53,7 @@ impl TlsServer {
     pub fn open(
         listener: &str,
         options: &TlsOptions,
+        protocols: Vec<&'static [u8]>,
         base: &Path,
         access: FileAccess,
         tickets: &Arc<Tickets>,
@@ -62,7 +64,7 @@ impl TlsServer {
         let files = LoadedFiles::open(options, base, access.clone(), &provider, &mut errors, &mut doubts);
         store.put(Source::Files, files.certificates());
         let (listener, tickets) = (listener.to_owned(), Arc::clone(tickets));
-        let site = PolicySite { listener, min: options.min, base: base.to_owned(), access, provider, store, tickets };
+        let site = PolicySite { listener, min: options.min, protocols, base: base.to_owned(), access, provider, store, tickets };
         let mut policies = Vec::new();
         for (at, client) in options.clients() {
             match ClientPolicy::open(client, &at, &site) {

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::client::Resumption;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject;
@@ -46,9 +47,14 @@ impl Site {
 
     /// As [`Site::start`], with options of the server and another stack.
     pub fn start_with(authority: Authority, tls: &str, server: &str, stack: Next) -> Self {
+        Self::start_entry(authority, &format!(r#""tls": {tls}"#), server, stack)
+    }
+
+    /// As [`Site::start_with`], with all keys of the entry of `listen` but its address.
+    pub fn start_entry(authority: Authority, entry: &str, server: &str, stack: Next) -> Self {
         let lifecycle = Lifecycle::default();
         let registry = ziggurat::builtin();
-        let pipeline = pipeline(&authority, tls, server, &registry);
+        let pipeline = pipeline(&authority, entry, server, &registry);
         let (listen, warnings) = pipeline.listeners(&lifecycle).unwrap_or_else(|report| panic!("{report}"));
         let tls = listen[0].transport.tls.clone().unwrap();
         let listeners = Listener::bind(&listen[0], authority.base()).unwrap();
@@ -59,8 +65,13 @@ impl Site {
 
     /// Replaces everything, as a reload does.
     pub async fn reload(&mut self, tls: &str) {
+        self.reload_entry(&format!(r#""tls": {tls}"#)).await;
+    }
+
+    /// As [`Site::reload`], with all keys of the entry of `listen` but its address.
+    pub async fn reload_entry(&mut self, entry: &str) {
         let lifecycle = self.lifecycle.successor();
-        let pipeline = pipeline(&self.authority, tls, "{}", &self.registry);
+        let pipeline = pipeline(&self.authority, entry, "{}", &self.registry);
         let (listen, _) = pipeline.listeners(&lifecycle).unwrap_or_else(|report| panic!("{report}"));
         let stack = Next::new("app.test", tower::service_fn(echo));
         let retiring = self.server.as_mut().unwrap().replace(stack, pipeline.server(), &listen, Vec::new()).await.unwrap();
@@ -83,14 +94,23 @@ impl Site {
         format!("{:?}", self.lifecycle.status())
     }
 
+    /// The response to a request over HTTP/2.
+    pub async fn http2(&self, request: http::request::Builder) -> Response {
+        let stream = self.client().offering(&["h2"]).connect("site.test").await.unwrap();
+        let (mut sender, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+        tokio::spawn(connection);
+        let response = timeout(PATIENCE, sender.send_request(request.body(Body::empty()).unwrap())).await.unwrap().unwrap();
+        response.map(Body::new)
+    }
+
     /// A connection without TLS.
     pub async fn socket(&self) -> TcpStream {
         TcpStream::connect(self.address).await.unwrap()
     }
 }
 
-fn pipeline(authority: &Authority, tls: &str, server: &str, registry: &ziggurat::pipeline::Registry) -> Pipeline {
-    let text = format!(r#"{{ "listen": {{ "at": "127.0.0.1:0", "tls": {tls} }}, "server": {server}, "app": {{ "respond": 200 }} }}"#);
+fn pipeline(authority: &Authority, entry: &str, server: &str, registry: &ziggurat::pipeline::Registry) -> Pipeline {
+    let text = format!(r#"{{ "listen": {{ "at": "127.0.0.1:0", {entry} }}, "server": {server}, "app": {{ "respond": 200 }} }}"#);
     Pipeline::from_text("site.json", &text, authority.base(), registry, &|_| None).unwrap_or_else(|report| panic!("{report}"))
 }
 

@@ -66,7 +66,7 @@ pub(in crate::pipeline) fn open(
             continue;
         };
         let locate = |id, findings: Findings| findings.into_iter().map(move |finding| reader.locate(id, finding, &tls.node));
-        match TlsServer::open(&listen.to_string(), &tls.value, site.base, access.clone(), tickets) {
+        match TlsServer::open(&listen.to_string(), &tls.value, listen.http.protocols(), site.base, access.clone(), tickets) {
             Ok((server, doubts)) => {
                 opened.push(Some(Arc::new(server)));
                 let doubts = locate(Id::DoubtfulCertificate, doubts);

@@ -6,7 +6,7 @@ use super::grammar::{Grammar, all};
 use crate::pipeline::diagnostic::{Diagnostic, Id};
 use crate::pipeline::model::{ListenEntry, Typed};
 use crate::pipeline::tree::{Node, Span, Value};
-use crate::server::{Address, Listen, ProxyProtocolOptions, SocketAccess, SocketMode};
+use crate::server::{Address, HttpVersions, Listen, ProxyProtocolOptions, SocketAccess, SocketMode};
 use crate::tls::TlsOptions;
 
 /// Octets in the path of a Unix socket, without the NUL at its end (unix(7)).
@@ -21,6 +21,7 @@ struct EntryObject {
     group: Option<String>,
     tls: Option<TlsOptions>,
     proxy_protocol: Option<ProxyProtocolOptions>,
+    http: Option<HttpVersions>,
 }
 
 impl Grammar<'_> {
@@ -48,6 +49,10 @@ impl Grammar<'_> {
             if let Some(options) = found.proxy_protocol {
                 self.sound("`proxy_protocol`", node.nearest(&["proxy_protocol".into()]), |findings| options.validate(findings))?;
                 listen.transport.proxy_protocol = Some(options.into());
+            }
+            if let Some(versions) = found.http {
+                self.sound("`listen`", node.nearest(&["http".into()]), |findings| versions.validate(findings))?;
+                listen.http = versions;
             }
             let tls = found.tls.map(|value| Typed { value, node: node.nearest(&["tls".into()]).clone() });
             ListenEntry { listen, span: node.nearest(&["at".into()]).span.clone(), tls }

@@ -94,7 +94,8 @@ pub(in crate::server) async fn accept(
                 return None;
             }
             handshakes.complete(is_resumed);
-            let versions = if session.alpn_protocol() == Some(b"h2") { Versions::Http2 } else { Versions::Http1 };
+            let is_http2 = session.alpn_protocol() == Some(b"h2") || !listen.http.has_http1();
+            let versions = if is_http2 { Versions::Http2 } else { Versions::Http1 };
             let facts = tls_info(session, is_resumed);
             let user = facts.client.as_ref().and_then(|client| tls.user_of(client, &certificate));
             let tls = Some(Arc::new(TlsSession::new(facts, user, certificate, Arc::clone(tls))));
