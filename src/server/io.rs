@@ -53,6 +53,12 @@ pub(super) fn first_of<'a>(slices: &'a [IoSlice<'_>]) -> &'a [u8] {
     slices.iter().find(|slice| !slice.is_empty()).map_or(&[], |slice| slice)
 }
 
+/// Takes the end of a TLS stream without close_notify for the end of the stream: many clients end so. The framing of requests tells whether one was cut short
+/// (RFC 9112 section 9.8), as it does in clear text.
+pub(super) fn end_of_tls(read: io::Result<()>) -> io::Result<()> {
+    read.or_else(|error| if error.kind() == io::ErrorKind::UnexpectedEof { Ok(()) } else { Err(error) })
+}
+
 /// The outcome of [`Io::write_now`] as that of a write.
 pub(super) fn poll_now(written: io::Result<usize>) -> Poll<io::Result<usize>> {
     match written {

@@ -130,6 +130,31 @@ async fn a_client_that_has_closed_its_side_still_gets_its_response() {
 }
 
 #[tokio::test]
+async fn a_client_that_ends_without_close_notify_gets_its_response_and_a_body_cut_short_that_way_is_none() {
+    let site = Site::start_with(authority(), PAIR, "{}", Next::new("app.test", service_fn(mirror)));
+    for (request, expected) in [
+        ("GET / HTTP/1.1\r\nHost: site.test\r\n\r\n", Some("HTTP/1.1 200 ")),
+        ("POST / HTTP/1.1\r\nHost: site.test\r\nContent-Length: 5\r\n\r\nhello", Some("HTTP/1.1 200 ")),
+        ("POST / HTTP/1.1\r\nHost: site.test\r\nContent-Length: 9\r\n\r\nhello", None),
+        ("POST / HTTP/1.1\r\nHost: site.test\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n", None),
+        ("GET / HTTP/1.1\r\nHost: si", None),
+    ] {
+        let mut stream = site.client().connect("site.test").await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        stream.flush().await.unwrap();
+        stream.get_mut().0.shutdown().await.unwrap();
+        let mut answer = Vec::new();
+        let _ = timeout(PATIENCE, stream.read_to_end(&mut answer)).await.unwrap();
+        let answer = String::from_utf8(answer).unwrap();
+        match expected {
+            Some(expected) => assert!(answer.starts_with(expected), "{request}: {answer}"),
+            None => assert!(!answer.contains(" 200 "), "{request}: {answer}"),
+        }
+    }
+    until_empty(&site).await;
+}
+
+#[tokio::test]
 async fn octets_pass_after_an_upgrade() {
     let app = service_fn(|mut request: Request| async move {
         let upgraded = hyper::upgrade::on(&mut request);
@@ -319,7 +344,7 @@ async fn floods_of_http2_frames_are_cut_off_inside_tls_too() {
 
 #[tokio::test]
 async fn a_request_that_was_sent_before_the_drain_is_answered() {
-    for number in 0..40 {
+    for number in 0..500 {
         let mut site = Site::start(authority(), PAIR);
         let mut stream = site.client().connect("site.test").await.unwrap();
         // The first request of a connection, and a later one.

@@ -17,7 +17,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::framing::Framing;
-use crate::server::io::{Io, first_of, poll_flush_now, poll_now};
+use crate::server::io::{Io, end_of_tls, first_of, poll_flush_now, poll_now};
 use crate::server::limits::Limits;
 use crate::server::progress::Progress;
 use crate::server::refusal::Refusal;
@@ -242,7 +242,7 @@ impl<S: Io> AsyncRead for Guard<S> {
             }
             let start = buf.filled().len();
             if this.early.is_empty() {
-                ready!(this.poll_stream(cx, buf))?;
+                end_of_tls(ready!(this.poll_stream(cx, buf)))?;
             } else {
                 let now = this.early.len().min(buf.remaining());
                 buf.put_slice(&this.early[..now]);

@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::flood::FloodDetector;
-use crate::server::io::{Io, first_of, poll_flush_now, poll_now};
+use crate::server::io::{Io, end_of_tls, first_of, poll_flush_now, poll_now};
 use crate::server::progress::Progress;
 
 pub(super) struct Http2Io<S> {
@@ -39,7 +39,7 @@ impl<S: Io> AsyncRead for Http2Io<S> {
         let this = self.get_mut();
         let start = buf.filled().len();
         if this.early.is_empty() {
-            ready!(Pin::new(&mut this.stream).poll_read(cx, buf))?;
+            end_of_tls(ready!(Pin::new(&mut this.stream).poll_read(cx, buf)))?;
         } else {
             let now = this.early.len().min(buf.remaining());
             buf.put_slice(&this.early[..now]);
