@@ -91,6 +91,9 @@ enum Command {
         watch: bool,
 
         /// The address to listen on, instead of those of the file: `HOST:PORT`, `unix:PATH` or `fd:N`.
+        ///
+        /// It is served in clear text if the file has an address in clear text, or none. Otherwise it has the `tls` of the first one. What an address in clear text says
+        /// about `proxy_protocol` holds here too.
         #[arg(long, value_name = "WHERE")]
         listen: Option<Listen>,
     },

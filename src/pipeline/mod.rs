@@ -58,6 +58,8 @@ pub struct Pipeline {
     secrets: Secrets,
     file: File,
     listen: Vec<Listen>,
+    /// Whether the address is not the file's.
+    is_elsewhere: bool,
     warnings: Report,
 }
 
@@ -131,7 +133,7 @@ impl Pipeline {
             // An address that only this machine reaches. The file has to name any other.
             listen.push(Address::Tcp { host: Some("127.0.0.1".to_owned()), port: 8000 }.into());
         }
-        Ok(Self { source, base, secrets, file, listen, warnings })
+        Ok(Self { source, base, secrets, file, listen, is_elsewhere: false, warnings })
     }
 
     /// The addresses to listen on, in the order of the file; by default `127.0.0.1:8000`. They have no transports before [`Pipeline::listeners`].
@@ -146,10 +148,19 @@ impl Pipeline {
         &self.file.server
     }
 
-    /// This pipeline with another address to listen on.
+    /// This pipeline with another address to listen on. What the file says about the connections there is that of an entry of its own: one in clear text, if it has any.
     pub(crate) fn listening_on(mut self, listen: Listen) -> Self {
-        self.file.listen.clear();
-        self.listen = vec![listen];
+        let entries = &mut self.file.listen;
+        let kept = entries.iter().position(|entry| entry.tls.is_none()).unwrap_or_default();
+        if kept < entries.len() {
+            let mut entry = entries.swap_remove(kept);
+            entry.listen = Listen { address: listen.address, access: listen.access, ..entry.listen };
+            *entries = vec![entry];
+            self.listen = entries.iter().map(|entry| entry.listen.clone()).collect();
+        } else {
+            self.listen = vec![listen];
+        }
+        self.is_elsewhere = true;
         self
     }
 
@@ -277,7 +288,8 @@ impl Pipeline {
     /// the hint.
     #[must_use]
     pub fn report_at_listen(&self, index: usize, message: &str) -> Report {
-        self.report_at(self.file.listen.get(index).map(|entry| entry.span.clone()), message)
+        let entry = self.file.listen.get(index).filter(|_| !self.is_elsewhere);
+        self.report_at(entry.map(|entry| entry.span.clone()), message)
     }
 
     /// As [`Pipeline::report_at_listen`], about the path of the control socket.

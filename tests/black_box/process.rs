@@ -121,6 +121,26 @@ fn the_command_line_may_say_where_to_listen() {
 }
 
 #[test]
+fn an_address_of_the_command_line_is_served_as_the_file_serves_its_own() {
+    let tls = r#"{ "at": "unix:tls.sock", "tls": { "cert": "tls/cert.pem", "key": "tls/key.pem" } }"#;
+    for (listen, scheme) in [(tls.to_owned(), "https"), (format!(r#"[{tls}, "unix:clear.sock"]"#), "http")] {
+        let folder = folder_of(&[("pipeline.json", &format!(r#"{{ "listen": {listen}, "app": {{ "respond": 204 }} }}"#))]);
+        let made = command(folder.path()).args(["certs", "--self-signed"]).output().unwrap();
+        assert!(made.status.success());
+        for entry in std::fs::read_dir(folder.path().join("tls")).unwrap() {
+            let path = entry.unwrap().path();
+            let is_key = std::fs::read_to_string(&path).unwrap().contains("PRIVATE KEY");
+            std::fs::rename(&path, path.with_file_name(if is_key { "key.pem" } else { "cert.pem" })).unwrap();
+        }
+        let mut command = command(folder.path());
+        command.args(["run", "--listen", "127.0.0.1:0"]);
+        let program = Program::spawn(command, folder);
+        assert!(program.log().contains(&format!("listening on {scheme}://127.0.0.1:")), "{}", program.log());
+        assert!(!program.folder().join("tls.sock").exists() && !program.folder().join("clear.sock").exists());
+    }
+}
+
+#[test]
 fn the_environment_fills_in_the_file() {
     let program = Program::start_with(
         r#"{ "listen": "${WHERE:-127.0.0.1:0}", "app": { "respond": { "status": 200, "body": "${GREETING}" } } }"#,
