@@ -97,6 +97,7 @@ mod detect;
 mod docs;
 #[doc(hidden)]
 pub mod extension;
+mod gateway;
 mod log;
 mod new;
 pub mod pipeline;
@@ -111,6 +112,8 @@ mod worker;
 pub mod wsgi;
 
 pub use builtin::builtin;
+#[cfg(fuzzing)]
+pub use gateway::fuzz_gateway;
 #[cfg(fuzzing)]
 pub use proxy_protocol::fuzz_proxy_protocol;
 pub use testing::TestPipeline;

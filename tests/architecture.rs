@@ -55,7 +55,7 @@ fn the_server_knows_no_pipeline_and_no_python() {
 
 #[test]
 fn protocols_know_no_sockets() {
-    let protocols = sources("src/server/http1").chain(sources("src/server/http2")).chain(sources("src/server/http.rs"));
+    let protocols = ["http1", "http2", "http.rs", "gateway"].into_iter().flat_map(|protocol| sources(&format!("src/server/{protocol}")));
     for source in protocols {
         for foreign in ["tokio::net", "socket2", "TcpStream", "UnixStream", "server::socket"] {
             source.must_not_name(foreign, "a protocol is served over any stream");
@@ -67,6 +67,7 @@ fn protocols_know_no_sockets() {
 const ORDER: &[&str] = &[
     "log",
     "cgi",
+    "gateway",
     "proxy_protocol",
     "tunnel",
     "acme",
@@ -137,6 +138,15 @@ fn reader_checks_and_printers_know_no_builder() {
 fn cgi_variables_know_only_the_vocabulary() {
     for source in sources("src/cgi") {
         source.must_not_name("crate::", "gateways and the bridge to Python use the same conversion");
+    }
+}
+
+#[test]
+fn the_codecs_of_gateways_know_no_sockets() {
+    for source in sources("src/gateway") {
+        for foreign in ["tokio", "std::io", "std::os::unix"] {
+            source.must_not_name(foreign, "octets in, messages out: the same codec serves both directions");
+        }
     }
 }
 

@@ -6,12 +6,14 @@ use std::num::NonZeroUsize;
 
 use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, Value, json};
+use ziggurat_middleware::Peer;
+use ziggurat_middleware::options::OneOrMany;
 use ziggurat_middleware::units::Duration;
 
 use super::read::{NAME, ROUTES};
 use super::registry::{Kind, Registry};
 use crate::apps::matching::{Match, Prefix};
-use crate::server::{HttpVersions, Listen, Options, ProxyProtocolOptions};
+use crate::server::{HttpVersions, Listen, Options, Protocol, ProxyProtocolOptions};
 use crate::tls::TlsOptions;
 
 /// The JSON Schema (2020-12) of pipeline files with the layers and apps of `registry`.
@@ -22,6 +24,11 @@ pub fn schema(registry: &Registry) -> Value {
     let tls = of::<TlsOptions>(&mut generator);
     let proxy_protocol = of::<ProxyProtocolOptions>(&mut generator);
     let http = of::<HttpVersions>(&mut generator);
+    let protocol = of::<Protocol>(&mut generator);
+    let mut trust = of::<OneOrMany<Peer>>(&mut generator);
+    if let Some(trust) = trust.as_object_mut() {
+        trust.insert("description".to_owned(), TRUST.into());
+    }
     let server = of::<Options>(&mut generator);
     let route = route(&mut generator);
     let layers = kinds(registry.layers(), &mut generator);
@@ -53,7 +60,9 @@ pub fn schema(registry: &Registry) -> Value {
         "group": { "type": "string", "description": "The group of a Unix socket's file: a name or a number. By default that of the process." },
         "tls": tls,
         "proxy_protocol": proxy_protocol,
-        "http": http
+        "http": http,
+        "protocol": protocol,
+        "trust": trust
     }), &["at"])] });
     let entry = json!({ "anyOf": [{ "$ref": "#/$defs/App" }, object(stack(), &["app"])] });
     json!({
@@ -85,6 +94,9 @@ pub fn schema(registry: &Registry) -> Value {
 
 const A_NAME: &str =
     "A name of your own, unique in the file: the log, metrics and `ziggurat status` show it, and state is kept under it across reloads.";
+
+const TRUST: &str = "The front servers whose variables are believed, where `protocol` is not `http`: networks such as `10.0.0.0/8`, addresses, and `unix`. \
+                     Connections of others are closed. By default `unix`, so a TCP address needs it.";
 
 const LAYERS: &str = "The layers over the app, outermost first: the first one sees the request first and the response last.";
 

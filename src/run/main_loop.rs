@@ -68,7 +68,7 @@ impl MainLoop {
         pipeline.begin(&lifecycle);
         let commands = mpsc::channel(control::WAITING);
         let control = match control {
-            ControlSocket::Bind(path, listener) => Some(Control::start(path, listener, commands.0.clone()).map_err(cannot)?),
+            ControlSocket::Bind(path, listener) => Some(Control::start(path, *listener, commands.0.clone()).map_err(cannot)?),
             ControlSocket::None | ControlSocket::Keep => None,
         };
         announce(&addresses);
@@ -147,7 +147,7 @@ impl MainLoop {
         self.status.describe(&pipeline, &lifecycle);
         let changed = match control {
             ControlSocket::Bind(path, listener) => {
-                Control::start(path, listener, self.commands.0.clone()).map(|control| Some(Some(control)))
+                Control::start(path, *listener, self.commands.0.clone()).map(|control| Some(Some(control)))
             }
             ControlSocket::None => Ok(Some(None)),
             ControlSocket::Keep => Ok(None),

@@ -28,7 +28,7 @@ pub(super) enum ControlSocket {
     None,
     /// The current one.
     Keep,
-    Bind(PathBuf, Listener),
+    Bind(PathBuf, Box<Listener>),
 }
 
 /// What the current generation has bound, and its pipeline.
@@ -147,5 +147,5 @@ fn bind_control(pipeline: &Pipeline, bound: &Bound) -> Result<ControlSocket, Rep
         return Ok(ControlSocket::Keep);
     }
     let listener = Listener::bind_private(&path).map_err(|error| pipeline.report_at_control(&error.to_string()))?;
-    Ok(ControlSocket::Bind(path, listener))
+    Ok(ControlSocket::Bind(path, Box::new(listener)))
 }

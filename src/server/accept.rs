@@ -20,7 +20,7 @@ use super::http1;
 use super::limits::Limits;
 use super::refusal::Refusal;
 use super::serve::Drained;
-use super::{Listen, Options};
+use super::{Listen, Options, Protocol};
 
 /// Accepts connections and owns their tasks. Dropping it ends them.
 pub(super) struct AcceptLoop {
@@ -166,8 +166,8 @@ impl AcceptLoop {
     fn refuse_first(&mut self) {
         if let Some((Accepted { socket, listen, .. }, _)) = self.waiting.pop_front() {
             self.table.count_refused_client();
-            // A client that speaks TLS would have to get through a handshake to read a response.
-            if listen.transport.tls.is_none() {
+            // A client that speaks TLS would have to get through a handshake to read a response. A front server sees that its connection is closed.
+            if listen.transport.tls.is_none() && listen.protocol == Protocol::Http {
                 self.refusals.spawn(http1::refuse_connection(socket, FULL));
             }
         }

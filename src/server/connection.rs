@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::bound_listener::{Accepted, OpenGuard};
 use super::connection_table::ConnectionGuard;
+use super::gateway;
 use super::generation::CurrentGeneration;
 use super::http;
 use super::io::{Connection, Io, Versions};
@@ -22,6 +23,10 @@ pub(super) async fn run(
     let Accepted { mut socket, listen, .. } = accepted;
     // This fails if the client has disconnected.
     let Ok(mut info) = socket.info(listen.transport.scheme()) else { return };
+    // It is the front server that is trusted, whatever client a PROXY protocol header names.
+    if listen.protocol != Protocol::Http && !gateway::is_trusted(&listen, &info, &guard) {
+        return;
+    }
     if let Some(options) = &listen.transport.proxy_protocol
         && !Box::pin(transport::accept_proxy_protocol(&mut socket, &mut info, options, &listen, &guard)).await
     {
@@ -56,6 +61,7 @@ async fn serve<S: Io>(
 ) {
     match protocol {
         Protocol::Http => http::serve(connection, current, limits, guard).await,
+        Protocol::FastCgi | Protocol::Scgi | Protocol::Uwsgi => gateway::serve(connection, protocol, current, limits, guard).await,
     }
 }
 

@@ -16,6 +16,8 @@ pub(super) struct Limits {
     pub(super) keep_alive: Duration,
     pub(super) header_size: usize,
     pub(super) headers: usize,
+    /// Connections at once.
+    pub(super) connections: usize,
     pub(super) title_case_headers: bool,
     pub(super) handshake_timeout: Duration,
     /// TLS handshakes under way.
@@ -32,6 +34,7 @@ impl From<&Options> for Limits {
             keep_alive: options.keep_alive.0,
             header_size: usize::try_from(options.max_header_size.0).unwrap_or(usize::MAX),
             headers: options.max_headers,
+            connections: options.max_connections,
             title_case_headers: options.title_case_headers,
             handshake_timeout: options.handshake_timeout.0,
             handshakes: options.max_handshakes,

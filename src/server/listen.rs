@@ -3,10 +3,12 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Deserializer, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
+use ziggurat_middleware::{ConnectionInfo, Peer};
 
 use super::{Address, HttpVersions, SocketAccess, Transport};
 
@@ -23,17 +25,71 @@ pub struct Listen {
     pub protocol: Protocol,
     /// The versions of HTTP that they may choose from.
     pub http: HttpVersions,
+    /// Whose variables are believed, where the protocol is one of front servers.
+    pub trust: Trust,
     /// Who may connect to a Unix socket.
     pub access: SocketAccess,
 }
 
 /// The protocol inside the transports.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(rename = "ListenProtocol")]
 #[non_exhaustive]
 pub enum Protocol {
     /// HTTP: in clear text, HTTP/2 is known to the client beforehand (RFC 9113 section 3.3).
     #[default]
     Http,
+    /// FastCGI 1.0, as `fastcgi_pass` of nginx and mod_proxy_fcgi of Apache speak it.
+    FastCgi,
+    /// SCGI, as `scgi_pass` of nginx and mod_proxy_scgi of Apache speak it.
+    Scgi,
+    /// The uwsgi protocol, as `uwsgi_pass` of nginx and mod_proxy_uwsgi of Apache speak it.
+    Uwsgi,
+}
+
+/// The front servers that may connect to a listener with a gateway protocol: what they say of a request is believed. By default those on a Unix
+/// socket, whose file says who may connect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trust(Arc<[Peer]>);
+
+impl Trust {
+    /// Whether the peer of a connection is one of them.
+    #[must_use]
+    pub fn includes(&self, peer: &ConnectionInfo) -> bool {
+        self.0.iter().any(|trusted| trusted.sent(peer))
+    }
+
+    /// All of them.
+    #[must_use]
+    pub fn peers(&self) -> &[Peer] {
+        &self.0
+    }
+}
+
+impl Default for Trust {
+    fn default() -> Self {
+        Self(Arc::new([Peer::Unix]))
+    }
+}
+
+impl From<Vec<Peer>> for Trust {
+    fn from(peers: Vec<Peer>) -> Self {
+        Self(peers.into())
+    }
+}
+
+impl Listen {
+    /// What stands before its address for people, as in `http://127.0.0.1:8000`.
+    #[must_use]
+    pub const fn scheme(&self) -> &'static str {
+        match self.protocol {
+            Protocol::Http => self.transport.scheme().as_str(),
+            Protocol::FastCgi => "fastcgi",
+            Protocol::Scgi => "scgi",
+            Protocol::Uwsgi => "uwsgi",
+        }
+    }
 }
 
 impl From<Address> for Listen {
@@ -43,6 +99,7 @@ impl From<Address> for Listen {
             transport: Transport::default(),
             protocol: Protocol::default(),
             http: HttpVersions::default(),
+            trust: Trust::default(),
             access: SocketAccess::default(),
         }
     }
@@ -123,6 +180,7 @@ mod tests {
                 transport: Transport::default(),
                 protocol: Protocol::Http,
                 http: HttpVersions::default(),
+                trust: Trust::default(),
                 access: SocketAccess::default()
             }
         );

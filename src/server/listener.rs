@@ -9,7 +9,6 @@ use std::os::unix::net::UnixListener;
 use std::path::Path;
 
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
-use ziggurat_middleware::Scheme;
 
 use super::socket_file::SocketFile;
 use super::{Address, Listen, SocketAccess, SocketMode, socket_file, systemd};
@@ -42,7 +41,7 @@ impl Listener {
     ///
     /// The error of the system, with the address in its text, and possibly a last line `hint: ...`.
     pub fn bind(listen: &Listen, base: &Path) -> io::Result<Vec<Self>> {
-        let scheme = listen.transport.scheme();
+        let scheme = listen.scheme();
         let bound = match &listen.address {
             Address::Tcp { host: Some(host), port } => tcp_at(host, *port, scheme).map(|one| vec![one]),
             Address::Tcp { host: None, port } => every_interface(*port, scheme).map(|one| vec![one]),
@@ -85,7 +84,7 @@ impl Listener {
         &self.listen
     }
 
-    /// The address for people: `http://127.0.0.1:8000`, `unix:/run/site.sock`, `fd:3 (http://0.0.0.0:80)`.
+    /// The address for people: `http://127.0.0.1:8000`, `uwsgi://127.0.0.1:3031`, `unix:/run/site.sock`, `fd:3 (http://0.0.0.0:80)`.
     #[must_use]
     pub fn address(&self) -> &str {
         &self.name
@@ -110,14 +109,14 @@ impl fmt::Display for Listener {
 /// A socket, its address for people, and its file.
 type Named = (ListeningSocket, String, Option<SocketFile>);
 
-fn tcp(socket: Socket, scheme: Scheme) -> io::Result<Named> {
+fn tcp(socket: Socket, scheme: &str) -> io::Result<Named> {
     let socket = TcpListener::from(socket);
-    let name = format!("{}://{}", scheme.as_str(), socket.local_addr()?);
+    let name = format!("{scheme}://{}", socket.local_addr()?);
     Ok((ListeningSocket::Tcp(socket), name, None))
 }
 
 /// Binds the first address of the name that can be bound.
-fn tcp_at(host: &str, port: u16, scheme: Scheme) -> io::Result<Named> {
+fn tcp_at(host: &str, port: u16, scheme: &str) -> io::Result<Named> {
     let mut last = io::Error::new(ErrorKind::AddrNotAvailable, "the name has no address");
     for address in (host, port).to_socket_addrs()? {
         let every = address.is_ipv6() && address.ip().is_unspecified();
@@ -132,7 +131,7 @@ fn tcp_at(host: &str, port: u16, scheme: Scheme) -> io::Result<Named> {
 }
 
 /// Binds IPv6 and IPv4 on one socket, or IPv4 alone on a machine without IPv6.
-fn every_interface(port: u16, scheme: Scheme) -> io::Result<Named> {
+fn every_interface(port: u16, scheme: &str) -> io::Result<Named> {
     let both = listen_on((std::net::Ipv6Addr::UNSPECIFIED, port).into(), false);
     let socket = match both {
         Err(error) if error.kind() != ErrorKind::AddrInUse => listen_on((std::net::Ipv4Addr::UNSPECIFIED, port).into(), true),
@@ -158,7 +157,7 @@ fn unix(path: &Path, access: &SocketAccess) -> io::Result<Named> {
     Ok((ListeningSocket::Unix(socket), format!("unix:{}", path.display()), Some(file)))
 }
 
-fn inherited(number: RawFd, scheme: Scheme) -> io::Result<Named> {
+fn inherited(number: RawFd, scheme: &str) -> io::Result<Named> {
     let not_open = |_| io::Error::new(ErrorKind::NotFound, "no such descriptor was inherited");
     let kind = std::fs::metadata(format!("/dev/fd/{number}")).map_err(not_open)?;
     if !kind.file_type().is_socket() {

@@ -50,12 +50,17 @@ impl RequestService {
     }
 
     pub(super) fn log_refusal(&self, refusal: Refusal) {
+        self.log_refusal_because(refusal, refusal);
+    }
+
+    /// Logs a refusal with a cause that says more than its reason.
+    pub(super) fn log_refusal_because(&self, refusal: Refusal, cause: impl fmt::Display) {
         let client = Client(&self.info);
         let sum_up = move |count: u64, latest: String, seconds: u64| {
             tracing::info!(count, "refused {count} more requests within {seconds} s, the last one from {latest}: {refusal}");
         };
         if self.progress.connection.refusals().begins(refusal.reason, || client.to_string(), sum_up) {
-            tracing::info!(listener = self.info.local.map(tracing::field::display), "refused a request from {client}: {refusal}");
+            tracing::info!(listener = self.info.local.map(tracing::field::display), "refused a request from {client}: {cause}");
         }
     }
 
@@ -96,7 +101,8 @@ impl RequestService {
                 } else {
                     Body::new(RequestBody::new(body, &self.limits, Arc::clone(&self.progress), guard.received()))
                 };
-                parts.extensions.insert(self.info.clone());
+                // A front server has told who its client is.
+                parts.extensions.get_or_insert_with(|| self.info.clone());
                 if let Some(tls) = &self.tls {
                     parts.extensions.insert(tls.info.clone());
                     if let Some(user) = &tls.user {

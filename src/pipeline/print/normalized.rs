@@ -8,7 +8,7 @@ use crate::pipeline::Pipeline;
 use crate::pipeline::model::{Apps, Event, Part, Route, Stack, Typed};
 use crate::pipeline::read::{NAME, ROUTES};
 use crate::pipeline::tree::Node;
-use crate::server::{HttpVersions, Listen, SocketAccess};
+use crate::server::{HttpVersions, Listen, Protocol, SocketAccess};
 use crate::tls::TlsOptions;
 
 /// A pipeline that means the same, with defaults filled in, shorthands and composite apps written out, and `${...}` left as they are.
@@ -37,7 +37,11 @@ fn address(listen: &Listen, tls: Option<&Typed<TlsOptions>>) -> Json {
     let proxy_protocol = listen.transport.proxy_protocol.as_deref().and_then(|options| serde_json::to_value(options).ok());
     let http = (listen.http != HttpVersions::default()).then(|| serde_json::to_value(&listen.http).ok()).flatten();
     let access = [("mode", mode.map(String::from).map(Json::from)), ("group", group.clone().map(Json::from))];
-    let more = access.into_iter().chain([("tls", tls), ("proxy_protocol", proxy_protocol), ("http", http)]);
+    let is_gateway = listen.protocol != Protocol::Http;
+    let protocol = serde_json::to_value(listen.protocol).ok().filter(|_| is_gateway);
+    let trust = serde_json::to_value(listen.trust.peers()).ok().filter(|_| is_gateway);
+    let more = [("tls", tls), ("proxy_protocol", proxy_protocol), ("http", http), ("protocol", protocol), ("trust", trust)];
+    let more = access.into_iter().chain(more);
     let more: Vec<_> = more.filter_map(|(key, value)| Some((key.to_owned(), value?))).collect();
     if more.is_empty() {
         return listen.to_string().into();

@@ -1,12 +1,13 @@
 //! The entries of `listen`.
 
-use ziggurat_middleware::Findings;
+use ziggurat_middleware::options::OneOrMany;
+use ziggurat_middleware::{Finding, Findings, Peer};
 
 use super::grammar::{Grammar, all};
 use crate::pipeline::diagnostic::{Diagnostic, Id};
 use crate::pipeline::model::{ListenEntry, Typed};
 use crate::pipeline::tree::{Node, Span, Value};
-use crate::server::{Address, HttpVersions, Listen, ProxyProtocolOptions, SocketAccess, SocketMode};
+use crate::server::{Address, HttpVersions, Listen, Protocol, ProxyProtocolOptions, SocketAccess, SocketMode};
 use crate::tls::TlsOptions;
 
 /// Octets in the path of a Unix socket, without the NUL at its end (unix(7)).
@@ -22,6 +23,9 @@ struct EntryObject {
     tls: Option<TlsOptions>,
     proxy_protocol: Option<ProxyProtocolOptions>,
     http: Option<HttpVersions>,
+    #[serde(default)]
+    protocol: Protocol,
+    trust: Option<OneOrMany<Peer>>,
 }
 
 impl Grammar<'_> {
@@ -45,13 +49,22 @@ impl Grammar<'_> {
         let entry = if node.is_object() {
             let found = self.note(reader.read::<EntryObject>(&node))?;
             let access = SocketAccess { mode: found.mode, group: found.group };
-            let mut listen = Listen { access, ..found.at };
+            let mut listen = Listen { access, protocol: found.protocol, ..found.at };
+            self.sound("`listen`", &node, |findings| check_trust(&listen, found.trust.as_ref(), findings))?;
+            if let Some(trust) = found.trust {
+                listen.trust = trust.0.into();
+            }
             if let Some(options) = found.proxy_protocol {
                 self.sound("`proxy_protocol`", node.nearest(&["proxy_protocol".into()]), |findings| options.validate(findings))?;
                 listen.transport.proxy_protocol = Some(options.into());
             }
             if let Some(versions) = found.http {
-                self.sound("`listen`", node.nearest(&["http".into()]), |findings| versions.validate(findings))?;
+                self.sound("`listen`", node.nearest(&["http".into()]), |findings| {
+                    versions.validate(findings);
+                    if listen.protocol != Protocol::Http {
+                        findings.push(Finding::new("`http` has no effect beside this `protocol`").hint("remove one of them"));
+                    }
+                })?;
                 listen.http = versions;
             }
             let tls = found.tls.map(|value| Typed { value, node: node.nearest(&["tls".into()]).clone() });
@@ -93,5 +106,26 @@ impl Grammar<'_> {
             return None;
         }
         Some(())
+    }
+}
+
+/// Reports front servers that are not trusted, and trust that has no effect.
+fn check_trust(listen: &Listen, trust: Option<&OneOrMany<Peer>>, findings: &mut Findings) {
+    let is_gateway = listen.protocol != Protocol::Http;
+    match trust {
+        Some(_) if !is_gateway => {
+            let finding = Finding::new("`trust` has no effect: the `protocol` is HTTP").at("trust");
+            findings.push(finding.hint("write the networks of HTTP proxies into a `forwarded` layer"));
+        }
+        Some(OneOrMany(peers)) if is_gateway && peers.is_empty() => {
+            let finding = Finding::new("no front server is trusted, so every connection would be closed").at("trust");
+            findings.push(finding.hint("name the addresses of the front servers, as in `[\"127.0.0.1\"]`"));
+        }
+        None if is_gateway && matches!(listen.address, Address::Tcp { .. }) => {
+            let finding = Finding::new("no front server is trusted, so every connection would be closed").at("at");
+            findings
+                .push(finding.hint("add `\"trust\": [\"127.0.0.1\"]` with the addresses of the front servers, or listen on a Unix socket"));
+        }
+        _ => {}
     }
 }

@@ -1,0 +1,62 @@
+//! The variables of a request, as a gateway protocol carries them.
+
+use bytes::Bytes;
+use http::HeaderName;
+
+use crate::cgi::{Variable, VariableSink, push_header_variable};
+
+/// Names and values, in the order in which they stand in the message. A name may stand there twice.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Variables(Vec<(Bytes, Bytes)>);
+
+impl Variables {
+    /// The value of a variable. Of several the last one counts: a front server writes its own settings behind its defaults.
+    pub(crate) fn get(&self, name: &str) -> Option<&Bytes> {
+        self.0.iter().rev().find(|(known, _)| known == name.as_bytes()).map(|(_, value)| value)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&Bytes, &Bytes)> {
+        self.0.iter().map(|(name, value)| (name, value))
+    }
+
+    /// Adds a variable behind the others.
+    pub(crate) fn push(&mut self, name: impl Into<Bytes>, value: impl Into<Bytes>) {
+        self.0.push((name.into(), value.into()));
+    }
+
+    /// Sets a variable, in place of all others with its name.
+    pub(crate) fn replace(&mut self, name: &'static str, value: impl Into<Bytes>) {
+        self.0.retain(|(known, _)| known != name.as_bytes());
+        self.push(name, value);
+    }
+}
+
+impl FromIterator<(Bytes, Bytes)> for Variables {
+    fn from_iter<I: IntoIterator<Item = (Bytes, Bytes)>>(pairs: I) -> Self {
+        Self(pairs.into_iter().collect())
+    }
+}
+
+impl VariableSink for Variables {
+    fn set(&mut self, variable: Variable, value: &[u8]) {
+        let value = Bytes::copy_from_slice(value);
+        match variable {
+            // WSGI alone has these names.
+            Variable::RequestId => {}
+            Variable::UrlScheme => {
+                if &*value == b"https" {
+                    self.replace(Variable::Https.name(), "on");
+                }
+                self.push("REQUEST_SCHEME", value);
+            }
+            Variable::Https => self.replace(variable.name(), value),
+            _ => self.push(variable.name(), value),
+        }
+    }
+
+    fn set_header(&mut self, name: &HeaderName, value: &[u8]) {
+        let mut variable = Vec::with_capacity(name.as_str().len() + 5);
+        push_header_variable(name, &mut variable);
+        self.push(variable, Bytes::copy_from_slice(value));
+    }
+}

@@ -1,0 +1,119 @@
+//! The body of a request on its way from a front server into the stack.
+
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use tokio::sync::mpsc;
+use tokio_util::sync::PollSender;
+
+/// The end that the stack reads.
+pub(super) struct GatewayBody {
+    pieces: mpsc::Receiver<Piece>,
+    /// The octets to come, if they are known.
+    left: Option<u64>,
+    is_ended: bool,
+}
+
+/// The end that the connection writes. Dropping it before the end of the body cuts the body off.
+pub(super) struct BodySender {
+    /// `None` at the end of the body, or if the stack has dropped it.
+    pieces: Option<PollSender<Piece>>,
+    is_ended: bool,
+}
+
+enum Piece {
+    Data(Bytes),
+    End,
+}
+
+/// Pieces that wait for the stack.
+const PIECES: usize = 1;
+
+/// A body of this length; `None` if it is not known.
+pub(super) fn channel(length: Option<u64>) -> (BodySender, GatewayBody) {
+    let (sender, pieces) = mpsc::channel(PIECES);
+    (BodySender { pieces: Some(PollSender::new(sender)), is_ended: false }, GatewayBody { pieces, left: length, is_ended: false })
+}
+
+impl BodySender {
+    /// Ready when the next piece can be sent, or when nobody reads the body any more: it is dropped then.
+    pub(super) fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if let Some(pieces) = &mut self.pieces
+            && ready!(pieces.poll_reserve(cx)).is_err()
+        {
+            self.pieces = None;
+        }
+        Poll::Ready(())
+    }
+
+    pub(super) fn send(&mut self, octets: Bytes) {
+        self.push(Piece::Data(octets));
+    }
+
+    pub(super) fn end(&mut self) {
+        self.push(Piece::End);
+        self.pieces = None;
+        self.is_ended = true;
+    }
+
+    /// Whether the whole body has come.
+    pub(super) const fn is_ended(&self) -> bool {
+        self.is_ended
+    }
+
+    fn push(&mut self, piece: Piece) {
+        if let Some(pieces) = &mut self.pieces
+            && pieces.send_item(piece).is_err()
+        {
+            self.pieces = None;
+        }
+    }
+}
+
+/// The connection ended before the body.
+#[derive(Debug)]
+pub(super) struct Cut;
+
+impl fmt::Display for Cut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the connection of the front server ended before the body")
+    }
+}
+
+impl std::error::Error for Cut {}
+
+impl Body for GatewayBody {
+    type Data = Bytes;
+    type Error = Cut;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+        if self.is_ended {
+            return Poll::Ready(None);
+        }
+        match ready!(self.pieces.poll_recv(cx)) {
+            Some(Piece::Data(octets)) => {
+                self.left = self.left.map(|left| left.saturating_sub(octets.len() as u64));
+                Poll::Ready(Some(Ok(Frame::data(octets))))
+            }
+            Some(Piece::End) => {
+                self.is_ended = true;
+                Poll::Ready(None)
+            }
+            None => {
+                self.is_ended = true;
+                Poll::Ready(Some(Err(Cut)))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.is_ended || self.left == Some(0)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.left.map_or_else(SizeHint::default, SizeHint::with_exact)
+    }
+}

@@ -1,0 +1,11 @@
+//! FastCGI, SCGI and uwsgi with real peers: nginx and Apache before the program, and octets that no sound peer would send.
+#![allow(unreachable_pub, clippy::unwrap_used, clippy::expect_used)]
+
+mod apache;
+mod front;
+mod listen;
+mod nginx;
+mod raw;
+#[path = "../black_box/support.rs"]
+#[allow(dead_code)]
+mod support;
