@@ -42,4 +42,6 @@ pub struct ClientCertificate {
     pub hosts: Vec<String>,
     /// Its URIs: `SSL_CLIENT_SAN_URI_0` and so on.
     pub uris: Vec<String>,
+    /// The certificate in PEM, where the options of the listener ask for it: `SSL_CLIENT_CERT`.
+    pub pem: Option<String>,
 }

@@ -5,6 +5,7 @@
 //! [`VariableSource`].
 
 mod from_request;
+mod list;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -17,6 +18,7 @@ use http::header::{self, HeaderMap, HeaderName};
 use ziggurat_middleware::hop_by_hop;
 
 pub(crate) use from_request::from_request;
+pub(crate) use list::{items, joined};
 pub(crate) use to_request::to_request;
 
 /// A variable that describes the request. Every other variable is a header: `HTTP_` and its name.
@@ -79,15 +81,19 @@ pub(crate) enum Variable {
     SslClientSerial,
     SslClientStart,
     SslClientEnd,
-    /// The first of its email addresses.
-    SslClientEmail,
-    /// The first of its host names.
-    SslClientHost,
+    /// Its email addresses: a list.
+    SslClientEmails,
+    /// Its host names: a list.
+    SslClientHosts,
+    /// Its URIs: a list. mod_ssl does not have them.
+    SslClientUris,
+    /// The certificate in PEM.
+    SslClientCert,
 }
 
 impl Variable {
     /// All of them, in the order of their discriminants.
-    pub(crate) const ALL: [Self; 32] = [
+    pub(crate) const ALL: [Self; 34] = [
         Self::RequestMethod,
         Self::ScriptName,
         Self::PathInfo,
@@ -118,8 +124,10 @@ impl Variable {
         Self::SslClientSerial,
         Self::SslClientStart,
         Self::SslClientEnd,
-        Self::SslClientEmail,
-        Self::SslClientHost,
+        Self::SslClientEmails,
+        Self::SslClientHosts,
+        Self::SslClientUris,
+        Self::SslClientCert,
     ];
 
     /// Its place in [`Variable::ALL`].
@@ -127,7 +135,7 @@ impl Variable {
         self as usize - 1
     }
 
-    /// Its key in a WSGI environ.
+    /// Its key in a WSGI environ, but for the number of an item of a list.
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::RequestMethod => "REQUEST_METHOD",
@@ -160,8 +168,10 @@ impl Variable {
             Self::SslClientSerial => "SSL_CLIENT_M_SERIAL",
             Self::SslClientStart => "SSL_CLIENT_V_START",
             Self::SslClientEnd => "SSL_CLIENT_V_END",
-            Self::SslClientEmail => "SSL_CLIENT_SAN_Email_0",
-            Self::SslClientHost => "SSL_CLIENT_SAN_DNS_0",
+            Self::SslClientEmails => "SSL_CLIENT_SAN_Email",
+            Self::SslClientHosts => "SSL_CLIENT_SAN_DNS",
+            Self::SslClientUris => "SSL_CLIENT_SAN_URI",
+            Self::SslClientCert => "SSL_CLIENT_CERT",
         }
     }
 }

@@ -110,18 +110,19 @@ prop_compose! {
 }
 
 prop_compose! {
-    /// The TLS of a connection. Of the names of a certificate, the variables have the first ones.
+    /// The TLS of a connection.
     fn tls()(
         protocol in "TLSv1\\.[23]",
         cipher in "[A-Z0-9_-]{0,20}",
         server_name in prop::option::of("[a-z]{1,8}\\.test"),
         is_resumed in any::<bool>(),
-        client in prop::option::of((["\\PC{0,20}", "\\PC{0,20}", "[0-9A-F]{2,8}", "\\PC{0,20}", "\\PC{0,20}"], prop::collection::vec("\\PC{1,10}", 0..2), prop::option::of("\\PC{0,8}"))),
+        client in prop::option::of((["\\PC{0,20}", "\\PC{0,20}", "[0-9A-F]{2,8}", "\\PC{0,20}", "\\PC{0,20}"], prop::collection::vec("\\PC{1,10}", 0..4), prop::option::of("\\PC{0,8}"))),
     ) -> TlsInfo {
         let client = client.map(|([subject, issuer, serial, not_before, not_after], names, common_name)| {
             Arc::new(ClientCertificate {
                 subject, issuer, serial, not_before, not_after,
-                issuer_common_name: common_name.clone(), common_name, emails: names.clone(), hosts: names, uris: Vec::new(),
+                pem: common_name.clone().map(|name| format!("{name}\n")),
+                issuer_common_name: common_name.clone(), common_name, emails: names.clone(), hosts: names.iter().rev().cloned().collect(), uris: names,
             })
         });
         TlsInfo { protocol: protocol.into(), cipher: cipher.into(), server_name: server_name.map(Into::into), is_resumed, client }

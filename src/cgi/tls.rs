@@ -28,18 +28,25 @@ pub(super) fn write(tls: &TlsInfo, sink: &mut impl VariableSink) {
         (Variable::SslClientSerial, Some(&client.serial)),
         (Variable::SslClientStart, Some(&client.not_before)),
         (Variable::SslClientEnd, Some(&client.not_after)),
-        (Variable::SslClientEmail, client.emails.first()),
-        (Variable::SslClientHost, client.hosts.first()),
+        (Variable::SslClientCert, client.pem.as_ref()),
     ] {
         if let Some(value) = value {
             set(variable, value);
         }
     }
+    for (variable, list) in
+        [(Variable::SslClientEmails, &client.emails), (Variable::SslClientHosts, &client.hosts), (Variable::SslClientUris, &client.uris)]
+    {
+        if !list.is_empty() {
+            set(variable, &list.join("\n"));
+        }
+    }
 }
 
-/// The TLS of the connection, if the variables tell of any. Of the names of a client's certificate, they have the first ones.
+/// The TLS of the connection, if the variables tell of any.
 pub(super) fn read<S: VariableSource>(source: &S) -> Result<Option<TlsInfo>, S::Error> {
     let text = |variable| Ok::<_, S::Error>(source.get(variable)?.map(|value| String::from_utf8_lossy(&value).into_owned()));
+    let list = |variable| Ok::<_, S::Error>(text(variable)?.map(|text| text.split('\n').map(str::to_owned).collect()).unwrap_or_default());
     let Some(protocol) = text(Variable::SslProtocol)? else { return Ok(None) };
     let is_verified = source.get(Variable::SslClientVerify)?.as_deref() == Some(b"SUCCESS");
     let client = if is_verified {
@@ -51,9 +58,10 @@ pub(super) fn read<S: VariableSource>(source: &S) -> Result<Option<TlsInfo>, S::
             serial: text(Variable::SslClientSerial)?.unwrap_or_default(),
             not_before: text(Variable::SslClientStart)?.unwrap_or_default(),
             not_after: text(Variable::SslClientEnd)?.unwrap_or_default(),
-            emails: text(Variable::SslClientEmail)?.into_iter().collect(),
-            hosts: text(Variable::SslClientHost)?.into_iter().collect(),
-            uris: Vec::new(),
+            emails: list(Variable::SslClientEmails)?,
+            hosts: list(Variable::SslClientHosts)?,
+            uris: list(Variable::SslClientUris)?,
+            pem: text(Variable::SslClientCert)?,
         }))
     } else {
         None

@@ -11,7 +11,7 @@ use percent_encoding::percent_decode;
 use ziggurat_middleware::{ConnectionInfo, Scheme};
 
 use super::Variables;
-use crate::cgi::{Invalid, Variable, VariableSource, to_request};
+use crate::cgi::{Invalid, Variable, VariableSource, joined, to_request};
 
 /// Reads the head of a request. Its extensions are the facts that the variables contain, [`ConnectionInfo`] among them: what the front server says of
 /// its client.
@@ -151,6 +151,9 @@ impl VariableSource for FrontVariables<'_> {
             Variable::UrlScheme => Some(Cow::Borrowed(self.scheme.as_str().as_bytes())),
             // Only WSGI has a variable for it. The header is among the headers.
             Variable::RequestId => None,
+            list if list.is_list() => {
+                joined(|number| Ok::<_, Invalid>(self.variables.get(&list.item_name(number)).map(|value| Cow::Borrowed(&**value))))?
+            }
             _ => self.variables.get(variable.name()).map(|value| Cow::Borrowed(&**value)),
         })
     }

@@ -5,7 +5,7 @@ use http::header::HeaderMap;
 use http::request::Parts;
 use http::{Method, StatusCode, Uri};
 use proptest::prelude::*;
-use ziggurat_middleware::{ConnectionInfo, Mount, RemoteUser, RequestId, Scheme};
+use ziggurat_middleware::{ClientCertificate, ConnectionInfo, Mount, RemoteUser, RequestId, Scheme, TlsInfo};
 
 use super::*;
 use crate::cgi::{Invalid, from_request};
@@ -28,6 +28,25 @@ fn with(more: &[(&'static str, &'static str)]) -> Result<Parts, Invalid> {
 
 fn info(parts: &Parts) -> &ConnectionInfo {
     parts.extensions.get().unwrap()
+}
+
+#[test]
+fn alternative_names_of_a_clients_certificate_have_a_variable_each() {
+    let ann = ClientCertificate {
+        emails: vec!["a@a.test".into(), "b@a.test".into()],
+        uris: vec!["urn:a".into()],
+        ..ClientCertificate::default()
+    };
+    let tls =
+        TlsInfo { protocol: "TLSv1.3".into(), cipher: "x".into(), server_name: None, is_resumed: false, client: Some(ann.clone().into()) };
+    let mut parts = with(&[]).unwrap();
+    parts.extensions.insert(tls);
+    let mut variables = Variables::default();
+    from_request(&parts, None, &mut variables);
+    assert_eq!(variables.get("SSL_CLIENT_SAN_Email_1").unwrap(), "b@a.test");
+    assert!(["SSL_CLIENT_SAN_Email", "SSL_CLIENT_SAN_Email_2", "SSL_CLIENT_SAN_DNS_0"].iter().all(|name| variables.get(name).is_none()));
+    let parts = read_request(&variables).unwrap();
+    assert_eq!(*parts.extensions.get::<TlsInfo>().unwrap().client.clone().unwrap(), ann);
 }
 
 #[test]

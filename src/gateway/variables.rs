@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use http::HeaderName;
 
-use crate::cgi::{Variable, VariableSink, push_header_variable};
+use crate::cgi::{Variable, VariableSink, items, push_header_variable};
 
 /// Names and values, in the order in which they stand in the message. A name may stand there twice.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -50,6 +50,11 @@ impl VariableSink for Variables {
                 self.push("REQUEST_SCHEME", value);
             }
             Variable::Https => self.replace(variable.name(), value),
+            list if list.is_list() => {
+                for (number, item) in items(&value).enumerate() {
+                    self.push(list.item_name(number), Bytes::copy_from_slice(item));
+                }
+            }
             _ => self.push(variable.name(), value),
         }
     }

@@ -85,6 +85,9 @@ pub(super) struct ClientOptions {
     /// kind), or `"subject"` (the whole name). By default a certificate names no user.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) user: Option<UserField>,
+    /// Whether apps get the certificate itself, in PEM, as `SSL_CLIENT_CERT`. It is some KiB for each request.
+    #[serde(default)]
+    pub(super) export_cert: bool,
 }
 
 /// What an expired revocation list means.

@@ -1,5 +1,6 @@
 //! What the certificate of a client says.
 
+use base64::Engine as _;
 use rustls::pki_types::CertificateDer;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
@@ -11,8 +12,11 @@ use ziggurat_middleware::ClientCertificate;
 
 use super::options::UserField;
 
-/// Reads a certificate that was verified.
-pub(crate) fn client_certificate(der: &CertificateDer<'_>) -> Option<ClientCertificate> {
+/// The most alternative names of a kind that are read.
+const MOST: usize = 100;
+
+/// Reads a certificate that was verified. Alternative names with control characters could forge a line somewhere, and are left out.
+pub(crate) fn client_certificate(der: &CertificateDer<'_>, with_pem: bool) -> Option<ClientCertificate> {
     let (_, certificate) = X509Certificate::from_der(der).ok()?;
     let mut read = ClientCertificate {
         subject: name(certificate.subject()),
@@ -22,15 +26,19 @@ pub(crate) fn client_certificate(der: &CertificateDer<'_>) -> Option<ClientCerti
         serial: certificate.raw_serial().iter().map(|octet| format!("{octet:02X}")).collect(),
         not_before: date(certificate.validity().not_before),
         not_after: date(certificate.validity().not_after),
+        pem: with_pem.then(|| pem(der)),
         ..ClientCertificate::default()
     };
     let alternatives = certificate.subject_alternative_name().ok().flatten();
     for alternative in alternatives.iter().flat_map(|extension| &extension.value.general_names) {
-        match alternative {
-            GeneralName::RFC822Name(email) => read.emails.push((*email).to_owned()),
-            GeneralName::DNSName(host) => read.hosts.push((*host).to_owned()),
-            GeneralName::URI(uri) => read.uris.push((*uri).to_owned()),
-            _ => {}
+        let (list, name) = match alternative {
+            GeneralName::RFC822Name(email) => (&mut read.emails, *email),
+            GeneralName::DNSName(host) => (&mut read.hosts, *host),
+            GeneralName::URI(uri) => (&mut read.uris, *uri),
+            _ => continue,
+        };
+        if list.len() < MOST && is_plain(name) {
+            list.push(name.to_owned());
         }
     }
     Some(read)
@@ -45,7 +53,23 @@ pub(super) fn user(certificate: &ClientCertificate, field: UserField) -> Option<
         UserField::Uri => certificate.uris.first().map(String::as_str),
         UserField::Subject => Some(certificate.subject.as_str()),
     };
-    named.filter(|name| !name.is_empty() && !name.chars().any(char::is_control))
+    named.filter(|name| is_plain(name))
+}
+
+fn is_plain(name: &str) -> bool {
+    !name.is_empty() && !name.chars().any(char::is_control)
+}
+
+/// A certificate in PEM (RFC 7468).
+fn pem(der: &[u8]) -> String {
+    let text = base64::engine::general_purpose::STANDARD.encode(der);
+    let mut pem = String::from("-----BEGIN CERTIFICATE-----\n");
+    for line in text.as_bytes().chunks(64) {
+        pem.extend(line.iter().copied().map(char::from));
+        pem.push('\n');
+    }
+    pem.push_str("-----END CERTIFICATE-----\n");
+    pem
 }
 
 /// A distinguished name (RFC 4514): the last part first.
@@ -120,7 +144,9 @@ mod tests {
         params.distinguished_name = rcgen::DistinguishedName::new();
         change(&mut params);
         let made = params.self_signed(&KeyPair::generate().unwrap()).unwrap();
-        client_certificate(made.der()).unwrap()
+        let read = client_certificate(made.der(), true).unwrap();
+        assert_eq!(read.pem.as_deref(), Some(made.pem().replace("\r\n", "\n").as_str()));
+        read
     }
 
     #[test]
@@ -146,6 +172,16 @@ mod tests {
     }
 
     #[test]
+    fn an_alternative_name_with_control_characters_is_left_out_and_of_many_only_the_first_are_kept() {
+        let read = certificate(|params| {
+            let name = |text: &str| SanType::DnsName(text.try_into().unwrap());
+            params.subject_alt_names = vec![name("a.test"), name("b.test\nc.test")];
+            params.subject_alt_names.extend((0..200).map(|number| SanType::URI(format!("urn:{number}").as_str().try_into().unwrap())));
+        });
+        assert_eq!((read.hosts, read.uris.len()), (vec!["a.test".to_owned()], MOST));
+    }
+
+    #[test]
     fn a_name_with_control_characters_names_no_user() {
         let read = certificate(|params| params.distinguished_name.push(DnType::CommonName, "ann\r\nbob"));
         assert_eq!(user(&read, UserField::Cn), None);
@@ -155,7 +191,7 @@ mod tests {
     proptest! {
         #[test]
         fn hostile_octets_are_no_certificate_or_one_with_text(octets in prop::collection::vec(any::<u8>(), 0..300)) {
-            let _ = client_certificate(&CertificateDer::from(octets));
+            let _ = client_certificate(&CertificateDer::from(octets), true);
         }
     }
 }

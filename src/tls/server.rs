@@ -184,6 +184,11 @@ impl TlsServer {
         Some(RemoteUser { user: user.into(), auth_type: "CLIENT_CERT".into() })
     }
 
+    /// Whether apps get the certificate of a client that came for this one.
+    pub(crate) fn exports_clients(&self, certificate: &Certificate) -> bool {
+        self.policy(certificate).options.as_ref().is_some_and(|options| options.export_cert)
+    }
+
     /// Whether the client of a resumed session is still accepted.
     pub(crate) fn accepts_again(&self, chain: Option<&[CertificateDer<'_>]>, certificate: &Certificate) -> bool {
         self.policy(certificate).load().accepts(chain)

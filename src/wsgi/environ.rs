@@ -9,7 +9,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple};
 
 use super::file_wrapper::FileWrapper;
-use super::variables::Keys;
+use super::variables::{Keys, set_list};
 use super::websocket;
 use crate::call::head::{HeadView, Key, usual};
 use crate::cgi::Variable;
@@ -77,9 +77,10 @@ impl Environ {
         let environ = self.template.bind(py).copy()?;
         environ.set_item(&self.input, input)?;
         environ.set_item(&self.errors, errors)?;
-        for (key, value) in head {
-            let value = latin_1(py, value)?;
+        for (key, octets) in head {
+            let value = latin_1(py, octets)?;
             match key {
+                Key::Known(variable) if variable.is_list() => set_list(&environ, variable, Some(octets), None)?,
                 Key::Known(variable) => {
                     if variable == Variable::RequestUri {
                         environ.set_item(&self.raw_uri, &value)?;
@@ -108,6 +109,12 @@ impl Environ {
         outer.set_item(intern!(py, "wsgi.file_wrapper"), py.get_type::<FileWrapper>())?;
         let values = before.known().into_iter().zip(head.known());
         for (variable, (was, is)) in Variable::ALL.into_iter().zip(values) {
+            if variable.is_list() {
+                if was != is {
+                    set_list(outer, variable, is, was)?;
+                }
+                continue;
+            }
             let key = self.keys.get(variable);
             match is {
                 Some(value) if was != is || !outer.contains(key)? => outer.set_item(key, latin_1(py, value)?)?,

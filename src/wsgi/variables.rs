@@ -7,8 +7,9 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 
+use super::environ::latin_1;
 use super::response_head::type_name;
-use crate::cgi::{Invalid, Variable, VariableSource};
+use crate::cgi::{Invalid, Variable, VariableSource, items, joined};
 
 /// The keys of the variables as str objects. Making and hashing one costs several times what a lookup does.
 pub(super) struct Keys([Py<PyString>; Variable::ALL.len()]);
@@ -35,6 +36,9 @@ impl VariableSource for EnvironVariables<'_, '_> {
     fn get(&self, variable: Variable) -> PyResult<Option<Cow<'_, [u8]>>> {
         let py = self.environ.py();
         let key = self.keys.get(variable).bind(py);
+        if variable.is_list() {
+            return joined(|number| read(self.environ, &item_key(py, variable, number)));
+        }
         let Some(value) = self.environ.get_item(key)? else {
             // Some servers call it differently.
             return match variable {
@@ -56,6 +60,27 @@ impl VariableSource for EnvironVariables<'_, '_> {
         }
         Ok(())
     }
+}
+
+/// The key of an item of a list.
+fn item_key<'py>(py: Python<'py>, variable: Variable, number: usize) -> Bound<'py, PyString> {
+    PyString::new(py, &variable.item_name(number))
+}
+
+/// Sets the items of a list, and deletes further ones, up to as many as it had `before`.
+pub(super) fn set_list(environ: &Bound<'_, PyDict>, variable: Variable, value: Option<&[u8]>, before: Option<&[u8]>) -> PyResult<()> {
+    let py = environ.py();
+    let count = |value: Option<&[u8]>| value.map_or(0, |value| items(value).count());
+    for (number, line) in value.into_iter().flat_map(items).enumerate() {
+        environ.set_item(item_key(py, variable, number), latin_1(py, line)?)?;
+    }
+    for number in count(value)..count(before) {
+        let key = item_key(py, variable, number);
+        if environ.contains(&key)? {
+            environ.del_item(key)?;
+        }
+    }
+    Ok(())
 }
 
 impl From<Invalid> for PyErr {

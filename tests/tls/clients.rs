@@ -1,7 +1,10 @@
 //! Certificates of clients.
 
+use std::convert::Infallible;
+
 use rcgen::{DnType, SanType};
 use rustls::version::{TLS12, TLS13};
+use ziggurat_middleware::{Body, Next, Request, Response, TlsInfo};
 
 use super::authority::Authority;
 use super::sessions::one_for_all;
@@ -41,6 +44,24 @@ async fn a_required_certificate_is_verified_and_names_the_user() {
         std::fs::copy(stranger.path(file), site.authority.path(file)).unwrap();
     }
     assert!(with_certificate(&site, &[&TLS13], "eve").get("site.test").await.is_err());
+}
+
+#[tokio::test]
+async fn the_certificate_itself_is_known_where_the_options_ask_for_it_also_in_a_resumed_session() {
+    let show = async |request: Request| -> Result<Response, Infallible> {
+        let tls = request.extensions().get::<TlsInfo>().unwrap();
+        let pem = tls.client.as_ref().unwrap().pem.clone();
+        Ok(Response::new(Body::from(format!("{} {}", tls.is_resumed, pem.unwrap_or_default()))))
+    };
+    for (options, is_shown) in [(REQUIRED.replace("\"user\"", "\"export_cert\": true, \"user\""), true), (REQUIRED.to_owned(), false)] {
+        let site = Site::start_with(authority(), &options, "{}", Next::new("app.test", tower::service_fn(show)));
+        let expected = std::fs::read_to_string(site.authority.path("ann.pem")).unwrap().replace("\r\n", "\n");
+        let ann = with_certificate(&site, &[&TLS13], "ann");
+        for is_resumed in [false, true] {
+            let answer = ann.get("site.test").await.unwrap();
+            assert_eq!(body(&answer), format!("{is_resumed} {}", if is_shown { expected.as_str() } else { "" }));
+        }
+    }
 }
 
 #[tokio::test]

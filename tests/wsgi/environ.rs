@@ -202,12 +202,16 @@ async fn what_tls_has_found_out_comes_from_the_connection_and_never_from_headers
         subject: "CN=ann,O=Caf\u{e9}".to_owned(),
         common_name: Some("ann".to_owned()),
         serial: "07".to_owned(),
-        emails: vec!["ann@example.com".to_owned()],
+        emails: vec!["ann@example.com".to_owned(), "ann@example.org".to_owned()],
+        uris: vec!["spiffe://example.com/ann".to_owned()],
+        pem: Some("-----BEGIN CERTIFICATE-----\n".to_owned()),
         ..ClientCertificate::default()
     };
     let expected = json! {
         "SSL_CLIENT_VERIFY": "SUCCESS", "SSL_CLIENT_S_DN": "CN=ann,O=Caf\u{c3}\u{a9}", "SSL_CLIENT_S_DN_CN": "ann", "SSL_CLIENT_M_SERIAL": "07",
-        "SSL_CLIENT_SAN_Email_0": "ann@example.com", "SSL_CLIENT_SAN_DNS_0": null, "REMOTE_USER": null,
+        "SSL_CLIENT_SAN_Email_0": "ann@example.com", "SSL_CLIENT_SAN_Email_1": "ann@example.org", "SSL_CLIENT_SAN_Email_2": null,
+        "SSL_CLIENT_SAN_Email": null, "SSL_CLIENT_SAN_DNS_0": null, "SSL_CLIENT_SAN_URI_0": "spiffe://example.com/ann",
+        "SSL_CLIENT_CERT": "-----BEGIN CERTIFICATE-----\n", "REMOTE_USER": null,
     };
     check("with a certificate", || tls(Some(ann())), expected).await;
 }

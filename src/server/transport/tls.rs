@@ -96,7 +96,7 @@ pub(in crate::server) async fn accept(
             handshakes.complete(is_resumed);
             let is_http2 = session.alpn_protocol() == Some(b"h2") || !listen.http.has_http1();
             let versions = if is_http2 { Versions::Http2 } else { Versions::Http1 };
-            let facts = tls_info(session, is_resumed);
+            let facts = tls_info(session, is_resumed, tls.exports_clients(&certificate));
             let user = facts.client.as_ref().and_then(|client| tls.user_of(client, &certificate));
             let tls = Some(Arc::new(TlsSession::new(facts, user, certificate, Arc::clone(tls))));
             return Some(Connection { stream: TlsStream::new(stream), info, tls, versions });
@@ -173,14 +173,14 @@ fn refused(error: io::Error) -> Refused {
     Refused(failure, tls.to_string())
 }
 
-fn tls_info(session: &ServerConnection, is_resumed: bool) -> TlsInfo {
+fn tls_info(session: &ServerConnection, is_resumed: bool, exports_client: bool) -> TlsInfo {
     let protocol = match session.protocol_version() {
         Some(ProtocolVersion::TLSv1_2) => "TLSv1.2",
         _ => "TLSv1.3",
     };
     let cipher = session.negotiated_cipher_suite().map_or("", |suite| openssl_name(suite.suite()));
     let server_name = session.server_name().map(|name| name.trim_end_matches('.').to_ascii_lowercase().into());
-    let client = session.peer_certificates().and_then(|chain| client_certificate(chain.first()?)).map(Arc::new);
+    let client = session.peer_certificates().and_then(|chain| client_certificate(chain.first()?, exports_client)).map(Arc::new);
     TlsInfo { protocol: protocol.into(), cipher: cipher.into(), server_name, is_resumed, client }
 }
 
