@@ -82,7 +82,7 @@ pub use network::Network;
 pub use next::{IntoApp, IntoStage, Next, NextFuture};
 pub use peer::{ClientShare, Peer};
 pub use place::Place;
-pub use problem::{Problem, ProblemDetail};
+pub use problem::{Problem, ProblemDetail, is_out_of_descriptors};
 pub use request_summary::RequestSummary;
 pub use service::{AnyBody, CloneService, IntoProblem, Options, StackService};
 pub use summary::Summary;

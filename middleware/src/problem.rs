@@ -107,8 +107,9 @@ impl Problem {
     }
 }
 
-/// EMFILE or ENFILE, also with a path around it.
-fn is_out_of_descriptors(error: &io::Error) -> bool {
+/// Whether too many files are open, in this process or in the whole system: EMFILE or ENFILE, also with a path around it. This passes.
+#[must_use]
+pub fn is_out_of_descriptors(error: &io::Error) -> bool {
     match error.raw_os_error() {
         Some(code) => matches!(Errno::from_raw_os_error(code), Errno::MFILE | Errno::NFILE),
         None => error.get_ref().and_then(Error::source).and_then(|source| source.downcast_ref()).is_some_and(is_out_of_descriptors),

@@ -10,6 +10,8 @@ use http::StatusCode;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
+use tokio_util::task::AbortOnDropHandle;
+use ziggurat_middleware::{Summary, is_out_of_descriptors};
 
 use super::bound_listener::{Accepted, BoundListener, BoundListeners};
 use super::connection;
@@ -32,13 +34,19 @@ pub(super) struct AcceptLoop {
     connections: JoinSet<()>,
     /// Connections so far.
     count: u64,
-    /// Clients that were accepted while there was no room for them, with the time until which they wait.
+    /// Clients that were accepted while there was no room for them, and when.
     waiting: VecDeque<(Accepted, Instant)>,
+    /// Since when there has not been room for all clients.
+    crowded_since: Option<Instant>,
     /// Clients that are told that there is no room.
-    refusals: JoinSet<()>,
+    refusals: VecDeque<AbortOnDropHandle<()>>,
+    /// How many clients wait at most, and how many are told that there is no room. Further clients wait in the kernel's queue.
+    crowd: usize,
     descriptors: Descriptors,
     /// Until when nothing is accepted, because the system had no descriptor left.
     pause: Option<Instant>,
+    /// Failures of `accept`.
+    log: Summary<()>,
 }
 
 /// What the accept loop is to do, and where it reports that it is done.
@@ -55,12 +63,16 @@ pub(super) struct Replacement {
     pub(super) added: Vec<BoundListener>,
 }
 
-/// How long nothing is accepted after the system refused another descriptor.
+/// How long nothing is accepted after the system refused another descriptor, and how long if one is about to be closed.
 const PAUSE: Duration = Duration::from_millis(200);
+const SHORT_PAUSE: Duration = Duration::from_millis(10);
 
-/// How long a client waits for room before it is told that there is none, and how many wait or are told at once. Further clients wait in the kernel's queue.
+/// How long a client waits for room before it is told that there is none, and how long if others have waited for so long already.
 const WAIT: Duration = Duration::from_secs(5);
-const CROWD: usize = 64;
+const SHORT_WAIT: Duration = Duration::from_millis(100);
+
+/// How many clients wait at most, and how many are told that there is no room, if there are enough descriptors.
+const CROWD: usize = 32;
 
 /// How many connections each listener may have even if those of other listeners fill the server.
 const RESERVE: usize = 4;
@@ -77,6 +89,7 @@ impl AcceptLoop {
         table: Arc<ConnectionTable>,
         options: Options,
     ) -> Self {
+        let descriptors = Descriptors::of_process();
         Self {
             listeners: BoundListeners::new(listeners),
             current,
@@ -86,15 +99,19 @@ impl AcceptLoop {
             connections: JoinSet::new(),
             count: 0,
             waiting: VecDeque::new(),
-            refusals: JoinSet::new(),
-            descriptors: Descriptors::of_process(),
+            crowded_since: None,
+            refusals: VecDeque::new(),
+            crowd: CROWD.min(descriptors.for_unserved() / 2).max(1),
+            descriptors,
             pause: None,
+            log: Summary::default(),
         }
     }
 
     /// Accepts until it is told to drain, or until nobody can send commands any more.
     pub(super) async fn run(mut self, mut commands: mpsc::Receiver<AcceptCommand>) {
         loop {
+            let patience = self.patience();
             tokio::select! {
                 biased;
                 command = commands.recv() => match command {
@@ -109,12 +126,14 @@ impl AcceptLoop {
                     }
                     None => return,
                 },
-                Some(_) = self.connections.join_next() => {}
-                Some(_) = self.refusals.join_next() => {}
-                () = until(self.waiting.front().map(|(_, until)| *until)) => self.refuse_first(),
+                Some(_) = self.connections.join_next() => self.descriptors.give_back(),
+                () = until(patience) => self.refuse_first(),
                 () = until(self.pause) => self.pause = None,
-                accepted = poll_fn(|cx| self.listeners.poll_accept(cx)), if self.waiting.len() + self.refusals.len() < CROWD && self.pause.is_none() => {
-                    self.accepted(accepted);
+                () = until(self.descriptors.recount()), if !self.waiting.is_empty() => {}
+                accepted = poll_fn(|cx| self.listeners.poll_accept(cx)), if self.waiting.len() < self.crowd && self.pause.is_none() => {
+                    if !self.accepted(accepted) {
+                        continue;
+                    }
                 }
             }
             self.serve_waiting();
@@ -125,57 +144,94 @@ impl AcceptLoop {
         self.limits = Arc::new(Limits::from(&replacement.options));
         self.options = replacement.options;
         let queued = self.listeners.replace(&replacement.listen, replacement.added);
-        self.waiting.extend(queued.into_iter().map(|accepted| (accepted, Instant::now() + WAIT)));
+        self.waiting.extend(queued.into_iter().map(|accepted| (accepted, Instant::now())));
     }
 
-    fn accepted(&mut self, accepted: io::Result<Accepted>) {
+    /// `false` if the same client is to be accepted again.
+    fn accepted(&mut self, accepted: io::Result<Accepted>) -> bool {
         match accepted {
-            Ok(accepted) => self.waiting.push_back((accepted, Instant::now() + WAIT)),
+            Ok(accepted) => self.waiting.push_back((accepted, Instant::now())),
             Err(error) if is_about_one_client(&error) => tracing::debug!("a client disconnected before it was accepted: {error}"),
+            Err(error) if is_out_of_descriptors(&error) && self.descriptors.release() => return false,
             Err(error) => {
-                tracing::warn!("cannot accept connections for now: {error}");
-                // The system has no descriptor or memory left. Both come back when connections end.
-                self.pause = Some(Instant::now() + PAUSE);
+                let sum_up = |count, latest, seconds| {
+                    tracing::warn!(count, "cannot accept connections for now, {count} times within {seconds} s: {latest}")
+                };
+                if self.log.begins((), || error.to_string(), sum_up) {
+                    tracing::warn!("cannot accept connections for now: {error}");
+                }
+                // The system has no descriptor or memory left. Both come back when connections end, also those that only keep their refusal readable.
+                let pause = if self.refusals.pop_front().is_some() { SHORT_PAUSE } else { PAUSE };
+                self.pause = Some(Instant::now() + pause);
             }
         }
+        true
     }
 
-    /// Starts to serve clients that wait, as far as there is room. If more wait, asks an idle connection, or the slowest upload, to make room.
+    /// Starts to serve clients that wait, as far as there is room. If more wait, asks as many idle connections, or the slowest upload, to make room.
     fn serve_waiting(&mut self) {
-        for (accepted, until) in std::mem::take(&mut self.waiting) {
-            if !self.has_room(&accepted) {
-                self.waiting.push_back((accepted, until));
+        self.refusals.retain(|refusal| !refusal.is_finished());
+        let mut unserved = self.waiting.len() + self.refusals.len();
+        let mut has_served = false;
+        for (accepted, since) in std::mem::take(&mut self.waiting) {
+            if !self.has_room(&accepted, unserved) {
+                self.waiting.push_back((accepted, since));
                 continue;
             }
+            unserved -= 1;
+            has_served = true;
+            self.descriptors.take();
             let guard = self.table.insert(self.count);
             self.count += 1;
             let counted = accepted.count();
             self.connections.spawn(connection::run(accepted, counted, Arc::clone(&self.current), Arc::clone(&self.limits), guard));
         }
-        self.table.set_crowded(!self.waiting.is_empty());
+        match self.waiting.front() {
+            Some((_, since)) => self.crowded_since = self.crowded_since.or(Some(*since)),
+            None if has_served => self.crowded_since = None,
+            // Those that waited were told that there is no room.
+            None => {}
+        }
+        self.descriptors.hold((2 * self.crowd).saturating_sub(self.waiting.len() + self.refusals.len()));
+        // Further clients may wait in the kernel's queue.
+        let is_full = self.pause.is_some() || self.waiting.len() >= self.crowd;
+        // Those that have ended make room as soon as their tasks are joined.
+        let ended = self.connections.len().saturating_sub(self.table.open());
+        self.table.make_room(if is_full { CROWD } else { self.waiting.len() }.saturating_sub(ended));
     }
 
-    /// Whether there is room for a client. Each listener always has some, so that probes on one get through while another is crowded.
-    fn has_room(&self, accepted: &Accepted) -> bool {
-        let is_crowded = self.connections.len() >= self.options.max_connections || !self.descriptors.suffice(&accepted.socket);
+    /// Whether there is room for a client. Each listener always has some, so that probes on one get through while another is crowded. `unserved` clients have
+    /// descriptors.
+    fn has_room(&mut self, accepted: &Accepted, unserved: usize) -> bool {
+        let is_crowded = self.connections.len() >= self.options.max_connections || !self.descriptors.suffice(unserved);
         let siblings = accepted.siblings();
         !is_crowded || (siblings < RESERVE.min(self.options.max_connections) && siblings < self.connections.len())
     }
 
+    /// Until when the client that has waited longest waits. Where room has been short for long, clients are told soon: otherwise they would wait in the kernel's queue for each other.
+    fn patience(&self) -> Option<Instant> {
+        let (_, since) = self.waiting.front()?;
+        Some((self.crowded_since? + WAIT).max(*since + SHORT_WAIT))
+    }
+
     /// Tells the client that has waited longest that there is no room.
     fn refuse_first(&mut self) {
-        if let Some((Accepted { socket, listen, .. }, _)) = self.waiting.pop_front() {
-            self.table.count_refused_client();
-            // A client that speaks TLS would have to get through a handshake to read a response. A front server sees that its connection is closed.
-            if listen.transport.tls.is_none() && listen.protocol == Protocol::Http {
-                self.refusals.spawn(http1::refuse_connection(socket, FULL));
-            }
+        let Some((Accepted { socket, listen, .. }, _)) = self.waiting.pop_front() else { return };
+        self.table.count_refused_client();
+        // A client that speaks TLS would have to get through a handshake to read a response. A front server sees that its connection is closed.
+        if listen.transport.tls.is_some() || listen.protocol != Protocol::Http {
+            return;
         }
+        if self.refusals.len() >= self.crowd {
+            // Dropping it closes its connection.
+            self.refusals.pop_front();
+        }
+        self.refusals.push_back(AbortOnDropHandle::new(tokio::spawn(http1::refuse_connection(socket, FULL))));
     }
 
     async fn drain(&mut self) -> Drained {
         let queued = self.listeners.replace(&[], Vec::new());
-        self.waiting.extend(queued.into_iter().map(|accepted| (accepted, Instant::now() + WAIT)));
+        self.waiting.extend(queued.into_iter().map(|accepted| (accepted, Instant::now())));
         self.table.close();
         let deadline = Instant::now() + self.options.drain.0;
         self.serve_waiting();

@@ -3,14 +3,13 @@
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Duration;
 
 use super::connection_table::ConnectionGuard;
 use super::generation::CurrentGeneration;
 use super::http1::{self, Guard, Outcome};
 use super::http2;
 use super::io::{Connection, Io, Versions};
-use super::limits::Limits;
+use super::limits::{GRACE, Limits};
 use super::phase_timer::PhaseTimer;
 use super::progress::{Phase, Progress};
 use super::service::RequestService;
@@ -44,9 +43,6 @@ pub(super) async fn serve<S: Io>(connection: Connection<S>, current: Arc<Current
     http1::close(guard.into_parts().0, false, &progress).await;
 }
 
-/// How long after it was accepted a connection without any octets may still send a request, if the server drains.
-const FIRST_REQUEST_GRACE: Duration = Duration::from_secs(1);
-
 /// Waits until octets come. Returns false if the connection is to end.
 async fn has_octets<S: Io>(guard: &mut Guard<S>, limits: &Limits, progress: &Progress, timer: &mut PhaseTimer) -> bool {
     let phase = progress.phase();
@@ -57,10 +53,8 @@ async fn has_octets<S: Io>(guard: &mut Guard<S>, limits: &Limits, progress: &Pro
         }
         // A request that has come already gets its response.
         if progress.connection.should_close(cx.waker()) && !guard.has_unread() {
-            // At a drain, a client that has just connected is about to send its request.
-            let is_fresh = phase == Phase::Idle(0)
-                && progress.connection.is_closing()
-                && timer.poll(phase, Some(FIRST_REQUEST_GRACE), cx).is_pending();
+            // A client that has just connected is about to send its request.
+            let is_fresh = phase == Phase::Idle(0) && timer.poll(phase, Some(GRACE), cx).is_pending();
             return if is_fresh { Poll::Pending } else { Poll::Ready(false) };
         }
         timer.poll(phase, Some(limit), cx).map(|()| false)

@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use super::Options;
 
+/// How long a connection that is asked to close may take for what it has begun: for its first request, for the rest of a request head, for its end after GOAWAY.
+pub(super) const GRACE: Duration = Duration::from_secs(1);
+
 /// What [`Options`] set for each connection.
 #[derive(Clone, Debug)]
 pub(super) struct Limits {

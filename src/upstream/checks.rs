@@ -46,10 +46,13 @@ async fn check_again<P: Protocol>(upstream: Arc<Upstream<P>>, endpoint: Arc<Endp
     let mut pause = every.min(Duration::from_secs(1)).mul_f64(0.2 * fastrand::f64());
     loop {
         sleep(pause).await;
+        pause = every.mul_f64(0.9 + 0.2 * fastrand::f64());
         let host = upstream.settings.host.as_ref().unwrap_or(&endpoint.authority);
         let result = match timeout(options.timeout.0, check(&endpoint, &options, host)).await {
             Ok(Ok(status)) if options.is_expected(status) => Ok(()),
             Ok(Ok(status)) => Err(format!("status {}", status.as_u16())),
+            // This says nothing about the endpoint.
+            Ok(Err(failure)) if !failure.kind.is_held_against_endpoint() => continue,
             Ok(Err(failure)) => Err(failure.to_string()),
             Err(_) => Err(format!("no answer within {}", options.timeout)),
         };
@@ -68,7 +71,6 @@ async fn check_again<P: Protocol>(upstream: Arc<Upstream<P>>, endpoint: Arc<Endp
             }
             _ => {}
         }
-        pause = every.mul_f64(0.9 + 0.2 * fastrand::f64());
     }
 }
 

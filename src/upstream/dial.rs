@@ -29,11 +29,11 @@ pub(crate) struct Dialed {
 pub(crate) async fn dial(address: &Address, preface: &[u8], tls: Option<(&TlsClient, &str)>) -> Result<Dialed, Failure> {
     let mut tcp = match address {
         Address::Unix(path) => {
-            let mut socket = UnixStream::connect(path).await.map_err(Failure::unreachable)?;
+            let mut socket = UnixStream::connect(path).await.map_err(Failure::not_opened)?;
             socket.write_all(preface).await.map_err(Failure::unreachable)?;
             return Ok(dialed(socket, false));
         }
-        Address::Ip(address) => TcpStream::connect(address).await.map_err(Failure::unreachable)?,
+        Address::Ip(address) => TcpStream::connect(address).await.map_err(Failure::not_opened)?,
     };
     tcp.set_nodelay(true).map_err(Failure::unreachable)?;
     tcp.write_all(preface).await.map_err(Failure::unreachable)?;

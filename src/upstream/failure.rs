@@ -1,9 +1,9 @@
 //! Why an attempt failed: one typed outcome for retries, ejection, the log and the figures.
 
-use std::fmt;
+use std::{fmt, io};
 
 use http::StatusCode;
-use ziggurat_middleware::BoxError;
+use ziggurat_middleware::{BoxError, is_out_of_descriptors};
 
 /// A failed attempt.
 #[derive(Debug)]
@@ -29,7 +29,7 @@ pub(crate) enum FailurePhase {
 pub(crate) enum FailureKind {
     /// No connection could be opened.
     Unreachable,
-    /// No connection had room in time: the upstream allows too few exchanges at once.
+    /// No connection had room in time, because the upstream allows too few exchanges at once; or this process has too many descriptors open for another one.
     Full,
     /// A reused connection was closed before the request was sent.
     Unsent,
@@ -92,6 +92,12 @@ impl Failure {
     /// No connection could be opened.
     pub(crate) fn unreachable(cause: impl Into<BoxError>) -> Self {
         Self::new(FailureKind::Unreachable, FailurePhase::Connect, cause)
+    }
+
+    /// The system has not opened a connection.
+    pub(crate) fn not_opened(error: io::Error) -> Self {
+        let kind = if is_out_of_descriptors(&error) { FailureKind::Full } else { FailureKind::Unreachable };
+        Self::new(kind, FailurePhase::Connect, error)
     }
 
     /// The response violates the protocol.

@@ -6,6 +6,7 @@ mod browser;
 mod certs;
 mod commands;
 mod control;
+mod crowds;
 mod django;
 mod django_guide;
 mod examples;

@@ -24,7 +24,7 @@ use hyper_util::rt::TokioIo;
 pub(super) use self::guard::Guard;
 use self::guard::ReadEnd;
 use super::io::Io;
-use super::limits::Limits;
+use super::limits::{GRACE, Limits};
 use super::phase_timer::PhaseTimer;
 use super::progress::{Phase, Progress};
 use super::refusal::Refusal;
@@ -81,6 +81,7 @@ pub(super) async fn run<S: Io>(
                 Phase::Busy if progress.connection.is_evicted() => return Poll::Ready(Stop::Evicted),
                 Phase::Busy => None,
                 Phase::Idle(_) => Some(limits.keep_alive.min(IDLE_BUFFERS)),
+                Phase::Head(_) if should_close && !progress.connection.is_closing() => Some(limits.header_timeout.min(GRACE)),
                 Phase::Head(_) => Some(limits.header_timeout),
                 Phase::Stalled(_) => Some(limits.body_timeout),
             };

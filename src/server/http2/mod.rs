@@ -18,7 +18,7 @@ use self::io::Http2Io;
 use self::stream::{StreamExecutor, StreamService};
 pub(super) use self::upgrade::{ConnectStream, accept};
 use super::io::Io;
-use super::limits::Limits;
+use super::limits::{GRACE, Limits};
 use super::phase_timer::PhaseTimer;
 use super::progress::{Phase, Progress};
 use super::service::{Chain, RequestService};
@@ -72,15 +72,16 @@ pub(super) async fn run<S: Io>(
                 }
                 timer.restart();
             }
+            let should_close = progress.connection.should_close(cx.waker());
             let limit = match phase {
                 Phase::Busy => None,
                 Phase::Stalled(_) => Some(limits.body_timeout),
+                _ if is_closing && should_close && !progress.connection.is_closing() => Some(GRACE),
                 _ if is_closing => Some(GOAWAY_TIMEOUT),
                 Phase::Idle(0) => Some(limits.header_timeout),
                 Phase::Idle(_) | Phase::Head(_) => Some(limits.keep_alive),
             };
             let is_overdue = timer.poll(phase, limit, cx).is_ready();
-            let should_close = progress.connection.should_close(cx.waker());
             if !is_closing && (should_close || (is_overdue && !matches!(phase, Phase::Stalled(_)))) {
                 is_closing = true;
                 timer.restart();

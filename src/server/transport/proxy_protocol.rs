@@ -1,12 +1,9 @@
 //! The PROXY protocol header at the beginning of a connection, in front of TLS.
 
-use std::future::poll_fn;
-use std::task::Poll;
-
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use ziggurat_middleware::options::OneOrMany;
 use ziggurat_middleware::units::Duration;
 use ziggurat_middleware::{ConnectionInfo, Finding, Findings, Peer, Summary};
@@ -78,7 +75,7 @@ pub(in crate::server) async fn accept<S: AsyncRead + Unpin>(
     }
     let header = tokio::select! {
         header = timeout(options.timeout.0, read(socket)) => header,
-        () = closing(guard) => return false,
+        () = guard.makes_room(Instant::now()) => return false,
     };
     let (failure, why) = match header {
         Ok(Ok(header)) => {
@@ -136,9 +133,4 @@ fn apply(header: Header, info: &mut ConnectionInfo) {
         }
         Header::Unix => (info.client, info.client_port, info.local) = (None, None, None),
     }
-}
-
-/// Ready when the connection is to end for others. At a drain, its header may still arrive: the request that follows is answered.
-async fn closing(guard: &ConnectionGuard) {
-    poll_fn(|cx| if guard.should_close(cx.waker()) && !guard.is_closing() { Poll::Ready(()) } else { Poll::Pending }).await;
 }

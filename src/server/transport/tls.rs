@@ -5,7 +5,6 @@ use std::io;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Duration;
 
 use rustls::server::Acceptor;
 use rustls::{HandshakeKind, ProtocolVersion, ServerConnection};
@@ -20,7 +19,7 @@ use super::stream::TlsStream;
 use crate::server::connection_table::ConnectionGuard;
 use crate::server::http1;
 use crate::server::io::{Connection, Versions};
-use crate::server::limits::Limits;
+use crate::server::limits::{GRACE, Limits};
 use crate::server::listen::Listen;
 use crate::server::refusal::Refusal;
 use crate::server::service::Client;
@@ -34,9 +33,6 @@ const HANDSHAKE: u8 = 0x16;
 
 /// The alert to a client for which there is no certificate (RFC 6066 section 3).
 const UNRECOGNIZED_NAME: &[u8] = &[0x15, 3, 3, 0, 2, 2, 112];
-
-/// How long after it was accepted a connection without any octets may still begin its handshake, if the server drains.
-const FIRST_OCTET_GRACE: Duration = Duration::from_secs(1);
 
 /// What rustls may hold of a connection in each direction: about one record.
 const BUFFER: usize = 16 << 10;
@@ -79,7 +75,7 @@ pub(in crate::server) async fn accept(
             fail(Failure::Evicted, "");
             return None;
         }
-        () = makes_room(guard) => return None,
+        () = guard.makes_room(accepted) => return None,
     };
     drop(under_way);
     match outcome {
@@ -113,24 +109,19 @@ enum First {
 
 /// Waits for the first octet of a client, and leaves it in the socket. A silent client costs no more than its socket.
 async fn first_octet(socket: &Socket, accepted: Instant, deadline: Instant, guard: &ConnectionGuard) -> First {
-    let (mut timeout, mut grace) = (pin!(sleep_until(deadline)), pin!(sleep_until(accepted + FIRST_OCTET_GRACE)));
+    let (mut timeout, mut grace) = (pin!(sleep_until(deadline)), pin!(sleep_until(accepted + GRACE)));
     poll_fn(|cx| {
         match socket.poll_first_octet(cx) {
             Poll::Ready(Ok(Some(octet))) => return Poll::Ready(First::Octet(octet)),
             Poll::Ready(_) => return Poll::Ready(First::Closed),
             Poll::Pending => {}
         }
-        if guard.should_close(cx.waker()) && (!guard.is_closing() || grace.as_mut().poll(cx).is_ready()) {
+        if guard.should_close(cx.waker()) && grace.as_mut().poll(cx).is_ready() {
             return Poll::Ready(First::Closed);
         }
         timeout.as_mut().poll(cx).map(|()| First::TooSlow)
     })
     .await
-}
-
-/// Ready when the connection is to end for others. At a drain, a handshake that has begun goes on.
-async fn makes_room(guard: &ConnectionGuard) {
-    poll_fn(|cx| if guard.should_close(cx.waker()) && !guard.is_closing() { Poll::Ready(()) } else { Poll::Pending }).await;
 }
 
 struct Refused(Failure, String);

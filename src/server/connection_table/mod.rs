@@ -1,25 +1,30 @@
 //! All open connections: what the accept loop and each connection share.
 
+mod traffic;
+
 use std::collections::HashMap;
+use std::future::poll_fn;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::Waker;
+use std::task::{Poll, Waker};
+use std::time::Duration;
 
 use futures_util::task::AtomicWaker;
 use http::StatusCode;
-use tokio::time::Instant;
-use ziggurat_middleware::Summary;
-use ziggurat_middleware::{Metrics, Place};
+use tokio::time::{Instant, sleep_until};
+use ziggurat_middleware::{Place, Summary};
 
+use super::limits::GRACE;
 use super::request_metrics::{EndedRequest, RequestMetrics};
-
 use super::transport::Handshakes;
+
+pub use traffic::Traffic;
 
 /// The open connections of a server.
 pub(super) struct ConnectionTable {
     opened: Instant,
     entries: Mutex<HashMap<u64, Arc<Entry>>>,
-    /// Clients wait because `max_connections` is reached: connections end when they become idle.
+    /// Clients wait for room: connections end when they become idle.
     crowded: AtomicBool,
     /// The server drains: connections end after their next response.
     closing: AtomicBool,
@@ -113,28 +118,33 @@ impl ConnectionTable {
         }
     }
 
-    /// Sets whether clients wait for a connection to end. If so, asks the connection that has been idle longest to close, or else ends the one whose upload is
+    /// Says how many clients wait for a connection to end. Asks as many connections to close, those that have been idle longest, or else ends the one whose upload is
     /// the slowest.
-    pub(super) fn set_crowded(&self, crowded: bool) {
-        if self.crowded.load(Ordering::Relaxed) != crowded {
-            self.crowded.store(crowded, Ordering::Relaxed);
+    pub(super) fn make_room(&self, waiting: usize) {
+        let is_crowded = waiting > 0;
+        if self.crowded.load(Ordering::Relaxed) != is_crowded {
+            self.crowded.store(is_crowded, Ordering::Relaxed);
         }
-        if crowded {
-            let entries = self.entries();
-            let idle = entries.values().filter(|entry| entry.idle_since.load(Ordering::Relaxed) != BUSY);
-            if let Some(entry) = idle.min_by_key(|entry| entry.idle_since.load(Ordering::Relaxed)) {
-                entry.close();
-                return;
-            }
-            if entries.values().any(|entry| entry.evicted.load(Ordering::Relaxed)) {
-                return;
-            }
+        if !is_crowded {
+            return;
+        }
+        let entries = self.entries();
+        let (leaving, mut idle): (Vec<_>, Vec<_>) =
+            entries.values().filter_map(|entry| Some((entry.idle_since()?, entry))).partition(|(_, entry)| entry.is_asked());
+        let wanted = waiting.saturating_sub(leaving.len()).min(idle.len());
+        if wanted > 0 {
             let now = self.now();
-            let uploads = entries.values().filter_map(|entry| Some((entry, entry.upload_rate(now)?)));
-            if let Some((entry, _)) = uploads.min_by_key(|(_, rate)| *rate) {
-                entry.evicted.store(true, Ordering::Release);
-                entry.waker.wake();
-            }
+            idle.select_nth_unstable_by_key(wanted - 1, |(since, entry)| (entry.is_fresh(*since, now), *since));
+            idle[..wanted].iter().for_each(|(_, entry)| entry.close());
+        }
+        if !idle.is_empty() || !leaving.is_empty() || entries.values().any(|entry| entry.evicted.load(Ordering::Relaxed)) {
+            return;
+        }
+        let now = self.now();
+        let uploads = entries.values().filter_map(|entry| Some((entry, entry.upload_rate(now)?)));
+        if let Some((entry, _)) = uploads.min_by_key(|(_, rate)| *rate) {
+            entry.evicted.store(true, Ordering::Release);
+            entry.waker.wake();
         }
     }
 
@@ -150,6 +160,11 @@ impl ConnectionTable {
         for entry in self.entries().values() {
             entry.cut(entry.generation.load(Ordering::Acquire));
         }
+    }
+
+    /// Open connections.
+    pub(super) fn open(&self) -> usize {
+        self.entries().len()
     }
 
     /// Counts a client that gets a 503 because there is no room.
@@ -171,80 +186,22 @@ impl ConnectionTable {
     }
 }
 
-/// Figures about a server's connections.
-#[derive(Clone)]
-pub struct Traffic(pub(super) Arc<ConnectionTable>);
-
-impl Traffic {
-    /// Open connections.
-    #[must_use]
-    pub fn open(&self) -> usize {
-        self.0.entries().len()
-    }
-
-    /// Open connections and streams that were upgraded, to WebSockets for instance.
-    #[must_use]
-    pub fn tunnels(&self) -> usize {
-        self.0.tunnels.load(Ordering::Relaxed)
-    }
-
-    /// Clients that got a 503 since the server was started, because there was no room for another connection.
-    #[must_use]
-    pub fn refused(&self) -> u64 {
-        self.0.refused.load(Ordering::Relaxed)
-    }
-
-    /// TLS handshakes under way.
-    #[must_use]
-    pub fn handshakes(&self) -> usize {
-        self.0.handshakes.under_way_now()
-    }
-
-    /// TLS handshakes since the server was started: completed ones, those of them that resumed a session, and failed ones.
-    #[must_use]
-    pub fn handshake_counts(&self) -> [u64; 3] {
-        self.0.handshakes.counts()
-    }
-
-    /// Connections accepted since the server was started.
-    #[must_use]
-    pub fn connections(&self) -> u64 {
-        self.0.accepted.load(Ordering::Relaxed)
-    }
-
-    /// Requests that entered the stack since the server was started.
-    #[must_use]
-    pub fn requests(&self) -> u64 {
-        let entries = self.0.entries();
-        let open: u64 = entries.values().map(|entry| entry.requests.load(Ordering::Relaxed)).sum();
-        open + self.0.requests.load(Ordering::Relaxed)
-    }
-
-    /// Those of them whose responses are under way. Upgraded connections are not among them.
-    #[must_use]
-    pub fn in_progress(&self) -> u64 {
-        // What has ended has entered before.
-        let under_way = |entry: &Arc<Entry>| {
-            let ended = entry.ended.load(Ordering::Acquire);
-            entry.requests.load(Ordering::Relaxed).saturating_sub(ended)
-        };
-        self.0.entries().values().map(under_way).sum()
-    }
-
-    /// Responses by the class of their status (`2xx`), and requests without one (`none`), since the server was started.
-    #[must_use]
-    pub fn responses(&self) -> Vec<(&'static str, u64)> {
-        self.0.metrics.statuses()
-    }
-
-    /// Adds the metrics of HTTP to a scrape.
-    pub fn scrape(&self, metrics: &mut Metrics) {
-        metrics.gauge("ziggurat_http_requests_in_progress", "Requests whose responses are under way.").sample(&[], self.in_progress());
-        self.0.metrics.scrape(metrics);
-    }
-}
-
 impl Entry {
+    /// Since when it is idle, if it is.
+    fn idle_since(&self) -> Option<u64> {
+        Some(self.idle_since.load(Ordering::Relaxed)).filter(|since| *since != BUSY)
+    }
+
+    /// Whether it is about to send its first request.
+    fn is_fresh(&self, idle_since: u64, now: u64) -> bool {
+        self.requests.load(Ordering::Relaxed) == 0 && Duration::from_millis(now.saturating_sub(idle_since)) < GRACE
+    }
+
+    /// Whether it was asked to close.
+    fn is_asked(&self) -> bool {
+        self.closing.load(Ordering::Relaxed)
+    }
+
     /// The octets per second of an upload, if it has had some time.
     fn upload_rate(&self, now: u64) -> Option<u64> {
         let since = self.upload_since.load(Ordering::Relaxed);
@@ -268,6 +225,12 @@ impl ConnectionGuard {
     pub(super) fn should_close(&self, waker: &Waker) -> bool {
         self.entry.waker.register(waker);
         self.entry.closing.load(Ordering::Acquire)
+    }
+
+    /// Ready when the connection, accepted at `accepted`, is to end before it has sent a request, because others wait. At a drain, what has begun goes on.
+    pub(super) async fn makes_room(&self, accepted: Instant) {
+        sleep_until(accepted + GRACE).await;
+        poll_fn(|cx| if self.should_close(cx.waker()) && !self.is_closing() { Poll::Ready(()) } else { Poll::Pending }).await;
     }
 
     /// Whether the server drains.
