@@ -6,3 +6,4 @@ pub mod proxy;
 pub mod redirect;
 pub mod respond;
 pub(crate) mod routes;
+mod upstream_problem;

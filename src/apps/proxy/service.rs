@@ -5,17 +5,17 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use http::header::{EXPECT, RETRY_AFTER};
-use http::{HeaderValue, Method, StatusCode, Version};
+use http::header::EXPECT;
+use http::{Method, StatusCode, Version};
 use hyper::ext::ReasonPhrase;
-use tokio::time::timeout;
 use tower::Service;
-use ziggurat_middleware::{Body, BoxError, Deadline, Place, Problem, Request, RequestId, RequestSummary, Response};
+use ziggurat_middleware::{Body, BoxError, Place, Problem, Request, RequestId, Response};
 
 use super::head::{self, HeadPolicy};
 use super::upgrade::{self, TunnelRules};
+use crate::apps::upstream_problem::{self, problem};
 use crate::upstream::http::Http;
-use crate::upstream::{AdmitError, SendError, Upstream, UpstreamRequest, UpstreamResponse};
+use crate::upstream::{Upstream, UpstreamRequest, UpstreamResponse};
 
 /// Passes requests on.
 #[derive(Clone)]
@@ -71,22 +71,7 @@ impl Inner {
             head: &|endpoint, has_body| self.policy.request(&parts, endpoint, has_body, offered),
             expects_continue,
         };
-        let answered = match parts.extensions.get::<Deadline>() {
-            Some(deadline) => match timeout(deadline.0, self.upstream.send(request)).await {
-                Ok(answered) => answered,
-                Err(_) => {
-                    let summary = RequestSummary::of(&parts.extensions);
-                    let (request_id, request) = (summary.and_then(RequestSummary::id), summary.map(tracing::field::display));
-                    tracing::warn!(request_id, request, app = self.place.as_str(), "no response within the deadline of {:?}", deadline.0);
-                    return Err(self.problem(StatusCode::GATEWAY_TIMEOUT, "the upstream server did not answer in time", &parts).into());
-                }
-            },
-            None => self.upstream.send(request).await,
-        };
-        let UpstreamResponse { response, sticky } = match answered {
-            Ok(answer) => answer,
-            Err(unanswered) => return Err(self.unanswered(unanswered, &parts)),
-        };
+        let UpstreamResponse { response, sticky } = upstream_problem::send(&self.upstream, &self.place, request).await?;
         let (mut answer, body) = response.into_parts();
         if answer.status == StatusCode::SWITCHING_PROTOCOLS {
             let Some((_, client)) = upgrade else { return Err(Problem::internal("an upgrade that nobody asked for").into()) };
@@ -97,7 +82,7 @@ impl Inner {
             let request_id = parts.extensions.get::<RequestId>().map(RequestId::as_str);
             let status = answer.status.as_u16();
             tracing::warn!(request_id, app = self.place.as_str(), "the upstream answered a request for a WebSocket with status {status}");
-            return Err(self.problem(StatusCode::BAD_GATEWAY, "the upstream server did not accept the WebSocket", &parts).into());
+            return Err(problem(StatusCode::BAD_GATEWAY, "the upstream server did not accept the WebSocket", &parts).into());
         }
         head::response(&mut answer.headers);
         if let Some(id) = sticky {
@@ -110,43 +95,5 @@ impl Inner {
             response.extensions_mut().insert(reason);
         }
         Ok(response)
-    }
-
-    /// The response to the client if there is none from upstream. The cause is already in the log.
-    fn unanswered(&self, unanswered: SendError, parts: &http::request::Parts) -> BoxError {
-        let overloaded = |detail| {
-            let problem = self.problem(StatusCode::SERVICE_UNAVAILABLE, detail, parts);
-            problem.header(RETRY_AFTER, HeaderValue::from_static("1"))
-        };
-        let summary = RequestSummary::of(&parts.extensions);
-        let (request_id, request) = (summary.and_then(RequestSummary::id), summary.map(tracing::field::display));
-        match unanswered {
-            SendError::Client(error) => error,
-            SendError::Failed(failure) => {
-                let detail = match failure.status() {
-                    StatusCode::SERVICE_UNAVAILABLE => return overloaded("the upstream servers are busy").into(),
-                    StatusCode::GATEWAY_TIMEOUT => "the upstream server did not answer in time",
-                    _ => "the upstream server gave no valid response",
-                };
-                self.problem(failure.status(), detail, parts).into()
-            }
-            SendError::Refused(refused) => {
-                let (detail, cause) = match refused {
-                    AdmitError::Full => ("too many requests wait for the upstream servers", "the queue is full"),
-                    AdmitError::Late => ("the upstream servers are busy", "the request waited too long for an endpoint"),
-                    AdmitError::Down => ("no upstream server is healthy", "no endpoint is healthy"),
-                    AdmitError::Unresolved => ("no upstream server is known", "no name of an endpoint has an address"),
-                };
-                tracing::warn!(request_id, request, app = self.place.as_str(), "the request is refused: {cause}");
-                overloaded(detail).into()
-            }
-        }
-    }
-
-    fn problem(&self, status: StatusCode, detail: &'static str, parts: &http::request::Parts) -> Problem {
-        match parts.extensions.get::<RequestId>() {
-            Some(id) => Problem::new(status).detail(format!("{detail} (request {})", id.as_str())),
-            None => Problem::new(status).detail(detail),
-        }
     }
 }
