@@ -1,4 +1,4 @@
-//! The body of a request on its way from a front server into the stack.
+//! A body that one task writes and another one reads, with one piece between them: from a front server into the stack, and from an app into a response.
 
 use std::fmt;
 use std::pin::Pin;
@@ -9,17 +9,17 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::sync::mpsc;
 use tokio_util::sync::PollSender;
 
-/// The end that the stack reads.
-pub(super) struct GatewayBody {
+/// The end that is read.
+pub(crate) struct ChannelBody {
     pieces: mpsc::Receiver<Piece>,
     /// The octets to come, if they are known.
     left: Option<u64>,
     is_ended: bool,
 }
 
-/// The end that the connection writes. Dropping it before the end of the body cuts the body off.
-pub(super) struct BodySender {
-    /// `None` at the end of the body, or if the stack has dropped it.
+/// The end that is written. Dropping it before the end of the body cuts the body off.
+pub(crate) struct BodySender {
+    /// `None` at the end of the body, or if nobody reads it any more.
     pieces: Option<PollSender<Piece>>,
     is_ended: bool,
 }
@@ -29,18 +29,18 @@ enum Piece {
     End,
 }
 
-/// Pieces that wait for the stack.
+/// Pieces that wait.
 const PIECES: usize = 1;
 
 /// A body of this length; `None` if it is not known.
-pub(super) fn channel(length: Option<u64>) -> (BodySender, GatewayBody) {
+pub(crate) fn channel(length: Option<u64>) -> (BodySender, ChannelBody) {
     let (sender, pieces) = mpsc::channel(PIECES);
-    (BodySender { pieces: Some(PollSender::new(sender)), is_ended: false }, GatewayBody { pieces, left: length, is_ended: false })
+    (BodySender { pieces: Some(PollSender::new(sender)), is_ended: false }, ChannelBody { pieces, left: length, is_ended: false })
 }
 
 impl BodySender {
     /// Ready when the next piece can be sent, or when nobody reads the body any more: it is dropped then.
-    pub(super) fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    pub(crate) fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if let Some(pieces) = &mut self.pieces
             && ready!(pieces.poll_reserve(cx)).is_err()
         {
@@ -49,18 +49,23 @@ impl BodySender {
         Poll::Ready(())
     }
 
-    pub(super) fn send(&mut self, octets: Bytes) {
+    pub(crate) fn send(&mut self, octets: Bytes) {
         self.push(Piece::Data(octets));
     }
 
-    pub(super) fn end(&mut self) {
+    pub(crate) fn end(&mut self) {
         self.push(Piece::End);
         self.pieces = None;
         self.is_ended = true;
     }
 
+    /// Whether nobody reads the body any more.
+    pub(crate) const fn is_abandoned(&self) -> bool {
+        self.pieces.is_none() && !self.is_ended
+    }
+
     /// Whether the whole body has come.
-    pub(super) const fn is_ended(&self) -> bool {
+    pub(crate) const fn is_ended(&self) -> bool {
         self.is_ended
     }
 
@@ -75,17 +80,17 @@ impl BodySender {
 
 /// The connection ended before the body.
 #[derive(Debug)]
-pub(super) struct Cut;
+pub(crate) struct Cut;
 
 impl fmt::Display for Cut {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the connection of the front server ended before the body")
+        f.write_str("the connection ended before the body")
     }
 }
 
 impl std::error::Error for Cut {}
 
-impl Body for GatewayBody {
+impl Body for ChannelBody {
     type Data = Bytes;
     type Error = Cut;
 

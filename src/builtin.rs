@@ -19,6 +19,7 @@ use ziggurat_middleware::sendfile::Sendfile;
 use ziggurat_middleware::static_files::Static;
 use ziggurat_middleware::timeout::Timeout;
 
+use crate::apps::gateway::{FastCgi, Scgi, Uwsgi};
 use crate::apps::metrics::ShowMetrics;
 use crate::apps::proxy::Proxy;
 use crate::apps::redirect::Redirect;
@@ -49,11 +50,14 @@ pub fn builtin() -> Registry {
         .layer::<Static>()
         .layer::<Timeout>()
         .composite::<Django>()
+        .app::<FastCgi>()
         .app::<ShowMetrics>()
         .app::<Proxy>()
         .app::<Redirect>()
         .app::<Respond>()
+        .app::<Scgi>()
         .app::<Static>()
+        .app::<Uwsgi>()
         .wsgi()
 }
 

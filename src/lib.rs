@@ -89,6 +89,7 @@ use ziggurat_middleware::{App, IntoApp, Middleware};
 
 mod acme;
 pub mod apps;
+mod body_channel;
 mod builtin;
 mod call;
 mod cgi;

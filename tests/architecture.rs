@@ -66,6 +66,7 @@ fn protocols_know_no_sockets() {
 /// The folders and files of `src`. Each may use those before it in this list, and none behind it.
 const ORDER: &[&str] = &[
     "log",
+    "body_channel",
     "cgi",
     "gateway",
     "proxy_protocol",

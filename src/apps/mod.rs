@@ -1,5 +1,6 @@
-//! The native apps: `routes`, `respond`, `redirect`, `metrics`, `proxy`.
+//! The native apps: `routes`, `respond`, `redirect`, `metrics`, `proxy`, `fastcgi`, `scgi`, `uwsgi`.
 
+pub mod gateway;
 pub mod matching;
 pub mod metrics;
 pub mod proxy;

@@ -3,6 +3,7 @@
 //! The codecs are pure: octets in, messages out, no sockets. Each serves both directions. [`Variables`] are what all of them carry, [`read_request`]
 //! makes a request of them, and [`ResponseHead`] is the head of a response, which all of them write as CGI does.
 
+pub(crate) mod back;
 pub(crate) mod fastcgi;
 pub(crate) mod front;
 mod request;

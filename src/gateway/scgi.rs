@@ -59,7 +59,6 @@ fn take_text(octets: &mut Bytes) -> Result<Bytes, Malformed> {
     Ok(text)
 }
 
-#[cfg(test)]
 /// The octets of a request without its body. `CONTENT_LENGTH` and `SCGI` are written first, whatever `variables` have.
 ///
 /// # Errors

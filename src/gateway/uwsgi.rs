@@ -45,7 +45,6 @@ fn take_text(octets: &mut Bytes) -> Result<Bytes, Malformed> {
     if length > octets.len() { Err(CUT) } else { Ok(octets.split_to(length)) }
 }
 
-#[cfg(test)]
 /// The octets of a packet.
 ///
 /// # Errors

@@ -25,9 +25,9 @@ impl Variables {
     }
 
     /// Sets a variable, in place of all others with its name.
-    pub(crate) fn replace(&mut self, name: &'static str, value: impl Into<Bytes>) {
+    pub(crate) fn replace(&mut self, name: &str, value: impl Into<Bytes>) {
         self.0.retain(|(known, _)| known != name.as_bytes());
-        self.push(name, value);
+        self.push(Bytes::copy_from_slice(name.as_bytes()), value);
     }
 }
 

@@ -17,6 +17,7 @@ mod eject;
 mod endpoint;
 mod failure;
 mod figures;
+pub(crate) mod gateway;
 mod health;
 pub(crate) mod http;
 mod percent;

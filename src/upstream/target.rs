@@ -16,6 +16,8 @@ use ziggurat_middleware::Scheme;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Target {
     pub(crate) scheme: Scheme,
+    /// What stands before `://` where the target is printed; `None` where nothing does.
+    protocol: Option<&'static str>,
     pub(crate) host: Host,
     /// The path of the URL without a slash at its end: empty for none.
     pub(crate) path: Box<str>,
@@ -40,6 +42,19 @@ pub(crate) enum Address {
 }
 
 impl Target {
+    /// A Unix socket at this path.
+    pub(crate) fn of_socket(path: &str) -> Result<Self, String> {
+        if path.is_empty() || path.contains('\0') {
+            return Err("`unix:` is followed by the path of a socket, as in `unix:run/app.sock`".to_owned());
+        }
+        Ok(Self { scheme: Scheme::Http, protocol: None, host: Host::Unix(path.into()), path: "".into() })
+    }
+
+    /// A host and a port, without a scheme.
+    pub(crate) fn of_host(host: Host) -> Self {
+        Self { scheme: Scheme::Http, protocol: None, host, path: "".into() }
+    }
+
     /// The value of a `Host` header for this server (RFC 9110 section 7.2): the port is left out where it is the scheme's own.
     pub(crate) fn authority(&self) -> String {
         let (host, port) = match &self.host {
@@ -50,7 +65,7 @@ impl Target {
             },
             Host::Unix(_) => return "localhost".to_owned(),
         };
-        if port == self.scheme.default_port() { host } else { format!("{host}:{port}") }
+        if self.protocol.is_some() && port == self.scheme.default_port() { host } else { format!("{host}:{port}") }
     }
 
     /// The address, where no name has to be looked up. Relative paths start at `base`.
@@ -67,7 +82,10 @@ impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.host {
             Host::Unix(path) => write!(f, "unix:{}", path.display()),
-            Host::Name(..) | Host::Ip(_) => write!(f, "{}://{}{}", self.scheme.as_str(), self.authority(), self.path),
+            Host::Name(..) | Host::Ip(_) => match self.protocol {
+                Some(protocol) => write!(f, "{protocol}://{}{}", self.authority(), self.path),
+                None => f.write_str(&self.authority()),
+            },
         }
     }
 }
@@ -86,10 +104,7 @@ impl FromStr for Target {
 
     fn from_str(text: &str) -> Result<Self, String> {
         if let Some(path) = text.strip_prefix("unix:") {
-            if path.is_empty() || path.contains('\0') {
-                return Err("`unix:` is followed by the path of a socket, as in `unix:run/app.sock`".to_owned());
-            }
-            return Ok(Self { scheme: Scheme::Http, host: Host::Unix(path.into()), path: "".into() });
+            return Self::of_socket(path);
         }
         let Some((scheme, rest)) = text.split_once("://") else {
             return Err(format!("`{text}` has no scheme\nhint: write `http://{text}`, or `unix:` and a path for a Unix socket"));
@@ -128,7 +143,7 @@ impl FromStr for Target {
             Err(_) if name.is_empty() => return Err(format!("`{text}` names no host")),
             Err(_) => Host::Name(name.to_ascii_lowercase().into(), port),
         };
-        Ok(Self { scheme, host, path: uri.path().trim_end_matches('/').into() })
+        Ok(Self { scheme, protocol: Some(scheme.as_str()), host, path: uri.path().trim_end_matches('/').into() })
     }
 }
 

@@ -1,7 +1,8 @@
-//! FastCGI, SCGI and uwsgi with real peers: nginx and Apache before the program, and octets that no sound peer would send.
+//! FastCGI, SCGI and uwsgi with real peers: nginx and Apache before the program, PHP-FPM and uWSGI behind it, and octets that no sound peer would send.
 #![allow(unreachable_pub, clippy::unwrap_used, clippy::expect_used)]
 
 mod apache;
+mod apps;
 mod front;
 mod listen;
 mod nginx;

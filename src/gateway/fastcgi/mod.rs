@@ -3,9 +3,7 @@
 pub(crate) mod pairs;
 mod record;
 
-#[cfg(test)]
-use bytes::BufMut;
-use bytes::{Bytes, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 
 use super::{Malformed, Variables};
 pub(crate) use record::{Kind, Record, write_stream};
@@ -32,7 +30,6 @@ impl Begin {
         Ok(Self { role: u16::from_be_bytes([high, low]), keeps_connection: flags & Self::KEEP != 0 })
     }
 
-    #[cfg(test)]
     pub(crate) fn to_octets(self) -> [u8; 8] {
         let [high, low] = self.role.to_be_bytes();
         [high, low, u8::from(self.keeps_connection), 0, 0, 0, 0, 0]
@@ -45,7 +42,6 @@ impl Begin {
 pub(crate) enum ProtocolStatus {
     Complete = 0,
     CannotMultiplex = 1,
-    #[cfg(test)]
     Overloaded = 2,
     UnknownRole = 3,
 }
@@ -59,7 +55,6 @@ pub(crate) struct End {
 }
 
 impl End {
-    #[cfg(test)]
     pub(crate) fn read(content: &[u8]) -> Result<Self, Malformed> {
         let [a, b, c, d, status, _, _, _] = *content else {
             return Err(Malformed::Syntax("FCGI_END_REQUEST does not have 8 octets"));
@@ -103,7 +98,6 @@ pub(crate) fn end(id: u16, status: ProtocolStatus, out: &mut BytesMut) {
 }
 
 /// The records that begin a request and carry its variables.
-#[cfg(test)]
 pub(crate) fn begin(id: u16, variables: &Variables, out: &mut BytesMut) {
     let begin = Begin { role: RESPONDER, keeps_connection: true };
     Record { kind: Kind::BEGIN_REQUEST, id, content: Bytes::copy_from_slice(&begin.to_octets()) }.write(out);

@@ -24,6 +24,7 @@ impl Kind {
     pub(crate) const PARAMS: Self = Self(4);
     pub(crate) const STDIN: Self = Self(5);
     pub(crate) const STDOUT: Self = Self(6);
+    pub(crate) const STDERR: Self = Self(7);
     pub(crate) const GET_VALUES: Self = Self(9);
     pub(crate) const GET_VALUES_RESULT: Self = Self(10);
     pub(crate) const UNKNOWN: Self = Self(11);

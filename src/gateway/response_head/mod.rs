@@ -1,6 +1,5 @@
 //! The head of a response as CGI programs write it (RFC 3875 section 6), or as "nph" programs and uWSGI do: with the status line of HTTP.
 
-#[cfg(any(test, fuzzing))]
 mod read;
 
 use bytes::{BufMut, BytesMut};

@@ -15,7 +15,7 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::time::{Sleep, sleep};
 use ziggurat_middleware::{BoxError, hop_by_hop};
 
-use super::body::{self, BodySender};
+use crate::body_channel::{self, BodySender};
 use crate::gateway::front::{Event, Front};
 use crate::gateway::{Malformed, ResponseHead};
 use crate::server::io::Io;
@@ -95,7 +95,7 @@ impl<'a, S: Io, F: Front> Exchange<'a, S, F> {
     ) -> Self {
         let is_head = parts.method == Method::HEAD;
         progress.begin_request();
-        let (sender, body) = body::channel(length);
+        let (sender, body) = body_channel::channel(length);
         let response = service.serve(http::Request::from_parts(parts, body), ResponseGuard::new(progress));
         let (out, response) = (BytesMut::new(), State::Called(response));
         Self { stream, front, received, out, is_held_back: false, body: sender, response, is_head, pause, stall: None, progress }

@@ -1,6 +1,5 @@
 //! FastCGI, SCGI and uwsgi from front servers, on one connection. The state machines of the protocols are in [`crate::gateway`].
 
-mod body;
 mod exchange;
 
 use std::future::poll_fn;

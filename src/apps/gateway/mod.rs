@@ -1,0 +1,138 @@
+//! `fastcgi`, `scgi` and `uwsgi`: pass requests on to apps that speak a gateway protocol.
+
+mod options;
+mod script;
+mod service;
+
+use std::sync::Arc;
+
+use ziggurat_middleware::options::OrFalse;
+use ziggurat_middleware::{App, Context, Finding, Findings, IntoApp};
+
+pub use self::options::{FastCgi, Scgi, Uwsgi};
+use self::options::{Pool, check_params};
+use self::script::Scripts;
+use self::service::GatewayService;
+use crate::gateway::back::BackProtocol;
+use crate::upstream::gateway::Gateway;
+use crate::upstream::{PoolTimeouts, Settings, Upstream, UpstreamState};
+
+impl App for FastCgi {
+    const NAME: &'static str = "fastcgi";
+    const SHORTHAND: Option<&'static str> = Some("to");
+
+    fn validate(&self, findings: &mut Findings) {
+        check_params(&self.params, findings);
+        if self.root.is_none() {
+            for (option, is_set) in [("index", self.index.is_some()), ("split", self.split.is_some())] {
+                if is_set {
+                    let finding = Finding::new(format!("`{option}` has no effect without `root`")).at(option);
+                    findings.push(finding.hint("name the folder of the scripts in `root`"));
+                }
+            }
+        }
+        if self.split.as_deref().is_some_and(|split| split.is_empty() || split.contains('/')) {
+            findings.push(Finding::new("this is not the end of a script's name").at("split").hint("write it as in `\".php\"`"));
+        }
+        if self.index.as_deref().is_some_and(|index| index.is_empty() || index.contains('/')) {
+            findings.push(Finding::new("this is not the name of a script").at("index").hint("write it as in `\"index.php\"`"));
+        }
+        self.pool().validate(findings);
+    }
+
+    fn app(self, context: &Context) -> Result<impl IntoApp, Finding> {
+        let pool = self.pool();
+        let scripts = self.root.map(|root| {
+            let (index, split) = (self.index.unwrap_or_else(|| "index.php".to_owned()), self.split.unwrap_or_else(|| ".php".to_owned()));
+            Scripts::new(context.resolve(&root), index, split)
+        });
+        Ok(pool.app(BackProtocol::FastCgi, self.params, scripts, context))
+    }
+}
+
+impl App for Scgi {
+    const NAME: &'static str = "scgi";
+    const SHORTHAND: Option<&'static str> = Some("to");
+
+    fn validate(&self, findings: &mut Findings) {
+        check_params(&self.params, findings);
+        self.pool().validate(findings);
+    }
+
+    fn app(self, context: &Context) -> Result<impl IntoApp, Finding> {
+        Ok(self.pool().app(BackProtocol::Scgi, self.params, None, context))
+    }
+}
+
+impl App for Uwsgi {
+    const NAME: &'static str = "uwsgi";
+    const SHORTHAND: Option<&'static str> = Some("to");
+
+    fn validate(&self, findings: &mut Findings) {
+        check_params(&self.params, findings);
+        self.pool().validate(findings);
+    }
+
+    fn app(self, context: &Context) -> Result<impl IntoApp, Finding> {
+        let protocol = BackProtocol::Uwsgi { modifier1: self.modifier1, modifier2: self.modifier2 };
+        Ok(self.pool().app(protocol, self.params, None, context))
+    }
+}
+
+impl Pool {
+    /// The app over a pool of connections.
+    fn app(self, protocol: BackProtocol, params: options::Params, scripts: Option<Scripts>, context: &Context) -> GatewayService {
+        let settings = Settings {
+            base: context.resolve(""),
+            balance: self.balance,
+            sticky: None,
+            timeouts: PoolTimeouts { connect: self.connect.0, wait: self.queue.wait() },
+            head: self.timeout.0,
+            idle: self.idle.0,
+            limit: self.limit,
+            queue: self.queue,
+            retry: self.retry.0,
+            health: None,
+            host: None,
+            eject: self.eject.0,
+            resolve: self.resolve.0,
+        };
+        let targets = self.to.0.into_iter().map(|server| (server.0, 1));
+        let protocol = Gateway { protocol, place: context.place().clone() };
+        let upstream = Upstream::new(context.place(), targets, settings, protocol, context.keep(UpstreamState::default));
+        context.spawn(Arc::clone(&upstream).run());
+        let (status, metrics) = (Arc::downgrade(&upstream), Arc::downgrade(&upstream));
+        context.on_status(move || status.upgrade().map(|upstream| upstream.status()).unwrap_or_default());
+        context.on_scrape(move |all| {
+            if let Some(upstream) = metrics.upgrade() {
+                upstream.scrape(all);
+            }
+        });
+        GatewayService::new(upstream, params, scripts, context.place().clone())
+    }
+
+    fn validate(&self, findings: &mut Findings) {
+        if self.to.0.is_empty() {
+            findings.push(Finding::new("`to` names no server").at("to").hint("name one, as in `\"127.0.0.1:9000\"`"));
+        }
+        for (at, server) in self.to.0.iter().enumerate() {
+            if self.to.0[..at].contains(server) {
+                findings.push(Finding::new(format!("`{}` is named twice", server.0)).at("to").at(at).hint("remove one of them"));
+            }
+        }
+        if self.limit == 0 {
+            findings.push(Finding::new("a `limit` of 0 lets no request through").at("limit").hint("write 1 or more"));
+        }
+        let times = [("connect", self.connect), ("timeout", self.timeout), ("idle", self.idle), ("resolve", self.resolve)];
+        for (option, _) in times.into_iter().filter(|(_, time)| time.0.is_zero()) {
+            findings.push(Finding::new(format!("`{option}` must be longer than 0")).at(option));
+        }
+        self.queue.validate(findings);
+        if let OrFalse(Some(retry)) = &self.retry {
+            retry.validate(findings);
+        }
+        if let OrFalse(Some(eject)) = &self.eject {
+            eject.validate(findings);
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! The service of `fastcgi`, `scgi` and `uwsgi`.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use http::header::{CONTENT_LENGTH, HeaderName};
+use http::request::Parts;
+use http::{Method, Request as HttpRequest, StatusCode};
+use http_body::Body as _;
+use percent_encoding::percent_decode_str;
+use tower::Service;
+use ziggurat_middleware::{Body, BoxError, Mount, Place, Problem, Request, RequestSummary, Response, hop_by_hop};
+
+use super::options::Params;
+use super::script::{Script, Scripts};
+use crate::apps::upstream_problem;
+use crate::cgi::from_request;
+use crate::gateway::Variables;
+use crate::upstream::gateway::{Gateway, GatewayRequest};
+use crate::upstream::{Upstream, UpstreamRequest};
+
+/// Passes requests on.
+#[derive(Clone)]
+pub(super) struct GatewayService(Arc<Inner>);
+
+struct Inner {
+    upstream: Arc<Upstream<Gateway>>,
+    params: Params,
+    scripts: Option<Scripts>,
+    place: Place,
+}
+
+impl GatewayService {
+    pub(super) fn new(upstream: Arc<Upstream<Gateway>>, params: Params, scripts: Option<Scripts>, place: Place) -> Self {
+        Self(Arc::new(Inner { upstream, params, scripts, place }))
+    }
+}
+
+impl Service<Request> for GatewayService {
+    type Response = Response;
+    type Error = BoxError;
+    type Future = Pin<Box<dyn Future<Output = Result<Response, BoxError>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        // A full queue is answered with 503.
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        let inner = Arc::clone(&self.0);
+        Box::pin(async move { inner.serve(request).await })
+    }
+}
+
+impl Inner {
+    async fn serve(self: Arc<Self>, request: Request) -> Result<Response, BoxError> {
+        if request.method() == Method::CONNECT {
+            return Err(Problem::new(StatusCode::NOT_IMPLEMENTED).detail("CONNECT is not served here").into());
+        }
+        let (parts, body) = request.into_parts();
+        let stated = parts.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+        let Some(length) = body.size_hint().exact().or(stated) else {
+            return Err(Problem::new(StatusCode::LENGTH_REQUIRED).detail("a request to this app needs a length").into());
+        };
+        let variables = self.variables(&parts, length).await?;
+        let head = |_: &_, has_body: bool| {
+            let mut request = HttpRequest::new(());
+            *request.method_mut() = parts.method.clone();
+            let length = if has_body { length } else { 0 };
+            request.extensions_mut().insert(GatewayRequest { variables: variables.clone(), length });
+            if let Some(summary) = RequestSummary::of(&parts.extensions) {
+                request.extensions_mut().insert(summary.clone());
+            }
+            request
+        };
+        let request = UpstreamRequest { parts: &parts, body, head: &head, expects_continue: false };
+        let answer = upstream_problem::send(&self.upstream, &self.place, request).await?;
+        let (mut answer, body) = answer.response.into_parts();
+        hop_by_hop::remove_named_by_connection(&mut answer.headers);
+        let names: Vec<HeaderName> = answer.headers.keys().filter(|name| hop_by_hop::contains(name)).cloned().collect();
+        for name in names {
+            answer.headers.remove(name);
+        }
+        let mut response = Response::new(Body::new(body));
+        *response.status_mut() = answer.status;
+        *response.headers_mut() = answer.headers;
+        Ok(response)
+    }
+
+    async fn variables(self: &Arc<Self>, parts: &Parts, length: u64) -> Result<Variables, BoxError> {
+        let mut variables = Variables::default();
+        from_request(parts, Some(length), &mut variables);
+        variables.push("GATEWAY_INTERFACE", "CGI/1.1");
+        variables.push("SERVER_SOFTWARE", "ziggurat");
+        if self.scripts.is_some() {
+            let script = self.script(parts).await?;
+            let mount = parts.extensions.get::<Mount>().map_or("", |mount| &mount.prefix);
+            let name = format!("{}{}", percent_decode_str(mount).decode_utf8_lossy(), script.name);
+            variables.replace("SCRIPT_NAME", name);
+            variables.replace("PATH_INFO", script.path_info);
+            variables.replace("SCRIPT_FILENAME", script.file.into_os_string().into_encoded_bytes());
+            // PHP's own guard against being called without a server.
+            variables.replace("REDIRECT_STATUS", "200");
+            if let Some(scripts) = &self.scripts {
+                variables.replace("DOCUMENT_ROOT", scripts.root().as_os_str().as_encoded_bytes().to_vec());
+            }
+        }
+        for (name, value) in &self.params {
+            variables.replace(name, value.clone());
+        }
+        Ok(variables)
+    }
+
+    async fn script(self: &Arc<Self>, parts: &Parts) -> Result<Script, BoxError> {
+        let not_found = || Problem::new(StatusCode::NOT_FOUND);
+        let path = percent_decode_str(parts.uri.path()).decode_utf8().map_err(|_| not_found())?.into_owned();
+        let inner = Arc::clone(self);
+        let found = tokio::task::spawn_blocking(move || inner.scripts.as_ref().and_then(|scripts| scripts.find(&path)));
+        Ok(found.await?.ok_or_else(not_found)?)
+    }
+}
