@@ -55,7 +55,8 @@ fn the_server_knows_no_pipeline_and_no_python() {
 
 #[test]
 fn protocols_know_no_sockets() {
-    let protocols = ["http1", "http2", "http.rs", "gateway"].into_iter().flat_map(|protocol| sources(&format!("src/server/{protocol}")));
+    let protocols =
+        ["http1", "http2", "http3", "http.rs", "gateway"].into_iter().flat_map(|protocol| sources(&format!("src/server/{protocol}")));
     for source in protocols {
         for foreign in ["tokio::net", "socket2", "TcpStream", "UnixStream", "server::socket"] {
             source.must_not_name(foreign, "a protocol is served over any stream");

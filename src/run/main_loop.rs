@@ -46,9 +46,18 @@ pub(super) struct ActivePipeline {
     pub(super) number: u64,
     pub(super) pipeline: Arc<Pipeline>,
     pub(super) lifecycle: Lifecycle,
-    /// The addresses that it listens on: as written, and as bound.
-    pub(super) addresses: Vec<(Address, String)>,
+    /// What it listens on.
+    pub(super) addresses: Vec<ListeningAt>,
     pub(super) since: SystemTime,
+}
+
+/// An address that is listened on.
+pub(super) struct ListeningAt {
+    /// As written.
+    address: Address,
+    /// As bound, for people.
+    pub(super) name: String,
+    is_http3: bool,
 }
 
 impl MainLoop {
@@ -135,6 +144,7 @@ impl MainLoop {
     pub(super) fn bound(&self) -> Bound {
         Bound {
             listening: self.server.listening().to_vec(),
+            addresses: self.server.bound().to_vec(),
             control: self.control.as_ref().map(|control| control.path().to_owned()),
             pipeline: Some(Arc::clone(&self.active.pipeline)),
         }
@@ -177,11 +187,13 @@ impl MainLoop {
             });
         }
         announce(&added);
-        let listens_on = |address: &Address| pipeline.listen().iter().any(|listen| listen.address == *address);
-        let (mut addresses, gone): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut self.active.addresses).into_iter().partition(|(address, _)| listens_on(address));
-        for (_, address) in gone {
-            print_message(&format!("no longer listening on {address}"));
+        let goes_on = |at: &ListeningAt| {
+            let mut entries = pipeline.listen().iter();
+            entries.any(|listen| listen.address == at.address && (!at.is_http3 || listen.http.has_http3()))
+        };
+        let (mut addresses, gone): (Vec<_>, Vec<_>) = std::mem::take(&mut self.active.addresses).into_iter().partition(goes_on);
+        for ListeningAt { name, .. } in gone {
+            print_message(&format!("no longer listening on {name}"));
         }
         addresses.extend(added);
         let number = self.active.number + 1;
@@ -237,13 +249,18 @@ impl MainLoop {
     }
 }
 
-fn named(listeners: &[Listener]) -> Vec<(Address, String)> {
-    listeners.iter().map(|listener| (listener.listen().address.clone(), listener.to_string())).collect()
+fn named(listeners: &[Listener]) -> Vec<ListeningAt> {
+    let named = |listener: &Listener| ListeningAt {
+        address: listener.listen().address.clone(),
+        name: listener.to_string(),
+        is_http3: listener.is_http3(),
+    };
+    listeners.iter().map(named).collect()
 }
 
-fn announce(addresses: &[(Address, String)]) {
-    for (_, address) in addresses {
-        print_message(&format!("listening on {address}"));
+fn announce(addresses: &[ListeningAt]) {
+    for ListeningAt { name, .. } in addresses {
+        print_message(&format!("listening on {name}"));
     }
 }
 

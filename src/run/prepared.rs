@@ -1,6 +1,7 @@
 //! A generation before it serves. Everything that can fail happens here, and is undone if it fails.
 
 use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -35,6 +36,8 @@ pub(super) enum ControlSocket {
 #[derive(Default)]
 pub(super) struct Bound {
     pub(super) listening: Vec<Listen>,
+    /// The addresses of TCP listeners: as written, and as bound.
+    pub(super) addresses: Vec<(Address, SocketAddr)>,
     pub(super) control: Option<PathBuf>,
     pub(super) pipeline: Option<Arc<Pipeline>>,
 }
@@ -109,8 +112,13 @@ fn bind(pipeline: &Pipeline, listen: &[Listen], bound: &Bound) -> Result<Vec<Lis
     entries.sort_by_key(|(_, listen)| matches!(&listen.address, Address::Tcp { host: Some(host), .. } if host == "::"));
     for (index, listen) in entries {
         let refused = |error| pipeline.report_at_listen(index, &explain(&error, listen, bound));
-        if bound.listening.iter().any(|now| now.address == listen.address) {
+        if let Some(now) = bound.listening.iter().find(|now| now.address == listen.address) {
             Listener::update_access(listen, pipeline.base()).map_err(refused)?;
+            if listen.http.has_http3() && !now.http.has_http3() {
+                for (_, address) in bound.addresses.iter().filter(|(address, _)| *address == listen.address) {
+                    listeners.push((index, Listener::bind_http3(listen, *address).map_err(refused)?));
+                }
+            }
         } else {
             listeners.extend(Listener::bind(listen, pipeline.base()).map_err(refused)?.into_iter().map(|listener| (index, listener)));
         }

@@ -59,7 +59,7 @@ impl ProcessStatus {
 
     /// The status as JSON. `state` is what the process does now.
     pub(super) fn status(&self, source: &PipelineSource, active: &ActivePipeline, state: &str) -> Value {
-        let listening: Vec<&str> = active.addresses.iter().map(|(_, address)| address.as_str()).collect();
+        let listening: Vec<&str> = active.addresses.iter().map(|at| at.name.as_str()).collect();
         let apps = active.lifecycle.status().into_iter().map(|(place, status)| {
             let mut entry = Map::from_iter([("place".to_owned(), Value::from(place.as_str()))]);
             match status {

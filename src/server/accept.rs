@@ -31,7 +31,8 @@ pub(super) struct AcceptLoop {
     options: Options,
     limits: Arc<Limits>,
     table: Arc<ConnectionTable>,
-    connections: JoinSet<()>,
+    /// Each says at its end whether it had a descriptor.
+    connections: JoinSet<bool>,
     /// Connections so far.
     count: u64,
     /// Clients that were accepted while there was no room for them, and when.
@@ -77,10 +78,16 @@ const CROWD: usize = 32;
 /// How many connections each listener may have even if those of other listeners fill the server.
 const RESERVE: usize = 4;
 
+/// Clients over UDP have to show that their address is their own while this share of `max_handshakes` is under way, or others wait.
+const ASKING: usize = 4;
+
 const FULL: Refusal = Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "the server has as many connections as it can take");
 
 /// How long connections that are cut off at the end of the drain may take to respond with 503.
 const CUT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How long the end waits until clients of HTTP/3 have been told of it.
+const IDLE_TIMEOUT: Duration = Duration::from_millis(500);
 
 impl AcceptLoop {
     pub(super) fn new(
@@ -126,7 +133,11 @@ impl AcceptLoop {
                     }
                     None => return,
                 },
-                Some(_) = self.connections.join_next() => self.descriptors.give_back(),
+                Some(ended) = self.connections.join_next() => {
+                    if ended.unwrap_or(true) {
+                        self.descriptors.give_back();
+                    }
+                }
                 () = until(patience) => self.refuse_first(),
                 () = until(self.pause) => self.pause = None,
                 () = until(self.descriptors.recount()), if !self.waiting.is_empty() => {}
@@ -150,7 +161,12 @@ impl AcceptLoop {
     /// `false` if the same client is to be accepted again.
     fn accepted(&mut self, accepted: io::Result<Accepted>) -> bool {
         match accepted {
-            Ok(accepted) => self.waiting.push_back((accepted, Instant::now())),
+            Ok(accepted) => {
+                let is_busy = || !self.waiting.is_empty() || self.table.handshakes_under_way() >= self.options.max_handshakes / ASKING;
+                if let Some(accepted) = accepted.validated(is_busy) {
+                    self.waiting.push_back((accepted, Instant::now()));
+                }
+            }
             Err(error) if is_about_one_client(&error) => tracing::debug!("a client disconnected before it was accepted: {error}"),
             Err(error) if is_out_of_descriptors(&error) && self.descriptors.release() => return false,
             Err(error) => {
@@ -171,20 +187,28 @@ impl AcceptLoop {
     /// Starts to serve clients that wait, as far as there is room. If more wait, asks as many idle connections, or the slowest upload, to make room.
     fn serve_waiting(&mut self) {
         self.refusals.retain(|refusal| !refusal.is_finished());
-        let mut unserved = self.waiting.len() + self.refusals.len();
+        let has_descriptor = |(accepted, _): &&(Accepted, Instant)| accepted.client.has_descriptor();
+        let mut unserved = self.waiting.iter().filter(has_descriptor).count() + self.refusals.len();
         let mut has_served = false;
         for (accepted, since) in std::mem::take(&mut self.waiting) {
             if !self.has_room(&accepted, unserved) {
                 self.waiting.push_back((accepted, since));
                 continue;
             }
-            unserved -= 1;
+            let has_descriptor = accepted.client.has_descriptor();
             has_served = true;
-            self.descriptors.take();
+            if has_descriptor {
+                unserved -= 1;
+                self.descriptors.take();
+            }
             let guard = self.table.insert(self.count);
             self.count += 1;
             let counted = accepted.count();
-            self.connections.spawn(connection::run(accepted, counted, Arc::clone(&self.current), Arc::clone(&self.limits), guard));
+            let run = connection::run(accepted, counted, Arc::clone(&self.current), Arc::clone(&self.limits), guard);
+            self.connections.spawn(async move {
+                run.await;
+                has_descriptor
+            });
         }
         match self.waiting.front() {
             Some((_, since)) => self.crowded_since = self.crowded_since.or(Some(*since)),
@@ -203,7 +227,8 @@ impl AcceptLoop {
     /// Whether there is room for a client. Each listener always has some, so that probes on one get through while another is crowded. `unserved` clients have
     /// descriptors.
     fn has_room(&mut self, accepted: &Accepted, unserved: usize) -> bool {
-        let is_crowded = self.connections.len() >= self.options.max_connections || !self.descriptors.suffice(unserved);
+        let has_descriptors = !accepted.client.has_descriptor() || self.descriptors.suffice(unserved);
+        let is_crowded = self.connections.len() >= self.options.max_connections || !has_descriptors;
         let siblings = accepted.siblings();
         !is_crowded || (siblings < RESERVE.min(self.options.max_connections) && siblings < self.connections.len())
     }
@@ -216,12 +241,14 @@ impl AcceptLoop {
 
     /// Tells the client that has waited longest that there is no room.
     fn refuse_first(&mut self) {
-        let Some((Accepted { socket, listen, .. }, _)) = self.waiting.pop_front() else { return };
+        let Some((Accepted { client, listen, .. }, _)) = self.waiting.pop_front() else { return };
         self.table.count_refused_client();
-        // A client that speaks TLS would have to get through a handshake to read a response. A front server sees that its connection is closed.
+        // A client that speaks TLS would have to get through a handshake to read a response, and one over QUIC is refused as it is dropped. A front server sees that its
+        // connection is closed.
         if listen.transport.tls.is_some() || listen.protocol != Protocol::Http {
             return;
         }
+        let Some(socket) = client.socket() else { return };
         if self.refusals.len() >= self.crowd {
             // Dropping it closes its connection.
             self.refusals.pop_front();
@@ -230,6 +257,7 @@ impl AcceptLoop {
     }
 
     async fn drain(&mut self) -> Drained {
+        let idle = self.listeners.idle();
         let queued = self.listeners.replace(&[], Vec::new());
         self.waiting.extend(queued.into_iter().map(|accepted| (accepted, Instant::now())));
         self.table.close();
@@ -246,6 +274,7 @@ impl AcceptLoop {
         }
         let _ = timeout(CUT_TIMEOUT, async { while self.connections.join_next().await.is_some() {} }).await;
         self.connections.shutdown().await;
+        let _ = timeout(IDLE_TIMEOUT, idle).await;
         Drained { cut }
     }
 }

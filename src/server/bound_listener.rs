@@ -1,11 +1,12 @@
 //! Listeners that are registered with the runtime.
 
+use std::future::Future;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::task::{Context, Poll};
 
-use super::socket::{Acceptor, Socket};
+use super::acceptor::{Acceptor, NewClient};
 use super::socket_file::SocketFile;
 use super::{Listen, Listener};
 
@@ -24,9 +25,9 @@ pub(super) struct BoundListener {
     open: Arc<AtomicUsize>,
 }
 
-/// A socket, and how to serve it: as the listener said when the socket was accepted.
+/// A client, and how to serve it: as the listener said when the client was accepted.
 pub(super) struct Accepted {
-    pub(super) socket: Socket,
+    pub(super) client: NewClient,
     pub(super) listen: Arc<Listen>,
     open: Arc<AtomicUsize>,
 }
@@ -38,6 +39,12 @@ impl Accepted {
     /// How many connections of the same listener are open.
     pub(super) fn siblings(&self) -> usize {
         self.open.load(Relaxed)
+    }
+
+    /// Lets a client over UDP show first that its address is its own, if the server `is_busy`. `None` if it is to come again.
+    pub(super) fn validated(self, is_busy: impl FnOnce() -> bool) -> Option<Self> {
+        let Self { client, listen, open } = self;
+        Some(Self { client: client.validated(is_busy)?, listen, open })
     }
 
     /// Counts it as open until the guard is dropped.
@@ -62,13 +69,25 @@ impl BoundListeners {
     pub(super) fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Accepted>> {
         for offset in 0..self.listeners.len() {
             let at = (self.first + offset) % self.listeners.len();
-            let listener = &self.listeners[at];
-            if let Poll::Ready(socket) = listener.acceptor.poll_accept(cx) {
+            let listener = &mut self.listeners[at];
+            if let Poll::Ready(client) = listener.acceptor.poll_accept(cx) {
                 self.first = at + 1;
-                return Poll::Ready(socket.map(|socket| listener.accepted(socket)));
+                return Poll::Ready(client.map(|client| listener.accepted(client)));
             }
         }
         Poll::Pending
+    }
+
+    /// Ready when all connections of HTTP/3 have ended, and their clients have been told so.
+    pub(super) fn idle(&self) -> impl Future<Output = ()> + use<> {
+        #[cfg(feature = "experimental-http3")]
+        let endpoints: Vec<_> = self.listeners.iter().filter_map(|listener| listener.acceptor.endpoint()).collect();
+        async move {
+            #[cfg(feature = "experimental-http3")]
+            for endpoint in endpoints {
+                endpoint.wait_idle().await;
+            }
+        }
     }
 
     /// Keeps the listeners whose address is in `listen`, which from now on serve what stands there, closes the others, and adds `added`. A listener
@@ -76,7 +95,7 @@ impl BoundListeners {
     pub(super) fn replace(&mut self, listen: &[Listen], added: Vec<BoundListener>) -> Vec<Accepted> {
         let mut closed = Vec::new();
         for mut listener in std::mem::take(&mut self.listeners) {
-            match listen.iter().find(|listen| listen.address == listener.listen.address) {
+            match listen.iter().find(|listen| listener.is_of(listen)) {
                 Some(listen) => {
                     listener.listen = Arc::new(listen.clone());
                     self.listeners.push(listener);
@@ -93,22 +112,28 @@ impl BoundListener {
     /// Must be called inside the runtime.
     pub(super) fn register(listener: Listener) -> io::Result<Self> {
         let Listener { socket, listen, file, .. } = listener;
-        Ok(Self { listen: Arc::new(listen), acceptor: Acceptor::new(socket)?, file, open: Arc::default() })
+        let acceptor = Acceptor::new(socket, &listen)?;
+        Ok(Self { listen: Arc::new(listen), acceptor, file, open: Arc::default() })
     }
 
-    fn accepted(&self, socket: Socket) -> Accepted {
-        Accepted { socket, listen: Arc::clone(&self.listen), open: Arc::clone(&self.open) }
+    /// Whether an entry is the one that this listener serves.
+    fn is_of(&self, listen: &Listen) -> bool {
+        listen.address == self.listen.address && (!self.acceptor.is_http3() || listen.http.has_http3())
+    }
+
+    fn accepted(&self, client: NewClient) -> Accepted {
+        Accepted { client, listen: Arc::clone(&self.listen), open: Arc::clone(&self.open) }
     }
 
     fn close(self) -> Vec<Accepted> {
         // The queue of an inherited socket belongs to the process that accepts on it next.
-        if self.listen.address.is_inherited() {
+        if self.listen.address.is_inherited() && !self.acceptor.is_http3() {
             return Vec::new();
         }
         // The file goes first, so that no client joins the queue after it was read.
         let Self { listen, acceptor, file, open } = self;
         drop(file);
-        let accepted = |socket| Accepted { socket, listen: Arc::clone(&listen), open: Arc::clone(&open) };
+        let accepted = |client| Accepted { client, listen: Arc::clone(&listen), open: Arc::clone(&open) };
         acceptor.into_queue().into_iter().map(accepted).collect()
     }
 }

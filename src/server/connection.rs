@@ -2,15 +2,27 @@
 
 use std::sync::Arc;
 
+#[cfg(feature = "experimental-http3")]
+use super::acceptor::NewClient;
 use super::bound_listener::{Accepted, OpenGuard};
 use super::connection_table::ConnectionGuard;
 use super::gateway;
 use super::generation::CurrentGeneration;
 use super::http;
+#[cfg(feature = "experimental-http3")]
+use super::http3;
 use super::io::{Connection, Io, Versions};
 use super::limits::Limits;
+#[cfg(feature = "experimental-http3")]
+use super::listen::Listen;
 use super::listen::Protocol;
+#[cfg(feature = "experimental-http3")]
+use super::progress::Progress;
+#[cfg(feature = "experimental-http3")]
+use super::service::RequestService;
 use super::transport;
+#[cfg(feature = "experimental-http3")]
+use super::transport::{QuicClient, QuicConnection};
 
 /// Serves one client until its connection ends.
 pub(super) async fn run(
@@ -20,7 +32,13 @@ pub(super) async fn run(
     limits: Arc<Limits>,
     guard: ConnectionGuard,
 ) {
-    let Accepted { mut socket, listen, .. } = accepted;
+    let Accepted { client, listen, .. } = accepted;
+    #[cfg(feature = "experimental-http3")]
+    let client = match client {
+        NewClient::Quic(client) => return run_quic(*client, &listen, current, limits, guard).await,
+        socket => socket,
+    };
+    let Some(mut socket) = client.socket() else { return };
     // This fails if the client has disconnected.
     let Ok(mut info) = socket.info(listen.transport.scheme()) else { return };
     // It is the front server that is trusted, whatever client a PROXY protocol header names.
@@ -39,7 +57,8 @@ pub(super) async fn run(
                 (true, false) => Versions::Http1,
                 (false, _) => Versions::Http2,
             };
-            serve(Connection { stream: socket, info, tls: None, versions }, listen.protocol, current, limits, guard).await
+            serve(Connection { stream: socket, info, tls: None, versions, offers_http3: false }, listen.protocol, current, limits, guard)
+                .await
         }
         Some(tls) => {
             // The memory of the handshake is freed after it.
@@ -49,6 +68,17 @@ pub(super) async fn run(
             }
         }
     }
+}
+
+/// Serves a client over UDP.
+#[cfg(feature = "experimental-http3")]
+async fn run_quic(client: QuicClient, listen: &Listen, current: Arc<CurrentGeneration>, limits: Arc<Limits>, guard: ConnectionGuard) {
+    let Some(tls) = &listen.transport.tls else { return };
+    let Some(connection) = Box::pin(client.accept(listen, tls, &limits, &guard)).await else { return };
+    let QuicConnection { connection, info, tls, closing } = connection;
+    let progress = Arc::new(Progress::new(guard));
+    let service = RequestService::new(current, info, Some(tls), false, Arc::clone(&limits), Arc::clone(&progress));
+    Box::pin(http3::run(connection, closing, Arc::new(service), limits, progress)).await;
 }
 
 /// Serves a client behind all transports.
@@ -128,7 +158,7 @@ mod tests {
         let current = Arc::new(CurrentGeneration::new(generation));
         let limits = Arc::new(Limits::from(&Options::default()));
         tokio::spawn(serve(
-            Connection { stream, info, tls: None, versions: Versions::Any },
+            Connection { stream, info, tls: None, versions: Versions::Any, offers_http3: false },
             Protocol::Http,
             current,
             limits,

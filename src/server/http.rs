@@ -18,9 +18,9 @@ use super::service::RequestService;
 ///
 /// A silent connection costs only its stream: parser and buffers are made when octets come, and freed after a short silence.
 pub(super) async fn serve<S: Io>(connection: Connection<S>, current: Arc<CurrentGeneration>, limits: Arc<Limits>, guard: ConnectionGuard) {
-    let Connection { stream, info, tls, versions } = connection;
+    let Connection { stream, info, tls, versions, offers_http3 } = connection;
     let progress = Arc::new(Progress::new(guard));
-    let service = Arc::new(RequestService::new(current, info, tls, Arc::clone(&limits), Arc::clone(&progress)));
+    let service = Arc::new(RequestService::new(current, info, tls, offers_http3, Arc::clone(&limits), Arc::clone(&progress)));
     let mut timer = PhaseTimer::new();
     let mut guard = Guard::new(stream, versions == Versions::Any, Arc::clone(&limits), Arc::clone(&progress));
     while has_octets(&mut guard, &limits, &progress, &mut timer).await {

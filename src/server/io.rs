@@ -35,6 +35,8 @@ pub(super) struct Connection<S> {
     /// What TLS found out.
     pub(super) tls: Option<Arc<TlsSession>>,
     pub(super) versions: Versions,
+    /// Whether the client could use HTTP/3, too.
+    pub(super) offers_http3: bool,
 }
 
 /// The versions of HTTP that a connection may carry.

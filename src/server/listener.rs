@@ -2,6 +2,8 @@
 
 use std::fmt;
 use std::io::{self, ErrorKind};
+#[cfg(feature = "experimental-http3")]
+use std::net::UdpSocket;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::fs::FileTypeExt;
@@ -15,6 +17,9 @@ use super::{Address, Listen, SocketAccess, SocketMode, socket_file, systemd};
 
 /// Clients in the kernel's queue of a listener. The kernel limits it to `net.core.somaxconn`.
 pub(super) const BACKLOG: u16 = 4096;
+
+/// How often a port is tried that is free in TCP and UDP.
+const ATTEMPTS: usize = 16;
 
 /// A listening socket. Clients can connect as soon as it exists. A [`Server`](super::Server) serves them.
 #[derive(Debug)]
@@ -31,16 +36,63 @@ pub struct Listener {
 pub(super) enum ListeningSocket {
     Tcp(TcpListener),
     Unix(UnixListener),
+    #[cfg(feature = "experimental-http3")]
+    Udp(UdpSocket),
 }
 
 impl Listener {
     /// Binds and listens. A relative path of a Unix socket starts at `base`. A socket file is replaced if no process listens there any more.
-    /// `systemd` can give several listeners.
+    /// `systemd` can give several listeners. HTTP/3 is a listener of its own, at the UDP port with the number of the TCP port.
     ///
     /// # Errors
     ///
     /// The error of the system, with the address in its text, and possibly a last line `hint: ...`.
     pub fn bind(listen: &Listen, base: &Path) -> io::Result<Vec<Self>> {
+        // A free port of TCP may be taken in UDP.
+        let is_any = listen.http.has_http3() && matches!(listen.address, Address::Tcp { port: 0, .. });
+        let mut attempts = if is_any { ATTEMPTS } else { 1 };
+        loop {
+            attempts -= 1;
+            let mut listeners = Self::bind_streams(listen, base)?;
+            let addresses: Vec<_> = if listen.http.has_http3() { listeners.iter().map(Self::socket_addr).collect() } else { Vec::new() };
+            let datagrams = addresses.into_iter().map(|address| {
+                let none = || io::Error::new(ErrorKind::InvalidInput, format!("cannot listen on `{listen}`: HTTP/3 takes a TCP address"));
+                Self::bind_http3(listen, address.ok_or_else(none)?)
+            });
+            match datagrams.collect::<io::Result<Vec<_>>>() {
+                Err(error) if error.kind() == ErrorKind::AddrInUse && attempts > 0 => {}
+                datagrams => {
+                    listeners.extend(datagrams?);
+                    return Ok(listeners);
+                }
+            }
+        }
+    }
+
+    /// Binds the UDP port beside the address of a TCP listener.
+    ///
+    /// # Errors
+    ///
+    /// As [`Listener::bind`].
+    #[cfg(feature = "experimental-http3")]
+    pub fn bind_http3(listen: &Listen, address: SocketAddr) -> io::Result<Self> {
+        let bound = super::udp::bind(address);
+        let socket = bound.map_err(|error| io::Error::new(error.kind(), format!("cannot listen on `{listen}`: {error}")))?;
+        let name = format!("{}://{address} (HTTP/3, UDP)", listen.scheme());
+        Ok(Self { socket: ListeningSocket::Udp(socket), listen: listen.clone(), name, file: None })
+    }
+
+    /// Fails: this program was built without HTTP/3.
+    ///
+    /// # Errors
+    ///
+    /// Always.
+    #[cfg(not(feature = "experimental-http3"))]
+    pub fn bind_http3(_: &Listen, _: SocketAddr) -> io::Result<Self> {
+        Err(io::Error::new(ErrorKind::Unsupported, "this program was built without HTTP/3"))
+    }
+
+    fn bind_streams(listen: &Listen, base: &Path) -> io::Result<Vec<Self>> {
         let scheme = listen.scheme();
         let bound = match &listen.address {
             Address::Tcp { host: Some(host), port } => tcp_at(host, *port, scheme).map(|one| vec![one]),
@@ -90,12 +142,20 @@ impl Listener {
         &self.name
     }
 
-    /// The address of a TCP listener.
+    /// Whether it is for HTTP/3.
+    #[must_use]
+    pub const fn is_http3(&self) -> bool {
+        !matches!(self.socket, ListeningSocket::Tcp(_) | ListeningSocket::Unix(_))
+    }
+
+    /// The address of a TCP or UDP listener.
     #[must_use]
     pub fn socket_addr(&self) -> Option<SocketAddr> {
         match &self.socket {
             ListeningSocket::Tcp(socket) => socket.local_addr().ok(),
             ListeningSocket::Unix(_) => None,
+            #[cfg(feature = "experimental-http3")]
+            ListeningSocket::Udp(socket) => socket.local_addr().ok(),
         }
     }
 }

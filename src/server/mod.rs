@@ -9,7 +9,9 @@
 //! entered.
 
 mod accept;
+mod acceptor;
 mod address;
+mod alt_svc;
 mod bound_listener;
 mod connection;
 mod connection_table;
@@ -21,6 +23,8 @@ mod generation;
 mod http;
 mod http1;
 mod http2;
+#[cfg(feature = "experimental-http3")]
+mod http3;
 mod http_versions;
 mod io;
 mod limits;
@@ -43,6 +47,8 @@ mod stream_task;
 mod systemd;
 mod transport;
 mod tunnel;
+#[cfg(feature = "experimental-http3")]
+mod udp;
 mod upgrade;
 
 pub use address::Address;
@@ -58,3 +64,5 @@ pub use transport::{ProxyProtocolOptions, Transport};
 
 #[cfg(fuzzing)]
 pub use http1::fuzz_framing;
+#[cfg(all(fuzzing, feature = "experimental-http3"))]
+pub use http3::fuzz_frames;

@@ -1,6 +1,6 @@
 //! Requests as every layer can rely on them, and responses as every client can.
 
-use http::header::{CONTENT_LENGTH, COOKIE, EXPECT, HOST, HeaderName, HeaderValue, TRANSFER_ENCODING};
+use http::header::{CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, HeaderName, HeaderValue, TE, TRANSFER_ENCODING, UPGRADE};
 use http::request::Parts;
 use http::uri::{PathAndQuery, Uri};
 use http::{HeaderMap, StatusCode, Version};
@@ -42,6 +42,10 @@ fn check_multiplexed(parts: &Parts, max_headers: usize) -> Result<(), Refusal> {
     if parts.headers.len() > max_headers {
         return Err(Refusal::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "there are too many headers"));
     }
+    // h2 refuses these itself.
+    if parts.version == Version::HTTP_3 {
+        check_connection_specific(&parts.headers)?;
+    }
     if parts.uri.path() == "*" && parts.method != http::Method::OPTIONS {
         return Err(Refusal::bad("only OPTIONS has `*` as its target"));
     }
@@ -65,6 +69,17 @@ fn check_multiplexed(parts: &Parts, max_headers: usize) -> Result<(), Refusal> {
         }
         _ => Ok(()),
     }
+}
+
+/// Refuses fields that are about a connection of HTTP/1 (RFC 9114 section 4.2).
+fn check_connection_specific(headers: &HeaderMap) -> Result<(), Refusal> {
+    const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+    const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+    let names = [CONNECTION, KEEP_ALIVE, PROXY_CONNECTION, TRANSFER_ENCODING, UPGRADE];
+    if names.iter().any(|name| headers.contains_key(name)) || headers.get_all(TE).iter().any(|value| value != "trailers") {
+        return Err(Refusal::bad("there is a header that HTTP/3 does not have, because it is about a connection of HTTP/1"));
+    }
+    Ok(())
 }
 
 /// Joins the `Cookie` fields that HTTP/2 and HTTP/3 may split (RFC 9113 section 8.2.3, RFC 9114 section 4.2.1).
@@ -178,6 +193,23 @@ mod tests {
             assert_eq!(normalize(&mut parts(broken), 100).unwrap_err().status, status);
         }
         normalize(&mut parts(request().method("OPTIONS").uri("*").header("host", "a").header("expect", "100-Continue")), 100).unwrap();
+    }
+
+    #[test]
+    fn http3_has_no_headers_about_connections() {
+        let request = || Request::builder().version(Version::HTTP_3).uri("https://a/");
+        for (name, value) in [
+            ("connection", "x"),
+            ("keep-alive", "1"),
+            ("proxy-connection", "x"),
+            ("transfer-encoding", "chunked"),
+            ("upgrade", "x"),
+            ("te", "gzip"),
+        ] {
+            assert_eq!(normalize(&mut parts(request().header(name, value)), 100).unwrap_err().status, 400);
+        }
+        normalize(&mut parts(request().header("te", "trailers")), 100).unwrap();
+        assert_eq!(normalize(&mut parts(request().header("content-length", "+1")), 100).unwrap_err().status, 400);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The running server: how it is started, changed and ended.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use super::accept::{AcceptCommand, AcceptLoop, Replacement};
 use super::bound_listener::BoundListener;
 use super::connection_table::{ConnectionTable, Traffic};
 use super::generation::{CurrentGeneration, Generation, Retiring};
-use super::{Listen, Listener, Options};
+use super::{Address, Listen, Listener, Options};
 
 /// A running server. Its connections are tasks of the runtime that it was started in. Dropping it cuts them off; see [`Server::drain`].
 pub struct Server {
@@ -21,6 +22,8 @@ pub struct Server {
     retiring: Retiring,
     table: Arc<ConnectionTable>,
     listening: Vec<Listen>,
+    /// The addresses of TCP listeners: as written, and as bound.
+    bound: Vec<(Address, SocketAddr)>,
     commands: mpsc::Sender<AcceptCommand>,
 }
 
@@ -41,7 +44,7 @@ impl Server {
     ///
     /// If a listener cannot be registered with the runtime.
     pub fn start(listeners: Vec<Listener>, stack: Next, options: &Options) -> io::Result<Self> {
-        let listening = listeners.iter().map(|listener| listener.listen().clone()).collect();
+        let (listening, bound) = (entries(&listeners), addresses(&listeners));
         let listeners = listeners.into_iter().map(BoundListener::register).collect::<io::Result<_>>()?;
         let table = Arc::new(ConnectionTable::new());
         let (generation, retiring) = Generation::new(1, stack, &table);
@@ -49,13 +52,19 @@ impl Server {
         let (commands, received) = mpsc::channel(1);
         let accept_loop = AcceptLoop::new(listeners, Arc::clone(&current), Arc::clone(&table), options.clone());
         tokio::spawn(accept_loop.run(received));
-        Ok(Self { current, retiring, table, listening, commands })
+        Ok(Self { current, retiring, table, listening, bound, commands })
     }
 
     /// What the server listens on now. A replacement need not bind these addresses again.
     #[must_use]
     pub fn listening(&self) -> &[Listen] {
         &self.listening
+    }
+
+    /// The addresses of its TCP listeners: as written, and as bound.
+    #[must_use]
+    pub fn bound(&self) -> &[(Address, SocketAddr)] {
+        &self.bound
     }
 
     /// Figures about its connections, also after it has ended.
@@ -78,7 +87,7 @@ impl Server {
     ///
     /// If a listener cannot be registered with the runtime. Nothing has changed then.
     pub async fn replace(&mut self, stack: Next, options: &Options, listen: &[Listen], added: Vec<Listener>) -> io::Result<Retiring> {
-        let entries: Vec<Listen> = added.iter().map(|listener| listener.listen().clone()).collect();
+        let (entries, addresses) = (entries(&added), addresses(&added));
         let added = added.into_iter().map(BoundListener::register).collect::<io::Result<_>>()?;
         let (done, is_done) = oneshot::channel();
         let number = self.current.load().number() + 1;
@@ -93,6 +102,8 @@ impl Server {
             None => false,
         });
         self.listening.extend(entries);
+        self.bound.retain(|(address, _)| listen.iter().any(|listen| listen.address == *address));
+        self.bound.extend(addresses);
         let replacement = Replacement { options: options.clone(), listen: listen.to_vec(), added };
         if self.commands.send(AcceptCommand::Replace(Box::new(replacement), done)).await.is_ok() {
             let _ = is_done.await;
@@ -117,4 +128,14 @@ impl Server {
         }
         drained
     }
+}
+
+/// The entries of listeners. One for HTTP/3 stands beside another one.
+fn entries(listeners: &[Listener]) -> Vec<Listen> {
+    listeners.iter().filter(|listener| !listener.is_http3()).map(|listener| listener.listen().clone()).collect()
+}
+
+fn addresses(listeners: &[Listener]) -> Vec<(Address, SocketAddr)> {
+    let of_tcp = listeners.iter().filter(|listener| !listener.is_http3());
+    of_tcp.filter_map(|listener| Some((listener.listen().address.clone(), listener.socket_addr()?))).collect()
 }

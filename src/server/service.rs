@@ -11,12 +11,13 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderValue};
+use http::header::{ALT_SVC, CONNECTION, CONTENT_LENGTH, HOST, HeaderValue};
 use http::request::Parts;
 use http::{Method, StatusCode, Version};
 use http_body::Body as HttpBody;
 use ziggurat_middleware::{Body, ConnectionInfo, NextFuture, Problem, Request, RequestSummary, Response, TunnelIdle};
 
+use super::alt_svc::alt_svc;
 use super::generation::{CurrentGeneration, Generation};
 use super::http2::ConnectStream;
 use super::limits::Limits;
@@ -33,6 +34,8 @@ pub(super) struct RequestService {
     current: Arc<CurrentGeneration>,
     info: ConnectionInfo,
     tls: Option<Arc<TlsSession>>,
+    /// Whether responses tell of HTTP/3.
+    offers_http3: bool,
     limits: Arc<Limits>,
     progress: Arc<Progress>,
     calls: AtomicU32,
@@ -43,10 +46,11 @@ impl RequestService {
         current: Arc<CurrentGeneration>,
         info: ConnectionInfo,
         tls: Option<Arc<TlsSession>>,
+        offers_http3: bool,
         limits: Arc<Limits>,
         progress: Arc<Progress>,
     ) -> Self {
-        Self { current, info, tls, limits, progress, calls: AtomicU32::new(0) }
+        Self { current, info, tls, offers_http3, limits, progress, calls: AtomicU32::new(0) }
     }
 
     pub(super) fn log_refusal(&self, refusal: Refusal) {
@@ -88,11 +92,14 @@ impl RequestService {
             Ok(offer) => (offer, None),
             Err(refusal) => (None, Some(refusal)),
         };
-        let checked = match unsupported {
+        // The reader of frames has noted it.
+        let misframed = if version == Version::HTTP_3 { parts.extensions.remove::<Refusal>() } else { None };
+        let checked = match misframed.or(unsupported) {
             Some(refusal) => Err(refusal),
             None if is_malformed => Err(MALFORMED_BODY),
             None => normalize::normalize(&mut parts, self.limits.headers).and_then(|()| self.check_direction(&parts)),
         };
+        let alt_svc = if self.offers_http3 && checked.is_ok() { alt_svc(parts.headers.get(HOST)) } else { None };
         let mut summary = None;
         let state = match checked {
             Ok(()) => {
@@ -128,7 +135,7 @@ impl RequestService {
             }
         };
         let (idle, progress) = (self.limits.keep_alive, Arc::clone(&self.progress));
-        ResponseFuture { state, summary, is_head, version, number, offer, idle, guard: Some(guard), progress }
+        ResponseFuture { state, summary, is_head, version, number, offer, alt_svc, idle, guard: Some(guard), progress }
     }
 }
 
@@ -175,6 +182,8 @@ pub(super) struct ResponseFuture {
     number: u32,
     /// The upgrade that the request asks for.
     offer: Option<Offer>,
+    /// How the client learns of HTTP/3.
+    alt_svc: Option<HeaderValue>,
     /// How long an upgraded connection may be silent.
     idle: Duration,
     /// Dropped after `state`, which stands before it.
@@ -221,6 +230,9 @@ impl ResponseFuture {
         let is_malformed = is_refused || self.progress.malformed.load(Relaxed) == self.number;
         if !normalize::is_multiplexed(self.version) && (is_malformed || self.progress.connection.is_last()) {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        if let Some(value) = self.alt_svc.take() {
+            response.headers_mut().entry(ALT_SVC).or_insert(value);
         }
         let has_length = response.headers().contains_key(CONTENT_LENGTH) || response.body().size_hint().exact().is_some();
         self.progress.ends_by_closing.store(self.version == Version::HTTP_10 && !has_length, Relaxed);

@@ -1,7 +1,6 @@
 //! Accepted connections, TCP or Unix, as one type.
 
 use std::io::{self, IoSlice};
-use std::iter::repeat_with;
 use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -11,58 +10,10 @@ use std::task::{Context, Poll, ready};
 use rustix::net::RecvFlags;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
-use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::net::{TcpStream, UnixStream};
 use ziggurat_middleware::{ConnectionInfo, Scheme};
 
 use super::io::Io;
-use super::listener::{BACKLOG, ListeningSocket};
-
-/// A listener that is registered with the runtime.
-pub(super) enum Acceptor {
-    Tcp(TcpListener),
-    Unix(UnixListener),
-}
-
-impl Acceptor {
-    pub(super) fn new(socket: ListeningSocket) -> io::Result<Self> {
-        Ok(match socket {
-            ListeningSocket::Tcp(socket) => Self::Tcp(TcpListener::from_std(socket)?),
-            ListeningSocket::Unix(socket) => Self::Unix(UnixListener::from_std(socket)?),
-        })
-    }
-
-    pub(super) fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<Socket>> {
-        match self {
-            Self::Tcp(listener) => listener.poll_accept(cx).map_ok(|(stream, _)| Stream::Tcp(stream).into()),
-            Self::Unix(listener) => listener.poll_accept(cx).map_ok(|(stream, _)| Stream::Unix(stream).into()),
-        }
-    }
-
-    /// Closes the listener and returns the clients that were in its queue.
-    pub(super) fn into_queue(self) -> Vec<Socket> {
-        // This asks the kernel, because the runtime may not have reported the newest clients yet.
-        fn all(accept: impl FnMut() -> io::Result<Socket>) -> Vec<Socket> {
-            repeat_with(accept).map_while(Result::ok).take(BACKLOG.into()).collect()
-        }
-        match self {
-            Self::Tcp(listener) => listener.into_std().map(|listener| {
-                all(|| {
-                    let (stream, _) = listener.accept()?;
-                    stream.set_nonblocking(true)?;
-                    TcpStream::from_std(stream).map(|stream| Stream::Tcp(stream).into())
-                })
-            }),
-            Self::Unix(listener) => listener.into_std().map(|listener| {
-                all(|| {
-                    let (stream, _) = listener.accept()?;
-                    stream.set_nonblocking(true)?;
-                    UnixStream::from_std(stream).map(|stream| Stream::Unix(stream).into())
-                })
-            }),
-        }
-        .unwrap_or_default()
-    }
-}
 
 /// One client's connection.
 pub(super) struct Socket {
@@ -71,7 +22,7 @@ pub(super) struct Socket {
     sent: u64,
 }
 
-enum Stream {
+pub(super) enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),
 }
@@ -171,7 +122,7 @@ impl Io for Socket {
 }
 
 /// The IPv4 address of an IPv4 client on an IPv6 socket.
-fn canonical(address: SocketAddr) -> SocketAddr {
+pub(super) fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 

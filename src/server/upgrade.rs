@@ -30,10 +30,10 @@ impl Offer {
     ///
     /// # Errors
     ///
-    /// If an HTTP/2 request is a CONNECT that is not supported.
+    /// If a request over HTTP/2 or HTTP/3 is a CONNECT that is not supported.
     pub(super) fn of(parts: &mut Parts, has_body: bool) -> Result<Option<Self>, Refusal> {
         let stream = match parts.version {
-            Version::HTTP_2 => match http2::accept(parts)? {
+            Version::HTTP_2 | Version::HTTP_3 => match http2::accept(parts)? {
                 Some(stream) => Some(stream),
                 None => return Ok(None),
             },

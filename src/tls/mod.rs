@@ -23,6 +23,8 @@ mod acme;
 mod certificate;
 mod client_policy;
 mod files;
+#[cfg(feature = "experimental-http3")]
+mod handshake_record;
 mod loaded;
 mod options;
 mod peer;
@@ -40,6 +42,8 @@ mod watch;
 pub use access::FileAccess;
 pub(crate) use acme::AcmeSource;
 pub use certificate::{Certificate, Unusable};
+#[cfg(feature = "experimental-http3")]
+pub(crate) use handshake_record::HandshakeRecord;
 pub use options::TlsOptions;
 pub(crate) use peer::client_certificate;
 pub(crate) use self_signed::self_signed;

@@ -152,6 +152,14 @@ impl TlsServer {
         self.policies[0].load().speaking(protocols)
     }
 
+    /// As [`TlsServer::config`], for one connection, with a record of what its handshake chooses. There is no certificate for names with a policy of their own.
+    #[cfg(feature = "experimental-http3")]
+    pub(crate) fn recorded(&self, protocols: &[&[u8]]) -> (ServerConfig, Arc<super::HandshakeRecord>) {
+        let mut config = self.config(protocols);
+        let record = super::HandshakeRecord::of(&mut config, self.store());
+        (config, record)
+    }
+
     /// The number of the policy about clients of this host: 0 for that of the listener.
     #[must_use]
     pub fn policy_of(&self, host: &str) -> usize {

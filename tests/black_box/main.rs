@@ -10,6 +10,7 @@ mod crowds;
 mod django;
 mod django_guide;
 mod examples;
+mod http3;
 mod init;
 mod layers;
 mod link;

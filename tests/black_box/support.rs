@@ -68,6 +68,7 @@ impl Program {
             let line = program.next_line();
             let address = line.trim_end().strip_prefix("listening on ").and_then(|listener| listener.split_once("://"));
             if let Some(("http" | "https", address)) = address {
+                let address = address.split(' ').next().unwrap();
                 program.address.get_or_insert(address.parse().unwrap());
             }
             if line.starts_with("ready") {

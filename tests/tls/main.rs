@@ -6,6 +6,10 @@ mod clear_text;
 mod clients;
 mod files;
 mod handshakes;
+mod http3;
+mod http3_client;
+mod http3_ends;
+mod http3_hostile;
 #[path = "../proxy/log.rs"]
 mod log;
 mod mistakes;

@@ -74,7 +74,11 @@ impl Site {
         let pipeline = pipeline(&self.authority, entry, "{}", &self.registry);
         let (listen, _) = pipeline.listeners(&lifecycle).unwrap_or_else(|report| panic!("{report}"));
         let stack = Next::new("app.test", tower::service_fn(echo));
-        let retiring = self.server.as_mut().unwrap().replace(stack, pipeline.server(), &listen, Vec::new()).await.unwrap();
+        let server = self.server.as_mut().unwrap();
+        // HTTP/3 is a listener of its own.
+        let is_new = listen[0].http.has_http3() && !server.listening()[0].http.has_http3();
+        let added = if is_new { vec![Listener::bind_http3(&listen[0], self.address).unwrap()] } else { Vec::new() };
+        let retiring = server.replace(stack, pipeline.server(), &listen, added).await.unwrap();
         tokio::spawn(retiring);
         std::mem::replace(&mut self.lifecycle, lifecycle).retire().await;
     }

@@ -60,7 +60,7 @@ impl Grammar<'_> {
             }
             if let Some(versions) = found.http {
                 self.sound("`listen`", node.nearest(&["http".into()]), |findings| {
-                    versions.validate(findings);
+                    versions.validate(&listen.address, &listen.transport, found.tls.is_some(), findings);
                     if listen.protocol != Protocol::Http {
                         findings.push(Finding::new("`http` has no effect beside this `protocol`").hint("remove one of them"));
                     }

@@ -173,6 +173,11 @@ impl ConnectionTable {
         self.metrics.count(0, None, &EndedRequest::refused(StatusCode::SERVICE_UNAVAILABLE));
     }
 
+    /// TLS handshakes under way, those in QUIC included.
+    pub(super) fn handshakes_under_way(&self) -> usize {
+        self.handshakes.under_way_now()
+    }
+
     fn now(&self) -> u64 {
         self.milliseconds(Instant::now())
     }

@@ -72,7 +72,7 @@ pub(super) async fn serve<S: Io>(
     let Connection { stream, info, .. } = connection;
     let progress = Arc::new(Progress::new(guard));
     // The TLS of this connection is not that of the client.
-    let service = RequestService::new(current, info, None, Arc::clone(&limits), Arc::clone(&progress));
+    let service = RequestService::new(current, info, None, false, Arc::clone(&limits), Arc::clone(&progress));
     let most = limits.header_size.saturating_add(OWN_VARIABLES);
     let served = Served { stream, received: BytesMut::new(), service, limits, progress };
     match protocol {

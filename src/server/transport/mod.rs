@@ -2,6 +2,8 @@
 
 mod handshakes;
 mod proxy_protocol;
+#[cfg(feature = "experimental-http3")]
+mod quic;
 mod session;
 mod stream;
 mod tls;
@@ -15,6 +17,8 @@ use crate::tls::TlsServer;
 pub(super) use handshakes::Handshakes;
 pub use proxy_protocol::ProxyProtocolOptions;
 pub(super) use proxy_protocol::accept as accept_proxy_protocol;
+#[cfg(feature = "experimental-http3")]
+pub(super) use quic::{QuicClient, QuicConnection, QuicEndpoint};
 pub(super) use session::TlsSession;
 pub(super) use tls::accept as accept_tls;
 

@@ -92,10 +92,13 @@ pub(in crate::server) async fn accept(
             handshakes.complete(is_resumed);
             let is_http2 = session.alpn_protocol() == Some(b"h2") || !listen.http.has_http1();
             let versions = if is_http2 { Versions::Http2 } else { Versions::Http1 };
+            let policy = certificate.policy();
             let facts = tls_info(session, is_resumed, tls.exports_clients(&certificate));
             let user = facts.client.as_ref().and_then(|client| tls.user_of(client, &certificate));
             let tls = Some(Arc::new(TlsSession::new(facts, user, certificate, Arc::clone(tls))));
-            return Some(Connection { stream: TlsStream::new(stream), info, tls, versions });
+            // HTTP/3 is under the policy of the listener.
+            let offers_http3 = listen.http.has_http3() && policy == 0;
+            return Some(Connection { stream: TlsStream::new(stream), info, tls, versions, offers_http3 });
         }
     }
     None
@@ -176,7 +179,7 @@ fn tls_info(session: &ServerConnection, is_resumed: bool, exports_client: bool) 
 }
 
 /// The name that OpenSSL has for a cipher suite, and with it mod_ssl.
-const fn openssl_name(suite: rustls::CipherSuite) -> &'static str {
+pub(super) const fn openssl_name(suite: rustls::CipherSuite) -> &'static str {
     use rustls::CipherSuite as Suite;
     match suite {
         Suite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384 => "ECDHE-ECDSA-AES256-GCM-SHA384",
