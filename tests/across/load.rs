@@ -29,7 +29,7 @@ async fn two_hundred_at_once_are_all_answered_by_one_thread() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_island_over_its_deadline_is_ended_through_all_its_layers() {
+async fn a_mixed_stack_over_its_deadline_is_ended_through_all_its_layers() {
     for executor in ONE_THREAD {
         let site = Site::with(TOWER, "across:app", executor, json!({ "deadline": "300ms" }));
         assert_eq!(site.send(get("/sleeps", &[])).await.status, 504, "{executor:?}");

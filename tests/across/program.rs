@@ -1,9 +1,9 @@
-//! Islands as the program runs them: imported once and forked, exchanged at a reload, refused at their line.
+//! Stacks of Python and native layers as the program runs them: imported once and forked, exchanged at a reload, refused at their line.
 
 use crate::program_support::{Program, command, folder_of};
 use crate::support::wait_until;
 
-const ISLAND: &str = r#"
+const MODULE: &str = r#"
 import os, threading
 IMPORTED_BY = os.getpid()
 
@@ -23,9 +23,9 @@ def app(environ, start_response):
 fn pipeline(options: &str) -> String {
     format!(
         r#"{{ "listen": "127.0.0.1:0",
-  "layers": ["request_id", {{ "wsgi": {{ "middleware": "island:Outer", "args": ["One"] }} }}, "compress",
-    {{ "access_log": {{ "to": "inner.log" }} }}, {{ "timeout": "30s" }}, {{ "wsgi": {{ "middleware": "island:Outer", "args": ["Two"] }} }}],
-  "app": {{ "wsgi": {{ "app": "island:app", {options} }} }} }}"#
+  "layers": ["request_id", {{ "wsgi": {{ "middleware": "mixed:Outer", "args": ["One"] }} }}, "compress",
+    {{ "access_log": {{ "to": "inner.log" }} }}, {{ "timeout": "30s" }}, {{ "wsgi": {{ "middleware": "mixed:Outer", "args": ["Two"] }} }}],
+  "app": {{ "wsgi": {{ "app": "mixed:app", {options} }} }} }}"#
     )
 }
 
@@ -36,9 +36,9 @@ fn hello(program: &Program) {
 }
 
 #[test]
-fn an_island_is_imported_warmed_up_and_forked() {
+fn a_mixed_stack_is_imported_warmed_up_and_forked() {
     let mut program =
-        Program::start(&pipeline(r#""workers": 2, "threads": 2, "preload": { "warm_up": ["/", "/a"] }"#), &[("island.py", ISLAND)]);
+        Program::start(&pipeline(r#""workers": 2, "threads": 2, "preload": { "warm_up": ["/", "/a"] }"#), &[("mixed.py", MODULE)]);
     for _ in 0..20 {
         hello(&program);
     }
@@ -50,14 +50,14 @@ fn an_island_is_imported_warmed_up_and_forked() {
 }
 
 #[test]
-fn an_island_is_exchanged_at_a_reload_and_no_request_is_lost() {
+fn a_mixed_stack_is_exchanged_at_a_reload_and_no_request_is_lost() {
     for options in [
         r#""workers": 2, "threads": 1"#,
         r#""workers": 2, "preload": true"#,
         r#""workers": 0, "threads": 2"#,
         r#""workers": 0, "threads": 0"#,
     ] {
-        let mut program = Program::start(&pipeline(options), &[("island.py", ISLAND)]);
+        let mut program = Program::start(&pipeline(options), &[("mixed.py", MODULE)]);
         for round in 1..=3 {
             program.signal("HUP");
             let reloaded = || program.log().matches("reloaded").count();
@@ -75,25 +75,25 @@ fn an_island_is_exchanged_at_a_reload_and_no_request_is_lost() {
 #[test]
 fn a_layer_that_cannot_be_made_in_a_worker_is_shown_at_its_line() {
     let source = format!(
-        "{ISLAND}\nclass Broken:\n    def __init__(self, app):\n        raise ValueError('no such luck')\nNOTHING = 7\ndef none(app):\n    pass\n"
+        "{MODULE}\nclass Broken:\n    def __init__(self, app):\n        raise ValueError('no such luck')\nNOTHING = 7\ndef none(app):\n    pass\n"
     );
     for (target, said) in [
-        ("island:Broken", "`Broken` of `island` raised `ValueError` when it was called"),
+        ("mixed:Broken", "`Broken` of `mixed` raised `ValueError` when it was called"),
         ("nowhere:Layer", "there is no module `nowhere`"),
-        ("island:Missing", "module `island` has no attribute `Missing`"),
-        ("island:NOTHING", "`NOTHING` of `island`"),
-        ("island:none", "`none` of `island` returned `NoneType`, which is not callable"),
+        ("mixed:Missing", "module `mixed` has no attribute `Missing`"),
+        ("mixed:NOTHING", "`NOTHING` of `mixed`"),
+        ("mixed:none", "`none` of `mixed` returned `NoneType`, which is not callable"),
     ] {
         for workers in [r#""workers": 2"#, r#""workers": 1, "preload": true"#] {
             let text = format!(
-                "{{\n  \"layers\": [\n    {{ \"wsgi\": {{ \"middleware\": \"island:Outer\", \"args\": [\"A\"] }} }},\n    \"headers\",\n    {{ \"wsgi\": \"{target}\" }}\n  ],\n  \"app\": {{ \"wsgi\": {{ \"app\": \"island:app\", {workers} }} }}\n}}\n"
+                "{{\n  \"layers\": [\n    {{ \"wsgi\": {{ \"middleware\": \"mixed:Outer\", \"args\": [\"A\"] }} }},\n    \"headers\",\n    {{ \"wsgi\": \"{target}\" }}\n  ],\n  \"app\": {{ \"wsgi\": {{ \"app\": \"mixed:app\", {workers} }} }}\n}}\n"
             );
-            let folder = folder_of(&[("pipeline.json", &text), ("island.py", &source)]);
+            let folder = folder_of(&[("pipeline.json", &text), ("mixed.py", &source)]);
             let output = command(folder.path()).args(["run", "pipeline.json"]).output().unwrap();
             let seen = String::from_utf8_lossy(&output.stderr);
             assert_eq!(output.status.code(), Some(1), "{seen}");
             assert!(seen.contains(said) && seen.contains("pipeline.json:5:") && seen.contains("^^^^"), "{target}: {seen}");
-            if target == "island:Broken" {
+            if target == "mixed:Broken" {
                 assert!(seen.contains("no such luck"), "{seen}");
             }
         }

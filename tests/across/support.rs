@@ -11,7 +11,7 @@ use ziggurat::Launcher;
 use ziggurat::pipeline::Pipeline;
 use ziggurat_middleware::{Body, Lifecycle, Next, Request, Response, request};
 
-/// Who runs the island.
+/// Who runs the Python layers and the native layers between them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Executor {
     /// So many threads of a worker process.
