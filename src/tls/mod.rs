@@ -23,6 +23,8 @@ mod acme;
 mod certificate;
 mod client_policy;
 mod files;
+#[cfg(fuzzing)]
+mod fuzz;
 #[cfg(feature = "experimental-http3")]
 mod handshake_record;
 mod loaded;
@@ -42,12 +44,13 @@ mod watch;
 pub use access::FileAccess;
 pub(crate) use acme::AcmeSource;
 pub use certificate::{Certificate, Unusable};
+#[cfg(fuzzing)]
+pub use fuzz::certificates as fuzz_certificates;
 #[cfg(feature = "experimental-http3")]
 pub(crate) use handshake_record::HandshakeRecord;
 pub use options::TlsOptions;
 pub(crate) use peer::client_certificate;
 pub(crate) use self_signed::self_signed;
-pub(crate) use server::Begin;
 pub use server::TlsServer;
 pub use store::{CertificateStore, Challenges, Source};
 pub use table::CertificateTable;
