@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use crate::acme::{AcmeSettings, Challenge, NameSettings, Store};
+use crate::pipeline::diagnostic::{Diagnostic, Id};
 use crate::pipeline::model::ListenEntry;
 use crate::server::Address;
 
@@ -31,6 +32,21 @@ pub(super) fn settings(entries: &[ListenEntry], base: &Path) -> Vec<AcmeSettings
         }
     }
     all
+}
+
+/// A warning about each store that this process cannot use.
+pub(super) fn obstacles(entries: &[ListenEntry], base: &Path) -> Vec<Diagnostic> {
+    let mut found: Vec<Diagnostic> = Vec::new();
+    for entry in entries {
+        let Some(tls) = &entry.tls else { continue };
+        let Some(obstacle) = tls.value.acme().and_then(|acme| Store::new(base.join(&acme.store)).obstacle()) else { continue };
+        let span = tls.node.nearest(&["acme".into(), "store".into()]).span.clone();
+        let finding = Diagnostic::warning(Id::DoubtfulCertificate, format!("no certificate can be ordered: {obstacle}"), span);
+        if found.iter().all(|known| known.message != finding.message) {
+            found.push(finding.label("the store").hint("`store` has to be a folder that the server's user can write to, or can make"));
+        }
+    }
+    found
 }
 
 pub(super) fn sections(entries: &[ListenEntry]) -> impl Iterator<Item = &crate::acme::AcmeOptions> {

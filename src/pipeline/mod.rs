@@ -233,6 +233,11 @@ impl Pipeline {
         build::begin_orders(self.site(lifecycle));
     }
 
+    /// What keeps this process from using the folders of ACME: warnings, because the server starts all the same.
+    pub(crate) fn obstacles(&self) -> Report {
+        Report::new(Arc::clone(&self.source), acme::obstacles(&self.file.listen, &self.base))
+    }
+
     /// The folders that the server keeps certificates of authorities in.
     pub(crate) fn stores(&self) -> impl Iterator<Item = Store> {
         acme::settings(&self.file.listen, &self.base).into_iter().map(|settings| settings.store)

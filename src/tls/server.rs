@@ -9,6 +9,8 @@ use rustls::pki_types::CertificateDer;
 use rustls::server::ClientHello;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{Error, ServerConfig};
+use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
 use ziggurat_middleware::{ClientCertificate, Findings, RemoteUser};
 
 use super::access::FileAccess;
@@ -28,20 +30,14 @@ pub struct TlsServer {
     files: Mutex<LoadedFiles>,
     /// That of the listener, and those of single certificates by their number: at least one.
     policies: Vec<ClientPolicy>,
+    lookups: Semaphore,
 }
+
+/// The most challenges that are looked up at once. Handshakes beyond wait.
+const MOST_LOOKUPS: usize = 16;
 
 /// With fewer days left, the log warns every day.
 const FEW_DAYS: i64 = 7;
-
-/// How the handshake of a client goes on after its hello.
-pub(crate) enum Begin {
-    /// With this configuration. The certificate is the one that it gets.
-    Serve(Arc<ServerConfig>, Arc<Certificate>),
-    /// It is an authority that verifies the control of a name (RFC 8737). The connection ends with the handshake.
-    Challenge(Arc<ServerConfig>),
-    /// There is no certificate for it.
-    Refuse,
-}
 
 impl TlsServer {
     /// Reads all files. `listener` identifies the listener over reloads, `protocols` are those that it speaks over TCP (ALPN), the preferred one first. Returns warnings
@@ -78,7 +74,7 @@ impl TlsServer {
         if !errors.is_empty() {
             return Err(errors);
         }
-        Ok((Self { options: options.clone(), site, files: Mutex::new(files), policies }, doubts))
+        Ok((Self { options: options.clone(), site, files: Mutex::new(files), policies, lookups: Semaphore::new(MOST_LOOKUPS) }, doubts))
     }
 
     /// Looks at all files, and uses those that have changed. What cannot be used leaves what was in use before. Blocks.
@@ -166,19 +162,28 @@ impl TlsServer {
         if self.policies.len() == 1 { 0 } else { self.store().table().find(host).map_or(0, |certificate| certificate.policy) }
     }
 
-    /// Decides how to go on with a client.
-    pub(crate) fn begin(&self, hello: &ClientHello<'_>) -> Begin {
-        if let Some(key) = self.store().challenge(hello) {
-            return self.challenge(&key).map_or(Begin::Refuse, Begin::Challenge);
-        }
+    /// How the handshake of a client goes on after its hello: the configuration, and the certificate that it gets; `None` if there is none for it.
+    pub(crate) fn begin(&self, hello: &ClientHello<'_>) -> Option<(Arc<ServerConfig>, Arc<Certificate>)> {
         let table = self.store().table();
-        match table.select(hello.server_name(), hello.signature_schemes()) {
-            Some(certificate) => Begin::Serve(Arc::clone(&self.policy(certificate).load().http), Arc::clone(certificate)),
-            None => Begin::Refuse,
-        }
+        let certificate = table.select(hello.server_name(), hello.signature_schemes())?;
+        Some((Arc::clone(&self.policy(certificate).load().http), Arc::clone(certificate)))
     }
 
-    fn challenge(&self, key: &Arc<CertifiedKey>) -> Result<Arc<ServerConfig>, Error> {
+    /// The name whose control a client verifies, if it seems to be an authority (RFC 8737).
+    pub(crate) fn challenged(&self, hello: &ClientHello<'_>) -> Option<String> {
+        self.store().challenged(hello).map(str::to_owned)
+    }
+
+    /// The configuration for an authority that verifies the control of a name, if a challenge is pending. The connection ends with the handshake. The answer is in a
+    /// file, so it is read on another thread.
+    pub(crate) async fn challenge(&self, name: String) -> Option<Arc<ServerConfig>> {
+        let _permit = self.lookups.acquire().await.ok()?;
+        let store = Arc::clone(self.store());
+        let key = spawn_blocking(move || store.challenge(&name)).await.ok()??;
+        self.answer(&key).ok()
+    }
+
+    fn answer(&self, key: &Arc<CertifiedKey>) -> Result<Arc<ServerConfig>, Error> {
         let builder = ServerConfig::builder_with_provider(Arc::clone(self.provider())).with_safe_default_protocol_versions()?;
         let key = CertifiedKey::clone(key);
         let mut config = builder.with_no_client_auth().with_cert_resolver(Arc::new(SingleCertAndKey::from(key)));

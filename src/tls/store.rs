@@ -33,8 +33,8 @@ pub enum Source {
 
 /// Answers challenges of the kind TLS-ALPN-01 (RFC 8737).
 pub trait Challenges: Send + Sync {
-    /// The certificate that proves control of `name`, a host name in lower case; `None` if no challenge for it is pending. It is asked in the middle of a handshake
-    /// and must not block.
+    /// The certificate that proves control of `name`, a host name in lower case; `None` if no challenge for it is pending. It is asked in the middle of a handshake,
+    /// on a thread where it may block.
     fn certificate(&self, name: &str) -> Option<Arc<CertifiedKey>>;
 }
 
@@ -75,13 +75,18 @@ impl CertificateStore {
         self.challenges.store(Some(Arc::new(Hook(challenges))));
     }
 
-    /// The certificate for a challenge, if the client offers nothing but its protocol.
-    pub(super) fn challenge(&self, hello: &ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+    /// The name that a challenge is about, if somebody answers challenges, and the client offers nothing but their protocol.
+    pub(super) fn challenged<'a>(&self, hello: &'a ClientHello<'_>) -> Option<&'a str> {
         let mut offered = hello.alpn()?;
-        if offered.next() != Some(ACME_TLS) || offered.next().is_some() {
+        if offered.next() != Some(ACME_TLS) || offered.next().is_some() || self.challenges.load().is_none() {
             return None;
         }
-        self.challenges.load().as_ref()?.0.certificate(hello.server_name()?)
+        hello.server_name()
+    }
+
+    /// The certificate for a challenge. May block.
+    pub(super) fn challenge(&self, name: &str) -> Option<Arc<CertifiedKey>> {
+        self.challenges.load().as_ref()?.0.certificate(name)
     }
 }
 

@@ -187,6 +187,36 @@ fn workers_of_another_user_than_the_servers_are_started_replaced_reloaded_and_en
 }
 
 #[test]
+fn check_warns_of_a_store_that_the_servers_user_cannot_write_to() {
+    let pipeline = |server: &str| {
+        format!(
+            r#"{{ "listen": {{ "at": ":443", "tls": {{ "acme": {{ "names": ["a.test"], "directory": "https://acme.test/", "store": "acme/store" }} }} }}{server},
+                  "app": {{ "respond": 204 }} }}"#
+        )
+    };
+    let check = |folder: &Path| {
+        let output = command(folder).args(["check", "pipeline.json"]).output().unwrap();
+        assert!(output.status.success());
+        String::from_utf8(output.stderr).unwrap() + &String::from_utf8(output.stdout).unwrap()
+    };
+    let missing = folder(&pipeline(""));
+    assert!(!check(missing.path()).contains("no certificate can be ordered"));
+    assert!(!missing.path().join("acme").exists());
+    fs::write(missing.path().join("acme"), "").unwrap();
+    let said = check(missing.path());
+    assert!(said.contains("no certificate can be ordered") && said.contains("it is not a folder"), "{said}");
+    if is_root() {
+        let private = folder(&pipeline(&format!(r#", "server": {{ "user": "{USER}" }}"#)));
+        fs::create_dir_all(private.path().join("acme/store")).unwrap();
+        assert!(check(private.path()).contains("`acme/store` cannot be used by this user: permission denied"));
+        std::os::unix::fs::chown(private.path().join("acme/store"), Some(id("-u")[0]), None).unwrap();
+        assert!(!check(private.path()).contains("no certificate can be ordered"));
+        fs::create_dir(private.path().join("acme/store/challenges")).unwrap();
+        assert!(check(private.path()).contains("`acme/store/challenges` cannot be used"));
+    }
+}
+
+#[test]
 fn a_key_that_only_root_can_read_is_read_again_at_a_reload_and_no_other_file_is() {
     if !is_root() {
         return;

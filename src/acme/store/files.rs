@@ -36,6 +36,16 @@ pub(super) fn private_folder(folder: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(folder)
 }
 
+/// The folders in a folder, and those in them.
+pub(super) fn folders(root: &Path) -> Vec<PathBuf> {
+    let inside = |folder: &Path| -> Vec<PathBuf> {
+        let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+        entries.map(|entry| entry.path()).filter(|path| path.is_dir()).collect()
+    };
+    let outer = inside(root);
+    outer.iter().flat_map(|folder| inside(folder)).chain(outer.clone()).collect()
+}
+
 pub(super) fn read<T: DeserializeOwned>(file: &Path) -> io::Result<Read<T>> {
     let opened = match File::open(file) {
         Ok(opened) => opened,

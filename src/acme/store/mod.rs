@@ -18,11 +18,15 @@ mod files;
 pub(super) mod lock;
 mod records;
 
+use std::fmt;
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rustix::fs::{Access, access};
 use twox_hash::XxHash3_64;
+use ziggurat_middleware::system_words;
 
 pub(super) use files::Read;
 pub(super) use records::{AccountRecord, AttemptRecord, CertificateRecord, ChallengeRecord, RenewalRecord};
@@ -56,6 +60,33 @@ impl Store {
         let missing = self.root.ancestors().take_while(|folder| !folder.as_os_str().is_empty() && !folder.exists());
         let missing = missing.map(Path::to_owned).collect();
         private_folder(&self.root).map(|()| missing)
+    }
+
+    /// Why this process could not write to the store, or take its lock, if there is a reason. Changes nothing.
+    pub(crate) fn obstacle(&self) -> Option<String> {
+        let cannot = |path: &Path, error: &dyn fmt::Display| format!("`{}` cannot be used by this user: {error}", path.display());
+        let use_folder = |folder: &Path| match access(folder, Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK) {
+            Err(error) => Some(cannot(folder, &system_words(&error.into()))),
+            Ok(()) => None,
+        };
+        // What is missing is made below the first folder that is there.
+        let there = self
+            .root
+            .ancestors()
+            .map(|folder| if folder.as_os_str().is_empty() { Path::new(".") } else { folder })
+            .find(|folder| folder.exists());
+        let there = there.unwrap_or(Path::new("/"));
+        if !there.is_dir() {
+            return Some(cannot(there, &"it is not a folder"));
+        }
+        let entries = if there == self.root { files::folders(&self.root) } else { Vec::new() };
+        use_folder(there).or_else(|| entries.iter().find_map(|folder| use_folder(folder))).or_else(|| {
+            let lock = self.root.join("lock");
+            match File::open(&lock) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => Some(cannot(&lock, &system_words(&error))),
+                _ => None,
+            }
+        })
     }
 
     pub(super) fn directory(&self, url: &str) -> DirectoryFolder {

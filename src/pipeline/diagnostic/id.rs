@@ -60,7 +60,7 @@ ids! {
     UnmetChallenge "unmet-challenge" "No address in `listen` is one where an authority looks for the challenge that it sets (ACME), so no certificate can be had."
     CannotBuild "cannot-build" "A layer or an app cannot be built: a file is missing, for instance, or a module cannot be imported."
     UnusableCertificate "unusable-certificate" "A certificate, its key, or a file of authorities or revocation lists cannot be used."
-    DoubtfulCertificate "doubtful-certificate" "A certificate has expired, names no host, or its key can be read by every user."
+    DoubtfulCertificate "doubtful-certificate" "A certificate has expired, names no host, or its key can be read by every user; or the server's user cannot write to the `store` of `acme`."
     UncoveredHost "uncovered-host" "A route is for a host that no certificate covers."
     CannotListen "cannot-listen" "An address or the control socket cannot be opened."
     CannotRun "cannot-run" "The pipeline is sound, and the process cannot run it."

@@ -24,7 +24,7 @@ use crate::server::listen::Listen;
 use crate::server::refusal::Refusal;
 use crate::server::service::Client;
 use crate::server::socket::Socket;
-use crate::tls::{Begin, Certificate, TlsServer, client_certificate};
+use crate::tls::{Certificate, TlsServer, client_certificate};
 
 const CLEAR_TEXT: Refusal = Refusal::bad("this port speaks TLS: the address begins with https://");
 
@@ -134,14 +134,18 @@ type Handshaken = Option<(tokio_rustls::server::TlsStream<Socket>, Arc<Certifica
 /// `None` after a challenge.
 async fn handshake(socket: Socket, tls: &TlsServer) -> Result<Handshaken, Refused> {
     let mut start = LazyConfigAcceptor::new(Acceptor::default(), socket).await.map_err(refused)?;
-    let (config, certificate) = match tls.begin(&start.client_hello()) {
-        Begin::Serve(config, certificate) => (config, Some(certificate)),
-        Begin::Challenge(config) => (config, None),
-        Begin::Refuse => {
-            let name = start.client_hello().server_name().map(|name| format!("it asked for `{name}`"));
-            let _ = start.io.write_all(UNRECOGNIZED_NAME).await;
-            return Err(Refused(Failure::NoCertificate, name.unwrap_or_default()));
-        }
+    let challenge = match tls.challenged(&start.client_hello()) {
+        Some(name) => tls.challenge(name).await,
+        None => None,
+    };
+    let (config, certificate) = if let Some(config) = challenge {
+        (config, None)
+    } else if let Some((config, certificate)) = tls.begin(&start.client_hello()) {
+        (config, Some(certificate))
+    } else {
+        let name = start.client_hello().server_name().map(|name| format!("it asked for `{name}`"));
+        let _ = start.io.write_all(UNRECOGNIZED_NAME).await;
+        return Err(Refused(Failure::NoCertificate, name.unwrap_or_default()));
     };
     let limit = |session: &mut ServerConnection| session.set_buffer_limit(Some(BUFFER));
     let mut stream = start.into_stream_with(config, limit).await.map_err(refused)?;
