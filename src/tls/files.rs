@@ -116,6 +116,11 @@ impl PairFiles {
             .map_err(|unusable| {
                 let (cert, key) = (self.cert.display(), self.key.display());
                 match unusable {
+                    // What the provider of cryptography does not know.
+                    Unusable::Refused(rustls::Error::General(_)) => {
+                        let finding = Finding::new(format!("the private key in `{key}` cannot be used: it is damaged, or of another kind"));
+                        self.at(finding.hint("keys are ECDSA with P-256, P-384 or P-521, Ed25519, or RSA with at least 2048 bits"), "key")
+                    }
                     Unusable::Malformed | Unusable::Refused(_) => self.at(Finding::new(format!("`{cert}`: {unusable}")), "cert"),
                     Unusable::Misfit => {
                         let finding = Finding::new(format!("the private key in `{key}` is not that of the certificate in `{cert}`"));

@@ -29,13 +29,36 @@ pub(super) fn parse_certificates(file: &Path, octets: &[u8]) -> Result<Vec<Certi
         return Ok(certificates);
     }
     let finding = Finding::new(format!("`{}` holds no certificate in PEM", file.display()));
-    Err(if has_key {
-        finding.hint("it holds a private key: name the files the other way round")
-    } else if octets.starts_with(b"\x30") {
-        finding.hint("it seems to be DER: convert it with `openssl x509 -inform der -in FILE -out FILE.pem`")
+    Err(finding.hint(if has_key {
+        "it holds a private key: name the files the other way round"
+    } else if has(octets, "CERTIFICATE REQUEST-----") {
+        "it holds a request for a certificate: an authority makes a certificate of it"
     } else {
-        finding.hint("a certificate begins with `-----BEGIN CERTIFICATE-----`")
-    })
+        other_format(octets).unwrap_or(match octets {
+            [DER, ..] => "it seems to be DER: convert it with `openssl x509 -inform der -in FILE -out FILE.pem`",
+            _ => "a certificate begins with `-----BEGIN CERTIFICATE-----`",
+        })
+    }))
+}
+
+/// The first octet of DER: a sequence.
+const DER: u8 = 0x30;
+
+/// What to do with a file of another format, whatever it is to hold.
+fn other_format(octets: &[u8]) -> Option<&'static str> {
+    // The version of PKCS #12 (RFC 7292 section 4) behind the length of the whole.
+    let is_pkcs12 = octets.first() == Some(&DER) && octets.get(..8).is_some_and(|head| head.windows(3).any(|part| part == [2, 1, 3]));
+    if is_pkcs12 {
+        return Some(
+            "it seems to be PKCS #12: take it apart with `openssl pkcs12 -in FILE -nokeys -out FILE.pem` and `openssl pkcs12 -in FILE -nocerts -nodes -out FILE.key`",
+        );
+    }
+    let marks: [&[u8]; 3] = [b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff"];
+    marks.iter().any(|mark| octets.starts_with(mark)).then_some("it begins with a byte order mark: save it as plain ASCII text")
+}
+
+fn has(octets: &[u8], text: &str) -> bool {
+    memchr::memmem::find(octets, text.as_bytes()).is_some()
 }
 
 /// The first private key of a file.
@@ -45,7 +68,9 @@ pub(crate) fn private_key(file: &Path) -> Result<PrivateKeyDer<'static>, Finding
 
 /// As [`private_key`], of a file that was read.
 pub(super) fn parse_private_key(file: &Path, octets: &[u8]) -> Result<PrivateKeyDer<'static>, Finding> {
-    let sections = sections(file, octets)?;
+    // The headers of older encrypted keys are not base64.
+    let is_encrypted = is_encrypted(octets);
+    let sections = if is_encrypted { Vec::new() } else { sections(file, octets)? };
     let has_certificate = sections.iter().any(|(kind, _)| *kind == SectionKind::Certificate);
     let key = sections.into_iter().find_map(|(kind, der)| match kind {
         SectionKind::PrivateKey => Some(PrivatePkcs8KeyDer::from(der).into()),
@@ -53,8 +78,7 @@ pub(super) fn parse_private_key(file: &Path, octets: &[u8]) -> Result<PrivateKey
         SectionKind::EcPrivateKey => Some(PrivateSec1KeyDer::from(der).into()),
         _ => None,
     });
-    let is_encrypted = is_encrypted(octets);
-    if let Some(key) = key.filter(|_| !is_encrypted) {
+    if let Some(key) = key {
         return Ok(key);
     }
     let name = file.display();
@@ -64,7 +88,10 @@ pub(super) fn parse_private_key(file: &Path, octets: &[u8]) -> Result<PrivateKey
     } else if has_certificate {
         Finding::new(format!("`{name}` holds no private key in PEM")).hint("it holds a certificate: name the files the other way round")
     } else {
-        Finding::new(format!("`{name}` holds no private key in PEM")).hint("a private key begins with `-----BEGIN PRIVATE KEY-----`")
+        Finding::new(format!("`{name}` holds no private key in PEM")).hint(other_format(octets).unwrap_or(match octets {
+            [DER, ..] => "it seems to be DER: convert it with `openssl pkey -inform der -in FILE -out FILE.key`",
+            _ => "a private key begins with `-----BEGIN PRIVATE KEY-----`",
+        }))
     })
 }
 
@@ -123,9 +150,7 @@ const fn is_key(kind: SectionKind) -> bool {
 
 /// Whether a key needs a passphrase: PKCS #8 has a label of its own, older forms have a header.
 fn is_encrypted(octets: &[u8]) -> bool {
-    ["-----BEGIN ENCRYPTED PRIVATE KEY-----", "Proc-Type: 4,ENCRYPTED"]
-        .iter()
-        .any(|mark| memchr::memmem::find(octets, mark.as_bytes()).is_some())
+    ["-----BEGIN ENCRYPTED PRIVATE KEY-----", "Proc-Type: 4,ENCRYPTED"].iter().any(|mark| has(octets, mark))
 }
 
 fn cannot_read(file: &Path, error: impl std::fmt::Display) -> Finding {

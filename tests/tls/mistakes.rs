@@ -22,6 +22,13 @@ fn seen(authority: &Authority, tls: &str) -> String {
 const ENCRYPTED: &str =
     "-----BEGIN ENCRYPTED PRIVATE KEY-----\nMIIBvTBXBgkqhkiG9w0BBQ0wSjApBgkqhkiG9w0BBQwwHAQI\n-----END ENCRYPTED PRIVATE KEY-----\n";
 
+/// The head of an encrypted key as OpenSSL wrote it before PKCS #8.
+const OLD: &str =
+    "-----BEGIN EC PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,00\n\nMIIB\n-----END EC PRIVATE KEY-----\n";
+
+/// What RSA keys that are too short are too: no key for the provider of cryptography.
+const UNKNOWN: &str = "-----BEGIN PRIVATE KEY-----\nMIIB\n-----END PRIVATE KEY-----\n";
+
 #[tokio::test]
 async fn files_that_cannot_be_used_are_errors_at_their_line_with_the_way_out() {
     let authority = Authority::new();
@@ -31,6 +38,11 @@ async fn files_that_cannot_be_used_are_errors_at_their_line_with_the_way_out() {
     authority.write("empty.pem", "");
     authority.write("cut.pem", "-----BEGIN CERTIFICATE-----\nMIIB");
     authority.write("der.pem", b"\x30\x82\x01\x02");
+    authority.write("pkcs12.pem", b"\x30\x82\x04\x02\x02\x01\x03\x30");
+    authority.write("request.pem", "-----BEGIN CERTIFICATE REQUEST-----\nMIIB\n-----END CERTIFICATE REQUEST-----\n");
+    authority.write("mark.pem", "\u{feff}-----BEGIN CERTIFICATE-----\n");
+    authority.write("old.key", OLD);
+    authority.write("unknown.key", UNKNOWN);
     std::fs::create_dir(authority.path("empty")).unwrap();
     let mut all = String::new();
     for tls in [
@@ -41,6 +53,12 @@ async fn files_that_cannot_be_used_are_errors_at_their_line_with_the_way_out() {
         r#"{ "cert": "empty.pem", "key": "site.key" }"#,
         r#"{ "cert": "cut.pem", "key": "site.key" }"#,
         r#"{ "cert": "der.pem", "key": "site.key" }"#,
+        r#"{ "cert": "site.pem", "key": "der.pem" }"#,
+        r#"{ "cert": "pkcs12.pem", "key": "site.key" }"#,
+        r#"{ "cert": "request.pem", "key": "site.key" }"#,
+        r#"{ "cert": "mark.pem", "key": "site.key" }"#,
+        r#"{ "cert": "site.pem", "key": "old.key" }"#,
+        r#"{ "cert": "site.pem", "key": "unknown.key" }"#,
         r#"{ "cert": "site.pem", "key": "site.key", "certificates": [{ "cert": "other.pem", "key": "site.key" }] }"#,
         r#"{ "folder": "empty" }"#,
         r#"{ "folder": "gone" }"#,
