@@ -1,7 +1,6 @@
 //! Certificates, keys and revocation lists as nobody should write them, for the fuzzer.
 
 use std::path::Path;
-use std::sync::OnceLock;
 
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::CertificateDer;
@@ -11,24 +10,39 @@ use super::options::UserField;
 use super::self_signed::{SelfSigned, self_signed};
 use super::{peer, pem};
 
-/// Reads files in PEM and the certificate of a client. The first octet says whether the others are one of them, or say which octets of a good one are changed. Panics if
-/// something is read that could forge a line.
-pub fn certificates(octets: &[u8]) {
-    static GOOD: OnceLock<SelfSigned> = OnceLock::new();
-    let Some((kind, octets)) = octets.split_first() else { return };
-    let good = GOOD.get_or_init(|| {
-        self_signed(&["a.test".to_owned(), "*.b.test".to_owned(), "192.0.2.7".to_owned()]).unwrap_or_else(|error| panic!("{error}"))
-    });
-    match kind % 4 {
-        0 => files(octets, octets),
-        1 => certificate(octets),
-        2 => files(&changed(good.cert.as_bytes(), octets), &changed(good.key.as_bytes(), octets)),
-        _ => {
-            let file = Path::new("good");
-            for der in pem::parse_certificates(file, good.cert.as_bytes()).unwrap_or_default() {
-                certificate(&changed(&der, octets));
+/// A good certificate, whose octets are changed.
+pub struct FuzzCertificates(SelfSigned);
+
+impl FuzzCertificates {
+    /// Makes the good certificate. Panics if it cannot be made.
+    #[must_use]
+    pub fn new() -> Self {
+        let names = ["a.test", "*.b.test", "192.0.2.7"].map(str::to_owned);
+        Self(self_signed(&names).unwrap_or_else(|error| panic!("{error}")))
+    }
+
+    /// Reads files in PEM and the certificate of a client. The first octet says whether the others are one of them, or say which octets of the good one are changed.
+    /// Panics if something is read that could forge a line.
+    pub fn read(&self, octets: &[u8]) {
+        let Some((kind, octets)) = octets.split_first() else { return };
+        let Self(good) = self;
+        match kind % 4 {
+            0 => files(octets, octets),
+            1 => certificate(octets),
+            2 => files(&changed(good.cert.as_bytes(), octets), &changed(good.key.as_bytes(), octets)),
+            _ => {
+                let file = Path::new("good");
+                for der in pem::parse_certificates(file, good.cert.as_bytes()).unwrap_or_default() {
+                    certificate(&changed(&der, octets));
+                }
             }
         }
+    }
+}
+
+impl Default for FuzzCertificates {
+    fn default() -> Self {
+        Self::new()
     }
 }
 

@@ -45,7 +45,7 @@ pub use access::FileAccess;
 pub(crate) use acme::AcmeSource;
 pub use certificate::{Certificate, Unusable};
 #[cfg(fuzzing)]
-pub use fuzz::certificates as fuzz_certificates;
+pub use fuzz::FuzzCertificates;
 #[cfg(feature = "experimental-http3")]
 pub(crate) use handshake_record::HandshakeRecord;
 pub use options::TlsOptions;
