@@ -58,6 +58,19 @@ impl Body {
     }
 }
 
+/// The octets of a body that has all of them in memory; any other body is returned.
+impl TryFrom<Body> for Bytes {
+    type Error = Body;
+
+    fn try_from(body: Body) -> Result<Self, Body> {
+        match body.0 {
+            Kind::Empty => Ok(Self::new()),
+            Kind::Full(octets) => Ok(octets),
+            Kind::Stream(_) => Err(body),
+        }
+    }
+}
+
 impl From<Bytes> for Body {
     fn from(bytes: Bytes) -> Self {
         if bytes.is_empty() { Self::empty() } else { Self(Kind::Full(bytes)) }
@@ -160,6 +173,13 @@ mod tests {
         let body = Body::new(Body::from("abc"));
         assert_eq!(body.as_full(), Some(&b"abc"[..]));
         assert_eq!(body.collect().await.unwrap().to_bytes(), "abc");
+    }
+
+    #[test]
+    fn only_a_body_in_memory_is_turned_into_octets() {
+        assert_eq!(Bytes::try_from(Body::from("abc")).unwrap(), "abc");
+        assert_eq!(Bytes::try_from(Body::empty()).unwrap(), "");
+        assert_eq!(Bytes::try_from(Body::new(http_body_util::Full::new(Bytes::from("abc")))).unwrap_err().size_hint().exact(), Some(3));
     }
 
     #[tokio::test]

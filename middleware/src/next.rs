@@ -36,7 +36,7 @@ impl Next {
     ///
     /// `place` is that of the layer or app, for the log.
     pub fn new(place: impl Into<Place>, service: impl StackService) -> Self {
-        Self(Arc::new(Absorb { inner: service, refusals: Refusals::new(place.into()) }))
+        Self(Arc::new(Absorb { inner: service, refusals: Arc::new(Refusals::new(place.into())) }))
     }
 
     /// Sends a request down the stack.
@@ -182,13 +182,13 @@ impl<S: StackService> IntoApp for S {
 /// Hides what differs between services: readiness, body type, error type, panics.
 struct Absorb<S> {
     inner: S,
-    refusals: Refusals,
+    refusals: Arc<Refusals>,
 }
 
 impl<S: StackService> Stage for Absorb<S> {
     fn call(&self, request: Request) -> NextFuture {
         let summary = RequestSummary::of(request.extensions()).cloned();
-        let refusals = self.refusals.clone();
+        let refusals = Arc::clone(&self.refusals);
         let mut service = self.inner.clone();
         let is_ready = catch_unwind(AssertUnwindSafe(|| service.poll_ready(&mut Context::from_waker(Waker::noop())).is_ready()));
         let called = match is_ready {
@@ -202,7 +202,7 @@ impl<S: StackService> Stage for Absorb<S> {
     }
 }
 
-fn absorbed<F, B, E>(state: CallState<F>, refusals: Refusals, summary: Option<RequestSummary>) -> NextFuture
+fn absorbed<F, B, E>(state: CallState<F>, refusals: Arc<Refusals>, summary: Option<RequestSummary>) -> NextFuture
 where
     F: Future<Output = Result<http::Response<B>, E>> + Send + 'static,
     E: IntoProblem,
@@ -216,7 +216,7 @@ pin_project! {
     struct Absorbed<F, E> {
         #[pin]
         state: CallState<F>,
-        refusals: Refusals,
+        refusals: Arc<Refusals>,
         summary: Option<RequestSummary>,
         error: std::marker::PhantomData<fn() -> E>,
     }

@@ -5,7 +5,6 @@ use http::StatusCode;
 use crate::{Place, RequestSummary, Summary};
 
 /// The refusals of one layer or app. The first one with a status is logged. Those of the next seconds are counted, and one line tells their number.
-#[derive(Clone)]
 pub(crate) struct Refusals {
     place: Place,
     counted: Summary<StatusCode>,

@@ -32,9 +32,14 @@ impl BodyBudgets {
         Self { requests: budget(buffer), responses: budget(Size(0)) }
     }
 
+    /// Whether a response that the app has sent whole is counted.
+    pub(super) const fn counts(octets: &Bytes) -> bool {
+        octets.len() >= COUNTED
+    }
+
     /// The body of a response that the app has sent whole.
     pub(super) async fn response(&self, octets: Bytes) -> Result<Body, BoxError> {
-        if octets.len() < COUNTED {
+        if !Self::counts(&octets) {
             return Ok(Body::from(octets));
         }
         let mut reserved = self.responses.memory().share();

@@ -28,19 +28,27 @@ pub(crate) struct ReceivedBody {
     pub(crate) length: Option<u64>,
 }
 
-/// Receives a body to its end, in memory or in a file. With `streaming`, a body that does not fit into memory, and one that the client sends only after
+impl ReceivedBody {
+    /// A body that is in memory already, as that of a request without one is.
+    ///
+    /// # Errors
+    ///
+    /// Returns any other body.
+    pub(crate) fn at_hand(parts: &Parts, body: Body) -> Result<Self, Body> {
+        let octets = match Bytes::try_from(body) {
+            Ok(octets) => octets,
+            Err(body) if body.is_end_stream() => Bytes::new(),
+            Err(body) => return Err(body),
+        };
+        let length = if octets.is_empty() { content_length(&parts.headers) } else { Some(octets.len() as u64) };
+        Ok(Self { body: RequestBody::Whole(octets), length })
+    }
+}
+
+/// Receives a body that is not [at hand](ReceivedBody::at_hand) to its end, in memory or in a file. With `streaming`, a body that does not fit into memory, and one that the client sends only after
 /// `100 Continue`, is streamed instead.
 pub(crate) async fn receive(parts: &Parts, mut body: Body, budget: &Arc<SpoolBudget>, streaming: bool) -> Result<ReceivedBody, BoxError> {
-    let declared = content_length(&parts.headers);
-    if let Some(octets) = body.as_full() {
-        let length = (!octets.is_empty()).then_some(octets.len() as u64).or(declared);
-        let whole = body.collect().await?.to_bytes();
-        return Ok(ReceivedBody { body: RequestBody::Whole(whole), length });
-    }
-    if body.is_end_stream() {
-        return Ok(ReceivedBody { body: RequestBody::Whole(Bytes::new()), length: declared });
-    }
-    let length = body.size_hint().exact().or(declared);
+    let length = body.size_hint().exact().or_else(|| content_length(&parts.headers));
     let awaits_word = parts.headers.get(header::EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
     if streaming && awaits_word {
         return Ok(ReceivedBody { body: stream([], body, true), length });

@@ -1,12 +1,12 @@
 //! The app as a tower service at the bottom of a stack.
 
-use std::future::Future;
+use std::future::{self, Future};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use http::request;
+use http::request::Parts;
 use hyper::ext::ReasonPhrase;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
@@ -14,7 +14,7 @@ use tower::Service;
 use ziggurat_middleware::{Body, BoxError, Deadline, Problem, Request, ReserveClass, Response};
 
 use super::bodies::BodyBudgets;
-use super::body::receive;
+use super::body::{ReceivedBody, receive};
 use super::chunks::Chunks;
 use super::head::Head;
 use super::responder::Responder;
@@ -57,59 +57,101 @@ impl<E> Clone for AppService<E> {
 impl<E: Executor> Service<Request> for AppService<E> {
     type Response = Response;
     type Error = BoxError;
-    type Future = Pin<Box<dyn Future<Output = Result<Response, BoxError>> + Send>>;
+    type Future = AppFuture<E>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
         // A full queue is answered with a 503, not waited for.
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request) -> Self::Future {
+    fn call(&mut self, request: Request) -> AppFuture<E> {
         let (mut parts, body) = request.into_parts();
         let (executor, limits) = (Arc::clone(&self.executor), Arc::clone(&self.limits));
-        match websocket::requested(&mut parts) {
-            Some(client) => Box::pin(websocket::serve(executor, parts, client, limits)),
-            None => Box::pin(serve(executor, parts, body, limits)),
+        if let Some(client) = websocket::requested(&mut parts) {
+            return AppFuture::Boxed(Box::pin(websocket::serve(executor, parts, client, limits)));
+        }
+        match ReceivedBody::at_hand(&parts, body) {
+            // At once, so that the head is freed before hyper reads on and needs a buffer.
+            Ok(received) => submit(executor, parts, received, limits),
+            Err(body) => AppFuture::Boxed(Box::pin(async move {
+                let received = receive(&parts, body, &limits.bodies.requests, limits.streaming).await.map_err(refusal)?;
+                submit(executor, parts, received, limits).await
+            })),
         }
     }
 }
 
-async fn serve<E: Executor>(executor: Arc<E>, parts: request::Parts, body: Body, limits: Arc<RequestLimits>) -> Result<Response, BoxError> {
-    let taken = match receive(&parts, body, &limits.bodies.requests, limits.streaming).await {
-        Ok(taken) => taken,
-        Err(error) => return Err(refusal(error).into()),
-    };
+/// The future of an [`AppService`].
+pub(crate) enum AppFuture<E: Executor> {
+    /// The reply is waited for without a limit of time. As most requests end here, they need no box of their own.
+    Submitted {
+        call: CancelOnDrop<E>,
+        reply: oneshot::Receiver<Reply>,
+        limits: Arc<RequestLimits>,
+    },
+    Boxed(Pin<Box<dyn Future<Output = Result<Response, BoxError>> + Send>>),
+}
+
+impl<E: Executor> Future for AppFuture<E> {
+    type Output = Result<Response, BoxError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let (reply, limits) = match &mut *self {
+            Self::Boxed(future) => return future.as_mut().poll(cx),
+            Self::Submitted { call, reply, limits } => {
+                let reply = ready!(Pin::new(reply).poll(cx));
+                call.disarm();
+                (reply, limits)
+            }
+        };
+        match reply {
+            Ok(Reply::Response(head, ReplyBody::Whole(octets))) if !BodyBudgets::counts(&octets) => {
+                Poll::Ready(Ok(head_of(head, Body::from(octets))))
+            }
+            Ok(reply) => {
+                let limits = Arc::clone(limits);
+                self.set(Self::Boxed(Box::pin(async move { respond(reply, &limits.bodies).await })));
+                self.poll(cx)
+            }
+            Err(_) => Poll::Ready(Err(dropped().into())),
+        }
+    }
+}
+
+/// Submits the call of a request whose body has been received.
+fn submit<E: Executor>(executor: Arc<E>, parts: Parts, received: ReceivedBody, limits: Arc<RequestLimits>) -> AppFuture<E> {
     let since = Instant::now();
     let (sender, reply) = oneshot::channel();
     let call = Call {
         number: 0,
-        head: Head::new(&parts, taken.length),
-        body: taken.body,
+        head: Head::new(&parts, received.length),
+        body: received.body,
         responder: Responder::Task(sender),
         class: parts.extensions.get::<ReserveClass>().map_or(0, |class| class.0),
         since: since.into_std(),
     };
     let deadline = deadline_of(&parts, &limits);
-    drop(parts);
     let Ok(number) = executor.submit(call) else {
-        return Err(overloaded("too many requests wait for the app", "the app's queue is full").into());
+        let problem = overloaded("too many requests wait for the app", "the app's queue is full");
+        return AppFuture::Boxed(Box::pin(future::ready(Err(problem.into()))));
     };
-    let mut pending = CancelOnDrop::new(&*executor, number);
-    let replied = if deadline.is_none() && limits.slow.is_none() {
-        Ok(reply.await)
-    } else {
-        in_time(&mut pending, reply, since, deadline, limits.slow).await
-    };
-    pending.disarm();
-    match replied {
-        Ok(Ok(reply)) => respond(reply, &limits.bodies).await,
-        Ok(Err(_)) => Err(Problem::internal("the call was dropped without an answer").into()),
-        Err(problem) => Err(problem.into()),
+    let mut call = CancelOnDrop::new(executor, number);
+    if deadline.is_none() && limits.slow.is_none() {
+        return AppFuture::Submitted { call, reply, limits };
     }
+    AppFuture::Boxed(Box::pin(async move {
+        let replied = in_time(&mut call, reply, since, deadline, limits.slow).await;
+        call.disarm();
+        respond(replied?.map_err(|_| dropped())?, &limits.bodies).await
+    }))
+}
+
+fn dropped() -> Problem {
+    Problem::internal("the call was dropped without an answer")
 }
 
 /// How long the response may take to begin.
-pub(super) fn deadline_of(parts: &request::Parts, limits: &RequestLimits) -> Option<Duration> {
+pub(super) fn deadline_of(parts: &Parts, limits: &RequestLimits) -> Option<Duration> {
     parts.extensions.get::<Deadline>().map(|deadline| deadline.0).or(limits.deadline)
 }
 
@@ -117,7 +159,7 @@ type Replied = Result<Reply, oneshot::error::RecvError>;
 
 /// Waits for the reply, and returns a 504 at the deadline.
 async fn in_time<E: Executor>(
-    pending: &mut CancelOnDrop<'_, E>,
+    call: &mut CancelOnDrop<E>,
     mut reply: oneshot::Receiver<Reply>,
     since: Instant,
     deadline: Option<Duration>,
@@ -127,17 +169,17 @@ async fn in_time<E: Executor>(
     if let Some(slow) = slow.filter(|slow| deadline.is_none_or(|deadline| *slow < deadline)) {
         match after(since, slow, &mut reply).await {
             Some(replied) => return Ok(replied),
-            None => pending.executor.signal(pending.number, CallSignal::Trace),
+            None => call.executor.signal(call.number, CallSignal::Trace),
         }
     }
     let Some(deadline) = deadline else { return Ok(reply.await) };
     if let Some(replied) = after(since, deadline, &mut reply).await {
         return Ok(replied);
     }
-    pending.disarm();
+    call.disarm();
     // Before the signal: an executor that has not begun with the call sees that nobody waits for it.
     drop(reply);
-    pending.executor.signal(pending.number, CallSignal::Expire);
+    call.executor.signal(call.number, CallSignal::Expire);
     Err(late().because(format!("the app did not answer within {deadline:?}")))
 }
 
@@ -150,14 +192,14 @@ async fn after(since: Instant, time: Duration, reply: &mut oneshot::Receiver<Rep
 }
 
 /// A submitted call. If it is dropped before the reply, the call is cancelled.
-pub(super) struct CancelOnDrop<'a, E: Executor> {
-    executor: &'a E,
+pub(crate) struct CancelOnDrop<E: Executor> {
+    executor: Arc<E>,
     number: u64,
     is_answered: bool,
 }
 
-impl<'a, E: Executor> CancelOnDrop<'a, E> {
-    pub(super) const fn new(executor: &'a E, number: u64) -> Self {
+impl<E: Executor> CancelOnDrop<E> {
+    pub(super) const fn new(executor: Arc<E>, number: u64) -> Self {
         Self { executor, number, is_answered: false }
     }
 
@@ -167,7 +209,7 @@ impl<'a, E: Executor> CancelOnDrop<'a, E> {
     }
 }
 
-impl<E: Executor> Drop for CancelOnDrop<'_, E> {
+impl<E: Executor> Drop for CancelOnDrop<E> {
     fn drop(&mut self) {
         if !self.is_answered {
             self.executor.signal(self.number, CallSignal::Cancel);

@@ -37,6 +37,10 @@ impl Exchange {
         self.summary = Some(summary);
     }
 
+    pub(super) const fn summary(&self) -> Option<&RequestSummary> {
+        self.summary.as_ref()
+    }
+
     /// The head of the response is there.
     pub(super) const fn respond(&mut self, status: StatusCode) {
         self.status = Some(status);

@@ -22,13 +22,14 @@ pub(super) struct ResponseBody {
     /// What is left of a long chunk.
     rest: Bytes,
     /// Dropped after `body`, which stands before it.
-    guard: Option<ResponseGuard>,
+    guard: Option<Box<ResponseGuard>>,
 }
 
 /// The longest chunk of an HTTP/2 response, in octets. The client is given up if it does not take one in `body_timeout`.
 const STEP: usize = 16 << 10;
 
-/// Marks a request as under way: from its head to the last octet of its response, or until the client is given up.
+/// Marks a request as under way: from its head to the last octet of its response, or until the client is given up. It is boxed, because hyper moves futures and
+/// bodies from place to place.
 pub(super) struct ResponseGuard {
     progress: Arc<Progress>,
     /// Of an HTTP/2 stream. The connection goes on while one of its streams waits.
@@ -47,8 +48,8 @@ pub(super) struct StreamProgress {
     waits_for_client: AtomicBool,
     /// Changes with every frame.
     steps: AtomicU32,
-    /// Of the generation that the request entered.
-    cut: OnceLock<CancellationToken>,
+    /// The one that the request entered.
+    generation: OnceLock<Arc<Generation>>,
 }
 
 impl StreamProgress {
@@ -59,7 +60,7 @@ impl StreamProgress {
 
     /// The token that is cancelled when the request is to be cut off; none before the request has entered the stack.
     pub(super) fn cut(&self) -> Option<&CancellationToken> {
-        self.cut.get()
+        self.generation.get().map(|generation| generation.cut())
     }
 
     fn step(&self, waits_for_client: bool) {
@@ -70,21 +71,19 @@ impl StreamProgress {
 
 impl ResponseGuard {
     /// For the only request of an HTTP/1 connection.
-    pub(super) fn new(progress: &Arc<Progress>) -> Self {
+    pub(super) fn new(progress: &Arc<Progress>) -> Box<Self> {
         progress.has_response.store(false, Relaxed);
-        Self { progress: Arc::clone(progress), stream: None, generation: None, exchange: Some(Exchange::begin()), stays_open: false }
+        Self::boxed(progress, None)
     }
 
     /// For a request of an HTTP/2 connection.
-    pub(super) fn of_stream(progress: &Arc<Progress>, stream: Arc<StreamProgress>) -> Self {
+    pub(super) fn of_stream(progress: &Arc<Progress>, stream: Arc<StreamProgress>) -> Box<Self> {
         progress.begin_request();
-        Self {
-            progress: Arc::clone(progress),
-            stream: Some(stream),
-            generation: None,
-            exchange: Some(Exchange::begin()),
-            stays_open: false,
-        }
+        Self::boxed(progress, Some(stream))
+    }
+
+    fn boxed(progress: &Arc<Progress>, stream: Option<Arc<StreamProgress>>) -> Box<Self> {
+        Box::new(Self { progress: Arc::clone(progress), stream, generation: None, exchange: Some(Exchange::begin()), stays_open: false })
     }
 
     /// The number of octets of the request's body.
@@ -98,10 +97,19 @@ impl ResponseGuard {
             exchange.enter(summary);
         }
         match &self.stream {
-            Some(stream) => _ = stream.cut.set(generation.cut().clone()),
+            Some(stream) => _ = stream.generation.set(Arc::clone(&generation)),
             None => self.progress.connection.enter(generation.number()),
         }
         self.generation = Some(generation);
+    }
+
+    pub(super) const fn progress(&self) -> &Arc<Progress> {
+        &self.progress
+    }
+
+    /// For the log; `None` for a request that is refused.
+    pub(super) fn summary(&self) -> Option<&RequestSummary> {
+        self.exchange.as_ref().and_then(Exchange::summary)
     }
 
     /// The token that is cancelled when an HTTP/2 request is to be cut off.
@@ -153,7 +161,7 @@ impl Drop for ResponseGuard {
 }
 
 impl ResponseBody {
-    pub(super) fn new(body: Body, guard: Option<ResponseGuard>) -> Self {
+    pub(super) fn new(body: Body, guard: Option<Box<ResponseGuard>>) -> Self {
         if let Some(guard) = &guard {
             guard.step(true);
         }

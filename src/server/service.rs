@@ -79,7 +79,7 @@ impl RequestService {
     }
 
     /// Calls the stack. `guard` is dropped after the response's body.
-    pub(super) fn serve<B>(&self, request: http::Request<B>, mut guard: ResponseGuard) -> ResponseFuture
+    pub(super) fn serve<B>(&self, request: http::Request<B>, mut guard: Box<ResponseGuard>) -> ResponseFuture
     where
         B: HttpBody<Data = Bytes, Error: std::error::Error + Send + Sync + 'static> + Unpin + Send + 'static,
     {
@@ -100,7 +100,6 @@ impl RequestService {
             None => normalize::normalize(&mut parts, self.limits.headers).and_then(|()| self.check_direction(&parts)),
         };
         let alt_svc = if self.offers_http3 && checked.is_ok() { alt_svc(parts.headers.get(HOST)) } else { None };
-        let mut summary = None;
         let state = match checked {
             Ok(()) => {
                 let body = if body.is_end_stream() {
@@ -108,6 +107,8 @@ impl RequestService {
                 } else {
                     Body::new(RequestBody::new(body, &self.limits, Arc::clone(&self.progress), guard.received()))
                 };
+                let summary = RequestSummary::new(&parts.method, &parts.uri, &parts.extensions);
+                parts.extensions.insert(summary.clone());
                 // A front server has told who its client is.
                 parts.extensions.get_or_insert_with(|| self.info.clone());
                 if let Some(tls) = &self.tls {
@@ -116,9 +117,6 @@ impl RequestService {
                         parts.extensions.insert(user.clone());
                     }
                 }
-                let named = RequestSummary::new(&parts.method, &parts.uri, &parts.extensions);
-                parts.extensions.insert(named.clone());
-                summary = Some(named.clone());
                 self.progress.connection.count_request();
                 let generation = self.current.load_full();
                 let request = http::Request::from_parts(parts, body);
@@ -126,7 +124,7 @@ impl RequestService {
                     Some(stream) => call_with(stream, Arc::clone(&generation), request),
                     None => generation.call(request),
                 };
-                guard.enter(generation, named);
+                guard.enter(generation, summary);
                 State::Called(future)
             }
             Err(refusal) => {
@@ -134,8 +132,8 @@ impl RequestService {
                 State::Refused(refusal)
             }
         };
-        let (idle, progress) = (self.limits.keep_alive, Arc::clone(&self.progress));
-        ResponseFuture { state, summary, is_head, version, number, offer, alt_svc, idle, guard: Some(guard), progress }
+        let offer = offer.map(Box::new);
+        ResponseFuture { state, is_head, version, number, offer, alt_svc, idle: self.limits.keep_alive, guard: Some(guard) }
     }
 }
 
@@ -175,20 +173,17 @@ where
 /// The response to one request.
 pub(super) struct ResponseFuture {
     state: State,
-    /// For the log; `None` for a request that is refused.
-    summary: Option<RequestSummary>,
     is_head: bool,
     version: Version,
     number: u32,
     /// The upgrade that the request asks for.
-    offer: Option<Offer>,
+    offer: Option<Box<Offer>>,
     /// How the client learns of HTTP/3.
     alt_svc: Option<HeaderValue>,
     /// How long an upgraded connection may be silent.
     idle: Duration,
-    /// Dropped after `state`, which stands before it.
-    guard: Option<ResponseGuard>,
-    progress: Arc<Progress>,
+    /// Dropped after `state`, which stands before it. Taken with the response.
+    guard: Option<Box<ResponseGuard>>,
 }
 
 enum State {
@@ -207,56 +202,55 @@ impl Future for ResponseFuture {
             },
             State::Refused(refusal) => (Problem::new(refusal.status).detail(refusal.reason).into_response(), true),
         };
-        self.progress.has_response.store(true, Relaxed);
-        match self.offer.take() {
-            Some(offer) if offer.is_accepted_by(&response) => Poll::Ready(Ok(self.upgrade(offer, response))),
+        // Nobody asks for a second response.
+        let Some(mut guard) = self.guard.take() else { return Poll::Pending };
+        let progress = guard.progress();
+        progress.has_response.store(true, Relaxed);
+        let response = match self.offer.take() {
+            Some(offer) if offer.is_accepted_by(&response) => self.upgrade(*offer, response, guard),
             offer => {
                 let is_connect = offer.as_ref().is_some_and(|offer| offer.stream.is_some());
                 if offer.is_some() {
-                    self.progress.upgrade.decline();
+                    progress.upgrade.decline();
                 }
                 // To an extended CONNECT, any 2xx is the beginning of a tunnel.
                 let response = if is_connect && response.status().is_success() { no_websocket() } else { response };
-                Poll::Ready(Ok(self.finish(response, is_refused)))
+                self.finish(response, is_refused, &mut guard).map(|body| ResponseBody::new(body, Some(guard)))
             }
-        }
+        };
+        Poll::Ready(Ok(response))
     }
 }
 
 impl ResponseFuture {
     /// A response that ends with its body.
-    fn finish(&mut self, mut response: Response, is_refused: bool) -> http::Response<ResponseBody> {
-        normalize::finish(&mut response, self.is_head, self.summary.as_ref());
-        let is_malformed = is_refused || self.progress.malformed.load(Relaxed) == self.number;
-        if !normalize::is_multiplexed(self.version) && (is_malformed || self.progress.connection.is_last()) {
+    fn finish(&mut self, mut response: Response, is_refused: bool, guard: &mut ResponseGuard) -> Response {
+        normalize::finish(&mut response, self.is_head, guard.summary());
+        let progress = guard.progress();
+        let is_malformed = is_refused || progress.malformed.load(Relaxed) == self.number;
+        if !normalize::is_multiplexed(self.version) && (is_malformed || progress.connection.is_last()) {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         if let Some(value) = self.alt_svc.take() {
             response.headers_mut().entry(ALT_SVC).or_insert(value);
         }
         let has_length = response.headers().contains_key(CONTENT_LENGTH) || response.body().size_hint().exact().is_some();
-        self.progress.ends_by_closing.store(self.version == Version::HTTP_10 && !has_length, Relaxed);
-        let mut guard = self.guard.take();
-        if let Some(guard) = &mut guard {
-            guard.respond(response.status());
-        }
-        response.map(|body| ResponseBody::new(body, guard))
+        progress.ends_by_closing.store(self.version == Version::HTTP_10 && !has_length, Relaxed);
+        guard.respond(response.status());
+        response
     }
 
     /// An upgrade: the request goes on until the connection or the stream ends.
-    fn upgrade(&mut self, offer: Offer, mut response: Response) -> http::Response<ResponseBody> {
+    fn upgrade(&self, offer: Offer, mut response: Response, mut guard: Box<ResponseGuard>) -> http::Response<ResponseBody> {
         let idle = response.extensions().get::<TunnelIdle>().map_or(self.idle, |idle| idle.0);
-        let mut guard = self.guard.take();
-        if let Some(guard) = &mut guard {
-            guard.respond(response.status());
-            guard.count();
-        }
-        match (offer.stream, guard) {
-            (Some(stream), guard) => {
+        guard.respond(response.status());
+        guard.count();
+        match offer.stream {
+            Some(stream) => {
                 let body = ConnectStream::succeed(&mut response);
-                let counted = self.progress.connection.count_tunnel();
+                let counted = guard.progress().connection.count_tunnel();
                 tokio::spawn(async move {
-                    let cut = guard.as_ref().and_then(ResponseGuard::cut).cloned();
+                    let cut = guard.cut().cloned();
                     let cut = async {
                         match cut {
                             Some(cut) => cut.cancelled().await,
@@ -267,11 +261,12 @@ impl ResponseFuture {
                     drop((counted, body, guard));
                 });
             }
-            (None, guard) => {
+            None => {
                 response.headers_mut().insert(CONNECTION, HeaderValue::from_static("upgrade"));
-                if let Some(generation) = guard.and_then(ResponseGuard::into_generation) {
+                let progress = Arc::clone(guard.progress());
+                if let Some(generation) = guard.into_generation() {
                     let body = std::mem::take(response.body_mut());
-                    self.progress.upgrade.accept(Upgraded { _body: body, _generation: generation, idle });
+                    progress.upgrade.accept(Upgraded { _body: body, _generation: generation, idle });
                 }
             }
         }

@@ -79,7 +79,7 @@ pub(super) async fn serve<E: Executor>(
         let cause = "as many WebSockets are open as the app's option `websockets` allows";
         return Err(overloaded("too many WebSockets are open", cause).into());
     };
-    let mut pending = CancelOnDrop::new(&*executor, number);
+    let mut pending = CancelOnDrop::new(executor, number);
     let written = handshake::read(&mut socket, &mut reply);
     let outcome = match since.checked_add(deadline) {
         Some(until) => timeout_at(until, written).await,
