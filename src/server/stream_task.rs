@@ -1,4 +1,4 @@
-//! The requests of a connection that carries many at once. Each is a task, which ends early if its client reads nothing of the response for too long, or
+//! The requests of a connection that carries many at once. A task that runs one ends early if its client reads nothing of the response for too long, or
 //! if the time of its stack is over.
 
 use std::future::Future;

@@ -1,10 +1,12 @@
 //! HTTP/2 by prior knowledge.
 
 use std::convert::Infallible;
+use std::task::Poll;
 
 use bytes::Bytes;
 use futures_util::stream;
 use http_body_util::{BodyExt, StreamBody};
+use hyper::body::Frame;
 use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -79,6 +81,20 @@ async fn requests_share_a_connection_and_look_like_any_other() {
     assert!(requests[1].starts_with("POST /x?y HTTP/2.0\n") && requests[1].contains("host: a.example:81\n"), "{requests:?}");
     assert!(requests[1].contains("cookie: a=1; b=2\n") && requests[1].ends_with("\n\nhello"), "{requests:?}");
     assert!(!requests[1].contains("x_y"), "{requests:?}");
+}
+
+#[tokio::test]
+async fn a_body_that_panics_ends_its_stream_alone() {
+    let server = Server::start("{}", async |request| match request.uri().path() {
+        "/" => Response::new(Body::from("ok")),
+        _ => Response::new(Body::new(StreamBody::new(stream::poll_fn(|_| -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+            panic!("on purpose")
+        })))),
+    });
+    let (mut sender, _) = connect(&server).await;
+    let broken = sender.send_request(get("http://a/broken")).await;
+    assert!(async { broken?.into_body().collect().await }.await.is_err());
+    assert_eq!(text(sender.send_request(get("http://a/")).await.unwrap()).await, "ok");
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::cork::Cork;
 use super::flood::FloodDetector;
 use crate::server::io::{Io, end_of_tls, first_of, poll_flush_now, poll_now};
 use crate::server::progress::Progress;
@@ -17,11 +18,12 @@ pub(super) struct Http2Io<S> {
     early: Vec<u8>,
     flood: FloodDetector,
     progress: Arc<Progress>,
+    cork: Arc<Cork>,
 }
 
 impl<S> Http2Io<S> {
-    pub(super) fn new(stream: S, early: Vec<u8>, progress: Arc<Progress>) -> Self {
-        Self { stream, early, flood: FloodDetector::new(), progress }
+    pub(super) fn new(stream: S, early: Vec<u8>, progress: Arc<Progress>, cork: Arc<Cork>) -> Self {
+        Self { stream, early, flood: FloodDetector::new(), progress, cork }
     }
 }
 
@@ -55,12 +57,18 @@ impl<S: Io> AsyncRead for Http2Io<S> {
 impl<S: Io> AsyncWrite for Http2Io<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, octets: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
+        if this.cork.holds_back() {
+            return Poll::Pending;
+        }
         let outcome = Pin::new(&mut this.stream).poll_write(cx, octets);
         this.wrote(outcome, octets)
     }
 
     fn poll_write_vectored(self: Pin<&mut Self>, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
+        if this.cork.holds_back() {
+            return Poll::Pending;
+        }
         let outcome = Pin::new(&mut this.stream).poll_write_vectored(cx, slices);
         this.wrote(outcome, first_of(slices))
     }

@@ -1,8 +1,11 @@
 //! HTTP/2 on one connection.
 
+mod cork;
 mod flood;
 mod io;
 mod stream;
+#[cfg(test)]
+mod tests;
 mod upgrade;
 
 use std::future::{Future, poll_fn};
@@ -14,6 +17,7 @@ use std::task::Poll;
 use hyper::server::conn::http2::Builder;
 use hyper_util::rt::{TokioIo, TokioTimer};
 
+use self::cork::Cork;
 use self::io::Http2Io;
 use self::stream::{StreamExecutor, StreamService};
 pub(super) use self::upgrade::{ConnectStream, accept};
@@ -38,7 +42,8 @@ pub(super) async fn run<S: Io>(
 ) {
     // The preface is complete. h2 reads the heads.
     progress.is_in_head.store(false, Relaxed);
-    let streams = StreamService::new(Arc::clone(service), Arc::clone(progress));
+    let cork = Arc::<Cork>::default();
+    let streams = StreamService::new(Arc::clone(service), Arc::clone(progress), Arc::clone(&cork));
     let spawner = StreamExecutor::new(&streams, limits.body_timeout);
     let mut builder = Builder::new(spawner);
     builder
@@ -49,7 +54,7 @@ pub(super) async fn run<S: Io>(
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_send_buf_size(SEND_BUFFER);
-    let wire = Http2Io::new(stream, octets, Arc::clone(progress));
+    let wire = Http2Io::new(stream, octets, Arc::clone(progress), Arc::clone(&cork));
     let mut connection = builder.serve_connection(TokioIo::new(wire), streams);
     let (mut is_closing, mut judged) = (false, None);
     poll_fn(|cx| {
@@ -59,6 +64,9 @@ pub(super) async fn run<S: Io>(
                     service.log_failure(Chain(&error));
                 }
                 return Poll::Ready(());
+            }
+            if cork.open() {
+                continue;
             }
             if progress.connection.is_evicted() {
                 service.log_failure("the server is full, and its requests arrive more slowly than others");

@@ -1,16 +1,20 @@
-//! The requests of an HTTP/2 connection.
+//! The requests of an HTTP/2 connection. Each that is not answered at once is a task.
 
 use std::convert::Infallible;
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::{ThreadId, current};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use hyper::body::{Body as _, Incoming};
 use hyper::rt::Executor;
 use hyper::service::Service;
+use tokio::task;
 use ziggurat_middleware::spool::ConnectionRoom;
 
+use super::cork::Cork;
 use crate::server::progress::Progress;
 use crate::server::response_body::{ResponseBody, ResponseGuard, StreamProgress};
 use crate::server::service::{RequestService, ResponseFuture};
@@ -22,16 +26,17 @@ pub(super) struct StreamService {
     progress: Arc<Progress>,
     /// The memory that request bodies may take.
     room: ConnectionRoom,
+    cork: Arc<Cork>,
     next: NextStream,
 }
 
-/// Where the service leaves the progress of a response for the task that will run it. hyper spawns that task right after it has called the service, on the same
-/// thread. Tasks of upgraded streams are spawned by the tasks of their requests, perhaps at the same time on another thread.
-type NextStream = Arc<Mutex<Option<(ThreadId, Arc<StreamProgress>)>>>;
+/// Where the service leaves the progress of a response for the executor. hyper executes the request right after it has called the service, in the connection's task.
+/// What a request executes itself, as its upgrade, is executed in the task of its stream.
+type NextStream = Arc<Mutex<Option<Arc<StreamProgress>>>>;
 
 impl StreamService {
-    pub(super) fn new(service: Arc<RequestService>, progress: Arc<Progress>) -> Self {
-        Self { service, progress, room: body_room(), next: NextStream::default() }
+    pub(super) fn new(service: Arc<RequestService>, progress: Arc<Progress>, cork: Arc<Cork>) -> Self {
+        Self { service, progress, room: body_room(), cork, next: NextStream::default() }
     }
 }
 
@@ -44,31 +49,44 @@ impl Service<http::Request<Incoming>> for StreamService {
         if !request.body().is_end_stream() {
             request.extensions_mut().insert(self.room.clone());
         }
+        self.cork.close();
         let stream = Arc::<StreamProgress>::default();
-        *self.next.lock().unwrap_or_else(PoisonError::into_inner) = Some((current().id(), Arc::clone(&stream)));
+        *self.next.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&stream));
         self.service.serve(request, ResponseGuard::of_stream(&self.progress, stream))
     }
 }
 
-/// Spawns the tasks of requests.
+/// Polls requests, and spawns tasks for those that go on.
 #[derive(Clone)]
 pub(super) struct StreamExecutor {
+    /// The connection's task.
+    connection: Option<task::Id>,
     next: NextStream,
+    cork: Arc<Cork>,
     pause: Duration,
 }
 
 impl StreamExecutor {
-    /// `pause` is the longest time in which a client may read nothing of a response.
+    /// Of the connection whose task this is. `pause` is the longest time in which a client may read nothing of a response.
     pub(super) fn new(service: &StreamService, pause: Duration) -> Self {
-        Self { next: Arc::clone(&service.next), pause }
+        Self { connection: task::try_id(), next: Arc::clone(&service.next), cork: Arc::clone(&service.cork), pause }
     }
 }
 
-impl<F: Future<Output = ()> + Send + 'static> Executor<F> for StreamExecutor {
-    fn execute(&self, future: F) {
-        let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
-        let progress = next.take_if(|(thread, _)| *thread == current().id()).map(|(_, progress)| progress).unwrap_or_default();
-        drop(next);
-        tokio::spawn(StreamTask::new(future, progress, self.pause));
+impl<F: Future<Output = ()> + Send + Unpin + 'static> Executor<F> for StreamExecutor {
+    fn execute(&self, mut future: F) {
+        let progress = match task::try_id() == self.connection {
+            true => self.next.lock().unwrap_or_else(PoisonError::into_inner).take(),
+            false => None,
+        };
+        // Many responses are there at once, and a task would cost more than they do. As in a task, a panic ends one stream only.
+        if progress.is_some() && self.cork.has_room() {
+            let polled = catch_unwind(AssertUnwindSafe(|| Pin::new(&mut future).poll(&mut Context::from_waker(Waker::noop()))));
+            if !matches!(polled, Ok(Poll::Pending)) {
+                return;
+            }
+        }
+        // The task polls the future at once, with its own waker.
+        tokio::spawn(StreamTask::new(future, progress.unwrap_or_default(), self.pause));
     }
 }
