@@ -99,6 +99,7 @@ mod docs;
 #[doc(hidden)]
 pub mod extension;
 mod gateway;
+mod import;
 mod log;
 mod new;
 pub mod pipeline;

@@ -86,6 +86,7 @@ const ORDER: &[&str] = &[
     "extension",
     "run",
     "detect",
+    "import",
     "new",
     "docs",
     "cli",

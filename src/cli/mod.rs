@@ -5,6 +5,7 @@ mod certs;
 mod check;
 mod control;
 mod helper;
+mod import;
 mod project;
 mod status;
 
@@ -195,6 +196,11 @@ enum Command {
         force: bool,
     },
 
+    /// Writes the pipeline file for the configuration of another server, gunicorn, and reports what became of each setting: taken, approximated or dropped.
+    ///
+    /// No code of the files is run: what only Python or a shell knows is dropped. The exit code is 1 if `check` would report an error in the pipeline.
+    Import(import::Import),
+
     /// Writes a small crate with a layer of your own. It builds, tests and runs as it is, as a program and as a Python package.
     New {
         /// The name of the crate, its folder and its layer: lower-case words, as in `api-key`.
@@ -316,6 +322,7 @@ fn dispatch(registry: &Registry, host: &Extensions, command: Command) -> u8 {
         },
         Command::Layers { .. } => print(&docs::listing(registry)),
         Command::Init { folder, app, force } => project::init(&folder, app.as_deref(), force),
+        Command::Import(options) => import::import(&options, registry),
         Command::New { name, path } => match new::create(Path::new(""), &name, path.as_deref(), registry.layers()) {
             Ok(steps) => print(&steps),
             Err(new::Error::Refused(message)) => complain(&message, MISUSE),

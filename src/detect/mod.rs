@@ -4,7 +4,7 @@ mod bindings;
 mod commands;
 mod modules;
 mod pipeline;
-mod python;
+pub(crate) mod python;
 mod settings;
 #[cfg(test)]
 mod tests;

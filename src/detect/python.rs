@@ -2,22 +2,27 @@
 
 /// A logical line: a statement on one line or, inside brackets and long strings, over several. Without its comments.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Line {
+pub(crate) struct Line {
+    /// Its place in the file, counted from 1.
+    pub(crate) number: usize,
     /// Columns of white space before it: 0 at the top of the module.
-    pub(super) indent: usize,
-    pub(super) text: String,
+    pub(crate) indent: usize,
+    pub(crate) text: String,
 }
 
 /// Splits a module into logical lines. Text that is not Python gives lines without a meaning.
-pub(super) fn logical_lines(source: &str) -> Vec<Line> {
+pub(crate) fn logical_lines(source: &str) -> Vec<Line> {
     let mut lines = Vec::new();
     let mut rest = source;
+    let mut number = 1;
     while !rest.is_empty() {
         let (text, after) = logical_line(rest);
+        let begins_at = number;
+        number += rest[..rest.len() - after.len()].matches('\n').count();
         rest = after;
         let indent = text.len() - text.trim_start().len();
         if !text.trim().is_empty() {
-            lines.push(Line { indent, text: text.trim().to_owned() });
+            lines.push(Line { number: begins_at, indent, text: text.trim().to_owned() });
         }
     }
     lines
@@ -80,7 +85,7 @@ fn string(source: &str) -> &str {
 
 impl Line {
     /// `name = value`, also with an annotation.
-    pub(super) fn assignment(&self) -> Option<(&str, &str)> {
+    pub(crate) fn assignment(&self) -> Option<(&str, &str)> {
         let (target, value) = self.text.split_once('=')?;
         if value.starts_with('=') || target.ends_with(['!', '<', '>', '+', '-', '*', '/', '|', '&', ':']) {
             return None;
@@ -90,7 +95,7 @@ impl Line {
     }
 
     /// The name and the parameters of the function that is defined here. A parameter has no annotation, and its default if there is one.
-    pub(super) fn function(&self) -> Option<(&str, Vec<&str>)> {
+    pub(crate) fn function(&self) -> Option<(&str, Vec<&str>)> {
         let (name, rest) = self.text.strip_prefix("def ")?.split_once('(')?;
         let parameters = &rest[..closing(rest)?];
         Some((name.trim(), split(parameters)))
@@ -134,7 +139,7 @@ pub(super) fn literal(expression: &str) -> Option<&str> {
 }
 
 /// Splits at the commas outside brackets and strings.
-pub(super) fn split(list: &str) -> Vec<&str> {
+pub(crate) fn split(list: &str) -> Vec<&str> {
     let mut parts = Vec::new();
     let (mut start, mut depth, mut at) = (0, 0_usize, 0);
     while let Some(next) = list[at..].chars().next() {
@@ -178,7 +183,7 @@ fn closing(text: &str) -> Option<usize> {
 }
 
 /// Whether this is an identifier.
-pub(super) fn is_name(text: &str) -> bool {
+pub(crate) fn is_name(text: &str) -> bool {
     text.starts_with(|first: char| first == '_' || first.is_alphabetic()) && text.chars().all(|next| next == '_' || next.is_alphanumeric())
 }
 
@@ -200,7 +205,7 @@ mod tests {
 
     #[test]
     fn bindings_are_read() {
-        let line = |text: &str| Line { indent: 0, text: text.to_owned() };
+        let line = |text: &str| Line { number: 1, indent: 0, text: text.to_owned() };
         assert_eq!(line("app: Flask = Flask(__name__)").assignment(), Some(("app", "Flask(__name__)")));
         for no in ["a == b", "a.b = c", "a += b", "f(a=b)", "a, b = c", "if (a := b):"] {
             assert_eq!(line(no).assignment(), None, "{no}");

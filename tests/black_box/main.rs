@@ -11,6 +11,7 @@ mod django;
 mod django_guide;
 mod examples;
 mod http3;
+mod import;
 mod init;
 mod layers;
 mod link;

@@ -1,0 +1,83 @@
+//! The pipeline file that an import writes.
+
+use serde_json::{Map, Value};
+
+/// The most columns of an object or a list on one line.
+const WIDTH: usize = 100;
+
+/// The parts of a pipeline file, in the order in which they are written.
+#[derive(Debug, Default)]
+pub(super) struct Draft {
+    pub(super) listen: Vec<Value>,
+    pub(super) server: Map<String, Value>,
+    pub(super) layers: Vec<Value>,
+    pub(super) app: Value,
+}
+
+impl Draft {
+    /// The text of the file.
+    pub(super) fn text(self) -> String {
+        let mut file = Map::new();
+        if let Some(listen) = one_or_many(self.listen) {
+            file.insert("listen".into(), listen);
+        }
+        if !self.server.is_empty() {
+            file.insert("server".into(), self.server.into());
+        }
+        if !self.layers.is_empty() {
+            file.insert("layers".into(), self.layers.into());
+        }
+        file.insert("app".into(), self.app);
+        let mut text = "{\n".to_owned();
+        let last = file.len() - 1;
+        for (at, (key, value)) in file.iter().enumerate() {
+            let comma = if at == last { "" } else { "," };
+            text.push_str(&format!("  {}: {}{comma}\n", Value::from(key.as_str()), laid_out(value, 2, key.len() + 6)));
+        }
+        text.push_str("}\n");
+        text
+    }
+}
+
+/// A value by itself, or several as a list.
+pub(super) fn one_or_many(mut values: Vec<Value>) -> Option<Value> {
+    match values.len() {
+        0 => None,
+        1 => values.pop(),
+        _ => Some(values.into()),
+    }
+}
+
+/// On one line if that is short enough after `before` columns, else an entry a line.
+fn laid_out(value: &Value, indent: usize, before: usize) -> String {
+    let line = on_one_line(value);
+    if line.len() + before <= WIDTH {
+        return line;
+    }
+    let inner = indent + 2;
+    let (open, entries, close) = match value {
+        Value::Array(items) => ('[', items.iter().map(|item| laid_out(item, inner, inner + 1)).collect::<Vec<_>>(), ']'),
+        Value::Object(entries) => {
+            let entry = |(key, value): (&String, &Value)| {
+                format!("{}: {}", Value::from(key.as_str()), laid_out(value, inner, inner + key.len() + 5))
+            };
+            ('{', entries.iter().map(entry).collect(), '}')
+        }
+        _ => return line,
+    };
+    let between = format!(",\n{:inner$}", "");
+    format!("{open}\n{:inner$}{}\n{:indent$}{close}", "", entries.join(&between), "")
+}
+
+/// With the spaces that people write.
+fn on_one_line(value: &Value) -> String {
+    match value {
+        Value::Array(items) => format!("[{}]", items.iter().map(on_one_line).collect::<Vec<_>>().join(", ")),
+        Value::Object(entries) if entries.is_empty() => "{}".to_owned(),
+        Value::Object(entries) => {
+            let entry = |(key, value): (&String, &Value)| format!("{}: {}", Value::from(key.as_str()), on_one_line(value));
+            format!("{{ {} }}", entries.iter().map(entry).collect::<Vec<_>>().join(", "))
+        }
+        other => other.to_string(),
+    }
+}

@@ -1,0 +1,89 @@
+//! Hostile files, and values one by one.
+
+use proptest::prelude::*;
+
+use super::python::{Names, evaluate};
+use super::value::Value;
+use super::*;
+
+#[test]
+fn expressions_are_read_without_running_them() {
+    let names = Names::from([("port".to_owned(), Value::Int(8000))]);
+    let text = |text: &str| Value::Text(text.to_owned());
+    let cases = [
+        ("2 * 60 + 1", Value::Int(121)),
+        ("10 - 2 - 3", Value::Int(5)),
+        ("-1", Value::Int(-1)),
+        ("0o007", Value::Int(7)),
+        ("'a' \"b\"", text("ab")),
+        ("r'\\d$'", text("\\d$$")),
+        ("f'0.0.0.0:{port}'", text("0.0.0.0:8000")),
+        ("'0.0.0.0:' + str(port)", text("0.0.0.0:8000")),
+        ("'[::]:' + os.environ.get('PORT', '8000')", text("[::]:${PORT:-8000}")),
+        ("f\"0.0.0.0:{os.environ.get('PORT', 8000)}\"", text("0.0.0.0:${PORT:-8000}")),
+        ("int(os.getenv('WEB_CONCURRENCY') or 4)", text("${WEB_CONCURRENCY:-4}")),
+        ("os.environ['WORKERS']", text("${WORKERS}")),
+        ("multiprocessing.cpu_count() * 2 + 1", Value::Cores),
+        ("min((os.cpu_count() or 1) * 2, 8)", Value::Cores),
+        ("[\"a=1\", 'b']", Value::List(vec![text("a=1"), text("b")])),
+        ("('a',)", Value::List(vec![text("a")])),
+        ("{'X': 'y'}", Value::Dict(vec![(text("X"), text("y"))])),
+        ("None", Value::None),
+        ("ssl.CERT_REQUIRED", Value::Int(2)),
+    ];
+    for (expression, expected) in cases {
+        assert_eq!(evaluate(expression, &names), expected, "{expression}");
+    }
+    for code in [
+        "workers()",
+        "a if b else c",
+        "x",
+        "b'a'",
+        "9223372036854775807 * 2",
+        "1 // 0",
+        "open('/etc/passwd').read()",
+        "",
+        "(",
+        "'a' % b",
+        "f'{x}'",
+        "1 == 1",
+    ] {
+        assert!(matches!(evaluate(code, &names), Value::Code(_)), "{code}");
+    }
+}
+
+#[test]
+fn a_file_that_is_nested_deeply_or_long_ends() {
+    let folder = Path::new("");
+    for hostile in
+        ["(".repeat(100_000), "-".repeat(100_000), "f'{".repeat(5_000), "1+".repeat(100_000), "[".repeat(50_000) + &"]".repeat(50_000)]
+    {
+        assert!(gunicorn::config("gunicorn.conf.py", &format!("workers = {hostile}")).is_err());
+        let _ = command(folder, &format!("gunicorn -w '{hostile}' a:b"));
+    }
+    let long = (0..20_000).map(|at| format!("a{at} = {at}\n")).collect::<String>();
+    assert!(gunicorn::config("gunicorn.conf.py", &long).is_err());
+}
+
+proptest! {
+    #[test]
+    fn any_command_line_is_read_to_its_end(line in "[-a-z=:.,$(){}`'\"/ %0-9\u{e000}\u{e9}]{0,80}") {
+        let _ = command(Path::new(""), &format!("gunicorn {line}"));
+        let _ = command(Path::new(""), &line);
+    }
+
+    #[test]
+    fn any_configuration_is_read_to_its_end(
+        lines in proptest::collection::vec("(bind|workers|timeout|raw_env|umask|chdir|wsgi_app|forwarded_allow_ips|if x|def f\\(\\)) ?=? ?[-a-z=:.,$(){}\\[\\]'\"/ f%*+0-9\u{e9}]{0,30}", 0..8)
+    ) {
+        let _ = gunicorn::config("gunicorn.conf.py", &lines.join("\n"));
+    }
+
+    #[test]
+    fn any_file_is_read_to_its_end(
+        name in "(Procfile|Dockerfile|a\\.service|a\\.sh)",
+        lines in proptest::collection::vec("(web:|CMD|ENTRYPOINT|ENV|ExecStart=|Environment=|export|exec) ?[-a-z=:.,$(){}\\[\\]'\"/\\\\ &;%0-9\u{e9}]{0,30}", 0..8)
+    ) {
+        let _ = commands::of_file(&name, &lines.join("\n")).map(|found| gunicorn::command(Path::new("/nonexistent"), found));
+    }
+}

@@ -1,0 +1,2 @@
+wsgi_app = "main:app"
+worker_class = "uvicorn.workers.UvicornWorker"

@@ -1,0 +1,9 @@
+wsgi_app = "a:app"
+limit_request_line = 8190
+limit_request_fields = 200
+limit_request_field_size = 65536
+backlog = 4096
+worker_tmp_dir = "/dev/shm"
+tmp_upload_dir = "/var/tmp/uploads"
+sendfile = True
+reuse_port = True

@@ -1,0 +1,9 @@
+wsgi_app = "a:app"
+threads = 2
+logger_class = "a.log.Logger"
+logconfig_dict = {"version": 1, "handlers": {"console": {"class": "logging.StreamHandler"}}}
+syslog = True
+syslog_addr = "unix:///dev/log#dgram"
+capture_output = True
+enable_stdio_inheritance = True
+header_map = "dangerous"

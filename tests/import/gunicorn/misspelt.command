@@ -1,0 +1,1 @@
+gunicorn --worker 3 --timout 30 --bnd=a -w --threads 2 -b unix: a:app --nothing-like-it

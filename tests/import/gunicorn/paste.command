@@ -1,0 +1,1 @@
+gunicorn --paste production.ini -b :8080

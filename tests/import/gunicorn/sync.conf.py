@@ -1,0 +1,9 @@
+wsgi_app = "app:app"
+workers = 3
+timeout = 2 * 60
+graceful_timeout = 45
+keepalive = 5
+max_requests = 1000
+preload_app = True
+accesslog = "/var/log/gunicorn/access.log"
+access_log_format = '%(h)s %(l)s %(u)s %(t)s "%(r)s" %(s)s %(b)s %(L)s "%({x-request-id}i)s"'

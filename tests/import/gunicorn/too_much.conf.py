@@ -1,0 +1,11 @@
+wsgi_app = "a:app"
+workers = 1000
+threads = 5000
+limit_request_fields = 30000
+timeout = -5
+graceful_timeout = 99999999999
+bind = "nonsense:port"
+forwarded_allow_ips = "proxy.internal"
+umask = "999"
+access_log_format = "%(z)s"
+accesslog = "-"

@@ -1,0 +1,9 @@
+wsgi_app = "site.wsgi"
+bind = "unix:/run/gunicorn/site.sock"
+umask = 0o007
+user = "www-data"
+group = "www-data"
+workers = 4
+pidfile = "/run/gunicorn/site.pid"
+daemon = False
+proc_name = "site"

@@ -1,0 +1,11 @@
+host = "0.0.0.0"
+port = 9000
+base = "/srv/app"
+bind = f"{host}:{port}"
+chdir = base
+pythonpath = base + "/src," + base + "/lib"
+wsgi_app = "project.wsgi"
+workers = min(4, 8)
+accesslog = f"{base}/logs/access.log"
+unused = "value"
+graceful_timout = 30

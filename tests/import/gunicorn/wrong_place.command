@@ -1,0 +1,1 @@
+gunicorn -c /etc/gunicorn.conf.py -c python:conf app

@@ -1,0 +1,10 @@
+wsgi_app = "a:app"
+workers = 0
+timeout = 0
+max_requests = 0
+max_requests_jitter = 50
+keepalive = 0
+threads = 2
+accesslog = None
+access_log_format = "%(h)s"
+limit_request_line = 0
