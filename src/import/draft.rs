@@ -11,6 +11,7 @@ pub(super) struct Draft {
     pub(super) listen: Vec<Value>,
     pub(super) server: Map<String, Value>,
     pub(super) layers: Vec<Value>,
+    pub(super) apps: Map<String, Value>,
     pub(super) app: Value,
 }
 
@@ -28,6 +29,9 @@ impl Draft {
             file.insert("layers".into(), self.layers.into());
         }
         file.insert("app".into(), self.app);
+        if !self.apps.is_empty() {
+            file.insert("apps".into(), self.apps.into());
+        }
         let mut text = "{\n".to_owned();
         let last = file.len() - 1;
         for (at, (key, value)) in file.iter().enumerate() {

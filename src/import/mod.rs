@@ -8,6 +8,7 @@ mod remarks;
 mod shell;
 #[cfg(test)]
 mod tests;
+mod unit;
 mod value;
 
 use std::fs::File;
@@ -35,7 +36,7 @@ pub(crate) struct Imported {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct NotImported(pub(crate) String);
 
-/// Imports a file: `gunicorn.conf.py`, or a Procfile, a Dockerfile, a systemd unit or a shell script with a command line of gunicorn.
+/// Imports a file: the JSON of NGINX Unit, `gunicorn.conf.py`, or a Procfile, a Dockerfile, a systemd unit or a shell script with a command line of gunicorn.
 ///
 /// # Errors
 ///
@@ -46,6 +47,9 @@ pub(crate) fn file(path: &Path) -> Result<Imported, NotImported> {
     let folder = path.parent().unwrap_or(Path::new(""));
     if path.extension().is_some_and(|extension| extension == "py") {
         return gunicorn::config(&name, &text);
+    }
+    if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json")) {
+        return unit::config(&name, &text);
     }
     let found = commands::of_file(&name, &text)?;
     gunicorn::command(folder, found)

@@ -65,7 +65,35 @@ fn a_file_that_is_nested_deeply_or_long_ends() {
     assert!(gunicorn::config("gunicorn.conf.py", &long).is_err());
 }
 
+#[test]
+fn a_configuration_that_passes_to_itself_ends() {
+    let text = r#"{ "listeners": { "*:80": { "pass": "routes" } }, "routes": [{ "action": { "pass": "routes" } }] }"#;
+    assert!(unit::config("unit.json", text).is_ok());
+    let deep = format!("{}{{ \"return\": 200 }}{}", r#"{ "share": "/a$uri", "fallback": "#.repeat(200), " }".repeat(200));
+    let text = format!(r#"{{ "listeners": {{ "*:80": {{ "pass": "routes" }} }}, "routes": [{{ "action": {deep} }}] }}"#);
+    assert!(unit::config("unit.json", &text).is_ok());
+    assert!(unit::config("unit.json", &"[".repeat(100_000)).is_err());
+}
+
 proptest! {
+    #[test]
+    fn any_configuration_of_unit_is_read_to_its_end(
+        address in "[*a-z0-9:./\\[\\]\u{e9}]{0,12}",
+        pattern in "[!~*a-z/.{}()$^|\\\\\u{e9}]{0,12}",
+        key in "(uri|host|method|scheme|source|headers|cookies|arguments|query)",
+        action in "(pass|share|proxy|return|rewrite|location|fallback|response_headers)",
+        value in "(\"[a-z/$%{}:.0-9\u{e9}]{0,12}\"|-?[0-9]{1,4}|null|true|\\[\\]|\\{\\}|\\[\"/a\\$uri\", 1\\])"
+    ) {
+        let address = serde_json::Value::from(address);
+        let pattern = serde_json::Value::from(pattern);
+        let text = format!(
+            r#"{{ "listeners": {{ {address}: {{ "pass": "routes", "tls": {value}, "forwarded": {value} }} }}, "access_log": {value}, "settings": {{ "http": {{ "max_body_size": {value}, "idle_timeout": {value} }} }},
+                "routes": [{{ "match": {{ "{key}": [{pattern}, {value}] }}, "action": {{ "{action}": {value}, "share": {value} }} }}, {{ "action": {{ "pass": "applications/a" }} }}],
+                "applications": {{ "a": {{ "type": "python", "module": {pattern}, "processes": {value}, "environment": {{ "A": {value} }}, "limits": {{ "timeout": {value} }} }} }} }}"#
+        );
+        let _ = unit::config("unit.json", &text);
+    }
+
     #[test]
     fn any_command_line_is_read_to_its_end(line in "[-a-z=:.,$(){}`'\"/ %0-9\u{e000}\u{e9}]{0,80}") {
         let _ = command(Path::new(""), &format!("gunicorn {line}"));

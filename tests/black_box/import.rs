@@ -67,6 +67,11 @@ fn every_configuration_of_gunicorn_is_imported_as_its_snapshot_shows() {
 }
 
 #[test]
+fn every_configuration_of_unit_is_imported_as_its_snapshot_shows() {
+    every_case_is_as_its_snapshot("unit", 25);
+}
+
+#[test]
 fn a_pipeline_is_written_to_a_new_file_only_and_its_report_is_for_programs() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("pipeline.json");
