@@ -196,7 +196,7 @@ enum Command {
         force: bool,
     },
 
-    /// Writes the pipeline file for the configuration of another server, gunicorn or NGINX Unit, and reports what became of each setting: taken, approximated or dropped.
+    /// Writes the pipeline file for the configuration of gunicorn, uWSGI or NGINX Unit, and reports what became of each setting: taken, approximated or dropped.
     ///
     /// No code of the files is run: what only Python or a shell knows is dropped. The exit code is 1 if `check` would report an error in the pipeline.
     Import(import::Import),

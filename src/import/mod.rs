@@ -9,6 +9,7 @@ mod shell;
 #[cfg(test)]
 mod tests;
 mod unit;
+mod uwsgi;
 mod value;
 
 use std::fs::File;
@@ -36,7 +37,7 @@ pub(crate) struct Imported {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct NotImported(pub(crate) String);
 
-/// Imports a file: the JSON of NGINX Unit, `gunicorn.conf.py`, or a Procfile, a Dockerfile, a systemd unit or a shell script with a command line of gunicorn.
+/// Imports a file: the JSON of NGINX Unit, an `.ini` of uWSGI, `gunicorn.conf.py`, or a Procfile, a Dockerfile, a systemd unit or a shell script with a command line of gunicorn or uWSGI.
 ///
 /// # Errors
 ///
@@ -51,11 +52,14 @@ pub(crate) fn file(path: &Path) -> Result<Imported, NotImported> {
     if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json")) {
         return unit::config(&name, &text);
     }
+    if uwsgi::is_ini(&text) {
+        return uwsgi::config(&name, &text);
+    }
     let found = commands::of_file(&name, &text)?;
-    gunicorn::command(folder, found)
+    server(folder, found)
 }
 
-/// Imports a command line of gunicorn. Files that it names are relative to `folder`.
+/// Imports a command line of gunicorn or uWSGI. Files that it names are relative to `folder`.
 ///
 /// # Errors
 ///
@@ -63,7 +67,16 @@ pub(crate) fn file(path: &Path) -> Result<Imported, NotImported> {
 pub(crate) fn command(folder: &Path, line: &str) -> Result<Imported, NotImported> {
     let place = Place::new("(command line)", 1);
     let line = CommandLine::shell(place, line).map_err(NotImported)?;
-    gunicorn::command(folder, commands::Found { lines: vec![line], ..commands::Found::default() })
+    server(folder, commands::Found { lines: vec![line], ..commands::Found::default() })
+}
+
+/// Imports what starts gunicorn, or else uWSGI.
+fn server(folder: &Path, found: commands::Found) -> Result<Imported, NotImported> {
+    if found.lines.iter().any(|line| shell::call(&line.words, "gunicorn").is_some()) {
+        gunicorn::command(folder, found)
+    } else {
+        uwsgi::command(folder, found)
+    }
 }
 
 /// Reads a file as text, within bounds.

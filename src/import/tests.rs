@@ -66,6 +66,12 @@ fn a_file_that_is_nested_deeply_or_long_ends() {
 }
 
 #[test]
+fn placeholders_that_grow_are_bounded() {
+    let grows = (0..60).map(|at| format!("a{} = %(a{at})%(a{at})\n", at + 1)).collect::<String>();
+    assert!(uwsgi::config("uwsgi.ini", &format!("[uwsgi]\na0 = x\n{grows}module = a:b\nchdir = %(a60)\n")).is_ok());
+}
+
+#[test]
 fn a_configuration_that_passes_to_itself_ends() {
     let text = r#"{ "listeners": { "*:80": { "pass": "routes" } }, "routes": [{ "action": { "pass": "routes" } }] }"#;
     assert!(unit::config("unit.json", text).is_ok());
@@ -76,6 +82,18 @@ fn a_configuration_that_passes_to_itself_ends() {
 }
 
 proptest! {
+    #[test]
+    fn any_ini_of_uwsgi_is_read_to_its_end(
+        lines in proptest::collection::vec("(socket|http|https|module|wsgi-file|mount|static-map|env|chdir|processes|harakiri|if-env|endif|a|\\[uwsgi\\]) ?=? ?[-a-z=:.,/%()$@;0-9\u{e9} ]{0,30}", 0..10)
+    ) {
+        let _ = uwsgi::config("site/uwsgi.ini", &format!("[uwsgi]\n{}", lines.join("\n")));
+    }
+
+    #[test]
+    fn any_command_line_of_uwsgi_is_read_to_its_end(line in "(-|--)?[-a-z=:.,/%()$@ 0-9\u{e9}]{0,60}") {
+        let _ = command(Path::new("/nonexistent"), &format!("uwsgi {line}"));
+    }
+
     #[test]
     fn any_configuration_of_unit_is_read_to_its_end(
         address in "[*a-z0-9:./\\[\\]\u{e9}]{0,12}",

@@ -77,6 +77,15 @@ impl Value {
     }
 }
 
+/// The host and the port of an address. A variable as the port may have a default, which follows a colon, too.
+pub(super) fn host_and_port(text: &str) -> Option<(&str, &str)> {
+    let colon = text.rfind(':')?;
+    let is_in_variable = text.rfind("${").is_some_and(|open| open < colon && text.ends_with('}'));
+    let before = text.rfind("${").filter(|_| is_in_variable).map_or(text, |open| &text[..open]);
+    let colon = if is_in_variable { before.rfind(':')? } else { colon };
+    Some((&text[..colon], &text[colon + 1..]))
+}
+
 /// A text in which `$` stands for itself.
 pub(super) fn escaped(text: &str) -> String {
     text.replace('$', "$$")

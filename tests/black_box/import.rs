@@ -8,7 +8,7 @@ use std::process::Output;
 
 use ziggurat::pipeline::Pipeline;
 
-use crate::support::command;
+use crate::support::{Program, command, folder_of};
 
 const SNAPSHOTS: &str = "snapshots";
 
@@ -72,6 +72,11 @@ fn every_configuration_of_unit_is_imported_as_its_snapshot_shows() {
 }
 
 #[test]
+fn every_configuration_of_uwsgi_is_imported_as_its_snapshot_shows() {
+    every_case_is_as_its_snapshot("uwsgi", 25);
+}
+
+#[test]
 fn a_pipeline_is_written_to_a_new_file_only_and_its_report_is_for_programs() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("pipeline.json");
@@ -87,6 +92,27 @@ fn a_pipeline_is_written_to_a_new_file_only_and_its_report_is_for_programs() {
     let again = import(&case, &written);
     assert_eq!(again.status.code(), Some(2));
     assert!(text_of(&again.stderr).contains("already exists"), "{}", text_of(&again.stderr));
+}
+
+/// Says what it was called with, and imports a module of another folder.
+const APP: &str = "import os\nimport helper\n\ndef app(environ, start_response):\n    start_response('200 OK', [('Content-Type', 'text/plain')])\n    \
+    return [f\"{helper.NAME} {environ['PATH_INFO']} A={os.environ['A']} {environ['wsgi.multithread']}\".encode()]\n";
+
+#[test]
+fn what_is_imported_is_served() {
+    let gunicorn = "host = '127.0.0.1'\nbind = f'{host}:0'\nworkers = 1\nthreads = 1 + 1\npythonpath = 'lib'\nraw_env = ['A=b c']\nwsgi_app = 'app:app'\n";
+    let uwsgi = "[uwsgi]\nname = lib\nhttp-socket = 127.0.0.1:0\nwsgi-file = %dapp.py\ncallable = app\npythonpath = %(name)\nenv = A=b c\nthreads = 2 ; two\n";
+    let unit = r#"{ "listeners": { "127.0.0.1:0": { "pass": "routes" } }, "routes": [{ "action": { "pass": "applications/a" } }], "applications": {
+        "a": { "type": "python", "path": [".", "lib"], "module": "app", "callable": "app", "threads": 2, "environment": { "A": "b c" } } } }"#;
+    for (file, text) in [("gunicorn.conf.py", gunicorn), ("uwsgi.ini", uwsgi), ("unit.json", unit)] {
+        let folder = folder_of(&[("app.py", APP), ("lib/helper.py", "NAME = 'helper'\n"), (file, text)]);
+        let imported = command(folder.path()).args(["import", file, "-o", "pipeline.json"]).output().unwrap();
+        assert_eq!(imported.status.code(), Some(0), "{file}: {}", text_of(&imported.stderr));
+        let mut run = command(folder.path());
+        run.arg("run");
+        let page = Program::spawn(run, folder).get("/x");
+        assert!(page.contains("helper /x A=b c True"), "{file}: {page}");
+    }
 }
 
 #[test]

@@ -4,7 +4,7 @@ use serde_json::{Map, Value as Json, json};
 use ziggurat_middleware::Network;
 
 use super::super::remarks::Treatment::{Approximated, Taken};
-use super::super::value::Value;
+use super::super::value::{Value, host_and_port};
 use super::Import;
 
 /// What the server takes at most.
@@ -298,15 +298,7 @@ fn address(text: &str) -> Option<String> {
         return number.parse::<u32>().ok().map(|number| format!("fd:{number}"));
     }
     let text = text.strip_prefix("tcp://").or_else(|| text.strip_prefix("http://")).unwrap_or(text);
-    // A default of a variable holds a colon, too.
-    let outside = match (text.rfind(':'), text.rfind("${"), text.rfind('}')) {
-        (Some(colon), Some(open), Some(close)) if open < colon && colon < close => text[..open].rfind(':'),
-        (colon, ..) => colon,
-    };
-    let (host, port) = match outside {
-        Some(colon) if !text.ends_with(']') => (&text[..colon], &text[colon + 1..]),
-        _ => (text, "8000"),
-    };
+    let (host, port) = host_and_port(text).filter(|_| !text.ends_with(']')).unwrap_or((text, "8000"));
     let is_port = port.parse::<u16>().is_ok() || Value::Text(port.to_owned()).is_variable();
     if !is_port || host.contains(['/', ' ']) {
         return None;

@@ -1,0 +1,231 @@
+//! Sockets, users, limits and layers.
+
+use serde_json::{Map, Value as Json, json};
+
+use super::super::remarks::Treatment::{Approximated, Taken};
+use super::super::value::{Value, host_and_port};
+use super::Import;
+
+/// What the head of a request may take by default, and at most.
+const DEFAULT_HEAD: u64 = 32 * 1024;
+const MOST_HEAD: u64 = 1024 * 1024;
+
+impl Import {
+    pub(super) fn connections(&mut self) {
+        let mode = self.mode();
+        let group = self.group_of_socket();
+        let protocol = self.get("protocol").and_then(Value::plain_text);
+        self.taken("protocol", |_, _| Ok((Taken, "`protocol` of the addresses of `socket`".to_owned())));
+        for (option, protocol) in [
+            ("http", "http"),
+            ("http-socket", "http"),
+            ("socket", protocol.as_deref().unwrap_or("uwsgi")),
+            ("fastcgi-socket", "fastcgi"),
+            ("scgi-socket", "scgi"),
+            ("https", "https"),
+            ("https-socket", "https"),
+        ] {
+            for given in self.take_all(option) {
+                let entry = match &given.value {
+                    Value::Code(_) => Err("its value is not known before uWSGI starts: write it by hand".to_owned()),
+                    value => entry(&value.text().unwrap_or_default(), protocol, mode.as_deref(), group.as_deref()),
+                };
+                match entry {
+                    Ok((entry, treatment, note)) => {
+                        self.remarks.add(&given.place, &given.theirs, treatment, format!("`listen`: {entry}{note}"));
+                        self.draft.listen.push(entry);
+                    }
+                    Err(note) => self.remarks.add(&given.place, &given.theirs, super::Dropped, note),
+                }
+            }
+        }
+        if self.draft.listen.is_empty() {
+            self.draft.listen.push("127.0.0.1:8000".into());
+            self.by_default("socket", Approximated, "`listen`: \"127.0.0.1:8000\": uWSGI would listen on nothing");
+        }
+        self.limits();
+        self.layers();
+    }
+
+    fn mode(&mut self) -> Option<String> {
+        let mut mode = None;
+        self.taken("chmod-socket", |_, value| {
+            let digits = if matches!(value, Value::Bool(true)) { "666".to_owned() } else { value.plain_text().unwrap_or_default() };
+            let octal = u32::from_str_radix(&digits, 8).ok().filter(|mode| *mode <= 0o777).ok_or("it is no mode")?;
+            mode = Some(format!("{octal:04o}"));
+            Ok((Taken, "`mode` of Unix sockets".to_owned()))
+        });
+        mode
+    }
+
+    fn group_of_socket(&mut self) -> Option<String> {
+        let mut group = None;
+        self.taken("chown-socket", |_, value| {
+            let owner = value.text().ok_or("it is no name")?;
+            group = owner.split_once(':').map(|(_, group)| group.to_owned()).filter(|group| !group.is_empty());
+            if group.is_none() {
+                return Err("the owner of a socket is the user of the server".to_owned());
+            }
+            Ok((Approximated, "`group` of Unix sockets; their owner is the user of the server".to_owned()))
+        });
+        group
+    }
+
+    fn limits(&mut self) {
+        self.taken("buffer-size", |import, value| {
+            let size = value.number().ok_or("it is no number")?.min(MOST_HEAD).next_multiple_of(1024);
+            if size <= DEFAULT_HEAD {
+                return Ok((Approximated, "`server.max_header_size` is 32 KiB by default".to_owned()));
+            }
+            import.draft.server.insert("max_header_size".into(), format!("{}KiB", size / 1024).into());
+            Ok((Taken, "`server.max_header_size`".to_owned()))
+        });
+        for option in ["worker-reload-mercy", "reload-mercy"] {
+            self.taken(option, |import, value| {
+                let time = seconds(value)?;
+                import.draft.server.insert("drain".into(), time.into());
+                Ok((Taken, "`server.drain`".to_owned()))
+            });
+        }
+        for (option, ours) in [("uid", "user"), ("gid", "group")] {
+            self.taken(option, |import, value| {
+                import.draft.server.insert(ours.into(), value.text().ok_or("it is no name and no number")?.into());
+                Ok((Taken, format!("`server.{ours}`")))
+            });
+        }
+    }
+
+    fn layers(&mut self) {
+        let note = "apps see them only below a layer `forwarded`: add `{ \"forwarded\": { \"trust\": \"ADDRESS OF THE PROXY\" } }` behind a proxy that speaks HTTP";
+        self.by_default("X-Forwarded-*", super::Dropped, note);
+        if self.is_on("disable-logging") {
+            self.taken("disable-logging", |_, _| Ok((Taken, "there is no layer `access_log`".to_owned())));
+        } else {
+            self.take_all("disable-logging");
+            self.by_default("request logging", Approximated, "layer `access_log`, in its own format");
+            self.draft.layers.push("access_log".into());
+        }
+        let mut headers: Map<String, Json> = Map::new();
+        for given in self.take_all("add-header") {
+            let text = given.value.text().unwrap_or_default();
+            match text.split_once(':').map(|(name, value)| (name.trim(), value.trim())).filter(|(name, _)| !name.is_empty()) {
+                Some((name, value)) => {
+                    headers.insert(name.to_owned(), value.replace('{', "{{").replace('}', "}}").into());
+                    self.remarks.add(&given.place, &given.theirs, Approximated, "`headers.response.set`: it replaces a header of the app");
+                }
+                None => self.remarks.add(&given.place, &given.theirs, super::Dropped, "it is no `Name: value`"),
+            }
+        }
+        if !headers.is_empty() {
+            self.draft.layers.push(json!({ "headers": { "response": { "set": headers } } }));
+        }
+        self.taken("limit-post", |import, value| {
+            let size = value.number().ok_or("it is no number of octets")?;
+            import.draft.layers.push(json!({ "body_limit": format!("{size}B") }));
+            Ok((Taken, "layer `body_limit`".to_owned()))
+        });
+        self.files();
+    }
+
+    fn files(&mut self) {
+        let index = self.get("static-index").and_then(Value::text);
+        let has_files = ["static-map", "static-map2", "check-static"].iter().any(|option| self.get(option).is_some());
+        self.taken("static-index", |_, _| {
+            if has_files { Ok((Taken, "`static.index`".to_owned())) } else { Err("there is no folder of files".to_owned()) }
+        });
+        for option in ["static-map", "static-map2", "check-static"] {
+            for given in self.take_all(option) {
+                let text = given.value.text().unwrap_or_default();
+                let pair = if option == "check-static" { Some(("/", text.as_str())) } else { text.split_once('=') };
+                let Some((at, root)) =
+                    pair.map(|(at, root)| (at.trim(), root.trim())).filter(|(at, root)| at.starts_with('/') && !root.is_empty())
+                else {
+                    self.remarks.add(
+                        &given.place,
+                        &given.theirs,
+                        super::Dropped,
+                        "it is no `/path=folder` that is known before uWSGI starts",
+                    );
+                    continue;
+                };
+                let at = if at.len() > 1 { at.trim_end_matches('/') } else { at };
+                let root = if option == "static-map2" { format!("{}{at}", root.trim_end_matches('/')) } else { root.to_owned() };
+                let mut options = json!({ "at": at, "root": root });
+                if let Some(index) = &index {
+                    options["index"] = index.as_str().into();
+                }
+                self.remarks.add(
+                    &given.place,
+                    &given.theirs,
+                    Approximated,
+                    "layer `static`: files and folders whose names begin with a dot are left out, and so are links that leave the folder",
+                );
+                self.draft.layers.push(json!({ "static": options }));
+            }
+        }
+    }
+}
+
+/// An entry of `listen`, how it is treated, and a note.
+fn entry(text: &str, protocol: &str, mode: Option<&str>, group: Option<&str>) -> Result<(Json, super::Treatment, &'static str), String> {
+    let mut parts = text.split(',').map(str::trim);
+    let at = address(parts.next().unwrap_or_default()).ok_or("`listen` takes addresses, and paths of Unix sockets")?;
+    let is_unix = at.starts_with("unix:");
+    let mut entry = Map::from_iter([("at".to_owned(), Json::from(at.as_str()))]);
+    let mut note = "";
+    match protocol {
+        "http" => {}
+        "https" => {
+            let (Some(cert), Some(key)) = (parts.next(), parts.next()) else { return Err("it names no certificate and no key".to_owned()) };
+            entry.insert("tls".into(), json!({ "cert": cert, "key": key }));
+            note = "; ciphers and certificates of clients are not taken";
+        }
+        "uwsgi" | "fastcgi" | "scgi" => {
+            entry.insert("protocol".into(), protocol.into());
+            if !is_unix {
+                entry.insert("trust".into(), json!(["127.0.0.1", "::1"]));
+                note = "; uWSGI believes everybody: write the addresses of the front servers into `trust`";
+            }
+        }
+        _ => return Err(format!("`listen` has no protocol `{protocol}`")),
+    }
+    if is_unix {
+        if let Some(mode) = mode {
+            entry.insert("mode".into(), mode.into());
+        }
+        if let Some(group) = group {
+            entry.insert("group".into(), group.into());
+        }
+    }
+    let entry = if entry.len() == 1 { Json::from(at) } else { entry.into() };
+    Ok((entry, if note.is_empty() { Taken } else { Approximated }, note))
+}
+
+fn address(text: &str) -> Option<String> {
+    if text.is_empty() || text.starts_with(['@', '=']) {
+        return None;
+    }
+    if let Some(number) = text.strip_prefix("fd://") {
+        return number.parse::<u32>().ok().map(|number| format!("fd:{number}"));
+    }
+    match host_and_port(text).filter(|_| !text.contains('/')) {
+        Some((host, port)) => {
+            let is_port = port.parse::<u16>().is_ok() || Value::Text(port.to_owned()).is_variable();
+            let host = if matches!(host, "" | "*") { "0.0.0.0" } else { host };
+            is_port.then(|| format!("{host}:{port}"))
+        }
+        None => Some(format!("unix:{text}")),
+    }
+}
+
+/// A time in seconds.
+pub(super) fn seconds(value: &Value) -> Result<String, String> {
+    if value.is_variable() {
+        return Ok(format!("{}s", value.text().unwrap_or_default()));
+    }
+    value
+        .number()
+        .filter(|number| (1..=31_536_000).contains(number))
+        .map(|number| format!("{number}s"))
+        .ok_or_else(|| "it is no number of seconds".to_owned())
+}

@@ -1,0 +1,227 @@
+//! uWSGI: the section `[uwsgi]` of its `.ini`, and its command line.
+
+mod app;
+mod connections;
+mod ini;
+mod options;
+
+use std::path::{Component, Path};
+
+use serde_json::{Map, Value as Json, json};
+
+use super::commands::Found;
+use super::draft::Draft;
+use super::remarks::Treatment::{self, Dropped};
+use super::remarks::{Place, Remarks};
+use super::shell::{self, Call, Word, after_equals};
+use super::value::Value;
+use super::{Imported, NotImported, read};
+use crate::pipeline::closest;
+use ini::Given;
+
+/// A bound on a name that is compared with others.
+const LONGEST_NAME: usize = 64;
+
+/// Whether a text is an `.ini` of uWSGI.
+pub(super) fn is_ini(text: &str) -> bool {
+    text.lines().any(|line| line.trim() == "[uwsgi]")
+}
+
+/// Imports an `.ini`.
+pub(super) fn config(name: &str, text: &str) -> Result<Imported, NotImported> {
+    let mut import = Import::default();
+    import.given = ini::read(name, text, &mut import.remarks);
+    import.finish()
+}
+
+/// Imports a command line of uWSGI, with the `.ini` that it names.
+pub(super) fn command(folder: &Path, found: Found) -> Result<Imported, NotImported> {
+    let mut import = Import { remarks: found.remarks, ..Import::default() };
+    let mut call: Option<(Place, Call)> = None;
+    for line in found.lines {
+        let words: Vec<&str> = line.words.iter().map(|word| word.raw.as_str()).collect();
+        match shell::call(&line.words, "uwsgi") {
+            Some(this) if call.is_none() => call = Some((line.place, this)),
+            Some(_) => {
+                let note = "one command becomes the pipeline, and this is another one: import it by itself";
+                import.remarks.add(&line.place, &words.join(" "), Dropped, note);
+            }
+            None => import.remarks.add(&line.place, &words.join(" "), Dropped, "it does not start uWSGI: it stays where it is"),
+        }
+    }
+    let Some((place, call)) = call else {
+        let hint = "name the file with it, or give it with `--command 'gunicorn ...'`";
+        return Err(NotImported(format!("there is no command line of gunicorn or uWSGI\nhint: {hint}")));
+    };
+    for around in &call.around {
+        import.remarks.add(&place, around, Dropped, "it is run beside the server: keep it, with `ziggurat run` in place of uWSGI");
+    }
+    for (place, name, _) in found.environment {
+        import.remarks.add(&place, &name, Dropped, "it stays where it is: workers inherit the variables of the server");
+    }
+    for (name, value) in call.environment {
+        let value = value.text().map_or(value, |text| Value::Text(format!("{name}={text}")));
+        import.given.push(Given { name: "env".to_owned(), value, place: place.clone(), theirs: name, is_used: false });
+    }
+    import.arguments(folder, &place, &call.arguments);
+    import.finish()
+}
+
+#[derive(Default)]
+struct Import {
+    given: Vec<Given>,
+    remarks: Remarks,
+    draft: Draft,
+    /// Options of the `wsgi` app.
+    wsgi: Map<String, Json>,
+}
+
+impl Import {
+    fn arguments(&mut self, folder: &Path, place: &Place, words: &[Word]) {
+        let mut words = words.iter().peekable();
+        while let Some(word) = words.next() {
+            let Some(flag) = word.raw.strip_prefix('-') else {
+                self.positional(folder, place, word);
+                continue;
+            };
+            let flag = flag.strip_prefix('-').unwrap_or(flag);
+            let (name, attached) = match flag.split_once('=') {
+                Some((name, _)) => (name, Some(after_equals(word))),
+                None => (flag, None),
+            };
+            let canonical = options::canonical(name);
+            let next =
+                if attached.is_some() || options::is_flag(&canonical) { None } else { words.next_if(|next| !next.raw.starts_with('-')) };
+            let value = attached.or_else(|| next.map(|next| next.value.clone())).unwrap_or(Value::Bool(true));
+            if canonical == "ini" {
+                self.ini(folder, place, &value);
+                continue;
+            }
+            let theirs = match (canonical.as_str(), next) {
+                ("env", _) => "--env".to_owned(),
+                (_, Some(next)) => format!("{} {}", word.raw, next.raw),
+                (_, None) => word.raw.clone(),
+            };
+            self.given.push(Given { name: name.to_owned(), value, place: place.clone(), theirs, is_used: false });
+        }
+    }
+
+    /// A word without an option: a configuration, a file of Python, or an address.
+    fn positional(&mut self, folder: &Path, place: &Place, word: &Word) {
+        let name = match word.raw.rsplit_once('.').map(|(_, extension)| extension) {
+            Some("ini") => return self.ini(folder, place, &word.value),
+            Some("py" | "wsgi") => "wsgi-file",
+            _ => "socket",
+        };
+        self.given.push(Given {
+            name: name.to_owned(),
+            value: word.value.clone(),
+            place: place.clone(),
+            theirs: word.raw.clone(),
+            is_used: false,
+        });
+    }
+
+    /// Reads a file that the command line names, if it lies below its folder.
+    fn ini(&mut self, folder: &Path, place: &Place, value: &Value) {
+        let Some(path) = value.plain_text() else {
+            return self.remarks.add(place, "--ini", Dropped, "its name is not known before it runs: import it by itself");
+        };
+        let theirs = format!("--ini {path}");
+        if !Path::new(&path).components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir)) {
+            return self.remarks.add(
+                place,
+                &theirs,
+                Dropped,
+                "only files below the folder of the command line are read: copy it there, and import again",
+            );
+        }
+        let file = folder.join(&path);
+        match read(&file) {
+            Ok(text) => {
+                self.remarks.add(place, &theirs, Treatment::Taken, format!("the options of `{}` follow", file.display()));
+                let given = ini::read(&file.display().to_string(), &text, &mut self.remarks);
+                self.given.extend(given);
+            }
+            Err(error) => self.remarks.add(place, &theirs, Dropped, error.lines().next().unwrap_or_default()),
+        }
+    }
+
+    fn finish(mut self) -> Result<Imported, NotImported> {
+        for given in &mut self.given {
+            given.name = options::canonical(&given.name);
+        }
+        self.connections();
+        self.app()?;
+        self.unknown();
+        Ok(Imported { pipeline: self.draft.text(), remarks: self.remarks.sorted() })
+    }
+
+    /// All values of an option, in order.
+    fn take_all(&mut self, name: &str) -> Vec<Given> {
+        let (taken, rest) = std::mem::take(&mut self.given).into_iter().partition(|given| given.name == name);
+        self.given = rest;
+        taken
+    }
+
+    /// Takes an option over, if its value is one that `as_ours` knows. Of several values, the last counts.
+    fn taken(&mut self, name: &str, as_ours: impl FnOnce(&mut Self, &Value) -> Result<(Treatment, String), String>) -> bool {
+        let mut all = self.take_all(name);
+        let Some(given) = all.pop() else { return false };
+        for earlier in all {
+            self.remarks.add(
+                &earlier.place,
+                &earlier.theirs,
+                Dropped,
+                format!("it does not count: {} says `{}`", given.place, given.theirs),
+            );
+        }
+        let treated = match &given.value {
+            Value::Code(_) => Err("its value is not known before uWSGI starts: write it by hand".to_owned()),
+            value => as_ours(self, value),
+        };
+        let is_taken = treated.is_ok();
+        let (treatment, note) = treated.unwrap_or_else(|note| (Dropped, note));
+        self.remarks.add(&given.place, &given.theirs, treatment, note);
+        is_taken
+    }
+
+    fn get(&self, name: &str) -> Option<&Value> {
+        self.given.iter().rfind(|given| given.name == name).map(|given| &given.value)
+    }
+
+    fn is_on(&self, name: &str) -> bool {
+        self.get(name).is_some_and(|value| value.truth() != Some(false))
+    }
+
+    fn by_default(&mut self, theirs: &str, treatment: Treatment, note: &str) {
+        self.remarks.add(&Place::default(), theirs, treatment, note);
+    }
+
+    /// What nothing has taken. uWSGI takes a name that it does not know for a variable.
+    fn unknown(&mut self) {
+        let all = std::mem::take(&mut self.given);
+        for given in &all {
+            let note = match options::reason(&given.name) {
+                Some(reason) => reason.to_owned(),
+                None if options::is_known(&given.name) => "there is no counterpart".to_owned(),
+                None if given.is_used => {
+                    self.remarks.add(
+                        &given.place,
+                        &given.theirs,
+                        Treatment::Taken,
+                        "a variable of the file: it is filled in where it is used",
+                    );
+                    continue;
+                }
+                None => {
+                    let close = if given.name.len() <= LONGEST_NAME { closest(&given.name, options::names()) } else { None };
+                    let hint = close.map_or(String::new(), |known| format!(": did you mean `{known}`?"));
+                    format!("it has no counterpart; a name that uWSGI does not know is a variable of the file{hint}")
+                }
+            };
+            self.remarks.add(&given.place, &given.theirs, Dropped, note);
+        }
+        self.draft.app = if self.draft.app.is_null() { json!({ "wsgi": self.wsgi }) } else { std::mem::take(&mut self.draft.app) };
+    }
+}

@@ -1,0 +1,195 @@
+//! uWSGI's options: other names and letters of the same one, and why some have no counterpart.
+
+/// The most options that are read.
+pub(super) const MOST_OPTIONS: usize = 2_000;
+
+/// Names of one option, the first of which is used here.
+const ALIASES: &[&[&str]] = &[
+    &["socket", "uwsgi-socket", "s"],
+    &["processes", "workers", "p"],
+    &["module", "wsgi", "w"],
+    &["wsgi-file", "file"],
+    &["home", "virtualenv", "venv", "pyhome", "H"],
+    &["pythonpath", "python-path", "pp"],
+    &["chmod-socket", "chmod", "C"],
+    &["chown-socket"],
+    &["master", "M"],
+    &["harakiri", "t"],
+    &["buffer-size", "b"],
+    &["enable-threads", "T"],
+    &["disable-logging", "disable-requests-logging", "L"],
+    &["max-requests", "R"],
+    &["listen", "l"],
+    &["daemonize", "d"],
+    &["single-interpreter", "i"],
+    &["lazy-apps", "lazy"],
+    &["http-socket", "http11-socket"],
+    &["reload-on-rss", "evil-reload-on-rss"],
+    &["socket-timeout", "z"],
+    &["py-autoreload", "python-autoreload", "py-auto-reload"],
+    &["limit-post", "max-body"],
+    &["logto", "logto2"],
+    &["log-format", "logformat"],
+    &["callable"],
+    &["ini"],
+    &["gevent"],
+    &["py-callos-afterfork", "py-call-osafterfork"],
+];
+
+/// Options without a value on a command line.
+const FLAGS: &[&str] = &[
+    "master",
+    "enable-threads",
+    "disable-logging",
+    "single-interpreter",
+    "lazy-apps",
+    "vacuum",
+    "die-on-term",
+    "need-app",
+    "strict",
+    "thunder-lock",
+    "manage-script-name",
+    "no-orphans",
+    "auto-procname",
+    "http-keepalive",
+    "http-auto-chunked",
+    "memory-report",
+    "ignore-sigpipe",
+    "ignore-write-errors",
+    "disable-write-exception",
+    "log-x-forwarded-for",
+    "no-site",
+    "gevent-monkey-patch",
+    "wsgi-env-behaviour",
+    "log-master",
+];
+
+/// Why options have no counterpart.
+const DROPPED: &[(&[&str], &str)] = &[
+    (
+        &["daemonize", "pidfile", "safe-pidfile", "pidfile2", "daemonize2"],
+        "the server stays in the foreground, for systemd or a container to watch",
+    ),
+    (&["listen"], "connections are accepted at once, and requests wait in the queue of the app: `queue`"),
+    (
+        &["cheaper", "cheaper-initial", "cheaper-step", "cheaper-algo", "cheap", "idle", "cheaper-overload"],
+        "the number of workers does not change: `workers`",
+    ),
+    (&["thunder-lock", "no-orphans", "reuse-port", "cpu-affinity"], "one process owns the listeners, and ends its workers"),
+    (
+        &["procname", "procname-prefix", "procname-prefix-spaced", "procname-append", "procname-master", "auto-procname"],
+        "processes are named after their place in the file",
+    ),
+    (&["home"], "the variable VIRTUAL_ENV of the server names the virtual environment"),
+    (&["touch-reload", "touch-chain-reload", "touch-workers-reload", "fs-reload", "master-fifo"], "`ziggurat reload` or SIGHUP reloads"),
+    (&["py-autoreload"], "`ziggurat run --watch` reloads when code changes"),
+    (
+        &["stats", "stats-server", "stats-http", "memory-report", "carbon", "statsd-push"],
+        "`ziggurat status` and the app `metrics` have figures",
+    ),
+    (
+        &["logto", "logger", "req-logger", "log-master", "log-maxsize", "log-reopen", "log-backupname"],
+        "the error log is standard error, and `access_log` has `to`",
+    ),
+    (
+        &["log-format", "log-x-forwarded-for", "log-date", "log-4xx", "log-5xx", "log-slow", "log-micros", "log-zero"],
+        "`access_log` has `format`; `slow` of the app logs slow requests",
+    ),
+    (&["plugin", "plugins", "plugins-dir", "need-plugin"], "there are no plug-ins"),
+    (&["post-buffering", "post-buffering-bufsize"], "bodies are whole before the app is called; longer ones than `buffer` wait in files"),
+    (
+        &["offload-threads", "static-gzip", "static-gzip-all", "static-gzip-dir"],
+        "static files, also compressed ones, are served by the server's process",
+    ),
+    (&["static-expires", "static-expires-uri", "static-safe", "static-skip-ext"], "`static` has `max_age`, `immutable` and `symlinks`"),
+    (
+        &["route", "route-host", "route-uri", "route-run", "final-route", "response-route"],
+        "its rules are not read: write a `match` of a route, or the layers `rewrite` and `headers`",
+    ),
+    (
+        &[
+            "attach-daemon",
+            "attach-daemon2",
+            "smart-attach-daemon",
+            "cron",
+            "cron2",
+            "mule",
+            "mules",
+            "spooler",
+            "spooler-processes",
+            "timer",
+        ],
+        "there are no processes beside the workers: run it as a service of its own",
+    ),
+    (&["cache2", "cache", "queue", "sharedarea", "locks", "lock-engine"], "there is no memory that apps share: use a store of its own"),
+    (&["http-timeout", "socket-timeout", "http-connect-timeout"], "`server.header_timeout` and `server.body_timeout` limit slow clients"),
+    (
+        &["http-keepalive", "http-auto-chunked", "so-keepalive", "http-to", "http-processes"],
+        "connections are kept, and responses without a length are chunked",
+    ),
+    (
+        &["emperor", "vassals-include", "emperor-tyrant", "subscribe-to", "fastrouter"],
+        "one pipeline has all apps: import each one by itself",
+    ),
+    (&["ignore-sigpipe", "ignore-write-errors", "disable-write-exception"], "clients that leave are no errors"),
+    (&["gevent-monkey-patch", "gevent-early-monkey-patch", "async"], "requests have threads, and no greenlets"),
+    (&["http-websockets"], "`websockets` of the app says how many may be open"),
+    (&["show-config", "print"], "`ziggurat show` prints all options"),
+    (&["umask"], "files that the app writes have the umask of the process: set it in the service"),
+    (
+        &["exec-asap", "exec-pre-app", "exec-post-app", "hook-post-app", "hook-pre-app", "exec-as-root", "exec-as-user"],
+        "commands are not run: let the service run them before",
+    ),
+    (
+        &["ini", "include", "inherit", "xml", "yaml", "json", "config"],
+        "only this file is read: import the other one by itself, or put its lines here",
+    ),
+    (&["import", "shared-import", "py-import", "spooler-import"], "the module of the app imports what it needs"),
+    (
+        &["enable-proxy-protocol", "http-socket-proxy"],
+        "`proxy_protocol` of the listener names the proxies that are believed: write it by hand",
+    ),
+];
+
+/// The name that this option has here.
+pub(super) fn canonical(name: &str) -> String {
+    let name = name.replace('_', "-");
+    ALIASES.iter().find(|names| names.contains(&name.as_str())).map_or(name, |names| names[0].to_owned())
+}
+
+pub(super) fn is_flag(name: &str) -> bool {
+    FLAGS.contains(&name)
+}
+
+/// Why an option has no counterpart; none if it is not known at all.
+pub(super) fn reason(name: &str) -> Option<&'static str> {
+    DROPPED.iter().find(|(names, _)| names.contains(&name)).map(|(_, reason)| *reason)
+}
+
+/// Whether uWSGI has an option of this name, as far as it is known here.
+pub(super) fn is_known(name: &str) -> bool {
+    names().any(|known| known == name)
+}
+
+/// Names to suggest.
+pub(super) fn names() -> impl Iterator<Item = &'static str> {
+    let more = [
+        "vacuum",
+        "die-on-term",
+        "need-app",
+        "threads",
+        "chdir",
+        "env",
+        "uid",
+        "gid",
+        "static-map",
+        "check-static",
+        "mount",
+        "max-worker-lifetime",
+        "reload-mercy",
+        "http",
+        "https",
+    ];
+    let aliases = ALIASES.iter().flat_map(|names| names.iter().copied()).filter(|name| name.len() > 1);
+    aliases.chain(FLAGS.iter().copied()).chain(DROPPED.iter().flat_map(|(names, _)| names.iter().copied())).chain(more)
+}

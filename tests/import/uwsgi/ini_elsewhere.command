@@ -1,0 +1,1 @@
+uwsgi --ini /etc/uwsgi/apps-enabled/site.ini --module a:app --http :80

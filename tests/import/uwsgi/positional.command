@@ -1,0 +1,1 @@
+uwsgi /tmp/app.sock app.py --callable=app --http-socket=0.0.0.0:${PORT:-8000} --need-app

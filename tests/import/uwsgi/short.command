@@ -1,0 +1,1 @@
+uwsgi -s /tmp/uwsgi.sock -w shop:app -p 4 -M -t 20 -d /var/log/uwsgi.log -H /srv/venv -C 660 --env "A=b c"
