@@ -11,7 +11,7 @@ use crate::pipeline::{Pipeline, Registry};
 /// The options of the command.
 #[derive(clap::Args)]
 pub(super) struct Import {
-    /// The file of the other server: the JSON of NGINX Unit, `uwsgi.ini`, `gunicorn.conf.py`, a Procfile, a Dockerfile, a systemd unit or a shell script.
+    /// The file of the other server: the JSON of NGINX Unit, an `.ini`, `.xml` or `.yaml` of uWSGI, `gunicorn.conf.py`, a Procfile, a Dockerfile, a systemd unit or a shell script.
     #[arg(value_name = "FILE", required_unless_present = "command")]
     file: Option<PathBuf>,
 

@@ -47,7 +47,7 @@ pub(super) fn of_file(name: &str, text: &str) -> Result<Found, NotImported> {
         Ok(script(name, &lines))
     } else {
         Err(NotImported(format!(
-            "`{name}` is no configuration that is known by its name\nhint: known are `*.json` of NGINX Unit, `*.py` of gunicorn, files of uWSGI with a section `[uwsgi]`, `Procfile`, `Dockerfile`, `*.service` and `*.sh`; a command line is given with `--command`"
+            "`{name}` is no configuration that is known by its name\nhint: known are `*.json` of NGINX Unit, `*.py` of gunicorn, files of uWSGI with a section `uwsgi`, `Procfile`, `Dockerfile`, `*.service` and `*.sh`; a command line is given with `--command`"
         )))
     }
 }

@@ -37,7 +37,7 @@ pub(crate) struct Imported {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct NotImported(pub(crate) String);
 
-/// Imports a file: the JSON of NGINX Unit, an `.ini` of uWSGI, `gunicorn.conf.py`, or a Procfile, a Dockerfile, a systemd unit or a shell script with a command line of gunicorn or uWSGI.
+/// Imports a file: the JSON of NGINX Unit, a file of uWSGI, `gunicorn.conf.py`, or a Procfile, a Dockerfile, a systemd unit or a shell script with a command line of gunicorn or uWSGI.
 ///
 /// # Errors
 ///
@@ -52,7 +52,7 @@ pub(crate) fn file(path: &Path) -> Result<Imported, NotImported> {
     if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json")) {
         return unit::config(&name, &text);
     }
-    if uwsgi::is_ini(&text) {
+    if uwsgi::is_config(&name, &text) {
         return uwsgi::config(&name, &text);
     }
     let found = commands::of_file(&name, &text)?;

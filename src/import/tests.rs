@@ -66,6 +66,20 @@ fn a_file_that_is_nested_deeply_or_long_ends() {
 }
 
 #[test]
+fn yaml_and_xml_that_are_nested_deeply_end() {
+    for (name, text) in [
+        ("a.yaml", format!("uwsgi:\n  module: {}", "[".repeat(100_000))),
+        ("a.yaml", format!("uwsgi:\n  module: {}", "{a: ".repeat(50_000))),
+        ("a.yaml", format!("uwsgi:\n  module: {}", "- ".repeat(50_000))),
+        ("a.yaml", format!("a: &a [x, x]\nb: &b [{}]\nuwsgi:\n  module: *b\n", "*a, ".repeat(50_000))),
+        ("a.xml", format!("<uwsgi>{}", "<a>".repeat(100_000))),
+        ("a.xml", "<!DOCTYPE uwsgi [<!ENTITY a \"aaaa\">]><uwsgi><module>&a;</module></uwsgi>".to_owned()),
+    ] {
+        let _ = uwsgi::config(name, &text);
+    }
+}
+
+#[test]
 fn placeholders_that_grow_are_bounded() {
     let grows = (0..60).map(|at| format!("a{} = %(a{at})%(a{at})\n", at + 1)).collect::<String>();
     assert!(uwsgi::config("uwsgi.ini", &format!("[uwsgi]\na0 = x\n{grows}module = a:b\nchdir = %(a60)\n")).is_ok());
@@ -87,6 +101,12 @@ proptest! {
         lines in proptest::collection::vec("(socket|http|https|module|wsgi-file|mount|static-map|env|chdir|processes|harakiri|if-env|endif|a|\\[uwsgi\\]) ?=? ?[-a-z=:.,/%()$@;0-9\u{e9} ]{0,30}", 0..10)
     ) {
         let _ = uwsgi::config("site/uwsgi.ini", &format!("[uwsgi]\n{}", lines.join("\n")));
+    }
+
+    #[test]
+    fn any_yaml_and_xml_of_uwsgi_is_read_to_its_end(text in "([ \n]{0,3}[-a-z&*!:{}\\[\\]<>/%()$'\"|#=\u{e9}]{0,6}){0,12}") {
+        let _ = uwsgi::config("uwsgi.yaml", &format!("uwsgi:\n  {text}"));
+        let _ = uwsgi::config("uwsgi.xml", &format!("<uwsgi>{text}</uwsgi>"));
     }
 
     #[test]

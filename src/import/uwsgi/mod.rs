@@ -1,9 +1,10 @@
-//! uWSGI: the section `[uwsgi]` of its `.ini`, and its command line.
+//! uWSGI: its configuration as `.ini`, XML or YAML, and its command line.
 
 mod app;
 mod connections;
-mod ini;
+mod file;
 mod options;
+mod syntax;
 
 use std::path::{Component, Path};
 
@@ -17,24 +18,26 @@ use super::shell::{self, Call, Word, after_equals};
 use super::value::Value;
 use super::{Imported, NotImported, read};
 use crate::pipeline::closest;
-use ini::Given;
+use file::Given;
+use syntax::Form;
 
 /// A bound on a name that is compared with others.
 const LONGEST_NAME: usize = 64;
 
-/// Whether a text is an `.ini` of uWSGI.
-pub(super) fn is_ini(text: &str) -> bool {
-    text.lines().any(|line| line.trim() == "[uwsgi]")
+/// Whether this is a configuration of uWSGI.
+pub(super) fn is_config(name: &str, text: &str) -> bool {
+    Form::of(name, text).is_some()
 }
 
-/// Imports an `.ini`.
+/// Imports an `.ini`, or a file in XML or YAML.
 pub(super) fn config(name: &str, text: &str) -> Result<Imported, NotImported> {
     let mut import = Import::default();
-    import.given = ini::read(name, text, &mut import.remarks);
+    let form = Form::of(name, text).unwrap_or(Form::Ini);
+    import.given = file::read(form, name, text, &mut import.remarks).map_err(NotImported)?;
     import.finish()
 }
 
-/// Imports a command line of uWSGI, with the `.ini` that it names.
+/// Imports a command line of uWSGI, with the file that it names.
 pub(super) fn command(folder: &Path, found: Found) -> Result<Imported, NotImported> {
     let mut import = Import { remarks: found.remarks, ..Import::default() };
     let mut call: Option<(Place, Call)> = None;
@@ -93,8 +96,8 @@ impl Import {
             let next =
                 if attached.is_some() || options::is_flag(&canonical) { None } else { words.next_if(|next| !next.raw.starts_with('-')) };
             let value = attached.or_else(|| next.map(|next| next.value.clone())).unwrap_or(Value::Bool(true));
-            if canonical == "ini" {
-                self.ini(folder, place, &value);
+            if matches!(canonical.as_str(), "ini" | "xml" | "yaml") {
+                self.file(folder, place, &word.raw, &value);
                 continue;
             }
             let theirs = match (canonical.as_str(), next) {
@@ -109,7 +112,7 @@ impl Import {
     /// A word without an option: a configuration, a file of Python, or an address.
     fn positional(&mut self, folder: &Path, place: &Place, word: &Word) {
         let name = match word.raw.rsplit_once('.').map(|(_, extension)| extension) {
-            Some("ini") => return self.ini(folder, place, &word.value),
+            Some("ini" | "xml" | "yaml" | "yml") => return self.file(folder, place, "", &word.value),
             Some("py" | "wsgi") => "wsgi-file",
             _ => "socket",
         };
@@ -123,11 +126,11 @@ impl Import {
     }
 
     /// Reads a file that the command line names, if it lies below its folder.
-    fn ini(&mut self, folder: &Path, place: &Place, value: &Value) {
+    fn file(&mut self, folder: &Path, place: &Place, option: &str, value: &Value) {
         let Some(path) = value.plain_text() else {
-            return self.remarks.add(place, "--ini", Dropped, "its name is not known before it runs: import it by itself");
+            return self.remarks.add(place, option, Dropped, "its name is not known before it runs: import it by itself");
         };
-        let theirs = format!("--ini {path}");
+        let theirs = if option.contains('=') { option.to_owned() } else { format!("{option} {path}").trim().to_owned() };
         if !Path::new(&path).components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir)) {
             return self.remarks.add(
                 place,
@@ -137,10 +140,11 @@ impl Import {
             );
         }
         let file = folder.join(&path);
-        match read(&file) {
-            Ok(text) => {
-                self.remarks.add(place, &theirs, Treatment::Taken, format!("the options of `{}` follow", file.display()));
-                let given = ini::read(&file.display().to_string(), &text, &mut self.remarks);
+        let name = file.display().to_string();
+        let given = read(&file).and_then(|text| file::read(Form::of(&name, &text).unwrap_or(Form::Ini), &name, &text, &mut self.remarks));
+        match given {
+            Ok(given) => {
+                self.remarks.add(place, &theirs, Treatment::Taken, format!("the options of `{name}` follow"));
                 self.given.extend(given);
             }
             Err(error) => self.remarks.add(place, &theirs, Dropped, error.lines().next().unwrap_or_default()),

@@ -32,6 +32,8 @@ const ALIASES: &[&[&str]] = &[
     &["log-format", "logformat"],
     &["callable"],
     &["ini"],
+    &["xml", "x"],
+    &["yaml", "yml", "y"],
     &["gevent"],
     &["py-callos-afterfork", "py-call-osafterfork"],
 ];

@@ -1,10 +1,11 @@
-//! uWSGI's `.ini`: keys that may be repeated, placeholders, and variables of the environment.
+//! A configuration of uWSGI: its options, their placeholders, and variables of the environment.
 
 use std::collections::{HashMap, HashSet};
 
 use super::super::remarks::{Place, Remarks, Treatment};
 use super::super::value::{Value, escaped, variable};
 use super::options::MOST_OPTIONS;
+use super::syntax::{Form, Line};
 
 /// An option with its value.
 #[derive(Clone, Debug)]
@@ -18,53 +19,39 @@ pub(super) struct Given {
     pub(super) is_used: bool,
 }
 
-/// Reads the section `[uwsgi]` of a file.
-pub(super) fn read(file: &str, text: &str, remarks: &mut Remarks) -> Vec<Given> {
+/// Reads a configuration of uWSGI.
+pub(super) fn read(form: Form, file: &str, text: &str, remarks: &mut Remarks) -> Result<Vec<Given>, String> {
+    let lines = form.lines(file, text, remarks)?;
     let used: HashSet<&str> = text.split("%(").skip(1).filter_map(|rest| Some(rest.split_once(')')?.0)).collect();
     let mut given: Vec<Given> = Vec::new();
     let mut raw: HashMap<String, String> = HashMap::new();
-    let mut section = String::new();
-    let mut block = None;
-    for (at, line) in text.lines().enumerate() {
-        let line = line.trim();
-        let place = Place::new(file, at + 1);
-        if line.is_empty() || line.starts_with([';', '#']) {
-            continue;
-        }
-        if let Some(name) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
-            name.clone_into(&mut section);
-            if name != "uwsgi" {
-                remarks.add(&place, line, Treatment::Dropped, "only the section `[uwsgi]` is read");
-            }
-            continue;
-        }
-        if section != "uwsgi" {
-            continue;
-        }
-        if given.len() == MOST_OPTIONS {
-            remarks.add(&place, line, Treatment::Dropped, "nothing is read from here on: the file is too long");
+    let mut is_in_block = false;
+    for (at, Line { number, name, value }) in lines.into_iter().enumerate() {
+        let place = Place::new(file, number);
+        let written = value.as_ref().map_or_else(|| name.clone(), |value| format!("{name} = {value}"));
+        if at == MOST_OPTIONS {
+            remarks.add(&place, &written, Treatment::Dropped, "nothing is read from here on: the file is too long");
             break;
         }
-        let (name, value) = line.split_once('=').map_or((line, None), |(name, value)| (name.trim(), Some(value.trim())));
-        match name {
-            "endif" | "endfor" | "end-if" | "end-for" => block = None,
-            _ if name.starts_with("if-") || name.starts_with("for") => {
-                block = Some(name.to_owned());
-                remarks.add(&place, line, Treatment::Dropped, "it is decided when uWSGI starts: the lines up to its end are dropped");
+        match name.as_str() {
+            "endif" | "endfor" | "end-if" | "end-for" => is_in_block = false,
+            begins if begins.starts_with("if-") || begins == "for" || begins.starts_with("for-") => {
+                is_in_block = true;
+                remarks.add(&place, &written, Treatment::Dropped, "it is decided when uWSGI starts: the lines up to its end are dropped");
             }
-            _ if block.is_some() => remarks.add(&place, line, Treatment::Dropped, "it depends on the line above that is not decided here"),
+            _ if is_in_block => remarks.add(&place, &written, Treatment::Dropped, "it depends on the line above that is not decided here"),
             _ => {
-                let plain = without_comment(value.unwrap_or("true"));
-                let value = if value.is_some() { filled(plain, file, &raw) } else { Value::Bool(true) };
-                if let Some(text) = value.text() {
-                    raw.insert(name.to_owned(), text);
+                let plain = without_comment(value.as_deref().unwrap_or("true"));
+                let theirs = if name == "env" { format!("env = {}", plain.split('=').next().unwrap_or_default()) } else { written };
+                let filled = if value.is_some() { filled(plain, file, &raw) } else { Value::Bool(true) };
+                if let Some(text) = filled.text() {
+                    raw.insert(name.clone(), text);
                 }
-                let theirs = if name == "env" { format!("env = {}", plain.split('=').next().unwrap_or_default()) } else { line.to_owned() };
-                given.push(Given { name: name.to_owned(), value, place, theirs, is_used: used.contains(name) });
+                given.push(Given { is_used: used.contains(name.as_str()), name, value: filled, place, theirs });
             }
         }
     }
-    given
+    Ok(given)
 }
 
 /// Numbers and switches end where they do: uWSGI does not read on, so that many files have comments there. Of a text, everything counts.

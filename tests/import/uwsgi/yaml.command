@@ -1,0 +1,1 @@
+uwsgi --yaml elsewhere/site.yaml --xml -x -w a:app
