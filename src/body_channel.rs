@@ -1,6 +1,7 @@
 //! A body that one task writes and another one reads, with one piece between them: from a front server into the stack, and from an app into a response.
 
 use std::fmt;
+use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -21,6 +22,8 @@ pub(crate) struct ChannelBody {
 pub(crate) struct BodySender {
     /// `None` at the end of the body, or if nobody reads it any more.
     pieces: Option<PollSender<Piece>>,
+    /// Tells when nobody reads any more.
+    reader: mpsc::Sender<Piece>,
     is_ended: bool,
 }
 
@@ -35,7 +38,10 @@ const PIECES: usize = 1;
 /// A body of this length; `None` if it is not known.
 pub(crate) fn channel(length: Option<u64>) -> (BodySender, ChannelBody) {
     let (sender, pieces) = mpsc::channel(PIECES);
-    (BodySender { pieces: Some(PollSender::new(sender)), is_ended: false }, ChannelBody { pieces, left: length, is_ended: false })
+    (
+        BodySender { pieces: Some(PollSender::new(sender.clone())), reader: sender, is_ended: false },
+        ChannelBody { pieces, left: length, is_ended: false },
+    )
 }
 
 impl BodySender {
@@ -57,6 +63,12 @@ impl BodySender {
         self.push(Piece::End);
         self.pieces = None;
         self.is_ended = true;
+    }
+
+    /// Ready when nobody reads the body any more.
+    pub(crate) fn abandoned(&self) -> impl Future<Output = ()> + use<> {
+        let reader = self.reader.clone();
+        async move { reader.closed().await }
     }
 
     /// Whether nobody reads the body any more.

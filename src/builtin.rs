@@ -19,6 +19,7 @@ use ziggurat_middleware::sendfile::Sendfile;
 use ziggurat_middleware::static_files::Static;
 use ziggurat_middleware::timeout::Timeout;
 
+use crate::apps::cgi::Cgi;
 use crate::apps::gateway::{FastCgi, Scgi, Uwsgi};
 use crate::apps::metrics::ShowMetrics;
 use crate::apps::proxy::Proxy;
@@ -50,6 +51,7 @@ pub fn builtin() -> Registry {
         .layer::<Static>()
         .layer::<Timeout>()
         .composite::<Django>()
+        .app::<Cgi>()
         .app::<FastCgi>()
         .app::<ShowMetrics>()
         .app::<Proxy>()

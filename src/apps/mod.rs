@@ -1,5 +1,6 @@
-//! The native apps: `routes`, `respond`, `redirect`, `metrics`, `proxy`, `fastcgi`, `scgi`, `uwsgi`.
+//! The native apps: `routes`, `respond`, `redirect`, `metrics`, `proxy`, `cgi`, `fastcgi`, `scgi`, `uwsgi`.
 
+pub mod cgi;
 pub mod gateway;
 pub mod matching;
 pub mod metrics;

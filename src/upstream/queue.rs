@@ -15,7 +15,7 @@ use ziggurat_middleware::{Finding, Findings, units};
 pub(crate) struct QueueOptions {
     /// The most requests that wait. A further one gets `503`. With 0, none waits.
     #[schemars(range(max = 1_000_000))]
-    pub(super) limit: usize,
+    pub(crate) limit: usize,
     /// The longest wait. After it the request gets `503`.
     pub(super) wait: units::Duration,
 }

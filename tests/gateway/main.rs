@@ -3,6 +3,7 @@
 
 mod apache;
 mod apps;
+mod cgi;
 mod front;
 mod listen;
 mod nginx;

@@ -9,8 +9,9 @@ use std::sync::Arc;
 use ziggurat_middleware::options::OrFalse;
 use ziggurat_middleware::{App, Context, Finding, Findings, IntoApp};
 
+use self::options::Pool;
 pub use self::options::{FastCgi, Scgi, Uwsgi};
-use self::options::{Pool, check_params};
+pub(crate) use self::options::{Params, check_params};
 use self::script::Scripts;
 use self::service::GatewayService;
 use crate::gateway::back::BackProtocol;
@@ -22,7 +23,7 @@ impl App for FastCgi {
     const SHORTHAND: Option<&'static str> = Some("to");
 
     fn validate(&self, findings: &mut Findings) {
-        check_params(&self.params, findings);
+        check_params(&self.params, "params", findings);
         if self.root.is_none() {
             for (option, is_set) in [("index", self.index.is_some()), ("split", self.split.is_some())] {
                 if is_set {
@@ -55,7 +56,7 @@ impl App for Scgi {
     const SHORTHAND: Option<&'static str> = Some("to");
 
     fn validate(&self, findings: &mut Findings) {
-        check_params(&self.params, findings);
+        check_params(&self.params, "params", findings);
         self.pool().validate(findings);
     }
 
@@ -69,7 +70,7 @@ impl App for Uwsgi {
     const SHORTHAND: Option<&'static str> = Some("to");
 
     fn validate(&self, findings: &mut Findings) {
-        check_params(&self.params, findings);
+        check_params(&self.params, "params", findings);
         self.pool().validate(findings);
     }
 

@@ -14,7 +14,7 @@ use ziggurat_middleware::{Finding, Findings};
 use crate::upstream::{Balance, EjectOptions, Host, QueueOptions, RetryOptions, Target};
 
 /// Variables and their values.
-pub(super) type Params = BTreeMap<String, String>;
+pub(crate) type Params = BTreeMap<String, String>;
 
 /// An app of this module: its own options, and those of the pool, which cannot be flattened into it without losing their places in the file.
 macro_rules! gateway_app {
@@ -167,7 +167,7 @@ fn eject() -> OrFalse<EjectOptions> {
 }
 
 /// Reports variables that are not the file's to set.
-pub(super) fn check_params(params: &Params, findings: &mut Findings) {
+pub(crate) fn check_params(params: &Params, option: &'static str, findings: &mut Findings) {
     for (name, value) in params {
         let is_name = !name.is_empty() && name.bytes().all(|octet| octet.is_ascii_alphanumeric() || octet == b'_');
         let wrong = if !is_name {
@@ -179,7 +179,7 @@ pub(super) fn check_params(params: &Params, findings: &mut Findings) {
         } else {
             continue;
         };
-        findings.push(Finding::new(format!("`{name}` {wrong}")).at("params").at(name.as_str()));
+        findings.push(Finding::new(format!("`{name}` {wrong}")).at(option).at(name.as_str()));
     }
 }
 

@@ -1,0 +1,171 @@
+//! The service of `cgi`.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http::header::{CONTENT_LENGTH, HeaderName, HeaderValue, RETRY_AFTER};
+use http::request::Parts;
+use http::{Method, StatusCode};
+use http_body::Body as _;
+use percent_encoding::percent_decode_str;
+use tokio::process::Command;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::time::timeout;
+use tower::Service;
+use ziggurat_middleware::{Body, BoxError, Deadline, Mount, Place, Problem, Request, RequestSummary, Response, hop_by_hop};
+
+use super::process::{Failed, Log, Run};
+use super::program::{Program, Programs};
+use crate::apps::gateway::Params;
+use crate::apps::upstream_problem::problem;
+use crate::cgi::from_request;
+use crate::gateway::Variables;
+use crate::upstream::QueueOptions;
+
+/// Runs programs.
+#[derive(Clone)]
+pub(super) struct CgiService(Arc<Inner>);
+
+/// What holds for each run.
+pub(super) struct Rules {
+    pub(super) programs: Programs,
+    pub(super) env: Params,
+    pub(super) timeout: Duration,
+    pub(super) idle: Duration,
+    pub(super) place: Place,
+}
+
+struct Inner {
+    rules: Rules,
+    running: Arc<Semaphore>,
+    queue: QueueOptions,
+    waiting: AtomicUsize,
+}
+
+/// Where programs find other programs.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+impl CgiService {
+    pub(super) fn new(rules: Rules, limit: usize, queue: QueueOptions) -> Self {
+        let running = Arc::new(Semaphore::new(limit.min(Semaphore::MAX_PERMITS)));
+        Self(Arc::new(Inner { rules, running, queue, waiting: AtomicUsize::new(0) }))
+    }
+}
+
+impl Service<Request> for CgiService {
+    type Response = Response;
+    type Error = BoxError;
+    type Future = Pin<Box<dyn Future<Output = Result<Response, BoxError>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        let inner = Arc::clone(&self.0);
+        Box::pin(async move { inner.serve(request).await })
+    }
+}
+
+impl Inner {
+    async fn serve(self: Arc<Self>, request: Request) -> Result<Response, BoxError> {
+        if request.method() == Method::CONNECT {
+            return Err(Problem::new(StatusCode::NOT_IMPLEMENTED).detail("CONNECT is not served here").into());
+        }
+        let (parts, body) = request.into_parts();
+        let not_found = || Problem::new(StatusCode::NOT_FOUND);
+        let path = percent_decode_str(parts.uri.path()).decode_utf8().map_err(|_| not_found())?.into_owned();
+        let inner = Arc::clone(&self);
+        let program = tokio::task::spawn_blocking(move || inner.rules.programs.find(&path)).await?.ok_or_else(not_found)?;
+        let permit = self.admit(&parts).await?;
+        let log = Log {
+            place: self.rules.place.clone(),
+            program: program.file.display().to_string(),
+            summary: RequestSummary::of(&parts.extensions).cloned(),
+        };
+        let is_head = parts.method == Method::HEAD;
+        let (limit, idle) = (self.rules.timeout, self.rules.idle);
+        let limit = parts.extensions.get::<Deadline>().map_or(limit, |deadline| deadline.0.min(limit));
+        let run = Run { command: self.command(&parts, &body, program), body, is_head, timeout: limit, idle, log };
+        let (reply, answered) = oneshot::channel();
+        tokio::spawn(async move {
+            run.run(reply).await;
+            drop(permit);
+        });
+        let (head, body) = match answered.await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(Failed::Late)) => {
+                return Err(problem(StatusCode::GATEWAY_TIMEOUT, "the program did not answer in time", &parts).into());
+            }
+            Ok(Err(Failed::Broken(_))) | Err(_) => {
+                return Err(problem(StatusCode::BAD_GATEWAY, "the program gave no valid response", &parts).into());
+            }
+        };
+        let mut response = Response::new(Body::new(body));
+        *response.status_mut() = head.status;
+        *response.headers_mut() = head.headers;
+        let names: Vec<HeaderName> = response.headers().keys().filter(|name| hop_by_hop::contains(name)).cloned().collect();
+        for name in names {
+            response.headers_mut().remove(name);
+        }
+        Ok(response)
+    }
+
+    /// Waits until another program may run.
+    async fn admit(&self, parts: &Parts) -> Result<OwnedSemaphorePermit, BoxError> {
+        /// Counts a request that waits.
+        struct Waits<'a>(&'a AtomicUsize);
+        impl Drop for Waits<'_> {
+            fn drop(&mut self) {
+                self.0.fetch_sub(1, SeqCst);
+            }
+        }
+        if let Ok(permit) = Arc::clone(&self.running).try_acquire_owned() {
+            return Ok(permit);
+        }
+        let busy =
+            || problem(StatusCode::SERVICE_UNAVAILABLE, "too many programs run", parts).header(RETRY_AFTER, HeaderValue::from_static("1"));
+        let waits = Waits(&self.waiting);
+        if self.waiting.fetch_add(1, SeqCst) >= self.queue.limit {
+            return Err(busy().into());
+        }
+        let permit = timeout(self.queue.wait(), Arc::clone(&self.running).acquire_owned()).await;
+        drop(waits);
+        match permit {
+            Ok(Ok(permit)) => Ok(permit),
+            _ => Err(busy().into()),
+        }
+    }
+
+    fn command(&self, parts: &Parts, body: &Body, program: Program) -> Command {
+        let stated = parts.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+        let mut variables = Variables::default();
+        from_request(parts, body.size_hint().exact().or(stated), &mut variables);
+        variables.push("GATEWAY_INTERFACE", "CGI/1.1");
+        variables.push("SERVER_SOFTWARE", "ziggurat");
+        let mount = parts.extensions.get::<Mount>().map_or("", |mount| &mount.prefix);
+        variables.replace("SCRIPT_NAME", format!("{}{}", percent_decode_str(mount).decode_utf8_lossy(), program.name));
+        variables.replace("PATH_INFO", program.path_info);
+        variables.replace("SCRIPT_FILENAME", program.file.clone().into_os_string().into_encoded_bytes());
+        variables.replace("PATH", PATH);
+        for (name, value) in &self.rules.env {
+            variables.replace(name, value.clone());
+        }
+        let mut command = Command::new(&program.file);
+        command.args(program.arguments).env_clear();
+        let text = |octets: &[u8]| std::os::unix::ffi::OsStringExt::from_vec(octets.to_vec());
+        // A value with a NUL cannot be in an environment.
+        for (name, value) in variables.iter().filter(|(_, value)| !value.contains(&0)) {
+            let (name, value): (std::ffi::OsString, std::ffi::OsString) = (text(name), text(value));
+            command.env(name, value);
+        }
+        if let Some(folder) = program.file.parent() {
+            command.current_dir(folder);
+        }
+        command
+    }
+}
