@@ -203,9 +203,12 @@ async fn floods_of_what_does_nothing_end_the_connection() {
         let _ = raw.status(&[headers(&POST), useless.repeat(3_000)].concat()).await;
         assert_eq!(code(&timeout(PATIENCE, raw.connection.closed()).await.unwrap()), EXCESSIVE_LOAD);
     }
-    let mut raw = open().await;
-    let _ = raw.control.write_all(&frame(0x21, b"").repeat(3_000)).await;
-    assert_eq!(code(&timeout(PATIENCE, raw.connection.closed()).await.unwrap()), EXCESSIVE_LOAD);
+    // An unknown one, and MAX_PUSH_ID.
+    for useless in [frame(0x21, b""), frame(0xd, &[1])] {
+        let mut raw = open().await;
+        let _ = raw.control.write_all(&useless.repeat(3_000)).await;
+        assert_eq!(code(&timeout(PATIENCE, raw.connection.closed()).await.unwrap()), EXCESSIVE_LOAD);
+    }
     // Requests that are cancelled as soon as they are sent.
     let raw = open().await;
     let cancel = async {

@@ -271,6 +271,10 @@ impl quic::RecvStream for RecvStream {
             match self.frames.next(&mut self.buffer) {
                 Event::Octets(octets) => {
                     self.keep(0);
+                    if self.state.is_none() {
+                        // No frame of the control stream is worth anything here.
+                        self.wire.spend();
+                    }
                     return Poll::Ready(Ok(Some(octets)));
                 }
                 Event::Useless => self.wire.spend(),
