@@ -30,6 +30,7 @@ use super::progress::{Phase, Progress};
 use super::service::RequestService;
 use super::stream_task::{GOAWAY_TIMEOUT, STREAMS, body_room};
 
+/// Reads octets as frames, whole and in pieces. Panics if the results differ.
 #[cfg(fuzzing)]
 pub fn fuzz_frames(octets: &[u8]) {
     frames::fuzz(octets);
