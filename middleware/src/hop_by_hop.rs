@@ -47,6 +47,15 @@ pub fn remove_named_by_connection(headers: &mut HeaderMap) {
     }
 }
 
+/// Removes the headers that `Connection` names, and all hop-by-hop headers, as whoever passes a response on must.
+pub fn remove_all(headers: &mut HeaderMap) {
+    remove_named_by_connection(headers);
+    let names: Vec<_> = headers.keys().filter(|name| contains(name)).cloned().collect();
+    for name in names {
+        headers.remove(name);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use http::HeaderValue;
@@ -71,6 +80,13 @@ mod tests {
             headers(&[("connection", ""), ("connection", "keep-alive, X-A ,,x-b"), ("x-a", "1"), ("x-a", "2"), ("x-b", "3"), ("x-c", "4")]);
         remove_named_by_connection(&mut headers);
         assert_eq!(names(&headers), ["connection", "x-c"]);
+    }
+
+    #[test]
+    fn nothing_that_ends_at_a_connection_passes() {
+        let mut headers = headers(&[("connection", "x-a"), ("x-a", "1"), ("keep-alive", "timeout=5"), ("te", "trailers"), ("x-b", "2")]);
+        remove_all(&mut headers);
+        assert_eq!(names(&headers), ["x-b"]);
     }
 
     #[test]

@@ -46,7 +46,7 @@ impl QueueOptions {
     }
 }
 
-/// The queue of one upstream.
+/// A bounded queue of requests: that of an upstream, for instance.
 #[derive(Debug)]
 pub(crate) struct Queue {
     length: AtomicUsize,
@@ -70,7 +70,7 @@ impl Default for Queue {
 }
 
 /// A request's place in the queue.
-pub(super) struct Place<'a>(&'a Queue);
+pub(crate) struct Place<'a>(&'a Queue);
 
 impl Queue {
     /// The number of waiting requests.
@@ -91,7 +91,7 @@ impl Queue {
     }
 
     /// A place in the queue, unless it is full.
-    pub(super) fn enter(&self, limit: usize) -> Option<Place<'_>> {
+    pub(crate) fn enter(&self, limit: usize) -> Option<Place<'_>> {
         let entered = self.length.fetch_update(SeqCst, SeqCst, |length| (length < limit).then_some(length + 1));
         entered.is_ok().then(|| Place(self))
     }

@@ -7,6 +7,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
+
 use crate::support::{PATIENCE, Program, command, folder_of};
 
 /// The program over a folder with these scripts. `options` follow `root`.
@@ -67,14 +69,14 @@ fn a_program_says_its_status_its_place_or_speaks_http_itself() {
     let program = site(
         "",
         &[
-            ("status", "printf 'Status: 418 Tea\\nX-A: 1\\n\\nbody'"),
+            ("status", "printf 'Status: 418 Tea\\nX-A: 1\\nConnection: x-gone\\nX-Gone: 1\\n\\nbody'"),
             ("move", "printf 'Location: /there\\n\\n'"),
             ("nph-a", "printf 'HTTP/1.1 203 Odd\\r\\nContent-Type: a/b\\r\\nConnection: close\\r\\n\\r\\nbody'"),
             ("long", "printf 'Content-Type: a/b\\nContent-Length: 4\\n\\nbody and more'"),
         ],
     );
     let status = program.get("/cgi-bin/status");
-    assert!(status.starts_with("HTTP/1.1 418 ") && status.contains("x-a: 1\r\n"), "{status}");
+    assert!(status.starts_with("HTTP/1.1 418 ") && status.contains("x-a: 1\r\n") && !status.contains("x-gone: 1"), "{status}");
     let moved = program.get("/cgi-bin/move");
     assert!(moved.starts_with("HTTP/1.1 302 ") && moved.contains("location: /there\r\n"), "{moved}");
     assert!(program.get("/cgi-bin/nph-a").starts_with("HTTP/1.1 203 "));
@@ -86,7 +88,8 @@ fn a_program_says_its_status_its_place_or_speaks_http_itself() {
 #[test]
 fn programs_that_fail_are_502_or_504_in_time_with_their_last_line_in_the_log() {
     let mut program = site(
-        r#", "timeout": "500ms", "idle": "500ms", "limit": 1, "queue": { "limit": 0, "wait": "1s" }"#,
+        // One that has failed runs until its processes are gone, so the next one may have to wait.
+        r#", "timeout": "500ms", "idle": "500ms", "limit": 1"#,
         &[
             ("dies", "echo 'first line' >&2; echo 'what went wrong' >&2; exit 3"),
             ("no-head", "echo 'no head at all'; echo"),
@@ -106,23 +109,30 @@ fn programs_that_fail_are_502_or_504_in_time_with_their_last_line_in_the_log() {
     assert!(!program.get("/cgi-bin/short").ends_with("body and"));
     assert!(program.get("/cgi-bin/noise").contains("ok"));
     assert!(program.log().len() < 100_000, "the log has {} octets", program.log().len());
-    // The one before may still be about to end.
-    let mut large = program.get("/cgi-bin/large");
-    while large.starts_with("HTTP/1.1 503 ") {
-        large = program.get("/cgi-bin/large");
-    }
-    assert!(large.len() > 100_000_000);
-    // One at a time: while a program runs, another request is refused.
+    assert!(program.get("/cgi-bin/large").len() > 100_000_000);
+    assert_that_nothing_is_left(&program);
+}
+
+#[test]
+fn a_request_is_refused_while_as_many_programs_run_as_may() {
+    let program = site(
+        r#", "timeout": "500ms", "limit": 1, "queue": { "limit": 0 }"#,
+        &[("never", "sleep 1000"), ("quick", "printf 'Content-Type: a/b\\n\\nbody'")],
+    );
     let mut client = program.connect();
     client.write_all(b"GET /cgi-bin/never HTTP/1.1\r\nHost: h\r\n\r\n").unwrap();
     until(&program, "the program runs", |program| !children(program.pid()).is_empty());
-    let busy = program.get("/cgi-bin/dies");
+    let busy = program.get("/cgi-bin/quick");
     assert!(busy.starts_with("HTTP/1.1 503 ") && busy.contains("retry-after: 1\r\n"), "{busy}");
     let mut answer = [0; 12];
     client.read_exact(&mut answer).unwrap();
     assert_eq!(&answer, b"HTTP/1.1 504");
-    // Nothing is left of them: no process, no zombie.
-    until(&program, "all are gone", |program| children(program.pid()).is_empty());
+    assert_that_nothing_is_left(&program);
+}
+
+/// No process, no zombie.
+fn assert_that_nothing_is_left(program: &Program) {
+    until(program, "all are gone", |program| children(program.pid()).is_empty());
     let sleeps = Command::new("pgrep").args(["-f", &format!("{}/bin", program.folder().display())]).output().unwrap();
     assert!(sleeps.stdout.is_empty(), "{}", String::from_utf8_lossy(&sleeps.stdout));
 }
@@ -180,6 +190,29 @@ fn git_clones_from_its_http_backend_and_pushes_to_it() {
 }
 
 #[test]
+fn without_descriptors_programs_are_unavailable_for_a_while() {
+    let program = site("", &[("hello", "printf 'Content-Type: a/b\\n\\nhello'")]);
+    let mut client = program.connect();
+    let mut ask = |end: &str| {
+        client.write_all(b"GET /cgi-bin/hello HTTP/1.1\r\nHost: h\r\n\r\n").unwrap();
+        let mut answer = Vec::new();
+        while !answer.ends_with(end.as_bytes()) {
+            let mut octet = [0];
+            assert_eq!(client.read(&mut octet).unwrap(), 1, "{}", String::from_utf8_lossy(&answer));
+            answer.push(octet[0]);
+        }
+        String::from_utf8(answer).unwrap()
+    };
+    assert!(ask("0\r\n\r\n").contains("hello"));
+    let process = Pid::from_raw(i32::try_from(program.pid()).unwrap());
+    let before = prlimit(process, Resource::Nofile, Rlimit { current: Some(3), ..getrlimit(Resource::Nofile) }).unwrap();
+    let refused = ask("Unavailable\n");
+    assert!(refused.starts_with("HTTP/1.1 503 ") && refused.contains("\r\nretry-after: 1\r\n"), "{refused}");
+    prlimit(process, Resource::Nofile, before).unwrap();
+    assert!(ask("0\r\n\r\n").contains("hello"));
+}
+
+#[test]
 fn options_that_cannot_work_are_explained() {
     let refusal = |options: &str| {
         let folder = folder_of(&[("pipeline.json", &format!(r#"{{ "app": {{ "cgi": {options} }} }}"#)), ("plain", "")]);
@@ -189,6 +222,8 @@ fn options_that_cannot_work_are_explained() {
     assert!(refusal("{}").contains("either `program` or `root`"));
     assert!(refusal(r#"{ "program": "a", "root": "b" }"#).contains("either `program` or `root`"));
     assert!(refusal(r#"{ "root": ".", "arguments": ["x"] }"#).contains("are for one `program`"));
+    assert!(refusal(r#"{ "program": "/bin/true", "queue": { "limit": 2000000 } }"#).contains("a queue for 2000000 requests is too long"));
+    assert!(refusal(r#"{ "program": "/bin/true", "queue": { "wait": "0s" } }"#).contains("`wait` must be longer than 0"));
     assert!(refusal(r#"{ "program": "/bin/true", "limit": 0 }"#).contains("lets no program run"));
     assert!(refusal(r#"{ "program": "/bin/true", "env": { "A=B": "1" } }"#).contains("is not the name of a variable"));
 }

@@ -30,6 +30,7 @@ impl App for Cgi {
         if self.limit == 0 {
             findings.push(Finding::new("a `limit` of 0 lets no program run").at("limit").hint("write 1 or more"));
         }
+        self.queue.validate(findings);
         for (option, time) in [("timeout", self.timeout), ("idle", self.idle)] {
             if time.0.is_zero() {
                 findings.push(Finding::new(format!("`{option}` must be longer than 0")).at(option));

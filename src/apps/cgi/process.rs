@@ -1,6 +1,7 @@
 //! One run of a program, from its start to the end of its process group.
 
 use std::future::{pending, poll_fn};
+use std::io;
 use std::pin::pin;
 use std::process::Stdio;
 use std::time::Duration;
@@ -60,6 +61,8 @@ pub(super) type Answer = (ResponseHead, ChannelBody);
 /// Why there is no response.
 #[derive(Debug)]
 pub(super) enum Failed {
+    /// The system starts no further process.
+    NotStarted(io::Error),
     Late,
     Broken(String),
 }
@@ -71,7 +74,7 @@ impl Run {
         let mut child = match self.command.spawn() {
             Ok(child) => child,
             Err(error) => {
-                let failed = Failed::Broken(format!("it cannot be started: {error}"));
+                let failed = Failed::NotStarted(error);
                 self.log.failed(&failed, "");
                 let _ = reply.send(Err(failed));
                 return;
@@ -273,6 +276,7 @@ impl Log {
         let summary = self.summary.as_ref();
         let (request_id, request) = (summary.and_then(RequestSummary::id), summary.map(tracing::field::display));
         let cause = match failed {
+            Failed::NotStarted(error) => &format!("it cannot be started: {error}"),
             Failed::Late => "it sent no head of a response in time",
             Failed::Broken(cause) => cause,
         };

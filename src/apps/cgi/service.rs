@@ -3,11 +3,10 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::header::{CONTENT_LENGTH, HeaderName, HeaderValue, RETRY_AFTER};
+use http::header::{CONTENT_LENGTH, HeaderValue, RETRY_AFTER};
 use http::request::Parts;
 use http::{Method, StatusCode};
 use http_body::Body as _;
@@ -24,7 +23,7 @@ use crate::apps::gateway::Params;
 use crate::apps::upstream_problem::problem;
 use crate::cgi::from_request;
 use crate::gateway::Variables;
-use crate::upstream::QueueOptions;
+use crate::upstream::{Queue, QueueOptions};
 
 /// Runs programs.
 #[derive(Clone)]
@@ -42,17 +41,17 @@ pub(super) struct Rules {
 struct Inner {
     rules: Rules,
     running: Arc<Semaphore>,
-    queue: QueueOptions,
-    waiting: AtomicUsize,
+    queued: QueueOptions,
+    queue: Queue,
 }
 
 /// Where programs find other programs.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 impl CgiService {
-    pub(super) fn new(rules: Rules, limit: usize, queue: QueueOptions) -> Self {
+    pub(super) fn new(rules: Rules, limit: usize, queued: QueueOptions) -> Self {
         let running = Arc::new(Semaphore::new(limit.min(Semaphore::MAX_PERMITS)));
-        Self(Arc::new(Inner { rules, running, queue, waiting: AtomicUsize::new(0) }))
+        Self(Arc::new(Inner { rules, running, queued, queue: Queue::default() }))
     }
 }
 
@@ -101,6 +100,7 @@ impl Inner {
             Ok(Err(Failed::Late)) => {
                 return Err(problem(StatusCode::GATEWAY_TIMEOUT, "the program did not answer in time", &parts).into());
             }
+            Ok(Err(Failed::NotStarted(error))) => return Err(Problem::of_system(&error, "the program cannot be started").into()),
             Ok(Err(Failed::Broken(_))) | Err(_) => {
                 return Err(problem(StatusCode::BAD_GATEWAY, "the program gave no valid response", &parts).into());
             }
@@ -108,34 +108,19 @@ impl Inner {
         let mut response = Response::new(Body::new(body));
         *response.status_mut() = head.status;
         *response.headers_mut() = head.headers;
-        let names: Vec<HeaderName> = response.headers().keys().filter(|name| hop_by_hop::contains(name)).cloned().collect();
-        for name in names {
-            response.headers_mut().remove(name);
-        }
+        hop_by_hop::remove_all(response.headers_mut());
         Ok(response)
     }
 
     /// Waits until another program may run.
     async fn admit(&self, parts: &Parts) -> Result<OwnedSemaphorePermit, BoxError> {
-        /// Counts a request that waits.
-        struct Waits<'a>(&'a AtomicUsize);
-        impl Drop for Waits<'_> {
-            fn drop(&mut self) {
-                self.0.fetch_sub(1, SeqCst);
-            }
-        }
         if let Ok(permit) = Arc::clone(&self.running).try_acquire_owned() {
             return Ok(permit);
         }
         let busy =
             || problem(StatusCode::SERVICE_UNAVAILABLE, "too many programs run", parts).header(RETRY_AFTER, HeaderValue::from_static("1"));
-        let waits = Waits(&self.waiting);
-        if self.waiting.fetch_add(1, SeqCst) >= self.queue.limit {
-            return Err(busy().into());
-        }
-        let permit = timeout(self.queue.wait(), Arc::clone(&self.running).acquire_owned()).await;
-        drop(waits);
-        match permit {
+        let _place = self.queue.enter(self.queued.limit).ok_or_else(busy)?;
+        match timeout(self.queued.wait(), Arc::clone(&self.running).acquire_owned()).await {
             Ok(Ok(permit)) => Ok(permit),
             _ => Err(busy().into()),
         }

@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use http::header::{CONTENT_LENGTH, HeaderName};
+use http::header::CONTENT_LENGTH;
 use http::request::Parts;
 use http::{Method, Request as HttpRequest, StatusCode};
 use http_body::Body as _;
@@ -78,11 +78,7 @@ impl Inner {
         let request = UpstreamRequest { parts: &parts, body, head: &head, expects_continue: false };
         let answer = upstream_problem::send(&self.upstream, &self.place, request).await?;
         let (mut answer, body) = answer.response.into_parts();
-        hop_by_hop::remove_named_by_connection(&mut answer.headers);
-        let names: Vec<HeaderName> = answer.headers.keys().filter(|name| hop_by_hop::contains(name)).cloned().collect();
-        for name in names {
-            answer.headers.remove(name);
-        }
+        hop_by_hop::remove_all(&mut answer.headers);
         let mut response = Response::new(Body::new(body));
         *response.status_mut() = answer.status;
         *response.headers_mut() = answer.headers;

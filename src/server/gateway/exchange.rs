@@ -205,10 +205,7 @@ impl<'a, S: Io, F: Front> Exchange<'a, S, F> {
 
     fn begin_response(&mut self, response: Response<ResponseBody>) {
         let (mut parts, body) = response.into_parts();
-        let names: Vec<_> = parts.headers.keys().filter(|name| hop_by_hop::contains(name)).cloned().collect();
-        for name in names {
-            parts.headers.remove(name);
-        }
+        hop_by_hop::remove_all(&mut parts.headers);
         let has_body = !self.is_head && !matches!(parts.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
         if let (true, Some(length)) = (has_body, body.size_hint().exact()) {
             parts.headers.entry(CONTENT_LENGTH).or_insert(length.into());
