@@ -8,4 +8,5 @@ pub mod proxy;
 pub mod redirect;
 pub mod respond;
 pub(crate) mod routes;
+mod service;
 mod upstream_problem;

@@ -11,6 +11,7 @@ mod admit;
 mod balance;
 mod checks;
 mod client;
+pub(crate) mod defaults;
 mod dial;
 mod download;
 mod eject;
@@ -42,7 +43,7 @@ use ::http::HeaderValue;
 use arc_swap::ArcSwap;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
-use ziggurat_middleware::Place;
+use ziggurat_middleware::{Context, Place};
 
 pub(crate) use admit::AdmitError;
 pub(crate) use balance::Balance;
@@ -123,6 +124,20 @@ impl<P: Protocol> Upstream<P> {
         upstream.unresolved.send_replace(upstream.names().len());
         upstream.rebuild();
         Arc::new(upstream)
+    }
+
+    /// An upstream at a place of the file: it runs as long as the stack, its state outlives a reload, and `status` and the metrics show it.
+    pub(crate) fn start(context: &Context, targets: impl IntoIterator<Item = (Target, u32)>, settings: Settings, protocol: P) -> Arc<Self> {
+        let upstream = Self::new(context.place(), targets, settings, protocol, context.keep(UpstreamState::default));
+        context.spawn(Arc::clone(&upstream).run());
+        let (status, metrics) = (Arc::downgrade(&upstream), Arc::downgrade(&upstream));
+        context.on_status(move || status.upgrade().map(|upstream| upstream.status()).unwrap_or_default());
+        context.on_scrape(move |all| {
+            if let Some(upstream) = metrics.upgrade() {
+                upstream.scrape(all);
+            }
+        });
+        upstream
     }
 
     /// Looks names up and runs health checks. It never ends.

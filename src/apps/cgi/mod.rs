@@ -13,6 +13,7 @@ pub use self::options::Cgi;
 use self::program::Programs;
 use self::service::{CgiService, Rules};
 use crate::apps::gateway::check_params;
+use crate::apps::service::service;
 
 impl App for Cgi {
     const NAME: &'static str = "cgi";
@@ -55,7 +56,7 @@ impl App for Cgi {
             }
         };
         let rules = Rules { programs, env: self.env, timeout: self.timeout.0, idle: self.idle.0, place: context.place().clone() };
-        Ok(CgiService::new(rules, self.limit, self.queue))
+        Ok(service(CgiService::new(rules, self.limit, self.queue), CgiService::serve))
     }
 }
 

@@ -1,9 +1,6 @@
 //! The service of `cgi`.
 
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::header::{CONTENT_LENGTH, HeaderValue, RETRY_AFTER};
@@ -14,7 +11,6 @@ use percent_encoding::percent_decode_str;
 use tokio::process::Command;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::timeout;
-use tower::Service;
 use ziggurat_middleware::{Body, BoxError, Deadline, Mount, Place, Problem, Request, RequestSummary, Response, hop_by_hop};
 
 use super::process::{Failed, Log, Run};
@@ -26,8 +22,12 @@ use crate::gateway::Variables;
 use crate::upstream::{Queue, QueueOptions};
 
 /// Runs programs.
-#[derive(Clone)]
-pub(super) struct CgiService(Arc<Inner>);
+pub(super) struct CgiService {
+    rules: Rules,
+    running: Arc<Semaphore>,
+    queued: QueueOptions,
+    queue: Queue,
+}
 
 /// What holds for each run.
 pub(super) struct Rules {
@@ -38,43 +38,16 @@ pub(super) struct Rules {
     pub(super) place: Place,
 }
 
-struct Inner {
-    rules: Rules,
-    running: Arc<Semaphore>,
-    queued: QueueOptions,
-    queue: Queue,
-}
-
 /// Where programs find other programs.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 impl CgiService {
     pub(super) fn new(rules: Rules, limit: usize, queued: QueueOptions) -> Self {
         let running = Arc::new(Semaphore::new(limit.min(Semaphore::MAX_PERMITS)));
-        Self(Arc::new(Inner { rules, running, queued, queue: Queue::default() }))
-    }
-}
-
-impl Service<Request> for CgiService {
-    type Response = Response;
-    type Error = BoxError;
-    type Future = Pin<Box<dyn Future<Output = Result<Response, BoxError>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        Poll::Ready(Ok(()))
+        Self { rules, running, queued, queue: Queue::default() }
     }
 
-    fn call(&mut self, request: Request) -> Self::Future {
-        let inner = Arc::clone(&self.0);
-        Box::pin(async move { inner.serve(request).await })
-    }
-}
-
-impl Inner {
-    async fn serve(self: Arc<Self>, request: Request) -> Result<Response, BoxError> {
-        if request.method() == Method::CONNECT {
-            return Err(Problem::new(StatusCode::NOT_IMPLEMENTED).detail("CONNECT is not served here").into());
-        }
+    pub(super) async fn serve(self: Arc<Self>, request: Request) -> Result<Response, BoxError> {
         let (parts, body) = request.into_parts();
         let not_found = || Problem::new(StatusCode::NOT_FOUND);
         let path = percent_decode_str(parts.uri.path()).decode_utf8().map_err(|_| not_found())?.into_owned();

@@ -4,8 +4,6 @@ mod options;
 mod script;
 mod service;
 
-use std::sync::Arc;
-
 use ziggurat_middleware::options::OrFalse;
 use ziggurat_middleware::{App, Context, Finding, Findings, IntoApp};
 
@@ -14,9 +12,10 @@ pub use self::options::{FastCgi, Scgi, Uwsgi};
 pub(crate) use self::options::{Params, check_params};
 use self::script::Scripts;
 use self::service::GatewayService;
+use crate::apps::service::service;
 use crate::gateway::back::BackProtocol;
 use crate::upstream::gateway::Gateway;
-use crate::upstream::{PoolTimeouts, Settings, Upstream, UpstreamState};
+use crate::upstream::{PoolTimeouts, Settings, Upstream};
 
 impl App for FastCgi {
     const NAME: &'static str = "fastcgi";
@@ -82,7 +81,7 @@ impl App for Uwsgi {
 
 impl Pool {
     /// The app over a pool of connections.
-    fn app(self, protocol: BackProtocol, params: options::Params, scripts: Option<Scripts>, context: &Context) -> GatewayService {
+    fn app(self, protocol: BackProtocol, params: options::Params, scripts: Option<Scripts>, context: &Context) -> impl IntoApp + use<> {
         let settings = Settings {
             base: context.resolve(""),
             balance: self.balance,
@@ -100,16 +99,9 @@ impl Pool {
         };
         let targets = self.to.0.into_iter().map(|server| (server.0, 1));
         let protocol = Gateway { protocol, place: context.place().clone() };
-        let upstream = Upstream::new(context.place(), targets, settings, protocol, context.keep(UpstreamState::default));
-        context.spawn(Arc::clone(&upstream).run());
-        let (status, metrics) = (Arc::downgrade(&upstream), Arc::downgrade(&upstream));
-        context.on_status(move || status.upgrade().map(|upstream| upstream.status()).unwrap_or_default());
-        context.on_scrape(move |all| {
-            if let Some(upstream) = metrics.upgrade() {
-                upstream.scrape(all);
-            }
-        });
-        GatewayService::new(upstream, params, scripts, context.place().clone())
+        let upstream = Upstream::start(context, targets, settings, protocol);
+        let gateway = GatewayService::new(upstream, params, scripts, context.place().clone());
+        service(gateway, GatewayService::serve)
     }
 
     fn validate(&self, findings: &mut Findings) {

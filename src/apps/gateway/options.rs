@@ -11,7 +11,7 @@ use ziggurat_middleware::options::{OneOrMany, OrFalse};
 use ziggurat_middleware::units::Duration;
 use ziggurat_middleware::{Finding, Findings};
 
-use crate::upstream::{Balance, EjectOptions, Host, QueueOptions, RetryOptions, Target};
+use crate::upstream::{Balance, EjectOptions, Host, QueueOptions, RetryOptions, Target, defaults};
 
 /// Variables and their values.
 pub(crate) type Params = BTreeMap<String, String>;
@@ -33,29 +33,29 @@ macro_rules! gateway_app {
             #[serde(default)]
             balance: Balance,
             /// The longest time to open a connection.
-            #[serde(default = "connect")]
+            #[serde(default = "defaults::connect")]
             connect: Duration,
             /// The longest time to the head of a response. The time in which the client sends its request does not count.
-            #[serde(default = "timeout")]
+            #[serde(default = "defaults::timeout")]
             timeout: Duration,
             /// The longest pause in the body of a response.
-            #[serde(default = "timeout")]
+            #[serde(default = "defaults::timeout")]
             idle: Duration,
             /// The most requests under way at each server. Further requests wait in the queue.
-            #[serde(default = "limit")]
+            #[serde(default = "defaults::limit")]
             #[schemars(range(min = 1))]
             limit: usize,
             /// Where requests wait while all servers are at their limit.
             #[serde(default)]
             queue: QueueOptions,
             /// Which requests are sent again after a failure; `false` for none.
-            #[serde(default = "retry")]
+            #[serde(default = "defaults::retry")]
             retry: OrFalse<RetryOptions>,
             /// When a server that fails gets no requests for a while; `false` for never.
-            #[serde(default = "eject")]
+            #[serde(default = "defaults::eject")]
             eject: OrFalse<EjectOptions>,
             /// How often names are looked up again.
-            #[serde(default = "resolve")]
+            #[serde(default = "defaults::resolve")]
             resolve: Duration,
         }
 
@@ -140,30 +140,6 @@ gateway_app! {
         #[serde(default)]
         modifier2: u8,
     }
-}
-
-const fn connect() -> Duration {
-    Duration::secs(3)
-}
-
-const fn timeout() -> Duration {
-    Duration::secs(60)
-}
-
-const fn limit() -> usize {
-    256
-}
-
-const fn resolve() -> Duration {
-    Duration::secs(10)
-}
-
-fn retry() -> OrFalse<RetryOptions> {
-    OrFalse(Some(RetryOptions::default()))
-}
-
-fn eject() -> OrFalse<EjectOptions> {
-    OrFalse(Some(EjectOptions::default()))
 }
 
 /// Reports variables that are not the file's to set.

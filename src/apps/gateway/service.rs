@@ -1,16 +1,12 @@
 //! The service of `fastcgi`, `scgi` and `uwsgi`.
 
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
 use http::header::CONTENT_LENGTH;
 use http::request::Parts;
-use http::{Method, Request as HttpRequest, StatusCode};
+use http::{Request as HttpRequest, StatusCode};
 use http_body::Body as _;
 use percent_encoding::percent_decode_str;
-use tower::Service;
 use ziggurat_middleware::{Body, BoxError, Mount, Place, Problem, Request, RequestSummary, Response, hop_by_hop};
 
 use super::options::Params;
@@ -22,10 +18,7 @@ use crate::upstream::gateway::{Gateway, GatewayRequest};
 use crate::upstream::{Upstream, UpstreamRequest};
 
 /// Passes requests on.
-#[derive(Clone)]
-pub(super) struct GatewayService(Arc<Inner>);
-
-struct Inner {
+pub(super) struct GatewayService {
     upstream: Arc<Upstream<Gateway>>,
     params: Params,
     scripts: Option<Scripts>,
@@ -34,31 +27,10 @@ struct Inner {
 
 impl GatewayService {
     pub(super) fn new(upstream: Arc<Upstream<Gateway>>, params: Params, scripts: Option<Scripts>, place: Place) -> Self {
-        Self(Arc::new(Inner { upstream, params, scripts, place }))
-    }
-}
-
-impl Service<Request> for GatewayService {
-    type Response = Response;
-    type Error = BoxError;
-    type Future = Pin<Box<dyn Future<Output = Result<Response, BoxError>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        // A full queue is answered with 503.
-        Poll::Ready(Ok(()))
+        Self { upstream, params, scripts, place }
     }
 
-    fn call(&mut self, request: Request) -> Self::Future {
-        let inner = Arc::clone(&self.0);
-        Box::pin(async move { inner.serve(request).await })
-    }
-}
-
-impl Inner {
-    async fn serve(self: Arc<Self>, request: Request) -> Result<Response, BoxError> {
-        if request.method() == Method::CONNECT {
-            return Err(Problem::new(StatusCode::NOT_IMPLEMENTED).detail("CONNECT is not served here").into());
-        }
+    pub(super) async fn serve(self: Arc<Self>, request: Request) -> Result<Response, BoxError> {
         let (parts, body) = request.into_parts();
         let stated = parts.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
         let Some(length) = body.size_hint().exact().or(stated) else {

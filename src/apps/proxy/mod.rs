@@ -7,16 +7,15 @@ mod service;
 mod upgrade;
 mod validate;
 
-use std::sync::Arc;
-
 use ziggurat_middleware::{App, Context, Finding, Findings, IntoApp};
 
 use self::head::HeadPolicy;
 pub use self::options::Proxy;
 use self::service::ProxyService;
 use self::upgrade::TunnelRules;
+use crate::apps::service::service;
 use crate::upstream::http::Http;
-use crate::upstream::{PoolTimeouts, Settings, Upstream, UpstreamState};
+use crate::upstream::{PoolTimeouts, Settings, Upstream};
 
 impl App for Proxy {
     const NAME: &'static str = "proxy";
@@ -51,18 +50,9 @@ impl App for Proxy {
         };
         let idle = settings.idle;
         let targets = self.to.0.into_iter().map(options::Server::into_target);
-        let memory = context.keep(UpstreamState::default);
-        let upstream =
-            Upstream::new(context.place(), targets, settings, Http { version, tls, proxy_protocol: self.proxy_protocol }, memory);
-        context.spawn(Arc::clone(&upstream).run());
-        let (status, metrics) = (Arc::downgrade(&upstream), Arc::downgrade(&upstream));
-        context.on_status(move || status.upgrade().map(|upstream| upstream.status()).unwrap_or_default());
-        context.on_scrape(move |all| {
-            if let Some(upstream) = metrics.upgrade() {
-                upstream.scrape(all);
-            }
-        });
+        let upstream = Upstream::start(context, targets, settings, Http { version, tls, proxy_protocol: self.proxy_protocol });
         let policy = HeadPolicy { host: self.host, forward: self.forward };
-        Ok(ProxyService::new(upstream, policy, TunnelRules::new(idle, context), context.place().clone()))
+        let proxy = ProxyService::new(upstream, policy, TunnelRules::new(idle, context), context.place().clone());
+        Ok(service(proxy, ProxyService::serve))
     }
 }

@@ -15,7 +15,7 @@ use ziggurat_middleware::units::Duration;
 
 use crate::proxy_protocol::ProxyProtocol;
 use crate::upstream::http::HttpVersion;
-use crate::upstream::{Balance, EjectOptions, HealthOptions, QueueOptions, RetryOptions, StickyOptions, Target, TlsOptions};
+use crate::upstream::{Balance, EjectOptions, HealthOptions, QueueOptions, RetryOptions, StickyOptions, Target, TlsOptions, defaults};
 
 /// Passes requests on to other HTTP servers, and their responses back.
 ///
@@ -59,16 +59,16 @@ pub struct Proxy {
     #[serde(default)]
     pub(super) http: Version,
     /// The longest time to open a connection, TLS included.
-    #[serde(default = "connect")]
+    #[serde(default = "defaults::connect")]
     pub(super) connect: Duration,
     /// The longest time to the head of a response. The time in which the client sends its request does not count.
-    #[serde(default = "timeout")]
+    #[serde(default = "defaults::timeout")]
     pub(super) timeout: Duration,
     /// The longest pause in the body of a response, and the longest silence of both sides of a WebSocket.
-    #[serde(default = "timeout")]
+    #[serde(default = "defaults::timeout")]
     pub(super) idle: Duration,
     /// The most requests under way at each server, WebSockets included. Further requests wait in the queue.
-    #[serde(default = "limit")]
+    #[serde(default = "defaults::limit")]
     #[schemars(range(min = 1))]
     pub(super) limit: usize,
     /// Where requests wait while all servers are at their limit.
@@ -76,16 +76,16 @@ pub struct Proxy {
     pub(super) queue: QueueOptions,
     /// Which requests are sent again after a failure; `false` for none. Two kinds are always sent again: requests that an HTTP/2 server refused without processing them, and idempotent
     /// requests on a connection that the server closed at the same moment.
-    #[serde(default = "retry")]
+    #[serde(default = "defaults::retry")]
     pub(super) retry: OrFalse<RetryOptions>,
     /// Health checks. By default there are none, and `eject` judges by the responses to clients.
     #[serde(default)]
     pub(super) health: Option<HealthOptions>,
     /// When a server that fails gets no requests for a while; `false` for never.
-    #[serde(default = "eject")]
+    #[serde(default = "defaults::eject")]
     pub(super) eject: OrFalse<EjectOptions>,
     /// How often names are looked up again. A server that cannot be reached causes a look-up, too.
-    #[serde(default = "resolve")]
+    #[serde(default = "defaults::resolve")]
     pub(super) resolve: Duration,
     /// TLS to servers with an `https` URL.
     #[serde(default)]
@@ -98,30 +98,6 @@ pub struct Proxy {
     /// that names no client.
     #[serde(default)]
     pub(super) proxy_protocol: Option<ProxyProtocol>,
-}
-
-const fn connect() -> Duration {
-    Duration::secs(3)
-}
-
-const fn timeout() -> Duration {
-    Duration::secs(60)
-}
-
-const fn limit() -> usize {
-    256
-}
-
-const fn resolve() -> Duration {
-    Duration::secs(10)
-}
-
-fn retry() -> OrFalse<RetryOptions> {
-    OrFalse(Some(RetryOptions::default()))
-}
-
-fn eject() -> OrFalse<EjectOptions> {
-    OrFalse(Some(EjectOptions::default()))
 }
 
 /// A server and its weight.

@@ -1,14 +1,10 @@
 //! The service of `proxy`.
 
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
 use http::header::EXPECT;
-use http::{Method, StatusCode, Version};
+use http::{StatusCode, Version};
 use hyper::ext::ReasonPhrase;
-use tower::Service;
 use ziggurat_middleware::{Body, BoxError, Place, Problem, Request, RequestId, Response};
 
 use super::head::{self, HeadPolicy};
@@ -18,10 +14,7 @@ use crate::upstream::http::Http;
 use crate::upstream::{Upstream, UpstreamRequest, UpstreamResponse};
 
 /// Passes requests on.
-#[derive(Clone)]
-pub(super) struct ProxyService(Arc<Inner>);
-
-struct Inner {
+pub(super) struct ProxyService {
     upstream: Arc<Upstream<Http>>,
     policy: HeadPolicy,
     tunnels: TunnelRules,
@@ -30,31 +23,10 @@ struct Inner {
 
 impl ProxyService {
     pub(super) fn new(upstream: Arc<Upstream<Http>>, policy: HeadPolicy, tunnels: TunnelRules, place: Place) -> Self {
-        Self(Arc::new(Inner { upstream, policy, tunnels, place }))
-    }
-}
-
-impl Service<Request> for ProxyService {
-    type Response = Response;
-    type Error = BoxError;
-    type Future = Pin<Box<dyn Future<Output = Result<Response, BoxError>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        // A full queue is answered with 503.
-        Poll::Ready(Ok(()))
+        Self { upstream, policy, tunnels, place }
     }
 
-    fn call(&mut self, request: Request) -> Self::Future {
-        let inner = Arc::clone(&self.0);
-        Box::pin(async move { inner.serve(request).await })
-    }
-}
-
-impl Inner {
-    async fn serve(&self, mut request: Request) -> Result<Response, BoxError> {
-        if request.method() == Method::CONNECT {
-            return Err(Problem::new(StatusCode::NOT_IMPLEMENTED).detail("CONNECT is not served here").into());
-        }
+    pub(super) async fn serve(self: Arc<Self>, mut request: Request) -> Result<Response, BoxError> {
         if head::goes_in_circles(request.headers()) {
             return Err(Problem::new(StatusCode::LOOP_DETECTED)
                 .detail("the request is in a loop")
