@@ -21,6 +21,8 @@ pub(super) struct ResponseBody {
     body: Body,
     /// What is left of a long chunk.
     rest: Bytes,
+    /// Why the body breaks off, while what came before it is sent.
+    broken: Option<BoxError>,
     /// Dropped after `body`, which stands before it.
     guard: Option<Box<ResponseGuard>>,
 }
@@ -165,7 +167,7 @@ impl ResponseBody {
         if let Some(guard) = &guard {
             guard.step(true);
         }
-        Self { body, rest: Bytes::new(), guard }
+        Self { body, rest: Bytes::new(), broken: None, guard }
     }
 }
 
@@ -175,10 +177,19 @@ impl HttpBody for ResponseBody {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = &mut *self;
+        if let Some(error) = this.broken.take() {
+            return Poll::Ready(Some(Err(error)));
+        }
         let mut frame = match this.rest.is_empty() {
             true => Pin::new(&mut this.body).poll_frame(cx),
             false => Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut this.rest))))),
         };
+        if let Poll::Ready(Some(Err(error))) = frame {
+            // At an error hyper drops what it has not sent, the head for instance. While a body is pending, it sends.
+            this.broken = Some(error);
+            cx.waker().wake_by_ref();
+            frame = Poll::Pending;
+        }
         if let Some(guard) = &mut this.guard {
             if let (true, Poll::Ready(Some(Ok(frame)))) = (guard.stream.is_some(), &mut frame)
                 && let Some(data) = frame.data_mut().filter(|data| data.len() > STEP)

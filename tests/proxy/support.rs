@@ -94,7 +94,7 @@ impl Answer {
         let (body, is_cut) = if header("transfer-encoding:").is_some() {
             dechunk(rest)
         } else if let Some(length) = header("content-length:").and_then(|length| length.parse::<usize>().ok()) {
-            (rest.to_owned(), rest.len() != length && !rest.is_empty())
+            (rest.to_owned(), rest.len() != length && status != 304)
         } else {
             (rest.to_owned(), false)
         };
