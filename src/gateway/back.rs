@@ -153,26 +153,11 @@ mod tests {
     use http::StatusCode;
 
     use super::*;
+    use crate::gateway::testing::{self, record};
 
-    /// The events of octets that come in pieces of this size. Pieces of the body are put together.
     fn events(protocol: BackProtocol, octets: &[u8], size: usize) -> Result<Vec<Event>, NoResponse> {
-        let (mut back, mut held, mut found): (_, _, Vec<Event>) = (Back::new(protocol), BytesMut::new(), Vec::new());
-        for piece in octets.chunks(size) {
-            held.extend_from_slice(piece);
-            while let Some(event) = back.take(&mut held)? {
-                match (found.last_mut(), event) {
-                    (Some(Event::Data(known)), Event::Data(more)) => *known = [&**known, &*more].concat().into(),
-                    (_, event) => found.push(event),
-                }
-            }
-        }
-        Ok(found)
-    }
-
-    fn record(kind: Kind, id: u16, content: &[u8]) -> Vec<u8> {
-        let mut out = BytesMut::new();
-        Record { kind, id, content: Bytes::copy_from_slice(content) }.write(&mut out);
-        out.to_vec()
+        let mut back = Back::new(protocol);
+        testing::events(octets, size, |held| back.take(held), |event| if let Event::Data(data) = event { Some(data) } else { None })
     }
 
     const END: [u8; 8] = [0; 8];

@@ -10,6 +10,8 @@ mod request;
 mod response_head;
 pub(crate) mod scgi;
 #[cfg(test)]
+mod testing;
+#[cfg(test)]
 mod tests;
 pub(crate) mod uwsgi;
 mod variables;

@@ -7,14 +7,11 @@ use http::{Method, StatusCode, Uri};
 use proptest::prelude::*;
 use ziggurat_middleware::{ClientCertificate, ConnectionInfo, Mount, RemoteUser, RequestId, Scheme, TlsInfo};
 
+use super::testing::variables;
 use super::*;
 use crate::cgi::{Invalid, from_request};
 
 const MOST: usize = 1 << 16;
-
-fn variables(pairs: &[(&'static str, &'static str)]) -> Variables {
-    pairs.iter().map(|(name, value)| (Bytes::from_static(name.as_bytes()), Bytes::from_static(value.as_bytes()))).collect()
-}
 
 fn read(pairs: &[(&'static str, &'static str)]) -> Result<Parts, Invalid> {
     read_request(&variables(pairs))

@@ -5,31 +5,11 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::gateway::fastcgi::{Begin, Kind, RESPONDER, Record, pairs, write_stream};
-use crate::gateway::{scgi, uwsgi};
+use crate::gateway::testing::{record, variables};
+use crate::gateway::{scgi, testing, uwsgi};
 
-fn variables(pairs: &[(&'static str, &'static str)]) -> Variables {
-    pairs.iter().map(|(name, value)| (Bytes::from_static(name.as_bytes()), Bytes::from_static(value.as_bytes()))).collect()
-}
-
-/// The events of octets that come in pieces. Pieces of the body are put together.
 fn events(front: &mut impl Front, octets: &[u8], size: usize) -> Result<Vec<Event>, Malformed> {
-    let (mut held, mut found): (_, Vec<Event>) = (BytesMut::new(), Vec::new());
-    for piece in octets.chunks(size) {
-        held.extend_from_slice(piece);
-        while let Some(event) = front.take(&mut held)? {
-            match (found.last_mut(), event) {
-                (Some(Event::Data(known)), Event::Data(more)) => *known = [&**known, &*more].concat().into(),
-                (_, event) => found.push(event),
-            }
-        }
-    }
-    Ok(found)
-}
-
-fn record(kind: Kind, id: u16, content: &[u8]) -> Vec<u8> {
-    let mut out = BytesMut::new();
-    Record { kind, id, content: Bytes::copy_from_slice(content) }.write(&mut out);
-    out.to_vec()
+    testing::events(octets, size, |held| front.take(held), |event| if let Event::Data(data) = event { Some(data) } else { None })
 }
 
 fn begin(id: u16, role: u16, keeps_connection: bool) -> Vec<u8> {
