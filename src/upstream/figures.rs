@@ -1,6 +1,6 @@
 //! The figures of endpoints, for `ziggurat status` and for metrics.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use tokio::time::Instant;
 use ziggurat_middleware::Metrics;
 use ziggurat_middleware::metrics::{Counter, Histogram};
@@ -9,6 +9,7 @@ use super::Upstream;
 use super::eject::BreakerState;
 use super::failure::FailureKind;
 use super::protocol::Protocol;
+use super::queue::QueueMetrics;
 use super::set::SetMember;
 
 /// The counters of one endpoint.
@@ -63,11 +64,7 @@ impl<P: Protocol> Upstream<P> {
     pub(crate) fn status(&self) -> Value {
         let set = self.set.load();
         let now = Instant::now();
-        let queue = &self.state.queue;
-        let mut fields = Map::new();
-        fields.insert("queue".to_owned(), json!({ "length": queue.length(), "limit": self.settings.queue.limit }));
-        let refused = json!({ "queue full": queue.refused_full.get(), "waited too long": queue.refused_waited.get() });
-        fields.insert("refused".to_owned(), refused);
+        let mut fields = self.state.queue.status(self.settings.queue.limit);
         fields.insert("endpoints".to_owned(), set.members.iter().map(|member| row(member, now)).collect());
         Value::Object(fields)
     }
@@ -75,18 +72,18 @@ impl<P: Protocol> Upstream<P> {
     /// The same as metrics, labelled with the app's place and the endpoint.
     pub(crate) fn scrape(&self, metrics: &mut Metrics) {
         let app = self.place.as_str();
-        let queue = &self.state.queue;
-        metrics.gauge("ziggurat_upstream_queue_length", "Requests that wait for an endpoint.").sample(&[("app", app)], queue.length());
-        let waits = metrics.histogram("ziggurat_upstream_queue_wait_seconds", "Time that requests waited for an endpoint.");
-        waits.sample(&[("app", app)], &queue.waits);
-        let refused = metrics.counter("ziggurat_upstream_refused_total", "Requests refused with 503.");
-        refused.sample(&[("app", app), ("reason", "queue full")], &queue.refused_full);
-        refused.sample(&[("app", app), ("reason", "waited too long")], &queue.refused_waited);
+        self.state.queue.scrape(app, &QUEUE, metrics);
         for member in &self.set.load().members {
             scrape(member, app, metrics);
         }
     }
 }
+
+const QUEUE: QueueMetrics = QueueMetrics {
+    length: ("ziggurat_upstream_queue_length", "Requests that wait for an endpoint."),
+    waits: ("ziggurat_upstream_queue_wait_seconds", "Time that requests waited for an endpoint."),
+    refused: ("ziggurat_upstream_refused_total", "Requests refused with 503."),
+};
 
 fn state_of<P: Protocol>(member: &SetMember<P>, now: Instant) -> String {
     let state = &member.endpoint.state;

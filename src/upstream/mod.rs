@@ -54,7 +54,7 @@ pub(crate) use endpoint::{Endpoint, UpstreamState};
 pub(crate) use health::HealthOptions;
 pub(crate) use pool::{Lease, PoolTimeouts};
 pub(crate) use protocol::Protocol;
-pub(crate) use queue::{Queue, QueueOptions};
+pub(crate) use queue::{Queue, QueueMetrics, QueueOptions};
 pub(crate) use retry::RetryOptions;
 pub(crate) use send::{SendError, UpstreamRequest, UpstreamResponse};
 pub(crate) use sticky::StickyOptions;

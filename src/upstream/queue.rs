@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
+use serde_json::{Map, Value, json};
 use tokio::sync::Notify;
 use ziggurat_middleware::metrics::{Counter, Histogram};
-use ziggurat_middleware::{Finding, Findings, units};
+use ziggurat_middleware::{Finding, Findings, Metrics, units};
 
 /// The queue of requests while all servers are at their `limit`.
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
@@ -52,9 +53,16 @@ pub(crate) struct Queue {
     length: AtomicUsize,
     /// Wakes waiters one by one, in their order.
     turns: Notify,
-    pub(super) waits: Histogram,
-    pub(super) refused_full: Counter,
-    pub(super) refused_waited: Counter,
+    pub(crate) waits: Histogram,
+    pub(crate) refused_full: Counter,
+    pub(crate) refused_waited: Counter,
+}
+
+/// The metrics of a queue: the name of each, and what it counts.
+pub(crate) struct QueueMetrics {
+    pub(crate) length: (&'static str, &'static str),
+    pub(crate) waits: (&'static str, &'static str),
+    pub(crate) refused: (&'static str, &'static str),
 }
 
 impl Default for Queue {
@@ -73,6 +81,22 @@ impl Default for Queue {
 pub(crate) struct Place<'a>(&'a Queue);
 
 impl Queue {
+    /// For `ziggurat status`: how many requests of `limit` wait, and how many were refused.
+    pub(crate) fn status(&self, limit: usize) -> Map<String, Value> {
+        let refused = json!({ "queue full": self.refused_full.get(), "waited too long": self.refused_waited.get() });
+        let queue = json!({ "length": self.length(), "limit": limit });
+        Map::from_iter([("queue".to_owned(), queue), ("refused".to_owned(), refused)])
+    }
+
+    /// The same as metrics, labelled with the app's place.
+    pub(crate) fn scrape(&self, app: &str, names: &QueueMetrics, metrics: &mut Metrics) {
+        metrics.gauge(names.length.0, names.length.1).sample(&[("app", app)], self.length());
+        metrics.histogram(names.waits.0, names.waits.1).sample(&[("app", app)], &self.waits);
+        let refused = metrics.counter(names.refused.0, names.refused.1);
+        refused.sample(&[("app", app), ("reason", "queue full")], &self.refused_full);
+        refused.sample(&[("app", app), ("reason", "waited too long")], &self.refused_waited);
+    }
+
     /// The number of waiting requests.
     pub(crate) fn length(&self) -> usize {
         self.length.load(SeqCst)

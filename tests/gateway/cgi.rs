@@ -130,6 +130,54 @@ fn a_request_is_refused_while_as_many_programs_run_as_may() {
     assert_that_nothing_is_left(&program);
 }
 
+#[test]
+fn figures_show_programs_that_run_and_requests_that_wait_and_are_refused() {
+    let pipeline = r#"{ "listen": "127.0.0.1:0", "server": { "control": "control.sock" }, "app": { "routes": [
+        { "match": { "path": "/metrics" }, "app": { "metrics": {} } },
+        { "app": { "cgi": { "program": "held", "limit": 1, "queue": { "limit": 1, "wait": "1h" } }, "as": "held" } }
+    ] } }"#;
+    let script = "#!/bin/sh\nread line < gate\nprintf 'Content-Type: a/b\\n\\n'\n";
+    let folder = folder_of(&[("pipeline.json", pipeline), ("held", script)]);
+    fs::set_permissions(folder.path().join("held"), fs::Permissions::from_mode(0o755)).unwrap();
+    let gate = folder.path().join("gate");
+    assert!(Command::new("mkfifo").arg(&gate).status().unwrap().success());
+    let mut start = command(folder.path());
+    start.args(["run", "pipeline.json"]);
+    let program = Program::spawn(start, folder);
+    let status = |program: &Program| {
+        let output = command(program.folder()).arg("status").output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let ask = || {
+        let mut client = program.connect();
+        client.write_all(b"GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n").unwrap();
+        client
+    };
+    let first = ask();
+    until(&program, "one runs", |program| status(program).contains("running 1, limit 1"));
+    let second = ask();
+    until(&program, "one waits", |program| status(program).contains("length 1, limit 1"));
+    assert!(program.get("/").starts_with("HTTP/1.1 503 "));
+    assert!(status(&program).contains("queue full 1, waited too long 0"), "{}", status(&program));
+    let metrics = program.get("/metrics");
+    for line in [
+        r#"ziggurat_cgi_programs{app="held"} 1"#,
+        r#"ziggurat_cgi_queue_length{app="held"} 1"#,
+        r#"ziggurat_cgi_refused_total{app="held",reason="queue full"} 1"#,
+        r#"ziggurat_cgi_queue_wait_seconds_count{app="held"} 0"#,
+    ] {
+        assert!(metrics.contains(line), "{line}: {metrics}");
+    }
+    for mut client in [first, second] {
+        // It waits until the program reads.
+        fs::write(&gate, "go\n").unwrap();
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    }
+    assert!(program.get("/metrics").contains(r#"ziggurat_cgi_queue_wait_seconds_count{app="held"} 1"#));
+}
+
 /// No process, no zombie.
 fn assert_that_nothing_is_left(program: &Program) {
     until(program, "all are gone", |program| children(program.pid()).is_empty());

@@ -1,5 +1,6 @@
 //! `cgi`: runs a program for each request (RFC 3875).
 
+mod limit;
 mod options;
 mod process;
 mod program;
@@ -9,6 +10,7 @@ use std::path::Path;
 
 use ziggurat_middleware::{App, Context, Finding, Findings, IntoApp};
 
+use self::limit::Limit;
 pub use self::options::Cgi;
 use self::program::Programs;
 use self::service::{CgiService, Rules};
@@ -42,7 +44,8 @@ impl App for Cgi {
     fn app(self, context: &Context) -> Result<impl IntoApp, Finding> {
         let programs = match (&self.program, &self.root) {
             (Some(program), _) => {
-                let path = context.resolve(program);
+                // The program runs in its own folder.
+                let path = std::path::absolute(context.resolve(program)).map_err(Finding::from)?;
                 if !program::is_executable(&path) {
                     return Err(not_there(&path, "is not a program that can be run").at("program"));
                 }
@@ -56,7 +59,8 @@ impl App for Cgi {
             }
         };
         let rules = Rules { programs, env: self.env, timeout: self.timeout.0, idle: self.idle.0, place: context.place().clone() };
-        Ok(service(CgiService::new(rules, self.limit, self.queue), CgiService::serve))
+        let limit = Limit::new(context, self.limit, self.queue);
+        Ok(service(CgiService::new(rules, limit), CgiService::serve))
     }
 }
 

@@ -9,24 +9,21 @@ use http::{Method, StatusCode};
 use http_body::Body as _;
 use percent_encoding::percent_decode_str;
 use tokio::process::Command;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
-use tokio::time::timeout;
+use tokio::sync::oneshot;
 use ziggurat_middleware::{Body, BoxError, Deadline, Mount, Place, Problem, Request, RequestSummary, Response, hop_by_hop};
 
+use super::limit::Limit;
 use super::process::{Failed, Log, Run};
 use super::program::{Program, Programs};
 use crate::apps::gateway::Params;
 use crate::apps::upstream_problem::problem;
 use crate::cgi::from_request;
 use crate::gateway::Variables;
-use crate::upstream::{Queue, QueueOptions};
 
 /// Runs programs.
 pub(super) struct CgiService {
     rules: Rules,
-    running: Arc<Semaphore>,
-    queued: QueueOptions,
-    queue: Queue,
+    limit: Arc<Limit>,
 }
 
 /// What holds for each run.
@@ -42,9 +39,8 @@ pub(super) struct Rules {
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 impl CgiService {
-    pub(super) fn new(rules: Rules, limit: usize, queued: QueueOptions) -> Self {
-        let running = Arc::new(Semaphore::new(limit.min(Semaphore::MAX_PERMITS)));
-        Self { rules, running, queued, queue: Queue::default() }
+    pub(super) const fn new(rules: Rules, limit: Arc<Limit>) -> Self {
+        Self { rules, limit }
     }
 
     pub(super) async fn serve(self: Arc<Self>, request: Request) -> Result<Response, BoxError> {
@@ -53,7 +49,10 @@ impl CgiService {
         let path = percent_decode_str(parts.uri.path()).decode_utf8().map_err(|_| not_found())?.into_owned();
         let inner = Arc::clone(&self);
         let program = tokio::task::spawn_blocking(move || inner.rules.programs.find(&path)).await?.ok_or_else(not_found)?;
-        let permit = self.admit(&parts).await?;
+        let permit = self.limit.admit().await.ok_or_else(|| {
+            let busy = problem(StatusCode::SERVICE_UNAVAILABLE, "too many programs run", &parts);
+            busy.header(RETRY_AFTER, HeaderValue::from_static("1"))
+        })?;
         let log = Log {
             place: self.rules.place.clone(),
             program: program.file.display().to_string(),
@@ -83,20 +82,6 @@ impl CgiService {
         *response.headers_mut() = head.headers;
         hop_by_hop::remove_all(response.headers_mut());
         Ok(response)
-    }
-
-    /// Waits until another program may run.
-    async fn admit(&self, parts: &Parts) -> Result<OwnedSemaphorePermit, BoxError> {
-        if let Ok(permit) = Arc::clone(&self.running).try_acquire_owned() {
-            return Ok(permit);
-        }
-        let busy =
-            || problem(StatusCode::SERVICE_UNAVAILABLE, "too many programs run", parts).header(RETRY_AFTER, HeaderValue::from_static("1"));
-        let _place = self.queue.enter(self.queued.limit).ok_or_else(busy)?;
-        match timeout(self.queued.wait(), Arc::clone(&self.running).acquire_owned()).await {
-            Ok(Ok(permit)) => Ok(permit),
-            _ => Err(busy().into()),
-        }
     }
 
     fn command(&self, parts: &Parts, body: &Body, program: Program) -> Command {
