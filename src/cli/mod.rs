@@ -2,10 +2,12 @@
 
 mod acme;
 mod certs;
+mod cgi;
 mod check;
 mod control;
 mod helper;
 mod import;
+mod mistyped;
 mod project;
 mod status;
 
@@ -16,7 +18,7 @@ use std::path::{Path, PathBuf};
 use clap::{ArgGroup, CommandFactory, Parser, Subcommand};
 use http::Extensions;
 
-use crate::pipeline::{Pipeline, Registry, Report, closest, schema};
+use crate::pipeline::{Pipeline, Registry, Report, schema};
 use crate::run::{self, PipelineSource, init};
 use crate::server::Listen;
 use crate::worker::launcher::Launcher;
@@ -98,6 +100,12 @@ enum Command {
         #[arg(long, value_name = "WHERE")]
         listen: Option<Listen>,
     },
+
+    /// Serves one request from the environment and standard input, and ends: for web servers that only run CGI programs (RFC 3875).
+    ///
+    /// The stack runs in this process, its apps too. `listen`, workers and what layers remember have no effect. A file that begins with a line
+    /// `#!/path/of/ziggurat cgi` can be the program. Errors go to standard error, which is the error log of the web server.
+    Cgi(File),
 
     /// Prints the status of the running server: its apps, their workers, threads and queues.
     ///
@@ -251,6 +259,10 @@ pub(crate) fn main(registry: &Registry, launch: Option<Launcher>, arguments: imp
     if arguments.len() == 1 && Path::new("pipeline.json").is_file() {
         arguments.push("run".into());
     }
+    if arguments.get(1).is_some_and(|command| command == "cgi") {
+        // Further ones are the words of a query without `=` (RFC 3875 section 4.4): a client chooses them.
+        arguments.truncate(3);
+    }
     let cli = match Cli::try_parse_from(&arguments) {
         Ok(cli) => cli,
         Err(error) => {
@@ -273,7 +285,7 @@ pub(crate) fn main(registry: &Registry, launch: Option<Launcher>, arguments: imp
     match cli.command {
         Some(command) => dispatch(registry, &host, command),
         None => match (cli.app, cli.django) {
-            (Some(app), _) => match mistyped(&app) {
+            (Some(app), _) => match mistyped::explain(&app) {
                 Some(message) => complain(&message, MISUSE),
                 None => serve(PipelineSource::app(app, cli.listen, registry), &host, cli.watch),
             },
@@ -283,27 +295,10 @@ pub(crate) fn main(registry: &Registry, launch: Option<Launcher>, arguments: imp
     }
 }
 
-/// A message about an argument that is meant as a command or a file, and not as an app.
-fn mistyped(app: &str) -> Option<String> {
-    let path = Path::new(app);
-    let is_json =
-        path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json") || extension.eq_ignore_ascii_case("jsonc"));
-    if is_json {
-        return Some(format!("error: `{app}` is a file, not a command or an app\nhint: serve it with `ziggurat run {app}`"));
-    }
-    if app.contains([':', '.', '/']) || path.with_extension("py").exists() || path.exists() {
-        return None;
-    }
-    let commands = Cli::command();
-    let names: Vec<&str> = commands.get_subcommands().filter(|command| !command.is_hide_set()).map(clap::Command::get_name).collect();
-    closest(app, names).map(|name| {
-        format!("error: `{app}` is neither a command nor an app\nhint: did you mean `ziggurat {name}`? An app is written `module:callable`")
-    })
-}
-
 fn dispatch(registry: &Registry, host: &Extensions, command: Command) -> u8 {
     match command {
         Command::Run { file, watch, listen } => serve(PipelineSource::file(&file.path, listen, registry), host, watch),
+        Command::Cgi(file) => cgi::serve(&file, registry, host),
         Command::Status { file, json } => control::status(&file, json),
         Command::Reload(file) => control::reload(&file),
         Command::Check { file, json } => check::check(&file, registry, host, json),

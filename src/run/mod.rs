@@ -1,5 +1,6 @@
 //! The life of the process: builds a pipeline, binds its listeners, serves until a signal, reloads, drains, ends.
 
+mod cgi;
 mod control;
 pub(crate) mod init;
 mod main_loop;
@@ -26,6 +27,7 @@ use crate::pipeline::{Pipeline, Report};
 use crate::worker::Trial;
 use crate::worker::descriptors::DescriptorLimit;
 use crate::wsgi;
+pub(crate) use cgi::CgiRequest;
 use main_loop::MainLoop;
 use prepared::{Bound, PreparedPipeline};
 use signals::Signals;

@@ -53,6 +53,7 @@ mod upgrade;
 
 pub use address::Address;
 pub use connection_table::Traffic;
+pub(crate) use gateway::{cgi_failure, serve_cgi};
 pub use generation::Retiring;
 pub use http_versions::HttpVersions;
 pub use listen::{Listen, Protocol, Trust};

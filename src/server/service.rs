@@ -281,6 +281,7 @@ impl fmt::Display for Client<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.0.client, self.0.client_port) {
             (Some(address), Some(port)) => std::net::SocketAddr::new(address, port).fmt(f),
+            (Some(address), None) => address.fmt(f),
             _ => f.write_str("a client on a Unix socket"),
         }
     }

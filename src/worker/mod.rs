@@ -21,6 +21,10 @@ pub(crate) mod title;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Trial;
 
+/// A fact about the program that builds a stack: it serves one request and ends. Each app runs on one thread of this process.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SingleRequest;
+
 /// Parsing of frames, for the fuzzer.
 #[cfg(fuzzing)]
 pub mod fuzz {

@@ -11,7 +11,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 use ziggurat_middleware::Problem;
 
-use super::environ::Environ;
+use super::environ::{Concurrency, Environ};
 use super::errors::{Errors, LogContext};
 use super::forked::Owner;
 use super::input::Input;
@@ -36,9 +36,9 @@ pub(super) struct Application {
 }
 
 impl Application {
-    /// `callable` at `place`; `multithread` and `multiprocess` are the values of `wsgi.multithread` and `wsgi.multiprocess`.
-    pub(super) fn new(py: Python<'_>, callable: Py<PyAny>, place: &str, multithread: bool, multiprocess: bool) -> PyResult<Self> {
-        Ok(Self { callable, environ: Environ::new(py, multithread, multiprocess)?, place: place.into(), owner: None })
+    /// `callable` at `place`.
+    pub(super) fn new(py: Python<'_>, callable: Py<PyAny>, place: &str, concurrency: Concurrency) -> PyResult<Self> {
+        Ok(Self { callable, environ: Environ::new(py, concurrency)?, place: place.into(), owner: None })
     }
 
     /// Only this process answers calls. One that the app forks ends when it returns from the app.

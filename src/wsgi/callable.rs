@@ -6,6 +6,7 @@ use pyo3::prelude::*;
 use ziggurat_middleware::{Context, Finding, Next};
 
 use super::application::Application;
+use super::environ::Concurrency;
 use super::in_place::InPlace;
 use super::interpreter::initialize;
 use super::service_as_wsgi::{Runtime, ServiceAsWsgi};
@@ -47,7 +48,8 @@ impl Callable {
     ///
     /// If out of memory.
     pub(crate) fn service(self, context: &Context) -> Result<Next, Finding> {
-        let application = Python::attach(|py| Application::new(py, self.object(py), context.place().as_str(), true, true))?;
+        let concurrency = Concurrency { multithread: true, multiprocess: true, run_once: false };
+        let application = Python::attach(|py| Application::new(py, self.object(py), context.place().as_str(), concurrency))?;
         Ok(Next::new(context.place(), InPlace::new(application)))
     }
 

@@ -17,6 +17,17 @@ use crate::cgi::Variable;
 /// How many header names keep their key object. Clients choose the names, so the number is bounded.
 const KEPT: usize = 512;
 
+/// What an environ says about the calls of its app (PEP 3333): the variables of these names in `wsgi`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Concurrency {
+    /// Other threads of the process may call the app at the same time.
+    pub(super) multithread: bool,
+    /// Other processes may.
+    pub(super) multiprocess: bool,
+    /// The process ends after one call.
+    pub(super) run_once: bool,
+}
+
 /// Makes the environs of one app.
 pub(super) struct Environ {
     template: Py<PyDict>,
@@ -28,13 +39,12 @@ pub(super) struct Environ {
 }
 
 impl Environ {
-    /// The two flags are the values of `wsgi.multithread` and `wsgi.multiprocess`.
-    pub(super) fn new(py: Python<'_>, multithread: bool, multiprocess: bool) -> PyResult<Self> {
+    pub(super) fn new(py: Python<'_>, concurrency: Concurrency) -> PyResult<Self> {
         let template = PyDict::new(py);
         template.set_item("wsgi.version", PyTuple::new(py, [1, 0])?)?;
-        template.set_item("wsgi.multithread", multithread)?;
-        template.set_item("wsgi.multiprocess", multiprocess)?;
-        template.set_item("wsgi.run_once", false)?;
+        template.set_item("wsgi.multithread", concurrency.multithread)?;
+        template.set_item("wsgi.multiprocess", concurrency.multiprocess)?;
+        template.set_item("wsgi.run_once", concurrency.run_once)?;
         template.set_item("wsgi.input_terminated", true)?;
         template.set_item("wsgi.file_wrapper", py.get_type::<FileWrapper>())?;
         template.set_item("SERVER_SOFTWARE", concat!("ziggurat/", env!("CARGO_PKG_VERSION")))?;

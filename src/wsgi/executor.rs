@@ -1,19 +1,24 @@
 //! Where the calls of an app run: in worker processes, on threads of this process, or on the IO threads.
 
+use std::ffi::CStr;
 use std::sync::Arc;
 
 use pyo3::prelude::*;
+use pyo3::types::PyDict;
 use serde_json::{Map, Value};
 use ziggurat_middleware::{Context, Finding, Next};
 
 use super::application::Application;
 use super::callable::Callable;
+use super::environ::Concurrency;
 use super::inline::Inline;
+use super::interpreter::initialize;
 use super::options::Wsgi;
 use super::thread_pool::{PREFETCH, ThreadPool};
 use crate::call::bodies::BodyBudgets;
 use crate::call::service::{AppService, RequestLimits};
 use crate::call::websocket::WebSocketRules;
+use crate::worker::SingleRequest;
 use crate::worker::admission::{Admission, Backend, Capacity};
 use crate::worker::boot::Refusal;
 
@@ -34,7 +39,12 @@ impl Wsgi {
     ///
     /// If it cannot be made, or its workers cannot be started.
     pub(crate) fn serve(&self, context: &Context, callee: &Callee<'_>) -> Result<Next, Refusal> {
-        let (workers, threads) = if context.is_watched() { self.while_watched(context) } else { (self.workers.count(), self.threads()) };
+        let run_once = context.host::<SingleRequest>().is_some();
+        let (workers, threads) = match run_once {
+            true => (0, 1),
+            false if context.is_watched() => self.while_watched(context),
+            false => (self.workers.count(), self.threads()),
+        };
         self.check_reserves(context.reserves(), workers.max(1) * threads)?;
         let bodies = BodyBudgets::new(context, self.buffer);
         let (hook, place) = (bodies.clone(), context.place().clone());
@@ -49,9 +59,13 @@ impl Wsgi {
         if workers > 0 {
             return Ok(Next::new(context.place(), AppService::new(self.worker_pool(context, callee, workers, threads, bodies)?, limits)));
         }
+        if run_once {
+            forget_headers()?;
+        }
         let callable = (callee.callable)()?;
-        let multithread = threads != 1 || self.websockets.limit > 0;
-        let made = Python::attach(|py| Application::new(py, callable.object(py), context.place().as_str(), multithread, false)?.owned(py));
+        let multithread = !run_once && (threads != 1 || self.websockets.limit > 0);
+        let concurrency = Concurrency { multithread, multiprocess: run_once, run_once };
+        let made = Python::attach(|py| Application::new(py, callable.object(py), context.place().as_str(), concurrency)?.owned(py));
         let application = made.map(Arc::new).map_err(Finding::from)?;
         if threads == 0 {
             return Ok(Next::new(context.place(), AppService::new(Arc::new(Inline::new(application)), limits)));
@@ -96,6 +110,16 @@ impl Wsgi {
         let websockets = usize::try_from(self.websockets.limit).unwrap_or(usize::MAX);
         Admission::new(context.place().as_str(), limit, self.queue.wait.0, websockets, context.reserves())
     }
+}
+
+/// Removes the headers of the request from `os.environ`: a client names them, so `HTTP_PROXY` is not the proxy of this process.
+fn forget_headers() -> Result<(), Finding> {
+    const FORGET: &CStr = c"import os
+for name in [name for name in os.environ if name.startswith('HTTP_')]:
+    del os.environ[name]
+";
+    initialize()?;
+    Python::attach(|py| py.run(FORGET, Some(&PyDict::new(py)), None)).map_err(Finding::from)
 }
 
 /// Reports the figures of an app in this process to status and metrics.

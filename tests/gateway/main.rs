@@ -4,6 +4,7 @@
 mod apache;
 mod apps;
 mod cgi;
+mod cgi_command;
 mod front;
 mod listen;
 mod nginx;

@@ -10,37 +10,54 @@ use crate::front::{ask, connect};
 use crate::listen::{PROTOCOLS, site};
 use crate::support::{PATIENCE, Program};
 
-/// A running nginx on a Unix socket. `/uwsgi/...` goes to the program by uwsgi as the path below it, and so on.
-struct Nginx {
+/// A running nginx on a Unix socket.
+pub struct Nginx {
     child: Child,
     folder: PathBuf,
 }
 
+/// How nginx passes on to the program by this protocol.
+fn pass(protocol: &str, buffering: bool) -> String {
+    let buffers = if buffering { "on" } else { "off" };
+    // Without it, nginx sends SCGI the length of what has come so far.
+    let uploads = if buffering || protocol == "scgi" { "on" } else { "off" };
+    let keep = if protocol == "fastcgi" { "fastcgi_keep_conn on;" } else { "" };
+    format!(
+        "include /etc/nginx/{protocol}_params; {keep} {protocol}_buffering {buffers}; {protocol}_request_buffering {uploads};
+         {protocol}_pass {protocol}_site;"
+    )
+}
+
+/// One server: `/uwsgi/...` goes to the program by uwsgi as the path below it, and so on; `/uwsgi-plain/...` as it is.
+fn paths(buffering: bool) -> String {
+    let locations = PROTOCOLS.map(|protocol| {
+        let pass = pass(protocol, buffering);
+        format!(
+            "location ~ ^/{protocol}(?<rest>/.*)$ {{ {pass} {protocol}_param SCRIPT_NAME /{protocol}; {protocol}_param PATH_INFO $rest; }}
+             location /{protocol}-plain/ {{ {pass} }}"
+        )
+    });
+    format!("server {{ listen unix:nginx.sock; {} }}", locations.join("\n"))
+}
+
+/// A server per protocol, whose name it has.
+pub fn hosts(buffering: bool) -> String {
+    let server =
+        |protocol| format!("server {{ listen unix:nginx.sock; server_name {protocol}; location / {{ {} }} }}", pass(protocol, buffering));
+    PROTOCOLS.map(server).join("\n")
+}
+
 impl Nginx {
-    /// `None` if it is not installed.
-    fn start(program: &Program, buffering: bool) -> Option<Self> {
+    /// Starts it with these servers in a folder of this name. `None` if it is not installed.
+    pub fn start(program: &Program, name: &str, servers: &str) -> Option<Self> {
         let version = Command::new("nginx").arg("-v").stderr(Stdio::null()).status();
         if version.is_err() {
             return None;
         }
-        let folder = program.folder().join(format!("nginx-{buffering}"));
+        let folder = program.folder().join(name);
         fs::create_dir(&folder).unwrap();
         let at = program.folder().display();
-        let buffers = if buffering { "on" } else { "off" };
-        // Without it, nginx sends SCGI the length of what has come so far.
-        let uploads = |protocol: &str| if buffering || protocol == "scgi" { "on" } else { "off" };
-        let locations = PROTOCOLS.map(|protocol| {
-            // What nginx's own files of parameters do not have is written here.
-            let keep = if protocol == "fastcgi" { "fastcgi_keep_conn on;" } else { "" };
-            let split = format!("{protocol}_param SCRIPT_NAME /{protocol}; {protocol}_param PATH_INFO $fastcgi_path_info;");
-            format!(
-                "location ~ ^/{protocol}(?<rest>/.*)$ {{ include /etc/nginx/{protocol}_params; {keep} {split} {protocol}_param PATH_INFO $rest;
-                   {protocol}_buffering {buffers}; {protocol}_request_buffering {uploads}; {protocol}_pass {protocol}_site; }}
-                 location /{protocol}-plain/ {{ include /etc/nginx/{protocol}_params; {protocol}_pass {protocol}_site; }}",
-                uploads = uploads(protocol),
-            )
-            .replace(&format!("{protocol}_param PATH_INFO $fastcgi_path_info;"), "")
-        });
+        let servers = servers.replace("unix:nginx.sock", &format!("unix:{}/nginx.sock", folder.display()));
         let upstreams = PROTOCOLS.map(|protocol| {
             let keep = if protocol == "fastcgi" { "keepalive 4;" } else { "" };
             format!("upstream {protocol}_site {{ server unix:{at}/{protocol}.sock; {keep} }}")
@@ -53,11 +70,10 @@ impl Nginx {
                client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy; fastcgi_temp_path {folder}/fastcgi;
                uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi;
                {upstreams}
-               server {{ listen unix:{folder}/nginx.sock; {locations} }}
+               {servers}
              }}",
             folder = folder.display(),
             upstreams = upstreams.join("\n"),
-            locations = locations.join("\n"),
         );
         fs::write(folder.join("nginx.conf"), configuration).unwrap();
         let mut command = Command::new("nginx");
@@ -72,11 +88,11 @@ impl Nginx {
         Some(nginx)
     }
 
-    fn socket(&self) -> PathBuf {
+    pub fn socket(&self) -> PathBuf {
         self.folder.join("nginx.sock")
     }
 
-    fn log(&self) -> String {
+    pub fn log(&self) -> String {
         fs::read_to_string(self.folder.join("error.log")).unwrap_or_default()
     }
 
@@ -109,7 +125,7 @@ fn sha256(octets: &[u8], folder: &Path) -> String {
 fn nginx_passes_requests_bodies_and_errors_in_each_protocol() {
     let program = site("app", "");
     for buffering in [true, false] {
-        let Some(nginx) = Nginx::start(&program, buffering) else { return };
+        let Some(nginx) = Nginx::start(&program, &format!("nginx-{buffering}"), &paths(buffering)) else { return };
         let body: Vec<u8> = (0..10_000_000_u32).map(|n| (n % 251) as u8).collect();
         let digest = sha256(&body, program.folder());
         for protocol in PROTOCOLS {
@@ -158,7 +174,7 @@ fn nginx_passes_requests_bodies_and_errors_in_each_protocol() {
 #[test]
 fn nginx_passes_streams_on_at_once_and_cancels_what_its_client_leaves() {
     let program = site("plain", "");
-    let Some(nginx) = Nginx::start(&program, false) else { return };
+    let Some(nginx) = Nginx::start(&program, "nginx", &paths(false)) else { return };
     for (nth, protocol) in PROTOCOLS.into_iter().enumerate() {
         let mut client = connect(&nginx.socket());
         write!(client, "GET /{protocol}/stream HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();

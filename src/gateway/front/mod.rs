@@ -1,5 +1,6 @@
 //! A front server's side of a connection: the requests that it sends, and how responses go back to it. A state machine per protocol, without sockets.
 
+mod cgi;
 mod fastcgi;
 mod packet;
 #[cfg(test)]
@@ -7,6 +8,7 @@ mod tests;
 
 use bytes::{Bytes, BytesMut};
 
+pub(crate) use self::cgi::CgiFront;
 pub(crate) use self::fastcgi::FastCgiFront;
 pub(crate) use self::packet::{PacketFront, PacketProtocol};
 use super::{Malformed, StatusForm, Variables};

@@ -16,17 +16,21 @@ use crate::pipeline::check::Order;
 use crate::pipeline::check::reserves::Reserves;
 use crate::pipeline::diagnostic::Diagnostic;
 use crate::pipeline::model::{App, AppId, Below, Event, File, Part, Stack};
+use crate::worker::SingleRequest;
 use crate::worker::boot::Refusal;
 use crate::wsgi::{Callee, Runtime, Wsgi, WsgiLayer};
 
 /// Builds a whole file, or reports everything that cannot be built and shuts down what was started.
 pub(in crate::pipeline) fn front(file: &File, site: Site<'_>) -> Result<Next, Vec<Diagnostic>> {
     let order = Order::of(file)?;
+    let parts = Parts::new(site);
+    let is_single = parts.context(&"".into()).host::<SingleRequest>().is_some();
     let mut front = Front {
-        parts: Parts::new(site),
+        parts,
         drain: file.server.drain.0,
         spool: Arc::new(file.server.spool.clone()),
-        reserves: Reserves::new(file, &order),
+        // One request needs no thread that others leave free.
+        reserves: if is_single { Reserves::default() } else { Reserves::new(file, &order) },
         variables: Variables::of(file),
         built: BTreeMap::new(),
     };

@@ -13,6 +13,7 @@ use crate::pipeline::model::{AppId, Event, File, Part, Position, Route};
 use crate::pipeline::tree::Node;
 
 /// The classes of a pipeline, and what each app keeps for them.
+#[derive(Default)]
 pub(in crate::pipeline) struct Reserves {
     /// By the address of the route, which does not move while its file is built.
     classes: HashMap<*const Route, ReserveClass>,

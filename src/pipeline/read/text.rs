@@ -1,5 +1,6 @@
 //! From text to a tree: strict JSON, or JSON with comments and trailing commas.
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
@@ -93,8 +94,18 @@ pub(crate) fn decode(name: &str, octets: Vec<u8>) -> Result<Source, Report> {
     Ok(source(text))
 }
 
+/// The text without a first line `#!`, with which the system starts a program for the file. Places in the rest stay where they are.
+fn without_interpreter(text: &str) -> Cow<'_, str> {
+    if !text.starts_with("#!") {
+        return text.into();
+    }
+    let (line, rest) = text.split_at(memchr::memchr(b'\n', text.as_bytes()).unwrap_or(text.len()));
+    (" ".repeat(line.len()) + rest).into()
+}
+
 /// Parses a text into a tree.
 pub(crate) fn parse(text: &str, dialect: Dialect) -> Result<Node, Vec<Diagnostic>> {
+    let text = &*without_interpreter(text);
     if let Some(diagnostic) = stray_octet(text, dialect) {
         return Err(vec![diagnostic]);
     }
@@ -218,6 +229,14 @@ mod tests {
         ] {
             assert!(parse(text, Dialect::Json).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn the_line_of_an_interpreter_is_skipped_and_moves_nothing() {
+        let text = "#!/usr/bin/ziggurat \"é\n{}";
+        assert_eq!(parse(text, Dialect::Json).unwrap().span, text.find('{').unwrap()..text.len());
+        assert!(parse("#!/usr/bin/ziggurat", Dialect::Json).is_err());
+        assert!(parse("\n#!/usr/bin/ziggurat\n{}", Dialect::Json).is_err());
     }
 
     #[test]

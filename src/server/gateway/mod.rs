@@ -1,5 +1,6 @@
 //! FastCGI, SCGI and uwsgi from front servers, on one connection. The state machines of the protocols are in [`crate::gateway`].
 
+mod cgi;
 mod exchange;
 
 use std::future::poll_fn;
@@ -15,6 +16,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::time::timeout;
 use ziggurat_middleware::ConnectionInfo;
 
+pub(crate) use self::cgi::{cgi_failure, serve_cgi};
 use self::exchange::{Exchange, Outcome, poll_read, write_refusal};
 use super::connection_table::ConnectionGuard;
 use super::generation::CurrentGeneration;

@@ -8,6 +8,7 @@ use ziggurat_middleware::{Finding, Lifecycle};
 
 use super::super::application::Application;
 use super::super::callable::Callable;
+use super::super::environ::Concurrency;
 use super::super::sleeper::Sleeper;
 use super::super::thread_pool::ThreadPool;
 use super::exit_hook::ExitHook;
@@ -39,8 +40,8 @@ impl Service {
     pub(super) fn start(link: WorkerEnd, boot: &Boot, app: &Callable, lifecycle: Lifecycle) -> Result<Self, Finding> {
         let outbox = link.outbox();
         let multithread = boot.threads > 1 || boot.takes_websockets;
-        let application =
-            Python::attach(|py| Application::new(py, app.object(py), &boot.place, multithread, boot.is_multiprocess)?.owned(py))?;
+        let concurrency = Concurrency { multithread, multiprocess: boot.is_multiprocess, run_once: false };
+        let application = Python::attach(|py| Application::new(py, app.object(py), &boot.place, concurrency)?.owned(py))?;
         let not_started =
             |error: &dyn std::fmt::Display| Finding::new(format!("the app's threads cannot be started: {error}")).at("threads");
         // Before a thread sleeps, it sends what it has posted.

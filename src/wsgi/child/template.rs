@@ -16,6 +16,7 @@ use ziggurat_middleware::Finding;
 
 use super::super::application::Application;
 use super::super::callable::Callable;
+use super::super::environ::Concurrency;
 use super::super::interpreter::finalize_process;
 use super::super::sleeper::run_signal_handlers;
 use super::warm_up::warm_up;
@@ -71,7 +72,8 @@ pub(super) fn run(link: WorkerEnd, mark: &Mark) -> TemplateOutcome {
 
 /// Requests each path from the app, and then freezes all objects: the garbage collector would otherwise write to the shared memory.
 pub(super) fn warm(boot: &Boot, paths: &[String], app: &Callable) -> Result<(), Finding> {
-    let application = Python::attach(|py| Application::new(py, app.object(py), &boot.place, boot.threads > 1, boot.is_multiprocess))?;
+    let concurrency = Concurrency { multithread: boot.threads > 1, multiprocess: boot.is_multiprocess, run_once: false };
+    let application = Python::attach(|py| Application::new(py, app.object(py), &boot.place, concurrency))?;
     for path in paths {
         warm_up(&application, path);
     }
