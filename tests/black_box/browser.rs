@@ -2,15 +2,21 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::io::{Read, Write as _};
+use std::io::{Read, Write};
 
 use crate::support::Program;
 
-/// A visitor of a running program.
+/// A visitor of a running program, or of a server before it.
 pub(crate) struct Browser<'a> {
-    program: &'a Program,
+    connect: Box<dyn Fn() -> Box<dyn Duplex> + 'a>,
+    host: String,
     cookies: BTreeMap<String, String>,
 }
+
+/// A connection.
+pub(crate) trait Duplex: Read + Write {}
+
+impl<T: Read + Write> Duplex for T {}
 
 /// An answer, its body taken out of its chunks.
 pub(crate) struct Page {
@@ -21,7 +27,12 @@ pub(crate) struct Page {
 
 impl<'a> Browser<'a> {
     pub(crate) fn new(program: &'a Program) -> Self {
-        Self { program, cookies: BTreeMap::new() }
+        Self::through(&program.address().to_string(), move || program.connect())
+    }
+
+    /// One that asks this host over connections of its own.
+    pub(crate) fn through<S: Duplex + 'static>(host: &str, connect: impl Fn() -> S + 'a) -> Self {
+        Self { connect: Box::new(move || Box::new(connect())), host: host.to_owned(), cookies: BTreeMap::new() }
     }
 
     pub(crate) fn get(&mut self, target: &str) -> Page {
@@ -47,18 +58,7 @@ impl<'a> Browser<'a> {
     }
 
     pub(crate) fn request(&mut self, method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]) -> Page {
-        let address = self.program.address();
-        let mut head = format!("{method} {target} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nContent-Length: {}\r\n", body.len());
-        for (name, value) in headers {
-            write!(head, "{name}: {value}\r\n").unwrap();
-        }
-        if !self.cookies.is_empty() {
-            let cookies: Vec<String> = self.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
-            write!(head, "Cookie: {}\r\n", cookies.join("; ")).unwrap();
-        }
-        let mut stream = self.program.connect();
-        stream.write_all(format!("{head}\r\n").as_bytes()).unwrap();
-        stream.write_all(body).unwrap();
+        let mut stream = self.send(method, target, headers, body);
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer).unwrap();
         let page = Page::parse(&answer);
@@ -67,6 +67,23 @@ impl<'a> Browser<'a> {
             self.cookies.insert(name.to_owned(), value.to_owned());
         }
         page
+    }
+
+    /// Sends a request. The answer is to be read.
+    pub(crate) fn send(&self, method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]) -> Box<dyn Duplex> {
+        let host = &self.host;
+        let mut head = format!("{method} {target} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nContent-Length: {}\r\n", body.len());
+        for (name, value) in headers {
+            write!(head, "{name}: {value}\r\n").unwrap();
+        }
+        if !self.cookies.is_empty() {
+            let cookies: Vec<String> = self.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
+            write!(head, "Cookie: {}\r\n", cookies.join("; ")).unwrap();
+        }
+        let mut stream = (self.connect)();
+        stream.write_all(format!("{head}\r\n").as_bytes()).unwrap();
+        stream.write_all(body).unwrap();
+        stream
     }
 }
 

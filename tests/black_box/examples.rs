@@ -2,11 +2,12 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use crate::browser::{Browser, Page};
-use crate::support::{Program, command, virtual_env};
+use crate::example::{copy_of, prepared_django, python_command, repository};
+use crate::support::{Program, command};
 
 #[test]
 fn hello_greets_and_echoes_and_counts() {
@@ -228,13 +229,6 @@ fn serve_django() -> Program {
     run(prepared_django())
 }
 
-fn prepared_django() -> tempfile::TempDir {
-    let folder = copy_of("django");
-    let prepared = python_command(folder.path()).args(["manage.py", "prepare", "--demo"]).output().unwrap();
-    assert!(prepared.status.success(), "{}", String::from_utf8_lossy(&prepared.stderr));
-    folder
-}
-
 fn serve(example: &str) -> Program {
     run(copy_of(example))
 }
@@ -245,38 +239,9 @@ fn run(folder: tempfile::TempDir) -> Program {
     Program::spawn(command, folder)
 }
 
-/// The example as a clone has it: without what runs left behind.
-fn copy_of(example: &str) -> tempfile::TempDir {
-    let folder = tempfile::tempdir().unwrap();
-    copy(&repository().join("examples").join(example), folder.path());
-    folder
-}
-
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
-        let name = entry.file_name();
-        if entry.path().is_file() {
-            fs::copy(entry.path(), to.join(name)).unwrap();
-        } else if name != "var" && name != "__pycache__" {
-            copy(&entry.path(), &to.join(name));
-        }
-    }
-}
-
 fn python(folder: &Path, program: &str) -> String {
     let output = python_command(folder).args(["-c", program]).output().unwrap();
     String::from_utf8(output.stdout).unwrap().trim_end().to_owned()
-}
-
-fn python_command(folder: &Path) -> Command {
-    let mut command = Command::new(virtual_env().join("bin/python"));
-    command.current_dir(folder).env_remove("PYTHONPATH");
-    command
-}
-
-fn repository() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
 #[test]

@@ -9,6 +9,7 @@ mod control;
 mod crowds;
 mod django;
 mod django_guide;
+mod example;
 mod examples;
 mod http3;
 mod import;

@@ -3,8 +3,15 @@
 
 mod apache;
 mod apps;
+#[path = "../black_box/browser.rs"]
+#[allow(dead_code)]
+mod browser;
 mod cgi;
 mod cgi_command;
+mod django;
+#[path = "../black_box/example.rs"]
+#[allow(dead_code)]
+mod example;
 mod front;
 mod listen;
 mod nginx;
