@@ -157,7 +157,12 @@ fn uwsgi_answers_in_all_three_protocols() {
         uwsgi.args(["--plugin", "python3", "--need-app", "--die-on-term", "--module", "site_under_test:plain", option]).arg(&socket);
         uwsgi.current_dir(folder.path()).env("ZIGGURAT_TEST_CLOSED", folder.path().join("closed"));
         let Some(_uwsgi) = Server::start(&mut uwsgi, &socket) else { return };
-        let program = program(&format!(r#"{{ "routes": [{{ "mount": "/shop", "app": {{ "{app}": "unix:{at}/{app}.sock" }} }}] }}"#));
+        let program = program(&format!(
+            r#"{{ "routes": [
+                {{ "mount": "/shop", "app": {{ "{app}": "unix:{at}/{app}.sock" }} }},
+                {{ "mount": "/buffered", "layers": [{{ "buffer": "1MiB" }}], "app": {{ "{app}": "unix:{at}/{app}.sock" }} }}
+            ] }}"#
+        ));
         let answer = program.get("/shop/a%20b?x=1");
         for part in [r#""SCRIPT_NAME": "/shop""#, r#""PATH_INFO": "/a b""#, r#""QUERY_STRING": "x=1""#, r#""REMOTE_ADDR": "127.0.0.1""#] {
             assert!(answer.contains(part), "{app} {part}: {answer}");
@@ -169,13 +174,20 @@ fn uwsgi_answers_in_all_three_protocols() {
         assert!(cookies.starts_with("HTTP/1.1 404 ") && cookies.matches("set-cookie: ").count() == 2, "{app}: {cookies}");
         assert!(program.get("/shop/304").starts_with("HTTP/1.1 304 "), "{app}");
         // A request without a length cannot be sent.
-        let chunked = "POST /shop/upload HTTP/1.1\r\nHost: h\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n";
-        assert!(program.exchange(chunked).starts_with("HTTP/1.1 411 "), "{app}");
+        let chunked = |path: &str| {
+            let head = format!("POST {path}/upload HTTP/1.1\r\nHost: h\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n");
+            program.exchange(head + "3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n")
+        };
+        assert!(chunked("/shop").starts_with("HTTP/1.1 411 "), "{app}");
+        // The layer gives it one.
+        let sha256_of_abcde = "36bbe50ed96841d10443bcb670d6554f0a34b761be67ec9c4a8ad2c0c44ca42c";
+        let buffered = chunked("/buffered");
+        assert!(buffered.contains(&format!("5 {sha256_of_abcde}")), "{app}: {buffered}");
     }
 }
 
 /// A server that reads a FastCGI request and sends this back, on as many connections as come.
-fn fake(folder: &Path, answer: Vec<u8>) {
+pub fn fake(folder: &Path, answer: Vec<u8>) {
     let listener = UnixListener::bind(folder.join("fake.sock")).unwrap();
     thread::spawn(move || {
         for stream in listener.incoming() {

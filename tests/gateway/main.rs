@@ -13,6 +13,7 @@ mod django;
 #[allow(dead_code)]
 mod example;
 mod front;
+mod layers;
 mod listen;
 mod nginx;
 mod raw;
