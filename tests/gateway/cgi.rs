@@ -14,7 +14,7 @@ use crate::support::{PATIENCE, Program, command, folder_of};
 /// The program over a folder with these scripts. `options` follow `root`.
 fn site(options: &str, scripts: &[(&str, &str)]) -> Program {
     let pipeline = format!(
-        r#"{{ "listen": "127.0.0.1:0", "app": {{ "routes": [{{ "mount": "/cgi-bin", "app": {{ "cgi": {{ "root": "bin"{options} }} }} }}] }} }}"#
+        r#"{{ "listen": "127.0.0.1:0", "server": {{ "drain": "100ms" }}, "app": {{ "routes": [{{ "mount": "/cgi-bin", "app": {{ "cgi": {{ "root": "bin"{options} }} }} }}] }} }}"#
     );
     let folder = folder_of(&[("pipeline.json", &pipeline)]);
     fs::create_dir(folder.path().join("bin")).unwrap();
@@ -176,6 +176,24 @@ fn figures_show_programs_that_run_and_requests_that_wait_and_are_refused() {
         assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
     }
     assert!(program.get("/metrics").contains(r#"ziggurat_cgi_queue_wait_seconds_count{app="held"} 1"#));
+}
+
+#[test]
+fn no_program_outlives_the_server() {
+    let mut program = site(
+        "",
+        &[("never", "sleep 1000"), ("behind", "printf 'Content-Type: a/b\\nContent-Length: 4\\n\\nbody'; exec >&- 2>&-; sleep 1000")],
+    );
+    assert!(program.get("/cgi-bin/behind").ends_with("body"));
+    let mut client = program.connect();
+    client.write_all(b"GET /cgi-bin/never HTTP/1.1\r\nHost: h\r\n\r\n").unwrap();
+    until(&program, "both run", |program| children(program.pid()).split_whitespace().count() == 2);
+    let pids: Vec<u32> = children(program.pid()).split_whitespace().map(|pid| pid.parse().unwrap()).collect();
+    // The group of a program has its number.
+    let groups: Vec<String> = pids.iter().map(u32::to_string).collect();
+    program.signal("TERM");
+    program.wait();
+    until(&program, "all are gone", |_| Command::new("pgrep").args(["-g", &groups.join(",")]).output().unwrap().stdout.is_empty());
 }
 
 /// No process, no zombie.

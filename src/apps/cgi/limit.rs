@@ -1,6 +1,9 @@
 //! How many programs run at the same time, and the requests that wait for one of them to end.
 
-use std::sync::{Arc, Weak};
+use std::convert::Infallible;
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -16,7 +19,18 @@ pub(super) struct Limit {
     most: usize,
     options: QueueOptions,
     queue: Queue,
+    /// A copy for each run. `None` when the stack ends.
+    runs: Mutex<Option<Sender<Infallible>>>,
 }
+
+/// The right to run a program, until it is dropped.
+pub(super) struct RunPermit {
+    _permit: OwnedSemaphorePermit,
+    _run: Sender<Infallible>,
+}
+
+/// How long the end of the stack waits for programs that are killed.
+const END: Duration = Duration::from_secs(2);
 
 const QUEUE: QueueMetrics = QueueMetrics {
     length: ("ziggurat_cgi_queue_length", "Requests that wait until a program may run."),
@@ -29,7 +43,15 @@ impl Limit {
     pub(super) fn new(context: &Context, most: usize, options: QueueOptions) -> Arc<Self> {
         let most = most.min(Semaphore::MAX_PERMITS);
         let running = Arc::new(Semaphore::new(most));
-        let limit = Arc::new(Self { place: context.place().clone(), running, most, options, queue: Queue::default() });
+        let (run, all_ended) = channel::<Infallible>();
+        let (place, runs) = (context.place().clone(), Mutex::new(Some(run)));
+        let limit = Arc::new(Self { place, running, most, options, queue: Queue::default(), runs });
+        let ending = Arc::clone(&limit);
+        context.on_shutdown(move || {
+            drop(ending.runs().take());
+            // Ready when the last run has dropped its copy.
+            let _ = all_ended.recv_timeout(END);
+        });
         let (status, metrics) = (Arc::downgrade(&limit), Arc::downgrade(&limit));
         context.on_status(move || status.upgrade().map(|limit| limit.status()).unwrap_or_default());
         context.on_scrape(move |all| _ = Weak::upgrade(&metrics).map(|limit| limit.scrape(all)));
@@ -37,7 +59,12 @@ impl Limit {
     }
 
     /// Waits until another program may run. `None` if that takes too long, or if too many wait.
-    pub(super) async fn admit(&self) -> Option<OwnedSemaphorePermit> {
+    pub(super) async fn admit(&self) -> Option<RunPermit> {
+        let permit = self.permit().await?;
+        Some(RunPermit { _permit: permit, _run: self.runs().clone()? })
+    }
+
+    async fn permit(&self) -> Option<OwnedSemaphorePermit> {
         if let Ok(permit) = Arc::clone(&self.running).try_acquire_owned() {
             return Some(permit);
         }
@@ -56,6 +83,10 @@ impl Limit {
                 None
             }
         }
+    }
+
+    fn runs(&self) -> MutexGuard<'_, Option<Sender<Infallible>>> {
+        self.runs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn running(&self) -> usize {

@@ -58,7 +58,14 @@ impl App for Cgi {
                 Programs::Folder(path)
             }
         };
-        let rules = Rules { programs, env: self.env, timeout: self.timeout.0, idle: self.idle.0, place: context.place().clone() };
+        let rules = Rules {
+            programs,
+            env: self.env,
+            timeout: self.timeout.0,
+            idle: self.idle.0,
+            place: context.place().clone(),
+            retired: context.retired(),
+        };
         let limit = Limit::new(context, self.limit, self.queue);
         Ok(service(CgiService::new(rules, limit), CgiService::serve))
     }

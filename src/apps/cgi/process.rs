@@ -18,7 +18,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout, timeout_at};
-use ziggurat_middleware::{Body, Place, RequestSummary};
+use ziggurat_middleware::{Body, Place, RequestSummary, Retired};
 
 use crate::body_channel::{self, BodySender, ChannelBody};
 use crate::gateway::ResponseHead;
@@ -46,6 +46,8 @@ pub(super) struct Run {
     pub(super) timeout: Duration,
     pub(super) idle: Duration,
     pub(super) log: Log,
+    /// No program outlives its stack.
+    pub(super) retired: Retired,
 }
 
 /// For lines in the log.
@@ -94,7 +96,7 @@ impl Run {
                 }
             };
             let status = tokio::select! {
-                status = end(child, ended.is_ok()) => status,
+                status = end(child, ended.is_ok(), &self.retired) => status,
                 () = async { (&mut listening).await; pending().await } => None,
             };
             // The processes have ended. What they have said last may still be unread.
@@ -117,12 +119,15 @@ impl Run {
 }
 
 /// Waits for the end of a program that has responded, kills what is left of its process group, and reaps it.
-async fn end(mut child: Child, has_responded: bool) -> Option<std::process::ExitStatus> {
+async fn end(mut child: Child, has_responded: bool, retired: &Retired) -> Option<std::process::ExitStatus> {
     let pid = child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
     if let Some(pid) = pid {
         // One that has failed may be about to say how it ended.
         let time = if has_responded { GRACE } else { FAILURE_GRACE };
-        let _ = tokio::task::spawn_blocking(move || wait_for_exit(pid, time)).await;
+        tokio::select! {
+            _ = tokio::task::spawn_blocking(move || wait_for_exit(pid, time)) => {}
+            () = retired.wait() => {}
+        }
         // As long as it is not reaped, no other process has its number.
         let _ = kill_process_group(pid, Signal::KILL);
     }

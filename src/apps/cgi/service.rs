@@ -10,7 +10,7 @@ use http_body::Body as _;
 use percent_encoding::percent_decode_str;
 use tokio::process::Command;
 use tokio::sync::oneshot;
-use ziggurat_middleware::{Body, BoxError, Deadline, Mount, Place, Problem, Request, RequestSummary, Response, hop_by_hop};
+use ziggurat_middleware::{Body, BoxError, Deadline, Mount, Place, Problem, Request, RequestSummary, Response, Retired, hop_by_hop};
 
 use super::limit::Limit;
 use super::process::{Failed, Log, Run};
@@ -33,6 +33,7 @@ pub(super) struct Rules {
     pub(super) timeout: Duration,
     pub(super) idle: Duration,
     pub(super) place: Place,
+    pub(super) retired: Retired,
 }
 
 /// Where programs find other programs.
@@ -61,7 +62,15 @@ impl CgiService {
         let is_head = parts.method == Method::HEAD;
         let (limit, idle) = (self.rules.timeout, self.rules.idle);
         let limit = parts.extensions.get::<Deadline>().map_or(limit, |deadline| deadline.0.min(limit));
-        let run = Run { command: self.command(&parts, &body, program), body, is_head, timeout: limit, idle, log };
+        let run = Run {
+            command: self.command(&parts, &body, program),
+            body,
+            is_head,
+            timeout: limit,
+            idle,
+            log,
+            retired: self.rules.retired.clone(),
+        };
         let (reply, answered) = oneshot::channel();
         tokio::spawn(async move {
             run.run(reply).await;
