@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 use crate::metrics::Counter;
 use crate::options::OneOrMany;
 use crate::{
-    Behavior, ConnectionInfo, Context, Finding, Findings, IntoStage, Metrics, Middleware, Peer, Problem, Request, Response, Result, around,
+    Behavior, ConnectionInfo, Context, Explain, Finding, Findings, IntoStage, Metrics, Middleware, Peer, Problem, Request, Response,
+    Result, around,
 };
 
 /// Lets clients in by their network, and refuses the others with `403 Forbidden`.
@@ -91,6 +92,14 @@ impl Middleware for Access {
         }
     }
 
+    fn explain(self, explain: &mut Explain<'_>) -> Result<()> {
+        match judge(&self.verdicts(), explain.request()) {
+            Ok(verdict) => explain.note(format!("{} comes in: {verdict}", client(explain.request()))),
+            Err(problem) => explain.refuse(problem),
+        }
+        Ok(())
+    }
+
     fn layer(self, context: &Context) -> Result<impl IntoStage> {
         let verdicts: Arc<[Verdict]> = self.verdicts().into();
         let refused = context.keep(Counter::default);
@@ -100,21 +109,29 @@ impl Middleware for Access {
             family.sample(&[("place", place.as_str())], &*figure);
         });
         Ok(around(move |request: &mut Request| {
-            let connection = request.extensions().get::<ConnectionInfo>();
-            let verdict = verdicts.iter().find(|verdict| verdict.who.sent(connection));
-            if verdict.is_some_and(|verdict| verdict.allows) {
-                return Ok(|response: Response| response);
-            }
-            refused.add(1);
-            let problem = Problem::new(StatusCode::FORBIDDEN).detail("access from this address is denied");
-            let client = connection.and_then(|connection| connection.client);
-            let client = client.map_or_else(|| "a client without an address".to_owned(), |client| client.to_string());
-            Err(problem.because(match verdict {
-                Some(verdict) => format!("{client} is refused: {verdict}"),
-                None => format!("{client} is refused: no rule names it"),
-            }))
+            judge(&verdicts, request).inspect_err(|_| refused.add(1))?;
+            Ok(|response: Response| response)
         }))
     }
+}
+
+/// The verdict that lets a request in, or the refusal.
+fn judge<'v>(verdicts: &'v [Verdict], request: &Request) -> Result<&'v Verdict, Problem> {
+    let connection = request.extensions().get::<ConnectionInfo>();
+    let verdict = verdicts.iter().find(|verdict| verdict.who.sent(connection));
+    if let Some(verdict) = verdict.filter(|verdict| verdict.allows) {
+        return Ok(verdict);
+    }
+    let (problem, client) = (Problem::new(StatusCode::FORBIDDEN).detail("access from this address is denied"), client(request));
+    Err(problem.because(match verdict {
+        Some(verdict) => format!("{client} is refused: {verdict}"),
+        None => format!("{client} is refused: no rule names it"),
+    }))
+}
+
+fn client(request: &Request) -> String {
+    let client = request.extensions().get::<ConnectionInfo>().and_then(|connection| connection.client);
+    client.map_or_else(|| "a client without an address".to_owned(), |client| client.to_string())
 }
 
 impl Access {

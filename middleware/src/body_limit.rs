@@ -5,13 +5,13 @@ use std::task::{Context as TaskContext, Poll};
 
 use bytes::Bytes;
 use http::StatusCode;
-use http::header::CONTENT_LENGTH;
+use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::units::Size;
-use crate::{Behavior, Body, BoxError, Context, Finding, IntoStage, Middleware, Problem, Request, Response, around};
+use crate::{Behavior, Body, BoxError, Context, Explain, Finding, IntoStage, Middleware, Problem, Request, Response, around};
 
 /// Refuses request bodies over a size with `413 Content Too Large`.
 ///
@@ -45,12 +45,23 @@ impl Middleware for BodyLimit {
     const SHORTHAND: Option<&'static str> = Some("at_most");
     const BEHAVIOR: &'static [Behavior] = &[Behavior::LimitsRequestBody, Behavior::AnswersEarly];
 
+    fn explain(self, explain: &mut Explain<'_>) -> Result<(), Finding> {
+        let limit = self.at_most;
+        match check(explain.request(), limit) {
+            Err(problem) => explain.refuse(problem),
+            Ok(_) if explain.request().headers().contains_key(TRANSFER_ENCODING) => {
+                explain.may_answer(StatusCode::PAYLOAD_TOO_LARGE, format!("if the body turns out to be over {limit}"));
+            }
+            Ok(0) => explain.note(format!("no body: at most {limit} passes")),
+            Ok(announced) => explain.note(format!("the body of {} passes: at most {limit} does", Size(announced))),
+        }
+        Ok(())
+    }
+
     fn layer(self, _: &Context) -> Result<impl IntoStage, Finding> {
         let limit = self.at_most;
         Ok(around(move |request: &mut Request| {
-            if announced(request) > limit.0 {
-                return Err(too_large(limit));
-            }
+            check(request, limit)?;
             // A body of known length cannot exceed it: the server enforces Content-Length.
             if request.body().size_hint().exact().is_none() {
                 let inner = std::mem::take(request.body_mut());
@@ -59,6 +70,12 @@ impl Middleware for BodyLimit {
             Ok(|response: Response| response)
         }))
     }
+}
+
+/// The length that the request announces, where it is not over the limit.
+fn check(request: &Request, limit: Size) -> Result<u64, Problem> {
+    let announced = announced(request);
+    if announced > limit.0 { Err(too_large(limit)) } else { Ok(announced) }
 }
 
 /// The length that the request announces.

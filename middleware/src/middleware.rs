@@ -2,7 +2,7 @@
 
 use crate::path::PathParamUse;
 use crate::service::Options;
-use crate::{Behavior, Context, Findings, IntoApp, IntoStage, Result};
+use crate::{Behavior, Context, Explain, Findings, IntoApp, IntoStage, Result};
 
 /// A layer: a documented struct of options that becomes a tower layer.
 ///
@@ -112,6 +112,19 @@ pub trait Middleware: Options {
         Vec::new()
     }
 
+    /// Says what the layer does with a request, and with its response, for `ziggurat explain`: see [`Explain`]. It decides with the code that serves. It starts nothing,
+    /// connects to nothing and registers nothing; it may look at files.
+    ///
+    /// By default, [`BEHAVIOR`](Self::BEHAVIOR) is all that is known.
+    ///
+    /// # Errors
+    ///
+    /// What keeps the layer from being built.
+    fn explain(self, explain: &mut Explain<'_>) -> Result<()> {
+        explain.behavior(Self::BEHAVIOR);
+        Ok(())
+    }
+
     /// Acquires what the layer needs, and gives the tower layer.
     ///
     /// # Errors
@@ -174,6 +187,16 @@ pub trait App: Options {
     /// As [`Middleware::path_params`].
     fn path_params(&self) -> Vec<PathParamUse> {
         Vec::new()
+    }
+
+    /// Says what the app answers a request with, as [`Middleware::explain`].
+    ///
+    /// # Errors
+    ///
+    /// What keeps the app from being built.
+    fn explain(self, explain: &mut Explain<'_>) -> Result<()> {
+        explain.behavior(Self::BEHAVIOR);
+        Ok(())
     }
 
     /// Acquires what the app needs, and gives the service.

@@ -1,5 +1,7 @@
 //! `request_id`: assigns an id to every request.
 
+use std::sync::Arc;
+
 use http::{HeaderMap, HeaderName, HeaderValue};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -7,7 +9,7 @@ use uuid::Uuid;
 use uuid::fmt::Hyphenated;
 
 use crate::units::HeaderKey;
-use crate::{Behavior, Context, Finding, IntoStage, Middleware, Request, RequestId, RequestSummary, Response, around};
+use crate::{Behavior, Context, Explain, Finding, IntoStage, Middleware, Request, RequestId, RequestSummary, Response, around};
 
 /// Assigns an id to every request. It is in the request header, in the response header and in every log line about the request.
 ///
@@ -38,29 +40,47 @@ impl Middleware for AssignRequestId {
     const NAME: &'static str = "request_id";
     const BEHAVIOR: &'static [Behavior] = &[Behavior::AssignsRequestId];
 
+    fn explain(self, explain: &mut Explain<'_>) -> Result<(), Finding> {
+        let header = &self.header;
+        explain.note(match self.known(explain.request()) {
+            Some(id) => format!("the id is `{}`, in `{header}` of the request and of the response", id.as_str()),
+            None => format!("assigns a new id, in `{header}` of the request and of the response"),
+        });
+        explain.around(|request| Ok(self.assign(request, || RequestId::new(HeaderValue::from_static("(new)")))));
+        Ok(())
+    }
+
     fn layer(self, _: &Context) -> Result<impl IntoStage, Finding> {
-        let Self { header: HeaderKey(header), trust } = self;
-        Ok(around(move |request: &mut Request| {
-            // A request has one id, which a layer above may have assigned.
-            let above = request.extensions().get::<RequestId>().cloned();
-            let given = || if trust { valid(request.headers(), &header) } else { None };
-            let id = above.or_else(given).or_else(fresh);
-            if let Some(id) = &id {
-                request.headers_mut().insert(header.clone(), id.as_header().clone());
-                if let Some(summary) = RequestSummary::of(request.extensions()) {
-                    summary.identify(id.clone());
-                }
-                request.extensions_mut().insert(id.clone());
+        let assigner = Arc::new(self);
+        Ok(around(move |request: &mut Request| Ok(assigner.assign(request, fresh))))
+    }
+}
+
+impl AssignRequestId {
+    /// The id that the request has already. A request has one id, which a layer above may have assigned.
+    fn known(&self, request: &Request) -> Option<RequestId> {
+        let above = request.extensions().get::<RequestId>().cloned();
+        above.or_else(|| if self.trust { valid(request.headers(), &self.header.0) } else { None })
+    }
+
+    /// Puts the id into the request, and gives what puts it into the response.
+    fn assign(&self, request: &mut Request, fresh: fn() -> Option<RequestId>) -> impl FnOnce(Response) -> Response + use<> {
+        let id = self.known(request).or_else(fresh);
+        let header = self.header.0.clone();
+        if let Some(id) = &id {
+            request.headers_mut().insert(header.clone(), id.as_header().clone());
+            if let Some(summary) = RequestSummary::of(request.extensions()) {
+                summary.identify(id.clone());
             }
-            let header = header.clone();
-            Ok(move |mut response: Response| {
-                if let Some(id) = id {
-                    response.headers_mut().insert(header, id.as_header().clone());
-                    response.extensions_mut().insert(id);
-                }
-                response
-            })
-        }))
+            request.extensions_mut().insert(id.clone());
+        }
+        move |mut response: Response| {
+            if let Some(id) = id {
+                response.headers_mut().insert(header, id.as_header().clone());
+                response.extensions_mut().insert(id);
+            }
+            response
+        }
     }
 }
 

@@ -94,6 +94,20 @@ impl Hash for RequestKey<'_> {
     }
 }
 
+/// What requests are counted by, as a part of a sentence: "client and path".
+#[must_use]
+pub fn in_words(parts: &[KeyPart]) -> String {
+    let parts: Vec<String> = parts
+        .iter()
+        .map(|part| match part {
+            KeyPart::Header(name) => format!("header `{name}`"),
+            KeyPart::Cookie(name) => format!("cookie `{name}`"),
+            part => part.to_string(),
+        })
+        .collect();
+    parts.join(" and ")
+}
+
 /// The value of a cookie in a request (RFC 6265 section 5.4): of the first one with this name.
 #[must_use]
 pub fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {

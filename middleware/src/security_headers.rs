@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::options::OrFalse;
 use crate::units::{Duration, HeaderText};
-use crate::{Behavior, ConnectionInfo, Context, Finding, Findings, IntoStage, Middleware, Request, Response, Scheme, around};
+use crate::{Behavior, ConnectionInfo, Context, Explain, Finding, Findings, IntoStage, Middleware, Request, Response, Scheme, around};
 
 /// Sets the response headers that make browsers protect pages: no guessing of media types, no foreign frames, no referrers to other sites.
 ///
@@ -131,24 +131,61 @@ impl Middleware for SecurityHeaders {
         }
     }
 
-    fn layer(self, _: &Context) -> Result<impl IntoStage, Finding> {
-        let hsts = self.hsts.0.as_ref().map(Hsts::value).transpose()?;
-        let always: Arc<[(HeaderName, HeaderValue)]> = self.always()?.into();
-        Ok(around(move |request: &mut Request| {
-            let https = request.extensions().get::<ConnectionInfo>().is_some_and(|connection| connection.scheme == Scheme::Https);
-            let hsts = if https { hsts.clone() } else { None };
-            let always = Arc::clone(&always);
-            Ok(move |mut response: Response| {
-                for (name, value) in always.iter() {
-                    add(response.headers_mut(), name, value);
-                }
-                if let Some(hsts) = hsts {
-                    add(response.headers_mut(), &header::STRICT_TRANSPORT_SECURITY, &hsts);
-                }
-                response
-            })
-        }))
+    fn explain(self, explain: &mut Explain<'_>) -> Result<(), Finding> {
+        let defaults = DefaultHeaders::new(self)?;
+        if defaults.hsts.is_some() && !is_https(explain.request()) {
+            explain.note("no `strict-transport-security`: the scheme is http");
+        }
+        let has_hsts = defaults.hsts.is_some() && is_https(explain.request());
+        let names = defaults.always.iter().map(|(name, _)| name.clone()).chain(has_hsts.then_some(header::STRICT_TRANSPORT_SECURITY));
+        let names: Vec<String> = names.map(|name| format!("`{name}`")).collect();
+        explain.around(|request| Ok(defaults.of(request)));
+        explain.on_response(move |response| {
+            if response.known().is_none() {
+                response.note(format!("sets {}, unless the response has them", names.join(", ")));
+            }
+        });
+        Ok(())
     }
+
+    fn layer(self, _: &Context) -> Result<impl IntoStage, Finding> {
+        let defaults = DefaultHeaders::new(self)?;
+        Ok(around(move |request: &mut Request| Ok(defaults.of(request))))
+    }
+}
+
+/// The headers that a response gets where it does not have them.
+#[derive(Clone)]
+struct DefaultHeaders {
+    always: Arc<[(HeaderName, HeaderValue)]>,
+    /// Over https.
+    hsts: Option<HeaderValue>,
+}
+
+impl DefaultHeaders {
+    fn new(options: SecurityHeaders) -> Result<Self, Finding> {
+        let hsts = options.hsts.0.as_ref().map(Hsts::value).transpose()?;
+        Ok(Self { always: options.always()?.into(), hsts })
+    }
+
+    /// What sets them in the response to a request.
+    fn of(&self, request: &Request) -> impl FnOnce(Response) -> Response + use<> {
+        let hsts = if is_https(request) { self.hsts.clone() } else { None };
+        let always = Arc::clone(&self.always);
+        move |mut response: Response| {
+            for (name, value) in always.iter() {
+                add(response.headers_mut(), name, value);
+            }
+            if let Some(hsts) = hsts {
+                add(response.headers_mut(), &header::STRICT_TRANSPORT_SECURITY, &hsts);
+            }
+            response
+        }
+    }
+}
+
+fn is_https(request: &Request) -> bool {
+    request.extensions().get::<ConnectionInfo>().is_some_and(|connection| connection.scheme == Scheme::Https)
 }
 
 impl SecurityHeaders {

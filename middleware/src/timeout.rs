@@ -8,7 +8,7 @@ use serde::Deserialize;
 use tokio::time::timeout;
 
 use crate::units::Duration;
-use crate::{Behavior, Context, EarlyAnswer, Finding, Findings, IntoStage, Middleware, Next, Problem, Request, from_fn};
+use crate::{Behavior, Context, EarlyAnswer, Explain, Finding, Findings, IntoStage, Middleware, Next, Problem, Request, from_fn};
 
 /// Answers `504 Gateway Timeout` if no response begins in time.
 ///
@@ -46,6 +46,11 @@ impl Middleware for Timeout {
             let finding = Finding::new("no response can begin within `0s`").at("after");
             findings.push(finding.hint("write a longer time, as in `\"30s\"`, or remove the layer"));
         }
+    }
+
+    fn explain(self, explain: &mut Explain<'_>) -> Result<(), Finding> {
+        explain.may_answer(StatusCode::GATEWAY_TIMEOUT, format!("if no response begins within {}", self.after));
+        Ok(())
     }
 
     fn layer(self, _: &Context) -> Result<impl IntoStage, Finding> {

@@ -7,7 +7,7 @@ use http_body::Body as HttpBody;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::{Behavior, Body, Context, Finding, IntoStage, Middleware, Request, Response, around};
+use crate::{Behavior, Body, Context, Explain, Finding, IntoStage, Middleware, Request, Response, around};
 
 mod append;
 mod body;
@@ -93,6 +93,11 @@ impl Middleware for AccessLog {
     const NAME: &'static str = "access_log";
     const SHORTHAND: Option<&'static str> = Some("format");
     const BEHAVIOR: &'static [Behavior] = &[Behavior::LogsRequests, Behavior::NeedsConnectionInfo];
+
+    fn explain(self, explain: &mut Explain<'_>) -> Result<(), Finding> {
+        explain.note(format!("writes a line to `{}` when the response has ended", self.to));
+        Ok(())
+    }
 
     fn layer(self, context: &Context) -> Result<impl IntoStage, Finding> {
         let Self { format, to } = self;

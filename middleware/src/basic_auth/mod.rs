@@ -19,7 +19,9 @@ use self::credentials::Credentials;
 use self::users::UserFile;
 use self::verifier::Verifier;
 use crate::units::HeaderText;
-use crate::{Behavior, ConnectionInfo, Context, Finding, IntoStage, Middleware, Next, Problem, RemoteUser, Request, Response, from_fn};
+use crate::{
+    Behavior, ConnectionInfo, Context, Explain, Finding, IntoStage, Middleware, Next, Problem, RemoteUser, Request, Response, from_fn,
+};
 
 /// Asks for a user name and password (HTTP Basic, RFC 7617) and checks them against an htpasswd file.
 ///
@@ -62,6 +64,19 @@ impl Middleware for BasicAuth {
     const SHORTHAND: Option<&'static str> = Some("users");
     const BEHAVIOR: &'static [Behavior] = &[Behavior::Authenticates, Behavior::AnswersEarly];
 
+    fn explain(self, explain: &mut Explain<'_>) -> Result<(), Finding> {
+        let Some(credentials) = Credentials::of(explain.request().headers()) else {
+            explain.note("asks for a user name and a password: the request has none");
+            explain.answer(unauthorized(&challenge(&self.realm)?));
+            return Ok(());
+        };
+        explain.note(format!("the request has a password of `{}`, which is not checked here", credentials.user));
+        explain.may_answer(StatusCode::UNAUTHORIZED, "if the name or the password is wrong");
+        explain.may_answer(StatusCode::SERVICE_UNAVAILABLE, "if too many passwords wait to be checked, or the users cannot be read");
+        explain.request_mut().extensions_mut().insert(remote_user(&credentials));
+        Ok(())
+    }
+
     fn layer(self, context: &Context) -> Result<impl IntoStage, Finding> {
         let users = UserFile::open(context.resolve(&self.users)).map_err(|finding| finding.at("users"))?;
         let authenticator = Arc::new(Authenticator { verifier: Verifier::new(users), challenge: challenge(&self.realm)? });
@@ -79,12 +94,12 @@ struct Authenticator {
 
 impl Authenticator {
     async fn authenticate(&self, mut request: Request, next: Next) -> Response {
-        let Some(credentials) = Credentials::of(request.headers()) else { return self.unauthorized() };
-        let user = RemoteUser { user: credentials.user.as_str().into(), auth_type: "Basic".into() };
+        let Some(credentials) = Credentials::of(request.headers()) else { return unauthorized(&self.challenge) };
+        let user = remote_user(&credentials);
         let client = request.extensions().get::<ConnectionInfo>().and_then(|connection| connection.client);
         match self.verifier.verify(credentials, client.into()).await {
             Ok(true) => {}
-            Ok(false) => return self.unauthorized(),
+            Ok(false) => return unauthorized(&self.challenge),
             Err(problem) => return problem.into_response(),
         }
         request.extensions_mut().insert(user.clone());
@@ -92,11 +107,15 @@ impl Authenticator {
         response.extensions_mut().insert(user);
         response
     }
+}
 
-    fn unauthorized(&self) -> Response {
-        let problem = Problem::new(StatusCode::UNAUTHORIZED).detail("a user name and a password are needed");
-        problem.header(WWW_AUTHENTICATE, self.challenge.clone()).into_response()
-    }
+fn remote_user(credentials: &Credentials) -> RemoteUser {
+    RemoteUser { user: credentials.user.as_str().into(), auth_type: "Basic".into() }
+}
+
+fn unauthorized(challenge: &HeaderValue) -> Response {
+    let problem = Problem::new(StatusCode::UNAUTHORIZED).detail("a user name and a password are needed");
+    problem.header(WWW_AUTHENTICATE, challenge.clone()).into_response()
 }
 
 /// The realm as a quoted string (RFC 9110 section 5.6.4).

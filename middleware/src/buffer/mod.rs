@@ -15,7 +15,7 @@ use std::task::{Context as TaskContext, Poll};
 use futures_util::TryFutureExt;
 use futures_util::future::{Either, MapErr};
 use http::header::{CONTENT_LENGTH, EXPECT, TRANSFER_ENCODING};
-use http::{Method, StatusCode};
+use http::{HeaderMap, Method, StatusCode};
 use http_body::Body as _;
 use http_body_util::BodyExt;
 use schemars::JsonSchema;
@@ -28,7 +28,8 @@ use self::body::SpooledBody;
 use crate::spool::{ConnectionRoom, Reserved, Spool, SpoolBudget, SpoolOptions, Spooled};
 use crate::units::Size;
 use crate::{
-    Behavior, Body, BoxError, Context, FileBody, Finding, Findings, IntoStage, Middleware, Next, NextFuture, Request, Response, TunnelIdle,
+    Behavior, Body, BoxError, Context, Explain, FileBody, Finding, Findings, IntoStage, Middleware, Next, NextFuture, Request, Response,
+    TunnelIdle,
 };
 
 /// Takes in whole request bodies before the layers below see them, and reads responses ahead of slow clients.
@@ -110,6 +111,34 @@ impl Middleware for Buffer {
             let finding = Finding::new(format!("one body may take `{limit}` of disk, and all together `{total_disk}`"));
             findings.push(finding.at("total_disk").hint("make it several times `limit`"));
         }
+    }
+
+    fn explain(self, explain: &mut Explain<'_>) -> Result<(), Finding> {
+        let folder = self.folder.as_ref().map_or_else(|| explain.context().spool_folder(), |folder| explain.resolve(folder));
+        let budget = Arc::new(SpoolBudget::new(self.limit, self.memory, self.total_memory, self.total_disk, folder, "total_disk"));
+        let headers = explain.request().headers();
+        let stated = stated_length(headers);
+        if stated.is_none_or(|length| length == 0) && !headers.contains_key(TRANSFER_ENCODING) {
+            explain.note("no body to take in");
+        } else if let Err(problem) = Spool::new(budget, None, stated) {
+            explain.refuse(problem);
+        } else {
+            explain.note(match stated {
+                Some(length) if length <= self.memory.0 => format!("takes in the body of {} in memory", Size(length)),
+                Some(length) => format!("takes in the body of {} in a file", Size(length)),
+                None => format!("takes in the body, in memory up to {} and beyond that in a file", self.memory),
+            });
+            if stated.is_none() {
+                explain.may_answer(StatusCode::PAYLOAD_TOO_LARGE, format!("if the body turns out to be over {}", self.limit));
+            }
+            explain.may_answer(StatusCode::SERVICE_UNAVAILABLE, "if other bodies take all of the room");
+            explain.request_mut().headers_mut().remove(EXPECT);
+        }
+        if self.response.0 > 0 {
+            let ahead = self.response;
+            explain.on_response(move |response| response.note(format!("reads up to {ahead} ahead of a slow client")));
+        }
+        Ok(())
     }
 
     fn layer(self, context: &Context) -> Result<impl IntoStage, Finding> {
@@ -207,10 +236,14 @@ fn read_ahead(response: Response, budget: &Budget) -> Response {
     }
 }
 
+fn stated_length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok())
+}
+
 /// The request with its body at hand.
 async fn take_in(request: Request, budget: Arc<SpoolBudget>) -> Result<Request, BoxError> {
     let (mut parts, mut body) = request.into_parts();
-    let stated = parts.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    let stated = stated_length(&parts.headers);
     let mut spool = Spool::new(budget, parts.extensions.get::<ConnectionRoom>(), body.size_hint().exact().or(stated))?;
     let mut trailers = None;
     while let Some(frame) = body.frame().await {

@@ -4,6 +4,7 @@ mod body;
 mod encoder;
 mod etag;
 mod level;
+mod unencoded;
 
 use std::future::poll_fn;
 use std::io;
@@ -20,10 +21,13 @@ use serde::{Deserialize, Serialize};
 use self::body::EncodedBody;
 use self::encoder::{Encoder, Pool};
 use self::level::Level;
+use self::unencoded::Unencoded;
 use crate::coop::{Workers, poll_turn};
 use crate::encoding::{Accepted, Encoding};
 use crate::units::Size;
-use crate::{Behavior, Body, Context, Finding, Findings, IntoStage, Middleware, Next, Request, Response, from_fn};
+use crate::{
+    Behavior, Body, Context, Explain, ExplainResponse, Finding, Findings, IntoStage, Middleware, Next, Request, Response, from_fn,
+};
 
 /// Complete bodies up to this size are encoded at once and keep a `Content-Length`.
 const AT_ONCE: usize = 64 << 10;
@@ -118,22 +122,37 @@ impl Middleware for Compress {
         }
     }
 
-    fn layer(mut self, _: &Context) -> Result<impl IntoStage, Finding> {
-        for media_type in &mut self.types {
-            media_type.make_ascii_lowercase();
+    fn explain(self, explain: &mut Explain<'_>) -> Result<(), Finding> {
+        let compressor = Compressor::new(self);
+        let encoding = compressor.negotiated(explain.request().headers());
+        match encoding {
+            Some(encoding) => explain.note(format!("the client accepts `{}`", encoding.token())),
+            None if explain.request().headers().contains_key(ACCEPT_ENCODING) => {
+                let offered: Vec<_> = compressor.options.with.iter().map(|encoding| format!("`{}`", encoding.token())).collect();
+                explain.note(format!("the client accepts none of {}", offered.join(", ")));
+            }
+            None => explain.note("the client accepts no encoding: there is no `accept-encoding`"),
         }
-        let compressor = Compressor { options: self, pool: Pool::default(), workers: Workers::default() };
+        let head = explain.request().method() == Method::HEAD;
+        let known = etag::unmark(explain.request_mut().headers_mut());
+        explain
+            .on_response(move |response| compressor.tell(response, encoding, head, |headers| known.mark_not_modified(headers, encoding)));
+        Ok(())
+    }
+
+    fn layer(self, _: &Context) -> Result<impl IntoStage, Finding> {
+        let compressor = Compressor::new(self);
         Ok(from_fn(Arc::new(compressor), async |compressor: Arc<Compressor>, mut request: Request, next: Next| {
-            let encoding = Accepted::of(request.headers()).ranked(&compressor.options.with).next();
+            let encoding = compressor.negotiated(request.headers());
             let head = request.method() == Method::HEAD;
             let known = etag::unmark(request.headers_mut());
             let mut response = next.run(request).await;
             if response.status() == StatusCode::NOT_MODIFIED {
                 known.mark_not_modified(response.headers_mut(), encoding);
-                if compressor.may_apply(response.headers()) {
+                if compressor.judge_headers(response.headers()).is_ok() {
                     vary(response.headers_mut());
                 }
-            } else if compressor.applies(&response, head) {
+            } else if compressor.judge(&response, head).is_ok() {
                 vary(response.headers_mut());
                 let at_hand = response.body().as_full().map_or(0, <[u8]>::len);
                 poll_fn(move |cx| poll_turn(cx, at_hand)).await;
@@ -155,27 +174,88 @@ struct Compressor {
 }
 
 impl Compressor {
+    fn new(mut options: Compress) -> Self {
+        for media_type in &mut options.types {
+            media_type.make_ascii_lowercase();
+        }
+        Self { options, pool: Pool::default(), workers: Workers::default() }
+    }
+
+    /// The encoding for a client that sends these headers.
+    fn negotiated(&self, headers: &HeaderMap) -> Option<Encoding> {
+        Accepted::of(headers).ranked(&self.options.with).next()
+    }
+
+    /// Says what is done with a response.
+    fn tell(&self, explain: &mut ExplainResponse<'_>, encoding: Option<Encoding>, head: bool, mark: impl FnOnce(&mut HeaderMap)) {
+        let Some(response) = explain.known() else {
+            return explain.note(match encoding {
+                Some(encoding) => {
+                    format!("`{}`, if the response is text of at least {}, not encoded yet", encoding.token(), self.options.above)
+                }
+                None => "as it is: the client accepts no encoding".to_owned(),
+            });
+        };
+        if response.status() == StatusCode::NOT_MODIFIED {
+            mark(response.headers_mut());
+            if self.judge_headers(response.headers()).is_ok() {
+                vary(response.headers_mut());
+            }
+            return;
+        }
+        let note = match (self.judge(response, head), encoding) {
+            (Err(reason), _) => format!("as it is: {reason}"),
+            (Ok(()), None) => {
+                vary(response.headers_mut());
+                "as it is: the client accepts no encoding".to_owned()
+            }
+            (Ok(()), Some(encoding)) => {
+                vary(response.headers_mut());
+                match self.encode(response, head, encoding) {
+                    Ok(()) if response.headers().contains_key(CONTENT_ENCODING) => format!("compresses with `{}`", encoding.token()),
+                    Ok(()) => format!("as it is: `{}` would not make it smaller", encoding.token()),
+                    Err(error) => format!("as it is: {error}"),
+                }
+            }
+        };
+        explain.note(note);
+    }
+
     /// Whether this response would be compressed for a client that accepts it.
-    fn applies(&self, response: &Response, head: bool) -> bool {
+    fn judge<'r>(&self, response: &'r Response, head: bool) -> Result<(), Unencoded<'r>> {
         let (status, headers) = (response.status(), response.headers());
         let bodiless = status.is_informational() || matches!(status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT);
+        if bodiless || status == StatusCode::PARTIAL_CONTENT {
+            return Err(Unencoded::Status(status));
+        }
         let stated = || headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok();
         let sized = response.body().size_hint().exact();
         // The response to HEAD has no body, but the headers of the response to GET.
         let len: Option<u64> = if head { stated().or(sized.filter(|len| *len > 0)) } else { sized.or_else(stated) };
-        !bodiless
-            && status != StatusCode::PARTIAL_CONTENT
-            && len.is_none_or(|len| len > 0 && len >= self.options.above.0)
-            && headers.contains_key(CONTENT_TYPE)
-            && self.may_apply(headers)
+        if let Some(len) = len.filter(|len| *len == 0 || *len < self.options.above.0) {
+            return Err(Unencoded::Small(len, self.options.above));
+        }
+        if !headers.contains_key(CONTENT_TYPE) {
+            return Err(Unencoded::NoType);
+        }
+        self.judge_headers(headers)
     }
 
     /// Whether the headers allow it. A 304 has none of those that describe the body, so its 200 may have been compressed.
-    fn may_apply(&self, headers: &HeaderMap) -> bool {
-        !headers.contains_key(CONTENT_ENCODING)
-            && !headers.contains_key(CONTENT_RANGE)
-            && headers.get(CONTENT_TYPE).is_none_or(|value| value.to_str().is_ok_and(|value| self.takes_type(value)))
-            && !headers.get_all(CACHE_CONTROL).iter().any(|line| names(line, "no-transform"))
+    fn judge_headers<'r>(&self, headers: &'r HeaderMap) -> Result<(), Unencoded<'r>> {
+        if let Some(encoding) = headers.get(CONTENT_ENCODING) {
+            return Err(Unencoded::Encoded(encoding));
+        }
+        if headers.contains_key(CONTENT_RANGE) {
+            return Err(Unencoded::Part);
+        }
+        if let Some(media_type) = headers.get(CONTENT_TYPE).filter(|value| !value.to_str().is_ok_and(|value| self.takes_type(value))) {
+            return Err(Unencoded::Type(media_type));
+        }
+        if headers.get_all(CACHE_CONTROL).iter().any(|line| names(line, "no-transform")) {
+            return Err(Unencoded::NoTransform);
+        }
+        Ok(())
     }
 
     fn takes_type(&self, content_type: &str) -> bool {

@@ -12,7 +12,7 @@ use tower::{Layer, Service};
 
 use crate::options::OneOrMany;
 use crate::units::{Duration, HeaderKey};
-use crate::{Behavior, Body, Context, Finding, Findings, IntoStage, Middleware, Request, Response, around};
+use crate::{Behavior, Body, Context, Explain, Finding, Findings, IntoStage, Middleware, Request, Response, around};
 
 mod origin;
 #[cfg(test)]
@@ -117,6 +117,26 @@ impl Middleware for Cors {
         }
     }
 
+    fn explain(self, explain: &mut Explain<'_>) -> Result<(), Finding> {
+        let rules = Rules::new(self)?;
+        let origin = explain.request().headers().get(header::ORIGIN).cloned();
+        let verdict = rules.verdict(origin.as_ref());
+        if is_preflight(explain.request()) {
+            explain.note(format!("a preflight is answered here: {verdict}"));
+            explain.answer(rules.preflight(explain.request().headers()));
+            return Ok(());
+        }
+        explain.note(match explain.request().method() {
+            &Method::OPTIONS => format!("no preflight, which has `origin` and `access-control-request-method`; {verdict}"),
+            _ => verdict,
+        });
+        explain.on_response(move |response| match response.known() {
+            Some(_) => response.change(|response| rules.answer(origin.as_ref(), response)),
+            None => response.note("replaces the CORS headers of the app"),
+        });
+        Ok(())
+    }
+
     fn layer(self, _: &Context) -> Result<impl IntoStage, Finding> {
         let rules = Arc::new(Rules::new(self)?);
         let preflights = Preflights(Arc::clone(&rules));
@@ -156,12 +176,20 @@ impl<S: Service<Request, Response = Response>> Service<Request> for PreflightSer
     }
 
     fn call(&mut self, request: Request) -> Self::Future {
-        let headers = request.headers();
-        let preflight = request.method() == Method::OPTIONS
-            && headers.contains_key(header::ORIGIN)
-            && headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
-        if preflight { Either::Left(ready(Ok(self.rules.preflight(headers)))) } else { Either::Right(self.inner.call(request)) }
+        if is_preflight(&request) {
+            Either::Left(ready(Ok(self.rules.preflight(request.headers()))))
+        } else {
+            Either::Right(self.inner.call(request))
+        }
     }
+}
+
+/// Whether a browser asks what it may send (Fetch standard, CORS-preflight request).
+fn is_preflight(request: &Request) -> bool {
+    let headers = request.headers();
+    request.method() == Method::OPTIONS
+        && headers.contains_key(header::ORIGIN)
+        && headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
 }
 
 /// The options as headers.
@@ -226,6 +254,18 @@ impl Rules {
             headers.append(header::VARY, HeaderValue::from_static("origin"));
         }
         response
+    }
+
+    /// Whether pages of this origin may call, in words.
+    fn verdict(&self, origin: Option<&HeaderValue>) -> String {
+        let allows = self.allow(origin, &mut HeaderMap::new());
+        match origin {
+            None => "the request has no `origin`".to_owned(),
+            Some(origin) => {
+                let origin = String::from_utf8_lossy(origin.as_bytes());
+                format!("pages of `{origin}` {}", if allows { "may call" } else { "may not call: the origin is not in `origins`" })
+            }
+        }
     }
 
     /// Sets the allowed origin; gives whether `origin` is allowed.

@@ -22,7 +22,9 @@ use serde_json::json;
 use self::accept::{Accept, Wanted};
 use self::page::{Page, Values};
 use self::status::StatusPattern;
-use crate::{Behavior, Body, Context, Finding, Findings, IntoStage, Middleware, ProblemDetail, Request, RequestId, Response, around};
+use crate::{
+    Behavior, Body, Context, Explain, Finding, Findings, IntoStage, Middleware, ProblemDetail, Request, RequestId, Response, around,
+};
 
 /// Answers errors with pages of your own.
 ///
@@ -91,22 +93,22 @@ impl Middleware for Errors {
         }
     }
 
+    fn explain(self, explain: &mut Explain<'_>) -> Result<(), Finding> {
+        let statuses: Vec<String> = self.pages.keys().map(|status| format!("`{status}`")).collect();
+        let whose = if self.of == Source::All { "with any error" } else { "with an error of the server, not of the app" };
+        let pages = Arc::new(Pages::read(self, explain.context())?);
+        explain.around(|request| Ok(pages.of_request(request)));
+        explain.on_response(move |response| match response.known().map(|response| response.extensions().get::<HasPage>().is_some()) {
+            Some(true) => response.note("the error has a page"),
+            Some(false) => response.note(format!("no page: there is one for {}, {whose}", statuses.join(", "))),
+            None => response.note(format!("a page, if the response is {}, {whose}", statuses.join(", "))),
+        });
+        Ok(())
+    }
+
     fn layer(self, context: &Context) -> Result<impl IntoStage, Finding> {
-        let read = |(status, path): (StatusPattern, PathBuf)| {
-            let path = context.resolve(path);
-            let page = Page::read(&path).map_err(|reason| {
-                Finding::new(format!("cannot use `{}` as a page: {reason}", path.display())).at("pages").at(status.to_string())
-            });
-            page.map(|page| (status, page))
-        };
-        let pages = self.pages.into_iter().map(read).collect::<Result<_, _>>()?;
-        let pages = Arc::new(Pages { pages, of: self.of });
-        Ok(around(move |request: &mut Request| {
-            let pages = Arc::clone(&pages);
-            let accept: Vec<HeaderValue> = request.headers().get_all(ACCEPT).iter().cloned().collect();
-            let id = request.extensions().get::<RequestId>().cloned();
-            Ok(move |response: Response| pages.answer(response, &accept, id.as_ref()))
-        }))
+        let pages = Arc::new(Pages::read(self, context)?);
+        Ok(around(move |request: &mut Request| Ok(pages.of_request(request))))
     }
 }
 
@@ -121,6 +123,26 @@ struct Pages {
 struct HasPage;
 
 impl Pages {
+    fn read(options: Errors, context: &Context) -> Result<Self, Finding> {
+        let read = |(status, path): (StatusPattern, PathBuf)| {
+            let path = context.resolve(path);
+            let page = Page::read(&path).map_err(|reason| {
+                Finding::new(format!("cannot use `{}` as a page: {reason}", path.display())).at("pages").at(status.to_string())
+            });
+            page.map(|page| (status, page))
+        };
+        let pages = options.pages.into_iter().map(read).collect::<Result<_, _>>()?;
+        Ok(Self { pages, of: options.of })
+    }
+
+    /// What gives the response to a request its page.
+    fn of_request(self: &Arc<Self>, request: &Request) -> impl FnOnce(Response) -> Response + use<> {
+        let pages = Arc::clone(self);
+        let accept: Vec<HeaderValue> = request.headers().get_all(ACCEPT).iter().cloned().collect();
+        let id = request.extensions().get::<RequestId>().cloned();
+        move |response: Response| pages.answer(response, &accept, id.as_ref())
+    }
+
     fn answer(&self, mut response: Response, accept: &[HeaderValue], id: Option<&RequestId>) -> Response {
         let status = response.status();
         let Some(page) = StatusPattern::of(status).iter().find_map(|pattern| self.pages.get(pattern)) else { return response };

@@ -72,23 +72,54 @@ impl Identities {
     /// Reads the file for its validators. A file that says that it is empty gets its content.
     pub(crate) async fn learn(&self, file: &mut Opened, variant: &str) -> io::Result<Validators> {
         let (fd, stamp) = (file.file.try_clone()?, file.stamp);
-        if stamp.len == 0 {
-            let content = spawn_blocking(move || unsized_content(&fd)).await??;
-            let id = short(Sha256::digest(&content));
-            // The times of a file that is made up when it is read are no times of change.
-            let stamp = if content.is_empty() { stamp } else { Stamp { modified: (0, 0), ..stamp } };
-            file.content = Some(content);
-            return Ok(of_content(&id, &stamp, variant));
-        }
-        let (id, now) = spawn_blocking(move || digest(&fd, stamp.len)).await??;
-        if now == stamp {
-            let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            if kept.len() >= MOST {
-                kept.clear();
+        let learnt = spawn_blocking(move || Learnt::of(&fd, stamp)).await??;
+        Ok(self.keep(learnt, file, variant))
+    }
+
+    /// As [`Identities::learn`], on this thread.
+    pub(crate) fn learn_here(&self, file: &mut Opened, variant: &str) -> io::Result<Validators> {
+        let learnt = Learnt::of(&file.file, file.stamp)?;
+        Ok(self.keep(learnt, file, variant))
+    }
+
+    fn keep(&self, learnt: Learnt, file: &mut Opened, variant: &str) -> Validators {
+        let stamp = file.stamp;
+        match learnt {
+            Learnt::Content(content) => {
+                let id = short(Sha256::digest(&content));
+                // The times of a file that is made up when it is read are no times of change.
+                let stamp = if content.is_empty() { stamp } else { Stamp { modified: (0, 0), ..stamp } };
+                file.content = Some(content);
+                of_content(&id, &stamp, variant)
             }
-            kept.insert(stamp.inode, KnownContent { stamp, id });
+            Learnt::Digest(id, now) => {
+                if now == stamp {
+                    let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+                    if kept.len() >= MOST {
+                        kept.clear();
+                    }
+                    kept.insert(stamp.inode, KnownContent { stamp, id });
+                }
+                of_content(&id, &stamp, variant)
+            }
         }
-        Ok(of_content(&id, &stamp, variant))
+    }
+}
+
+/// What reading a file has given.
+enum Learnt {
+    /// The content of a file that says that it is empty.
+    Content(Bytes),
+    /// A digest of the content, and what the file system says of the file afterwards.
+    Digest(ContentId, Stamp),
+}
+
+impl Learnt {
+    fn of(file: &OwnedFd, stamp: Stamp) -> io::Result<Self> {
+        if stamp.len == 0 {
+            return unsized_content(file).map(Self::Content);
+        }
+        digest(file, stamp.len).map(|(id, now)| Self::Digest(id, now))
     }
 }
 

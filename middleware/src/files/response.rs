@@ -66,6 +66,20 @@ impl Representation {
         self.identified(validators).answer(method, asked)
     }
 
+    /// The response to a GET or HEAD, at once: the file is read here if its version is not known.
+    ///
+    /// # Errors
+    ///
+    /// As [`Representation::learn`].
+    pub(crate) fn answer_here(mut self, identities: &Identities, method: &Method, asked: &HeaderMap) -> Result<Response, Problem> {
+        let variant = self.variant();
+        let validators = match identities.known(&self.file, variant) {
+            Some(validators) => validators,
+            None => identities.learn_here(&mut self.file, variant).map_err(Problem::internal)?,
+        };
+        self.identified(validators).answer(method, asked)
+    }
+
     fn variant(&self) -> &'static str {
         self.encoding.map_or("", Encoding::token)
     }

@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::options::OneOrMany;
 use crate::{
-    Behavior, ConnectionInfo, Context, Finding, Findings, IntoStage, Middleware, Peer, Problem, Request, RequestSummary, Response, Scheme,
-    around,
+    Behavior, ConnectionInfo, Context, Explain, Finding, Findings, IntoStage, Middleware, Peer, Problem, Request, RequestSummary, Response,
+    Scheme, around,
 };
 
 mod chain;
@@ -98,36 +98,81 @@ impl Middleware for Forwarded {
         }
     }
 
+    fn explain(self, explain: &mut Explain<'_>) -> Result<(), Finding> {
+        let judge = Judge::new(self);
+        let before = explain.request().extensions().get::<ConnectionInfo>().cloned();
+        let claims: Vec<String> =
+            explain.request().headers().keys().filter(|name| is_claim(name)).map(|name| format!("`{name}`")).collect();
+        let peer = before.as_ref().and_then(|connection| connection.client);
+        let peer = peer.map_or_else(|| "the peer on a Unix socket".to_owned(), |peer| format!("the peer {peer}"));
+        let is_trusted = before.as_ref().is_some_and(|connection| judge.trust.sent(connection));
+        explain.note(match (is_trusted, claims.as_slice()) {
+            (true, []) => format!("{peer} is trusted, and says nothing of the client"),
+            (true, _) => format!("{peer} is trusted: what it says in headers counts"),
+            (false, []) => format!("{peer} is not in `trust`: it is the client"),
+            (false, claims) => format!("{peer} is not in `trust`: {} does not count and is removed", claims.join(", ")),
+        });
+        if explain.around(|request| judge.apply(request))
+            && let (true, Some(connection)) = (is_trusted, explain.request().extensions().get::<ConnectionInfo>())
+        {
+            let client = connection.client.map_or_else(|| "without an address".to_owned(), |client| client.to_string());
+            let host = explain.request().headers().get(HOST).map(|host| String::from_utf8_lossy(host.as_bytes()).into_owned());
+            explain.note(format!(
+                "the client is {client}, over {}, and asks for `{}`",
+                connection.scheme.as_str(),
+                host.unwrap_or_default()
+            ));
+        }
+        Ok(())
+    }
+
     fn layer(self, _: &Context) -> Result<impl IntoStage, Finding> {
-        let trust = self.proxies.map_or_else(|| Trust::new(self.trust.0), Trust::in_front);
-        let family = self.header;
-        Ok(around(move |request: &mut Request| {
-            let trusted = request.extensions().get::<ConnectionInfo>().is_some_and(|connection| trust.sent(connection));
-            strip(request.headers_mut(), trusted.then_some(family));
-            if let Some(connection) = request.extensions_mut().get_mut::<ConnectionInfo>() {
-                connection.is_vetted = true;
+        let judge = Judge::new(self);
+        Ok(around(move |request: &mut Request| judge.apply(request)))
+    }
+}
+
+/// Whom to believe, and what of it.
+#[derive(Clone)]
+struct Judge {
+    trust: Trust,
+    family: ForwardingHeader,
+}
+
+impl Judge {
+    fn new(options: Forwarded) -> Self {
+        let trust = options.proxies.map_or_else(|| Trust::new(options.trust.0), Trust::in_front);
+        Self { trust, family: options.header }
+    }
+
+    /// Corrects what is known of the client of a request, and gives what tells it the layers above.
+    fn apply(&self, request: &mut Request) -> Result<impl FnOnce(Response) -> Response + use<>, Problem> {
+        let (trust, family) = (&self.trust, self.family);
+        let trusted = request.extensions().get::<ConnectionInfo>().is_some_and(|connection| trust.sent(connection));
+        strip(request.headers_mut(), trusted.then_some(family));
+        if let Some(connection) = request.extensions_mut().get_mut::<ConnectionInfo>() {
+            connection.is_vetted = true;
+        }
+        if trusted {
+            let claim = match family {
+                ForwardingHeader::XForwarded => x_forwarded::read(request.headers(), trust),
+                ForwardingHeader::Forwarded => rfc7239::read(request.headers(), trust),
+            };
+            claim
+                .and_then(|claim| claim.apply(request))
+                .map_err(|malformed| Problem::new(StatusCode::BAD_REQUEST).detail(format!("the {malformed} header is malformed")))?;
+        }
+        let connection = request.extensions().get::<ConnectionInfo>().cloned();
+        if let (Some(summary), Some(connection)) = (RequestSummary::of(request.extensions()), &connection) {
+            summary.believe(connection);
+        }
+        Ok(move |mut response: Response| {
+            // For layers above, such as the access log. A layer below may know more.
+            if let Some(connection) = connection.filter(|_| response.extensions().get::<ConnectionInfo>().is_none()) {
+                response.extensions_mut().insert(connection);
             }
-            if trusted {
-                let claim = match family {
-                    ForwardingHeader::XForwarded => x_forwarded::read(request.headers(), &trust),
-                    ForwardingHeader::Forwarded => rfc7239::read(request.headers(), &trust),
-                };
-                claim
-                    .and_then(|claim| claim.apply(request))
-                    .map_err(|malformed| Problem::new(StatusCode::BAD_REQUEST).detail(format!("the {malformed} header is malformed")))?;
-            }
-            let connection = request.extensions().get::<ConnectionInfo>().cloned();
-            if let (Some(summary), Some(connection)) = (RequestSummary::of(request.extensions()), &connection) {
-                summary.believe(connection);
-            }
-            Ok(move |mut response: Response| {
-                // For layers above, such as the access log. A layer below may know more.
-                if let Some(connection) = connection.filter(|_| response.extensions().get::<ConnectionInfo>().is_none()) {
-                    response.extensions_mut().insert(connection);
-                }
-                response
-            })
-        }))
+            response
+        })
     }
 }
 

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::options::OneOrMany;
 use crate::path::{PathParamUse, PathParams};
 use crate::units::HeaderKey;
-use crate::{Behavior, Context, Finding, Findings, IntoStage, Middleware, Request, Response, Step, around, hop_by_hop};
+use crate::{Behavior, Context, Explain, Finding, Findings, IntoStage, Middleware, Request, Response, Step, around, hop_by_hop};
 use template::HeaderTemplate;
 
 /// Removes, sets and appends headers of requests and responses, in this order.
@@ -72,19 +72,50 @@ impl Middleware for Headers {
         self.request.params("request").chain(self.response.params("response")).collect()
     }
 
+    fn explain(self, explain: &mut Explain<'_>) -> Result<(), Finding> {
+        let (of_request, of_response) = (self.request.in_words(), self.response.in_words());
+        if let Some(words) = of_request {
+            explain.note(format!("of the request: {words}"));
+        }
+        let editor = HeaderEditor::new(self);
+        explain.around(|request| Ok(editor.edit(request)));
+        explain.on_response(move |response| {
+            if let (None, Some(words)) = (response.known(), of_response) {
+                response.note(words);
+            }
+        });
+        Ok(())
+    }
+
     fn layer(self, _: &Context) -> Result<impl IntoStage, Finding> {
-        let has_params = !self.path_params().is_empty();
-        let request_changes = Arc::new(self.request);
-        let response_changes = Arc::new(self.response);
-        Ok(around(move |request: &mut Request| {
-            let params = request.extensions().get::<PathParams>().filter(|_| has_params).cloned();
-            request_changes.apply(request.headers_mut(), params.as_ref());
-            let changes = Arc::clone(&response_changes);
-            Ok(move |mut response: Response| {
-                changes.apply(response.headers_mut(), params.as_ref());
-                response
-            })
-        }))
+        let editor = HeaderEditor::new(self);
+        Ok(around(move |request: &mut Request| Ok(editor.edit(request))))
+    }
+}
+
+/// The options, ready to be applied.
+#[derive(Clone)]
+struct HeaderEditor {
+    has_params: bool,
+    request: Arc<Changes>,
+    response: Arc<Changes>,
+}
+
+impl HeaderEditor {
+    fn new(options: Headers) -> Self {
+        let has_params = !options.path_params().is_empty();
+        Self { has_params, request: Arc::new(options.request), response: Arc::new(options.response) }
+    }
+
+    /// Changes a request, and gives what changes its response.
+    fn edit(&self, request: &mut Request) -> impl FnOnce(Response) -> Response + use<> {
+        let params = request.extensions().get::<PathParams>().filter(|_| self.has_params).cloned();
+        self.request.apply(request.headers_mut(), params.as_ref());
+        let changes = Arc::clone(&self.response);
+        move |mut response: Response| {
+            changes.apply(response.headers_mut(), params.as_ref());
+            response
+        }
     }
 }
 
@@ -125,6 +156,20 @@ impl Changes {
                 hint: "double the braces of a text that is to stay",
             })
         })
+    }
+
+    /// What is done, without the values: `removes` these, `sets` those. `None` if nothing is.
+    fn in_words(&self) -> Option<String> {
+        let changes = [
+            ("removes", self.remove.0.iter().collect::<Vec<_>>()),
+            ("sets", self.set.keys().collect()),
+            ("appends", self.append.keys().collect()),
+        ];
+        let changes = changes.into_iter().filter(|(_, names)| !names.is_empty()).map(|(verb, names)| {
+            let names: Vec<String> = names.into_iter().map(|name| format!("`{name}`")).collect();
+            format!("{verb} {}", names.join(", "))
+        });
+        Some(changes.collect::<Vec<_>>().join("; ")).filter(|words| !words.is_empty())
     }
 
     fn apply(&self, headers: &mut HeaderMap, params: Option<&PathParams>) {

@@ -17,9 +17,10 @@ use self::body::HeldBody;
 use self::slots::{Admission, Permit, Slots};
 use crate::metrics::{Counter, Histogram};
 use crate::options::OneOrMany;
-use crate::request_key::{KeyPart, RequestKey};
+use crate::request_key::{KeyPart, RequestKey, in_words};
 use crate::{
-    Behavior, Body, Context, Finding, Findings, IntoStage, Metrics, Middleware, Next, Problem, Request, Response, Result, from_fn, units,
+    Behavior, Body, Context, Explain, Finding, Findings, IntoStage, Metrics, Middleware, Next, Problem, Request, Response, Result, from_fn,
+    units,
 };
 
 /// Bounds how many requests are under way at the same time: all together, or those of one client, user, path, header or cookie.
@@ -110,11 +111,40 @@ impl Middleware for Limit {
         }
     }
 
+    fn explain(self, explain: &mut Explain<'_>) -> Result<()> {
+        let whose = match self.per.0.as_slice() {
+            [] => String::new(),
+            parts => format!(" of the same {}", in_words(parts)),
+        };
+        let (status, _) = self.refused();
+        let LimitQueue { limit, wait } = self.queue;
+        explain.may_answer(
+            status,
+            match limit {
+                0 => format!("if {} requests{whose} are under way", self.at_most),
+                _ => {
+                    format!("if {} requests{whose} are under way, and {limit} wait already or the wait is longer than {wait}", self.at_most)
+                }
+            },
+        );
+        Ok(())
+    }
+
     fn layer(self, context: &Context) -> Result<impl IntoStage> {
         let (slots, figures) = (context.keep(Slots::default), context.keep(Figures::default));
         figures.show(&slots, context);
         let limiter = Limiter { options: self, slots, figures };
         Ok(from_fn(Arc::new(limiter), async |limiter: Arc<Limiter>, request: Request, next: Next| limiter.limit(request, next).await))
+    }
+}
+
+impl Limit {
+    /// Status and detail of a refusal.
+    const fn refused(&self) -> (StatusCode, &'static str) {
+        match self.per.0.is_empty() {
+            true => (StatusCode::SERVICE_UNAVAILABLE, "too many requests are under way"),
+            false => (StatusCode::TOO_MANY_REQUESTS, "too many of your requests are under way"),
+        }
     }
 }
 
@@ -152,10 +182,7 @@ impl Limiter {
 
     fn refusal(&self, refused: &Counter, why: &str) -> Problem {
         refused.add(1);
-        let (status, detail) = match self.options.per.0.is_empty() {
-            true => (StatusCode::SERVICE_UNAVAILABLE, "too many requests are under way"),
-            false => (StatusCode::TOO_MANY_REQUESTS, "too many of your requests are under way"),
-        };
+        let (status, detail) = self.options.refused();
         let problem = Problem::new(status).detail(detail).header(RETRY_AFTER, const { HeaderValue::from_static("1") });
         problem.because(format!("{} requests are under way, and {why}", self.options.at_most))
     }

@@ -21,9 +21,9 @@ pub use self::store::{RateStore, TakeFuture};
 use crate::metrics::Counter;
 use crate::options::OneOrMany;
 use crate::refusals::Refusals;
-use crate::request_key::{KeyPart, RequestKey};
+use crate::request_key::{KeyPart, RequestKey, in_words};
 use crate::{
-    Behavior, ConnectionInfo, Context, Finding, Findings, IntoStage, Metrics, Middleware, Next, Peer, Place, Problem, Request,
+    Behavior, ConnectionInfo, Context, Explain, Finding, Findings, IntoStage, Metrics, Middleware, Next, Peer, Place, Problem, Request,
     RequestSummary, Response, Result, from_fn,
 };
 
@@ -104,6 +104,25 @@ impl Middleware for RateLimit {
         }
     }
 
+    fn explain(self, explain: &mut Explain<'_>) -> Result<()> {
+        if let Some(exempt) = self.exempts(explain.request()) {
+            explain.note(format!("no limit: `{exempt}` is exempt"));
+            return Ok(());
+        }
+        let whose = match self.per.0.as_slice() {
+            [] => "all requests together".to_owned(),
+            parts => format!("requests of the same {}", in_words(parts)),
+        };
+        explain.note(format!("counts {whose}: {}, {} at once", self.allow, self.quota().burst()));
+        if self.dry_run {
+            explain.note("a request over the limit passes and is logged: `dry_run`");
+            return Ok(());
+        }
+        explain.may_answer(StatusCode::TOO_MANY_REQUESTS, "if the limit is used up");
+        explain.on_response(|response| response.note("says in `ratelimit-policy` and `ratelimit` how many requests may follow"));
+        Ok(())
+    }
+
     fn layer(self, context: &Context) -> Result<impl IntoStage> {
         let figures = context.keep(Figures::default);
         let (quota, dry_run) = (self.quota(), self.dry_run);
@@ -130,6 +149,12 @@ impl Middleware for RateLimit {
 }
 
 impl RateLimit {
+    /// Why the client is not limited, if it is not.
+    fn exempts(&self, request: &Request) -> Option<&Peer> {
+        let connection = request.extensions().get::<ConnectionInfo>()?;
+        self.exempt.0.iter().find(|peer| peer.sent(connection))
+    }
+
     fn quota(&self) -> Quota {
         Quota::new(self.allow, self.burst)
     }
@@ -149,8 +174,7 @@ struct Limiter {
 
 impl Limiter {
     async fn limit(&self, request: Request, next: Next) -> Result<Response, Problem> {
-        let connection = request.extensions().get::<ConnectionInfo>();
-        if connection.is_some_and(|connection| self.options.exempt.0.iter().any(|peer| peer.sent(connection))) {
+        if self.options.exempts(&request).is_some() {
             return Ok(next.run(request).await);
         }
         let taken = self.store.take(&self.place, RequestKey::new(&self.options.per.0, &request), self.quota);

@@ -17,7 +17,7 @@ use self::pattern::PathPattern;
 use self::rule::CompiledRule;
 use self::template::Template;
 use crate::path::{DecodedPath, PathParamUse, PathParams, PathRegex};
-use crate::{Behavior, Context, Finding, Findings, IntoStage, Middleware, Mount, OriginalUri, Problem, Request, Response, around};
+use crate::{Behavior, Context, Explain, Finding, Findings, IntoStage, Middleware, Mount, OriginalUri, Problem, Request, Response, around};
 
 /// Changes the path of requests before the layers below see them.
 ///
@@ -107,6 +107,20 @@ impl Middleware for Rewrite {
             rule.params().map(|name| PathParamUse { name: name.to_owned(), path: path.clone(), hint: HINT }).collect::<Vec<_>>()
         });
         uses.collect()
+    }
+
+    fn explain(self, explain: &mut Explain<'_>) -> Result<(), Finding> {
+        let rules: Vec<CompiledRule> = self.compiled().into_iter().collect::<Result<_, _>>()?;
+        let before = explain.request().uri().clone();
+        if let Err(problem) = rewrite(explain.request_mut(), &rules) {
+            explain.refuse(problem);
+        } else if *explain.request().uri() == before {
+            explain.note(format!("no rule matches `{}`", before.path()));
+        } else {
+            let after = explain.request().uri().to_string();
+            explain.note(format!("`{before}` becomes `{after}`"));
+        }
+        Ok(())
     }
 
     fn layer(self, _: &Context) -> Result<impl IntoStage, Finding> {

@@ -20,7 +20,7 @@ use tower::{Layer, Service};
 
 use self::folders::{Folders, Refusal};
 use crate::files::{self, Answer, PRECONDITIONS, Representation, Symlinks, kind};
-use crate::{Behavior, Context, Finding, Findings, IntoStage, Middleware, Next, Problem, Request, Response};
+use crate::{Behavior, Context, Explain, Finding, Findings, IntoStage, Middleware, Next, Problem, Request, Response};
 
 /// Sends the file that the app names in its response. The app decides who may have the file; Python does not read it.
 ///
@@ -112,7 +112,44 @@ impl Middleware for Sendfile {
         }
     }
 
+    fn explain(self, explain: &mut Explain<'_>) -> Result<(), Finding> {
+        let folders = self.folders(explain.context())?;
+        remove_names(explain.request_mut().headers_mut());
+        let wanted = FileRequest::of(explain.request());
+        explain.on_response(move |response| {
+            let Some(known) = response.known() else {
+                return response.note("sends the file that `x-accel-redirect` or `x-sendfile` of the response names, if there is one");
+            };
+            let sent = NamedFile::take(known.headers_mut()).and_then(|named| match named {
+                None => Ok(None),
+                Some(named) => {
+                    let app = std::mem::take(known);
+                    let answer = folders.find(&named, app)?;
+                    answer.send_here(&folders, &wanted).map(Some)
+                }
+            });
+            match sent {
+                Ok(None) => response.note("the response names no file"),
+                Ok(Some(file)) => {
+                    *known = file;
+                    response.note("sends the file that the response names");
+                }
+                Err(problem) => {
+                    response.note(std::error::Error::source(&problem).map(ToString::to_string).unwrap_or_default());
+                    response.change(|_| problem.into_response());
+                }
+            }
+        });
+        Ok(())
+    }
+
     fn layer(self, context: &Context) -> Result<impl IntoStage, Finding> {
+        Ok(SendfileLayer(Arc::new(self.folders(context)?)))
+    }
+}
+
+impl Sendfile {
+    fn folders(&self, context: &Context) -> Result<Folders, Finding> {
         let mut folders = Folders::new(self.dotfiles);
         if let Some(root) = &self.root {
             folders.add(self.at.as_deref(), context.resolve(root), self.symlinks).map_err(|finding| finding.at("root"))?;
@@ -121,8 +158,14 @@ impl Middleware for Sendfile {
             let added = folders.add(root.at.as_deref(), context.resolve(&root.root), self.symlinks);
             added.map_err(|finding| Finding { path: vec!["roots".into(), place.into(), "root".into()], ..finding })?;
         }
-        Ok(SendfileLayer(Arc::new(folders)))
+        Ok(folders)
     }
+}
+
+/// Removes what only apps may say: some take these as a sign of a server in front.
+fn remove_names(headers: &mut HeaderMap) {
+    headers.remove(X_ACCEL_REDIRECT);
+    headers.remove(X_SENDFILE);
 }
 
 const X_ACCEL_REDIRECT: HeaderName = HeaderName::from_static("x-accel-redirect");
@@ -168,9 +211,7 @@ impl Service<Request> for SendfileService {
     }
 
     fn call(&mut self, mut request: Request) -> Self::Future {
-        // Some apps take these as a sign of a server in front.
-        request.headers_mut().remove(X_ACCEL_REDIRECT);
-        request.headers_mut().remove(X_SENDFILE);
+        remove_names(request.headers_mut());
         let wanted = FileRequest::of(&request);
         let folders = Arc::clone(&self.folders);
         let answer = self.inner.call(request);
@@ -231,8 +272,45 @@ fn not_found(why: impl Into<String>) -> Problem {
     Problem::new(StatusCode::NOT_FOUND).because(why.into())
 }
 
+/// A file that is sent in place of the body of a response.
+struct FoundResponse {
+    app: http::response::Parts,
+    file: Representation,
+}
+
+impl FoundResponse {
+    /// The response with the file, which is read on this thread if its version is not known.
+    fn send_here(self, folders: &Folders, wanted: &FileRequest) -> Result<Response, Problem> {
+        let answer = self.file.answer_here(folders.identities(), &wanted.method, &wanted.preconditions)?;
+        Ok(joined(self.app, answer))
+    }
+}
+
+/// The response with a file, and what stays of that of the app.
+fn joined(mut app: http::response::Parts, answer: Response) -> Response {
+    let (mut parts, body) = answer.into_parts();
+    for name in BODY_HEADERS {
+        app.headers.remove(name);
+    }
+    app.headers.extend(parts.headers);
+    parts.headers = app.headers;
+    // Facts of the layers below stay.
+    parts.extensions = app.extensions;
+    Response::from_parts(parts, body)
+}
+
 impl Folders {
     async fn send(&self, named: &NamedFile, wanted: &FileRequest, response: Response) -> Result<Response, Problem> {
+        let FoundResponse { app, file } = self.find(named, response)?;
+        let answer = match file.answer(self.identities(), &wanted.method, &wanted.preconditions) {
+            Answer::Now(answer) => answer,
+            Answer::Later(file) => file.learn(self.identities(), &wanted.method, &wanted.preconditions).await,
+        };
+        Ok(joined(app, answer?))
+    }
+
+    /// The file that a response names.
+    fn find(&self, named: &NamedFile, response: Response) -> Result<FoundResponse, Problem> {
         let value = named.value.as_bytes();
         let found = if named.header == "X-Sendfile" { self.by_path(value) } else { self.by_uri(value) };
         let told = |why: &str| format!("the app answered with `{}: {}`, {why}", named.header, value.escape_ascii());
@@ -249,18 +327,6 @@ impl Folders {
             media_type: app.headers.remove(CONTENT_TYPE).filter(|value| !value.is_empty()).unwrap_or_else(|| kind::media_type(&name)),
             cache_control: None,
         };
-        let answer = match file.answer(self.identities(), &wanted.method, &wanted.preconditions) {
-            Answer::Now(answer) => answer,
-            Answer::Later(file) => file.learn(self.identities(), &wanted.method, &wanted.preconditions).await,
-        };
-        let (mut parts, body) = answer?.into_parts();
-        for name in BODY_HEADERS {
-            app.headers.remove(name);
-        }
-        app.headers.extend(parts.headers);
-        parts.headers = app.headers;
-        // Facts of the layers below stay.
-        parts.extensions = app.extensions;
-        Ok(Response::from_parts(parts, body))
+        Ok(FoundResponse { app, file })
     }
 }

@@ -1,5 +1,7 @@
 //! Finds the file for a request.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 
 use http::header::LOCATION;
@@ -10,7 +12,7 @@ use super::Static;
 use super::manifest::Manifest;
 use crate::encoding::{Accepted, Encoding};
 use crate::files::{self, Absent, Answer, Entry, Identities, Opened, Representation, Root, Target, Unnamed, kind, reason, target};
-use crate::{Body, Context, Finding, Mount, Place, Problem, Request, RequestSummary, Response};
+use crate::{Body, Context, Explain, Finding, Mount, Place, Problem, Request, RequestSummary, Response};
 
 /// A folder of files under a URL prefix.
 #[derive(Debug)]
@@ -31,6 +33,8 @@ pub(super) struct StaticFiles {
 /// What a path names.
 enum Lookup {
     File(Representation),
+    /// The file that stands for paths without one.
+    Fallback(Representation),
     /// A folder whose path needs a slash at the end.
     Folder,
     /// Nothing, for this reason.
@@ -71,20 +75,56 @@ impl StaticFiles {
 
     /// The response to a GET or HEAD; `None` for a path without a file.
     pub(super) fn answer(&self, request: &Request) -> Option<Answer> {
-        let target = match target(request.uri().path().as_bytes(), self.prefix.as_bytes(), self.dotfiles) {
+        let target = match self.target(request) {
             Ok(target) => target,
             Err(Unnamed::Elsewhere) => return None,
             Err(unnamed) => return self.not_found(unnamed.reason(), request),
         };
         match self.find(&target, request) {
-            Ok(Lookup::File(file)) => Some(file.answer(&self.identities, request.method(), request.headers())),
+            Ok(Lookup::File(file) | Lookup::Fallback(file)) => Some(file.answer(&self.identities, request.method(), request.headers())),
             Ok(Lookup::Folder) => Some(Answer::Now(redirect(request))),
             Ok(Lookup::NotFound(why)) => self.not_found(why, request),
-            Err(errno) => {
-                let cause = format!("cannot open a static file: {}", reason(errno));
-                Some(Answer::Now(Err(Problem::of_system(&errno.into(), cause))))
-            }
+            Err(errno) => Some(Answer::Now(Err(unopened(errno)))),
         }
+    }
+
+    /// Says which file a GET or HEAD is for, and answers with it if there is one.
+    pub(super) fn explain(&self, explain: &mut Explain<'_>) {
+        let request = explain.request();
+        let target = match self.target(request) {
+            Ok(target) => target,
+            Err(Unnamed::Elsewhere) => return explain.note(format!("the path is not below `{}`", self.prefix)),
+            Err(unnamed) => return explain.note(unnamed.reason()),
+        };
+        let name = self.root.path().join(OsStr::from_bytes(&target.name));
+        let looked = format!("looks for `{}`", name.display());
+        let found = self.find(&target, request);
+        let what = match (&found, &self.fallback) {
+            (Ok(Lookup::Fallback(_)), Some(fallback)) => format!("there is none, so the fallback `{fallback}` is served"),
+            _ => "it exists".to_owned(),
+        };
+        match found {
+            Ok(Lookup::File(file) | Lookup::Fallback(file)) => {
+                let how = match file.encoding {
+                    Some(encoding) => format!("; the client accepts `{}`, which is beside it", encoding.token()),
+                    None => String::new(),
+                };
+                let answer = file.answer_here(&self.identities, request.method(), request.headers());
+                explain.note(format!("{looked}: {what}{how}"));
+                explain.answer(answer.unwrap_or_else(Problem::into_response));
+            }
+            Ok(Lookup::Folder) => {
+                let answer = redirect(request);
+                explain.note(format!("{looked}: it is a folder with an index file, and its path ends in a slash"));
+                explain.answer(answer.unwrap_or_else(Problem::into_response));
+            }
+            Ok(Lookup::NotFound(why)) => explain.note(format!("{looked}: {why}")),
+            Err(errno) => explain.refuse(unopened(errno)),
+        }
+    }
+
+    fn target(&self, request: &Request) -> Result<Target, Unnamed> {
+        target(request.uri().path().as_bytes(), self.prefix.as_bytes(), self.dotfiles)
     }
 
     /// Logs why there is no file.
@@ -104,7 +144,7 @@ impl StaticFiles {
         let mut name = target.name.clone();
         let why = if !target.folder {
             match self.root.open(&name)? {
-                Entry::File(file) => return self.represent(file, name, request),
+                Entry::File(file) => return self.represent(file, name, request).map(Lookup::File),
                 Entry::Folder if self.has_index(&name)? => return Ok(Lookup::Folder),
                 Entry::Folder => NO_INDEX,
                 Entry::Nothing(absent) => absent.reason(),
@@ -112,7 +152,7 @@ impl StaticFiles {
         } else if let Some(index) = &self.index {
             join(&mut name, index);
             match self.root.open(&name)? {
-                Entry::File(file) => return self.represent(file, name, request),
+                Entry::File(file) => return self.represent(file, name, request).map(Lookup::File),
                 Entry::Folder | Entry::Nothing(Absent::Missing) => NO_INDEX,
                 Entry::Nothing(absent) => absent.reason(),
             }
@@ -122,7 +162,7 @@ impl StaticFiles {
         if let Some(fallback) = &self.fallback
             && let Entry::File(file) = self.root.open(fallback.as_bytes())?
         {
-            return self.represent(file, fallback.clone().into_bytes(), request);
+            return self.represent(file, fallback.clone().into_bytes(), request).map(Lookup::Fallback);
         }
         Ok(Lookup::NotFound(why))
     }
@@ -135,15 +175,15 @@ impl StaticFiles {
     }
 
     /// The file itself, or its compressed sibling that the client prefers.
-    fn represent(&self, file: Opened, name: Vec<u8>, request: &Request) -> Result<Lookup, Errno> {
+    fn represent(&self, file: Opened, name: Vec<u8>, request: &Request) -> Result<Representation, Errno> {
         let (file, encoding) = self.sibling(&name, &file, request)?.map_or((file, None), |(sibling, encoding)| (sibling, Some(encoding)));
-        Ok(Lookup::File(Representation {
+        Ok(Representation {
             file,
             encoding,
             vary: self.precompressed,
             media_type: kind::media_type(&name),
             cache_control: Some(self.cache_control(&name)),
-        }))
+        })
     }
 
     /// Names in the manifest never get another content. Without one, a name with a hash is taken at its word.
@@ -175,6 +215,11 @@ impl StaticFiles {
         }
         Ok(None)
     }
+}
+
+fn unopened(errno: Errno) -> Problem {
+    let cause = format!("cannot open a static file: {}", reason(errno));
+    Problem::of_system(&errno.into(), cause)
 }
 
 fn join(name: &mut Vec<u8>, index: &str) {

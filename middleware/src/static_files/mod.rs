@@ -20,7 +20,7 @@ use tower::{Layer, Service, ServiceExt};
 
 use crate::files::{Answer, Symlinks, check_at};
 use crate::units::Duration;
-use crate::{App, Behavior, Context, Finding, Findings, IntoApp, IntoStage, Middleware, Next, Problem, Request, Response};
+use crate::{App, Behavior, Context, Explain, Finding, Findings, IntoApp, IntoStage, Middleware, Next, Problem, Request, Response};
 use lookup::StaticFiles;
 
 /// Serves the files of a folder.
@@ -156,6 +156,15 @@ impl Middleware for Static {
         self.check(findings);
     }
 
+    fn explain(self, explain: &mut Explain<'_>) -> Result<(), Finding> {
+        if !is_served(explain.request().method()) {
+            explain.note(format!("passes on {}: files are for GET and HEAD", explain.request().method()));
+            return Ok(());
+        }
+        StaticFiles::new(self, "/static", explain.context())?.explain(explain);
+        Ok(())
+    }
+
     fn layer(self, context: &Context) -> Result<impl IntoStage, Finding> {
         Ok(StaticLayer(Arc::new(StaticFiles::new(self, "/static", context)?)))
     }
@@ -168,6 +177,18 @@ impl App for Static {
 
     fn validate(&self, findings: &mut Findings) {
         self.check(findings);
+    }
+
+    fn explain(self, explain: &mut Explain<'_>) -> Result<(), Finding> {
+        if !is_served(explain.request().method()) {
+            explain.refuse(not_allowed());
+            return Ok(());
+        }
+        StaticFiles::new(self, "/", explain.context())?.explain(explain);
+        if !explain.is_answered() {
+            explain.answer(Problem::new(StatusCode::NOT_FOUND).into_response());
+        }
+        Ok(())
     }
 
     fn app(self, context: &Context) -> Result<impl IntoApp, Finding> {
@@ -209,12 +230,19 @@ impl Service<Request> for StaticService<Next> {
     }
 
     fn call(&mut self, request: Request) -> Self::Future {
-        let served = matches!(*request.method(), Method::GET | Method::HEAD);
-        match if served { self.files.answer(&request) } else { None } {
+        match if is_served(request.method()) { self.files.answer(&request) } else { None } {
             None => Either::Right(self.inner.clone().oneshot(request).map_err(|never| match never {})),
             Some(answer) => Either::Left(own(&self.files, answer, request)),
         }
     }
+}
+
+const fn is_served(method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD)
+}
+
+fn not_allowed() -> Problem {
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED).header(http::header::ALLOW, const { http::HeaderValue::from_static("GET, HEAD") })
 }
 
 fn own(files: &Arc<StaticFiles>, answer: Answer, request: Request) -> Own {
@@ -238,13 +266,12 @@ impl Service<Request> for StaticService<NoInner> {
     }
 
     fn call(&mut self, request: Request) -> Self::Future {
-        match *request.method() {
-            Method::GET | Method::HEAD => match self.files.answer(&request) {
-                Some(answer) => own(&self.files, answer, request),
-                None => Either::Left(ready(Err(Problem::new(StatusCode::NOT_FOUND)))),
-            },
-            _ => Either::Left(ready(Err(Problem::new(StatusCode::METHOD_NOT_ALLOWED)
-                .header(http::header::ALLOW, const { http::HeaderValue::from_static("GET, HEAD") })))),
+        if !is_served(request.method()) {
+            return Either::Left(ready(Err(not_allowed())));
+        }
+        match self.files.answer(&request) {
+            Some(answer) => own(&self.files, answer, request),
+            None => Either::Left(ready(Err(Problem::new(StatusCode::NOT_FOUND)))),
         }
     }
 }

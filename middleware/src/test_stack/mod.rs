@@ -1,6 +1,7 @@
 //! Runs layers in memory, without sockets and Python.
 
 mod exchange;
+mod explain;
 mod log;
 
 use std::collections::HashMap;

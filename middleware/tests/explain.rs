@@ -1,0 +1,263 @@
+//! What each native layer says of a request, beside what it does with it.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::fs;
+
+use http::{Method, StatusCode};
+use ziggurat_middleware::access::Access;
+use ziggurat_middleware::access_log::AccessLog;
+use ziggurat_middleware::basic_auth::BasicAuth;
+use ziggurat_middleware::body_limit::BodyLimit;
+use ziggurat_middleware::buffer::Buffer;
+use ziggurat_middleware::compress::Compress;
+use ziggurat_middleware::cors::Cors;
+use ziggurat_middleware::errors::Errors;
+use ziggurat_middleware::forwarded::Forwarded;
+use ziggurat_middleware::headers::Headers;
+use ziggurat_middleware::limit::Limit;
+use ziggurat_middleware::rate_limit::RateLimit;
+use ziggurat_middleware::request_id::AssignRequestId;
+use ziggurat_middleware::rewrite::Rewrite;
+use ziggurat_middleware::security_headers::SecurityHeaders;
+use ziggurat_middleware::sendfile::Sendfile;
+use ziggurat_middleware::static_files::Static;
+use ziggurat_middleware::timeout::Timeout;
+use ziggurat_middleware::{App, Body, Explained, Middleware, Problem, Request, Response, TestStack, request};
+
+fn get(target: &str, headers: &[(&'static str, &str)]) -> Request {
+    of(Method::GET, target, headers)
+}
+
+fn of(method: Method, target: &str, headers: &[(&'static str, &str)]) -> Request {
+    let mut request = request(method, target, Body::empty());
+    for (name, value) in headers {
+        request.headers_mut().insert(*name, value.parse().unwrap());
+    }
+    request
+}
+
+/// What a layer says: its notes, the status if it answers, and what else it may answer.
+fn told<M: Middleware>(options: &str, request: Request) -> (Vec<String>, Option<u16>, Vec<u16>) {
+    let Explained { notes, answer, possible, .. } = TestStack::explain::<M>(options, request);
+    (notes, answer.map(|response| response.status().as_u16()), possible.iter().map(|possible| possible.status.as_u16()).collect())
+}
+
+/// What a layer says of a response, and the response above it.
+fn back<M: Middleware>(options: &str, request: Request, mut response: Option<Response>) -> (Vec<String>, Option<Response>) {
+    let notes = TestStack::explain::<M>(options, request).respond(response.as_mut());
+    (notes, response)
+}
+
+fn text(body: &'static str) -> Response {
+    let mut response = Response::new(Body::from(body));
+    response.headers_mut().insert("content-type", "text/plain".parse().unwrap());
+    response
+}
+
+#[test]
+fn access_names_the_rule_that_decides() {
+    let rules = r#"[{ "deny": "192.0.2.1" }, { "allow": "all" }]"#;
+    assert_eq!(
+        told::<Access>(rules, get("/", &[])),
+        (vec!["192.0.2.1 is refused: `192.0.2.1` of rule 1 denies it".to_owned()], Some(403), vec![])
+    );
+    assert_eq!(told::<Access>(r#"[{ "allow": "all" }]"#, get("/", &[])).0, ["192.0.2.1 comes in: `all` of rule 1 allows it"]);
+    assert_eq!(told::<Access>(r#"[{ "allow": "10.0.0.0/8" }]"#, get("/", &[])).0, ["192.0.2.1 is refused: no rule names it"]);
+}
+
+#[test]
+fn access_log_says_where_its_line_goes() {
+    assert_eq!(told::<AccessLog>("{}", get("/", &[])).0, ["writes a line to `stdout` when the response has ended"]);
+}
+
+#[test]
+fn basic_auth_looks_for_a_password_and_checks_none() {
+    let (notes, status, _) = told::<BasicAuth>(r#""no-such-file""#, get("/", &[]));
+    assert_eq!((notes, status), (vec!["asks for a user name and a password: the request has none".to_owned()], Some(401)));
+    let (notes, status, possible) = told::<BasicAuth>(r#""no-such-file""#, get("/", &[("authorization", "Basic YW5uOng=")]));
+    assert_eq!(notes, ["the request has a password of `ann`, which is not checked here"]);
+    assert_eq!((status, possible), (None, vec![401, 503]));
+}
+
+#[test]
+fn limits_of_bodies_judge_the_length_that_is_announced() {
+    let sized = |length: &str| of(Method::POST, "/", &[("content-length", length)]);
+    assert_eq!(told::<BodyLimit>(r#""10B""#, sized("11")), (vec!["the request body is over 10B".to_owned()], Some(413), vec![]));
+    assert_eq!(told::<BodyLimit>(r#""10B""#, sized("10")).0, ["the body of 10B passes: at most 10B does"]);
+    let chunked = || of(Method::POST, "/", &[("transfer-encoding", "chunked")]);
+    assert_eq!(told::<BodyLimit>(r#""10B""#, chunked()).2, [413]);
+    assert_eq!(told::<Buffer>(r#""10B""#, sized("11")).1, Some(413));
+    assert_eq!(told::<Buffer>(r#""10B""#, sized("10")), (vec!["takes in the body of 10B in memory".to_owned()], None, vec![503]));
+    assert_eq!(told::<Buffer>(r#""10B""#, chunked()).2, [413, 503]);
+    assert_eq!(told::<Buffer>(r#""10B""#, get("/", &[])).0, ["no body to take in"]);
+}
+
+/// More than 1 KiB that is easy to compress.
+const LONG: &str = match std::str::from_utf8(&[b'x'; 2048]) {
+    Ok(text) => text,
+    Err(_) => "",
+};
+
+#[test]
+fn compress_says_why_a_response_stays_as_it_is() {
+    let asked = || get("/", &[("accept-encoding", "br, gzip;q=0.5")]);
+    assert_eq!(told::<Compress>("{}", asked()).0, ["the client accepts `br`"]);
+    assert_eq!(told::<Compress>("{}", get("/", &[])).0, ["the client accepts no encoding: there is no `accept-encoding`"]);
+    assert_eq!(told::<Compress>(r#"{ "with": ["zstd"] }"#, asked()).0, ["the client accepts none of `zstd`"]);
+    let (notes, _) = back::<Compress>("{}", asked(), None);
+    assert_eq!(notes, ["`br`, if the response is text of at least 1KiB, not encoded yet"]);
+    let small = back::<Compress>("{}", asked(), Some(text("small"))).0;
+    assert_eq!(small, ["as it is: the body has 5 octets, and `above` is 1KiB"]);
+    let small = back::<Compress>(r#"{ "above": "1B" }"#, asked(), Some(text("small"))).0;
+    assert_eq!(small, ["as it is: `br` would not make it smaller"]);
+    let (notes, response) = back::<Compress>("{}", asked(), Some(text(LONG)));
+    assert_eq!(
+        (notes, &response.unwrap().headers()["content-encoding"]),
+        (vec!["compresses with `br`".to_owned()], &"br".parse::<http::HeaderValue>().unwrap())
+    );
+    let with = |name: &'static str, value: &str| {
+        let mut response = text("small");
+        response.headers_mut().insert(name, value.parse().unwrap());
+        back::<Compress>(r#"{ "above": "1B" }"#, asked(), Some(response)).0
+    };
+    assert_eq!(with("content-encoding", "gzip"), ["as it is: it is encoded already, with `gzip`"]);
+    assert_eq!(with("content-type", "image/png"), ["as it is: `image/png` is not in `types`"]);
+    assert_eq!(with("cache-control", "no-transform"), ["as it is: `cache-control: no-transform` forbids it"]);
+}
+
+#[test]
+fn cors_says_whether_an_options_request_is_a_preflight() {
+    let options = r#""https://a.example""#;
+    let preflight = |origin: &str| of(Method::OPTIONS, "/", &[("origin", origin), ("access-control-request-method", "PUT")]);
+    assert_eq!(
+        told::<Cors>(options, preflight("https://a.example")),
+        (vec!["a preflight is answered here: pages of `https://a.example` may call".to_owned()], Some(204), vec![])
+    );
+    let (notes, ..) = told::<Cors>(options, preflight("https://b.example"));
+    assert_eq!(notes, ["a preflight is answered here: pages of `https://b.example` may not call: the origin is not in `origins`"]);
+    let (notes, status, _) = told::<Cors>(options, of(Method::OPTIONS, "/", &[]));
+    assert_eq!(
+        (notes[0].as_str(), status),
+        ("no preflight, which has `origin` and `access-control-request-method`; the request has no `origin`", None)
+    );
+}
+
+#[test]
+fn errors_says_which_pages_there_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let page = folder.path().join("404.html");
+    fs::write(&page, "<p>gone</p>").unwrap();
+    let options = format!(r#"{{ "pages": {{ "404": "{}" }} }}"#, page.display());
+    let (notes, response) = back::<Errors>(&options, get("/", &[]), Some(Problem::new(StatusCode::NOT_FOUND).into_response()));
+    assert_eq!(
+        (notes, &response.unwrap().headers()["content-type"]),
+        (vec!["the error has a page".to_owned()], &"text/html; charset=utf-8".parse::<http::HeaderValue>().unwrap())
+    );
+    let app = "no page: there is one for `404`, with an error of the server, not of the app";
+    assert_eq!(back::<Errors>(&options, get("/", &[]), Some(text("fine"))).0, [app]);
+}
+
+#[test]
+fn forwarded_says_whether_the_peer_is_believed() {
+    let claim = || get("/", &[("x-forwarded-for", "203.0.113.9"), ("x-forwarded-proto", "https"), ("host", "a.example")]);
+    let (notes, ..) = told::<Forwarded>("{}", claim());
+    assert_eq!(notes, ["the peer 192.0.2.1 is not in `trust`: `x-forwarded-for`, `x-forwarded-proto` does not count and is removed"]);
+    let (notes, ..) = told::<Forwarded>(r#""192.0.2.1""#, claim());
+    assert_eq!(
+        notes,
+        [
+            "the peer 192.0.2.1 is trusted: what it says in headers counts",
+            "the client is 203.0.113.9, over https, and asks for `a.example`"
+        ]
+    );
+    let malformed = get("/", &[("x-forwarded-for", "nonsense;")]);
+    assert_eq!(told::<Forwarded>(r#""192.0.2.1""#, malformed).1, Some(400));
+}
+
+#[test]
+fn headers_says_what_is_changed_and_changes_what_is_known() {
+    let options = r#"{ "request": { "set": { "x-in": "1" } }, "response": { "remove": "x-out", "set": { "x-new": "2" } } }"#;
+    let explained = TestStack::explain::<Headers>(options, get("/", &[]));
+    assert_eq!(
+        (explained.notes.as_slice(), &explained.request.headers()["x-in"]),
+        (&["of the request: sets `x-in`".to_owned()][..], &"1".parse::<http::HeaderValue>().unwrap())
+    );
+    assert_eq!(back::<Headers>(options, get("/", &[]), None).0, ["removes `x-out`; sets `x-new`"]);
+    let (_, response) = back::<Headers>(options, get("/", &[]), Some(text("")));
+    assert_eq!(response.unwrap().headers()["x-new"], "2");
+}
+
+#[test]
+fn limits_say_what_they_count_by_and_when_they_refuse() {
+    let (_, _, possible) = told::<Limit>(r#"{ "at_most": 2 }"#, get("/", &[]));
+    assert_eq!(possible, [503]);
+    let explained = TestStack::explain::<Limit>(r#"{ "at_most": 2, "per": ["client", "path"], "queue": { "limit": 0 } }"#, get("/", &[]));
+    assert_eq!(explained.possible[0].condition, "if 2 requests of the same client and path are under way");
+    let (notes, _, possible) = told::<RateLimit>(r#""10/min""#, get("/", &[]));
+    assert_eq!((notes, possible), (vec!["counts requests of the same client: 10/min, 10 at once".to_owned()], vec![429]));
+    let (notes, _, possible) = told::<RateLimit>(r#"{ "allow": "10/min", "exempt": "192.0.2.0/24" }"#, get("/", &[]));
+    assert_eq!((notes, possible), (vec!["no limit: `192.0.2.0/24` is exempt".to_owned()], vec![]));
+    assert_eq!(told::<Timeout>(r#""5s""#, get("/", &[])).2, [504]);
+}
+
+#[test]
+fn request_id_keeps_an_id_that_it_trusts() {
+    let given = || get("/", &[("x-request-id", "abc")]);
+    assert_eq!(told::<AssignRequestId>("{}", given()).0, ["assigns a new id, in `x-request-id` of the request and of the response"]);
+    assert_eq!(
+        told::<AssignRequestId>(r#"{ "trust": true }"#, given()).0,
+        ["the id is `abc`, in `x-request-id` of the request and of the response"]
+    );
+}
+
+#[test]
+fn rewrite_shows_the_new_target_to_the_layers_below() {
+    let explained = TestStack::explain::<Rewrite>(r#"[{ "from": "/old/*", "to": "/new/*" }]"#, get("/old/x?q", &[]));
+    assert_eq!((explained.notes.as_slice(), explained.request.uri().path()), (&["`/old/x?q` becomes `/new/x?q`".to_owned()][..], "/new/x"));
+    assert_eq!(told::<Rewrite>(r#"[{ "from": "/old/*", "to": "/new/*" }]"#, get("/x", &[])).0, ["no rule matches `/x`"]);
+    assert_eq!(told::<Rewrite>(r#"[{ "from": "/old/*", "to": "/new/*" }]"#, get("/a/../b", &[])).1, Some(400));
+}
+
+#[test]
+fn security_headers_says_why_there_is_no_hsts() {
+    assert_eq!(told::<SecurityHeaders>(r#"{ "hsts": {} }"#, get("/", &[])).0, ["no `strict-transport-security`: the scheme is http"]);
+    let (notes, _) = back::<SecurityHeaders>("{}", get("/", &[]), None);
+    assert!(notes[0].starts_with("sets `x-content-type-options`") && notes[0].ends_with("unless the response has them"), "{notes:?}");
+}
+
+#[test]
+fn static_says_which_file_it_looks_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().display();
+    fs::write(folder.path().join("a.css"), "body {}").unwrap();
+    fs::write(folder.path().join("a.css.gz"), "packed").unwrap();
+    let options = format!(r#""{root}""#);
+    let explain = |target: &str, headers: &[(&'static str, &str)]| told::<Static>(&options, get(target, headers));
+    assert_eq!(explain("/static/a.css", &[]), (vec![format!("looks for `{root}/a.css`: it exists")], Some(200), vec![]));
+    let packed = explain("/static/a.css", &[("accept-encoding", "gzip")]);
+    assert_eq!(packed.0, [format!("looks for `{root}/a.css`: it exists; the client accepts `gzip`, which is beside it")]);
+    assert_eq!(explain("/static/b.css", &[]), (vec![format!("looks for `{root}/b.css`: there is no such file")], None, vec![]));
+    assert_eq!(explain("/x", &[]).0, ["the path is not below `/static`"]);
+    assert_eq!(told::<Static>(&options, of(Method::POST, "/static/a.css", &[])).0, ["passes on POST: files are for GET and HEAD"]);
+    let app = |method, target: &str| TestStack::explain_app::<Static>(&options, of(method, target, &[])).answer.unwrap().status().as_u16();
+    assert_eq!([app(Method::GET, "/a.css"), app(Method::GET, "/none"), app(Method::POST, "/a.css")], [200, 404, 405]);
+    assert_eq!(<Static as App>::NAME, "static");
+}
+
+#[test]
+fn sendfile_sends_the_file_of_a_known_response() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("report.txt"), "the report").unwrap();
+    let options = format!(r#"{{ "at": "/protected", "root": "{}" }}"#, folder.path().display());
+    let (notes, _) = back::<Sendfile>(&options, get("/", &[]), None);
+    assert_eq!(notes, ["sends the file that `x-accel-redirect` or `x-sendfile` of the response names, if there is one"]);
+    let names = |name: &str| {
+        let mut response = text("");
+        response.headers_mut().insert("x-accel-redirect", name.parse().unwrap());
+        let (notes, response) = back::<Sendfile>(&options, get("/", &[]), Some(response));
+        (notes[0].clone(), response.unwrap().status().as_u16())
+    };
+    assert_eq!(names("/protected/report.txt"), ("sends the file that the response names".to_owned(), 200));
+    let (note, status) = names("/protected/none.txt");
+    assert!(note.contains("/protected/none.txt") && status == 404, "{note}");
+}
