@@ -7,7 +7,7 @@ use http::{Method, StatusCode};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use tower::service_fn;
-use ziggurat_middleware::{App, Body, Context, Finding, IntoApp, Metrics, Problem, Request, Response};
+use ziggurat_middleware::{App, Body, Context, Explain, Finding, IntoApp, Metrics, Problem, Request, Response};
 
 /// Shows the metrics of the whole program in the text format of Prometheus: connections, HTTP requests, reloads, and those of each layer and app, such as
 /// workers, threads and the queue.
@@ -41,15 +41,25 @@ pub struct ShowMetrics {}
 impl App for ShowMetrics {
     const NAME: &'static str = "metrics";
 
+    fn explain(self, explain: &mut Explain<'_>) -> Result<(), Finding> {
+        explain.note("shows the metrics of the whole program");
+        explain.answer(answer(explain.request().method(), Metrics::default));
+        Ok(())
+    }
+
     fn app(self, context: &Context) -> Result<impl IntoApp, Finding> {
         let scraper = context.scraper();
         Ok(service_fn(move |request: Request| {
-            let response = match *request.method() {
-                Method::GET | Method::HEAD => text(&scraper.scrape()),
-                _ => Problem::new(StatusCode::METHOD_NOT_ALLOWED).header(ALLOW, HeaderValue::from_static("GET, HEAD")).into_response(),
-            };
+            let response = answer(request.method(), || scraper.scrape());
             async move { Ok::<_, Infallible>(response) }
         }))
+    }
+}
+
+fn answer(method: &Method, scrape: impl FnOnce() -> Metrics) -> Response {
+    match *method {
+        Method::GET | Method::HEAD => text(&scrape()),
+        _ => Problem::new(StatusCode::METHOD_NOT_ALLOWED).header(ALLOW, HeaderValue::from_static("GET, HEAD")).into_response(),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use http::header::LOCATION;
 use http::{HeaderValue, StatusCode};
@@ -10,7 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use tower::service_fn;
 use ziggurat_middleware::options::from_text;
 use ziggurat_middleware::path::{PathParamUse, PathParams, is_param_name};
-use ziggurat_middleware::{App, Context, Finding, IntoApp, Problem, Request, Response};
+use ziggurat_middleware::{App, Context, Explain, Finding, IntoApp, Problem, Request, Response};
 
 use super::matching::host_of;
 
@@ -45,17 +46,33 @@ impl App for Redirect {
         self.to.params().map(|name| PathParamUse { name: name.to_owned(), path: vec!["to".into()], hint }).collect()
     }
 
+    fn explain(self, explain: &mut Explain<'_>) -> Result<(), Finding> {
+        match self.response(explain.request()) {
+            Ok(response) => {
+                let to = response.headers().get(LOCATION).map(|to| String::from_utf8_lossy(to.as_bytes()).into_owned());
+                explain.note(format!("sends the client to `{}`", to.unwrap_or_default()));
+                explain.answer(response);
+            }
+            Err(problem) => explain.refuse(problem),
+        }
+        Ok(())
+    }
+
     fn app(self, _: &Context) -> Result<impl IntoApp, Finding> {
-        let Self { to, status } = self;
+        let redirect = Arc::new(self);
         Ok(service_fn(move |request: Request| {
-            let answer = to.fill(&request).map(|location| {
-                let mut response = Response::default();
-                *response.status_mut() = status.0;
-                response.headers_mut().insert(LOCATION, location);
-                response
-            });
+            let answer = redirect.response(&request);
             async move { Ok::<_, Infallible>(answer.unwrap_or_else(Problem::into_response)) }
         }))
+    }
+}
+
+impl Redirect {
+    fn response(&self, request: &Request) -> Result<Response, Problem> {
+        let mut response = Response::default();
+        *response.status_mut() = self.status.0;
+        response.headers_mut().insert(LOCATION, self.to.fill(request)?);
+        Ok(response)
     }
 }
 

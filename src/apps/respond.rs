@@ -10,7 +10,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, de};
 use tower::service_fn;
 use ziggurat_middleware::units::HeaderText;
-use ziggurat_middleware::{App, Body, Context, Finding, Findings, IntoApp, Request, Response};
+use ziggurat_middleware::{App, Body, Context, Explain, Finding, Findings, IntoApp, Request, Response};
 
 /// Answers every request with a fixed response, for instance a health probe, a maintenance page, or a path that must not be served.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -52,22 +52,46 @@ impl App for Respond {
         }
     }
 
+    fn explain(self, explain: &mut Explain<'_>) -> Result<(), Finding> {
+        explain.answer(FixedResponse::new(self)?.response());
+        Ok(())
+    }
+
     fn app(self, _: &Context) -> Result<impl IntoApp, Finding> {
-        let body = Bytes::from(self.body.unwrap_or_default());
+        let fixed = FixedResponse::new(self)?;
+        Ok(service_fn(move |_: Request| {
+            let response = fixed.response();
+            async move { Ok::<_, Infallible>(response) }
+        }))
+    }
+}
+
+/// The response to every request.
+#[derive(Clone)]
+struct FixedResponse {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: Bytes,
+}
+
+impl FixedResponse {
+    fn new(options: Respond) -> Result<Self, Finding> {
+        let body = Bytes::from(options.body.unwrap_or_default());
         let mut headers = HeaderMap::new();
         if !body.is_empty() {
             headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
         }
-        for (name, value) in self.headers {
+        for (name, value) in options.headers {
             headers.insert(HeaderName::from_bytes(name.as_bytes())?, value.into());
         }
-        let status = self.status.0;
-        Ok(service_fn(move |_: Request| {
-            let mut response = Response::new(Body::from(body.clone()));
-            *response.status_mut() = status;
-            *response.headers_mut() = headers.clone();
-            async move { Ok::<_, Infallible>(response) }
-        }))
+        Ok(Self { status: options.status.0, headers, body })
+    }
+
+    fn response(&self) -> Response {
+        let mut response = Response::new(Body::from(self.body.clone()));
+        *response.status_mut() = self.status;
+        *response.headers_mut() = self.headers.clone();
+        response
     }
 }
 

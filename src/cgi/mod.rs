@@ -4,6 +4,7 @@
 //! conversions exist once, over two traits: [`from_request`] writes variables to a [`VariableSink`], and [`to_request`] reads them from a
 //! [`VariableSource`].
 
+mod explain;
 mod from_request;
 mod list;
 #[cfg(test)]
@@ -17,6 +18,7 @@ use std::fmt;
 use http::header::{self, HeaderMap, HeaderName};
 use ziggurat_middleware::hop_by_hop;
 
+pub(crate) use explain::script_and_path;
 pub(crate) use from_request::from_request;
 pub(crate) use list::{items, joined};
 pub(crate) use to_request::to_request;

@@ -5,14 +5,15 @@ mod certs;
 mod cgi;
 mod check;
 mod control;
+mod explain;
 mod helper;
 mod import;
 mod mistyped;
+mod output;
 mod project;
 mod status;
 
 use std::ffi::OsString;
-use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
 use clap::{ArgGroup, CommandFactory, Parser, Subcommand};
@@ -23,6 +24,7 @@ use crate::run::{self, PipelineSource, init};
 use crate::server::Listen;
 use crate::worker::launcher::Launcher;
 use crate::{docs, new};
+use output::{color, color_on, complain, print};
 
 /// Everything went well.
 const SUCCESS: u8 = 0;
@@ -44,6 +46,7 @@ const MISUSE: u8 = 2;
   ziggurat run                     serve ./pipeline.json
   ziggurat run --watch             serve it and reload whenever code or the file changes
   ziggurat check site.json         report everything that is wrong with a file
+  ziggurat explain GET /admin/     say what every layer does with a request, and why
   ziggurat show                    print the stack with all defaults filled in
   ziggurat layers compress         print the options of one layer
   ziggurat mysite.wsgi:application serve a WSGI app without a file, on 127.0.0.1:8000
@@ -136,6 +139,12 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+
+    /// Explains the way of a request through the pipeline: every layer that it meets, what the layer does with it and why, the routes that were tried, and who answers.
+    ///
+    /// Nothing is built, started or imported. The layers decide as they do while they serve.
+    #[command(override_usage = "ziggurat explain [OPTIONS] [FILE] [METHOD] URL")]
+    Explain(explain::Explain),
 
     /// Lists the certificates of a pipeline, those in files and those of authorities (ACME): their names, when they expire, and what is wrong with them.
     ///
@@ -302,6 +311,7 @@ fn dispatch(registry: &Registry, host: &Extensions, command: Command) -> u8 {
         Command::Status { file, json } => control::status(&file, json),
         Command::Reload(file) => control::reload(&file),
         Command::Check { file, json } => check::check(&file, registry, host, json),
+        Command::Explain(options) => explain::explain(&options, registry),
         Command::Certs { self_signed: true, names, folder, .. } => certs::self_signed(&names, &folder),
         Command::Certs { file, json, .. } => certs::list(&file, registry, json),
         Command::Show { file, json: false } => with(load(&file, registry), |pipeline| print(&pipeline.show())),
@@ -373,23 +383,4 @@ fn serve(source: PipelineSource, host: &Extensions, watch: bool) -> u8 {
         complain(&pipeline.warnings().render(color()), SUCCESS);
     }
     outcome(run::run(source, pipeline, host))
-}
-
-/// Prints to standard output. A reader that is gone (`ziggurat schema | head`) is not a failure.
-fn print(text: &str) -> u8 {
-    let mut out = std::io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => FAILURE,
-        _ => SUCCESS,
-    }
-}
-
-fn complain(text: &str, code: u8) -> u8 {
-    // Without standard error, there is nowhere to report a failure to.
-    let _ = writeln!(std::io::stderr(), "{}", text.trim_end());
-    code
-}
-
-fn color() -> bool {
-    std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()) && std::io::stderr().is_terminal()
 }

@@ -50,6 +50,7 @@ mod tunnel;
 #[cfg(feature = "experimental-http3")]
 mod udp;
 mod upgrade;
+mod vetting;
 
 pub use address::Address;
 pub use connection_table::Traffic;
@@ -62,6 +63,7 @@ pub use options::Options;
 pub use serve::{Drained, Server};
 pub use socket_access::{SocketAccess, SocketMode};
 pub use transport::{ProxyProtocolOptions, Transport};
+pub(crate) use vetting::vet;
 
 #[cfg(fuzzing)]
 pub use http1::fuzz_framing;

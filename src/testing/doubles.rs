@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
-use ziggurat_middleware::{App, Behavior, Context, Finding, Findings, IntoApp, IntoStage, Middleware, Next, Place, Result};
+use ziggurat_middleware::{App, Behavior, Context, Explain, Finding, Findings, IntoApp, IntoStage, Middleware, Next, Place, Result};
 
 use crate::pipeline::Service;
 use crate::wsgi::{Wsgi, WsgiLayer};
@@ -32,6 +32,10 @@ impl App for AppDouble {
         self.0.validate(findings);
     }
 
+    fn explain(self, explain: &mut Explain<'_>) -> Result<()> {
+        self.0.explain(explain)
+    }
+
     fn app(self, context: &Context) -> Result<impl IntoApp> {
         let name = self.0.name();
         let double = context.host::<Arc<Doubles>>().and_then(|doubles| doubles.apps.get(name));
@@ -55,6 +59,11 @@ impl Middleware for LayerDouble {
 
     fn validate(&self, findings: &mut Findings) {
         self.0.validate(findings);
+    }
+
+    fn explain(self, explain: &mut Explain<'_>) -> Result<()> {
+        self.0.tell(explain);
+        Ok(())
     }
 
     fn layer(self, context: &Context) -> Result<impl IntoStage> {

@@ -37,6 +37,21 @@ pub(crate) enum HashKey {
     Query(String),
 }
 
+impl fmt::Display for Balance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::LeastRequests => f.write_str("of two at random, the one with fewer requests"),
+            Self::RoundRobin => f.write_str("in turns"),
+            Self::Random => f.write_str("at random"),
+            Self::Hash(HashKey::Client) => f.write_str("always the same one for a client"),
+            Self::Hash(HashKey::Path) => f.write_str("always the same one for a path"),
+            Self::Hash(HashKey::Header(name)) => write!(f, "always the same one for a value of the header `{name}`"),
+            Self::Hash(HashKey::Cookie(name)) => write!(f, "always the same one for a value of the cookie `{name}`"),
+            Self::Hash(HashKey::Query(name)) => write!(f, "always the same one for a value of the parameter `{name}`"),
+        }
+    }
+}
+
 /// An endpoint that may be chosen.
 pub(super) struct Candidate {
     /// The index in the set.

@@ -20,6 +20,11 @@ pub(crate) struct StickyOptions {
 }
 
 impl StickyOptions {
+    /// What it means for a request.
+    pub(crate) fn in_words(&self) -> String {
+        format!("a client with the cookie `{}` gets the server of its last response", self.cookie)
+    }
+
     pub(crate) fn validate(&self, findings: &mut Findings) {
         let is_token = |octet: u8| octet.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&octet);
         if self.cookie.is_empty() || !self.cookie.bytes().all(is_token) {

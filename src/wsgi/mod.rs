@@ -11,6 +11,7 @@ pub(crate) mod child;
 mod environ;
 mod errors;
 mod executor;
+mod explain;
 mod file_wrapper;
 mod forked;
 mod in_place;
@@ -41,7 +42,7 @@ use std::path::{Path, PathBuf};
 
 use pyo3::prelude::*;
 use ziggurat_middleware::options::OneOrMany;
-use ziggurat_middleware::{App, Behavior, Context, Finding, Findings, IntoApp, Next, Place};
+use ziggurat_middleware::{App, Behavior, Context, Explain, Finding, Findings, IntoApp, Next, Place};
 
 use crate::worker::boot::Refusal;
 pub(crate) use callable::Callable;
@@ -63,6 +64,11 @@ impl App for Wsgi {
 
     fn validate(&self, findings: &mut Findings) {
         self.check(findings);
+    }
+
+    fn explain(self, explain: &mut Explain<'_>) -> Result<(), Finding> {
+        self.tell(explain);
+        Ok(())
     }
 
     fn app(self, context: &Context) -> Result<impl IntoApp, Finding> {

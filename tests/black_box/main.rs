@@ -11,6 +11,7 @@ mod django;
 mod django_guide;
 mod example;
 mod examples;
+mod explain;
 mod http3;
 mod import;
 mod init;

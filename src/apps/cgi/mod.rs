@@ -8,7 +8,9 @@ mod service;
 
 use std::path::Path;
 
-use ziggurat_middleware::{App, Context, Finding, Findings, IntoApp};
+use http::StatusCode;
+use ziggurat_middleware::units::Duration;
+use ziggurat_middleware::{App, Context, Deadline, Explain, Finding, Findings, IntoApp};
 
 use self::limit::Limit;
 pub use self::options::Cgi;
@@ -41,7 +43,40 @@ impl App for Cgi {
         }
     }
 
+    fn explain(self, explain: &mut Explain<'_>) -> Result<(), Finding> {
+        let (limit, queue, timeout) = (self.limit, self.queue, self.timeout);
+        match self.programs(explain.context())?.0.of_path(explain.request().uri().path()) {
+            Ok(program) => explain.note(format!("runs `{}`, PATH_INFO is `{}`", program.file.display(), program.path_info)),
+            Err(problem) => {
+                explain.refuse(problem);
+                return Ok(());
+            }
+        }
+        let deadline = explain.request().extensions().get::<Deadline>().map_or(timeout.0, |deadline| deadline.0.min(timeout.0));
+        explain.may_answer(StatusCode::SERVICE_UNAVAILABLE, format!("if {limit} programs run, and {} requests wait already", queue.limit));
+        explain.may_answer(StatusCode::BAD_GATEWAY, "if the program gives no valid response");
+        explain.may_answer(StatusCode::GATEWAY_TIMEOUT, format!("if it has not begun its response after {}", Duration(deadline)));
+        Ok(())
+    }
+
     fn app(self, context: &Context) -> Result<impl IntoApp, Finding> {
+        let (programs, options) = self.programs(context)?;
+        let rules = Rules {
+            programs,
+            env: options.env,
+            timeout: options.timeout.0,
+            idle: options.idle.0,
+            place: context.place().clone(),
+            retired: context.retired(),
+        };
+        let limit = Limit::new(context, options.limit, options.queue);
+        Ok(service(CgiService::new(rules, limit), CgiService::serve))
+    }
+}
+
+impl Cgi {
+    /// The programs, and the options.
+    fn programs(mut self, context: &Context) -> Result<(Programs, Self), Finding> {
         let programs = match (&self.program, &self.root) {
             (Some(program), _) => {
                 // The program runs in its own folder.
@@ -49,7 +84,7 @@ impl App for Cgi {
                 if !program::is_executable(&path) {
                     return Err(not_there(&path, "is not a program that can be run").at("program"));
                 }
-                Programs::One(path, self.arguments)
+                Programs::One(path, std::mem::take(&mut self.arguments))
             }
             (None, root) => {
                 let path = context.resolve(root.as_deref().unwrap_or_default());
@@ -58,16 +93,7 @@ impl App for Cgi {
                 Programs::Folder(path)
             }
         };
-        let rules = Rules {
-            programs,
-            env: self.env,
-            timeout: self.timeout.0,
-            idle: self.idle.0,
-            place: context.place().clone(),
-            retired: context.retired(),
-        };
-        let limit = Limit::new(context, self.limit, self.queue);
-        Ok(service(CgiService::new(rules, limit), CgiService::serve))
+        Ok((programs, self))
     }
 }
 

@@ -3,6 +3,10 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use http::StatusCode;
+use percent_encoding::percent_decode_str;
+use ziggurat_middleware::Problem;
+
 /// The programs of an app.
 #[derive(Debug)]
 pub(super) enum Programs {
@@ -22,6 +26,16 @@ pub(super) struct Program {
 }
 
 impl Programs {
+    /// The program for a path as a client encodes it.
+    ///
+    /// # Errors
+    ///
+    /// 404 if there is none.
+    pub(super) fn of_path(&self, encoded: &str) -> Result<Program, Problem> {
+        let path = percent_decode_str(encoded).decode_utf8().ok();
+        path.and_then(|path| self.find(&path)).ok_or_else(|| Problem::new(StatusCode::NOT_FOUND))
+    }
+
     /// The program for a percent-decoded path. Asks the file system.
     pub(super) fn find(&self, path: &str) -> Option<Program> {
         if path.contains('\0') || path.split('/').any(|segment| segment == "..") {

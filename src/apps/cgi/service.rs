@@ -46,10 +46,8 @@ impl CgiService {
 
     pub(super) async fn serve(self: Arc<Self>, request: Request) -> Result<Response, BoxError> {
         let (parts, body) = request.into_parts();
-        let not_found = || Problem::new(StatusCode::NOT_FOUND);
-        let path = percent_decode_str(parts.uri.path()).decode_utf8().map_err(|_| not_found())?.into_owned();
-        let inner = Arc::clone(&self);
-        let program = tokio::task::spawn_blocking(move || inner.rules.programs.find(&path)).await?.ok_or_else(not_found)?;
+        let (inner, path) = (Arc::clone(&self), parts.uri.path().to_owned());
+        let program = tokio::task::spawn_blocking(move || inner.rules.programs.of_path(&path)).await??;
         let permit = self.limit.admit().await.ok_or_else(|| {
             let busy = problem(StatusCode::SERVICE_UNAVAILABLE, "too many programs run", &parts);
             busy.header(RETRY_AFTER, HeaderValue::from_static("1"))

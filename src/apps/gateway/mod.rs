@@ -4,15 +4,18 @@ mod options;
 mod script;
 mod service;
 
+use http::header::TRANSFER_ENCODING;
 use ziggurat_middleware::options::OrFalse;
-use ziggurat_middleware::{App, Context, Finding, Findings, IntoApp};
+use ziggurat_middleware::{App, Context, Explain, Finding, Findings, IntoApp};
 
 use self::options::Pool;
 pub use self::options::{FastCgi, Scgi, Uwsgi};
 pub(crate) use self::options::{Params, check_params};
 use self::script::Scripts;
-use self::service::GatewayService;
+use self::service::{GatewayService, length_required};
+use crate::apps::explain_upstream::Servers;
 use crate::apps::service::service;
+use crate::cgi::script_and_path;
 use crate::gateway::back::BackProtocol;
 use crate::upstream::gateway::Gateway;
 use crate::upstream::{PoolTimeouts, Settings, Upstream};
@@ -40,13 +43,22 @@ impl App for FastCgi {
         self.pool().validate(findings);
     }
 
-    fn app(self, context: &Context) -> Result<impl IntoApp, Finding> {
+    fn explain(self, explain: &mut Explain<'_>) -> Result<(), Finding> {
         let pool = self.pool();
-        let scripts = self.root.map(|root| {
-            let (index, split) = (self.index.unwrap_or_else(|| "index.php".to_owned()), self.split.unwrap_or_else(|| ".php".to_owned()));
-            Scripts::new(context.resolve(&root), index, split)
-        });
+        pool.explain(self.scripts(explain.context()).as_ref(), explain);
+        Ok(())
+    }
+
+    fn app(self, context: &Context) -> Result<impl IntoApp, Finding> {
+        let (pool, scripts) = (self.pool(), self.scripts(context));
         Ok(pool.app(BackProtocol::FastCgi, self.params, scripts, context))
+    }
+}
+
+impl FastCgi {
+    fn scripts(&self, context: &Context) -> Option<Scripts> {
+        let (index, split) = (self.index.as_deref().unwrap_or("index.php"), self.split.as_deref().unwrap_or(".php"));
+        self.root.as_ref().map(|root| Scripts::new(context.resolve(root), index.to_owned(), split.to_owned()))
     }
 }
 
@@ -57,6 +69,11 @@ impl App for Scgi {
     fn validate(&self, findings: &mut Findings) {
         check_params(&self.params, "params", findings);
         self.pool().validate(findings);
+    }
+
+    fn explain(self, explain: &mut Explain<'_>) -> Result<(), Finding> {
+        self.pool().explain(None, explain);
+        Ok(())
     }
 
     fn app(self, context: &Context) -> Result<impl IntoApp, Finding> {
@@ -73,6 +90,11 @@ impl App for Uwsgi {
         self.pool().validate(findings);
     }
 
+    fn explain(self, explain: &mut Explain<'_>) -> Result<(), Finding> {
+        self.pool().explain(None, explain);
+        Ok(())
+    }
+
     fn app(self, context: &Context) -> Result<impl IntoApp, Finding> {
         let protocol = BackProtocol::Uwsgi { modifier1: self.modifier1, modifier2: self.modifier2 };
         Ok(self.pool().app(protocol, self.params, None, context))
@@ -80,6 +102,19 @@ impl App for Uwsgi {
 }
 
 impl Pool {
+    fn explain(&self, scripts: Option<&Scripts>, explain: &mut Explain<'_>) {
+        if explain.request().headers().contains_key(TRANSFER_ENCODING) {
+            explain.refuse(length_required());
+            return;
+        }
+        match scripts.map(|scripts| scripts.of_path(explain.request().uri().path())) {
+            Some(Err(problem)) => return explain.refuse(problem),
+            Some(Ok(script)) => explain.note(format!("the script is `{}`, PATH_INFO is `{}`", script.file.display(), script.path_info)),
+            None => explain.note(script_and_path(explain.request())),
+        }
+        Servers { to: &self.to.0, balance: &self.balance, limit: self.limit, queue: self.queue, timeout: self.timeout }.tell(explain);
+    }
+
     /// The app over a pool of connections.
     fn app(self, protocol: BackProtocol, params: options::Params, scripts: Option<Scripts>, context: &Context) -> impl IntoApp + use<> {
         let settings = Settings {

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
@@ -162,6 +163,12 @@ pub(crate) fn check_params(params: &Params, option: &'static str, findings: &mut
 /// The address of a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct GatewayServer(pub(super) Target);
+
+impl fmt::Display for GatewayServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
 
 impl FromStr for GatewayServer {
     type Err = String;

@@ -2,6 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
+use http::StatusCode;
+use percent_encoding::percent_decode_str;
+use ziggurat_middleware::Problem;
+
 /// The scripts in a folder.
 #[derive(Debug)]
 pub(super) struct Scripts {
@@ -28,6 +32,16 @@ impl Scripts {
 
     pub(super) fn root(&self) -> &Path {
         &self.root
+    }
+
+    /// The script for a path as a client encodes it.
+    ///
+    /// # Errors
+    ///
+    /// 404 if there is none.
+    pub(super) fn of_path(&self, encoded: &str) -> Result<Script, Problem> {
+        let path = percent_decode_str(encoded).decode_utf8().ok();
+        path.and_then(|path| self.find(&path)).ok_or_else(|| Problem::new(StatusCode::NOT_FOUND))
     }
 
     /// The script for a percent-decoded path. `None` if there is none. Asks the file system.

@@ -21,20 +21,25 @@ use crate::upstream::{Upstream, UpstreamRequest};
 pub(super) struct GatewayService {
     upstream: Arc<Upstream<Gateway>>,
     params: Params,
-    scripts: Option<Scripts>,
+    scripts: Option<Arc<Scripts>>,
     place: Place,
+}
+
+/// The protocols begin with the length of the body.
+pub(super) fn length_required() -> Problem {
+    Problem::new(StatusCode::LENGTH_REQUIRED).detail("a request to this app needs a length")
 }
 
 impl GatewayService {
     pub(super) fn new(upstream: Arc<Upstream<Gateway>>, params: Params, scripts: Option<Scripts>, place: Place) -> Self {
-        Self { upstream, params, scripts, place }
+        Self { upstream, params, scripts: scripts.map(Arc::new), place }
     }
 
     pub(super) async fn serve(self: Arc<Self>, request: Request) -> Result<Response, BoxError> {
         let (parts, body) = request.into_parts();
         let stated = parts.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
         let Some(length) = body.size_hint().exact().or(stated) else {
-            return Err(Problem::new(StatusCode::LENGTH_REQUIRED).detail("a request to this app needs a length").into());
+            return Err(length_required().into());
         };
         let variables = self.variables(&parts, length).await?;
         let head = |_: &_, has_body: bool| {
@@ -57,13 +62,13 @@ impl GatewayService {
         Ok(response)
     }
 
-    async fn variables(self: &Arc<Self>, parts: &Parts, length: u64) -> Result<Variables, BoxError> {
+    async fn variables(&self, parts: &Parts, length: u64) -> Result<Variables, BoxError> {
         let mut variables = Variables::default();
         from_request(parts, Some(length), &mut variables);
         variables.push("GATEWAY_INTERFACE", "CGI/1.1");
         variables.push("SERVER_SOFTWARE", "ziggurat");
-        if self.scripts.is_some() {
-            let script = self.script(parts).await?;
+        if let Some(scripts) = &self.scripts {
+            let script = of_path(scripts, parts).await?;
             let mount = parts.extensions.get::<Mount>().map_or("", |mount| &mount.prefix);
             let name = format!("{}{}", percent_decode_str(mount).decode_utf8_lossy(), script.name);
             variables.replace("SCRIPT_NAME", name);
@@ -71,21 +76,17 @@ impl GatewayService {
             variables.replace("SCRIPT_FILENAME", script.file.into_os_string().into_encoded_bytes());
             // PHP's own guard against being called without a server.
             variables.replace("REDIRECT_STATUS", "200");
-            if let Some(scripts) = &self.scripts {
-                variables.replace("DOCUMENT_ROOT", scripts.root().as_os_str().as_encoded_bytes().to_vec());
-            }
+            variables.replace("DOCUMENT_ROOT", scripts.root().as_os_str().as_encoded_bytes().to_vec());
         }
         for (name, value) in &self.params {
             variables.replace(name, value.clone());
         }
         Ok(variables)
     }
+}
 
-    async fn script(self: &Arc<Self>, parts: &Parts) -> Result<Script, BoxError> {
-        let not_found = || Problem::new(StatusCode::NOT_FOUND);
-        let path = percent_decode_str(parts.uri.path()).decode_utf8().map_err(|_| not_found())?.into_owned();
-        let inner = Arc::clone(self);
-        let found = tokio::task::spawn_blocking(move || inner.scripts.as_ref().and_then(|scripts| scripts.find(&path)));
-        Ok(found.await?.ok_or_else(not_found)?)
-    }
+/// The script of a request. Looking for it may take a while.
+async fn of_path(scripts: &Arc<Scripts>, parts: &Parts) -> Result<Script, BoxError> {
+    let (scripts, path) = (Arc::clone(scripts), parts.uri.path().to_owned());
+    Ok(tokio::task::spawn_blocking(move || scripts.of_path(&path)).await??)
 }

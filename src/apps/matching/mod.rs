@@ -5,6 +5,7 @@
 
 mod cover;
 mod host;
+mod mismatch;
 mod parse;
 mod path;
 mod pattern;

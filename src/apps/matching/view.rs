@@ -13,7 +13,7 @@ use super::{HostOf, host_of};
 
 /// A request as conditions see it. What takes time is computed once, when it is first needed.
 pub(crate) struct RequestView<'a> {
-    request: &'a Request,
+    pub(super) request: &'a Request,
     host: OnceCell<Option<HostOf<'a>>>,
     path: OnceCell<DecodedPath<'a>>,
 }

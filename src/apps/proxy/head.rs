@@ -3,9 +3,9 @@
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::uri::PathAndQuery;
-use http::{Request, Uri};
+use http::{Request, StatusCode, Uri};
 use ziggurat_middleware::forwarded::is_claim;
-use ziggurat_middleware::{Upgrade, hop_by_hop};
+use ziggurat_middleware::{Problem, Upgrade, hop_by_hop};
 
 use super::forward;
 use super::options::{Forward, HostPolicy};
@@ -75,8 +75,17 @@ pub(super) fn response(headers: &mut HeaderMap) {
     }
 }
 
+/// Refuses a request that came through this server too often.
+pub(super) fn in_a_loop(headers: &HeaderMap) -> Result<(), Problem> {
+    if !goes_in_circles(headers) {
+        return Ok(());
+    }
+    let problem = Problem::new(StatusCode::LOOP_DETECTED).detail("the request is in a loop");
+    Err(problem.because("`Via` names this server ten times"))
+}
+
 /// Whether `Via` shows a loop.
-pub(super) fn goes_in_circles(headers: &HeaderMap) -> bool {
+fn goes_in_circles(headers: &HeaderMap) -> bool {
     let lines = headers.get_all(header::VIA).iter().filter_map(|line| line.to_str().ok());
     lines.flat_map(|line| line.split(',')).filter(|hop| hop.trim().ends_with(PSEUDONYM)).count() >= MOST_HOPS
 }

@@ -7,12 +7,13 @@ mod service;
 mod upgrade;
 mod validate;
 
-use ziggurat_middleware::{App, Context, Finding, Findings, IntoApp};
+use ziggurat_middleware::{App, Context, Explain, Finding, Findings, IntoApp};
 
-use self::head::HeadPolicy;
+use self::head::{HeadPolicy, in_a_loop};
 pub use self::options::Proxy;
 use self::service::ProxyService;
 use self::upgrade::TunnelRules;
+use crate::apps::explain_upstream::Servers;
 use crate::apps::service::service;
 use crate::upstream::http::Http;
 use crate::upstream::{PoolTimeouts, Settings, Upstream};
@@ -23,6 +24,24 @@ impl App for Proxy {
 
     fn validate(&self, findings: &mut Findings) {
         self.check(findings);
+    }
+
+    fn explain(self, explain: &mut Explain<'_>) -> Result<(), Finding> {
+        if let Err(problem) = in_a_loop(explain.request().headers()) {
+            explain.refuse(problem);
+            return Ok(());
+        }
+        let Self { to, balance, limit, queue, timeout, .. } = &self;
+        Servers { to: &to.0, balance, limit: *limit, queue: *queue, timeout: *timeout }.tell(explain);
+        if let Some(sticky) = &self.sticky {
+            explain.note(sticky.in_words());
+        }
+        explain.note(match &self.host {
+            options::HostPolicy::Keep => "the server gets the `host` of the request".to_owned(),
+            options::HostPolicy::Upstream => "the server gets its own name as `host`".to_owned(),
+            options::HostPolicy::Fixed(host) => format!("the server gets `{}` as `host`", String::from_utf8_lossy(host.as_bytes())),
+        });
+        Ok(())
     }
 
     fn app(self, context: &Context) -> Result<impl IntoApp, Finding> {

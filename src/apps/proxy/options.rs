@@ -107,6 +107,12 @@ pub(super) struct Server {
     pub(super) weight: u32,
 }
 
+impl fmt::Display for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.at.fmt(f)
+    }
+}
+
 impl Server {
     pub(super) fn is_encrypted(&self) -> bool {
         self.at.scheme == Scheme::Https

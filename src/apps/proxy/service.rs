@@ -27,12 +27,7 @@ impl ProxyService {
     }
 
     pub(super) async fn serve(self: Arc<Self>, mut request: Request) -> Result<Response, BoxError> {
-        if head::goes_in_circles(request.headers()) {
-            return Err(Problem::new(StatusCode::LOOP_DETECTED)
-                .detail("the request is in a loop")
-                .because("`Via` names this server ten times")
-                .into());
-        }
+        head::in_a_loop(request.headers())?;
         let upgrade = upgrade::wanted(&mut request);
         let (parts, body) = request.into_parts();
         let offered = upgrade.as_ref().map(|(offered, _)| offered);

@@ -9,13 +9,11 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures_util::future::Either;
-use http::StatusCode;
 use tower::util::Oneshot;
 use tower::{Service, ServiceExt};
-use ziggurat_middleware::{Deadline, Next, Problem, Request, ReserveClass, Response};
+use ziggurat_middleware::{Deadline, Next, Request, ReserveClass, Response};
 
 use super::matching::RequestView;
-use table::{Decision, Refusal};
 pub(crate) use table::{Route, Table};
 
 /// The service over a table of routes.
@@ -48,17 +46,10 @@ impl Service<Request> for Routes {
 
     fn call(&mut self, mut request: Request) -> Self::Future {
         let decision = self.0.decide(&RequestView::new(&request), |nth, key| tracing::trace!(route = nth + 1, "no match: {key}"));
-        let Decision { target, mounted, params } = match decision {
-            Ok(decision) => decision,
-            Err(refusal) => return Either::Right(ready(Ok(answer(refusal)))),
+        let target = match decision {
+            Ok(decision) => decision.enter(&mut request),
+            Err(refusal) => return Either::Right(ready(Ok(refusal.problem().into_response()))),
         };
-        if let Some((uri, mount)) = mounted {
-            *request.uri_mut() = uri;
-            request.extensions_mut().insert(mount);
-        }
-        if let Some(params) = params {
-            request.extensions_mut().insert(params);
-        }
         // The innermost route that says one counts.
         if let Some(deadline) = target.deadline {
             request.extensions_mut().insert(deadline);
@@ -68,13 +59,4 @@ impl Service<Request> for Routes {
         }
         Either::Left(target.next.clone().oneshot(request))
     }
-}
-
-fn answer(refusal: Refusal) -> Response {
-    let problem = match refusal {
-        Refusal::DotSegment => Problem::new(StatusCode::BAD_REQUEST).detail("the path holds a `.` or `..` segment"),
-        Refusal::NoRoute => Problem::new(StatusCode::NOT_FOUND),
-        Refusal::Unmountable => Problem::new(StatusCode::BAD_REQUEST),
-    };
-    problem.into_response()
 }

@@ -1,8 +1,8 @@
 //! The decision of a table of routes, as a pure function of a request: which route takes it, and why the others before did not.
 
-use http::Uri;
-use ziggurat_middleware::Mount;
+use http::{StatusCode, Uri};
 use ziggurat_middleware::path::PathParams;
+use ziggurat_middleware::{Mount, Problem, Request};
 
 use super::mount::mounted;
 use crate::apps::matching::{Key, Match, Prefix, RequestView};
@@ -21,8 +21,8 @@ pub(crate) struct Route<T> {
 
 /// The route that takes a request.
 #[derive(Debug)]
-pub(super) struct Decision<'t, T> {
-    pub(super) target: &'t T,
+pub(crate) struct Decision<'t, T> {
+    pub(crate) target: &'t T,
     /// What the request becomes below a mount: its target, and the prefix that was taken off.
     pub(super) mounted: Option<(Uri, Mount)>,
     /// What the names in its path stand for, beside those of outer routes.
@@ -31,7 +31,7 @@ pub(super) struct Decision<'t, T> {
 
 /// Why no route takes a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Refusal {
+pub(crate) enum Refusal {
     /// `/a/../b` is below `/a` for one app and is `/b` for another: no condition could be relied upon.
     DotSegment,
     NoRoute,
@@ -45,7 +45,7 @@ impl<T> Table<T> {
     }
 
     /// Takes the first route that holds. `passed` hears of each one before it: its index, and the first key that does not hold.
-    pub(super) fn decide(&self, request: &RequestView<'_>, mut passed: impl FnMut(usize, Key<'_>)) -> Result<Decision<'_, T>, Refusal> {
+    pub(crate) fn decide(&self, request: &RequestView<'_>, mut passed: impl FnMut(usize, Key<'_>)) -> Result<Decision<'_, T>, Refusal> {
         if request.path().has_dot_segment() {
             return Err(Refusal::DotSegment);
         }
@@ -62,6 +62,31 @@ impl<T> Table<T> {
             None => None,
         };
         Ok(Decision { target: &route.target, mounted, params: route.params(request) })
+    }
+}
+
+impl<'t, T> Decision<'t, T> {
+    /// Makes the request the one that the target gets.
+    pub(crate) fn enter(self, request: &mut Request) -> &'t T {
+        if let Some((uri, mount)) = self.mounted {
+            *request.uri_mut() = uri;
+            request.extensions_mut().insert(mount);
+        }
+        if let Some(params) = self.params {
+            request.extensions_mut().insert(params);
+        }
+        self.target
+    }
+}
+
+impl Refusal {
+    /// The response.
+    pub(crate) fn problem(self) -> Problem {
+        match self {
+            Self::DotSegment => Problem::new(StatusCode::BAD_REQUEST).detail("the path holds a `.` or `..` segment"),
+            Self::NoRoute => Problem::new(StatusCode::NOT_FOUND),
+            Self::Unmountable => Problem::new(StatusCode::BAD_REQUEST),
+        }
     }
 }
 

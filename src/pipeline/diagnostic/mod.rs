@@ -87,7 +87,7 @@ impl Source {
     }
 
     /// Line and column of an octet, both counted from 1; columns count characters.
-    fn position(&self, at: usize) -> (usize, usize) {
+    pub(super) fn position(&self, at: usize) -> (usize, usize) {
         let at = self.boundary(at);
         let before = &self.text[..at];
         let line = before.rfind('\n').map_or(0, |end| end + 1);

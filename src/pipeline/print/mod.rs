@@ -7,7 +7,7 @@ mod summary;
 use serde_json::{Map, Value as Json};
 
 pub(super) use normalized::normalized;
-pub(super) use show::show;
+pub(super) use show::{condition, show};
 pub(super) use summary::summary;
 
 use super::model::Part;

@@ -129,7 +129,7 @@ fn head(route: &Route) -> String {
 }
 
 /// The condition of a route in words.
-fn condition(route: &Route) -> String {
+pub(in crate::pipeline) fn condition(route: &Route) -> String {
     let mut parts = Vec::new();
     if let Some(mount) = &route.mount {
         parts.push(format!("mount {}", text(&mount.node)));

@@ -13,7 +13,7 @@ use serde_json::Value;
 use tower::ServiceExt;
 use ziggurat_middleware::path::PathParamUse;
 use ziggurat_middleware::{
-    App, Behavior, Context, Finding, Findings, IntoApp, IntoStage, Middleware, Next, Options, Place, Request, Upgrade,
+    App, Behavior, Context, Explain, Finding, Findings, IntoApp, IntoStage, Middleware, Next, Options, Place, Request, Upgrade,
 };
 
 use super::{Composite, Role};
@@ -35,9 +35,11 @@ pub struct Kind {
     pub(crate) schema: fn(&mut SchemaGenerator) -> Schema,
     check: fn(&Node, OptionReader<'_>) -> Vec<Diagnostic>,
     params: fn(&Node, OptionReader<'_>) -> Vec<PathParamUse>,
+    explain: ExplainPart,
     make: Make,
 }
 
+type ExplainPart = fn(&Node, OptionReader<'_>, &mut Explain<'_>) -> Result<(), Vec<Diagnostic>>;
 type MakeLayer = fn(&Node, OptionReader<'_>, &Context, Next) -> Result<Next, Vec<Diagnostic>>;
 type MakeApp = fn(&Node, OptionReader<'_>, &Context) -> Result<Next, Vec<Diagnostic>>;
 type Compose = fn(&Node, OptionReader<'_>, &Context) -> Result<Node, Vec<Diagnostic>>;
@@ -99,6 +101,9 @@ impl Kind {
             schema: M::schema,
             check: |options, reader| check(options, reader, M::validate),
             params: |options, reader| reader.read(options).map_or_else(|_| Vec::new(), |AsOptions::<M>(layer)| layer.path_params()),
+            explain: |options, reader, explain| {
+                explained(options, reader, explain, |AsOptions::<M>(layer), explain| layer.explain(explain))
+            },
             make: Make::Layer(|options, reader, context, inner| {
                 let AsOptions::<M>(layer) = reader.read(options)?;
                 built(|| Ok(layer.layer(context)?.stage(context.place(), inner)))
@@ -116,6 +121,7 @@ impl Kind {
             schema: A::schema,
             check: |options, reader| check(options, reader, A::validate),
             params: |options, reader| reader.read(options).map_or_else(|_| Vec::new(), |AsOptions::<A>(app)| app.path_params()),
+            explain: |options, reader, explain| explained(options, reader, explain, |AsOptions::<A>(app), explain| app.explain(explain)),
             make: Make::App(|options, reader, context| {
                 let AsOptions::<A>(app) = reader.read(options)?;
                 built(|| Ok(app.app(context)?.into_next(context.place())))
@@ -133,6 +139,10 @@ impl Kind {
             schema: ServiceOfTheProgram::schema,
             check: |options, reader| check(options, reader, |_: &ServiceOfTheProgram, _| {}),
             params: |_, _| Vec::new(),
+            explain: |_, _, explain| {
+                explain.note("a service of the program answers");
+                Ok(())
+            },
             make: Make::Service(Service::new(service)),
         }
     }
@@ -146,6 +156,8 @@ impl Kind {
             schema: C::schema,
             check: |options, reader| check(options, reader, C::validate),
             params: |_, _| Vec::new(),
+            // It has become routes by the time that anything is explained.
+            explain: |_, _, _| Ok(()),
             make: Make::Composite(|options, reader, context| {
                 let AsOptions::<C>(entry) = reader.read(options)?;
                 entry.compose(options, context).map_err(|finding| vec![reader.locate(Id::CannotBuild, finding, options)])
@@ -162,6 +174,12 @@ impl Kind {
             schema: |generator| generator.subschema_for::<WsgiLayer>(),
             check: |options, reader| check(options, reader, WsgiLayer::validate),
             params: |_, _| Vec::new(),
+            explain: |options, reader, explain| {
+                explained(options, reader, explain, |layer: WsgiLayer, explain| {
+                    layer.tell(explain);
+                    Ok(())
+                })
+            },
             make: Make::PythonLayer,
         }
     }
@@ -265,6 +283,11 @@ impl Kind {
         }
     }
 
+    /// Has the layer or app say what it does with a request.
+    pub(crate) fn explain(&self, options: &Node, secrets: &Secrets, explain: &mut Explain<'_>) -> Result<(), Vec<Diagnostic>> {
+        (self.explain)(options, self.reader(&self.title(), secrets), explain)
+    }
+
     /// The routes that these options mean, if it is a composite app.
     pub(crate) fn compose(&self, options: &Node, secrets: &Secrets, context: &Context) -> Option<Result<Node, Vec<Diagnostic>>> {
         match self.make {
@@ -288,6 +311,17 @@ impl Kind {
     const fn reader<'a>(&self, title: &'a str, secrets: &'a Secrets) -> OptionReader<'a> {
         OptionReader { owner: title, noun: "option", secrets }
     }
+}
+
+/// Reads the options and has what they make explain itself.
+fn explained<T: DeserializeOwned>(
+    options: &Node,
+    reader: OptionReader<'_>,
+    explain: &mut Explain<'_>,
+    tell: impl FnOnce(T, &mut Explain<'_>) -> Result<(), Finding>,
+) -> Result<(), Vec<Diagnostic>> {
+    let options_read: T = reader.read(options)?;
+    built(|| tell(options_read, explain)).map_err(|finding| vec![reader.locate(Id::CannotBuild, finding, options)])
 }
 
 /// What a layer or an app gives; a panic of it is a finding like an error.

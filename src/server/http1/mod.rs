@@ -23,6 +23,7 @@ use hyper_util::rt::TokioIo;
 
 pub(super) use self::guard::Guard;
 use self::guard::ReadEnd;
+pub(super) use self::head::Head;
 use super::io::Io;
 use super::limits::{GRACE, Limits};
 use super::phase_timer::PhaseTimer;

@@ -1,0 +1,203 @@
+//! From the connection to the stack: the listener that takes the URL, and what the server does with every request.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use http::uri::{PathAndQuery, Scheme as UriScheme};
+use http::{HeaderMap, Uri};
+use ziggurat_middleware::forwarded::is_claim;
+use ziggurat_middleware::{Body, ClientCertificate, ConnectionInfo, Problem, Request, RequestSummary, Scheme, TlsInfo};
+
+use super::question::From;
+use super::{Hop, Question, Role};
+use crate::pipeline::Pipeline;
+use crate::server::{Address, Listen, Protocol, vet};
+
+/// A request that has come to the stack, or was refused before.
+pub(super) struct Arrival {
+    pub(super) hops: Vec<Hop>,
+    pub(super) request: Request,
+    /// Method and URL, as they are shown.
+    pub(super) shown: String,
+    /// The peer of the connection.
+    pub(super) from: String,
+    pub(super) refused: Option<Problem>,
+}
+
+/// A listener that the request comes to.
+struct Entrance<'a> {
+    listen: &'a Listen,
+    line: Option<usize>,
+    is_tls: bool,
+}
+
+impl Arrival {
+    pub(super) fn new(pipeline: &Pipeline, question: &Question) -> Result<Self, String> {
+        let (method, uri) = (question.method()?, question.uri()?);
+        let entrance = Entrance::of(pipeline, &uri);
+        let peer = question.from()?.unwrap_or_else(|| entrance.peer());
+        let headers = question.headers(uri.authority().map(|authority| authority.as_str()))?;
+        let mut hops = vec![entrance.hop(&uri, question.client_cert.is_some())];
+        let mut server = Hop::new(Role::Server, "server");
+        let mut parts = Request::new(Body::empty()).into_parts().0;
+        parts.method = method;
+        parts.uri = Uri::from(uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/")));
+        parts.headers = headers;
+        let sent = parts.headers.clone();
+        let shown = format!("{} {}", parts.method, question.url);
+        let refused = vet(&mut parts, pipeline.server()).err();
+        match &refused {
+            Some(problem) => {
+                server.notes.push(problem.shown().to_owned());
+                server.answers = true;
+                server.status = Some(problem.status().as_u16());
+            }
+            None => server.notes = normalized(&sent, &parts.headers, pipeline),
+        }
+        hops.push(server);
+        parts.extensions.insert(entrance.connection(peer));
+        if entrance.is_tls {
+            parts.extensions.insert(tls(question, uri.host()));
+        }
+        let summary = RequestSummary::new(&parts.method, &parts.uri, &parts.extensions);
+        parts.extensions.insert(summary);
+        Ok(Self { hops, request: Request::from_parts(parts, Body::empty()), shown, from: peer.to_string(), refused })
+    }
+}
+
+impl std::fmt::Display for From {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Address(address) => address.fmt(f),
+            Self::Unix => f.write_str("a Unix socket"),
+        }
+    }
+}
+
+impl<'a> Entrance<'a> {
+    /// The listener that fits the URL best; the first one of the file where several do.
+    fn of(pipeline: &'a Pipeline, uri: &Uri) -> Self {
+        let entries = pipeline.file.listen.iter().map(Some).chain(std::iter::repeat(None));
+        let entrances = pipeline.listen.iter().zip(entries).map(|(listen, entry)| Self {
+            listen,
+            line: entry.filter(|_| !pipeline.is_elsewhere).map(|entry| pipeline.source.position(entry.span.start).0),
+            is_tls: entry.is_some_and(|entry| entry.tls.is_some()),
+        });
+        let wants_tls = is_https(uri);
+        let fit = |entrance: &Self| {
+            let is_port = entrance.port().is_some_and(|port| Some(port) == port_of(uri));
+            (wants_tls.is_none_or(|wants| wants == entrance.is_tls), is_port, entrance.listen.protocol == Protocol::Http)
+        };
+        let best = entrances.enumerate().max_by_key(|(nth, entrance)| (fit(entrance), std::cmp::Reverse(*nth)));
+        best.map_or_else(|| Self { listen: &pipeline.listen[0], line: None, is_tls: false }, |(_, entrance)| entrance)
+    }
+
+    const fn port(&self) -> Option<u16> {
+        match self.listen.address {
+            Address::Tcp { port, .. } => Some(port),
+            _ => None,
+        }
+    }
+
+    /// A client of this machine.
+    const fn peer(&self) -> From {
+        match self.listen.address {
+            Address::Unix(_) => From::Unix,
+            _ => From::Address(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+        }
+    }
+
+    fn hop(&self, uri: &Uri, shows_certificate: bool) -> Hop {
+        let mut hop = Hop::new(Role::Listener, self.listen.to_string());
+        hop.line = self.line;
+        let protocol = match self.listen.protocol {
+            Protocol::Http => {
+                let versions = self.listen.http.protocols().into_iter().map(|version| if version == b"h2" { "HTTP/2" } else { "HTTP/1.1" });
+                let versions = versions.chain(self.listen.http.has_http3().then_some("HTTP/3"));
+                versions.collect::<Vec<_>>().join(", ")
+            }
+            _ => format!("{} from a front server, which says who the client is", self.listen.scheme()),
+        };
+        hop.notes.push(format!("{}, {protocol}", if self.is_tls { "TLS" } else { "clear text" }));
+        if self.listen.transport.proxy_protocol.is_some() {
+            hop.notes.push("the header of the PROXY protocol says who the client is".to_owned());
+        }
+        match is_https(uri) {
+            Some(true) if !self.is_tls => hop
+                .notes
+                .push("the URL is https and no listener has `tls`: the request comes as from a proxy in front that ends TLS".to_owned()),
+            Some(false) if self.is_tls => hop.notes.push("the URL is http and every listener has `tls`: the handshake fails".to_owned()),
+            _ => {}
+        }
+        if let (Some(asked), Some(port)) = (uri.port_u16(), self.port())
+            && asked != port
+            && port != 0
+        {
+            hop.notes.push(format!("no listener has the port {asked}"));
+        }
+        if shows_certificate && !self.is_tls {
+            hop.notes.push("a client shows no certificate over clear text".to_owned());
+        }
+        hop
+    }
+
+    fn connection(&self, peer: From) -> ConnectionInfo {
+        let ip = match &self.listen.address {
+            Address::Tcp { host, .. } => host.as_deref().and_then(|host| host.parse().ok()).unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+            _ => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        };
+        let client = match peer {
+            From::Address(address) => Some(address.to_canonical()),
+            From::Unix => None,
+        };
+        ConnectionInfo {
+            client,
+            client_port: None,
+            scheme: if self.is_tls { Scheme::Https } else { Scheme::Http },
+            server_port: None,
+            local: client.map(|_| SocketAddr::new(ip, self.port().unwrap_or_default())),
+            is_vetted: false,
+        }
+    }
+}
+
+fn is_https(uri: &Uri) -> Option<bool> {
+    uri.scheme().map(|scheme| *scheme == UriScheme::HTTPS)
+}
+
+/// The port of a URL, which may be that of its scheme.
+fn port_of(uri: &Uri) -> Option<u16> {
+    uri.port_u16().or_else(|| is_https(uri).map(|is_https| if is_https { 443 } else { 80 }))
+}
+
+/// The TLS of a connection that was asked for the host of the URL.
+fn tls(question: &Question, host: Option<&str>) -> TlsInfo {
+    let client = question.client_cert.as_ref().map(|subject| {
+        let common_name = subject.split(',').find_map(|part| part.trim().strip_prefix("CN=")).map(str::to_owned);
+        Arc::new(ClientCertificate { subject: subject.clone(), common_name, ..ClientCertificate::default() })
+    });
+    TlsInfo {
+        protocol: "TLSv1.3".into(),
+        cipher: "TLS_AES_256_GCM_SHA384".into(),
+        server_name: host.map(|host| host.to_ascii_lowercase().into()),
+        is_resumed: false,
+        client,
+    }
+}
+
+/// What has become of the head, and what bounds the request.
+fn normalized(sent: &HeaderMap, headers: &HeaderMap, pipeline: &Pipeline) -> Vec<String> {
+    let mut notes = Vec::new();
+    let removed: Vec<String> = sent.keys().filter(|name| !headers.contains_key(*name)).map(|name| format!("`{name}`")).collect();
+    if !removed.is_empty() {
+        notes.push(format!("removes {}, which concerns the connection or is ambiguous in a CGI environment", removed.join(", ")));
+    }
+    let claims: Vec<String> = headers.keys().filter(|name| is_claim(name)).map(|name| format!("`{name}`")).collect();
+    if !claims.is_empty() {
+        notes.push(format!("what {} says of the client counts only below a `forwarded` layer that trusts the peer", claims.join(", ")));
+    }
+    if pipeline.stores().next().is_some() {
+        notes.push("challenges of ACME below `/.well-known/acme-challenge/` are answered here while an order is under way".to_owned());
+    }
+    notes
+}

@@ -1,0 +1,34 @@
+//! `ziggurat explain`: the way of one request through a pipeline, from the listener to the app and back, without building anything.
+//!
+//! Each layer says itself what it does with the request ([`Middleware::explain`](ziggurat_middleware::Middleware::explain)), and a table of routes decides as
+//! it does while it serves.
+
+mod arrival;
+mod explanation;
+mod question;
+#[cfg(test)]
+mod tests;
+mod walk;
+
+pub(crate) use explanation::{Explanation, Hop, Role, TriedRoute};
+pub(crate) use question::Question;
+
+use super::Pipeline;
+use arrival::Arrival;
+use walk::Walk;
+
+impl Pipeline {
+    /// The way of a request through this pipeline.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the question, in one line.
+    pub(crate) fn explain(&self, question: &Question) -> Result<Explanation, String> {
+        let Arrival { mut hops, request, shown, from, refused } = Arrival::new(self, question)?;
+        if let Some(refusal) = refused {
+            return Ok(Explanation::new(shown, from, hops, Some(&refusal.into_response())));
+        }
+        let response = Walk::new(self, &mut hops).pipeline(request);
+        Ok(Explanation::new(shown, from, hops, response.as_ref()))
+    }
+}
