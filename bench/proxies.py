@@ -1,18 +1,51 @@
-"""Reverse proxies in front of one fast upstream, an nginx with files: the commands, and the files they read."""
+"""Reverse proxies in front of one upstream, an nginx with files or PHP-FPM: the commands, and the files they read."""
 
 import json
 import os
 import shutil
 from contextlib import contextmanager
+from pathlib import Path
 
 from process import Tree
+from scenarios import APPS
+
+FPM = next(iter(sorted(Path("/usr/sbin").glob("php-fpm*"), reverse=True)), None) or shutil.which("php-fpm")
+"""Debian puts the version into the name."""
 
 NAMES = ["ziggurat", "nginx", "haproxy", "caddy"]
 
 
 @contextmanager
-def upstream(place, http, cores):
-    """The upstream on `cores`. Gives its port."""
+def upstream(place, speaks, cores):
+    """The upstream on `cores`."""
+    command = _php_fpm(place) if speaks == "fastcgi" else _files(place, speaks)
+    tree = Tree([command], cwd=place.folder, env=dict(os.environ), cores=cores, log=place.folder / "upstream.log", port=place.upstream)
+    try:
+        tree.wait_for_port()
+        yield
+    finally:
+        tree.stop()
+
+
+def _php_fpm(place):
+    """A child for each connection of the load, because a kept connection occupies one."""
+    conf, root = place.folder / "php-fpm.conf", os.getuid() == 0
+    conf.write_text(f"""
+[global]
+daemonize = no
+error_log = /dev/stderr
+log_level = warning
+[www]
+listen = 127.0.0.1:{place.upstream}
+{"user = root" if root else ""}
+{"group = root" if root else ""}
+pm = static
+pm.max_children = 16
+""")
+    return [str(FPM), "--nodaemonize", *(["--allow-to-run-as-root"] if root else []), "--fpm-config", str(conf)]
+
+
+def _files(place, http):
     conf = place.folder / "upstream.conf"
     conf.write_text(f"""
 daemon off; pid upstream.pid; worker_processes 1; error_log stderr error; {_user()}
@@ -27,29 +60,29 @@ http {{
     }}
 }}
 """)
-    tree = Tree([[place.nginx, "-p", f"{place.folder}/", "-c", str(conf), "-e", "stderr"]], cwd=place.folder, env=dict(os.environ), cores=cores, log=place.folder / "upstream.log", port=place.upstream)
-    try:
-        tree.wait_for_port()
-        yield
-    finally:
-        tree.stop()
+    return [place.nginx, "-p", f"{place.folder}/", "-c", str(conf), "-e", "stderr"]
 
 
 def applies(name, scenario):
-    """nginx speaks HTTP/1.1 to upstreams."""
-    return name in NAMES and not (name == "nginx" and scenario.upstream == "2")
+    """nginx speaks HTTP/1.1 to upstreams. PHP is compared with nginx alone, which stands before it nearly everywhere."""
+    without = {"2": ["nginx"], "fastcgi": ["haproxy", "caddy"]}
+    return name in NAMES and name not in without.get(scenario.upstream, [])
 
 
-def missing(name, place):
+def missing(name, speaks, place):
     """What is not installed, or None."""
-    if not place.nginx:
-        return "nginx (the upstream)"
+    if speaks == "fastcgi" and not FPM:
+        return "PHP-FPM (apt-get install php-fpm)"
+    if not place.nginx and (speaks != "fastcgi" or name == "nginx"):
+        return "nginx"
     return None if name in ("ziggurat", "nginx") or shutil.which(name) else f"{name} (apt-get install {name})"
 
 
 def command(name, http, place):
     """One process tree that passes requests on, keeps connections on both sides, and tells the upstream who the client is."""
     folder, listen, to = place.folder, f"127.0.0.1:{place.port}", f"127.0.0.1:{place.upstream}"
+    if http == "fastcgi":
+        return _before_php(name, listen, to, place)
     if name == "ziggurat":
         (folder / "proxy.json").write_text(json.dumps({"listen": listen, "app": {"proxy": {"to": f"http://{to}", "http": http, "limit": 4096}}}))
         return [place.ziggurat, "run", str(folder / "proxy.json")]
@@ -108,6 +141,39 @@ http://:{place.port} {{
 }}
 """)
     return [shutil.which("caddy"), "run", "--config", str(folder / "Caddyfile"), "--adapter", "caddyfile"]
+
+
+def _before_php(name, listen, to, place):
+    """Both find the script in the path, look whether it is there, and keep connections. nginx does so by what Debian's `snippets/fastcgi-php.conf` has."""
+    folder = place.folder
+    if name == "ziggurat":
+        (folder / "php.json").write_text(json.dumps({"listen": listen, "app": {"fastcgi": {"to": to, "root": str(APPS)}}}))
+        return [place.ziggurat, "run", str(folder / "php.json")]
+    params = {
+        "SCRIPT_FILENAME": "$document_root$fastcgi_script_name", "QUERY_STRING": "$query_string", "REQUEST_METHOD": "$request_method", "CONTENT_TYPE": "$content_type",
+        "CONTENT_LENGTH": "$content_length", "SCRIPT_NAME": "$fastcgi_script_name", "PATH_INFO": "$path_info", "REQUEST_URI": "$request_uri", "DOCUMENT_URI": "$document_uri",
+        "DOCUMENT_ROOT": "$document_root", "SERVER_PROTOCOL": "$server_protocol", "REQUEST_SCHEME": "$scheme", "GATEWAY_INTERFACE": "CGI/1.1",
+        "SERVER_SOFTWARE": "nginx/$nginx_version", "REMOTE_ADDR": "$remote_addr", "REMOTE_PORT": "$remote_port", "REMOTE_USER": "$remote_user", "SERVER_ADDR": "$server_addr",
+        "SERVER_PORT": "$server_port", "SERVER_NAME": "$server_name", "REDIRECT_STATUS": "200",
+    }
+    (folder / "php.conf").write_text(f"""
+daemon off; pid proxy.pid; worker_processes {place.workers}; error_log stderr error; {_user()}
+events {{ worker_connections 4096; }}
+http {{
+    {_temporary_files("proxy")} access_log off; keepalive_requests 1000000000; client_max_body_size 0;
+    upstream php {{ server {to}; keepalive 64; keepalive_requests 1000000000; }}
+    server {{
+        listen {listen};
+        root {APPS};
+        location ~ [.]php(/|$) {{
+            fastcgi_split_path_info ^(.+?[.]php)(/.*)$; try_files $fastcgi_script_name =404; set $path_info $fastcgi_path_info;
+            {" ".join(f"fastcgi_param {param} {value};" for param, value in params.items())}
+            fastcgi_keep_conn on; fastcgi_pass php;
+        }}
+    }}
+}}
+""")
+    return [place.nginx, "-p", f"{folder}/", "-c", f"{folder}/php.conf", "-e", "stderr"]
 
 
 def _user():

@@ -81,11 +81,16 @@ class Scenario:
     layers: list = field(default_factory=list)
     """Layers of Ziggurat between that and the application."""
     upstream: str | None = None
-    """The version of HTTP that an upstream speaks which the servers pass requests on to, in place of an application."""
+    """What an upstream speaks which the servers pass requests on to, in place of an application: a version of HTTP, or FastCGI."""
 
 
-def _one(target="/", body=hello.BODY, wants=None, **more):
-    return [Group("all", 64, [Ask(request(target, **more), body, headers=wants or {})])]
+def _one(target="/", body=hello.BODY, wants=None, connections=64, **more):
+    return [Group("all", connections, [Ask(request(target, **more), body, headers=wants or {})])]
+
+
+def _browser(target, **more):
+    wants = {"Set-Cookie": None, "X-Frame-Options": "DENY", "Vary": "Cookie, Accept-Language"}
+    return _one(target, body=browser.BODY, headers=BROWSER_HEADERS, wants=wants, **more)
 
 
 def _notes(target):
@@ -118,10 +123,7 @@ def _asset(name):
 
 SCENARIOS = {scenario.name: scenario for scenario in [
     Scenario("hello", "13 octets out", _one()),
-    Scenario("browser", "12 request headers in, 8 headers and 2 KiB out", _one(
-        "/catalogue/item?id=17&ref=home", body=browser.BODY, headers=BROWSER_HEADERS,
-        wants={"Set-Cookie": None, "X-Frame-Options": "DENY", "Vary": "Cookie, Accept-Language"}),
-             app="browser:app"),
+    Scenario("browser", "12 request headers in, 8 headers and 2 KiB out", _browser("/catalogue/item?id=17&ref=home"), app="browser:app"),
     Scenario("stream", "1 MiB out in 64 chunks of a generator", _one(body=stream.CHUNK * stream.CHUNKS), app="stream:app"),
     Scenario("upload", "1 MiB in, read in 64 KiB and hashed", _one(method="POST", body=hashlib.sha256(UPLOAD).hexdigest().encode()), app="upload:app"),
     Scenario("static-10k", "a file of 10 KB", _one("/static/10k.bin", body=FILES["10k.bin"]), stack="static"),
@@ -129,6 +131,8 @@ SCENARIOS = {scenario.name: scenario for scenario in [
     Scenario("proxy-1k", "1 KiB from an upstream over HTTP/1.1", _one("/1k.bin", body=FILES["1k.bin"]), upstream="1.1"),
     Scenario("proxy-64k", "64 KiB from the same upstream", _one("/64k.bin", body=FILES["64k.bin"]), upstream="1.1"),
     Scenario("proxy-1k-h2", "1 KiB from an upstream over HTTP/2 without TLS", _one("/1k.bin", body=FILES["1k.bin"]), upstream="2"),
+    Scenario("php", "13 octets from a script of PHP-FPM over FastCGI", _one("/index.php", connections=16), upstream="fastcgi"),
+    Scenario("php-browser", "a script of PHP-FPM over FastCGI: 12 request headers in, 8 headers and 2 KiB out", _browser("/index.php/catalogue/item?id=17&ref=home", connections=16), upstream="fastcgi"),
     Scenario("sleep", "the application waits 10 ms, 32 threads", _one(), app="sleep:app", threads=32),
     Scenario("mixed", "4 connections wait 10 ms each time, 32 want 13 octets, 8 threads", [
         Group("fast", 32, [Ask(request("/"), hello.BODY)]),

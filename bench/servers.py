@@ -18,7 +18,9 @@ DEPOT = SITE / "depot"
 WSGI = ["gunicorn", "granian", "bjoern", "fastwsgi", "waitress", "uwsgi"]
 NATIVE = [*ZIGGURAT, "nginx", "haproxy", "caddy"]
 """Without Python of the peers' environment."""
-NAMES = [*NATIVE, *WSGI, "nginx+granian", "nginx+uwsgi", "nginx+gunicorn"]
+BY_UWSGI = ["nginx+uwsgi", "nginx+ziggurat"]
+"""Behind nginx by `uwsgi_pass`."""
+NAMES = [*NATIVE, *WSGI, *BY_UWSGI, "nginx+granian", "nginx+gunicorn"]
 
 PROMISES = """add_header X-Request-Id $request_id always; add_header X-Frame-Options DENY always; add_header X-Content-Type-Options nosniff always;
     add_header Referrer-Policy same-origin always; add_header Cross-Origin-Opener-Policy same-origin always;
@@ -57,20 +59,20 @@ def applies(name, scenario):
         return name.startswith("nginx+")
     if scenario.stack == "site":
         return name.startswith("nginx+") or name in ("gunicorn", "granian", "uwsgi")
-    return name in WSGI
+    return name in (*WSGI, *BY_UWSGI)
 
 
 def missing(name, scenario, place):
     """What is not installed, or None."""
-    if scenario.upstream and (lacks := proxies.missing(name, place)):
+    if scenario.upstream and (lacks := proxies.missing(name, scenario.upstream, place)):
         return lacks
-    if name in ZIGGURAT:
+    behind = name.removeprefix("nginx").removeprefix("+")
+    if name.startswith("nginx") and not place.nginx:
+        return "nginx (apt-get install nginx, or --nginx PATH)"
+    if behind in ZIGGURAT:
         return None if os.access(place.ziggurat, os.X_OK) else f"{place.ziggurat} (cargo build --release)"
     if name in proxies.NAMES and scenario.upstream:
         return None
-    if name.startswith("nginx") and not place.nginx:
-        return "nginx (apt-get install nginx, or --nginx PATH)"
-    behind = name.removeprefix("nginx").removeprefix("+")
     command = {"bjoern": "lib/python3*/site-packages/bjoern*", "fastwsgi": "bin/fastwsgi", "waitress": "bin/waitress-serve"}.get(behind, f"bin/{behind}")
     return None if not behind or any(VENV.glob(command)) else f"{behind} in {VENV}"
 
@@ -80,15 +82,18 @@ def commands(name, scenario, place):
     if scenario.upstream:
         return [proxies.command(name, scenario.upstream, place)]
     if name in ZIGGURAT:
-        return [_ziggurat(name, scenario, place)]
+        return [_ziggurat(name, scenario, place, f"127.0.0.1:{place.port}")]
     front, _, behind = name.rpartition("nginx")[2].rpartition("+")
     if not name.startswith("nginx"):
         return [_wsgi(name, scenario, f"127.0.0.1:{place.port}", place)]
     if not behind:
         return [_nginx(place, scenario, "")]
     socket = place.folder / "app.sock"
-    if behind == "uwsgi":
-        return [_uwsgi(scenario, place, ["--socket", str(socket)]), _nginx(place, scenario, f"include uwsgi_params; uwsgi_pass unix:{socket};")]
+    if name in BY_UWSGI:
+        listen = {"at": f"unix:{socket}", "protocol": "uwsgi"}
+        # nginx does what native layers would.
+        app = _uwsgi(scenario, place, ["--socket", str(socket)]) if behind == "uwsgi" else _ziggurat("ziggurat-python", scenario, place, listen)
+        return [app, _nginx(place, scenario, f"include uwsgi_params; uwsgi_pass unix:{socket};")]
     # Granian and gunicorn listen on TCP: the hop costs the same within a few per cent.
     port = free_port()
     return [
@@ -121,7 +126,7 @@ def write_files(folder):
     (folder / "htpasswd").write_text(f"{USER}:$apr1$benchben$b/KBmiU/eH4kg.NQdIRyD1\n")
 
 
-def _ziggurat(name, scenario, place):
+def _ziggurat(name, scenario, place, listen):
     threads = scenario.threads if scenario.threads and name != "ziggurat-inline" else ZIGGURAT[name]
     workers = 0 if name in ("ziggurat-pool", "ziggurat-inline") else place.workers
     static = {"static": {"at": "/static", "root": str(place.folder / "static")}}
@@ -144,7 +149,7 @@ def _ziggurat(name, scenario, place):
         ],
     }["plain" if name == "ziggurat-python" else scenario.stack]
     pipeline = {
-        "listen": f"127.0.0.1:{place.port}",
+        "listen": listen,
         "layers": [*layers, *scenario.layers],
         "app": {"wsgi": {"app": scenario.app, "workers": workers, "threads": threads}},
     }
@@ -184,6 +189,7 @@ def _uwsgi(scenario, place, listen):
 def _nginx(place, scenario, pass_on, upstream=""):
     folder = place.folder
     around = {
+        "plain": "access_log off;",
         "static": "access_log off;",
         "full": """access_log access.log combined; gzip on; gzip_comp_level 6; gzip_min_length 1024; gzip_types application/json;
     auth_basic bench; auth_basic_user_file plain.htpasswd;""",

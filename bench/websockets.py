@@ -46,7 +46,7 @@ def measure(name, options):
     with tempfile.TemporaryDirectory(prefix="bench-") as temporary:
         folder = Path(temporary)
         place = servers.Place(port=free_port(), folder=folder, workers=len(own), ziggurat=str(Path(options.ziggurat).resolve()), nginx=options.nginx, upstream=free_port())
-        if lacks := proxies.missing(name, place):
+        if lacks := proxies.missing(name, "1.1", place):
             sys.exit(f"error: not installed: {lacks}")
         echo = Tree([[sys.executable, __file__, "--echo", str(place.upstream)]], cwd=folder, env=dict(os.environ), cores=others, log=folder / "echo.log", port=place.upstream)
         proxy = Tree([proxies.command(name, "1.1", place)], cwd=folder, env=dict(os.environ), cores=own, log=folder / "log", port=place.port)
