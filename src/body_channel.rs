@@ -12,7 +12,8 @@ use tokio_util::sync::PollSender;
 
 /// The end that is read.
 pub(crate) struct ChannelBody {
-    pieces: mpsc::Receiver<Piece>,
+    /// `None` for a body without octets.
+    pieces: Option<mpsc::Receiver<Piece>>,
     /// The octets to come, if they are known.
     left: Option<u64>,
     is_ended: bool,
@@ -22,13 +23,15 @@ pub(crate) struct ChannelBody {
 pub(crate) struct BodySender {
     /// `None` at the end of the body, or if nobody reads it any more.
     pieces: Option<PollSender<Piece>>,
-    /// Tells when nobody reads any more.
-    reader: mpsc::Sender<Piece>,
+    /// Tells when nobody reads any more. `None` for a body without octets.
+    reader: Option<mpsc::Sender<Piece>>,
     is_ended: bool,
 }
 
 enum Piece {
     Data(Bytes),
+    /// The last octets, so that the reader learns of the end with them.
+    Last(Bytes),
     End,
 }
 
@@ -37,10 +40,14 @@ const PIECES: usize = 1;
 
 /// A body of this length; `None` if it is not known.
 pub(crate) fn channel(length: Option<u64>) -> (BodySender, ChannelBody) {
+    // Most requests have no body, and need no channel.
+    if length == Some(0) {
+        return (BodySender { pieces: None, reader: None, is_ended: false }, ChannelBody { pieces: None, left: length, is_ended: true });
+    }
     let (sender, pieces) = mpsc::channel(PIECES);
     (
-        BodySender { pieces: Some(PollSender::new(sender.clone())), reader: sender, is_ended: false },
-        ChannelBody { pieces, left: length, is_ended: false },
+        BodySender { pieces: Some(PollSender::new(sender.clone())), reader: Some(sender), is_ended: false },
+        ChannelBody { pieces: Some(pieces), left: length, is_ended: false },
     )
 }
 
@@ -59,8 +66,17 @@ impl BodySender {
         self.push(Piece::Data(octets));
     }
 
+    /// Sends octets and the end of the body.
+    pub(crate) fn send_last(&mut self, octets: Bytes) {
+        self.finish(Piece::Last(octets));
+    }
+
     pub(crate) fn end(&mut self) {
-        self.push(Piece::End);
+        self.finish(Piece::End);
+    }
+
+    fn finish(&mut self, piece: Piece) {
+        self.push(piece);
         self.pieces = None;
         self.is_ended = true;
     }
@@ -68,12 +84,16 @@ impl BodySender {
     /// Ready when nobody reads the body any more.
     pub(crate) fn abandoned(&self) -> impl Future<Output = ()> + use<> {
         let reader = self.reader.clone();
-        async move { reader.closed().await }
+        async move {
+            if let Some(reader) = reader {
+                reader.closed().await;
+            }
+        }
     }
 
     /// Whether nobody reads the body any more.
     pub(crate) const fn is_abandoned(&self) -> bool {
-        self.pieces.is_none() && !self.is_ended
+        self.pieces.is_none() && self.reader.is_some() && !self.is_ended
     }
 
     /// Whether the whole body has come.
@@ -110,9 +130,14 @@ impl Body for ChannelBody {
         if self.is_ended {
             return Poll::Ready(None);
         }
-        match ready!(self.pieces.poll_recv(cx)) {
+        let Some(pieces) = &mut self.pieces else { return Poll::Ready(None) };
+        match ready!(pieces.poll_recv(cx)) {
             Some(Piece::Data(octets)) => {
                 self.left = self.left.map(|left| left.saturating_sub(octets.len() as u64));
+                Poll::Ready(Some(Ok(Frame::data(octets))))
+            }
+            Some(Piece::Last(octets)) => {
+                (self.is_ended, self.left) = (true, Some(0));
                 Poll::Ready(Some(Ok(Frame::data(octets))))
             }
             Some(Piece::End) => {
@@ -132,5 +157,47 @@ impl Body for ChannelBody {
 
     fn size_hint(&self) -> SizeHint {
         self.left.map_or_else(SizeHint::default, SizeHint::with_exact)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt;
+
+    use super::*;
+
+    /// Sends once there is room.
+    async fn send(sender: &mut BodySender, send: impl FnOnce(&mut BodySender)) {
+        std::future::poll_fn(|cx| sender.poll_room(cx)).await;
+        send(sender);
+    }
+
+    #[tokio::test]
+    async fn a_body_ends_with_its_last_octets_or_after_them_or_is_cut() {
+        for (end, is_whole) in [(Some(true), true), (Some(false), true), (None, false)] {
+            let (mut sender, body) = channel(None);
+            tokio::spawn(async move {
+                send(&mut sender, |sender| sender.send(Bytes::from_static(b"be"))).await;
+                match end {
+                    Some(true) => send(&mut sender, |sender| sender.send_last(Bytes::from_static(b"gins"))).await,
+                    Some(false) => {
+                        send(&mut sender, |sender| sender.send(Bytes::from_static(b"gins"))).await;
+                        send(&mut sender, BodySender::end).await;
+                    }
+                    None => drop(sender),
+                }
+            });
+            assert_eq!(body.collect().await.is_ok_and(|body| body.to_bytes() == "begins"), is_whole, "{end:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_body_without_octets_is_complete_at_once_and_nobody_abandons_it() {
+        let (mut sender, mut body) = channel(Some(0));
+        assert!(body.is_end_stream() && body.frame().await.is_none());
+        drop(body);
+        assert!(!sender.is_abandoned() && !sender.is_ended());
+        sender.end();
+        assert!(sender.is_ended());
     }
 }

@@ -133,6 +133,27 @@ impl Back {
         Ok(None)
     }
 
+    /// How much of the body is to be taken from `octets`, if they have the whole rest of the response. Looks at them alone.
+    pub(crate) fn rest(&self, octets: &[u8]) -> Option<u64> {
+        if self.protocol != BackProtocol::FastCgi {
+            return None;
+        }
+        let mut length = self.head.len() as u64;
+        for (kind, id, content) in Record::iter(octets) {
+            match kind {
+                _ if id == 0 => {}
+                _ if id != ID => return None,
+                Kind::STDOUT => length += content.len() as u64,
+                Kind::STDERR => {}
+                Kind::END_REQUEST => {
+                    return End::read(content).is_ok_and(|end| end.status == ProtocolStatus::Complete).then_some(length);
+                }
+                _ => return None,
+            }
+        }
+        None
+    }
+
     fn ended(&self, content: &[u8]) -> Result<Event, NoResponse> {
         match End::read(content)?.status {
             ProtocolStatus::Complete if self.has_head => Ok(Event::End),
@@ -201,6 +222,33 @@ mod tests {
         let mut back = Back::new(BackProtocol::FastCgi);
         back.take(&mut BytesMut::from(&record(Kind::STDOUT, ID, b"Status: 200\n\nx")[..])).unwrap();
         assert_eq!(back.closed(), Err(NoResponse::Cut));
+    }
+
+    #[test]
+    fn a_response_that_has_come_whole_has_a_length() {
+        let head = record(Kind::STDOUT, ID, b"Status: 200\n\nbody");
+        let more = [record(Kind::STDERR, ID, b"noise"), record(Kind::STDOUT, ID, b" and more"), record(Kind::STDOUT, ID, b"")].concat();
+        let end = record(Kind::END_REQUEST, ID, &END);
+        let rest = |protocol, octets: &[&[u8]]| {
+            let (mut back, mut held) = (Back::new(protocol), BytesMut::from(&octets.concat()[..]));
+            assert!(matches!(back.take(&mut held).unwrap(), Some(Event::Head(_))));
+            back.rest(&held)
+        };
+        assert_eq!(rest(BackProtocol::FastCgi, &[&head, &end]), Some(4));
+        assert_eq!(rest(BackProtocol::FastCgi, &[&head, &more, &end]), Some(13));
+        let overloaded = record(Kind::END_REQUEST, ID, &[0, 0, 0, 0, 2, 0, 0, 0]);
+        let (other, params) = (record(Kind::STDOUT, 2, b"x"), record(Kind::PARAMS, ID, b"x"));
+        for octets in [
+            &[&head[..], &more][..],
+            &[&head, &more, &end[..10]],
+            &[&head, &overloaded],
+            &[&head, b"\x02", &end],
+            &[&head, &other, &end],
+            &[&head, &params, &end],
+        ] {
+            assert_eq!(rest(BackProtocol::FastCgi, octets), None, "{octets:?}");
+        }
+        assert_eq!(rest(BackProtocol::Scgi, &[b"Status: 200\n\n", &end]), None);
     }
 
     #[test]

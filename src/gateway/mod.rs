@@ -6,6 +6,8 @@
 pub(crate) mod back;
 pub(crate) mod fastcgi;
 pub(crate) mod front;
+#[cfg(any(fuzzing, test))]
+mod fuzz;
 mod request;
 mod response_head;
 pub(crate) mod scgi;
@@ -18,6 +20,8 @@ mod variables;
 
 use std::fmt;
 
+#[cfg(fuzzing)]
+pub use fuzz::fuzz_gateway;
 pub(crate) use request::read_request;
 pub(crate) use response_head::{ResponseHead, StatusForm};
 pub(crate) use variables::Variables;
@@ -46,46 +50,3 @@ impl fmt::Display for Malformed {
 }
 
 impl std::error::Error for Malformed {}
-
-/// Reads octets as each protocol, whole and in pieces whose size is the first octet. Panics if the results differ.
-#[cfg(fuzzing)]
-pub fn fuzz_gateway(octets: &[u8]) {
-    use bytes::BytesMut;
-
-    fn read<T>(
-        octets: &[u8],
-        size: usize,
-        mut take: impl FnMut(&mut BytesMut) -> Result<Option<T>, Malformed>,
-    ) -> Vec<Result<T, Malformed>> {
-        let (mut held, mut found) = (BytesMut::new(), Vec::new());
-        for piece in octets.chunks(size.max(1)) {
-            held.extend_from_slice(piece);
-            loop {
-                match take(&mut held) {
-                    Ok(Some(message)) => found.push(Ok(message)),
-                    Ok(None) => break,
-                    Err(malformed) => {
-                        found.push(Err(malformed));
-                        return found;
-                    }
-                }
-            }
-        }
-        found
-    }
-    let Some((size, octets)) = octets.split_first() else { return };
-    let (size, most) = (usize::from(*size), 1 << 10);
-    let whole = octets.len();
-    let packets = read(octets, size, |held| uwsgi::take(held, most));
-    assert_eq!(packets, read(octets, whole, |held| uwsgi::take(held, most)));
-    let netstrings = read(octets, size, |held| scgi::take(held, most));
-    assert_eq!(netstrings, read(octets, whole, |held| scgi::take(held, most)));
-    let records = read(octets, size, fastcgi::Record::take);
-    assert_eq!(records, read(octets, whole, fastcgi::Record::take));
-    let heads = read(octets, size, |held| ResponseHead::take(held, most));
-    assert_eq!(heads, read(octets, whole, |held| ResponseHead::take(held, most)));
-    let variables = packets.into_iter().flatten().map(|packet| packet.variables).chain(netstrings.into_iter().flatten());
-    for variables in variables.chain(fastcgi::pairs::read(&octets.to_vec().into())) {
-        let _ = read_request(&variables);
-    }
-}

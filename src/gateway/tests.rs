@@ -329,25 +329,24 @@ proptest! {
     }
 
     #[test]
-    fn any_octets_are_read_or_refused_in_pieces_as_in_whole(octets in prop::collection::vec(prop_oneof![any::<u8>(), 0..4_u8], 0..200), size in 1..20_usize) {
-        fn outcome<T>(octets: &[u8], size: usize, mut take: impl FnMut(&mut BytesMut) -> Result<Option<T>, Malformed>) -> (Vec<T>, Option<Malformed>) {
-            let (mut held, mut found) = (BytesMut::new(), Vec::new());
-            for piece in octets.chunks(size) {
-                held.extend_from_slice(piece);
-                loop {
-                    match take(&mut held) {
-                        Ok(Some(message)) => found.push(message),
-                        Ok(None) => break,
-                        Err(malformed) => return (found, Some(malformed)),
-                    }
-                }
-            }
-            (found, None)
+    fn any_octets_are_read_or_refused_in_pieces_as_in_whole(octets in prop::collection::vec(prop_oneof![any::<u8>(), 0..4_u8], 0..200)) {
+        fuzz::fuzz_gateway(&octets);
+    }
+
+    #[test]
+    fn any_records_of_an_app_are_read_or_refused_in_pieces_as_in_whole(
+        size: u8,
+        head in prop_oneof!["Status: 200\n\n[a-z]{0,9}", "[a-z:\n]{0,9}"],
+        records in prop::collection::vec((prop_oneof![Just(6), Just(6), Just(7), Just(3), 0..12_u8], 0..8_u16, prop::collection::vec(0..4_u8, 0..12)), 0..8),
+    ) {
+        let mut octets = BytesMut::from(&[size][..]);
+        fastcgi::write_stream(fastcgi::Kind::STDOUT, 1, head.as_bytes(), &mut octets);
+        for (kind, id, content) in records {
+            let content = if kind == 3 { vec![0; 8] } else { content };
+            // Nearly all are of the request.
+            fastcgi::Record { kind: fastcgi::Kind(kind), id: if id < 2 { id } else { 1 }, content: content.into() }.write(&mut octets);
         }
-        prop_assert_eq!(outcome(&octets, size, fastcgi::Record::take), outcome(&octets, 200, fastcgi::Record::take));
-        prop_assert_eq!(outcome(&octets, size, |held| uwsgi::take(held, 100)), outcome(&octets, 200, |held| uwsgi::take(held, 100)));
-        prop_assert_eq!(outcome(&octets, size, |held| scgi::take(held, 100)), outcome(&octets, 200, |held| scgi::take(held, 100)));
-        let _ = fastcgi::pairs::read(&octets.into());
+        fuzz::fuzz_gateway(&octets);
     }
 
     #[test]

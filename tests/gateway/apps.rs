@@ -5,6 +5,8 @@ use std::io::{Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::thread;
 use std::time::Instant;
 
@@ -232,6 +234,55 @@ fn what_is_no_fastcgi_response_is_answered_with_502_or_503() {
         assert!(is_whole || text.contains("cut"), "{}: {text}", answer.escape_ascii());
         let ends = text.ends_with("0\r\n\r\n") || text.split_once("content-length: ").is_some_and(|(_, rest)| !rest.starts_with('9'));
         assert_eq!(ends, is_whole, "{}: {text}", answer.escape_ascii());
+    }
+}
+
+#[test]
+fn a_connection_is_kept_whatever_the_length_of_a_response_and_however_it_comes() {
+    let ok = "Content-Type: text/plain\r\n";
+    let end = record(3, 1, &[0; 8]);
+    let head = |text: &str| record(6, 1, text.as_bytes());
+    let long = "x".repeat(40_000);
+    for (method, pieces, body) in [
+        ("GET", vec![[head(&format!("{ok}\r\nbody")), end.clone()].concat()], "body"),
+        ("GET", vec![[head(&format!("{ok}Content-Length: 4\r\n\r\nbody")), end.clone()].concat()], "body"),
+        ("GET", vec![head(&format!("{ok}Content-Length: 4\r\n\r\nbody")), end.clone()], "body"),
+        ("GET", vec![head(&format!("{ok}\r\nbo")), head("dy"), end.clone()], "body"),
+        ("GET", vec![head(&format!("Content-Length: 0\r\n{ok}\r\n")), end.clone()], ""),
+        ("GET", vec![[head(&format!("{ok}\r\n")), end.clone()].concat()], ""),
+        ("GET", vec![[head("Status: 204\r\n\r\n"), end.clone()].concat()], ""),
+        ("HEAD", vec![[head(&format!("{ok}Content-Length: 4\r\n\r\nbody")), end.clone()].concat()], ""),
+        (
+            "GET",
+            vec![[head(&format!("{ok}Content-Length: 80000\r\n\r\n")), head(&long), head(&long), end.clone()].concat()],
+            &*long.repeat(2),
+        ),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let listener = UnixListener::bind(folder.path().join("fake.sock")).unwrap();
+        let opened = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&opened);
+        let sent = pieces.clone();
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                count.fetch_add(1, SeqCst);
+                let (mut stream, sent) = (stream.unwrap(), sent.clone());
+                thread::spawn(move || {
+                    while let Some((kind, _, content)) = read_record(&mut stream) {
+                        if kind == 5 && content.is_empty() {
+                            sent.iter().for_each(|piece| stream.write_all(piece).unwrap());
+                        }
+                    }
+                });
+            }
+        });
+        let program = program(&format!(r#"{{ "fastcgi": "unix:{}/fake.sock" }}"#, folder.path().display()));
+        for _ in 0..20 {
+            let answer = program.exchange(format!("{method} / HTTP/1.0\r\nHost: h\r\n\r\n"));
+            assert!(answer.split_once("\r\n\r\n").is_some_and(|(_, found)| found == body), "{method} {pieces:?}: {answer}");
+        }
+        // One that is not back yet is not waited for.
+        assert!(opened.load(SeqCst) < 10, "{} connections for 20 requests: {method} {pieces:?}", opened.load(SeqCst));
     }
 }
 

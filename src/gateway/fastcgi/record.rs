@@ -59,6 +59,18 @@ impl Record {
         Ok(Some(Self { kind: Kind(kind), id: u16::from_be_bytes([id_high, id_low]), content }))
     }
 
+    /// The whole records in `octets`: type, request and content. Ends at what is none.
+    pub(crate) fn iter(mut octets: &[u8]) -> impl Iterator<Item = (Kind, u16, &[u8])> {
+        std::iter::from_fn(move || {
+            let (&[VERSION, kind, id_high, id_low, length_high, length_low, padding, _], rest) = octets.split_first_chunk()? else {
+                return None;
+            };
+            let (content, rest) = rest.split_at_checked(usize::from(u16::from_be_bytes([length_high, length_low])))?;
+            octets = rest.get(usize::from(padding)..)?;
+            Some((Kind(kind), u16::from_be_bytes([id_high, id_low]), content))
+        })
+    }
+
     /// Appends the record with padding up to a multiple of 8 octets, as section 3.3 recommends. The content has at most [`LONGEST_CONTENT`] octets.
     pub(crate) fn write(&self, out: &mut BytesMut) {
         write_one(self.kind, self.id, &self.content, out);

@@ -133,8 +133,8 @@ enum State {
     Awaited(oneshot::Sender<Result<Response<ChannelBody>, Failure>>),
     /// So much of the body is to come, if that is known.
     Body(BodySender, Option<u64>),
-    /// The response has no body. What comes is dropped.
-    NoBody,
+    /// The response has no body, or all of it. What comes is dropped.
+    Complete,
 }
 
 /// Why an exchange ended early.
@@ -243,16 +243,15 @@ impl Carried<'_> {
                 Event::Head(head) => self.answer(head),
                 Event::Data(octets) => {
                     if let State::Body(sender, left) = &mut self.response {
+                        *left = left.or_else(|| Some(self.back.rest(self.received)?.saturating_add(octets.len() as u64)));
+                        let all = left.unwrap_or(u64::MAX);
                         // What is beyond the stated length belongs to nothing.
-                        let octets = match left {
-                            Some(left) => {
-                                let taken = octets.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
-                                *left -= taken as u64;
-                                octets.slice(..taken)
-                            }
-                            None => octets,
-                        };
-                        if !octets.is_empty() {
+                        let octets = octets.slice(..octets.len().min(usize::try_from(all).unwrap_or(usize::MAX)));
+                        *left = left.map(|left| left - octets.len() as u64);
+                        if *left == Some(0) {
+                            sender.send_last(octets);
+                            self.response = State::Complete;
+                        } else {
                             sender.send(octets);
                         }
                     }
@@ -265,7 +264,7 @@ impl Carried<'_> {
                             sender.end();
                             Ok(())
                         }
-                        State::Awaited(_) | State::NoBody => Ok(()),
+                        State::Awaited(_) | State::Complete => Ok(()),
                     });
                 }
             }
@@ -274,13 +273,14 @@ impl Carried<'_> {
 
     fn answer(&mut self, head: ResponseHead) {
         let has_body = self.has_body && !matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-        let length = head.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-        let length = if has_body { length } else { Some(0) };
+        let stated = head.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+        // A short response has come whole with its head.
+        let length = if has_body { stated.or_else(|| self.back.rest(self.received)) } else { Some(0) };
         let (sender, body) = body_channel::channel(length);
+        let state = if length == Some(0) { State::Complete } else { State::Body(sender, length) };
         let mut response = Response::new(body);
         *response.status_mut() = head.status;
         *response.headers_mut() = head.headers;
-        let state = if has_body { State::Body(sender, length) } else { State::NoBody };
         if let State::Awaited(reply) = std::mem::replace(&mut self.response, state) {
             let _ = reply.send(Ok(response));
         }
