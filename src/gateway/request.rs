@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::net::Ipv4Addr;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use http::Uri;
 use http::header::{CONNECTION, EXPECT, HOST, HeaderValue};
 use http::request::Parts;
@@ -159,16 +159,17 @@ impl VariableSource for FrontVariables<'_> {
     }
 
     fn headers(&self, mut each: impl FnMut(&[u8], &[u8]) -> Result<(), Invalid>) -> Result<(), Invalid> {
-        let mut joined: Vec<(&[u8], BytesMut)> = Vec::new();
+        let mut joined: Vec<(&[u8], Cow<'_, [u8]>)> = Vec::with_capacity(16);
         for (name, value) in self.variables.iter() {
             // In the name of a header, a hyphen is an underscore here. A hyphen would make the same header.
             let Some(name) = name.strip_prefix(b"HTTP_").filter(|name| !name.contains(&b'-')) else { continue };
             match joined.iter_mut().find(|(known, _)| known.eq_ignore_ascii_case(name)) {
                 Some((_, values)) => {
-                    values.put_slice(if name.eq_ignore_ascii_case(b"COOKIE") { b"; " } else { b", " });
-                    values.put_slice(value);
+                    let values = values.to_mut();
+                    values.extend_from_slice(if name.eq_ignore_ascii_case(b"COOKIE") { b"; " } else { b", " });
+                    values.extend_from_slice(value);
                 }
-                None => joined.push((name, BytesMut::from(&**value))),
+                None => joined.push((name, Cow::Borrowed(value))),
             }
         }
         joined.iter().try_for_each(|(name, value)| each(name, value))

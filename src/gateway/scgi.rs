@@ -35,7 +35,7 @@ pub(crate) fn take(octets: &mut BytesMut, most: usize) -> Result<Option<Variable
     if octets.get_u8() != b',' {
         return Err(Malformed::Syntax("the netstring of the SCGI request does not end with a comma"));
     }
-    let mut variables = Variables::default();
+    let mut variables = Variables::new();
     while !rest.is_empty() {
         let name = take_text(&mut rest)?;
         if variables.iter().any(|(known, _)| *known == name) && name.starts_with(b"CONTENT_LENGTH") {

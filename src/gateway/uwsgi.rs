@@ -31,7 +31,7 @@ pub(crate) fn take(octets: &mut BytesMut, most: usize) -> Result<Option<Packet>,
     }
     octets.advance(HEADER);
     let mut rest = octets.split_to(length).freeze();
-    let mut variables = Variables::default();
+    let mut variables = Variables::new();
     while !rest.is_empty() {
         let name = take_text(&mut rest)?;
         variables.push(name, take_text(&mut rest)?);

@@ -9,7 +9,15 @@ use crate::cgi::{Variable, VariableSink, items, push_header_variable};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Variables(Vec<(Bytes, Bytes)>);
 
+/// As many variables as front servers send.
+const ROOM: usize = 40;
+
 impl Variables {
+    /// No variables, and room for those of a request.
+    pub(crate) fn new() -> Self {
+        Self(Vec::with_capacity(ROOM))
+    }
+
     /// The value of a variable. Of several the last one counts: a front server writes its own settings behind its defaults.
     pub(crate) fn get(&self, name: &str) -> Option<&Bytes> {
         self.0.iter().rev().find(|(known, _)| known == name.as_bytes()).map(|(_, value)| value)

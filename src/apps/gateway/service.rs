@@ -10,7 +10,7 @@ use percent_encoding::percent_decode_str;
 use ziggurat_middleware::{Body, BoxError, Mount, Place, Problem, Request, RequestSummary, Response, hop_by_hop};
 
 use super::options::Params;
-use super::script::{Script, Scripts};
+use super::script::Scripts;
 use crate::apps::upstream_problem;
 use crate::cgi::from_request;
 use crate::gateway::Variables;
@@ -21,7 +21,7 @@ use crate::upstream::{Upstream, UpstreamRequest};
 pub(super) struct GatewayService {
     upstream: Arc<Upstream<Gateway>>,
     params: Params,
-    scripts: Option<Arc<Scripts>>,
+    scripts: Option<Scripts>,
     place: Place,
 }
 
@@ -32,7 +32,7 @@ pub(super) fn length_required() -> Problem {
 
 impl GatewayService {
     pub(super) fn new(upstream: Arc<Upstream<Gateway>>, params: Params, scripts: Option<Scripts>, place: Place) -> Self {
-        Self { upstream, params, scripts: scripts.map(Arc::new), place }
+        Self { upstream, params, scripts, place }
     }
 
     pub(super) async fn serve(self: Arc<Self>, request: Request) -> Result<Response, BoxError> {
@@ -41,12 +41,12 @@ impl GatewayService {
         let Some(length) = body.size_hint().exact().or(stated) else {
             return Err(length_required().into());
         };
-        let variables = self.variables(&parts, length).await?;
+        let variables = Arc::new(self.variables(&parts, length)?);
         let head = |_: &_, has_body: bool| {
             let mut request = HttpRequest::new(());
             *request.method_mut() = parts.method.clone();
             let length = if has_body { length } else { 0 };
-            request.extensions_mut().insert(GatewayRequest { variables: variables.clone(), length });
+            request.extensions_mut().insert(GatewayRequest { variables: Arc::clone(&variables), length });
             if let Some(summary) = RequestSummary::of(&parts.extensions) {
                 request.extensions_mut().insert(summary.clone());
             }
@@ -62,13 +62,14 @@ impl GatewayService {
         Ok(response)
     }
 
-    async fn variables(&self, parts: &Parts, length: u64) -> Result<Variables, BoxError> {
-        let mut variables = Variables::default();
+    fn variables(&self, parts: &Parts, length: u64) -> Result<Variables, Problem> {
+        let mut variables = Variables::new();
         from_request(parts, Some(length), &mut variables);
         variables.push("GATEWAY_INTERFACE", "CGI/1.1");
         variables.push("SERVER_SOFTWARE", "ziggurat");
         if let Some(scripts) = &self.scripts {
-            let script = of_path(scripts, parts).await?;
+            // This thread asks the file system, as `static` does: it takes less time than to ask another thread.
+            let script = scripts.of_path(parts.uri.path())?;
             let mount = parts.extensions.get::<Mount>().map_or("", |mount| &mount.prefix);
             let name = format!("{}{}", percent_decode_str(mount).decode_utf8_lossy(), script.name);
             variables.replace("SCRIPT_NAME", name);
@@ -83,10 +84,4 @@ impl GatewayService {
         }
         Ok(variables)
     }
-}
-
-/// The script of a request. Looking for it may take a while.
-async fn of_path(scripts: &Arc<Scripts>, parts: &Parts) -> Result<Script, BoxError> {
-    let (scripts, path) = (Arc::clone(scripts), parts.uri.path().to_owned());
-    Ok(tokio::task::spawn_blocking(move || scripts.of_path(&path)).await??)
 }

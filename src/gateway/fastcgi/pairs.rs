@@ -7,7 +7,7 @@ use crate::gateway::{Malformed, Variables};
 /// Reads the pairs of a whole stream.
 pub(crate) fn read(stream: &Bytes) -> Result<Variables, Malformed> {
     let mut rest = stream.clone();
-    let mut variables = Variables::default();
+    let mut variables = Variables::new();
     while !rest.is_empty() {
         let (name, value) = (length(&mut rest)?, length(&mut rest)?);
         if name.checked_add(value).is_none_or(|both| both > rest.len()) {

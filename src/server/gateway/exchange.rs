@@ -74,8 +74,14 @@ enum State {
 /// How much of a response waits to be sent before more of it is asked for.
 const HIGH_WATER: usize = 64 << 10;
 
-/// How much is read at once.
+/// How much of a body is read at once.
 const READ: usize = 16 << 10;
+
+/// How much the protocol adds to a short response.
+const OVERHEAD: usize = 64;
+
+/// Room for the head of most responses.
+const HEAD: usize = 512;
 
 /// How long the body of a request may go on behind the response, if the connection is kept.
 const LINGER: Duration = Duration::from_secs(2);
@@ -156,7 +162,7 @@ impl<'a, S: Io, F: Front> Exchange<'a, S, F> {
                 // The current request is over before the next one begins.
                 Ok(Some(Event::Request(..))) => return Poll::Ready(Outcome::Malformed(OVERLAP)),
                 Err(malformed) => return Poll::Ready(Outcome::Malformed(malformed)),
-                Ok(None) => match poll_read(self.stream, self.received, cx) {
+                Ok(None) => match poll_read(self.stream, self.received, READ, cx) {
                     Poll::Ready(true) => {}
                     Poll::Ready(false) => return Poll::Ready(Outcome::Closed),
                     Poll::Pending => return Poll::Pending,
@@ -212,8 +218,10 @@ impl<'a, S: Io, F: Front> Exchange<'a, S, F> {
         }
         let length = parts.headers.get(CONTENT_LENGTH).filter(|_| has_body);
         let left = length.and_then(|length| length.to_str().ok()?.parse().ok());
-        let mut head = BytesMut::new();
+        let mut head = BytesMut::with_capacity(HEAD);
         ResponseHead::write(self.front.form(), parts.status, &parts.headers, &mut head);
+        let room = body.size_hint().lower().min(HIGH_WATER as u64) as usize;
+        self.out.reserve(head.len() + room + OVERHEAD);
         self.front.write(&head, &mut self.out);
         self.response = State::Body(body, left);
     }
@@ -255,9 +263,9 @@ impl<'a, S: Io, F: Front> Exchange<'a, S, F> {
 
 const OVERLAP: Malformed = Malformed::Syntax("a request begins before the response to the one before");
 
-/// Reads more octets. `false` at the end of the stream, or if it cannot be read.
-pub(super) fn poll_read(stream: &mut (impl AsyncRead + Unpin), received: &mut BytesMut, cx: &mut Context<'_>) -> Poll<bool> {
-    received.reserve(READ);
+/// Reads up to `most` octets. `false` at the end of the stream, or if it cannot be read.
+pub(super) fn poll_read(stream: &mut (impl AsyncRead + Unpin), received: &mut BytesMut, most: usize, cx: &mut Context<'_>) -> Poll<bool> {
+    received.reserve(most);
     pin!(stream.read_buf(received)).poll(cx).map(|read| read.is_ok_and(|read| read > 0))
 }
 

@@ -35,6 +35,9 @@ use crate::gateway::{Malformed, Variables, read_request};
 /// What the variables of a front server take beside the headers of its client.
 const OWN_VARIABLES: usize = 8 << 10;
 
+/// How much is read at once of variables, which are rarely longer.
+const READ: usize = 4 << 10;
+
 /// How long a front server may take to receive a refusal or the answer to a question.
 const SHORT_WRITE: Duration = Duration::from_secs(5);
 
@@ -172,7 +175,7 @@ impl<S: Io> Served<S> {
                         Err(malformed) => return Poll::Ready(Err(NoRequest::Malformed(malformed))),
                         Ok(None) => {}
                     }
-                    match poll_read(&mut self.stream, &mut self.received, cx) {
+                    match poll_read(&mut self.stream, &mut self.received, READ, cx) {
                         Poll::Ready(true) => is_in_head = true,
                         Poll::Ready(false) => return Poll::Ready(Err(NoRequest::Over)),
                         Poll::Pending => break,

@@ -29,7 +29,7 @@ pub(crate) struct Gateway {
 /// What an app is told of a request: an extension of the request.
 #[derive(Clone, Debug)]
 pub(crate) struct GatewayRequest {
-    pub(crate) variables: Variables,
+    pub(crate) variables: Arc<Variables>,
     /// The length of the body.
     pub(crate) length: u64,
 }
