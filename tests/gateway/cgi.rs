@@ -98,12 +98,17 @@ fn programs_that_fail_are_502_or_504_in_time_with_their_last_line_in_the_log() {
             ("noise", "printf 'Content-Type: a/b\\n\\nok'; head -c 100000000 /dev/zero | tr '\\0' x >&2"),
             ("large", "printf 'Content-Type: a/b\\n\\n'; head -c 100000000 /dev/zero | tr '\\0' x"),
             ("short", "printf 'Content-Type: a/b\\nContent-Length: 9\\n\\nbody'"),
+            ("flood", "head -c 100000000 /dev/zero | tr '\\0' x"),
         ],
     );
+    assert!(program.get("/cgi-bin/dies").starts_with("HTTP/1.1 502 "));
+    until(&program, "the first one is gone", |program| children(program.pid()).is_empty());
+    let descriptors = descriptors(&program);
     assert!(program.get("/cgi-bin/dies").starts_with("HTTP/1.1 502 "));
     let line = program.wait_for_log("it ended without the head of a response (exit status: 3)");
     assert!(line.contains("what went wrong") && line.contains("request=GET /cgi-bin/dies"), "{line}");
     assert!(program.get("/cgi-bin/no-head").starts_with("HTTP/1.1 502 "));
+    assert!(program.get("/cgi-bin/flood").starts_with("HTTP/1.1 502 "));
     assert!(program.get("/cgi-bin/never").starts_with("HTTP/1.1 504 "));
     assert!(!program.get("/cgi-bin/kept").ends_with("0\r\n\r\n"));
     assert!(!program.get("/cgi-bin/short").ends_with("body and"));
@@ -111,6 +116,12 @@ fn programs_that_fail_are_502_or_504_in_time_with_their_last_line_in_the_log() {
     assert!(program.log().len() < 100_000, "the log has {} octets", program.log().len());
     assert!(program.get("/cgi-bin/large").len() > 100_000_000);
     assert_that_nothing_is_left(&program);
+    until(&program, "no descriptor is left", |program| self::descriptors(program) <= descriptors);
+}
+
+/// How many descriptors the program has open.
+fn descriptors(program: &Program) -> usize {
+    fs::read_dir(format!("/proc/{}/fd", program.pid())).unwrap().count()
 }
 
 #[test]

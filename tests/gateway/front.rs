@@ -23,19 +23,30 @@ pub fn uwsgi(pairs: Pairs<'_>, body: &[u8]) -> Vec<u8> {
     [&[0, low, high, 0], &variables[..], body].concat()
 }
 
-/// A netstring of SCGI and a body.
+/// A netstring.
+pub fn netstring(text: &str) -> Vec<u8> {
+    format!("{}:{text},", text.len()).into_bytes()
+}
+
+/// A netstring of SCGI and a body. Its length is that of the body, if `pairs` have no other.
 pub fn scgi(pairs: Pairs<'_>, body: &[u8]) -> Vec<u8> {
-    let mut text = format!("CONTENT_LENGTH\0{}\0SCGI\x001\0", body.len());
-    for (name, value) in pairs {
-        text += &format!("{name}\0{value}\0");
-    }
-    [format!("{}:{text},", text.len()).as_bytes(), body].concat()
+    let length = body.len().to_string();
+    let stated = pairs.iter().find(|(name, _)| *name == "CONTENT_LENGTH").map_or(&*length, |(_, length)| *length);
+    let others = pairs.iter().filter(|(name, _)| *name != "CONTENT_LENGTH").copied();
+    let text: String =
+        [("CONTENT_LENGTH", stated), ("SCGI", "1")].into_iter().chain(others).map(|(name, value)| format!("{name}\0{value}\0")).collect();
+    [&*netstring(&text), body].concat()
 }
 
 /// One FastCGI record.
 pub fn record(kind: u8, id: u16, content: &[u8]) -> Vec<u8> {
+    padded(kind, id, content, 0)
+}
+
+/// One FastCGI record, with padding that is not zero.
+pub fn padded(kind: u8, id: u16, content: &[u8], padding: u8) -> Vec<u8> {
     let ([high, low], [id_high, id_low]) = (u16::try_from(content.len()).unwrap().to_be_bytes(), id.to_be_bytes());
-    [&[1, kind, id_high, id_low, high, low, 0, 0], content].concat()
+    [&[1, kind, id_high, id_low, high, low, padding, 0], content, &vec![0xff; usize::from(padding)]].concat()
 }
 
 /// The records that begin a FastCGI request.

@@ -13,6 +13,8 @@ mod django;
 #[allow(dead_code)]
 mod example;
 mod front;
+mod hostile_apps;
+mod hostile_fronts;
 mod layers;
 mod listen;
 mod nginx;

@@ -20,7 +20,7 @@ fn responses(program: &Program, pairs: Pairs<'_>, body: &[u8]) -> [String; 3] {
         text
     };
     let text = |octets: Vec<u8>| String::from_utf8(octets).unwrap();
-    let scgi = ask(&socket(program, "scgi"), &scgi(&pairs[..pairs.len() - 1], body));
+    let scgi = ask(&socket(program, "scgi"), &scgi(pairs, body));
     [fastcgi, text(scgi), text(ask(&socket(program, "uwsgi"), &uwsgi(pairs, body)))]
 }
 

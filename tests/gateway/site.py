@@ -8,14 +8,18 @@ NAMES = """REQUEST_METHOD SCRIPT_NAME PATH_INFO QUERY_STRING SERVER_PROTOCOL REM
 CONTENT_TYPE CONTENT_LENGTH HTTP_X_FOO HTTP_PROXY UWSGI_FILE SERVER_PORT HTTPS wsgi.url_scheme""".split()
 
 
+def note():
+    with open(os.environ["ZIGGURAT_TEST_CLOSED"], "a") as file:
+        file.write("closed\n")
+
+
 def stream(environ):
     try:
         yield b"first\n"
         while True:
             yield b"x" * 1000
     finally:
-        with open(os.environ["ZIGGURAT_TEST_CLOSED"], "a") as file:
-            file.write("closed\n")
+        note()
 
 
 def broken():
@@ -43,6 +47,13 @@ def site(environ, start_response):
     if path == "/broken":
         start_response("200 OK", kind)
         return broken()
+    if path == "/names":
+        start_response("200 OK", kind)
+        return [repr(sorted(environ)).encode()]
+    if path == "/note":
+        note()
+        start_response("200 OK", kind)
+        return [b"noted"]
     if path == "/raise":
         raise RuntimeError("before the response")
     if path == "/304":
