@@ -28,6 +28,8 @@ pub struct Launcher {
     pub(crate) program: PathBuf,
     pub(crate) arguments: Vec<OsString>,
     variables: Vec<(OsString, OsString)>,
+    /// What the processes that it starts do not inherit.
+    withheld: Vec<OsString>,
 }
 
 /// Variables that systemd sets for the process that it started.
@@ -36,13 +38,20 @@ const SYSTEMD_VARIABLES: [&str; 6] = ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDO
 impl Launcher {
     /// An executable, with these arguments first.
     pub fn new(program: impl Into<PathBuf>, arguments: impl IntoIterator<Item = impl Into<OsString>>) -> Self {
-        Self { program: program.into(), arguments: arguments.into_iter().map(Into::into).collect(), variables: Vec::new() }
+        let arguments = arguments.into_iter().map(Into::into).collect();
+        Self { program: program.into(), arguments, variables: Vec::new(), withheld: Vec::new() }
     }
 
     /// Sets a variable of the environment of the processes that it starts.
     #[must_use]
     pub fn with_variable(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
         self.variables.push((name.into(), value.into()));
+        self
+    }
+
+    /// Withholds variables of this process from the processes that it starts.
+    pub(crate) fn withholding(mut self, names: impl IntoIterator<Item = OsString>) -> Self {
+        self.withheld.extend(names);
         self
     }
 
@@ -81,6 +90,9 @@ impl Launcher {
         command.args(&self.arguments).args(arguments).stdin(Stdio::null());
         command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         for name in SYSTEMD_VARIABLES {
+            command.env_remove(name);
+        }
+        for name in &self.withheld {
             command.env_remove(name);
         }
         command

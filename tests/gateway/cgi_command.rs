@@ -132,6 +132,18 @@ fn routes_and_native_apps_need_no_python() {
 }
 
 #[test]
+fn the_settings_of_a_django_site_do_not_see_what_the_client_says() {
+    let settings =
+        "import os\nassert 'HTTP_PROXY' not in os.environ\nSECRET_KEY = 'x' * 50\nALLOWED_HOSTS = ['*']\nROOT_URLCONF = 'site_urls'\n";
+    let urls = "from django.http import HttpResponse\nfrom django.urls import path\nurlpatterns = [path('', lambda request: HttpResponse('here'))]\n";
+    let files = [("site_settings.py", settings), ("site_urls.py", urls), ("pipeline.json", r#"{ "app": { "django": "site_settings" } }"#)];
+    let folder = folder_of(&files);
+    let output = start(folder.path(), &[&GET[..], &[("HTTP_PROXY", "evil")]].concat()).wait_with_output().unwrap();
+    let text = |octets: &[u8]| String::from_utf8_lossy(octets).into_owned();
+    assert!(text(&output.stdout).ends_with("\r\n\r\nhere"), "{} {}", text(&output.stdout), text(&output.stderr));
+}
+
+#[test]
 fn a_request_that_is_none_is_refused() {
     for (more, status) in [
         (&[("CONTENT_LENGTH", "-1")][..], "400 Bad Request"),
