@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use ziggurat_middleware::{Finding, Step};
 
 use super::link::frame::VERSION;
@@ -19,6 +19,9 @@ pub(crate) struct Boot {
     pub(crate) nth: usize,
     /// The application, as in the file.
     pub(crate) app: String,
+    /// Arguments of the app's factory.
+    pub(crate) args: Vec<Value>,
+    pub(crate) kwargs: Map<String, Value>,
     /// Folders that are searched for modules first.
     pub(crate) path: Vec<PathBuf>,
     /// Threads that call the app.
@@ -75,7 +78,7 @@ impl Boot {
 
     /// The title in the 15 octets of a process name.
     pub(crate) fn short_title(&self) -> String {
-        let module = self.app.split(':').next().unwrap_or_default();
+        let module = self.app.strip_prefix("egg:").unwrap_or(&self.app).split([':', '#']).next().unwrap_or_default();
         let nth = if self.nth == 0 { String::new() } else { format!(" {}", self.nth) };
         let mut room = 12_usize.saturating_sub(nth.len());
         while !module.is_char_boundary(room.min(module.len())) {
@@ -203,6 +206,8 @@ mod tests {
             place: "wsgi".to_owned(),
             nth,
             app: app.to_owned(),
+            args: Vec::new(),
+            kwargs: Map::new(),
             path: Vec::new(),
             threads: 1,
             takes_websockets: false,
@@ -223,6 +228,7 @@ mod tests {
         assert_eq!(worker.title(), "ziggurat: worker 2 of wsgi (hello:app)");
         assert_eq!(worker.short_title(), "zg:hello 2");
         assert_eq!(boot(12, "mysite.wsgi:application").short_title(), "zg:mysite.ws 12");
+        assert_eq!(boot(1, "egg:shop#main").short_title(), "zg:shop 1");
         assert_eq!(boot(3, "äääääääää").short_title(), "zg:äääää 3");
         assert_eq!(boot(0, "hello:app").short_title(), "zg:hello");
         assert_eq!(boot(0, "hello:app").title(), "ziggurat: template of wsgi (hello:app)");

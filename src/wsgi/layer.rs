@@ -3,16 +3,17 @@
 use std::path::PathBuf;
 
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList, PyTuple};
+use pyo3::types::PyTuple;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use ziggurat_middleware::options::OneOrMany;
 use ziggurat_middleware::{Context, Finding, Findings};
 
+use super::arguments::Arguments;
 use super::callable::Callable;
 use super::interpreter::{PythonThread, initialize};
-use super::load::{Target, import_object};
+use super::load::{Found, Target, import_object};
 use super::options::{Workers, Wsgi};
 
 /// Adds a Python WSGI middleware (PEP 3333) to the stack.
@@ -33,7 +34,8 @@ use super::options::{Workers, Wsgi};
 #[serde(deny_unknown_fields)]
 pub struct WsgiLayer {
     /// The middleware: `package.module:Middleware`, called with the application, `args` and `kwargs`. A name that ends in `()` is a factory: it is
-    /// called once with `args` and `kwargs`, and its result is called with the application.
+    /// called once with `args` and `kwargs`, and its result is called with the application. `egg:Distribution#name` is an entry point of Paste Deploy:
+    /// a `paste.filter_factory` is such a factory, a `paste.filter_app_factory` such a middleware.
     pub(super) middleware: String,
     /// Positional arguments after the application.
     #[serde(default)]
@@ -100,15 +102,15 @@ impl WsgiLayer {
         let target = Target::parse("middleware", &self.middleware)?;
         let _busy = PythonThread::mark();
         Python::attach(|py| {
-            let (name, found) = import_object(py, &target, &folders)?;
-            let (args, kwargs) = self.arguments(py)?;
-            let made = if target.is_factory() {
-                let factory = target.make(name, &found, |factory| factory.call(args, Some(&kwargs)), "the middleware")?;
+            let Found { name, object, is_factory } = import_object(py, &target, &folders)?;
+            let (args, kwargs) = Arguments { args: &self.args, kwargs: &self.kwargs }.to_python(py)?;
+            let made = if is_factory {
+                let factory = target.make(name, &object, |factory| factory.call(args, Some(&kwargs)), "the middleware")?;
                 factory.call1((below.object(py),))
             } else {
                 let mut all = vec![below.object(py)];
                 all.extend(args.iter().map(Bound::unbind));
-                found.call(PyTuple::new(py, all)?, Some(&kwargs))
+                object.call(PyTuple::new(py, all)?, Some(&kwargs))
             };
             let made = made.map_err(|error| target.raised(py, name, &error))?;
             if made.is_callable() {
@@ -116,14 +118,5 @@ impl WsgiLayer {
             }
             Err(target.returned(name, &made).hint("a middleware takes an application and returns one: `Middleware(app)`"))
         })
-    }
-
-    /// `args` and `kwargs` as Python objects.
-    fn arguments<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyTuple>, Bound<'py, PyDict>)> {
-        let json = py.import("json")?;
-        let loaded = |value: &Value| json.call_method1("loads", (value.to_string(),));
-        let args = loaded(&Value::from(self.args.clone()))?.cast_into::<PyList>()?.to_tuple();
-        let kwargs = loaded(&Value::from(self.kwargs.clone()))?.cast_into::<PyDict>()?;
-        Ok((args, kwargs))
     }
 }

@@ -7,28 +7,45 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple, PyType};
 use ziggurat_middleware::Finding;
 
+use super::arguments::Arguments;
+use super::entry_point::EntryPoint;
 use super::errors::format_exception;
 use super::interpreter::{PythonThread, initialize};
 use super::response_head::type_name;
 
-/// `pkg.mod:callable`, `pkg.mod:factory()` or `pkg.mod`.
+/// `pkg.mod:callable`, `pkg.mod:factory()`, `pkg.mod` or `egg:Distribution#name`.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Target<'a> {
     /// The option that names it.
     key: &'static str,
+    /// The module, or the distribution.
     module: &'a str,
     attribute: Option<&'a str>,
     is_factory: bool,
+    is_egg: bool,
+}
+
+/// What a [`Target`] names.
+pub(super) struct Found<'a, 'py> {
+    /// Its name in the module.
+    pub(super) name: &'a str,
+    /// The object. For a factory, the factory.
+    pub(super) object: Bound<'py, PyAny>,
+    pub(super) is_factory: bool,
 }
 
 impl<'a> Target<'a> {
     /// A module without an attribute.
     pub(super) const fn of_module(module: &'a str) -> Self {
-        Self { key: "app", module, attribute: None, is_factory: false }
+        Self { key: "app", module, attribute: None, is_factory: false, is_egg: false }
     }
 
     /// Parses the value of the option `key`, without Python.
     pub(super) fn parse(key: &'static str, text: &'a str) -> Result<Self, Finding> {
+        if let Some(egg) = text.strip_prefix("egg:").filter(|_| key != "worker_exit") {
+            let EntryPoint { distribution, name, .. } = EntryPoint::parse(key, egg)?;
+            return Ok(Self { key, module: distribution, attribute: Some(name), is_factory: true, is_egg: true });
+        }
         let (module, attribute) = text.split_once(':').map_or((text, None), |(module, attribute)| (module, Some(attribute)));
         if !is_dotted_name(module) || module.ends_with(".py") {
             let finding = Finding::new(format!("`{text}` does not name a module")).at(key);
@@ -40,14 +57,14 @@ impl<'a> Target<'a> {
             };
             return Err(finding.hint(hint));
         }
-        let Some(attribute) = attribute else { return Ok(Self { key, module, attribute: None, is_factory: false }) };
+        let Some(attribute) = attribute else { return Ok(Self { key, module, attribute: None, is_factory: false, is_egg: false }) };
         let (name, is_factory) = attribute.strip_suffix("()").map_or((attribute, false), |name| (name, true));
         if is_dotted_name(name) {
-            return Ok(Self { key, module, attribute: Some(name), is_factory });
+            return Ok(Self { key, module, attribute: Some(name), is_factory, is_egg: false });
         }
         let finding = Finding::new(format!("`{attribute}` does not name a callable of `{module}`")).at(key);
         Err(finding.hint(if attribute.contains('(') {
-            "a factory is called without arguments: write `module:factory()`"
+            "write `module:factory()`, and its arguments in `args` and `kwargs`"
         } else {
             "write `module:callable`, as in `mysite.wsgi:application`"
         }))
@@ -61,27 +78,28 @@ pub(crate) fn is_dotted_name(text: &str) -> bool {
     })
 }
 
-/// Starts Python if needed, and imports the app that `target` names.
-pub(super) fn import(target: &str, folders: &[PathBuf]) -> Result<Py<PyAny>, Finding> {
+/// Starts Python if needed, and imports the app that `target` names. A factory is called with `arguments`.
+pub(super) fn import(target: &str, arguments: Arguments<'_>, folders: &[PathBuf]) -> Result<Py<PyAny>, Finding> {
     initialize()?;
     let target = Target::parse("app", target)?;
     // A shutdown may come during an import.
     let _busy = PythonThread::mark();
     Python::attach(|py| {
-        let (name, found) = import_object(py, &target, folders)?;
-        Ok(app(&target, name, found)?.unbind())
+        let found = import_object(py, &target, folders)?;
+        Ok(app(&target, found, arguments)?.unbind())
     })
 }
 
-/// The object that `target` names, and its name in the module. For a factory, the factory.
-pub(super) fn import_object<'a, 'py>(
-    py: Python<'py>,
-    target: &Target<'a>,
-    folders: &[PathBuf],
-) -> Result<(&'a str, Bound<'py, PyAny>), Finding> {
+/// The object that `target` names.
+pub(super) fn import_object<'a, 'py>(py: Python<'py>, target: &Target<'a>, folders: &[PathBuf]) -> Result<Found<'a, 'py>, Finding> {
     extend_path(py, folders)?;
+    if let (true, Some(name)) = (target.is_egg, target.attribute) {
+        let (object, is_factory) = EntryPoint { key: target.key, distribution: target.module, name }.load(py)?;
+        return Ok(Found { name, object, is_factory });
+    }
     let module = py.import(target.module).map_err(|error| import_failed(py, target, folders, &error))?;
-    find(py, &module, target)
+    let (name, object) = find(py, &module, target)?;
+    Ok(Found { name, object, is_factory: target.is_factory })
 }
 
 /// Puts `folders` in front of `sys.path`, in their order.
@@ -97,8 +115,14 @@ pub(super) fn extend_path(py: Python<'_>, folders: &[PathBuf]) -> PyResult<()> {
 }
 
 /// The application: the object itself, or what the factory returns.
-fn app<'py>(target: &Target<'_>, name: &str, found: Bound<'py, PyAny>) -> Result<Bound<'py, PyAny>, Finding> {
-    let callable = if target.is_factory { target.make(name, &found, |factory| factory.call0(), "the WSGI application")? } else { found };
+fn app<'py>(target: &Target<'_>, found: Found<'_, 'py>, arguments: Arguments<'_>) -> Result<Bound<'py, PyAny>, Finding> {
+    let Found { name, object, is_factory } = found;
+    let callable = if is_factory {
+        let (args, kwargs) = arguments.to_python(object.py())?;
+        target.make(name, &object, |factory| factory.call(args, Some(&kwargs)), "the WSGI application")?
+    } else {
+        object
+    };
     if !callable.is_callable() {
         let found = type_name(&callable);
         return Err(Finding::new(format!("`{name}` of `{}` is `{found}`, which is not callable", target.module))
@@ -147,7 +171,7 @@ impl Target<'_> {
         self.attribute.is_none()
     }
 
-    /// Whether it is a factory.
+    /// Whether it is a factory of apps.
     pub(super) const fn is_factory(&self) -> bool {
         self.is_factory
     }
@@ -267,7 +291,7 @@ fn is_part_of(name: &str, module: &str) -> bool {
     module.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }
 
-fn environment() -> String {
+pub(super) fn environment() -> String {
     match std::env::var_os("VIRTUAL_ENV").filter(|folder| !folder.is_empty()) {
         Some(folder) => format!("the virtual environment `{}`", Path::new(&folder).display()),
         None => match virtual_environment() {
@@ -287,12 +311,12 @@ fn virtual_environment() -> Option<String> {
     .ok()?
 }
 
-fn kind(py: Python<'_>, error: &PyErr) -> String {
+pub(super) fn kind(py: Python<'_>, error: &PyErr) -> String {
     error.get_type(py).name().map_or_else(|_| "an exception".to_owned(), |name| name.to_string())
 }
 
 /// The traceback without frames of the import system.
-fn traceback(py: Python<'_>, error: &PyErr) -> String {
+pub(super) fn traceback(py: Python<'_>, error: &PyErr) -> String {
     let text = format_exception(py, error);
     let lines = text.lines().filter(|line| !line.trim_start().starts_with("File \"<frozen importlib"));
     lines.collect::<Vec<_>>().join("\n")
@@ -304,7 +328,7 @@ mod tests {
 
     #[test]
     fn a_target_is_a_module_and_perhaps_a_callable_or_a_factory() {
-        let target = |module, attribute, is_factory| Ok(Target { key: "app", module, attribute, is_factory });
+        let target = |module, attribute, is_factory| Ok(Target { key: "app", module, attribute, is_factory, is_egg: false });
         assert_eq!(Target::parse("app", "mysite.wsgi:application"), target("mysite.wsgi", Some("application"), false));
         assert_eq!(Target::parse("app", "hello:make()"), target("hello", Some("make"), true));
         assert_eq!(Target::parse("app", "hello:site.app"), target("hello", Some("site.app"), false));
@@ -319,7 +343,8 @@ mod tests {
             (":app", "module:callable"),
             ("hello..x:app", "module:callable"),
             ("hello:a b", "module:callable"),
-            ("hello:make(1)", "without arguments"),
+            ("hello:make(1)", "`args` and `kwargs`"),
+            ("egg:hello#a#b", "`egg:Distribution#name`"),
             ("./site/hello.py:app", "`site.hello:app`"),
             ("hello.py", "`hello:app`"),
         ] {

@@ -6,8 +6,10 @@
 
 mod app_thread;
 mod application;
+mod arguments;
 mod callable;
 pub(crate) mod child;
+mod entry_point;
 mod environ;
 mod errors;
 mod executor;
@@ -85,7 +87,7 @@ impl Wsgi {
     /// Why it cannot be imported.
     pub(crate) fn import(&self, context: &Context) -> Result<Callable, Finding> {
         self.set_variables()?;
-        Ok(Callable::new(import(&self.app, &self.folders(context)?)?))
+        Ok(Callable::new(import(&self.app, self.arguments(), &self.folders(context)?)?))
     }
 
     /// The folders that are searched for its module, watched for changes.

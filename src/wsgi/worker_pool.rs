@@ -59,6 +59,8 @@ impl Wsgi {
             place: context.place().to_string(),
             nth: 0,
             app: callee.name.to_owned(),
+            args: self.args.clone(),
+            kwargs: self.kwargs.clone(),
             path: self.folders(context)?,
             threads,
             takes_websockets: self.websockets.limit > 0,

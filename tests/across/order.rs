@@ -111,3 +111,17 @@ async fn a_python_layer_may_call_twice() {
         }
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_filter_of_paste_deploy_is_a_layer() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/wsgi/apps");
+    for executor in EXECUTORS {
+        for middleware in ["egg:factories#made", "egg:factories#mark", "factories:filter_factory()", "factories:Mark"] {
+            let layer =
+                serde_json::json!({ "middleware": middleware, "args": [{ "debug": "no" }], "kwargs": { "a.b": "c" }, "path": path });
+            let site = Site::new(&serde_json::json!([{ "wsgi": layer }]).to_string(), "across:app", executor);
+            let answer = site.get("/").await;
+            assert_eq!(answer.headers["x-mark"], "{'debug': 'no'} {'a.b': 'c'}", "{middleware} {executor:?}");
+        }
+    }
+}

@@ -3,7 +3,7 @@
 use serde_json::json;
 use ziggurat_middleware::{Finding, Step};
 
-use crate::support::{Executor, Site, folders};
+use crate::support::{EXECUTORS, Executor, Site, folders};
 
 fn refusal(app: &str) -> Finding {
     let finding = Site::of(json!({ "app": app, "path": folders() })).err().unwrap();
@@ -15,6 +15,31 @@ fn refusal(app: &str) -> Finding {
 async fn an_app_is_a_callable_an_attribute_of_one_or_what_a_factory_makes() {
     for app in ["plain:hello", "plain:namespace.app", "plain:make()", "usual"] {
         assert_eq!(Site::new(app, Executor::Pool(1)).get("/").await.text(), "hello", "{app}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_factory_is_called_with_its_arguments_in_whatever_process() {
+    let arguments = json!({ "args": [{ "debug": "no" }], "kwargs": { "site.title": "a $ b" } });
+    for executor in EXECUTORS {
+        for app in ["factories:make_app()", "egg:factories#main", "egg:factories"] {
+            let answer = Site::with(app, executor, arguments.clone()).get("/").await;
+            assert_eq!(answer.text(), "{'debug': 'no'} {'site.title': 'a $ b'}", "{app} {executor:?}");
+        }
+    }
+}
+
+#[test]
+fn arguments_of_what_is_no_factory_are_a_finding() {
+    for option in [json!({ "args": [1] }), json!({ "kwargs": { "a": 1 } })] {
+        let key = option.as_object().unwrap().keys().next().unwrap().clone();
+        let mut options = json!({ "app": "plain:hello", "path": folders() });
+        options.as_object_mut().unwrap().extend(option.as_object().unwrap().clone());
+        let finding = Site::of(options).err().unwrap();
+        assert_eq!(
+            (finding.message, finding.path),
+            (format!("`{key}` is for a factory, and `plain:hello` is called with each request"), vec![Step::from(key.as_str())])
+        );
     }
 }
 
@@ -37,6 +62,11 @@ fn what_cannot_be_loaded_is_a_finding_with_a_hint() {
         ("plain:number", "`number` of `plain` is `int`, which is not callable", "name the WSGI application"),
         ("plain:make_nothing()", "the factory `make_nothing` of `plain` returned `NoneType`, which is not callable", "a factory returns"),
         ("plain:make_trouble()", "the factory `make_trouble` of `plain` raised `ValueError`", ""),
+        ("egg:factories#other", "`factories` has no entry point `other` in `paste.app_factory`", "it has `broken`, `main`"),
+        ("egg:factories#map", "the entry point `map` of `factories` is a `paste.composite_factory`", "`paste.deploy:loadapp()`"),
+        ("egg:factories#broken", "the entry point `broken` of `factories` cannot be loaded: it raised `AttributeError`", ""),
+        ("egg:factories#main", "the factory `main` of `factories` raised `TypeError`", ""),
+        ("egg:not_installed", "the distribution `not_installed` is not installed", "install it in"),
         ("trouble_free", "there is no module `trouble_free`", "`path`"),
         ("json", "module `json` has neither `application` nor `app`", "`json:callable`"),
         ("no module", "`no module` does not name a module", "`module:callable`"),

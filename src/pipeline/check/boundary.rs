@@ -10,7 +10,7 @@ use crate::pipeline::model::{Below, Event, File, Part, Position, Route};
 use crate::pipeline::tree::{Entry, Node, Value};
 
 /// The options of a `wsgi` app that are about the app itself, and not about the processes it runs in.
-const OF_THE_APP: [&str; 2] = ["app", "path"];
+const OF_THE_APP: [&str; 4] = ["app", "args", "kwargs", "path"];
 
 /// The options of a `wsgi` layer that are about the middleware itself.
 const OF_THE_LAYER: [&str; 4] = ["middleware", "args", "kwargs", "path"];

@@ -14,7 +14,7 @@ use self::head::{put_head, take_head};
 use crate::call::ResponseHead;
 
 /// The version of the protocol. Both ends are the same program, unless its file was replaced while the server ran.
-pub(crate) const VERSION: u32 = 5;
+pub(crate) const VERSION: u32 = 6;
 
 /// The largest payload, in octets.
 pub(crate) const LARGEST: usize = 4 << 20;

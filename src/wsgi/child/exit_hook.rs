@@ -20,7 +20,7 @@ impl ExitHook {
         let Some(name) = &boot.worker_exit else { return Ok(None) };
         let target = Target::parse("worker_exit", name)?;
         Python::attach(|py| {
-            let (_, hook) = import_object(py, &target, &boot.path)?;
+            let hook = import_object(py, &target, &boot.path)?.object;
             if !hook.is_callable() {
                 return Err(Finding::new(format!("`{name}` is not callable")).at("worker_exit"));
             }

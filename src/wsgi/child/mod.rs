@@ -23,6 +23,7 @@ use pyo3::prelude::*;
 use serde_json::Value;
 use ziggurat_middleware::{Finding, Lifecycle};
 
+use super::arguments::Arguments;
 use super::callable::Callable;
 use super::interpreter::{finalize_process, initialize};
 use super::load::import;
@@ -115,7 +116,8 @@ impl BuiltApp {
     fn new(boot: &Boot, build: Build<'_>) -> Result<Self, Refusal> {
         let lifecycle = Lifecycle::default();
         let Some(stack) = &boot.stack else {
-            return Ok(Self { callable: Callable::new(import(&boot.app, &boot.path)?), lifecycle, runtime: None });
+            let arguments = Arguments { args: &boot.args, kwargs: &boot.kwargs };
+            return Ok(Self { callable: Callable::new(import(&boot.app, arguments, &boot.path)?), lifecycle, runtime: None });
         };
         let runtime = Runtime::start().map(Arc::new).map_err(Finding::from)?;
         let built = runtime.within(|| build(stack.clone(), &lifecycle, &runtime));

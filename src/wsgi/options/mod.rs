@@ -11,6 +11,7 @@ use std::path::PathBuf;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
+use serde_json::{Map, Value};
 use ziggurat_middleware::options::OneOrMany;
 use ziggurat_middleware::units::{Duration, Size};
 
@@ -18,6 +19,8 @@ pub(super) use inherit::Inherit;
 pub(super) use preload::Preload;
 pub(super) use websockets::WebSockets;
 pub(super) use workers::Workers;
+
+use super::arguments::Arguments;
 
 /// Calls a WSGI application (PEP 3333).
 ///
@@ -37,8 +40,15 @@ pub(super) use workers::Workers;
 #[serde(deny_unknown_fields)]
 pub struct Wsgi {
     /// The application: `package.module:callable`. The callable may be an attribute of an object (`module:site.app`), or a factory that is called
-    /// once without arguments (`module:make()`). Without `:callable`, the module's `application` is used, or else its `app`.
+    /// once with `args` and `kwargs` (`module:make()`). Without `:callable`, the module's `application` is used, or else its `app`.
+    /// `egg:Distribution#name` is a factory that an installed distribution advertises as an entry point in the group `paste.app_factory`.
     pub(super) app: String,
+    /// Positional arguments of a factory.
+    #[serde(default)]
+    pub(super) args: Vec<Value>,
+    /// Keyword arguments of a factory.
+    #[serde(default)]
+    pub(super) kwargs: Map<String, Value>,
     /// Folders that are searched for modules before Python's own. Default: the folder of the pipeline file.
     #[serde(default)]
     pub(super) path: Option<OneOrMany<PathBuf>>,
@@ -124,10 +134,17 @@ impl Wsgi {
         &self.app
     }
 
+    /// What a factory is called with.
+    pub(super) fn arguments(&self) -> Arguments<'_> {
+        Arguments { args: &self.args, kwargs: &self.kwargs }
+    }
+
     /// An app without further options.
     pub(super) fn alone(app: &str, workers: Option<Workers>, threads: Option<u64>) -> Self {
         Self {
             app: app.to_owned(),
+            args: Vec::new(),
+            kwargs: Map::new(),
             path: None,
             workers: workers.unwrap_or_default(),
             threads: threads.unwrap_or_else(default_threads),

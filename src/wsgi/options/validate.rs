@@ -19,8 +19,15 @@ const LEAST_MEMORY: Size = Size::mib(16);
 
 impl Wsgi {
     pub(in crate::wsgi) fn check(&self, findings: &mut Findings) {
-        if let Err(finding) = Target::parse("app", &self.app) {
-            findings.push(finding);
+        match Target::parse("app", &self.app) {
+            Ok(target) if !target.is_factory() && !self.arguments().is_empty() => {
+                let option = if self.args.is_empty() { "kwargs" } else { "args" };
+                let finding =
+                    Finding::new(format!("`{option}` is for a factory, and `{}` is called with each request", self.app)).at(option);
+                findings.push(finding.hint("a factory ends in `()`: `module:factory()`"));
+            }
+            Ok(_) => {}
+            Err(finding) => findings.push(finding),
         }
         if let Some(hook) = &self.worker_exit {
             match Target::parse("worker_exit", hook) {

@@ -55,6 +55,8 @@ async fn start() -> (Arc<ServerEnd>, Arc<Admission>, Worker) {
         place: "app".to_owned(),
         nth: 1,
         app: "app".to_owned(),
+        args: Vec::new(),
+        kwargs: serde_json::Map::new(),
         path: Vec::new(),
         threads: 64,
         takes_websockets: false,
