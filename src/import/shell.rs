@@ -33,12 +33,32 @@ pub(super) fn words(line: &str) -> Result<Vec<Word>, String> {
     Ok(words.into_iter().map(|word| value(&word, &hidden)).collect())
 }
 
-/// Takes command substitutions out of a line. Each is replaced by a character of a private area.
+/// Takes command substitutions out of a line, and dollar signs that a quote or a backslash makes plain. Each is replaced by a character of a private area.
 fn hide(line: &str) -> (String, Vec<String>) {
     let (mut text, mut hidden) = (String::new(), Vec::new());
     let mut rest = line;
+    let mut quote = None;
     while let Some(next) = rest.chars().next() {
-        let length = if next == '`' {
+        let is_plain = quote == Some('\'');
+        match next {
+            '\'' | '"' if quote == Some(next) => quote = None,
+            '\'' | '"' if quote.is_none() => quote = Some(next),
+            '\\' if !is_plain => {
+                let escaped = rest[1..].chars().next().unwrap_or_default();
+                let length = if rest.len() > 1 { 1 + escaped.len_utf8() } else { 1 };
+                if escaped == '$' {
+                    text.push(DOLLAR)
+                } else {
+                    text.extend(rest[..length].chars().map(unmarked))
+                }
+                rest = &rest[length..];
+                continue;
+            }
+            _ => {}
+        }
+        let length = if is_plain {
+            None
+        } else if next == '`' {
             rest[1..].find('`').map(|end| end + 2)
         } else if rest.starts_with("$(") {
             closing(rest)
@@ -53,7 +73,7 @@ fn hide(line: &str) -> (String, Vec<String>) {
                 rest = &rest[length..];
             }
             _ => {
-                text.push(if (FIRST..=LAST_MARK).contains(&next) { '?' } else { next });
+                text.push(if is_plain && next == '$' { DOLLAR } else { unmarked(next) });
                 rest = &rest[next.len_utf8()..];
             }
         }
@@ -61,9 +81,15 @@ fn hide(line: &str) -> (String, Vec<String>) {
     (text, hidden)
 }
 
-const FIRST: char = '\u{e000}';
-const FIRST_MARK: u32 = 0xe000;
+/// A dollar sign that is no variable.
+const DOLLAR: char = '\u{e000}';
+const FIRST_MARK: u32 = 0xe001;
 const LAST_MARK: char = '\u{f8ff}';
+
+/// The characters of the private area are not for lines themselves.
+fn unmarked(c: char) -> char {
+    if (DOLLAR..=LAST_MARK).contains(&c) { '?' } else { c }
+}
 
 /// The length of `$(...)` at the beginning of `text`.
 fn closing(text: &str) -> Option<usize> {
@@ -83,7 +109,8 @@ fn value(word: &str, hidden: &[String]) -> Word {
     let mut raw = String::new();
     let mut is_code = false;
     for next in word.chars() {
-        match hidden.get((next as usize).wrapping_sub(FIRST as usize)) {
+        match hidden.get((next as usize).wrapping_sub(FIRST_MARK as usize)) {
+            _ if next == DOLLAR => raw.push('$'),
             Some(code) => {
                 is_code = true;
                 raw.push_str(code);
@@ -93,7 +120,7 @@ fn value(word: &str, hidden: &[String]) -> Word {
     }
     let value = match (is_code, template(word)) {
         (true, _) if raw.contains("nproc") => Value::Cores,
-        (false, Some(text)) => Value::Text(text),
+        (false, Some(text)) => Value::Text(text.replace(DOLLAR, "$$")),
         _ => Value::Code(raw.clone()),
     };
     Word { raw, value }
@@ -212,11 +239,8 @@ fn joined(words: &[Word]) -> String {
     words.iter().map(|word| word.raw.as_str()).collect::<Vec<_>>().join(" ")
 }
 
-/// A word that a service manager reads: `$NAME` and `${NAME}` are variables, `%%` is a percent sign, and other specifiers are not known.
+/// A word that a service manager reads: `$NAME` and `${NAME}` are variables in quotes, too, `%%` is a percent sign, and other specifiers are not known.
 pub(super) fn of_unit(word: &Word) -> Word {
-    if !word.raw.contains('%') {
-        return word.clone();
-    }
     let plain = word.raw.replace("%%", "\u{0}");
     if plain.contains('%') {
         return Word { raw: word.raw.clone(), value: Value::Code(word.raw.clone()) };
@@ -229,4 +253,31 @@ pub(super) fn of_unit(word: &Word) -> Word {
 /// Words of a list, as in a Dockerfile: no shell sees them.
 pub(super) fn literals(words: &[String]) -> Vec<Word> {
     words.iter().map(|word| Word { raw: word.clone(), value: Value::Text(escaped(word)) }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dollar_sign_is_a_variable_unless_a_quote_or_a_backslash_makes_it_plain() {
+        let text = |text: &str| Value::Text(text.to_owned());
+        for (line, expected) in [
+            ("$A", text("${A}")),
+            ("\"$A\"", text("${A}")),
+            ("'$A'", text("$$A")),
+            ("\\$A", text("$$A")),
+            ("\"\\$A\"", text("$$A")),
+            ("a'$A'\"$B\"", text("a$$A${B}")),
+            ("\"it's $A\"", text("it's ${A}")),
+            ("'$(date)'", text("$$(date)")),
+            ("$(date)", Value::Code("$(date)".to_owned())),
+            ("'a b'", text("a b")),
+        ] {
+            let words = words(line).unwrap();
+            assert_eq!(words.iter().map(|word| word.value.clone()).collect::<Vec<_>>(), [expected], "{line}");
+        }
+        let script = words("sh -c 'gunicorn -b :$PORT a:b'").unwrap();
+        assert_eq!(call(&script, "gunicorn").unwrap().arguments[1].value, text(":${PORT}"));
+    }
 }
