@@ -13,15 +13,17 @@ impl Import<'_> {
         let name = &target.map_or_else(|| name.to_owned(), |target| format!("{name}/targets/{target}"));
         let kind = app.get("type").and_then(Node::text).unwrap_or_default();
         let theirs = format!("applications/{name}/type = {kind:?}");
+        let line = app.get("type").unwrap_or(app);
         let is_asgi = app.get("protocol").and_then(Node::text) == Some("asgi");
         match kind.split_whitespace().next().unwrap_or_default() {
             "python" if is_asgi => {
-                self.add(app, &theirs, Dropped, "ASGI is not served: requests get 503. Run it under its own server, with a `proxy` here");
+                self.add(line, &theirs, Dropped, "ASGI is not served: requests get 503. Run it under its own server, with a `proxy` here");
+                self.belongs(name, app, &[], "it belongs to the server of the app");
                 json!({ "respond": 503 })
             }
             "python" => {
                 let note = "app `wsgi`; the Python is that of the virtual environment";
-                self.add(app, &theirs, Taken, note);
+                self.add(line, &theirs, Taken, note);
                 self.python(name, app, target)
             }
             "php" => {
@@ -31,7 +33,8 @@ impl Import<'_> {
                 if let Some(index) = text("index") {
                     options["index"] = index.into();
                 }
-                self.add(app, &theirs, Approximated, "app `fastcgi`: run PHP-FPM, and write its address in place of the usual one. Its other options belong into the pool of PHP-FPM");
+                self.add(line, &theirs, Approximated, "app `fastcgi`: run PHP-FPM, and write its address in place of the usual one");
+                self.belongs(name, app, &["root", "index", "script"], "it belongs into the pool of PHP-FPM");
                 match text("script") {
                     Some(script) => json!({
                         "layers": [{ "rewrite": { "regex": ".*", "to": format!("/{}", script.trim_start_matches('/')) } }],
@@ -42,11 +45,12 @@ impl Import<'_> {
             }
             _ => {
                 self.add(
-                    app,
+                    line,
                     &theirs,
                     Dropped,
                     "apps in this language are not run: requests get 503. Run it under its own server, with a `proxy` here",
                 );
+                self.belongs(name, app, &[], "it belongs to the server of the app");
                 json!({ "respond": 503 })
             }
         }
@@ -59,14 +63,14 @@ impl Import<'_> {
         }
         let place = named.unwrap_or(app);
         let is_factory = place.get("factory").and_then(Node::truth) == Some(true);
-        let Some(module) = place.get("module").and_then(Node::text) else {
+        let Some((line, module)) = place.get("module").and_then(|module| Some((module, module.text()?))) else {
             self.add(place, &format!("applications/{name}"), Dropped, "it names no `module`: requests get 503");
             return json!({ "respond": 503 });
         };
         let callable = place.get("callable").and_then(Node::text).unwrap_or("application");
         let call = if is_factory { "()" } else { "" };
         let mut wsgi = Map::from_iter([("app".to_owned(), Json::from(escaped(&format!("{module}:{callable}{call}"))))]);
-        self.add(place, &format!("applications/{name}/module = {module:?}"), Taken, format!("`app`: \"{module}:{callable}{call}\""));
+        self.add(line, &format!("applications/{name}/module = {module:?}"), Taken, format!("`app`: \"{module}:{callable}{call}\""));
         wsgi.insert("workers".into(), 1.into());
         wsgi.insert("threads".into(), 1.into());
         let options = app.entries().iter().filter(|(name, _)| name != "targets");
@@ -84,12 +88,15 @@ impl Import<'_> {
                 );
             }
         }
-        let prefix = place.get("prefix").or_else(|| app.get("prefix")).and_then(Node::text);
-        match prefix.map(|prefix| prefix.trim_end_matches('/')).filter(|prefix| !prefix.is_empty()) {
-            Some(prefix) => {
+        let prefix = place.get("prefix").or_else(|| app.get("prefix"));
+        let text = prefix.and_then(Node::text).map(|prefix| prefix.trim_end_matches('/'));
+        match text.filter(|prefix| !prefix.is_empty()) {
+            Some(text) => {
+                let line = prefix.unwrap_or(place);
+                let prefix = text;
                 let prefix = if prefix.starts_with('/') { prefix.to_owned() } else { format!("/{prefix}") };
                 self.add(
-                    place,
+                    line,
                     &format!("applications/{name}/prefix = {prefix:?}"),
                     Approximated,
                     "`mount` of a route; other paths get 404, where Unit passes them on unchanged",
@@ -100,15 +107,28 @@ impl Import<'_> {
         }
     }
 
+    /// Says of the options of an app that another program runs which of them are taken, and what becomes of the others.
+    fn belongs(&mut self, name: &str, app: &Node, taken: &[&str], note: &str) {
+        for (option, value) in app.entries().iter().filter(|(option, _)| option != "type") {
+            if let ("targets", Value::Object(targets)) = (option.as_str(), &value.value) {
+                targets.iter().for_each(|(target, value)| self.belongs(&format!("{name}/{target}"), value, taken, note));
+                continue;
+            }
+            let theirs = setting(name, option, value);
+            match taken.contains(&option.as_str()) {
+                true => self.add(value, &theirs, Taken, format!("`{option}` of the app, or of `rewrite` above it")),
+                false => self.add(value, &theirs, Dropped, note),
+            }
+        }
+    }
+
     fn option(&mut self, app: &str, option: &str, value: &Node, wsgi: &mut Map<String, Json>) {
-        let theirs = if option == "environment" {
-            format!("applications/{app}/environment")
-        } else {
-            format!("applications/{app}/{option} = {}", value.written())
-        };
+        let theirs = setting(app, option, value);
         let text = value.text().map(escaped);
         match (option, text) {
-            ("type" | "module" | "callable" | "factory" | "protocol" | "prefix", _) => {}
+            ("type" | "module" | "prefix", _) => {}
+            ("callable" | "factory", _) => self.add(value, &theirs, Taken, "`app`"),
+            ("protocol", _) => self.add(value, &theirs, Taken, "WSGI is what is served"),
             ("path", _) => {
                 let folders: Vec<Json> = value.items().iter().filter_map(Node::text).map(|folder| escaped(folder).into()).collect();
                 if let Some(path) = super::one_or_many(folders) {
@@ -188,4 +208,12 @@ impl Import<'_> {
             _ => self.add(value, &theirs, Dropped, "there is no counterpart"),
         }
     }
+}
+
+/// An option as it is written. The values of variables may be secrets.
+fn setting(app: &str, option: &str, value: &Node) -> String {
+    if option == "environment" {
+        return format!("applications/{app}/environment");
+    }
+    format!("applications/{app}/{option} = {}", value.written())
 }

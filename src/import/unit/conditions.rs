@@ -13,13 +13,13 @@ use crate::import::value::escaped;
 type Pattern = fn(&str) -> Option<Json>;
 
 impl Import<'_> {
-    /// The conditions of a step; what has no counterpart is the error.
-    pub(super) fn condition(&mut self, conditions: &Node) -> Result<Map<String, Json>, String> {
+    /// The conditions of a step, and those that have no counterpart: without them, a route takes more requests.
+    pub(super) fn condition(&mut self, conditions: &Node) -> (Map<String, Json>, Vec<String>) {
         let (mut ours, mut not) = (Map::new(), Map::new());
-        let mut notes = Vec::new();
+        let (mut missing, mut notes) = (Vec::new(), Vec::new());
         for (name, value) in conditions.entries() {
             let part = || format!("{name} = {}", value.written());
-            match name.as_str() {
+            let known = match name.as_str() {
                 "uri" => patterns("path", value, path, &mut ours, &mut not),
                 "host" => patterns("host", value, host, &mut ours, &mut not),
                 "method" => patterns("method", value, word, &mut ours, &mut not),
@@ -29,23 +29,29 @@ impl Import<'_> {
                 "cookies" => named("cookie", value, &mut ours),
                 "arguments" => named("query", value, &mut ours),
                 _ => None,
+            };
+            if known.is_none() {
+                missing.push(part());
+                continue;
             }
-            .ok_or_else(part)?;
             let ends_in_wildcard = name == "uri" && value.items().iter().filter_map(Node::text).any(|text| text.ends_with("/*"));
             let (treatment, note) =
                 if ends_in_wildcard { (Approximated, "`match.path`: `/a/*` matches `/a`, too") } else { (Taken, "`match` of a route") };
-            notes.push((value, format!("match/{}", part()), treatment, note));
+            notes.push((name, value, treatment, note));
         }
         // All of `not` together are one condition, so that several would have to hold at once.
         match not.len() {
             0 => {}
             1 => drop(ours.insert("not".into(), not.into())),
-            _ => return Err("several conditions with `!`".to_owned()),
+            _ => {
+                missing.push("several conditions with `!`".to_owned());
+                notes.retain(|(_, value, ..)| !value.items().iter().filter_map(Node::text).any(|text| text.starts_with('!')));
+            }
         }
-        for (value, theirs, treatment, note) in notes {
-            self.add(value, &theirs, treatment, note);
+        for (name, value, treatment, note) in notes {
+            self.add(value, &format!("match/{name} = {}", value.written()), treatment, note);
         }
-        Ok(ours)
+        (ours, missing)
     }
 }
 

@@ -22,20 +22,16 @@ use json::{Node, Value};
 const DEFAULT_BODY: &str = "8MiB";
 
 /// Imports a configuration.
-pub(super) fn config(name: &str, text: &str) -> Result<Imported, NotImported> {
-    let root = json::parse(text).map_err(|error| NotImported(format!("{name}: {error}")))?;
+pub(super) fn config(file: &str, text: &str) -> Result<Imported, NotImported> {
+    let root = json::parse(text).map_err(|error| NotImported(format!("{file}: {error}")))?;
     // The control API prints the configuration below this key, beside certificates.
-    let root = root.get("config").filter(|_| root.get("listeners").is_none()).unwrap_or(&root);
-    Import {
-        file: name,
-        root,
-        remarks: Remarks::default(),
-        draft: Draft::default(),
-        wanted: Vec::new(),
-        names: BTreeMap::new(),
-        forwarded: None,
+    let whole = &root;
+    let root = whole.get("config").filter(|_| whole.get("listeners").is_none()).unwrap_or(whole);
+    let mut remarks = Remarks::default();
+    for (name, value) in whole.entries().iter().filter(|(name, _)| !std::ptr::eq(root, whole) && name != "config") {
+        remarks.add(&Place::new(file, value.line), &format!("{name} = ..."), Dropped, "it is no part of the configuration");
     }
-    .run()
+    Import { file, root, remarks, draft: Draft::default(), wanted: Vec::new(), names: BTreeMap::new(), forwarded: None }.run()
 }
 
 struct Import<'a> {
@@ -354,6 +350,9 @@ impl<'a> Import<'a> {
             };
             to.push(entry);
             self.add(server, &format!("upstreams/servers/{address}"), treatment, note);
+            if let Some(weight) = weight {
+                self.add(weight, &format!("weight = {}", weight.written()), treatment, "`weight` of the server");
+            }
         }
         match one_or_many(to) {
             Some(to) => json!({ "proxy": { "to": to, "balance": "round_robin" } }),

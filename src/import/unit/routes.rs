@@ -28,15 +28,21 @@ impl Import<'_> {
             }
             let mut route = Map::new();
             if let Some(conditions) = step.get("match") {
-                match self.condition(conditions) {
-                    Ok(condition) if condition.is_empty() => {}
-                    Ok(condition) => drop(route.insert("match".into(), condition.into())),
-                    Err(part) => {
-                        let note =
-                            format!("the whole step is left out: a route has no counterpart of `{part}`. Check what requests get instead");
-                        self.add(step, &step.written(), Dropped, note);
-                        continue;
-                    }
+                let (condition, missing) = self.condition(conditions);
+                if !condition.is_empty() {
+                    route.insert("match".into(), condition.into());
+                }
+                if !missing.is_empty() {
+                    // Without it, the steps below would get requests that this one has refused.
+                    let missing = missing.iter().map(|part| format!("`{part}`")).collect::<Vec<_>>().join(", ");
+                    let which = if route.is_empty() { "all requests that come so far" } else { "requests that match the rest of it" };
+                    let note =
+                        format!("the step is closed: a route has no counterpart of {missing}, so {which} get 503. Write the route by hand");
+                    self.add(step, &step.written(), Dropped, note);
+                    is_open = route.contains_key("match");
+                    route.insert("app".into(), json!({ "respond": 503 }));
+                    routes.push(route.into());
+                    continue;
                 }
             }
             let Some(action) = step.get("action") else { continue };
@@ -102,7 +108,8 @@ impl Import<'_> {
                 location.text().and_then(|text| gaps(text, &[("host", "{host}"), ("request_uri", "{path}{query}"), ("uri", "{path}")]));
             match to.filter(|to| matches!(number, 301 | 302 | 303 | 307 | 308) && (to.starts_with('/') || to.starts_with("http"))) {
                 Some(to) => {
-                    self.add(status, &format!("{theirs}, location = {}", location.written()), Taken, "app `redirect`");
+                    self.add(status, &theirs, Taken, "app `redirect`");
+                    self.add(location, &format!("location = {}", location.written()), Taken, "`redirect.to`");
                     return json!({ "redirect": { "to": to, "status": number } });
                 }
                 None => self.dropped(
@@ -126,9 +133,18 @@ impl Import<'_> {
         let index = action.get("index").and_then(Node::text);
         let (mut folders, mut file) = (Vec::new(), None);
         let has_fallback = action.get("fallback").is_some();
-        for (at, item) in share.items().iter().enumerate() {
+        if let Some(types) = action.get("types") {
+            // Files of other types may be the source code of an app.
+            let instead = if has_fallback { "all requests get the fallback" } else { "requests get 503" };
+            self.dropped(types, "types", format!("the files are not served, because `static` does not select types: {instead}"));
+            for item in share.items() {
+                self.add(item, &format!("share = {}", item.written()), Dropped, "it is not served, because it has `types`");
+            }
+        }
+        let shares = if action.get("types").is_some() { &[] } else { share.items() };
+        for (at, item) in shares.iter().enumerate() {
             let theirs = format!("share = {}", item.written());
-            let is_last = at + 1 == share.items().len() && !has_fallback;
+            let is_last = at + 1 == shares.len() && !has_fallback;
             let text = item.text().unwrap_or_default().replace("${uri}", "$uri");
             match text.strip_suffix("$uri").filter(|folder| !folder.contains('$')) {
                 Some(folder) => {
@@ -171,7 +187,10 @@ impl Import<'_> {
         }
         for (name, value) in action.entries() {
             match name.as_str() {
-                "types" => self.dropped(value, "types", "files of all types are served"),
+                "index" | "follow_symlinks" => {
+                    let ours = if name == "index" { "`static.index`" } else { "`static.symlinks`" };
+                    self.add(value, &format!("{name} = {}", value.written()), Taken, ours);
+                }
                 "chroot" => self.dropped(value, "chroot", "`static` never leaves its folder"),
                 "traverse_mounts" => self.dropped(value, "traverse_mounts", "file systems that are mounted below the folder are served"),
                 _ => {}
@@ -188,7 +207,8 @@ impl Import<'_> {
             layers.push(rewrite);
             return Stack { layers, app };
         }
-        let app = folders.pop().unwrap_or_else(|| json!({ "respond": 404 }));
+        let status = if shares.is_empty() { 503 } else { 404 };
+        let app = folders.pop().unwrap_or_else(|| json!({ "respond": status }));
         layers.extend(folders);
         Stack { layers, app }
     }
