@@ -11,11 +11,11 @@ use crate::pipeline::{Pipeline, Registry};
 /// The options of the command.
 #[derive(clap::Args)]
 pub(super) struct Import {
-    /// The file of the other server: the JSON of NGINX Unit, an `.ini`, `.xml` or `.yaml` of uWSGI, `gunicorn.conf.py`, a Procfile, a Dockerfile, a systemd unit or a shell script.
+    /// The file of the other server: the JSON of NGINX Unit, an `.ini`, `.xml` or `.yaml` of uWSGI, an `.ini` of Paste Deploy, `gunicorn.conf.py`, a Procfile, a Dockerfile, a systemd unit or a shell script.
     #[arg(value_name = "FILE", required_unless_present = "command")]
     file: Option<PathBuf>,
 
-    /// A command line of gunicorn or uWSGI, instead of a file.
+    /// A command line of gunicorn, uWSGI or pserve, instead of a file.
     #[arg(long, value_name = "LINE", conflicts_with = "file")]
     command: Option<String>,
 

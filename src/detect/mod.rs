@@ -139,12 +139,7 @@ fn scripts(folder: &Path) -> Vec<String> {
         let text = modules::text(&folder.join(name)).filter(|_| name.ends_with(".ini"))?;
         let is_paste =
             text.lines().any(|line| line.starts_with("[app:") || line.starts_with("[composite:") || line.trim() == "[pipeline:main]");
-        is_paste.then(|| {
-            format!(
-                "{name} is a configuration of Paste Deploy: write a module with `application = loadapp(\"config:{name}\", relative_to=\".\")`, \
-                 and name it with `--app`"
-            )
-        })
+        is_paste.then(|| format!("{name} is a configuration of Paste Deploy: `ziggurat import {name}` writes the pipeline file for it"))
     };
     names.iter().filter_map(script).collect()
 }

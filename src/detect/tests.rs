@@ -119,7 +119,7 @@ fn projects_are_known_by_their_code() {
         ),
         (
             &[("production.ini", "[app:main]\nuse = egg:shop\n")],
-            "nothing: production.ini is a configuration of Paste Deploy: write a module with `application = loadapp(\"config:production.ini\", relative_to=\".\")`, and name it with `--app`",
+            "nothing: production.ini is a configuration of Paste Deploy: `ziggurat import production.ini` writes the pipeline file for it",
         ),
         (&[("co$t/app.py", FLASK)], r#"{"wsgi":{"app":"app:app","path":"co$$t"}}"#),
     ];

@@ -2,7 +2,7 @@
 
 use super::NotImported;
 use super::remarks::{Place, Remarks, Treatment};
-use super::shell::{self, Word, literals, of_unit};
+use super::shell::{self, Call, Word, literals, of_unit};
 use super::value::Value;
 
 /// A command line, split into words.
@@ -32,6 +32,44 @@ pub(super) struct Found {
     pub(super) remarks: Remarks,
 }
 
+/// The command that becomes the pipeline.
+#[derive(Debug)]
+pub(super) struct Start {
+    pub(super) place: Place,
+    pub(super) call: Call,
+    /// Variables that the file sets.
+    pub(super) environment: Vec<(Place, String, Value)>,
+    pub(super) remarks: Remarks,
+}
+
+impl Found {
+    /// The first command that starts a program, which people know as `name`. The others stay where they are.
+    pub(super) fn start(self, program: &str, name: &str) -> Result<Start, NotImported> {
+        let Self { lines, environment, mut remarks } = self;
+        let mut first: Option<(Place, Call)> = None;
+        for line in lines {
+            let written = line.words.iter().map(|word| word.raw.as_str()).collect::<Vec<_>>().join(" ");
+            match shell::call(&line.words, program) {
+                Some(call) if first.is_none() => first = Some((line.place, call)),
+                Some(_) => {
+                    let note = "one command becomes the pipeline, and this is another one: import it by itself";
+                    remarks.add(&line.place, &written, Treatment::Dropped, note);
+                }
+                None => remarks.add(&line.place, &written, Treatment::Dropped, format!("it does not start {name}: it stays where it is")),
+            }
+        }
+        let Some((place, call)) = first else {
+            let hint = "name the file with it, or give it with `--command 'gunicorn ...'`";
+            return Err(NotImported(format!("there is no command line of gunicorn, uWSGI or pserve\nhint: {hint}")));
+        };
+        for around in &call.around {
+            let note = format!("it is run beside the server: keep it, with `ziggurat run` in place of {name}");
+            remarks.add(&place, around, Treatment::Dropped, note);
+        }
+        Ok(Start { place, call, environment, remarks })
+    }
+}
+
 /// The command lines of a file, by its name.
 pub(super) fn of_file(name: &str, text: &str) -> Result<Found, NotImported> {
     let base = name.rsplit('/').next().unwrap_or_default().to_ascii_lowercase();
@@ -47,7 +85,7 @@ pub(super) fn of_file(name: &str, text: &str) -> Result<Found, NotImported> {
         Ok(script(name, &lines))
     } else {
         Err(NotImported(format!(
-            "`{name}` is no configuration that is known by its name\nhint: known are `*.json` of NGINX Unit, `*.py` of gunicorn, files of uWSGI with a section `uwsgi`, `Procfile`, `Dockerfile`, `*.service` and `*.sh`; a command line is given with `--command`"
+            "`{name}` is no configuration that is known by its name\nhint: known are `*.json` of NGINX Unit, `*.py` of gunicorn, files of uWSGI with a section `uwsgi`, files of Paste Deploy with a section `[app:...]` or `[pipeline:...]`, `Procfile`, `Dockerfile`, `*.service` and `*.sh`; a command line is given with `--command`"
         )))
     }
 }
@@ -78,10 +116,13 @@ fn logical_lines(text: &str) -> Vec<(usize, String)> {
 /// `name: command`; `web` is the one that platforms send requests to.
 fn procfile(name: &str, lines: &[(usize, String)]) -> Found {
     let mut found = Found::default();
-    let mut processes: Vec<(&str, &str, usize)> = lines
-        .iter()
-        .filter_map(|(at, line)| line.split_once(':').map(|(process, command)| (process.trim(), command.trim(), *at)))
-        .collect();
+    let mut processes: Vec<(&str, &str, usize)> = Vec::new();
+    for (at, line) in lines {
+        match line.split_once(':') {
+            Some((process, command)) => processes.push((process.trim(), command.trim(), *at)),
+            None => found.remarks.add(&Place::new(name, *at), line, Treatment::Dropped, "it is no `process: command`"),
+        }
+    }
     processes.sort_by_key(|(process, ..)| *process != "web");
     for (process, command, at) in processes {
         found.line(Place::new(name, at), command, &format!("{process}: {command}"));
@@ -92,23 +133,41 @@ fn procfile(name: &str, lines: &[(usize, String)]) -> Found {
 /// The last `CMD` and `ENTRYPOINT`, joined as Docker joins them, and `ENV`.
 fn dockerfile(name: &str, lines: &[(usize, String)]) -> Found {
     let mut found = Found::default();
-    let mut parts: [Option<(Place, String)>; 2] = [None, None];
+    let mut parts: [Option<(Place, String)>; 2] = Default::default();
     for (at, line) in lines {
         let (instruction, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
         let place = Place::new(name, *at);
-        match instruction.to_ascii_uppercase().as_str() {
-            "FROM" => parts = [None, None],
-            "ENTRYPOINT" => parts[0] = Some((place, rest.trim().to_owned())),
-            "CMD" => parts[1] = Some((place, rest.trim().to_owned())),
-            "ENV" => found.variables(&place, rest),
-            _ => {}
+        let replaced = match instruction.to_ascii_uppercase().as_str() {
+            "FROM" => {
+                found.remarks.add(&place, line, Treatment::Dropped, "it stays in the Dockerfile");
+                std::mem::take(&mut parts)
+            }
+            "ENTRYPOINT" => [parts[0].replace((place, rest.trim().to_owned())), None],
+            "CMD" => [parts[1].replace((place, rest.trim().to_owned())), None],
+            "ENV" => {
+                found.variables(&place, rest);
+                continue;
+            }
+            _ => {
+                found.remarks.add(&place, line, Treatment::Dropped, "it stays in the Dockerfile");
+                continue;
+            }
+        };
+        for (earlier, text) in replaced.into_iter().flatten() {
+            found.remarks.add(
+                &earlier,
+                &text,
+                Treatment::Dropped,
+                format!("it does not count: line {at} begins another stage, or replaces it"),
+            );
         }
     }
     let list = |text: &str| serde_json::from_str::<Vec<String>>(text).ok().map(|words| literals(&words));
     let [entry, command] = parts;
     match (entry, command) {
         // A list is followed by the words of the other one.
-        (Some((place, entry)), Some((_, command))) if list(&entry).is_some() && list(&command).is_some() => {
+        (Some((place, entry)), Some((further, command))) if list(&entry).is_some() && list(&command).is_some() => {
+            found.remarks.add(&further, &command, Treatment::Taken, "further words of the command of `ENTRYPOINT`");
             let words = [list(&entry), list(&command)].into_iter().flatten().flatten().collect();
             found.lines.push(CommandLine { place, words });
         }
@@ -143,14 +202,11 @@ fn unit(name: &str, lines: &[(usize, String)]) -> Found {
             "WorkingDirectory" => {
                 found.remarks.add(&place, line, Treatment::Dropped, format!("{stays}; the pipeline file belongs into this folder"));
             }
-            "User" | "Group" | "EnvironmentFile" | "UMask" | "RuntimeDirectory" | "LimitNOFILE" => {
-                found.remarks.add(&place, line, Treatment::Dropped, stays);
-            }
             "ExecReload" | "KillMode" | "KillSignal" | "PIDFile" | "Type" => {
                 let note = "for `ziggurat run`, write `Type=notify` and `ExecReload=kill -HUP $MAINPID`";
                 found.remarks.add(&place, line, Treatment::Dropped, note);
             }
-            _ => {}
+            _ => found.remarks.add(&place, line, Treatment::Dropped, stays),
         }
     }
     found
@@ -178,7 +234,9 @@ impl Found {
 
     /// `NAME=value NAME=value`, or `NAME value`.
     fn variables(&mut self, place: &Place, text: &str) {
-        let Ok(words) = shell::words(text) else { return };
+        let Ok(words) = shell::words(text) else {
+            return self.remarks.add(place, text, Treatment::Dropped, "it cannot be read: a quote is not closed");
+        };
         if let [name, rest @ ..] = &words[..]
             && !name.raw.contains('=')
             && !rest.is_empty()

@@ -3,6 +3,7 @@
 mod commands;
 mod draft;
 mod gunicorn;
+mod pastedeploy;
 mod python;
 mod remarks;
 mod shell;
@@ -37,7 +38,7 @@ pub(crate) struct Imported {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct NotImported(pub(crate) String);
 
-/// Imports a file: the JSON of NGINX Unit, a file of uWSGI, `gunicorn.conf.py`, or a Procfile, a Dockerfile, a systemd unit or a shell script with a command line of gunicorn or uWSGI.
+/// Imports a file: the JSON of NGINX Unit, a file of uWSGI or Paste Deploy, `gunicorn.conf.py`, or a Procfile, a Dockerfile, a systemd unit or a shell script with a command line of gunicorn, uWSGI or `pserve`.
 ///
 /// # Errors
 ///
@@ -52,6 +53,9 @@ pub(crate) fn file(path: &Path) -> Result<Imported, NotImported> {
     if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json")) {
         return unit::config(&name, &text);
     }
+    if pastedeploy::is_config(&text) {
+        return pastedeploy::config(&name, &text);
+    }
     if uwsgi::is_config(&name, &text) {
         return uwsgi::config(&name, &text);
     }
@@ -59,7 +63,7 @@ pub(crate) fn file(path: &Path) -> Result<Imported, NotImported> {
     server(folder, found)
 }
 
-/// Imports a command line of gunicorn or uWSGI. Files that it names are relative to `folder`.
+/// Imports a command line of gunicorn, uWSGI or `pserve`. Files that it names are relative to `folder`.
 ///
 /// # Errors
 ///
@@ -70,10 +74,13 @@ pub(crate) fn command(folder: &Path, line: &str) -> Result<Imported, NotImported
     server(folder, commands::Found { lines: vec![line], ..commands::Found::default() })
 }
 
-/// Imports what starts gunicorn, or else uWSGI.
+/// Imports what starts gunicorn, or else uWSGI or Pyramid's `pserve`.
 fn server(folder: &Path, found: commands::Found) -> Result<Imported, NotImported> {
-    if found.lines.iter().any(|line| shell::call(&line.words, "gunicorn").is_some()) {
+    let starts = |program| found.lines.iter().any(|line| shell::call(&line.words, program).is_some());
+    if starts("gunicorn") {
         gunicorn::command(folder, found)
+    } else if starts("pserve") {
+        pastedeploy::command(folder, found)
     } else {
         uwsgi::command(folder, found)
     }

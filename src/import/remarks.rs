@@ -73,6 +73,18 @@ impl Remarks {
         self.0.push(Remark { place: place.clone(), theirs, treatment, note: note.into() });
     }
 
+    /// Adds a remark about a line, unless there is one.
+    pub(super) fn once(&mut self, place: &Place, theirs: &str, treatment: Treatment, note: impl Into<String>) {
+        if !self.0.iter().any(|remark| remark.place == *place && (place.line > 0 || remark.theirs == theirs)) {
+            self.add(place, theirs, treatment, note);
+        }
+    }
+
+    /// Adds the remarks of another part of the configuration.
+    pub(super) fn extend(&mut self, others: Self) {
+        self.0.extend(others.0);
+    }
+
     /// In the order of the files and their lines; what no line says comes last.
     pub(super) fn sorted(mut self) -> Self {
         let mut files: Vec<String> = Vec::new();

@@ -80,6 +80,22 @@ fn yaml_and_xml_that_are_nested_deeply_end() {
 }
 
 #[test]
+fn an_ini_of_paste_deploy_that_multiplies_ends() {
+    let doubles =
+        (0..40).map(|at| format!("[composite:a{at}]\nuse = egg:Paste#urlmap\n/x = a{}\n/y = a{}\n", at + 1, at + 1)).collect::<String>();
+    let text = format!("[app:main]\nuse = a0\n{doubles}[app:a40]\nuse = egg:Site\n");
+    assert!(pastedeploy::config("site.ini", &text).unwrap_err().0.contains("levels deep"));
+    let wide =
+        (0..12).map(|at| format!("[composite:a{at}]\nuse = egg:Paste#urlmap\n/x = a{}\n/y = a{}\n", at + 1, at + 1)).collect::<String>();
+    let text = format!("[app:main]\nuse = a0\n{wide}[app:a12]\nuse = egg:Site\n");
+    assert!(pastedeploy::config("site.ini", &text).unwrap_err().0.contains("1000 parts"));
+    let chain = (0..500).map(|at| format!("[app:a{at}]\nuse = a{}\n", at + 1)).collect::<String>();
+    assert!(pastedeploy::config("site.ini", &format!("[app:main]\nuse = a0\n{chain}")).is_err());
+    let long = (0..3_000).map(|at| format!("a{at} = 1\n")).collect::<String>();
+    assert!(pastedeploy::config("site.ini", &format!("[app:main]\n{long}")).unwrap_err().0.contains("2,000"));
+}
+
+#[test]
 fn placeholders_that_grow_are_bounded() {
     let grows = (0..60).map(|at| format!("a{} = %(a{at})%(a{at})\n", at + 1)).collect::<String>();
     assert!(uwsgi::config("uwsgi.ini", &format!("[uwsgi]\na0 = x\n{grows}module = a:b\nchdir = %(a60)\n")).is_ok());
@@ -96,6 +112,13 @@ fn a_configuration_that_passes_to_itself_ends() {
 }
 
 proptest! {
+    #[test]
+    fn any_ini_of_paste_deploy_is_read_to_its_end(
+        lines in proptest::collection::vec("(\\[(app|filter|pipeline|composite|server|filter-app|DEFAULT):?(main|a|b)?\\]|use|pipeline|next|filter-with|set a|get a|paste.app_factory|/|/a|domain a|listen|port|threads| ) ?[=:]? ?(egg:Paste#urlmap|egg:A|call:a:b|config:a.ini|a|b|main|%\\(a\\)s|[-a-z=:.,/%()$ 0-9\u{e9}]{0,12}){1,2}", 0..14)
+    ) {
+        let _ = pastedeploy::config("site.ini", &format!("[app:main]\nuse = a\n{}", lines.join("\n")));
+    }
+
     #[test]
     fn any_ini_of_uwsgi_is_read_to_its_end(
         lines in proptest::collection::vec("(socket|http|https|module|wsgi-file|mount|static-map|env|chdir|processes|harakiri|if-env|endif|a|\\[uwsgi\\]) ?=? ?[-a-z=:.,/%()$@;0-9\u{e9} ]{0,30}", 0..10)

@@ -1,5 +1,8 @@
 //! Values of other servers' settings. Texts are in the syntax of the pipeline file, where variables are `${NAME}` and a plain `$` is `$$`.
 
+use serde_json::Value as Json;
+use ziggurat_middleware::Network;
+
 /// A value, as far as it is known without running anything.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Value {
@@ -33,6 +36,23 @@ impl Value {
     /// As text without variables.
     pub(super) fn plain_text(&self) -> Option<String> {
         unescaped(&self.text()?)
+    }
+
+    /// As a value of the pipeline file; none if it is known only where it runs.
+    pub(super) fn to_json(&self) -> Option<Json> {
+        Some(match self {
+            Self::None => Json::Null,
+            Self::Bool(truth) => (*truth).into(),
+            Self::Int(number) => (*number).into(),
+            Self::Text(text) => text.as_str().into(),
+            Self::List(items) => items.iter().map(Self::to_json).collect::<Option<Vec<_>>>()?.into(),
+            Self::Dict(entries) => entries
+                .iter()
+                .map(|(name, value)| Some((name.plain_text()?, value.to_json()?)))
+                .collect::<Option<serde_json::Map<_, _>>>()?
+                .into(),
+            Self::Cores | Self::Code(_) => return None,
+        })
     }
 
     /// Whether it is a single variable, which may fill a number.
@@ -77,6 +97,20 @@ impl Value {
     }
 }
 
+/// Addresses and networks, as `trust` writes them, where `*` is everybody. An item that is none is the error.
+pub(super) fn networks(value: &Value) -> Result<Json, String> {
+    let mut list = Vec::new();
+    for item in value.items() {
+        match item.text().as_deref() {
+            Some("*") => list.extend(["0.0.0.0/0", "::/0", "unix"].map(Json::from)),
+            Some(text) if text.parse::<Network>().is_ok() || item.is_variable() => list.push(text.into()),
+            Some(text) => return Err(text.to_owned()),
+            None => return Err("code".to_owned()),
+        }
+    }
+    Ok(list.into())
+}
+
 /// The host and the port of an address. A variable as the port may have a default, which follows a colon, too.
 pub(super) fn host_and_port(text: &str) -> Option<(&str, &str)> {
     let colon = text.rfind(':')?;
@@ -92,7 +126,7 @@ pub(super) fn escaped(text: &str) -> String {
 }
 
 /// The text without escapes; none if it has variables.
-fn unescaped(text: &str) -> Option<String> {
+pub(super) fn unescaped(text: &str) -> Option<String> {
     let plain = text.replace("$$", "\u{0}");
     (!plain.contains('$')).then(|| plain.replace('\u{0}', "$"))
 }

@@ -1,11 +1,13 @@
 //! `ziggurat import`: configurations of other servers in `tests/import`, each against a snapshot of its pipeline file and its report.
 //!
-//! A case is a file, or a folder with a `Procfile` and what it names. A `.command` holds a command line.
+//! A case is a file, or a folder with a `Procfile` and what it names. A `.command` holds a command line; an `.inc` belongs to another file.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
+use jsonc_parser::common::Ranged;
+use jsonc_parser::{CollectOptions, ParseOptions, ast, parse_to_ast};
 use ziggurat::pipeline::Pipeline;
 
 use crate::support::{Program, command, folder_of};
@@ -19,7 +21,7 @@ fn text_of(octets: &[u8]) -> String {
 fn cases(kind: &str) -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/import").join(kind);
     let mut cases: Vec<PathBuf> = fs::read_dir(root).unwrap().map(|entry| entry.unwrap().path()).collect();
-    cases.retain(|path| !path.ends_with(SNAPSHOTS));
+    cases.retain(|path| !path.ends_with(SNAPSHOTS) && path.extension().is_none_or(|extension| extension != "inc"));
     cases.sort();
     cases
 }
@@ -49,7 +51,9 @@ fn every_case_is_as_its_snapshot(kind: &str, fewest: usize) {
     for case in cases {
         let name = case.file_name().unwrap().to_str().unwrap().to_owned();
         let output = import(&case, &[]);
-        let (pipeline, report) = (text_of(&output.stdout), text_of(&output.stderr));
+        // `here` of Paste Deploy is an absolute path.
+        let here = case.parent().unwrap().display().to_string();
+        let (pipeline, report) = (text_of(&output.stdout).replace(&here, "/srv"), text_of(&output.stderr).replace(&here, "/srv"));
         if !pipeline.is_empty() {
             assert_eq!(output.status.code(), Some(0), "{name}: {report}");
             let set = |_: &str| Some("7".into());
@@ -67,6 +71,11 @@ fn every_configuration_of_gunicorn_is_imported_as_its_snapshot_shows() {
 }
 
 #[test]
+fn every_configuration_of_paste_deploy_is_imported_as_its_snapshot_shows() {
+    every_case_is_as_its_snapshot("pastedeploy", 25);
+}
+
+#[test]
 fn every_configuration_of_unit_is_imported_as_its_snapshot_shows() {
     every_case_is_as_its_snapshot("unit", 25);
 }
@@ -74,6 +83,103 @@ fn every_configuration_of_unit_is_imported_as_its_snapshot_shows() {
 #[test]
 fn every_configuration_of_uwsgi_is_imported_as_its_snapshot_shows() {
     every_case_is_as_its_snapshot("uwsgi", 25);
+}
+
+/// The lines of a file that say something; what belongs to the line above is left out.
+fn telling_lines(name: &str, text: &str) -> Vec<usize> {
+    let is_python = name.ends_with(".py");
+    let (is_xml, is_yaml) = (name.ends_with(".xml"), name.ends_with(".yaml") || name.ends_with(".yml"));
+    let is_paste = ["[app:", "[pipeline:", "[composite:", "[filter-app:"].iter().any(|section| text.contains(section));
+    let mut telling = Vec::new();
+    // Of brackets in Python; whether the line above continues.
+    let (mut depth, mut continues) = (0_i64, false);
+    for (at, line) in text.lines().enumerate() {
+        let is_inner = line.starts_with([' ', '\t']);
+        let line = line.trim();
+        let goes_on = continues || depth > 0;
+        continues = line.ends_with('\\') || (continues && line.starts_with('#'));
+        if is_python {
+            depth += line.matches(['(', '[', '{']).count() as i64 - line.matches([')', ']', '}']).count() as i64;
+        }
+        let is_comment = line.is_empty() || line.starts_with('#') || (line.starts_with(';') && !is_python) || line.starts_with("//");
+        let is_frame = match () {
+            () if is_python => {
+                ["import ", "from ", "\"", "'", "else", "elif ", "except", "finally"].iter().any(|word| line.starts_with(word)) || is_inner
+            }
+            () if is_xml => ["<?", "<!", "</"].iter().any(|tag| line.starts_with(tag)) || !(line.contains("</") || line.contains("/>")),
+            () if is_yaml => line == "---" || line == "uwsgi:" || line.ends_with(':'),
+            () if is_paste => is_inner || line == "[DEFAULT]",
+            () => line.starts_with('[') && line.ends_with(']'),
+        };
+        if !goes_on && !is_comment && !is_frame {
+            telling.push(at + 1);
+        }
+    }
+    telling
+}
+
+#[test]
+fn every_line_of_a_configuration_is_in_its_report() {
+    for kind in ["gunicorn", "pastedeploy", "uwsgi"] {
+        for case in cases(kind).into_iter().filter(|case| case.extension().is_none_or(|extension| extension != "command")) {
+            let output = import(&case, &["--report", "json"]);
+            let Ok(report) = serde_json::from_slice::<serde_json::Value>(&output.stderr) else { continue };
+            let report: Vec<(&str, u64)> =
+                report.as_array().unwrap().iter().filter_map(|remark| Some((remark["file"].as_str()?, remark["line"].as_u64()?))).collect();
+            let mut files: Vec<&str> = report.iter().map(|(file, _)| *file).collect();
+            files.sort_unstable();
+            files.dedup();
+            assert!(!files.is_empty(), "{}", case.display());
+            for file in files {
+                let text = fs::read_to_string(case.parent().unwrap().join(file)).unwrap();
+                for line in telling_lines(file, &text) {
+                    let said = text.lines().nth(line - 1).unwrap();
+                    assert!(
+                        report.contains(&(file, line as u64)),
+                        "{}: nothing is said about line {line} of {file}: {said}",
+                        case.display()
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// The lines of settings that no remark is about: itself, or an object or a list around it.
+fn unsaid(value: &ast::Value<'_>, key: &str, text: &str, remarks: &[(usize, String)], lines: &mut Vec<usize>) {
+    let line = text[..value.range().start].matches('\n').count() + 1;
+    let mut here = remarks.iter().filter(|(at, _)| *at == line).map(|(_, setting)| setting);
+    match value {
+        ast::Value::Object(_) | ast::Value::Array(_)
+            if here.any(|setting| {
+                setting.starts_with('{') || setting.contains(&format!("{key} = ")) || setting.ends_with(&format!("/{key}"))
+            }) => {}
+        ast::Value::Object(object) => {
+            object.properties.iter().for_each(|entry| unsaid(&entry.value, entry.name.as_str(), text, remarks, lines))
+        }
+        ast::Value::Array(list) => list.elements.iter().for_each(|item| unsaid(item, key, text, remarks, lines)),
+        _ if here.next().is_some() => {}
+        _ => lines.push(line),
+    }
+}
+
+#[test]
+fn every_setting_of_a_configuration_of_unit_is_in_its_report() {
+    for case in cases("unit") {
+        let output = import(&case, &["--report", "json"]);
+        let Ok(report) = serde_json::from_slice::<serde_json::Value>(&output.stderr) else { continue };
+        let remark =
+            |remark: &serde_json::Value| Some((usize::try_from(remark["line"].as_u64()?).unwrap(), remark["setting"].as_str()?.to_owned()));
+        let remarks: Vec<(usize, String)> = report.as_array().unwrap().iter().filter_map(remark).collect();
+        let text = fs::read_to_string(&case).unwrap();
+        let parsed =
+            parse_to_ast(&text, &CollectOptions::default(), &ParseOptions { allow_comments: true, ..ParseOptions::default() }).unwrap();
+        let mut lines = Vec::new();
+        unsaid(&parsed.value.unwrap(), "", &text, &remarks, &mut lines);
+        let said = |line: usize| text.lines().nth(line - 1).unwrap();
+        let lines: Vec<String> = lines.into_iter().map(|line| format!("{line}: {}", said(line))).collect();
+        assert!(lines.is_empty(), "{}: nothing is said about\n{}", case.display(), lines.join("\n"));
+    }
 }
 
 #[test]
@@ -132,5 +238,24 @@ fn a_file_that_cannot_be_imported_is_named() {
         let output = command(folder.path()).args(["import", name]).output().unwrap();
         let message = text_of(&output.stderr);
         assert!(output.status.code() == Some(2) && message.contains(expected), "{name}: {message}");
+    }
+}
+
+#[test]
+fn no_code_of_a_configuration_is_run() {
+    let conf = "import os, pathlib\npathlib.Path('run').touch()\nos.system('touch run')\nworkers = [open('run', 'w').close(), 2][1]\nbind = __import__('os').popen('touch run').read() or ':1'\nwsgi_app = 'app:app'\n";
+    let ini = "[uwsgi]\nmodule = app:app\nexec-asap = touch run\nprocesses = @(exec://touch run)\n";
+    let paste = "[app:main]\nuse = call:app:run\n[server:main]\nuse = call:app:run\n";
+    let files = [
+        ("gunicorn.conf.py", conf),
+        ("uwsgi.ini", ini),
+        ("site.ini", paste),
+        ("Procfile", "web: gunicorn -w $(touch run) `touch run` app:app\n"),
+    ];
+    for (name, text) in files {
+        let folder = folder_of(&[(name, text), ("app.py", "open('run', 'w').close()\n")]);
+        let output = command(folder.path()).args(["import", name]).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{name}: {}", text_of(&output.stderr));
+        assert!(!folder.path().join("run").exists(), "{name}");
     }
 }

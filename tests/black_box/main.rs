@@ -1,6 +1,7 @@
 //! Black-box tests: the program, real sockets, real Python.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod beside;
 mod bounds;
 mod browser;
 mod certs;

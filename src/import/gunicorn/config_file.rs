@@ -31,14 +31,17 @@ pub(super) fn read(file: &str, text: &str, settings: &mut GunicornSettings, rema
         }
         is_body = ["def ", "class ", "async def ", "@"].iter().any(|word| line.text.starts_with(word));
         if let Some((name, _)) = line.function() {
-            hook(name, &place, remarks);
+            if HOOKS.contains(&name) {
+                hook(name, &place, remarks);
+            } else {
+                remarks.add(&place, &line.text, Treatment::Dropped, "functions of the file are not called");
+            }
             continue;
         }
         let Some((name, expression)) = line.assignment() else {
-            let is_silent = is_body
-                || ["import ", "from ", "\"", "'", "pass", "else", "elif ", "except", "finally"]
-                    .iter()
-                    .any(|word| line.text.starts_with(word));
+            let is_silent = ["import ", "from ", "\"", "'", "pass", "else", "elif ", "except", "finally"]
+                .iter()
+                .any(|word| line.text.starts_with(word));
             if !is_silent {
                 // What code changes is not known any more.
                 names.retain(|name, _| !line.text.contains(name.as_str()));
@@ -52,7 +55,13 @@ pub(super) fn read(file: &str, text: &str, settings: &mut GunicornSettings, rema
         } else if let Some(setting) = options::setting(name) {
             let theirs = if setting == "raw_env" { format!("{name} = ...") } else { line.text.clone() };
             settings.give(setting, value.clone(), &place, &theirs, Rank::File);
-        } else if mentioned.get(name).is_none_or(|last| *last <= at) {
+        } else if mentioned.get(name).is_some_and(|last| *last > at) {
+            let (treatment, note) = match &value {
+                Value::Code(_) => (Treatment::Dropped, "it is code, which is not run: what uses the name is not known"),
+                _ => (Treatment::Taken, "a name of the file: its value stands where it is used"),
+            };
+            remarks.add(&place, &format!("{name} = ..."), treatment, note);
+        } else {
             let hint = options::suggestion(name, options::names()).map_or(String::new(), |known| format!(": did you mean `{known}`?"));
             remarks.add(&place, &line.text, Treatment::Dropped, format!("gunicorn has no such setting, and ignores it{hint}"));
         }
@@ -77,9 +86,6 @@ fn inner(line: &Line, is_body: bool, place: &Place, names: &mut Names, remarks: 
 }
 
 fn hook(name: &str, place: &Place, remarks: &mut Remarks) {
-    if !HOOKS.contains(&name) {
-        return;
-    }
     let note = match name {
         "child_exit" | "worker_exit" => {
             "hooks are not called. `worker_exit` of the app names a function `(pid, cause)` that is told of each worker that has ended"

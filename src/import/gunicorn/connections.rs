@@ -1,10 +1,9 @@
 //! Listeners, TLS, proxies in front, and the layers that gunicorn has inside.
 
 use serde_json::{Map, Value as Json, json};
-use ziggurat_middleware::Network;
 
 use super::super::remarks::Treatment::{Approximated, Taken};
-use super::super::value::{Value, host_and_port};
+use super::super::value::{Value, host_and_port, networks};
 use super::Import;
 
 /// What the server takes at most.
@@ -309,20 +308,6 @@ fn address(text: &str) -> Option<String> {
     };
     let host = if host.contains(':') && !host.starts_with('[') && !host.contains("${") { format!("[{host}]") } else { host.to_owned() };
     Some(format!("{host}:{port}"))
-}
-
-/// Addresses and networks, as `trust` writes them; an item that is none is the error.
-fn networks(value: &Value) -> Result<Json, String> {
-    let mut list = Vec::new();
-    for item in value.items() {
-        match item.text().as_deref() {
-            Some("*") => list.extend(["0.0.0.0/0", "::/0", "unix"].map(Json::from)),
-            Some(text) if text.parse::<Network>().is_ok() || item.is_variable() => list.push(text.into()),
-            Some(text) => return Err(text.to_owned()),
-            None => return Err("code".to_owned()),
-        }
-    }
-    Ok(list.into())
 }
 
 /// An entry of `listen` with more keys.

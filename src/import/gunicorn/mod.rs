@@ -6,16 +6,19 @@ mod options;
 mod processes;
 mod settings;
 
-use std::path::{Component, Path};
+use std::path::{Component, Path, PathBuf};
 
 use serde_json::{Map, Value as Json, json};
 
-use super::commands::Found;
+use super::commands::{Found, Start};
 use super::draft::Draft;
+use super::pastedeploy::{Served, Site};
+use super::python::{Names, evaluate};
 use super::remarks::{Place, Remarks, Treatment};
-use super::shell::{self, Call};
-use super::value::Value;
+use super::shell;
+use super::value::{Value, unescaped};
 use super::{Imported, NotImported, read};
+use crate::detect::python::{is_name, split};
 use settings::{GunicornSettings, Rank};
 
 /// The file that gunicorn reads by itself.
@@ -23,49 +26,18 @@ const CONFIG: &str = "gunicorn.conf.py";
 
 /// Imports a `gunicorn.conf.py`.
 pub(super) fn config(name: &str, text: &str) -> Result<Imported, NotImported> {
-    let mut import = Import::default();
+    let folder = Path::new(name).parent().unwrap_or(Path::new(""));
+    let mut import = Import { folder: folder.to_owned(), ..Import::default() };
     config_file::read(name, text, &mut import.settings, &mut import.remarks);
     import.finish()
 }
 
 /// Imports a command line of gunicorn, with the configuration file that it names or that lies in `folder`.
 pub(super) fn command(folder: &Path, found: Found) -> Result<Imported, NotImported> {
-    let mut import = Import { remarks: found.remarks, ..Import::default() };
-    let mut calls: Vec<(Place, Call)> = Vec::new();
-    for line in found.lines {
-        match shell::call(&line.words, "gunicorn") {
-            Some(call) => calls.push((line.place, call)),
-            None => {
-                let words: Vec<&str> = line.words.iter().map(|word| word.raw.as_str()).collect();
-                import.remarks.add(&line.place, &words.join(" "), Treatment::Dropped, "it does not start gunicorn: it stays where it is");
-            }
-        }
-    }
-    if calls.is_empty() {
-        return Err(NotImported(
-            "there is no command line of gunicorn\nhint: name the file with it, or give it with `--command 'gunicorn ...'`".to_owned(),
-        ));
-    }
-    let mut calls = calls.into_iter();
-    let Some((place, call)) = calls.next() else { return import.finish() };
-    for (place, _) in calls {
-        import.remarks.add(
-            &place,
-            "gunicorn",
-            Treatment::Dropped,
-            "one command becomes the pipeline, and this is another one: import it by itself",
-        );
-    }
-    for around in &call.around {
-        import.remarks.add(
-            &place,
-            around,
-            Treatment::Dropped,
-            "it is run beside the server: keep it, with `ziggurat run` in place of gunicorn",
-        );
-    }
+    let Start { place, call, environment, remarks } = found.start("gunicorn", "gunicorn")?;
+    let mut import = Import { remarks, folder: folder.to_owned(), ..Import::default() };
     import.platform_sets_port = place.file.to_ascii_lowercase().contains("procfile");
-    for (at, name, value) in found.environment {
+    for (at, name, value) in environment {
         import.variable(&at, &name, value, false);
     }
     for (name, value) in call.environment {
@@ -76,8 +48,27 @@ pub(super) fn command(folder: &Path, found: Found) -> Result<Imported, NotImport
     import.finish()
 }
 
+/// What settings say that another file gives, by name, value and place: everything but the app.
+pub(super) fn runner(given: impl Iterator<Item = (String, String, Place)>) -> Result<Served, NotImported> {
+    let mut import = Import::default();
+    for (name, value, place) in given {
+        let theirs = if name.eq_ignore_ascii_case("raw_env") { format!("{name} = ...") } else { format!("{name} = {value}") };
+        match options::setting(&name.to_ascii_lowercase()) {
+            Some(setting) => import.settings.give(setting, Value::plain(&value), &place, &theirs, Rank::File),
+            None => {
+                let hint = options::suggestion(&name, options::names()).map_or(String::new(), |known| format!(": did you mean `{known}`?"));
+                import.remarks.add(&place, &theirs, Treatment::Dropped, format!("gunicorn has no such setting{hint}"));
+            }
+        }
+    }
+    import.settings.settle(&mut import.remarks);
+    import.served()
+}
+
 #[derive(Default)]
 struct Import {
+    /// The folder of the file or the command line.
+    folder: PathBuf,
     settings: GunicornSettings,
     remarks: Remarks,
     draft: Draft,
@@ -158,7 +149,18 @@ impl Import {
 
     fn finish(mut self) -> Result<Imported, NotImported> {
         self.settings.settle(&mut self.remarks);
+        if let Some(site) = self.paste()? {
+            return site.served_by(self.served()?);
+        }
         self.app()?;
+        let served = self.served()?;
+        let mut draft = served.draft;
+        draft.app = json!({ "wsgi": served.wsgi });
+        Ok(Imported { pipeline: draft.text(), remarks: served.remarks.sorted() })
+    }
+
+    /// Everything but the app.
+    fn served(mut self) -> Result<Served, NotImported> {
         self.processes()?;
         self.connections();
         self.layers();
@@ -166,8 +168,27 @@ impl Import {
             let note = options::reason(given.setting);
             self.remarks.add(&given.place, &given.theirs, Treatment::Dropped, note);
         }
-        self.draft.app = json!({ "wsgi": self.wsgi });
-        Ok(Imported { pipeline: self.draft.text(), remarks: self.remarks.sorted() })
+        Ok(Served { draft: self.draft, wsgi: self.wsgi, remarks: self.remarks })
+    }
+
+    /// The app of Paste Deploy, if there is one.
+    fn paste(&mut self) -> Result<Option<Site>, NotImported> {
+        let Some(given) = self.settings.take("paste") else { return Ok(None) };
+        let Some(uri) = given.value.plain_text() else {
+            return Err(NotImported(format!("{}: the file of Paste Deploy is not known before it runs: `{}`", given.place, given.theirs)));
+        };
+        let mut variables = Vec::new();
+        self.taken("raw_paste_global_conf", |_, value| {
+            for item in value.items() {
+                let item = item.plain_text().ok_or("a value is not known before it runs")?;
+                let (name, value) = item.split_once('=').ok_or("an item is not `NAME=value`")?;
+                variables.push((name.to_owned(), value.to_owned()));
+            }
+            Ok((Treatment::Taken, "in the first argument of every factory, and in place of `%(NAME)s`".to_owned()))
+        });
+        let site = Site::below(&self.folder, &uri, variables)?;
+        self.remarks.add(&given.place, &given.theirs, Treatment::Taken, "`layers` and `app`: its sections follow");
+        Ok(Some(site))
     }
 
     /// Takes a setting over, if its value is one that `as_ours` knows; its note is what the pipeline has.
@@ -192,12 +213,11 @@ impl Import {
 
     /// The first option of `wsgi`: which app.
     fn app(&mut self) -> Result<(), NotImported> {
-        let paste = self.settings.take("paste");
         let Some(given) = self.settings.take("wsgi_app") else {
-            return Err(NotImported(match paste {
-                Some(given) => format!("the app is made by Paste Deploy: `{}`\nhint: write a module with `application = loadapp(\"config:...\")` and import `gunicorn module`", given.theirs),
-                None => "no app is named\nhint: import the command line, as in `ziggurat import --command 'gunicorn -c gunicorn.conf.py mysite.wsgi'`".to_owned(),
-            }));
+            return Err(NotImported(
+                "no app is named\nhint: import the command line, as in `ziggurat import --command 'gunicorn -c gunicorn.conf.py mysite.wsgi'`"
+                    .to_owned(),
+            ));
         };
         let Some(text) = given.value.text() else {
             return Err(NotImported(format!(
@@ -206,23 +226,38 @@ impl Import {
             )));
         };
         let (module, callable) = text.split_once(':').unwrap_or((&text, "application"));
-        let (name, arguments) =
-            callable.split_once('(').map_or((callable, ""), |(name, rest)| (name, rest.trim_end().trim_end_matches(')')));
-        let call = if callable.contains('(') { "()" } else { "" };
+        let (name, arguments) = callable.split_once('(').map_or((callable, None), |(name, rest)| (name, Some(rest)));
+        let call = if arguments.is_some() { "()" } else { "" };
         let app = format!("{}:{}{call}", module.trim(), name.trim());
-        let (treatment, note) = if arguments.trim().is_empty() {
-            (Treatment::Taken, format!("`app`: {}", Json::from(app.as_str())))
-        } else {
-            (
-                Treatment::Approximated,
-                format!(
-                    "`app`: {}: a factory is called without arguments: write a module that calls it with `{arguments}`",
-                    Json::from(app.as_str())
-                ),
-            )
-        };
-        self.remarks.add(&given.place, &given.theirs, treatment, note);
-        self.wsgi.insert("app".into(), app.into());
+        let mut note = format!("`app`: {}", Json::from(app.as_str()));
+        let mut wsgi = Map::from_iter([("app".to_owned(), Json::from(app))]);
+        if let Some(arguments) = arguments.map(|rest| rest.trim_end().trim_end_matches(')')).filter(|rest| !rest.trim().is_empty()) {
+            let (args, kwargs) = literals(arguments).ok_or_else(|| {
+                NotImported(format!("{}: `{}`: the arguments of a factory are literals, as gunicorn has it", given.place, given.theirs))
+            })?;
+            note.push_str(", with `args` and `kwargs`");
+            if !args.is_empty() {
+                wsgi.insert("args".into(), args.into());
+            }
+            if !kwargs.is_empty() {
+                wsgi.insert("kwargs".into(), kwargs.into());
+            }
+        }
+        self.remarks.add(&given.place, &given.theirs, Treatment::Taken, note);
+        self.wsgi = wsgi;
         Ok(())
     }
+}
+
+/// The arguments of a call, if they are literals without variables.
+fn literals(arguments: &str) -> Option<(Vec<Json>, Map<String, Json>)> {
+    let (mut args, mut kwargs) = (Vec::new(), Map::new());
+    let plain = unescaped(arguments)?;
+    for argument in split(&plain).into_iter().filter(|argument| !argument.trim().is_empty()) {
+        match argument.split_once('=').map(|(name, value)| (name.trim(), value)).filter(|(name, _)| is_name(name)) {
+            Some((name, value)) => drop(kwargs.insert(name.to_owned(), evaluate(value, &Names::new()).to_json()?)),
+            None => args.push(evaluate(argument, &Names::new()).to_json()?),
+        }
+    }
+    Some((args, kwargs))
 }

@@ -197,7 +197,7 @@ const DROPPED: &[(&[&str], &str)] = &[
         "there are no processes beside the workers: run a task queue",
     ),
     (&["config"], "only the last one is read"),
-    (&["raw_paste_global_conf"], "it is for `paste`"),
+    (&["raw_paste_global_conf"], "without `paste` it has no effect"),
 ];
 
 /// Why a setting has no counterpart.

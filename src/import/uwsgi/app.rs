@@ -55,9 +55,13 @@ impl Import {
 
     fn main_app(&mut self) -> Result<Option<String>, NotImported> {
         let callable = self.get("callable").and_then(Value::text);
-        let module = self.take_all("module").pop();
-        let file = self.take_all("wsgi-file").pop();
-        let Some(given) = module.or(file) else { return Ok(None) };
+        // The last module counts, or else the last file.
+        let mut all = self.take_all("wsgi-file");
+        all.extend(self.take_all("module"));
+        let Some(given) = all.pop() else { return Ok(None) };
+        for other in all {
+            self.remarks.add(&other.place, &other.theirs, Dropped, format!("it does not count: {} names the app", given.place));
+        }
         let text = given
             .value
             .text()

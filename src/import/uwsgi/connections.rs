@@ -101,7 +101,9 @@ impl Import {
         if self.is_on("disable-logging") {
             self.taken("disable-logging", |_, _| Ok((Taken, "there is no layer `access_log`".to_owned())));
         } else {
-            self.take_all("disable-logging");
+            for given in self.take_all("disable-logging") {
+                self.remarks.add(&given.place, &given.theirs, Taken, "requests are logged: layer `access_log`");
+            }
             self.by_default("request logging", Approximated, "layer `access_log`, in its own format");
             self.draft.layers.push("access_log".into());
         }
@@ -177,8 +179,15 @@ fn entry(text: &str, protocol: &str, mode: Option<&str>, group: Option<&str>) ->
         "http" => {}
         "https" => {
             let (Some(cert), Some(key)) = (parts.next(), parts.next()) else { return Err("it names no certificate and no key".to_owned()) };
-            entry.insert("tls".into(), json!({ "cert": cert, "key": key }));
-            note = "; ciphers and certificates of clients are not taken";
+            let mut tls = json!({ "cert": cert, "key": key });
+            if parts.next().is_some_and(|ciphers| !ciphers.is_empty()) {
+                note = "; the cipher suites are those of rustls";
+            }
+            if let Some(authority) = parts.next().filter(|authority| !authority.is_empty()) {
+                let required = authority.starts_with('!');
+                tls["client"] = json!({ "ca": authority.trim_start_matches('!'), "required": required });
+            }
+            entry.insert("tls".into(), tls);
         }
         "uwsgi" | "fastcgi" | "scgi" => {
             entry.insert("protocol".into(), protocol.into());

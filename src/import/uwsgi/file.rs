@@ -34,7 +34,10 @@ pub(super) fn read(form: Form, file: &str, text: &str, remarks: &mut Remarks) ->
             break;
         }
         match name.as_str() {
-            "endif" | "endfor" | "end-if" | "end-for" => is_in_block = false,
+            "endif" | "endfor" | "end-if" | "end-for" => {
+                is_in_block = false;
+                remarks.add(&place, &written, Treatment::Dropped, "the end of the lines that are not decided here");
+            }
             begins if begins.starts_with("if-") || begins == "for" || begins.starts_with("for-") => {
                 is_in_block = true;
                 remarks.add(&place, &written, Treatment::Dropped, "it is decided when uWSGI starts: the lines up to its end are dropped");

@@ -10,11 +10,11 @@ use std::path::{Component, Path};
 
 use serde_json::{Map, Value as Json, json};
 
-use super::commands::Found;
+use super::commands::{Found, Start};
 use super::draft::Draft;
 use super::remarks::Treatment::{self, Dropped};
 use super::remarks::{Place, Remarks};
-use super::shell::{self, Call, Word, after_equals};
+use super::shell::{Word, after_equals};
 use super::value::Value;
 use super::{Imported, NotImported, read};
 use crate::pipeline::closest;
@@ -39,27 +39,9 @@ pub(super) fn config(name: &str, text: &str) -> Result<Imported, NotImported> {
 
 /// Imports a command line of uWSGI, with the file that it names.
 pub(super) fn command(folder: &Path, found: Found) -> Result<Imported, NotImported> {
-    let mut import = Import { remarks: found.remarks, ..Import::default() };
-    let mut call: Option<(Place, Call)> = None;
-    for line in found.lines {
-        let words: Vec<&str> = line.words.iter().map(|word| word.raw.as_str()).collect();
-        match shell::call(&line.words, "uwsgi") {
-            Some(this) if call.is_none() => call = Some((line.place, this)),
-            Some(_) => {
-                let note = "one command becomes the pipeline, and this is another one: import it by itself";
-                import.remarks.add(&line.place, &words.join(" "), Dropped, note);
-            }
-            None => import.remarks.add(&line.place, &words.join(" "), Dropped, "it does not start uWSGI: it stays where it is"),
-        }
-    }
-    let Some((place, call)) = call else {
-        let hint = "name the file with it, or give it with `--command 'gunicorn ...'`";
-        return Err(NotImported(format!("there is no command line of gunicorn or uWSGI\nhint: {hint}")));
-    };
-    for around in &call.around {
-        import.remarks.add(&place, around, Dropped, "it is run beside the server: keep it, with `ziggurat run` in place of uWSGI");
-    }
-    for (place, name, _) in found.environment {
+    let Start { place, call, environment, remarks } = found.start("uwsgi", "uWSGI")?;
+    let mut import = Import { remarks, ..Import::default() };
+    for (place, name, _) in environment {
         import.remarks.add(&place, &name, Dropped, "it stays where it is: workers inherit the variables of the server");
     }
     for (name, value) in call.environment {
@@ -155,10 +137,27 @@ impl Import {
         for given in &mut self.given {
             given.name = options::canonical(&given.name);
         }
+        self.refusals()?;
         self.connections();
         self.app()?;
         self.unknown();
         Ok(Imported { pipeline: self.draft.text(), remarks: self.remarks.sorted() })
+    }
+
+    /// Rules that keep requests from the app are no part that can be left out.
+    fn refusals(&self) -> Result<(), NotImported> {
+        let rule = |given: &Given| {
+            let value = given.value.text().filter(|_| options::is_route(&given.name))?;
+            let action = value.split_whitespace().find_map(options::refusal)?;
+            // Its arguments may be passwords.
+            Some(format!("{}: `{}` with `{action}` refuses requests, and is not read", given.place, given.name))
+        };
+        let rules: Vec<String> = self.given.iter().filter_map(rule).collect();
+        if rules.is_empty() {
+            return Ok(());
+        }
+        let hint = "write the layer `basic_auth` or `access` in place of these lines, take them out, and import again";
+        Err(NotImported(format!("{}\nhint: {hint}", rules.join("\n"))))
     }
 
     /// All values of an option, in order.

@@ -153,6 +153,20 @@ const DROPPED: &[(&[&str], &str)] = &[
     ),
 ];
 
+/// Actions of routing rules that answer in place of the app.
+const REFUSALS: &[&str] = &["break", "basicauth", "basicauth-next", "ldapauth", "radiusauth", "return", "sslrequired"];
+
+/// Whether this is a rule of uWSGI's internal routing.
+pub(super) fn is_route(name: &str) -> bool {
+    name.starts_with("route") || name.starts_with("final-route") || name.starts_with("error-route")
+}
+
+/// The name of an action that refuses requests.
+pub(super) fn refusal(action: &str) -> Option<&'static str> {
+    let name = action.split(':').next()?;
+    REFUSALS.iter().find(|known| **known == name).copied()
+}
+
 /// The name that this option has here.
 pub(super) fn canonical(name: &str) -> String {
     let name = name.replace('_', "-");

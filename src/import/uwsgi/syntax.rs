@@ -39,8 +39,8 @@ impl Form {
     pub(super) fn lines(self, file: &str, text: &str, remarks: &mut Remarks) -> Result<Vec<Line>, String> {
         match self {
             Self::Ini => Ok(ini(file, text, remarks)),
-            Self::Xml => xml(text).map_err(|error| format!("{file}: {error}")),
-            Self::Yaml => yaml(text).map_err(|error| format!("{file}: {error}")),
+            Self::Xml => xml(file, text, remarks).map_err(|error| format!("{file}: {error}")),
+            Self::Yaml => yaml(file, text, remarks).map_err(|error| format!("{file}: {error}")),
         }
     }
 }
@@ -59,7 +59,10 @@ fn ini(file: &str, text: &str, remarks: &mut Remarks) -> Vec<Line> {
             if !is_ours {
                 remarks.add(&Place::new(file, at + 1), line, Treatment::Dropped, "only the section `[uwsgi]` is read");
             }
-        } else if is_ours {
+        } else if !is_ours {
+            let name = line.split('=').next().unwrap_or_default().trim_end();
+            remarks.add(&Place::new(file, at + 1), &format!("{name} = ..."), Treatment::Dropped, "only the section `[uwsgi]` is read");
+        } else {
             let (name, value) = line.split_once('=').map_or((line, None), |(name, value)| (name.trim(), Some(value.trim().to_owned())));
             lines.push(Line { number: at + 1, name: name.to_owned(), value });
         }
@@ -68,9 +71,10 @@ fn ini(file: &str, text: &str, remarks: &mut Remarks) -> Vec<Line> {
 }
 
 /// The children of the first element `uwsgi`.
-fn xml(text: &str) -> Result<Vec<Line>, String> {
+fn xml(file: &str, text: &str, remarks: &mut Remarks) -> Result<Vec<Line>, String> {
     let document = roxmltree::Document::parse(text).map_err(|error| format!("it is no XML: {error}"))?;
-    let root = document.descendants().find(|node| node.has_tag_name("uwsgi")).ok_or("it has no element `uwsgi`")?;
+    let mut roots = document.descendants().filter(|node| node.has_tag_name("uwsgi"));
+    let root = roots.next().ok_or("it has no element `uwsgi`")?;
     // Counted once: the library looks for the line of each node from the beginning.
     let ends: Vec<usize> = text.match_indices('\n').map(|(at, _)| at).collect();
     let line = |node: roxmltree::Node<'_, '_>| Line {
@@ -78,11 +82,14 @@ fn xml(text: &str) -> Result<Vec<Line>, String> {
         name: node.tag_name().name().to_owned(),
         value: node.text().map(|text| text.trim().to_owned()).filter(|text| !text.is_empty()),
     };
+    for other in roots.flat_map(|root| root.children()).filter(roxmltree::Node::is_element).map(line) {
+        remarks.add(&Place::new(file, other.number), &other.name, Treatment::Dropped, "only the first element `uwsgi` is read");
+    }
     Ok(root.children().filter(roxmltree::Node::is_element).map(line).collect())
 }
 
 /// The entries of `uwsgi`; a list is the same option several times.
-fn yaml(text: &str) -> Result<Vec<Line>, String> {
+fn yaml(file: &str, text: &str, remarks: &mut Remarks) -> Result<Vec<Line>, String> {
     let mut lines = Vec::new();
     // Of mappings and lists; options stand at a depth of 2.
     let mut depth = 0_usize;
@@ -121,6 +128,9 @@ fn yaml(text: &str) -> Result<Vec<Line>, String> {
                 }
                 (None, _) => {}
             },
+            Event::Scalar(..) => {
+                remarks.once(&Place::new(file, span.start.line()), "...", Treatment::Dropped, "only the key `uwsgi` is read")
+            }
             _ => {}
         }
     }

@@ -1,1 +1,0 @@
-gunicorn --paste production.ini -b :8080

@@ -1,0 +1,1 @@
+gunicorn --paste /etc/site/production.ini
