@@ -1,6 +1,7 @@
 //! The life of a stack after it is built: hooks of its layers, background tasks, and state across reloads.
 
 use std::any::Any;
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use http::Extensions;
@@ -47,6 +48,12 @@ impl Lifecycle {
     #[must_use]
     pub fn successor(&self) -> Self {
         Self(Arc::new(Inner { state: self.0.state.successor(), host: self.0.host.clone(), ..Inner::default() }))
+    }
+
+    /// The places whose state this stack keeps for its successor ([`Context::keep`](crate::Context::keep)).
+    #[must_use]
+    pub fn kept(&self) -> HashSet<Place> {
+        self.0.state.places()
     }
 
     /// Opens log files again.

@@ -1,7 +1,7 @@
 //! State that survives a reload: each stack holds the values that it asked for, and finds those of the other living stacks.
 
 use std::any::{Any, TypeId};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use crate::Place;
@@ -22,6 +22,11 @@ impl StateStore {
     pub(crate) fn successor(&self) -> Self {
         lock(&self.known).retain(|_, value| value.strong_count() > 0);
         Self { held: Mutex::default(), known: Arc::clone(&self.known) }
+    }
+
+    /// The places that this stack holds values of.
+    pub(crate) fn places(&self) -> HashSet<Place> {
+        lock(&self.held).keys().map(|(_, place)| place.clone()).collect()
     }
 
     /// The value of this place and type; `make` gives it if no living stack has it.
@@ -95,6 +100,16 @@ mod tests {
             ),
             (1, 2, 3, 1)
         );
+    }
+
+    #[test]
+    fn a_stack_knows_the_places_of_its_own_values() {
+        let old = StateStore::default();
+        old.keep(&Place::new("b"), || 1_u8);
+        old.keep(&Place::new("a"), || 1_u8);
+        old.keep(&Place::new("a"), || 1_u16);
+        assert_eq!(old.places(), ["a", "b"].map(Place::new).into());
+        assert!(old.successor().places().is_empty());
     }
 
     #[test]

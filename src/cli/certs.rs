@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use serde_json::json;
+use ziggurat_middleware::Lifecycle;
 
 use super::{FAILURE, File, MISUSE, SUCCESS, acme, color, complain, load, print, status};
 use crate::acme::Timestamp;
@@ -24,7 +25,7 @@ pub(super) fn list(file: &File, registry: &Registry, json: bool) -> u8 {
         Ok(pipeline) => pipeline,
         Err(report) => return complain(&report.render(color()), MISUSE),
     };
-    let servers = match pipeline.certificates(&Arc::default()) {
+    let servers = match pipeline.certificates(&Arc::default(), &Lifecycle::default()) {
         Ok((servers, warnings)) => {
             if !warnings.is_empty() {
                 complain(&warnings.render(color()), SUCCESS);

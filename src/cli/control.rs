@@ -16,11 +16,14 @@ use serde_json::Value;
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
-use super::{FAILURE, File, MISUSE, color, complain, print, status};
+use super::{FAILURE, File, MISUSE, SUCCESS, color, complain, plan, print, status};
 use crate::pipeline::control_socket;
 
 /// How long a status may take. A reload takes as long as the new stack needs to start.
 const STATUS_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a plan may take. The settings of a Django site are imported for it.
+const PLAN_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The largest response that is read.
 const MAX_RESPONSE: usize = 64 << 20;
@@ -37,10 +40,7 @@ pub(super) fn status(file: &File, json: bool) -> u8 {
 
 /// Has the server that runs this file reload it, and prints the outcome.
 pub(super) fn reload(file: &File) -> u8 {
-    // The same socket may belong to a server that runs another file.
-    let path = std::path::absolute(&file.path).unwrap_or_else(|_| file.path.clone());
-    let target = format!("/reload?file={}", percent_encode(path.as_os_str().as_bytes(), NON_ALPHANUMERIC));
-    let response = match send(&file.path, Method::POST, &target, None) {
+    let response = match send(&file.path, Method::POST, &about("/reload", file), None) {
         Ok(response) => response,
         Err(code) => return code,
     };
@@ -50,6 +50,35 @@ pub(super) fn reload(file: &File) -> u8 {
         422 => complain(&format!("{}\nnot reloaded: what runs goes on", text("report").trim_end()), FAILURE),
         _ => unexpected(&response),
     }
+}
+
+/// Prints what a reload of the server that runs this file would change.
+pub(super) fn plan(file: &File, json: bool) -> u8 {
+    match send(&file.path, Method::GET, &about("/plan", file), Some(PLAN_TIMEOUT)) {
+        Ok((200, plan)) if json => print(&format!("{plan:#}\n")),
+        Ok((200, plan)) => {
+            if let Some(report) = plan["report"].as_str().filter(|report| !report.is_empty()) {
+                complain(report, SUCCESS);
+            }
+            print(&plan::table(&plan))
+        }
+        Ok((422, refused)) if json => {
+            print(&format!("{refused:#}\n"));
+            FAILURE
+        }
+        Ok((422, refused)) => {
+            let report = refused["report"].as_str().unwrap_or_default();
+            complain(&format!("{}\na reload would be refused: what runs would go on", report.trim_end()), FAILURE)
+        }
+        Ok(response) => unexpected(&response),
+        Err(code) => code,
+    }
+}
+
+/// The target with the file: the same socket may belong to a server that runs another one.
+fn about(path: &str, file: &File) -> String {
+    let file = std::path::absolute(&file.path).unwrap_or_else(|_| file.path.clone());
+    format!("{path}?file={}", percent_encode(file.as_os_str().as_bytes(), NON_ALPHANUMERIC))
 }
 
 fn unexpected((status, body): &(u16, Value)) -> u8 {

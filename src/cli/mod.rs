@@ -10,6 +10,7 @@ mod helper;
 mod import;
 mod mistyped;
 mod output;
+mod plan;
 mod project;
 mod status;
 
@@ -126,7 +127,18 @@ enum Command {
     ///
     /// No request is lost. If the file is wrong or its app cannot be imported, the running stack stays; the reason is printed and the exit code
     /// is 1. SIGHUP does the same without a control socket.
-    Reload(File),
+    Reload {
+        #[command(flatten)]
+        file: File,
+
+        /// Prints what a reload would change, and does nothing: listeners, certificates, parts of the stack, workers. The exit code is 1 if the file is wrong.
+        #[arg(long)]
+        plan: bool,
+
+        /// Prints the plan as JSON.
+        #[arg(long, requires = "plan")]
+        json: bool,
+    },
 
     /// Reports everything that is wrong with a file, with line, column and a hint.
     ///
@@ -309,7 +321,8 @@ fn dispatch(registry: &Registry, host: &Extensions, command: Command) -> u8 {
         Command::Run { file, watch, listen } => serve(PipelineSource::file(&file.path, listen, registry), host, watch),
         Command::Cgi(file) => cgi::serve(&file, registry, host),
         Command::Status { file, json } => control::status(&file, json),
-        Command::Reload(file) => control::reload(&file),
+        Command::Reload { file, plan: true, json } => control::plan(&file, json),
+        Command::Reload { file, .. } => control::reload(&file),
         Command::Check { file, json } => check::check(&file, registry, host, json),
         Command::Explain(options) => explain::explain(&options, registry),
         Command::Certs { self_signed: true, names, folder, .. } => certs::self_signed(&names, &folder),

@@ -5,6 +5,7 @@
 
 mod acme;
 mod build;
+mod changes;
 mod check;
 mod control;
 mod diagnostic;
@@ -31,6 +32,7 @@ use ziggurat_middleware::spool::SpoolOptions;
 use ziggurat_middleware::{Lifecycle, Next};
 
 pub(crate) use build::{Imported, WorkerStack};
+pub(crate) use changes::{Action, PartChange, differing};
 pub(crate) use control::control_socket;
 pub use diagnostic::{Report, finding_ids};
 pub(crate) use embedded::Layers;
@@ -218,15 +220,14 @@ impl Pipeline {
         Ok((built.0, report(built.1)))
     }
 
-    /// The TLS of all listeners that have any, and warnings. Nothing is watched.
+    /// The TLS of all listeners that have any, and warnings. Nothing is watched. `lifecycle` may know how files are read that only root can read.
     ///
     /// # Errors
     ///
     /// As [`Pipeline::listeners`].
-    pub(crate) fn certificates(&self, tickets: &Arc<Tickets>) -> Result<(Vec<Arc<TlsServer>>, Report), Report> {
+    pub(crate) fn certificates(&self, tickets: &Arc<Tickets>, lifecycle: &Lifecycle) -> Result<(Vec<Arc<TlsServer>>, Report), Report> {
         let report = |findings| Report::new(Arc::clone(&self.source), findings);
-        let lifecycle = Lifecycle::default();
-        let (opened, warnings) = build::open_tls(&self.file.listen, self.site(&lifecycle), tickets).map_err(report)?;
+        let (opened, warnings) = build::open_tls(&self.file.listen, self.site(lifecycle), tickets).map_err(report)?;
         Ok((opened.into_iter().flatten().collect(), report(warnings)))
     }
 

@@ -14,6 +14,7 @@ use tower::service_fn;
 use ziggurat_middleware::units::Duration;
 use ziggurat_middleware::{Body, IntoApp, Next, Place, Problem, Request, Response};
 
+use super::plan::PlanResult;
 use super::reload::{ReloadResult, Waiting};
 use crate::server::{Listener, Options, Server};
 
@@ -28,6 +29,8 @@ pub(super) enum ControlCommand {
     Status(oneshot::Sender<Value>),
     /// With the file that the client means, if it names one.
     Reload(Option<PathBuf>, Waiting),
+    /// What a reload would change; also with the file that the client means.
+    Plan(Option<PathBuf>, oneshot::Sender<PlanResult>),
     Reopen(oneshot::Sender<()>),
 }
 
@@ -63,15 +66,16 @@ fn stack(commands: mpsc::Sender<ControlCommand>) -> Next {
 async fn answer(commands: &mpsc::Sender<ControlCommand>, method: &Method, uri: &Uri) -> Response {
     let path = uri.path();
     let allowed = match path {
-        "/status" => "GET, HEAD",
+        "/status" | "/plan" => "GET, HEAD",
         "/reload" | "/reopen" => "POST",
-        _ => return Problem::new(StatusCode::NOT_FOUND).detail("there is `/status`, `/reload` and `/reopen`").into_response(),
+        _ => return Problem::new(StatusCode::NOT_FOUND).detail("there is `/status`, `/plan`, `/reload` and `/reopen`").into_response(),
     };
     if !allowed.split(", ").any(|one| one == method.as_str()) {
         return Problem::new(StatusCode::METHOD_NOT_ALLOWED).header(ALLOW, HeaderValue::from_static(allowed)).into_response();
     }
     let answer = match path {
         "/status" => ask(commands, ControlCommand::Status).await.map(|status| (StatusCode::OK, status)),
+        "/plan" => ask(commands, |waiting| ControlCommand::Plan(named_file(uri), waiting)).await.map(plan),
         "/reload" => ask(commands, |waiting| ControlCommand::Reload(named_file(uri), waiting)).await.map(outcome),
         _ => ask(commands, ControlCommand::Reopen).await.map(|()| (StatusCode::OK, json!({ "reopened": true }))),
     };
@@ -81,7 +85,7 @@ async fn answer(commands: &mpsc::Sender<ControlCommand>, method: &Method, uri: &
     }
 }
 
-/// The file of `/reload?file=PATH`, percent-encoded.
+/// The file of `/reload?file=PATH` or `/plan?file=PATH`, percent-encoded.
 fn named_file(uri: &Uri) -> Option<PathBuf> {
     let path = uri.query()?.strip_prefix("file=")?;
     Some(OsString::from_vec(percent_decode_str(path).collect()).into())
@@ -108,6 +112,13 @@ fn outcome(outcome: ReloadResult) -> (StatusCode, Value) {
         Err(report) => {
             (StatusCode::UNPROCESSABLE_ENTITY, json!({ "reloaded": false, "report": report.render(false), "findings": report.to_json() }))
         }
+    }
+}
+
+fn plan(plan: PlanResult) -> (StatusCode, Value) {
+    match plan {
+        Ok(plan) => (StatusCode::OK, plan),
+        Err(report) => (StatusCode::UNPROCESSABLE_ENTITY, json!({ "report": report.render(false), "findings": report.to_json() })),
     }
 }
 

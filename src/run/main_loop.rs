@@ -5,7 +5,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::timeout;
 use ziggurat_middleware::Lifecycle;
@@ -21,7 +21,7 @@ use super::status::ProcessStatus;
 use super::systemd;
 use super::watch::{self, Watch};
 use crate::pipeline::{Pipeline, Report};
-use crate::server::{Address, Listener, Retiring, Server};
+use crate::server::{Address, Listen, Listener, Retiring, Server};
 
 /// Everything that runs while the process serves.
 pub(super) struct MainLoop {
@@ -32,6 +32,8 @@ pub(super) struct MainLoop {
     /// Present in development only.
     pub(super) watch: Option<Watch>,
     control: Option<Control>,
+    /// Held while the plan of a reload is made: one at a time.
+    pub(super) planning: Arc<Semaphore>,
     /// Commands of the control socket. The sender is for the next control socket.
     commands: (mpsc::Sender<ControlCommand>, mpsc::Receiver<ControlCommand>),
     /// Replaced generations that still serve requests, by number.
@@ -52,12 +54,20 @@ pub(super) struct ActivePipeline {
 }
 
 /// An address that is listened on.
+#[derive(Clone)]
 pub(super) struct ListeningAt {
     /// As written.
-    address: Address,
+    pub(super) address: Address,
     /// As bound, for people.
     pub(super) name: String,
     is_http3: bool,
+}
+
+impl ListeningAt {
+    /// Whether a generation with these entries listens on it.
+    pub(super) fn goes_on(&self, listen: &[Listen]) -> bool {
+        listen.iter().any(|listen| listen.address == self.address && (!self.is_http3 || listen.http.has_http3()))
+    }
 }
 
 impl MainLoop {
@@ -93,6 +103,7 @@ impl MainLoop {
             status,
             watch,
             control,
+            planning: Arc::new(Semaphore::new(1)),
             commands,
             finishing: BTreeMap::new(),
             retiring: JoinSet::new(),
@@ -129,6 +140,7 @@ impl MainLoop {
     fn execute(&mut self, command: ControlCommand) {
         match command {
             ControlCommand::Reload(file, waiting) => self.reload_file(file.as_deref(), waiting),
+            ControlCommand::Plan(file, waiting) => self.plan(file.as_deref(), waiting),
             ControlCommand::Reopen(done) => {
                 run_hooks(SignalAction::Reopen, &self.active, &self.finishing);
                 let _ = done.send(());
@@ -187,11 +199,8 @@ impl MainLoop {
             });
         }
         announce(&added);
-        let goes_on = |at: &ListeningAt| {
-            let mut entries = pipeline.listen().iter();
-            entries.any(|listen| listen.address == at.address && (!at.is_http3 || listen.http.has_http3()))
-        };
-        let (mut addresses, gone): (Vec<_>, Vec<_>) = std::mem::take(&mut self.active.addresses).into_iter().partition(goes_on);
+        let (mut addresses, gone): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.active.addresses).into_iter().partition(|at| at.goes_on(pipeline.listen()));
         for ListeningAt { name, .. } in gone {
             print_message(&format!("no longer listening on {name}"));
         }
@@ -216,7 +225,7 @@ impl MainLoop {
     /// Drains the server, then ends all generations. The control socket answers until then.
     async fn close(self, mut actions: mpsc::Receiver<SignalAction>) {
         systemd::stopping();
-        let Self { server, active, mut reloads, status, watch: _, control, commands: (_, mut commands), finishing, mut retiring } = self;
+        let Self { server, active, mut reloads, status, control, commands: (_, mut commands), finishing, mut retiring, .. } = self;
         finishing.values().chain([&active.lifecycle]).for_each(Lifecycle::drain);
         let source = reloads.source.clone();
         let mut ending = pin!(async {
@@ -235,6 +244,7 @@ impl MainLoop {
                 Some(command) = commands.recv() => match command {
                     ControlCommand::Status(asked) => drop(asked.send(status.status(&source, &active, "stopping"))),
                     ControlCommand::Reload(_, waiting) => drop(waiting.send(Err(active.pipeline.report("the server is stopping")))),
+                    ControlCommand::Plan(_, waiting) => drop(waiting.send(Err(active.pipeline.report("the server is stopping")))),
                     ControlCommand::Reopen(done) => {
                         run_hooks(SignalAction::Reopen, &active, &finishing);
                         let _ = done.send(());

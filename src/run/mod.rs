@@ -5,6 +5,7 @@ mod control;
 pub(crate) mod init;
 mod main_loop;
 mod memory;
+mod plan;
 mod prepared;
 mod privilege;
 mod reload;

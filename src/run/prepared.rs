@@ -42,6 +42,34 @@ pub(super) struct Bound {
     pub(super) pipeline: Option<Arc<Pipeline>>,
 }
 
+/// What is opened for an entry of `listen`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Opening {
+    /// Nothing: its sockets are kept.
+    None,
+    /// The socket of HTTP/3; that of TCP is kept.
+    Http3,
+    All,
+}
+
+impl Bound {
+    /// What the next generation opens for an entry.
+    pub(super) fn opening(&self, listen: &Listen) -> Opening {
+        match self.listening.iter().find(|now| now.address == listen.address) {
+            None => Opening::All,
+            Some(now) if listen.http.has_http3() && !now.http.has_http3() => Opening::Http3,
+            Some(_) => Opening::None,
+        }
+    }
+
+    /// The path of the control socket that a pipeline names, and whether it has to be bound.
+    pub(super) fn control(&self, pipeline: &Pipeline) -> Option<(PathBuf, bool)> {
+        let path = pipeline.base().join(pipeline.server().control.as_ref()?);
+        let is_new = self.control.as_ref() != Some(&path);
+        Some((path, is_new))
+    }
+}
+
 impl PreparedPipeline {
     /// Builds and binds. Blocks; must be called within a runtime. If it fails, it shuts down what it has started.
     ///
@@ -112,15 +140,20 @@ fn bind(pipeline: &Pipeline, listen: &[Listen], bound: &Bound) -> Result<Vec<Lis
     entries.sort_by_key(|(_, listen)| matches!(&listen.address, Address::Tcp { host: Some(host), .. } if host == "::"));
     for (index, listen) in entries {
         let refused = |error| pipeline.report_at_listen(index, &explain(&error, listen, bound));
-        if let Some(now) = bound.listening.iter().find(|now| now.address == listen.address) {
+        let opening = bound.opening(listen);
+        if opening != Opening::All {
             Listener::update_access(listen, pipeline.base()).map_err(refused)?;
-            if listen.http.has_http3() && !now.http.has_http3() {
+        }
+        match opening {
+            Opening::None => {}
+            Opening::Http3 => {
                 for (_, address) in bound.addresses.iter().filter(|(address, _)| *address == listen.address) {
                     listeners.push((index, Listener::bind_http3(listen, *address).map_err(refused)?));
                 }
             }
-        } else {
-            listeners.extend(Listener::bind(listen, pipeline.base()).map_err(refused)?.into_iter().map(|listener| (index, listener)));
+            Opening::All => {
+                listeners.extend(Listener::bind(listen, pipeline.base()).map_err(refused)?.into_iter().map(|listener| (index, listener)));
+            }
         }
     }
     listeners.sort_by_key(|(index, _)| *index);
@@ -149,11 +182,11 @@ const fn is_low(address: &Address) -> bool {
 }
 
 fn bind_control(pipeline: &Pipeline, bound: &Bound) -> Result<ControlSocket, Report> {
-    let Some(path) = &pipeline.server().control else { return Ok(ControlSocket::None) };
-    let path = pipeline.base().join(path);
-    if bound.control.as_ref() == Some(&path) {
-        return Ok(ControlSocket::Keep);
-    }
+    let path = match bound.control(pipeline) {
+        None => return Ok(ControlSocket::None),
+        Some((_, false)) => return Ok(ControlSocket::Keep),
+        Some((path, true)) => path,
+    };
     let listener = Listener::bind_private(&path).map_err(|error| pipeline.report_at_control(&error.to_string()))?;
     Ok(ControlSocket::Bind(path, Box::new(listener)))
 }

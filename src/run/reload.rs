@@ -11,12 +11,13 @@ use tokio::time::timeout_at;
 use ziggurat_middleware::Lifecycle;
 
 use super::main_loop::{MainLoop, end};
+use super::plan;
 use super::prepared::{Bound, PreparedPipeline};
 use super::print_message;
 use super::source::PipelineSource;
 use super::systemd;
 use super::watch::{self, Watch};
-use crate::pipeline::{Pipeline, Report};
+use crate::pipeline::Report;
 
 /// How a reload ended.
 pub(super) type ReloadResult = Result<Reloaded, Report>;
@@ -140,21 +141,32 @@ impl Reloads {
 impl MainLoop {
     /// Requests a reload of `file`, if that is the file that the server runs. `waiting` receives the outcome.
     pub(super) fn reload_file(&mut self, file: Option<&Path>, waiting: Waiting) {
-        match file.filter(|file| !self.reloads.runs(file)) {
-            None => self.reload(Some(waiting)),
-            Some(other) => {
-                let running = self.reloads.file().unwrap_or_default();
-                let message = format!("the server runs `{}` and not `{}`", running.display(), other.display());
-                // The client may have disconnected.
-                let _ = waiting.send(Err(self.active.pipeline.report(&message)));
-            }
+        match self.check_file(file) {
+            Ok(()) => self.reload(Some(waiting)),
+            // The client may have disconnected.
+            Err(report) => drop(waiting.send(Err(report))),
         }
+    }
+
+    /// Whether `file`, if there is one, is the file that the server runs.
+    pub(super) fn check_file(&self, file: Option<&Path>) -> Result<(), Report> {
+        let Some(other) = file.filter(|file| !self.reloads.runs(file)) else { return Ok(()) };
+        let running = self.reloads.file().unwrap_or_default();
+        let message = format!("the server runs `{}` and not `{}`", running.display(), other.display());
+        Err(self.active.pipeline.report(&message))
+    }
+
+    /// Whether there is something to reload.
+    pub(super) fn check_source(&self) -> Result<(), Report> {
+        if self.reloads.source.path_written().is_none() && self.watch.is_none() {
+            return Err(self.active.pipeline.report("there is no file to reload: the app was named on the command line"));
+        }
+        Ok(())
     }
 
     /// Requests a reload. `waiting` receives the outcome.
     pub(super) fn reload(&mut self, waiting: Option<Waiting>) {
-        if self.reloads.source.path_written().is_none() && self.watch.is_none() {
-            let report = self.active.pipeline.report("there is no file to reload: the app was named on the command line");
+        if let Err(report) = self.check_source() {
             print_message(&format!("not reloaded: {report}"));
             let _ = waiting.map(|waiting| waiting.send(Err(report)));
             return;
@@ -245,12 +257,8 @@ impl MainLoop {
         if !warnings.is_empty() {
             print_message(&warnings);
         }
-        if prepared.pipeline.server().threads != self.active.pipeline.server().threads {
-            tracing::warn!("`server.threads` cannot change while the server runs; it will at the next start");
-        }
-        let identity = |pipeline: &Pipeline| (pipeline.server().user.clone(), pipeline.server().group.clone());
-        if identity(&prepared.pipeline) != identity(&self.active.pipeline) {
-            tracing::warn!("`server.user` and `server.group` cannot change while the server runs; they will at the next start");
+        for option in plan::server_changes(&self.active.pipeline, &prepared.pipeline).into_iter().filter(|option| option.takes_restart) {
+            tracing::warn!("`server.{}` cannot change while the server runs; it will at the next start", option.name);
         }
         self.replace_generation(prepared, lifecycle).await?;
         let milliseconds = u64::try_from(begin.elapsed().as_millis()).unwrap_or(u64::MAX);

@@ -128,6 +128,11 @@ impl TlsServer {
         &self.site.listener
     }
 
+    /// The certificates of the files, as they are in use.
+    pub(crate) fn certificates(&self) -> Vec<Arc<Certificate>> {
+        lock(&self.files).certificates()
+    }
+
     /// The certificates, for other sources.
     #[must_use]
     pub const fn store(&self) -> &Arc<CertificateStore> {

@@ -43,7 +43,7 @@ impl Wsgi {
         let (workers, threads) = match run_once {
             true => (0, 1),
             false if context.is_watched() => self.while_watched(context),
-            false => (self.workers.count(), self.threads()),
+            false => (self.processes(), self.threads()),
         };
         self.check_reserves(context.reserves(), workers.max(1) * threads)?;
         let bodies = BodyBudgets::new(context, self.buffer);

@@ -53,8 +53,8 @@ pub use interpreter::{finalize, initialize};
 pub use layer::WsgiLayer;
 use load::import;
 pub(crate) use load::is_dotted_name;
-use options::Workers;
 pub use options::Wsgi;
+use options::{Replace, Workers};
 pub(crate) use service_as_wsgi::Runtime;
 pub(crate) use thread_pool::STACK;
 pub(crate) use watchdog::DeadlineExceeded;
@@ -97,6 +97,16 @@ impl Wsgi {
     /// A folder that does not exist.
     pub(crate) fn folders(&self, context: &Context) -> Result<Vec<PathBuf>, Finding> {
         folders(self.path.as_ref(), context)
+    }
+
+    /// The number of worker processes; 0 if the app runs in this process.
+    pub(crate) fn processes(&self) -> usize {
+        self.workers.count()
+    }
+
+    /// Whether workers end before others take their place.
+    pub(crate) fn ends_old_first(&self, is_watched: bool) -> bool {
+        self.replace.map_or(is_watched, |replace| replace == Replace::OldFirst)
     }
 
     /// Sets the variables of `env` in `os.environ`.

@@ -8,7 +8,7 @@ use ziggurat_middleware::{Context, Finding};
 
 use super::executor::Callee;
 use super::existing;
-use super::options::{Inherit, Recycle, Replace, Wsgi};
+use super::options::{Inherit, Recycle, Wsgi};
 use crate::call::bodies::BodyBudgets;
 use crate::worker::Trial;
 use crate::worker::admission::{Admission, Capacity};
@@ -96,7 +96,7 @@ impl Wsgi {
             recycling: self.recycle.limits(),
             linger: context.drain(),
             start_timeout: self.start_timeout.0,
-            old_first: self.replace.map_or(context.is_watched(), |replace| replace == Replace::OldFirst),
+            old_first: self.ends_old_first(context.is_watched()),
             exit_notices: self.worker_exit.as_ref().map(|_| context.keep(ExitNotices::default)),
             is_watched: context.is_watched(),
         })

@@ -23,6 +23,7 @@ mod privilege;
 mod process;
 mod proxy_protocol;
 mod reload;
+mod reload_plan;
 mod sendfile;
 mod slow;
 mod static_files;

@@ -1,6 +1,6 @@
 //! The stack of the server's process: native down to the outermost Python layer.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +15,8 @@ use super::{Parts, Site, table, unbuilt};
 use crate::pipeline::check::Order;
 use crate::pipeline::check::reserves::Reserves;
 use crate::pipeline::diagnostic::Diagnostic;
-use crate::pipeline::model::{App, AppId, Below, Event, File, Part, Stack};
+use crate::pipeline::model::{App, AppId, Below, File, Part, Stack};
+use crate::pipeline::workers::in_workers;
 use crate::worker::SingleRequest;
 use crate::worker::boot::Refusal;
 use crate::wsgi::{Callee, Runtime, Wsgi, WsgiLayer};
@@ -41,19 +42,6 @@ pub(in crate::pipeline) fn front(file: &File, site: Site<'_>) -> Result<Next, Ve
         front.named(id);
     }
     front.parts.finish(Some(next))
-}
-
-/// The entries of `apps` that worker stacks reach.
-fn in_workers(file: &File) -> BTreeSet<AppId> {
-    let mut found = BTreeSet::new();
-    for stack in file.stacks() {
-        stack.walk_into_workers(&file.apps, |event, position| {
-            if let (Event::Named(id, _), Some(_)) = (event, position.python) {
-                found.insert(id);
-            }
-        });
-    }
-    found
 }
 
 struct Front<'a> {
@@ -111,7 +99,7 @@ impl Front<'_> {
         let site = self.parts.site;
         let (Some(layer), layers) = (stack.layers.get(first), &stack.layers[first..]) else { return unbuilt(&"".into()) };
         let below = Below::of(stack, site.apps);
-        let owner = below.only_app().unwrap_or(layer);
+        let owner = below.owner(layer);
         let options = match below.only_app() {
             Some(app) => self.parts.with(app, |app: Wsgi| Ok((Some(app.name().to_owned()), app))),
             None => self.parts.with(layer, |layer: WsgiLayer| Ok((None, layer.as_app()))),

@@ -38,4 +38,9 @@ impl<'a> Below<'a> {
             _ => None,
         }
     }
+
+    /// The part whose processes, threads and place the workers have: the WSGI app, or this layer above if there is not exactly one.
+    pub(crate) fn owner(&self, layer: &'a Part) -> &'a Part {
+        self.only_app().unwrap_or(layer)
+    }
 }

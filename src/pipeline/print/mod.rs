@@ -14,7 +14,7 @@ use super::model::Part;
 use super::tree::{Node, Value};
 
 /// The options that the file leaves to the defaults.
-fn defaults(part: &Part) -> Map<String, Json> {
+pub(super) fn defaults(part: &Part) -> Map<String, Json> {
     let schema = part.kind.options();
     let properties = schema.get("properties").and_then(Json::as_object).into_iter().flatten();
     let unset = properties.filter(|(key, _)| given(&part.options).all(|(given, _)| given != *key));

@@ -171,7 +171,7 @@ impl Wsgi {
 /// Which comes first when workers are replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Replace {
+pub(in crate::wsgi) enum Replace {
     /// The new worker is ready before the old one stops.
     NewFirst,
     /// The old worker ends before the new one starts.
