@@ -108,6 +108,7 @@ mod run;
 pub mod server;
 mod testing;
 pub mod tls;
+pub mod traces;
 mod tunnel;
 mod upstream;
 mod worker;

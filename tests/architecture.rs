@@ -75,6 +75,7 @@ const ORDER: &[&str] = &[
     "acme",
     "tls",
     "upstream",
+    "traces",
     "call",
     "worker",
     "wsgi",

@@ -65,6 +65,7 @@ pub mod sendfile;
 pub mod spool;
 pub mod static_files;
 pub mod timeout;
+pub mod trace;
 
 pub use around::{Around, AroundFuture, AroundService, around};
 pub use behavior::Behavior;

@@ -14,6 +14,7 @@ use tower::{Layer, Service, ServiceExt};
 use crate::panic::message;
 use crate::refusals::Refusals;
 use crate::service::{AnyBody, IntoProblem, StackService};
+use crate::trace::{OpenSpan, Trace};
 use crate::{Body, Place, Problem, Request, RequestSummary, Response};
 
 /// The rest of the stack below a layer, down to the app: a service that always responds.
@@ -186,29 +187,30 @@ struct Absorb<S> {
 }
 
 impl<S: StackService> Stage for Absorb<S> {
-    fn call(&self, request: Request) -> NextFuture {
+    fn call(&self, mut request: Request) -> NextFuture {
         let summary = RequestSummary::of(request.extensions()).cloned();
+        let span = summary.as_ref().and_then(RequestSummary::trace).and_then(|_| Trace::enter(&mut request, self.refusals.place()));
         let refusals = Arc::clone(&self.refusals);
         let mut service = self.inner.clone();
         let is_ready = catch_unwind(AssertUnwindSafe(|| service.poll_ready(&mut Context::from_waker(Waker::noop())).is_ready()));
         let called = match is_ready {
             // A service that fails to become ready fails again in `call`, where there is a request to respond to.
             Ok(true) => catch_unwind(AssertUnwindSafe(|| service.call(request))),
-            Ok(false) => return absorbed(CallState::Polling { future: service.oneshot(request) }, refusals, summary),
+            Ok(false) => return absorbed(CallState::Polling { future: service.oneshot(request) }, refusals, summary, span),
             Err(panic) => Err(panic),
         };
         let state = called.map_or_else(|panic| CallState::Panicked { panic: Some(panic) }, |future| CallState::Polling { future });
-        absorbed(state, refusals, summary)
+        absorbed(state, refusals, summary, span)
     }
 }
 
-fn absorbed<F, B, E>(state: CallState<F>, refusals: Arc<Refusals>, summary: Option<RequestSummary>) -> NextFuture
+fn absorbed<F, B, E>(state: CallState<F>, refusals: Arc<Refusals>, summary: Option<RequestSummary>, span: Option<OpenSpan>) -> NextFuture
 where
     F: Future<Output = Result<http::Response<B>, E>> + Send + 'static,
     E: IntoProblem,
     B: AnyBody,
 {
-    Box::pin(Absorbed { state, refusals, summary, error: std::marker::PhantomData })
+    Box::pin(Absorbed { state, refusals, summary, span, error: std::marker::PhantomData })
 }
 
 pin_project! {
@@ -218,6 +220,8 @@ pin_project! {
         state: CallState<F>,
         refusals: Arc<Refusals>,
         summary: Option<RequestSummary>,
+        // Dropped after the future, which stands before it: the spans below end first.
+        span: Option<OpenSpan>,
         error: std::marker::PhantomData<fn() -> E>,
     }
 }
@@ -254,10 +258,14 @@ where
         if let Some(summary) = this.summary {
             summary.answer(this.refusals.place());
         }
-        Poll::Ready(Ok(match outcome {
+        let response = match outcome {
             Ok(response) => response.map(Body::new),
             Err(problem) => answer(problem, this.refusals, this.summary.as_ref()),
-        }))
+        };
+        if let Some(mut span) = this.span.take() {
+            span.respond(response.status());
+        }
+        Poll::Ready(Ok(response))
     }
 }
 

@@ -1,16 +1,18 @@
 //! How log lines name a request.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 
 use http::{Extensions, Method, Uri};
 
+use crate::trace::TraceId;
 use crate::{ConnectionInfo, OriginalUri, Place, RequestId};
 
 /// What log lines say of a request: its method and its path as the client sent them, and its id. The server puts it into the extensions of every request, and finds in
 /// it afterwards who has answered.
 ///
-/// It is displayed as `GET /shop`. The query is left out, because it may contain secrets.
+/// It is displayed as `GET /shop`, with the id of the trace behind it if there is one. The query is left out, because it may contain secrets.
 ///
 /// ```
 /// use ziggurat_middleware::{Request, RequestSummary};
@@ -29,6 +31,7 @@ struct Summary {
     line: String,
     id: OnceLock<RequestId>,
     answered_by: OnceLock<Place>,
+    trace: OnceLock<TraceId>,
     /// Boxed, because few requests have one.
     connection: OnceLock<Box<ConnectionInfo>>,
 }
@@ -52,7 +55,7 @@ impl RequestSummary {
         if !rest.is_empty() {
             line.push_str("...");
         }
-        Self(Arc::new(Summary { line, id, answered_by: OnceLock::new(), connection: OnceLock::new() }))
+        Self(Arc::new(Summary { line, id, answered_by: OnceLock::new(), trace: OnceLock::new(), connection: OnceLock::new() }))
     }
 
     /// The summary in the extensions of a request.
@@ -75,6 +78,23 @@ impl RequestSummary {
 
     pub(crate) fn request_id(&self) -> Option<&RequestId> {
         self.0.id.get()
+    }
+
+    /// The trace that the request belongs to, if the program traces.
+    #[must_use]
+    pub fn trace(&self) -> Option<TraceId> {
+        self.0.trace.get().copied()
+    }
+
+    /// Notes the trace. Log lines have its id from then on. The first one counts.
+    pub fn set_trace(&self, trace: TraceId) {
+        let _ = self.0.trace.set(trace);
+    }
+
+    /// The client's address, as a `forwarded` layer believes it to be; `None` if the request has reached no such layer.
+    #[must_use]
+    pub fn client(&self) -> Option<IpAddr> {
+        self.connection().and_then(|connection| connection.client)
     }
 
     /// The client, as a `forwarded` layer believes it to be; `None` if the request has reached no such layer.
@@ -101,7 +121,12 @@ impl RequestSummary {
 
 impl fmt::Display for RequestSummary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0.line)
+        f.write_str(&self.0.line)?;
+        match self.trace() {
+            // As a field of its own.
+            Some(trace) => write!(f, " trace_id={trace}"),
+            None => Ok(()),
+        }
     }
 }
 

@@ -29,7 +29,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ziggurat_middleware::spool::SpoolOptions;
-use ziggurat_middleware::{Lifecycle, Next};
+use ziggurat_middleware::{Context, Lifecycle, Next, Place};
 
 pub(crate) use build::{Imported, WorkerStack};
 pub(crate) use changes::{Action, PartChange, differing};
@@ -47,12 +47,16 @@ use crate::acme::{NameReport, Store, Timestamp, answer_http01, reports};
 use crate::server::{Address, Listen, Options};
 use crate::tls::root_reader::Readable;
 use crate::tls::{Tickets, TlsServer};
+use crate::traces::Traces;
 use build::Site;
 use diagnostic::{Diagnostic, Id, Severity, Source};
 use model::File;
 use read::text::{self, Dialect};
 use secrets::Secrets;
 use tree::Span;
+
+/// The place of traces.
+const TRACES: &str = "traces";
 
 /// A pipeline file that was read and is sound: every name is known, every option has its type, every route is reachable. Nothing is opened, started or
 /// listened on yet.
@@ -149,7 +153,7 @@ impl Pipeline {
     /// The `server` part, defaults filled in.
     #[must_use]
     pub const fn server(&self) -> &Options {
-        &self.file.server
+        &self.file.server.value
     }
 
     /// This pipeline with another address to listen on. What the file says about the connections there is that of an entry of its own: one in clear text, if it has any.
@@ -170,7 +174,7 @@ impl Pipeline {
 
     /// This pipeline with a drain that takes no longer than this.
     pub(crate) fn with_drain_up_to(mut self, longest: std::time::Duration) -> Self {
-        let drain = &mut self.file.server.drain.0;
+        let drain = &mut self.file.server.value.drain.0;
         *drain = longest.min(*drain);
         self
     }
@@ -200,8 +204,15 @@ impl Pipeline {
     pub fn build(&self, lifecycle: &Lifecycle) -> Result<Next, Report> {
         let spool = &self.server().spool;
         SpoolOptions::check_folder(&spool.folder(&self.base)).map_err(|finding| self.report_at_server("spool", &finding.to_string()))?;
+        // Before the stack, so that its shutdown comes last.
+        let context = Context::new(TRACES, self.base(), lifecycle.clone());
+        let traces = self.server().traces.as_ref().and_then(|options| Traces::start(options, &context));
         let built = build::front(&self.file, self.site(lifecycle));
         let stack = built.map_err(|findings| Report::new(Arc::clone(&self.source), findings))?;
+        let stack = match traces {
+            Some(traces) => traces.around(stack, &Place::new(TRACES)),
+            None => stack,
+        };
         let stores: Vec<_> = self.stores().collect();
         Ok(if stores.is_empty() { stack } else { answer_http01(stack, stores) })
     }

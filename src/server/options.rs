@@ -9,6 +9,8 @@ use ziggurat_middleware::spool::SpoolOptions;
 use ziggurat_middleware::units::{Duration, Size};
 use ziggurat_middleware::{Finding, Findings};
 
+use crate::traces::TracesOptions;
+
 /// Limits on connections. The defaults protect a server that faces the internet; few sites need others. After a reload, open connections keep the times
 /// and sizes they began with; `threads` takes effect at the next start.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
@@ -76,6 +78,10 @@ pub struct Options {
     /// The group that the server becomes, by name or number. By default the primary group of `user`. The supplementary groups are those of `user`.
     pub group: Option<String>,
 
+    /// Traces of requests, sent to a collector. By default there are none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub traces: Option<TracesOptions>,
+
     /// A Unix socket on which `ziggurat status` and `ziggurat reload` reach the running server, for instance `run/control.sock`; relative
     /// paths start at the file's folder. Only the user who runs the server may open it. By default there is none.
     pub control: Option<PathBuf>,
@@ -100,6 +106,7 @@ impl Default for Options {
             threads: None,
             user: None,
             group: None,
+            traces: None,
             control: None,
         }
     }
@@ -122,6 +129,11 @@ impl Options {
                         .hint("write a time such as `\"10s\"`, or leave the option out"),
                 );
             }
+        }
+        if let Some(traces) = &self.traces {
+            let mut found = Findings::default();
+            traces.validate(&mut found);
+            found.into_iter().for_each(|finding| findings.push(finding.at("traces")));
         }
         if let Some(path) = &self.control {
             let hint = "write a path such as `\"run/control.sock\"`, or leave the option out";

@@ -30,6 +30,7 @@ mod replay;
 mod retry;
 mod send;
 mod set;
+mod span;
 mod sticky;
 mod target;
 mod tls;

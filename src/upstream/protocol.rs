@@ -3,9 +3,11 @@
 use std::future::Future;
 
 use bytes::Bytes;
+use http::HeaderValue;
 use http::request::Parts;
 use http_body::Body;
 use ziggurat_middleware::BoxError;
+use ziggurat_middleware::trace::TRACEPARENT;
 
 use super::failure::Failure;
 use super::replay::Upload;
@@ -32,6 +34,11 @@ pub(crate) trait Protocol: Send + Sync + 'static {
     /// What says on a connection whose request follows, if anything does. Such a connection carries no request of another client.
     fn preface(&self, _request: &Parts) -> Option<Vec<u8>> {
         None
+    }
+
+    /// Tells the upstream of the span that its work belongs to.
+    fn set_traceparent(request: &mut http::Request<()>, value: HeaderValue) {
+        request.headers_mut().insert(TRACEPARENT, value);
     }
 
     /// Whether a connection may carry several exchanges at once. Then the pool opens one at a time.

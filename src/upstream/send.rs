@@ -16,6 +16,7 @@ use super::pool::Lease;
 use super::protocol::{Connection, Protocol};
 use super::replay::{ReplayBody, Upload};
 use super::retry::{Attempts, RetryDecision, buffer};
+use super::span::AttemptSpan;
 
 /// A request to an upstream.
 pub(crate) struct UpstreamRequest<'a, P: Protocol> {
@@ -68,9 +69,15 @@ impl<P: Protocol> Upstream<P> {
                 upload.progress().hold();
             }
             let has_body = !body.is_empty();
-            let request = head(permit.endpoint(), has_body).map(|()| upload);
+            let mut request = head(permit.endpoint(), has_body);
+            let mut span = AttemptSpan::begin(&self.place, permit.endpoint(), parts, number);
+            if let Some(value) = span.traceparent() {
+                P::set_traceparent(&mut request, value);
+            }
+            let request = request.map(|()| upload);
             let next = match self.attempt(permit, request, preference.again.is_some(), parts).await {
                 Ok((mut answer, permit)) => {
+                    span.answered(answer.response.status());
                     answer.sticky = self.settings.sticky.as_ref().and_then(|_| self.new_sticky(&preference, id));
                     let next = attempts.after_status(answer.response.status(), body.can_be_sent_again());
                     if next == RetryDecision::Stop {
@@ -85,6 +92,7 @@ impl<P: Protocol> Upstream<P> {
                     next
                 }
                 Err((failure, mut permit)) => {
+                    span.failed(failure.kind);
                     if let Some(error) = body.take_failure() {
                         return Err(SendError::Client(error));
                     }

@@ -8,6 +8,7 @@ use http::header::{CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue};
 use http::{Extensions, Method, Uri, Version};
 
 use super::{Log, json, text};
+use crate::trace::TraceId;
 use crate::{ConnectionInfo, EarlyAnswer, OriginalUri, RemoteUser, Request, RequestId, RequestSummary, Response, TunnelRecord};
 
 /// A line in the making. It is written when it is dropped, however the request ended.
@@ -122,6 +123,10 @@ impl LogEntry {
     /// As the response says.
     pub(super) const fn content_length(&self) -> Option<u64> {
         self.content_length
+    }
+
+    pub(super) fn trace(&self) -> Option<TraceId> {
+        self.summary.as_ref().and_then(RequestSummary::trace)
     }
 
     pub(super) fn client(&self) -> Option<IpAddr> {

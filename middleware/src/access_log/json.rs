@@ -45,6 +45,9 @@ pub(super) fn write(line: &mut Vec<u8>, entry: &LogEntry) {
     header(line, referer);
     header(line, user_agent);
     text(line, "request_id", entry.id.as_ref().map(|id| id.as_str().as_bytes()));
+    if let Some(trace) = entry.trace() {
+        text(line, "trace_id", Some(trace.to_string().as_bytes()));
+    }
     line.push(b'}');
 }
 

@@ -43,7 +43,7 @@ use sink::{Output, Sink};
 ///
 /// The fields of `json`: `time` (RFC 3339, UTC), `client`, `user`, `method`, `scheme`, `host`, `path`, `query`, `protocol`, `status`, `bytes` (of the body,
 /// or sent to the client on an upgraded connection), `received` (from the client on an upgraded connection), `close_code` (the status of a WebSocket's
-/// first Close frame, whichever side sent it; 1005 if it had none), `duration_ms`, `complete` (whether the whole response was sent), `referer`, `user_agent`, `request_id`.
+/// first Close frame, whichever side sent it; 1005 if it had none), `duration_ms`, `complete` (whether the whole response was sent), `referer`, `user_agent`, `request_id`, `trace_id` (if [`server.traces`](../traces.md) is set).
 ///
 /// | atom | stands for |
 /// | --- | --- |
@@ -59,7 +59,7 @@ use sink::{Output, Sink};
 /// | `%(T)s` `%(M)s` `%(D)s` `%(L)s` | duration in whole seconds, milliseconds, microseconds, and seconds with decimals |
 /// | `%(p)s` | the process id: `<4711>` |
 /// | `%({name}i)s` `%({name}o)s` | a header of the request, of the response |
-/// | `%({NAME}e)s` | a variable of the environ: `REMOTE_ADDR`, `REMOTE_PORT`, `REMOTE_USER`, `AUTH_TYPE`, `REQUEST_METHOD`, `REQUEST_URI`, `QUERY_STRING`, `SERVER_PROTOCOL`, `HTTP_...`, `wsgi.url_scheme`, `ziggurat.request_id`, `ziggurat.received`, `ziggurat.close_code` (as in `json`) |
+/// | `%({NAME}e)s` | a variable of the environ: `REMOTE_ADDR`, `REMOTE_PORT`, `REMOTE_USER`, `AUTH_TYPE`, `REQUEST_METHOD`, `REQUEST_URI`, `QUERY_STRING`, `SERVER_PROTOCOL`, `HTTP_...`, `wsgi.url_scheme`, `ziggurat.request_id`, `ziggurat.trace_id`, `ziggurat.received`, `ziggurat.close_code` (as in `json`) |
 /// | `%%` | a percent sign |
 ///
 /// A client cannot forge lines: quotes, backslashes, control characters and all characters beyond ASCII are escaped as `\xHH`, in JSON as `\uHHHH`. Query

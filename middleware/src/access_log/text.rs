@@ -65,6 +65,10 @@ fn write_piece(line: &mut Vec<u8>, piece: &Piece, entry: &LogEntry) {
             line.push(b'>');
         }
         Piece::RequestId => escape_or_dash(line, entry.id.as_ref().map(|id| id.as_str().as_bytes())),
+        Piece::TraceId => match entry.trace() {
+            Some(trace) => line.extend_from_slice(trace.to_string().as_bytes()),
+            None => line.push(b'-'),
+        },
         Piece::Received => number_or_dash(line, entry.tunnel.as_ref().map(|tunnel| tunnel.received().get())),
         Piece::CloseCode => number_or_dash(line, entry.tunnel.as_ref().and_then(|tunnel| tunnel.close_code()).map(u64::from)),
         Piece::RequestHeader(place) => header(line, &entry.request_headers, *place),

@@ -28,8 +28,8 @@ pub(in crate::pipeline) fn front(file: &File, site: Site<'_>) -> Result<Next, Ve
     let is_single = parts.context(&"".into()).host::<SingleRequest>().is_some();
     let mut front = Front {
         parts,
-        drain: file.server.drain.0,
-        spool: Arc::new(file.server.spool.clone()),
+        drain: file.server.value.drain.0,
+        spool: Arc::new(file.server.value.spool.clone()),
         // One request needs no thread that others leave free.
         reserves: if is_single { Reserves::default() } else { Reserves::new(file, &order) },
         variables: Variables::of(file),

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use ziggurat_middleware::Place;
+use ziggurat_middleware::{Place, Step};
 
 use crate::pipeline::model::{Event, File, Part};
 
@@ -10,8 +10,8 @@ use crate::pipeline::model::{Event, File, Part};
 pub(super) struct Variables {
     /// Those of each layer and each app.
     parts: HashMap<Place, BTreeSet<String>>,
-    /// Those of `tls`, which no app has a use for.
-    tls: BTreeSet<String>,
+    /// Those of `tls` and of `server.traces`, which no app has a use for.
+    server: BTreeSet<String>,
 }
 
 impl Variables {
@@ -25,8 +25,9 @@ impl Variables {
                 }
             });
         }
-        let tls = file.listen.iter().filter_map(|entry| entry.tls.as_ref());
-        Self { parts, tls: tls.flat_map(|tls| tls.node.variables()).map(str::to_owned).collect() }
+        let tls = file.listen.iter().filter_map(|entry| entry.tls.as_ref()).flat_map(|tls| tls.node.variables());
+        let traces = file.server.node.children().filter(|(key, _)| *key == Step::from("traces")).flat_map(|(_, traces)| traces.variables());
+        Self { parts, server: tls.chain(traces).map(str::to_owned).collect() }
     }
 
     /// Those that only parts other than these name.
@@ -34,7 +35,7 @@ impl Variables {
         let places: HashSet<&Place> = own.into_iter().map(|part| &part.place).collect();
         let (own, others): (Vec<_>, Vec<_>) = self.parts.iter().partition(|(place, _)| places.contains(place));
         let own: BTreeSet<&String> = own.into_iter().flat_map(|(_, names)| names).collect();
-        let others: BTreeSet<&String> = others.into_iter().flat_map(|(_, names)| names).chain(&self.tls).collect();
+        let others: BTreeSet<&String> = others.into_iter().flat_map(|(_, names)| names).chain(&self.server).collect();
         others.difference(&own).map(|name| (*name).clone()).collect()
     }
 }

@@ -30,7 +30,7 @@ use crate::tls::TlsOptions;
 #[derive(Debug)]
 pub(crate) struct File {
     pub(crate) listen: Vec<ListenEntry>,
-    pub(crate) server: Options,
+    pub(crate) server: Typed<Options>,
     pub(crate) apps: Apps,
     pub(crate) stack: Stack,
 }

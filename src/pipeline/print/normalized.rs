@@ -16,7 +16,7 @@ pub(in crate::pipeline) fn normalized(pipeline: &Pipeline) -> Json {
     let entries = pipeline.file.listen.iter();
     let tls = entries.map(|entry| entry.tls.as_ref()).chain(std::iter::repeat(None));
     let listen: Vec<Json> = pipeline.listen.iter().zip(tls).map(|(listen, tls)| address(listen, tls)).collect();
-    let mut server = serde_json::to_value(pipeline.server()).unwrap_or_default();
+    let mut server = server(pipeline);
     if let Some(options) = server.as_object_mut() {
         options.retain(|_, value| !value.is_null());
     }
@@ -28,6 +28,12 @@ pub(in crate::pipeline) fn normalized(pipeline: &Pipeline) -> Json {
         file.insert("apps".to_owned(), entries.into());
     }
     file.into()
+}
+
+/// The part `server`, with what the file gives as it is written there.
+pub(super) fn server(pipeline: &Pipeline) -> Json {
+    let server = &pipeline.file.server;
+    as_written(serde_json::to_value(&server.value).unwrap_or_default(), &written(&server.node))
 }
 
 /// The address alone, or an object if it has options.
@@ -56,6 +62,8 @@ fn as_written(full: Json, written: &Json) -> Json {
         (Json::Object(full), Json::Object(given)) => {
             let entry = |(key, value): (String, Json)| match given.get(&key) {
                 Some(given) => (key, as_written(value, given)),
+                // Without the nulls inside.
+                None if value.is_object() => (key, as_written(value, &json!({}))),
                 None => (key, value),
             };
             Json::Object(full.into_iter().filter(|(_, value)| !value.is_null()).map(entry).collect())

@@ -6,6 +6,7 @@ use std::fmt::Write;
 use serde_json::Value as Json;
 use ziggurat_middleware::Place;
 
+use super::normalized::server;
 use super::{defaults, given, source};
 use crate::pipeline::Pipeline;
 use crate::pipeline::check::boundary;
@@ -27,7 +28,7 @@ pub(in crate::pipeline) fn show(pipeline: &Pipeline) -> String {
     let listen = pipeline.listen.iter().zip(with_tls);
     let listen: Vec<String> = listen.map(|(listen, tls)| if tls { format!("{listen} (TLS)") } else { listen.to_string() }).collect();
     printer.item("", "listen", &if pipeline.file.listen.is_empty() { vec![format!("({})", listen.join(", "))] } else { listen });
-    let server = serde_json::to_value(pipeline.server()).unwrap_or_default();
+    let server = server(pipeline);
     let server = server.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null());
     printer.item("", "server", &server.map(|(key, value)| format!("{key}: {}", plain(value))).collect::<Vec<_>>());
     printer.text.push('\n');

@@ -7,7 +7,7 @@ use ziggurat_middleware::Findings;
 use super::places::{NAME, Places, Scope};
 use super::suggest;
 use crate::pipeline::diagnostic::{Diagnostic, Id};
-use crate::pipeline::model::{AppId, Apps, File, NamedApp, Part, Stack};
+use crate::pipeline::model::{AppId, Apps, File, NamedApp, Part, Stack, Typed};
 use crate::pipeline::options::OptionReader;
 use crate::pipeline::registry::Registry;
 use crate::pipeline::secrets::Secrets;
@@ -59,9 +59,10 @@ impl<'a> Grammar<'a> {
             self.string(&schema, "`$schema` is the address of a schema");
         }
         let listen = take(&mut keys, "listen").map_or_else(|| Some(Vec::new()), |node| self.listen(node));
-        let server = take(&mut keys, "server").map_or_else(|| Some(Options::default()), |node| self.server(&node));
-        if let Some(server) = &server {
-            self.identity = ServerIdentity { user: server.user.clone(), group: server.group.clone() };
+        let server = take(&mut keys, "server").unwrap_or_else(|| Node::empty_object(0..0));
+        let server = self.server(server);
+        if let Some(Typed { value, .. }) = &server {
+            self.identity = ServerIdentity { user: value.user.clone(), group: value.group.clone() };
         }
         let apps = take(&mut keys, "apps").map_or_else(|| Some(Vec::new()), |node| self.apps(node));
         let stack = self.stack(keys, &span, &Scope::default(), "the pipeline");
@@ -73,13 +74,13 @@ impl<'a> Grammar<'a> {
         self.layers(root, &Scope::default())
     }
 
-    fn server(&mut self, node: &Node) -> Option<Options> {
+    fn server(&mut self, node: Node) -> Option<Typed<Options>> {
         let reader = self.reader("`server`");
-        let options: Options = self.note(reader.read(node))?;
+        let options: Options = self.note(reader.read(&node))?;
         let mut findings = Findings::default();
         options.validate(&mut findings);
-        self.findings.extend(findings.into_iter().map(|finding| reader.locate(Id::InvalidValue, finding, node)));
-        Some(options)
+        self.findings.extend(findings.into_iter().map(|finding| reader.locate(Id::InvalidValue, finding, &node)));
+        Some(Typed { value: options, node })
     }
 
     fn apps(&mut self, node: Node) -> Option<Vec<NamedApp>> {

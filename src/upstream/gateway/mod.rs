@@ -5,7 +5,8 @@ mod driver;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
-use http::{Request, Response};
+use bytes::Bytes;
+use http::{HeaderValue, Request, Response};
 use tokio::sync::{mpsc, oneshot, watch};
 use ziggurat_middleware::Place;
 
@@ -60,6 +61,12 @@ impl Protocol for Gateway {
         let driver = Driver::new(io, self.protocol, self.place.clone(), address.to_string());
         tokio::spawn(driver.run(received, Arc::clone(&is_idle)));
         Ok(GatewayConnection { exchanges, is_idle })
+    }
+
+    fn set_traceparent(request: &mut Request<()>, value: HeaderValue) {
+        if let Some(GatewayRequest { variables, .. }) = request.extensions_mut().get_mut() {
+            Arc::make_mut(variables).replace("HTTP_TRACEPARENT", Bytes::copy_from_slice(value.as_bytes()));
+        }
     }
 
     fn may_share(&self, _: Option<&str>) -> bool {

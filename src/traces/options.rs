@@ -1,0 +1,232 @@
+//! The part `traces` of `server` in the pipeline file.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fmt;
+
+use http::header::{HeaderMap, HeaderName, HeaderValue};
+use http::uri::{PathAndQuery, Uri};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Serialize};
+use ziggurat_middleware::options::OneOrMany;
+use ziggurat_middleware::trace::TraceId;
+use ziggurat_middleware::{Finding, Findings, Peer};
+
+/// Traces of requests: a span for each request that is sampled, sent to a collector by OTLP over HTTP (protobuf). Every request gets a `traceparent` of W3C Trace Context, which apps and upstream
+/// servers see.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Traces")]
+pub struct TracesOptions {
+    /// The URL of the collector, for instance `http://127.0.0.1:4318`. Spans are sent to `/v1/traces` below it.
+    pub(super) to: Collector,
+
+    /// The share of traces that are recorded, of those that begin here: `"5%"`, `"0.1%"`. By default all. A trace that a program in `trust` has begun is recorded if that
+    /// program records it.
+    #[serde(default)]
+    pub(super) sample: Share,
+
+    /// Whose `traceparent` is believed: networks such as `10.0.0.0/8`, addresses, and `unix`, of the peer of the connection. By default nobody's: a trace begins with each request, and headers of
+    /// clients can neither choose its id nor have it recorded.
+    #[serde(default)]
+    pub(super) trust: OneOrMany<Peer>,
+
+    /// Whether each layer and app that a request meets has a span of its own, below that of the request. It costs some more microseconds for each of them.
+    #[serde(default)]
+    pub(super) layers: bool,
+
+    /// The name of this service (`service.name`).
+    #[serde(default = "service")]
+    pub(super) service: String,
+
+    /// Headers of the requests to the collector, for instance a token.
+    #[serde(default)]
+    pub(super) headers: BTreeMap<String, String>,
+}
+
+fn service() -> String {
+    "ziggurat".to_owned()
+}
+
+impl TracesOptions {
+    /// Reports names and values that are no headers.
+    pub(crate) fn validate(&self, findings: &mut Findings) {
+        for (name, value) in &self.headers {
+            if HeaderName::try_from(name).is_err() || HeaderValue::try_from(value).is_err() {
+                // The value may be secret.
+                findings.push(Finding::new(format!("`{name}` is no header, or its value is none")).at(name.as_str()).at("headers"));
+            }
+        }
+    }
+
+    /// The headers of requests to the collector.
+    pub(super) fn headers(&self) -> HeaderMap {
+        let header = |(name, value): (&String, &String)| Some((HeaderName::try_from(name).ok()?, HeaderValue::try_from(value).ok()?));
+        self.headers.iter().filter_map(header).collect()
+    }
+
+    /// The URL that spans are sent to.
+    pub(super) fn url(&self) -> Uri {
+        let mut parts = self.to.0.clone().into_parts();
+        let path = self.to.0.path().trim_end_matches('/');
+        parts.path_and_query = PathAndQuery::try_from(format!("{path}/v1/traces")).ok();
+        Uri::from_parts(parts).unwrap_or_else(|_| self.to.0.clone())
+    }
+}
+
+/// The base URL of a collector.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(try_from = "String", into = "String")]
+pub(super) struct Collector(Uri);
+
+impl TryFrom<String> for Collector {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        const HINT: &str = "write the base URL of the collector, as in `\"http://127.0.0.1:4318\"`";
+        let uri: Uri = text.parse().map_err(|_| format!("`{}` is no URL\nhint: {HINT}", text.escape_debug()))?;
+        if !matches!(uri.scheme_str(), Some("http" | "https")) || uri.host().is_none_or(str::is_empty) {
+            return Err(format!("`{text}` is no URL of HTTP\nhint: {HINT}"));
+        }
+        if uri.query().is_some() || uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
+            return Err(format!("a collector's URL has neither a query nor a user\nhint: {HINT}; tokens go into `headers`"));
+        }
+        if uri.path().ends_with("/v1/traces") {
+            return Err(format!("`/v1/traces` is added to the URL\nhint: {HINT}"));
+        }
+        Ok(Self(uri))
+    }
+}
+
+impl From<Collector> for String {
+    fn from(collector: Collector) -> Self {
+        collector.0.to_string()
+    }
+}
+
+impl JsonSchema for Collector {
+    fn schema_name() -> Cow<'static, str> {
+        "Collector".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "pattern": r"^(https?://.+|.*\$.*)$", "examples": ["http://127.0.0.1:4318"] })
+    }
+}
+
+/// A share of all traces, in millionths.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(try_from = "String", into = "String")]
+pub(super) struct Share(u32);
+
+const WHOLE: u32 = 1_000_000;
+
+impl Share {
+    /// Whether a trace that begins is one of them. It follows from the id, as other samplers of OpenTelemetry decide (TraceIdRatioBased).
+    pub(super) fn takes(self, id: TraceId) -> bool {
+        let low = id.0.get() as u64 >> 1;
+        let bound = (u128::from(self.0) << 63) / u128::from(WHOLE);
+        u128::from(low) < bound
+    }
+}
+
+impl Default for Share {
+    fn default() -> Self {
+        Self(WHOLE)
+    }
+}
+
+impl TryFrom<String> for Share {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let refuse = || {
+            format!(
+                "`{}` is no share\nhint: write a percentage from `\"0%\"` to `\"100%\"`, such as `\"5%\"` or `\"0.1%\"`",
+                text.escape_debug()
+            )
+        };
+        let number = text.strip_suffix('%').map(str::trim_end).ok_or_else(refuse)?;
+        if !number.bytes().all(|octet| octet.is_ascii_digit() || octet == b'.') {
+            return Err(refuse());
+        }
+        let percent: f64 = number.parse().map_err(|_| refuse())?;
+        if !(0.0..=100.0).contains(&percent) {
+            return Err(refuse());
+        }
+        // Between 0 and a million.
+        Ok(Self((percent * 10_000.0).round() as u32))
+    }
+}
+
+impl From<Share> for String {
+    fn from(share: Share) -> Self {
+        share.to_string()
+    }
+}
+
+impl fmt::Display for Share {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}%", f64::from(self.0) / 10_000.0)
+    }
+}
+
+impl JsonSchema for Share {
+    fn schema_name() -> Cow<'static, str> {
+        "Share".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "pattern": r"^([0-9.]+ *%|.*\$.*)$", "examples": ["5%", "0.1%"] })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU128;
+
+    use super::*;
+
+    #[test]
+    fn shares_are_percentages() {
+        let share = |text: &str| Share::try_from(text.to_owned());
+        for text in ["0%", "5%", "0.1%", "33.3333%", "100%"] {
+            assert_eq!(share(text).unwrap().to_string(), text);
+        }
+        for text in ["5", "", "%", "101%", "-1%", "1e1%", "inf%", "NaN%", "5 percent"] {
+            assert!(share(text).unwrap_err().contains("is no share"), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_share_takes_its_part_of_the_ids() {
+        let ids =
+            || (1..10_000_u128).map(|nth| TraceId(NonZeroU128::new(nth.wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835)).unwrap()));
+        let taken = |text: &str| ids().filter(|id| Share::try_from(text.to_owned()).unwrap().takes(*id)).count();
+        assert_eq!((taken("0%"), taken("100%")), (0, 9_999));
+        assert!((400..600).contains(&taken("5%")), "{}", taken("5%"));
+    }
+
+    #[test]
+    fn the_url_of_spans_is_below_that_of_the_collector() {
+        for (to, url) in [
+            ("http://collector:4318", "http://collector:4318/v1/traces"),
+            ("https://collector/", "https://collector/v1/traces"),
+            ("https://collector/otlp/", "https://collector/otlp/v1/traces"),
+        ] {
+            let options: TracesOptions = serde_json::from_value(serde_json::json!({ "to": to })).unwrap();
+            assert_eq!(options.url(), url);
+        }
+        for to in ["collector:4318", "grpc://collector", "http://", "http://a/v1/traces", "http://a?b", "http://u:p@a", ""] {
+            assert!(Collector::try_from(to.to_owned()).is_err(), "{to}");
+        }
+    }
+}
