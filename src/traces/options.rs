@@ -31,7 +31,7 @@ pub struct TracesOptions {
     #[serde(default)]
     pub(super) trust: OneOrMany<Peer>,
 
-    /// Whether each layer and app that a request meets has a span of its own, below that of the request. It costs some more microseconds for each of them.
+    /// Whether each layer and app that a request meets has a span of its own, below that of the request. Each span costs time in a request that is recorded.
     #[serde(default)]
     pub(super) layers: bool,
 
