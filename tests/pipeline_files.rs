@@ -153,6 +153,7 @@ fn the_examples_are_accepted_and_the_schema_agrees() {
     for file in files {
         let pipeline = Pipeline::load(&file, &ziggurat::builtin(), &|_| None).unwrap_or_else(|report| panic!("{report}"));
         assert!(pipeline.warnings().is_empty(), "{}", pipeline.warnings());
+        assert!(pipeline.failing_tests().is_empty(), "{}", pipeline.failing_tests());
         let value: Value = serde_json::from_str(&fs::read_to_string(&file).unwrap()).unwrap();
         let errors: Vec<String> = validator.iter_errors(&value).map(|error| format!("{}: {error}", error.instance_path())).collect();
         assert!(errors.is_empty(), "{}: {errors:#?}", file.display());

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::lifecycle::{Lifecycle, Scraper};
 use crate::spool::SpoolOptions;
-use crate::{Client, Draining, Finding, Metrics, Place, ReserveClass, Result, Retired, Watcher};
+use crate::{Client, Draining, Finding, Metrics, Place, Request, ReserveClass, Result, Retired, Watcher};
 
 /// What a layer or an app gets while it is built: its place, the folder of relative paths, state across reloads, background tasks, and hooks.
 ///
@@ -240,6 +240,12 @@ impl Context {
     /// Registers a hook that gives the status of the layer or app (`ziggurat status`). It must not block.
     pub fn on_status(&self, hook: impl Fn() -> Value + Send + Sync + 'static) {
         self.lifecycle.hooks().status.push((self.place.clone(), Arc::new(hook)));
+    }
+
+    /// Registers a hook that says what the running layer or app knows about a request (`ziggurat explain --live`), for instance how much of a limit is used up. It gets a
+    /// request as [`Explain`](crate::Explain) does. It must not block, and changes nothing.
+    pub fn on_explain(&self, hook: impl Fn(&Request) -> Vec<String> + Send + Sync + 'static) {
+        self.lifecycle.hooks().explain.push((self.place.clone(), Arc::new(hook)));
     }
 
     /// Registers a hook that adds metrics to every scrape. It must not block. If several places add samples to a family, a label must distinguish them, for instance with

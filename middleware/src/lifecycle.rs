@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::state_store::StateStore;
 use crate::tasks::Tasks;
-use crate::{Metrics, Place};
+use crate::{Metrics, Place, Request};
 
 /// The hooks, background tasks and kept state of a stack. The program that runs the stack holds it as long as the stack runs.
 #[derive(Clone, Default)]
@@ -25,6 +25,7 @@ struct Inner {
 
 type Hook = Arc<dyn Fn() + Send + Sync>;
 type StatusHook = Arc<dyn Fn() -> Value + Send + Sync>;
+type ExplainHook = Arc<dyn Fn(&Request) -> Vec<String> + Send + Sync>;
 type ScrapeHook = Arc<dyn Fn(&mut Metrics) + Send + Sync>;
 
 #[derive(Default)]
@@ -32,6 +33,7 @@ pub(crate) struct Hooks {
     pub(crate) reopen: Vec<Hook>,
     pub(crate) stacks: Vec<Hook>,
     pub(crate) status: Vec<(Place, StatusHook)>,
+    pub(crate) explain: Vec<(Place, ExplainHook)>,
     pub(crate) scrape: Vec<ScrapeHook>,
     pub(crate) shutdown: Vec<Box<dyn FnOnce() + Send>>,
 }
@@ -77,6 +79,13 @@ impl Lifecycle {
     pub fn status(&self) -> Vec<(Place, Value)> {
         let hooks = self.hooks().status.clone();
         hooks.into_iter().map(|(place, hook)| (place, hook())).collect()
+    }
+
+    /// What the layer or app at this place says of a request now ([`Context::on_explain`](crate::Context::on_explain)).
+    #[must_use]
+    pub fn explain(&self, place: &Place, request: &Request) -> Vec<String> {
+        let hooks: Vec<ExplainHook> = self.hooks().explain.iter().filter(|(at, _)| at == place).map(|(_, hook)| Arc::clone(hook)).collect();
+        hooks.iter().flat_map(|hook| hook(request)).collect()
     }
 
     /// The metrics of all layers and apps.

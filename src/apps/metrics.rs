@@ -2,8 +2,12 @@
 
 use std::convert::Infallible;
 
+use bytes::Bytes;
+use futures_util::stream;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use http::{Method, StatusCode};
+use http_body::Frame;
+use http_body_util::StreamBody;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use tower::service_fn;
@@ -43,7 +47,12 @@ impl App for ShowMetrics {
 
     fn explain(self, explain: &mut Explain<'_>) -> Result<(), Finding> {
         explain.note("shows the metrics of the whole program");
-        explain.answer(answer(explain.request().method(), Metrics::default));
+        let mut response = answer(explain.request().method(), Metrics::default);
+        if response.status().is_success() {
+            // How much the running program has to tell is not known.
+            *response.body_mut() = Body::new(StreamBody::new(stream::empty::<Result<Frame<Bytes>, Infallible>>()));
+        }
+        explain.answer(response);
         Ok(())
     }
 

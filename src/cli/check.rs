@@ -12,7 +12,11 @@ pub(super) fn check(file: &File, registry: &Registry, host: &Extensions, json: b
         Err(report) => (report, MISUSE),
         Ok(pipeline) => match run::try_build(&pipeline, host) {
             Err(report) => (report, FAILURE),
-            Ok(warnings) => (pipeline.warnings().clone().with(warnings), SUCCESS),
+            Ok(warnings) => {
+                let failing = pipeline.failing_tests();
+                let code = if failing.is_empty() { SUCCESS } else { FAILURE };
+                (pipeline.warnings().clone().with(warnings).with(failing), code)
+            }
         },
     };
     if json {

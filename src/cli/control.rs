@@ -1,4 +1,4 @@
-//! `ziggurat status` and `ziggurat reload`: requests to a running server over its control socket.
+//! `ziggurat status`, `ziggurat reload` and `ziggurat explain --live`: requests to a running server over its control socket.
 
 use std::io::{self, ErrorKind};
 use std::os::unix::ffi::OsStrExt;
@@ -17,7 +17,7 @@ use tokio::net::UnixStream;
 use tokio::time::timeout;
 
 use super::{FAILURE, File, MISUSE, SUCCESS, color, complain, plan, print, status};
-use crate::pipeline::control_socket;
+use crate::pipeline::{Explanation, Question, control_socket};
 
 /// How long a status may take. A reload takes as long as the new stack needs to start.
 const STATUS_TIMEOUT: Duration = Duration::from_secs(10);
@@ -79,6 +79,17 @@ pub(super) fn plan(file: &File, json: bool) -> u8 {
 fn about(path: &str, file: &File) -> String {
     let file = std::path::absolute(&file.path).unwrap_or_else(|_| file.path.clone());
     format!("{path}?file={}", percent_encode(file.as_os_str().as_bytes(), NON_ALPHANUMERIC))
+}
+
+/// What the server that runs this file says of a request.
+pub(super) fn explain_live(file: &File, question: &Question) -> Result<Explanation, u8> {
+    let json = serde_json::to_vec(question).unwrap_or_default();
+    let target = format!("/explain?{}", percent_encode(&json, NON_ALPHANUMERIC));
+    match send(&file.path, Method::GET, &target, Some(STATUS_TIMEOUT))? {
+        (200, explanation) => serde_json::from_value(explanation).map_err(|error| complain(&format!("error: {error}"), FAILURE)),
+        (422, body) => Err(complain(&format!("error: {}", body["detail"].as_str().unwrap_or_default()), MISUSE)),
+        response => Err(unexpected(&response)),
+    }
 }
 
 fn unexpected((status, body): &(u16, Value)) -> u8 {

@@ -7,12 +7,14 @@ mod check;
 mod control;
 mod explain;
 mod helper;
+mod host;
 mod import;
 mod mistyped;
 mod output;
 mod plan;
 mod project;
 mod status;
+mod test;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -158,6 +160,11 @@ enum Command {
     #[command(override_usage = "ziggurat explain [OPTIONS] [FILE] [METHOD] URL")]
     Explain(explain::Explain),
 
+    /// Runs the tests in the file: requests, and what is expected to become of them.
+    ///
+    /// What is known without running anything is judged as `explain` tells it. With `--live`, the built stack answers. The exit code is 1 if a test fails.
+    Test(test::Test),
+
     /// Lists the certificates of a pipeline, those in files and those of authorities (ACME): their names, when they expire, and what is wrong with them.
     ///
     /// It asks nobody. The exit code is 1 if an authority's certificate is missing, has expired or could not be renewed.
@@ -292,7 +299,7 @@ pub(crate) fn main(registry: &Registry, launch: Option<Launcher>, arguments: imp
             return if error.use_stderr() { MISUSE } else { SUCCESS };
         }
     };
-    let host = host(launch);
+    let host = host::facts(launch);
     let registry = &registry.clone().hosted(host.clone());
     let serves = matches!(cli.command, None | Some(Command::Run { .. }));
     if serves
@@ -324,6 +331,7 @@ fn dispatch(registry: &Registry, host: &Extensions, command: Command) -> u8 {
         Command::Reload { file, plan: true, json } => control::plan(&file, json),
         Command::Reload { file, .. } => control::reload(&file),
         Command::Check { file, json } => check::check(&file, registry, host, json),
+        Command::Test(options) => test::test(&options, registry, host),
         Command::Explain(options) => explain::explain(&options, registry),
         Command::Certs { self_signed: true, names, folder, .. } => certs::self_signed(&names, &folder),
         Command::Certs { file, json, .. } => certs::list(&file, registry, json),
@@ -356,17 +364,6 @@ fn dispatch(registry: &Registry, host: &Extensions, command: Command) -> u8 {
             print(&String::from_utf8_lossy(&script))
         }
     }
-}
-
-/// Facts about this program for layers and apps.
-fn host(launch: Option<Launcher>) -> Extensions {
-    let mut host = Extensions::new();
-    // Where the system does not name the executable, an app with workers reports that.
-    if let Some(launch) = launch.or_else(|| Launcher::current().ok()) {
-        host.insert(launch);
-    }
-    host.insert(crate::upstream::client());
-    host
 }
 
 fn load(file: &File, registry: &Registry) -> Result<Pipeline, Report> {

@@ -10,6 +10,7 @@ use ziggurat_middleware::Peer;
 use ziggurat_middleware::options::OneOrMany;
 use ziggurat_middleware::units::Duration;
 
+use super::file_tests::WrittenTest;
 use super::read::{NAME, ROUTES};
 use super::registry::{Kind, Registry};
 use crate::apps::matching::{Match, Prefix};
@@ -30,6 +31,7 @@ pub fn schema(registry: &Registry) -> Value {
         trust.insert("description".to_owned(), TRUST.into());
     }
     let server = of::<Options>(&mut generator);
+    let test = of::<WrittenTest>(&mut generator);
     let route = route(&mut generator);
     let layers = kinds(registry.layers(), &mut generator);
     let apps = kinds(registry.apps(), &mut generator);
@@ -84,7 +86,8 @@ pub fn schema(registry: &Registry) -> Value {
                 "description": "Named apps, for use in several places. A named app is built once, and all references share it.",
                 "propertyNames": { "pattern": "^[A-Za-z0-9_-]+$" },
                 "additionalProperties": entry
-            }
+            },
+            "tests": { "type": "array", "items": test, "description": TESTS }
         },
         "required": ["app"],
         "additionalProperties": false,
@@ -97,6 +100,8 @@ const A_NAME: &str =
 
 const TRUST: &str = "The front servers whose variables are believed, where `protocol` is not `http`: networks such as `10.0.0.0/8`, addresses, and `unix`. \
                      Connections of others are closed. By default `unix`, so a TCP address needs it.";
+
+const TESTS: &str = "Requests, and what is expected to become of them: `ziggurat check` and `ziggurat test` judge them.";
 
 const LAYERS: &str = "The layers over the app, outermost first: the first one sees the request first and the response last.";
 

@@ -16,6 +16,7 @@ use ziggurat_middleware::{Body, IntoApp, Next, Place, Problem, Request, Response
 
 use super::plan::PlanResult;
 use super::reload::{ReloadResult, Waiting};
+use crate::pipeline::{Explanation, Question};
 use crate::server::{Listener, Options, Server};
 
 /// The socket and the server behind it.
@@ -32,6 +33,8 @@ pub(super) enum ControlCommand {
     /// What a reload would change; also with the file that the client means.
     Plan(Option<PathBuf>, oneshot::Sender<PlanResult>),
     Reopen(oneshot::Sender<()>),
+    /// What becomes of a request now.
+    Explain(Question, oneshot::Sender<Result<Explanation, String>>),
 }
 
 /// The length of the queue of commands.
@@ -66,9 +69,13 @@ fn stack(commands: mpsc::Sender<ControlCommand>) -> Next {
 async fn answer(commands: &mpsc::Sender<ControlCommand>, method: &Method, uri: &Uri) -> Response {
     let path = uri.path();
     let allowed = match path {
-        "/status" | "/plan" => "GET, HEAD",
+        "/status" | "/plan" | "/explain" => "GET, HEAD",
         "/reload" | "/reopen" => "POST",
-        _ => return Problem::new(StatusCode::NOT_FOUND).detail("there is `/status`, `/plan`, `/reload` and `/reopen`").into_response(),
+        _ => {
+            return Problem::new(StatusCode::NOT_FOUND)
+                .detail("there is `/status`, `/plan`, `/explain`, `/reload` and `/reopen`")
+                .into_response();
+        }
     };
     if !allowed.split(", ").any(|one| one == method.as_str()) {
         return Problem::new(StatusCode::METHOD_NOT_ALLOWED).header(ALLOW, HeaderValue::from_static(allowed)).into_response();
@@ -76,6 +83,10 @@ async fn answer(commands: &mpsc::Sender<ControlCommand>, method: &Method, uri: &
     let answer = match path {
         "/status" => ask(commands, ControlCommand::Status).await.map(|status| (StatusCode::OK, status)),
         "/plan" => ask(commands, |waiting| ControlCommand::Plan(named_file(uri), waiting)).await.map(plan),
+        "/explain" => match question(uri) {
+            Some(question) => ask(commands, |answer| ControlCommand::Explain(question, answer)).await.map(explanation),
+            None => Some((StatusCode::BAD_REQUEST, json!({ "detail": "the query is no question" }))),
+        },
         "/reload" => ask(commands, |waiting| ControlCommand::Reload(named_file(uri), waiting)).await.map(outcome),
         _ => ask(commands, ControlCommand::Reopen).await.map(|()| (StatusCode::OK, json!({ "reopened": true }))),
     };
@@ -89,6 +100,17 @@ async fn answer(commands: &mpsc::Sender<ControlCommand>, method: &Method, uri: &
 fn named_file(uri: &Uri) -> Option<PathBuf> {
     let path = uri.query()?.strip_prefix("file=")?;
     Some(OsString::from_vec(percent_decode_str(path).collect()).into())
+}
+
+/// The question of `/explain?JSON`, percent-encoded.
+fn question(uri: &Uri) -> Option<Question> {
+    let json: Vec<u8> = percent_decode_str(uri.query()?).collect();
+    serde_json::from_slice(&json).ok()
+}
+
+fn explanation(explained: Result<Explanation, String>) -> (StatusCode, Value) {
+    let explained = explained.and_then(|explanation| serde_json::to_value(explanation).map_err(|error| error.to_string()));
+    explained.map_or_else(|message| (StatusCode::UNPROCESSABLE_ENTITY, json!({ "detail": message })), |value| (StatusCode::OK, value))
 }
 
 async fn ask<T>(commands: &mpsc::Sender<ControlCommand>, command: impl FnOnce(oneshot::Sender<T>) -> ControlCommand) -> Option<T> {

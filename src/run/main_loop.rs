@@ -5,7 +5,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::timeout;
 use ziggurat_middleware::Lifecycle;
@@ -20,7 +20,7 @@ use super::source::PipelineSource;
 use super::status::ProcessStatus;
 use super::systemd;
 use super::watch::{self, Watch};
-use crate::pipeline::{Pipeline, Report};
+use crate::pipeline::{Explanation, Pipeline, Question, Report};
 use crate::server::{Address, Listen, Listener, Retiring, Server};
 
 /// Everything that runs while the process serves.
@@ -51,6 +51,14 @@ pub(super) struct ActivePipeline {
     /// What it listens on.
     pub(super) addresses: Vec<ListeningAt>,
     pub(super) since: SystemTime,
+}
+
+impl ActivePipeline {
+    /// Explains a request, on a thread that may look at files.
+    fn explain(&self, question: Question, answer: oneshot::Sender<Result<Explanation, String>>) {
+        let (pipeline, lifecycle) = (Arc::clone(&self.pipeline), self.lifecycle.clone());
+        tokio::task::spawn_blocking(move || answer.send(pipeline.explain_live(&question, &lifecycle)));
+    }
 }
 
 /// An address that is listened on.
@@ -145,6 +153,7 @@ impl MainLoop {
                 run_hooks(SignalAction::Reopen, &self.active, &self.finishing);
                 let _ = done.send(());
             }
+            ControlCommand::Explain(question, answer) => self.active.explain(question, answer),
             ControlCommand::Status(asked) => {
                 let state = if self.reloads.is_under_way() { "reloading" } else { "serving" };
                 let _ = asked.send(self.status.status(&self.reloads.source, &self.active, state));
@@ -243,6 +252,7 @@ impl MainLoop {
                 Some(action) = actions.recv() => run_hooks(action, &active, &finishing),
                 Some(command) = commands.recv() => match command {
                     ControlCommand::Status(asked) => drop(asked.send(status.status(&source, &active, "stopping"))),
+                    ControlCommand::Explain(question, answer) => active.explain(question, answer),
                     ControlCommand::Reload(_, waiting) => drop(waiting.send(Err(active.pipeline.report("the server is stopping")))),
                     ControlCommand::Plan(_, waiting) => drop(waiting.send(Err(active.pipeline.report("the server is stopping")))),
                     ControlCommand::Reopen(done) => {

@@ -3,6 +3,7 @@
 mod cgi;
 mod control;
 pub(crate) mod init;
+mod live_tests;
 mod main_loop;
 mod memory;
 mod plan;
@@ -29,6 +30,7 @@ use crate::worker::Trial;
 use crate::worker::descriptors::DescriptorLimit;
 use crate::wsgi;
 pub(crate) use cgi::CgiRequest;
+pub(crate) use live_tests::answers;
 use main_loop::MainLoop;
 use prepared::{Bound, PreparedPipeline};
 use signals::Signals;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::support::{command, folder_of};
+use crate::support::{Program, command, folder_of};
 
 const SITE: &str = r#"{
   "listen": ["127.0.0.1:8000", { "at": "127.0.0.1:8443", "tls": { "cert": "cert.pem", "key": "key.pem" } }],
@@ -112,4 +112,34 @@ fn lines_are_as_narrow_as_the_terminal() {
     let folder = folder_of(&[("pipeline.json", SITE), ("staticfiles/a.css", "")]);
     let wide = explain_in(folder.path(), &["/admin/x"]);
     assert!(wide.lines().all(|line| line.chars().count() <= 100), "{wide}");
+}
+
+#[test]
+fn the_running_server_says_how_full_a_limit_is_and_which_servers_are_there() {
+    let program = Program::start(
+        r#"{
+  "listen": "127.0.0.1:0",
+  "server": { "control": "control.sock" },
+  "layers": [{ "rate_limit": { "allow": "3/h" } }, { "limit": 5 }],
+  "app": { "routes": [
+    { "match": { "path": "/other" }, "app": { "proxy": { "to": "http://127.0.0.1:9", "health": { "path": "/" } } } },
+    { "app": { "respond": 204 } }
+  ] }
+}"#,
+        &[],
+    );
+    let live = |url: &str| explain_in(program.folder(), &[url, "--live"]);
+    assert!(live("/").contains("now: the request passes, and 2 more at once"), "{}", live("/"));
+    for _ in 0..3 {
+        program.get("/");
+    }
+    let used_up = live("/");
+    assert!(used_up.contains("now: the limit is used up: a request passes in "), "{used_up}");
+    assert!(used_up.contains("now: 0 requests of all keys are under way, 0 wait"), "{used_up}");
+    assert!(used_up.contains("204 from `default/respond`"), "{used_up}");
+    assert!(live("/other").contains("127.0.0.1:9"), "{}", live("/other"));
+    // Who asks is not counted.
+    assert!(live("/").contains("the limit is used up"));
+    assert!(explain_in(program.folder(), &["nonsense", "--live"]).contains("`nonsense` is not a URL"));
+    drop(program);
 }

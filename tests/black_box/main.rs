@@ -14,6 +14,8 @@ mod django_guide;
 mod example;
 mod examples;
 mod explain;
+mod explain_page;
+mod file_tests;
 mod http3;
 mod import;
 mod init;

@@ -133,6 +133,11 @@ impl Middleware for Limit {
     fn layer(self, context: &Context) -> Result<impl IntoStage> {
         let (slots, figures) = (context.keep(Slots::default), context.keep(Figures::default));
         figures.show(&slots, context);
+        let asked = Arc::clone(&slots);
+        context.on_explain(move |_| {
+            let (under_way, waiting) = asked.counts();
+            vec![format!("{under_way} requests of all keys are under way, {waiting} wait")]
+        });
         let limiter = Limiter { options: self, slots, figures };
         Ok(from_fn(Arc::new(limiter), async |limiter: Arc<Limiter>, request: Request, next: Next| limiter.limit(request, next).await))
     }

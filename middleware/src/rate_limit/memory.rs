@@ -47,14 +47,21 @@ impl RateStore for MemoryStore {
     fn take(&self, _: &Place, key: RequestKey<'_>, quota: Quota) -> TakeFuture {
         Either::Left(ready(self.judge(self.seed.hash_one(key), quota)))
     }
+
+    fn peek(&self, _: &Place, key: RequestKey<'_>, quota: Quota) -> Option<Verdict> {
+        let key = self.seed.hash_one(key);
+        let shard = lock(&self.shards[key as usize % SHARDS]);
+        let now = self.now();
+        let known = shard.keys.iter().position(|known| *known == key).and_then(|at| shard.arrivals.get(at));
+        Some(quota.judge(known.copied().unwrap_or(now), now).0)
+    }
 }
 
 impl MemoryStore {
     fn judge(&self, key: u64, quota: Quota) -> Verdict {
         // The time is read under the lock, so that it never runs backwards for a key.
         let mut shard = lock(&self.shards[key as usize % SHARDS]);
-        // 584 years.
-        let now = u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        let now = self.now();
         let (arrival, overflows) = shard.arrival(key, now);
         let (verdict, next) = quota.judge(*arrival, now);
         *arrival = next;
@@ -63,6 +70,11 @@ impl MemoryStore {
             self.overflowed.add(1);
         }
         verdict
+    }
+
+    /// Nanoseconds since the start, for 584 years.
+    fn now(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
 
     /// The number of keys that are remembered.

@@ -144,7 +144,10 @@ impl Middleware for RateLimit {
             quota,
             options: self,
         };
-        Ok(from_fn(Arc::new(limiter), async |limiter: Arc<Limiter>, request: Request, next: Next| limiter.limit(request, next).await))
+        let limiter = Arc::new(limiter);
+        let asked = Arc::clone(&limiter);
+        context.on_explain(move |request| asked.now(request).into_iter().collect());
+        Ok(from_fn(limiter, async |limiter: Arc<Limiter>, request: Request, next: Next| limiter.limit(request, next).await))
     }
 }
 
@@ -194,6 +197,18 @@ impl Limiter {
             self.fields.append(response.headers_mut(), &verdict);
         }
         Ok(response)
+    }
+
+    /// How much of the limit is left for a request.
+    fn now(&self, request: &Request) -> Option<String> {
+        if self.options.exempts(request).is_some() {
+            return None;
+        }
+        let verdict = self.store.peek(&self.place, RequestKey::new(&self.options.per.0, request), self.quota)?;
+        Some(match verdict.is_allowed {
+            true => format!("the request passes, and {} more at once", verdict.remaining),
+            false => format!("the limit is used up: a request passes in {} s", verdict.seconds()),
+        })
     }
 
     fn refusal(&self, verdict: &Verdict, request: &Request) -> Problem {

@@ -18,6 +18,12 @@ pub trait RateStore: Send + Sync + 'static {
     ///
     /// A store that cannot tell decides itself what then holds: the future always gives a verdict.
     fn take(&self, place: &Place, key: RequestKey<'_>, quota: Quota) -> TakeFuture;
+
+    /// What [`take`](Self::take) would say of a request now, if that is known at once. Nothing is counted.
+    fn peek(&self, place: &Place, key: RequestKey<'_>, quota: Quota) -> Option<Verdict> {
+        let _ = (place, key, quota);
+        None
+    }
 }
 
 /// A verdict, at once or later.

@@ -5,8 +5,8 @@ mod text;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
-use super::{File, MISUSE, color_on, complain, load, print, with};
-use crate::pipeline::{Question, Registry};
+use super::{FAILURE, File, MISUSE, color_on, complain, control, load, print, with};
+use crate::pipeline::{Explanation, Question, Registry};
 
 /// The widest that text is, where the terminal is wider or there is none.
 const WIDTH: usize = 100;
@@ -41,6 +41,10 @@ pub(super) struct Explain {
     #[arg(long, value_name = "SUBJECT")]
     client_cert: Option<String>,
 
+    /// Asks the running server, over the control socket of the file: the explanation is that of the file that it runs, with how full limits are and which servers are healthy.
+    #[arg(long)]
+    live: bool,
+
     /// Prints the explanation as JSON.
     #[arg(long)]
     json: bool,
@@ -52,17 +56,23 @@ pub(super) fn explain(options: &Explain, registry: &Registry) -> u8 {
         Ok(question) => question,
         Err(message) => return complain(&format!("error: {message}"), MISUSE),
     };
+    if options.live {
+        return control::explain_live(&File { path }, &question).map_or_else(|code| code, |explanation| show(&explanation, options.json));
+    }
     with(load(&File { path }, registry), |pipeline| match pipeline.explain(&question) {
-        Ok(explanation) if options.json => match serde_json::to_string_pretty(&explanation) {
-            Ok(json) => print(&format!("{json}\n")),
-            Err(error) => complain(&format!("error: {error}"), MISUSE),
-        },
-        Ok(explanation) => {
-            let out = std::io::stdout();
-            print(&text::render(&explanation, width(), color_on(&out)))
-        }
+        Ok(explanation) => show(&explanation, options.json),
         Err(message) => complain(&format!("error: {message}"), MISUSE),
     })
+}
+
+fn show(explanation: &Explanation, json: bool) -> u8 {
+    if !json {
+        return print(&text::render(explanation, width(), color_on(&std::io::stdout())));
+    }
+    match serde_json::to_string_pretty(explanation) {
+        Ok(json) => print(&format!("{json}\n")),
+        Err(error) => complain(&format!("error: {error}"), FAILURE),
+    }
 }
 
 /// How wide the terminal is.

@@ -58,6 +58,7 @@ ids! {
     NativeBetweenPython "native-between-python" "A native layer is between Python parts, so that each request crosses to Python once more."
     UpgradeBelowPython "upgrade-below-python" "An app that upgrades connections is below a Python layer, which cannot pass them on."
     UnmetChallenge "unmet-challenge" "No address in `listen` is one where an authority looks for the challenge that it sets (ACME), so no certificate can be had."
+    FailedTest "failed-test" "A test of the file expects something else than what becomes of its request."
     CannotBuild "cannot-build" "A layer or an app cannot be built: a file is missing, for instance, or a module cannot be imported."
     UnusableCertificate "unusable-certificate" "A certificate, its key, or a file of authorities or revocation lists cannot be used."
     DoubtfulCertificate "doubtful-certificate" "A certificate has expired, names no host, or its key can be read by every user; or the server's user cannot write to the `store` of `acme`."

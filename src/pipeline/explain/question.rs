@@ -34,7 +34,30 @@ pub(super) enum From {
     Unix,
 }
 
+/// What is wrong with a question.
+pub(crate) struct InvalidQuestion {
+    /// The option of a test that it is about.
+    pub(crate) option: &'static str,
+    pub(crate) message: String,
+}
+
 impl Question {
+    /// A method and a URL in one text: `GET /admin/`, or the URL alone.
+    pub(crate) fn of_line(line: &str) -> Self {
+        let (method, url) = line.trim().split_once(char::is_whitespace).unwrap_or(("GET", line.trim()));
+        Self { method: method.to_owned(), url: url.trim().to_owned(), ..Self::default() }
+    }
+
+    /// Whether such a request can be made.
+    pub(crate) fn check(&self) -> Result<(), InvalidQuestion> {
+        let about = |option| move |message| InvalidQuestion { option, message };
+        self.method().map_err(about("request"))?;
+        self.uri().map_err(about("request"))?;
+        self.from().map_err(about("from"))?;
+        self.headers(None).map_err(about("headers"))?;
+        Ok(())
+    }
+
     pub(super) fn method(&self) -> Result<Method, String> {
         self.method.parse().map_err(|_| format!("`{}` is not a method", self.method.escape_debug()))
     }

@@ -292,6 +292,10 @@ async fn served(pipeline: &Pipeline, question: &Question, way: &Way) -> (String,
     let mut host = Extensions::new();
     host.insert(Arc::clone(way));
     let lifecycle = Lifecycle::hosted(host);
+    // A running program has metrics.
+    Context::new("test", Path::new("/"), lifecycle.clone()).on_scrape(|metrics| {
+        metrics.counter("test_total", "A text that is long enough, long enough, long enough to be compressed.").sample(&[], 1_u64);
+    });
     let stack = pipeline.build(&lifecycle).unwrap();
     let mut request = Arrival::new(pipeline, question).unwrap().request;
     let length = request.headers().get(CONTENT_LENGTH).map_or(0, |length| length.to_str().unwrap().parse().unwrap());

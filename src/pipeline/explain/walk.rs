@@ -7,6 +7,7 @@ use ziggurat_middleware::path::PathParams;
 use ziggurat_middleware::{Body, Context, Deadline, Explain, Explained, Lifecycle, Mount, Request, Response};
 
 use super::explanation::pairs;
+use super::now::Running;
 use super::{Hop, Role, TriedRoute};
 use crate::apps::matching::RequestView;
 use crate::apps::routes::{Route, Table};
@@ -20,14 +21,15 @@ use crate::pipeline::tree::Span;
 pub(super) struct Walk<'a> {
     pipeline: &'a Pipeline,
     lifecycle: Lifecycle,
+    running: Option<Running<'a>>,
     reserves: Option<Reserves>,
     hops: &'a mut Vec<Hop>,
 }
 
 impl<'a> Walk<'a> {
-    pub(super) fn new(pipeline: &'a Pipeline, hops: &'a mut Vec<Hop>) -> Self {
+    pub(super) fn new(pipeline: &'a Pipeline, running: Option<&'a Lifecycle>, hops: &'a mut Vec<Hop>) -> Self {
         let reserves = Order::of(&pipeline.file).ok().map(|order| Reserves::new(&pipeline.file, &order));
-        Self { pipeline, lifecycle: Lifecycle::default(), reserves, hops }
+        Self { pipeline, lifecycle: Lifecycle::default(), running: running.map(Running::new), reserves, hops }
     }
 
     /// The response that the whole stack gives, if it is known.
@@ -87,6 +89,7 @@ impl<'a> Walk<'a> {
             .with_drain(pipeline.server().drain.0)
             .with_spool(Arc::new(pipeline.server().spool.clone()))
             .with_reserves(reserves);
+        let live = self.running.as_ref().map(|running| running.of(&part.place, &request)).unwrap_or_default();
         let mut explain = Explain::new(&context, request);
         let failed = part.kind.explain(&part.options, &pipeline.secrets, &mut explain);
         let mut explained = explain.finish();
@@ -103,6 +106,7 @@ impl<'a> Walk<'a> {
         for possible in &mut hop.may_answer {
             possible.when = redact(&possible.when);
         }
+        hop.live = live;
         hop.answers = explained.answer.is_some();
         hop.status = explained.answer.as_ref().map(|response| response.status().as_u16());
         self.hops.push(hop);

@@ -20,6 +20,7 @@ use ziggurat_middleware::units::Duration;
 pub(crate) use below::Below;
 pub(crate) use walk::{Branch, Event, Position};
 
+use super::file_tests::FileTest;
 use super::registry::Kind;
 use super::tree::{Node, Span};
 use crate::apps::matching::{Match, Prefix};
@@ -33,6 +34,7 @@ pub(crate) struct File {
     pub(crate) server: Typed<Options>,
     pub(crate) apps: Apps,
     pub(crate) stack: Stack,
+    pub(crate) tests: Vec<Typed<FileTest>>,
 }
 
 /// An entry of `listen`.

@@ -27,6 +27,10 @@ pub(in crate::pipeline) fn normalized(pipeline: &Pipeline) -> Json {
     if !entries.is_empty() {
         file.insert("apps".to_owned(), entries.into());
     }
+    let tests: Vec<Json> = pipeline.file.tests.iter().map(|test| written(&test.node)).collect();
+    if !tests.is_empty() {
+        file.insert("tests".to_owned(), tests.into());
+    }
     file.into()
 }
 

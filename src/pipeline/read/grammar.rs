@@ -54,7 +54,7 @@ impl<'a> Grammar<'a> {
     pub(super) fn file(&mut self, root: Node) -> Option<File> {
         let (span, mut keys) =
             self.object(root, "a pipeline is an object", "the smallest one is `{ \"app\": { \"wsgi\": \"hello:app\" } }`")?;
-        self.known_keys(&keys, &["$schema", "listen", "server", "layers", "app", "apps"], "the pipeline");
+        self.known_keys(&keys, &["$schema", "listen", "server", "layers", "app", "apps", "tests"], "the pipeline");
         if let Some(schema) = take(&mut keys, "$schema") {
             self.string(&schema, "`$schema` is the address of a schema");
         }
@@ -65,9 +65,10 @@ impl<'a> Grammar<'a> {
             self.identity = ServerIdentity { user: value.user.clone(), group: value.group.clone() };
         }
         let apps = take(&mut keys, "apps").map_or_else(|| Some(Vec::new()), |node| self.apps(node));
+        let tests = take(&mut keys, "tests").map_or_else(|| Some(Vec::new()), |node| self.file_tests(node));
         let stack = self.stack(keys, &span, &Scope::default(), "the pipeline");
         let apps = apps?.into_iter().enumerate().map(|(number, app)| (AppId(number), app)).collect();
-        Some(File { listen: listen?, server: server?, apps: Apps(apps), stack: stack? })
+        Some(File { listen: listen?, server: server?, apps: Apps(apps), stack: stack?, tests: tests? })
     }
 
     pub(super) fn layers_alone(&mut self, root: Node) -> Option<Vec<Part>> {

@@ -81,7 +81,7 @@ impl Grammar<'_> {
     }
 
     /// Notes what is wrong with options of an entry.
-    fn sound(&mut self, owner: &'static str, node: &Node, validate: impl FnOnce(&mut Findings)) -> Option<()> {
+    pub(super) fn sound(&mut self, owner: &'static str, node: &Node, validate: impl FnOnce(&mut Findings)) -> Option<()> {
         let reader = self.reader(owner);
         let mut findings = Findings::default();
         validate(&mut findings);

@@ -2,6 +2,7 @@
 //! only if there are none.
 
 pub(super) mod expand;
+mod file_tests;
 mod grammar;
 mod listen;
 mod places;

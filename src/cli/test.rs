@@ -1,0 +1,130 @@
+//! `ziggurat test`: the tests in the file.
+
+use std::fmt::Write;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use http::Extensions;
+use quick_xml::Writer;
+use quick_xml::events::{BytesDecl, BytesText, Event};
+
+use super::{FAILURE, File, MISUSE, SUCCESS, color, complain, load, print};
+use crate::pipeline::{Judged, Pipeline, Registry, Report};
+use crate::run;
+
+#[derive(clap::Args)]
+pub(super) struct Test {
+    #[command(flatten)]
+    file: File,
+
+    /// Builds the stack in memory, with its apps, and sends each request through it. It listens on nothing.
+    #[arg(long)]
+    live: bool,
+
+    /// Writes the results as JUnit XML into this file, for CI.
+    #[arg(long, value_name = "FILE")]
+    junit: Option<PathBuf>,
+}
+
+/// Runs the tests of a file.
+pub(super) fn test(options: &Test, registry: &Registry, host: &Extensions) -> u8 {
+    let pipeline = match load(&options.file, registry) {
+        Ok(pipeline) => pipeline,
+        Err(report) => return complain(&report.render(color()), MISUSE),
+    };
+    let judged = match judge(&pipeline, host, options.live) {
+        Ok(judged) => judged,
+        Err(report) => return complain(&report.render(color()), FAILURE),
+    };
+    if judged.is_empty() {
+        print(&format!("{}: no tests\n", options.file.path.display()));
+        return SUCCESS;
+    }
+    print(&listing(&judged));
+    let failed: Vec<&Judged<'_>> = judged.iter().filter(|judged| !judged.verdict.mismatches.is_empty()).collect();
+    for judged in &failed {
+        complain(&format!("\n{}", judged.report.render(color())), FAILURE);
+    }
+    if let Some(path) = &options.junit
+        && let Err(error) = junit(&options.file.path, path, &judged)
+    {
+        return complain(&format!("error: cannot write {}: {error}", path.display()), FAILURE);
+    }
+    if failed.is_empty() { SUCCESS } else { FAILURE }
+}
+
+fn judge<'a>(pipeline: &'a Pipeline, host: &Extensions, live: bool) -> Result<Vec<Judged<'a>>, Report> {
+    if !live {
+        return Ok(pipeline.judge(|outcome| outcome));
+    }
+    let requests = pipeline.questions().filter_map(|question| pipeline.arrive(question).ok()).collect();
+    let mut answers = run::answers(pipeline, host, requests)?.into_iter();
+    Ok(pipeline.judge(|outcome| match answers.next() {
+        Some(answer) => outcome.answered(answer.by.as_deref(), answer.status, answer.headers),
+        None => outcome,
+    }))
+}
+
+/// A line for each test, and their numbers.
+fn listing(judged: &[Judged<'_>]) -> String {
+    let mut text = String::new();
+    for judged in judged {
+        let result = match &judged.verdict {
+            verdict if !verdict.mismatches.is_empty() => "FAILED".to_owned(),
+            verdict if verdict.passes() => "ok".to_owned(),
+            verdict => format!("open: only `--live` can tell `{}`", verdict.undecided.join("`, `")),
+        };
+        let _ = writeln!(text, "test {} ... {result}", judged.name);
+    }
+    let (passed, failed, open) = counts(judged);
+    let _ = writeln!(text, "\n{passed} passed, {failed} failed, {open} open");
+    text
+}
+
+/// How many have passed, have failed, and are open.
+fn counts(judged: &[Judged<'_>]) -> (usize, usize, usize) {
+    let failed = judged.iter().filter(|judged| !judged.verdict.mismatches.is_empty()).count();
+    let passed = judged.iter().filter(|judged| judged.verdict.passes()).count();
+    (passed, failed, judged.len() - failed - passed)
+}
+
+/// Writes the results as JUnit XML, which CI systems read.
+fn junit(file: &Path, path: &Path, judged: &[Judged<'_>]) -> io::Result<()> {
+    let (_, failed, open) = counts(judged);
+    let [all, failed, open] = [judged.len(), failed, open].map(|count| count.to_string());
+    let suite = [("name", file.to_string_lossy().into_owned()), ("tests", all), ("failures", failed), ("skipped", open)];
+    let mut writer = Writer::new_with_indent(Vec::new(), b' ', 2);
+    writer.write_event(Event::Decl(BytesDecl::new("1.0", Some("UTF-8"), None)))?;
+    writer.create_element("testsuites").write_inner_content(|writer| {
+        let element = writer.create_element("testsuite");
+        let attributes = suite.iter().map(|(name, value)| (*name, value.as_str()));
+        element.with_attributes(attributes).write_inner_content(|writer| judged.iter().try_for_each(|judged| case(writer, judged)))?;
+        Ok(())
+    })?;
+    std::fs::write(path, writer.into_inner())
+}
+
+fn case(writer: &mut Writer<Vec<u8>>, judged: &Judged<'_>) -> io::Result<()> {
+    let element = writer.create_element("testcase");
+    let element = element.with_attribute(("name", printable(judged.name).as_str()));
+    if judged.verdict.passes() {
+        element.write_empty()?;
+        return Ok(());
+    }
+    element.write_inner_content(|writer| {
+        if judged.verdict.mismatches.is_empty() {
+            writer.create_element("skipped").write_empty()?;
+            return Ok(());
+        }
+        let messages: Vec<&str> = judged.verdict.mismatches.iter().map(|mismatch| mismatch.message.as_str()).collect();
+        let failure = writer.create_element("failure").with_attribute(("message", printable(&messages.join("; ")).as_str()));
+        failure.write_text_content(BytesText::new(&printable(&judged.report.render(false))))?;
+        Ok(())
+    })?;
+    Ok(())
+}
+
+/// XML has no control characters but white space.
+fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() && !c.is_whitespace() { '\u{fffd}' } else { c }).collect()
+}
