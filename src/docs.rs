@@ -1,13 +1,13 @@
-//! Reference pages of layers and apps, generated from the doc comments of their options, and the list of finding ids.
+//! Reference pages of layers and apps, generated from the doc comments of their options, those of lints, and the list of finding ids.
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::path::Path;
 use std::{fs, io};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::pipeline::{Kind, Registry, finding_ids, suggestion};
+use crate::pipeline::{Kind, Registry, finding_ids, lints, suggestion};
 
 /// `routes` is part of the grammar, and its page is written by hand.
 const ROUTES: &str = "routes";
@@ -34,6 +34,16 @@ pub(crate) fn listing(registry: &Registry) -> String {
     text
 }
 
+/// `ziggurat layers --json`, for programs.
+pub(crate) fn json(registry: &Registry) -> Value {
+    let kinds = [("layer", registry.layers()), ("app", registry.apps())];
+    let record = |role: &str, kind: &Kind| {
+        let behavior: Vec<&str> = kind.behavior.iter().map(|behavior| behavior.summary()).collect();
+        json!({ "name": kind.name, "role": role, "summary": kind.summary(), "behavior": behavior, "replaces": kind.replaces })
+    };
+    kinds.iter().flat_map(|(role, kinds)| kinds.iter().map(|kind| record(role, kind)).collect::<Vec<_>>()).collect()
+}
+
 /// `ziggurat layers NAME`: its description and options. The error is a message with a suggestion.
 pub(crate) fn terminal_page(registry: &Registry, name: &str) -> Result<String, String> {
     let of = |kinds: &[Kind], role| kinds.iter().filter(|kind| kind.name == name).map(|kind| page(kind, role)).collect::<Vec<_>>();
@@ -47,6 +57,13 @@ pub(crate) fn terminal_page(registry: &Registry, name: &str) -> Result<String, S
         return Err(format!("error: no layer or app is called `{name}`\nhint: {}", suggestion(name, "layers and apps", known)));
     }
     Ok(pages.join("\n"))
+}
+
+/// `ziggurat lints ID`. The error is a message with a suggestion.
+pub(crate) fn lint_page(id: &str) -> Result<String, String> {
+    let lint = lints::find(id)
+        .ok_or_else(|| format!("error: no lint is called `{id}`\nhint: {}", suggestion(id, "lints", lints::ids().collect::<Vec<_>>())))?;
+    Ok(lint.page())
 }
 
 /// Writes `layers/NAME.md` and `apps/NAME.md` below `folder`, with an index in each.
@@ -76,12 +93,13 @@ pub(crate) fn pages(registry: &Registry) -> Vec<(String, String)> {
         pages.push((format!("{folder}/README.md"), index));
     }
     pages.push(("findings.md".to_owned(), findings_page()));
+    pages.extend(lints::pages().into_iter().map(|(path, text)| (format!("lints/{path}"), text)));
     pages
 }
 
 /// The ids of findings.
 fn findings_page() -> String {
-    let mut text = "# Findings\n\nGenerated. The `id` of each finding in `ziggurat check --json`, and what it means. Ids stay the same in later versions; messages may change.\n\n| id | meaning |\n| --- | --- |\n".to_owned();
+    let mut text = "# Findings\n\nGenerated. The `id` of each finding in `ziggurat check --json`, and what it means. Ids stay the same in later versions; messages may change. [The order lints](lints/README.md) have a page each.\n\n| id | meaning |\n| --- | --- |\n".to_owned();
     for (id, meaning) in finding_ids() {
         let _ = writeln!(text, "| `{id}` | {meaning} |");
     }

@@ -12,7 +12,7 @@ use serde_json::Value;
 use ziggurat::pipeline::{Kind, Pipeline, Registry, schema};
 
 /// Folders with pages, besides `docs/guide`.
-const FOLDERS: [&str; 4] = ["docs", "docs/deploy", "docs/layers", "docs/apps"];
+const FOLDERS: [&str; 5] = ["docs", "docs/deploy", "docs/layers", "docs/apps", "docs/lints"];
 
 #[test]
 fn every_pipeline_that_a_page_shows_is_accepted() {
@@ -45,6 +45,40 @@ fn accepted(page: &str, block: &Block, registry: &Registry, validator: &jsonsche
     let value: Value = serde_json::from_str(&whole).map_err(|error| error.to_string())?;
     let errors: Vec<String> = validator.iter_errors(&value).map(|error| format!("{}: {error}", error.instance_path())).collect();
     if errors.is_empty() { Ok(()) } else { Err(format!("the schema refuses it: {}", errors.join("; "))) }
+}
+
+/// Layers and apps that examples and templates bring along are not known here: `tests/programs.rs` builds those.
+#[test]
+fn no_pipeline_of_the_project_raises_a_finding() {
+    let mut files = vec![PathBuf::from("pipeline.json")];
+    for folder in ["examples", "src/new/template"] {
+        pipelines(Path::new(folder), &mut files);
+    }
+    let (mut found, mut checked) = (Vec::new(), 0);
+    for file in files.iter().filter(|file| !read(file).contains(r#""django":"#)) {
+        let read = Pipeline::from_text("pipeline.json", &read(file), &root().join(file.parent().unwrap()), &ziggurat::builtin(), &|_| None);
+        let Ok(pipeline) = read else { continue };
+        checked += 1;
+        if !pipeline.warnings().is_empty() {
+            found.push(format!("{}:\n{}", file.display(), pipeline.warnings()));
+        }
+    }
+    assert!(found.is_empty(), "{}", found.join("\n\n"));
+    assert!(checked > 6, "{checked} of {files:?}");
+}
+
+/// The pipeline files below a folder.
+fn pipelines(folder: &Path, files: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(root().join(folder)).unwrap() {
+        let entry = entry.unwrap();
+        let path = folder.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            pipelines(&path, files);
+        } else if path.extension().is_some_and(|extension| extension == "json" || extension == "jsonc") && read(&path).contains("\"app\":")
+        {
+            files.push(path);
+        }
+    }
 }
 
 /// A whole pipeline file of what a page shows.

@@ -74,6 +74,7 @@ fn editors_get_records() {
           "column": 23
         },
         "label": "no layer has this name",
+        "related": null,
         "hint": "did you mean `compress`? `ziggurat layers` lists them all",
         "note": null
       },
@@ -89,6 +90,7 @@ fn editors_get_records() {
           "column": 46
         },
         "label": "not an option of `respond`",
+        "related": null,
         "hint": "did you mean `status`? Options are `status`, `body`, `headers`",
         "note": null
       }

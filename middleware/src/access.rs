@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 use crate::metrics::Counter;
 use crate::options::OneOrMany;
 use crate::{
-    Behavior, ConnectionInfo, Context, Explain, Finding, Findings, IntoStage, Metrics, Middleware, Peer, Problem, Request, Response,
-    Result, around,
+    Behavior, ConnectionInfo, Context, Effect, Effects, Explain, Finding, Findings, IntoStage, Metrics, Middleware, Peer, Problem, Request,
+    Response, Result, around,
 };
 
 /// Lets clients in by their network, and refuses the others with `403 Forbidden`.
@@ -98,6 +98,10 @@ impl Middleware for Access {
             Err(problem) => explain.refuse(problem),
         }
         Ok(())
+    }
+
+    fn effects(&self, effects: &mut Effects) {
+        effects.add(Effect::AdmitsClients);
     }
 
     fn layer(self, context: &Context) -> Result<impl IntoStage> {

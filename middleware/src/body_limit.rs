@@ -11,7 +11,9 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::units::Size;
-use crate::{Behavior, Body, BoxError, Context, Explain, Finding, IntoStage, Middleware, Problem, Request, Response, around};
+use crate::{
+    Behavior, Body, BoxError, Context, Effect, Effects, Explain, Finding, IntoStage, Middleware, Problem, Request, Response, around,
+};
 
 /// Refuses request bodies over a size with `413 Content Too Large`.
 ///
@@ -56,6 +58,10 @@ impl Middleware for BodyLimit {
             Ok(announced) => explain.note(format!("the body of {} passes: at most {limit} does", Size(announced))),
         }
         Ok(())
+    }
+
+    fn effects(&self, effects: &mut Effects) {
+        effects.by("at_most", Effect::BoundsBody(self.at_most.0));
     }
 
     fn layer(self, _: &Context) -> Result<impl IntoStage, Finding> {

@@ -2,7 +2,7 @@
 
 use crate::path::PathParamUse;
 use crate::service::Options;
-use crate::{Behavior, Context, Explain, Findings, IntoApp, IntoStage, Result};
+use crate::{Behavior, Context, Effects, Explain, Findings, IntoApp, IntoStage, Result};
 
 /// A layer: a documented struct of options that becomes a tower layer.
 ///
@@ -101,9 +101,17 @@ pub trait Middleware: Options {
     /// What the layer does to requests and responses. `ziggurat check` and the recommended order of layers come from it.
     const BEHAVIOR: &'static [Behavior] = &[];
 
+    /// The Python middleware that does the same, as `package.module:object`: there is no need of it below this layer.
+    const REPLACES: &'static [&'static str] = &[];
+
     /// Reports mistakes that the types allow, such as options that exclude each other and values out of range. It has no side effects.
     fn validate(&self, findings: &mut Findings) {
         let _ = findings;
+    }
+
+    /// What the layer does with these options, as data with values. `ziggurat check` finds layers in a wrong order by it (`ziggurat lints`).
+    fn effects(&self, effects: &mut Effects) {
+        let _ = effects;
     }
 
     /// The `{name}`s in these options that stand for a part of the path: those of a [`PathParams`](crate::path::PathParams). `ziggurat check` reports
@@ -182,6 +190,11 @@ pub trait App: Options {
     /// As [`Middleware::validate`].
     fn validate(&self, findings: &mut Findings) {
         let _ = findings;
+    }
+
+    /// As [`Middleware::effects`].
+    fn effects(&self, effects: &mut Effects) {
+        let _ = effects;
     }
 
     /// As [`Middleware::path_params`].

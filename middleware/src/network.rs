@@ -18,6 +18,11 @@ use crate::options::from_text;
 pub struct Network(IpNet);
 
 impl Network {
+    /// Whether every address of a family is in it.
+    pub(crate) fn is_everything(&self) -> bool {
+        self.0.prefix_len() == 0
+    }
+
     /// Whether this address is in it.
     #[must_use]
     pub fn contains(&self, address: IpAddr) -> bool {

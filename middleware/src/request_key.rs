@@ -10,7 +10,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 use crate::path::DecodedPath;
-use crate::{ClientShare, ConnectionInfo, RemoteUser, Request};
+use crate::{ClientShare, ConnectionInfo, Effect, Effects, RemoteUser, Request};
 
 /// One thing that requests are counted by.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -26,6 +26,18 @@ pub enum KeyPart {
     Header(HeaderName),
     /// The value of a cookie.
     Cookie(String),
+}
+
+impl KeyPart {
+    /// What a layer does that counts by it.
+    pub(crate) fn effects(&self, effects: &mut Effects) {
+        match self {
+            Self::Client => effects.by("per", Effect::NeedsClient),
+            Self::User => effects.by("per", Effect::NeedsUser),
+            Self::Header(name) => effects.by("per", Effect::ReadsRequestHeader(name.clone())),
+            Self::Path | Self::Cookie(_) => {}
+        }
+    }
 }
 
 /// The key of a request: it hashes equal for requests that are counted together.

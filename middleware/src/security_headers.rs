@@ -9,7 +9,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::options::OrFalse;
 use crate::units::{Duration, HeaderText};
-use crate::{Behavior, ConnectionInfo, Context, Explain, Finding, Findings, IntoStage, Middleware, Request, Response, Scheme, around};
+use crate::{
+    Behavior, ConnectionInfo, Context, Effect, Effects, Explain, Finding, Findings, IntoStage, Middleware, Request, Response, Scheme,
+    around,
+};
 
 /// Sets the response headers that make browsers protect pages: no guessing of media types, no foreign frames, no referrers to other sites.
 ///
@@ -118,6 +121,8 @@ impl Default for Hsts {
 impl Middleware for SecurityHeaders {
     const NAME: &'static str = "security_headers";
     const BEHAVIOR: &'static [Behavior] = &[Behavior::SetsResponseHeaders, Behavior::NeedsConnectionInfo];
+    const REPLACES: &'static [&'static str] =
+        &["django.middleware.security:SecurityMiddleware", "django.middleware.clickjacking:XFrameOptionsMiddleware"];
 
     fn validate(&self, findings: &mut Findings) {
         let year = Duration::secs(365 * 86_400);
@@ -132,7 +137,7 @@ impl Middleware for SecurityHeaders {
     }
 
     fn explain(self, explain: &mut Explain<'_>) -> Result<(), Finding> {
-        let defaults = DefaultHeaders::new(self)?;
+        let defaults = DefaultHeaders::new(&self)?;
         if defaults.hsts.is_some() && !is_https(explain.request()) {
             explain.note("no `strict-transport-security`: the scheme is http");
         }
@@ -148,8 +153,17 @@ impl Middleware for SecurityHeaders {
         Ok(())
     }
 
+    fn effects(&self, effects: &mut Effects) {
+        if self.hsts.0.is_some() {
+            effects.by("hsts", Effect::SendsHsts);
+        }
+        for (name, _) in self.always().unwrap_or_default() {
+            effects.add(Effect::AddsHeader(name));
+        }
+    }
+
     fn layer(self, _: &Context) -> Result<impl IntoStage, Finding> {
-        let defaults = DefaultHeaders::new(self)?;
+        let defaults = DefaultHeaders::new(&self)?;
         Ok(around(move |request: &mut Request| Ok(defaults.of(request))))
     }
 }
@@ -163,7 +177,7 @@ struct DefaultHeaders {
 }
 
 impl DefaultHeaders {
-    fn new(options: SecurityHeaders) -> Result<Self, Finding> {
+    fn new(options: &SecurityHeaders) -> Result<Self, Finding> {
         let hsts = options.hsts.0.as_ref().map(Hsts::value).transpose()?;
         Ok(Self { always: options.always()?.into(), hsts })
     }
@@ -190,7 +204,7 @@ fn is_https(request: &Request) -> bool {
 
 impl SecurityHeaders {
     /// The headers of every response.
-    fn always(self) -> Result<Vec<(HeaderName, HeaderValue)>, Finding> {
+    fn always(&self) -> Result<Vec<(HeaderName, HeaderValue)>, Finding> {
         const OPENER_POLICY: HeaderName = HeaderName::from_static("cross-origin-opener-policy");
         const PERMISSIONS_POLICY: HeaderName = HeaderName::from_static("permissions-policy");
 
@@ -199,8 +213,8 @@ impl SecurityHeaders {
             (header::X_FRAME_OPTIONS, self.frame_options.0.map(word).transpose()?),
             (header::REFERRER_POLICY, self.referrer_policy.0.map(word).transpose()?),
             (OPENER_POLICY, self.cross_origin_opener_policy.0.map(word).transpose()?),
-            (header::CONTENT_SECURITY_POLICY, self.content_security_policy.0.map(Into::into)),
-            (PERMISSIONS_POLICY, self.permissions_policy.0.map(Into::into)),
+            (header::CONTENT_SECURITY_POLICY, self.content_security_policy.0.clone().map(Into::into)),
+            (PERMISSIONS_POLICY, self.permissions_policy.0.clone().map(Into::into)),
         ];
         Ok(nosniff.into_iter().chain(words.into_iter().filter_map(|(name, value)| Some((name, value?)))).collect())
     }

@@ -8,7 +8,9 @@ use serde::Deserialize;
 use tokio::time::timeout;
 
 use crate::units::Duration;
-use crate::{Behavior, Context, EarlyAnswer, Explain, Finding, Findings, IntoStage, Middleware, Next, Problem, Request, from_fn};
+use crate::{
+    Behavior, Context, EarlyAnswer, Effect, Effects, Explain, Finding, Findings, IntoStage, Middleware, Next, Problem, Request, from_fn,
+};
 
 /// Answers `504 Gateway Timeout` if no response begins in time.
 ///
@@ -51,6 +53,10 @@ impl Middleware for Timeout {
     fn explain(self, explain: &mut Explain<'_>) -> Result<(), Finding> {
         explain.may_answer(StatusCode::GATEWAY_TIMEOUT, format!("if no response begins within {}", self.after));
         Ok(())
+    }
+
+    fn effects(&self, effects: &mut Effects) {
+        effects.by("after", Effect::AnswersWithin(self.after.0));
     }
 
     fn layer(self, _: &Context) -> Result<impl IntoStage, Finding> {

@@ -11,7 +11,7 @@ use http_body_util::StreamBody;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use tower::service_fn;
-use ziggurat_middleware::{App, Body, Context, Explain, Finding, IntoApp, Metrics, Problem, Request, Response};
+use ziggurat_middleware::{App, Body, Context, Effect, Effects, Explain, Finding, IntoApp, Metrics, Problem, Request, Response};
 
 /// Shows the metrics of the whole program in the text format of Prometheus: connections, HTTP requests, reloads, and those of each layer and app, such as
 /// workers, threads and the queue.
@@ -54,6 +54,10 @@ impl App for ShowMetrics {
         }
         explain.answer(response);
         Ok(())
+    }
+
+    fn effects(&self, effects: &mut Effects) {
+        effects.add(Effect::ShowsFigures);
     }
 
     fn app(self, context: &Context) -> Result<impl IntoApp, Finding> {

@@ -1,6 +1,7 @@
 //! `redirect`: sends the client elsewhere.
 
 use std::convert::Infallible;
+use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -11,7 +12,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use tower::service_fn;
 use ziggurat_middleware::options::from_text;
 use ziggurat_middleware::path::{PathParamUse, PathParams, is_param_name};
-use ziggurat_middleware::{App, Context, Explain, Finding, IntoApp, Problem, Request, Response};
+use ziggurat_middleware::{App, Context, Effect, Effects, Explain, Finding, IntoApp, Problem, Request, Response};
 
 use super::matching::host_of;
 
@@ -58,6 +59,10 @@ impl App for Redirect {
         Ok(())
     }
 
+    fn effects(&self, effects: &mut Effects) {
+        effects.add(Effect::RedirectsTo(self.to.to_string()));
+    }
+
     fn app(self, _: &Context) -> Result<impl IntoApp, Finding> {
         let redirect = Arc::new(self);
         Ok(service_fn(move |request: Request| {
@@ -88,6 +93,19 @@ enum Piece {
     Query,
     /// What this name stands for in the path of a route above.
     Param(String),
+}
+
+/// As the file writes it.
+impl fmt::Display for Template {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|piece| match piece {
+            Piece::Text(text) => f.write_str(text),
+            Piece::Host => f.write_str("{host}"),
+            Piece::Path => f.write_str("{path}"),
+            Piece::Query => f.write_str("{query}"),
+            Piece::Param(name) => write!(f, "{{{name}}}"),
+        })
+    }
 }
 
 impl Template {

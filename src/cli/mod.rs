@@ -6,6 +6,7 @@ mod cgi;
 mod check;
 mod control;
 mod explain;
+mod fix;
 mod helper;
 mod host;
 mod import;
@@ -13,6 +14,7 @@ mod mistyped;
 mod output;
 mod plan;
 mod project;
+mod reference;
 mod status;
 mod test;
 
@@ -22,11 +24,11 @@ use std::path::{Path, PathBuf};
 use clap::{ArgGroup, CommandFactory, Parser, Subcommand};
 use http::Extensions;
 
+use crate::new;
 use crate::pipeline::{Pipeline, Registry, Report, schema};
 use crate::run::{self, PipelineSource, init};
 use crate::server::Listen;
 use crate::worker::launcher::Launcher;
-use crate::{docs, new};
 use output::{color, color_on, complain, print};
 
 /// Everything went well.
@@ -50,6 +52,7 @@ const MISUSE: u8 = 2;
   ziggurat run --watch             serve it and reload whenever code or the file changes
   ziggurat check site.json         report everything that is wrong with a file
   ziggurat explain GET /admin/     say what every layer does with a request, and why
+  ziggurat check --fix             mend what moving or removing a line mends
   ziggurat show                    print the stack with all defaults filled in
   ziggurat layers compress         print the options of one layer
   ziggurat mysite.wsgi:application serve a WSGI app without a file, on 127.0.0.1:8000
@@ -145,14 +148,7 @@ enum Command {
     /// Reports everything that is wrong with a file, with line, column and a hint.
     ///
     /// It builds everything as `run` does, and imports Python apps. It listens on nothing.
-    Check {
-        #[command(flatten)]
-        file: File,
-
-        /// Prints findings as JSON, for editors.
-        #[arg(long)]
-        json: bool,
-    },
+    Check(check::Check),
 
     /// Explains the way of a request through the pipeline: every layer that it meets, what the layer does with it and why, the routes that were tried, and who answers.
     ///
@@ -205,14 +201,7 @@ enum Command {
     Schema,
 
     /// Lists the layers and apps of this program, or the options of one.
-    Layers {
-        /// A layer or app.
-        name: Option<String>,
-
-        /// Writes the reference pages, one per layer and app, into this folder.
-        #[arg(long, value_name = "FOLDER", conflicts_with = "name", hide = true)]
-        write: Option<PathBuf>,
-    },
+    Layers(reference::Layers),
 
     /// Looks at the project in a folder and writes a pipeline.json that serves it.
     ///
@@ -236,6 +225,9 @@ enum Command {
     ///
     /// No code of the files is run: what only Python or a shell knows is dropped. The exit code is 1 if `check` would report an error in the pipeline.
     Import(import::Import),
+
+    /// Lists the order lints, what `check` warns of although every layer is sound, or explains one.
+    Lints(reference::Lints),
 
     /// Writes a small crate with a layer of your own. It builds, tests and runs as it is, as a program and as a Python package.
     New {
@@ -330,7 +322,7 @@ fn dispatch(registry: &Registry, host: &Extensions, command: Command) -> u8 {
         Command::Status { file, json } => control::status(&file, json),
         Command::Reload { file, plan: true, json } => control::plan(&file, json),
         Command::Reload { file, .. } => control::reload(&file),
-        Command::Check { file, json } => check::check(&file, registry, host, json),
+        Command::Check(options) => check::check(&options, registry, host),
         Command::Test(options) => test::test(&options, registry, host),
         Command::Explain(options) => explain::explain(&options, registry),
         Command::Certs { self_signed: true, names, folder, .. } => certs::self_signed(&names, &folder),
@@ -338,15 +330,8 @@ fn dispatch(registry: &Registry, host: &Extensions, command: Command) -> u8 {
         Command::Show { file, json: false } => with(load(&file, registry), |pipeline| print(&pipeline.show())),
         Command::Show { file, json: true } => with(load(&file, registry), |pipeline| print(&format!("{:#}\n", pipeline.normalized()))),
         Command::Schema => print(&format!("{:#}\n", schema(registry))),
-        Command::Layers { name: Some(name), .. } => match docs::terminal_page(registry, &name) {
-            Ok(page) => print(&page),
-            Err(message) => complain(&message, MISUSE),
-        },
-        Command::Layers { write: Some(folder), .. } => match docs::write_pages(registry, &folder) {
-            Ok(()) => SUCCESS,
-            Err(error) => complain(&format!("error: cannot write to {}: {error}", folder.display()), FAILURE),
-        },
-        Command::Layers { .. } => print(&docs::listing(registry)),
+        Command::Layers(options) => reference::layers(&options, registry),
+        Command::Lints(options) => reference::lints(&options),
         Command::Init { folder, app, force } => project::init(&folder, app.as_deref(), force),
         Command::Import(options) => import::import(&options, registry),
         Command::New { name, path } => match new::create(Path::new(""), &name, path.as_deref(), registry.layers()) {

@@ -13,6 +13,8 @@ pub(crate) mod django;
 mod embedded;
 mod explain;
 mod file_tests;
+mod fix;
+pub(crate) mod lints;
 mod model;
 mod names;
 mod options;

@@ -11,7 +11,7 @@ use ziggurat_middleware::options::OneOrMany;
 use ziggurat_middleware::units::Duration;
 
 use super::file_tests::WrittenTest;
-use super::read::{NAME, ROUTES};
+use super::read::{AllowEntry, NAME, ROUTES};
 use super::registry::{Kind, Registry};
 use crate::apps::matching::{Match, Prefix};
 use crate::server::{HttpVersions, Listen, Options, Protocol, ProxyProtocolOptions};
@@ -33,6 +33,8 @@ pub fn schema(registry: &Registry) -> Value {
     let server = of::<Options>(&mut generator);
     let test = of::<WrittenTest>(&mut generator);
     let route = route(&mut generator);
+    let mut allow = of::<Vec<AllowEntry>>(&mut generator);
+    allow["description"] = ALLOW.into();
     let layers = kinds(registry.layers(), &mut generator);
     let apps = kinds(registry.apps(), &mut generator);
     let mut definitions = generator.take_definitions(true);
@@ -49,6 +51,7 @@ pub fn schema(registry: &Registry) -> Value {
         ("App".to_owned(), app),
         ("Layers".to_owned(), json!({ "type": "array", "items": { "$ref": "#/$defs/Layer" }, "description": LAYERS })),
         ("Route".to_owned(), route),
+        ("Allow".to_owned(), allow),
         ("Name".to_owned(), json!({ "type": "string", "pattern": "^[A-Za-z0-9_.-]+$", "description": A_NAME })),
     ]);
     definitions.sort_keys();
@@ -80,6 +83,7 @@ pub fn schema(registry: &Registry) -> Value {
             },
             "server": server,
             "layers": { "$ref": "#/$defs/Layers" },
+            "allow": { "$ref": "#/$defs/Allow" },
             "app": { "$ref": "#/$defs/App" },
             "apps": {
                 "type": "object",
@@ -102,6 +106,7 @@ const TRUST: &str = "The front servers whose variables are believed, where `prot
                      Connections of others are closed. By default `unix`, so a TCP address needs it.";
 
 const TESTS: &str = "Requests, and what is expected to become of them: `ziggurat check` and `ziggurat test` judge them.";
+const ALLOW: &str = "Order lints that are not reported about anything in this object. One that is not needed is itself a finding.";
 
 const LAYERS: &str = "The layers over the app, outermost first: the first one sees the request first and the response last.";
 
@@ -119,7 +124,7 @@ fn object(properties: Value, required: &[&str]) -> Value {
 }
 
 fn stack() -> Value {
-    json!({ "layers": { "$ref": "#/$defs/Layers" }, "app": { "$ref": "#/$defs/App" } })
+    json!({ "layers": { "$ref": "#/$defs/Layers" }, "allow": { "$ref": "#/$defs/Allow" }, "app": { "$ref": "#/$defs/App" } })
 }
 
 fn layer(layers: &[(&Kind, Value)], definitions: &Map<String, Value>) -> Value {

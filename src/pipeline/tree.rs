@@ -98,6 +98,22 @@ impl Node {
         self.expanded.as_deref().filter(|expanded| expanded.secret).map(|expanded| expanded.source.as_str())
     }
 
+    /// Whether it is the same value, wherever it stands.
+    pub(crate) fn is_like(&self, other: &Self) -> bool {
+        match (&self.value, &other.value) {
+            (Value::Null, Value::Null) => true,
+            (Value::Bool(one), Value::Bool(two)) => one == two,
+            (Value::Number(one), Value::Number(two)) => one == two,
+            (Value::String(one), Value::String(two)) => one == two,
+            (Value::Array(one), Value::Array(two)) => one.len() == two.len() && one.iter().zip(two).all(|(one, two)| one.is_like(two)),
+            (Value::Object(one), Value::Object(two)) => {
+                let is_in = |entry: &Entry| two.iter().any(|other| other.key == entry.key && other.value.is_like(&entry.value));
+                one.len() == two.len() && one.iter().all(is_in)
+            }
+            _ => false,
+        }
+    }
+
     /// The children with the step that leads to each.
     pub(crate) fn children(&self) -> Box<dyn Iterator<Item = (Step, &Self)> + '_> {
         match &self.value {

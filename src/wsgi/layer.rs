@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use ziggurat_middleware::options::OneOrMany;
-use ziggurat_middleware::{Context, Finding, Findings};
+use ziggurat_middleware::{Context, Effect, Effects, Finding, Findings};
 
 use super::arguments::Arguments;
 use super::callable::Callable;
@@ -70,6 +70,11 @@ impl WsgiLayer {
             Err(finding) => findings.push(finding),
         }
         self.as_app().check_size(findings);
+    }
+
+    /// What it does.
+    pub(crate) fn effects(&self, effects: &mut Effects) {
+        effects.add(Effect::CallsPython(self.middleware.clone()));
     }
 
     /// Its `workers` and `threads` as those of an app.

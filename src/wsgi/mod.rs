@@ -44,7 +44,7 @@ use std::path::{Path, PathBuf};
 
 use pyo3::prelude::*;
 use ziggurat_middleware::options::OneOrMany;
-use ziggurat_middleware::{App, Behavior, Context, Explain, Finding, Findings, IntoApp, Next, Place};
+use ziggurat_middleware::{App, Behavior, Context, Effect, Effects, Explain, Finding, Findings, IntoApp, Next, Place};
 
 use crate::worker::boot::Refusal;
 pub(crate) use callable::Callable;
@@ -71,6 +71,17 @@ impl App for Wsgi {
     fn explain(self, explain: &mut Explain<'_>) -> Result<(), Finding> {
         self.tell(explain);
         Ok(())
+    }
+
+    fn effects(&self, effects: &mut Effects) {
+        effects.add(Effect::CallsPython(self.app.clone()));
+        effects.by("queue.wait", Effect::WaitsUpTo(self.queue.wait.0));
+        if let Some(deadline) = self.deadline {
+            effects.add(Effect::AnswersWithin(deadline.0));
+        }
+        if self.streaming {
+            effects.add(Effect::StreamsBody);
+        }
     }
 
     fn app(self, context: &Context) -> Result<impl IntoApp, Finding> {

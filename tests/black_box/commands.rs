@@ -50,6 +50,48 @@ fn check_says_ok_to_a_good_file() {
     assert_eq!(text(&output.stdout), "pipeline.json: ok\n");
 }
 
+/// A file whose log stands below what answers.
+const BLIND: &str = "{\n  \"layers\": [\n    { \"access\": [{ \"allow\": \"10.0.0.0/8\" }] },\n    \"access_log\"\n  ],\n  \"app\": { \"respond\": 204 }\n}\n";
+
+#[test]
+fn check_warns_of_a_wrong_order_and_strict_makes_that_an_error() {
+    let folder = folder_of(&[("pipeline.json", BLIND)]);
+    let output = run(folder.path(), &["check"]);
+    insta::assert_snapshot!(text(&output.stderr));
+    assert_eq!((output.status.code(), text(&output.stdout).as_str()), (Some(0), "pipeline.json: ok\n"));
+    let output = run(folder.path(), &["check", "--strict", "--json"]);
+    assert_eq!(output.status.code(), Some(1));
+    let findings: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&findings[0]["id"], &findings[0]["severity"]), (&"log-misses".into(), &"error".into()));
+    assert_eq!((&findings[0]["line"], &findings[0]["related"]["line"]), (&4.into(), &3.into()));
+}
+
+#[test]
+fn check_fix_moves_the_line_and_leaves_the_rest_of_the_file_alone() {
+    let file = BLIND.replace("  \"layers\"", "  // from the top\n  \"layers\"").replace("\"access_log\"", "\"access_log\" // all of it");
+    let folder = folder_of(&[("pipeline.jsonc", &file)]);
+    let output = run(folder.path(), &["check", "--fix", "--strict", "pipeline.jsonc"]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    assert_eq!(text(&output.stderr), "fixed: pipeline.jsonc:5:5: what `access` answers is not in the log\n");
+    let fixed = std::fs::read_to_string(folder.path().join("pipeline.jsonc")).unwrap();
+    let expected = "{\n  // from the top\n  \"layers\": [\n    \"access_log\", // all of it\n    { \"access\": [{ \"allow\": \"10.0.0.0/8\" }] }\n  ],\n  \"app\": { \"respond\": 204 }\n}\n";
+    assert_eq!(fixed, expected);
+    let output = run(folder.path(), &["check", "--fix", "pipeline.jsonc"]);
+    assert_eq!(text(&output.stderr), "");
+    assert_eq!(std::fs::read_to_string(folder.path().join("pipeline.jsonc")).unwrap(), expected);
+}
+
+#[test]
+fn lints_are_listed_and_each_has_a_page() {
+    let folder = folder_of(&[]);
+    let list = text(&run(folder.path(), &["lints"]).stdout);
+    assert!(list.contains("  log-misses ") && list.lines().count() > 40, "{list}");
+    assert!(text(&run(folder.path(), &["lints", "log-misses"]).stdout).contains("## When to allow it"));
+    let output = run(folder.path(), &["lints", "log-mises"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("did you mean `log-misses`?"));
+}
+
 #[test]
 fn a_missing_file_is_a_plain_error() {
     let folder = folder_of(&[]);

@@ -7,7 +7,7 @@ use http_body::Body as HttpBody;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::{Behavior, Body, Context, Explain, Finding, IntoStage, Middleware, Request, Response, around};
+use crate::{Behavior, Body, Context, Effect, Effects, Explain, Finding, IntoStage, Middleware, Request, Response, around};
 
 mod append;
 mod body;
@@ -68,8 +68,8 @@ use sink::{Output, Sink};
 /// Writing does not delay requests. Lines go to one thread through a buffer of 1 MiB. While the disk or pipe is stuck and the buffer is full, lines are
 /// dropped; a line then states how many.
 ///
-/// Place it below `request_id` and `forwarded`, so that lines have the id and the client's address, and above everything that answers. Octets are
-/// counted where the layer stands: below `compress`, before compression.
+/// Place it above everything that answers. It learns the id, the client behind a proxy and the user from the layers below, so `request_id`, `forwarded` and authentication may stand above or
+/// below it. Octets are counted where the layer stands: below `compress`, before compression.
 ///
 /// ```json
 /// {
@@ -92,7 +92,13 @@ pub struct AccessLog {
 impl Middleware for AccessLog {
     const NAME: &'static str = "access_log";
     const SHORTHAND: Option<&'static str> = Some("format");
-    const BEHAVIOR: &'static [Behavior] = &[Behavior::LogsRequests, Behavior::NeedsConnectionInfo];
+    const BEHAVIOR: &'static [Behavior] = &[Behavior::LogsRequests];
+
+    fn effects(&self, effects: &mut Effects) {
+        if let Output::File(path) = &self.to {
+            effects.by("to", Effect::UsesPrivateFile(path.into()));
+        }
+    }
 
     fn explain(self, explain: &mut Explain<'_>) -> Result<(), Finding> {
         explain.note(format!("writes a line to `{}` when the response has ended", self.to));

@@ -10,7 +10,7 @@ mod verifier;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use http::header::WWW_AUTHENTICATE;
+use http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -20,7 +20,8 @@ use self::users::UserFile;
 use self::verifier::Verifier;
 use crate::units::HeaderText;
 use crate::{
-    Behavior, ConnectionInfo, Context, Explain, Finding, IntoStage, Middleware, Next, Problem, RemoteUser, Request, Response, from_fn,
+    Behavior, ConnectionInfo, Context, Effect, Effects, Explain, Finding, IntoStage, Middleware, Next, Problem, RemoteUser, Request,
+    Response, from_fn,
 };
 
 /// Asks for a user name and password (HTTP Basic, RFC 7617) and checks them against an htpasswd file.
@@ -75,6 +76,12 @@ impl Middleware for BasicAuth {
         explain.may_answer(StatusCode::SERVICE_UNAVAILABLE, "if too many passwords wait to be checked, or the users cannot be read");
         explain.request_mut().extensions_mut().insert(remote_user(&credentials));
         Ok(())
+    }
+
+    fn effects(&self, effects: &mut Effects) {
+        effects.add(Effect::TakesPasswords);
+        effects.add(Effect::UsesPrivateFile(self.users.clone()));
+        effects.add(Effect::ReadsRequestHeader(AUTHORIZATION));
     }
 
     fn layer(self, context: &Context) -> Result<impl IntoStage, Finding> {

@@ -28,8 +28,8 @@ use self::body::SpooledBody;
 use crate::spool::{ConnectionRoom, Reserved, Spool, SpoolBudget, SpoolOptions, Spooled};
 use crate::units::Size;
 use crate::{
-    Behavior, Body, BoxError, Context, Explain, FileBody, Finding, Findings, IntoStage, Middleware, Next, NextFuture, Request, Response,
-    TunnelIdle,
+    Behavior, Body, BoxError, Context, Effect, Effects, Explain, FileBody, Finding, Findings, IntoStage, Middleware, Next, NextFuture,
+    Request, Response, TunnelIdle,
 };
 
 /// Takes in whole request bodies before the layers below see them, and reads responses ahead of slow clients.
@@ -139,6 +139,10 @@ impl Middleware for Buffer {
             explain.on_response(move |response| response.note(format!("reads up to {ahead} ahead of a slow client")));
         }
         Ok(())
+    }
+
+    fn effects(&self, effects: &mut Effects) {
+        effects.by("limit", Effect::BoundsBody(self.limit.0));
     }
 
     fn layer(self, context: &Context) -> Result<impl IntoStage, Finding> {

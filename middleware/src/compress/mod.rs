@@ -26,7 +26,8 @@ use crate::coop::{Workers, poll_turn};
 use crate::encoding::{Accepted, Encoding};
 use crate::units::Size;
 use crate::{
-    Behavior, Body, Context, Explain, ExplainResponse, Finding, Findings, IntoStage, Middleware, Next, Request, Response, from_fn,
+    Behavior, Body, Context, Effect, Effects, Explain, ExplainResponse, Finding, Findings, IntoStage, Middleware, Next, Request, Response,
+    from_fn,
 };
 
 /// Complete bodies up to this size are encoded at once and keep a `Content-Length`.
@@ -102,6 +103,7 @@ impl Default for Compress {
 impl Middleware for Compress {
     const NAME: &'static str = "compress";
     const BEHAVIOR: &'static [Behavior] = &[Behavior::EncodesResponseBody];
+    const REPLACES: &'static [&'static str] = &["django.middleware.gzip:GZipMiddleware"];
 
     fn validate(&self, findings: &mut Findings) {
         if self.with.is_empty() {
@@ -120,6 +122,10 @@ impl Middleware for Compress {
                 findings.push(finding.hint("write `text/html`, `text/*` or `*+json`"));
             }
         }
+    }
+
+    fn effects(&self, effects: &mut Effects) {
+        effects.add(Effect::ReadsRequestHeader(ACCEPT_ENCODING));
     }
 
     fn explain(self, explain: &mut Explain<'_>) -> Result<(), Finding> {

@@ -12,7 +12,7 @@ use tower::{Layer, Service};
 
 use crate::options::OneOrMany;
 use crate::units::{Duration, HeaderKey};
-use crate::{Behavior, Body, Context, Explain, Finding, Findings, IntoStage, Middleware, Request, Response, around};
+use crate::{Behavior, Body, Context, Effect, Effects, Explain, Finding, Findings, IntoStage, Middleware, Request, Response, around};
 
 mod origin;
 #[cfg(test)]
@@ -97,6 +97,7 @@ impl Middleware for Cors {
     const NAME: &'static str = "cors";
     const SHORTHAND: Option<&'static str> = Some("origins");
     const BEHAVIOR: &'static [Behavior] = &[Behavior::SetsResponseHeaders, Behavior::AnswersEarly];
+    const REPLACES: &'static [&'static str] = &["corsheaders.middleware:CorsMiddleware"];
 
     fn validate(&self, findings: &mut Findings) {
         let any_origin = self.origins.0.contains(&AllowedOrigin::Any);
@@ -135,6 +136,12 @@ impl Middleware for Cors {
             None => response.note("replaces the CORS headers of the app"),
         });
         Ok(())
+    }
+
+    fn effects(&self, effects: &mut Effects) {
+        effects.add(Effect::AnswersPreflights);
+        effects.add(Effect::ReadsRequestHeader(header::ORIGIN));
+        effects.add(Effect::SetsHeader(header::ACCESS_CONTROL_ALLOW_ORIGIN));
     }
 
     fn layer(self, _: &Context) -> Result<impl IntoStage, Finding> {

@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::options::OneOrMany;
 use crate::{
-    Behavior, ConnectionInfo, Context, Explain, Finding, Findings, IntoStage, Middleware, Peer, Problem, Request, RequestSummary, Response,
-    Scheme, around,
+    Behavior, ConnectionInfo, Context, Effect, Effects, Explain, Finding, Findings, IntoStage, Middleware, Peer, Problem, Request,
+    RequestSummary, Response, Scheme, around,
 };
 
 mod chain;
@@ -90,6 +90,7 @@ impl Middleware for Forwarded {
     const NAME: &'static str = "forwarded";
     const SHORTHAND: Option<&'static str> = Some("trust");
     const BEHAVIOR: &'static [Behavior] = &[Behavior::TrustsProxies, Behavior::AnswersEarly];
+    const REPLACES: &'static [&'static str] = &["werkzeug.middleware.proxy_fix:ProxyFix"];
 
     fn validate(&self, findings: &mut Findings) {
         if self.proxies.is_some() && !self.trust.0.is_empty() {
@@ -124,6 +125,15 @@ impl Middleware for Forwarded {
             ));
         }
         Ok(())
+    }
+
+    fn effects(&self, effects: &mut Effects) {
+        if self.proxies.is_none() && self.trust.0.is_empty() {
+            effects.add(Effect::TrustsNobody);
+        }
+        if self.trust.0.iter().any(|peer| matches!(peer, Peer::Net(network) if network.is_everything())) {
+            effects.by("trust", Effect::TrustsEverybody);
+        }
     }
 
     fn layer(self, _: &Context) -> Result<impl IntoStage, Finding> {

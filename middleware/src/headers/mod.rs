@@ -13,7 +13,9 @@ use serde::{Deserialize, Serialize};
 use crate::options::OneOrMany;
 use crate::path::{PathParamUse, PathParams};
 use crate::units::HeaderKey;
-use crate::{Behavior, Context, Explain, Finding, Findings, IntoStage, Middleware, Request, Response, Step, around, hop_by_hop};
+use crate::{
+    Behavior, Context, Effect, Effects, Explain, Finding, Findings, IntoStage, Middleware, Request, Response, Step, around, hop_by_hop,
+};
 use template::HeaderTemplate;
 
 /// Removes, sets and appends headers of requests and responses, in this order.
@@ -85,6 +87,15 @@ impl Middleware for Headers {
             }
         });
         Ok(())
+    }
+
+    fn effects(&self, effects: &mut Effects) {
+        for name in &self.request.remove.0 {
+            effects.by("request", Effect::RemovesRequestHeader(name.0.clone()));
+        }
+        for name in self.response.remove.0.iter().chain(self.response.set.keys()) {
+            effects.by("response", Effect::SetsHeader(name.0.clone()));
+        }
     }
 
     fn layer(self, _: &Context) -> Result<impl IntoStage, Finding> {

@@ -19,8 +19,8 @@ use crate::metrics::{Counter, Histogram};
 use crate::options::OneOrMany;
 use crate::request_key::{KeyPart, RequestKey, in_words};
 use crate::{
-    Behavior, Body, Context, Explain, Finding, Findings, IntoStage, Metrics, Middleware, Next, Problem, Request, Response, Result, from_fn,
-    units,
+    Behavior, Body, Context, Effect, Effects, Explain, Finding, Findings, IntoStage, Metrics, Middleware, Next, Problem, Request, Response,
+    Result, from_fn, units,
 };
 
 /// Bounds how many requests are under way at the same time: all together, or those of one client, user, path, header or cookie.
@@ -94,7 +94,7 @@ const MOST: usize = 1_000_000;
 impl Middleware for Limit {
     const NAME: &'static str = "limit";
     const SHORTHAND: Option<&'static str> = Some("at_most");
-    const BEHAVIOR: &'static [Behavior] = &[Behavior::AnswersEarly, Behavior::NeedsConnectionInfo];
+    const BEHAVIOR: &'static [Behavior] = &[Behavior::AnswersEarly];
 
     fn validate(&self, findings: &mut Findings) {
         if !(1..=MOST).contains(&self.at_most) {
@@ -128,6 +128,14 @@ impl Middleware for Limit {
             },
         );
         Ok(())
+    }
+
+    fn effects(&self, effects: &mut Effects) {
+        for part in &self.per.0 {
+            part.effects(effects);
+        }
+        effects.add(Effect::CountsPerProcess);
+        effects.by("queue.wait", Effect::WaitsUpTo(self.queue.wait.0));
     }
 
     fn layer(self, context: &Context) -> Result<impl IntoStage> {

@@ -23,8 +23,8 @@ use crate::options::OneOrMany;
 use crate::refusals::Refusals;
 use crate::request_key::{KeyPart, RequestKey, in_words};
 use crate::{
-    Behavior, ConnectionInfo, Context, Explain, Finding, Findings, IntoStage, Metrics, Middleware, Next, Peer, Place, Problem, Request,
-    RequestSummary, Response, Result, from_fn,
+    Behavior, ConnectionInfo, Context, Effect, Effects, Explain, Finding, Findings, IntoStage, Metrics, Middleware, Next, Peer, Place,
+    Problem, Request, RequestSummary, Response, Result, from_fn,
 };
 
 /// Bounds how many requests of one client pass in a time, and refuses the others with `429 Too Many Requests`.
@@ -121,6 +121,19 @@ impl Middleware for RateLimit {
         explain.may_answer(StatusCode::TOO_MANY_REQUESTS, "if the limit is used up");
         explain.on_response(|response| response.note("says in `ratelimit-policy` and `ratelimit` how many requests may follow"));
         Ok(())
+    }
+
+    fn effects(&self, effects: &mut Effects) {
+        for part in &self.per.0 {
+            part.effects(effects);
+        }
+        effects.add(Effect::CountsPerProcess);
+        if self.dry_run || !self.exempt.0.is_empty() {
+            effects.add(Effect::ExemptsClients);
+        }
+        if self.per.0.iter().all(|part| *part == KeyPart::Client) && !self.dry_run {
+            effects.add(Effect::LimitsRate);
+        }
     }
 
     fn layer(self, context: &Context) -> Result<impl IntoStage> {

@@ -17,7 +17,10 @@ use self::pattern::PathPattern;
 use self::rule::CompiledRule;
 use self::template::Template;
 use crate::path::{DecodedPath, PathParamUse, PathParams, PathRegex};
-use crate::{Behavior, Context, Explain, Finding, Findings, IntoStage, Middleware, Mount, OriginalUri, Problem, Request, Response, around};
+use crate::{
+    Behavior, Context, Effect, Effects, Explain, Finding, Findings, IntoStage, Middleware, Mount, OriginalUri, Problem, Request, Response,
+    around,
+};
 
 /// Changes the path of requests before the layers below see them.
 ///
@@ -121,6 +124,12 @@ impl Middleware for Rewrite {
             explain.note(format!("`{before}` becomes `{after}`"));
         }
         Ok(())
+    }
+
+    fn effects(&self, effects: &mut Effects) {
+        for to in self.rules.iter().map(|rule| &rule.to).chain(&self.to) {
+            effects.add(Effect::RewritesTo(to.as_str().to_owned()));
+        }
     }
 
     fn layer(self, _: &Context) -> Result<impl IntoStage, Finding> {

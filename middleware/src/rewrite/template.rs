@@ -38,6 +38,13 @@ pub(super) enum NewQuery {
     },
 }
 
+impl Template {
+    /// As the file writes it.
+    pub(super) fn as_str(&self) -> &str {
+        &self.text
+    }
+}
+
 impl TryFrom<String> for Template {
     type Error = String;
 

@@ -20,7 +20,7 @@ use tower::{Layer, Service};
 
 use self::folders::{Folders, Refusal};
 use crate::files::{self, Answer, PRECONDITIONS, Representation, Symlinks, kind};
-use crate::{Behavior, Context, Explain, Finding, Findings, IntoStage, Middleware, Next, Problem, Request, Response};
+use crate::{Behavior, Context, Effect, Effects, Explain, Finding, Findings, IntoStage, Middleware, Next, Problem, Request, Response};
 
 /// Sends the file that the app names in its response. The app decides who may have the file; Python does not read it.
 ///
@@ -141,6 +141,12 @@ impl Middleware for Sendfile {
             }
         });
         Ok(())
+    }
+
+    fn effects(&self, effects: &mut Effects) {
+        for root in self.root.iter().chain(self.roots.iter().map(|root| &root.root)) {
+            effects.add(Effect::SendsFolder(root.clone()));
+        }
     }
 
     fn layer(self, context: &Context) -> Result<impl IntoStage, Finding> {

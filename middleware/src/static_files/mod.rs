@@ -20,7 +20,10 @@ use tower::{Layer, Service, ServiceExt};
 
 use crate::files::{Answer, Symlinks, check_at};
 use crate::units::Duration;
-use crate::{App, Behavior, Context, Explain, Finding, Findings, IntoApp, IntoStage, Middleware, Next, Problem, Request, Response};
+use crate::{
+    App, Behavior, Context, Effect, Effects, Explain, Finding, Findings, IntoApp, IntoStage, Middleware, Next, Problem, Request, Response,
+    ServedFolder,
+};
 use lookup::StaticFiles;
 
 /// Serves the files of a folder.
@@ -135,6 +138,16 @@ impl JsonSchema for Index {
 }
 
 impl Static {
+    /// What it serves, by default at this path.
+    fn served(&self, at: &str) -> Effect {
+        Effect::ServesFolder(ServedFolder {
+            at: self.at.as_deref().unwrap_or(at).to_owned(),
+            root: self.root.clone(),
+            dotfiles: self.dotfiles,
+            has_fallback: self.fallback.is_some(),
+        })
+    }
+
     fn check(&self, findings: &mut Findings) {
         if let Some(finding) = self.at.as_deref().and_then(check_at) {
             findings.push(finding.at("at"));
@@ -151,6 +164,8 @@ impl Middleware for Static {
     const NAME: &'static str = "static";
     const SHORTHAND: Option<&'static str> = Some("root");
     const BEHAVIOR: &'static [Behavior] = &[Behavior::ServesFiles, Behavior::AnswersEarly];
+    const REPLACES: &'static [&'static str] =
+        &["whitenoise:WhiteNoise", "whitenoise.base:WhiteNoise", "whitenoise.middleware:WhiteNoiseMiddleware"];
 
     fn validate(&self, findings: &mut Findings) {
         self.check(findings);
@@ -163,6 +178,10 @@ impl Middleware for Static {
         }
         StaticFiles::new(self, "/static", explain.context())?.explain(explain);
         Ok(())
+    }
+
+    fn effects(&self, effects: &mut Effects) {
+        effects.add(self.served("/static"));
     }
 
     fn layer(self, context: &Context) -> Result<impl IntoStage, Finding> {
@@ -189,6 +208,10 @@ impl App for Static {
             explain.answer(Problem::new(StatusCode::NOT_FOUND).into_response());
         }
         Ok(())
+    }
+
+    fn effects(&self, effects: &mut Effects) {
+        effects.add(self.served("/"));
     }
 
     fn app(self, context: &Context) -> Result<impl IntoApp, Finding> {

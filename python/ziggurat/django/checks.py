@@ -10,20 +10,17 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Info, Warning
 from django.http.request import validate_host
 
-from .pipeline import Pipeline, Unreadable, Chain, find, read
+from .pipeline import Pipeline, Unreadable, Chain, find, read, replaced
 
 #: Headers that the server drops unless a `forwarded` layer has judged their sender.
 _FORWARDED = ("HTTP_X_FORWARDED_", "HTTP_FORWARDED", "HTTP_X_REAL_IP")
 
-#: Layers, each with the middleware that does the same.
+#: What to say where a layer and a middleware that it replaces do the same.
 _DUPLICATES = {
-    "compress": ("W009", "django.middleware.gzip.GZipMiddleware", "what Python has compressed passes the layer as it is"),
-    "static": ("W010", "whitenoise.middleware.WhiteNoiseMiddleware", "it looks for files that the layer has not found"),
-    "cors": ("W011", "corsheaders.middleware.CorsMiddleware", "the layer replaces the headers that it sends"),
+    "compress": ("W009", "what Python has compressed passes the layer as it is"),
+    "static": ("W010", "it looks for files that the layer has not found"),
+    "cors": ("W011", "the layer replaces the headers that it sends"),
 }
-
-#: Middleware that the `security_headers` layer replaces.
-_SECURITY = ("django.middleware.security.SecurityMiddleware", "django.middleware.clickjacking.XFrameOptionsMiddleware")
 
 
 def check_pipeline(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
@@ -32,11 +29,11 @@ def check_pipeline(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     if file is None:
         return []
     try:
-        pipeline = read(file)
+        pipeline, twins = read(file), replaced()
     except Unreadable as refusal:
         return [_warning("W001", f"The pipeline file cannot be used:\n{refusal}", "`ziggurat check` shows the same.")]
     site = _chains_of_site(pipeline)
-    return [*_hosts(site), *_scheme(site, pipeline.has_tls), *_static_files(pipeline), *_duplicates(site)] if site else []
+    return [*_hosts(site), *_scheme(site, pipeline.has_tls), *_static_files(pipeline), *_duplicates(site, twins)] if site else []
 
 
 def _chains_of_site(pipeline: Pipeline) -> list[Chain]:
@@ -137,13 +134,13 @@ def _folder(at: str, prefix: str, folder: str) -> str | None:
     return str(Path(folder) / at.removeprefix(prefix).lstrip("/"))
 
 
-def _duplicates(site: list[Chain]) -> Iterator[CheckMessage]:
+def _duplicates(site: list[Chain], replaced: dict[str, tuple[str, ...]]) -> Iterator[CheckMessage]:
     layers = {layer.kind for chain in site for layer in chain.layers}
-    for layer, (number, middleware, why) in _DUPLICATES.items():
-        if layer in layers and middleware in settings.MIDDLEWARE:
+    installed = {layer: [name for name in replaced.get(layer, ()) if name in settings.MIDDLEWARE] for layer in layers}
+    for layer, (number, why) in _DUPLICATES.items():
+        for middleware in installed.get(layer, []):
             yield _warning(number, f"{middleware} and the `{layer}` layer do the same: {why}.", "Remove it from MIDDLEWARE.")
-    security = [name for name in settings.MIDDLEWARE if name in _SECURITY]
-    if "security_headers" in layers and security:
+    if security := installed.get("security_headers"):
         message = f"The `security_headers` layer sends what {_words(security)} would, for static files too."
         hint = "Remove them where nothing else of theirs is used, such as SECURE_SSL_REDIRECT; a header that the site sends itself stands."
         yield Info(message, hint=hint, id="ziggurat.I002")

@@ -70,18 +70,27 @@ def find() -> Path | None:
 
 def read(file: Path) -> Pipeline:
     """Lets the program read the file. Raises `Unreadable` if it is refused."""
-    command = [*PROGRAM, "show", "--json", str(file)]
-    environment = {**os.environ, "NO_COLOR": "1"}
-    try:
-        shown = subprocess.run(command, capture_output=True, check=False, env=environment, text=True, timeout=_TIMEOUT)
-    except subprocess.TimeoutExpired as late:
-        raise Unreadable(f"`ziggurat show` did not end within {_TIMEOUT} seconds") from late
-    if shown.returncode != 0:
-        raise Unreadable(shown.stderr.strip())
-    spelled = json.loads(shown.stdout)
+    spelled = _ask("show", "--json", str(file))
     listen = spelled.get("listen", [])
     has_tls = any(isinstance(entry, dict) and "tls" in entry for entry in (listen if isinstance(listen, list) else [listen]))
     return Pipeline(file.absolute().parent, tuple(_chains(spelled, spelled.get("apps", {}))), has_tls)
+
+
+def replaced() -> dict[str, tuple[str, ...]]:
+    """The Python middleware that each layer replaces, by dotted names."""
+    return {layer["name"]: tuple(name.replace(":", ".") for name in layer["replaces"]) for layer in _ask("layers", "--json") if layer["replaces"]}
+
+
+def _ask(*arguments: str) -> Any:
+    """What the program answers, as JSON. Raises `Unreadable` if it refuses."""
+    environment = {**os.environ, "NO_COLOR": "1"}
+    try:
+        answer = subprocess.run([*PROGRAM, *arguments], capture_output=True, check=False, env=environment, text=True, timeout=_TIMEOUT)
+    except subprocess.TimeoutExpired as late:
+        raise Unreadable(f"`ziggurat {arguments[0]}` did not end within {_TIMEOUT} seconds") from late
+    if answer.returncode != 0:
+        raise Unreadable(answer.stderr.strip())
+    return json.loads(answer.stdout)
 
 
 def _chains(stack: Options, apps: Options, layers: tuple[Stage, ...] = (), hosts: tuple[str, ...] = (), mount: str = "") -> Iterator[Chain]:

@@ -10,7 +10,7 @@ use std::path::Path;
 
 use http::StatusCode;
 use ziggurat_middleware::units::Duration;
-use ziggurat_middleware::{App, Context, Deadline, Explain, Finding, Findings, IntoApp};
+use ziggurat_middleware::{App, Context, Deadline, Effect, Effects, Explain, Finding, Findings, IntoApp};
 
 use self::limit::Limit;
 pub use self::options::Cgi;
@@ -57,6 +57,13 @@ impl App for Cgi {
         explain.may_answer(StatusCode::BAD_GATEWAY, "if the program gives no valid response");
         explain.may_answer(StatusCode::GATEWAY_TIMEOUT, format!("if it has not begun its response after {}", Duration(deadline)));
         Ok(())
+    }
+
+    fn effects(&self, effects: &mut Effects) {
+        effects.by("timeout", Effect::AnswersWithin(self.timeout.0));
+        if let Some(root) = &self.root {
+            effects.add(Effect::RunsFolder(root.into()));
+        }
     }
 
     fn app(self, context: &Context) -> Result<impl IntoApp, Finding> {

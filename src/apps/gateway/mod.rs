@@ -6,7 +6,7 @@ mod service;
 
 use http::header::TRANSFER_ENCODING;
 use ziggurat_middleware::options::OrFalse;
-use ziggurat_middleware::{App, Context, Explain, Finding, Findings, IntoApp};
+use ziggurat_middleware::{App, Context, Effect, Effects, Explain, Finding, Findings, IntoApp};
 
 use self::options::Pool;
 pub use self::options::{FastCgi, Scgi, Uwsgi};
@@ -43,6 +43,13 @@ impl App for FastCgi {
         self.pool().validate(findings);
     }
 
+    fn effects(&self, effects: &mut Effects) {
+        effects.by("timeout", Effect::AnswersWithin(self.pool().timeout.0));
+        if let Some(root) = &self.root {
+            effects.add(Effect::RunsFolder(root.into()));
+        }
+    }
+
     fn explain(self, explain: &mut Explain<'_>) -> Result<(), Finding> {
         let pool = self.pool();
         pool.explain(self.scripts(explain.context()).as_ref(), explain);
@@ -76,6 +83,10 @@ impl App for Scgi {
         Ok(())
     }
 
+    fn effects(&self, effects: &mut Effects) {
+        effects.by("timeout", Effect::AnswersWithin(self.pool().timeout.0));
+    }
+
     fn app(self, context: &Context) -> Result<impl IntoApp, Finding> {
         Ok(self.pool().app(BackProtocol::Scgi, self.params, None, context))
     }
@@ -93,6 +104,10 @@ impl App for Uwsgi {
     fn explain(self, explain: &mut Explain<'_>) -> Result<(), Finding> {
         self.pool().explain(None, explain);
         Ok(())
+    }
+
+    fn effects(&self, effects: &mut Effects) {
+        effects.by("timeout", Effect::AnswersWithin(self.pool().timeout.0));
     }
 
     fn app(self, context: &Context) -> Result<impl IntoApp, Finding> {

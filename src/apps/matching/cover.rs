@@ -59,11 +59,15 @@ impl<'a> Condition<'a> {
             && covers_map(&broad.cookie, &keys.cookie, |a, b| a == b)
             && covers_map(&broad.query, &keys.query, |a, b| a == b)
             && self.paths().all(|broad| narrow.paths().any(|narrow| covers_all(broad, narrow, Path::covers)))
-            && broad.not.as_ref().is_none_or(|not| narrow.excludes(&Condition::of(not), depth))
+            && broad.not.as_ref().is_none_or(|not| narrow.excludes_to(&Condition::of(not), depth))
     }
 
     /// Whether no request meets both.
-    pub(super) fn excludes(&self, other: &Self, depth: usize) -> bool {
+    pub(crate) fn excludes(&self, other: &Self) -> bool {
+        self.excludes_to(other, DEEPEST)
+    }
+
+    pub(super) fn excludes_to(&self, other: &Self, depth: usize) -> bool {
         let (one, two) = (&self.keys, &other.keys);
         let network = |one: &Network, two: &Network| one.covers(two) || two.covers(one);
         let Some(depth) = depth.checked_sub(1) else { return false };

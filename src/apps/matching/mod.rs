@@ -3,6 +3,7 @@
 //! Paths are compared after percent-decoding, as a WSGI app sees them (PEP 3333, `PATH_INFO`): `/%61dmin` and `/admin%2Fx` are below `/admin` for the
 //! route, because they are for the app.
 
+mod asks;
 mod cover;
 mod host;
 mod mismatch;

@@ -108,7 +108,7 @@ impl Path {
     }
 
     /// The only path that it holds for.
-    fn exact(&self) -> Option<String> {
+    pub(super) fn exact(&self) -> Option<String> {
         let Self::Segments { segments, rest: Rest::None } = self else { return None };
         segments.iter().all(|segment| matches!(segment, Segment::Literal(_))).then(|| self.to_string())
     }

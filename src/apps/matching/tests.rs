@@ -5,7 +5,6 @@ use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 use ziggurat_middleware::{Body, ClientCertificate, ConnectionInfo, Request, Scheme, TlsInfo, request};
 
-use super::cover::DEEPEST;
 use super::*;
 
 fn condition(json: &Value) -> Match {
@@ -104,7 +103,7 @@ proptest! {
         let [broad, narrow] = [condition(&one), condition(&two)];
         let mounts = mounts.map(|mount| mount.map(|a| if a { "/a" } else { "/a/b" }.parse::<Prefix>().unwrap()));
         let [a, b] = [Condition::new(Some(&broad), mounts[0].as_ref()), Condition::new(Some(&narrow), mounts[1].as_ref())];
-        let (covers, excludes) = (a.covers(&b), a.excludes(&b, DEEPEST));
+        let (covers, excludes) = (a.covers(&b), a.excludes(&b));
         for request in &requests {
             let view = RequestView::new(request);
             let holds = |keys: &Match, mount: &Option<Prefix>| {

@@ -7,7 +7,7 @@ mod service;
 mod upgrade;
 mod validate;
 
-use ziggurat_middleware::{App, Context, Explain, Finding, Findings, IntoApp};
+use ziggurat_middleware::{App, Context, Effect, Effects, Explain, Finding, Findings, IntoApp};
 
 use self::head::{HeadPolicy, in_a_loop};
 pub use self::options::Proxy;
@@ -42,6 +42,10 @@ impl App for Proxy {
             options::HostPolicy::Fixed(host) => format!("the server gets `{}` as `host`", String::from_utf8_lossy(host.as_bytes())),
         });
         Ok(())
+    }
+
+    fn effects(&self, effects: &mut Effects) {
+        effects.by("timeout", Effect::AnswersWithin(self.timeout.0));
     }
 
     fn app(self, context: &Context) -> Result<impl IntoApp, Finding> {

@@ -30,7 +30,7 @@ impl WorkerStack {
     /// These layers over this app. `below` is what the app leads to.
     pub(super) fn new(layers: &[Part], app: &App, below: &Below<'_>, site: Site<'_>) -> Self {
         let base = std::path::absolute(site.base).unwrap_or_else(|_| site.base.to_owned());
-        let stack = Stack { layers: layers.to_vec(), app: app.clone() }.packed();
+        let stack = Stack { layers: layers.to_vec(), app: app.clone(), allow: Vec::new() }.packed();
         let apps = below.named.iter().map(|id| (*id, site.apps[*id].clone()));
         let apps = Apps(apps.collect()).packed();
         let values = serde_json::to_string(&(&stack, &apps)).unwrap_or_default();

@@ -15,6 +15,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::diagnostic::{Diagnostic, Id, Severity};
+use super::lints;
 use super::model::{AppId, Event, File, NamedApp};
 use super::secrets::Secrets;
 pub(super) use order::{Order, too_deep};
@@ -42,6 +43,9 @@ pub(super) fn check(file: &File, secrets: &Secrets, path: &Path) -> Vec<Diagnost
         Err(circles) => findings.extend(circles),
     }
     findings.extend(unused(file));
+    if findings.iter().all(|finding| finding.severity != Severity::Error) {
+        findings.extend(lints::check(file, secrets, path.parent().unwrap_or(Path::new(""))));
+    }
     // An error may be the cause of a warning, so warnings wait.
     if findings.iter().any(|finding| finding.severity == Severity::Error) {
         findings.retain(|finding| finding.severity == Severity::Error);

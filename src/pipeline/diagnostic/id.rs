@@ -1,6 +1,8 @@
 //! The ids of findings: what editors, scripts and the documentation know a mistake by, however its message is worded.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+use crate::pipeline::lints;
 
 macro_rules! ids {
     ($($variant:ident $id:literal $meaning:literal)*) => {
@@ -8,22 +10,48 @@ macro_rules! ids {
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
         pub(crate) enum Id {
             $(#[doc = $meaning] #[serde(rename = $id)] $variant,)*
+            /// An order lint found it.
+            #[serde(untagged)]
+            Lint(LintId),
         }
 
         impl Id {
-            pub(crate) const ALL: &'static [Self] = &[$(Self::$variant),*];
+            /// Those that are no order lints, each with its meaning in one sentence.
+            pub(crate) const ALL: &'static [(Self, &'static str)] = &[$((Self::$variant, $meaning)),*];
 
             /// Lower case, with hyphens. It stays the same in later versions.
-            pub(crate) const fn as_str(self) -> &'static str {
-                match self { $(Self::$variant => $id,)* }
-            }
-
-            /// One sentence.
-            pub(crate) const fn meaning(self) -> &'static str {
-                match self { $(Self::$variant => $meaning,)* }
+            pub(crate) fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $id,)* Self::Lint(lint) => lint.as_str() }
             }
         }
     };
+}
+
+/// The id of an order lint: its index among all. Findings are many, so it is small.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct LintId(u8);
+
+impl LintId {
+    /// Of the lint with this id.
+    pub(crate) fn of(id: &str) -> Option<Self> {
+        lints::ids().position(|known| known == id).and_then(|index| index.try_into().ok()).map(Self)
+    }
+
+    pub(crate) fn as_str(self) -> &'static str {
+        lints::ids().nth(self.0.into()).unwrap_or_default()
+    }
+}
+
+impl Serialize for LintId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+impl<'de> Deserialize<'de> for LintId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::of(&String::deserialize(deserializer)?).ok_or_else(|| de::Error::custom("no lint has this id"))
+    }
 }
 
 ids! {
@@ -46,6 +74,8 @@ ids! {
     DuplicateName "duplicate-name" "Two parts of the file have the same name."
     CircularApp "circular-app" "An entry of `apps` contains itself."
     TooManyStages "too-many-stages" "A request would pass more than 256 layers and apps."
+    UnknownLint "unknown-lint" "No order lint has this id."
+    UselessAllow "useless-allow" "An `allow` names an order lint that finds nothing there."
     UnusedApp "unused-app" "Nothing names this entry of `apps`."
     UnreachableRoute "unreachable-route" "No request can reach this route."
     UnknownName "unknown-name" "An option has a `{name}` that no route above has in its `path`."
@@ -76,12 +106,15 @@ mod tests {
 
     #[test]
     fn each_id_is_unique_and_is_its_own_serialization() {
-        let ids: HashSet<&str> = Id::ALL.iter().map(|id| id.as_str()).collect();
-        assert_eq!(ids.len(), Id::ALL.len());
-        for id in Id::ALL {
+        let all: Vec<Id> = Id::ALL.iter().map(|(id, _)| *id).chain(lints::ids().filter_map(LintId::of).map(Id::Lint)).collect();
+        let ids: HashSet<&str> = all.iter().map(|id| id.as_str()).collect();
+        assert_eq!(ids.len(), all.len());
+        for id in all {
             assert!(id.as_str().bytes().all(|octet| octet.is_ascii_lowercase() || octet == b'-'), "{id:?}");
-            assert_eq!(serde_json::to_value(id).unwrap(), id.as_str());
-            assert!(id.meaning().ends_with('.'), "{id:?}");
+            let json = serde_json::to_value(id).unwrap();
+            assert_eq!(json, id.as_str());
+            assert_eq!(serde_json::from_value::<Id>(json).unwrap(), id);
         }
+        assert!(Id::ALL.iter().all(|(_, meaning)| meaning.ends_with('.')));
     }
 }

@@ -9,8 +9,9 @@ use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet, normali
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::fix::Fix;
 use super::tree::Span;
-pub(crate) use id::Id;
+pub(crate) use id::{Id, LintId};
 
 /// A bound on the findings of one report.
 const MOST: usize = 100;
@@ -31,6 +32,9 @@ pub(crate) struct Diagnostic {
     pub(crate) hint: Option<Box<str>>,
     /// Further text shown as it is, for instance a traceback.
     pub(crate) note: Option<Box<str>>,
+    /// How `ziggurat check --fix` changes the file.
+    #[serde(skip)]
+    pub(crate) fix: Option<Box<Fix>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,7 +53,17 @@ impl Diagnostic {
     }
 
     pub(crate) fn without_place(id: Id, message: impl Into<String>) -> Self {
-        Self { id, severity: Severity::Error, message: message.into(), span: None, label: None, related: None, hint: None, note: None }
+        Self {
+            id,
+            severity: Severity::Error,
+            message: message.into(),
+            span: None,
+            label: None,
+            related: None,
+            hint: None,
+            note: None,
+            fix: None,
+        }
     }
 
     pub(crate) fn label(mut self, label: impl Into<Box<str>>) -> Self {
@@ -70,7 +84,7 @@ impl Diagnostic {
 
 /// The ids that findings have in [`Report::to_json`], each with its meaning. Ids stay the same in later versions.
 pub fn finding_ids() -> impl Iterator<Item = (&'static str, &'static str)> {
-    Id::ALL.iter().map(|id| (id.as_str(), id.meaning()))
+    Id::ALL.iter().map(|(id, meaning)| (id.as_str(), *meaning))
 }
 
 /// A file's name, as the user wrote it, and its text.
@@ -144,6 +158,18 @@ impl Report {
         self.diagnostics.is_empty()
     }
 
+    /// The findings.
+    pub(super) fn diagnostics(&self) -> &[Diagnostic] {
+        &self.diagnostics
+    }
+
+    /// These findings as errors.
+    #[must_use]
+    pub(crate) fn strict(mut self) -> Self {
+        self.diagnostics.iter_mut().for_each(|diagnostic| diagnostic.severity = Severity::Error);
+        self
+    }
+
     /// The number of findings.
     pub(crate) const fn len(&self) -> usize {
         self.diagnostics.len()
@@ -151,10 +177,14 @@ impl Report {
 
     /// The first finding in one line: `pipeline.json:4:14: unknown layer`.
     pub(crate) fn first_line(&self) -> String {
-        let Some(first) = self.diagnostics.first() else { return String::new() };
-        let place = first.span.as_ref().map(|span| self.source.position(span.start));
+        self.diagnostics.first().map(|first| self.line(first)).unwrap_or_default()
+    }
+
+    /// A finding in one line.
+    pub(super) fn line(&self, finding: &Diagnostic) -> String {
+        let place = finding.span.as_ref().map(|span| self.source.position(span.start));
         let place = place.map_or_else(String::new, |(line, column)| format!("{}:{line}:{column}: ", self.source.name));
-        format!("{place}{}", first.message.lines().next().unwrap_or_default())
+        format!("{place}{}", finding.message.lines().next().unwrap_or_default())
     }
 
     /// The findings as a person reads them: message, place, caret, hint; each ends in a line end. With `color`, escape sequences of
@@ -211,8 +241,8 @@ impl Report {
         text
     }
 
-    /// The findings for editors: a list of records with `id`, `severity`, `message`, `file`, `line`, `column`, `end`, `label`, `hint`, `note`,
-    /// lines and columns counted from 1, columns in characters. What does not apply is `null`.
+    /// The findings for editors: a list of records with `id`, `severity`, `message`, `file`, `line`, `column`, `end`, `label`, `related` (another place: `line`, `column`, `end` and
+    /// `label`), `hint`, `note`, lines and columns counted from 1, columns in characters. What does not apply is `null`.
     #[must_use]
     pub fn to_json(&self) -> Value {
         self.diagnostics.iter().map(|diagnostic| self.record(diagnostic)).collect()
@@ -221,6 +251,11 @@ impl Report {
     fn record(&self, diagnostic: &Diagnostic) -> Value {
         let start = diagnostic.span.as_ref().map(|span| self.source.position(span.start));
         let end = diagnostic.span.as_ref().map(|span| self.source.position(span.end));
+        let end_of = |(line, column)| json!({ "line": line, "column": column });
+        let related = diagnostic.related.as_deref().map(|(span, label)| {
+            let (line, column) = self.source.position(span.start);
+            json!({ "line": line, "column": column, "end": end_of(self.source.position(span.end)), "label": label })
+        });
         json!({
             "id": diagnostic.id.as_str(),
             "severity": match diagnostic.severity { Severity::Error => "error", Severity::Warning => "warning" },
@@ -228,8 +263,9 @@ impl Report {
             "file": self.source.name,
             "line": start.map(|(line, _)| line),
             "column": start.map(|(_, column)| column),
-            "end": end.map(|(line, column)| json!({ "line": line, "column": column })),
+            "end": end.map(end_of),
             "label": diagnostic.label,
+            "related": related,
             "hint": diagnostic.hint,
             "note": diagnostic.note,
         })

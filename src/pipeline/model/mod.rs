@@ -68,6 +68,19 @@ pub(crate) struct NamedApp<K = Kind> {
 pub(crate) struct Stack<K = Kind> {
     pub(crate) layers: Vec<Part<K>>,
     pub(crate) app: App<K>,
+    /// The lints that the file allows here. They are known to the process that checks the file.
+    #[serde(skip)]
+    pub(crate) allow: Vec<Allow>,
+}
+
+/// An order lint that a stack allows.
+#[derive(Clone, Debug)]
+pub(crate) struct Allow {
+    pub(crate) lint: String,
+    /// The entry.
+    pub(crate) node: Node,
+    /// The object that it is written in: findings about anything there are allowed.
+    pub(crate) scope: Span,
 }
 
 /// A layer, or an app of a registered kind, with its options.

@@ -51,7 +51,7 @@ impl<K> Stack<K> {
                 App::Routes(Routes { routes, place, is_named, composite })
             }
         };
-        Ok(Stack { layers, app })
+        Ok(Stack { layers, app, allow: self.allow })
     }
 }
 

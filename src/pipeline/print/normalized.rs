@@ -78,7 +78,7 @@ fn as_written(full: Json, written: &Json) -> Json {
 
 /// The keys of a stack, or of a route.
 fn stack(stack: &Stack, apps: &Apps) -> Map<String, Json> {
-    let mut current = Keys::default();
+    let mut current = Keys { allow: allowed(stack), ..Keys::default() };
     // The stacks around the current one, outermost first.
     let mut outer = Vec::new();
     stack.walk(|event, _| match event {
@@ -104,6 +104,7 @@ fn stack(stack: &Stack, apps: &Apps) -> Map<String, Json> {
 struct Keys {
     route: Map<String, Json>,
     layers: Vec<Json>,
+    allow: Vec<Json>,
     app: Json,
 }
 
@@ -118,15 +119,22 @@ impl Keys {
             ("reserve", route.reserve.as_ref().map(|reserve| written(&reserve.node))),
         ];
         let keys = keys.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?)));
-        Self { route: keys.collect(), ..Self::default() }
+        Self { route: keys.collect(), allow: allowed(&route.stack), ..Self::default() }
     }
 
     fn finish(self) -> Map<String, Json> {
         let mut keys = self.route;
         keys.insert("layers".to_owned(), self.layers.into());
+        if !self.allow.is_empty() {
+            keys.insert("allow".to_owned(), self.allow.into());
+        }
         keys.insert("app".to_owned(), self.app);
         keys
     }
+}
+
+fn allowed(stack: &Stack) -> Vec<Json> {
+    stack.allow.iter().map(|allow| written(&allow.node)).collect()
 }
 
 fn part(part: &Part) -> Json {

@@ -17,7 +17,7 @@ use crate::worker::identity::ServerIdentity;
 
 pub(crate) const ROUTES: &str = "routes";
 
-pub(super) const STACK_KEYS: [&str; 2] = ["layers", "app"];
+pub(super) const STACK_KEYS: [&str; 3] = ["layers", "allow", "app"];
 
 /// Makes sense of a tree of values.
 pub(super) struct Grammar<'a> {
@@ -54,7 +54,7 @@ impl<'a> Grammar<'a> {
     pub(super) fn file(&mut self, root: Node) -> Option<File> {
         let (span, mut keys) =
             self.object(root, "a pipeline is an object", "the smallest one is `{ \"app\": { \"wsgi\": \"hello:app\" } }`")?;
-        self.known_keys(&keys, &["$schema", "listen", "server", "layers", "app", "apps", "tests"], "the pipeline");
+        self.known_keys(&keys, &["$schema", "listen", "server", "layers", "allow", "app", "apps", "tests"], "the pipeline");
         if let Some(schema) = take(&mut keys, "$schema") {
             self.string(&schema, "`$schema` is the address of a schema");
         }
@@ -112,7 +112,7 @@ impl<'a> Grammar<'a> {
             self.known_keys(&keys, &STACK_KEYS, &owner);
             self.stack(keys, &span, &scope, &owner)
         } else {
-            self.app(value, &scope).map(|app| Stack { layers: Vec::new(), app })
+            self.app(value, &scope).map(|app| Stack { layers: Vec::new(), app, allow: Vec::new() })
         };
         stack.filter(|_| sound).map(|stack| NamedApp { name, name_span, stack })
     }

@@ -1,6 +1,7 @@
 //! From text to a [`File`]: syntax, then expansion of `${...}`, then names, types and values. Each phase reports all its findings, and the next one begins
 //! only if there are none.
 
+mod allow;
 pub(super) mod expand;
 mod file_tests;
 mod grammar;
@@ -18,6 +19,7 @@ use super::diagnostic::{Diagnostic, Source};
 use super::model::{File, Part};
 use super::registry::Registry;
 use super::secrets::Secrets;
+pub(super) use allow::AllowEntry;
 use expand::Environment;
 use grammar::Grammar;
 pub(super) use grammar::ROUTES;

@@ -39,7 +39,7 @@ impl Grammar<'_> {
     fn route(&mut self, node: Node, scope: &Scope, siblings: &mut Siblings) -> Option<Route> {
         let (whole, mut keys) =
             self.object(node, "a route is an object with an `app`", "write `{ \"match\": { \"path\": \"/api/*\" }, \"app\": ... }`")?;
-        self.known_keys(&keys, &["enabled", "match", "mount", NAME, "deadline", "reserve", "layers", "app"], "a route");
+        self.known_keys(&keys, &["enabled", "match", "mount", NAME, "deadline", "reserve", "layers", "allow", "app"], "a route");
         let name = self.name(&mut keys);
         let enabled = take(&mut keys, "enabled").map(|node| self.enabled(node)).transpose();
         let condition = take(&mut keys, "match");

@@ -16,6 +16,7 @@ impl Grammar<'_> {
     /// The `layers` and the `app` among these keys.
     pub(super) fn stack(&mut self, mut keys: Vec<Entry>, span: &Span, scope: &Scope, owner: &str) -> Option<Stack> {
         let layers = take(&mut keys, "layers");
+        let allow = take(&mut keys, "allow").map_or_else(|| Some(Vec::new()), |node| self.allow(node, span));
         let app = match take(&mut keys, "app") {
             Some(node) => self.app(node, scope),
             None => {
@@ -28,7 +29,7 @@ impl Grammar<'_> {
             }
         };
         let layers = layers.map_or_else(|| Some(Vec::new()), |node| self.layers(node, scope));
-        Some(Stack { layers: layers?, app: app? })
+        Some(Stack { layers: layers?, app: app?, allow: allow? })
     }
 
     pub(super) fn layers(&mut self, node: Node, scope: &Scope) -> Option<Vec<Part>> {

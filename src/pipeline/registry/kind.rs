@@ -13,7 +13,8 @@ use serde_json::Value;
 use tower::ServiceExt;
 use ziggurat_middleware::path::PathParamUse;
 use ziggurat_middleware::{
-    App, Behavior, Context, Explain, Finding, Findings, IntoApp, IntoStage, Middleware, Next, Options, Place, Request, Upgrade,
+    App, Behavior, Context, Effects, Explain, Finding, Findings, IntoApp, IntoStage, Middleware, Next, Options, Place, Request, Step,
+    Upgrade,
 };
 
 use super::{Composite, Role};
@@ -31,11 +32,14 @@ pub struct Kind {
     pub name: &'static str,
     pub(crate) role: Role,
     pub(crate) behavior: &'static [Behavior],
+    /// The Python middleware that does the same.
+    pub(crate) replaces: &'static [&'static str],
     pub(crate) shorthand: Option<&'static str>,
     pub(crate) schema: fn(&mut SchemaGenerator) -> Schema,
     check: fn(&Node, OptionReader<'_>) -> Vec<Diagnostic>,
     params: fn(&Node, OptionReader<'_>) -> Vec<PathParamUse>,
     explain: ExplainPart,
+    effects: fn(&Node, OptionReader<'_>) -> Effects,
     make: Make,
 }
 
@@ -97,6 +101,7 @@ impl Kind {
             name: M::NAME,
             role: Role::Layer,
             behavior: M::BEHAVIOR,
+            replaces: M::REPLACES,
             shorthand: M::SHORTHAND,
             schema: M::schema,
             check: |options, reader| check(options, reader, M::validate),
@@ -104,6 +109,7 @@ impl Kind {
             explain: |options, reader, explain| {
                 explained(options, reader, explain, |AsOptions::<M>(layer), explain| layer.explain(explain))
             },
+            effects: |options, reader| effects(options, reader, M::effects),
             make: Make::Layer(|options, reader, context, inner| {
                 let AsOptions::<M>(layer) = reader.read(options)?;
                 built(|| Ok(layer.layer(context)?.stage(context.place(), inner)))
@@ -117,11 +123,13 @@ impl Kind {
             name: A::NAME,
             role: Role::App,
             behavior: A::BEHAVIOR,
+            replaces: &[],
             shorthand: A::SHORTHAND,
             schema: A::schema,
             check: |options, reader| check(options, reader, A::validate),
             params: |options, reader| reader.read(options).map_or_else(|_| Vec::new(), |AsOptions::<A>(app)| app.path_params()),
             explain: |options, reader, explain| explained(options, reader, explain, |AsOptions::<A>(app), explain| app.explain(explain)),
+            effects: |options, reader| effects(options, reader, A::effects),
             make: Make::App(|options, reader, context| {
                 let AsOptions::<A>(app) = reader.read(options)?;
                 built(|| Ok(app.app(context)?.into_next(context.place())))
@@ -135,6 +143,7 @@ impl Kind {
             name,
             role: Role::App,
             behavior: &[],
+            replaces: &[],
             shorthand: None,
             schema: ServiceOfTheProgram::schema,
             check: |options, reader| check(options, reader, |_: &ServiceOfTheProgram, _| {}),
@@ -143,6 +152,7 @@ impl Kind {
                 explain.note("a service of the program answers");
                 Ok(())
             },
+            effects: |_, _| Effects::default(),
             make: Make::Service(Service::new(service)),
         }
     }
@@ -152,12 +162,14 @@ impl Kind {
             name: C::NAME,
             role: Role::App,
             behavior: &[],
+            replaces: &[],
             shorthand: C::SHORTHAND,
             schema: C::schema,
             check: |options, reader| check(options, reader, C::validate),
             params: |_, _| Vec::new(),
             // It has become routes by the time that anything is explained.
             explain: |_, _, _| Ok(()),
+            effects: |_, _| Effects::default(),
             make: Make::Composite(|options, reader, context| {
                 let AsOptions::<C>(entry) = reader.read(options)?;
                 entry.compose(options, context).map_err(|finding| vec![reader.locate(Id::CannotBuild, finding, options)])
@@ -170,6 +182,7 @@ impl Kind {
             name: Wsgi::NAME,
             role: Role::Layer,
             behavior: Wsgi::BEHAVIOR,
+            replaces: &[],
             shorthand: WsgiLayer::SHORTHAND,
             schema: |generator| generator.subschema_for::<WsgiLayer>(),
             check: |options, reader| check(options, reader, WsgiLayer::validate),
@@ -180,6 +193,7 @@ impl Kind {
                     Ok(())
                 })
             },
+            effects: |options, reader| effects(options, reader, WsgiLayer::effects),
             make: Make::PythonLayer,
         }
     }
@@ -266,6 +280,14 @@ impl Kind {
         findings.collect()
     }
 
+    /// What the layer or app does with these options. Effects of options that are not among them are left out.
+    pub(crate) fn effects(&self, options: &Node, secrets: &Secrets) -> Effects {
+        let title = self.title();
+        let mut effects = (self.effects)(options, self.reader(&title, secrets));
+        effects.retain_given(|option| is_given(options, option));
+        effects
+    }
+
     /// Acquires what the layer or app needs. A layer is put over `inner`; an app has none below it.
     pub(crate) fn make(&self, options: &Node, secrets: &Secrets, context: &Context, inner: Option<Next>) -> Result<Next, Vec<Diagnostic>> {
         let title = self.title();
@@ -340,6 +362,21 @@ impl<'de, T: Options> Deserialize<'de> for AsOptions<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         T::read(deserializer).map(Self)
     }
+}
+
+/// Whether the file gives this option, or the option within an option that has a dot.
+fn is_given(options: &Node, option: &str) -> bool {
+    let (key, inner) = option.split_once('.').map_or((option, None), |(key, inner)| (key, Some(inner)));
+    let given = options.children().find(|(step, _)| matches!(step, Step::Key(own) if own == key));
+    given.is_some_and(|(_, value)| inner.is_none_or(|inner| is_given(value, inner)))
+}
+
+fn effects<T: Options>(options: &Node, reader: OptionReader<'_>, list: fn(&T, &mut Effects)) -> Effects {
+    let mut effects = Effects::default();
+    if let Ok(AsOptions::<T>(value)) = reader.read(options) {
+        list(&value, &mut effects);
+    }
+    effects
 }
 
 fn check<T: Options>(options: &Node, reader: OptionReader<'_>, validate: fn(&T, &mut Findings)) -> Vec<Diagnostic> {

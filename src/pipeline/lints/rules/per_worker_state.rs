@@ -1,0 +1,59 @@
+//! Each worker counts for itself.
+
+use ziggurat_middleware::Effect;
+
+use crate::pipeline::lints::{Example, Harm, Hit, Lint, Site};
+use crate::pipeline::tree::{Node, Value};
+
+pub(super) const LINT: Lint = Lint {
+    id: "per-worker-state",
+    harm: Harm::Cost,
+    summary: "A layer that counts requests stands below a Python layer, so each worker counts for itself.",
+    why: "Everything below a Python layer runs in the workers. With eight workers, a limit of 100 requests is one of up to 800, by chance.
+
+          Put the layer above the Python layer: it then runs in the server process and counts all requests.",
+    wrong: Example {
+        text: r#"
+{
+  "layers": [
+    { "wsgi": "mysite.sso:SingleSignOn" },
+    { "rate_limit": "100/min" }
+  ],
+  "app": { "proxy": "http://10.0.0.5:9000" }
+}"#,
+        places: (r#""100/min""#, Some(r#""mysite.sso:SingleSignOn""#)),
+        files: &[],
+    },
+    right: r#"
+{
+  "layers": [
+    { "rate_limit": "100/min" },
+    { "wsgi": "mysite.sso:SingleSignOn" }
+  ],
+  "app": { "proxy": "http://10.0.0.5:9000" }
+}"#,
+    allow: "The limit protects something that each worker has for itself, such as a connection.",
+    is_fixed: true,
+    check,
+};
+
+fn check(site: &Site<'_>) -> Vec<Hit> {
+    let mut hits = Vec::new();
+    for way in &site.ways {
+        let Some(first) = way.first(|stage| !stage.is_app && stage.part.kind.is_python()) else { continue };
+        let (python, below) = (&way.stages[first], &way.stages[first + 1..]);
+        let is_alone = below.iter().chain([python]).any(|stage| stage.part.kind.is_python() && has_one_worker(&stage.part.options));
+        for layer in below.iter().filter(|stage| stage.does(&Effect::CountsPerProcess) && !is_alone) {
+            hits.extend(Hit::at(layer, format!("each worker has a `{}` of its own", layer.name())).map(|hit| {
+                let hit = hit.label("counts for one worker").with(python, "from here on everything runs in workers");
+                hit.hint(format!("move `{}` above the Python layer", layer.name())).fix(layer.moved_above(python))
+            }));
+        }
+    }
+    hits
+}
+
+fn has_one_worker(options: &Node) -> bool {
+    let workers = options.nearest(&["workers".into()]);
+    matches!(&workers.value, Value::Number(number) if number.as_u64().is_some_and(|number| number <= 1))
+}

@@ -1,0 +1,303 @@
+//! A file as lints look at it: the ways that requests can take, from the outermost layer to an app.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use ziggurat_middleware::units::Duration;
+use ziggurat_middleware::{Behavior, Effect, Effects, ServedFolder};
+
+use crate::apps::matching::{Condition, Match};
+use crate::pipeline::fix::Fix;
+use crate::pipeline::model::{App, File, ListenEntry, Part, Route, Routes, Stack, Typed};
+use crate::pipeline::secrets::Secrets;
+use crate::pipeline::tree::Span;
+use crate::server::{Address, Protocol};
+
+/// A bound on the ways that lints look at. Routes within named apps within routes multiply.
+const MOST_WAYS: usize = 4096;
+
+/// A whole file.
+pub(super) struct Site<'a> {
+    pub(super) file: &'a File,
+    base: &'a Path,
+    pub(super) ways: Vec<Way<'a>>,
+}
+
+/// A folder that clients can read.
+pub(super) struct Served<'s> {
+    pub(super) stage: &'s Stage<'s>,
+    /// Its links followed.
+    pub(super) root: PathBuf,
+    folder: &'s ServedFolder,
+}
+
+impl Served<'_> {
+    /// Whether it serves this file, or what is in this folder.
+    pub(super) fn shows(&self, path: &Path) -> bool {
+        let is_hidden = |path: &Path| path.iter().any(|name| name.as_encoded_bytes().starts_with(b"."));
+        path.strip_prefix(&self.root).is_ok_and(|inside| self.folder.dotfiles || !is_hidden(inside))
+    }
+
+    /// The path of the URL that it serves the folder at.
+    pub(super) fn url(&self) -> String {
+        format!("{}{}", self.stage.mount, self.folder.at.trim_end_matches('/'))
+    }
+
+    /// The path of the URL of a file or a folder in it.
+    pub(super) fn url_of(&self, path: &Path) -> String {
+        format!("{}/{}", self.url(), path.strip_prefix(&self.root).unwrap_or(path).display())
+    }
+}
+
+/// What one request passes.
+#[derive(Clone, Default)]
+pub(super) struct Way<'a> {
+    /// The layers, outermost first, and then the app.
+    pub(super) stages: Vec<Stage<'a>>,
+    /// The routes, outermost first.
+    pub(super) routes: Vec<Passed<'a>>,
+    /// The prefixes that the routes so far have taken off the path.
+    mount: String,
+}
+
+/// A layer or an app on a way.
+#[derive(Clone)]
+pub(super) struct Stage<'a> {
+    pub(super) part: &'a Part,
+    pub(super) effects: Rc<Effects>,
+    /// The stack that it is part of.
+    stack: &'a Stack,
+    /// How many routes are above it.
+    pub(super) routes: usize,
+    /// What routes above have taken off the path.
+    pub(super) mount: String,
+    /// Whether the file writes it, and not a composite app such as `django`.
+    pub(super) is_written: bool,
+    pub(super) is_app: bool,
+}
+
+/// A route on a way.
+#[derive(Clone, Copy)]
+pub(super) struct Passed<'a> {
+    pub(super) route: &'a Route,
+    pub(super) table: &'a Routes,
+    pub(super) nth: usize,
+    /// How many layers are above it.
+    pub(super) stages: usize,
+    pub(super) is_written: bool,
+}
+
+impl<'a> Site<'a> {
+    pub(super) fn new(file: &'a File, secrets: &Secrets, base: &'a Path) -> Self {
+        let mut walk = Walk { file, secrets, effects: HashMap::new(), ways: Vec::new() };
+        walk.stack(&file.stack, Way::default(), true);
+        Self { file, base, ways: walk.ways }
+    }
+
+    /// The pairs of stages that one request meets, the upper one first.
+    pub(super) fn pairs<'s>(
+        &'s self,
+        upper: impl Fn(&Stage<'a>) -> bool + 's,
+        lower: impl Fn(&Stage<'a>) -> bool + 's,
+    ) -> impl Iterator<Item = (&'s Stage<'a>, &'s Stage<'a>)> {
+        let mut found = Vec::new();
+        for way in &self.ways {
+            for (at, above) in way.stages.iter().enumerate().filter(|(_, stage)| upper(stage)) {
+                found.extend(way.stages[at + 1..].iter().filter(|stage| lower(stage)).map(|below| (above, below)));
+            }
+        }
+        found.into_iter()
+    }
+
+    /// The stages of all ways, each layer and app once.
+    pub(super) fn stages(&self) -> impl Iterator<Item = &Stage<'a>> {
+        let mut seen = std::collections::HashSet::new();
+        self.ways.iter().flat_map(|way| &way.stages).filter(move |stage| seen.insert(std::ptr::from_ref(stage.part)))
+    }
+
+    /// The folder or file that a path in the file names, with its links followed; `None` if it is not there.
+    pub(super) fn real(&self, path: &Path) -> Option<PathBuf> {
+        let path = self.base.join(path);
+        if path.as_os_str().is_empty() { Path::new(".").canonicalize().ok() } else { path.canonicalize().ok() }
+    }
+
+    /// As [`Site::real`], of a file that need not be there yet.
+    pub(super) fn real_file(&self, path: &Path) -> Option<PathBuf> {
+        self.real(path).or_else(|| Some(self.real(path.parent()?)?.join(path.file_name()?)))
+    }
+
+    /// The folders that clients can read, where they are there.
+    pub(super) fn served_folders(&self) -> Vec<Served<'_>> {
+        let folders = self.stages().flat_map(|stage| {
+            stage.effects.iter().filter_map(move |effect| match effect {
+                Effect::ServesFolder(folder) => Some(Served { stage, root: self.real(&folder.root)?, folder }),
+                _ => None,
+            })
+        });
+        folders.collect()
+    }
+
+    /// The addresses that other machines can connect to, as far as the file says.
+    pub(super) fn public(&self) -> impl Iterator<Item = &'a ListenEntry> {
+        self.file.listen.iter().filter(|entry| is_public(&entry.listen.address) && entry.listen.protocol == Protocol::Http)
+    }
+
+    /// An address that other machines can connect to without TLS.
+    pub(super) fn in_clear_text(&self) -> Option<&'a ListenEntry> {
+        self.public().find(|entry| entry.tls.is_none())
+    }
+}
+
+fn is_public(address: &Address) -> bool {
+    match address {
+        Address::Tcp { host: None, .. } => true,
+        Address::Tcp { host: Some(host), .. } => match host.parse::<std::net::IpAddr>() {
+            Ok(address) => !address.is_loopback(),
+            Err(_) => !host.eq_ignore_ascii_case("localhost"),
+        },
+        _ => false,
+    }
+}
+
+impl<'a> Way<'a> {
+    /// The stages above this one.
+    pub(super) fn above(&self, nth: usize) -> &[Stage<'a>] {
+        &self.stages[..nth]
+    }
+
+    /// The index of the outermost stage that is like this.
+    pub(super) fn first(&self, is: impl Fn(&Stage<'a>) -> bool) -> Option<usize> {
+        self.stages.iter().position(is)
+    }
+
+    /// Whether every request on it comes by https.
+    pub(super) fn is_https_only(&self) -> bool {
+        self.conditions().any(Match::asks_for_https)
+    }
+
+    /// Whether every request on it comes by http.
+    pub(super) fn asks_for_http(&self) -> bool {
+        self.conditions().any(Match::asks_for_http)
+    }
+
+    /// Whether its routes depend on who the client is.
+    pub(super) fn asks_who(&self) -> bool {
+        self.conditions().any(Match::asks_who)
+    }
+
+    /// The time that its routes give the app: the innermost one counts.
+    pub(super) fn deadline(&self) -> Option<&'a Typed<Duration>> {
+        self.routes.iter().rev().find_map(|passed| passed.route.deadline.as_ref())
+    }
+
+    fn conditions(&self) -> impl Iterator<Item = &'a Match> {
+        self.routes.iter().filter_map(|passed| Some(&passed.route.condition.as_ref()?.value))
+    }
+}
+
+impl Stage<'_> {
+    pub(super) fn has(&self, behavior: Behavior) -> bool {
+        self.part.kind.has(behavior)
+    }
+
+    pub(super) fn does(&self, effect: &Effect) -> bool {
+        self.effects.iter().any(|own| own == effect)
+    }
+
+    pub(super) fn name(&self) -> &'static str {
+        self.part.kind.name
+    }
+
+    /// Whether it is of the same kind as another one, with the same options.
+    pub(super) fn has_options_of(&self, other: &Self) -> bool {
+        self.name() == other.name() && self.part.options.is_like(&other.part.options)
+    }
+
+    pub(super) fn span(&self) -> Span {
+        self.part.options.span.clone()
+    }
+
+    /// Whether it may end requests that it does not like.
+    pub(super) fn refuses(&self) -> bool {
+        self.has(Behavior::AnswersEarly) && !self.has(Behavior::ServesFiles) && !self.has(Behavior::TrustsProxies)
+    }
+
+    /// Moves this layer above another one of the same list.
+    pub(super) fn moved_above(&self, other: &Self) -> Option<Fix> {
+        let is_possible = std::ptr::eq(self.stack, other.stack) && self.is_written && !self.is_app && !other.is_app;
+        is_possible.then(|| Fix::MoveAbove { layer: self.span(), other: other.span() })
+    }
+
+    /// Moves this layer below another one of the same list.
+    pub(super) fn moved_below(&self, other: &Self) -> Option<Fix> {
+        let is_possible = std::ptr::eq(self.stack, other.stack) && self.is_written && !self.is_app && !other.is_app;
+        is_possible.then(|| Fix::MoveBelow { layer: self.span(), other: other.span() })
+    }
+
+    /// Removes this layer, which another one of the same list makes needless.
+    pub(super) fn removed_beside(&self, other: &Self) -> Option<Fix> {
+        let is_possible = std::ptr::eq(self.stack, other.stack) && self.is_written && !self.is_app;
+        is_possible.then(|| Fix::Remove { item: self.span() })
+    }
+}
+
+struct Walk<'a, 's> {
+    file: &'a File,
+    secrets: &'s Secrets,
+    /// By the address of the part, which does not move.
+    effects: HashMap<*const Part, Rc<Effects>>,
+    ways: Vec<Way<'a>>,
+}
+
+impl<'a> Walk<'a, '_> {
+    fn stack(&mut self, stack: &'a Stack, mut way: Way<'a>, is_written: bool) {
+        for layer in &stack.layers {
+            let stage = self.stage(layer, stack, &way, is_written, false);
+            way.stages.push(stage);
+        }
+        if self.ways.len() >= MOST_WAYS {
+            return;
+        }
+        match &stack.app {
+            App::Part(app) => {
+                let stage = self.stage(app, stack, &way, is_written, true);
+                way.stages.push(stage);
+                self.ways.push(way);
+            }
+            App::Named(id, _) => {
+                let file = self.file;
+                self.stack(&file.apps[*id].stack, way, is_written);
+            }
+            App::Routes(table) => {
+                let is_written = is_written && table.composite.is_none();
+                for (nth, route) in table.routes.iter().enumerate() {
+                    let passed = Passed { route, table, nth, stages: way.stages.len(), is_written };
+                    if route.is_enabled() && can_follow(&way, passed) {
+                        let mut way = way.clone();
+                        way.routes.push(passed);
+                        way.mount.push_str(route.mount.as_ref().map_or("", |mount| mount.value.as_str()));
+                        self.stack(&route.stack, way, is_written);
+                    }
+                }
+            }
+        }
+    }
+
+    fn stage(&mut self, part: &'a Part, stack: &'a Stack, way: &Way<'a>, is_written: bool, is_app: bool) -> Stage<'a> {
+        let effects = self.effects.entry(part).or_insert_with(|| Rc::new(part.kind.effects(&part.options, self.secrets)));
+        Stage { part, effects: Rc::clone(effects), stack, routes: way.routes.len(), mount: way.mount.clone(), is_written, is_app }
+    }
+}
+
+/// Whether a request that came by the routes of this way can take the next one. Where the path changes between them, that is not known.
+fn can_follow(way: &Way<'_>, next: Passed<'_>) -> bool {
+    let is_moved =
+        way.routes.iter().any(|passed| passed.route.mount.is_some()) || way.stages.iter().any(|stage| stage.has(Behavior::RewritesPath));
+    is_moved || !way.routes.iter().any(|passed| condition(passed.route).excludes(&condition(next.route)))
+}
+
+/// What a route asks of a request.
+pub(super) fn condition(route: &Route) -> Condition<'_> {
+    Condition::new(route.condition.as_ref().map(|condition| &condition.value), route.mount.as_ref().map(|mount| &mount.value))
+}
