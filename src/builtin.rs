@@ -16,6 +16,7 @@ use ziggurat_middleware::request_id::AssignRequestId;
 use ziggurat_middleware::rewrite::Rewrite;
 use ziggurat_middleware::security_headers::SecurityHeaders;
 use ziggurat_middleware::sendfile::Sendfile;
+use ziggurat_middleware::server_timing::ServerTiming;
 use ziggurat_middleware::static_files::Static;
 use ziggurat_middleware::timeout::Timeout;
 
@@ -49,6 +50,7 @@ pub fn builtin() -> Registry {
         .layer::<SecurityHeaders>()
         .layer::<Sendfile>()
         .layer::<Static>()
+        .layer::<ServerTiming>()
         .layer::<Timeout>()
         .composite::<Django>()
         .app::<Cgi>()

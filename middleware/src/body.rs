@@ -13,6 +13,7 @@ use http_body_util::combinators::UnsyncBoxBody;
 
 use crate::BoxError;
 use crate::service::AnyBody;
+use crate::timing::{TimedBody, Visit};
 
 /// The body of a [`crate::Request`] or a [`crate::Response`]: nothing, octets in memory, or a stream of frames.
 ///
@@ -26,6 +27,7 @@ enum Kind {
     Empty,
     Full(Bytes),
     Stream(UnsyncBoxBody<Bytes, BoxError>),
+    Timed(Box<TimedBody>),
 }
 
 impl Body {
@@ -53,7 +55,15 @@ impl Body {
         match &self.0 {
             Kind::Empty => Some(&[]),
             Kind::Full(bytes) => Some(bytes),
-            Kind::Stream(_) => None,
+            Kind::Stream(_) | Kind::Timed(_) => None,
+        }
+    }
+
+    /// Puts the body that leaves a place under the clock. A body below, which has passed the place unchanged, stays as it is; so does one in memory.
+    pub(crate) fn timed(self, visit: &mut Visit) -> Self {
+        match self.0 {
+            Kind::Stream(stream) => Self(Kind::Timed(Box::new(TimedBody::new(stream, visit.body())))),
+            other => Self(other),
         }
     }
 }
@@ -66,7 +76,7 @@ impl TryFrom<Body> for Bytes {
         match body.0 {
             Kind::Empty => Ok(Self::new()),
             Kind::Full(octets) => Ok(octets),
-            Kind::Stream(_) => Err(body),
+            Kind::Stream(_) | Kind::Timed(_) => Err(body),
         }
     }
 }
@@ -108,6 +118,7 @@ impl HttpBody for Body {
                 Poll::Ready(Some(Ok(Frame::data(bytes))))
             }
             Kind::Stream(stream) => Pin::new(stream).poll_frame(cx),
+            Kind::Timed(timed) => Pin::new(timed).poll_frame(cx),
         }
     }
 
@@ -116,6 +127,7 @@ impl HttpBody for Body {
             Kind::Empty => true,
             Kind::Full(_) => false,
             Kind::Stream(stream) => stream.is_end_stream(),
+            Kind::Timed(timed) => timed.is_end_stream(),
         }
     }
 
@@ -124,6 +136,7 @@ impl HttpBody for Body {
             Kind::Empty => SizeHint::with_exact(0),
             Kind::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Kind::Stream(stream) => stream.size_hint(),
+            Kind::Timed(timed) => timed.size_hint(),
         }
     }
 }
@@ -159,7 +172,7 @@ impl std::fmt::Debug for Body {
         match &self.0 {
             Kind::Empty => f.write_str("Body::empty"),
             Kind::Full(bytes) => write!(f, "Body({} octets)", bytes.len()),
-            Kind::Stream(_) => f.write_str("Body(stream)"),
+            Kind::Stream(_) | Kind::Timed(_) => f.write_str("Body(stream)"),
         }
     }
 }

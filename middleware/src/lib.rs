@@ -63,9 +63,11 @@ pub mod request_key;
 pub mod rewrite;
 pub mod security_headers;
 pub mod sendfile;
+pub mod server_timing;
 pub mod spool;
 pub mod static_files;
 pub mod timeout;
+pub mod timing;
 pub mod trace;
 
 pub use around::{Around, AroundFuture, AroundService, around};

@@ -14,6 +14,7 @@ use tower::{Layer, Service, ServiceExt};
 use crate::panic::message;
 use crate::refusals::Refusals;
 use crate::service::{AnyBody, IntoProblem, StackService};
+use crate::timing::Visit;
 use crate::trace::{OpenSpan, Trace};
 use crate::{Body, Place, Problem, Request, RequestSummary, Response};
 
@@ -191,26 +192,36 @@ impl<S: StackService> Stage for Absorb<S> {
         let summary = RequestSummary::of(request.extensions()).cloned();
         let span = summary.as_ref().and_then(RequestSummary::trace).and_then(|_| Trace::enter(&mut request, self.refusals.place()));
         let refusals = Arc::clone(&self.refusals);
+        let visit = refusals.place().times().and_then(|_| summary.as_ref()?.clock()?.enter(refusals.place()));
         let mut service = self.inner.clone();
         let is_ready = catch_unwind(AssertUnwindSafe(|| service.poll_ready(&mut Context::from_waker(Waker::noop())).is_ready()));
         let called = match is_ready {
             // A service that fails to become ready fails again in `call`, where there is a request to respond to.
             Ok(true) => catch_unwind(AssertUnwindSafe(|| service.call(request))),
-            Ok(false) => return absorbed(CallState::Polling { future: service.oneshot(request) }, refusals, summary, span),
+            Ok(false) => {
+                return absorbed(CallState::Polling { future: service.oneshot(request) }, refusals, summary, Guards { visit, span });
+            }
             Err(panic) => Err(panic),
         };
         let state = called.map_or_else(|panic| CallState::Panicked { panic: Some(panic) }, |future| CallState::Polling { future });
-        absorbed(state, refusals, summary, span)
+        absorbed(state, refusals, summary, Guards { visit, span })
     }
 }
 
-fn absorbed<F, B, E>(state: CallState<F>, refusals: Arc<Refusals>, summary: Option<RequestSummary>, span: Option<OpenSpan>) -> NextFuture
+/// What goes on while a service has the request.
+struct Guards {
+    visit: Option<Visit>,
+    span: Option<OpenSpan>,
+}
+
+fn absorbed<F, B, E>(state: CallState<F>, refusals: Arc<Refusals>, summary: Option<RequestSummary>, guards: Guards) -> NextFuture
 where
     F: Future<Output = Result<http::Response<B>, E>> + Send + 'static,
     E: IntoProblem,
     B: AnyBody,
 {
-    Box::pin(Absorbed { state, refusals, summary, span, error: std::marker::PhantomData })
+    let Guards { visit, span } = guards;
+    Box::pin(Absorbed { state, refusals, summary, visit, span, error: std::marker::PhantomData })
 }
 
 pin_project! {
@@ -220,6 +231,8 @@ pin_project! {
         state: CallState<F>,
         refusals: Arc<Refusals>,
         summary: Option<RequestSummary>,
+        // Dropped after the future, which stands before it: visits to places below end first.
+        visit: Option<Visit>,
         // Dropped after the future, which stands before it: the spans below end first.
         span: Option<OpenSpan>,
         error: std::marker::PhantomData<fn() -> E>,
@@ -265,7 +278,10 @@ where
         if let Some(mut span) = this.span.take() {
             span.respond(response.status());
         }
-        Poll::Ready(Ok(response))
+        Poll::Ready(Ok(match this.visit.take() {
+            Some(mut visit) => response.map(|body| body.timed(&mut visit)),
+            None => response,
+        }))
     }
 }
 

@@ -2,27 +2,64 @@
 
 use std::borrow::Borrow;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use serde::{Serialize, Serializer};
 
+use crate::timing::PlaceTimes;
+
 /// The identity of a layer or an app in its pipeline, for instance `compress`, `compress#2` or `blog/compress`.
 ///
 /// It is unique in the pipeline and does not depend on positions in the file: a layer that is inserted renames no other one. Log lines, metric labels,
-/// `ziggurat status` and [`Context::keep`](crate::Context::keep) use the same place. A clone is one counted reference.
-#[derive(Clone, PartialEq, Eq, Hash)]
-pub struct Place(Arc<str>);
+/// `ziggurat status` and [`Context::keep`](crate::Context::keep) use the same place. A clone copies no text.
+#[derive(Clone)]
+pub struct Place {
+    name: Arc<str>,
+    /// The figures of a stack that is timed.
+    times: Option<Arc<PlaceTimes>>,
+}
 
 impl Place {
     /// The place of this name.
     pub fn new(name: impl Into<Arc<str>>) -> Self {
-        Self(name.into())
+        Self { name: name.into(), times: None }
+    }
+
+    /// The same place, whose layer or app is timed.
+    pub(crate) fn timed(&self, times: Arc<PlaceTimes>) -> Self {
+        Self { name: Arc::clone(&self.name), times: Some(times) }
+    }
+
+    /// Whether its layer or app is timed (`server.timing`).
+    #[must_use]
+    pub const fn is_timed(&self) -> bool {
+        self.times.is_some()
+    }
+
+    /// The figures of its layer or app, if it is timed.
+    pub(crate) fn times(&self) -> Option<&PlaceTimes> {
+        self.times.as_deref()
     }
 
     /// The name.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.name
+    }
+}
+
+impl PartialEq for Place {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}
+
+impl Eq for Place {}
+
+impl Hash for Place {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.name.hash(state);
     }
 }
 

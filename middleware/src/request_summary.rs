@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 
 use http::{Extensions, Method, Uri};
 
+use crate::timing::RequestClock;
 use crate::trace::TraceId;
 use crate::{ConnectionInfo, OriginalUri, Place, RequestId};
 
@@ -32,6 +33,8 @@ struct Summary {
     id: OnceLock<RequestId>,
     answered_by: OnceLock<Place>,
     trace: OnceLock<TraceId>,
+    /// Of a stack that is timed.
+    clock: OnceLock<RequestClock>,
     /// Boxed, because few requests have one.
     connection: OnceLock<Box<ConnectionInfo>>,
 }
@@ -55,7 +58,14 @@ impl RequestSummary {
         if !rest.is_empty() {
             line.push_str("...");
         }
-        Self(Arc::new(Summary { line, id, answered_by: OnceLock::new(), trace: OnceLock::new(), connection: OnceLock::new() }))
+        Self(Arc::new(Summary {
+            line,
+            id,
+            answered_by: OnceLock::new(),
+            trace: OnceLock::new(),
+            clock: OnceLock::new(),
+            connection: OnceLock::new(),
+        }))
     }
 
     /// The summary in the extensions of a request.
@@ -105,6 +115,18 @@ impl RequestSummary {
     /// Notes the client for layers above, which see no response if the client leaves. The first one counts.
     pub(crate) fn believe(&self, connection: &ConnectionInfo) {
         self.0.connection.get_or_init(|| Box::new(connection.clone()));
+    }
+
+    /// The clock of the request, if the stack is timed (`server.timing`).
+    #[must_use]
+    pub fn clock(&self) -> Option<&RequestClock> {
+        self.0.clock.get()
+    }
+
+    /// Leaves the clock of the request. The first one counts.
+    pub fn start_clock(&self, clock: RequestClock) {
+        // A second clock is dropped.
+        let _ = self.0.clock.set(clock);
     }
 
     /// The place of the layer or app that has answered: the innermost one, whose answer the layers above may have changed. `None` before there is an answer.

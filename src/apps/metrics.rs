@@ -28,6 +28,8 @@ use ziggurat_middleware::{App, Body, Context, Effect, Effects, Explain, Finding,
 /// for requests whose client has gone before there was an answer. A WebSocket is counted when it begins, as `1xx`, and its octets are not counted. The counters go on
 /// after a reload.
 ///
+/// With `"server": { "timing": true }`, the time that each layer and app takes itself is among the metrics ([time per layer](../timing.md)).
+///
 /// The metrics show how busy the site is. Use a route that only the scraper can reach.
 ///
 /// ```json

@@ -21,6 +21,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use http::header::{HeaderValue, RETRY_AFTER};
 use http::{HeaderMap, StatusCode};
+use ziggurat_middleware::timing::RequestClock;
 use ziggurat_middleware::{BoxError, FileBody, Problem};
 
 use head::Head;
@@ -40,6 +41,8 @@ pub(crate) struct Call {
     pub(crate) class: u32,
     /// When it entered the queue.
     pub(crate) since: Instant,
+    /// The clock of the app's thread, if the stack is timed.
+    pub(crate) clock: Option<RequestClock>,
 }
 
 impl Call {

@@ -11,7 +11,8 @@ use hyper::ext::ReasonPhrase;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 use tower::Service;
-use ziggurat_middleware::{Body, BoxError, Deadline, Problem, Request, ReserveClass, Response};
+use ziggurat_middleware::timing::{RequestClock, ThreadVisit};
+use ziggurat_middleware::{Body, BoxError, Deadline, Problem, Request, RequestSummary, ReserveClass, Response};
 
 use super::bodies::BodyBudgets;
 use super::body::{ReceivedBody, receive};
@@ -88,6 +89,7 @@ pub(crate) enum AppFuture<E: Executor> {
         call: CancelOnDrop<E>,
         reply: oneshot::Receiver<Reply>,
         limits: Arc<RequestLimits>,
+        waiting: Option<ThreadVisit>,
     },
     Boxed(Pin<Box<dyn Future<Output = Result<Response, BoxError>> + Send>>),
 }
@@ -98,9 +100,10 @@ impl<E: Executor> Future for AppFuture<E> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let (reply, limits) = match &mut *self {
             Self::Boxed(future) => return future.as_mut().poll(cx),
-            Self::Submitted { call, reply, limits } => {
+            Self::Submitted { call, reply, limits, waiting } => {
                 let reply = ready!(Pin::new(reply).poll(cx));
                 call.disarm();
+                drop(waiting.take());
                 (reply, limits)
             }
         };
@@ -121,6 +124,7 @@ impl<E: Executor> Future for AppFuture<E> {
 /// Submits the call of a request whose body has been received.
 fn submit<E: Executor>(executor: Arc<E>, parts: Parts, received: ReceivedBody, limits: Arc<RequestLimits>) -> AppFuture<E> {
     let since = Instant::now();
+    let clock = RequestSummary::of(&parts.extensions).and_then(RequestSummary::clock).map(|clock| RequestClock::of_thread(Some(clock)));
     let (sender, reply) = oneshot::channel();
     let call = Call {
         number: 0,
@@ -129,7 +133,9 @@ fn submit<E: Executor>(executor: Arc<E>, parts: Parts, received: ReceivedBody, l
         responder: Responder::Task(sender),
         class: parts.extensions.get::<ReserveClass>().map_or(0, |class| class.0),
         since: since.into_std(),
+        clock: clock.clone(),
     };
+    let waiting = clock.as_ref().map(RequestClock::wait);
     let deadline = deadline_of(&parts, &limits);
     let Ok(number) = executor.submit(call) else {
         let problem = overloaded("too many requests wait for the app", "the app's queue is full");
@@ -137,11 +143,12 @@ fn submit<E: Executor>(executor: Arc<E>, parts: Parts, received: ReceivedBody, l
     };
     let mut call = CancelOnDrop::new(executor, number);
     if deadline.is_none() && limits.slow.is_none() {
-        return AppFuture::Submitted { call, reply, limits };
+        return AppFuture::Submitted { call, reply, limits, waiting };
     }
     AppFuture::Boxed(Box::pin(async move {
         let replied = in_time(&mut call, reply, since, deadline, limits.slow).await;
         call.disarm();
+        drop(waiting);
         respond(replied?.map_err(|_| dropped())?, &limits.bodies).await
     }))
 }

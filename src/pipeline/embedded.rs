@@ -29,8 +29,7 @@ impl Pipeline {
     ///
     /// As [`Pipeline::build`].
     pub(crate) fn build_in_place(&self, imported: &mut Imported, lifecycle: &Lifecycle, runtime: &Arc<Runtime>) -> Result<Next, Report> {
-        let built = in_process(&self.file, self.site(lifecycle), runtime, imported);
-        built.map_err(|findings| Report::new(Arc::clone(&self.source), findings))
+        self.timed(lifecycle, |site| in_process(&self.file, site, runtime, imported))
     }
 }
 
@@ -73,7 +72,7 @@ impl Layers {
     /// Everything that could not be acquired; what had been started is shut down again.
     pub(crate) fn build_in_place(&self, app: &Callable, lifecycle: &Lifecycle, runtime: &Arc<Runtime>) -> Result<Callable, Report> {
         let apps = Apps(BTreeMap::new());
-        let site = Site { apps: &apps, secrets: &self.secrets, base: &self.base, lifecycle };
+        let site = Site { apps: &apps, secrets: &self.secrets, base: &self.base, lifecycle, timings: None };
         let built = InProcess::new(site, runtime, &mut Imported::new()).over_callable(&self.layers, app.clone());
         built.map_err(|findings| Report::new(Arc::clone(&self.source), findings))
     }

@@ -211,8 +211,7 @@ impl Pipeline {
         // Before the stack, so that its shutdown comes last.
         let context = Context::new(TRACES, self.base(), lifecycle.clone());
         let traces = self.server().traces.as_ref().and_then(|options| Traces::start(options, &context));
-        let built = build::front(&self.file, self.site(lifecycle));
-        let stack = built.map_err(|findings| Report::new(Arc::clone(&self.source), findings))?;
+        let stack = self.timed(lifecycle, |site| build::front(&self.file, site))?;
         let stack = match traces {
             Some(traces) => traces.around(stack, &Place::new(TRACES)),
             None => stack,
@@ -222,6 +221,17 @@ impl Pipeline {
     }
 
     /// What to listen on, with the certificates that the file names, and warnings about them. The files are watched until `lifecycle` retires.
+    /// The stack that `build` gives, timed if the file says so.
+    fn timed(&self, lifecycle: &Lifecycle, build: impl FnOnce(Site<'_>) -> Result<Next, Vec<Diagnostic>>) -> Result<Next, Report> {
+        let site = self.site(lifecycle);
+        let timings = self.server().timing.then(|| build::timings(self.file.stacks(), site));
+        let built = build(Site { timings: timings.as_ref(), ..site });
+        let stack = built.map_err(|findings| Report::new(Arc::clone(&self.source), findings))?;
+        let Some(timings) = timings else { return Ok(stack) };
+        let context = Context::new("server.timing", self.base.as_path(), lifecycle.clone());
+        Ok(timings.over(stack, self.server().slow.map(|slow| slow.0), &context))
+    }
+
     ///
     /// # Errors
     ///
@@ -339,7 +349,7 @@ impl Pipeline {
     }
 
     fn site<'a>(&'a self, lifecycle: &'a Lifecycle) -> Site<'a> {
-        Site { apps: &self.file.apps, secrets: &self.secrets, base: &self.base, lifecycle }
+        Site { apps: &self.file.apps, secrets: &self.secrets, base: &self.base, lifecycle, timings: None }
     }
 
     fn report_at(&self, span: Option<Span>, message: &str) -> Report {

@@ -113,7 +113,10 @@ fn explanation(explained: Result<Explanation, String>) -> (StatusCode, Value) {
     explained.map_or_else(|message| (StatusCode::UNPROCESSABLE_ENTITY, json!({ "detail": message })), |value| (StatusCode::OK, value))
 }
 
-async fn ask<T>(commands: &mpsc::Sender<ControlCommand>, command: impl FnOnce(oneshot::Sender<T>) -> ControlCommand) -> Option<T> {
+pub(super) async fn ask<T>(
+    commands: &mpsc::Sender<ControlCommand>,
+    command: impl FnOnce(oneshot::Sender<T>) -> ControlCommand,
+) -> Option<T> {
     let (answer, answered) = oneshot::channel();
     commands.send(command(answer)).await.ok()?;
     answered.await.ok()

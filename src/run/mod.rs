@@ -22,7 +22,7 @@ use std::time::Instant;
 
 use http::Extensions;
 use tokio::runtime::{Builder, Runtime};
-use ziggurat_middleware::Lifecycle;
+use ziggurat_middleware::{Context, Lifecycle};
 
 use crate::log;
 use crate::pipeline::{Pipeline, Report};

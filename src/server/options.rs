@@ -82,6 +82,13 @@ pub struct Options {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub traces: Option<TracesOptions>,
 
+    /// Whether the time that each layer and app takes itself is measured. The metrics have it as `ziggurat_self_seconds` (see `docs/timing.md`).
+    pub timing: bool,
+
+    /// After how long a response that has not begun makes its request a slow one, for instance `"1s"`: the log then says where the time has gone. It takes `timing`. By
+    /// default none is slow.
+    pub slow: Option<Duration>,
+
     /// A Unix socket on which `ziggurat status` and `ziggurat reload` reach the running server, for instance `run/control.sock`; relative
     /// paths start at the file's folder. Only the user who runs the server may open it. By default there is none.
     pub control: Option<PathBuf>,
@@ -107,6 +114,8 @@ impl Default for Options {
             user: None,
             group: None,
             traces: None,
+            timing: false,
+            slow: None,
             control: None,
         }
     }
@@ -134,6 +143,11 @@ impl Options {
             let mut found = Findings::default();
             traces.validate(&mut found);
             found.into_iter().for_each(|finding| findings.push(finding.at("traces")));
+        }
+        if self.slow.is_some() && !self.timing {
+            findings.push(
+                Finding::new("`slow` says where time has gone that is not measured").at("slow").hint("write `\"timing\": true` beside it"),
+            );
         }
         if let Some(path) = &self.control {
             let hint = "write a path such as `\"run/control.sock\"`, or leave the option out";

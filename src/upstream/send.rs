@@ -5,6 +5,7 @@ use std::sync::Arc;
 use http::request::Parts;
 use http::{Request, Response, StatusCode};
 use tokio::time::{Instant, sleep};
+use ziggurat_middleware::timing::AppPart;
 use ziggurat_middleware::{Body, BoxError, ConnectionInfo, Place, RequestSummary, Scheme};
 
 use super::Upstream;
@@ -57,11 +58,14 @@ impl<P: Protocol> Upstream<P> {
         let sticky = self.settings.sticky.as_ref().and_then(|options| options.read(&parts.headers));
         let mut preference = Preference { key: self.settings.balance.key(parts), sticky, ..Preference::default() };
         let mut last: Option<UpstreamResponse<P>> = None;
+        let clock = RequestSummary::of(&parts.extensions).and_then(RequestSummary::clock);
         loop {
+            let queued = clock.map(|clock| clock.measure(AppPart::Queue));
             let permit = match self.admit(&preference).await {
                 Ok(permit) => permit,
                 Err(refused) => return last.ok_or(SendError::Refused(refused)),
             };
+            drop(queued);
             let id = permit.endpoint().state.id;
             let number = attempts.number();
             let upload = if body.is_empty() { Upload::empty() } else { body.upload() };
@@ -75,7 +79,10 @@ impl<P: Protocol> Upstream<P> {
                 P::set_traceparent(&mut request, value);
             }
             let request = request.map(|()| upload);
-            let next = match self.attempt(permit, request, preference.again.is_some(), parts).await {
+            let attempted = clock.map(|clock| clock.measure(AppPart::Upstream));
+            let answered = self.attempt(permit, request, preference.again.is_some(), parts).await;
+            drop(attempted);
+            let next = match answered {
                 Ok((mut answer, permit)) => {
                     span.answered(answer.response.status());
                     answer.sticky = self.settings.sticky.as_ref().and_then(|_| self.new_sticky(&preference, id));

@@ -42,6 +42,8 @@ pub(crate) struct Boot {
     pub(crate) worker_exit: Option<String>,
     /// Set for a template: the paths to request before it forks workers.
     pub(crate) preload: Option<Vec<String>>,
+    /// Whether calls are timed.
+    pub(crate) is_timed: bool,
     /// The part of the pipeline that runs in the worker, if that is more than the app. The pipeline defines its form.
     pub(crate) stack: Option<Value>,
 }
@@ -218,6 +220,7 @@ mod tests {
             group: None,
             worker_exit: None,
             preload: None,
+            is_timed: false,
             stack: None,
         }
     }

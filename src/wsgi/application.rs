@@ -10,6 +10,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 use ziggurat_middleware::Problem;
+use ziggurat_middleware::timing::RequestClock;
 
 use super::environ::{Concurrency, Environ};
 use super::errors::{Errors, LogContext};
@@ -20,6 +21,7 @@ use super::raised::Raised;
 use super::response_writer::ResponseWriter;
 use super::service_as_wsgi::Caller;
 use super::start_response::StartResponse;
+use super::timed::{EnvironClock, TimedCallable};
 use super::watchdog::DeadlineExceeded;
 use super::websocket;
 use crate::call::head::Head;
@@ -33,12 +35,25 @@ pub(super) struct Application {
     place: Arc<str>,
     /// The process that answers, if the app may fork others.
     owner: Option<Owner>,
+    /// Whether it is a stack that is timed.
+    is_stack: bool,
+}
+
+/// Where a call comes from.
+pub(super) struct CallOrigin<'a> {
+    /// For a request that asks for a WebSocket.
+    pub(super) socket: Option<OwnedFd>,
+    /// Of a call that is timed.
+    pub(super) clock: Option<RequestClock>,
+    /// The Python caller, if there is one: exceptions of the app are for it.
+    pub(super) outer: Option<&'a Caller>,
 }
 
 impl Application {
     /// `callable` at `place`.
     pub(super) fn new(py: Python<'_>, callable: Py<PyAny>, place: &str, concurrency: Concurrency) -> PyResult<Self> {
-        Ok(Self { callable, environ: Environ::new(py, concurrency)?, place: place.into(), owner: None })
+        let is_stack = callable.bind(py).is_exact_instance_of::<TimedCallable>();
+        Ok(Self { callable, environ: Environ::new(py, concurrency)?, place: place.into(), owner: None, is_stack })
     }
 
     /// Only this process answers calls. One that the app forks ends when it returns from the app.
@@ -51,31 +66,38 @@ impl Application {
         Arc::clone(&self.place)
     }
 
+    /// Leaves the clock for the layers of a stack.
+    fn put_clock(&self, environ: &Bound<'_, PyDict>, clock: Option<&RequestClock>) -> PyResult<()> {
+        clock.filter(|_| self.is_stack).map_or(Ok(()), |clock| EnvironClock::put(environ, clock.clone()))
+    }
+
     /// Runs one call. Whatever the app does, the response is complete afterwards or broken off.
     pub(super) fn serve(&self, py: Python<'_>, call: Call) {
         // The client may have left while the call waited.
         if call.responder.is_closed() {
             return;
         }
+        if let Some(clock) = &call.clock {
+            clock.begin_thread();
+        }
         let (body, socket) = match call.body {
             RequestBody::WebSocket(socket) => (RequestBody::Whole(Bytes::new()), Some(socket)),
             body => (body, None),
         };
-        if let Some(mut invocation) = self.begin(py, &call.head, Input::new(body), socket, call.responder, None) {
+        let from = CallOrigin { socket, clock: call.clock, outer: None };
+        if let Some(mut invocation) = self.begin(py, &call.head, Input::new(body), call.responder, from) {
             while invocation.step(py) {}
         }
     }
 
-    /// Calls the app. Returns `None` if the response is complete. `socket` is for a request that asks for a WebSocket. `outer` is the Python caller, if
-    /// there is one: exceptions of the app are for it.
+    /// Calls the app. Returns `None` if the response is complete.
     pub(super) fn begin(
         &self,
         py: Python<'_>,
         head: &Head,
         input: Input,
-        socket: Option<OwnedFd>,
         responder: Responder,
-        outer: Option<&Caller>,
+        CallOrigin { socket, clock, outer }: CallOrigin<'_>,
     ) -> Option<Invocation> {
         let context = LogContext { place: Arc::clone(&self.place), head: Some(head.clone()) };
         let head = head.view();
@@ -88,7 +110,9 @@ impl Application {
                 Some(caller) => {
                     let environ = caller.environ.bind(py);
                     let outer = OuterEnviron::of(environ)?;
-                    (self.environ.over(environ, caller.head.view(), head, &input)?, None, Some(outer))
+                    let environ = self.environ.over(environ, caller.head.view(), head, &input)?;
+                    self.put_clock(&environ, clock.as_ref())?;
+                    (environ, None, Some(outer))
                 }
                 None => {
                     let errors = Bound::new(py, Errors::new(context.clone()))?;
@@ -96,6 +120,7 @@ impl Application {
                     if let Some(socket) = socket {
                         websocket::put(&environ, socket)?;
                     }
+                    self.put_clock(&environ, clock.as_ref())?;
                     (environ, Some(errors.unbind()), None)
                 }
             };
@@ -118,6 +143,7 @@ impl Application {
             context,
             is_websocket,
             owner: self.owner,
+            clock: clock.filter(|_| outer.is_none()),
             outer,
         };
         let called = self.callable.bind(py).call1((environ, &start));
@@ -156,6 +182,8 @@ pub(super) struct Invocation {
     /// Whether the app may have responded on its socket.
     is_websocket: bool,
     owner: Option<Owner>,
+    /// Of a call that is timed, without a Python caller.
+    clock: Option<RequestClock>,
     /// The Python caller, if there is one: exceptions of the app are for it.
     outer: Option<OuterEnviron>,
 }
@@ -196,6 +224,10 @@ impl Invocation {
     }
 
     fn finish(&self, py: Python<'_>, stop: Result<(), AppError>) {
+        // Before the end of the body, with which the server counts the request.
+        if let Some(clock) = &self.clock {
+            clock.report_to_server();
+        }
         if stop.is_err() && self.is_refused(py, |_| true) {
             return;
         }

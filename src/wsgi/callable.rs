@@ -3,21 +3,26 @@
 use std::sync::Arc;
 
 use pyo3::prelude::*;
-use ziggurat_middleware::{Context, Finding, Next};
+use ziggurat_middleware::{Context, Finding, Next, Place};
 
 use super::application::Application;
 use super::environ::Concurrency;
 use super::in_place::InPlace;
 use super::interpreter::initialize;
 use super::service_as_wsgi::{Runtime, ServiceAsWsgi};
+use super::timed::TimedCallable;
 
 /// A WSGI application, or a middleware over one.
 #[derive(Clone)]
-pub(crate) struct Callable(Arc<Py<PyAny>>);
+pub(crate) struct Callable {
+    object: Arc<Py<PyAny>>,
+    /// Of one that is timed.
+    place: Option<Place>,
+}
 
 impl Callable {
     pub(crate) fn new(callable: Py<PyAny>) -> Self {
-        Self(Arc::new(callable))
+        Self { object: Arc::new(callable), place: None }
     }
 
     /// A stack as a callable, for a Python layer above it.
@@ -42,6 +47,19 @@ impl Callable {
         Ok(Self::new(stack.into_any()))
     }
 
+    /// The same callable, which visits its place in the stack if it is timed.
+    ///
+    /// # Errors
+    ///
+    /// If out of memory.
+    pub(crate) fn timed(self, place: &Place) -> Result<Self, Finding> {
+        if !place.is_timed() {
+            return Ok(self);
+        }
+        let timed = Python::attach(|py| Py::new(py, TimedCallable::new(self.object(py), place.clone())))?;
+        Ok(Self { object: Arc::new(timed.into_any()), place: Some(place.clone()) })
+    }
+
     /// A service that calls it on the polling thread, for native layers above it.
     ///
     /// # Errors
@@ -50,11 +68,12 @@ impl Callable {
     pub(crate) fn service(self, context: &Context) -> Result<Next, Finding> {
         let concurrency = Concurrency { multithread: true, multiprocess: true, run_once: false };
         let application = Python::attach(|py| Application::new(py, self.object(py), context.place().as_str(), concurrency))?;
-        Ok(Next::new(context.place(), InPlace::new(application)))
+        // The visit of the service and that of the callable are one.
+        Ok(Next::new(self.place.as_ref().unwrap_or(context.place()), InPlace::new(application)))
     }
 
     /// The Python object.
     pub(crate) fn object(&self, py: Python<'_>) -> Py<PyAny> {
-        self.0.clone_ref(py)
+        self.object.clone_ref(py)
     }
 }

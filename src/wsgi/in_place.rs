@@ -10,9 +10,9 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use pyo3::prelude::*;
 use tower::Service;
-use ziggurat_middleware::{Body, BoxError, Problem, Request, Response};
+use ziggurat_middleware::{Body, BoxError, Problem, Request, RequestSummary, Response};
 
-use super::application::{Application, Invocation};
+use super::application::{Application, CallOrigin, Invocation};
 use super::input::Input;
 use super::raised::Raised;
 use super::service_as_wsgi::Caller;
@@ -81,12 +81,14 @@ impl Future for InPlaceFuture {
 fn call(application: &Application, request: Request) -> Result<Response, BoxError> {
     let (parts, body) = request.into_parts();
     let head = Head::with_body(&parts, &body);
+    let clock = RequestSummary::of(&parts.extensions).and_then(RequestSummary::clock).cloned();
     let mailbox = Mailbox::new(head.clone());
     let (invocation, begun) = Python::attach(|py| {
         // A request that a layer made up has no caller.
         let caller = parts.extensions.get::<Caller>();
         let responder = Responder::InPlace(mailbox.clone());
-        let mut invocation = application.begin(py, &head, Input::pulled(body), None, responder, caller);
+        let mut invocation =
+            application.begin(py, &head, Input::pulled(body), responder, CallOrigin { socket: None, clock, outer: caller });
         let mut begun = mailbox.take_start();
         while begun.is_none()
             && let Some(asked) = &mut invocation

@@ -33,6 +33,7 @@ mod service_as_wsgi;
 mod sleeper;
 mod start_response;
 mod thread_pool;
+mod timed;
 mod variables;
 mod websocket;
 mod worker_pool;

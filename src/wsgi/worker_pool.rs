@@ -71,6 +71,7 @@ impl Wsgi {
             group: self.group.clone(),
             worker_exit: self.worker_exit.clone(),
             preload: None,
+            is_timed: context.place().is_timed(),
             stack: callee.stack.clone(),
         };
         // Never `current_exe` as a default: another program would start itself again and again.

@@ -16,3 +16,4 @@ mod program_support;
 mod real;
 mod streams;
 mod support;
+mod timing;

@@ -9,7 +9,7 @@ use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use ziggurat::Launcher;
 use ziggurat::pipeline::Pipeline;
-use ziggurat_middleware::{Body, Lifecycle, Next, Request, Response, request};
+use ziggurat_middleware::{Body, Lifecycle, Metrics, Next, Request, Response, request};
 
 /// Who runs the Python layers and the native layers between them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,26 +55,29 @@ impl Site {
 
     /// As [`Site::new`], with more options of the app.
     pub(crate) fn with(layers: &str, app: &str, executor: Executor, more: Value) -> Self {
-        let mut options = json!({ "app": app, "path": folders() });
-        let (workers, threads) = match executor {
-            Executor::Workers(threads) => (1, threads),
-            Executor::Pool(threads) => (0, threads),
-            Executor::Inline => (0, 0),
-        };
-        let all = options.as_object_mut().unwrap();
-        all.extend([("workers".to_owned(), workers.into()), ("threads".to_owned(), threads.into())]);
-        all.extend(more.as_object().unwrap().clone());
+        let mut options = options(app, executor);
+        options.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         Self::of(layers, &json!({ "wsgi": options }))
+    }
+
+    /// As [`Site::new`], with `server.timing`.
+    pub(crate) fn timed(layers: &str, app: &str, executor: Executor) -> Self {
+        Self::of_server(layers, &json!({ "wsgi": options(app, executor) }), &json!({ "timing": true }))
     }
 
     /// An app of any kind under `layers`.
     pub(crate) fn of(layers: &str, app: &Value) -> Self {
+        Self::of_server(layers, app, &json!({}))
+    }
+
+    fn of_server(layers: &str, app: &Value, server: &Value) -> Self {
         let layers: Value = serde_json::from_str(layers).unwrap_or_else(|error| panic!("{layers}: {error}"));
         let said_before = log::listen();
         let folder = tempfile::tempdir().unwrap();
         // openssl passwd -apr1 -salt saltsalt secret
         std::fs::write(folder.path().join("users"), "ann:$apr1$saltsalt$LrttParrLPdxvgutaSXWJ0\n").unwrap();
-        let text = json!({ "layers": layers, "app": app }).to_string().replace("@FOLDER", folder.path().to_str().unwrap());
+        let text =
+            json!({ "server": server, "layers": layers, "app": app }).to_string().replace("@FOLDER", folder.path().to_str().unwrap());
         // The worker writes its log to a file of the test's.
         let script = format!("ZIGGURAT_LOG=info NO_COLOR=1 exec \"$0\" \"$@\" 2>>{}", folder.path().join("log").display());
         let mut host = http::Extensions::new();
@@ -83,6 +86,11 @@ impl Site {
         let pipeline = Pipeline::from_text("pipeline.json", &text, &apps(), &ziggurat::builtin(), &|_| None);
         let next = pipeline.and_then(|pipeline| pipeline.build(&lifecycle)).unwrap_or_else(|report| panic!("{report}"));
         Self { next, lifecycle, folder, said_before }
+    }
+
+    /// The metrics of the stack.
+    pub(crate) fn scrape(&self) -> Metrics {
+        self.lifecycle.scrape()
     }
 
     /// What was logged so far.
@@ -156,6 +164,16 @@ impl Drop for Site {
     fn drop(&mut self) {
         self.lifecycle.shutdown();
     }
+}
+
+/// The options of `app` that make this executor call it.
+fn options(app: &str, executor: Executor) -> Value {
+    let (workers, threads) = match executor {
+        Executor::Workers(threads) => (1, threads),
+        Executor::Pool(threads) => (0, threads),
+        Executor::Inline => (0, 0),
+    };
+    json!({ "app": app, "path": folders(), "workers": workers, "threads": threads })
 }
 
 impl Answer {

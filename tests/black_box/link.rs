@@ -11,7 +11,7 @@ use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg}
 use crate::support::{PATIENCE, command};
 
 /// Of the protocol.
-pub(crate) const VERSION: u64 = 5;
+pub(crate) const VERSION: u64 = 6;
 
 pub(crate) const BOOT: u8 = 1;
 pub(crate) const CALL: u8 = 2;
@@ -95,8 +95,8 @@ impl Link {
     /// Tells the worker what it is to be: an app of the folder it runs in, with `more` besides the usual.
     pub(crate) fn boot(&mut self, app: &str, nth: usize, more: serde_json::Value) {
         let mut boot = serde_json::json!({
-            "version": VERSION, "place": "wsgi", "nth": nth, "app": app, "path": ["."], "threads": 1, "takes_websockets": false, "is_multiprocess": true,
-            "chdir": null, "user": null, "group": null, "preload": null,
+            "version": VERSION, "place": "wsgi", "nth": nth, "app": app, "path": ["."], "threads": 1, "takes_websockets": false, "is_multiprocess": true, "is_timed": false,
+            "args": [], "kwargs": {}, "chdir": null, "user": null, "group": null, "preload": null,
         });
         boot.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         self.send(BOOT, 0, boot.to_string().as_bytes());

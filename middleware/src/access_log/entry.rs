@@ -2,12 +2,13 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use http::header::{CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue};
 use http::{Extensions, Method, Uri, Version};
 
 use super::{Log, json, text};
+use crate::timing::{AppPart, RequestClock};
 use crate::trace::TraceId;
 use crate::{ConnectionInfo, EarlyAnswer, OriginalUri, RemoteUser, Request, RequestId, RequestSummary, Response, TunnelRecord};
 
@@ -153,6 +154,24 @@ impl LogEntry {
             Version::HTTP_3 => "HTTP/3.0",
             _ => "HTTP/0.9",
         }
+    }
+
+    /// The clock of a stack that is timed.
+    pub(super) fn clock(&self) -> Option<&RequestClock> {
+        self.summary.as_ref().and_then(RequestSummary::clock)
+    }
+
+    /// The self time of the layer or app that has answered, without the queue.
+    pub(super) fn app_time(&self) -> Option<Duration> {
+        let (clock, place) = (self.clock()?, self.summary.as_ref()?.answered_by()?);
+        let times = clock.self_times();
+        let time = times.iter().find(|time| time.place == *place)?;
+        Some((time.request + time.body).saturating_sub(clock.part(AppPart::Queue).unwrap_or_default()))
+    }
+
+    /// Whether the line has the self times of all places.
+    pub(super) fn shows_times(&self) -> bool {
+        self.log.times
     }
 
     /// How long it has taken, in microseconds.

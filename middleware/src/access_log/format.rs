@@ -4,6 +4,8 @@ use http::HeaderName;
 use http::header::{HOST, REFERER, USER_AGENT};
 use serde::{Deserialize, Serialize};
 
+use crate::timing::AppPart;
+
 const COMMON: &str = r#"%(h)s %(l)s %(u)s %(t)s "%(r)s" %(s)s %(b)s"#;
 const COMBINED: &str = r#"%(h)s %(l)s %(u)s %(t)s "%(r)s" %(s)s %(b)s "%(f)s" "%(a)s""#;
 
@@ -49,6 +51,12 @@ pub(super) enum Piece {
     TraceId,
     Received,
     CloseCode,
+    /// A part of the app's time.
+    Part(AppPart),
+    /// The time of what has answered, without the queue.
+    AppTime,
+    /// The self time of the layer or app of this name.
+    SelfTime(String),
     RequestHeader(usize),
     ResponseHeader(usize),
 }
@@ -59,6 +67,11 @@ impl Format {
 
     pub(super) fn is_json(&self) -> bool {
         self.pieces.is_empty()
+    }
+
+    /// Whether it shows times of layers and apps.
+    pub(super) fn is_timed(&self) -> bool {
+        self.pieces.iter().any(|piece| matches!(piece, Piece::Part(_) | Piece::AppTime | Piece::SelfTime(_)))
     }
 
     fn empty(written: String) -> Self {
@@ -79,7 +92,7 @@ impl Format {
             })?;
             let piece = self.atom(name).ok_or_else(|| {
                 let hint = "atoms are `h`, `l`, `u`, `t`, `r`, `m`, `U`, `q`, `H`, `s`, `B`, `b`, `f`, `a`, `T`, `M`, `D`, `L`, `p`, \
-                            `{header}i`, `{header}o` and `{variable}e`";
+                            `queue`, `python`, `upstream`, `app`, `{header}i`, `{header}o`, `{variable}e` and `{place}t`";
                 format!("unknown atom `%({name})s`\nhint: {hint}")
             })?;
             self.pieces.push(piece);
@@ -119,12 +132,17 @@ impl Format {
             "D" => Piece::Micros,
             "L" => Piece::DecimalSeconds,
             "p" => Piece::Process,
+            "queue" => Piece::Part(AppPart::Queue),
+            "python" => Piece::Part(AppPart::Python),
+            "upstream" => Piece::Part(AppPart::Upstream),
+            "app" => Piece::AppTime,
             _ => {
                 let (name, kind) = name.strip_prefix('{')?.rsplit_once('}')?;
                 match kind {
                     "i" => self.request_header(name.parse().ok()?),
                     "o" => Piece::ResponseHeader(index_of(name.parse().ok()?, &mut self.response_headers)),
                     "e" => self.variable(name)?,
+                    "t" => Piece::SelfTime(name.to_owned()),
                     _ => return None,
                 }
             }

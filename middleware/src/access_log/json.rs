@@ -6,6 +6,7 @@ use super::date;
 use super::entry::LogEntry;
 use super::format::Format;
 use super::write;
+use crate::timing::{AppPart, SelfTime};
 
 pub(super) fn write(line: &mut Vec<u8>, entry: &LogEntry) {
     line.extend_from_slice(b"{\"time\":\"");
@@ -36,11 +37,20 @@ pub(super) fn write(line: &mut Vec<u8>, entry: &LogEntry) {
             write::number(line, code.into(), 1);
         }
     }
-    let micros = entry.micros();
-    line.extend_from_slice(b",\"duration_ms\":");
-    write::number(line, micros / 1_000, 1);
-    line.push(b'.');
-    write::number(line, micros % 1_000, 3);
+    millis(line, "duration_ms", entry.micros());
+    if let Some(clock) = entry.clock() {
+        for (part, name) in AppPart::ALL.into_iter().zip(["queue_ms", "python_ms", "upstream_ms"]) {
+            if let Some(time) = clock.part(part) {
+                millis(line, name, write::micros(time));
+            }
+        }
+        if let Some(time) = entry.app_time() {
+            millis(line, "app_ms", write::micros(time));
+        }
+        if entry.shows_times() {
+            times(line, &clock.self_times());
+        }
+    }
     line.extend_from_slice(if entry.complete { b",\"complete\":true" } else { b",\"complete\":false" });
     header(line, referer);
     header(line, user_agent);
@@ -49,6 +59,38 @@ pub(super) fn write(line: &mut Vec<u8>, entry: &LogEntry) {
         text(line, "trace_id", Some(trace.to_string().as_bytes()));
     }
     line.push(b'}');
+}
+
+/// `,"times_ms":{"compress":0.012,"main":8.104}`.
+fn times(line: &mut Vec<u8>, times: &[SelfTime]) {
+    line.extend_from_slice(b",\"times_ms\":");
+    let mut before = b'{';
+    for time in times {
+        line.push(before);
+        line.push(b'"');
+        escape(line, time.place.as_str().as_bytes());
+        line.extend_from_slice(b"\":");
+        decimal(line, write::micros(time.request + time.body));
+        before = b',';
+    }
+    if times.is_empty() {
+        line.push(before);
+    }
+    line.push(b'}');
+}
+
+/// A field in milliseconds.
+fn millis(line: &mut Vec<u8>, name: &str, micros: u64) {
+    line.extend_from_slice(b",\"");
+    line.extend_from_slice(name.as_bytes());
+    line.extend_from_slice(b"\":");
+    decimal(line, micros);
+}
+
+fn decimal(line: &mut Vec<u8>, micros: u64) {
+    write::number(line, micros / 1_000, 1);
+    line.push(b'.');
+    write::number(line, micros % 1_000, 3);
 }
 
 /// The line that states how many lines were dropped.

@@ -7,7 +7,7 @@ use http_body::Body as HttpBody;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::{Behavior, Body, Context, Effect, Effects, Explain, Finding, IntoStage, Middleware, Request, Response, around};
+use crate::{Behavior, Body, Context, Effect, Effects, Explain, Finding, Findings, IntoStage, Middleware, Request, Response, around};
 
 mod append;
 mod body;
@@ -43,7 +43,9 @@ use sink::{Output, Sink};
 ///
 /// The fields of `json`: `time` (RFC 3339, UTC), `client`, `user`, `method`, `scheme`, `host`, `path`, `query`, `protocol`, `status`, `bytes` (of the body,
 /// or sent to the client on an upgraded connection), `received` (from the client on an upgraded connection), `close_code` (the status of a WebSocket's
-/// first Close frame, whichever side sent it; 1005 if it had none), `duration_ms`, `complete` (whether the whole response was sent), `referer`, `user_agent`, `request_id`, `trace_id` (if [`server.traces`](../traces.md) is set).
+/// first Close frame, whichever side sent it; 1005 if it had none), `duration_ms`, `complete` (whether the whole response was sent), `referer`, `user_agent`, `request_id`, `trace_id` (if [`server.traces`](../traces.md) is set). With
+/// `"timing": true` in `server`, also `queue_ms`, `python_ms` and `upstream_ms` (parts of the app's time), and `app_ms` (the [self time](../timing.md) of the layer or app
+/// that has answered, without the queue).
 ///
 /// | atom | stands for |
 /// | --- | --- |
@@ -57,6 +59,9 @@ use sink::{Output, Sink};
 /// | `%(B)s` `%(b)s` | octets of body sent; `%(b)s` writes 0 as `-` |
 /// | `%(f)s` `%(a)s` | `Referer`, `User-Agent` |
 /// | `%(T)s` `%(M)s` `%(D)s` `%(L)s` | duration in whole seconds, milliseconds, microseconds, and seconds with decimals |
+/// | `%(queue)s` `%(python)s` `%(upstream)s` | with `server.timing`: parts of the app's time, in seconds with decimals, or `-` |
+/// | `%(app)s` | with `server.timing`: the [self time](../timing.md) of the layer or app that has answered, without the queue |
+/// | `%({place}t)s` | with `server.timing`: the self time of a layer or app, as `ziggurat show` names it: `%({compress}t)s` |
 /// | `%(p)s` | the process id: `<4711>` |
 /// | `%({name}i)s` `%({name}o)s` | a header of the request, of the response |
 /// | `%({NAME}e)s` | a variable of the environ: `REMOTE_ADDR`, `REMOTE_PORT`, `REMOTE_USER`, `AUTH_TYPE`, `REQUEST_METHOD`, `REQUEST_URI`, `QUERY_STRING`, `SERVER_PROTOCOL`, `HTTP_...`, `wsgi.url_scheme`, `ziggurat.request_id`, `ziggurat.trace_id`, `ziggurat.received`, `ziggurat.close_code` (as in `json`) |
@@ -87,6 +92,9 @@ pub struct AccessLog {
     /// server that runs as root follows no link that another user may have put there, and then goes on with the old file.
     #[schemars(with = "String")]
     to: Output,
+    /// Whether lines of `json` have the [self times](../timing.md) of all layers and apps that the request has come to, in milliseconds: `"times_ms": {"compress": 0.012, "main": 8.104}`.
+    /// It takes `"timing": true` in `server`.
+    times: bool,
 }
 
 impl Middleware for AccessLog {
@@ -100,18 +108,29 @@ impl Middleware for AccessLog {
         }
     }
 
+    fn validate(&self, findings: &mut Findings) {
+        if self.times && !self.format.is_json() {
+            let hint = "set `\"format\": \"json\"`, or write the times of single places in the format: `%({compress}t)s`";
+            findings.push(Finding::new("only lines of `json` have the times of all places").at("times").hint(hint));
+        }
+    }
+
     fn explain(self, explain: &mut Explain<'_>) -> Result<(), Finding> {
         explain.note(format!("writes a line to `{}` when the response has ended", self.to));
         Ok(())
     }
 
     fn layer(self, context: &Context) -> Result<impl IntoStage, Finding> {
-        let Self { format, to } = self;
+        let Self { format, to, times } = self;
+        if (times || format.is_timed()) && !context.place().is_timed() {
+            let option = if times { "times" } else { "format" };
+            return Err(Finding::new("the times are not measured").at(option).hint("write `\"timing\": true` in `server`"));
+        }
         let name = to.to_string();
         let lost = if format.is_json() { json::lost } else { text::lost };
         let sink = Sink::open(to, context, lost)
             .map_err(|error| Finding::new(format!("cannot write the access log to `{name}`: {error}")).at("to"))?;
-        let log = Arc::new(Log { format, sink });
+        let log = Arc::new(Log { format, times, sink });
         let reopened = Arc::clone(&log);
         context.on_reopen(move || reopened.sink.reopen());
         let ended = Arc::clone(&log);
@@ -126,6 +145,7 @@ impl Middleware for AccessLog {
 /// What the lines of one log share.
 struct Log {
     format: Format,
+    times: bool,
     sink: Sink,
 }
 

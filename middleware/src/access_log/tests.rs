@@ -11,7 +11,8 @@ use http_body_util::{BodyExt, StreamBody};
 use tempfile::TempDir;
 
 use super::*;
-use crate::{BoxError, ConnectionInfo, Mount, RemoteUser, TestStack, TestStage, request};
+use crate::timing::AppPart;
+use crate::{BoxError, ConnectionInfo, Mount, RemoteUser, RequestSummary, TestStack, TestStage, request};
 
 /// A log in a folder of its own.
 struct Logged {
@@ -328,4 +329,38 @@ async fn a_client_that_leaves_is_the_one_behind_the_proxy_if_the_request_came_so
     let line = log.json(&stack);
     assert_eq!((line["status"].as_u64(), &line["client"]), (Some(499), &"203.0.113.7".into()));
     assert!(line["request_id"].is_string(), "{line}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_timed_stack_shows_where_the_time_has_gone() {
+    let over = |log: &Logged| {
+        log.stage().timed().then::<crate::request_id::AssignRequestId>("{}").over(async |request| {
+            let clock = RequestSummary::of(request.extensions()).unwrap().clock().unwrap().clone();
+            let queued = clock.measure(AppPart::Queue);
+            tokio::time::sleep(Duration::from_millis(250)).await;
+            drop(queued);
+            tokio::time::sleep(Duration::from_millis(1500)).await;
+            Response::new(Body::from("text"))
+        })
+    };
+    let log = Logged::new("%(queue)s %(python)s %(app)s %({app}t)s %({request_id}t)s %({unknown}t)s");
+    let stack = over(&log);
+    stack.get("/").await;
+    assert_eq!(log.text(&stack), "0.250000 - 1.500000 1.750000 0.000000 -\n");
+
+    let mut log = Logged::new("json");
+    log.options.insert_str(1, r#""times": true, "#);
+    let stack = over(&log);
+    stack.get("/").await;
+    let line = log.json(&stack);
+    assert_eq!((&line["queue_ms"], &line["app_ms"], line.get("python_ms")), (&250.0.into(), &1500.0.into(), None));
+    assert_eq!(line["times_ms"], serde_json::json!({ "access_log": 0.0, "request_id": 0.0, "app": 1750.0 }));
+}
+
+#[test]
+fn times_that_are_not_measured_are_refused() {
+    for options in [r#"{"format": "%(queue)s"}"#, r#"{"format": "%({main}t)s"}"#, r#"{"format": "json", "times": true}"#] {
+        assert!(TestStack::refusal::<AccessLog>(options)[0].contains("not measured"), "{options}");
+    }
+    assert!(TestStack::refusal::<AccessLog>(r#"{"times": true}"#)[0].contains("only lines of `json`"));
 }

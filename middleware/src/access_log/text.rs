@@ -1,10 +1,13 @@
 //! Lines of text.
 
+use std::time::Duration;
+
 use super::date;
 use super::entry::LogEntry;
 use super::format::Piece;
 use super::write;
 use crate::Scheme;
+use crate::timing::RequestClock;
 
 pub(super) fn write(line: &mut Vec<u8>, pieces: &[Piece], entry: &LogEntry) {
     for piece in pieces {
@@ -53,11 +56,13 @@ fn write_piece(line: &mut Vec<u8>, piece: &Piece, entry: &LogEntry) {
         Piece::Seconds => write::number(line, entry.micros() / 1_000_000, 1),
         Piece::Millis => write::number(line, entry.micros() / 1_000, 1),
         Piece::Micros => write::number(line, entry.micros(), 1),
-        Piece::DecimalSeconds => {
-            let micros = entry.micros();
-            write::number(line, micros / 1_000_000, 1);
-            line.push(b'.');
-            write::number(line, micros % 1_000_000, 6);
+        Piece::DecimalSeconds => seconds(line, entry.micros()),
+        Piece::Part(part) => seconds_or_dash(line, entry.clock().and_then(|clock| clock.part(*part))),
+        Piece::AppTime => seconds_or_dash(line, entry.app_time()),
+        Piece::SelfTime(place) => {
+            let times = entry.clock().map(RequestClock::self_times).unwrap_or_default();
+            let time = times.into_iter().find(|time| time.place.as_str() == place);
+            seconds_or_dash(line, time.map(|time| time.request + time.body));
         }
         Piece::Process => {
             line.push(b'<');
@@ -78,6 +83,19 @@ fn write_piece(line: &mut Vec<u8>, piece: &Piece, entry: &LogEntry) {
 
 fn header(line: &mut Vec<u8>, values: &[Option<http::HeaderValue>], place: usize) {
     escape_or_dash(line, values.get(place).and_then(Option::as_ref).map(|value| value.as_bytes()));
+}
+
+fn seconds(line: &mut Vec<u8>, micros: u64) {
+    write::number(line, micros / 1_000_000, 1);
+    line.push(b'.');
+    write::number(line, micros % 1_000_000, 6);
+}
+
+fn seconds_or_dash(line: &mut Vec<u8>, time: Option<Duration>) {
+    match time {
+        Some(time) => seconds(line, write::micros(time)),
+        None => line.push(b'-'),
+    }
 }
 
 fn number_or_dash(line: &mut Vec<u8>, number: Option<u64>) {

@@ -1,6 +1,7 @@
 //! Writes values into a line. A line is written for every request, so this avoids the cost of `write!`.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 /// A number in decimal, padded with zeros to `width` digits.
 pub(super) fn number(line: &mut Vec<u8>, mut number: u64, width: usize) {
@@ -13,6 +14,11 @@ pub(super) fn number(line: &mut Vec<u8>, mut number: u64, width: usize) {
         number /= 10;
     }
     line.extend_from_slice(&digits[start..]);
+}
+
+/// Whole microseconds. Overflows after half a million years.
+pub(super) const fn micros(time: Duration) -> u64 {
+    time.as_micros() as u64
 }
 
 /// An address.

@@ -3,6 +3,8 @@
 mod exchange;
 mod explain;
 mod log;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -18,6 +20,7 @@ use tracing::instrument::WithSubscriber;
 
 pub use self::exchange::{TestRequest, TestResponse, request};
 use self::log::Log;
+use crate::timing::Timings;
 use crate::{
     App, Body, Context, Finding, Findings, IntoApp, IntoStage, Lifecycle, Middleware, Next, Options, Place, Request, RequestSummary,
     Response,
@@ -188,6 +191,8 @@ pub struct TestStage {
     /// Outermost first, each with its name.
     layers: Vec<(&'static str, AddLayer)>,
     host: Extensions,
+    is_timed: bool,
+    slow: Option<std::time::Duration>,
 }
 
 /// Puts a layer over the rest of the stack.
@@ -220,6 +225,20 @@ impl TestStage {
         self
     }
 
+    /// Measures the self times of the layers, as `server.timing` does.
+    #[must_use]
+    pub const fn timed(mut self) -> Self {
+        self.is_timed = true;
+        self
+    }
+
+    /// Logs requests whose response takes longer than this to begin, as `server.slow` does.
+    #[must_use]
+    pub const fn slow(mut self, after: std::time::Duration) -> Self {
+        self.slow = Some(after);
+        self.timed()
+    }
+
     /// Adds the app, a closure. A panic in it, for instance of an assertion, becomes a response with 500, as in any app.
     pub fn over<F, Fut>(self, app: F) -> TestStack
     where
@@ -230,7 +249,7 @@ impl TestStage {
             let answer = app(request);
             async move { Ok::<_, Infallible>(answer.await) }
         });
-        self.over_next(Next::new("app", app))
+        self.over_app(|place| Next::new(place, app))
     }
 
     /// Adds an app that answers every request with this text.
@@ -242,15 +261,29 @@ impl TestStage {
     /// Adds a stack as the app.
     #[must_use]
     pub fn over_next(self, next: Next) -> TestStack {
+        self.over_app(|_| next)
+    }
+
+    fn over_app(self, app: impl FnOnce(&Place) -> Next) -> TestStack {
+        // As in a pipeline file, a second layer of one name above the first has a number.
+        let mut counts = HashMap::<_, usize>::new();
+        let layers = self.layers.into_iter().rev().map(|(name, add)| {
+            let count = counts.entry(name).or_default();
+            *count += 1;
+            (if *count == 1 { Place::new(name) } else { Place::new(format!("{name}#{count}")) }, add)
+        });
+        let layers: Vec<_> = layers.collect();
         let built = TestStack::new(Lifecycle::hosted(self.host), |lifecycle| {
-            // As in a pipeline file, a second layer of one name above the first has a number.
-            let mut counts = HashMap::<_, usize>::new();
-            Ok::<_, Infallible>(self.layers.into_iter().rev().fold(next, |inner, (name, add)| {
-                let count = counts.entry(name).or_default();
-                *count += 1;
-                let place = if *count == 1 { Place::new(name) } else { Place::new(format!("{name}#{count}")) };
-                add(inner, &place, lifecycle)
-            }))
+            let places = layers.iter().rev().map(|(place, _)| place.clone()).chain([Place::new("app")]);
+            let timings = if self.is_timed { Timings::new(places, |place| context(place, lifecycle)) } else { Timings::default() };
+            let stack = layers
+                .into_iter()
+                .fold(app(&timings.place(&"app".into())), |inner, (place, add)| add(inner, &timings.place(&place), lifecycle));
+            Ok::<_, Infallible>(if self.is_timed {
+                timings.over(stack, self.slow, &context(&"server.timing".into(), lifecycle))
+            } else {
+                stack
+            })
         });
         match built {
             Ok(stack) => stack,
@@ -292,86 +325,4 @@ fn refused(name: &str, options: &str, findings: &[String]) -> ! {
 
 fn one(finding: Finding) -> Vec<String> {
     vec![finding.to_string()]
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{Problem, from_fn};
-
-    #[tokio::test]
-    async fn layers_stand_in_the_order_they_are_named_in() {
-        let mark = |name: &'static str| {
-            from_fn((), move |(), mut request: Request, next: Next| async move {
-                request.headers_mut().append("x-way", http::HeaderValue::from_static(name));
-                next.run(request).await
-            })
-        };
-        let stack = TestStack::stage(mark("outer")).then_stage(mark("inner")).over(async |request| {
-            let way: Vec<_> = request.headers().get_all("x-way").iter().map(|name| name.to_str().unwrap().to_owned()).collect();
-            Response::new(Body::from(way.join(" ")))
-        });
-        assert_eq!(stack.get("/").await.text(), "outer inner");
-    }
-
-    #[tokio::test]
-    async fn what_a_layer_says_to_the_log_is_heard_and_that_of_other_stacks_is_not() {
-        let says = |what: &'static str| {
-            TestStack::stage(from_fn((), move |(), request: Request, next: Next| async move {
-                tracing::warn!(user = "ada", seen = 2, "{what}");
-                tracing::debug!("not by default");
-                next.run(request).await
-            }))
-        };
-        let (one, other) = (says("one").over_text(""), says("other").over_text(""));
-        one.get("/").await;
-        other.get("/").await;
-        assert_eq!(one.log(), ["WARN user=ada seen=2 one"]);
-        assert_eq!(other.log(), ["WARN user=ada seen=2 other"]);
-    }
-
-    #[tokio::test]
-    async fn the_cause_of_a_failure_is_in_the_log_with_the_place() {
-        let fail = crate::around(|_: &mut Request| Err::<fn(Response) -> Response, _>(Problem::internal("the disk is full")));
-        let stack = TestStack::stage(crate::around(|_: &mut Request| Ok(|response| response))).then_stage(fail).over_text("");
-        assert_eq!(stack.get("/").await.status(), 500);
-        assert_eq!(stack.log(), ["ERROR request=GET / place=test status=500 the disk is full"]);
-    }
-
-    /// Counts seconds until the stack retires.
-    #[derive(serde::Deserialize, schemars::JsonSchema)]
-    #[serde(deny_unknown_fields)]
-    struct Clock {}
-
-    impl Middleware for Clock {
-        const NAME: &'static str = "clock";
-
-        fn layer(self, context: &Context) -> crate::Result<impl IntoStage> {
-            context.spawn(async move {
-                for second in 1_u64.. {
-                    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
-                    tracing::info!(second, "tick");
-                    assert!(second < 3, "the clock is worn out");
-                }
-            });
-            Ok(crate::around(|_: &mut Request| Ok(|response| response)))
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn tasks_run_in_paused_time_and_end_with_the_stack() {
-        let stack = TestStack::of::<Clock>("{}").over_text("");
-        tokio::time::sleep(std::time::Duration::from_millis(2500)).await;
-        stack.shutdown().await;
-        tokio::time::sleep(std::time::Duration::from_secs(10)).await;
-        assert_eq!(stack.log(), ["INFO second=1 tick", "INFO second=2 tick"]);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_task_that_panics_is_in_the_log_with_the_place() {
-        let stack = TestStack::of::<Clock>("{}").over_text("");
-        tokio::time::sleep(std::time::Duration::from_secs(10)).await;
-        stack.shutdown().await;
-        assert_eq!(stack.log()[3..], ["ERROR place=clock a background task panicked: the clock is worn out"]);
-    }
 }

@@ -73,6 +73,7 @@ pub(super) async fn serve<E: Executor>(
         responder: Responder::Task(sender),
         class: 0,
         since: since.into_std(),
+        clock: None,
     };
     drop(parts);
     let Ok(number) = executor.submit(call) else {

@@ -74,7 +74,7 @@ impl Front<'_> {
                 self.parts.native(part, &context, None)
             }
             App::Named(id, _) => self.named(*id),
-            App::Routes(routes) => table(routes, |route| (self.stack(&route.stack), self.reserves.class(route))),
+            App::Routes(routes) => table(self.parts.site, routes, |route| (self.stack(&route.stack), self.reserves.class(route))),
         }
     }
 

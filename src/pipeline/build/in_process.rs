@@ -84,7 +84,7 @@ impl<'a> InProcess<'a> {
                 Built::Native(_) => layer.place.clone(),
             };
             let Some(inner) = self.as_callable(inner) else { return Built::Native(unbuilt(&layer.place)) };
-            let callable = self.parts.with(layer, |python: WsgiLayer| python.over(&context, &inner));
+            let callable = self.parts.with(layer, |python: WsgiLayer| python.over(&context, &inner)?.timed(context.place()));
             callable.map_or_else(|| Built::Native(unbuilt(&layer.place)), |callable| Built::Python(callable, place))
         })
     }
@@ -92,7 +92,7 @@ impl<'a> InProcess<'a> {
     fn app(&mut self, app: &App) -> Built {
         match app {
             App::Part(part) if part.kind.is_python() => {
-                let callable = self.import(part);
+                let callable = self.import(part).and_then(|callable| self.timed(callable, part));
                 callable.map_or_else(|| Built::Native(unbuilt(&part.place)), |callable| Built::Python(callable, part.place.clone()))
             }
             App::Part(part) => {
@@ -100,12 +100,18 @@ impl<'a> InProcess<'a> {
                 Built::Native(self.parts.native(part, &context, None))
             }
             App::Named(id, _) => self.named(*id),
-            App::Routes(routes) => Built::Native(table(routes, |route| {
+            App::Routes(routes) => Built::Native(table(self.parts.site, routes, |route| {
                 let built = self.stack(&route.stack);
                 // Without a queue, no thread can be reserved.
                 (self.as_service(built), None)
             })),
         }
+    }
+
+    /// The callable of an app at its place.
+    fn timed(&mut self, callable: Callable, part: &Part) -> Option<Callable> {
+        let place = self.parts.site.place(&part.place);
+        self.parts.note(callable.timed(&place).map_err(|finding| vec![Diagnostic::without_place(Id::CannotBuild, finding.to_string())]))
     }
 
     /// A WSGI app, imported once.

@@ -7,6 +7,7 @@ mod certificates;
 mod front;
 mod in_process;
 mod listeners;
+mod timings;
 mod uncovered;
 mod variables;
 mod worker_stack;
@@ -18,6 +19,7 @@ use std::sync::Arc;
 use http::StatusCode;
 use serde::de::DeserializeOwned;
 use tower::service_fn;
+use ziggurat_middleware::timing::Timings;
 use ziggurat_middleware::{Context, Deadline, Finding, IntoApp, Lifecycle, Next, Place, Problem, Request, ReserveClass};
 
 pub(super) use certificates::begin_orders;
@@ -25,6 +27,7 @@ pub(super) use front::front;
 pub(crate) use in_process::Imported;
 pub(super) use in_process::{InProcess, in_process};
 pub(super) use listeners::{listeners, open as open_tls};
+pub(super) use timings::timings;
 pub(crate) use worker_stack::WorkerStack;
 
 use super::diagnostic::Diagnostic;
@@ -40,6 +43,15 @@ pub(super) struct Site<'a> {
     /// The folder that relative paths start from.
     pub(super) base: &'a Path,
     pub(super) lifecycle: &'a Lifecycle,
+    /// Of a stack that is timed.
+    pub(super) timings: Option<&'a Timings>,
+}
+
+impl Site<'_> {
+    /// The place, with the figures of its layer or app if the stack is timed.
+    fn place(&self, place: &Place) -> Place {
+        self.timings.map_or_else(|| place.clone(), |timings| timings.place(place))
+    }
 }
 
 /// Builds single parts. It notes and replaces what cannot be built, and so finds all mistakes of a file.
@@ -55,7 +67,7 @@ impl<'a> Parts<'a> {
     }
 
     fn context(&self, place: &Place) -> Context {
-        Context::new(place, Arc::clone(&self.base), self.site.lifecycle.clone())
+        Context::new(self.site.place(place), Arc::clone(&self.base), self.site.lifecycle.clone())
     }
 
     /// A native layer over `inner`, or an app.
@@ -87,7 +99,7 @@ impl<'a> Parts<'a> {
 }
 
 /// The service of a table, over the stacks of its routes.
-fn table(table: &model::Routes, mut stack: impl FnMut(&model::Route) -> (Next, Option<ReserveClass>)) -> Next {
+fn table(site: Site<'_>, table: &model::Routes, mut stack: impl FnMut(&model::Route) -> (Next, Option<ReserveClass>)) -> Next {
     let routes = table.routes.iter().filter(|route| route.is_enabled()).map(|route| {
         let (next, reserve) = stack(route);
         Route {
@@ -96,7 +108,7 @@ fn table(table: &model::Routes, mut stack: impl FnMut(&model::Route) -> (Next, O
             target: Target { deadline: route.deadline.as_ref().map(|deadline| Deadline(deadline.value.0)), reserve, next },
         }
     });
-    Routes::new(Table::new(routes.collect())).into_next(&table.place)
+    Routes::new(Table::new(routes.collect())).into_next(&site.place(&table.place))
 }
 
 /// A service in place of a part that could not be built.

@@ -9,6 +9,7 @@ use ziggurat_middleware::Lifecycle;
 
 use super::Site;
 use super::in_process::{Imported, InProcess};
+use super::timings::timings;
 use crate::pipeline::diagnostic::{Diagnostic, Id};
 use crate::pipeline::model::{App, Apps, Below, Part, Stack};
 use crate::pipeline::registry::Registry;
@@ -24,6 +25,7 @@ pub(crate) struct WorkerStack {
     secrets: Secrets,
     stack: Stack<String>,
     apps: Apps<String>,
+    is_timed: bool,
 }
 
 impl WorkerStack {
@@ -34,7 +36,7 @@ impl WorkerStack {
         let apps = below.named.iter().map(|id| (*id, site.apps[*id].clone()));
         let apps = Apps(apps.collect()).packed();
         let values = serde_json::to_string(&(&stack, &apps)).unwrap_or_default();
-        Self { base, secrets: site.secrets.within(&values), stack, apps }
+        Self { base, secrets: site.secrets.within(&values), stack, apps, is_timed: site.timings.is_some() }
     }
 
     /// Builds what [`WorkerStack::new`] made, in this process.
@@ -45,10 +47,12 @@ impl WorkerStack {
     pub(crate) fn build(sent: Value, registry: &Registry, lifecycle: &Lifecycle, runtime: &Arc<Runtime>) -> Result<Callable, Vec<Value>> {
         let refuse =
             |reason: String| pack(&[Diagnostic::without_place(Id::CannotBuild, format!("the stack was not understood: {reason}"))]);
-        let Self { base, secrets, stack, apps } = serde_json::from_value(sent).map_err(|error| refuse(error.to_string()))?;
+        let Self { base, secrets, stack, apps, is_timed } = serde_json::from_value(sent).map_err(|error| refuse(error.to_string()))?;
         let unknown = |kind: String| refuse(format!("this program has no {kind}"));
         let (stack, apps) = (stack.unpacked(registry).map_err(unknown)?, apps.unpacked(registry).map_err(unknown)?);
-        let site = Site { apps: &apps, secrets: &secrets, base: &base, lifecycle };
+        let site = Site { apps: &apps, secrets: &secrets, base: &base, lifecycle, timings: None };
+        let timings = is_timed.then(|| timings(apps.0.values().map(|app| &app.stack).chain([&stack]), site));
+        let site = Site { timings: timings.as_ref(), ..site };
         let built = InProcess::new(site, runtime, &mut Imported::new()).callable(&stack.layers, &stack.app);
         built.map_err(|findings| pack(&findings))
     }

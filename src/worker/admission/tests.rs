@@ -71,6 +71,7 @@ fn call(class: u32) -> (Call, oneshot::Receiver<Reply>) {
         responder: Responder::Task(sender),
         class,
         since: now().into_std(),
+        clock: None,
     };
     (call, reply)
 }

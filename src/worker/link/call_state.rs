@@ -9,9 +9,10 @@ use bytes::Bytes;
 use http::StatusCode;
 use tracing::field::display;
 use ziggurat_middleware::Problem;
+use ziggurat_middleware::timing::RequestClock;
 
 use super::ByNumber;
-use super::frame::{self, LARGEST_INLINE, ToServer, WINDOW, fits};
+use super::frame::{self, CallTimes, LARGEST_INLINE, ToServer, WINDOW, fits};
 use super::outbox::Outbox;
 use crate::call::head::Head;
 use crate::call::pipe::{Disconnected, RemoteWriter, Writer};
@@ -38,6 +39,8 @@ pub(crate) struct CallState {
     room: Condvar,
     /// The server has been told that the call is over.
     is_done: AtomicBool,
+    /// Of a call that is timed.
+    clock: Option<RequestClock>,
 }
 
 struct Credit {
@@ -47,9 +50,9 @@ struct Credit {
 }
 
 impl CallState {
-    pub(crate) fn new(number: u64, head: Head, outbox: Arc<Outbox>) -> Self {
+    pub(crate) fn new(number: u64, head: Head, outbox: Arc<Outbox>, clock: Option<RequestClock>) -> Self {
         let credit = Mutex::new(Credit { octets: WINDOW, is_cancelled: false, is_awaited: false });
-        Self { number, head, outbox, credit, room: Condvar::new(), is_done: AtomicBool::new(false) }
+        Self { number, head, outbox, credit, room: Condvar::new(), is_done: AtomicBool::new(false), clock }
     }
 
     /// The number of the call.
@@ -60,6 +63,18 @@ impl CallState {
     /// The head of its request.
     pub(crate) const fn head(&self) -> &Head {
         &self.head
+    }
+
+    /// The clock of a call that is timed.
+    pub(crate) const fn clock(&self) -> Option<&RequestClock> {
+        self.clock.as_ref()
+    }
+
+    /// Puts the times since the last time before a frame. `has_begun` says that the head of the response has been sent.
+    fn put_times(&self, out: &mut Vec<u8>, has_begun: bool) {
+        if let Some(times) = self.clock.as_ref().and_then(|clock| CallTimes::of(clock, has_begun)) {
+            frame::put_times(out, self.number, &times);
+        }
     }
 
     /// Lets so many more octets of the response go.
@@ -141,7 +156,10 @@ impl RemoteResponder for CallState {
         if is_last {
             self.is_done.store(true, Ordering::Relaxed);
         }
-        self.outbox.send(|out| frame::put_response(out, self.number, head, &body, is_last));
+        self.outbox.send(|out| {
+            self.put_times(out, false);
+            frame::put_response(out, self.number, head, &body, is_last);
+        });
         !self.is_cancelled()
     }
 
@@ -150,6 +168,8 @@ impl RemoteResponder for CallState {
             self.refuse_head();
             return true;
         }
+        // The descriptor goes with the first octet of its frame.
+        self.outbox.post(|out| self.put_times(out, false));
         self.outbox.send_descriptor(|out| frame::put_response_file(out, self.number, head, &part), file);
         !self.is_cancelled()
     }
@@ -157,7 +177,10 @@ impl RemoteResponder for CallState {
     fn fail(&self, problem: &Problem) {
         let detail = Bytes::copy_from_slice(problem.shown().as_bytes());
         let report = ToServer::Failed(self.number, problem.status().as_u16(), detail);
-        self.outbox.send(|out| report.put(out));
+        self.outbox.send(|out| {
+            self.put_times(out, false);
+            report.put(out);
+        });
     }
 
     fn start(&self, head: &ResponseHead) -> bool {
@@ -168,7 +191,10 @@ impl RemoteResponder for CallState {
             self.refuse_head();
             return false;
         }
-        self.outbox.send(|out| frame::put_response_head(out, self.number, head));
+        self.outbox.send(|out| {
+            self.put_times(out, false);
+            frame::put_response_head(out, self.number, head);
+        });
         true
     }
 
@@ -193,7 +219,10 @@ impl RemoteResponder for CallState {
     }
 
     fn finish(&self) {
-        self.outbox.send(|out| ToServer::BodyEnd(self.number).put(out));
+        self.outbox.send(|out| {
+            self.put_times(out, true);
+            ToServer::BodyEnd(self.number).put(out);
+        });
     }
 
     fn abort(&self, why: &str) {

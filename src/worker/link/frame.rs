@@ -4,6 +4,7 @@
 //! head of a request is in the form of [`crate::call::head`].
 
 mod head;
+mod times;
 
 use std::ops::Range;
 
@@ -11,6 +12,7 @@ use bytes::{Buf, Bytes, BytesMut};
 
 pub(crate) use self::head::fits;
 use self::head::{put_head, take_head};
+pub(crate) use self::times::CallTimes;
 use crate::call::ResponseHead;
 
 /// The version of the protocol. Both ends are the same program, unless its file was replaced while the server ran.
@@ -98,6 +100,8 @@ pub(crate) enum ToServer {
     BodyFailed(u64, Bytes),
     /// The app failed before it responded: the status, and the detail for the client.
     Failed(u64, u16, Bytes),
+    /// Where the time of a call has gone that is timed. It comes before the head of the response, and again before the end of its body.
+    Times(u64, CallTimes),
     /// The server may send so many more octets of the request's body.
     Credit(u64, u32),
     /// A recalled call; it is over here.
@@ -214,6 +218,7 @@ impl ToServer {
             Self::Returned(number) => frame(out, 73, 0, *number, &[]),
             Self::Done(number) => frame(out, 74, 0, *number, &[]),
             Self::Ended(json) => frame(out, 75, 0, 0, &[json]),
+            Self::Times(number, times) => put_times(out, *number, times),
         }
     }
 
@@ -229,6 +234,7 @@ impl ToServer {
             | Self::BodyFailed(number, _)
             | Self::Failed(number, ..)
             | Self::Credit(number, _)
+            | Self::Times(number, _)
             | Self::Returned(number)
             | Self::Done(number) => Some(*number),
         }
@@ -257,6 +263,7 @@ impl ToServer {
                 let (start, end) = (payload.try_get_u64_le().map_err(|_| SHORT)?, payload.try_get_u64_le().map_err(|_| SHORT)?);
                 Self::File(number, take_head(&mut payload)?, start..end)
             }
+            77 => Self::Times(number, CallTimes::take(payload)?),
             _ => return Err(UNKNOWN),
         }))
     }
@@ -282,6 +289,11 @@ pub(crate) fn put_response_file(out: &mut Vec<u8>, number: u64, head: &ResponseH
         out.extend_from_slice(&part.end.to_le_bytes());
         put_head(out, head);
     });
+}
+
+/// Appends the frame of the times of a call.
+pub(crate) fn put_times(out: &mut Vec<u8>, number: u64, times: &CallTimes) {
+    framed(out, 77, 0, number, |out| times.put(out));
 }
 
 /// Appends the head of a [`ToServer::Body`]. The caller appends the payload of `length` octets.

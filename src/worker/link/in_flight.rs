@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use http::StatusCode;
+use ziggurat_middleware::timing::RequestClock;
 use ziggurat_middleware::{BoxError, Problem};
 
 use super::ByNumber;
@@ -38,6 +39,7 @@ pub(crate) struct InFlight {
     pub(crate) class: u32,
     pub(crate) permit: Permit,
     pub(crate) since: Instant,
+    pub(crate) clock: Option<RequestClock>,
 }
 
 impl InFlight {
@@ -63,8 +65,8 @@ impl InFlight {
     #[allow(clippy::result_large_err)]
     pub(crate) fn into_call(self) -> Result<(Call, Permit), Self> {
         match self {
-            Self { number, head, body: Some(body), responder: Some(responder), class, permit, since, .. } => {
-                Ok((Call { number, head, body, responder, class, since }, permit))
+            Self { number, head, body: Some(body), responder: Some(responder), class, permit, since, clock, .. } => {
+                Ok((Call { number, head, body, responder, class, since, clock }, permit))
             }
             other => Err(other),
         }
@@ -147,6 +149,7 @@ mod tests {
             class: 0,
             permit: Permit::unbound(),
             since: Instant::now(),
+            clock: None,
         };
         (sequence, call)
     }

@@ -12,6 +12,7 @@ use bytes::{Bytes, BytesMut};
 use http::StatusCode;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{Errno, read};
+use ziggurat_middleware::timing::RequestClock;
 
 use super::call_state::{CallState, Calls, Entry, FromServer, LinkPermit};
 use super::descriptor;
@@ -66,6 +67,8 @@ pub(crate) struct WorkerEnd {
     octets: BytesMut,
     /// Descriptors whose frames were not handled yet.
     descriptors: VecDeque<OwnedFd>,
+    /// Whether calls are timed.
+    is_timed: bool,
     /// The target of reads. (A read into `octets` would have to zero them first.)
     block: Box<[u8]>,
 }
@@ -77,7 +80,19 @@ impl WorkerEnd {
     /// Over a socket.
     pub(crate) fn new(socket: UnixStream) -> std::io::Result<Self> {
         let outbox = Arc::new(Outbox::new(socket)?);
-        Ok(Self { outbox, calls: Arc::default(), octets: BytesMut::new(), descriptors: VecDeque::new(), block: vec![0; READ].into() })
+        Ok(Self {
+            outbox,
+            calls: Arc::default(),
+            octets: BytesMut::new(),
+            descriptors: VecDeque::new(),
+            is_timed: false,
+            block: vec![0; READ].into(),
+        })
+    }
+
+    /// Times calls, and tells the server.
+    pub(crate) const fn time_calls(&mut self) {
+        self.is_timed = true;
     }
 
     /// The outbox of this link.
@@ -122,7 +137,7 @@ impl WorkerEnd {
                 }
                 ToWorker::WebSocket(number, head) => {
                     let socket = self.descriptor("a request for a WebSocket came without a socket")?;
-                    let state = Arc::new(CallState::new(number, Head::framed(head), Arc::clone(&self.outbox)));
+                    let state = Arc::new(CallState::new(number, Head::framed(head), Arc::clone(&self.outbox), None));
                     let (call, permit) = self.enter(state, RequestBody::WebSocket(socket), None);
                     handler.put(call, permit);
                 }
@@ -174,7 +189,8 @@ impl WorkerEnd {
     }
 
     fn call(&mut self, number: u64, head: Bytes, body: CallBody) -> Result<(Call, LinkPermit), End> {
-        let state = Arc::new(CallState::new(number, Head::framed(head), Arc::clone(&self.outbox)));
+        let clock = self.is_timed.then(|| RequestClock::of_thread(None));
+        let state = Arc::new(CallState::new(number, Head::framed(head), Arc::clone(&self.outbox), clock));
         let (body, writer) = match body {
             CallBody::Whole(octets) => (RequestBody::Whole(octets), None),
             CallBody::Spooled(length) => {
@@ -195,7 +211,8 @@ impl WorkerEnd {
         let entry = Entry { state: Arc::clone(&state), body: writer };
         self.calls.lock().unwrap_or_else(PoisonError::into_inner).insert(number, entry);
         let permit = LinkPermit { state: Arc::clone(&state), calls: Arc::clone(&self.calls) };
-        let call = Call { number, head: state.head().clone(), body, responder: Responder::Remote(state), class: 0, since: Instant::now() };
+        let (head, clock) = (state.head().clone(), state.clock().cloned());
+        let call = Call { number, head, body, responder: Responder::Remote(state), class: 0, since: Instant::now(), clock };
         (call, permit)
     }
 

@@ -37,7 +37,10 @@ struct Handler {
 
 impl Service {
     /// Starts the threads that call the app, and the one that reads the link.
-    pub(super) fn start(link: WorkerEnd, boot: &Boot, app: &Callable, lifecycle: Lifecycle) -> Result<Self, Finding> {
+    pub(super) fn start(mut link: WorkerEnd, boot: &Boot, app: &Callable, lifecycle: Lifecycle) -> Result<Self, Finding> {
+        if boot.is_timed {
+            link.time_calls();
+        }
         let outbox = link.outbox();
         let multithread = boot.threads > 1 || boot.takes_websockets;
         let concurrency = Concurrency { multithread, multiprocess: boot.is_multiprocess, run_once: false };

@@ -32,6 +32,7 @@ fn status(application: &Application, path: &str) -> Result<http::StatusCode, Str
         responder: Responder::Task(sender),
         class: 0,
         since: std::time::Instant::now(),
+        clock: None,
     };
     // Another thread reads the response, because the app blocks on a long one until somebody does.
     let reading = thread::Builder::new().spawn(move || match reply.blocking_recv() {

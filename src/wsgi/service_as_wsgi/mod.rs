@@ -20,6 +20,7 @@ use tokio::task::coop::unconstrained;
 use ziggurat_middleware::{Lifecycle, Next};
 
 pub(super) use request::Caller;
+pub(in crate::wsgi) use response::ResponseIterable;
 
 use super::raised::Raised;
 use super::variables::Keys;

@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
-use ziggurat_middleware::Request;
+use ziggurat_middleware::{Request, RequestSummary};
 
 use super::body::EnvironBody;
 use crate::call::head::Head;
 use crate::cgi;
+use crate::wsgi::timed::EnvironClock;
 use crate::wsgi::variables::{EnvironVariables, Keys};
 
 /// The Python caller of a stack: its environ, which the app below gets again.
@@ -25,6 +26,9 @@ pub(super) fn request_of(environ: &Bound<'_, PyDict>, keys: &Keys, is_fresh: boo
     let mut parts = cgi::to_request(&EnvironVariables { environ, keys }, !is_fresh)?;
     let body = EnvironBody::of(environ, cgi::content_length(&parts.headers), is_fresh)?;
     let head = Head::with_body(&parts, &body);
+    if let (Some(clock), Some(summary)) = (EnvironClock::of(environ), RequestSummary::of(&parts.extensions)) {
+        summary.start_clock(clock);
+    }
     parts.extensions.insert(Caller { environ: Arc::new(environ.clone().unbind()), head });
     Ok(Request::from_parts(parts, body))
 }

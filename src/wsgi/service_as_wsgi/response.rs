@@ -81,7 +81,7 @@ fn title_case<'py>(py: Python<'py>, name: &HeaderName, spelled: &mut Vec<u8>) ->
 
 /// The body of a response. Each chunk is made when it is asked for.
 #[pyclass(module = "ziggurat")]
-pub(super) struct ResponseIterable {
+pub(in crate::wsgi) struct ResponseIterable {
     /// Until it has ended. (The lock is never contended; it makes the type `Sync`.)
     body: Mutex<Option<Body>>,
     runtime: Arc<Runtime>,

@@ -1,5 +1,7 @@
 //! Frames survive writing and reading, and malformed octets are refused.
 
+use std::time::Duration;
+
 use http::StatusCode;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use proptest::collection::vec;
@@ -44,6 +46,11 @@ fn head() -> impl Strategy<Value = ResponseHead> {
     })
 }
 
+fn times() -> impl Strategy<Value = CallTimes> {
+    let time = || any::<u32>().prop_map(|nanos| Duration::from_nanos(nanos.into()));
+    (proptest::option::of(time()), vec((octets(), time(), time()), 0..4)).prop_map(|(thread, places)| CallTimes::new(thread, places))
+}
+
 fn report() -> impl Strategy<Value = ToServer> {
     prop_oneof![
         octets().prop_map(ToServer::Ready),
@@ -59,6 +66,7 @@ fn report() -> impl Strategy<Value = ToServer> {
         any::<u64>().prop_map(ToServer::Returned),
         any::<u64>().prop_map(ToServer::Done),
         octets().prop_map(ToServer::Ended),
+        (any::<u64>(), times()).prop_map(|(number, times)| ToServer::Times(number, times)),
     ]
 }
 

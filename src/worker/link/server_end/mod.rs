@@ -172,7 +172,7 @@ impl ServerEnd {
 
 impl Backend for ServerEnd {
     fn begin(&self, call: Call, permit: Permit) {
-        let Call { number, head, body, responder, class, since } = call;
+        let Call { number, head, body, responder, class, since, clock } = call;
         let (mut upload, mut attachment) = (None, None);
         let is_websocket = matches!(body, RequestBody::WebSocket(_));
         let kept = body.again();
@@ -232,6 +232,7 @@ impl Backend for ServerEnd {
             class,
             permit,
             since,
+            clock,
         };
         if connection != Connection::Failed {
             state.calls.insert(number, call);

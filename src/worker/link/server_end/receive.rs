@@ -159,6 +159,11 @@ impl ServerEnd {
                     responder.fail(Problem::new(status).detail(String::from_utf8_lossy(&detail).into_owned()));
                 }
             }
+            ToServer::Times(number, times) => {
+                if let Some(clock) = self.with(number, |call| call.clock.clone()).flatten() {
+                    times.report(&clock);
+                }
+            }
             ToServer::Credit(number, octets) => {
                 let granted = self.with(number, |call| call.upload.as_ref().is_none_or(|upload| upload.grant(octets as usize)));
                 if granted == Some(false) {

@@ -67,6 +67,7 @@ async fn start() -> (Arc<ServerEnd>, Arc<Admission>, Worker) {
         group: None,
         preload: None,
         worker_exit: None,
+        is_timed: false,
         stack: None,
     };
     let link = ServerEnd::start(front, &boot, &admission).unwrap();
@@ -86,6 +87,7 @@ fn submit(admission: &Arc<Admission>, octets: usize) -> (u64, oneshot::Receiver<
         responder: Responder::Task(sender),
         class: 0,
         since: std::time::Instant::now(),
+        clock: None,
     };
     (admission.submit(call).ok().unwrap(), reply)
 }

@@ -1,0 +1,127 @@
+//! Python layers and apps of a stack that is timed.
+//!
+//! A Python layer calls the one below without any code of ours between them, so each stands in a callable that visits its place.
+
+use std::sync::{Mutex, PoisonError};
+
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyIterator, PyList, PyString, PyTuple};
+use pyo3::{PyTraverseError, PyVisit, intern};
+use ziggurat_middleware::Place;
+use ziggurat_middleware::timing::{BodyVisit, RequestClock};
+
+use super::file_wrapper::FileWrapper;
+use super::service_as_wsgi::ResponseIterable;
+
+/// The clock of a request, in its environ.
+#[pyclass(module = "ziggurat", name = "Clock", frozen)]
+pub(super) struct EnvironClock(RequestClock);
+
+impl EnvironClock {
+    /// Leaves the clock for the layers below.
+    pub(super) fn put(environ: &Bound<'_, PyDict>, clock: RequestClock) -> PyResult<()> {
+        environ.set_item(intern!(environ.py(), "ziggurat.clock"), Py::new(environ.py(), Self(clock))?)
+    }
+
+    /// The clock in an environ, if the stack is timed.
+    pub(super) fn of(environ: &Bound<'_, PyAny>) -> Option<RequestClock> {
+        let clock = environ.cast::<PyDict>().ok()?.get_item(intern!(environ.py(), "ziggurat.clock")).ok()??;
+        Some(clock.cast_exact::<Self>().ok()?.get().0.clone())
+    }
+}
+
+/// A callable at its place. Attributes are those of the callable.
+#[pyclass(module = "ziggurat", name = "Timed", frozen)]
+pub(super) struct TimedCallable {
+    callable: Py<PyAny>,
+    place: Place,
+}
+
+impl TimedCallable {
+    pub(super) const fn new(callable: Py<PyAny>, place: Place) -> Self {
+        Self { callable, place }
+    }
+}
+
+#[pymethods]
+impl TimedCallable {
+    fn __call__(&self, environ: &Bound<'_, PyAny>, start_response: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
+        let py = environ.py();
+        let visit = EnvironClock::of(environ).and_then(|clock| clock.enter(&self.place));
+        let iterable = self.callable.bind(py).call1((environ, start_response))?;
+        match visit {
+            Some(mut visit) if is_lazy(&iterable) => {
+                let body = TimedIterable { iterable: iterable.unbind(), iterator: Mutex::default(), visit: Mutex::new(Some(visit.body())) };
+                Ok(Py::new(py, body)?.into_any())
+            }
+            _ => Ok(iterable.unbind()),
+        }
+    }
+
+    fn __getattr__<'py>(&self, py: Python<'py>, name: &Bound<'py, PyString>) -> PyResult<Bound<'py, PyAny>> {
+        self.callable.bind(py).getattr(name)
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.callable)
+    }
+}
+
+/// Whether code of the layer runs when the response is iterated. A response from below that passes is not the layer's.
+fn is_lazy(iterable: &Bound<'_, PyAny>) -> bool {
+    let is_whole = iterable.is_exact_instance_of::<PyList>() || iterable.is_exact_instance_of::<PyTuple>();
+    let is_from_below = iterable.is_exact_instance_of::<ResponseIterable>() || iterable.is_exact_instance_of::<TimedIterable>();
+    !(is_whole || is_from_below || iterable.is_exact_instance_of::<FileWrapper>())
+}
+
+/// A response that a layer makes while it is iterated.
+#[pyclass(module = "ziggurat", name = "TimedIterable", frozen)]
+struct TimedIterable {
+    iterable: Py<PyAny>,
+    iterator: Mutex<Option<Py<PyIterator>>>,
+    visit: Mutex<Option<BodyVisit>>,
+}
+
+impl TimedIterable {
+    fn visit(&self, act: impl FnOnce(&mut BodyVisit)) {
+        if let Some(visit) = &mut *self.visit.lock().unwrap_or_else(PoisonError::into_inner) {
+            act(visit);
+        }
+    }
+
+    fn iterator<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyIterator>> {
+        let known = self.iterator.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|iterator| iterator.clone_ref(py));
+        if let Some(iterator) = known {
+            return Ok(iterator.into_bound(py));
+        }
+        let iterator = self.iterable.bind(py).try_iter()?;
+        *self.iterator.lock().unwrap_or_else(PoisonError::into_inner) = Some(iterator.clone().unbind());
+        Ok(iterator)
+    }
+}
+
+#[pymethods]
+impl TimedIterable {
+    fn __iter__(slf: Bound<'_, Self>) -> PyResult<Bound<'_, Self>> {
+        slf.get().iterator(slf.py())?;
+        Ok(slf)
+    }
+
+    fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let mut iterator = self.iterator(py)?;
+        self.visit(BodyVisit::ask);
+        let next = iterator.next();
+        self.visit(BodyVisit::answer);
+        next.transpose()
+    }
+
+    fn close(&self, py: Python<'_>) -> PyResult<()> {
+        let ended = self.visit.lock().unwrap_or_else(PoisonError::into_inner).take();
+        drop(ended);
+        super::iterate::close(self.iterable.bind(py))
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.iterable)
+    }
+}
