@@ -2,7 +2,7 @@
 
 use std::io::{self, ErrorKind};
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -98,15 +98,33 @@ fn unexpected((status, body): &(u16, Value)) -> u8 {
 
 /// Sends a request. Returns the status and the body of the response, or the exit code after printing an error.
 fn send(file: &Path, method: Method, path: &str, limit: Option<Duration>) -> Result<(u16, Value), u8> {
-    let socket = match control_socket(file, &|name| std::env::var_os(name)) {
-        Ok(Some(socket)) => socket,
+    let socket = socket(file)?;
+    run(exchange(&socket, method, path), limit).map_err(|error| complain(&explain(&socket, &error), FAILURE))
+}
+
+/// The status of the server with this control socket.
+///
+/// # Errors
+///
+/// Why there is none, in words.
+pub(super) fn ask_status(socket: &Path) -> Result<Value, String> {
+    match run(exchange(socket, Method::GET, "/status"), Some(STATUS_TIMEOUT)) {
+        Ok((200, status)) => Ok(status),
+        Ok((status, body)) => Err(format!("error: the server answered {status}: {}", body["detail"].as_str().unwrap_or("no reason given"))),
+        Err(error) => Err(explain(socket, &error)),
+    }
+}
+
+/// The control socket that the file names, or the exit code after printing an error.
+pub(super) fn socket(file: &Path) -> Result<PathBuf, u8> {
+    match control_socket(file, &|name| std::env::var_os(name)) {
+        Ok(Some(socket)) => Ok(socket),
         Ok(None) => {
             let hint = "name a socket, `\"server\": { \"control\": \"run/control.sock\" }`, and start the server with it; SIGHUP reloads without one";
-            return Err(complain(&format!("error: `{}` names no control socket\nhint: {hint}", file.display()), MISUSE));
+            Err(complain(&format!("error: `{}` names no control socket\nhint: {hint}", file.display()), MISUSE))
         }
-        Err(report) => return Err(complain(&report.render(color()), MISUSE)),
-    };
-    run(exchange(&socket, method, path), limit).map_err(|error| complain(&explain(&socket, &error), FAILURE))
+        Err(report) => Err(complain(&report.render(color()), MISUSE)),
+    }
 }
 
 /// Waits for a response, up to a time limit, on a runtime of its own.

@@ -17,6 +17,7 @@ mod project;
 mod reference;
 mod status;
 mod test;
+mod top;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -128,6 +129,8 @@ enum Command {
         json: bool,
     },
 
+    /// Shows what the running server does, every second: steps of the stack, apps, upstream servers.
+    Top(top::Top),
     /// Makes the running server reload its file, and waits until that is done.
     ///
     /// No request is lost. If the file is wrong or its app cannot be imported, the running stack stays; the reason is printed and the exit code
@@ -320,6 +323,7 @@ fn dispatch(registry: &Registry, host: &Extensions, command: Command) -> u8 {
         Command::Run { file, watch, listen } => serve(PipelineSource::file(&file.path, listen, registry), host, watch),
         Command::Cgi(file) => cgi::serve(&file, registry, host),
         Command::Status { file, json } => control::status(&file, json),
+        Command::Top(options) => top::top(&options),
         Command::Reload { file, plan: true, json } => control::plan(&file, json),
         Command::Reload { file, .. } => control::reload(&file),
         Command::Check(options) => check::check(&options, registry, host),

@@ -89,7 +89,7 @@ fn inline(value: &Value) -> String {
     parts.join(", ")
 }
 
-fn scalar(key: &str, value: &Value) -> String {
+pub(super) fn scalar(key: &str, value: &Value) -> String {
     match value {
         Value::Null => "-".to_owned(),
         Value::String(text) => clean(text),
@@ -122,7 +122,7 @@ fn time(seconds: f64) -> String {
 }
 
 /// Control characters never reach the terminal.
-fn clean(text: &str) -> String {
+pub(super) fn clean(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 

@@ -42,6 +42,7 @@ pub(crate) use embedded::Layers;
 pub(crate) use explain::{Explanation, Hop, Question, Role};
 pub(crate) use file_tests::Judged;
 pub(crate) use names::{closest, suggestion};
+pub(crate) use print::StackStep;
 pub use read::expand::Environment;
 pub(crate) use registry::Service;
 pub use registry::{Kind, Registry};
@@ -220,7 +221,6 @@ impl Pipeline {
         Ok(if stores.is_empty() { stack } else { answer_http01(stack, stores) })
     }
 
-    /// What to listen on, with the certificates that the file names, and warnings about them. The files are watched until `lifecycle` retires.
     /// The stack that `build` gives, timed if the file says so.
     fn timed(&self, lifecycle: &Lifecycle, build: impl FnOnce(Site<'_>) -> Result<Next, Vec<Diagnostic>>) -> Result<Next, Report> {
         let site = self.site(lifecycle);
@@ -232,6 +232,7 @@ impl Pipeline {
         Ok(timings.over(stack, self.server().slow.map(|slow| slow.0), &context))
     }
 
+    /// What to listen on, with the certificates that the file names, and warnings about them. The files are watched until `lifecycle` retires.
     ///
     /// # Errors
     ///
@@ -309,6 +310,11 @@ impl Pipeline {
     #[must_use]
     pub fn summary(&self) -> String {
         print::summary(&self.file)
+    }
+
+    /// The stack as a list of steps.
+    pub(crate) fn outline(&self) -> Vec<StackStep> {
+        print::outline(self)
     }
 
     /// A report without a place in the file.

@@ -13,6 +13,7 @@ mod reload;
 mod signals;
 mod source;
 mod status;
+mod steps;
 mod systemd;
 mod watch;
 

@@ -7,11 +7,13 @@ use arc_swap::ArcSwapOption;
 use serde_json::{Map, Value, json};
 use ziggurat_middleware::access_log::rfc3339;
 use ziggurat_middleware::metrics::Counter;
+use ziggurat_middleware::timing::Timings;
 use ziggurat_middleware::{Context, Lifecycle, Metrics};
 
 use super::main_loop::ActivePipeline;
 use super::reload::ReloadResult;
 use super::source::PipelineSource;
+use super::steps;
 use crate::pipeline::Pipeline;
 use crate::server::Traffic;
 
@@ -91,6 +93,8 @@ impl ProcessStatus {
             "in_progress": self.traffic.in_progress(),
             "responses": responses,
             "apps": apps.collect::<Vec<_>>(),
+            "recent_errors": Timings::recent_errors(&Context::new("server.timing", active.pipeline.base(), active.lifecycle.clone())).to_json(),
+            "steps": steps::figures(active.pipeline.outline(), &active.lifecycle.scrape()),
         })
     }
 

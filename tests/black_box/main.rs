@@ -34,5 +34,6 @@ mod supervisor;
 mod support;
 mod systemd;
 mod traces;
+mod top;
 mod watch;
 mod worker;

@@ -1,12 +1,15 @@
 //! Prints a pipeline: as a tower, as one line, and as a file with everything written out.
 
 mod normalized;
+mod outline;
 mod show;
 mod summary;
 
 use serde_json::{Map, Value as Json};
 
 pub(super) use normalized::normalized;
+pub(crate) use outline::StackStep;
+pub(super) use outline::outline;
 pub(super) use show::{condition, show};
 pub(super) use summary::summary;
 
