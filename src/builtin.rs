@@ -21,6 +21,7 @@ use ziggurat_middleware::static_files::Static;
 use ziggurat_middleware::timeout::Timeout;
 
 use crate::apps::cgi::Cgi;
+use crate::apps::dashboard::Dashboard;
 use crate::apps::gateway::{FastCgi, Scgi, Uwsgi};
 use crate::apps::metrics::ShowMetrics;
 use crate::apps::proxy::Proxy;
@@ -50,10 +51,11 @@ pub fn builtin() -> Registry {
         .layer::<SecurityHeaders>()
         .layer::<Sendfile>()
         .layer::<ServerTiming>()
-        .layer::<Timeout>()
         .layer::<Static>()
+        .layer::<Timeout>()
         .composite::<Django>()
         .app::<Cgi>()
+        .app::<Dashboard>()
         .app::<FastCgi>()
         .app::<ShowMetrics>()
         .app::<Proxy>()

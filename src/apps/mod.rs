@@ -1,6 +1,7 @@
-//! The native apps: `routes`, `respond`, `redirect`, `metrics`, `proxy`, `cgi`, `fastcgi`, `scgi`, `uwsgi`.
+//! The native apps: `routes`, `respond`, `redirect`, `metrics`, `dashboard`, `proxy`, `cgi`, `fastcgi`, `scgi`, `uwsgi`.
 
 pub mod cgi;
+pub mod dashboard;
 mod explain_upstream;
 pub mod gateway;
 pub mod matching;

@@ -20,6 +20,7 @@ use super::source::PipelineSource;
 use super::status::ProcessStatus;
 use super::systemd;
 use super::watch::{self, Watch};
+use crate::apps::dashboard::StatusSource;
 use crate::pipeline::{Explanation, Pipeline, Question, Report};
 use crate::server::{Address, Listen, Listener, Retiring, Server};
 
@@ -116,6 +117,15 @@ impl MainLoop {
             finishing: BTreeMap::new(),
             retiring: JoinSet::new(),
         })
+    }
+
+    /// Answers the questions of the stack about the status of the process.
+    pub(super) fn answer(&self, source: &StatusSource) {
+        let commands = self.commands.0.clone();
+        source.fill(move || {
+            let commands = commands.clone();
+            Box::pin(async move { control::ask(&commands, ControlCommand::Status).await })
+        });
     }
 
     /// Serves until a signal stops the process, then drains.

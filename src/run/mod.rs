@@ -25,6 +25,7 @@ use http::Extensions;
 use tokio::runtime::{Builder, Runtime};
 use ziggurat_middleware::{Context, Lifecycle};
 
+use crate::apps::dashboard::StatusSource;
 use crate::log;
 use crate::pipeline::{Pipeline, Report};
 use crate::worker::Trial;
@@ -47,6 +48,7 @@ pub(crate) fn run(source: PipelineSource, pipeline: Pipeline, host: &Extensions)
     log::start();
     let mut host = host.clone();
     host.insert(DescriptorLimit::raise());
+    host.insert(StatusSource::default());
     let runtime = runtime(&pipeline)?;
     let entered = runtime.enter();
     privilege::start_helpers(&pipeline, &mut host)?;
@@ -68,6 +70,7 @@ pub(crate) fn watch(source: PipelineSource, host: &Extensions) -> Result<(), Rep
     log::start();
     let mut host = host.clone();
     host.insert(DescriptorLimit::raise());
+    host.insert(StatusSource::default());
     let first = source.load().or_else(|_| source.placeholder())?;
     if !first.warnings().is_empty() {
         print_message(&first.warnings().render(false));
@@ -96,6 +99,9 @@ fn serve(
     let _entered = runtime.enter();
     let prepared = prepare(&source, &lifecycle)?;
     let (main_loop, signals) = open(source, watch, prepared, lifecycle.clone()).inspect_err(|_| lifecycle.shutdown())?;
+    if let Some(status) = Context::new("server", main_loop.active.pipeline.base(), lifecycle.clone()).host::<StatusSource>() {
+        main_loop.answer(status);
+    }
     // The first generation owns it now.
     drop(lifecycle);
     if let Some(watch) = &main_loop.watch {

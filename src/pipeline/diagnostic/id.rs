@@ -81,6 +81,7 @@ ids! {
     UnknownName "unknown-name" "An option has a `{name}` that no route above has in its `path`."
     ProxyLoop "proxy-loop" "A `proxy` sends requests to an address that the file itself listens on."
     PublishedCode "published-code" "The folder of a `static` is, or contains, that of the pipeline file or of an app's code."
+    ExposedDashboard "exposed-dashboard" "A `dashboard` can be reached by everybody: no layer and no route above it asks who comes."
     UselessReserve "useless-reserve" "No app below has threads that this `reserve` could keep."
     MisplacedWorkerOption "misplaced-worker-option" "An option about worker processes is given to another part than the one that decides about them."
     RouteKeyBelowPython "route-key-below-python" "A `deadline` or a `reserve` is given to a route below a Python layer, where it has no effect."
