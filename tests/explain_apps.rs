@@ -58,7 +58,7 @@ fn proxy_names_its_servers_and_how_one_is_chosen() {
         "{possible:?}"
     );
     let mut in_a_loop = get("/");
-    in_a_loop.headers_mut().insert("via", vec!["1.1 ziggurat"; 10].join(", ").parse().unwrap());
+    in_a_loop.headers_mut().insert("via", ["1.1 ziggurat"; 10].join(", ").parse().unwrap());
     let (notes, status, _) = told::<Proxy>(r#""http://a:1""#, in_a_loop);
     assert_eq!((notes[0].as_str(), status), ("`Via` names this server ten times", Some(508)));
     let mut hurried = get("/");
