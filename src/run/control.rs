@@ -16,6 +16,7 @@ use ziggurat_middleware::{Body, IntoApp, Next, Place, Problem, Request, Response
 
 use super::plan::PlanResult;
 use super::reload::{ReloadResult, Waiting};
+use crate::apps::dashboard::Asked;
 use crate::pipeline::{Explanation, Question};
 use crate::server::{Listener, Options, Server};
 
@@ -100,6 +101,16 @@ async fn answer(commands: &mpsc::Sender<ControlCommand>, method: &Method, uri: &
 fn named_file(uri: &Uri) -> Option<PathBuf> {
     let path = uri.query()?.strip_prefix("file=")?;
     Some(OsString::from_vec(percent_decode_str(path).collect()).into())
+}
+
+/// The answer to what the app `dashboard` asks.
+pub(super) async fn answer_dashboard(commands: &mpsc::Sender<ControlCommand>, asked: Asked) -> Option<(StatusCode, Value)> {
+    match asked {
+        Asked::Status => ask(commands, ControlCommand::Status).await.map(|status| (StatusCode::OK, status)),
+        Asked::Explanation(line) => {
+            ask(commands, |answer| ControlCommand::Explain(Question::of_line(&line), answer)).await.map(explanation)
+        }
+    }
 }
 
 /// The question of `/explain?JSON`, percent-encoded.

@@ -20,7 +20,7 @@ use super::source::PipelineSource;
 use super::status::ProcessStatus;
 use super::systemd;
 use super::watch::{self, Watch};
-use crate::apps::dashboard::StatusSource;
+use crate::apps::dashboard::ProcessSource;
 use crate::pipeline::{Explanation, Pipeline, Question, Report};
 use crate::server::{Address, Listen, Listener, Retiring, Server};
 
@@ -119,12 +119,12 @@ impl MainLoop {
         })
     }
 
-    /// Answers the questions of the stack about the status of the process.
-    pub(super) fn answer(&self, source: &StatusSource) {
+    /// Answers the questions of the stack about the process.
+    pub(super) fn answer(&self, source: &ProcessSource) {
         let commands = self.commands.0.clone();
-        source.fill(move || {
+        source.fill(move |asked| {
             let commands = commands.clone();
-            Box::pin(async move { control::ask(&commands, ControlCommand::Status).await })
+            Box::pin(async move { control::answer_dashboard(&commands, asked).await })
         });
     }
 

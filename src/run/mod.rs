@@ -25,7 +25,7 @@ use http::Extensions;
 use tokio::runtime::{Builder, Runtime};
 use ziggurat_middleware::{Context, Lifecycle};
 
-use crate::apps::dashboard::StatusSource;
+use crate::apps::dashboard::ProcessSource;
 use crate::log;
 use crate::pipeline::{Pipeline, Report};
 use crate::worker::Trial;
@@ -48,7 +48,7 @@ pub(crate) fn run(source: PipelineSource, pipeline: Pipeline, host: &Extensions)
     log::start();
     let mut host = host.clone();
     host.insert(DescriptorLimit::raise());
-    host.insert(StatusSource::default());
+    host.insert(ProcessSource::default());
     let runtime = runtime(&pipeline)?;
     let entered = runtime.enter();
     privilege::start_helpers(&pipeline, &mut host)?;
@@ -70,7 +70,7 @@ pub(crate) fn watch(source: PipelineSource, host: &Extensions) -> Result<(), Rep
     log::start();
     let mut host = host.clone();
     host.insert(DescriptorLimit::raise());
-    host.insert(StatusSource::default());
+    host.insert(ProcessSource::default());
     let first = source.load().or_else(|_| source.placeholder())?;
     if !first.warnings().is_empty() {
         print_message(&first.warnings().render(false));
@@ -99,8 +99,8 @@ fn serve(
     let _entered = runtime.enter();
     let prepared = prepare(&source, &lifecycle)?;
     let (main_loop, signals) = open(source, watch, prepared, lifecycle.clone()).inspect_err(|_| lifecycle.shutdown())?;
-    if let Some(status) = Context::new("server", main_loop.active.pipeline.base(), lifecycle.clone()).host::<StatusSource>() {
-        main_loop.answer(status);
+    if let Some(source) = Context::new("server", main_loop.active.pipeline.base(), lifecycle.clone()).host::<ProcessSource>() {
+        main_loop.answer(source);
     }
     // The first generation owns it now.
     drop(lifecycle);

@@ -7,21 +7,24 @@ use std::sync::{Arc, OnceLock};
 use futures_util::future::BoxFuture;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use http::{Method, StatusCode};
+use percent_encoding::percent_decode_str;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
+use tokio::sync::Semaphore;
 use tower::service_fn;
-use ziggurat_middleware::{App, Body, BoxError, Context, Explain, Finding, IntoApp, Problem, Request, Response};
+use ziggurat_middleware::{App, Body, Context, Explain, Finding, IntoApp, Problem, Request, Response};
 
 use page::Page;
 
 /// Shows a page about the running server: the stack as the stepped tower that it is, each step with its rate, errors and time, the apps with their workers and queues,
-/// the servers behind proxies, certificates, and recent errors. It is renewed every two seconds, and changes nothing.
+/// the servers behind proxies, certificates, and recent errors. It is renewed every two seconds, and changes nothing. A request that is typed into it, such as
+/// `POST /admin/`, is [explained](../explain.md) as `ziggurat explain --live` does it; the address of an explanation ends in `#explain=POST%20/admin/`.
 ///
 /// ![The page on a desktop: the layers as a tower, each with its rate, errors and time](dashboard-desktop.png)
 ///
 /// The page is one answer without other files. It works on a phone, by keyboard, in light and dark. Its
-/// Content-Security-Policy lets it load nothing but the figures, from the address of the page with `?status`, as JSON.
+/// Content-Security-Policy lets it load nothing but the figures, from the address of the page with `?status`, and explanations, with `?explain=POST%20/admin/`, both as JSON.
 ///
 /// The times of layers take `"timing": true` in `server` ([time per layer](../timing.md)); so do the recent errors, of which the last 50 are kept.
 ///
@@ -55,13 +58,14 @@ impl App for Dashboard {
 
     fn explain(self, explain: &mut Explain<'_>) -> Result<(), Finding> {
         match *explain.request().method() {
-            Method::GET | Method::HEAD if explain.request().uri().query() == Some("status") => {
-                explain.note("shows the status of the process as JSON")
-            }
-            Method::GET | Method::HEAD => {
-                explain.note("shows the dashboard");
-                explain.answer(Page::new().response());
-            }
+            Method::GET | Method::HEAD => match Asked::by(explain.request().uri().query()) {
+                Some(Asked::Status) => explain.note("shows the status of the process as JSON"),
+                Some(Asked::Explanation(_)) => explain.note("explains a request as JSON"),
+                None => {
+                    explain.note("shows the dashboard");
+                    explain.answer(Page::new().response());
+                }
+            },
             _ => explain.refuse(read_only()),
         }
         Ok(())
@@ -69,16 +73,16 @@ impl App for Dashboard {
 
     fn app(self, context: &Context) -> Result<impl IntoApp, Finding> {
         let page = Arc::new(Page::new());
-        let source = context.host::<StatusSource>().cloned();
+        let source = context.host::<ProcessSource>().cloned().unwrap_or_default();
         Ok(service_fn(move |request: Request| {
             let (page, source) = (Arc::clone(&page), source.clone());
             async move {
                 if !matches!(*request.method(), Method::GET | Method::HEAD) {
                     return Ok(read_only().into_response());
                 }
-                match request.uri().query() {
-                    Some("status") => status(source).await,
-                    _ => Ok(page.response()),
+                match Asked::by(request.uri().query()) {
+                    Some(asked) => answer(&source, asked).await,
+                    None => Ok(page.response()),
                 }
             }
         }))
@@ -89,16 +93,13 @@ fn read_only() -> Problem {
     Problem::new(StatusCode::METHOD_NOT_ALLOWED).header(ALLOW, HeaderValue::from_static("GET, HEAD"))
 }
 
-/// The figures as JSON.
-async fn status(source: Option<StatusSource>) -> Result<Response, BoxError> {
-    let status = match source {
-        Some(source) => source.ask().await,
-        None => None,
+/// The answer of the process as JSON.
+async fn answer(source: &ProcessSource, asked: Asked) -> Result<Response, Problem> {
+    let Some((status, value)) = source.ask(asked).await else {
+        return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE).detail("this process has no status, or is stopping"));
     };
-    let Some(status) = status else {
-        return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE).detail("this process has no status, or is stopping").into());
-    };
-    let mut response = Response::new(Body::from(status.to_string()));
+    let mut response = Response::new(Body::from(value.to_string()));
+    *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -107,21 +108,52 @@ async fn status(source: Option<StatusSource>) -> Result<Response, BoxError> {
     Ok(response)
 }
 
-type Ask = Box<dyn Fn() -> BoxFuture<'static, Option<Value>> + Send + Sync>;
+/// What the page asks the process.
+#[derive(Debug)]
+pub(crate) enum Asked {
+    /// The figures.
+    Status,
+    /// What becomes of a request: its method and URL, or the URL alone.
+    Explanation(String),
+}
 
-/// Where the status of the process comes from, among the facts about the program. The program fills it in when it serves.
-#[derive(Clone, Default)]
-pub(crate) struct StatusSource(Arc<OnceLock<Ask>>);
+impl Asked {
+    /// What this query asks for; `None` for the page.
+    fn by(query: Option<&str>) -> Option<Self> {
+        match query?.split_once('=') {
+            None if query == Some("status") => Some(Self::Status),
+            Some(("explain", line)) => Some(Self::Explanation(percent_decode_str(line).decode_utf8_lossy().into_owned())),
+            _ => None,
+        }
+    }
+}
 
-impl StatusSource {
+type Ask = Box<dyn Fn(Asked) -> BoxFuture<'static, Option<(StatusCode, Value)>> + Send + Sync>;
+
+/// Where the answers of the process come from, among the facts about the program. The program fills it in when it serves.
+#[derive(Clone)]
+pub(crate) struct ProcessSource {
+    ask: Arc<OnceLock<Ask>>,
+    /// One question at a time: an explanation takes a thread that looks at files.
+    turn: Arc<Semaphore>,
+}
+
+impl Default for ProcessSource {
+    fn default() -> Self {
+        Self { ask: Arc::default(), turn: Arc::new(Semaphore::new(1)) }
+    }
+}
+
+impl ProcessSource {
     /// Fills it in. The first one counts.
-    pub(crate) fn fill(&self, ask: impl Fn() -> BoxFuture<'static, Option<Value>> + Send + Sync + 'static) {
-        let _ = self.0.set(Box::new(ask));
+    pub(crate) fn fill(&self, ask: impl Fn(Asked) -> BoxFuture<'static, Option<(StatusCode, Value)>> + Send + Sync + 'static) {
+        let _ = self.ask.set(Box::new(ask));
     }
 
-    /// The status; `None` if the process does not serve.
-    async fn ask(&self) -> Option<Value> {
-        self.0.get()?().await
+    /// The answer; `None` if the process does not serve.
+    async fn ask(&self, asked: Asked) -> Option<(StatusCode, Value)> {
+        let _turn = self.turn.acquire().await.ok()?;
+        self.ask.get()?(asked).await
     }
 }
 
@@ -133,7 +165,7 @@ mod tests {
 
     use super::*;
 
-    async fn answer(method: Method, target: &str, source: Option<StatusSource>) -> (StatusCode, http::HeaderMap, String) {
+    async fn answer(method: Method, target: &str, source: Option<ProcessSource>) -> (StatusCode, http::HeaderMap, String) {
         let mut host = http::Extensions::new();
         if let Some(source) = source {
             host.insert(source);
@@ -161,15 +193,18 @@ mod tests {
 
     #[tokio::test]
     async fn the_figures_are_those_of_the_program() {
-        let source = StatusSource::default();
+        let source = ProcessSource::default();
         assert_eq!(answer(Method::GET, "/?status", Some(source.clone())).await.0, 503);
-        source.fill(|| Box::pin(async { Some(serde_json::json!({ "pid": 7 })) }));
-        let (status, headers, text) = answer(Method::GET, "/any?status", Some(source)).await;
-        assert_eq!((status, &*text), (StatusCode::OK, r#"{"pid":7}"#));
+        source
+            .fill(|asked| Box::pin(async move { Some((StatusCode::OK, serde_json::json!({ "pid": 7, "asked": format!("{asked:?}") }))) }));
+        let (status, headers, text) = answer(Method::GET, "/any?status", Some(source.clone())).await;
+        assert_eq!((status, &*text), (StatusCode::OK, r#"{"pid":7,"asked":"Status"}"#));
         assert_eq!(
             (&headers[CONTENT_TYPE], &headers["x-content-type-options"]),
             (&"application/json".parse().unwrap(), &"nosniff".parse().unwrap())
         );
+        let (_, _, text) = answer(Method::GET, "/?explain=POST%20/a?b=c%26d", Some(source)).await;
+        assert_eq!(text, r#"{"pid":7,"asked":"Explanation(\"POST /a?b=c&d\")"}"#);
         assert_eq!(answer(Method::GET, "/?status", None).await.0, 503);
         assert_eq!(answer(Method::POST, "/", None).await.0, 405);
     }

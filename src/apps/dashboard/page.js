@@ -157,6 +157,52 @@ const show = (status, at) => {
   before = { status, at };
 };
 
+/** The way of a request: each part of the pipeline with what it does, in and back. */
+const way = (explanation) => {
+  const list = make("dl"), back = [];
+  const add = (name, notes) => {
+    if (notes.length > 0) list.append(make("dt", name), ...notes.map((note) => make("dd", note)));
+  };
+  for (const hop of explanation.hops) {
+    const name = hop.place + (hop.kind && hop.kind !== hop.place ? " (" + hop.kind + ")" : "");
+    const tried = (hop.routes ?? []).map((route) => (route.name ?? "route " + route.number) + ", " + route.condition + ": " + (route.passed ?? "takes the request"));
+    const possible = (hop.may_answer ?? []).map((answer) => "answers " + answer.status + " " + answer.when);
+    const end = hop.answers ? ["answers" + (hop.status ? " " + hop.status : "")] : [];
+    add(name, [...hop.notes, ...tried, ...possible, ...(hop.live ?? []).map((note) => "now: " + note), ...end]);
+    if (hop.back) back.unshift([name, hop.back]);
+  }
+  const parts = [make("p", explanation.request + " from " + explanation.from, "branch"), list];
+  if (back.length > 0) {
+    list.append(make("dt", "On the way back"));
+    for (const [name, notes] of back) list.append(...notes.map((note) => make("dd", name + ": " + note)));
+  }
+  if (explanation.status) parts.push(make("p", "The client gets " + explanation.status + "."));
+  return parts;
+};
+
+$("explain").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const shown = $("explanation");
+  try {
+    const line = encodeURIComponent($("line").value);
+    const response = await fetch(location.pathname + "?explain=" + line, { cache: "no-store", signal: AbortSignal.timeout(10000) });
+    const answer = await response.json();
+    shown.replaceChildren(...(response.ok ? way(answer) : [make("p", answer.detail)]));
+  } catch (error) {
+    shown.replaceChildren(make("p", "No explanation: " + error.message));
+  }
+});
+
+// An address that ends in #explain=GET%20/x is that of an explanation.
+if (location.hash.startsWith("#explain=")) {
+  try {
+    $("line").value = decodeURIComponent(location.hash.slice("#explain=".length));
+    $("explain").requestSubmit();
+  } catch {
+    // It is not percent-encoded.
+  }
+}
+
 const tick = async () => {
   if (!paused && !document.hidden) {
     try {
