@@ -1,7 +1,7 @@
 //! A web server that starts this program for one request (RFC 3875): the environment has the variables, standard input the body, and standard output takes
 //! the response.
 
-use bytes::{BufMut, BytesMut};
+use bytes::BytesMut;
 use percent_encoding::percent_decode;
 
 use super::{Event, Front, content_length};
@@ -84,22 +84,6 @@ impl Front for CgiFront {
             // Standard input may go on behind the body (section 4.2).
             State::Body(_) | State::Over => Ok(None),
         }
-    }
-
-    fn write(&self, octets: &[u8], out: &mut BytesMut) {
-        out.put_slice(octets);
-    }
-
-    fn end(&mut self, _: &mut BytesMut) {}
-
-    fn break_off(&self, _: &mut BytesMut) {}
-
-    fn awaits_response(&self) -> bool {
-        true
-    }
-
-    fn goes_on(&self) -> bool {
-        false
     }
 }
 

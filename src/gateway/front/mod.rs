@@ -28,7 +28,7 @@ pub(crate) enum Event {
     Reply(Bytes),
 }
 
-/// One connection of a front server.
+/// One connection of a front server. What has a default is so for one request whose response is as it is, up to the end of the connection.
 pub(crate) trait Front: Send + 'static {
     /// How the head of a response is written.
     fn form(&self) -> StatusForm;
@@ -37,19 +37,29 @@ pub(crate) trait Front: Send + 'static {
     fn take(&mut self, octets: &mut BytesMut) -> Result<Option<Event>, Malformed>;
 
     /// Appends octets of the response to the current request.
-    fn write(&self, octets: &[u8], out: &mut BytesMut);
+    fn write(&self, octets: &[u8], out: &mut BytesMut) {
+        out.extend_from_slice(octets);
+    }
 
     /// Appends the end of the response. Behind it and the end of the request's body, the next request may come.
-    fn end(&mut self, out: &mut BytesMut);
+    fn end(&mut self, out: &mut BytesMut) {
+        let _ = out;
+    }
 
     /// Appends what shows that the response is not complete, if the protocol has a way to. The connection ends.
-    fn break_off(&self, out: &mut BytesMut);
+    fn break_off(&self, out: &mut BytesMut) {
+        let _ = out;
+    }
 
     /// Whether a response can be sent now.
-    fn awaits_response(&self) -> bool;
+    fn awaits_response(&self) -> bool {
+        true
+    }
 
     /// Whether a further request may come after the current one.
-    fn goes_on(&self) -> bool;
+    fn goes_on(&self) -> bool {
+        false
+    }
 }
 
 /// The length of the body, if the variables have one. An empty value is none (RFC 3875 section 4.1.2).

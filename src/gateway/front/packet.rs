@@ -1,6 +1,6 @@
 //! Front servers that speak uwsgi or SCGI: the variables, then the body. The connection carries one request; its end is the end of the response.
 
-use bytes::{BufMut, BytesMut};
+use bytes::BytesMut;
 
 use super::{Event, Front, content_length};
 use crate::gateway::{Malformed, StatusForm, Variables, scgi, uwsgi};
@@ -76,21 +76,5 @@ impl Front for PacketFront {
             State::Over if octets.is_empty() => Ok(None),
             State::Over => Err(Malformed::Syntax("there are octets behind the request, whose body is longer than `CONTENT_LENGTH` says")),
         }
-    }
-
-    fn write(&self, octets: &[u8], out: &mut BytesMut) {
-        out.put_slice(octets);
-    }
-
-    fn end(&mut self, _: &mut BytesMut) {}
-
-    fn break_off(&self, _: &mut BytesMut) {}
-
-    fn awaits_response(&self) -> bool {
-        true
-    }
-
-    fn goes_on(&self) -> bool {
-        false
     }
 }
