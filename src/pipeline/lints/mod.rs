@@ -18,7 +18,7 @@ use super::secrets::Secrets;
 use hit::Hit;
 pub(crate) use page::{listing, pages};
 use rules::LINTS;
-use site::{Site, Stage};
+use site::{Served, Site, Stage};
 
 /// One lint.
 pub(crate) struct Lint {

@@ -138,6 +138,19 @@ impl<'a> Site<'a> {
         folders.collect()
     }
 
+    /// What the stages use, by `used`, that clients can read in a served folder: the stage, the path as written, and the stage that serves it.
+    pub(super) fn published<'s>(&'s self, used: impl Fn(&'s Effect) -> Option<&'s Path>) -> Vec<(&'s Stage<'a>, &'s Path, &'s Stage<'s>)> {
+        let folders = self.served_folders();
+        let stages = self.stages().flat_map(|stage| stage.effects.iter().map(move |effect| (stage, effect)));
+        let found = stages.filter_map(|(stage, effect)| {
+            let path = used(effect)?;
+            let real = self.real_file(path)?;
+            let folder = folders.iter().find(|folder| folder.shows(&real))?;
+            Some((stage, path, folder.stage))
+        });
+        found.collect()
+    }
+
     /// The addresses that other machines can connect to, as far as the file says.
     pub(super) fn public(&self) -> impl Iterator<Item = &'a ListenEntry> {
         self.file.listen.iter().filter(|entry| is_public(&entry.listen.address) && entry.listen.protocol == Protocol::Http)

@@ -62,7 +62,9 @@ fn open(site: &Site<'_>, guarded: Passed<'_>) -> Option<Hit> {
     let condition = guarded.route.condition.as_ref().filter(|_| guarded.route.mount.is_none())?;
     condition.value.exact_paths().filter(|path| !path.ends_with('/')).find_map(|path| {
         let below = format!("{path}/x");
-        let takes = |route: &&Route| route.is_enabled() && route.mount.is_none() && route.condition.as_ref().is_none_or(|keys| keys.value.holds_for_path(&below));
+        let takes = |route: &&Route| {
+            route.is_enabled() && route.mount.is_none() && route.condition.as_ref().is_none_or(|keys| keys.value.holds_for_path(&below))
+        };
         let other = guarded.table.routes.iter().find(takes).filter(|other| !std::ptr::eq(*other, guarded.route))?;
         let is_guarded = site.ways.iter().any(|way| {
             let leads = way.routes.iter().find(|passed| std::ptr::eq(passed.route, other));

@@ -43,7 +43,9 @@ fn check(site: &Site<'_>) -> Vec<Hit> {
     for way in &site.ways {
         let Some(first) = way.first(takes_in) else { continue };
         let buffer = &way.stages[first];
-        let Some(last) = way.stages[first + 1..].iter().rfind(|stage| !stage.is_app && stage.refuses() && !takes_in(stage)) else { continue };
+        let Some(last) = way.stages[first + 1..].iter().rfind(|stage| !stage.is_app && stage.refuses() && !takes_in(stage)) else {
+            continue;
+        };
         hits.extend(Hit::at(buffer, format!("`{}` takes in bodies that `{}` then refuses", buffer.name(), last.name())).map(|hit| {
             let hit = hit.label("takes in whole bodies").with(last, "refuses requests");
             hit.hint(format!("move `{}` below `{}`", buffer.name(), last.name())).fix(buffer.moved_below(last))

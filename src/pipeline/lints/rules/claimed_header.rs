@@ -54,7 +54,10 @@ fn check(site: &Site<'_>) -> Vec<Hit> {
             let mut names = passed.route.condition.iter().flat_map(|condition| condition.value.header_names());
             let name = names.find(|name| HeaderName::try_from(*name).is_ok_and(|name| is_claim(&name)));
             hits.extend(name.map(|name| {
-                let hit = Hit::at_span(passed.route.span.clone(), format!("no request has `{name}` here, because nobody has checked who sent it"));
+                let hit = Hit::at_span(
+                    passed.route.span.clone(),
+                    format!("no request has `{name}` here, because nobody has checked who sent it"),
+                );
                 hit.label("never matches").hint(hint)
             }));
         }

@@ -31,7 +31,19 @@ pub(super) const LINT: Lint = Lint {
 
 /// Files that no folder for clients has.
 const NAMES: [&str; 14] = [
-    "manage.py", "wsgi.py", "settings.py", "setup.py", "pyproject.toml", "requirements.txt", "Dockerfile", "Procfile", "composer.json", "package-lock.json", "Cargo.toml", "id_rsa", "id_ed25519",
+    "manage.py",
+    "wsgi.py",
+    "settings.py",
+    "setup.py",
+    "pyproject.toml",
+    "requirements.txt",
+    "Dockerfile",
+    "Procfile",
+    "composer.json",
+    "package-lock.json",
+    "Cargo.toml",
+    "id_rsa",
+    "id_ed25519",
     "wp-config.php",
 ];
 
@@ -46,10 +58,13 @@ fn check(site: &Site<'_>) -> Vec<Hit> {
     for folder in site.served_folders() {
         let Ok(entries) = std::fs::read_dir(&folder.root) else { continue };
         let names = entries.take(MOST).filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-        let Some(name) = names.filter(|name| NAMES.contains(&name.as_str()) || ENDS.iter().any(|end| name.ends_with(end))).min() else { continue };
-        hits.extend(Hit::at(folder.stage, format!("clients can read `{name}`")).map(|hit| {
-            hit.label("this folder holds it").hint("name a folder that holds nothing but files for clients")
-        }));
+        let Some(name) = names.filter(|name| NAMES.contains(&name.as_str()) || ENDS.iter().any(|end| name.ends_with(end))).min() else {
+            continue;
+        };
+        hits.extend(
+            Hit::at(folder.stage, format!("clients can read `{name}`"))
+                .map(|hit| hit.label("this folder holds it").hint("name a folder that holds nothing but files for clients")),
+        );
     }
     hits
 }

@@ -53,10 +53,14 @@ fn check(site: &Site<'_>) -> Vec<Hit> {
         for layer in way.stages.iter().filter(|stage| !stage.is_app) {
             let Some(time) = time(layer).filter(|time| *time <= deadline) else { continue };
             let (time, deadline) = (units::Duration(time), units::Duration(deadline));
-            hits.extend(Hit::at(layer, format!("`{}` answers after {time}, before the deadline of {deadline} below is over", layer.name())).map(|hit| {
-                let hit = hit.label(format!("{time}")).with_span(span.clone(), format!("{deadline}, and never met"));
-                hit.hint("remove the layer, or make its time longer than the deadline")
-            }));
+            hits.extend(
+                Hit::at(layer, format!("`{}` answers after {time}, before the deadline of {deadline} below is over", layer.name())).map(
+                    |hit| {
+                        let hit = hit.label(format!("{time}")).with_span(span.clone(), format!("{deadline}, and never met"));
+                        hit.hint("remove the layer, or make its time longer than the deadline")
+                    },
+                ),
+            );
         }
     }
     hits

@@ -46,18 +46,22 @@ fn removed<'a>(stage: &'a Stage<'_>) -> impl Iterator<Item = &'a HeaderName> {
 
 fn check(site: &Site<'_>) -> Vec<Hit> {
     let pairs = site.pairs(|stage| removed(stage).next().is_some(), |_| true);
-    let mut hits: Vec<Hit> = pairs.filter_map(|(remover, reader)| {
-        let reads = |name: &&HeaderName| {
-            let is_claim = ziggurat_middleware::forwarded::is_claim(name) && reader.has(Behavior::TrustsProxies);
-            is_claim || reader.does(&Effect::ReadsRequestHeader((*name).clone()))
-        };
-        let name = removed(remover).find(reads)?;
-        let hit = Hit::at(remover, format!("`{}` never sees the header `{name}`", reader.name()))?.label("removes it").with(reader, "reads it");
-        // What else the layer does may have its place here.
-        let does_nothing_else = remover.effects.iter().all(|effect| matches!(effect, Effect::RemovesRequestHeader(_)));
-        let fix = if does_nothing_else { remover.moved_below(reader) } else { None };
-        Some(hit.hint(format!("remove it in a layer below `{}`", reader.name())).fix(fix))
-    }).collect();
+    let mut hits: Vec<Hit> = pairs
+        .filter_map(|(remover, reader)| {
+            let reads = |name: &&HeaderName| {
+                let is_claim = ziggurat_middleware::forwarded::is_claim(name) && reader.has(Behavior::TrustsProxies);
+                is_claim || reader.does(&Effect::ReadsRequestHeader((*name).clone()))
+            };
+            let name = removed(remover).find(reads)?;
+            let hit = Hit::at(remover, format!("`{}` never sees the header `{name}`", reader.name()))?
+                .label("removes it")
+                .with(reader, "reads it");
+            // What else the layer does may have its place here.
+            let does_nothing_else = remover.effects.iter().all(|effect| matches!(effect, Effect::RemovesRequestHeader(_)));
+            let fix = if does_nothing_else { remover.moved_below(reader) } else { None };
+            Some(hit.hint(format!("remove it in a layer below `{}`", reader.name())).fix(fix))
+        })
+        .collect();
     for way in &site.ways {
         for passed in way.routes.iter().filter(|passed| passed.is_written) {
             let read: Vec<&str> = passed.route.condition.iter().flat_map(|condition| condition.value.header_names()).collect();

@@ -36,7 +36,8 @@ pub(super) const LINT: Lint = Lint {
 };
 
 /// Where probes ask.
-const PATHS: [&str; 12] = ["/healthz", "/health", "/livez", "/live", "/readyz", "/ready", "/ping", "/up", "/status", "/-/healthy", "/-/ready", "/_health"];
+const PATHS: [&str; 12] =
+    ["/healthz", "/health", "/livez", "/live", "/readyz", "/ready", "/ping", "/up", "/status", "/-/healthy", "/-/ready", "/_health"];
 
 pub(super) fn refuses_probes(stage: &Stage<'_>) -> bool {
     let limits = stage.does(&Effect::CountsPerProcess) && !stage.does(&Effect::ExemptsClients);
@@ -51,7 +52,8 @@ fn check(site: &Site<'_>) -> Vec<Hit> {
         for passed in way.routes.iter().filter(|passed| passed.is_written) {
             let mut paths = passed.route.condition.iter().flat_map(|condition| condition.value.exact_paths());
             let Some(path) = paths.find(|path| PATHS.contains(&path.trim_end_matches('/'))) else { continue };
-            let hit = Hit::at_span(passed.route.span.clone(), format!("`{}` may refuse probes at `{path}`", guard.name())).label("asked by probes");
+            let hit = Hit::at_span(passed.route.span.clone(), format!("`{}` may refuse probes at `{path}`", guard.name()))
+                .label("asked by probes");
             hits.push(hit.with(guard, "refuses requests").hint(format!("put `{}` into the other routes", guard.name())));
         }
     }

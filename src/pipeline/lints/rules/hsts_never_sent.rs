@@ -37,7 +37,9 @@ pub(super) const LINT: Lint = Lint {
 };
 
 fn check(site: &Site<'_>) -> Vec<Hit> {
-    let Some(listen) = site.file.listen.first().filter(|_| site.file.listen.iter().all(|entry| entry.tls.is_none())) else { return Vec::new() };
+    let Some(listen) = site.file.listen.first().filter(|_| site.file.listen.iter().all(|entry| entry.tls.is_none())) else {
+        return Vec::new();
+    };
     let mut hits = Vec::new();
     for way in site.ways.iter().filter(|way| way.first(|stage| stage.has(Behavior::TrustsProxies)).is_none()) {
         for stage in way.stages.iter().filter(|stage| stage.does(&Effect::SendsHsts)) {

@@ -8,7 +8,8 @@ pub(super) const LINT: Lint = Lint {
     id: "match-above-forwarded",
     harm: Harm::Access,
     summary: "A route asks for `client` or `scheme`, and the layer that determines them stands inside the route.",
-    why: "The route is chosen before `forwarded` has said who the client is, so `client` is the proxy and `scheme` is http for every request.
+    why:
+        "The route is chosen before `forwarded` has said who the client is, so `client` is the proxy and `scheme` is http for every request.
 
           Put `forwarded` above the routes.",
     wrong: Example {

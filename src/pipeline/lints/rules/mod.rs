@@ -1,57 +1,92 @@
 //! The lints, one file each.
 
+mod acme_behind_guard;
+mod at_repeats_mount;
+mod auth_guards_one_path;
+mod buffer_above_refusals;
+mod claimed_header;
+mod client_above_forwarded;
+mod code_public;
+mod deadline_never_met;
+mod fallback_hides_app;
+mod figures_for_everyone;
+mod files_without_headers;
+mod forwarded_trusts_nobody;
+mod header_removed_above;
+mod headers_not_everywhere;
+mod health_behind_guard;
+mod hsts_never_sent;
+mod http_beside_https;
+mod limit_below_auth;
+mod log_misses;
+mod match_above_forwarded;
+mod outer_header_wins;
+mod password_in_clear;
+mod path_repeats_mount;
+mod per_worker_state;
+mod preflight_refused;
+mod preflight_without_route;
+mod private_files_public;
+mod python_twin;
+mod redirect_loop;
+mod refusals_without_id;
+mod refusals_without_page;
+mod rewrite_below_files;
+mod script_source_public;
+mod sendfile_folder_public;
+mod served_folder_inside;
+mod smaller_limit_above;
+mod streaming_below_buffer;
+mod trusts_everyone;
+mod twice;
+mod unpacked_files;
+mod user_above_auth;
+mod wait_over_deadline;
+
 use super::Lint;
 
-macro_rules! lints {
-    ($($name:ident)*) => {
-        $(mod $name;)*
-
-        /// All lints. Those that explain others come first.
-        pub(super) const LINTS: &[&Lint] = &[$(&$name::LINT),*];
-    };
-}
-
-lints! {
-    client_above_forwarded
-    match_above_forwarded
-    claimed_header
-    trusts_everyone
-    auth_guards_one_path
-    password_in_clear
-    limit_below_auth
-    figures_for_everyone
-    http_beside_https
-    hsts_never_sent
-    headers_not_everywhere
-    files_without_headers
-    private_files_public
-    sendfile_folder_public
-    script_source_public
-    code_public
-    served_folder_inside
-    redirect_loop
-    health_behind_guard
-    acme_behind_guard
-    preflight_refused
-    preflight_without_route
-    forwarded_trusts_nobody
-    user_above_auth
-    header_removed_above
-    outer_header_wins
-    smaller_limit_above
-    deadline_never_met
-    wait_over_deadline
-    fallback_hides_app
-    rewrite_below_files
-    at_repeats_mount
-    path_repeats_mount
-    streaming_below_buffer
-    refusals_without_page
-    twice
-    log_misses
-    refusals_without_id
-    unpacked_files
-    buffer_above_refusals
-    per_worker_state
-    python_twin
-}
+/// All lints. Those that explain others come first.
+pub(super) const LINTS: &[&Lint] = &[
+    &client_above_forwarded::LINT,
+    &match_above_forwarded::LINT,
+    &claimed_header::LINT,
+    &trusts_everyone::LINT,
+    &auth_guards_one_path::LINT,
+    &password_in_clear::LINT,
+    &limit_below_auth::LINT,
+    &figures_for_everyone::LINT,
+    &http_beside_https::LINT,
+    &hsts_never_sent::LINT,
+    &headers_not_everywhere::LINT,
+    &files_without_headers::LINT,
+    &private_files_public::LINT,
+    &sendfile_folder_public::LINT,
+    &script_source_public::LINT,
+    &code_public::LINT,
+    &served_folder_inside::LINT,
+    &redirect_loop::LINT,
+    &health_behind_guard::LINT,
+    &acme_behind_guard::LINT,
+    &preflight_refused::LINT,
+    &preflight_without_route::LINT,
+    &forwarded_trusts_nobody::LINT,
+    &user_above_auth::LINT,
+    &header_removed_above::LINT,
+    &outer_header_wins::LINT,
+    &smaller_limit_above::LINT,
+    &deadline_never_met::LINT,
+    &wait_over_deadline::LINT,
+    &fallback_hides_app::LINT,
+    &rewrite_below_files::LINT,
+    &at_repeats_mount::LINT,
+    &path_repeats_mount::LINT,
+    &streaming_below_buffer::LINT,
+    &refusals_without_page::LINT,
+    &twice::LINT,
+    &log_misses::LINT,
+    &refusals_without_id::LINT,
+    &unpacked_files::LINT,
+    &buffer_above_refusals::LINT,
+    &per_worker_state::LINT,
+    &python_twin::LINT,
+];

@@ -41,7 +41,9 @@ fn check(site: &Site<'_>) -> Vec<Hit> {
     for way in &site.ways {
         let Some(cors) = way.first(|stage| stage.does(&Effect::AnswersPreflights)) else { continue };
         for passed in way.routes.iter().filter(|passed| passed.stages <= cors && passed.is_written) {
-            let Some(condition) = passed.route.condition.as_ref().filter(|condition| condition.value.leaves_out_options()) else { continue };
+            let Some(condition) = passed.route.condition.as_ref().filter(|condition| condition.value.leaves_out_options()) else {
+                continue;
+            };
             let cors = &way.stages[cors];
             hits.extend(Hit::at(cors, format!("no preflight request reaches `{}`", cors.name())).map(|hit| {
                 let hit = hit.label("would answer preflights").with_span(passed.route.span.clone(), "takes no OPTIONS");

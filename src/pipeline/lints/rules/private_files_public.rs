@@ -37,19 +37,18 @@ pub(super) const LINT: Lint = Lint {
 };
 
 fn check(site: &Site<'_>) -> Vec<Hit> {
+    let published = site.published(|effect| match effect {
+        Effect::UsesPrivateFile(path) => Some(path),
+        _ => None,
+    });
+    let mut hits: Vec<Hit> = published
+        .into_iter()
+        .filter_map(|(stage, path, server)| {
+            let hit = Hit::at(stage, format!("clients can read `{}`", path.display()))?;
+            Some(hit.label("the file").with(server, "serves its folder").hint("move the file to where nothing is served from"))
+        })
+        .collect();
     let folders = site.served_folders();
-    let mut hits = Vec::new();
-    for stage in site.stages() {
-        for effect in stage.effects.iter() {
-            let Effect::UsesPrivateFile(path) = effect else { continue };
-            let Some(file) = site.real_file(path) else { continue };
-            let Some(folder) = folders.iter().find(|folder| folder.shows(&file)) else { continue };
-            hits.extend(Hit::at(stage, format!("clients can read `{}`", path.display())).map(|hit| {
-                let hit = hit.label("the file").with(folder.stage, "serves its folder");
-                hit.hint("move the file to where nothing is served from")
-            }));
-        }
-    }
     let stores = site.file.listen.iter().filter_map(|entry| Some((entry, entry.tls.as_ref()?.value.acme()?)));
     for (entry, acme) in stores {
         let Some(store) = site.real_file(&acme.store) else { continue };

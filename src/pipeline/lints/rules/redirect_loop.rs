@@ -58,22 +58,27 @@ fn check(site: &Site<'_>) -> Vec<Hit> {
 }
 
 fn leads_back(site: &Site<'_>, way: &Way<'_>, target: &str) -> bool {
-    let is_moved = way.routes.iter().any(|passed| passed.route.mount.is_some()) || way.stages.iter().any(|stage| stage.has(Behavior::RewritesPath));
+    let is_moved =
+        way.routes.iter().any(|passed| passed.route.mount.is_some()) || way.stages.iter().any(|stage| stage.has(Behavior::RewritesPath));
     if is_moved {
         return false;
     }
     if let Some(rest) = target.strip_prefix("https://{host}") {
-        let knows_https = site.file.listen.iter().any(|entry| entry.tls.is_some()) || way.stages.iter().any(|stage| stage.has(Behavior::TrustsProxies));
+        let knows_https =
+            site.file.listen.iter().any(|entry| entry.tls.is_some()) || way.stages.iter().any(|stage| stage.has(Behavior::TrustsProxies));
         return rest.starts_with("{path}") && knows_https && !way.asks_for_http();
     }
     let path = target.split('?').next().unwrap_or_default();
-    path.starts_with('/') && !path.contains('{') && way.routes.iter().all(|passed| {
-        let holds = passed.route.condition.as_ref().is_none_or(|keys| keys.value.holds_for_path(path) && keys.value.holds_after_redirect());
-        let earlier = &passed.table.routes[..passed.nth];
-        let is_taken = earlier.iter().filter(|route| route.is_enabled()).any(|route| {
-            let is_mounted = route.mount.as_ref().is_some_and(|mount| mount.value.holds(path.as_bytes()));
-            is_mounted || route.condition.as_ref().is_some_and(|keys| keys.value.has_path() && keys.value.holds_for_path(path))
-        });
-        holds && !is_taken
-    })
+    path.starts_with('/')
+        && !path.contains('{')
+        && way.routes.iter().all(|passed| {
+            let holds =
+                passed.route.condition.as_ref().is_none_or(|keys| keys.value.holds_for_path(path) && keys.value.holds_after_redirect());
+            let earlier = &passed.table.routes[..passed.nth];
+            let is_taken = earlier.iter().filter(|route| route.is_enabled()).any(|route| {
+                let is_mounted = route.mount.as_ref().is_some_and(|mount| mount.value.holds(path.as_bytes()));
+                is_mounted || route.condition.as_ref().is_some_and(|keys| keys.value.has_path() && keys.value.holds_for_path(path))
+            });
+            holds && !is_taken
+        })
 }

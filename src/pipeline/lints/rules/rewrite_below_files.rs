@@ -45,15 +45,17 @@ fn at<'a>(stage: &'a Stage<'_>) -> Option<&'a str> {
 }
 
 fn check(site: &Site<'_>) -> Vec<Hit> {
-    let pairs = site.pairs(|stage| at(stage).is_some(), |_| true).filter(|(files, rewrite)| files.mount == rewrite.mount).filter_map(|(files, rewrite)| {
-        let below = at(files)?;
-        let target = rewrite.effects.iter().find_map(|effect| match effect {
-            Effect::RewritesTo(target) if target.strip_prefix(below).is_some_and(|rest| rest.starts_with('/')) => Some(target),
-            _ => None,
-        })?;
-        let hit = Hit::at(rewrite, format!("`{}` above never sees `{target}`", files.name()))?;
-        let hit = hit.label("changes the path").with(files, "has passed the request on before");
-        Some(hit.hint(format!("move `{}` above `{}`", rewrite.name(), files.name())).fix(rewrite.moved_above(files)))
-    });
+    let pairs = site.pairs(|stage| at(stage).is_some(), |_| true).filter(|(files, rewrite)| files.mount == rewrite.mount).filter_map(
+        |(files, rewrite)| {
+            let below = at(files)?;
+            let target = rewrite.effects.iter().find_map(|effect| match effect {
+                Effect::RewritesTo(target) if target.strip_prefix(below).is_some_and(|rest| rest.starts_with('/')) => Some(target),
+                _ => None,
+            })?;
+            let hit = Hit::at(rewrite, format!("`{}` above never sees `{target}`", files.name()))?;
+            let hit = hit.label("changes the path").with(files, "has passed the request on before");
+            Some(hit.hint(format!("move `{}` above `{}`", rewrite.name(), files.name())).fix(rewrite.moved_above(files)))
+        },
+    );
     pairs.collect()
 }

@@ -31,18 +31,13 @@ pub(super) const LINT: Lint = Lint {
 };
 
 fn check(site: &Site<'_>) -> Vec<Hit> {
-    let folders = site.served_folders();
-    let mut hits = Vec::new();
-    for stage in site.stages() {
-        for effect in stage.effects.iter() {
-            let Effect::RunsFolder(path) = effect else { continue };
-            let Some(root) = site.real(path) else { continue };
-            let Some(folder) = folders.iter().find(|folder| folder.shows(&root)) else { continue };
-            hits.extend(Hit::at(stage, format!("clients can read the sources in `{}`", path.display())).map(|hit| {
-                let hit = hit.label("runs what is there").with(folder.stage, "sends it as files");
-                hit.hint("serve a folder that has no programs in it")
-            }));
-        }
-    }
-    hits
+    let published = site.published(|effect| match effect {
+        Effect::RunsFolder(path) => Some(path),
+        _ => None,
+    });
+    let hits = published.into_iter().filter_map(|(stage, path, server)| {
+        let hit = Hit::at(stage, format!("clients can read the sources in `{}`", path.display()))?;
+        Some(hit.label("runs what is there").with(server, "sends it as files").hint("serve a folder that has no programs in it"))
+    });
+    hits.collect()
 }

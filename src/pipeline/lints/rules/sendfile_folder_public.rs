@@ -37,18 +37,17 @@ pub(super) const LINT: Lint = Lint {
 };
 
 fn check(site: &Site<'_>) -> Vec<Hit> {
-    let folders = site.served_folders();
-    let mut hits = Vec::new();
-    for stage in site.stages() {
-        for effect in stage.effects.iter() {
-            let Effect::SendsFolder(path) = effect else { continue };
-            let Some(root) = site.real(path) else { continue };
-            let Some(folder) = folders.iter().find(|folder| folder.shows(&root)) else { continue };
-            hits.extend(Hit::at(stage, format!("clients can read `{}` past the app", path.display())).map(|hit| {
-                let hit = hit.label("files that the app gives out").with(folder.stage, "serves the same files to everybody");
-                hit.hint("keep these files in a folder of their own")
-            }));
-        }
-    }
-    hits
+    let published = site.published(|effect| match effect {
+        Effect::SendsFolder(path) => Some(path),
+        _ => None,
+    });
+    let hits = published.into_iter().filter_map(|(stage, path, server)| {
+        let hit = Hit::at(stage, format!("clients can read `{}` past the app", path.display()))?;
+        Some(
+            hit.label("files that the app gives out")
+                .with(server, "serves the same files to everybody")
+                .hint("keep these files in a folder of their own"),
+        )
+    });
+    hits.collect()
 }

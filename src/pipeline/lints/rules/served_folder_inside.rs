@@ -1,6 +1,6 @@
 //! A served folder lies in another one, so its files have two addresses.
 
-use crate::pipeline::lints::{Example, Harm, Hit, Lint, Site};
+use crate::pipeline::lints::{Example, Harm, Hit, Lint, Served, Site};
 
 pub(super) const LINT: Lint = Lint {
     id: "served-folder-inside",
@@ -40,7 +40,8 @@ fn check(site: &Site<'_>) -> Vec<Hit> {
     let mut hits = Vec::new();
     for inner in &folders {
         // The same address below the outer one is a part with other options.
-        let is_around = |outer: &&super::super::site::Served<'_>| outer.root != inner.root && outer.shows(&inner.root) && outer.url_of(&inner.root) != inner.url();
+        let is_around =
+            |outer: &&Served<'_>| outer.root != inner.root && outer.shows(&inner.root) && outer.url_of(&inner.root) != inner.url();
         let Some(outer) = folders.iter().find(is_around) else { continue };
         let url = outer.url_of(&inner.root);
         hits.extend(Hit::at(inner.stage, format!("these files are served at `{url}`, too")).map(|hit| {

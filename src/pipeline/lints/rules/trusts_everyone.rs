@@ -38,7 +38,10 @@ fn check(site: &Site<'_>) -> Vec<Hit> {
     let Some(listen) = site.public().next() else { return Vec::new() };
     let hits = site.stages().filter(|stage| stage.does(&Effect::TrustsEverybody)).filter_map(|stage| {
         let hit = Hit::at(stage, format!("`{}` believes every client", stage.name()))?.label("trusts all addresses");
-        Some(hit.with_span(listen.span.clone(), "other machines connect here").hint("name the addresses of the proxies, as in `\"10.0.0.0/8\"`"))
+        Some(
+            hit.with_span(listen.span.clone(), "other machines connect here")
+                .hint("name the addresses of the proxies, as in `\"10.0.0.0/8\"`"),
+        )
     });
     hits.collect()
 }

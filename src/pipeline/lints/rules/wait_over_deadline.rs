@@ -42,11 +42,17 @@ fn check(site: &Site<'_>) -> Vec<Hit> {
             _ => None,
         });
         let of_route = way.deadline();
-        let Some((wait, deadline)) = wait.zip(of_route.map(|deadline| deadline.value.0).or(own)).filter(|(wait, deadline)| wait >= deadline) else { continue };
+        let Some((wait, deadline)) =
+            wait.zip(of_route.map(|deadline| deadline.value.0).or(own)).filter(|(wait, deadline)| wait >= deadline)
+        else {
+            continue;
+        };
         let (wait, deadline) = (units::Duration(wait), units::Duration(deadline));
         let message = format!("requests wait up to {wait} for `{}`, and have {deadline}", app.name());
         let hit = match of_route {
-            Some(of_route) => Some(Hit::at_span(of_route.node.span.clone(), message).label("includes the wait").with(app, format!("waits up to {wait}"))),
+            Some(of_route) => {
+                Some(Hit::at_span(of_route.node.span.clone(), message).label("includes the wait").with(app, format!("waits up to {wait}")))
+            }
             None => Hit::at(app, message).map(|hit| hit.label("the deadline includes the wait")),
         };
         hits.extend(hit.map(|hit| hit.hint("make `wait` of `queue` shorter than the deadline")));
