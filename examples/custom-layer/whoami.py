@@ -1,4 +1,4 @@
-"""Says whose API key the request carried."""
+"""Says whose partner key the request carried."""
 
 
 def app(environ, start_response):

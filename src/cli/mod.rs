@@ -234,7 +234,7 @@ enum Command {
 
     /// Writes a small crate with a layer of your own. It builds, tests and runs as it is, as a program and as a Python package.
     New {
-        /// The name of the crate, its folder and its layer: lower-case words, as in `api-key`.
+        /// The name of the crate, its folder and its layer: lower-case words, as in `build-stamp`.
         name: String,
 
         /// The folder with Ziggurat's sources that the crate depends on. By default the one that this program was built from; if that is gone, the

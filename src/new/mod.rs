@@ -121,16 +121,18 @@ mod tests {
     #[test]
     fn nothing_is_left_to_fill_in() {
         let parent = tempfile::tempdir().unwrap();
-        fs::create_dir(parent.path().join("api-key")).unwrap();
-        let steps = create(parent.path(), "api-key", None, &[]).unwrap();
-        assert!(!steps.contains("{{") && steps.contains("cd api-key"), "{steps}");
+        fs::create_dir(parent.path().join("build-stamp")).unwrap();
+        let steps = create(parent.path(), "build-stamp", None, &[]).unwrap();
+        assert!(!steps.contains("{{") && steps.contains("cd build-stamp"), "{steps}");
         for (path, _) in TEMPLATE {
-            let text = fs::read_to_string(parent.path().join("api-key").join(path.replace("{{module}}", "api_key"))).unwrap();
+            let text = fs::read_to_string(parent.path().join("build-stamp").join(path.replace("{{module}}", "build_stamp"))).unwrap();
             assert!(!text.contains("{{"), "{path}: {text}");
         }
-        let source = fs::read_to_string(parent.path().join("api-key/src/lib.rs")).unwrap();
+        let source = fs::read_to_string(parent.path().join("build-stamp/src/lib.rs")).unwrap();
         assert!(
-            source.contains("pub struct ApiKey") && source.contains("NAME: &'static str = \"api_key\"") && source.contains("\"x-api-key\"")
+            source.contains("pub struct BuildStamp")
+                && source.contains("NAME: &'static str = \"build_stamp\"")
+                && source.contains("\"x-build-stamp\"")
         );
     }
 

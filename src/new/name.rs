@@ -6,11 +6,11 @@ const TAKEN: &str = include_str!("taken.txt");
 /// The name of a crate in all its forms.
 #[derive(Debug)]
 pub(super) struct Name {
-    /// Of the crate, its folder and its wheel: `api-key`.
+    /// Of the crate, its folder and its wheel: `build-stamp`.
     pub(super) package: String,
-    /// In Rust and Python, and of the layer: `api_key`.
+    /// In Rust and Python, and of the layer: `build_stamp`.
     pub(super) module: String,
-    /// Of the struct: `ApiKey`.
+    /// Of the struct: `BuildStamp`.
     pub(super) type_: String,
 }
 
@@ -22,7 +22,7 @@ impl Name {
         let is_name = name.starts_with(|first: char| first.is_ascii_lowercase()) && module.split('_').all(is_word) && name.len() <= 64;
         if !is_name {
             return Err(format!(
-                "error: `{}` is not a name for a crate and its layer\nhint: use lower-case letters and digits, with `-` or `_` between words, as in `api-key`; begin with a letter",
+                "error: `{}` is not a name for a crate and its layer\nhint: use lower-case letters and digits, with `-` or `_` between words, as in `build-stamp`; begin with a letter",
                 name.escape_debug()
             ));
         }
@@ -35,7 +35,7 @@ impl Name {
         Ok(Self { package: name.to_owned(), module, type_ })
     }
 
-    /// Of the header that the layer sets: `x-api-key`.
+    /// Of the header that the layer sets: `x-build-stamp`.
     pub(super) fn header(&self) -> String {
         format!("x-{}", self.module.replace('_', "-"))
     }
@@ -47,8 +47,8 @@ mod tests {
 
     #[test]
     fn a_name_has_a_form_for_each_use() {
-        let name = Name::new("api-key2").unwrap();
-        assert_eq!((name.module.as_str(), name.type_.as_str(), name.header().as_str()), ("api_key2", "ApiKey2", "x-api-key2"));
+        let name = Name::new("build-stamp2").unwrap();
+        assert_eq!((name.module.as_str(), name.type_.as_str(), name.header().as_str()), ("build_stamp2", "BuildStamp2", "x-build-stamp2"));
     }
 
     #[test]

@@ -5,19 +5,19 @@ use crate::workshop::Workshop;
 #[test]
 fn a_new_crate_tests_checks_lists_and_serves_its_layer() {
     let workshop = Workshop::new("served");
-    let steps = workshop.must_run("", "ziggurat new api-key");
-    assert!(steps.contains("cd api-key\n  cargo test"), "{steps}");
+    let steps = workshop.must_run("", "ziggurat new build-stamp");
+    assert!(steps.contains("cd build-stamp\n  cargo test"), "{steps}");
 
-    let tests = workshop.must_run("api-key", "cargo test");
+    let tests = workshop.must_run("build-stamp", "cargo test");
     assert!(tests.contains("test tests::every_response_has_the_header ... ok"), "{tests}");
-    assert!(workshop.must_run("api-key", "cargo run -- layers").contains("api_key            Adds the header `x-api-key`"));
-    assert!(workshop.must_run("api-key", "cargo run -- check").contains("pipeline.json: ok"));
-    let schema: serde_json::Value = serde_json::from_str(&workshop.must_run("api-key", "cargo run -- schema")).unwrap();
+    assert!(workshop.must_run("build-stamp", "cargo run -- layers").contains("build_stamp        Adds the header `x-build-stamp`"));
+    assert!(workshop.must_run("build-stamp", "cargo run -- check").contains("pipeline.json: ok"));
+    let schema: serde_json::Value = serde_json::from_str(&workshop.must_run("build-stamp", "cargo run -- schema")).unwrap();
     assert!(schema.to_string().contains("What the header says."));
 
-    let mut program = workshop.serve("api-key", "cargo run");
+    let mut program = workshop.serve("build-stamp", "cargo run");
     let answer = program.get("/");
-    assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("\r\nx-api-key: hello\r\n"), "{answer}");
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("\r\nx-build-stamp: hello\r\n"), "{answer}");
     assert!(answer.ends_with("Hello from the app\n"), "{answer}");
     program.signal("TERM");
     assert!(program.wait().success());
@@ -26,11 +26,11 @@ fn a_new_crate_tests_checks_lists_and_serves_its_layer() {
 #[test]
 fn a_mistake_in_a_new_crates_file_is_shown_with_its_own_layers_options() {
     let workshop = Workshop::new("mistaken");
-    workshop.must_run("", "ziggurat new api-key");
-    std::fs::write(workshop.path("api-key/wrong.json"), r#"{ "layers": [{ "api_key": { "valeu": "a" } }], "app": { "respond": 204 } }"#)
+    workshop.must_run("", "ziggurat new build-stamp");
+    std::fs::write(workshop.path("build-stamp/wrong.json"), r#"{ "layers": [{ "build_stamp": { "valeu": "a" } }], "app": { "respond": 204 } }"#)
         .unwrap();
-    let (success, report) = workshop.run("api-key", "cargo run -- check wrong.json");
-    assert!(!success && report.contains("unknown option `valeu` for layer `api_key`"), "{report}");
+    let (success, report) = workshop.run("build-stamp", "cargo run -- check wrong.json");
+    assert!(!success && report.contains("unknown option `valeu` for layer `build_stamp`"), "{report}");
 }
 
 #[test]

@@ -136,15 +136,15 @@ class TheWheelOfACrateOfOnesOwn(Wheel):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
-        subprocess.run([ROOT / "target" / "debug" / "ziggurat", "new", "api-key"], cwd=cls.folder, check=True, capture_output=True)
-        cls.crate = cls.folder / "api-key"
+        subprocess.run([ROOT / "target" / "debug" / "ziggurat", "new", "build-stamp"], cwd=cls.folder, check=True, capture_output=True)
+        cls.crate = cls.folder / "build-stamp"
         # The versions that are compiled already.
         shutil.copy(ROOT / "Cargo.lock", cls.crate)
         cls.install(cls.crate)
 
     def test_its_command_knows_the_layer(self):
-        self.assertIn("Adds the header `x-api-key`", self.run_once(self.bin / "ziggurat", "layers").stdout)
-        self.assertIn("api_key", self.run_once(self.bin / "python", "-m", "api_key", "schema").stdout)
+        self.assertIn("Adds the header `x-build-stamp`", self.run_once(self.bin / "ziggurat", "layers").stdout)
+        self.assertIn("build_stamp", self.run_once(self.bin / "python", "-m", "build_stamp", "schema").stdout)
         checked = self.run_once(self.bin / "ziggurat", "check", folder=self.crate)
         self.assertEqual((checked.returncode, checked.stdout), (0, "pipeline.json: ok\n"), checked.stderr)
 
@@ -153,17 +153,17 @@ class TheWheelOfACrateOfOnesOwn(Wheel):
         process, address = self.serve(self.bin / "ziggurat", folder=self.crate)
         with urllib.request.urlopen(f"{address}/", timeout=30) as answer:
             self.assertEqual(answer.read(), b"Hello from the app\n")
-            self.assertEqual(answer.headers["x-api-key"], "hello")
+            self.assertEqual(answer.headers["x-build-stamp"], "hello")
         process.send_signal(signal.SIGTERM)
         self.assertEqual(process.wait(timeout=30), 0)
 
     def test_its_workers_know_the_layer_below_a_python_layer(self):
         (self.folder / "filter.py").write_text(FILTER)
         (self.folder / "site_app.py").write_text(APP)
-        layers = [{"wsgi": "filter:Filter"}, {"api_key": "inside"}]
+        layers = [{"wsgi": "filter:Filter"}, {"build_stamp": "inside"}]
         (self.folder / "pipeline.json").write_text(json.dumps({"listen": "127.0.0.1:0", "layers": layers, "app": {"wsgi": "site_app:app"}}))
-        process, address = self.serve(self.bin / "python", "-m", "api_key", "run")
+        process, address = self.serve(self.bin / "python", "-m", "build_stamp", "run")
         with urllib.request.urlopen(f"{address}/", timeout=30) as answer:
-            self.assertEqual(answer.headers["x-api-key"], "inside")
+            self.assertEqual(answer.headers["x-build-stamp"], "inside")
         process.send_signal(signal.SIGTERM)
         self.assertEqual(process.wait(timeout=30), 0)

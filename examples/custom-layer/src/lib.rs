@@ -1,4 +1,4 @@
-//! The layer `api_key` for Ziggurat, and the program that has it.
+//! The layer `partner_key` for Ziggurat, and the program that has it.
 
 mod keys;
 #[cfg(test)]
@@ -11,42 +11,42 @@ use ziggurat::prelude::*;
 
 use crate::keys::KeyFile;
 
-/// Lets in whoever sends a known API key, and tells the app whose it is.
+/// Lets in whoever sends a known partner key, and tells the app whose it is.
 ///
-/// Others are answered 401. The app finds the key's owner in `REMOTE_USER` (`AUTH_TYPE` is `ApiKey`) and in a header; the key itself is not passed on.
-/// The metric `api_key_requests_total` counts who was let in and who was not.
+/// Others are answered 401. The app finds the key's owner in `REMOTE_USER` (`AUTH_TYPE` is `PartnerKey`) and in a header; the key itself is not passed on.
+/// The metric `partner_key_requests_total` counts who was let in and who was not.
 ///
 /// ```json
-/// { "layers": [{ "api_key": { "keys": "keys", "except": ["/healthz"] } }], "app": { "wsgi": "whoami:app" } }
+/// { "layers": [{ "partner_key": { "keys": "keys", "except": ["/healthz"] } }], "app": { "wsgi": "whoami:app" } }
 /// ```
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct ApiKey {
+pub struct PartnerKey {
     /// The file of keys: a line `owner:hash` for each, with the key's SHA-256 in hexadecimal. A changed file counts within a second; one that has
     /// become wrong is reported in the log, and the keys known before stay.
     keys: PathBuf,
     /// The header that carries the key.
-    #[serde(default = "x_api_key")]
+    #[serde(default = "x_partner_key")]
     header: HeaderKey,
     /// The header that tells the app whose key it is. What a client sends in it never gets through.
-    #[serde(default = "x_api_owner")]
+    #[serde(default = "x_partner")]
     owner: HeaderKey,
     /// Paths that need no key, a health probe for instance.
     #[serde(default)]
     except: Vec<String>,
 }
 
-fn x_api_key() -> HeaderKey {
-    HeaderKey(HeaderName::from_static("x-api-key"))
+fn x_partner_key() -> HeaderKey {
+    HeaderKey(HeaderName::from_static("x-partner-key"))
 }
 
-fn x_api_owner() -> HeaderKey {
-    HeaderKey(HeaderName::from_static("x-api-owner"))
+fn x_partner() -> HeaderKey {
+    HeaderKey(HeaderName::from_static("x-partner"))
 }
 
-impl Middleware for ApiKey {
-    const NAME: &'static str = "api_key";
-    /// `{ "api_key": "keys" }` is short for `{ "api_key": { "keys": "keys" } }`.
+impl Middleware for PartnerKey {
+    const NAME: &'static str = "partner_key";
+    /// `{ "partner_key": "keys" }` is short for `{ "partner_key": { "keys": "keys" } }`.
     const SHORTHAND: Option<&'static str> = Some("keys");
 
     fn validate(&self, findings: &mut Findings) {
@@ -64,7 +64,7 @@ impl Middleware for ApiKey {
 
         let (figures, place) = (Arc::clone(&gate), context.place().clone());
         context.on_scrape(move |metrics| {
-            let family = metrics.counter("api_key_requests_total", "Requests by whether their API key was known.");
+            let family = metrics.counter("partner_key_requests_total", "Requests by whether their partner key was known.");
             family.sample(&[("place", place.as_str()), ("key", "known")], &figures.known);
             family.sample(&[("place", place.as_str()), ("key", "unknown")], &figures.unknown);
         });
@@ -85,7 +85,7 @@ impl Middleware for ApiKey {
 /// What decides about every request.
 struct Gate {
     keys: KeyFile,
-    options: ApiKey,
+    options: PartnerKey,
     known: Counter,
     unknown: Counter,
 }
@@ -107,7 +107,7 @@ impl Gate {
         };
         self.known.add(1);
         headers.insert(self.options.owner.0.clone(), owner.header);
-        let owner = RemoteUser { user: owner.name, auth_type: "ApiKey".into() };
+        let owner = RemoteUser { user: owner.name, auth_type: "PartnerKey".into() };
         request.extensions_mut().insert(owner.clone());
         Ok(Some(owner))
     }
@@ -116,12 +116,12 @@ impl Gate {
         self.unknown.add(1);
         // A 401 names the scheme that is wanted (RFC 9110 section 15.5.2).
         Problem::new(StatusCode::UNAUTHORIZED)
-            .header(header::WWW_AUTHENTICATE, HeaderValue::from_static("ApiKey"))
+            .header(header::WWW_AUTHENTICATE, HeaderValue::from_static("PartnerKey"))
             .detail(format!("a known key is needed in the header `{}`", self.options.header))
     }
 }
 
 /// Ziggurat with the layers of this crate.
 pub fn program() -> Ziggurat {
-    Ziggurat::new().layer::<ApiKey>()
+    Ziggurat::new().layer::<PartnerKey>()
 }

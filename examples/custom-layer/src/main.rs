@@ -1,4 +1,4 @@
-//! Ziggurat with the layer `api_key`.
+//! Ziggurat with the layer `partner_key`.
 
 use std::process::ExitCode;
 

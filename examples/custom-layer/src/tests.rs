@@ -18,40 +18,40 @@ fn gate(keys: &str) -> (TestStack, TempDir) {
     let file = folder.path().join("keys");
     fs::write(&file, keys).unwrap();
     let options = format!(r#"{{ "keys": "{}", "except": ["/healthz"] }}"#, file.display());
-    (TestStack::of::<ApiKey>(&options).over(whoami), folder)
+    (TestStack::of::<PartnerKey>(&options).over(whoami), folder)
 }
 
 async fn whoami(request: Request) -> Response {
     let user = request.extensions().get::<RemoteUser>().map_or("nobody", |user| &user.user).to_owned();
-    let header = request.headers().get("x-api-owner").map_or("nobody", |owner| owner.to_str().unwrap());
-    assert!(!request.headers().contains_key("x-api-key"), "the key itself is not for the app");
+    let header = request.headers().get("x-partner").map_or("nobody", |owner| owner.to_str().unwrap());
+    assert!(!request.headers().contains_key("x-partner-key"), "the key itself is not for the app");
     Response::new(Body::from(format!("{user} {header}")))
 }
 
 #[tokio::test]
 async fn the_app_is_told_whose_key_it_is() {
     let (stack, _folder) = gate(&[ADA, "# comment\n\n", GRACE].concat());
-    assert_eq!(stack.get("/").header("x-api-key", "ada-s-key").await.text(), "ada ada");
-    let response = stack.get("/").header("x-api-key", "grace-s-key").header("x-api-owner", "ada").await;
+    assert_eq!(stack.get("/").header("x-partner-key", "ada-s-key").await.text(), "ada ada");
+    let response = stack.get("/").header("x-partner-key", "grace-s-key").header("x-partner", "ada").await;
     assert_eq!(response.text(), "grace grace");
     let fact = response.head().extensions().get::<RemoteUser>().unwrap();
-    assert_eq!((&*fact.user, &*fact.auth_type), ("grace", "ApiKey"));
+    assert_eq!((&*fact.user, &*fact.auth_type), ("grace", "PartnerKey"));
 }
 
 #[tokio::test]
 async fn whoever_has_no_known_key_never_reaches_the_app() {
     let (stack, _folder) = gate(ADA);
     let missing = stack.get("/").await;
-    assert_eq!((missing.status(), missing.header("www-authenticate")), (StatusCode::UNAUTHORIZED, "ApiKey"));
-    assert_eq!(missing.text(), "401 Unauthorized\na known key is needed in the header `x-api-key`\n");
-    assert_eq!(stack.get("/").header("x-api-key", "ada-s-kez").await.status(), 401);
-    assert_eq!(stack.get("/").header("x-api-key", "ada-s-key").header("x-api-key", "ada-s-key").await.status(), 401);
+    assert_eq!((missing.status(), missing.header("www-authenticate")), (StatusCode::UNAUTHORIZED, "PartnerKey"));
+    assert_eq!(missing.text(), "401 Unauthorized\na known key is needed in the header `x-partner-key`\n");
+    assert_eq!(stack.get("/").header("x-partner-key", "ada-s-kez").await.status(), 401);
+    assert_eq!(stack.get("/").header("x-partner-key", "ada-s-key").header("x-partner-key", "ada-s-key").await.status(), 401);
 }
 
 #[tokio::test]
 async fn a_path_that_needs_no_key_is_nobody_s_whatever_the_client_claims() {
     let (stack, _folder) = gate(ADA);
-    assert_eq!(stack.get("/healthz").header("x-api-owner", "ada").await.text(), "nobody nobody");
+    assert_eq!(stack.get("/healthz").header("x-partner", "ada").await.text(), "nobody nobody");
     assert_eq!(stack.get("/healthz/").await.status(), 401);
 }
 
@@ -59,7 +59,7 @@ async fn a_path_that_needs_no_key_is_nobody_s_whatever_the_client_claims() {
 async fn a_changed_file_counts_within_a_second_and_a_broken_one_never() {
     let (stack, folder) = gate(ADA);
     let file = folder.path().join("keys");
-    let status = async |key: &str| stack.get("/").header("x-api-key", key).await.status().as_u16();
+    let status = async |key: &str| stack.get("/").header("x-partner-key", key).await.status().as_u16();
     fs::write(&file, [ADA, GRACE].concat()).unwrap();
     assert_eq!(status("grace-s-key").await, 401);
     advance(Duration::from_secs(1)).await;
@@ -79,17 +79,17 @@ async fn a_changed_file_counts_within_a_second_and_a_broken_one_never() {
 async fn the_figures_tell_who_was_let_in() {
     let (stack, _folder) = gate(ADA);
     stack.get("/").await;
-    stack.get("/").header("x-api-key", "ada-s-key").await;
-    stack.get("/").header("x-api-key", "ada-s-key").await;
-    assert!(stack.metrics().contains("api_key_requests_total{place=\"api_key\",key=\"known\"} 2\n"), "{}", stack.metrics());
-    assert!(stack.metrics().contains("api_key_requests_total{place=\"api_key\",key=\"unknown\"} 1\n"));
+    stack.get("/").header("x-partner-key", "ada-s-key").await;
+    stack.get("/").header("x-partner-key", "ada-s-key").await;
+    assert!(stack.metrics().contains("partner_key_requests_total{place=\"partner_key\",key=\"known\"} 2\n"), "{}", stack.metrics());
+    assert!(stack.metrics().contains("partner_key_requests_total{place=\"partner_key\",key=\"unknown\"} 1\n"));
 }
 
 #[test]
 fn all_that_is_wrong_is_said_at_once_and_in_its_place() {
     let said = program().test().refusal(
         r#"{
-  "layers": [{ "api_key": { "keys": "keys", "owner": "X-API-Key", "except": ["/healthz", "robots.txt"] } }],
+  "layers": [{ "partner_key": { "keys": "keys", "owner": "X-Partner-Key", "except": ["/healthz", "robots.txt"] } }],
   "app": { "respond": 204 }
 }"#,
     );
@@ -99,7 +99,7 @@ fn all_that_is_wrong_is_said_at_once_and_in_its_place() {
 
 #[test]
 fn a_file_that_cannot_be_read_stops_the_start() {
-    let refusal = TestStack::refusal::<ApiKey>(r#""no-such-file""#);
+    let refusal = TestStack::refusal::<PartnerKey>(r#""no-such-file""#);
     assert!(refusal[0].contains("no-such-file") && refusal[0].contains("sha256sum"), "{refusal:?}");
 }
 
@@ -109,5 +109,5 @@ async fn the_example_s_own_pipeline_is_sound() {
     let stack = program().test().wsgi("whoami:app", whoami).file(file);
     assert_eq!(stack.get("/healthz").await.status(), 204);
     assert_eq!(stack.get("/").await.status(), 401);
-    assert_eq!(stack.get("/").header("x-api-key", "demo").await.text(), "demo demo");
+    assert_eq!(stack.get("/").header("x-partner-key", "demo").await.text(), "demo demo");
 }
