@@ -2,6 +2,7 @@
 
 use ziggurat_middleware::access::Access;
 use ziggurat_middleware::access_log::AccessLog;
+use ziggurat_middleware::api_key::ApiKey;
 use ziggurat_middleware::basic_auth::BasicAuth;
 use ziggurat_middleware::body_limit::BodyLimit;
 use ziggurat_middleware::buffer::Buffer;
@@ -36,6 +37,7 @@ pub fn builtin() -> Registry {
     Registry::new()
         .layer::<Access>()
         .layer::<AccessLog>()
+        .layer::<ApiKey>()
         .layer::<BasicAuth>()
         .layer::<BodyLimit>()
         .layer::<Buffer>()

@@ -16,6 +16,7 @@ use tower::layer::util::Identity;
 use tower::{Layer, Service};
 use ziggurat_middleware::access::Access;
 use ziggurat_middleware::access_log::AccessLog;
+use ziggurat_middleware::api_key::ApiKey;
 use ziggurat_middleware::body_limit::BodyLimit;
 use ziggurat_middleware::buffer::Buffer;
 use ziggurat_middleware::cors::Cors;
@@ -28,7 +29,9 @@ use ziggurat_middleware::request_id::AssignRequestId;
 use ziggurat_middleware::rewrite::Rewrite;
 use ziggurat_middleware::security_headers::SecurityHeaders;
 use ziggurat_middleware::timeout::Timeout;
-use ziggurat_middleware::{Body, ConnectionInfo, Context, IntoStage, Lifecycle, Middleware, Next, Place, Request, Response, Scheme};
+use ziggurat_middleware::{
+    Body, Client, ConnectionInfo, Context, IntoStage, Lifecycle, Middleware, Next, Place, Request, Response, Scheme,
+};
 
 fn main() {
     // Enough calls per reading that the clock does not matter, enough readings that a busy machine does not.
@@ -121,6 +124,14 @@ fn cors(bencher: Bencher, options: &str) {
 #[divan::bench(args = [r#"{"rules": [{"deny": "10.0.0.7"}, {"allow": ["10.0.0.0/8", "192.0.2.0/24"]}]}"#, r#"{"rules": [{"deny": "192.0.2.0/24"}, {"allow": "all"}]}"#])]
 fn access(bencher: Bencher, options: &str) {
     measure_layer::<Access>(bencher, options);
+}
+
+/// Whose key is known: its SHA-256 and a look-up. It has the value of the cookie.
+#[divan::bench]
+fn api_key(bencher: Bencher) {
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(file.path(), "bench:3eb1bd439947eb762998e566ccc2e099c791118b2f40579cc4f7da2b5061b7f9").expect("a key");
+    measure_layer::<ApiKey>(bencher, &format!(r#"{{"keys": "{}", "from": "cookie:sessionid"}}"#, file.path().display()));
 }
 
 /// By the client, by a key, and refused.

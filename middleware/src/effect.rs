@@ -23,6 +23,8 @@ pub enum Effect {
     AdmitsClients,
     /// Takes passwords from requests.
     TakesPasswords,
+    /// Takes keys or tokens from requests: whoever reads one on the way can use it, and nobody can guess one.
+    TakesTokens,
     /// Bounds how many requests of one client pass in a time.
     LimitsRate,
     /// Leaves some clients out of what it limits.

@@ -8,6 +8,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
 mod around;
+mod auth;
 mod behavior;
 mod body;
 mod client;
@@ -45,6 +46,7 @@ mod watch;
 
 pub mod access;
 pub mod access_log;
+pub mod api_key;
 pub mod basic_auth;
 pub mod body_limit;
 pub mod buffer;

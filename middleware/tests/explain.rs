@@ -6,6 +6,7 @@ use std::fs;
 use http::{Method, StatusCode};
 use ziggurat_middleware::access::Access;
 use ziggurat_middleware::access_log::AccessLog;
+use ziggurat_middleware::api_key::{ApiKey, NewKey};
 use ziggurat_middleware::basic_auth::BasicAuth;
 use ziggurat_middleware::body_limit::BodyLimit;
 use ziggurat_middleware::buffer::Buffer;
@@ -77,6 +78,18 @@ fn basic_auth_looks_for_a_password_and_checks_none() {
     let (notes, status, possible) = told::<BasicAuth>(r#""no-such-file""#, get("/", &[("authorization", "Basic YW5uOng=")]));
     assert_eq!(notes, ["the request has a password of `ann`, which is not checked here"]);
     assert_eq!((status, possible), (None, vec![401, 503]));
+}
+
+#[test]
+fn api_key_says_whose_key_a_request_has() {
+    let (file, made) = (tempfile::NamedTempFile::new().unwrap(), NewKey::new("ann", &[]).unwrap());
+    fs::write(file.path(), &made.line).unwrap();
+    let options = |scopes: &str| format!(r#"{{ "keys": "{}", "scopes": {scopes} }}"#, file.path().display());
+    assert_eq!(told::<ApiKey>(&options("[]"), get("/", &[])).1, Some(401));
+    let (notes, status, possible) = told::<ApiKey>(&options("[]"), get("/", &[("x-api-key", &made.key)]));
+    assert_eq!((notes, status, possible), (vec!["the key is that of `ann`".to_owned()], None, vec![503]));
+    let (notes, status, _) = told::<ApiKey>(&options(r#""admin""#), get("/", &[("x-api-key", &made.key)]));
+    assert_eq!((notes, status), (vec!["the API key of `ann` lacks a scope of `admin`".to_owned()], Some(403)));
 }
 
 #[test]

@@ -10,6 +10,7 @@ mod fix;
 mod helper;
 mod host;
 mod import;
+mod key;
 mod mistyped;
 mod output;
 mod plan;
@@ -229,6 +230,9 @@ enum Command {
     /// No code of the files is run: what only Python or a shell knows is dropped. The exit code is 1 if `check` would report an error in the pipeline.
     Import(import::Import),
 
+    /// Makes a key for the layer `api_key`, and prints it with the line of the file that lets it in. The file has its hash alone, so note the key: nobody can show it again.
+    Key(key::Key),
+
     /// Lists the order lints, what `check` warns of although every layer is sound, or explains one.
     Lints(reference::Lints),
 
@@ -335,6 +339,7 @@ fn dispatch(registry: &Registry, host: &Extensions, command: Command) -> u8 {
         Command::Show { file, json: true } => with(load(&file, registry), |pipeline| print(&format!("{:#}\n", pipeline.normalized()))),
         Command::Schema => print(&format!("{:#}\n", schema(registry))),
         Command::Layers(options) => reference::layers(&options, registry),
+        Command::Key(options) => key::key(&options),
         Command::Lints(options) => reference::lints(&options),
         Command::Init { folder, app, force } => project::init(&folder, app.as_deref(), force),
         Command::Import(options) => import::import(&options, registry),

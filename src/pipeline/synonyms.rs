@@ -41,6 +41,7 @@ const KINDS: &[(&[&str], &str)] = &[
     ),
     (&["log", "logger", "logging", "accesslog", "access_logs"], "requests are logged by the layer `access_log`"),
     (&["auth", "htpasswd", "auth_basic", "basicauth", "http_auth"], "passwords are checked by the layer `basic_auth`"),
+    (&["key_auth", "keyauth", "apikey", "api_keys", "key", "keys"], "keys are checked by the layer `api_key`: `{ \"api_key\": \"keys\" }`"),
     (
         &["client_max_body_size", "limit_request_body", "request_body", "max_body_size"],
         "the size of request bodies is limited by the layer `body_limit`: `{ \"body_limit\": \"10MiB\" }`",

@@ -1,6 +1,8 @@
 //! Native layers around a WSGI app: what the app is told, and what is kept from it.
 
-use crate::support::Program;
+use std::time::{Duration, Instant};
+
+use crate::support::{Program, command};
 
 const ECHO: &str = "def app(environ, start_response):\n\
     \x20   start_response('200 OK', [('Content-Type', 'text/plain')])\n\
@@ -49,6 +51,34 @@ fn the_user_of_a_native_layer_is_known_to_the_app_and_the_access_log() {
     let answer = program.exchange("GET / HTTP/1.1\r\nHost: test\r\nAuthorization: Basic YW5uOnNlY3JldA==\r\nConnection: close\r\n\r\n");
     assert!(answer.contains("REMOTE_USER=ann\n") && answer.contains("AUTH_TYPE=Basic\n"), "{answer}");
     program.wait_for_log("127.0.0.1 - ann [");
+}
+
+#[test]
+fn a_key_that_the_program_makes_lets_its_owner_in_without_a_restart() {
+    let mut program = Program::start(
+        r#"{ "listen": "127.0.0.1:0", "layers": ["access_log", { "api_key": { "keys": "keys", "remove": true } }], "app": { "wsgi": "echo:app" } }"#,
+        &[("echo.py", ECHO), ("keys", "old:3f79bb7b435b05321651daefd374cdc681dc06faa65e374e38337b88ca046dea")],
+    );
+    let refused = program.get("/");
+    assert!(refused.starts_with("HTTP/1.1 401") && refused.contains("www-authenticate: Bearer realm=\"restricted\"\r\n"), "{refused}");
+    let made = command(program.folder()).args(["key", "ann", "--scope", "read", "--to", "keys"]).output().unwrap();
+    let key = String::from_utf8(made.stdout).unwrap();
+    assert!(made.status.success() && key.trim_end().len() == 43, "{key}");
+    let file = std::fs::read_to_string(program.folder().join("keys")).unwrap();
+    assert!(file.lines().count() == 2 && file.contains("\nann:") && file.ends_with(":read\n"), "{file}");
+    let ask = format!("GET / HTTP/1.1\r\nHost: test\r\nAuthorization: Bearer {}\r\nConnection: close\r\n\r\n", key.trim_end());
+    let deadline = Instant::now() + Duration::from_secs(30);
+    let mut answer = program.exchange(&ask);
+    while answer.starts_with("HTTP/1.1 401") && Instant::now() < deadline {
+        answer = program.exchange(&ask);
+    }
+    assert!(answer.contains("REMOTE_USER=ann\n") && answer.contains("AUTH_TYPE=Bearer\n"), "{answer}");
+    program.wait_for_log("127.0.0.1 - ann [");
+
+    let refused = command(program.folder()).args(["key", "a:b"]).output().unwrap();
+    assert_eq!(refused.status.code(), Some(2));
+    let made = String::from_utf8(command(program.folder()).args(["key", "ben"]).output().unwrap().stdout).unwrap();
+    assert!(made.starts_with("key:  ") && made.contains("\nline: ben:"), "{made}");
 }
 
 #[test]

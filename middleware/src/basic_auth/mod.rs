@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use self::credentials::Credentials;
 use self::users::UserFile;
 use self::verifier::Verifier;
+use crate::auth::{Decision, Decisions, quoted};
 use crate::units::HeaderText;
 use crate::{
     Behavior, ConnectionInfo, Context, Effect, Effects, Explain, Finding, IntoStage, Middleware, Next, Problem, RemoteUser, Request,
@@ -37,6 +38,8 @@ use crate::{
 /// | a correct password | is not checked again for one minute |
 /// | requests that wait for a check | at most 64 of one client for each thread, and 1024 of all; further ones are answered 503. Clients that wait have their turns in rotation, so that one that guesses does not keep the others out |
 /// | an unknown name | takes as long as a wrong password |
+///
+/// `ziggurat_auth_decisions_total` counts the requests by what was decided.
 ///
 /// Place it below `access_log`, which then logs the user, and above everything that only known users may reach.
 ///
@@ -86,7 +89,11 @@ impl Middleware for BasicAuth {
 
     fn layer(self, context: &Context) -> Result<impl IntoStage, Finding> {
         let users = UserFile::open(context.resolve(&self.users)).map_err(|finding| finding.at("users"))?;
-        let authenticator = Arc::new(Authenticator { verifier: Verifier::new(users), challenge: challenge(&self.realm)? });
+        let authenticator = Arc::new(Authenticator {
+            verifier: Verifier::new(users),
+            challenge: challenge(&self.realm)?,
+            decisions: Decisions::keep(context),
+        });
         Ok(from_fn(authenticator, async |authenticator: Arc<Authenticator>, request: Request, next: Next| {
             authenticator.authenticate(request, next).await
         }))
@@ -97,14 +104,24 @@ impl Middleware for BasicAuth {
 struct Authenticator {
     verifier: Verifier,
     challenge: HeaderValue,
+    decisions: Arc<Decisions>,
 }
 
 impl Authenticator {
     async fn authenticate(&self, mut request: Request, next: Next) -> Response {
-        let Some(credentials) = Credentials::of(request.headers()) else { return unauthorized(&self.challenge) };
+        let Some(credentials) = Credentials::of(request.headers()) else {
+            self.decisions.count(Decision::Missing);
+            return unauthorized(&self.challenge);
+        };
         let user = remote_user(&credentials);
         let client = request.extensions().get::<ConnectionInfo>().and_then(|connection| connection.client);
-        match self.verifier.verify(credentials, client.into()).await {
+        let verified = self.verifier.verify(credentials, client.into()).await;
+        self.decisions.count(match &verified {
+            Ok(true) => Decision::Allowed,
+            Ok(false) => Decision::Invalid,
+            Err(_) => Decision::Unavailable,
+        });
+        match verified {
             Ok(true) => {}
             Ok(false) => return unauthorized(&self.challenge),
             Err(problem) => return problem.into_response(),
@@ -125,15 +142,7 @@ fn unauthorized(challenge: &HeaderValue) -> Response {
     problem.header(WWW_AUTHENTICATE, challenge.clone()).into_response()
 }
 
-/// The realm as a quoted string (RFC 9110 section 5.6.4).
 fn challenge(realm: &HeaderText) -> Result<HeaderValue, Finding> {
-    let mut challenge = b"Basic realm=\"".to_vec();
-    for octet in realm.0.as_bytes() {
-        if matches!(octet, b'"' | b'\\') {
-            challenge.push(b'\\');
-        }
-        challenge.push(*octet);
-    }
-    challenge.extend_from_slice(b"\", charset=\"UTF-8\"");
-    Ok(HeaderValue::from_bytes(&challenge)?)
+    let realm = quoted(realm.0.as_bytes());
+    Ok(HeaderValue::from_bytes(&[b"Basic realm=", realm.as_slice(), b", charset=\"UTF-8\""].concat())?)
 }

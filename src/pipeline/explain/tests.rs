@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use tower::service_fn;
 use ziggurat_middleware::access::Access;
 use ziggurat_middleware::access_log::AccessLog;
+use ziggurat_middleware::api_key::ApiKey;
 use ziggurat_middleware::basic_auth::BasicAuth;
 use ziggurat_middleware::body_limit::BodyLimit;
 use ziggurat_middleware::buffer::Buffer;
@@ -67,7 +68,7 @@ impl Middleware for Probe {
 }
 
 /// Layers with their options. `FOLDER` stands for a folder with some files.
-const LAYERS: [&str; 21] = [
+const LAYERS: [&str; 22] = [
     r#""request_id""#,
     r#"{ "request_id": { "trust": true } }"#,
     r#"{ "security_headers": { "hsts": {} } }"#,
@@ -75,6 +76,7 @@ const LAYERS: [&str; 21] = [
     r#"{ "access": [{ "deny": "10.0.0.7" }, { "allow": ["10.0.0.0/8", "127.0.0.1", "unix"] }] }"#,
     r#"{ "access_log": { "to": "FOLDER/access.log" } }"#,
     r#"{ "basic_auth": "FOLDER/users" }"#,
+    r#"{ "api_key": { "keys": "FOLDER/keys", "from": ["header:x-a", "query:q"], "remove": true } }"#,
     r#"{ "body_limit": "10B" }"#,
     r#"{ "buffer": "20B" }"#,
     r#"{ "timeout": "30s" }"#,
@@ -222,6 +224,8 @@ fn folder() -> tempfile::TempDir {
         ("files/plain.txt", "plain"),
         ("files/index.html", "<p>{status} {detail}</p>"),
         ("files/static/index.html", "<p>a folder</p>"),
+        // 1
+        ("keys", "robot:6b86b273ff34fce19d6b804eff5a3f5747ada4eaa22f1d49c01e52ddb7875b4b"),
         // ann:secret
         ("users", "ann:$apr1$abcdefgh$h9FWgUz3n9YxylKLlR5SQ/\n"),
     ] {
@@ -239,6 +243,7 @@ fn registry() -> Registry {
     Registry::new()
         .layer::<Access>()
         .layer::<AccessLog>()
+        .layer::<ApiKey>()
         .layer::<BasicAuth>()
         .layer::<BodyLimit>()
         .layer::<Buffer>()

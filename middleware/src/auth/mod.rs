@@ -1,0 +1,12 @@
+//! What layers share that authenticate clients: files of credentials, challenges, and the count of decisions.
+
+mod challenge;
+pub(crate) mod cookies;
+mod credential_file;
+mod decisions;
+mod source;
+
+pub(crate) use challenge::{Challenge, is_scope, quoted};
+pub(crate) use credential_file::{CredentialFile, CredentialSet, entries};
+pub(crate) use decisions::{Decision, Decisions};
+pub(crate) use source::{Sent, TokenSource};
