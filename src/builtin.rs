@@ -9,6 +9,7 @@ use ziggurat_middleware::buffer::Buffer;
 use ziggurat_middleware::compress::Compress;
 use ziggurat_middleware::cors::Cors;
 use ziggurat_middleware::errors::Errors;
+use ziggurat_middleware::forward_auth::ForwardAuth;
 use ziggurat_middleware::forwarded::Forwarded;
 use ziggurat_middleware::headers::Headers;
 use ziggurat_middleware::limit::Limit;
@@ -44,6 +45,7 @@ pub fn builtin() -> Registry {
         .layer::<Compress>()
         .layer::<Cors>()
         .layer::<Errors>()
+        .layer::<ForwardAuth>()
         .layer::<Forwarded>()
         .layer::<Headers>()
         .layer::<Limit>()

@@ -13,7 +13,7 @@ use divan::Bencher;
 use futures_util::FutureExt;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue};
 use tower::layer::util::Identity;
-use tower::{Layer, Service};
+use tower::{Layer, Service, service_fn};
 use ziggurat_middleware::access::Access;
 use ziggurat_middleware::access_log::AccessLog;
 use ziggurat_middleware::api_key::ApiKey;
@@ -21,6 +21,7 @@ use ziggurat_middleware::body_limit::BodyLimit;
 use ziggurat_middleware::buffer::Buffer;
 use ziggurat_middleware::cors::Cors;
 use ziggurat_middleware::errors::Errors;
+use ziggurat_middleware::forward_auth::ForwardAuth;
 use ziggurat_middleware::forwarded::Forwarded;
 use ziggurat_middleware::headers::Headers;
 use ziggurat_middleware::limit::Limit;
@@ -134,6 +135,22 @@ fn api_key(bencher: Bencher) {
     measure_layer::<ApiKey>(bencher, &format!(r#"{{"keys": "{}", "from": "cookie:sessionid"}}"#, file.path().display()));
 }
 
+/// Of a server that answers at once, and by a cached decision.
+#[divan::bench(args = ["0s", "1h"])]
+fn forward_auth(bencher: Bencher, cache: &str) {
+    let yes = Client::new(service_fn(|_: Request| ready(Ok::<_, Infallible>(Response::new(Body::empty())))));
+    let mut host = http::Extensions::new();
+    host.insert(yes);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
+    let _entered = runtime.enter();
+    let lifecycle = Lifecycle::hosted(host);
+    measure_layer_in::<ForwardAuth>(
+        bencher,
+        &format!(r#"{{"to": "http://auth.test/", "request_headers": "cookie", "cache": "{cache}"}}"#),
+        &lifecycle,
+    );
+}
+
 /// By the client, by a key, and refused.
 #[divan::bench(args = [r#"{"allow": "1000000/s"}"#, r#"{"allow": "1000000/s", "per": ["cookie:sessionid", "path"]}"#, r#"{"allow": "1/d"}"#])]
 fn rate_limit(bencher: Bencher, options: &str) {
@@ -147,7 +164,10 @@ fn limit(bencher: Bencher, options: &str) {
 }
 
 fn measure_layer<M: Middleware>(bencher: Bencher, options: &str) {
-    let lifecycle = Lifecycle::default();
+    measure_layer_in::<M>(bencher, options, &Lifecycle::default());
+}
+
+fn measure_layer_in<M: Middleware>(bencher: Bencher, options: &str, lifecycle: &Lifecycle) {
     let context = Context::new("bench", Path::new("/"), lifecycle.clone());
     let layer = M::read(&mut serde_json::Deserializer::from_str(options)).expect("options");
     let stage = layer.layer(&context).expect("a stage");

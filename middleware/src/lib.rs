@@ -53,6 +53,7 @@ pub mod buffer;
 pub mod compress;
 pub mod cors;
 pub mod errors;
+pub mod forward_auth;
 pub mod forwarded;
 pub mod headers;
 pub mod hop_by_hop;

@@ -41,6 +41,10 @@ const KINDS: &[(&[&str], &str)] = &[
     ),
     (&["log", "logger", "logging", "accesslog", "access_logs"], "requests are logged by the layer `access_log`"),
     (&["auth", "htpasswd", "auth_basic", "basicauth", "http_auth"], "passwords are checked by the layer `basic_auth`"),
+    (
+        &["auth_request", "forwardauth", "ext_authz", "external_auth", "authelia", "authentik", "oauth2_proxy"],
+        "another server is asked by the layer `forward_auth`: `{ \"forward_auth\": \"http://127.0.0.1:9091/check\" }`",
+    ),
     (&["key_auth", "keyauth", "apikey", "api_keys", "key", "keys"], "keys are checked by the layer `api_key`: `{ \"api_key\": \"keys\" }`"),
     (
         &["client_max_body_size", "limit_request_body", "request_body", "max_body_size"],

@@ -4,9 +4,11 @@ mod challenge;
 pub(crate) mod cookies;
 mod credential_file;
 mod decisions;
+mod http_url;
 mod source;
 
 pub(crate) use challenge::{Challenge, is_scope, quoted};
 pub(crate) use credential_file::{CredentialFile, CredentialSet, entries};
 pub(crate) use decisions::{Decision, Decisions};
+pub(crate) use http_url::HttpUrl;
 pub(crate) use source::{Sent, TokenSource};

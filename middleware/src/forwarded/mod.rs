@@ -22,9 +22,11 @@ mod prefix;
 mod rfc7239;
 #[cfg(test)]
 mod tests;
+mod told;
 mod trust;
 mod x_forwarded;
 
+pub use told::tell;
 use trust::Trust;
 
 /// Believes what trusted proxies say about the client, and removes what anybody else says.

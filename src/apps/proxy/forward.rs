@@ -3,41 +3,19 @@
 use std::fmt::Write;
 use std::net::IpAddr;
 
-use http::header::{FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue};
+use http::header::{FORWARDED, HOST, HeaderMap, HeaderValue};
 use http::request::Parts;
-use ziggurat_middleware::{ConnectionInfo, Mount};
+use ziggurat_middleware::ConnectionInfo;
+use ziggurat_middleware::forwarded::tell;
 
 use super::options::Forward;
 
 /// Adds what is known about the client to headers without claims. `parts` are those of the client's request.
 pub(super) fn apply(forward: Forward, parts: &Parts, headers: &mut HeaderMap) {
     match forward {
-        Forward::XForwarded => x_forwarded(parts, headers),
+        Forward::XForwarded => tell(&parts.headers, &parts.extensions, headers),
         Forward::Forwarded => forwarded(parts, headers),
         Forward::None => {}
-    }
-}
-
-fn x_forwarded(parts: &Parts, headers: &mut HeaderMap) {
-    let mut set = |name: &'static str, value: HeaderValue| headers.insert(HeaderName::from_static(name), value);
-    if let Some(connection) = parts.extensions.get::<ConnectionInfo>() {
-        if let Some(client) = connection.client
-            && let Ok(value) = HeaderValue::try_from(client.to_string())
-        {
-            set("x-forwarded-for", value);
-        }
-        set("x-forwarded-proto", HeaderValue::from_static(connection.scheme.as_str()));
-        if let Some(port) = connection.server_port {
-            set("x-forwarded-port", port.into());
-        }
-    }
-    if let Some(host) = parts.headers.get(HOST) {
-        set("x-forwarded-host", host.clone());
-    }
-    if let Some(mount) = parts.extensions.get::<Mount>()
-        && let Ok(value) = HeaderValue::from_str(&mount.prefix)
-    {
-        set("x-forwarded-prefix", value);
     }
 }
 
@@ -64,7 +42,7 @@ fn forwarded(parts: &Parts, headers: &mut HeaderMap) {
 
 #[cfg(test)]
 mod tests {
-    use ziggurat_middleware::{Body, request};
+    use ziggurat_middleware::{Body, Mount, request};
 
     use super::*;
 
