@@ -41,6 +41,8 @@ pub enum Effect {
     ReadsRequestHeader(HeaderName),
     /// Removes this request header.
     RemovesRequestHeader(HeaderName),
+    /// Gives requests this header, or another value of it.
+    SetsRequestHeader(HeaderName),
     /// Adds this response header where it is missing.
     AddsHeader(HeaderName),
     /// Sets this response header, or removes it, whatever the layers below have set.

@@ -93,6 +93,9 @@ impl Middleware for Headers {
         for name in &self.request.remove.0 {
             effects.by("request", Effect::RemovesRequestHeader(name.0.clone()));
         }
+        for name in self.request.set.keys().chain(self.request.append.keys()) {
+            effects.by("request", Effect::SetsRequestHeader(name.0.clone()));
+        }
         for name in self.response.remove.0.iter().chain(self.response.set.keys()) {
             effects.by("response", Effect::SetsHeader(name.0.clone()));
         }

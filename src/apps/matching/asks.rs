@@ -1,11 +1,18 @@
 //! What a condition asks of a request, for checks of a whole file.
 
 use http::Method;
+use ziggurat_middleware::options::OneOrMany;
 
 use super::pattern::SchemeName;
 use super::{Match, Path};
 
 impl Match {
+    /// What asks for files below this path: GET and HEAD. `None` if it is no path.
+    pub(crate) fn for_files(at: &str) -> Option<Self> {
+        let path = format!("{}/*", at.trim_end_matches('/')).parse().ok()?;
+        Some(Self { path: Some(OneOrMany(vec![path])), method: Some(OneOrMany(vec!["GET".parse().ok()?])), ..Self::default() })
+    }
+
     /// Whether it holds only for requests by https.
     pub(crate) const fn asks_for_https(&self) -> bool {
         matches!(self.scheme, Some(SchemeName::Https))

@@ -1,6 +1,6 @@
 //! A file as lints look at it: the ways that requests can take, from the outermost layer to an app.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -22,6 +22,10 @@ pub(super) struct Site<'a> {
     pub(super) file: &'a File,
     base: &'a Path,
     pub(super) ways: Vec<Way<'a>>,
+    /// The routes that no way leads to, each with the one that leaves nothing to it.
+    pub(super) never_asked: Vec<(&'a Route, &'a Route)>,
+    /// Whether the ways are all that there are.
+    pub(super) is_whole: bool,
 }
 
 /// A folder that clients can read.
@@ -90,9 +94,11 @@ pub(super) struct Passed<'a> {
 
 impl<'a> Site<'a> {
     pub(super) fn new(file: &'a File, secrets: &Secrets, base: &'a Path) -> Self {
-        let mut walk = Walk { file, secrets, effects: HashMap::new(), ways: Vec::new() };
+        let mut walk = Walk { file, secrets, effects: HashMap::new(), ways: Vec::new(), entered: HashSet::new(), closed: Vec::new() };
         walk.stack(&file.stack, Way::default(), true);
-        Self { file, base, ways: walk.ways }
+        let is_whole = walk.ways.len() < MOST_WAYS;
+        walk.closed.retain(|(route, _)| is_whole && !walk.entered.contains(&std::ptr::from_ref(*route)));
+        Self { file, base, ways: walk.ways, never_asked: walk.closed, is_whole }
     }
 
     /// The pairs of stages that one request meets, the upper one first.
@@ -112,7 +118,7 @@ impl<'a> Site<'a> {
 
     /// The stages of all ways, each layer and app once.
     pub(super) fn stages(&self) -> impl Iterator<Item = &Stage<'a>> {
-        let mut seen = std::collections::HashSet::new();
+        let mut seen = HashSet::new();
         self.ways.iter().flat_map(|way| &way.stages).filter(move |stage| seen.insert(std::ptr::from_ref(stage.part)))
     }
 
@@ -204,6 +210,28 @@ impl<'a> Way<'a> {
         self.routes.iter().rev().find_map(|passed| passed.route.deadline.as_ref())
     }
 
+    /// The first of its routes whose requests are none of these, as far as the request is the same at this stage as it was there.
+    pub(super) fn excluding(&self, asked: &Condition<'_>, at: usize) -> Option<&'a Route> {
+        self.unchanged(at).find(|route| condition(route).excludes(asked))
+    }
+
+    /// The route that leaves no request on this way to the next one: one above that takes other requests, or one before it in its table that takes all of them.
+    fn closes(&self, next: Passed<'a>) -> Option<&'a Route> {
+        let before = || next.table.routes[..next.nth].iter().filter(|route| route.is_enabled() && route.enabled.is_none());
+        let at = self.stages.len();
+        self.excluding(&condition(next.route), at)
+            .or_else(|| self.unchanged(at).find_map(|above| before().find(|route| condition(route).covers(&condition(above)))))
+    }
+
+    /// Its routes above the stage with this index, from which requests arrive there as they were.
+    fn unchanged(&self, at: usize) -> impl Iterator<Item = &'a Route> {
+        let routes = self.routes.iter().enumerate().filter(move |(depth, passed)| {
+            let is_mounted = self.routes[*depth..].iter().any(|passed| passed.route.mount.is_some());
+            !is_mounted && self.stages.get(passed.stages..at).is_some_and(|between| !between.iter().any(Stage::changes_requests))
+        });
+        routes.map(|(_, passed)| passed.route)
+    }
+
     fn conditions(&self) -> impl Iterator<Item = &'a Match> {
         self.routes.iter().filter_map(|passed| Some(&passed.route.condition.as_ref()?.value))
     }
@@ -236,6 +264,13 @@ impl Stage<'_> {
         self.has(Behavior::AnswersEarly) && !self.has(Behavior::ServesFiles) && !self.has(Behavior::TrustsProxies)
     }
 
+    /// Whether a condition that holds above it may not hold below it.
+    fn changes_requests(&self) -> bool {
+        let changes = [Behavior::TrustsProxies, Behavior::RewritesPath, Behavior::RunsPython];
+        let sets = |effect: &Effect| matches!(effect, Effect::SetsRequestHeader(_) | Effect::RemovesRequestHeader(_));
+        !self.is_app && (changes.iter().any(|change| self.has(*change)) || self.effects.iter().any(sets))
+    }
+
     /// Moves this layer above another one of the same list.
     pub(super) fn moved_above(&self, other: &Self) -> Option<Fix> {
         let is_possible = std::ptr::eq(self.stack, other.stack) && self.is_written && !self.is_app && !other.is_app;
@@ -261,6 +296,10 @@ struct Walk<'a, 's> {
     /// By the address of the part, which does not move.
     effects: HashMap<*const Part, Rc<Effects>>,
     ways: Vec<Way<'a>>,
+    /// The routes that some way leads to.
+    entered: HashSet<*const Route>,
+    /// Those that some way does not lead to, each with the one that leaves nothing to it.
+    closed: Vec<(&'a Route, &'a Route)>,
 }
 
 impl<'a> Walk<'a, '_> {
@@ -286,11 +325,19 @@ impl<'a> Walk<'a, '_> {
                 let is_written = is_written && table.composite.is_none();
                 for (nth, route) in table.routes.iter().enumerate() {
                     let passed = Passed { route, table, nth, stages: way.stages.len(), is_written };
-                    if route.is_enabled() && can_follow(&way, passed) {
-                        let mut way = way.clone();
-                        way.routes.push(passed);
-                        way.mount.push_str(route.mount.as_ref().map_or("", |mount| mount.value.as_str()));
-                        self.stack(&route.stack, way, is_written);
+                    if !route.is_enabled() {
+                        continue;
+                    }
+                    match way.closes(passed) {
+                        Some(by) if is_written => self.closed.push((route, by)),
+                        Some(_) => {}
+                        None => {
+                            self.entered.insert(route);
+                            let mut way = way.clone();
+                            way.routes.push(passed);
+                            way.mount.push_str(route.mount.as_ref().map_or("", |mount| mount.value.as_str()));
+                            self.stack(&route.stack, way, is_written);
+                        }
                     }
                 }
             }
@@ -301,13 +348,6 @@ impl<'a> Walk<'a, '_> {
         let effects = self.effects.entry(part).or_insert_with(|| Rc::new(part.kind.effects(&part.options, self.secrets)));
         Stage { part, effects: Rc::clone(effects), stack, routes: way.routes.len(), mount: way.mount.clone(), is_written, is_app }
     }
-}
-
-/// Whether a request that came by the routes of this way can take the next one. Where the path changes between them, that is not known.
-fn can_follow(way: &Way<'_>, next: Passed<'_>) -> bool {
-    let is_moved =
-        way.routes.iter().any(|passed| passed.route.mount.is_some()) || way.stages.iter().any(|stage| stage.has(Behavior::RewritesPath));
-    is_moved || !way.routes.iter().any(|passed| condition(passed.route).excludes(&condition(next.route)))
 }
 
 /// What a route asks of a request.

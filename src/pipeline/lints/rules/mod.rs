@@ -8,6 +8,7 @@ mod claimed_header;
 mod client_above_forwarded;
 mod code_public;
 mod deadline_never_met;
+mod drain_under_deadline;
 mod fallback_hides_app;
 mod figures_for_everyone;
 mod files_without_headers;
@@ -20,6 +21,7 @@ mod http_beside_https;
 mod limit_below_auth;
 mod log_misses;
 mod match_above_forwarded;
+mod never_asked;
 mod outer_header_wins;
 mod password_in_clear;
 mod path_repeats_mount;
@@ -76,7 +78,9 @@ pub(super) const LINTS: &[&Lint] = &[
     &smaller_limit_above::LINT,
     &deadline_never_met::LINT,
     &wait_over_deadline::LINT,
+    &drain_under_deadline::LINT,
     &fallback_hides_app::LINT,
+    &never_asked::LINT,
     &rewrite_below_files::LINT,
     &at_repeats_mount::LINT,
     &path_repeats_mount::LINT,
