@@ -5,12 +5,13 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use rustls::SignatureAlgorithm;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::sign::CertifiedKey;
+use rustls::sign::{CertifiedKey, Signer, SigningKey};
+use rustls::{SignatureAlgorithm, SignatureScheme};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
+use x509_parser::oid_registry::OID_PKCS1_RSAENCRYPTION;
 use x509_parser::prelude::FromDer;
 
 /// A certificate that can be served.
@@ -54,6 +55,18 @@ impl Certificate {
             Err(rustls::Error::InconsistentKeys(_)) => Err(Unusable::Misfit),
             Err(error) => Err(Unusable::Refused(error)),
         }
+    }
+
+    /// Of a chain alone, to look at. It signs nothing.
+    pub(super) fn without_key(chain: Vec<CertificateDer<'static>>, source: impl Into<String>) -> Result<Self, Unusable> {
+        let first = chain.first().ok_or(Unusable::Malformed)?;
+        let (_, parsed) = X509Certificate::from_der(first).map_err(|_| Unusable::Malformed)?;
+        let algorithm = if parsed.public_key().algorithm.algorithm == OID_PKCS1_RSAENCRYPTION {
+            SignatureAlgorithm::RSA
+        } else {
+            SignatureAlgorithm::ECDSA
+        };
+        Self::of(Arc::new(CertifiedKey::new(chain, Arc::new(NoKey(algorithm)))), source)
     }
 
     /// Of a chain and a key that fit.
@@ -142,6 +155,20 @@ impl Certificate {
 impl fmt::Debug for Certificate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Certificate").field("names", &self.names).field("serial", &self.serial).finish_non_exhaustive()
+    }
+}
+
+/// In the place of a key that is not read, with the kind of its signatures.
+#[derive(Debug)]
+struct NoKey(SignatureAlgorithm);
+
+impl SigningKey for NoKey {
+    fn choose_scheme(&self, _: &[SignatureScheme]) -> Option<Box<dyn Signer>> {
+        None
+    }
+
+    fn algorithm(&self) -> SignatureAlgorithm {
+        self.0
     }
 }
 

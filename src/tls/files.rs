@@ -107,6 +107,14 @@ impl PairFiles {
         fs::File::open(&self.key).is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
     }
 
+    /// The certificate as one that cannot be served, so that its key need not be read.
+    pub(super) fn read_without_key(&self, access: &FileAccess) -> Result<Arc<Certificate>, Finding> {
+        let chain = pem::parse_certificates(&self.cert, &access.read(&self.cert)?)?;
+        Certificate::without_key(chain, self.cert.display().to_string())
+            .map(|certificate| Arc::new(certificate.with_policy(self.policy)))
+            .map_err(|unusable| Finding::new(format!("`{}`: {unusable}", self.cert.display())))
+    }
+
     /// Makes one certificate of both files.
     pub(super) fn parse(&self, cert: &[u8], key: &[u8], provider: &CryptoProvider) -> Result<Arc<Certificate>, Finding> {
         let chain = pem::parse_certificates(&self.cert, cert).map_err(|finding| self.at(finding, "cert"))?;

@@ -1,5 +1,6 @@
 //! The options `tls` of an entry of `listen`.
 
+use std::fmt;
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
@@ -117,6 +118,19 @@ pub(super) enum UserField {
     Subject,
 }
 
+/// As the file writes it.
+impl fmt::Display for UserField {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Cn => "cn",
+            Self::Email => "email",
+            Self::Dns => "dns",
+            Self::Uri => "uri",
+            Self::Subject => "subject",
+        })
+    }
+}
+
 const fn yes() -> bool {
     true
 }
@@ -134,6 +148,11 @@ impl TlsOptions {
         std::iter::once((Vec::new(), self.client.as_ref()))
             .chain(of_pairs.map(|(number, pair)| (vec!["certificates".into(), number.into()], pair.client.as_ref())))
             .collect()
+    }
+
+    /// The policy with this number, if it asks for certificates.
+    pub(super) fn client_of(&self, policy: usize) -> Option<&ClientOptions> {
+        self.clients().into_iter().nth(policy).and_then(|(_, client)| client)
     }
 
     /// All files that they name, besides those of ACME and those in the folder.

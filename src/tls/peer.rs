@@ -8,9 +8,9 @@ use x509_parser::oid_registry::{OID_X509_COMMON_NAME, Oid};
 use x509_parser::prelude::FromDer;
 use x509_parser::time::ASN1Time;
 use x509_parser::x509::{AttributeTypeAndValue, X509Name};
-use ziggurat_middleware::ClientCertificate;
+use ziggurat_middleware::{ClientCertificate, RemoteUser};
 
-use super::options::UserField;
+use super::options::{ClientOptions, UserField};
 
 /// The most alternative names of a kind that are read.
 const MOST: usize = 100;
@@ -44,8 +44,16 @@ pub(crate) fn client_certificate(der: &CertificateDer<'_>, with_pem: bool) -> Op
     Some(read)
 }
 
+impl ClientOptions {
+    /// The user that the certificate of a client names, if one is asked for.
+    pub(super) fn user_of(&self, client: &ClientCertificate) -> Option<RemoteUser> {
+        let user = user(client, self.user?)?;
+        Some(RemoteUser { user: user.into(), auth_type: "CLIENT_CERT".into() })
+    }
+}
+
 /// The user that a certificate names. A name with control characters could forge a line somewhere, and names nobody.
-pub(super) fn user(certificate: &ClientCertificate, field: UserField) -> Option<&str> {
+fn user(certificate: &ClientCertificate, field: UserField) -> Option<&str> {
     let named = match field {
         UserField::Cn => certificate.common_name.as_deref(),
         UserField::Email => certificate.emails.first().map(String::as_str),

@@ -18,7 +18,6 @@ use super::certificate::Certificate;
 use super::client_policy::{ClientPolicy, PolicySite, placed};
 use super::loaded::LoadedFiles;
 use super::options::TlsOptions;
-use super::peer;
 use super::store::{ACME_TLS, CertificateStore, Source};
 use super::tickets::Tickets;
 
@@ -198,8 +197,7 @@ impl TlsServer {
 
     /// The user that the certificate of a client names, if the options ask for one. The client came for `certificate`.
     pub(crate) fn user_of(&self, client: &ClientCertificate, certificate: &Certificate) -> Option<RemoteUser> {
-        let user = peer::user(client, self.policy(certificate).options.as_ref()?.user?)?;
-        Some(RemoteUser { user: user.into(), auth_type: "CLIENT_CERT".into() })
+        self.policy(certificate).options.as_ref()?.user_of(client)
     }
 
     /// Whether apps get the certificate of a client that came for this one.

@@ -15,7 +15,7 @@ const OPTIONAL: &str = r#"{ "cert": "site.pem", "key": "site.key", "client": { "
 const REVOKING: &str = r#"{ "cert": "site.pem", "key": "site.key", "client": { "ca": "ca.pem", "crl": "crl.pem", "user": "cn" } }"#;
 
 /// A site's certificate, and that of a person with the serial number 7.
-fn authority() -> Authority {
+pub fn authority() -> Authority {
     let authority = Authority::new();
     authority.issue("site", &["site.test"]);
     authority.issue_with("ann", &[], |params| {

@@ -4,6 +4,7 @@
 mod authority;
 mod clear_text;
 mod clients;
+mod explained;
 mod files;
 mod handshakes;
 mod http3;

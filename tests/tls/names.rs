@@ -9,8 +9,8 @@ use super::authority::Authority;
 use super::no_verification::NoVerification;
 use super::support::{Client, Site};
 
-/// The default, a name, a wildcard, and another name.
-fn site() -> Site {
+/// The default, a name, a wildcard, and another name; and its options.
+pub fn site() -> (Site, String) {
     let authority = Authority::new();
     authority.issue("default", &["default.test", "10.0.0.1"]);
     authority.issue("a", &["a.test", "www.a.test"]);
@@ -18,11 +18,12 @@ fn site() -> Site {
     authority.issue("one", &["one.wild.test"]);
     let pair = |name: &str| format!(r#"{{ "cert": "{name}.pem", "key": "{name}.key" }}"#);
     let more = ["a", "wild", "one"].map(pair).join(", ");
-    Site::start(authority, &format!(r#"{{ "cert": "default.pem", "key": "default.key", "certificates": [{more}] }}"#))
+    let tls = format!(r#"{{ "cert": "default.pem", "key": "default.key", "certificates": [{more}] }}"#);
+    (Site::start(authority, &tls), tls)
 }
 
 /// A client that looks at certificates only.
-fn careless(site: &Site) -> Client {
+pub fn careless(site: &Site) -> Client {
     verifying(site, &[SignatureScheme::ECDSA_NISTP256_SHA256, SignatureScheme::RSA_PSS_SHA256])
 }
 
@@ -34,7 +35,7 @@ fn verifying(site: &Site, schemes: &[SignatureScheme]) -> Client {
 }
 
 /// The first name of the certificate that a client of this name gets.
-async fn certificate_for(client: &Client, name: &str) -> String {
+pub async fn certificate_for(client: &Client, name: &str) -> String {
     let stream = client.connect(name).await.unwrap();
     let chain = stream.get_ref().1.peer_certificates().unwrap().to_vec();
     let (_, certificate) = X509Certificate::from_der(&chain[0]).unwrap();
@@ -44,7 +45,7 @@ async fn certificate_for(client: &Client, name: &str) -> String {
 
 #[tokio::test]
 async fn a_name_gets_its_certificate_then_a_wildcard_then_the_default() {
-    let site = site();
+    let (site, _) = site();
     let client = careless(&site);
     for (asked, got) in [
         ("a.test", "a.test"),
@@ -64,7 +65,7 @@ async fn a_name_gets_its_certificate_then_a_wildcard_then_the_default() {
 
 #[tokio::test]
 async fn a_request_for_a_host_of_another_certificate_is_misdirected() {
-    let site = site();
+    let (site, _) = site();
     let client = careless(&site);
     for (name, host, status) in [
         ("a.test", "a.test", 200),

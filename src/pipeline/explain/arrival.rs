@@ -12,6 +12,7 @@ use super::question::From;
 use super::{Hop, Question, Role};
 use crate::pipeline::Pipeline;
 use crate::server::{Address, Listen, Protocol, vet};
+use crate::tls::{Handshake, TlsOptions};
 
 /// A request that has come to the stack, or was refused before.
 pub(super) struct Arrival {
@@ -28,7 +29,7 @@ pub(super) struct Arrival {
 struct Entrance<'a> {
     listen: &'a Listen,
     line: Option<usize>,
-    is_tls: bool,
+    tls: Option<&'a TlsOptions>,
 }
 
 impl Arrival {
@@ -37,7 +38,8 @@ impl Arrival {
         let entrance = Entrance::of(pipeline, &uri);
         let peer = question.from()?.unwrap_or_else(|| entrance.peer());
         let headers = question.headers(uri.authority().map(|authority| authority.as_str()))?;
-        let mut hops = vec![entrance.hop(&uri, question.client_cert.is_some())];
+        let handshake = entrance.tls.map(|options| handshake(options, pipeline, question, &uri));
+        let mut hops = vec![entrance.hop(&uri, question.client_cert.is_some(), handshake.as_ref())];
         let mut server = Hop::new(Role::Server, "server");
         let mut parts = Request::new(Body::empty()).into_parts().0;
         parts.method = method;
@@ -56,8 +58,11 @@ impl Arrival {
         }
         hops.push(server);
         parts.extensions.insert(entrance.connection(peer));
-        if entrance.is_tls {
-            parts.extensions.insert(tls(question, uri.host()));
+        if let Some(handshake) = handshake {
+            parts.extensions.insert(tls(handshake.client, server_name(&uri)));
+            if let Some(user) = handshake.user {
+                parts.extensions.insert(user);
+            }
         }
         let summary = RequestSummary::new(&parts.method, &parts.uri, &parts.extensions);
         parts.extensions.insert(summary);
@@ -81,15 +86,15 @@ impl<'a> Entrance<'a> {
         let entrances = pipeline.listen.iter().zip(entries).map(|(listen, entry)| Self {
             listen,
             line: entry.filter(|_| !pipeline.is_elsewhere).map(|entry| pipeline.source.position(entry.span.start).0),
-            is_tls: entry.is_some_and(|entry| entry.tls.is_some()),
+            tls: entry.and_then(|entry| entry.tls.as_ref()).map(|tls| &tls.value),
         });
         let wants_tls = is_https(uri);
         let fit = |entrance: &Self| {
             let is_port = entrance.port().is_some_and(|port| Some(port) == port_of(uri));
-            (wants_tls.is_none_or(|wants| wants == entrance.is_tls), is_port, entrance.listen.protocol == Protocol::Http)
+            (wants_tls.is_none_or(|wants| wants == entrance.tls.is_some()), is_port, entrance.listen.protocol == Protocol::Http)
         };
         let best = entrances.enumerate().max_by_key(|(nth, entrance)| (fit(entrance), std::cmp::Reverse(*nth)));
-        best.map_or_else(|| Self { listen: &pipeline.listen[0], line: None, is_tls: false }, |(_, entrance)| entrance)
+        best.map_or_else(|| Self { listen: &pipeline.listen[0], line: None, tls: None }, |(_, entrance)| entrance)
     }
 
     const fn port(&self) -> Option<u16> {
@@ -107,7 +112,7 @@ impl<'a> Entrance<'a> {
         }
     }
 
-    fn hop(&self, uri: &Uri, shows_certificate: bool) -> Hop {
+    fn hop(&self, uri: &Uri, shows_certificate: bool, handshake: Option<&Handshake>) -> Hop {
         let mut hop = Hop::new(Role::Listener, self.listen.to_string());
         hop.line = self.line;
         let protocol = match self.listen.protocol {
@@ -118,15 +123,17 @@ impl<'a> Entrance<'a> {
             }
             _ => format!("{} from a front server, which says who the client is", self.listen.scheme()),
         };
-        hop.notes.push(format!("{}, {protocol}", if self.is_tls { "TLS" } else { "clear text" }));
+        hop.notes.push(format!("{}, {protocol}", if self.tls.is_some() { "TLS" } else { "clear text" }));
         if self.listen.transport.proxy_protocol.is_some() {
             hop.notes.push("the header of the PROXY protocol says who the client is".to_owned());
         }
         match is_https(uri) {
-            Some(true) if !self.is_tls => hop
+            Some(true) if self.tls.is_none() => hop
                 .notes
                 .push("the URL is https and no listener has `tls`: the request comes as from a proxy in front that ends TLS".to_owned()),
-            Some(false) if self.is_tls => hop.notes.push("the URL is http and every listener has `tls`: the handshake fails".to_owned()),
+            Some(false) if self.tls.is_some() => {
+                hop.notes.push("the URL is http and every listener has `tls`: the handshake fails".to_owned())
+            }
             _ => {}
         }
         if let (Some(asked), Some(port)) = (uri.port_u16(), self.port())
@@ -135,7 +142,8 @@ impl<'a> Entrance<'a> {
         {
             hop.notes.push(format!("no listener has the port {asked}"));
         }
-        if shows_certificate && !self.is_tls {
+        hop.notes.extend(handshake.iter().flat_map(|handshake| &handshake.notes).cloned());
+        if shows_certificate && self.tls.is_none() {
             hop.notes.push("a client shows no certificate over clear text".to_owned());
         }
         hop
@@ -153,7 +161,7 @@ impl<'a> Entrance<'a> {
         ConnectionInfo {
             client,
             client_port: None,
-            scheme: if self.is_tls { Scheme::Https } else { Scheme::Http },
+            scheme: if self.tls.is_some() { Scheme::Https } else { Scheme::Http },
             server_port: None,
             local: client.map(|_| SocketAddr::new(ip, self.port().unwrap_or_default())),
             is_vetted: false,
@@ -170,18 +178,28 @@ fn port_of(uri: &Uri) -> Option<u16> {
     uri.port_u16().or_else(|| is_https(uri).map(|is_https| if is_https { 443 } else { 80 }))
 }
 
-/// The TLS of a connection that was asked for the host of the URL.
-fn tls(question: &Question, host: Option<&str>) -> TlsInfo {
+/// The name that a client of this URL asks TLS for. An address is none (RFC 6066 section 3).
+fn server_name(uri: &Uri) -> Option<String> {
+    let host = uri.host()?.trim_end_matches('.').to_ascii_lowercase();
+    host.trim_matches(['[', ']']).parse::<IpAddr>().is_err().then_some(host)
+}
+
+fn handshake(options: &TlsOptions, pipeline: &Pipeline, question: &Question, uri: &Uri) -> Handshake {
     let client = question.client_cert.as_ref().map(|subject| {
         let common_name = subject.split(',').find_map(|part| part.trim().strip_prefix("CN=")).map(str::to_owned);
-        Arc::new(ClientCertificate { subject: subject.clone(), common_name, ..ClientCertificate::default() })
+        ClientCertificate { subject: subject.clone(), common_name, ..ClientCertificate::default() }
     });
+    Handshake::survey(options, &pipeline.base, server_name(uri).as_deref(), client)
+}
+
+/// The TLS of a connection to this name.
+fn tls(client: Option<ClientCertificate>, name: Option<String>) -> TlsInfo {
     TlsInfo {
         protocol: "TLSv1.3".into(),
         cipher: "TLS_AES_256_GCM_SHA384".into(),
-        server_name: host.map(|host| host.to_ascii_lowercase().into()),
+        server_name: name.map(Into::into),
         is_resumed: false,
-        client,
+        client: client.map(Arc::new),
     }
 }
 
