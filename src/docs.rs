@@ -6,6 +6,7 @@ use std::path::Path;
 use std::{fs, io};
 
 use serde_json::{Value, json};
+use ziggurat_middleware::Behavior;
 
 use crate::pipeline::{Kind, Registry, finding_ids, lints, suggestion};
 
@@ -89,12 +90,30 @@ pub(crate) fn pages(registry: &Registry) -> Vec<(String, String)> {
         }
         if role == "app" {
             let _ = writeln!(index, "- [`{ROUTES}`]({ROUTES}.md): {}", routes_summary());
+        } else {
+            let _ = write!(
+                index,
+                "\n## Order\n\nA stack is right for most sites if its layers are in this order, the outermost first:\n\n{}",
+                order(kinds)
+            );
         }
         pages.push((format!("{folder}/README.md"), index));
     }
     pages.push(("findings.md".to_owned(), findings_page()));
     pages.extend(lints::pages().into_iter().map(|(path, text)| (format!("lints/{path}"), text)));
     pages
+}
+
+/// Where layers stand in a stack, by what they say of themselves.
+fn order(layers: &[Kind]) -> String {
+    let mut text = "| what a layer does | layers | where it stands |\n| --- | --- | --- |\n".to_owned();
+    for behavior in Behavior::ALL {
+        let names: Vec<String> = layers.iter().filter(|kind| kind.has(*behavior)).map(|kind| format!("`{}`", kind.name)).collect();
+        if !names.is_empty() {
+            let _ = writeln!(text, "| {} | {} | {} |", behavior.summary(), names.join(", "), behavior.advice());
+        }
+    }
+    text
 }
 
 /// The ids of findings.
@@ -229,6 +248,20 @@ mod tests {
         for (path, text) in pages(&registry) {
             let written = fs::read_to_string(docs.join(&path)).unwrap_or_default();
             assert!(written == text, "docs/{path} is stale; `make bless` writes it anew");
+        }
+    }
+
+    /// The guide has the table in its text, between its head and the next empty line.
+    #[test]
+    fn the_table_of_the_guide_is_what_layers_say_of_themselves() {
+        let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/guide/order.md");
+        let (text, table) = (fs::read_to_string(&page).unwrap(), order(crate::builtin().layers()));
+        let begin = text.find(table.lines().next().unwrap()).expect("the head of the table");
+        let end = text[begin..].find("\n\n").map_or(text.len(), |end| begin + end + 1);
+        if std::env::var_os("ZIGGURAT_BLESS").is_some() {
+            fs::write(&page, format!("{}{table}{}", &text[..begin], &text[end..])).unwrap();
+        } else {
+            assert!(text[begin..end] == table, "the table of docs/guide/order.md is stale; `make bless` writes it anew");
         }
     }
 
