@@ -10,7 +10,7 @@ mod request;
 
 use std::sync::Arc;
 
-use ziggurat_middleware::trace::{Recorder, TRACEPARENT, TRACESTATE, Trace, TraceContext, TraceState};
+use ziggurat_middleware::trace::{Recorder, TRACEPARENT, TRACESTATE, TakenRoute, Trace, TraceContext, TraceState};
 use ziggurat_middleware::{Client, ConnectionInfo, Context, IntoStage, Next, Place, Request, RequestSummary, Response, around};
 
 use exporter::Exporter;
@@ -65,8 +65,8 @@ impl Traces {
         if let Some(summary) = RequestSummary::of(request.extensions()) {
             summary.set_trace(context.trace_id());
         }
-        let trace = Trace::new(context, recorder.clone());
-        request.extensions_mut().insert(trace);
+        let route = recorder.is_some().then(TakenRoute::default);
+        request.extensions_mut().insert(Trace::new(context, recorder.clone()).with_route(route));
         recorder.map(|recorder| RequestSpan::begin(request, context, parent, state, recorder))
     }
 

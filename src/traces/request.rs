@@ -9,13 +9,14 @@ use http::header::{CONTENT_LENGTH, HOST, USER_AGENT};
 use http::uri::Authority;
 use http::{Method, StatusCode, Version};
 use http_body::{Body as HttpBody, Frame, SizeHint};
-use ziggurat_middleware::trace::{OpenSpan, Recorder, SpanKind, TraceContext, TraceState, known_method};
+use ziggurat_middleware::trace::{OpenSpan, Recorder, SpanKind, TakenRoute, Trace, TraceContext, TraceState, known_method};
 use ziggurat_middleware::{Body, BoxError, ConnectionInfo, OriginalUri, Request, RequestSummary, Response};
 
 /// A span under way. It is recorded when it is dropped, however the request ended.
 pub(super) struct RequestSpan {
     span: OpenSpan,
     summary: Option<RequestSummary>,
+    route: Option<TakenRoute>,
     /// Who sent it, as the connection is.
     peer: Option<IpAddr>,
     is_head: bool,
@@ -54,6 +55,7 @@ impl RequestSpan {
             span.text("user_agent.original", agent.to_owned());
         }
         let summary = RequestSummary::of(facts).cloned();
+        let route = Trace::of(facts).and_then(Trace::route).cloned();
         let connection = facts.get::<ConnectionInfo>();
         if let Some(connection) = connection {
             span.text("url.scheme", connection.scheme.as_str());
@@ -62,7 +64,7 @@ impl RequestSpan {
         if let Some(peer) = peer {
             span.text("network.peer.address", peer.to_string());
         }
-        Box::new(Self { span, summary, peer, is_head: request.method() == Method::HEAD, is_complete: false })
+        Box::new(Self { span, summary, route, peer, is_head: request.method() == Method::HEAD, is_complete: false })
     }
 
     /// Takes what the head says. The span ends with the body.
@@ -92,6 +94,11 @@ impl Drop for RequestSpan {
         // A `forwarded` layer below knows better.
         if let Some(client) = self.summary.as_ref().and_then(RequestSummary::client).or(self.peer) {
             self.span.text("client.address", client.to_string());
+        }
+        if let Some(pattern) = self.route.as_ref().and_then(TakenRoute::pattern) {
+            let span = self.span.span();
+            span.name = format!("{} {pattern}", span.name).into();
+            self.span.text("http.route", pattern);
         }
         if let Some(summary) = &self.summary {
             if let Some(id) = summary.id() {

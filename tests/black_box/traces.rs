@@ -83,6 +83,36 @@ fn a_request_is_a_span_at_the_collector() {
     );
 }
 
+#[test]
+fn a_span_is_named_by_the_patterns_of_the_routes_that_the_request_takes() {
+    let collector = Collector::new();
+    let routes = r#""apps": { "shop": { "routes": [
+        { "match": { "path": ["/carts/{id}", "/orders/{id}"] }, "app": { "respond": 204 } },
+        { "match": { "path": { "regex": "/v[0-9]+" } }, "app": { "respond": 204 } },
+        { "match": { "method": "GET" }, "app": { "respond": 204 } }
+    ] } }, "app": { "routes": [
+        { "match": { "path": "/about" }, "app": { "respond": 204 } },
+        { "mount": "/shop", "layers": ["compress"], "app": "shop" },
+        { "match": { "host": "shop.test" }, "app": { "respond": 204 } }
+    ] }"#;
+    let program = Program::start(&site(&collector, r#", "layers": true"#, routes), &[]);
+    let paths = [
+        ("/about", Some("/about")),
+        ("/shop/orders/s3cr3t", Some("/shop/orders/{id}")),
+        ("/sh%6fp/v2", Some("/shop/*")),
+        ("/shop/x", Some("/shop/*")),
+        ("/x", None),
+    ];
+    paths.iter().for_each(|(path, _)| assert_eq!(get(&program, path, ""), ""));
+    stop(program);
+    let spans = collector.wait_for("the spans", |spans| spans.iter().filter(|span| span["kind"] == SERVER).count() == paths.len());
+    for (path, route) in paths {
+        let span = spans.iter().find(|span| span["kind"] == SERVER && span["attributes"]["url.path"] == path).unwrap();
+        assert_eq!(span["attributes"]["http.route"].as_str(), route, "{span:#}");
+        assert_eq!(span["name"], route.map_or("GET".to_owned(), |route| format!("GET {route}")));
+    }
+}
+
 /// An app that the instrumentation of OpenTelemetry traces.
 const INSTRUMENTED: &str = r#"
 import os

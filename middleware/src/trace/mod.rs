@@ -20,6 +20,7 @@
 //! ```
 
 mod context;
+mod route;
 mod span;
 
 use std::borrow::Cow;
@@ -29,6 +30,7 @@ use http::{Extensions, Method};
 
 use crate::{Place, Request};
 pub use context::{TRACEPARENT, TRACESTATE, TraceContext, TraceId, TraceState};
+pub use route::TakenRoute;
 pub use span::{AttributeValue, OpenSpan, Span, SpanKind};
 
 /// The span that a request is in. The program sets it in the request's extensions if it traces; what a layer records as a child hangs below it.
@@ -36,6 +38,7 @@ pub use span::{AttributeValue, OpenSpan, Span, SpanKind};
 pub struct Trace {
     context: TraceContext,
     recorder: Option<Recorder>,
+    route: Option<TakenRoute>,
 }
 
 /// Takes the spans that have ended. It never waits.
@@ -66,7 +69,19 @@ impl Trace {
     /// A request inside the span of this context. Without a recorder, no span is recorded and the context is passed on.
     #[must_use]
     pub const fn new(context: TraceContext, recorder: Option<Recorder>) -> Self {
-        Self { context, recorder }
+        Self { context, recorder, route: None }
+    }
+
+    /// With this record of the route that the request takes.
+    #[must_use]
+    pub fn with_route(self, route: Option<TakenRoute>) -> Self {
+        Self { route, ..self }
+    }
+
+    /// Where tables of routes note the route that the request takes, if that is recorded.
+    #[must_use]
+    pub const fn route(&self) -> Option<&TakenRoute> {
+        self.route.as_ref()
     }
 
     /// The trace in the extensions of a request.
@@ -95,9 +110,9 @@ impl Trace {
         let trace = request.extensions().get::<Self>()?;
         let recorder = trace.recorder.clone().filter(|recorder| recorder.has_layers)?;
         let span = trace.child(place.as_str().to_owned(), SpanKind::Internal)?;
-        let context = *span.context();
+        let (context, route) = (*span.context(), trace.route.clone());
         request.headers_mut().insert(TRACEPARENT, context.header());
-        request.extensions_mut().insert(Self::new(context, Some(recorder)));
+        request.extensions_mut().insert(Self::new(context, Some(recorder)).with_route(route));
         Some(span)
     }
 }

@@ -180,6 +180,11 @@ impl Match {
         self.paths().iter().flat_map(Path::names)
     }
 
+    /// The first of its paths that holds for the request.
+    pub(crate) fn path_of(&self, request: &RequestView<'_>) -> Option<&Path> {
+        self.paths().iter().find(|path| path.holds(request.path().octets()))
+    }
+
     fn paths(&self) -> &[Path] {
         self.path.as_ref().map_or(&[], |paths| &paths.0)
     }

@@ -11,6 +11,7 @@ use std::task::{Context, Poll};
 use futures_util::future::Either;
 use tower::util::Oneshot;
 use tower::{Service, ServiceExt};
+use ziggurat_middleware::trace::Trace;
 use ziggurat_middleware::{Deadline, Next, Request, ReserveClass, Response};
 
 use super::matching::RequestView;
@@ -45,7 +46,11 @@ impl Service<Request> for Routes {
     }
 
     fn call(&mut self, mut request: Request) -> Self::Future {
-        let decision = self.0.decide(&RequestView::new(&request), |nth, key| tracing::trace!(route = nth + 1, "no match: {key}"));
+        let view = RequestView::new(&request);
+        let decision = self.0.decide(&view, |nth, key| tracing::trace!(route = nth + 1, "no match: {key}"));
+        if let (Ok(decision), Some(taken)) = (&decision, Trace::of(request.extensions()).and_then(Trace::route)) {
+            decision.note(&view, taken);
+        }
         let target = match decision {
             Ok(decision) => decision.enter(&mut request),
             Err(refusal) => return Either::Right(ready(Ok(refusal.problem().into_response()))),

@@ -2,6 +2,7 @@
 
 use http::{StatusCode, Uri};
 use ziggurat_middleware::path::PathParams;
+use ziggurat_middleware::trace::TakenRoute;
 use ziggurat_middleware::{Mount, Problem, Request};
 
 use super::mount::mounted;
@@ -23,6 +24,7 @@ pub(crate) struct Route<T> {
 #[derive(Debug)]
 pub(crate) struct Decision<'t, T> {
     pub(crate) target: &'t T,
+    route: &'t Route<T>,
     /// What the request becomes below a mount: its target, and the prefix that was taken off.
     pub(super) mounted: Option<(Uri, Mount)>,
     /// What the names in its path stand for, beside those of outer routes.
@@ -61,11 +63,17 @@ impl<T> Table<T> {
             Some(prefix) => Some(mounted(request.uri(), request.mount(), prefix).ok_or(Refusal::Unmountable)?),
             None => None,
         };
-        Ok(Decision { target: &route.target, mounted, params: route.params(request) })
+        Ok(Decision { target: &route.target, route, mounted, params: route.params(request) })
     }
 }
 
 impl<'t, T> Decision<'t, T> {
+    /// Notes the route by its mount and the pattern that holds for the path.
+    pub(super) fn note(&self, request: &RequestView<'_>, taken: &TakenRoute) {
+        let path = self.route.condition.as_ref().and_then(|condition| condition.path_of(request)).map(ToString::to_string);
+        taken.take(self.route.mount.as_ref().map(Prefix::as_str), path.as_deref().filter(|path| !path.is_empty()));
+    }
+
     /// Makes the request the one that the target gets.
     pub(crate) fn enter(self, request: &mut Request) -> &'t T {
         if let Some((uri, mount)) = self.mounted {
