@@ -127,6 +127,11 @@ impl Middleware for Limit {
                 }
             },
         );
+        // A response is held as it is while the layer serves. The layers above see a body that is streamed.
+        let key = RequestKey::new(&self.per.0, explain.request());
+        if let Admission::UnderWay(permit) = Arc::<Slots>::default().enter(key, self.at_most, limit) {
+            explain.on_response(move |response| response.change(|response| hold(permit, response)));
+        }
         Ok(())
     }
 
