@@ -105,3 +105,56 @@ fn listen() -> io::Result<(Runtime, Arc<AtomicU8>)> {
     }
     Ok((runtime, noted))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::io::Read;
+    use std::os::fd::OwnedFd;
+    use std::process::{Command, Stdio};
+
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+    use rustix::termios::{Termios, Winsize, tcgetattr, tcsetwinsize};
+
+    use super::*;
+
+    #[test]
+    #[ignore = "the next test runs it in a terminal"]
+    fn panics() {
+        let _terminal = Terminal::open().unwrap();
+        panic!("a mistake in the program");
+    }
+
+    #[test]
+    fn a_panic_gives_the_terminal_back_before_its_message() {
+        let main = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        grantpt(&main).unwrap();
+        unlockpt(&main).unwrap();
+        let path = ptsname(&main, Vec::new()).unwrap().into_string().unwrap();
+        let terminal: OwnedFd = File::options().read(true).write(true).open(path).unwrap().into();
+        tcsetwinsize(&terminal, Winsize { ws_row: 24, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 }).unwrap();
+        let before = tcgetattr(&terminal).unwrap();
+        let mut program = Command::new(std::env::current_exe().unwrap());
+        program.args(["--exact", "cli::top::terminal::tests::panics", "--ignored", "--nocapture"]).env("RUST_BACKTRACE", "0");
+        let end = || Stdio::from(terminal.try_clone().unwrap());
+        let status = program.stdin(end()).stdout(end()).stderr(end()).status().unwrap();
+        assert!(!status.success());
+        let main = File::from(main);
+        let shown = shown(&main);
+        let (left, said) = (shown.find("\u{1b}[?1049l"), shown.find("a mistake in the program"));
+        assert!(left.is_some() && left < said && shown.contains("\u{1b}[?25h"), "{shown:?}");
+        let modes = |terminal: &Termios| (terminal.input_modes, terminal.output_modes, terminal.control_modes, terminal.local_modes);
+        assert_eq!(modes(&tcgetattr(&terminal).unwrap()), modes(&before));
+    }
+
+    /// What was written to a terminal.
+    fn shown(mut main: &File) -> String {
+        let (mut shown, mut octets) = (Vec::new(), [0; 4096]);
+        while poll(&mut [PollFd::new(main, PollFlags::IN)], Some(&Timespec::default())).unwrap() > 0 {
+            let count = main.read(&mut octets).unwrap();
+            shown.extend_from_slice(&octets[..count]);
+        }
+        String::from_utf8_lossy(&shown).into_owned()
+    }
+}
