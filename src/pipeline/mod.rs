@@ -49,6 +49,7 @@ pub use registry::{Kind, Registry};
 pub use schema::schema;
 
 use crate::acme::{NameReport, Store, Timestamp, answer_http01, reports};
+use crate::metrics;
 use crate::server::{Address, Listen, Options};
 use crate::tls::root_reader::Readable;
 use crate::tls::{Tickets, TlsServer};
@@ -62,6 +63,9 @@ use tree::Span;
 
 /// The place of traces.
 const TRACES: &str = "traces";
+
+/// The place of metrics that are sent.
+const METRICS: &str = "metrics";
 
 /// A pipeline file that was read and is sound: every name is known, every option has its type, every route is reachable. Nothing is opened, started or
 /// listened on yet.
@@ -212,6 +216,9 @@ impl Pipeline {
         // Before the stack, so that its shutdown comes last.
         let context = Context::new(TRACES, self.base(), lifecycle.clone());
         let traces = self.server().traces.as_ref().and_then(|options| Traces::start(options, &context));
+        if let Some(options) = &self.server().metrics {
+            metrics::export(options, &Context::new(METRICS, self.base(), lifecycle.clone()));
+        }
         let stack = self.timed(lifecycle, |site| build::front(&self.file, site))?;
         let stack = match traces {
             Some(traces) => traces.around(stack, &Place::new(TRACES)),

@@ -9,6 +9,7 @@ use ziggurat_middleware::spool::SpoolOptions;
 use ziggurat_middleware::units::{Duration, Size};
 use ziggurat_middleware::{Finding, Findings};
 
+use crate::metrics::MetricsOptions;
 use crate::traces::TracesOptions;
 
 /// Limits on connections. The defaults protect a server that faces the internet; few sites need others. After a reload, open connections keep the times
@@ -82,6 +83,10 @@ pub struct Options {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub traces: Option<TracesOptions>,
 
+    /// Metrics, sent to a collector, beside the app `metrics` that shows them. By default none are sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metrics: Option<MetricsOptions>,
+
     /// Whether the time that each layer and app takes itself is measured. The metrics have it as `ziggurat_self_seconds` (see `docs/timing.md`).
     pub timing: bool,
 
@@ -114,6 +119,7 @@ impl Default for Options {
             user: None,
             group: None,
             traces: None,
+            metrics: None,
             timing: false,
             slow: None,
             control: None,
@@ -139,11 +145,12 @@ impl Options {
                 );
             }
         }
-        if let Some(traces) = &self.traces {
-            let mut found = Findings::default();
-            traces.validate(&mut found);
-            found.into_iter().for_each(|finding| findings.push(finding.at("traces")));
-        }
+        let mut found = Findings::default();
+        self.traces.iter().for_each(|traces| traces.validate(&mut found));
+        found.into_iter().for_each(|finding| findings.push(finding.at("traces")));
+        let mut found = Findings::default();
+        self.metrics.iter().for_each(|metrics| metrics.validate(&mut found));
+        found.into_iter().for_each(|finding| findings.push(finding.at("metrics")));
         if self.slow.is_some() && !self.timing {
             findings.push(
                 Finding::new("`slow` says where time has gone that is not measured").at("slow").hint("write `\"timing\": true` beside it"),

@@ -4,8 +4,8 @@
 //! to the [`exporter`]. There is no global provider: each generation has its own.
 
 mod exporter;
+mod messages;
 mod options;
-mod otlp;
 mod request;
 
 use std::sync::Arc;

@@ -4,13 +4,13 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 
-use http::header::{HeaderMap, HeaderName, HeaderValue};
-use http::uri::{PathAndQuery, Uri};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use ziggurat_middleware::options::OneOrMany;
 use ziggurat_middleware::trace::TraceId;
-use ziggurat_middleware::{Finding, Findings, Peer};
+use ziggurat_middleware::{Client, Findings, Peer};
+
+use crate::otlp::{Collector, Compression, Delivery, check_headers, default_service};
 
 /// Traces of requests: a span for each request that is sampled, sent to a collector by OTLP over HTTP (protobuf). Every request gets a `traceparent` of W3C Trace Context, which apps and upstream
 /// servers see.
@@ -36,85 +36,27 @@ pub struct TracesOptions {
     pub(super) layers: bool,
 
     /// The name of this service (`service.name`).
-    #[serde(default = "service")]
+    #[serde(default = "default_service")]
     pub(super) service: String,
 
     /// Headers of the requests to the collector, for instance a token.
     #[serde(default)]
     pub(super) headers: BTreeMap<String, String>,
-}
 
-fn service() -> String {
-    "ziggurat".to_owned()
+    /// Whether these requests are compressed: `"none"`, the default, or `"gzip"`.
+    #[serde(default)]
+    pub(super) compression: Compression,
 }
 
 impl TracesOptions {
     /// Reports names and values that are no headers.
     pub(crate) fn validate(&self, findings: &mut Findings) {
-        for (name, value) in &self.headers {
-            if HeaderName::try_from(name).is_err() || HeaderValue::try_from(value).is_err() {
-                // The value may be secret.
-                findings.push(Finding::new(format!("`{name}` is no header, or its value is none")).at(name.as_str()).at("headers"));
-            }
-        }
+        check_headers(&self.headers, findings);
     }
 
-    /// The headers of requests to the collector.
-    pub(super) fn headers(&self) -> HeaderMap {
-        let header = |(name, value): (&String, &String)| Some((HeaderName::try_from(name).ok()?, HeaderValue::try_from(value).ok()?));
-        self.headers.iter().filter_map(header).collect()
-    }
-
-    /// The URL that spans are sent to.
-    pub(super) fn url(&self) -> Uri {
-        let mut parts = self.to.0.clone().into_parts();
-        let path = self.to.0.path().trim_end_matches('/');
-        parts.path_and_query = PathAndQuery::try_from(format!("{path}/v1/traces")).ok();
-        Uri::from_parts(parts).unwrap_or_else(|_| self.to.0.clone())
-    }
-}
-
-/// The base URL of a collector.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(try_from = "String", into = "String")]
-pub(super) struct Collector(Uri);
-
-impl TryFrom<String> for Collector {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        const HINT: &str = "write the base URL of the collector, as in `\"http://127.0.0.1:4318\"`";
-        let uri: Uri = text.parse().map_err(|_| format!("`{}` is no URL\nhint: {HINT}", text.escape_debug()))?;
-        if !matches!(uri.scheme_str(), Some("http" | "https")) || uri.host().is_none_or(str::is_empty) {
-            return Err(format!("`{text}` is no URL of HTTP\nhint: {HINT}"));
-        }
-        if uri.query().is_some() || uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
-            return Err(format!("a collector's URL has neither a query nor a user\nhint: {HINT}; tokens go into `headers`"));
-        }
-        if uri.path().ends_with("/v1/traces") {
-            return Err(format!("`/v1/traces` is added to the URL\nhint: {HINT}"));
-        }
-        Ok(Self(uri))
-    }
-}
-
-impl From<Collector> for String {
-    fn from(collector: Collector) -> Self {
-        collector.0.to_string()
-    }
-}
-
-impl JsonSchema for Collector {
-    fn schema_name() -> Cow<'static, str> {
-        "Collector".into()
-    }
-
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "string", "pattern": r"^(https?://.+|.*\$.*)$", "examples": ["http://127.0.0.1:4318"] })
+    /// Delivers spans to the collector.
+    pub(super) fn delivery(&self, client: Client) -> Delivery {
+        Delivery::new(client, self.to.url("/v1/traces"), &self.headers, self.compression)
     }
 }
 
@@ -213,20 +155,5 @@ mod tests {
         let taken = |text: &str| ids().filter(|id| Share::try_from(text.to_owned()).unwrap().takes(*id)).count();
         assert_eq!((taken("0%"), taken("100%")), (0, 9_999));
         assert!((400..600).contains(&taken("5%")), "{}", taken("5%"));
-    }
-
-    #[test]
-    fn the_url_of_spans_is_below_that_of_the_collector() {
-        for (to, url) in [
-            ("http://collector:4318", "http://collector:4318/v1/traces"),
-            ("https://collector/", "https://collector/v1/traces"),
-            ("https://collector/otlp/", "https://collector/otlp/v1/traces"),
-        ] {
-            let options: TracesOptions = serde_json::from_value(serde_json::json!({ "to": to })).unwrap();
-            assert_eq!(options.url(), url);
-        }
-        for to in ["collector:4318", "grpc://collector", "http://", "http://a/v1/traces", "http://a?b", "http://u:p@a", ""] {
-            assert!(Collector::try_from(to.to_owned()).is_err(), "{to}");
-        }
     }
 }

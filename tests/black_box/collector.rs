@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Instant;
@@ -14,7 +15,10 @@ use crate::support::{PATIENCE, virtual_env};
 /// A collector that runs as long as the test.
 pub(crate) struct Collector {
     pub(crate) address: SocketAddr,
+    answer: &'static str,
     received: Arc<Mutex<Received>>,
+    /// Accepts connections until it is told to end.
+    server: Option<(thread::JoinHandle<()>, Arc<AtomicBool>)>,
 }
 
 #[derive(Default)]
@@ -28,18 +32,41 @@ impl Collector {
     pub(crate) fn answering(answer: &'static str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let received = Arc::new(Mutex::new(Received::default()));
-        let keep = Arc::clone(&received);
-        thread::spawn(move || {
+        let mut collector = Self { address, answer, received: Arc::default(), server: None };
+        collector.serve(listener);
+        collector
+    }
+
+    fn serve(&mut self, listener: TcpListener) {
+        let (answer, keep, is_away) = (self.answer, Arc::clone(&self.received), Arc::new(AtomicBool::new(false)));
+        let ends = Arc::clone(&is_away);
+        let server = thread::spawn(move || {
             let mut open = Vec::new();
             for stream in listener.incoming().flatten() {
+                if ends.load(SeqCst) {
+                    break;
+                }
                 let stream = receive(stream, answer, &keep);
                 if answer.is_empty() {
                     open.push(stream);
                 }
             }
         });
-        Self { address, received }
+        self.server = Some((server, is_away));
+    }
+
+    /// From now on, connections are refused.
+    pub(crate) fn leave(&mut self) {
+        let (server, is_away) = self.server.take().unwrap();
+        is_away.store(true, SeqCst);
+        drop(TcpStream::connect(self.address));
+        server.join().unwrap();
+    }
+
+    /// It is there again, at the same address.
+    pub(crate) fn come_back(&mut self) {
+        let listener = TcpListener::bind(self.address).unwrap();
+        self.serve(listener);
     }
 
     pub(crate) fn new() -> Self {
@@ -73,14 +100,32 @@ impl Collector {
     }
 
     fn spans(&self) -> Vec<Value> {
+        self.decode("traces")
+    }
+
+    /// The metrics of all requests.
+    pub(crate) fn metrics(&self) -> Vec<Value> {
+        self.decode("metrics")
+    }
+
+    /// What requests of this signal say.
+    fn decode(&self, signal: &str) -> Vec<Value> {
         let mut input = Vec::new();
-        for body in &self.received.lock().unwrap().bodies {
-            input.extend_from_slice(&u32::try_from(body.len()).unwrap().to_be_bytes());
-            input.extend_from_slice(body);
+        let received = self.received.lock().unwrap();
+        for (head, body) in received.heads.iter().zip(&received.bodies) {
+            if head.starts_with(&format!("POST /v1/{signal} ")) {
+                input.extend_from_slice(&u32::try_from(body.len()).unwrap().to_be_bytes());
+                input.extend_from_slice(body);
+            }
         }
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/black_box/spans.py");
-        let mut python =
-            Command::new(virtual_env().join("bin/python")).arg(script).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        drop(received);
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/black_box/otlp.py");
+        let mut python = Command::new(virtual_env().join("bin/python"))
+            .args([script, signal])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
         python.stdin.take().unwrap().write_all(&input).unwrap();
         let output = python.wait_with_output().unwrap();
         assert!(output.status.success());

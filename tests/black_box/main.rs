@@ -29,6 +29,7 @@ mod proxy_protocol;
 mod reload;
 mod reload_plan;
 mod sendfile;
+mod sent_metrics;
 mod slow;
 mod static_files;
 mod supervisor;

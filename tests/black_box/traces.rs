@@ -243,28 +243,63 @@ fn upstream_servers_see_the_span_of_the_attempt() {
     }
 }
 
+const MEASURED: &str = r#""app": { "routes": [{ "match": { "path": "/metrics" }, "app": { "metrics": {} } }, { "app": { "respond": { "body": "hello" } } }] }"#;
+
+/// Makes so many requests, in hundreds, and waits for their answers.
+fn ask(program: &Program, count: usize) {
+    let mut stream = program.connect();
+    for _ in 0..count / 100 {
+        stream.write_all(&b"GET / HTTP/1.1\r\nHost: test\r\n\r\n".repeat(100)).unwrap();
+        let mut answers = Vec::new();
+        while answers.windows(5).filter(|octets| octets == b"hello").count() < 100 {
+            let mut octets = [0; 4096];
+            let count = stream.read(&mut octets).unwrap();
+            assert!(count > 0);
+            answers.extend_from_slice(&octets[..count]);
+        }
+    }
+}
+
+/// How many spans found no room.
+fn dropped(program: &Program) -> usize {
+    let scraped = program.get("/metrics");
+    let dropped = scraped.lines().find_map(|line| line.strip_prefix("ziggurat_spans_total{outcome=\"dropped\"} "));
+    dropped.unwrap_or_else(|| panic!("{scraped}")).parse().unwrap()
+}
+
+#[test]
+fn a_collector_that_was_away_gets_all_spans_that_the_queue_has_room_for() {
+    for count in [600, 4000] {
+        let mut collector = Collector::new();
+        let program = Program::start(&site(&collector, r#", "compression": "gzip""#, MEASURED), &[]);
+        ask(&program, 100);
+        let here = |spans: &[Value]| spans.iter().filter(|span| span["attributes"]["url.path"] == "/").count();
+        collector.wait_for("the first spans", |spans| here(spans) == 100);
+        collector.leave();
+        ask(&program, count);
+        let dropped = dropped(&program);
+        assert_eq!(dropped > 0, count > 2048 + 512, "{dropped}");
+        collector.come_back();
+        let all = 100 + count - dropped;
+        let spans = collector.wait_for("the others", |spans| here(spans) >= all);
+        // None comes twice.
+        let ids: std::collections::BTreeSet<_> = spans.iter().map(|span| span["id"].as_str()).collect();
+        assert_eq!((here(&spans), ids.len()), (all, spans.len()));
+        assert!(collector.heads().iter().all(|head| head.to_ascii_lowercase().contains("content-encoding: gzip\r\n")));
+        stop(program);
+    }
+}
+
 #[test]
 fn a_collector_that_does_not_answer_delays_neither_requests_nor_the_end() {
     for answer in
         ["", "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 3600\r\nContent-Length: 0\r\nConnection: close\r\n\r\n", "garbage\r\n\r\n"]
     {
         let collector = Collector::answering(answer);
-        let metrics = r#""app": { "routes": [{ "match": { "path": "/metrics" }, "app": { "metrics": {} } }, { "app": { "respond": { "body": "hello" } } }] }"#;
-        let program = Program::start(&site(&collector, "", metrics), &[]);
+        let program = Program::start(&site(&collector, "", MEASURED), &[]);
         // More than the queue takes.
-        let mut stream = program.connect();
-        for _ in 0..30 {
-            stream.write_all(&b"GET / HTTP/1.1\r\nHost: test\r\n\r\n".repeat(100)).unwrap();
-            let mut answers = Vec::new();
-            while answers.windows(5).filter(|octets| octets == b"hello").count() < 100 {
-                let mut octets = [0; 4096];
-                let count = stream.read(&mut octets).unwrap();
-                answers.extend_from_slice(&octets[..count]);
-            }
-        }
-        let scraped = program.get("/metrics");
-        let dropped = scraped.lines().find_map(|line| line.strip_prefix("ziggurat_spans_total{outcome=\"dropped\"} ")).unwrap();
-        assert_ne!(dropped, "0", "{scraped}");
+        ask(&program, 3000);
+        assert_ne!(dropped(&program), 0);
         let log = stop(program);
         assert!(log.contains("spans were lost") && collector.requests() > 0, "{log}");
     }

@@ -2,22 +2,20 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
-use http::{Method, StatusCode, Uri};
-use http_body_util::{BodyExt, Limited};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
 use ziggurat_middleware::metrics::Counter;
 use ziggurat_middleware::trace::Span;
-use ziggurat_middleware::{Body, Client, Context, Request, Summary};
+use ziggurat_middleware::{Client, Context, Summary};
 
+use super::messages;
 use super::options::TracesOptions;
-use super::otlp;
+use crate::otlp::Delivery;
 
 /// The most spans that wait. Further ones are dropped and counted.
 const QUEUE: usize = 2048;
@@ -27,12 +25,6 @@ const BATCH: usize = 512;
 
 /// How long spans wait for others.
 const DELAY: Duration = Duration::from_secs(5);
-
-/// The longest time for a request to the collector, with its response.
-const TIMEOUT: Duration = Duration::from_secs(10);
-
-/// The most that is read of a response.
-const MAX_RESPONSE: usize = 64 << 10;
 
 /// How often a batch is sent before it is dropped.
 const ATTEMPTS: u32 = 5;
@@ -69,9 +61,7 @@ impl Exporter {
         let closing = CancellationToken::new();
         let worker = Worker {
             service: options.service.clone(),
-            url: options.url(),
-            headers: options.headers(),
-            client,
+            delivery: options.delivery(client),
             figures: Arc::clone(&figures),
             closing: closing.clone(),
             failures: Summary::default(),
@@ -106,21 +96,12 @@ impl Exporter {
 /// Takes spans out of the queue.
 struct Worker {
     service: String,
-    url: Uri,
-    headers: HeaderMap,
-    client: Client,
+    delivery: Delivery,
     figures: Arc<Figures>,
     closing: CancellationToken,
     failures: Summary<&'static str>,
     /// How many spans the batch has that is being sent.
     in_flight: AtomicU64,
-}
-
-/// Why a batch was not taken.
-struct Failure {
-    cause: String,
-    /// Whether it may be sent again, and what the collector says about when.
-    retry: Option<Option<Duration>>,
 }
 
 impl Worker {
@@ -175,13 +156,12 @@ impl Worker {
     /// Returns how many spans were lost.
     async fn deliver(&self, spans: Vec<Span>) -> u64 {
         let count = spans.len() as u64;
-        let body = Bytes::from(otlp::encode(&self.service, spans));
+        let message = self.delivery.pack(messages::encode(&self.service, spans)).await;
         let mut pause = PAUSE;
         for attempt in 1.. {
-            let failure = match timeout(TIMEOUT, self.attempt(body.clone())).await {
-                Ok(Ok(rejected)) => return rejected.min(count),
-                Ok(Err(failure)) => failure,
-                Err(_) => Failure { cause: "there is no response in time".to_owned(), retry: Some(None) },
+            let failure = match self.delivery.send(message.clone()).await {
+                Ok(response) => return self.rejected(response).min(count),
+                Err(failure) => failure,
             };
             let asked = match failure.retry {
                 Some(asked) if attempt < ATTEMPTS && !self.closing.is_cancelled() => asked,
@@ -201,31 +181,11 @@ impl Worker {
         count
     }
 
-    /// Sends a batch once. Returns how many spans were rejected.
-    async fn attempt(&self, body: Bytes) -> Result<u64, Failure> {
-        let mut request = Request::new(Body::from(body));
-        *request.method_mut() = Method::POST;
-        *request.uri_mut() = self.url.clone();
-        *request.headers_mut() = self.headers.clone();
-        request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/x-protobuf"));
-        let unreachable = |error| Failure { cause: format!("the collector cannot be reached: {error}"), retry: Some(None) };
-        let response = self.client.send(request).await.map_err(unreachable)?;
-        let (head, body) = response.into_parts();
-        let body = Limited::new(body, MAX_RESPONSE).collect().await;
-        if head.status.is_success() {
-            // The spans were taken, whatever else the response says.
-            let partial = body.ok().and_then(|body| otlp::rejected(body.to_bytes()));
-            if let Some((rejected, message)) = &partial {
-                self.log("the collector has rejected spans", &format!("{rejected}: {}", message.escape_debug()));
-            }
-            return Ok(partial.map_or(0, |(rejected, _)| rejected));
-        }
-        let is_retryable = matches!(
-            head.status,
-            StatusCode::TOO_MANY_REQUESTS | StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT
-        );
-        let cause = format!("the collector has answered {}", head.status.as_u16());
-        Err(Failure { cause, retry: is_retryable.then(|| retry_after(&head.headers)) })
+    /// How many spans a collector that has taken the others rejects.
+    fn rejected(&self, response: Option<Bytes>) -> u64 {
+        let Some((rejected, message)) = response.and_then(messages::rejected) else { return 0 };
+        self.log("the collector has rejected spans", &format!("{rejected}: {}", message.escape_debug()));
+        rejected
     }
 
     fn log(&self, what: &'static str, cause: &str) {
@@ -237,17 +197,8 @@ impl Worker {
             },
         );
         if is_first {
-            tracing::warn!(collector = %self.url, "{what}: {cause}");
+            tracing::warn!(collector = %self.delivery.url(), "{what}: {cause}");
         }
-    }
-}
-
-/// The pause that a `Retry-After` asks for (RFC 9110 section 10.2.3).
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let value = headers.get(RETRY_AFTER)?.to_str().ok()?;
-    match value.parse() {
-        Ok(seconds) => Some(Duration::from_secs(seconds)),
-        Err(_) => httpdate::parse_http_date(value).ok()?.duration_since(SystemTime::now()).ok(),
     }
 }
 

@@ -3,9 +3,11 @@
 use std::path::Path;
 use std::sync::Mutex;
 
+use http::{HeaderValue, StatusCode};
+use http_body_util::BodyExt;
 use tower::service_fn;
 use ziggurat_middleware::trace::{OpenSpan, Recorder, SpanKind, TraceContext};
-use ziggurat_middleware::{BoxError, Lifecycle, Response};
+use ziggurat_middleware::{Body, BoxError, Lifecycle, Request, Response};
 
 use super::*;
 
@@ -196,9 +198,7 @@ async fn a_collector_that_is_silent_keeps_the_end_for_a_bounded_time() {
     let options: TracesOptions = serde_json::from_str(r#"{ "to": "http://collector" }"#).unwrap();
     let worker = Worker {
         service: String::new(),
-        url: options.url(),
-        headers: HeaderMap::new(),
-        client: collector.client,
+        delivery: options.delivery(collector.client),
         figures: Arc::default(),
         closing: closing.clone(),
         failures: Summary::default(),

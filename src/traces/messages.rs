@@ -1,12 +1,10 @@
-//! The messages of OTLP for spans (opentelemetry-proto 1.x): `opentelemetry/proto/collector/trace/v1`, whose field numbers are stable.
-//!
-//! The crate opentelemetry-proto has them too, and brings the whole SDK along.
-
-use std::time::{SystemTime, UNIX_EPOCH};
+//! The messages of OTLP for spans (opentelemetry-proto 1.x): `opentelemetry/proto/collector/trace/v1`.
 
 use bytes::Bytes;
-use prost::{Message, Oneof};
+use prost::Message;
 use ziggurat_middleware::trace::{AttributeValue, Span, SpanKind};
+
+use crate::otlp::{KeyValue, Resource, SCHEMA, Scope, Value, nanoseconds, pair};
 
 #[derive(Clone, PartialEq, Message)]
 struct ExportRequest {
@@ -25,25 +23,11 @@ struct ResourceSpans {
 }
 
 #[derive(Clone, PartialEq, Message)]
-struct Resource {
-    #[prost(message, repeated, tag = "1")]
-    attributes: Vec<KeyValue>,
-}
-
-#[derive(Clone, PartialEq, Message)]
 struct ScopeSpans {
     #[prost(message, optional, tag = "1")]
     scope: Option<Scope>,
     #[prost(message, repeated, tag = "2")]
     spans: Vec<SpanMessage>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct Scope {
-    #[prost(string, tag = "1")]
-    name: String,
-    #[prost(string, tag = "2")]
-    version: String,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -79,28 +63,6 @@ struct Status {
 }
 
 #[derive(Clone, PartialEq, Message)]
-struct KeyValue {
-    #[prost(string, tag = "1")]
-    key: String,
-    #[prost(message, optional, tag = "2")]
-    value: Option<AnyValue>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct AnyValue {
-    #[prost(oneof = "Value", tags = "1, 3")]
-    value: Option<Value>,
-}
-
-#[derive(Clone, PartialEq, Oneof)]
-enum Value {
-    #[prost(string, tag = "1")]
-    Text(String),
-    #[prost(int64, tag = "3")]
-    Number(i64),
-}
-
-#[derive(Clone, PartialEq, Message)]
 struct ExportResponse {
     #[prost(message, optional, tag = "1")]
     partial_success: Option<PartialSuccess>,
@@ -114,11 +76,6 @@ struct PartialSuccess {
     error_message: String,
 }
 
-/// The version of the semantic conventions that attributes follow.
-const SCHEMA: &str = "https://opentelemetry.io/schemas/1.37.0";
-
-const VERSION: &str = env!("CARGO_PKG_VERSION");
-
 /// `STATUS_CODE_ERROR`.
 const ERROR: i32 = 2;
 
@@ -128,17 +85,9 @@ const IS_REMOTE: u32 = 0x200;
 
 /// The request that exports spans of a service.
 pub(super) fn encode(service: &str, spans: Vec<Span>) -> Vec<u8> {
-    let resource = [
-        ("service.name", service),
-        ("telemetry.sdk.name", "ziggurat"),
-        ("telemetry.sdk.language", "rust"),
-        ("telemetry.sdk.version", VERSION),
-    ];
-    let attributes = resource.into_iter().map(|(key, value)| pair(key, Value::Text(value.to_owned()))).collect();
-    let scope = Scope { name: "ziggurat".to_owned(), version: VERSION.to_owned() };
-    let scope_spans = vec![ScopeSpans { scope: Some(scope), spans: spans.into_iter().map(span).collect() }];
-    let resource = Some(Resource { attributes });
-    ExportRequest { resource_spans: vec![ResourceSpans { resource, scope_spans, schema_url: SCHEMA.to_owned() }] }.encode_to_vec()
+    let scope_spans = vec![ScopeSpans { scope: Some(Scope::own()), spans: spans.into_iter().map(span).collect() }];
+    let resource_spans = ResourceSpans { resource: Some(Resource::of(service)), scope_spans, schema_url: SCHEMA.to_owned() };
+    ExportRequest { resource_spans: vec![resource_spans] }.encode_to_vec()
 }
 
 /// How many spans a collector has rejected, and why; nothing if the response says so, or cannot be understood.
@@ -172,12 +121,4 @@ fn span(span: Span) -> SpanMessage {
         status: span.is_error.then_some(Status { code: ERROR }),
         flags: remote | u32::from(span.context.is_sampled()),
     }
-}
-
-fn pair(key: &str, value: Value) -> KeyValue {
-    KeyValue { key: key.to_owned(), value: Some(AnyValue { value: Some(value) }) }
-}
-
-fn nanoseconds(time: SystemTime) -> u64 {
-    u64::try_from(time.duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos()).unwrap_or(u64::MAX)
 }
