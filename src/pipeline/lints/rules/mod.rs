@@ -1,6 +1,7 @@
 //! The lints, one file each.
 
 mod acme_behind_guard;
+mod assets_behind_token;
 mod at_repeats_mount;
 mod auth_guards_one_path;
 mod buffer_above_refusals;
@@ -81,6 +82,7 @@ pub(super) const LINTS: &[&Lint] = &[
     &drain_under_deadline::LINT,
     &fallback_hides_app::LINT,
     &never_asked::LINT,
+    &assets_behind_token::LINT,
     &rewrite_below_files::LINT,
     &at_repeats_mount::LINT,
     &path_repeats_mount::LINT,
