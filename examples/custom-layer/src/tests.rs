@@ -93,8 +93,8 @@ fn all_that_is_wrong_is_said_at_once_and_in_its_place() {
   "app": { "respond": 204 }
 }"#,
     );
-    assert!(said.contains("error: the owner would be told in the header of the key\n --> pipeline.json:2:54\n"), "{said}");
-    assert!(said.contains("error: `robots.txt` is not a path\n --> pipeline.json:2:90\n"), "{said}");
+    assert!(said.contains("error: the owner would be told in the header of the key\n --> pipeline.json:2:58\n"), "{said}");
+    assert!(said.contains("error: `robots.txt` is not a path\n --> pipeline.json:2:98\n"), "{said}");
 }
 
 #[test]
