@@ -12,6 +12,7 @@ use ziggurat_middleware::errors::Errors;
 use ziggurat_middleware::forward_auth::ForwardAuth;
 use ziggurat_middleware::forwarded::Forwarded;
 use ziggurat_middleware::headers::Headers;
+use ziggurat_middleware::jwt::Jwt;
 use ziggurat_middleware::limit::Limit;
 use ziggurat_middleware::rate_limit::RateLimit;
 use ziggurat_middleware::request_id::AssignRequestId;
@@ -48,6 +49,7 @@ pub fn builtin() -> Registry {
         .layer::<ForwardAuth>()
         .layer::<Forwarded>()
         .layer::<Headers>()
+        .layer::<Jwt>()
         .layer::<Limit>()
         .layer::<RateLimit>()
         .layer::<AssignRequestId>()

@@ -9,9 +9,13 @@ use std::hint::black_box;
 use std::path::Path;
 use std::task::{Context as TaskContext, Poll};
 
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
 use divan::Bencher;
 use futures_util::FutureExt;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue};
+use http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue};
+use jsonwebtoken::jwk::Jwk;
+use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use tower::layer::util::Identity;
 use tower::{Layer, Service, service_fn};
 use ziggurat_middleware::access::Access;
@@ -24,6 +28,7 @@ use ziggurat_middleware::errors::Errors;
 use ziggurat_middleware::forward_auth::ForwardAuth;
 use ziggurat_middleware::forwarded::Forwarded;
 use ziggurat_middleware::headers::Headers;
+use ziggurat_middleware::jwt::Jwt;
 use ziggurat_middleware::limit::Limit;
 use ziggurat_middleware::rate_limit::RateLimit;
 use ziggurat_middleware::request_id::AssignRequestId;
@@ -151,6 +156,23 @@ fn forward_auth(bencher: Bencher, cache: &str) {
     );
 }
 
+/// A token that an elliptic curve has signed.
+#[divan::bench]
+fn jwt(bencher: Bencher) {
+    let key = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &SystemRandom::new()).expect("a key");
+    let key = EncodingKey::from_ec_der(key.as_ref());
+    let set = serde_json::json!({ "keys": [Jwk::from_encoding_key(&key, Algorithm::ES256).expect("a public key")] });
+    let claims = serde_json::json!({ "iss": "bench", "aud": "bench", "sub": "ann", "exp": 4_102_444_800_u64 });
+    let token = encode(&Header::new(Algorithm::ES256), &claims, &key).expect("a token");
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(file.path(), set.to_string()).expect("keys");
+    let options = serde_json::json!({ "keys": file.path(), "algorithms": "ES256", "issuer": "bench", "audience": "bench" }).to_string();
+    let (lifecycle, token) = (Lifecycle::default(), HeaderValue::try_from(format!("Bearer {token}")).expect("a header"));
+    let stack = stack_in::<Jwt>(&options, &lifecycle);
+    measure_with(bencher, stack, &[(AUTHORIZATION, token)]);
+    lifecycle.shutdown();
+}
+
 /// By the client, by a key, and refused.
 #[divan::bench(args = [r#"{"allow": "1000000/s"}"#, r#"{"allow": "1000000/s", "per": ["cookie:sessionid", "path"]}"#, r#"{"allow": "1/d"}"#])]
 fn rate_limit(bencher: Bencher, options: &str) {
@@ -168,15 +190,23 @@ fn measure_layer<M: Middleware>(bencher: Bencher, options: &str) {
 }
 
 fn measure_layer_in<M: Middleware>(bencher: Bencher, options: &str, lifecycle: &Lifecycle) {
-    let context = Context::new("bench", Path::new("/"), lifecycle.clone());
-    let layer = M::read(&mut serde_json::Deserializer::from_str(options)).expect("options");
-    let stage = layer.layer(&context).expect("a stage");
-    measure(bencher, stage.stage(&Place::new("bench"), Next::new("app", App)));
+    measure(bencher, stack_in::<M>(options, lifecycle));
     lifecycle.shutdown();
 }
 
+fn stack_in<M: Middleware>(options: &str, lifecycle: &Lifecycle) -> Next {
+    let context = Context::new("bench", Path::new("/"), lifecycle.clone());
+    let layer = M::read(&mut serde_json::Deserializer::from_str(options)).expect("options");
+    let stage = layer.layer(&context).expect("a stage");
+    stage.stage(&Place::new("bench"), Next::new("app", App))
+}
+
 /// Sends a browser's request through, from a client behind one proxy.
-fn measure(bencher: Bencher, mut stack: Next) {
+fn measure(bencher: Bencher, stack: Next) {
+    measure_with(bencher, stack, &[]);
+}
+
+fn measure_with(bencher: Bencher, mut stack: Next, more: &[(HeaderName, HeaderValue)]) {
     let mut request = http::Request::new(());
     for (name, value) in [
         ("host", "example.com"),
@@ -192,6 +222,7 @@ fn measure(bencher: Bencher, mut stack: Next) {
     ] {
         request.headers_mut().insert(HeaderName::from_static(name), HeaderValue::from_static(value));
     }
+    request.headers_mut().extend(more.iter().cloned());
     *request.uri_mut() = http::Uri::from_static("/shop/item?id=4711");
     request.extensions_mut().insert(ConnectionInfo {
         client: Some([192, 0, 2, 1].into()),

@@ -1,6 +1,7 @@
 //! An HTTP client for layers that ask other servers: for a decision, for keys, for a token.
 
 use std::future::Future;
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -8,7 +9,7 @@ use std::task::{Context, Poll};
 use tower::{Service, ServiceExt};
 
 use crate::service::{AnyBody, CloneService};
-use crate::{Body, BoxError, Request, Response};
+use crate::{Body, BoxError, Finding, Request, Response, Result};
 
 /// Sends requests to other servers. A layer gets it from [`Context::client`](crate::Context::client).
 ///
@@ -62,7 +63,11 @@ use crate::{Body, BoxError, Request, Response};
 /// # }
 /// ```
 #[derive(Clone)]
-pub struct Client(Arc<dyn Fn(Request) -> ClientFuture + Send + Sync>);
+pub struct Client {
+    send: Arc<dyn Fn(Request) -> ClientFuture + Send + Sync>,
+    /// Makes a client that trusts the authorities in a file.
+    trusting: Option<Arc<dyn Fn(&Path) -> Result<Self> + Send + Sync>>,
+}
 
 /// The answer of another server on its way.
 pub type ClientFuture = Pin<Box<dyn Future<Output = Result<Response, BoxError>> + Send>>;
@@ -78,10 +83,29 @@ impl Client {
             + 'static,
         B: AnyBody,
     {
-        Self(Arc::new(move |request| {
+        let send = move |request| -> ClientFuture {
             let sent = service.clone().oneshot(request);
             Box::pin(async move { Ok(sent.await.map_err(Into::into)?.map(Body::new)) })
-        }))
+        };
+        Self { send: Arc::new(send), trusting: None }
+    }
+
+    /// Sets how [`Client::trusting`] makes its client.
+    #[must_use]
+    pub fn with_trusting(self, make: impl Fn(&Path) -> Result<Self> + Send + Sync + 'static) -> Self {
+        Self { trusting: Some(Arc::new(make)), ..self }
+    }
+
+    /// A client with pools of its own that trusts, for `https`, the authorities in this PEM file and no others.
+    ///
+    /// # Errors
+    ///
+    /// Why the file cannot be used, or that the program knows no such clients.
+    pub fn trusting(&self, authorities: &Path) -> Result<Self> {
+        let make = self.trusting.as_ref();
+        let make = make.ok_or_else(|| Finding::new("the HTTP client of this program cannot be told whom to trust"))?;
+        // Where the file is named is up to the layer.
+        make(authorities).map_err(|finding| Finding { path: Vec::new(), ..finding })
     }
 
     /// Sends a request. The future gives the head of the response; the body follows.
@@ -90,7 +114,7 @@ impl Client {
     ///
     /// Why there is no response: the server cannot be reached, or it answered with something that is not HTTP.
     pub fn send(&self, request: Request) -> ClientFuture {
-        (self.0)(request)
+        (self.send)(request)
     }
 }
 
@@ -123,6 +147,18 @@ mod tests {
     use tower::timeout::Timeout;
 
     use super::*;
+
+    #[test]
+    fn whom_a_client_trusts_is_up_to_the_program() {
+        let plain = || Client::new(service_fn(async |_: Request| Err::<Response, _>(BoxError::from("nobody"))));
+        assert!(plain().trusting(Path::new("ca.pem")).unwrap_err().message.contains("cannot be told"));
+        let client = plain().with_trusting(move |path| match path.to_str() {
+            Some("ca.pem") => Ok(plain()),
+            _ => Err(Finding::new("no such file").at("tls")),
+        });
+        assert!(client.trusting(Path::new("ca.pem")).is_ok());
+        assert!(client.trusting(Path::new("other.pem")).unwrap_err().path.is_empty());
+    }
 
     #[tokio::test(start_paused = true)]
     async fn towers_layers_stand_around_a_client() {

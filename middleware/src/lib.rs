@@ -57,6 +57,7 @@ pub mod forward_auth;
 pub mod forwarded;
 pub mod headers;
 pub mod hop_by_hop;
+pub mod jwt;
 pub mod limit;
 pub mod metrics;
 pub mod path;

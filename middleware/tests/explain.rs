@@ -13,8 +13,10 @@ use ziggurat_middleware::buffer::Buffer;
 use ziggurat_middleware::compress::Compress;
 use ziggurat_middleware::cors::Cors;
 use ziggurat_middleware::errors::Errors;
+use ziggurat_middleware::forward_auth::ForwardAuth;
 use ziggurat_middleware::forwarded::Forwarded;
 use ziggurat_middleware::headers::Headers;
+use ziggurat_middleware::jwt::Jwt;
 use ziggurat_middleware::limit::Limit;
 use ziggurat_middleware::rate_limit::RateLimit;
 use ziggurat_middleware::request_id::AssignRequestId;
@@ -90,6 +92,25 @@ fn api_key_says_whose_key_a_request_has() {
     assert_eq!((notes, status, possible), (vec!["the key is that of `ann`".to_owned()], None, vec![503]));
     let (notes, status, _) = told::<ApiKey>(&options(r#""admin""#), get("/", &[("x-api-key", &made.key)]));
     assert_eq!((notes, status), (vec!["the API key of `ann` lacks a scope of `admin`".to_owned()], Some(403)));
+}
+
+#[test]
+fn forward_auth_says_whom_it_asks_and_removes_what_only_the_server_may_say() {
+    let options = r#"{ "to": "http://auth.test/check", "user": "remote-user" }"#;
+    let explained = TestStack::explain::<ForwardAuth>(options, get("/", &[("remote-user", "root")]));
+    assert_eq!(explained.notes, ["asks `http://auth.test/check` whether the request may pass"]);
+    assert!(!explained.request.headers().contains_key("remote-user"));
+    assert_eq!(told::<ForwardAuth>(options, get("/", &[])).2, [401, 503]);
+    assert_eq!(told::<ForwardAuth>(r#"{ "to": "http://auth.test/", "on_failure": "allow" }"#, get("/", &[])).2, [401]);
+}
+
+#[test]
+fn jwt_looks_for_a_token_and_checks_none() {
+    let options = r#"{ "keys": "no-such-file", "algorithms": "ES256", "issuer": "i", "audience": "a", "scopes": "read" }"#;
+    assert_eq!(told::<Jwt>(options, get("/", &[])), (vec!["asks for a token: the request has none".to_owned()], Some(401), vec![]));
+    let (notes, status, possible) = told::<Jwt>(options, get("/", &[("authorization", "Bearer x")]));
+    assert_eq!((notes, status), (vec!["the request has a token, which is not checked here".to_owned()], None));
+    assert_eq!(possible, [401, 403, 503]);
 }
 
 #[test]

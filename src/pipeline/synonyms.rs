@@ -45,6 +45,7 @@ const KINDS: &[(&[&str], &str)] = &[
         &["auth_request", "forwardauth", "ext_authz", "external_auth", "authelia", "authentik", "oauth2_proxy"],
         "another server is asked by the layer `forward_auth`: `{ \"forward_auth\": \"http://127.0.0.1:9091/check\" }`",
     ),
+    (&["bearer", "token", "jwks", "auth_jwt", "bearer_auth", "jwt_auth"], "signed tokens are checked by the layer `jwt`"),
     (&["key_auth", "keyauth", "apikey", "api_keys", "key", "keys"], "keys are checked by the layer `api_key`: `{ \"api_key\": \"keys\" }`"),
     (
         &["client_max_body_size", "limit_request_body", "request_body", "max_body_size"],

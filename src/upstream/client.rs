@@ -21,7 +21,7 @@ use super::{
 
 /// A client with a pool for each server that it is sent to.
 pub(crate) fn client() -> Client {
-    client_of(Servers::default())
+    client_of(Servers::default()).with_trusting(|ca| client_trusting(ca.to_owned()))
 }
 
 /// A client that trusts the authorities of this PEM file alone.

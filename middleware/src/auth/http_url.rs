@@ -1,7 +1,8 @@
-//! The address of another server that a layer asks.
+//! Another server that a layer asks: its address, and the client.
 
 use std::borrow::Cow;
 use std::fmt;
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use http::Uri;
@@ -9,6 +10,16 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer};
 
 use crate::options::from_text;
+use crate::{Client, Context, Finding, Result};
+
+/// The client for servers that show certificates of the authorities in the file `ca`, or of those of the system.
+pub(crate) fn client(context: &Context, ca: Option<&PathBuf>) -> Result<Client> {
+    let client = context.client()?;
+    match ca {
+        Some(ca) => client.trusting(&context.resolve(ca)).map_err(|finding: Finding| finding.at("ca")),
+        None => Ok(client),
+    }
+}
 
 /// An absolute URL with `http` or `https`.
 #[derive(Clone, Debug, PartialEq, Eq)]

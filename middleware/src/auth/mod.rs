@@ -5,10 +5,12 @@ pub(crate) mod cookies;
 mod credential_file;
 mod decisions;
 mod http_url;
+mod refreshed;
 mod source;
 
 pub(crate) use challenge::{Challenge, is_scope, quoted};
 pub(crate) use credential_file::{CredentialFile, CredentialSet, entries};
 pub(crate) use decisions::{Decision, Decisions};
-pub(crate) use http_url::HttpUrl;
+pub(crate) use http_url::{HttpUrl, client};
+pub(crate) use refreshed::{Refreshed, get};
 pub(crate) use source::{Sent, TokenSource};

@@ -6,6 +6,7 @@ mod question;
 #[cfg(test)]
 mod tests;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use http::header::{AUTHORIZATION, COOKIE, RETRY_AFTER};
@@ -18,7 +19,7 @@ use tokio::time::{Instant, timeout_at};
 use self::answer::{Pass, Reader, Verdict};
 use self::cache::Cache;
 use self::question::{Question, is_in_a_loop};
-use crate::auth::{Decision, Decisions, HttpUrl};
+use crate::auth::{Decision, Decisions, HttpUrl, client};
 use crate::metrics::Counter;
 use crate::options::OneOrMany;
 use crate::refusals::Refusals;
@@ -48,7 +49,7 @@ use crate::{
 /// What the client itself sends in one of the `response_headers` is always removed. Hop-by-hop headers, conditions, ranges, and headers about the body do not go to the
 /// server. A server that stands behind the layer itself would be asked for ever: its requests are answered 508, so that the first one fails.
 ///
-/// Connections to the server are reused. `https` is verified against the authorities of the system. A server that fails five times in a row is left alone for 10 s.
+/// Connections to the server are reused. A server that fails five times in a row is left alone for 10 s.
 ///
 /// `ziggurat_auth_decisions_total` counts the requests by what was decided, and `ziggurat_forward_auth_cached_total` those that were decided from the cache.
 ///
@@ -77,6 +78,9 @@ use crate::{
 pub struct ForwardAuth {
     /// The URL that is asked.
     to: HttpUrl,
+    /// A PEM file with the certificates of the authorities to trust, if the server has an `https` URL. By default the authorities of the system are trusted.
+    #[serde(default)]
+    ca: Option<PathBuf>,
     /// The headers of the client's request that go to the server. By default all.
     #[serde(default)]
     request_headers: Option<OneOrMany<HeaderKey>>,
@@ -161,7 +165,8 @@ impl Middleware for ForwardAuth {
     }
 
     fn layer(self, context: &Context) -> Result<impl IntoStage> {
-        let guard = Arc::new(Guard::new(self, context.client()?, context)?);
+        let client = client(context, self.ca.as_ref())?;
+        let guard = Arc::new(Guard::new(self, client, context)?);
         Ok(from_fn(guard, async |guard: Arc<Guard>, request: Request, next: Next| guard.ask(request, next).await))
     }
 }
