@@ -14,6 +14,7 @@ use ziggurat_middleware::forwarded::Forwarded;
 use ziggurat_middleware::headers::Headers;
 use ziggurat_middleware::jwt::Jwt;
 use ziggurat_middleware::limit::Limit;
+use ziggurat_middleware::oidc::Oidc;
 use ziggurat_middleware::rate_limit::RateLimit;
 use ziggurat_middleware::request_id::AssignRequestId;
 use ziggurat_middleware::rewrite::Rewrite;
@@ -51,6 +52,7 @@ pub fn builtin() -> Registry {
         .layer::<Headers>()
         .layer::<Jwt>()
         .layer::<Limit>()
+        .layer::<Oidc>()
         .layer::<RateLimit>()
         .layer::<AssignRequestId>()
         .layer::<Rewrite>()

@@ -60,6 +60,7 @@ pub mod hop_by_hop;
 pub mod jwt;
 pub mod limit;
 pub mod metrics;
+pub mod oidc;
 pub mod path;
 pub mod rate_limit;
 pub mod request_id;

@@ -18,6 +18,7 @@ use ziggurat_middleware::forwarded::Forwarded;
 use ziggurat_middleware::headers::Headers;
 use ziggurat_middleware::jwt::Jwt;
 use ziggurat_middleware::limit::Limit;
+use ziggurat_middleware::oidc::Oidc;
 use ziggurat_middleware::rate_limit::RateLimit;
 use ziggurat_middleware::request_id::AssignRequestId;
 use ziggurat_middleware::rewrite::Rewrite;
@@ -111,6 +112,20 @@ fn jwt_looks_for_a_token_and_checks_none() {
     let (notes, status, possible) = told::<Jwt>(options, get("/", &[("authorization", "Bearer x")]));
     assert_eq!((notes, status), (vec!["the request has a token, which is not checked here".to_owned()], None));
     assert_eq!(possible, [401, 403, 503]);
+}
+
+#[test]
+fn oidc_says_where_a_browser_logs_in_and_refuses_scripts() {
+    let options = r#"{ "issuer": "https://id.test", "client_id": "wiki", "secrets": "0123456789abcdef0123456789abcdef" }"#;
+    let (notes, status, _) = told::<Oidc>(options, get("/", &[("accept", "text/html")]));
+    assert_eq!(
+        (notes, status),
+        (vec!["the request has no session: sends the browser to `https://id.test/` to log in".to_owned()], Some(302))
+    );
+    assert_eq!(told::<Oidc>(options, get("/", &[("sec-fetch-mode", "cors")])).1, Some(401));
+    let (notes, status, possible) = told::<Oidc>(options, get("/", &[("cookie", "__Host-session=x")]));
+    assert_eq!((notes, status), (vec!["the request has a session, which is not checked here".to_owned()], None));
+    assert_eq!(possible, [302, 403]);
 }
 
 #[test]

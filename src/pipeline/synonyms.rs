@@ -46,6 +46,7 @@ const KINDS: &[(&[&str], &str)] = &[
         "another server is asked by the layer `forward_auth`: `{ \"forward_auth\": \"http://127.0.0.1:9091/check\" }`",
     ),
     (&["bearer", "token", "jwks", "auth_jwt", "bearer_auth", "jwt_auth"], "signed tokens are checked by the layer `jwt`"),
+    (&["openid", "openid_connect", "auth_openidc", "sso", "login", "oauth", "oauth2"], "people log in at a provider by the layer `oidc`"),
     (&["key_auth", "keyauth", "apikey", "api_keys", "key", "keys"], "keys are checked by the layer `api_key`: `{ \"api_key\": \"keys\" }`"),
     (
         &["client_max_body_size", "limit_request_body", "request_body", "max_body_size"],

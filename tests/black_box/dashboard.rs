@@ -20,7 +20,7 @@ const PIPELINE: &str = r#"{
 const HOSTILE: &str = "/%3Cimg%20src=x%20onerror=%22document.title='taken'%22%3E<b>bold</b>&lt;";
 
 /// The page as it is after its scripts have run for a while, and what the browser has logged. `None` if there is no chromium.
-fn page(program: &Program, target: &str, options: &[&str]) -> Option<(String, String)> {
+pub(crate) fn page(program: &Program, target: &str, options: &[&str]) -> Option<(String, String)> {
     let mut browser = Command::new("timeout");
     let profile = tempfile::tempdir().unwrap();
     browser.args([

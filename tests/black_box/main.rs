@@ -22,6 +22,7 @@ mod import;
 mod init;
 mod layers;
 mod link;
+mod logins;
 mod manage;
 mod privilege;
 mod process;

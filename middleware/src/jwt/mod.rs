@@ -18,10 +18,12 @@ use http::{HeaderValue, StatusCode};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use self::algorithm::Algorithm;
-use self::claims::{Claims, Expectation, header_text, user_text};
+pub(crate) use self::algorithm::Algorithm;
+pub(crate) use self::claims::{Claims, Expectation, has_text, header_text, user_text};
+pub(crate) use self::keys::KeySet;
 use self::source::KeySource;
-use self::token::{Distrust, Verifier};
+pub(crate) use self::source::fetch_keys;
+pub(crate) use self::token::{Distrust, Verifier};
 use crate::auth::{Challenge, Decision, Decisions, HttpUrl, Sent, TokenSource, client, is_scope};
 use crate::options::OneOrMany;
 use crate::units::{Duration, HeaderKey, HeaderText};
