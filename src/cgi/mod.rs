@@ -195,6 +195,9 @@ pub(crate) trait VariableSource {
     /// The value of a variable, if it is set.
     fn get(&self, variable: Variable) -> Result<Option<Cow<'_, [u8]>>, Self::Error>;
 
+    /// How many variables have a name that begins with `HTTP_`, at most.
+    fn header_count(&self) -> usize;
+
     /// Calls `each` for every variable whose name begins with `HTTP_`, with the rest of the name and the value.
     fn headers(&self, each: impl FnMut(&[u8], &[u8]) -> Result<(), Invalid>) -> Result<(), Self::Error>;
 }

@@ -48,6 +48,10 @@ impl VariableSource for Variables {
         Ok(self.0.get(variable.name().as_bytes()).map(Cow::from))
     }
 
+    fn header_count(&self) -> usize {
+        self.0.len()
+    }
+
     fn headers(&self, mut each: impl FnMut(&[u8], &[u8]) -> Result<(), Invalid>) -> Result<(), Invalid> {
         self.0.iter().try_for_each(|(name, value)| name.strip_prefix(b"HTTP_").map_or(Ok(()), |name| each(name, value)))
     }

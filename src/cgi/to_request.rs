@@ -8,12 +8,9 @@ use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{Method, Request, Uri, Version};
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, percent_encode};
-use ziggurat_middleware::{ConnectionInfo, Mount, OriginalUri, RemoteUser, RequestId, RequestSummary, Scheme};
+use ziggurat_middleware::{ConnectionInfo, Mount, OriginalUri, RemoteUser, RequestId, Scheme};
 
 use super::{Invalid, Variable, VariableSource, has_variable, tls};
-
-/// Capacity for as many headers as browsers send.
-const HEADERS: usize = 20;
 
 /// Octets that are percent-encoded in a path (RFC 3986 section 3.3).
 const PATH: &AsciiSet = &CONTROLS
@@ -77,8 +74,6 @@ pub(crate) fn to_request<S: VariableSource>(source: &S, is_vetted: bool) -> Resu
     if let Some(id) = id {
         parts.extensions.insert(id);
     }
-    let summary = RequestSummary::new(&parts.method, &parts.uri, &parts.extensions);
-    parts.extensions.insert(summary);
     Ok(parts)
 }
 
@@ -91,8 +86,14 @@ fn target<S: VariableSource>(source: &S) -> Result<(Uri, Option<Mount>), S::Erro
     if *path == *b"*" && script.is_empty() {
         return Ok((Uri::from_static("*"), None));
     }
-    let written = source.get(Variable::RequestUri)?.and_then(|written| {
-        let written = PathAndQuery::try_from(&*written).ok()?;
+    let written = source.get(Variable::RequestUri)?.and_then(|written| PathAndQuery::try_from(&*written).ok());
+    if let Some(written) = &written
+        && script.is_empty()
+        && is_as_written(written, &path, &query)
+    {
+        return Ok((written.clone().into(), None));
+    }
+    let written = written.as_ref().and_then(|written| {
         let (prefix, rest) = split(written.path(), &script, &path)?;
         Some((prefix.to_owned(), rest.to_owned()))
     });
@@ -111,10 +112,18 @@ fn target<S: VariableSource>(source: &S) -> Result<(Uri, Option<Mount>), S::Erro
     Ok((below, Some(Mount { prefix: prefix.into(), target: whole })))
 }
 
+/// Whether the target is the one that the client sent, in its usual spelling: no other one is written then.
+fn is_as_written(written: &PathAndQuery, path: &[u8], query: &[u8]) -> bool {
+    written.path().starts_with('/')
+        && percent_decode_str(written.path()).eq(path.iter().copied())
+        && percent_encode(query, QUERY).eq(written.query())
+}
+
 /// The target that the client sent, if a layer has changed the path variables since.
 fn original<S: VariableSource>(source: &S, target: &Uri) -> Result<Option<OriginalUri>, S::Error> {
-    let written = source.get(Variable::RequestUri)?.and_then(|written| PathAndQuery::try_from(&*written).ok());
-    let changed = written.filter(|written| written.path().starts_with('/') && target.path_and_query() != Some(written));
+    let is_target = |written: &[u8]| target.path_and_query().is_some_and(|target| target.as_str().as_bytes() == written);
+    let written = source.get(Variable::RequestUri)?.filter(|written| written.starts_with(b"/") && !is_target(written));
+    let changed = written.and_then(|written| PathAndQuery::try_from(&*written).ok());
     Ok(changed.map(|written| OriginalUri(written.into())))
 }
 
@@ -133,7 +142,7 @@ fn split<'a>(written: &'a str, script: &[u8], path: &[u8]) -> Option<(&'a str, &
 
 fn headers<S: VariableSource>(source: &S, parts: &mut Parts) -> Result<(), S::Error> {
     let headers = &mut parts.headers;
-    headers.reserve(HEADERS);
+    headers.reserve(source.header_count());
     let mut spelled = Vec::with_capacity(32);
     source.headers(|variable, value| {
         let invalid = |reason| Invalid { variable: format!("HTTP_{}", String::from_utf8_lossy(variable)), reason };

@@ -25,7 +25,7 @@ pub fn fuzz_gateway(octets: &[u8]) {
         assert_eq!(said(protocol, octets, size), said(protocol, octets, whole));
     }
     let variables = packets.into_iter().flatten().map(|packet| packet.variables).chain(netstrings.into_iter().flatten());
-    for variables in variables.chain(fastcgi::pairs::read(&octets.to_vec().into())) {
+    for variables in variables.chain(fastcgi::pairs::read(octets)) {
         let _ = read_request(&variables);
     }
 }

@@ -3,7 +3,6 @@
 use std::borrow::Cow;
 use std::net::Ipv4Addr;
 
-use bytes::Bytes;
 use http::Uri;
 use http::header::{CONNECTION, EXPECT, HOST, HeaderValue};
 use http::request::Parts;
@@ -31,7 +30,7 @@ pub(crate) fn read_request(variables: &Variables) -> Result<Parts, Invalid> {
     let source = FrontVariables::new(variables)?;
     let mut parts = to_request(&source, false)?;
     if let Some(info) = parts.extensions.get_mut::<ConnectionInfo>() {
-        let is_on_unix_socket = variables.get(Variable::RemoteAddr.name()).is_some_and(|address| &**address == b"unix:");
+        let is_on_unix_socket = variables.get(Variable::RemoteAddr.name()).is_some_and(|address| address == b"unix:");
         if info.client.is_none() && !is_on_unix_socket {
             // An unknown client is not one on a Unix socket: those have no local address.
             info.local = Some((Ipv4Addr::UNSPECIFIED, info.server_port.unwrap_or_default()).into());
@@ -84,7 +83,7 @@ struct FrontVariables<'a> {
     path_info: Cow<'a, [u8]>,
     query: Cow<'a, [u8]>,
     /// Path and query, even if the client sent a URL.
-    request_uri: Option<Bytes>,
+    request_uri: Option<Cow<'a, [u8]>>,
     scheme: Scheme,
 }
 
@@ -97,7 +96,7 @@ impl<'a> FrontVariables<'a> {
             Some(mark) => (&written[..mark], &written[mark + 1..]),
             None => (written, &[][..]),
         };
-        let borrowed = |value: &'a Bytes| Cow::Borrowed(&**value);
+        let borrowed = |value: &'a [u8]| Cow::Borrowed(value);
         let (script_name, path_info) = match (get(Variable::ScriptName), get(Variable::PathInfo)) {
             (script, Some(path)) => (script.map(borrowed).unwrap_or_default(), borrowed(path)),
             (Some(script), None) if !script.is_empty() => (Cow::default(), borrowed(script)),
@@ -117,16 +116,16 @@ impl<'a> FrontVariables<'a> {
 }
 
 /// The target of a request without scheme and host.
-fn path_and_query(target: &Bytes) -> Bytes {
-    if target.starts_with(b"/") || **target == *b"*" {
-        return target.clone();
+fn path_and_query(target: &[u8]) -> Cow<'_, [u8]> {
+    if target.starts_with(b"/") || target == b"*" {
+        return Cow::Borrowed(target);
     }
     let uri = std::str::from_utf8(target).ok().and_then(|target| target.parse::<Uri>().ok());
     let path = uri.filter(|uri| uri.authority().is_some()).map(|uri| match uri.query() {
-        Some(query) => format!("{}?{query}", uri.path()).into(),
-        None => uri.path().to_owned().into(),
+        Some(query) => format!("{}?{query}", uri.path()).into_bytes(),
+        None => uri.path().to_owned().into_bytes(),
     });
-    path.unwrap_or_else(|| target.clone())
+    path.map_or(Cow::Borrowed(target), Cow::Owned)
 }
 
 /// The value of a `Host` header for the server that the front server names.
@@ -151,11 +150,13 @@ impl VariableSource for FrontVariables<'_> {
             Variable::UrlScheme => Some(Cow::Borrowed(self.scheme.as_str().as_bytes())),
             // Only WSGI has a variable for it. The header is among the headers.
             Variable::RequestId => None,
-            list if list.is_list() => {
-                joined(|number| Ok::<_, Invalid>(self.variables.get(&list.item_name(number)).map(|value| Cow::Borrowed(&**value))))?
-            }
-            _ => self.variables.get(variable.name()).map(|value| Cow::Borrowed(&**value)),
+            list if list.is_list() => joined(|number| Ok::<_, Invalid>(self.variables.get(&list.item_name(number)).map(Cow::Borrowed)))?,
+            _ => self.variables.get(variable.name()).map(Cow::Borrowed),
         })
+    }
+
+    fn header_count(&self) -> usize {
+        self.variables.iter().filter(|(name, _)| name.starts_with(b"HTTP_")).count()
     }
 
     fn headers(&self, mut each: impl FnMut(&[u8], &[u8]) -> Result<(), Invalid>) -> Result<(), Invalid> {

@@ -6,8 +6,8 @@ use super::Variables;
 use super::fastcgi::{Kind, Record};
 
 /// Variables with these names and values.
-pub(super) fn variables(pairs: &[(&'static str, &'static str)]) -> Variables {
-    pairs.iter().map(|(name, value)| (Bytes::from_static(name.as_bytes()), Bytes::from_static(value.as_bytes()))).collect()
+pub(super) fn variables(pairs: &[(&str, &str)]) -> Variables {
+    pairs.iter().copied().collect()
 }
 
 /// The octets of a FastCGI record.

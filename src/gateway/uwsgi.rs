@@ -5,7 +5,7 @@
 //! variable: length (2, little-endian)   name   length (2, little-endian)   value
 //! ```
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, BytesMut};
 
 use super::{Malformed, Variables};
 
@@ -29,20 +29,20 @@ pub(crate) fn take(octets: &mut BytesMut, most: usize) -> Result<Option<Packet>,
     if octets.len() < HEADER + length {
         return Ok(None);
     }
-    octets.advance(HEADER);
-    let mut rest = octets.split_to(length).freeze();
+    let mut rest = &octets[HEADER..HEADER + length];
     let mut variables = Variables::new();
     while !rest.is_empty() {
         let name = take_text(&mut rest)?;
         variables.push(name, take_text(&mut rest)?);
     }
+    octets.advance(HEADER + length);
     Ok(Some(Packet { modifier1, modifier2, variables }))
 }
 
-fn take_text(octets: &mut Bytes) -> Result<Bytes, Malformed> {
+fn take_text<'a>(octets: &mut &'a [u8]) -> Result<&'a [u8], Malformed> {
     const CUT: Malformed = Malformed::Syntax("a variable of the uwsgi packet is longer than the packet");
     let length = usize::from(octets.try_get_u16_le().map_err(|_| CUT)?);
-    if length > octets.len() { Err(CUT) } else { Ok(octets.split_to(length)) }
+    octets.split_off(..length).ok_or(CUT)
 }
 
 /// The octets of a packet.

@@ -40,7 +40,7 @@ impl CgiRequest {
         let (input, output) = (own(&io::stdin())?, own(&io::stdout())?);
         dup2_stdin(OwnedFd::from(File::open("/dev/null")?))?;
         dup2_stdout(io::stderr())?;
-        let variables = std::env::vars_os().map(|(name, value)| (name.into_vec().into(), value.into_vec().into()));
+        let variables = std::env::vars_os().map(|(name, value)| (name.into_vec(), value.into_vec()));
         Ok(Some(Self { variables: variables.collect(), input, output }))
     }
 

@@ -190,7 +190,8 @@ impl AcceptLoop {
         let has_descriptor = |(accepted, _): &&(Accepted, Instant)| accepted.client.has_descriptor();
         let mut unserved = self.waiting.iter().filter(has_descriptor).count() + self.refusals.len();
         let mut has_served = false;
-        for (accepted, since) in std::mem::take(&mut self.waiting) {
+        for _ in 0..self.waiting.len() {
+            let Some((accepted, since)) = self.waiting.pop_front() else { break };
             if !self.has_room(&accepted, unserved) {
                 self.waiting.push_back((accepted, since));
                 continue;

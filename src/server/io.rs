@@ -23,6 +23,11 @@ pub(super) trait Io: AsyncRead + AsyncWrite + Unpin + Send + 'static {
     /// flushed.
     fn sent(&self) -> u64;
 
+    /// Whether closing the stream tells the client all that shutting it down would.
+    fn ends_by_closing(&self) -> bool {
+        false
+    }
+
     /// Makes closing the stream visible as an error to the client (a TCP reset), so that a response that ends with the connection does not look
     /// complete. Does nothing where the stream has no such way to end.
     fn abort_on_close(&self);

@@ -113,6 +113,10 @@ impl Io for Socket {
         self.sent
     }
 
+    fn ends_by_closing(&self) -> bool {
+        true
+    }
+
     fn abort_on_close(&self) {
         if let Stream::Tcp(stream) = &self.stream {
             // If it fails, the client has disconnected.

@@ -24,6 +24,9 @@ impl Keys {
     }
 }
 
+/// As many headers as browsers send.
+const HEADERS: usize = 20;
+
 /// Reads the variables of an environ, whose str values have one character per octet (PEP 3333 section "Unicode Issues").
 pub(super) struct EnvironVariables<'a, 'py> {
     pub(super) environ: &'a Bound<'py, PyDict>,
@@ -50,6 +53,11 @@ impl VariableSource for EnvironVariables<'_, '_> {
             Variable::RemoteUser | Variable::AuthType => Ok(name(&value).map(Cow::from)),
             _ => octets(key, &value).map(|octets| Some(octets.into_owned().into())),
         }
+    }
+
+    fn header_count(&self) -> usize {
+        // Further ones make room for themselves.
+        self.environ.len().min(HEADERS)
     }
 
     fn headers(&self, mut each: impl FnMut(&[u8], &[u8]) -> Result<(), Invalid>) -> PyResult<()> {

@@ -100,10 +100,10 @@ impl CgiService {
         let mount = parts.extensions.get::<Mount>().map_or("", |mount| &mount.prefix);
         variables.replace("SCRIPT_NAME", format!("{}{}", percent_decode_str(mount).decode_utf8_lossy(), program.name));
         variables.replace("PATH_INFO", program.path_info);
-        variables.replace("SCRIPT_FILENAME", program.file.clone().into_os_string().into_encoded_bytes());
+        variables.replace("SCRIPT_FILENAME", program.file.as_os_str().as_encoded_bytes());
         variables.replace("PATH", PATH);
         for (name, value) in &self.rules.env {
-            variables.replace(name, value.clone());
+            variables.replace(name, value);
         }
         let mut command = Command::new(&program.file);
         command.args(program.arguments).env_clear();

@@ -74,13 +74,13 @@ impl GatewayService {
             let name = format!("{}{}", percent_decode_str(mount).decode_utf8_lossy(), script.name);
             variables.replace("SCRIPT_NAME", name);
             variables.replace("PATH_INFO", script.path_info);
-            variables.replace("SCRIPT_FILENAME", script.file.into_os_string().into_encoded_bytes());
+            variables.replace("SCRIPT_FILENAME", script.file.as_os_str().as_encoded_bytes());
             // PHP's own guard against being called without a server.
             variables.replace("REDIRECT_STATUS", "200");
-            variables.replace("DOCUMENT_ROOT", scripts.root().as_os_str().as_encoded_bytes().to_vec());
+            variables.replace("DOCUMENT_ROOT", scripts.root().as_os_str().as_encoded_bytes());
         }
         for (name, value) in &self.params {
-            variables.replace(name, value.clone());
+            variables.replace(name, value);
         }
         Ok(variables)
     }

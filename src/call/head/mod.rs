@@ -133,6 +133,10 @@ mod tests {
             Ok(self.known()[variable.index()].map(Cow::from))
         }
 
+        fn header_count(&self) -> usize {
+            HeadView::headers(*self).count() + 1
+        }
+
         fn headers(&self, mut each: impl FnMut(&[u8], &[u8]) -> Result<(), Invalid>) -> Result<(), Invalid> {
             let host = self.known()[Variable::HttpHost.index()].map(|host| (&b"HTTP_HOST"[..], host));
             HeadView::headers(*self).chain(host).try_for_each(|(name, value)| each(&name[b"HTTP_".len()..], value))

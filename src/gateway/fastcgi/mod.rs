@@ -77,9 +77,9 @@ impl End {
 
 /// The answer to FCGI_GET_VALUES (section 4.1): of the variables that were asked for, those that exist. A connection carries one request at a time.
 pub(crate) fn values(asked: &Variables, connections: usize, out: &mut BytesMut) {
-    let connections = Bytes::from(connections.to_string());
-    let known = [("FCGI_MAX_CONNS", connections.clone()), ("FCGI_MAX_REQS", connections), ("FCGI_MPXS_CONNS", Bytes::from_static(b"0"))];
-    let answers = known.into_iter().filter(|(name, _)| asked.get(name).is_some()).map(|(name, value)| (Bytes::from(name), value));
+    let connections = connections.to_string();
+    let known = [("FCGI_MAX_CONNS", &*connections), ("FCGI_MAX_REQS", &connections), ("FCGI_MPXS_CONNS", "0")];
+    let answers = known.into_iter().filter(|(name, _)| asked.get(name).is_some());
     let mut content = BytesMut::new();
     pairs::write(&answers.collect(), &mut content);
     Record { kind: Kind::GET_VALUES_RESULT, id: 0, content: content.freeze() }.write(out);

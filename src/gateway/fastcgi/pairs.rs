@@ -1,26 +1,23 @@
 //! Name-value pairs of FastCGI (section 3.4). A length below 128 is one octet, any other is four with the highest bit set.
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::{Buf, BufMut, BytesMut};
 
 use crate::gateway::{Malformed, Variables};
 
 /// Reads the pairs of a whole stream.
-pub(crate) fn read(stream: &Bytes) -> Result<Variables, Malformed> {
-    let mut rest = stream.clone();
+pub(crate) fn read(stream: &[u8]) -> Result<Variables, Malformed> {
+    let mut rest = stream;
     let mut variables = Variables::new();
     while !rest.is_empty() {
         let (name, value) = (length(&mut rest)?, length(&mut rest)?);
-        if name.checked_add(value).is_none_or(|both| both > rest.len()) {
-            return Err(CUT);
-        }
-        variables.push(rest.split_to(name), rest.split_to(value));
+        variables.push(rest.split_off(..name).ok_or(CUT)?, rest.split_off(..value).ok_or(CUT)?);
     }
     Ok(variables)
 }
 
 const CUT: Malformed = Malformed::Syntax("a name-value pair is longer than the FastCGI stream that it is in");
 
-fn length(octets: &mut Bytes) -> Result<usize, Malformed> {
+fn length(octets: &mut &[u8]) -> Result<usize, Malformed> {
     let first = *octets.first().ok_or(CUT)?;
     if first < 0x80 {
         octets.advance(1);

@@ -48,7 +48,7 @@ impl CgiFront {
 
 /// The mount in the path that the client asked for, if that is not the path of the program.
 fn script_before_rewriting(variables: &Variables) -> Option<Vec<u8>> {
-    let get = |variable: Variable| variables.get(variable.name()).map(|value| &**value);
+    let get = |variable: Variable| variables.get(variable.name());
     let target = get(Variable::RequestUri).filter(|target| target.starts_with(b"/"))?;
     let path: Vec<u8> = percent_decode(target.split(|octet| *octet == b'?').next()?).collect();
     let script = get(Variable::ScriptName)?;

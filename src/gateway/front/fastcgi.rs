@@ -96,7 +96,7 @@ impl FastCgiFront {
         if !content.is_empty() {
             return Ok(None);
         }
-        let variables = pairs::read(&std::mem::take(stream).freeze())?;
+        let variables = pairs::read(&std::mem::take(stream))?;
         let length = content_length(&variables)?;
         if length.is_none() {
             self.state = State::First(variables);

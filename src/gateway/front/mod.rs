@@ -65,7 +65,7 @@ pub(crate) trait Front: Send + 'static {
 /// The length of the body, if the variables have one. An empty value is none (RFC 3875 section 4.1.2).
 fn content_length(variables: &Variables) -> Result<Option<u64>, Malformed> {
     const NAME: &[u8] = b"CONTENT_LENGTH";
-    let mut lengths = variables.iter().filter(|(name, _)| **name == NAME).map(|(_, value)| value);
+    let mut lengths = variables.iter().filter(|(name, _)| *name == NAME).map(|(_, value)| value);
     let Some(length) = lengths.next() else { return Ok(None) };
     if lengths.next().is_some() {
         return Err(Malformed::Syntax("the request has two variables `CONTENT_LENGTH`"));

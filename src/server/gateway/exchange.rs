@@ -77,6 +77,9 @@ const HIGH_WATER: usize = 64 << 10;
 /// How much of a body is read at once.
 const READ: usize = 16 << 10;
 
+/// Behind the body, little comes before the response.
+const MORE: usize = 64;
+
 /// How much the protocol adds to a short response.
 const OVERHEAD: usize = 64;
 
@@ -162,7 +165,7 @@ impl<'a, S: Io, F: Front> Exchange<'a, S, F> {
                 // The current request is over before the next one begins.
                 Ok(Some(Event::Request(..))) => return Poll::Ready(Outcome::Malformed(OVERLAP)),
                 Err(malformed) => return Poll::Ready(Outcome::Malformed(malformed)),
-                Ok(None) => match poll_read(self.stream, self.received, READ, cx) {
+                Ok(None) => match poll_read(self.stream, self.received, if self.body.is_ended() { MORE } else { READ }, cx) {
                     Poll::Ready(true) => {}
                     Poll::Ready(false) => return Poll::Ready(Outcome::Closed),
                     Poll::Pending => return Poll::Pending,

@@ -25,6 +25,9 @@ pub(super) async fn refuse(mut stream: impl Io, refusal: Refusal) {
 /// Closes. The kernel resets a socket that is closed while octets of the client are unread or still come, and the client may lose a response that
 /// it has not read yet. If the client may be `still_sending`, what it sends is therefore read and dropped for a while.
 pub(super) async fn close(mut stream: impl Io, still_sending: bool) {
+    if !still_sending && stream.ends_by_closing() {
+        return;
+    }
     let shutdown = timeout(LINGER_TIMEOUT, stream.shutdown()).await;
     if matches!(shutdown, Ok(Ok(()))) && still_sending {
         let mut ignored = vec![0; 8 << 10];

@@ -26,9 +26,11 @@ pub(super) fn request_of(environ: &Bound<'_, PyDict>, keys: &Keys, is_fresh: boo
     let mut parts = cgi::to_request(&EnvironVariables { environ, keys }, !is_fresh)?;
     let body = EnvironBody::of(environ, cgi::content_length(&parts.headers), is_fresh)?;
     let head = Head::with_body(&parts, &body);
-    if let (Some(clock), Some(summary)) = (EnvironClock::of(environ), RequestSummary::of(&parts.extensions)) {
+    let summary = RequestSummary::new(&parts.method, &parts.uri, &parts.extensions);
+    if let Some(clock) = EnvironClock::of(environ) {
         summary.start_clock(clock);
     }
+    parts.extensions.insert(summary);
     parts.extensions.insert(Caller { environ: Arc::new(environ.clone().unbind()), head });
     Ok(Request::from_parts(parts, body))
 }
