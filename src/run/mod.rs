@@ -154,7 +154,7 @@ pub(crate) fn try_build(pipeline: &Pipeline, host: &Extensions) -> Result<Report
 fn runtime(pipeline: &Pipeline) -> Result<Runtime, Report> {
     let mut builder = Builder::new_multi_thread();
     // An app without threads of its own runs on these.
-    builder.enable_all().thread_name("ziggurat-io").thread_stack_size(wsgi::STACK);
+    builder.enable_all().thread_name("ziggurat-io").thread_stack_size(wsgi::STACK).on_thread_start(wsgi::run_in_batches);
     if let Some(threads) = pipeline.server().threads {
         builder.worker_threads(threads.get());
     }

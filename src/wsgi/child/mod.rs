@@ -27,6 +27,7 @@ use super::arguments::Arguments;
 use super::callable::Callable;
 use super::interpreter::{finalize_process, initialize};
 use super::load::import;
+use super::scheduling::run_as_usual;
 use super::service_as_wsgi::Runtime;
 use crate::log::{self, Mark};
 use crate::worker::boot::{Boot, Ready, Refusal};
@@ -65,6 +66,7 @@ pub(crate) fn link() -> std::io::Result<UnixStream> {
 ///
 /// A message for a user who started this by hand.
 pub(crate) fn run(build: Build<'_>) -> Result<bool, String> {
+    run_as_usual();
     let link = descriptor::take()
         .map_err(|error| format!("error: there is no link to a server: {error}\nhint: the server starts its workers itself"))?;
     let mut link = WorkerEnd::new(link).map_err(|error| format!("error: no worker can be started: {error}"))?;

@@ -9,6 +9,7 @@ use ziggurat_middleware::{Finding, Lifecycle};
 use super::super::application::Application;
 use super::super::callable::Callable;
 use super::super::environ::Concurrency;
+use super::super::scheduling::run_in_batches;
 use super::super::sleeper::Sleeper;
 use super::super::thread_pool::ThreadPool;
 use super::exit_hook::ExitHook;
@@ -74,6 +75,7 @@ impl Service {
 
 /// The loop of the thread that reads the link.
 fn read(link: WorkerEnd, handler: &Handler) {
+    run_in_batches();
     if let End::Malformed(malformed) = link.run(handler) {
         tracing::error!("protocol error on the link to the server: {malformed}");
     }
