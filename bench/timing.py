@@ -29,7 +29,7 @@ STACKS = {
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--ziggurat", default=ROOT / "target/release/ziggurat", help="the program (default: %(default)s)")
-    parser.add_argument("--rounds", type=int, default=7, help="measurements of each, taken in turns (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=15, help="measurements of each, taken in turns (default: %(default)s)")
     parser.add_argument("--requests", type=int, default=40000, help="requests of a measurement (default: %(default)s)")
     parser.add_argument("--stack", nargs="*", choices=STACKS, default=list(STACKS), help="which stacks (default: all)")
     options = parser.parse_args()
@@ -61,9 +61,9 @@ def report(stack, trees, options):
     samples = {timing: [] for timing in trees}
     for turn in range(options.rounds):
         for timing in sorted(trees, reverse=turn % 2 == 1):
-            before = trees[timing].cpu()
+            before = trees[timing].run_time()
             load(trees[timing].port, options.requests)
-            samples[timing].append((trees[timing].cpu() - before) * 1e6 / options.requests)
+            samples[timing].append((trees[timing].run_time() - before) * 1e6 / options.requests)
     off, on = (statistics.median(samples[timing]) for timing in (False, True))
     ratios = sorted(on / off for off, on in zip(samples[False], samples[True]))
     print(f"  {stack:24} off {off:7.2f} us  on {on:7.2f} us  ratio {statistics.median(ratios):5.3f} ({ratios[0]:5.3f} to {ratios[-1]:5.3f})", flush=True)
@@ -71,7 +71,7 @@ def report(stack, trees, options):
 
 def load(port, count):
     """Sends requests over kept connections. All have to get 200."""
-    command = ["h2load", "--h1", "-n", str(count), "-c", "16", "-t", "1", f"http://127.0.0.1:{port}/"]
+    command = ["h2load", "--h1", "-n", str(count), "-c", "64", "-t", "1", f"http://127.0.0.1:{port}/"]
     said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     if f"{count} 2xx" not in re.search("status codes: .*", said)[0]:
         raise ServerFailed(f"not all answers were 200\n{said}")
