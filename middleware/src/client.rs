@@ -66,8 +66,10 @@ use crate::{Body, BoxError, Finding, Request, Response, Result};
 pub struct Client {
     send: Arc<dyn Fn(Request) -> ClientFuture + Send + Sync>,
     /// Makes a client that trusts the authorities in a file.
-    trusting: Option<Arc<dyn Fn(&Path) -> Result<Self> + Send + Sync>>,
+    trusting: Option<MakeTrusting>,
 }
+
+type MakeTrusting = Arc<dyn Fn(&Path) -> Result<Client> + Send + Sync>;
 
 /// The answer of another server on its way.
 pub type ClientFuture = Pin<Box<dyn Future<Output = Result<Response, BoxError>> + Send>>;

@@ -125,7 +125,9 @@ impl Middleware for ApiKey {
 
     fn layer(self, context: &Context) -> Result<impl IntoStage> {
         let file = CredentialFile::<Keys>::open(context.resolve(&self.keys)).map_err(|finding| finding.at("keys"))?;
-        let state = (Arc::new(file), Arc::new(Gate::new(self)?), Decisions::keep(context));
+        let file = Arc::new(file);
+        file.show(context);
+        let state = (file, Arc::new(Gate::new(self)?), Decisions::keep(context));
         Ok(from_fn(
             state,
             async |(file, gate, decisions): (Arc<CredentialFile<Keys>>, Arc<Gate>, Arc<Decisions>), mut request: Request, next: Next| {

@@ -96,8 +96,10 @@ async fn a_key_that_leaves_the_file_is_out_within_a_second_whatever_else_is_wron
     assert_eq!(statuses().await, [200, 401, 200]);
     std::fs::write(file.path(), format!("{root_line}\nbroken\n{}\n", new.line)).unwrap();
     assert_eq!(statuses().await, [401, 401, 200], "no new key while a line is broken");
+    assert_eq!(stack.lifecycle().status()[0].1["entries"], 1);
     std::fs::remove_file(file.path()).unwrap();
     assert_eq!(statuses().await, [503; 3]);
+    assert!(stack.lifecycle().status()[0].1["entries"].is_null());
     std::fs::write(file.path(), lines).unwrap();
     assert_eq!(statuses().await, [200, 200, 401]);
 }

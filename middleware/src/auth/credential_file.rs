@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 use tokio::task::spawn_blocking;
 use tokio::time::Instant;
 
-use crate::Finding;
+use crate::{Context, Finding};
 
 /// How often the file is checked for changes.
 const CHECK_MILLIS: u64 = 1_000;
@@ -136,6 +136,14 @@ impl<C: CredentialSet> CredentialFile<C> {
     pub(crate) fn last(&self) -> Option<Arc<C>> {
         let version = self.version.read().unwrap_or_else(PoisonError::into_inner);
         version.is_readable.then(|| Arc::clone(&version.credentials))
+    }
+
+    /// Has `status` tell how many entries the file has; `null` while it cannot be read.
+    pub(crate) fn show(self: &Arc<Self>, context: &Context) {
+        let file = Arc::clone(self);
+        context.on_status(
+            move || serde_json::json!({ "file": file.path.display().to_string(), "entries": file.last().map(|last| last.len()) }),
+        );
     }
 
     fn may_have_changed(&self) -> bool {

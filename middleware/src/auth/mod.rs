@@ -5,6 +5,7 @@ pub(crate) mod cookies;
 mod credential_file;
 mod decisions;
 mod http_url;
+mod identity;
 mod refreshed;
 mod source;
 
@@ -12,5 +13,6 @@ pub(crate) use challenge::{Challenge, is_scope, quoted};
 pub(crate) use credential_file::{CredentialFile, CredentialSet, entries};
 pub(crate) use decisions::{Decision, Decisions};
 pub(crate) use http_url::{HttpUrl, client};
+pub(crate) use identity::check_headers;
 pub(crate) use refreshed::{Refreshed, get};
 pub(crate) use source::{Sent, TokenSource};

@@ -19,7 +19,7 @@ use tokio::time::{Instant, timeout_at};
 use self::answer::{Pass, Reader, Verdict};
 use self::cache::Cache;
 use self::question::{Question, is_in_a_loop};
-use crate::auth::{Decision, Decisions, HttpUrl, client};
+use crate::auth::{Decision, Decisions, HttpUrl, check_headers, client};
 use crate::metrics::Counter;
 use crate::options::OneOrMany;
 use crate::refusals::Refusals;
@@ -130,6 +130,8 @@ impl Middleware for ForwardAuth {
     const BEHAVIOR: &'static [Behavior] = &[Behavior::NeedsConnectionInfo, Behavior::Authenticates, Behavior::AnswersEarly];
 
     fn validate(&self, findings: &mut Findings) {
+        check_headers("response_headers", &self.response_headers.0, findings);
+        check_headers("user", &self.user, findings);
         if self.timeout.0.is_zero() {
             findings.push(Finding::new("the server has no time to answer").at("timeout").hint("write `\"5s\"`"));
         }

@@ -192,6 +192,10 @@ fn options_that_cannot_be_meant_are_refused() {
         assert!(refusal(&format!("\"{url}\"")).contains("hint") || refusal(&format!("\"{url}\"")).contains("write a whole URL"), "{url}");
     }
     assert!(refusal(r#"{ "to": "http://a.test", "timeout": "0s" }"#).contains("no time"));
+    for header in ["content-length", "Connection", "host", "transfer-encoding"] {
+        let said = refusal(&format!(r#"{{ "to": "http://a.test", "response_headers": "{header}", "user": "{header}" }}"#));
+        assert!(said.matches("is about the connection or the body").count() == 2, "{said}");
+    }
     assert!(refusal(r#"{ "to": "http://a.test", "cache": "2h" }"#).contains("more than an hour"));
     assert!(refusal(r#""http://a.test""#).contains("no HTTP client"));
 }

@@ -24,7 +24,7 @@ pub(crate) use self::keys::KeySet;
 use self::source::KeySource;
 pub(crate) use self::source::fetch_keys;
 pub(crate) use self::token::{Distrust, Verifier};
-use crate::auth::{Challenge, Decision, Decisions, HttpUrl, Sent, TokenSource, client, is_scope};
+use crate::auth::{Challenge, Decision, Decisions, HttpUrl, Sent, TokenSource, check_headers, client, is_scope};
 use crate::options::OneOrMany;
 use crate::units::{Duration, HeaderKey, HeaderText};
 use crate::{
@@ -146,6 +146,7 @@ impl Middleware for Jwt {
                 Finding::new("no signature is taken").at("algorithms").hint("name the algorithms that your provider uses, such as `RS256`"),
             );
         }
+        check_headers("headers", self.headers.keys(), findings);
         let url = self.url();
         if let Some(Err(error)) = &url {
             findings.push(Finding::new(error.clone()).at("keys"));
@@ -220,7 +221,7 @@ impl Middleware for Jwt {
                 let url = url.map_err(|error| Finding::new(error).at("keys"))?;
                 KeySource::server(context, client(context, self.ca.as_ref())?, url.0, self.refresh.0)?
             }
-            None => KeySource::file(context.resolve(&self.keys)).map_err(|finding| finding.at("keys"))?,
+            None => KeySource::file(context, context.resolve(&self.keys)).map_err(|finding| finding.at("keys"))?,
         };
         let guard = Guard {
             keys,

@@ -19,8 +19,10 @@ pub(super) enum KeySource {
 
 impl KeySource {
     /// Keys in a file.
-    pub(super) fn file(path: PathBuf) -> Result<Self> {
-        Ok(Self::File(Arc::new(CredentialFile::open(path)?)))
+    pub(super) fn file(context: &Context, path: PathBuf) -> Result<Self> {
+        let file = Arc::new(CredentialFile::<KeySet>::open(path)?);
+        file.show(context);
+        Ok(Self::File(file))
     }
 
     /// Keys at a URL, which are fetched again after each `every`.

@@ -309,6 +309,7 @@ fn options_that_cannot_be_meant_are_refused() {
         (json!({ "algorithms": ["RS256", "HS256"] }), "`HS256` needs a secret"),
         (json!({ "keys": "ftp://id.test/keys" }), "does not begin with"),
         (json!({ "keys": "/nowhere/keys.json" }), "cannot read"),
+        (json!({ "headers": { "content-length": "sub" } }), "is about the connection or the body"),
         (json!({ "keys": "keys.json", "ca": "ca.pem" }), "`ca` has no effect"),
         (json!({ "leeway": "1h" }), "5 minutes"),
         (json!({ "refresh": "1s" }), "10 seconds"),

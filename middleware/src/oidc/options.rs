@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::seal::{SHORTEST, Secret};
-use crate::auth::{Challenge, HttpUrl, cookies, is_scope};
+use crate::auth::{Challenge, HttpUrl, check_headers, cookies, is_scope};
 use crate::jwt::Algorithm;
 use crate::options::OneOrMany;
 use crate::units::{Duration, HeaderKey, HeaderText};
@@ -160,6 +160,7 @@ fn realm() -> HeaderText {
 
 impl Oidc {
     pub(super) fn check(&self, findings: &mut Findings) {
+        check_headers("headers", self.headers.keys(), findings);
         let mut add = |finding: Finding, hint: &'static str| findings.push(finding.hint(hint));
         if self.secrets.0.is_empty() || self.secrets.0.iter().any(|secret| secret.0.len() < SHORTEST) {
             let hint = "write `${OIDC_COOKIE_SECRET}` or `${file:secrets/cookies}`, with the output of `openssl rand -hex 32`";

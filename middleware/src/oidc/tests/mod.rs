@@ -259,6 +259,7 @@ fn options_that_cannot_be_meant_are_refused_without_their_secrets() {
         (json!({ "secrets": "short-s3cr3t" }), "at least 32 characters"),
         (json!({ "secrets": [] }), "at least 32 characters"),
         (json!({ "issuer": "id.test" }), "does not begin with"),
+        (json!({ "headers": { "host": "email" } }), "is about the connection or the body"),
         (json!({ "client_id": "" }), "the client has no id"),
         (json!({ "algorithms": "HS256" }), "`HS256` needs a secret"),
         (json!({ "algorithms": [] }), "no signature is taken"),
