@@ -152,7 +152,7 @@ fn no_websocket() -> Response {
     Problem::new(StatusCode::NOT_IMPLEMENTED).detail("there is no WebSocket here").into_response()
 }
 
-const MISDIRECTED: Refusal =
+pub(super) const MISDIRECTED: Refusal =
     Refusal::new(StatusCode::MISDIRECTED_REQUEST, "this connection was opened for another host, and its certificate is not for this one");
 
 const MALFORMED_BODY: Refusal = Refusal::bad("the request body is malformed");

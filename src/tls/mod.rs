@@ -22,6 +22,7 @@ mod access;
 mod acme;
 mod certificate;
 mod client_policy;
+mod direction;
 mod files;
 #[cfg(fuzzing)]
 mod fuzz;

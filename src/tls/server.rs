@@ -163,7 +163,7 @@ impl TlsServer {
     /// The number of the policy about clients of this host: 0 for that of the listener.
     #[must_use]
     pub fn policy_of(&self, host: &str) -> usize {
-        if self.policies.len() == 1 { 0 } else { self.store().table().find(host).map_or(0, |certificate| certificate.policy) }
+        if self.policies.len() == 1 { 0 } else { self.store().table().policy_of(host) }
     }
 
     /// How the handshake of a client goes on after its hello: the configuration, and the certificate that it gets; `None` if there is none for it.

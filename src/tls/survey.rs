@@ -14,6 +14,10 @@ use super::table::CertificateTable;
 
 /// The outcome of a handshake.
 pub(crate) struct Handshake {
+    /// The host that the client has asked for.
+    pub(crate) name: Option<String>,
+    table: CertificateTable,
+    certificate: Option<Arc<Certificate>>,
     /// The certificate that the client shows.
     pub(crate) client: Option<ClientCertificate>,
     /// The user that it names.
@@ -24,23 +28,23 @@ pub(crate) struct Handshake {
 
 impl Handshake {
     /// That of a client that asks for the host `name`, and would show this certificate.
-    pub(crate) fn survey(options: &TlsOptions, base: &Path, name: Option<&str>, client: Option<ClientCertificate>) -> Self {
+    pub(crate) fn survey(options: &TlsOptions, base: &Path, name: Option<String>, client: Option<ClientCertificate>) -> Self {
         let (table, mut notes) = read(options, base);
         let is_of_authority = |name: &str| options.acme().is_some_and(|acme| acme.names().any(|own| own == name));
+        let has_name = |certificate: &Certificate, name: &str| certificate.names.iter().any(|own| own == name);
         // Whatever signatures the client can verify.
-        let chosen = table.select(name, &[]);
-        let has_name = |name: &str| chosen.is_some_and(|chosen| chosen.names.iter().any(|own| own == name));
-        let policy = match name.filter(|name| is_of_authority(name) && !has_name(name)) {
-            Some(name) => {
+        let chosen = table.select(name.as_deref(), &[]).cloned();
+        let certificate = match name.as_deref().filter(|name| is_of_authority(name)) {
+            Some(name) if !chosen.as_ref().is_some_and(|chosen| has_name(chosen, name)) => {
                 notes.push(format!("the client asks for `{name}` and gets the certificate of `acme`, as soon as there is one"));
-                0
+                None
             }
-            None => {
-                notes.extend(choice(chosen, name));
-                chosen.map_or(0, |chosen| chosen.policy())
+            _ => {
+                notes.extend(choice(chosen.as_deref(), name.as_deref()));
+                chosen
             }
         };
-        let asked = options.client_of(policy);
+        let asked = options.client_of(certificate.as_ref().map_or(0, |certificate| certificate.policy()));
         let user = asked.zip(client.as_ref()).and_then(|(asked, client)| asked.user_of(client));
         notes.extend(match (asked, &client) {
             (None, Some(_)) => Some("no certificate is asked for, so the client shows none".to_owned()),
@@ -53,7 +57,13 @@ impl Handshake {
             }),
             _ => None,
         });
-        Self { client: client.filter(|_| asked.is_some()), user, notes }
+        Self { client: client.filter(|_| asked.is_some()), name, table, certificate, user, notes }
+    }
+
+    /// Whether a request for this host does not belong on the connection.
+    pub(crate) fn is_misdirected(&self, authority: &str) -> bool {
+        let policy_of = |host: &str| self.table.policy_of(host);
+        self.certificate.as_ref().is_some_and(|certificate| certificate.misdirects(authority, self.name.as_deref(), policy_of))
     }
 }
 
@@ -72,7 +82,7 @@ fn read(options: &TlsOptions, base: &Path) -> (CertificateTable, Vec<String>) {
 }
 
 /// The certificate that a client gets.
-fn choice(chosen: Option<&Arc<Certificate>>, name: Option<&str>) -> Vec<String> {
+fn choice(chosen: Option<&Certificate>, name: Option<&str>) -> Vec<String> {
     let Some(chosen) = chosen else { return vec!["no certificate can be read: without one, the handshake is refused".to_owned()] };
     let (source, named) = (&chosen.source, chosen.named());
     let mut notes = vec![match name {

@@ -59,6 +59,11 @@ impl CertificateTable {
         self.candidates(Some(name)).next()
     }
 
+    /// The number of the policy about clients of this host: 0 for that of the listener.
+    pub(super) fn policy_of(&self, host: &str) -> usize {
+        self.find(host).map_or(0, |certificate| certificate.policy())
+    }
+
     /// The certificate for a client that asks for `name` and can verify these signatures: one of this name, else one with a wildcard, else the default. If it can verify
     /// none of them, it gets the first one, and the handshake ends with an alert that says so.
     #[must_use]

@@ -11,13 +11,17 @@ use super::support::{Site, body, with_certificate};
 
 /// What is said of the listener of a request, in one line.
 fn explain(site: &Site, tls: &str, url: &str, more: &[&str]) -> String {
+    let explanation = explanation(site, tls, url, more);
+    let notes: Vec<&str> = explanation["hops"][0]["notes"].as_array().unwrap().iter().filter_map(|note| note.as_str()).collect();
+    notes.join("; ").replace(&format!("{}/", site.authority.base().display()), "")
+}
+
+fn explanation(site: &Site, tls: &str, url: &str, more: &[&str]) -> serde_json::Value {
     let text = format!(r#"{{ "listen": {{ "at": "127.0.0.1:8443", "tls": {tls} }}, "app": {{ "respond": 200 }} }}"#);
     site.authority.write("explained.json", text);
     let mut command = Command::new(env!("CARGO_BIN_EXE_ziggurat"));
     let output = command.arg("explain").arg(site.authority.path("explained.json")).arg(url).arg("--json").args(more).output().unwrap();
-    let explanation: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    let notes: Vec<&str> = explanation["hops"][0]["notes"].as_array().unwrap().iter().filter_map(|note| note.as_str()).collect();
-    notes.join("; ").replace(&format!("{}/", site.authority.base().display()), "")
+    serde_json::from_slice(&output.stdout).unwrap()
 }
 
 #[tokio::test]
@@ -29,6 +33,17 @@ async fn the_certificate_that_a_client_gets_is_the_explained_one() {
         let file = got.trim_start_matches("*.").split('.').next().unwrap();
         let said = explain(&site, &tls, &format!("https://{name}:8443/"), &[]);
         assert!(said.contains(&format!("in `{file}.pem`")), "{name}: {said}");
+    }
+}
+
+#[tokio::test]
+async fn a_request_for_another_host_is_explained_as_it_is_answered() {
+    let (site, tls) = site();
+    let client = careless(&site);
+    for (name, host) in [("a.test", "A.test.:8443"), ("a.test", "www.a.test"), ("one.wild.test", "two.wild.test"), ("10.0.0.1", "a.test")] {
+        let answer = client.get_host(name, host).await.unwrap();
+        let explained = &explanation(&site, &tls, &format!("https://{name}:8443/"), &["-H", &format!("host: {host}")])["status"];
+        assert!(answer.starts_with(&format!("HTTP/1.1 {explained} ")), "{name} {host}: {explained}, and {answer}");
     }
 }
 

@@ -47,7 +47,8 @@ impl Arrival {
         parts.headers = headers;
         let sent = parts.headers.clone();
         let shown = format!("{} {}", parts.method, question.url);
-        let refused = vet(&mut parts, pipeline.server()).err();
+        let is_misdirected = |host: &str| handshake.as_ref().is_some_and(|handshake| handshake.is_misdirected(host));
+        let refused = vet(&mut parts, pipeline.server(), is_misdirected).err();
         match &refused {
             Some(problem) => {
                 server.notes.push(problem.shown().to_owned());
@@ -59,7 +60,7 @@ impl Arrival {
         hops.push(server);
         parts.extensions.insert(entrance.connection(peer));
         if let Some(handshake) = handshake {
-            parts.extensions.insert(tls(handshake.client, server_name(&uri)));
+            parts.extensions.insert(tls(handshake.client, handshake.name));
             if let Some(user) = handshake.user {
                 parts.extensions.insert(user);
             }
@@ -189,7 +190,7 @@ fn handshake(options: &TlsOptions, pipeline: &Pipeline, question: &Question, uri
         let common_name = subject.split(',').find_map(|part| part.trim().strip_prefix("CN=")).map(str::to_owned);
         ClientCertificate { subject: subject.clone(), common_name, ..ClientCertificate::default() }
     });
-    Handshake::survey(options, &pipeline.base, server_name(uri).as_deref(), client)
+    Handshake::survey(options, &pipeline.base, server_name(uri), client)
 }
 
 /// The TLS of a connection to this name.
