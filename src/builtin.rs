@@ -100,17 +100,6 @@ mod tests {
     }
 
     #[test]
-    fn the_guide_recommends_the_order_that_follows_from_what_layers_do() {
-        let page = read("docs/guide/order.md");
-        let rows = page.lines().skip_while(|line| *line != "| layer | why there |").skip(2).take_while(|line| line.starts_with('|'));
-        let cells = rows.map(|row| row.split('|').nth(1).unwrap_or_default().split('`').skip(1).step_by(2));
-        let recommended: Vec<&str> = cells.flatten().filter(|name| behavior(name).is_some()).collect();
-        assert!(recommended.len() > 7, "{recommended:?}");
-        let sorted = recommended.is_sorted_by_key(|name| behavior(name).and_then(|behavior| behavior.first()));
-        assert!(sorted, "{recommended:?} are not in the order of `Behavior`");
-    }
-
-    #[test]
     fn in_our_own_pipelines_layers_that_need_the_client_stand_below_the_one_that_trusts_proxies() {
         for path in
             ["pipeline.json", "examples/axum-beside-django/pipeline.json", "examples/django/pipeline.json", "examples/django/short.json"]
