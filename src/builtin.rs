@@ -6,6 +6,7 @@ use ziggurat_middleware::api_key::ApiKey;
 use ziggurat_middleware::basic_auth::BasicAuth;
 use ziggurat_middleware::body_limit::BodyLimit;
 use ziggurat_middleware::buffer::Buffer;
+use ziggurat_middleware::cache::Cache;
 use ziggurat_middleware::compress::Compress;
 use ziggurat_middleware::cors::Cors;
 use ziggurat_middleware::errors::Errors;
@@ -44,6 +45,7 @@ pub fn builtin() -> Registry {
         .layer::<BasicAuth>()
         .layer::<BodyLimit>()
         .layer::<Buffer>()
+        .layer::<Cache>()
         .layer::<Compress>()
         .layer::<Cors>()
         .layer::<Errors>()

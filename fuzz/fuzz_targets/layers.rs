@@ -21,6 +21,7 @@ const FILE: &str = r#"{
     { "match": { "path": "/users/{id}", "query": { "q": true } }, "app": { "redirect": "https://a.example/{id}{path}{query}" } },
     { "match": { "client": "10.0.0.0/8", "cookie": { "a": "b" } }, "app": { "respond": 204 } },
     { "mount": "/blog", "app": { "static": { "root": "fuzz_targets", "index": false } } },
+    { "match": { "path": "/kept/*" }, "layers": ["cache", { "headers": { "response": { "set": { "cache-control": "max-age=60", "vary": "accept-encoding, x-key", "etag": "\"a\"" } } } }], "app": { "respond": { "body": "kept" } } },
     { "app": { "respond": { "body": "some text that is worth compressing, because it is longer than a few octets" } } }
   ] }
 }"#;

@@ -26,6 +26,8 @@ pub enum Behavior {
     AnswersEarly,
     /// Changes the path of requests.
     RewritesPath,
+    /// Stores responses, and answers other requests with them.
+    StoresResponses,
     /// Compresses response bodies, or encodes them otherwise.
     EncodesResponseBody,
     /// Answers with files.
@@ -55,6 +57,7 @@ impl Behavior {
         Self::Authenticates,
         Self::AnswersEarly,
         Self::RewritesPath,
+        Self::StoresResponses,
         Self::EncodesResponseBody,
         Self::ServesFiles,
         Self::ChangesResponseBody,
@@ -78,6 +81,7 @@ impl Behavior {
             Self::Authenticates => "authenticates the client",
             Self::AnswersEarly => "answers some requests itself",
             Self::RewritesPath => "changes the path",
+            Self::StoresResponses => "stores responses for other requests",
             Self::EncodesResponseBody => "encodes response bodies",
             Self::ServesFiles => "serves files",
             Self::ChangesResponseBody => "reads or changes response bodies",
@@ -102,6 +106,7 @@ impl Behavior {
             Self::Authenticates => "above everything that only known users may reach",
             Self::AnswersEarly => "above what costs time: what it answers itself, the layers below never see",
             Self::RewritesPath => "below what judges the path that the client sent, above what serves the new one",
+            Self::StoresResponses => "below what decides who may see a page, above what encodes bodies: encoded ones are stored",
             Self::EncodesResponseBody => "above everything that reads, changes or serves bodies",
             Self::ServesFiles => "below what encodes bodies, above the app",
             Self::ChangesResponseBody => "below what encodes bodies: above it, the body is compressed",

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::cache::Purge;
 use crate::lifecycle::{Lifecycle, Scraper};
 use crate::spool::SpoolOptions;
 use crate::{Client, Draining, Finding, Metrics, Place, Request, ReserveClass, Result, Retired, Watcher};
@@ -246,6 +247,11 @@ impl Context {
     /// request as [`Explain`](crate::Explain) does. It must not block, and changes nothing.
     pub fn on_explain(&self, hook: impl Fn(&Request) -> Vec<String> + Send + Sync + 'static) {
         self.lifecycle.hooks().explain.push((self.place.clone(), Arc::new(hook)));
+    }
+
+    /// Registers a hook that removes stored responses (`ziggurat purge`), and returns how many. It must not block for long.
+    pub fn on_purge(&self, hook: impl Fn(&Purge) -> usize + Send + Sync + 'static) {
+        self.lifecycle.hooks().purge.push((self.place.clone(), Arc::new(hook)));
     }
 
     /// Registers a hook that adds metrics to every scrape. It must not block. If several places add samples to a family, a label must distinguish them, for instance with

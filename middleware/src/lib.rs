@@ -50,6 +50,7 @@ pub mod api_key;
 pub mod basic_auth;
 pub mod body_limit;
 pub mod buffer;
+pub mod cache;
 pub mod compress;
 pub mod cors;
 pub mod errors;

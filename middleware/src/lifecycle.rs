@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use http::Extensions;
 use serde_json::Value;
 
+use crate::cache::Purge;
 use crate::state_store::StateStore;
 use crate::tasks::Tasks;
 use crate::{Metrics, Place, Request};
@@ -26,6 +27,7 @@ struct Inner {
 type Hook = Arc<dyn Fn() + Send + Sync>;
 type StatusHook = Arc<dyn Fn() -> Value + Send + Sync>;
 type ExplainHook = Arc<dyn Fn(&Request) -> Vec<String> + Send + Sync>;
+type PurgeHook = Arc<dyn Fn(&Purge) -> usize + Send + Sync>;
 type ScrapeHook = Arc<dyn Fn(&mut Metrics) + Send + Sync>;
 
 #[derive(Default)]
@@ -34,6 +36,7 @@ pub(crate) struct Hooks {
     pub(crate) stacks: Vec<Hook>,
     pub(crate) status: Vec<(Place, StatusHook)>,
     pub(crate) explain: Vec<(Place, ExplainHook)>,
+    pub(crate) purge: Vec<(Place, PurgeHook)>,
     pub(crate) scrape: Vec<ScrapeHook>,
     pub(crate) shutdown: Vec<Box<dyn FnOnce() + Send>>,
 }
@@ -86,6 +89,13 @@ impl Lifecycle {
     pub fn explain(&self, place: &Place, request: &Request) -> Vec<String> {
         let hooks: Vec<ExplainHook> = self.hooks().explain.iter().filter(|(at, _)| at == place).map(|(_, hook)| Arc::clone(hook)).collect();
         hooks.iter().flat_map(|hook| hook(request)).collect()
+    }
+
+    /// Has the caches of the stack remove stored responses, and returns how many each of them has removed, by place, in the order in which they were built.
+    #[must_use]
+    pub fn purge(&self, purge: &Purge) -> Vec<(Place, usize)> {
+        let hooks = self.hooks().purge.clone();
+        hooks.into_iter().map(|(place, hook)| (place, hook(purge))).collect()
     }
 
     /// The metrics of all layers and apps.

@@ -28,6 +28,10 @@ const PROCESS: &[&str] = &["workers", "threads", "preload", "deadline", "recycle
 
 const KINDS: &[(&[&str], &str)] = &[
     (
+        &["proxy_cache", "http_cache", "varnish", "cache_page", "caching", "souin"],
+        "responses are stored by the layer `cache`: `{ \"cache\": { \"total_memory\": \"64MiB\" } }`",
+    ),
+    (
         &["gzip", "brotli", "br", "zstd", "deflate", "compression", "encode", "gzip_middleware"],
         "compression is the layer `compress`: `{ \"compress\": { \"with\": [\"zstd\", \"br\", \"gzip\"] } }`",
     ),
