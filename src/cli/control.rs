@@ -1,4 +1,4 @@
-//! `ziggurat status`, `ziggurat reload` and `ziggurat explain --live`: requests to a running server over its control socket.
+//! `ziggurat status`, `ziggurat reload`, `ziggurat purge` and `ziggurat explain --live`: requests to a running server over its control socket.
 
 use std::io::{self, ErrorKind};
 use std::os::unix::ffi::OsStrExt;
@@ -15,6 +15,7 @@ use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
 use serde_json::Value;
 use tokio::net::UnixStream;
 use tokio::time::timeout;
+use ziggurat_middleware::cache::Purge;
 
 use super::{FAILURE, File, MISUSE, SUCCESS, color, complain, plan, print, status};
 use crate::pipeline::{Explanation, Question, control_socket};
@@ -88,6 +89,21 @@ pub(super) fn explain_live(file: &File, question: &Question) -> Result<Explanati
     match send(&file.path, Method::GET, &target, Some(STATUS_TIMEOUT))? {
         (200, explanation) => serde_json::from_value(explanation).map_err(|error| complain(&format!("error: {error}"), FAILURE)),
         (422, body) => Err(complain(&format!("error: {}", body["detail"].as_str().unwrap_or_default()), MISUSE)),
+        response => Err(unexpected(&response)),
+    }
+}
+
+/// Has the server that runs this file remove stored responses. Returns the places of its caches, and how many each has removed.
+pub(super) fn purge(file: &File, purge: &Purge) -> Result<Vec<(String, u64)>, u8> {
+    let json = serde_json::to_vec(purge).unwrap_or_default();
+    let target = format!("/purge?{}", percent_encode(&json, NON_ALPHANUMERIC));
+    match send(&file.path, Method::POST, &target, Some(STATUS_TIMEOUT))? {
+        (200, answer) => {
+            let purged = answer["purged"].as_array().into_iter().flatten();
+            let one =
+                |cache: &Value| (cache["place"].as_str().unwrap_or_default().to_owned(), cache["responses"].as_u64().unwrap_or_default());
+            Ok(purged.map(one).collect())
+        }
         response => Err(unexpected(&response)),
     }
 }

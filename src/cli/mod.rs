@@ -15,6 +15,7 @@ mod mistyped;
 mod output;
 mod plan;
 mod project;
+mod purge;
 mod reference;
 mod status;
 mod test;
@@ -148,6 +149,9 @@ enum Command {
         #[arg(long, requires = "plan")]
         json: bool,
     },
+
+    /// Removes stored responses from the caches of the running server: those of the layers `cache`.
+    Purge(purge::Purge),
 
     /// Reports everything that is wrong with a file, with line, column and a hint.
     ///
@@ -330,6 +334,7 @@ fn dispatch(registry: &Registry, host: &Extensions, command: Command) -> u8 {
         Command::Top(options) => top::top(&options),
         Command::Reload { file, plan: true, json } => control::plan(&file, json),
         Command::Reload { file, .. } => control::reload(&file),
+        Command::Purge(options) => purge::purge(&options),
         Command::Check(options) => check::check(&options, registry, host),
         Command::Test(options) => test::test(&options, registry, host),
         Command::Explain(options) => explain::explain(&options, registry),

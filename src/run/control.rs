@@ -8,9 +8,11 @@ use std::path::{Path, PathBuf};
 use http::header::{ALLOW, CONTENT_TYPE, HeaderValue};
 use http::{Method, StatusCode, Uri};
 use percent_encoding::percent_decode_str;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 use tower::service_fn;
+use ziggurat_middleware::cache::Purge;
 use ziggurat_middleware::units::Duration;
 use ziggurat_middleware::{Body, IntoApp, Next, Place, Problem, Request, Response};
 
@@ -34,6 +36,8 @@ pub(super) enum ControlCommand {
     /// What a reload would change; also with the file that the client means.
     Plan(Option<PathBuf>, oneshot::Sender<PlanResult>),
     Reopen(oneshot::Sender<()>),
+    /// Removes stored responses, and says how many, by place.
+    Purge(Purge, oneshot::Sender<Value>),
     /// What becomes of a request now.
     Explain(Question, oneshot::Sender<Result<Explanation, String>>),
 }
@@ -71,10 +75,10 @@ async fn answer(commands: &mpsc::Sender<ControlCommand>, method: &Method, uri: &
     let path = uri.path();
     let allowed = match path {
         "/status" | "/plan" | "/explain" => "GET, HEAD",
-        "/reload" | "/reopen" => "POST",
+        "/reload" | "/reopen" | "/purge" => "POST",
         _ => {
             return Problem::new(StatusCode::NOT_FOUND)
-                .detail("there is `/status`, `/plan`, `/explain`, `/reload` and `/reopen`")
+                .detail("there is `/status`, `/plan`, `/explain`, `/reload`, `/reopen` and `/purge`")
                 .into_response();
         }
     };
@@ -84,7 +88,11 @@ async fn answer(commands: &mpsc::Sender<ControlCommand>, method: &Method, uri: &
     let answer = match path {
         "/status" => ask(commands, ControlCommand::Status).await.map(|status| (StatusCode::OK, status)),
         "/plan" => ask(commands, |waiting| ControlCommand::Plan(named_file(uri), waiting)).await.map(plan),
-        "/explain" => match question(uri) {
+        "/purge" => match json_query(uri) {
+            Some(purge) => ask(commands, |answer| ControlCommand::Purge(purge, answer)).await.map(|purged| (StatusCode::OK, purged)),
+            None => Some((StatusCode::BAD_REQUEST, json!({ "detail": "the query does not say what to remove" }))),
+        },
+        "/explain" => match json_query(uri) {
             Some(question) => ask(commands, |answer| ControlCommand::Explain(question, answer)).await.map(explanation),
             None => Some((StatusCode::BAD_REQUEST, json!({ "detail": "the query is no question" }))),
         },
@@ -113,8 +121,8 @@ pub(super) async fn answer_dashboard(commands: &mpsc::Sender<ControlCommand>, as
     }
 }
 
-/// The question of `/explain?JSON`, percent-encoded.
-fn question(uri: &Uri) -> Option<Question> {
+/// What `/explain?JSON` asks and `/purge?JSON` names, percent-encoded.
+fn json_query<T: DeserializeOwned>(uri: &Uri) -> Option<T> {
     let json: Vec<u8> = percent_decode_str(uri.query()?).collect();
     serde_json::from_slice(&json).ok()
 }

@@ -5,10 +5,12 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use serde_json::{Value, json};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::timeout;
 use ziggurat_middleware::Lifecycle;
+use ziggurat_middleware::cache::Purge;
 
 use super::control::{self, Control, ControlCommand};
 use super::memory;
@@ -59,6 +61,15 @@ impl ActivePipeline {
     fn explain(&self, question: Question, answer: oneshot::Sender<Result<Explanation, String>>) {
         let (pipeline, lifecycle) = (Arc::clone(&self.pipeline), self.lifecycle.clone());
         tokio::task::spawn_blocking(move || answer.send(pipeline.explain_live(&question, &lifecycle)));
+    }
+
+    /// Removes stored responses from the caches of the stack.
+    fn purge(&self, purge: Purge, answer: oneshot::Sender<Value>) {
+        let lifecycle = self.lifecycle.clone();
+        tokio::task::spawn_blocking(move || {
+            let purged = lifecycle.purge(&purge).into_iter().map(|(place, count)| json!({ "place": place.as_str(), "responses": count }));
+            answer.send(json!({ "purged": purged.collect::<Vec<_>>() }))
+        });
     }
 }
 
@@ -164,6 +175,7 @@ impl MainLoop {
                 let _ = done.send(());
             }
             ControlCommand::Explain(question, answer) => self.active.explain(question, answer),
+            ControlCommand::Purge(purge, answer) => self.active.purge(purge, answer),
             ControlCommand::Status(asked) => {
                 let state = if self.reloads.is_under_way() { "reloading" } else { "serving" };
                 let _ = asked.send(self.status.status(&self.reloads.source, &self.active, state));
@@ -263,6 +275,7 @@ impl MainLoop {
                 Some(command) = commands.recv() => match command {
                     ControlCommand::Status(asked) => drop(asked.send(status.status(&source, &active, "stopping"))),
                     ControlCommand::Explain(question, answer) => active.explain(question, answer),
+                    ControlCommand::Purge(purge, answer) => active.purge(purge, answer),
                     ControlCommand::Reload(_, waiting) => drop(waiting.send(Err(active.pipeline.report("the server is stopping")))),
                     ControlCommand::Plan(_, waiting) => drop(waiting.send(Err(active.pipeline.report("the server is stopping")))),
                     ControlCommand::Reopen(done) => {

@@ -4,6 +4,7 @@
 mod beside;
 mod bounds;
 mod browser;
+mod cache;
 mod certs;
 mod collector;
 mod commands;
