@@ -47,6 +47,8 @@ pub enum Effect {
     AddsHeader(HeaderName),
     /// Sets this response header, or removes it, whatever the layers below have set.
     SetsHeader(HeaderName),
+    /// Sets this response header to what is true of one request only, such as its id, its time or what is left of a limit.
+    SetsMoment(HeaderName),
     /// Refuses request bodies of more octets.
     BoundsBody(u64),
     /// Calls what is below while the request body still arrives.

@@ -9,7 +9,9 @@ use uuid::Uuid;
 use uuid::fmt::Hyphenated;
 
 use crate::units::HeaderKey;
-use crate::{Behavior, Context, Explain, Finding, IntoStage, Middleware, Request, RequestId, RequestSummary, Response, around};
+use crate::{
+    Behavior, Context, Effect, Effects, Explain, Finding, IntoStage, Middleware, Request, RequestId, RequestSummary, Response, around,
+};
 
 /// Assigns an id to every request. It is in the request header, in the response header and in every log line about the request.
 ///
@@ -48,6 +50,10 @@ impl Middleware for AssignRequestId {
         });
         explain.around(|request| Ok(self.assign(request, || RequestId::new(HeaderValue::from_static("(new)")))));
         Ok(())
+    }
+
+    fn effects(&self, effects: &mut Effects) {
+        effects.add(Effect::SetsMoment(self.header.0.clone()));
     }
 
     fn layer(self, _: &Context) -> Result<impl IntoStage, Finding> {

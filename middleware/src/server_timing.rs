@@ -11,8 +11,8 @@ use serde::Deserialize;
 use crate::options::OneOrMany;
 use crate::timing::{AppPart, RequestClock};
 use crate::{
-    Behavior, ConnectionInfo, Context, Explain, Finding, Findings, IntoStage, Middleware, Peer, RemoteUser, Request, RequestSummary,
-    Response, Result, around,
+    Behavior, ConnectionInfo, Context, Effect, Effects, Explain, Finding, Findings, IntoStage, Middleware, Peer, RemoteUser, Request,
+    RequestSummary, Response, Result, around,
 };
 
 /// Tells clients where the time of a response has gone, in the header `Server-Timing` (W3C), which browsers show among the times of a request.
@@ -104,6 +104,10 @@ impl Middleware for ServerTiming {
             false => explain.note("adds `server-timing` to the response if a layer below finds out that the user may see it"),
         }
         Ok(())
+    }
+
+    fn effects(&self, effects: &mut Effects) {
+        effects.add(Effect::SetsMoment(SERVER_TIMING));
     }
 
     fn layer(self, context: &Context) -> Result<impl IntoStage> {

@@ -9,7 +9,7 @@ use crate::{Place, Result};
 
 // draft-ietf-httpapi-ratelimit-headers-11: structured fields (RFC 9651), lists of strings with parameters.
 const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
-const LIMIT: HeaderName = HeaderName::from_static("ratelimit");
+pub(super) const LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 
 /// The headers of one layer.
 pub(super) struct Fields {

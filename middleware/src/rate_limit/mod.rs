@@ -128,6 +128,9 @@ impl Middleware for RateLimit {
             part.effects(effects);
         }
         effects.add(Effect::CountsPerProcess);
+        if !self.dry_run {
+            effects.add(Effect::SetsMoment(fields::LIMIT));
+        }
         if self.dry_run || !self.exempt.0.is_empty() {
             effects.add(Effect::ExemptsClients);
         }

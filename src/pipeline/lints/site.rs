@@ -261,7 +261,8 @@ impl Stage<'_> {
 
     /// Whether it may end requests that it does not like.
     pub(super) fn refuses(&self) -> bool {
-        self.has(Behavior::AnswersEarly) && !self.has(Behavior::ServesFiles) && !self.has(Behavior::TrustsProxies)
+        let answers_with_content = self.has(Behavior::ServesFiles) || self.has(Behavior::StoresResponses);
+        self.has(Behavior::AnswersEarly) && !answers_with_content && !self.has(Behavior::TrustsProxies)
     }
 
     /// Whether a condition that holds above it may not hold below it.

@@ -5,6 +5,9 @@ mod assets_behind_token;
 mod at_repeats_mount;
 mod auth_guards_one_path;
 mod buffer_above_refusals;
+mod cache_above_auth;
+mod cache_below_compress;
+mod cache_keeps_moments;
 mod claimed_header;
 mod client_above_forwarded;
 mod code_public;
@@ -56,6 +59,7 @@ pub(super) const LINTS: &[&Lint] = &[
     &trusts_everyone::LINT,
     &auth_guards_one_path::LINT,
     &password_in_clear::LINT,
+    &cache_above_auth::LINT,
     &limit_below_auth::LINT,
     &figures_for_everyone::LINT,
     &http_beside_https::LINT,
@@ -75,6 +79,7 @@ pub(super) const LINTS: &[&Lint] = &[
     &forwarded_trusts_nobody::LINT,
     &user_above_auth::LINT,
     &header_removed_above::LINT,
+    &cache_keeps_moments::LINT,
     &outer_header_wins::LINT,
     &smaller_limit_above::LINT,
     &deadline_never_met::LINT,
@@ -93,6 +98,7 @@ pub(super) const LINTS: &[&Lint] = &[
     &refusals_without_id::LINT,
     &unpacked_files::LINT,
     &buffer_above_refusals::LINT,
+    &cache_below_compress::LINT,
     &per_worker_state::LINT,
     &python_twin::LINT,
 ];
