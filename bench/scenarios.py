@@ -77,7 +77,7 @@ class Scenario:
     threads: int | None = None
     """Threads that the application needs to do well; None where it only computes and each server gets what suits it best."""
     stack: str = "plain"
-    """What stands around the application: nothing, static files, the full set, or what a site usually has."""
+    """What stands around the application: nothing, static files, the full set, what a site usually has, or a cache of compressed responses."""
     layers: list = field(default_factory=list)
     """Layers of Ziggurat between that and the application."""
     upstream: str | None = None
@@ -151,6 +151,9 @@ SCENARIOS = {scenario.name: scenario for scenario in [
         ("site-page", "its page of 14 KB for a user who is signed in", 16, [_page()]),
         ("site-visit", "that page and its 12 files, over one connection", 16, [_page(), *map(_asset, assets.ASSETS)]),
     ]),
+    Scenario("django-cached", "a Django page of 30 KB that a cache has stored, compressed by gzip level 6", [
+        Group("all", 64, [Ask(request("/report/kept/", headers=BROWSER_HEADERS | {"Accept-Encoding": "gzip"}), assets.REPORT, headers={"Content-Encoding": "gzip", "Vary": {"accept-encoding"}})]),
+    ], app=DEPOT_APP, stack="cached"),
     Scenario("site-bare", "the first of these with the five middleware that stay in Python and nothing around it: the floor", [
         Group("all", 64, [replace(_api(), headers={})]),
     ], app=DEPOT_APP),

@@ -2,7 +2,7 @@
 
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import proxies
@@ -57,6 +57,8 @@ def applies(name, scenario):
         return name in ("granian", "nginx")
     if scenario.stack == "full":
         return name.startswith("nginx+")
+    if scenario.stack == "cached":
+        return name in ("nginx+granian", "nginx+gunicorn")
     if scenario.stack == "site":
         return name.startswith("nginx+") or name in ("gunicorn", "granian", "uwsgi")
     return name in (*WSGI, *BY_UWSGI)
@@ -96,6 +98,9 @@ def commands(name, scenario, place):
         return [app, _nginx(place, scenario, f"include uwsgi_params; uwsgi_pass unix:{socket};")]
     # Granian and gunicorn listen on TCP: the hop costs the same within a few per cent.
     port = free_port()
+    if scenario.stack == "cached":
+        # nginx stores a compressed page only if the application compresses it.
+        scenario = replace(scenario, app="depot.under_gzip:application")
     return [
         _wsgi(behind, scenario, f"127.0.0.1:{port}", place),
         _nginx(place, scenario, "proxy_pass http://app; proxy_http_version 1.1; proxy_set_header Connection ''; proxy_set_header Host $host; proxy_set_header X-Request-Id $request_id;", f"upstream app {{ server 127.0.0.1:{port}; keepalive 64; }}"),
@@ -139,6 +144,7 @@ def _ziggurat(name, scenario, place, listen):
             {"compress": {"with": ["gzip"], "level": 6}},
             static,
         ],
+        "cached": ["cache", {"compress": {"with": ["gzip"], "level": 6}}],
         "site": [
             "request_id",
             {"access_log": {"to": str(place.folder / "access.log")}},
@@ -191,6 +197,7 @@ def _nginx(place, scenario, pass_on, upstream=""):
     around = {
         "plain": "access_log off;",
         "static": "access_log off;",
+        "cached": "access_log off; proxy_cache_path cache keys_zone=pages:16m; proxy_cache pages;",
         "full": """access_log access.log combined; gzip on; gzip_comp_level 6; gzip_min_length 1024; gzip_types application/json;
     auth_basic bench; auth_basic_user_file plain.htpasswd;""",
         "site": f"""access_log access.log combined; gzip on; gzip_comp_level 6; gzip_min_length 200; gzip_types application/json; gzip_proxied any; gzip_vary on; gzip_static on;

@@ -23,6 +23,7 @@ use ziggurat_middleware::access_log::AccessLog;
 use ziggurat_middleware::api_key::ApiKey;
 use ziggurat_middleware::body_limit::BodyLimit;
 use ziggurat_middleware::buffer::Buffer;
+use ziggurat_middleware::cache::Cache;
 use ziggurat_middleware::cors::Cors;
 use ziggurat_middleware::errors::Errors;
 use ziggurat_middleware::forward_auth::ForwardAuth;
@@ -185,6 +186,16 @@ fn limit(bencher: Bencher, options: &str) {
     measure_layer::<Limit>(bencher, options);
 }
 
+/// Of a page that is stored, and of one that is not. The app below sends the header by a layer.
+#[divan::bench(args = ["max-age=3600", "no-store"])]
+fn cache(bencher: Bencher, control: &str) {
+    let lifecycle = Lifecycle::default();
+    let headers = format!(r#"{{"response": {{"set": {{"cache-control": "{control}"}}}}}}"#);
+    let app = stack_over::<Headers>(&headers, Next::new("app", App), &lifecycle);
+    measure(bencher, stack_over::<Cache>("{}", app, &lifecycle));
+    lifecycle.shutdown();
+}
+
 fn measure_layer<M: Middleware>(bencher: Bencher, options: &str) {
     measure_layer_in::<M>(bencher, options, &Lifecycle::default());
 }
@@ -195,10 +206,14 @@ fn measure_layer_in<M: Middleware>(bencher: Bencher, options: &str, lifecycle: &
 }
 
 fn stack_in<M: Middleware>(options: &str, lifecycle: &Lifecycle) -> Next {
+    stack_over::<M>(options, Next::new("app", App), lifecycle)
+}
+
+/// A layer over a stack.
+fn stack_over<M: Middleware>(options: &str, inner: Next, lifecycle: &Lifecycle) -> Next {
     let context = Context::new("bench", Path::new("/"), lifecycle.clone());
     let layer = M::read(&mut serde_json::Deserializer::from_str(options)).expect("options");
-    let stage = layer.layer(&context).expect("a stage");
-    stage.stage(&Place::new("bench"), Next::new("app", App))
+    layer.layer(&context).expect("a stage").stage(&Place::new("bench"), inner)
 }
 
 /// Sends a browser's request through, from a client behind one proxy.

@@ -8,4 +8,5 @@ urlpatterns = [
     path("items/<str:code>/", views.items, name="item"),
     path("suppliers/<int:pk>/", views.items, name="supplier"),
     path("report/", views.report, name="report"),
+    path("report/kept/", views.kept_report, name="kept-report"),
 ]

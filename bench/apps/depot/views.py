@@ -5,6 +5,7 @@ from django.contrib.auth.decorators import login_required
 from django.core.paginator import Paginator
 from django.http import HttpResponse, JsonResponse
 from django.shortcuts import get_object_or_404, render
+from django.views.decorators.cache import cache_control
 
 from .assets import REPORT
 from .models import Item, Supplier
@@ -32,3 +33,9 @@ def items(request):
 def report(request):
     """A page that costs nothing to make, so that what is done to it shows."""
     return HttpResponse(REPORT)
+
+
+@cache_control(public=True, max_age=3600)
+def kept_report(request):
+    """The same, for caches to keep."""
+    return report(request)
