@@ -53,7 +53,7 @@ impl ClientOptions {
 }
 
 /// The user that a certificate names. A name with control characters could forge a line somewhere, and names nobody.
-fn user(certificate: &ClientCertificate, field: UserField) -> Option<&str> {
+pub(super) fn user(certificate: &ClientCertificate, field: UserField) -> Option<&str> {
     let named = match field {
         UserField::Cn => certificate.common_name.as_deref(),
         UserField::Email => certificate.emails.first().map(String::as_str),
