@@ -9,6 +9,7 @@ use ziggurat_middleware::buffer::Buffer;
 use ziggurat_middleware::cache::Cache;
 use ziggurat_middleware::compress::Compress;
 use ziggurat_middleware::cors::Cors;
+use ziggurat_middleware::csrf::Csrf;
 use ziggurat_middleware::errors::Errors;
 use ziggurat_middleware::forward_auth::ForwardAuth;
 use ziggurat_middleware::forwarded::Forwarded;
@@ -48,6 +49,7 @@ pub fn builtin() -> Registry {
         .layer::<Cache>()
         .layer::<Compress>()
         .layer::<Cors>()
+        .layer::<Csrf>()
         .layer::<Errors>()
         .layer::<ForwardAuth>()
         .layer::<Forwarded>()

@@ -11,7 +11,7 @@ use ziggurat_middleware::{Body, ConnectionInfo, Lifecycle, Next, Scheme};
 
 const FILE: &str = r#"{
   "layers": [
-    "request_id", { "forwarded": { "trust": "0.0.0.0/0" } }, "security_headers", { "cors": { "origins": ["https://a.example"] } },
+    "request_id", { "forwarded": { "trust": "0.0.0.0/0" } }, "security_headers", { "cors": { "origins": ["https://a.example"] } }, { "csrf": "https://a.example" },
     { "compress": { "above": "1B" } }, { "static": { "at": "/static", "root": "fuzz_targets", "precompressed": true } },
     { "access": [{ "deny": "10.0.0.7" }, { "allow": "all" }] },
     { "rate_limit": { "allow": "1000000/s", "per": ["header:x-key", "cookie:a", "path", "user"] } }, { "limit": { "at_most": 1, "per": "cookie:a" } },

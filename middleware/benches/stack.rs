@@ -25,6 +25,7 @@ use ziggurat_middleware::body_limit::BodyLimit;
 use ziggurat_middleware::buffer::Buffer;
 use ziggurat_middleware::cache::Cache;
 use ziggurat_middleware::cors::Cors;
+use ziggurat_middleware::csrf::Csrf;
 use ziggurat_middleware::errors::Errors;
 use ziggurat_middleware::forward_auth::ForwardAuth;
 use ziggurat_middleware::forwarded::Forwarded;
@@ -125,6 +126,12 @@ fn timeout(bencher: Bencher) {
 #[divan::bench(args = ["{}", "{\"origins\": \"https://app.example.com\"}"])]
 fn cors(bencher: Bencher, options: &str) {
     measure_layer::<Cors>(bencher, options);
+}
+
+/// Of a safe method.
+#[divan::bench]
+fn csrf(bencher: Bencher) {
+    measure_layer::<Csrf>(bencher, "{}");
 }
 
 /// Which lets the client in by its last rule, and which refuses it.

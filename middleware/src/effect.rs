@@ -33,6 +33,10 @@ pub enum Effect {
     CountsPerProcess,
     /// Answers the preflight requests of CORS.
     AnswersPreflights,
+    /// Lets pages of these origins call from a browser (CORS); `None` for all.
+    LetsOriginsCall(Option<Vec<String>>),
+    /// Refuses what pages of other origins would change, but for these origins.
+    RefusesOtherOrigins(Vec<String>),
     /// Shows figures about the program or the site.
     ShowsFigures,
     /// Asks browsers to use https from now on (RFC 6797).

@@ -12,6 +12,7 @@ use ziggurat_middleware::body_limit::BodyLimit;
 use ziggurat_middleware::buffer::Buffer;
 use ziggurat_middleware::compress::Compress;
 use ziggurat_middleware::cors::Cors;
+use ziggurat_middleware::csrf::Csrf;
 use ziggurat_middleware::errors::Errors;
 use ziggurat_middleware::forward_auth::ForwardAuth;
 use ziggurat_middleware::forwarded::Forwarded;
@@ -188,6 +189,21 @@ fn cors_says_whether_an_options_request_is_a_preflight() {
     assert_eq!(
         (notes[0].as_str(), status),
         ("no preflight, which has `origin` and `access-control-request-method`; the request has no `origin`", None)
+    );
+}
+
+#[test]
+fn csrf_says_why_a_request_passes() {
+    let note = |method, headers: &[(&'static str, &str)]| told::<Csrf>(r#""https://a.example""#, of(method, "/", headers));
+    assert_eq!(note(Method::GET, &[]).0, ["passes: the method is safe"]);
+    assert_eq!(note(Method::POST, &[("sec-fetch-site", "same-origin")]).0, ["passes: the page is of this origin"]);
+    assert_eq!(
+        note(Method::POST, &[("sec-fetch-site", "same-site"), ("origin", "https://a.example")]).0,
+        ["passes: the origin is in `trust`"]
+    );
+    assert_eq!(
+        note(Method::POST, &[("sec-fetch-site", "same-site"), ("origin", "https://b.example")]),
+        (vec!["a page of `https://b.example` has sent it: `sec-fetch-site` is `same-site`".to_owned()], Some(403), vec![])
     );
 }
 

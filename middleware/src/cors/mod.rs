@@ -140,6 +140,8 @@ impl Middleware for Cors {
 
     fn effects(&self, effects: &mut Effects) {
         effects.add(Effect::AnswersPreflights);
+        let exact = self.origins.0.iter().map(AllowedOrigin::exact);
+        effects.by("origins", Effect::LetsOriginsCall(exact.collect()));
         effects.add(Effect::ReadsRequestHeader(header::ORIGIN));
         effects.add(Effect::SetsHeader(header::ACCESS_CONTROL_ALLOW_ORIGIN));
     }

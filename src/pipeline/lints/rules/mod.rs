@@ -11,6 +11,7 @@ mod cache_keeps_moments;
 mod claimed_header;
 mod client_above_forwarded;
 mod code_public;
+mod csrf_refuses_cors;
 mod deadline_never_met;
 mod drain_under_deadline;
 mod fallback_hides_app;
@@ -76,6 +77,7 @@ pub(super) const LINTS: &[&Lint] = &[
     &acme_behind_guard::LINT,
     &preflight_refused::LINT,
     &preflight_without_route::LINT,
+    &csrf_refuses_cors::LINT,
     &forwarded_trusts_nobody::LINT,
     &user_above_auth::LINT,
     &header_removed_above::LINT,
