@@ -16,6 +16,7 @@ use ziggurat_middleware::forwarded::Forwarded;
 use ziggurat_middleware::headers::Headers;
 use ziggurat_middleware::jwt::Jwt;
 use ziggurat_middleware::limit::Limit;
+use ziggurat_middleware::maintenance::Maintenance;
 use ziggurat_middleware::oidc::Oidc;
 use ziggurat_middleware::rate_limit::RateLimit;
 use ziggurat_middleware::request_id::AssignRequestId;
@@ -56,6 +57,7 @@ pub fn builtin() -> Registry {
         .layer::<Headers>()
         .layer::<Jwt>()
         .layer::<Limit>()
+        .layer::<Maintenance>()
         .layer::<Oidc>()
         .layer::<RateLimit>()
         .layer::<AssignRequestId>()

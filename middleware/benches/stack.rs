@@ -32,6 +32,7 @@ use ziggurat_middleware::forwarded::Forwarded;
 use ziggurat_middleware::headers::Headers;
 use ziggurat_middleware::jwt::Jwt;
 use ziggurat_middleware::limit::Limit;
+use ziggurat_middleware::maintenance::Maintenance;
 use ziggurat_middleware::rate_limit::RateLimit;
 use ziggurat_middleware::request_id::AssignRequestId;
 use ziggurat_middleware::rewrite::Rewrite;
@@ -201,6 +202,12 @@ fn cache(bencher: Bencher, control: &str) {
     let app = stack_over::<Headers>(&headers, Next::new("app", App), &lifecycle);
     measure(bencher, stack_over::<Cache>("{}", app, &lifecycle));
     lifecycle.shutdown();
+}
+
+/// While the site is open, and while it is closed.
+#[divan::bench(args = [r#"{"file": "/nowhere/maintenance.on"}"#, r#"{"on": true}"#])]
+fn maintenance(bencher: Bencher, options: &str) {
+    measure_layer::<Maintenance>(bencher, options);
 }
 
 fn measure_layer<M: Middleware>(bencher: Bencher, options: &str) {

@@ -21,6 +21,8 @@ pub enum Effect {
     TrustsEverybody,
     /// Lets requests through by the address of their client.
     AdmitsClients,
+    /// Answers every request with an error while the site is closed.
+    ClosesSite,
     /// Takes passwords from requests.
     TakesPasswords,
     /// Takes keys or tokens from requests: whoever reads one on the way can use it, and nobody can guess one.

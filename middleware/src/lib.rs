@@ -62,6 +62,7 @@ pub mod headers;
 pub mod hop_by_hop;
 pub mod jwt;
 pub mod limit;
+pub mod maintenance;
 pub mod metrics;
 pub mod oidc;
 pub mod path;

@@ -19,6 +19,7 @@ use ziggurat_middleware::forwarded::Forwarded;
 use ziggurat_middleware::headers::Headers;
 use ziggurat_middleware::jwt::Jwt;
 use ziggurat_middleware::limit::Limit;
+use ziggurat_middleware::maintenance::Maintenance;
 use ziggurat_middleware::oidc::Oidc;
 use ziggurat_middleware::rate_limit::RateLimit;
 use ziggurat_middleware::request_id::AssignRequestId;
@@ -263,6 +264,19 @@ fn limits_say_what_they_count_by_and_when_they_refuse() {
     let (notes, _, possible) = told::<RateLimit>(r#"{ "allow": "10/min", "exempt": "192.0.2.0/24" }"#, get("/", &[]));
     assert_eq!((notes, possible), (vec!["no limit: `192.0.2.0/24` is exempt".to_owned()], vec![]));
     assert_eq!(told::<Timeout>(r#""5s""#, get("/", &[])).2, [504]);
+}
+
+#[test]
+fn maintenance_says_whether_the_site_is_closed_and_who_passes() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("closed");
+    let options = format!(r#"{{ "file": "{}", "open": "/healthz" }}"#, file.display());
+    let told = |target: &str| told::<Maintenance>(&options, get(target, &[]));
+    assert_eq!(told("/"), (vec![format!("open: `{}` is not there", file.display())], None, vec![]));
+    fs::write(&file, "").unwrap();
+    assert_eq!(told("/"), (vec![format!("closed: `{}` is there", file.display())], Some(503), vec![]));
+    let passes = format!("closed, because `{}` is there, but the request passes: `/healthz` is open", file.display());
+    assert_eq!(told("/healthz"), (vec![passes], None, vec![]));
 }
 
 #[test]

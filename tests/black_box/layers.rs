@@ -93,3 +93,29 @@ fn a_mounted_app_knows_its_prefix() {
     }
     assert!(program.get("/blogs").starts_with("HTTP/1.1 404"));
 }
+
+/// Asks until the answer begins so, for as long as a test may take.
+fn wait_for_status(program: &Program, target: &str, status: u16) -> String {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    loop {
+        let answer = program.get(target);
+        if answer.starts_with(&format!("HTTP/1.1 {status}")) || Instant::now() > deadline {
+            return answer;
+        }
+    }
+}
+
+#[test]
+fn a_file_closes_the_running_site_and_its_removal_opens_it() {
+    let program = Program::start(
+        r#"{ "listen": "127.0.0.1:0", "layers": [{ "maintenance": { "file": "closed", "open": "/healthz" } }], "app": { "wsgi": "echo:app" } }"#,
+        &[("echo.py", ECHO)],
+    );
+    assert!(program.get("/page").starts_with("HTTP/1.1 200"));
+    std::fs::write(program.folder().join("closed"), "").unwrap();
+    let closed = wait_for_status(&program, "/page", 503);
+    assert!(closed.contains("retry-after: 60\r\n") && closed.ends_with("the site is closed for maintenance\n"), "{closed}");
+    assert!(program.get("/healthz").starts_with("HTTP/1.1 200"));
+    std::fs::remove_file(program.folder().join("closed")).unwrap();
+    assert!(wait_for_status(&program, "/page", 200).contains("PATH_INFO=/page\n"));
+}

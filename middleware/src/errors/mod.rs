@@ -7,7 +7,7 @@ mod status;
 mod tests;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use http::header::{
@@ -113,7 +113,7 @@ impl Middleware for Errors {
 }
 
 /// The pages, read.
-struct Pages {
+pub(crate) struct Pages {
     pages: BTreeMap<StatusPattern, Page>,
     of: Source,
 }
@@ -125,18 +125,21 @@ struct HasPage;
 impl Pages {
     fn read(options: Errors, context: &Context) -> Result<Self, Finding> {
         let read = |(status, path): (StatusPattern, PathBuf)| {
-            let path = context.resolve(path);
-            let page = Page::read(&path).map_err(|reason| {
-                Finding::new(format!("cannot use `{}` as a page: {reason}", path.display())).at("pages").at(status.to_string())
-            });
+            let page = read_page(&context.resolve(path)).map_err(|finding| finding.at("pages").at(status.to_string()));
             page.map(|page| (status, page))
         };
         let pages = options.pages.into_iter().map(read).collect::<Result<_, _>>()?;
         Ok(Self { pages, of: options.of })
     }
 
+    /// One page, for this status of a layer.
+    pub(crate) fn of_status(status: StatusCode, path: &Path) -> Result<Self, Finding> {
+        let pages = BTreeMap::from([(StatusPattern::Status(status.as_u16()), read_page(path)?)]);
+        Ok(Self { pages, of: Source::Server })
+    }
+
     /// What gives the response to a request its page.
-    fn of_request(self: &Arc<Self>, request: &Request) -> impl FnOnce(Response) -> Response + use<> {
+    pub(crate) fn of_request(self: &Arc<Self>, request: &Request) -> impl FnOnce(Response) -> Response + use<> {
         let pages = Arc::clone(self);
         let accept: Vec<HeaderValue> = request.headers().get_all(ACCEPT).iter().cloned().collect();
         let id = request.extensions().get::<RequestId>().cloned();
@@ -168,6 +171,10 @@ impl Pages {
         }
         response
     }
+}
+
+fn read_page(path: &Path) -> Result<Page, Finding> {
+    Page::read(path).map_err(|reason| Finding::new(format!("cannot use `{}` as a page: {reason}", path.display())))
 }
 
 fn problem_details(values: &Values<'_>) -> Body {

@@ -2,10 +2,12 @@
 
 mod decoded;
 mod params;
+mod pattern;
 mod regex;
 
 pub use decoded::DecodedPath;
 pub use params::{PathParamUse, PathParams, query_value};
+pub(crate) use pattern::PathPattern;
 pub use regex::PathRegex;
 pub(crate) use regex::whole;
 

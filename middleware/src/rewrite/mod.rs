@@ -1,6 +1,5 @@
 //! `rewrite`: changes the path of requests before the layers below see them.
 
-mod pattern;
 mod rule;
 mod template;
 #[cfg(test)]
@@ -13,10 +12,9 @@ use http::{StatusCode, Uri};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use self::pattern::PathPattern;
 use self::rule::CompiledRule;
 use self::template::Template;
-use crate::path::{DecodedPath, PathParamUse, PathParams, PathRegex};
+use crate::path::{DecodedPath, PathParamUse, PathParams, PathPattern, PathRegex};
 use crate::{
     Behavior, Context, Effect, Effects, Explain, Finding, Findings, IntoStage, Middleware, Mount, OriginalUri, Problem, Request, Response,
     around,

@@ -4,9 +4,8 @@ use http::StatusCode;
 use http::uri::PathAndQuery;
 use regex::bytes::{Captures, Regex};
 
-use super::pattern::PathPattern;
 use super::template::{NewQuery, Piece, Template};
-use crate::path::{DecodedPath, PathParams, PathRegex, is_param_name, query_value};
+use crate::path::{DecodedPath, PathParams, PathPattern, PathRegex, is_param_name, query_value};
 use crate::{Finding, Problem};
 
 /// The longest target that a rule makes. The gaps of a template may repeat what the client sent.

@@ -7,8 +7,9 @@ use crate::pipeline::lints::{Example, Harm, Hit, Lint, Site, Stage};
 pub(super) const LINT: Lint = Lint {
     id: "health-behind-guard",
     harm: Harm::Outage,
-    summary: "The path that tells whether the site is well stands behind authentication or a limit.",
-    why: "A probe has no password, and it comes often. When it is refused, the balancer or the orchestrator takes the site for dead: it sends no more requests, or restarts it, exactly when it is busy.
+    summary: "The path that tells whether the site is well stands behind authentication, a limit or a switch that closes the site.",
+    why: "A probe has no password, and it comes often. When it is refused, the balancer or the orchestrator takes the site for dead: it sends no more requests, or restarts it, exactly when it is busy. While the site is closed for maintenance,
+          it restarts what was to stay up.
 
           Put the layer into the routes that need it, and leave the route of the probe without.",
     wrong: Example {
@@ -41,7 +42,7 @@ const PATHS: [&str; 12] =
 
 pub(super) fn refuses_probes(stage: &Stage<'_>) -> bool {
     let limits = stage.does(&Effect::CountsPerProcess) && !stage.does(&Effect::ExemptsClients);
-    stage.has(Behavior::Authenticates) || limits
+    stage.has(Behavior::Authenticates) || stage.does(&Effect::ClosesSite) || limits
 }
 
 fn check(site: &Site<'_>) -> Vec<Hit> {

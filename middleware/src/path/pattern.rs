@@ -1,4 +1,4 @@
-//! Which paths a rule takes.
+//! Which paths a layer means.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -8,12 +8,12 @@ use regex::bytes::Regex;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize, Serializer};
 
-use crate::path::whole;
+use super::{DecodedPath, whole};
 
 /// A path, or with `/*` at its end that path and everything below it.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
-pub(super) enum PathPattern {
+pub(crate) enum PathPattern {
     Exact(String),
     /// The path without `/*`.
     Below(String),
@@ -74,12 +74,45 @@ impl JsonSchema for PathPattern {
 }
 
 impl PathPattern {
+    /// Whether it is this path, or one below it. A path with a `.` or `..` segment is none: programs read it differently.
+    pub(crate) fn holds(&self, path: &DecodedPath<'_>) -> bool {
+        let is_it = match self {
+            Self::Exact(exact) => path.octets() == exact.as_bytes(),
+            Self::Below(base) => path.octets().strip_prefix(base.as_bytes()).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/")),
+        };
+        is_it && !path.has_dot_segment()
+    }
+
     /// The same as a regular expression, whose first group is what `/*` stands for.
-    pub(super) fn regex(&self) -> Result<Regex, String> {
+    pub(crate) fn regex(&self) -> Result<Regex, String> {
         let regex = match self {
             Self::Exact(path) => whole(&regex::escape(path)),
             Self::Below(path) => whole(&format!("{}(/.*)?", regex::escape(path))),
         };
         regex.map_err(|error| error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn holds(pattern: &str, path: &str) -> bool {
+        PathPattern::try_from(pattern.to_owned()).unwrap().holds(&DecodedPath::new(path))
+    }
+
+    #[test]
+    fn a_path_is_meant_alone_and_with_a_star_what_is_below_it_too() {
+        assert!(holds("/up", "/up") && holds("/up", "/%75p"));
+        assert!(!holds("/up", "/up/") && !holds("/up", "/upper") && !holds("/up", "/"));
+        assert!(holds("/static/*", "/static") && holds("/static/*", "/static/a/b.css") && !holds("/static/*", "/statics"));
+        assert!(holds("/*", "/") && holds("/*", "/anything"));
+    }
+
+    #[test]
+    fn a_path_that_leads_out_again_is_not_meant() {
+        for path in ["/static/../admin", "/static/%2e%2e/admin", "/static/..\\admin", "/static/./a"] {
+            assert!(!holds("/static/*", path), "{path}");
+        }
     }
 }
