@@ -24,6 +24,7 @@ use ziggurat_middleware::rewrite::Rewrite;
 use ziggurat_middleware::security_headers::SecurityHeaders;
 use ziggurat_middleware::sendfile::Sendfile;
 use ziggurat_middleware::server_timing::ServerTiming;
+use ziggurat_middleware::slash::Slash;
 use ziggurat_middleware::static_files::Static;
 use ziggurat_middleware::timeout::Timeout;
 
@@ -65,6 +66,7 @@ pub fn builtin() -> Registry {
         .layer::<SecurityHeaders>()
         .layer::<Sendfile>()
         .layer::<ServerTiming>()
+        .layer::<Slash>()
         .layer::<Static>()
         .layer::<Timeout>()
         .composite::<Django>()

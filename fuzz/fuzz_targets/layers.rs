@@ -15,7 +15,7 @@ const FILE: &str = r#"{
     { "compress": { "above": "1B" } }, { "static": { "at": "/static", "root": "fuzz_targets", "precompressed": true } },
     { "access": [{ "deny": "10.0.0.7" }, { "allow": "all" }] },
     { "rate_limit": { "allow": "1000000/s", "per": ["header:x-key", "cookie:a", "path", "user"] } }, { "limit": { "at_most": 1, "per": "cookie:a" } },
-    { "rewrite": { "from": "/old/*", "to": "/new/*" } }, { "body_limit": "1KiB" }
+    { "slash": "remove" }, { "rewrite": { "from": "/old/*", "to": "/new/*" } }, { "body_limit": "1KiB" }
   ],
   "app": { "routes": [
     { "match": { "path": "/users/{id}", "query": { "q": true } }, "app": { "redirect": "https://a.example/{id}{path}{query}" } },

@@ -37,6 +37,7 @@ use ziggurat_middleware::rate_limit::RateLimit;
 use ziggurat_middleware::request_id::AssignRequestId;
 use ziggurat_middleware::rewrite::Rewrite;
 use ziggurat_middleware::security_headers::SecurityHeaders;
+use ziggurat_middleware::slash::Slash;
 use ziggurat_middleware::timeout::Timeout;
 use ziggurat_middleware::{
     Body, Client, ConnectionInfo, Context, IntoStage, Lifecycle, Middleware, Next, Place, Request, Response, Scheme,
@@ -208,6 +209,12 @@ fn cache(bencher: Bencher, control: &str) {
 #[divan::bench(args = [r#"{"file": "/nowhere/maintenance.on"}"#, r#"{"on": true}"#])]
 fn maintenance(bencher: Bencher, options: &str) {
     measure_layer::<Maintenance>(bencher, options);
+}
+
+/// Of a path that stays, and of one that is redirected.
+#[divan::bench(args = ["remove", "append"])]
+fn slash(bencher: Bencher, action: &str) {
+    measure_layer::<Slash>(bencher, &format!(r#"{{"action": "{action}"}}"#));
 }
 
 fn measure_layer<M: Middleware>(bencher: Bencher, options: &str) {

@@ -73,6 +73,8 @@ pub enum Effect {
     UsesPrivateFile(PathBuf),
     /// Redirects all requests to this address, as the file writes it.
     RedirectsTo(String),
+    /// Redirects to the path with a slash at its end (`true`), or to the one without (`false`).
+    EndsPathsWithSlash(bool),
     /// Gives requests this path, as the file writes it.
     RewritesTo(String),
     /// Calls this Python object: `package.module:object`.

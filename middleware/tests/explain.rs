@@ -26,6 +26,7 @@ use ziggurat_middleware::request_id::AssignRequestId;
 use ziggurat_middleware::rewrite::Rewrite;
 use ziggurat_middleware::security_headers::SecurityHeaders;
 use ziggurat_middleware::sendfile::Sendfile;
+use ziggurat_middleware::slash::Slash;
 use ziggurat_middleware::static_files::Static;
 use ziggurat_middleware::timeout::Timeout;
 use ziggurat_middleware::{App, Body, Explained, Middleware, Problem, Request, Response, TestStack, request};
@@ -302,6 +303,13 @@ fn security_headers_says_why_there_is_no_hsts() {
     assert_eq!(told::<SecurityHeaders>(r#"{ "hsts": {} }"#, get("/", &[])).0, ["no `strict-transport-security`: the scheme is http"]);
     let (notes, _) = back::<SecurityHeaders>("{}", get("/", &[]), None);
     assert!(notes[0].starts_with("sets `x-content-type-options`") && notes[0].ends_with("unless the response has them"), "{notes:?}");
+}
+
+#[test]
+fn slash_says_where_the_client_is_sent() {
+    let told = |target: &str| told::<Slash>(r#""append""#, get(target, &[]));
+    assert_eq!(told("/about?x"), (vec!["sends the client to `/about/?x`".to_owned()], Some(308), vec![]));
+    assert_eq!(told("/about/"), (vec!["the path stays".to_owned()], None, vec![]));
 }
 
 #[test]

@@ -8,11 +8,11 @@ use std::sync::Arc;
 use http::header::LOCATION;
 use http::{HeaderValue, StatusCode};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde::{Deserialize, Deserializer};
 use tower::service_fn;
 use ziggurat_middleware::options::from_text;
 use ziggurat_middleware::path::{PathParamUse, PathParams, is_param_name};
-use ziggurat_middleware::{App, Context, Effect, Effects, Explain, Finding, IntoApp, Problem, Request, Response};
+use ziggurat_middleware::{App, Context, Effect, Effects, Explain, Finding, IntoApp, Problem, RedirectStatus, Request, Response};
 
 use super::matching::host_of;
 
@@ -35,7 +35,7 @@ pub struct Redirect {
     /// The status. 308 and 301 are permanent, and clients cache them; 307 and 302 are temporary. 307 and 308 keep the method and the body of the
     /// request; 303 makes it a GET.
     #[serde(default)]
-    status: Status,
+    status: RedirectStatus,
 }
 
 impl App for Redirect {
@@ -75,7 +75,7 @@ impl App for Redirect {
 impl Redirect {
     fn response(&self, request: &Request) -> Result<Response, Problem> {
         let mut response = Response::default();
-        *response.status_mut() = self.status.0;
+        *response.status_mut() = self.status.get();
         response.headers_mut().insert(LOCATION, self.to.fill(request)?);
         Ok(response)
     }
@@ -240,41 +240,5 @@ impl JsonSchema for Template {
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({ "type": "string", "examples": ["https://{host}{path}{query}", "/new/"] })
-    }
-}
-
-/// A status with which clients follow `Location`.
-#[derive(Clone, Copy, Debug)]
-struct Status(StatusCode);
-
-impl Default for Status {
-    fn default() -> Self {
-        Self(StatusCode::PERMANENT_REDIRECT)
-    }
-}
-
-impl<'de> Deserialize<'de> for Status {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let number = u64::deserialize(deserializer)?;
-        match u16::try_from(number).map(StatusCode::from_u16) {
-            Ok(Ok(status)) if matches!(number, 301..=303 | 307 | 308) => Ok(Self(status)),
-            _ => Err(de::Error::custom(format!("`{number}` is not the status of a redirect\nhint: these are 301, 302, 303, 307 and 308"))),
-        }
-    }
-}
-
-impl Serialize for Status {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_u16(self.0.as_u16())
-    }
-}
-
-impl JsonSchema for Status {
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "RedirectStatus".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "integer", "enum": [301, 302, 303, 307, 308] })
     }
 }

@@ -189,6 +189,17 @@ fn checks_compare_static_files() {
 }
 
 #[test]
+fn checks_find_slashes_that_are_redirected_in_circles() {
+    let removed = below(&[r#"{ "slash": "remove" }"#, FILES]);
+    let seen = checked(&[
+        ("appended and removed", removed.clone(), ""),
+        ("appended twice", below(&[r#"{ "slash": "append" }"#, FILES]), ""),
+        ("removed alone", removed, "APPEND_SLASH = False"),
+    ]);
+    insta::assert_snapshot!(seen);
+}
+
+#[test]
 fn checks_find_what_is_done_twice() {
     let layers = below(&["\"compress\"", r#"{ "cors": { "origins": ["https://a.example"] } }"#, "\"security_headers\"", FILES]);
     let middleware = "MIDDLEWARE += ['django.middleware.gzip.GZipMiddleware', 'whitenoise.middleware.WhiteNoiseMiddleware', \

@@ -33,7 +33,9 @@ def check_pipeline(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     except Unreadable as refusal:
         return [_warning("W001", f"The pipeline file cannot be used:\n{refusal}", "`ziggurat check` shows the same.")]
     site = _chains_of_site(pipeline)
-    return [*_hosts(site), *_scheme(site, pipeline.has_tls), *_static_files(pipeline), *_duplicates(site, twins)] if site else []
+    if not site:
+        return []
+    return [*_hosts(site), *_scheme(site, pipeline.has_tls), *_slashes(site), *_static_files(pipeline), *_duplicates(site, twins)]
 
 
 def _chains_of_site(pipeline: Pipeline) -> list[Chain]:
@@ -95,6 +97,13 @@ def _trusted_origins(site: list[Chain]) -> bool:
     origins = [urlsplit(origin) for origin in settings.CSRF_TRUSTED_ORIGINS]
     trusted = [origin.netloc.removeprefix("*") for origin in origins if origin.scheme == "https"]
     return bool(trusted) and all(validate_host(host, trusted) for chain in site for host in chain.hosts)
+
+
+def _slashes(site: list[Chain]) -> Iterator[CheckMessage]:
+    removes = any((layer := chain.layer("slash")) and layer.options["action"] == "remove" for chain in site)
+    if removes and settings.APPEND_SLASH and "django.middleware.common.CommonMiddleware" in settings.MIDDLEWARE:
+        message = "APPEND_SLASH redirects to addresses with a slash at their end, and the `slash` layer redirects back."
+        yield _warning("W012", message, 'Write `{ "slash": "append" }` or remove the layer, or set APPEND_SLASH to False.')
 
 
 def _static_files(pipeline: Pipeline) -> Iterator[CheckMessage]:

@@ -42,6 +42,7 @@ mod rewrite_below_files;
 mod script_source_public;
 mod sendfile_folder_public;
 mod served_folder_inside;
+mod slash_loop;
 mod smaller_limit_above;
 mod streaming_below_buffer;
 mod trusts_everyone;
@@ -73,6 +74,7 @@ pub(super) const LINTS: &[&Lint] = &[
     &code_public::LINT,
     &served_folder_inside::LINT,
     &redirect_loop::LINT,
+    &slash_loop::LINT,
     &health_behind_guard::LINT,
     &acme_behind_guard::LINT,
     &preflight_refused::LINT,
