@@ -10,6 +10,7 @@ use ziggurat_middleware::cache::Cache;
 use ziggurat_middleware::compress::Compress;
 use ziggurat_middleware::cors::Cors;
 use ziggurat_middleware::csrf::Csrf;
+use ziggurat_middleware::decompress::Decompress;
 use ziggurat_middleware::errors::Errors;
 use ziggurat_middleware::forward_auth::ForwardAuth;
 use ziggurat_middleware::forwarded::Forwarded;
@@ -52,6 +53,7 @@ pub fn builtin() -> Registry {
         .layer::<Compress>()
         .layer::<Cors>()
         .layer::<Csrf>()
+        .layer::<Decompress>()
         .layer::<Errors>()
         .layer::<ForwardAuth>()
         .layer::<Forwarded>()

@@ -26,6 +26,7 @@ use ziggurat_middleware::buffer::Buffer;
 use ziggurat_middleware::cache::Cache;
 use ziggurat_middleware::cors::Cors;
 use ziggurat_middleware::csrf::Csrf;
+use ziggurat_middleware::decompress::Decompress;
 use ziggurat_middleware::errors::Errors;
 use ziggurat_middleware::forward_auth::ForwardAuth;
 use ziggurat_middleware::forwarded::Forwarded;
@@ -96,6 +97,12 @@ fn security_headers(bencher: Bencher) {
 #[divan::bench]
 fn body_limit(bencher: Bencher) {
     measure_layer::<BodyLimit>(bencher, "{}");
+}
+
+/// Of a request without a body.
+#[divan::bench]
+fn decompress(bencher: Bencher) {
+    measure_layer::<Decompress>(bencher, "{}");
 }
 
 #[divan::bench]

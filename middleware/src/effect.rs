@@ -57,6 +57,10 @@ pub enum Effect {
     SetsMoment(HeaderName),
     /// Refuses request bodies of more octets.
     BoundsBody(u64),
+    /// Takes the content coding off request bodies: what is above counts coded octets.
+    DecodesBody,
+    /// Refuses request bodies that are of more octets without their coding.
+    BoundsDecodedBody(u64),
     /// Calls what is below while the request body still arrives.
     StreamsBody,
     /// Answers at the latest after this time.

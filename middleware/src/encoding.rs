@@ -1,9 +1,17 @@
 //! Content codings, and which ones a client accepts (RFC 9110 section 12.5.3).
 
 use http::header::ACCEPT_ENCODING;
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+/// Digests of the uncompressed octets (RFC 9530, RFC 3230, RFC 2616).
+pub(crate) const DIGESTS: [HeaderName; 4] = [
+    HeaderName::from_static("content-digest"),
+    HeaderName::from_static("repr-digest"),
+    HeaderName::from_static("digest"),
+    HeaderName::from_static("content-md5"),
+];
 
 /// A content coding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
@@ -33,7 +41,8 @@ impl Encoding {
         HeaderValue::from_static(self.token())
     }
 
-    fn named(token: &str) -> Option<Self> {
+    /// The coding with this name, in any case (RFC 9110 section 8.4.1).
+    pub(crate) fn named(token: &str) -> Option<Self> {
         let is = |name: &str| token.eq_ignore_ascii_case(name);
         match () {
             () if is("gzip") || is("x-gzip") => Some(Self::Gzip),

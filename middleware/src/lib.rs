@@ -56,6 +56,7 @@ pub mod cache;
 pub mod compress;
 pub mod cors;
 pub mod csrf;
+pub mod decompress;
 pub mod errors;
 pub mod forward_auth;
 pub mod forwarded;

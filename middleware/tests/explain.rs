@@ -13,6 +13,7 @@ use ziggurat_middleware::buffer::Buffer;
 use ziggurat_middleware::compress::Compress;
 use ziggurat_middleware::cors::Cors;
 use ziggurat_middleware::csrf::Csrf;
+use ziggurat_middleware::decompress::Decompress;
 use ziggurat_middleware::errors::Errors;
 use ziggurat_middleware::forward_auth::ForwardAuth;
 use ziggurat_middleware::forwarded::Forwarded;
@@ -207,6 +208,16 @@ fn csrf_says_why_a_request_passes() {
         note(Method::POST, &[("sec-fetch-site", "same-site"), ("origin", "https://b.example")]),
         (vec!["a page of `https://b.example` has sent it: `sec-fetch-site` is `same-site`".to_owned()], Some(403), vec![])
     );
+}
+
+#[test]
+fn decompress_says_what_it_takes_off_and_what_the_body_may_turn_out_to_be() {
+    let of = |coding: &str| of(Method::POST, "/", &[("content-encoding", coding), ("content-length", "10")]);
+    assert_eq!(told::<Decompress>("{}", of("gzip")), (vec!["takes `gzip` off the body".to_owned()], None, vec![400, 413]));
+    assert_eq!(told::<Decompress>("{}", of("identity")), (vec!["the body has no coding".to_owned()], None, vec![]));
+    assert_eq!(told::<Decompress>("{}", of("lzma")), (vec!["`lzma` is not taken".to_owned()], Some(415), vec![]));
+    let below = TestStack::explain::<Decompress>("{}", of("gzip")).request;
+    assert!(!below.headers().contains_key("content-length") && !below.headers().contains_key("content-encoding"));
 }
 
 #[test]

@@ -90,6 +90,7 @@ const KINDS: &[(&[&str], &str)] = &[
         ],
         "clients are let in or refused by the layer `access`: `{ \"access\": [{ \"allow\": \"10.0.0.0/8\" }] }`",
     ),
+    (&["requestdecompression", "gunzip", "inflate"], "request bodies are decoded by the layer `decompress`"),
     (&["hsts", "helmet", "secure", "security"], "these headers are set by the layer `security_headers`"),
     (&["header", "add_header", "set_header"], "headers are changed by the layer `headers`"),
     (&["x_sendfile", "xsendfile", "x_accel", "x_accel_redirect"], "files that the app names are sent by the layer `sendfile`"),

@@ -119,3 +119,30 @@ fn a_file_closes_the_running_site_and_its_removal_opens_it() {
     std::fs::remove_file(program.folder().join("closed")).unwrap();
     assert!(wait_for_status(&program, "/page", 200).contains("PATH_INFO=/page\n"));
 }
+
+/// `name=value&`, a thousand times, as gzip.
+const CODED: &[u8] = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x02\x03\xed\xc6\xa1\x01\x00\x20\x08\x00\xb0\x6f\xfc\xc2\x63\x08\x34\xa5\xe9\xfd\xbc\x41\xd8\xd2\x2a\x6e\xee\x1f\xe7\xe5\x2a\x55\x55\x55\x55\x55\x55\x55\x55\x55\x55\x55\x55\x55\x55\x55\x55\x55\x55\x55\x55\xd5\xa9\x6d\xee\x0b\xf7\x57\xf8\x2a\x00\x00";
+
+#[test]
+fn a_coded_body_reaches_the_app_plain_and_with_its_length() {
+    let app = "def app(environ, start_response):\n\
+        \x20   start_response('200 OK', [])\n\
+        \x20   body = environ['wsgi.input'].read()\n\
+        \x20   return [f'{len(body)} of {environ[\"CONTENT_LENGTH\"]}, {body[-6:]}, {environ.get(\"HTTP_CONTENT_ENCODING\")}'.encode()]\n";
+    let program = Program::start(
+        r#"{ "listen": "127.0.0.1:0", "layers": [{ "decompress": "11kB" }], "app": { "wsgi": "sized:app" } }"#,
+        &[("sized.py", app)],
+    );
+    let sent = |coding: &str, body: &[u8]| {
+        let head = format!(
+            "POST / HTTP/1.1\r\nHost: test\r\nContent-Encoding: {coding}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+            body.len()
+        );
+        program.exchange([head.as_bytes(), body].concat())
+    };
+    assert!(sent("gzip", CODED).ends_with("11000 of 11000, b'value&', None"), "{}", sent("gzip", CODED));
+    assert!(sent("gzip", &CODED[..60]).starts_with("HTTP/1.1 400"));
+    assert!(sent("gzip", &[CODED, CODED].concat()).starts_with("HTTP/1.1 413"));
+    let refused = sent("compress", CODED);
+    assert!(refused.starts_with("HTTP/1.1 415") && refused.contains("accept-encoding: gzip, deflate, br, zstd\r\n"), "{refused}");
+}

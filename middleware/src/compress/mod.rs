@@ -10,9 +10,7 @@ use std::future::poll_fn;
 use std::io;
 use std::sync::Arc;
 
-use http::header::{
-    ACCEPT_ENCODING, ACCEPT_RANGES, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderName, VARY,
-};
+use http::header::{ACCEPT_ENCODING, ACCEPT_RANGES, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, VARY};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use http_body::Body as _;
 use schemars::JsonSchema;
@@ -23,7 +21,7 @@ use self::encoder::{Encoder, Pool};
 use self::level::Level;
 use self::unencoded::Unencoded;
 use crate::coop::{Workers, poll_turn};
-use crate::encoding::{Accepted, Encoding};
+use crate::encoding::{Accepted, DIGESTS, Encoding};
 use crate::units::Size;
 use crate::{
     Behavior, Body, Context, Effect, Effects, Explain, ExplainResponse, Finding, Findings, IntoStage, Middleware, Next, Request, Response,
@@ -32,14 +30,6 @@ use crate::{
 
 /// Complete bodies up to this size are encoded at once and keep a `Content-Length`.
 const AT_ONCE: usize = 64 << 10;
-
-/// Digests of the uncompressed octets (RFC 9530, RFC 3230, RFC 2616).
-const DIGESTS: [HeaderName; 4] = [
-    HeaderName::from_static("content-digest"),
-    HeaderName::from_static("repr-digest"),
-    HeaderName::from_static("digest"),
-    HeaderName::from_static("content-md5"),
-];
 
 /// Compresses responses with zstd, brotli or gzip, as the client accepts (RFC 9110 section 12.5.3).
 ///

@@ -252,6 +252,17 @@ mod tests {
     }
 
     #[test]
+    fn limits_on_the_two_sides_of_a_decoder_count_different_octets() {
+        let found = |layers: &str| {
+            let text = format!(r#"{{ "layers": [{layers}], "app": {{ "respond": 204 }} }}"#);
+            check(&text, Path::new("")).iter().map(|found| found.id).collect::<Vec<_>>()
+        };
+        let coded = r#"{ "body_limit": "1MiB" }"#;
+        assert!(found(&format!(r#"{coded}, {{ "decompress": "20MiB" }}, {{ "body_limit": "20MiB" }}"#)).is_empty());
+        assert_eq!(found(r#"{ "decompress": "10MiB" }, { "body_limit": "20MiB" }"#), ["smaller-limit-above"]);
+    }
+
+    #[test]
     fn the_texts_of_lints_are_sentences() {
         for lint in LINTS {
             assert!(lint.id.bytes().all(|octet| octet.is_ascii_lowercase() || octet == b'-'), "{}", lint.id);

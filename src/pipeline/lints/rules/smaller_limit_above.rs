@@ -45,23 +45,32 @@ pub(super) const LINT: Lint = Lint {
     check,
 };
 
-fn bound(stage: &Stage<'_>) -> Option<u64> {
+/// The most octets of a body that pass. A layer that decodes bodies bounds the decoded ones (`decoded`), which is what those below it get.
+fn bound(stage: &Stage<'_>, decoded: bool) -> Option<u64> {
     stage.effects.iter().find_map(|effect| match effect {
         Effect::BoundsBody(octets) => Some(*octets),
+        Effect::BoundsDecodedBody(octets) if decoded => Some(*octets),
         _ => None,
     })
 }
 
 fn check(site: &Site<'_>) -> Vec<Hit> {
-    let pairs = site.pairs(|stage| bound(stage).is_some(), |stage| bound(stage).is_some()).filter_map(|(upper, lower)| {
-        let (most, useless) = (bound(upper)?, bound(lower)?);
-        if useless <= most {
-            return None;
+    let mut hits = Vec::new();
+    for way in &site.ways {
+        for (at, lower) in way.stages.iter().enumerate() {
+            let Some(useless) = bound(lower, false) else { continue };
+            // Limits above a layer that decodes bodies count other octets.
+            let decodes = way.above(at).iter().rposition(|stage| stage.does(&Effect::DecodesBody)).unwrap_or(0);
+            for upper in &way.above(at)[decodes..] {
+                let Some(most) = bound(upper, true).filter(|most| *most < useless) else { continue };
+                let (most, useless) = (Size(most), Size(useless));
+                let hit = Hit::at(lower, format!("no body of {useless} comes here: `{}` above refuses those over {most}", upper.name()));
+                hits.extend(hit.map(|hit| {
+                    let hit = hit.label(format!("lets {useless} through")).with(upper, format!("lets {most} through"));
+                    hit.hint("raise the limit above, or give each route a limit of its own")
+                }));
+            }
         }
-        let (most, useless) = (Size(most), Size(useless));
-        let hit = Hit::at(lower, format!("no body of {useless} comes here: `{}` above refuses those over {most}", upper.name()))?;
-        let hit = hit.label(format!("lets {useless} through")).with(upper, format!("lets {most} through"));
-        Some(hit.hint("raise the limit above, or give each route a limit of its own"))
-    });
-    pairs.collect()
+    }
+    hits
 }
