@@ -18,6 +18,7 @@ use ziggurat_middleware::headers::Headers;
 use ziggurat_middleware::jwt::Jwt;
 use ziggurat_middleware::limit::Limit;
 use ziggurat_middleware::maintenance::Maintenance;
+use ziggurat_middleware::mirror::Mirror;
 use ziggurat_middleware::oidc::Oidc;
 use ziggurat_middleware::rate_limit::RateLimit;
 use ziggurat_middleware::request_id::AssignRequestId;
@@ -61,6 +62,7 @@ pub fn builtin() -> Registry {
         .layer::<Jwt>()
         .layer::<Limit>()
         .layer::<Maintenance>()
+        .layer::<Mirror>()
         .layer::<Oidc>()
         .layer::<RateLimit>()
         .layer::<AssignRequestId>()

@@ -34,6 +34,7 @@ use ziggurat_middleware::headers::Headers;
 use ziggurat_middleware::jwt::Jwt;
 use ziggurat_middleware::limit::Limit;
 use ziggurat_middleware::maintenance::Maintenance;
+use ziggurat_middleware::mirror::Mirror;
 use ziggurat_middleware::rate_limit::RateLimit;
 use ziggurat_middleware::request_id::AssignRequestId;
 use ziggurat_middleware::rewrite::Rewrite;
@@ -222,6 +223,16 @@ fn maintenance(bencher: Bencher, options: &str) {
 #[divan::bench(args = ["remove", "append"])]
 fn slash(bencher: Bencher, action: &str) {
     measure_layer::<Slash>(bencher, &format!(r#"{{"action": "{action}"}}"#));
+}
+
+/// Of a request that is not chosen, of which one in a hundred is.
+#[divan::bench]
+fn mirror(bencher: Bencher) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
+    let _entered = runtime.enter();
+    let mut host = http::Extensions::new();
+    host.insert(Client::new(service_fn(|_: Request| ready(Ok::<_, Infallible>(Response::new(Body::empty()))))));
+    measure_layer_in::<Mirror>(bencher, r#"{"to": "http://127.0.0.1:9", "share": "1%"}"#, &Lifecycle::hosted(host));
 }
 
 fn measure_layer<M: Middleware>(bencher: Bencher, options: &str) {

@@ -36,6 +36,8 @@ pub enum Behavior {
     ChangesResponseBody,
     /// Bounds the size of request bodies.
     LimitsRequestBody,
+    /// Sends copies of requests elsewhere.
+    CopiesRequests,
     /// Takes in request bodies before the layers below see them.
     BuffersRequestBody,
     /// Upgrades connections to another protocol, such as WebSocket (RFC 9110 section 7.8).
@@ -62,6 +64,7 @@ impl Behavior {
         Self::ServesFiles,
         Self::ChangesResponseBody,
         Self::LimitsRequestBody,
+        Self::CopiesRequests,
         Self::BuffersRequestBody,
         Self::Upgrades,
         Self::RunsPython,
@@ -86,6 +89,7 @@ impl Behavior {
             Self::ServesFiles => "serves files",
             Self::ChangesResponseBody => "reads or changes response bodies",
             Self::LimitsRequestBody => "limits request bodies",
+            Self::CopiesRequests => "sends copies of requests elsewhere",
             Self::BuffersRequestBody => "buffers request bodies",
             Self::Upgrades => "upgrades connections",
             Self::RunsPython => "runs Python",
@@ -111,6 +115,7 @@ impl Behavior {
             Self::ServesFiles => "below what encodes bodies, above the app",
             Self::ChangesResponseBody => "below what encodes bodies: above it, the body is compressed",
             Self::LimitsRequestBody => "above what reads request bodies",
+            Self::CopiesRequests => "below everything that refuses requests: what the site does not take is not copied",
             Self::BuffersRequestBody => "below everything that refuses requests, above the app: what it takes in costs memory and disk",
             Self::Upgrades => "below native layers alone: a Python layer cannot pass an upgraded connection on",
             Self::RunsPython => "at the bottom: each change between native layers and Python costs time",

@@ -61,6 +61,8 @@ pub enum Effect {
     DecodesBody,
     /// Refuses request bodies that are of more octets without their coding.
     BoundsDecodedBody(u64),
+    /// Sends copies of requests to another server.
+    MirrorsRequests,
     /// Calls what is below while the request body still arrives.
     StreamsBody,
     /// Answers at the latest after this time.

@@ -21,6 +21,7 @@ use ziggurat_middleware::headers::Headers;
 use ziggurat_middleware::jwt::Jwt;
 use ziggurat_middleware::limit::Limit;
 use ziggurat_middleware::maintenance::Maintenance;
+use ziggurat_middleware::mirror::Mirror;
 use ziggurat_middleware::oidc::Oidc;
 use ziggurat_middleware::rate_limit::RateLimit;
 use ziggurat_middleware::request_id::AssignRequestId;
@@ -289,6 +290,15 @@ fn maintenance_says_whether_the_site_is_closed_and_who_passes() {
     assert_eq!(told("/"), (vec![format!("closed: `{}` is there", file.display())], Some(503), vec![]));
     let passes = format!("closed, because `{}` is there, but the request passes: `/healthz` is open", file.display());
     assert_eq!(told("/healthz"), (vec![passes], None, vec![]));
+}
+
+#[test]
+fn mirror_says_where_a_copy_goes() {
+    let told = |options: &str, length: &str| told::<Mirror>(options, of(Method::POST, "/", &[("content-length", length)])).0;
+    assert_eq!(told(r#""http://10.0.0.6:8000""#, "10"), ["a copy goes to `http://10.0.0.6:8000`"]);
+    let share = r#"{ "to": "http://10.0.0.6:8000", "share": "10%", "body": "1KiB" }"#;
+    assert_eq!(told(share, "10"), ["a copy goes to `http://10.0.0.6:8000` with a chance of 10%"]);
+    assert_eq!(told(share, "2048"), ["the request is not copied: its body of 2KiB is over 1KiB"]);
 }
 
 #[test]

@@ -6,9 +6,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use tokio::time::Instant;
-use ziggurat_middleware::{Finding, Findings, units};
-
-use super::percent::Percent;
+use ziggurat_middleware::{Finding, Findings, Percent, units};
 
 /// When a server that fails gets no requests for a while. After that time one request decides whether it returns.
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]

@@ -21,7 +21,6 @@ mod figures;
 pub(crate) mod gateway;
 mod health;
 pub(crate) mod http;
-mod percent;
 mod pool;
 mod progress;
 mod protocol;

@@ -10,10 +10,9 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer};
 use tokio::time::Instant;
-use ziggurat_middleware::{Finding, Findings, units};
+use ziggurat_middleware::{Finding, Findings, Percent, units};
 
 use super::failure::{Failure, FailureKind, FailurePhase};
-use super::percent::Percent;
 
 /// Which requests are sent again after a failure, to another server if there is one.
 ///

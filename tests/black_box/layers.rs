@@ -146,3 +146,16 @@ fn a_coded_body_reaches_the_app_plain_and_with_its_length() {
     let refused = sent("compress", CODED);
     assert!(refused.starts_with("HTTP/1.1 415") && refused.contains("accept-encoding: gzip, deflate, br, zstd\r\n"), "{refused}");
 }
+
+#[test]
+fn a_copy_of_a_request_reaches_the_other_server() {
+    let mut other = Program::start(r#"{ "listen": "127.0.0.1:0", "layers": ["access_log"], "app": { "respond": 404 } }"#, &[]);
+    let pipeline = format!(
+        r#"{{ "listen": "127.0.0.1:0", "layers": [{{ "mirror": "http://{}" }}], "app": {{ "wsgi": "echo:app" }} }}"#,
+        other.address()
+    );
+    let program = Program::start(&pipeline, &[("echo.py", ECHO)]);
+    assert!(program.get("/copied?once").contains("PATH_INFO=/copied\n"));
+    let line = other.wait_for_log("/copied?once");
+    assert!(line.contains("404"), "{line}");
+}

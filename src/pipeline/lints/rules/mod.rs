@@ -26,6 +26,7 @@ mod http_beside_https;
 mod limit_below_auth;
 mod log_misses;
 mod match_above_forwarded;
+mod mirror_above_refusals;
 mod never_asked;
 mod outer_header_wins;
 mod password_in_clear;
@@ -103,6 +104,7 @@ pub(super) const LINTS: &[&Lint] = &[
     &unpacked_files::LINT,
     &buffer_above_refusals::LINT,
     &cache_below_compress::LINT,
+    &mirror_above_refusals::LINT,
     &per_worker_state::LINT,
     &python_twin::LINT,
 ];

@@ -9,11 +9,12 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A whole number of per cent, 0 to 100.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Percent(pub(crate) u8);
+pub struct Percent(pub u8);
 
 impl Percent {
     /// This share of `n`, rounded down.
-    pub(crate) const fn of(self, n: u64) -> u64 {
+    #[must_use]
+    pub const fn of(self, n: u64) -> u64 {
         n.saturating_mul(self.0 as u64) / 100
     }
 }
@@ -37,7 +38,7 @@ impl fmt::Display for Percent {
 
 impl<'de> Deserialize<'de> for Percent {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        ziggurat_middleware::options::from_text(deserializer, "a share such as \"20%\"")
+        crate::options::from_text(deserializer, "a share such as \"20%\"")
     }
 }
 
