@@ -9,6 +9,7 @@ use ziggurat_middleware::buffer::Buffer;
 use ziggurat_middleware::cache::Cache;
 use ziggurat_middleware::compress::Compress;
 use ziggurat_middleware::cors::Cors;
+use ziggurat_middleware::csp_nonce::CspNonce;
 use ziggurat_middleware::csrf::Csrf;
 use ziggurat_middleware::decompress::Decompress;
 use ziggurat_middleware::errors::Errors;
@@ -53,6 +54,7 @@ pub fn builtin() -> Registry {
         .layer::<Cache>()
         .layer::<Compress>()
         .layer::<Cors>()
+        .layer::<CspNonce>()
         .layer::<Csrf>()
         .layer::<Decompress>()
         .layer::<Errors>()

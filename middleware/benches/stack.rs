@@ -25,6 +25,7 @@ use ziggurat_middleware::body_limit::BodyLimit;
 use ziggurat_middleware::buffer::Buffer;
 use ziggurat_middleware::cache::Cache;
 use ziggurat_middleware::cors::Cors;
+use ziggurat_middleware::csp_nonce::CspNonce;
 use ziggurat_middleware::csrf::Csrf;
 use ziggurat_middleware::decompress::Decompress;
 use ziggurat_middleware::errors::Errors;
@@ -136,6 +137,11 @@ fn timeout(bencher: Bencher) {
 #[divan::bench(args = ["{}", "{\"origins\": \"https://app.example.com\"}"])]
 fn cors(bencher: Bencher, options: &str) {
     measure_layer::<Cors>(bencher, options);
+}
+
+#[divan::bench]
+fn csp_nonce(bencher: Bencher) {
+    measure_layer::<CspNonce>(bencher, r#"{"policy": "script-src 'nonce-{nonce}' 'strict-dynamic'; object-src 'none'"}"#);
 }
 
 /// Of a safe method.

@@ -56,6 +56,7 @@ pub mod buffer;
 pub mod cache;
 pub mod compress;
 pub mod cors;
+pub mod csp_nonce;
 pub mod csrf;
 pub mod decompress;
 pub mod errors;

@@ -12,6 +12,7 @@ use ziggurat_middleware::body_limit::BodyLimit;
 use ziggurat_middleware::buffer::Buffer;
 use ziggurat_middleware::compress::Compress;
 use ziggurat_middleware::cors::Cors;
+use ziggurat_middleware::csp_nonce::CspNonce;
 use ziggurat_middleware::csrf::Csrf;
 use ziggurat_middleware::decompress::Decompress;
 use ziggurat_middleware::errors::Errors;
@@ -194,6 +195,16 @@ fn cors_says_whether_an_options_request_is_a_preflight() {
         (notes[0].as_str(), status),
         ("no preflight, which has `origin` and `access-control-request-method`; the request has no `origin`", None)
     );
+}
+
+#[test]
+fn csp_nonce_gives_the_app_a_nonce() {
+    let options = r#""script-src 'nonce-{nonce}'""#;
+    let (notes, response) = back::<CspNonce>(options, get("/", &[]), Some(text("page")));
+    assert_eq!((notes.len(), response.unwrap().headers().contains_key("content-security-policy")), (0, true));
+    assert_eq!(told::<CspNonce>(options, get("/", &[])).0, ["gives the app a nonce, in `x-csp-nonce`"]);
+    assert_eq!(back::<CspNonce>(options, get("/", &[]), None).0, ["sets `content-security-policy`, unless the response has one or is 304"]);
+    assert!(TestStack::explain::<CspNonce>(options, get("/", &[])).request.headers().contains_key("x-csp-nonce"));
 }
 
 #[test]
