@@ -1,4 +1,4 @@
-//! `headers`: sets, appends and removes headers of requests and responses.
+//! `headers`: renames, removes, sets and appends headers of requests and responses.
 
 mod template;
 
@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use http::HeaderMap;
-use http::header::CONTENT_LENGTH;
+use http::header::{CONTENT_LENGTH, Entry, HeaderValue};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -18,7 +18,7 @@ use crate::{
 };
 use template::HeaderTemplate;
 
-/// Removes, sets and appends headers of requests and responses, in this order.
+/// Renames, removes, sets and appends headers of requests and responses, in this order.
 ///
 /// Request headers are changed on the way to the app, response headers on the way back. Headers that concern the connection (`Connection`,
 /// `Transfer-Encoding`, `Upgrade` and so on) and `Content-Length` cannot be changed.
@@ -32,7 +32,7 @@ use template::HeaderTemplate;
 /// {
 ///   "layers": [
 ///     { "headers": {
-///       "request": { "remove": ["x-internal-user"] },
+///       "request": { "rename": { "x-amzn-trace-id": "x-request-id" }, "remove": ["x-internal-user"] },
 ///       "response": { "set": { "cache-control": "no-store" }, "remove": ["x-powered-by"] }
 ///     } }
 ///   ],
@@ -48,10 +48,13 @@ pub struct Headers {
     response: Changes,
 }
 
-/// Changes to the headers of a message. They are applied in this order: remove, set, append.
+/// Changes to the headers of a message. They are applied in this order: rename, remove, set, append.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 struct Changes {
+    /// Headers to rename, from the old name to the new one, with all their values. They replace headers of the new name. Where there is none of the old name, nothing changes: a client can
+    /// send the new name itself.
+    rename: BTreeMap<HeaderKey, HeaderKey>,
     /// Names of headers to remove.
     remove: OneOrMany<HeaderKey>,
     /// Headers to set; they replace headers of the same name.
@@ -90,13 +93,13 @@ impl Middleware for Headers {
     }
 
     fn effects(&self, effects: &mut Effects) {
-        for name in &self.request.remove.0 {
+        for name in self.request.remove.0.iter().chain(self.request.rename.keys()) {
             effects.by("request", Effect::RemovesRequestHeader(name.0.clone()));
         }
-        for name in self.request.set.keys().chain(self.request.append.keys()) {
+        for name in self.request.set.keys().chain(self.request.append.keys()).chain(self.request.rename.values()) {
             effects.by("request", Effect::SetsRequestHeader(name.0.clone()));
         }
-        for name in self.response.remove.0.iter().chain(self.response.set.keys()) {
+        for name in self.response.remove.0.iter().chain(self.response.set.keys()).chain(self.response.rename.keys()) {
             effects.by("response", Effect::SetsHeader(name.0.clone()));
         }
     }
@@ -144,6 +147,16 @@ impl Changes {
         for (index, name) in self.remove.0.iter().enumerate().filter(|(_, name)| framing(name)) {
             findings.push(finding(name).at("remove").at(index));
         }
+        for (old, new) in &self.rename {
+            for name in [old, new].into_iter().filter(|name| framing(name)) {
+                findings.push(finding(name).at("rename").at(old.to_string()));
+            }
+            let is_taken = |other: (&HeaderKey, &HeaderKey)| other.0 == new || (other.0 < old && other.1 == new);
+            if self.rename.iter().any(is_taken) {
+                let finding = Finding::new(format!("`{new}` is a name that another header has or gets, too")).at(message);
+                findings.push(finding.at("rename").at(old.to_string()).hint("give each header a new name of its own"));
+            }
+        }
         for (change, names) in [("set", self.set.keys().collect::<Vec<_>>()), ("append", self.append.keys().collect())] {
             for name in names.into_iter().filter(|name| framing(name)) {
                 findings.push(finding(name).at(change).at(name.to_string()));
@@ -183,10 +196,20 @@ impl Changes {
             let names: Vec<String> = names.into_iter().map(|name| format!("`{name}`")).collect();
             format!("{verb} {}", names.join(", "))
         });
-        Some(changes.collect::<Vec<_>>().join("; ")).filter(|words| !words.is_empty())
+        let renamed: Vec<String> = self.rename.iter().map(|(old, new)| format!("`{old}` to `{new}`")).collect();
+        let renames = (!renamed.is_empty()).then(|| format!("renames {}", renamed.join(", ")));
+        Some(renames.into_iter().chain(changes).collect::<Vec<_>>().join("; ")).filter(|words| !words.is_empty())
     }
 
     fn apply(&self, headers: &mut HeaderMap, params: Option<&PathParams>) {
+        for (old, new) in &self.rename {
+            if let Entry::Occupied(entry) = headers.entry(&old.0) {
+                let (_, values) = entry.remove_entry_mult();
+                let values: Vec<HeaderValue> = values.collect();
+                headers.remove(&new.0);
+                headers.extend(values.into_iter().map(|value| (new.0.clone(), value)));
+            }
+        }
         for name in &self.remove.0 {
             headers.remove(&name.0);
         }
@@ -240,6 +263,29 @@ mod tests {
         request.headers_mut().append("x-user", HeaderValue::from_static("admin"));
         request.headers_mut().append("x-site", HeaderValue::from_static("forged"));
         assert!(stack.send(request).await.headers().is_empty());
+    }
+
+    #[tokio::test]
+    async fn headers_are_renamed_with_all_their_values_before_anything_else() {
+        let options = r#"{"request": {"rename": {"x-old": "x-new", "x-none": "x-kept"}, "append": {"x-new": "3"}}}"#;
+        let stack = TestStack::of::<Headers>(options).over(async |request: Request| {
+            assert_eq!(all(request.headers(), "x-new"), ["1", "2", "3"]);
+            assert_eq!((all(request.headers(), "x-old").len(), all(request.headers(), "x-kept")), (0, vec!["own".to_owned()]));
+            Response::new(Body::from("seen"))
+        });
+        let sent = stack.get("/").header("x-old", "1").header("x-old", "2").header("x-new", "replaced").header("x-kept", "own");
+        assert_eq!(sent.await.text(), "seen");
+    }
+
+    #[test]
+    fn headers_that_would_meet_under_one_name_are_refused() {
+        for rename in [r#"{"a": "c", "b": "c"}"#, r#"{"a": "b", "b": "c"}"#, r#"{"a": "a"}"#] {
+            let refused = TestStack::refusal::<Headers>(&format!(r#"{{"response": {{"rename": {rename}}}}}"#));
+            assert!(refused.len() == 1 && refused[0].contains("another header has or gets"), "{rename}: {refused:?}");
+        }
+        assert!(
+            TestStack::refusal::<Headers>(r#"{"request": {"rename": {"host": "connection"}}}"#)[0].contains("belongs to the connection")
+        );
     }
 
     #[tokio::test]
