@@ -1,6 +1,9 @@
 //! The figures as rows of text.
 
+use std::iter::repeat_n;
+
 use serde_json::Value;
+use textwrap::core::display_width;
 
 use super::figures::{Figures, Order, StepRates, list, number, rate};
 use crate::cli::status::{clean, scalar};
@@ -90,13 +93,14 @@ fn step(step: &StepRates, order: Order) -> Row {
         (_, Some(place)) => format!("{indent}{place} ({})", step.name),
         (_, None) => format!("{indent}{}", step.name),
     };
-    let label = fit(&clean(&label), 36);
+    let label = clean(&label);
     if step.place.is_none() {
-        return Row { text: label, style: Style::Dim };
+        return Row { text: fit(&label, 36), style: Style::Dim };
     }
     let or_dash = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
     let text = format!(
-        "{label:<37}{:>8}{:>8}{:>10}{:>10}{:>7}",
+        "{} {:>8}{:>8}{:>10}{:>10}{:>7}",
+        fit(&label, 36),
         or_dash(step.rate.map(rate)),
         rate(step.errors),
         or_dash(step.request.map(millis)),
@@ -124,7 +128,7 @@ fn apps(rows: &mut Vec<Row>, now: &Figures, before: Option<&Figures>) {
             _ => "-".to_owned(),
         };
         let text = format!(
-            "{:<25}{workers:>9}{:>10}{:>13}{:>10}{restarts:>10}",
+            "{} {workers:>9}{:>10}{:>13}{:>10}{restarts:>10}",
             fit(&scalar("", &app["place"]), 24),
             format!("{}/{}", app["busy"], app["threads"]),
             format!("{}/{}", app["queue"]["length"], app["queue"]["limit"]),
@@ -154,9 +158,9 @@ fn endpoints(rows: &mut Vec<Row>, now: &Figures, before: Option<&Figures>) {
             earlier.iter().find(|(app, other)| *app == place && other["endpoint"] == endpoint["endpoint"]).map(|(_, earlier)| earlier);
         let growth = |key: &str| ((number(&endpoint[key]) - earlier.map_or(0.0, |earlier| number(&earlier[key]))) / seconds).max(0.0);
         let text = format!(
-            "{:<36}{:>14}{:>10}{:>10}{:>10}",
+            "{} {:>14}{:>10}{:>10}{:>10}",
             fit(&format!("{place} {}", scalar("", &endpoint["endpoint"])), 35),
-            fit(&scalar("", &endpoint["state"]), 13),
+            shortened(&scalar("", &endpoint["state"]), 13),
             scalar("", &endpoint["under way"]),
             rate(growth("answers")),
             rate(growth("errors")),
@@ -171,9 +175,26 @@ fn millis(seconds: f64) -> String {
     if millis >= 100.0 { format!("{millis:.0}") } else { format!("{millis:.3}") }
 }
 
-/// The text in so many columns.
+/// The text in exactly so many columns. A character takes two in some scripts.
 fn fit(text: &str, columns: usize) -> String {
-    if text.chars().count() <= columns { text.to_owned() } else { text.chars().take(columns.saturating_sub(1)).chain(['…']).collect() }
+    let mut shown = shortened(text, columns);
+    shown.extend(repeat_n(' ', columns.saturating_sub(display_width(&shown))));
+    shown
+}
+
+/// The text in at most so many columns.
+fn shortened(text: &str, columns: usize) -> String {
+    if display_width(text) <= columns { text.to_owned() } else { format!("{}…", cut(text, columns.saturating_sub(1))) }
+}
+
+/// As much of a text as so many columns have room for.
+pub(super) fn cut(text: &str, columns: usize) -> &str {
+    let mut width = 0;
+    let end = text.char_indices().find(|(_, c)| {
+        width += display_width(c.encode_utf8(&mut [0; 4]));
+        width > columns
+    });
+    end.map_or(text, |(end, _)| &text[..end])
 }
 
 #[cfg(test)]
@@ -229,6 +250,12 @@ mod tests {
         let rows = View::default().screen(&now, Some(&before), None, (80, 24));
         assert!(rows.len() <= 24);
         insta::assert_snapshot!(text(&rows));
+    }
+
+    #[test]
+    fn what_is_wide_takes_its_columns() {
+        assert_eq!((fit("日本", 6), fit("日本語の", 6), fit("abc", 2)), ("日本  ".to_owned(), "日本… ".to_owned(), "a…".to_owned()));
+        assert_eq!((cut("日本", 3), cut("日本", 4), cut("ab", 0)), ("日", "日本", ""));
     }
 
     #[test]

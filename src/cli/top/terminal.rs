@@ -11,7 +11,7 @@ use crossterm::terminal::{Clear, ClearType, EnterAlternateScreen, LeaveAlternate
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::screen::{Row, Style};
+use super::screen::{Row, Style, cut};
 
 /// A terminal whose screen is this program's. Dropping it restores the terminal.
 pub(super) struct Terminal {
@@ -62,8 +62,7 @@ impl Terminal {
                 Style::Bad if self.has_color => queue!(out, SetForegroundColor(Color::Red))?,
                 Style::Dim | Style::Bad => {}
             }
-            let text: String = row.text.chars().take(columns.into()).collect();
-            queue!(out, Print(text), SetAttribute(Attribute::Reset))?;
+            queue!(out, Print(cut(&row.text, columns.into())), SetAttribute(Attribute::Reset))?;
             if self.has_color {
                 queue!(out, ResetColor)?;
             }
