@@ -108,6 +108,7 @@ pub mod pipeline;
 mod proxy_protocol;
 mod run;
 pub mod server;
+pub mod store;
 mod testing;
 pub mod tls;
 pub mod traces;

@@ -75,6 +75,7 @@ const ORDER: &[&str] = &[
     "acme",
     "tls",
     "upstream",
+    "store",
     "otlp",
     "traces",
     "metrics",

@@ -10,6 +10,7 @@ use serde_json::Value;
 use crate::cache::Purge;
 use crate::lifecycle::{Lifecycle, Scraper};
 use crate::spool::SpoolOptions;
+use crate::store::Store;
 use crate::{Client, Draining, Finding, Metrics, Place, Request, ReserveClass, Result, Retired, Watcher};
 
 /// What a layer or an app gets while it is built: its place, the folder of relative paths, state across reloads, background tasks, and hooks.
@@ -41,7 +42,7 @@ use crate::{Client, Draining, Finding, Metrics, Place, Request, ReserveClass, Re
 /// ```
 ///
 /// Do not capture `Context` in a hook: it creates a reference cycle and leaks the stack.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub struct Context {
     place: Place,
@@ -51,6 +52,7 @@ pub struct Context {
     withheld: Arc<[String]>,
     drain: Duration,
     spool: Arc<SpoolOptions>,
+    store: Option<Arc<dyn Store>>,
 }
 
 /// The default of [`Context::drain`].
@@ -76,6 +78,7 @@ impl Context {
             withheld: Arc::default(),
             drain: DRAIN,
             spool: Arc::default(),
+            store: None,
         }
     }
 
@@ -101,6 +104,12 @@ impl Context {
     #[must_use]
     pub fn with_spool(self, spool: Arc<SpoolOptions>) -> Self {
         Self { spool, ..self }
+    }
+
+    /// Sets the store that this process shares with others.
+    #[must_use]
+    pub fn with_store(self, store: Option<Arc<dyn Store>>) -> Self {
+        Self { store, ..self }
     }
 
     /// The identity of this layer or app in the pipeline.
@@ -143,6 +152,12 @@ impl Context {
     #[must_use]
     pub fn spool_folder(&self) -> PathBuf {
         self.spool.folder(&self.base)
+    }
+
+    /// The store that this process shares with others: `server.store`, or an `Arc<dyn Store>` among the facts about the program ([`Context::host`]). A layer below a Python layer has none.
+    #[must_use]
+    pub fn store(&self) -> Option<&Arc<dyn Store>> {
+        self.store.as_ref().or_else(|| self.host())
     }
 
     /// A fact about the program: a value of this type among those that the program gave to [`Lifecycle::hosted`].
@@ -244,7 +259,7 @@ impl Context {
     }
 
     /// Registers a hook that says what the running layer or app knows about a request (`ziggurat explain --live`), for instance how much of a limit is used up. It gets a
-    /// request as [`Explain`](crate::Explain) does. It must not block, and changes nothing.
+    /// request as [`Explain`](crate::Explain) does. It runs on a thread that may wait, for a second at most, and changes nothing.
     pub fn on_explain(&self, hook: impl Fn(&Request) -> Vec<String> + Send + Sync + 'static) {
         self.lifecycle.hooks().explain.push((self.place.clone(), Arc::new(hook)));
     }
@@ -269,6 +284,12 @@ impl Context {
     /// Registers a hook that runs when the stack has retired: its requests are over, and its background tasks have ended. The hooks run newest first. They may block.
     pub fn on_shutdown(&self, hook: impl FnOnce() + Send + 'static) {
         self.lifecycle.hooks().shutdown.push(Box::new(hook));
+    }
+}
+
+impl std::fmt::Debug for Context {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Context").field("place", &self.place).field("base", &self.base).finish_non_exhaustive()
     }
 }
 

@@ -39,6 +39,13 @@ impl Finding {
         self
     }
 
+    /// Points into this field: at what was named so far, inside of it.
+    #[must_use]
+    pub fn within(mut self, field: impl Into<Step>) -> Self {
+        self.path.insert(0, field.into());
+        self
+    }
+
     /// Adds how to fix it.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {

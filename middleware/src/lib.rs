@@ -81,6 +81,7 @@ pub mod server_timing;
 pub mod slash;
 pub mod spool;
 pub mod static_files;
+pub mod store;
 pub mod timeout;
 pub mod timing;
 pub mod trace;

@@ -95,6 +95,17 @@ impl From<Option<IpAddr>> for ClientShare {
     }
 }
 
+impl ClientShare {
+    /// The octets of the address: none of a client without one.
+    pub(crate) fn octets<R>(self, with: impl FnOnce(&[u8]) -> R) -> R {
+        match self.0 {
+            None => with(&[]),
+            Some(IpAddr::V4(address)) => with(&address.octets()),
+            Some(IpAddr::V6(address)) => with(&address.octets()),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

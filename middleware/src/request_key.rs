@@ -76,33 +76,43 @@ impl<'a> RequestKey<'a> {
     fn client(&self) -> ClientShare {
         self.request.extensions().get::<ConnectionInfo>().and_then(|connection| connection.client).into()
     }
+
+    /// The octets that tell it from other keys, piece by piece. They are the same on all machines.
+    pub(crate) fn octets(&self, mut sink: impl FnMut(&[u8])) {
+        let headers = self.request.headers();
+        // The first octet of a part says what follows, so that a user is not taken for a client, and the length, where it ends.
+        let mut write = |kind: u8, text: &[u8]| {
+            sink(&[kind]);
+            sink(&(text.len() as u64).to_le_bytes());
+            sink(text);
+        };
+        for part in self.parts {
+            let is_written = match part {
+                KeyPart::Path => {
+                    write(1, DecodedPath::new(self.request.uri().path()).octets());
+                    true
+                }
+                KeyPart::User => self.request.extensions().get::<RemoteUser>().map(|user| write(2, user.user.as_bytes())).is_some(),
+                KeyPart::Header(name) if headers.get(name).is_some_and(|first| !first.is_empty()) => {
+                    headers.get_all(name).iter().for_each(|value| write(3, value.as_bytes()));
+                    true
+                }
+                KeyPart::Cookie(name) => {
+                    let value = cookie(headers, name).filter(|value| !value.is_empty());
+                    value.map(|value| write(4, value.as_bytes())).is_some()
+                }
+                KeyPart::Header(_) | KeyPart::Client => false,
+            };
+            if !is_written {
+                self.client().octets(|octets| write(0, octets));
+            }
+        }
+    }
 }
 
 impl Hash for RequestKey<'_> {
     fn hash<H: Hasher>(&self, hasher: &mut H) {
-        let headers = self.request.headers();
-        for part in self.parts {
-            // The first octet says what follows, so that a user is not taken for a client.
-            match part {
-                KeyPart::Path => (1_u8, DecodedPath::new(self.request.uri().path()).octets()).hash(hasher),
-                KeyPart::User => match self.request.extensions().get::<RemoteUser>() {
-                    Some(user) => (2_u8, &*user.user).hash(hasher),
-                    None => (0_u8, self.client()).hash(hasher),
-                },
-                KeyPart::Header(name) => match headers.get(name) {
-                    Some(first) if !first.is_empty() => {
-                        3_u8.hash(hasher);
-                        headers.get_all(name).iter().for_each(|value| value.as_bytes().hash(hasher));
-                    }
-                    _ => (0_u8, self.client()).hash(hasher),
-                },
-                KeyPart::Cookie(name) => match cookie(headers, name).filter(|value| !value.is_empty()) {
-                    Some(value) => (4_u8, value).hash(hasher),
-                    None => (0_u8, self.client()).hash(hasher),
-                },
-                KeyPart::Client => (0_u8, self.client()).hash(hasher),
-            }
-        }
+        self.octets(|octets| hasher.write(octets));
     }
 }
 

@@ -35,7 +35,7 @@ pub(crate) fn check_headers(headers: &BTreeMap<String, String>, findings: &mut F
     for (name, value) in headers {
         if HeaderName::try_from(name).is_err() || HeaderValue::try_from(value).is_err() {
             // The value may be secret.
-            findings.push(Finding::new(format!("`{name}` is no header, or its value is none")).at(name.as_str()).at("headers"));
+            findings.push(Finding::new(format!("`{name}` is no header, or its value is none")).at("headers").at(name.as_str()));
         }
     }
 }

@@ -63,7 +63,6 @@ use tree::Span;
 
 /// The place of traces.
 const TRACES: &str = "traces";
-
 /// The place of metrics that are sent.
 const METRICS: &str = "metrics";
 
@@ -219,7 +218,9 @@ impl Pipeline {
         if let Some(options) = &self.server().metrics {
             metrics::export(options, &Context::new(METRICS, self.base(), lifecycle.clone()));
         }
-        let stack = self.timed(lifecycle, |site| build::front(&self.file, site))?;
+        let store = build::store(self.server(), &self.base, lifecycle);
+        let store = store.map_err(|finding| self.report_at_server("store", &finding.to_string()))?;
+        let stack = self.timed(lifecycle, |site| build::front(&self.file, site, store))?;
         let stack = match traces {
             Some(traces) => traces.around(stack, &Place::new(TRACES)),
             None => stack,

@@ -10,6 +10,7 @@ use ziggurat_middleware::units::{Duration, Size};
 use ziggurat_middleware::{Finding, Findings};
 
 use crate::metrics::MetricsOptions;
+use crate::store::StoreSetting;
 use crate::traces::TracesOptions;
 
 /// Limits on connections. The defaults protect a server that faces the internet; few sites need others. After a reload, open connections keep the times
@@ -87,6 +88,11 @@ pub struct Options {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub metrics: Option<MetricsOptions>,
 
+    /// A Redis that the processes of several machines share, in which `rate_limit` and `limit` count: its URL, such as `redis://redis.internal:6379/0`, or an object. By default each process counts for
+    /// itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub store: Option<StoreSetting>,
+
     /// Whether the time that each layer and app takes itself is measured. The metrics have it as `ziggurat_self_seconds` (see `docs/timing.md`).
     pub timing: bool,
 
@@ -120,6 +126,7 @@ impl Default for Options {
             group: None,
             traces: None,
             metrics: None,
+            store: None,
             timing: false,
             slow: None,
             control: None,
@@ -147,10 +154,13 @@ impl Options {
         }
         let mut found = Findings::default();
         self.traces.iter().for_each(|traces| traces.validate(&mut found));
-        found.into_iter().for_each(|finding| findings.push(finding.at("traces")));
+        found.into_iter().for_each(|finding| findings.push(finding.within("traces")));
         let mut found = Findings::default();
         self.metrics.iter().for_each(|metrics| metrics.validate(&mut found));
-        found.into_iter().for_each(|finding| findings.push(finding.at("metrics")));
+        found.into_iter().for_each(|finding| findings.push(finding.within("metrics")));
+        let mut found = Findings::default();
+        self.store.iter().for_each(|store| store.validate(&mut found));
+        found.into_iter().for_each(|finding| findings.push(finding.within("store")));
         if self.slow.is_some() && !self.timing {
             findings.push(
                 Finding::new("`slow` says where time has gone that is not measured").at("slow").hint("write `\"timing\": true` beside it"),

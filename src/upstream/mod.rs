@@ -48,6 +48,7 @@ use ziggurat_middleware::{Context, Place};
 pub(crate) use admit::AdmitError;
 pub(crate) use balance::Balance;
 pub(crate) use client::{client, client_trusting};
+pub(crate) use dial::{Stream, dial};
 pub(crate) use download::Download;
 pub(crate) use eject::EjectOptions;
 pub(crate) use endpoint::{Endpoint, UpstreamState};
@@ -58,8 +59,8 @@ pub(crate) use queue::{Queue, QueueMetrics, QueueOptions};
 pub(crate) use retry::RetryOptions;
 pub(crate) use send::{SendError, UpstreamRequest, UpstreamResponse};
 pub(crate) use sticky::StickyOptions;
-pub(crate) use target::{Host, Target};
-pub(crate) use tls::TlsOptions;
+pub(crate) use target::{Address, Host, Target};
+pub(crate) use tls::{TlsClient, TlsOptions};
 
 /// A set of endpoints that answer the same requests.
 pub(crate) struct Upstream<P: Protocol> {

@@ -9,13 +9,13 @@ use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_t
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use ziggurat_middleware::{Finding, Findings, Place};
 
 use crate::tls::pem;
 
 /// TLS to upstreams with an `https://` URL.
-#[derive(Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct TlsOptions {
     /// A PEM file with the certificates of the authorities to trust. By default the authorities of the system are trusted.

@@ -6,22 +6,21 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
-use super::slots::Permit;
 use crate::{Body, BoxError};
 
 /// The permit is free when the server drops the body: at its end, or when the client has gone.
-pub(super) struct HeldBody {
+pub(super) struct HeldBody<P> {
     inner: Body,
-    _permit: Permit,
+    _permit: P,
 }
 
-impl HeldBody {
-    pub(super) const fn new(inner: Body, permit: Permit) -> Self {
+impl<P> HeldBody<P> {
+    pub(super) const fn new(inner: Body, permit: P) -> Self {
         Self { inner, _permit: permit }
     }
 }
 
-impl HttpBody for HeldBody {
+impl<P: Unpin> HttpBody for HeldBody<P> {
     type Data = Bytes;
     type Error = BoxError;
 

@@ -1,6 +1,9 @@
 //! `limit`: bounds how many requests are under way.
 
 mod body;
+mod leases;
+#[cfg(test)]
+mod shared_tests;
 mod slots;
 #[cfg(test)]
 mod tests;
@@ -14,13 +17,15 @@ use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, timeout};
 
 use self::body::HeldBody;
-use self::slots::{Admission, Permit, Slots};
+use self::leases::{Entered, Leases};
+use self::slots::{Admission, Slots};
 use crate::metrics::{Counter, Histogram};
 use crate::options::OneOrMany;
 use crate::request_key::{KeyPart, RequestKey, in_words};
+use crate::store::{OnStoreFailure, PlaceBounds, Shared, StoreKey};
 use crate::{
-    Behavior, Body, Context, Effect, Effects, Explain, Finding, Findings, IntoStage, Metrics, Middleware, Next, Problem, Request, Response,
-    Result, from_fn, units,
+    Behavior, Body, Context, Effect, Effects, Explain, Finding, Findings, IntoStage, Metrics, Middleware, Next, Place, Problem, Request,
+    Response, Result, from_fn, units,
 };
 
 /// Bounds how many requests are under way at the same time: all together, or those of one client, user, path, header or cookie.
@@ -38,6 +43,15 @@ use crate::{
 /// Both come with `Retry-After: 1`.
 ///
 /// The counts are those of this server's process, and stay over a reload. Below a Python layer, each worker counts for itself. A key without requests takes no memory.
+///
+/// With [`server.store`](../scale.md), `at_most` and `queue.limit` bound the requests of all processes that use the store, unless `shared` is `false`. It is different from counts in memory in these points:
+///
+/// | | |
+/// | --- | --- |
+/// | a request that waits | asks the store again: the next one after 20 ms at most, those behind it later, after 250 ms at most. The order of arrival at the store holds |
+/// | a process that dies | gives its places back after 30 s. While a request is under way, its process renews the place every 10 s |
+/// | the store does not answer in time | `on_store_failure` decides: `local`, `allow` or `refuse` (503). Places that it gave before stay with their requests |
+/// | a store that comes back without its data | knows the places again after 10 s at most; until then more requests may be under way |
 ///
 /// A request that has no user, header or cookie to be counted by, or an empty one, is counted by its client. A client chooses its headers and cookies, so these bound
 /// only those who have verified ones.
@@ -69,6 +83,16 @@ pub struct Limit {
     /// The queue of further requests, of all or of one key.
     #[serde(default)]
     queue: LimitQueue,
+    /// Whether the bounds are those of all processes that use `server.store`, if there is one. With `false`, they are those of this process: to protect what it runs itself.
+    #[serde(default = "yes")]
+    shared: bool,
+    /// What happens to requests while `server.store` does not answer: `local`, `allow` or `refuse`.
+    #[serde(default)]
+    on_store_failure: OnStoreFailure,
+}
+
+const fn yes() -> bool {
+    true
 }
 
 /// The queue of requests that wait until others have ended.
@@ -116,6 +140,9 @@ impl Middleware for Limit {
             [] => String::new(),
             parts => format!(" of the same {}", in_words(parts)),
         };
+        if self.shared {
+            Shared::explain(explain, self.on_store_failure);
+        }
         let (status, _) = self.refused();
         let LimitQueue { limit, wait } = self.queue;
         explain.may_answer(
@@ -145,13 +172,19 @@ impl Middleware for Limit {
 
     fn layer(self, context: &Context) -> Result<impl IntoStage> {
         let (slots, figures) = (context.keep(Slots::default), context.keep(Figures::default));
-        figures.show(&slots, context);
-        let asked = Arc::clone(&slots);
+        let leases = context.keep(Leases::default);
+        let shared = if self.shared { Shared::of(context, self.on_store_failure) } else { None };
+        if shared.is_some() {
+            leases.keep_renewing(context);
+        }
+        let counts = counts(&slots, &leases);
+        figures.show(counts.clone(), context);
+        let whose = if shared.is_some() { "of this process and all keys" } else { "of all keys" };
         context.on_explain(move |_| {
-            let (under_way, waiting) = asked.counts();
-            vec![format!("{under_way} requests of all keys are under way, {waiting} wait")]
+            let (under_way, waiting) = counts();
+            vec![format!("{under_way} requests {whose} are under way, {waiting} wait")]
         });
-        let limiter = Limiter { options: self, slots, figures };
+        let limiter = Limiter { options: self, place: context.place().clone(), slots, leases, shared, figures };
         Ok(from_fn(Arc::new(limiter), async |limiter: Arc<Limiter>, request: Request, next: Next| limiter.limit(request, next).await))
     }
 }
@@ -166,15 +199,45 @@ impl Limit {
     }
 }
 
+/// The numbers of this process's requests under way, and of those that wait.
+fn counts(slots: &Arc<Slots>, leases: &Arc<Leases>) -> impl Fn() -> (usize, usize) + Clone + Send + Sync + 'static {
+    let (slots, leases) = (Arc::clone(slots), Arc::clone(leases));
+    move || {
+        let (here, shared) = (slots.counts(), leases.counts());
+        (here.0 + shared.0, here.1 + shared.1)
+    }
+}
+
 /// Lets so many requests through at the same time.
 struct Limiter {
     options: Limit,
+    place: Place,
     slots: Arc<Slots>,
+    leases: Arc<Leases>,
+    /// The store that gives places instead of `slots`.
+    shared: Option<Shared>,
     figures: Arc<Figures>,
 }
 
+const FULL: &str = "the queue is full";
+const TOO_LONG: &str = "its wait in the queue was too long";
+
 impl Limiter {
     async fn limit(&self, request: Request, next: Next) -> Result<Response, Problem> {
+        let Some(shared) = &self.shared else { return self.limit_here(request, next).await };
+        let Limit { at_most, per, queue, .. } = &self.options;
+        let key = StoreKey::of_requests(&self.place, RequestKey::new(&per.0, &request));
+        let bounds = PlaceBounds { at_most: *at_most, queue: queue.limit };
+        match self.leases.enter(&shared.store, key, bounds, queue.wait.0, |wait| self.figures.waits.observe(wait)).await {
+            Ok(Entered::UnderWay(lease)) => Ok(hold(lease, next.run(request).await)),
+            Ok(Entered::Refused) => Err(self.refusal(&self.figures.refused_full, FULL)),
+            Ok(Entered::WaitedTooLong) => Err(self.refusal(&self.figures.refused_waited, TOO_LONG)),
+            Err(error) if shared.decides_here(&error)? => self.limit_here(request, next).await,
+            Err(_) => Ok(next.run(request).await),
+        }
+    }
+
+    async fn limit_here(&self, request: Request, next: Next) -> Result<Response, Problem> {
         let permit = self.permit(&request);
         let permit = match permit {
             Admission::UnderWay(permit) => permit,
@@ -184,17 +247,17 @@ impl Limiter {
                 self.figures.waits.observe(since.elapsed());
                 match permit {
                     Ok(Ok(permit)) => permit,
-                    _ => return Err(self.refusal(&self.figures.refused_waited, "its wait in the queue was too long")),
+                    _ => return Err(self.refusal(&self.figures.refused_waited, TOO_LONG)),
                 }
             }
-            Admission::Refused => return Err(self.refusal(&self.figures.refused_full, "the queue is full")),
+            Admission::Refused => return Err(self.refusal(&self.figures.refused_full, FULL)),
         };
         let response = next.run(request).await;
         Ok(hold(permit, response))
     }
 
     fn permit(&self, request: &Request) -> Admission {
-        let Limit { at_most, per, queue } = &self.options;
+        let Limit { at_most, per, queue, .. } = &self.options;
         self.slots.enter(RequestKey::new(&per.0, request), *at_most, queue.limit)
     }
 
@@ -207,7 +270,7 @@ impl Limiter {
 }
 
 /// Keeps the permit until the response ends.
-fn hold(permit: Permit, response: Response) -> Response {
+fn hold(permit: impl Send + Unpin + 'static, response: Response) -> Response {
     // A tunnel has an empty body, which the server drops when the tunnel ends.
     if response.status() != StatusCode::SWITCHING_PROTOCOLS && http_body::Body::is_end_stream(response.body()) {
         return response;
@@ -228,11 +291,11 @@ impl Default for Figures {
 }
 
 impl Figures {
-    fn show(self: &Arc<Self>, slots: &Arc<Slots>, context: &Context) {
-        let (figures, slots, place) = (Arc::clone(self), Arc::clone(slots), context.place().clone());
+    fn show(self: &Arc<Self>, counts: impl Fn() -> (usize, usize) + Send + Sync + 'static, context: &Context) {
+        let (figures, place) = (Arc::clone(self), context.place().clone());
         context.on_scrape(move |metrics: &mut Metrics| {
             let place = ("place", place.as_str());
-            let (under_way, waiting) = slots.counts();
+            let (under_way, waiting) = counts();
             metrics.gauge("ziggurat_limit_requests", "Requests under way below a `limit` layer.").sample(&[place], under_way);
             metrics.gauge("ziggurat_limit_queue_length", "Requests that wait in a `limit` layer.").sample(&[place], waiting);
             metrics

@@ -1,16 +1,14 @@
 //! A table in memory, of fixed size, that holds a number for each key.
 
-use std::future::ready;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use futures_util::future::Either;
 use tokio::time::Instant;
 
-use super::{Quota, RateStore, TakeFuture, Verdict};
+use super::{Quota, Verdict};
 use crate::metrics::Counter;
 use crate::request_key::RequestKey;
-use crate::{Context, Metrics, Place};
+use crate::{Context, Metrics};
 
 /// Parts of the table, each with a lock of its own. A power of two.
 const SHARDS: usize = 1024;
@@ -43,22 +41,28 @@ impl Default for MemoryStore {
     }
 }
 
-impl RateStore for MemoryStore {
-    fn take(&self, _: &Place, key: RequestKey<'_>, quota: Quota) -> TakeFuture {
-        Either::Left(ready(self.judge(self.seed.hash_one(key), quota)))
+impl MemoryStore {
+    /// Counts a request with this key.
+    pub(super) fn take(&self, key: RequestKey<'_>, quota: Quota) -> Verdict {
+        self.judge(self.hash(key), quota)
     }
 
-    fn peek(&self, _: &Place, key: RequestKey<'_>, quota: Quota) -> Option<Verdict> {
-        let key = self.seed.hash_one(key);
+    /// What [`take`](Self::take) would say now. Nothing is counted.
+    pub(super) fn peek(&self, key: RequestKey<'_>, quota: Quota) -> Verdict {
+        let key = self.hash(key);
         let shard = lock(&self.shards[key as usize % SHARDS]);
         let now = self.now();
         let known = shard.keys.iter().position(|known| *known == key).and_then(|at| shard.arrivals.get(at));
-        Some(quota.judge(known.copied().unwrap_or(now), now).0)
+        quota.judge(known.copied().unwrap_or(now), now).0
     }
-}
 
-impl MemoryStore {
-    fn judge(&self, key: u64, quota: Quota) -> Verdict {
+    /// What a key is known by.
+    pub(super) fn hash(&self, key: RequestKey<'_>) -> u64 {
+        self.seed.hash_one(key)
+    }
+
+    /// Counts a request whose key has this hash.
+    pub(super) fn judge(&self, key: u64, quota: Quota) -> Verdict {
         // The time is read under the lock, so that it never runs backwards for a key.
         let mut shard = lock(&self.shards[key as usize % SHARDS]);
         let now = self.now();

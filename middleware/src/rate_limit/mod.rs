@@ -3,7 +3,6 @@
 mod fields;
 mod memory;
 mod quota;
-mod store;
 #[cfg(test)]
 mod tests;
 
@@ -17,11 +16,11 @@ use self::fields::Fields;
 use self::memory::MemoryStore;
 use self::quota::Rate;
 pub use self::quota::{Quota, Verdict};
-pub use self::store::{RateStore, TakeFuture};
 use crate::metrics::Counter;
 use crate::options::OneOrMany;
 use crate::refusals::Refusals;
 use crate::request_key::{KeyPart, RequestKey, in_words};
+use crate::store::{OnStoreFailure, Shared, StoreKey};
 use crate::{
     Behavior, ConnectionInfo, Context, Effect, Effects, Explain, Finding, Findings, IntoStage, Metrics, Middleware, Next, Peer, Place,
     Problem, Request, RequestSummary, Response, Result, from_fn,
@@ -45,7 +44,16 @@ use crate::{
 /// | keys (clients, users, ...) that are remembered | 262,144, in at most 5 MiB for each layer. The one whose requests are longest ago is forgotten first, which changes nothing: it could send a whole burst anyway |
 /// | keys beyond that, while all remembered ones have requests to wait for | share the limit of one key in each of 1024 parts of the table. `ziggurat_rate_limit_overflow_total` counts their requests |
 ///
-/// The counts are those of this server's process, and stay over a reload. Below a Python layer, each worker counts for itself.
+/// The counts are those of this server's process, and stay over a reload. With [`server.store`](../scale.md), they are those of all processes that use the store: it counts by its own clock, and the
+/// table above is there for `on_store_failure`. Below a Python layer, each worker counts for itself.
+///
+/// | without an answer of the store, with `on_store_failure` | |
+/// | --- | --- |
+/// | `local` | this process counts for itself: with three machines, a client may get three times as many requests through, and a whole `burst` of each at first |
+/// | `allow` | the request passes, without `RateLimit` headers |
+/// | `refuse` | `503 Service Unavailable` with `Retry-After: 1` |
+///
+/// A request waits for the store for `server.store.timeout` at most, 30 ms by default. `ziggurat_store_missed_total` counts the decisions without it.
 ///
 /// A request that has no user, header or cookie to be counted by, or an empty one, is counted by its client. A client chooses its headers and cookies: what only
 /// these tell apart, and nothing verifies, anybody can have anew. Limit such requests by `client`, too, with a second `rate_limit`.
@@ -83,6 +91,16 @@ pub struct RateLimit {
     /// limit: try a limit before you enforce it.
     #[serde(default)]
     dry_run: bool,
+    /// Whether requests are counted in `server.store`, if there is one, together with those of other processes.
+    #[serde(default = "yes")]
+    shared: bool,
+    /// What happens to requests while `server.store` does not answer: `local`, `allow` or `refuse`.
+    #[serde(default)]
+    on_store_failure: OnStoreFailure,
+}
+
+const fn yes() -> bool {
+    true
 }
 
 fn by_client() -> OneOrMany<KeyPart> {
@@ -114,6 +132,9 @@ impl Middleware for RateLimit {
             parts => format!("requests of the same {}", in_words(parts)),
         };
         explain.note(format!("counts {whose}: {}, {} at once", self.allow, self.quota().burst()));
+        if self.shared {
+            Shared::explain(explain, self.on_failure());
+        }
         if self.dry_run {
             explain.note("a request over the limit passes and is logged: `dry_run`");
             return Ok(());
@@ -140,19 +161,14 @@ impl Middleware for RateLimit {
     }
 
     fn layer(self, context: &Context) -> Result<impl IntoStage> {
-        let figures = context.keep(Figures::default);
+        let (figures, memory) = (context.keep(Figures::default), context.keep(MemoryStore::default));
         let (quota, dry_run) = (self.quota(), self.dry_run);
-        let store: Arc<dyn RateStore> = match context.host::<Arc<dyn RateStore>>() {
-            Some(store) => Arc::clone(store),
-            None => {
-                let memory = context.keep(MemoryStore::default);
-                memory.show(context);
-                memory
-            }
-        };
+        let shared = if self.shared { Shared::of(context, self.on_failure()) } else { None };
+        memory.show(context);
         figures.show(context, dry_run);
         let limiter = Limiter {
-            store,
+            memory,
+            shared,
             place: context.place().clone(),
             fields: Fields::new(context.place(), quota)?,
             refusals: Refusals::new(context.place().clone()),
@@ -174,6 +190,14 @@ impl RateLimit {
         self.exempt.0.iter().find(|peer| peer.sent(connection))
     }
 
+    /// A dry run refuses nobody.
+    const fn on_failure(&self) -> OnStoreFailure {
+        match self.on_store_failure {
+            OnStoreFailure::Refuse if self.dry_run => OnStoreFailure::Allow,
+            mode => mode,
+        }
+    }
+
     fn quota(&self) -> Quota {
         Quota::new(self.allow, self.burst)
     }
@@ -184,7 +208,9 @@ struct Limiter {
     options: RateLimit,
     quota: Quota,
     place: Place,
-    store: Arc<dyn RateStore>,
+    memory: Arc<MemoryStore>,
+    /// The store that counts in place of the memory.
+    shared: Option<Shared>,
     fields: Fields,
     figures: Arc<Figures>,
     /// For a dry run: refusals that are sent are logged where the service is erased.
@@ -196,8 +222,19 @@ impl Limiter {
         if self.options.exempts(&request).is_some() {
             return Ok(next.run(request).await);
         }
-        let taken = self.store.take(&self.place, RequestKey::new(&self.options.per.0, &request), self.quota);
-        let verdict = taken.await;
+        let key = RequestKey::new(&self.options.per.0, &request);
+        let verdict = match &self.shared {
+            None => self.memory.take(key, self.quota),
+            Some(shared) => {
+                let here = self.memory.hash(key);
+                let asked = shared.store.take(&StoreKey::of_requests(&self.place, key), self.quota);
+                match asked.await {
+                    Ok(verdict) => verdict,
+                    Err(error) if shared.decides_here(&error)? => self.memory.judge(here, self.quota),
+                    Err(_) => return Ok(next.run(request).await),
+                }
+            }
+        };
         if verdict.is_allowed {
             self.figures.allowed.add(1);
         } else {
@@ -220,7 +257,14 @@ impl Limiter {
         if self.options.exempts(request).is_some() {
             return None;
         }
-        let verdict = self.store.peek(&self.place, RequestKey::new(&self.options.per.0, request), self.quota)?;
+        let key = RequestKey::new(&self.options.per.0, request);
+        let verdict = match &self.shared {
+            None => self.memory.peek(key, self.quota),
+            Some(shared) => match shared.peek(&StoreKey::of_requests(&self.place, key), self.quota) {
+                Ok(verdict) => verdict,
+                Err(error) => return Some(format!("the store does not answer: {error}")),
+            },
+        };
         Some(match verdict.is_allowed {
             true => format!("the request passes, and {} more at once", verdict.remaining),
             false => format!("the limit is used up: a request passes in {} s", verdict.seconds()),

@@ -52,6 +52,12 @@ impl Quota {
         Self { interval, burst: burst.unwrap_or(rate.requests) }
     }
 
+    /// So many requests pass at once, and then one in every `interval`. Both are at least 1, the interval in nanoseconds.
+    #[must_use]
+    pub fn every(interval: Duration, burst: u64) -> Self {
+        Self { interval: u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX).max(1), burst: burst.max(1) }
+    }
+
     /// The time from one request to the next of those that keep the rate.
     #[must_use]
     pub const fn interval(&self) -> Duration {
@@ -68,6 +74,12 @@ impl Quota {
     #[must_use]
     pub const fn window(&self) -> Duration {
         Duration::from_nanos(self.interval.saturating_mul(self.burst))
+    }
+
+    /// What a request gets of whose key so much of the [window](Self::window) is used up: for a store that keeps that time.
+    #[must_use]
+    pub fn verdict(&self, used: Duration) -> Verdict {
+        self.judge(u64::try_from(used.as_nanos()).unwrap_or(u64::MAX), 0).0
     }
 
     /// Judges a request at `now` of a key with this theoretical arrival time, both in nanoseconds, and gives its next arrival time. One that has passed is as good as none.

@@ -1,14 +1,13 @@
 //! What clients, the log and the metrics see of a rate limit.
 
-use std::future::ready;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use futures_util::future::Either;
 use tokio::time::{advance, sleep};
 
 use super::*;
 use crate::forwarded::Forwarded;
+use crate::store::{Store, TestStore};
 use crate::{Body, RemoteUser, TestResponse, TestStack};
 
 fn stack(options: &str) -> TestStack {
@@ -164,32 +163,52 @@ async fn two_limits_tell_of_both() {
     assert_eq!(response.headers().get_all("ratelimit").iter().count(), 2);
 }
 
-/// A store that has to wait, as one on another machine.
-struct Remote(MemoryStore);
+fn with_store(options: &str, store: TestStore) -> TestStack {
+    let store: Arc<dyn Store> = Arc::new(store);
+    TestStack::of::<RateLimit>(options).host(store).over_text("in")
+}
 
-impl RateStore for Remote {
-    fn take(&self, place: &Place, key: RequestKey<'_>, quota: Quota) -> TakeFuture {
-        assert_eq!(place.as_str(), "rate_limit");
-        let taken = self.0.take(place, key, quota);
-        Either::Right(Box::pin(async move {
-            sleep(Duration::from_millis(3)).await;
-            taken.await
-        }))
+#[tokio::test(start_paused = true)]
+async fn the_store_decides_if_there_is_one_and_is_waited_for() {
+    let stack = with_store(r#""1/min""#, TestStore::answering());
+    let started = tokio::time::Instant::now();
+    assert_eq!(stack.get("/").await.status(), 200);
+    assert_eq!(started.elapsed(), TestStore::ANSWERS_AFTER);
+    let refused = stack.get("/").await;
+    assert_eq!((refused.status(), refused.header("retry-after")), (StatusCode::TOO_MANY_REQUESTS, "60"));
+    let metrics = stack.metrics();
+    assert!(metrics.contains("ziggurat_store_missed_total{place=\"rate_limit\",decision=\"local\"} 0"), "{metrics}");
+    assert!(metrics.contains("ziggurat_rate_limit_keys{place=\"rate_limit\"} 0"), "{metrics}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_limit_that_is_not_shared_does_not_ask_the_store() {
+    let stack = with_store(r#"{"allow": "1/min", "shared": false}"#, TestStore::away());
+    assert_eq!((stack.get("/").await.status(), stack.get("/").await.status()), (StatusCode::OK, StatusCode::TOO_MANY_REQUESTS));
+    assert!(!stack.metrics().contains("ziggurat_store_missed_total"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_an_answer_of_the_store_requests_get_what_the_options_say() {
+    for (mode, statuses) in [("local", [200, 429]), ("allow", [200, 200]), ("refuse", [503, 503])] {
+        let stack = with_store(&format!(r#"{{"allow": "1/min", "on_store_failure": "{mode}"}}"#), TestStore::away());
+        for status in statuses {
+            let response = stack.get("/").await;
+            assert_eq!(response.status(), status, "{mode}");
+            assert_eq!(response.header("ratelimit").is_empty(), mode != "local", "{mode}");
+            assert_eq!(response.header("retry-after") == "1", mode == "refuse", "{mode}");
+        }
+        let metrics = stack.metrics();
+        assert!(metrics.contains(&format!("ziggurat_store_missed_total{{place=\"rate_limit\",decision=\"{mode}\"}} 2")), "{metrics}");
+        let is_logged = stack.log().iter().any(|line| line.contains("the store gives no answer: it is away"));
+        assert_eq!(is_logged, mode == "refuse", "{:?}", stack.log());
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_program_may_have_a_store_of_its_own_which_is_waited_for() {
-    let remote: Arc<dyn RateStore> = Arc::new(Remote(MemoryStore::default()));
-    let stack = TestStack::of::<RateLimit>(r#""1/min""#).host(remote).over_text("in");
-    let started = tokio::time::Instant::now();
+async fn a_dry_run_refuses_nobody_without_the_store_either() {
+    let stack = with_store(r#"{"allow": "1/min", "dry_run": true, "on_store_failure": "refuse"}"#, TestStore::away());
     assert_eq!(stack.get("/").await.status(), 200);
-    assert_eq!(started.elapsed(), Duration::from_millis(3));
-    let refused = stack.get("/").await;
-    assert_eq!((refused.status(), refused.header("retry-after")), (StatusCode::TOO_MANY_REQUESTS, "60"));
-    assert!(!stack.metrics().contains("ziggurat_rate_limit_keys"));
-    let verdict = Verdict { is_allowed: true, remaining: 0, next: Duration::ZERO };
-    assert_eq!(Either::<_, std::future::Pending<_>>::Left(ready(verdict)).await, verdict);
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::de::IgnoredAny;
 use ziggurat_middleware::spool::SpoolOptions;
+use ziggurat_middleware::store::Store;
 use ziggurat_middleware::{Context, Next};
 
 use super::in_process::{Imported, InProcess};
@@ -22,7 +23,7 @@ use crate::worker::boot::Refusal;
 use crate::wsgi::{Callee, Runtime, Wsgi, WsgiLayer};
 
 /// Builds a whole file, or reports everything that cannot be built and shuts down what was started.
-pub(in crate::pipeline) fn front(file: &File, site: Site<'_>) -> Result<Next, Vec<Diagnostic>> {
+pub(in crate::pipeline) fn front(file: &File, site: Site<'_>, store: Option<Arc<dyn Store>>) -> Result<Next, Vec<Diagnostic>> {
     let order = Order::of(file)?;
     let parts = Parts::new(site);
     let is_single = parts.context(&"".into()).host::<SingleRequest>().is_some();
@@ -30,6 +31,7 @@ pub(in crate::pipeline) fn front(file: &File, site: Site<'_>) -> Result<Next, Ve
         parts,
         drain: file.server.value.drain.0,
         spool: Arc::new(file.server.value.spool.clone()),
+        store,
         // One request needs no thread that others leave free.
         reserves: if is_single { Reserves::default() } else { Reserves::new(file, &order) },
         variables: Variables::of(file),
@@ -49,6 +51,7 @@ struct Front<'a> {
     /// The time that requests have to finish when their worker or stack is replaced.
     drain: Duration,
     spool: Arc<SpoolOptions>,
+    store: Option<Arc<dyn Store>>,
     reserves: Reserves,
     variables: Variables,
     /// The entries of `apps` that are built. All references share them.
@@ -90,7 +93,7 @@ impl Front<'_> {
 
     fn context(&self, part: &Part) -> Context {
         let context = self.parts.context(&part.place).with_drain(self.drain).with_spool(Arc::clone(&self.spool));
-        context.with_reserves(self.reserves.of_app(part))
+        context.with_store(self.store.clone()).with_reserves(self.reserves.of_app(part))
     }
 
     /// The lower part of a stack, from its outermost Python layer. Its processes, threads and place are those of the WSGI app below; if there is not

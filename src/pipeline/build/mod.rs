@@ -7,6 +7,7 @@ mod certificates;
 mod front;
 mod in_process;
 mod listeners;
+mod store;
 mod timings;
 mod uncovered;
 mod variables;
@@ -27,6 +28,7 @@ pub(super) use front::front;
 pub(crate) use in_process::Imported;
 pub(super) use in_process::{InProcess, in_process};
 pub(super) use listeners::{listeners, open as open_tls};
+pub(super) use store::store;
 pub(super) use timings::timings;
 pub(crate) use worker_stack::WorkerStack;
 

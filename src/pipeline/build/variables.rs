@@ -10,7 +10,7 @@ use crate::pipeline::model::{Event, File, Part};
 pub(super) struct Variables {
     /// Those of each layer and each app.
     parts: HashMap<Place, BTreeSet<String>>,
-    /// Those of `tls`, and of `traces` and `metrics` of `server`, which no app has a use for.
+    /// Those of `tls`, and of `traces`, `metrics` and `store` of `server`, which no app has a use for.
     server: BTreeSet<String>,
 }
 
@@ -26,9 +26,9 @@ impl Variables {
             });
         }
         let tls = file.listen.iter().filter_map(|entry| entry.tls.as_ref()).flat_map(|tls| tls.node.variables());
-        let is_sent = |key: &Step| [Step::from("traces"), Step::from("metrics")].contains(key);
-        let sent = file.server.node.children().filter(|(key, _)| is_sent(key)).flat_map(|(_, options)| options.variables());
-        Self { parts, server: tls.chain(sent).map(str::to_owned).collect() }
+        let own = ["traces", "metrics", "store"].map(Step::from);
+        let server = file.server.node.children().filter(|(key, _)| own.contains(key)).flat_map(|(_, options)| options.variables());
+        Self { parts, server: tls.chain(server).map(str::to_owned).collect() }
     }
 
     /// Those that only parts other than these name.

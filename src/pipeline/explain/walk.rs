@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use http::HeaderMap;
 use ziggurat_middleware::path::PathParams;
+use ziggurat_middleware::store::Store;
 use ziggurat_middleware::{Body, Context, Deadline, Explain, Explained, Lifecycle, Mount, Request, Response};
 
 use super::explanation::pairs;
@@ -17,19 +18,24 @@ use crate::pipeline::check::reserves::Reserves;
 use crate::pipeline::model::{self, App, Part, Stack};
 use crate::pipeline::print;
 use crate::pipeline::tree::Span;
+use crate::store::SharedStore;
 
 pub(super) struct Walk<'a> {
     pipeline: &'a Pipeline,
     lifecycle: Lifecycle,
     running: Option<Running<'a>>,
     reserves: Option<Reserves>,
+    /// Layers below a Python layer have none.
+    store: Option<Arc<dyn Store>>,
     hops: &'a mut Vec<Hop>,
 }
 
 impl<'a> Walk<'a> {
     pub(super) fn new(pipeline: &'a Pipeline, running: Option<&'a Lifecycle>, hops: &'a mut Vec<Hop>) -> Self {
         let reserves = Order::of(&pipeline.file).ok().map(|order| Reserves::new(&pipeline.file, &order));
-        Self { pipeline, lifecycle: Lifecycle::default(), running: running.map(Running::new), reserves, hops }
+        let store = pipeline.server().store.as_ref().map(|setting| SharedStore::named(setting, pipeline.base()));
+        let store = store.map(|store| Arc::new(store) as _);
+        Self { pipeline, lifecycle: Lifecycle::default(), running: running.map(Running::new), reserves, store, hops }
     }
 
     /// The response that the whole stack gives, if it is known.
@@ -45,6 +51,9 @@ impl<'a> Walk<'a> {
     fn layers(&mut self, layers: &'a [Part], app: &'a App, request: Request) -> Option<Response> {
         let Some((layer, below)) = layers.split_first() else { return self.app(app, request) };
         let (at, mut explained) = self.part(Role::Layer, layer, request);
+        if layer.kind.is_python() {
+            self.store = None;
+        }
         if let Some(response) = explained.answer {
             return Some(response);
         }
@@ -88,6 +97,7 @@ impl<'a> Walk<'a> {
         let context = Context::new(&part.place, pipeline.base(), self.lifecycle.clone())
             .with_drain(pipeline.server().drain.0)
             .with_spool(Arc::new(pipeline.server().spool.clone()))
+            .with_store(self.store.clone())
             .with_reserves(reserves);
         let live = self.running.as_ref().map(|running| running.of(&part.place, &request)).unwrap_or_default();
         let mut explain = Explain::new(&context, request);

@@ -9,7 +9,7 @@ pub(super) const LINT: Lint = Lint {
     id: "per-worker-state",
     harm: Harm::Cost,
     summary: "A layer that counts requests stands below a Python layer, so each worker counts for itself.",
-    why: "Everything below a Python layer runs in the workers. With eight workers, a limit of 100 requests is one of up to 800, by chance.
+    why: "Everything below a Python layer runs in the workers. With eight workers, a limit of 100 requests is one of up to 800, by chance. Workers do not ask `server.store` either.
 
           Put the layer above the Python layer: it then runs in the server process and counts all requests.",
     wrong: Example {
