@@ -30,6 +30,7 @@ use ziggurat_middleware::server_timing::ServerTiming;
 use ziggurat_middleware::slash::Slash;
 use ziggurat_middleware::static_files::Static;
 use ziggurat_middleware::timeout::Timeout;
+use ziggurat_middleware::wsgi_lint::LintWsgi;
 
 use crate::apps::cgi::Cgi;
 use crate::apps::dashboard::Dashboard;
@@ -75,6 +76,7 @@ pub fn builtin() -> Registry {
         .layer::<Slash>()
         .layer::<Static>()
         .layer::<Timeout>()
+        .layer::<LintWsgi>()
         .composite::<Django>()
         .app::<Cgi>()
         .app::<Dashboard>()

@@ -42,6 +42,8 @@ pub enum Behavior {
     BuffersRequestBody,
     /// Upgrades connections to another protocol, such as WebSocket (RFC 9110 section 7.8).
     Upgrades,
+    /// Has the Python callables below checked.
+    ChecksPython,
     /// Runs Python, on a thread that native code cannot interrupt.
     RunsPython,
 }
@@ -67,6 +69,7 @@ impl Behavior {
         Self::CopiesRequests,
         Self::BuffersRequestBody,
         Self::Upgrades,
+        Self::ChecksPython,
         Self::RunsPython,
     ];
 
@@ -92,6 +95,7 @@ impl Behavior {
             Self::CopiesRequests => "sends copies of requests elsewhere",
             Self::BuffersRequestBody => "buffers request bodies",
             Self::Upgrades => "upgrades connections",
+            Self::ChecksPython => "checks Python callables",
             Self::RunsPython => "runs Python",
         }
     }
@@ -118,6 +122,7 @@ impl Behavior {
             Self::CopiesRequests => "below everything that refuses requests: what the site does not take is not copied",
             Self::BuffersRequestBody => "below everything that refuses requests, above the app: what it takes in costs memory and disk",
             Self::Upgrades => "below native layers alone: a Python layer cannot pass an upgraded connection on",
+            Self::ChecksPython => "above the Python layers and apps that it checks",
             Self::RunsPython => "at the bottom: each change between native layers and Python costs time",
         }
     }

@@ -46,6 +46,7 @@ mod tls_info;
 pub mod units;
 mod upgrade;
 mod watch;
+pub mod wsgi_lint;
 
 pub mod access;
 pub mod access_log;
@@ -116,6 +117,7 @@ pub use test_stack::{TestRequest, TestResponse, TestStack, TestStage, request};
 pub use tls_info::{ClientCertificate, TlsInfo};
 pub use upgrade::{TunnelIdle, TunnelRecord, Upgrade};
 pub use watch::Watcher;
+pub use wsgi_lint::WsgiLint;
 
 /// Crates whose types and traits are part of this one's.
 pub use {http, schemars, serde, tower};

@@ -8,7 +8,7 @@ use http::header::{self, HeaderMap};
 use http::request::Parts;
 use http::{Uri, Version};
 use percent_encoding::percent_decode;
-use ziggurat_middleware::{ConnectionInfo, Mount, OriginalUri, RemoteUser, RequestId, TlsInfo};
+use ziggurat_middleware::{ConnectionInfo, Mount, OriginalUri, RemoteUser, RequestId, TlsInfo, WsgiLint};
 
 use super::{Variable, VariableSink, has_variable, tls};
 
@@ -24,6 +24,9 @@ pub(crate) fn from_request(parts: &Parts, content_length: Option<u64>, sink: &mu
     }
     if let Some(id) = parts.extensions.get::<RequestId>() {
         sink.set(Variable::RequestId, id.as_header().as_bytes());
+    }
+    if let Some(lint) = parts.extensions.get::<WsgiLint>() {
+        sink.set(Variable::WsgiLint, lint.as_str().as_bytes());
     }
     if let Some(tls) = parts.extensions.get::<TlsInfo>() {
         tls::write(tls, sink);

@@ -91,11 +91,13 @@ pub(crate) enum Variable {
     SslClientUris,
     /// The certificate in PEM.
     SslClientCert,
+    /// What a finding about PEP 3333 does, if callables are checked. It has a name only in WSGI.
+    WsgiLint,
 }
 
 impl Variable {
     /// All of them, in the order of their discriminants.
-    pub(crate) const ALL: [Self; 34] = [
+    pub(crate) const ALL: [Self; 35] = [
         Self::RequestMethod,
         Self::ScriptName,
         Self::PathInfo,
@@ -130,6 +132,7 @@ impl Variable {
         Self::SslClientHosts,
         Self::SslClientUris,
         Self::SslClientCert,
+        Self::WsgiLint,
     ];
 
     /// Its place in [`Variable::ALL`].
@@ -174,6 +177,7 @@ impl Variable {
             Self::SslClientHosts => "SSL_CLIENT_SAN_DNS",
             Self::SslClientUris => "SSL_CLIENT_SAN_URI",
             Self::SslClientCert => "SSL_CLIENT_CERT",
+            Self::WsgiLint => "ziggurat.lint",
         }
     }
 }

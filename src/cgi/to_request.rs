@@ -8,7 +8,7 @@ use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{Method, Request, Uri, Version};
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, percent_encode};
-use ziggurat_middleware::{ConnectionInfo, Mount, OriginalUri, RemoteUser, RequestId, Scheme};
+use ziggurat_middleware::{ConnectionInfo, Mount, OriginalUri, RemoteUser, RequestId, Scheme, WsgiLint};
 
 use super::{Invalid, Variable, VariableSource, has_variable, tls};
 
@@ -73,6 +73,9 @@ pub(crate) fn to_request<S: VariableSource>(source: &S, is_vetted: bool) -> Resu
     let id = source.get(Variable::RequestId)?.and_then(|id| RequestId::new(HeaderValue::from_bytes(&id).ok()?));
     if let Some(id) = id {
         parts.extensions.insert(id);
+    }
+    if let Some(lint) = source.get(Variable::WsgiLint)?.and_then(|name| WsgiLint::named(&name)) {
+        parts.extensions.insert(lint);
     }
     Ok(parts)
 }

@@ -148,8 +148,8 @@ impl VariableSource for FrontVariables<'_> {
             Variable::QueryString => Some(Cow::Borrowed(&*self.query)),
             Variable::RequestUri => self.request_uri.as_deref().map(Cow::Borrowed),
             Variable::UrlScheme => Some(Cow::Borrowed(self.scheme.as_str().as_bytes())),
-            // Only WSGI has a variable for it. The header is among the headers.
-            Variable::RequestId => None,
+            // Only WSGI has variables for them. The header of the id is among the headers.
+            Variable::RequestId | Variable::WsgiLint => None,
             list if list.is_list() => joined(|number| Ok::<_, Invalid>(self.variables.get(&list.item_name(number)).map(Cow::Borrowed)))?,
             _ => self.variables.get(variable.name()).map(Cow::Borrowed),
         })

@@ -88,7 +88,7 @@ impl VariableSink for Variables {
     fn set(&mut self, variable: Variable, value: &[u8]) {
         match variable {
             // WSGI alone has these names.
-            Variable::RequestId => {}
+            Variable::RequestId | Variable::WsgiLint => {}
             Variable::UrlScheme => {
                 if value == b"https" {
                     self.replace(Variable::Https.name(), "on");

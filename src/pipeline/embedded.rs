@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use ziggurat_middleware::{Lifecycle, Next};
+use ziggurat_middleware::{Behavior, Lifecycle, Next};
 
 use super::build::{Imported, InProcess, Site, in_process};
 use super::check::{MAX_STAGES, too_deep};
@@ -72,7 +72,8 @@ impl Layers {
     /// Everything that could not be acquired; what had been started is shut down again.
     pub(crate) fn build_in_place(&self, app: &Callable, lifecycle: &Lifecycle, runtime: &Arc<Runtime>) -> Result<Callable, Report> {
         let apps = Apps(BTreeMap::new());
-        let site = Site { apps: &apps, secrets: &self.secrets, base: &self.base, lifecycle, timings: None };
+        let is_linted = self.layers.iter().any(|layer| layer.kind.has(Behavior::ChecksPython));
+        let site = Site { apps: &apps, secrets: &self.secrets, base: &self.base, lifecycle, timings: None, is_linted };
         let built = InProcess::new(site, runtime, &mut Imported::new()).over_callable(&self.layers, app.clone());
         built.map_err(|findings| Report::new(Arc::clone(&self.source), findings))
     }

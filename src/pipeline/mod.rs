@@ -363,7 +363,8 @@ impl Pipeline {
     }
 
     fn site<'a>(&'a self, lifecycle: &'a Lifecycle) -> Site<'a> {
-        Site { apps: &self.file.apps, secrets: &self.secrets, base: &self.base, lifecycle, timings: None }
+        let is_linted = build::is_linted(self.file.stacks());
+        Site { apps: &self.file.apps, secrets: &self.secrets, base: &self.base, lifecycle, timings: None, is_linted }
     }
 
     fn report_at(&self, span: Option<Span>, message: &str) -> Report {

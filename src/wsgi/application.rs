@@ -12,11 +12,13 @@ use pyo3::types::{PyDict, PyString};
 use ziggurat_middleware::Problem;
 use ziggurat_middleware::timing::RequestClock;
 
+use super::callable::Callable;
 use super::environ::{Concurrency, Environ};
 use super::errors::{Errors, LogContext};
 use super::forked::Owner;
 use super::input::Input;
 use super::iterate::{AppError, AppIterable, close};
+use super::lint::{self, Border};
 use super::raised::Raised;
 use super::response_writer::ResponseWriter;
 use super::service_as_wsgi::Caller;
@@ -37,6 +39,8 @@ pub(super) struct Application {
     owner: Option<Owner>,
     /// Whether it is a stack that is timed.
     is_stack: bool,
+    /// Between the server and the callable.
+    border: Arc<Border>,
 }
 
 /// Where a call comes from.
@@ -51,9 +55,11 @@ pub(super) struct CallOrigin<'a> {
 
 impl Application {
     /// `callable` at `place`.
-    pub(super) fn new(py: Python<'_>, callable: Py<PyAny>, place: &str, concurrency: Concurrency) -> PyResult<Self> {
+    pub(super) fn new(py: Python<'_>, callable: &Callable, place: &str, concurrency: Concurrency) -> PyResult<Self> {
+        let border = Arc::new(Border::new(None, callable.name()));
+        let callable = callable.object(py);
         let is_stack = callable.bind(py).is_exact_instance_of::<TimedCallable>();
-        Ok(Self { callable, environ: Environ::new(py, concurrency)?, place: place.into(), owner: None, is_stack })
+        Ok(Self { callable, environ: Environ::new(py, concurrency)?, place: place.into(), owner: None, is_stack, border })
     }
 
     /// Only this process answers calls. One that the app forks ends when it returns from the app.
@@ -146,7 +152,11 @@ impl Application {
             clock: clock.filter(|_| outer.is_none()),
             outer,
         };
-        let called = self.callable.bind(py).call1((environ, &start));
+        let callable = self.callable.bind(py);
+        let called = match lint::of(&environ).filter(|_| !is_websocket) {
+            Some(lint) => self.border.call(callable, &environ, &start, lint),
+            None => callable.call1((environ, &start)),
+        };
         if let Some(owner) = self.owner {
             owner.end_others(py, called.as_ref().err());
         }

@@ -65,7 +65,7 @@ impl Wsgi {
         let callable = (callee.callable)()?;
         let multithread = !run_once && (threads != 1 || self.websockets.limit > 0);
         let concurrency = Concurrency { multithread, multiprocess: run_once, run_once };
-        let made = Python::attach(|py| Application::new(py, callable.object(py), context.place().as_str(), concurrency)?.owned(py));
+        let made = Python::attach(|py| Application::new(py, &callable, context.place().as_str(), concurrency)?.owned(py));
         let application = made.map(Arc::new).map_err(Finding::from)?;
         if threads == 0 {
             return Ok(Next::new(context.place(), AppService::new(Arc::new(Inline::new(application)), limits)));

@@ -25,6 +25,10 @@ pub(super) struct Input {
     ready: VecDeque<Bytes>,
     octets: usize,
     source: Source,
+    /// Whether a read has told the end.
+    has_told_end: bool,
+    /// Whether there was a read after that.
+    is_past_end: bool,
 }
 
 enum Source {
@@ -46,13 +50,13 @@ impl Input {
             RequestBody::Spooled(file) => (VecDeque::new(), Source::File(file, 0)),
             RequestBody::Stream(reader) => (VecDeque::new(), Source::Stream(reader)),
         };
-        Self { octets: ready.iter().map(Bytes::len).sum(), ready, source }
+        Self { octets: ready.iter().map(Bytes::len).sum(), ready, source, has_told_end: false, is_past_end: false }
     }
 
     /// The body of a request from a Python caller on this thread.
     pub(super) fn pulled(body: Body) -> Self {
         let source = if body.is_end_stream() { Source::Ended } else { Source::Pulled(Mutex::new(body)) };
-        Self { ready: VecDeque::new(), octets: 0, source }
+        Self { ready: VecDeque::new(), octets: 0, source, has_told_end: false, is_past_end: false }
     }
 
     /// Whether there is nothing left to read.
@@ -78,6 +82,11 @@ impl Input {
         }
         self.octets -= chunk.len();
         Ok(chunk)
+    }
+
+    /// Whether there was a read after one that has told the end, since this was asked before.
+    pub(super) fn take_past_end(&mut self) -> bool {
+        std::mem::take(&mut self.is_past_end)
     }
 
     /// Discards the rest of the body.
@@ -140,6 +149,10 @@ impl Input {
 
     /// Moves received octets into a bytes object.
     fn take<'py>(&mut self, py: Python<'py>, count: usize) -> PyResult<Bound<'py, PyBytes>> {
+        if count > 0 && self.octets == 0 {
+            self.is_past_end |= self.has_told_end;
+            self.has_told_end = true;
+        }
         let count = count.min(self.octets);
         self.octets -= count;
         PyBytes::new_with(py, count, |mut target| {
@@ -188,8 +201,10 @@ impl Input {
 
     #[pyo3(signature = (size=None, /))]
     fn readline<'py>(&mut self, py: Python<'py>, size: Option<isize>) -> PyResult<Bound<'py, PyBytes>> {
-        let end = self.line(py, bound(size))?;
-        self.take(py, end)
+        let limit = bound(size);
+        let end = self.line(py, limit)?;
+        // Nothing there is the end.
+        self.take(py, if end == 0 { limit } else { end })
     }
 
     #[pyo3(signature = (hint=None, /))]

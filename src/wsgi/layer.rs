@@ -119,7 +119,7 @@ impl WsgiLayer {
             };
             let made = made.map_err(|error| target.raised(py, name, &error))?;
             if made.is_callable() {
-                return Ok(Callable::new(made.unbind()));
+                return Ok(Callable::new(made.unbind()).named(&self.middleware, context.place()));
             }
             Err(target.returned(name, &made).hint("a middleware takes an application and returns one: `Middleware(app)`"))
         })

@@ -24,6 +24,7 @@ mod input;
 mod interpreter;
 mod iterate;
 mod layer;
+mod lint;
 mod load;
 mod options;
 mod raised;
@@ -101,7 +102,7 @@ impl Wsgi {
     /// Why it cannot be imported.
     pub(crate) fn import(&self, context: &Context) -> Result<Callable, Finding> {
         self.set_variables()?;
-        Ok(Callable::new(import(&self.app, self.arguments(), &self.folders(context)?)?))
+        Ok(Callable::new(import(&self.app, self.arguments(), &self.folders(context)?)?).named(&self.app, context.place()))
     }
 
     /// The folders that are searched for its module, watched for changes.

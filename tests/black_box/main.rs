@@ -43,3 +43,4 @@ mod top;
 mod traces;
 mod watch;
 mod worker;
+mod wsgi_lint;

@@ -84,7 +84,12 @@ impl<'a> InProcess<'a> {
                 Built::Native(_) => layer.place.clone(),
             };
             let Some(inner) = self.as_callable(inner) else { return Built::Native(unbuilt(&layer.place)) };
-            let callable = self.parts.with(layer, |python: WsgiLayer| python.over(&context, &inner)?.timed(context.place()));
+            let is_linted = self.parts.site.is_linted;
+            let callable = self.parts.with(layer, |python: WsgiLayer| {
+                // The border to what is below.
+                let inner = if is_linted { inner.linted(python.target(), context.place())? } else { inner };
+                python.over(&context, &inner)?.timed(context.place())
+            });
             callable.map_or_else(|| Built::Native(unbuilt(&layer.place)), |callable| Built::Python(callable, place))
         })
     }

@@ -6,6 +6,7 @@
 mod certificates;
 mod front;
 mod in_process;
+mod linted;
 mod listeners;
 mod store;
 mod timings;
@@ -27,6 +28,7 @@ pub(super) use certificates::begin_orders;
 pub(super) use front::front;
 pub(crate) use in_process::Imported;
 pub(super) use in_process::{InProcess, in_process};
+pub(super) use linted::is_linted;
 pub(super) use listeners::{listeners, open as open_tls};
 pub(super) use store::store;
 pub(super) use timings::timings;
@@ -47,6 +49,8 @@ pub(super) struct Site<'a> {
     pub(super) lifecycle: &'a Lifecycle,
     /// Of a stack that is timed.
     pub(super) timings: Option<&'a Timings>,
+    /// Whether a layer has Python callables checked.
+    pub(super) is_linted: bool,
 }
 
 impl Site<'_> {

@@ -26,6 +26,7 @@ pub(crate) struct WorkerStack {
     stack: Stack<String>,
     apps: Apps<String>,
     is_timed: bool,
+    is_linted: bool,
 }
 
 impl WorkerStack {
@@ -36,7 +37,7 @@ impl WorkerStack {
         let apps = below.named.iter().map(|id| (*id, site.apps[*id].clone()));
         let apps = Apps(apps.collect()).packed();
         let values = serde_json::to_string(&(&stack, &apps)).unwrap_or_default();
-        Self { base, secrets: site.secrets.within(&values), stack, apps, is_timed: site.timings.is_some() }
+        Self { base, secrets: site.secrets.within(&values), stack, apps, is_timed: site.timings.is_some(), is_linted: site.is_linted }
     }
 
     /// Builds what [`WorkerStack::new`] made, in this process.
@@ -47,10 +48,11 @@ impl WorkerStack {
     pub(crate) fn build(sent: Value, registry: &Registry, lifecycle: &Lifecycle, runtime: &Arc<Runtime>) -> Result<Callable, Vec<Value>> {
         let refuse =
             |reason: String| pack(&[Diagnostic::without_place(Id::CannotBuild, format!("the stack was not understood: {reason}"))]);
-        let Self { base, secrets, stack, apps, is_timed } = serde_json::from_value(sent).map_err(|error| refuse(error.to_string()))?;
+        let Self { base, secrets, stack, apps, is_timed, is_linted } =
+            serde_json::from_value(sent).map_err(|error| refuse(error.to_string()))?;
         let unknown = |kind: String| refuse(format!("this program has no {kind}"));
         let (stack, apps) = (stack.unpacked(registry).map_err(unknown)?, apps.unpacked(registry).map_err(unknown)?);
-        let site = Site { apps: &apps, secrets: &secrets, base: &base, lifecycle, timings: None };
+        let site = Site { apps: &apps, secrets: &secrets, base: &base, lifecycle, timings: None, is_linted };
         let timings = is_timed.then(|| timings(apps.0.values().map(|app| &app.stack).chain([&stack]), site));
         let site = Site { timings: timings.as_ref(), ..site };
         let built = InProcess::new(site, runtime, &mut Imported::new()).callable(&stack.layers, &stack.app);

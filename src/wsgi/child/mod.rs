@@ -21,7 +21,7 @@ use std::sync::Arc;
 
 use pyo3::prelude::*;
 use serde_json::Value;
-use ziggurat_middleware::{Finding, Lifecycle};
+use ziggurat_middleware::{Finding, Lifecycle, Place};
 
 use super::arguments::Arguments;
 use super::callable::Callable;
@@ -119,7 +119,11 @@ impl BuiltApp {
         let lifecycle = Lifecycle::default();
         let Some(stack) = &boot.stack else {
             let arguments = Arguments { args: &boot.args, kwargs: &boot.kwargs };
-            return Ok(Self { callable: Callable::new(import(&boot.app, arguments, &boot.path)?), lifecycle, runtime: None });
+            return Ok(Self {
+                callable: Callable::new(import(&boot.app, arguments, &boot.path)?).named(&boot.app, &Place::new(boot.place.as_str())),
+                lifecycle,
+                runtime: None,
+            });
         };
         let runtime = Runtime::start().map(Arc::new).map_err(Finding::from)?;
         let built = runtime.within(|| build(stack.clone(), &lifecycle, &runtime));

@@ -45,7 +45,7 @@ impl Service {
         let outbox = link.outbox();
         let multithread = boot.threads > 1 || boot.takes_websockets;
         let concurrency = Concurrency { multithread, multiprocess: boot.is_multiprocess, run_once: false };
-        let application = Python::attach(|py| Application::new(py, app.object(py), &boot.place, concurrency)?.owned(py))?;
+        let application = Python::attach(|py| Application::new(py, app, &boot.place, concurrency)?.owned(py))?;
         let not_started =
             |error: &dyn std::fmt::Display| Finding::new(format!("the app's threads cannot be started: {error}")).at("threads");
         // Before a thread sleeps, it sends what it has posted.

@@ -73,7 +73,7 @@ pub(super) fn run(link: WorkerEnd, mark: &Mark) -> TemplateOutcome {
 /// Requests each path from the app, and then freezes all objects: the garbage collector would otherwise write to the shared memory.
 pub(super) fn warm(boot: &Boot, paths: &[String], app: &Callable) -> Result<(), Finding> {
     let concurrency = Concurrency { multithread: boot.threads > 1, multiprocess: boot.is_multiprocess, run_once: false };
-    let application = Python::attach(|py| Application::new(py, app.object(py), &boot.place, concurrency))?;
+    let application = Python::attach(|py| Application::new(py, app, &boot.place, concurrency))?;
     for path in paths {
         warm_up(&application, path);
     }
