@@ -27,8 +27,11 @@ fn a_new_crate_tests_checks_lists_and_serves_its_layer() {
 fn a_mistake_in_a_new_crates_file_is_shown_with_its_own_layers_options() {
     let workshop = Workshop::new("mistaken");
     workshop.must_run("", "ziggurat new build-stamp");
-    std::fs::write(workshop.path("build-stamp/wrong.json"), r#"{ "layers": [{ "build_stamp": { "valeu": "a" } }], "app": { "respond": 204 } }"#)
-        .unwrap();
+    std::fs::write(
+        workshop.path("build-stamp/wrong.json"),
+        r#"{ "layers": [{ "build_stamp": { "valeu": "a" } }], "app": { "respond": 204 } }"#,
+    )
+    .unwrap();
     let (success, report) = workshop.run("build-stamp", "cargo run -- check wrong.json");
     assert!(!success && report.contains("unknown option `valeu` for layer `build_stamp`"), "{report}");
 }
