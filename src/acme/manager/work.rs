@@ -115,13 +115,15 @@ impl Turn<'_> {
             // All names wait. This one has not been tried.
             let count = state.known.pause.as_ref().map_or(0, |pause| pause.count).saturating_add(1);
             let pause = record(&failure, count, now, ended);
-            let kept = self.put_attempt(None, pause.clone()).await;
+            let kept = match self.put_attempt(None, pause.clone()).await {
+                Ok(()) => match state.known.failing(now).cloned() {
+                    Some(before) => self.put_attempt(Some(name), before).await,
+                    None => self.remove_attempt(Some(name)).await,
+                },
+                failed => failed,
+            };
             self.log(name, &failure, &pause);
-            kept?;
-            match state.known.failing(now).cloned() {
-                Some(before) => self.put_attempt(Some(name), before).await,
-                None => self.remove_attempt(Some(name)).await,
-            }
+            kept
         } else {
             let attempt = record(&failure, count, now, ended);
             let kept = self.put_attempt(Some(name), attempt.clone()).await;
