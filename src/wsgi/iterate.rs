@@ -1,8 +1,11 @@
 //! Sends what the app returned.
 
+use std::sync::{Mutex, PoisonError};
+
 use bytes::{Bytes, BytesMut};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyIterator, PyList, PyTuple};
+use pyo3::{PyTraverseError, PyVisit};
 
 use super::errors::LogContext;
 use super::file_wrapper::FileWrapper;
@@ -180,6 +183,36 @@ pub(super) fn close(iterable: &Bound<'_, PyAny>) -> PyResult<()> {
     match iterable.getattr_opt("close")? {
         Some(close) => close.call0().map(drop),
         None => Ok(()),
+    }
+}
+
+/// What a callable returned, for an object that stands in for it: it is asked for its iterator once, when that is wanted.
+pub(super) struct LazyIterator {
+    iterable: Py<PyAny>,
+    iterator: Mutex<Option<Py<PyIterator>>>,
+}
+
+impl LazyIterator {
+    pub(super) fn new(iterable: Bound<'_, PyAny>) -> Self {
+        Self { iterable: iterable.unbind(), iterator: Mutex::default() }
+    }
+
+    pub(super) fn get<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyIterator>> {
+        let known = self.iterator.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|iterator| iterator.clone_ref(py));
+        if let Some(iterator) = known {
+            return Ok(iterator.into_bound(py));
+        }
+        let iterator = self.iterable.bind(py).try_iter()?;
+        *self.iterator.lock().unwrap_or_else(PoisonError::into_inner) = Some(iterator.clone().unbind());
+        Ok(iterator)
+    }
+
+    pub(super) fn close(&self, py: Python<'_>) -> PyResult<()> {
+        close(self.iterable.bind(py))
+    }
+
+    pub(super) fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.iterable)
     }
 }
 

@@ -5,12 +5,13 @@
 use std::sync::{Mutex, PoisonError};
 
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyIterator, PyList, PyString, PyTuple};
+use pyo3::types::{PyDict, PyList, PyString, PyTuple};
 use pyo3::{PyTraverseError, PyVisit, intern};
 use ziggurat_middleware::Place;
 use ziggurat_middleware::timing::{BodyVisit, RequestClock};
 
 use super::file_wrapper::FileWrapper;
+use super::iterate::LazyIterator;
 use super::service_as_wsgi::ResponseIterable;
 
 /// The clock of a request, in its environ.
@@ -51,7 +52,7 @@ impl TimedCallable {
         let iterable = self.callable.bind(py).call1((environ, start_response))?;
         match visit {
             Some(mut visit) if is_lazy(&iterable) => {
-                let body = TimedIterable { iterable: iterable.unbind(), iterator: Mutex::default(), visit: Mutex::new(Some(visit.body())) };
+                let body = TimedIterable { iterator: LazyIterator::new(iterable), visit: Mutex::new(Some(visit.body())) };
                 Ok(Py::new(py, body)?.into_any())
             }
             _ => Ok(iterable.unbind()),
@@ -77,8 +78,7 @@ fn is_lazy(iterable: &Bound<'_, PyAny>) -> bool {
 /// A response that a layer makes while it is iterated.
 #[pyclass(module = "ziggurat", name = "TimedIterable", frozen)]
 struct TimedIterable {
-    iterable: Py<PyAny>,
-    iterator: Mutex<Option<Py<PyIterator>>>,
+    iterator: LazyIterator,
     visit: Mutex<Option<BodyVisit>>,
 }
 
@@ -88,27 +88,17 @@ impl TimedIterable {
             act(visit);
         }
     }
-
-    fn iterator<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyIterator>> {
-        let known = self.iterator.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|iterator| iterator.clone_ref(py));
-        if let Some(iterator) = known {
-            return Ok(iterator.into_bound(py));
-        }
-        let iterator = self.iterable.bind(py).try_iter()?;
-        *self.iterator.lock().unwrap_or_else(PoisonError::into_inner) = Some(iterator.clone().unbind());
-        Ok(iterator)
-    }
 }
 
 #[pymethods]
 impl TimedIterable {
     fn __iter__(slf: Bound<'_, Self>) -> PyResult<Bound<'_, Self>> {
-        slf.get().iterator(slf.py())?;
+        slf.get().iterator.get(slf.py())?;
         Ok(slf)
     }
 
     fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
-        let mut iterator = self.iterator(py)?;
+        let mut iterator = self.iterator.get(py)?;
         self.visit(BodyVisit::ask);
         let next = iterator.next();
         self.visit(BodyVisit::answer);
@@ -118,10 +108,10 @@ impl TimedIterable {
     fn close(&self, py: Python<'_>) -> PyResult<()> {
         let ended = self.visit.lock().unwrap_or_else(PoisonError::into_inner).take();
         drop(ended);
-        super::iterate::close(self.iterable.bind(py))
+        self.iterator.close(py)
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        visit.call(&self.iterable)
+        self.iterator.traverse(&visit)
     }
 }

@@ -1,15 +1,16 @@
 //! Stands in for the response of a callee.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyIterator, PyList, PyString, PyTuple};
+use pyo3::types::{PyBytes, PyList, PyString, PyTuple};
 use pyo3::{PyTraverseError, PyVisit};
 
 use super::Rule;
 use super::check::Check;
 use crate::wsgi::file_wrapper::FileWrapper;
+use crate::wsgi::iterate::LazyIterator;
 use crate::wsgi::response_head::type_name;
 
 /// What the caller gets for what was returned. A list or tuple is checked at once. It stays what it is, and so does a file: the server treats them better than
@@ -33,46 +34,28 @@ pub(super) fn watched<'py>(returned: Bound<'py, PyAny>, check: &Arc<Check>) -> P
         return Ok(returned);
     }
     let needs_close = check.has_caller() && returned.hasattr("close").unwrap_or(false);
-    let iterable = LintedIterable {
-        iterable: returned.unbind(),
-        iterator: Mutex::default(),
-        check: Arc::clone(check),
-        needs_close: needs_close.into(),
-    };
+    let iterable = LintedIterable { iterator: LazyIterator::new(returned), check: Arc::clone(check), needs_close: needs_close.into() };
     Ok(Bound::new(py, iterable)?.into_any())
 }
 
 /// A response whose chunks are checked when they come.
 #[pyclass(module = "ziggurat", frozen)]
 struct LintedIterable {
-    iterable: Py<PyAny>,
-    iterator: Mutex<Option<Py<PyIterator>>>,
+    iterator: LazyIterator,
     check: Arc<Check>,
     /// Whether the caller still has to call `close()`.
     needs_close: AtomicBool,
 }
 
-impl LintedIterable {
-    fn iterator<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyIterator>> {
-        let known = self.iterator.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|iterator| iterator.clone_ref(py));
-        if let Some(iterator) = known {
-            return Ok(iterator.into_bound(py));
-        }
-        let iterator = self.iterable.bind(py).try_iter()?;
-        *self.iterator.lock().unwrap_or_else(PoisonError::into_inner) = Some(iterator.clone().unbind());
-        Ok(iterator)
-    }
-}
-
 #[pymethods]
 impl LintedIterable {
     fn __iter__(slf: Bound<'_, Self>) -> PyResult<Bound<'_, Self>> {
-        slf.get().iterator(slf.py())?;
+        slf.get().iterator.get(slf.py())?;
         Ok(slf)
     }
 
     fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
-        let next = self.iterator(py)?.next().transpose()?;
+        let next = self.iterator.get(py)?.next().transpose()?;
         match &next {
             Some(chunk) => self.check.chunk(chunk)?,
             None => self.check.end()?,
@@ -82,13 +65,13 @@ impl LintedIterable {
 
     fn close(&self, py: Python<'_>) -> PyResult<()> {
         self.needs_close.store(false, Ordering::Relaxed);
-        let closed = crate::wsgi::iterate::close(self.iterable.bind(py));
+        let closed = self.iterator.close(py);
         self.check.input(py, Check::note);
         closed
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        visit.call(&self.iterable)
+        self.iterator.traverse(&visit)
     }
 }
 
