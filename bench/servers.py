@@ -10,7 +10,7 @@ from peers import DJANGO, SITE, VENV
 from process import free_port
 from scenarios import APPS, FILES, NOTES_APP, ORIGIN, PASSWORD, USER
 
-ZIGGURAT = {"ziggurat": 4, "ziggurat-pool": 4, "ziggurat-inline": 0, "ziggurat-python": 4}
+ZIGGURAT = {"ziggurat": 4, "ziggurat-pool": 4, "ziggurat-python": 4}
 """Name and, where the scenario does not say otherwise, threads. The first is the default mode: a front and worker processes. The last is the same with
 nothing native around a site, as the other servers have it."""
 DEPOT = SITE / "depot"
@@ -132,8 +132,8 @@ def write_files(folder):
 
 
 def _ziggurat(name, scenario, place, listen):
-    threads = scenario.threads if scenario.threads and name != "ziggurat-inline" else ZIGGURAT[name]
-    workers = 0 if name in ("ziggurat-pool", "ziggurat-inline") else place.workers
+    threads = scenario.threads or ZIGGURAT[name]
+    workers = 0 if name == "ziggurat-pool" else place.workers
     static = {"static": {"at": "/static", "root": str(place.folder / "static")}}
     layers = {
         "plain": [],

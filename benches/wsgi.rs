@@ -1,7 +1,7 @@
 //! What a call of a WSGI app costs from the stack's point of view: head, environ, the hand-over, the app, the answer. No sockets.
 //!
-//! A row is a thousand calls, one after another. The cost of a header is the difference between rows over the difference of their counts; that
-//! of the hand-over the difference between `pool` (which waits for another thread each time, the worst case for it) and `inline`.
+//! A row is a thousand calls, one after another, each of which waits for another thread: the worst case for the hand-over. The cost of a header is
+//! the difference between rows over the difference of their counts.
 #![allow(clippy::expect_used)]
 
 use std::path::Path;
@@ -23,18 +23,9 @@ fn main() {
 }
 
 #[divan::bench(args = HEADERS, sample_count = 20)]
-fn inline(bencher: Bencher<'_, '_>, headers: usize) {
-    measure(bencher, 0, headers);
-}
-
-#[divan::bench(args = HEADERS, sample_count = 20)]
 fn pool(bencher: Bencher<'_, '_>, headers: usize) {
-    measure(bencher, 1, headers);
-}
-
-fn measure(bencher: Bencher<'_, '_>, threads: usize, headers: usize) {
     let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("threads can be started");
-    let (_lifecycle, stack) = runtime.block_on(async { stack(threads) });
+    let (_lifecycle, stack) = runtime.block_on(async { stack() });
     let mut request = http::Request::new(());
     for nth in 0..headers {
         let name = HeaderName::try_from(format!("x-header-{nth}")).expect("it is a name");
@@ -43,9 +34,9 @@ fn measure(bencher: Bencher<'_, '_>, threads: usize, headers: usize) {
     bencher.counter(ItemsCount::new(CALLS)).bench(|| calls(&runtime, &stack, &request));
 }
 
-fn stack(threads: usize) -> (Lifecycle, Next) {
+fn stack() -> (Lifecycle, Next) {
     let apps = concat!(env!("CARGO_MANIFEST_DIR"), "/bench/apps");
-    let text = format!(r#"{{ "app": {{ "wsgi": {{ "app": "hello:app", "path": "{apps}", "workers": 0, "threads": {threads} }} }} }}"#);
+    let text = format!(r#"{{ "app": {{ "wsgi": {{ "app": "hello:app", "path": "{apps}", "workers": 0, "threads": 1 }} }} }}"#);
     let lifecycle = Lifecycle::default();
     let pipeline =
         Pipeline::from_text("pipeline.json", &text, Path::new("."), &Registry::new().app::<Wsgi>(), &|_| None).expect("it is sound");

@@ -122,7 +122,7 @@ fn a_panic_while_a_layer_is_built_is_a_finding_at_its_place() {
 #[test]
 fn options_of_a_wsgi_app_are_checked_as_ever() {
     let said = Ziggurat::new().test().wsgi("site:app", site).refusal(r#"{ "app": { "wsgi": { "app": "site:app", "threads": 0 } } }"#);
-    assert!(said.contains("a worker without threads would call nothing"), "{said}");
+    assert!(said.contains("without threads, nothing calls the app"), "{said}");
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! Where the calls of an app run: in worker processes, on threads of this process, or on the IO threads.
+//! Where the calls of an app run: in worker processes, or on threads of this process.
 
 use std::ffi::CStr;
 use std::sync::Arc;
@@ -11,7 +11,6 @@ use ziggurat_middleware::{Context, Finding, Next};
 use super::application::Application;
 use super::callable::Callable;
 use super::environ::Concurrency;
-use super::inline::Inline;
 use super::interpreter::initialize;
 use super::options::Wsgi;
 use super::thread_pool::{PREFETCH, ThreadPool};
@@ -67,9 +66,6 @@ impl Wsgi {
         let concurrency = Concurrency { multithread, multiprocess: run_once, run_once };
         let made = Python::attach(|py| Application::new(py, &callable, context.place().as_str(), concurrency)?.owned(py));
         let application = made.map(Arc::new).map_err(Finding::from)?;
-        if threads == 0 {
-            return Ok(Next::new(context.place(), AppService::new(Arc::new(Inline::new(application)), limits)));
-        }
         let admission = self.pool(context, callee, &application, threads, bodies)?;
         Ok(Next::new(context.place(), AppService::new(admission, limits)))
     }

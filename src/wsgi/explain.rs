@@ -30,7 +30,6 @@ impl Wsgi {
         let threads = plural(self.threads, "thread");
         explain.note(match self.workers {
             Workers::Auto => format!("Python begins here: one worker process per core, {threads} each"),
-            Workers::Number(0) if self.threads == 0 => "Python begins here: on the IO threads of the server".to_owned(),
             Workers::Number(0) => format!("Python begins here: {threads} of the server's process"),
             Workers::Number(number) => format!("Python begins here: {}, {threads} each", plural(number, "worker process")),
         });

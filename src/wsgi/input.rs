@@ -105,7 +105,7 @@ impl Input {
             Source::Failed(failure) => return Err(raised(failure)),
             Source::Stream(reader) => match reader.try_recv() {
                 Some(next) => next,
-                None => py.detach(|| tokio::task::block_in_place(|| reader.recv())),
+                None => py.detach(|| reader.recv()),
             },
             Source::File(file, at) if *at < file.length() => match py.detach(|| file.read(*at, BLOCK)) {
                 Ok(block) => {

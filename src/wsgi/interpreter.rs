@@ -168,38 +168,6 @@ fn all_left() -> bool {
     *busy == 0
 }
 
-/// The Python state of a thread, kept between calls: attaching is then cheap, and `threading.local` values last.
-pub(super) struct ThreadState {
-    state: ffi::PyGILState_STATE,
-    /// Dropped last.
-    _busy: PythonThread,
-}
-
-impl ThreadState {
-    /// Makes the state of this thread and detaches.
-    pub(super) fn keep() -> Self {
-        let busy = PythonThread::mark();
-        // SAFETY: Python runs (an app was imported), and this thread is not attached.
-        unsafe {
-            let state = ffi::PyGILState_Ensure();
-            ffi::PyEval_SaveThread();
-            Self { state, _busy: busy }
-        }
-    }
-}
-
-impl Drop for ThreadState {
-    fn drop(&mut self) {
-        // SAFETY: if Python still runs, this is the thread of `keep`, it is not attached, and nothing else holds its state.
-        unsafe {
-            if ffi::Py_IsInitialized() != 0 {
-                ffi::PyEval_RestoreThread(ffi::PyGILState_GetThisThreadState());
-                ffi::PyGILState_Release(self.state);
-            }
-        }
-    }
-}
-
 /// The interpreter of a virtual environment, which has to be of the Python version that this program is linked to.
 fn executable_of(folder: &Path) -> Result<PathBuf, Finding> {
     let shown = folder.display();

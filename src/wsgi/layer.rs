@@ -51,7 +51,7 @@ pub struct WsgiLayer {
     pub(super) workers: Option<Workers>,
     /// Threads of each worker, if there is not exactly one `wsgi` app below, whose `threads` apply otherwise. Default: 4.
     #[serde(default)]
-    #[schemars(range(min = 0, max = 1024))]
+    #[schemars(range(min = 1, max = 1024))]
     pub(super) threads: Option<u64>,
 }
 

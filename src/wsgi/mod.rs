@@ -1,7 +1,7 @@
 //! The WSGI bridge (PEP 3333).
 //!
-//! [`Wsgi`] is the app. Its service makes a `Call` of each request, and an `Executor` runs calls in worker processes, on Python threads of this
-//! process, or on the IO threads. [`application`] then does the same for all three: environ, input, start_response, iteration, `close()` and errors.
+//! [`Wsgi`] is the app. Its service makes a `Call` of each request, and an `Executor` runs calls in worker processes or on Python threads of this
+//! process. [`application`] then does the same for both: environ, input, start_response, iteration, `close()` and errors.
 //! In the other direction, [`service_as_wsgi`] makes a stack callable from Python.
 
 mod app_thread;
@@ -17,7 +17,6 @@ mod explain;
 mod file_wrapper;
 mod forked;
 mod in_place;
-mod inline;
 mod input;
 // Starting and ending the interpreter and managing thread states need unsafe calls.
 #[allow(unsafe_code)]
@@ -146,7 +145,7 @@ impl Wsgi {
                     "{}: with `--watch` it has one worker, because a module cannot be imported again in the server's process",
                     context.place()
                 );
-                (1, self.threads().max(1))
+                (1, self.threads())
             }
             // The threads that routes reserve may be those of several workers.
             Workers::Auto if context.reserves().is_empty() => (1, self.threads()),

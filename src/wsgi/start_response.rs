@@ -99,7 +99,7 @@ pub(super) fn lent(data: &Bound<'_, PyBytes>) -> Bytes {
 /// Sends a chunk. Detaches to wait for room.
 pub(super) fn send(py: Python<'_>, writer: &mut ResponseWriter, chunk: Bytes) -> Written {
     match writer.write(chunk) {
-        Written::Held(chunk) => py.detach(|| tokio::task::block_in_place(|| writer.wait(chunk))),
+        Written::Held(chunk) => py.detach(|| writer.wait(chunk)),
         written => written,
     }
 }

@@ -101,7 +101,6 @@ async fn routes_below_python_match_what_python_made_of_the_path() {
         let (workers, threads) = match executor {
             Executor::Workers(threads) => (1, threads),
             Executor::Pool(threads) => (0, threads),
-            Executor::Inline => (0, 0),
         };
         let app = json!({ "wsgi": { "app": "across:app", "path": folders() } });
         let routes = json!({ "routes": [

@@ -51,12 +51,7 @@ fn a_mixed_stack_is_imported_warmed_up_and_forked() {
 
 #[test]
 fn a_mixed_stack_is_exchanged_at_a_reload_and_no_request_is_lost() {
-    for options in [
-        r#""workers": 2, "threads": 1"#,
-        r#""workers": 2, "preload": true"#,
-        r#""workers": 0, "threads": 2"#,
-        r#""workers": 0, "threads": 0"#,
-    ] {
+    for options in [r#""workers": 2, "threads": 1"#, r#""workers": 2, "preload": true"#, r#""workers": 0, "threads": 2"#] {
         let mut program = Program::start(&pipeline(options), &[("mixed.py", MODULE)]);
         for round in 1..=3 {
             program.signal("HUP");

@@ -18,12 +18,10 @@ pub(crate) enum Executor {
     Workers(u64),
     /// So many threads of this process.
     Pool(u64),
-    /// The IO threads.
-    Inline,
 }
 
 /// Every way to run one.
-pub(crate) const EXECUTORS: [Executor; 3] = [Executor::Workers(4), Executor::Pool(4), Executor::Inline];
+pub(crate) const EXECUTORS: [Executor; 2] = [Executor::Workers(4), Executor::Pool(4)];
 
 /// Nothing a test waits for may take longer.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -171,7 +169,6 @@ fn options(app: &str, executor: Executor) -> Value {
     let (workers, threads) = match executor {
         Executor::Workers(threads) => (1, threads),
         Executor::Pool(threads) => (0, threads),
-        Executor::Inline => (0, 0),
     };
     json!({ "app": app, "path": folders(), "workers": workers, "threads": threads })
 }

@@ -98,7 +98,7 @@ fn a_syntax_error_is_shown_with_its_line() {
 fn options_out_of_bounds_are_findings() {
     for (options, field, message) in [
         (json!({ "app": "plain:hello", "workers": 2000 }), "workers", "2000 workers are too many"),
-        (json!({ "app": "plain:hello", "workers": 2, "threads": 0 }), "threads", "a worker without threads would call nothing"),
+        (json!({ "app": "plain:hello", "workers": 0, "threads": 0 }), "threads", "without threads, nothing calls the app"),
         (json!({ "app": "plain:hello", "threads": 5000 }), "threads", "5000 threads are too many"),
     ] {
         let finding = Site::of(options).err().unwrap();

@@ -25,12 +25,10 @@ pub enum Executor {
     Workers(u64),
     /// In so many threads of this process.
     Pool(u64),
-    /// On the IO threads.
-    Inline,
 }
 
 /// Every way to run an app.
-pub const EXECUTORS: [Executor; 3] = [Executor::Workers(4), Executor::Pool(4), Executor::Inline];
+pub const EXECUTORS: [Executor; 2] = [Executor::Workers(4), Executor::Pool(4)];
 
 /// Nothing a test waits for may take longer.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -67,7 +65,6 @@ impl Site {
         let mut options = match executor {
             Executor::Workers(threads) => json!({ "workers": 1, "threads": threads }),
             Executor::Pool(threads) => json!({ "workers": 0, "threads": threads }),
-            Executor::Inline => json!({ "workers": 0, "threads": 0 }),
         };
         let all = options.as_object_mut().unwrap();
         all.extend([("app".to_owned(), json!(app)), ("path".to_owned(), json!(folders()))]);

@@ -57,10 +57,9 @@ pub struct Wsgi {
     #[serde(default)]
     pub(super) workers: Workers,
     /// Threads of each worker that call the app. `workers` times `threads` requests can be inside the app at once. More threads help apps that wait
-    /// for databases or other servers; they do not run Python code in parallel. 0 is allowed only with `"workers": 0` and calls the app on the
-    /// server's IO threads: the least overhead for short calls, but one slow call blocks every connection of its thread.
+    /// for databases or other servers; they do not run Python code in parallel.
     #[serde(default = "default_threads")]
-    #[schemars(range(min = 0, max = 1024))]
+    #[schemars(range(min = 1, max = 1024))]
     pub(super) threads: u64,
     /// How many WebSockets may be open at once, in all workers together. Each takes up a thread of its own beyond `threads`, in the worker with the fewest.
     /// The app gets the socket in its environ, as `werkzeug.socket` and `gunicorn.socket`, where simple-websocket, flask-sock and Flask-SocketIO look for

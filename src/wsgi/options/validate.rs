@@ -54,22 +54,15 @@ impl Wsgi {
 
     /// Reports numbers of workers and threads that make no sense.
     pub(in crate::wsgi) fn check_size(&self, findings: &mut Findings) {
-        if let Workers::Number(workers) = self.workers {
-            if workers > MOST_WORKERS {
-                let finding = Finding::new(format!("{workers} workers are too many")).at("workers");
-                findings.push(finding.hint(format!("at most {MOST_WORKERS}; more than two per core rarely help")));
-            }
-            if workers > 0 && self.threads == 0 {
-                let finding = Finding::new("a worker without threads would call nothing").at("threads");
-                findings.push(finding.hint("1 or more; 0 is for `\"workers\": 0`, and calls the app on the server's IO threads"));
-            }
-        } else if self.threads == 0 {
-            let finding = Finding::new("a worker without threads would call nothing").at("threads");
-            findings.push(finding.hint("set `\"workers\": 0` too to have the app called on the server's IO threads"));
+        if let Workers::Number(workers) = self.workers
+            && workers > MOST_WORKERS
+        {
+            let finding = Finding::new(format!("{workers} workers are too many")).at("workers");
+            findings.push(finding.hint(format!("at most {MOST_WORKERS}; more than two per core rarely help")));
         }
-        if self.websockets.limit > 0 && self.threads == 0 && self.workers == Workers::Number(0) {
-            let finding = Finding::new("`websockets` needs threads, and this app is called on the IO threads").at("websockets");
-            findings.push(finding.hint("set `threads` to 1 or more"));
+        if self.threads == 0 {
+            let finding = Finding::new("without threads, nothing calls the app").at("threads");
+            findings.push(finding.hint("1 or more; with `\"workers\": 0` they are threads of the server's process"));
         }
         if self.websockets.limit > MOST_WEBSOCKETS {
             let finding = Finding::new(format!("{} WebSockets are too many", self.websockets.limit)).at("websockets");
@@ -103,12 +96,6 @@ impl Wsgi {
         for (option, _) in given.into_iter().filter(|(_, is_given)| *is_given) {
             let finding = Finding::new(format!("`{option}` is for worker processes, and this app has none")).at(option);
             findings.push(finding.hint("set `workers` to 1 or more, or leave it out"));
-        }
-        if self.threads == 0 {
-            for (option, _) in [("deadline", self.deadline), ("slow", self.slow)].into_iter().filter(|(_, time)| time.is_some()) {
-                let finding = Finding::new(format!("`{option}` cannot be kept where the app is called on the IO threads")).at(option);
-                findings.push(finding.hint("set `threads` to 1 or more"));
-            }
         }
     }
 
@@ -168,7 +155,7 @@ impl Wsgi {
 
     /// Threads of each worker. Bounded here, too, for callers that did not validate.
     pub(in crate::wsgi) fn threads(&self) -> usize {
-        usize::try_from(self.threads.min(MOST_THREADS)).unwrap_or(0)
+        usize::try_from(self.threads.clamp(1, MOST_THREADS)).unwrap_or(1)
     }
 
     /// Refuses reserves of routes that leave no thread for other requests.
@@ -177,12 +164,8 @@ impl Wsgi {
         if reserved == 0 || reserved < threads {
             return Ok(());
         }
-        let finding = match threads {
-            0 => Finding::new("`reserve` cannot be kept where the app is called on the IO threads"),
-            threads => {
-                Finding::new(format!("routes reserve {reserved} of the app's {threads} threads, which leaves none for other requests"))
-            }
-        };
+        let finding =
+            Finding::new(format!("routes reserve {reserved} of the app's {threads} threads, which leaves none for other requests"));
         Err(finding.at("threads").hint(format!("{} or more threads in all, or less `reserve`", reserved + 1)))
     }
 }
