@@ -10,7 +10,7 @@ use ziggurat_middleware::Request;
 use super::pattern::text_pattern;
 
 /// A host name or address, or `*.` and a name for every name below it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Host {
     /// In lower case, without the dot of the root.
     Exact(String),

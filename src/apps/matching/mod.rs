@@ -1,4 +1,4 @@
-//! The condition of a route: which requests it takes, and whether it covers another condition.
+//! The condition of a route: which requests it takes, and whether it covers another condition. Of many, an index finds those that may hold.
 //!
 //! Paths are compared after percent-decoding, as a WSGI app sees them (PEP 3333, `PATH_INFO`): `/%61dmin` and `/admin%2Fx` are below `/admin` for the
 //! route, because they are for the app.
@@ -6,6 +6,7 @@
 mod asks;
 mod cover;
 mod host;
+mod index;
 mod mismatch;
 mod parse;
 mod path;
@@ -13,6 +14,7 @@ mod pattern;
 mod prefix;
 #[cfg(test)]
 mod tests;
+mod tree;
 mod validate;
 mod values;
 mod view;
@@ -29,6 +31,7 @@ use ziggurat_middleware::path::PathParams;
 pub(crate) use cover::Condition;
 pub(crate) use host::host_of;
 use host::{Host, HostOf};
+pub(crate) use index::Index;
 pub(crate) use path::Path;
 use pattern::{Method, SchemeName};
 pub(crate) use prefix::Prefix;

@@ -107,6 +107,14 @@ impl Path {
         }
     }
 
+    /// What it begins with. Nothing is known of a regular expression.
+    pub(super) fn segments(&self) -> &[Segment] {
+        match self {
+            Self::Segments { segments, .. } => segments,
+            Self::Regex(_) => &[],
+        }
+    }
+
     /// The only path that it holds for.
     pub(super) fn exact(&self) -> Option<String> {
         let Self::Segments { segments, rest: Rest::None } = self else { return None };
@@ -115,6 +123,14 @@ impl Path {
 }
 
 impl Segment {
+    /// Its octets, if it is always the same.
+    pub(super) fn literal(&self) -> Option<&[u8]> {
+        match self {
+            Self::Literal(text) => Some(text.as_bytes()),
+            Self::Name(_) => None,
+        }
+    }
+
     fn covers(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Name(_), Self::Name(_)) => true,

@@ -47,7 +47,10 @@ impl Service<Request> for Routes {
 
     fn call(&mut self, mut request: Request) -> Self::Future {
         let view = RequestView::new(&request);
-        let decision = self.0.decide(&view, |nth, key| tracing::trace!(route = nth + 1, "no match: {key}"));
+        if tracing::enabled!(tracing::Level::TRACE) {
+            self.0.passed(&view).for_each(|(nth, key)| tracing::trace!(route = nth + 1, "no match: {key}"));
+        }
+        let decision = self.0.decide(&view);
         if let (Ok(decision), Some(taken)) = (&decision, Trace::of(request.extensions()).and_then(Trace::route)) {
             decision.note(&view, taken);
         }

@@ -6,11 +6,18 @@ use ziggurat_middleware::trace::TakenRoute;
 use ziggurat_middleware::{Mount, Problem, Request};
 
 use super::mount::mounted;
-use crate::apps::matching::{Key, Match, Prefix, RequestView};
+use crate::apps::matching::{Index, Key, Match, Prefix, RequestView};
+
+/// From this many routes on, an index costs less than trying half of them one after the other.
+const MANY: usize = 12;
 
 /// Routes in their order. `T` is what they lead to.
 #[derive(Debug)]
-pub(crate) struct Table<T>(Vec<Route<T>>);
+pub(crate) struct Table<T> {
+    routes: Vec<Route<T>>,
+    /// Which of many routes are worth trying.
+    index: Option<Index>,
+}
 
 /// A condition and what it leads to.
 #[derive(Debug)]
@@ -42,28 +49,41 @@ pub(crate) enum Refusal {
 }
 
 impl<T> Table<T> {
-    pub(crate) const fn new(routes: Vec<Route<T>>) -> Self {
-        Self(routes)
+    pub(crate) fn new(routes: Vec<Route<T>>) -> Self {
+        let conditions = || routes.iter().map(|route| (route.condition.as_ref(), route.mount.as_ref()));
+        let index = (routes.len() >= MANY).then(|| Index::new(conditions()));
+        Self { routes, index }
     }
 
-    /// Takes the first route that holds. `passed` hears of each one before it: its index, and the first key that does not hold.
-    pub(crate) fn decide(&self, request: &RequestView<'_>, mut passed: impl FnMut(usize, Key<'_>)) -> Result<Decision<'_, T>, Refusal> {
+    /// Takes the first route that holds.
+    pub(crate) fn decide(&self, request: &RequestView<'_>) -> Result<Decision<'_, T>, Refusal> {
         if request.path().has_dot_segment() {
             return Err(Refusal::DotSegment);
         }
-        let holds = |(nth, route): &(usize, &Route<T>)| match route.mismatch(request) {
-            Some(key) => {
-                passed(*nth, key);
-                false
-            }
-            None => true,
-        };
-        let (_, route) = self.0.iter().enumerate().find(holds).ok_or(Refusal::NoRoute)?;
+        let route = self.first(request).and_then(|nth| self.routes.get(nth)).ok_or(Refusal::NoRoute)?;
         let mounted = match &route.mount {
             Some(prefix) => Some(mounted(request.uri(), request.mount(), prefix).ok_or(Refusal::Unmountable)?),
             None => None,
         };
         Ok(Decision { target: &route.target, route, mounted, params: route.params(request) })
+    }
+
+    /// The routes before the one that [`Table::decide`] takes: the index of each, and its first key that does not hold.
+    pub(crate) fn passed(&self, request: &RequestView<'_>) -> impl Iterator<Item = (usize, Key<'_>)> {
+        let count = match request.path().has_dot_segment() {
+            true => 0,
+            false => self.first(request).unwrap_or(self.routes.len()),
+        };
+        self.routes.iter().take(count).enumerate().filter_map(|(nth, route)| Some((nth, route.mismatch(request)?)))
+    }
+
+    /// The index of the first route that holds.
+    fn first(&self, request: &RequestView<'_>) -> Option<usize> {
+        let holds = |route: &Route<T>| route.mismatch(request).is_none();
+        match &self.index {
+            Some(index) => index.candidates(request).find(|nth| self.routes.get(*nth).is_some_and(holds)),
+            None => self.routes.iter().position(holds),
+        }
     }
 }
 
@@ -157,7 +177,7 @@ mod tests {
     proptest! {
         /// The route taken is the first one of which every key holds by itself, and each one before is passed for a key that does not.
         #[test]
-        fn the_first_route_of_which_all_keys_hold_is_taken(routes in proptest::collection::vec(proptest::collection::vec(key(), 0..3), 1..5), request in requests()) {
+        fn the_first_route_of_which_all_keys_hold_is_taken(routes in proptest::collection::vec(proptest::collection::vec(key(), 0..3), 1..3 * MANY), request in requests()) {
             let view = RequestView::new(&request);
             let table = Table::new(routes.iter().enumerate().map(|(nth, keys)| {
                 let mut whole = json!({});
@@ -171,8 +191,8 @@ mod tests {
                 }
                 Route { condition: Some(condition(&whole)), mount: None, target: (nth, whole) }
             }).collect());
-            let mut passed = Vec::new();
-            let decision = table.decide(&view, |nth, key| passed.push((nth, key.to_string())));
+            let passed: Vec<_> = table.passed(&view).map(|(nth, key)| (nth, key.to_string())).collect();
+            let decision = table.decide(&view);
             let taken = decision.as_ref().map_or(routes.len(), |decision| decision.target.0);
             prop_assert_eq!(passed.len(), taken);
             for (expected, (nth, name)) in passed.into_iter().enumerate() {
@@ -193,7 +213,7 @@ mod tests {
         fn a_path_with_dot_segments_is_refused_whatever_the_routes(before in "[a-z/]{0,4}", dots in prop_oneof![Just("."), Just(".."), Just("%2e"), Just(".%2E")], after in "(/[a-z]{0,3}|%5cx)?") {
             let request = request(http::Method::GET, &format!("/{before}/{dots}{after}"), Body::empty());
             let table = Table::new(vec![Route { condition: None, mount: None, target: () }]);
-            prop_assert_eq!(table.decide(&RequestView::new(&request), |_, _| {}).unwrap_err(), Refusal::DotSegment);
+            prop_assert_eq!(table.decide(&RequestView::new(&request)).unwrap_err(), Refusal::DotSegment);
         }
     }
 
@@ -205,9 +225,10 @@ mod tests {
         ]);
         let decide = |target: &str| {
             let request = request(http::Method::GET, target, Body::empty());
-            let mut passed = Vec::new();
-            let decision = table.decide(&RequestView::new(&request), |nth, key| passed.push(format!("{nth} {key}")));
-            let decision = decision
+            let view = RequestView::new(&request);
+            let passed: Vec<_> = table.passed(&view).map(|(nth, key)| format!("{nth} {key}")).collect();
+            let decision = table
+                .decide(&view)
                 .map(|decision| (*decision.target, decision.mounted.map(|(uri, mount)| (uri.to_string(), mount.prefix.to_string()))));
             (decision, passed)
         };

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::apps::matching::Condition;
+use crate::apps::matching::{Condition, Index, Match, Prefix};
 use crate::pipeline::diagnostic::{Diagnostic, Id};
 use crate::pipeline::model::{Event, File, Route};
 use crate::pipeline::tree::Span;
@@ -20,7 +20,8 @@ pub(super) fn check(file: &File) -> Vec<Diagnostic> {
 }
 
 fn unreachable(routes: &[Route]) -> Vec<Diagnostic> {
-    let conditions: Vec<Condition<'_>> = routes.iter().map(condition).collect();
+    let conditions: Vec<Condition<'_>> = routes.iter().map(|route| Condition::new(keys(route), mount(route))).collect();
+    let index = Index::new(routes.iter().map(|route| (keys(route), mount(route))));
     let mut findings = Vec::new();
     // Routes that a switched one hides, by the index of that one.
     let mut hidden = BTreeMap::<usize, Vec<Span>>::new();
@@ -37,7 +38,7 @@ fn unreachable(routes: &[Route]) -> Vec<Diagnostic> {
             continue;
         }
         let covers = |earlier: &usize| routes[*earlier].is_enabled() && conditions[*earlier].covers(condition);
-        let Some(earlier) = (0..i).find(covers) else { continue };
+        let Some(earlier) = index.covering(keys(route), mount(route)).take_while(|earlier| *earlier < i).find(covers) else { continue };
         let broader = &routes[earlier];
         if broader.enabled.is_some() {
             hidden.entry(earlier).or_default().push(route.span.clone());
@@ -66,8 +67,12 @@ fn unreachable(routes: &[Route]) -> Vec<Diagnostic> {
     findings
 }
 
-fn condition(route: &Route) -> Condition<'_> {
-    Condition::new(route.condition.as_ref().map(|condition| &condition.value), route.mount.as_ref().map(|mount| &mount.value))
+fn keys(route: &Route) -> Option<&Match> {
+    route.condition.as_ref().map(|condition| &condition.value)
+}
+
+fn mount(route: &Route) -> Option<&Prefix> {
+    route.mount.as_ref().map(|mount| &mount.value)
 }
 
 #[cfg(test)]

@@ -136,17 +136,13 @@ impl<'a> Walk<'a> {
                 .collect(),
         );
         let mut hop = self.hop_of_routes(table);
-        let mut passed = Vec::new();
         let view = RequestView::new(&request);
-        let decision = decider.decide(&view, |index, key| passed.push((index, view.in_place_of(key))));
-        hop.routes = passed
-            .into_iter()
-            .filter_map(|(index, why)| {
-                let (nth, route) = enabled.get(index)?;
-                Some(TriedRoute { passed: Some(why), ..self.tried(*nth, route) })
-            })
-            .collect();
-        match decision {
+        let tried = decider.passed(&view).filter_map(|(index, key)| {
+            let (nth, route) = enabled.get(index)?;
+            Some(TriedRoute { passed: Some(view.in_place_of(key)), ..self.tried(*nth, route) })
+        });
+        hop.routes = tried.collect();
+        match decider.decide(&view) {
             Ok(decision) => {
                 let (nth, route) = *decision.enter(&mut request);
                 hop.routes.push(self.tried(nth, route));
