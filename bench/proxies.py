@@ -127,7 +127,12 @@ backend app
     server one {to} {"proto h2" if http == "2" else ""}
 """)
         return [shutil.which("haproxy"), "-db", "-f", str(folder / "haproxy.cfg")]
-    (folder / "Caddyfile").write_text(f"""
+    return caddy(place, f"reverse_proxy {'h2c://' if http == '2' else ''}{to}")
+
+
+def caddy(place, directive):
+    """Caddy with one site in clear text."""
+    (place.folder / "Caddyfile").write_text(f"""
 {{
     admin off
     auto_https off
@@ -137,10 +142,10 @@ backend app
 }}
 http://:{place.port} {{
     bind 127.0.0.1
-    reverse_proxy {"h2c://" if http == "2" else ""}{to}
+    {directive}
 }}
 """)
-    return [shutil.which("caddy"), "run", "--config", str(folder / "Caddyfile"), "--adapter", "caddyfile"]
+    return [shutil.which("caddy"), "run", "--config", str(place.folder / "Caddyfile"), "--adapter", "caddyfile"]
 
 
 def _before_php(name, listen, to, place):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -54,7 +55,7 @@ def applies(name, scenario):
     if name in ZIGGURAT:
         return True
     if scenario.stack == "static":
-        return name in ("granian", "nginx")
+        return name in ("granian", "nginx", "caddy")
     if scenario.stack == "full":
         return name.startswith("nginx+")
     if scenario.stack == "cached":
@@ -75,6 +76,8 @@ def missing(name, scenario, place):
         return None if os.access(place.ziggurat, os.X_OK) else f"{place.ziggurat} (cargo build --release)"
     if name in proxies.NAMES and scenario.upstream:
         return None
+    if name == "caddy":
+        return None if shutil.which("caddy") else "caddy (apt-get install caddy)"
     command = {"bjoern": "lib/python3*/site-packages/bjoern*", "fastwsgi": "bin/fastwsgi", "waitress": "bin/waitress-serve"}.get(behind, f"bin/{behind}")
     return None if not behind or any(VENV.glob(command)) else f"{behind} in {VENV}"
 
@@ -85,6 +88,8 @@ def commands(name, scenario, place):
         return [proxies.command(name, scenario.upstream, place)]
     if name in ZIGGURAT:
         return [_ziggurat(name, scenario, place, f"127.0.0.1:{place.port}")]
+    if name == "caddy":
+        return [proxies.caddy(place, f"root * {place.folder}\n    file_server")]
     front, _, behind = name.rpartition("nginx")[2].rpartition("+")
     if not name.startswith("nginx"):
         return [_wsgi(name, scenario, f"127.0.0.1:{place.port}", place)]

@@ -7,7 +7,7 @@ use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 
 use crate::support::{Program, folder_of};
 
-const SITE: &str = r#"{ "listen": "127.0.0.1:0", "layers": [{ "static": { "root": "files" } }, { "sendfile": { "at": "/kept", "root": "files" } }],
+const SITE: &str = r#"{ "listen": "127.0.0.1:0", "layers": [{ "static": { "root": "files", "memory": "0B" } }, { "sendfile": { "at": "/kept", "root": "files" } }],
     "app": { "wsgi": { "app": "site_with_files:app", "workers": 1 } } }"#;
 
 const APP: &str = "def app(environ, start_response):\n\

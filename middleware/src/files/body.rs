@@ -57,12 +57,12 @@ impl FileBody {
     /// The octets of `file` in `part`. The descriptor's own position does not matter and does not change.
     pub fn new(file: impl Into<OwnedFd>, part: Range<u64>) -> Self {
         let part = Some(Piece::Part(part)).filter(|piece| piece.length() > 0);
-        Self::of_pieces(file.into(), part.into_iter().collect::<VecDeque<_>>())
+        Self::of_pieces(Arc::new(file.into()), part.into_iter().collect::<VecDeque<_>>())
     }
 
     /// Text and parts of the file, one after the other. No part is empty.
-    pub(crate) fn of_pieces(file: OwnedFd, pieces: impl Into<VecDeque<Piece>>) -> Self {
-        Self { file: Arc::new(file), pieces: pieces.into(), reading: None }
+    pub(crate) fn of_pieces(file: Arc<OwnedFd>, pieces: impl Into<VecDeque<Piece>>) -> Self {
+        Self { file, pieces: pieces.into(), reading: None }
     }
 
     /// Removes the octets that were read from the first piece.
@@ -174,7 +174,7 @@ mod tests {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(&vec![b'x'; 4 << 20]).unwrap();
         let pieces = (0..64).map(|piece| Piece::Part(piece << 10..64 << 10)).chain([Piece::Part(0..4 << 20)]);
-        let mut body = FileBody::of_pieces(file.into(), pieces.collect::<VecDeque<_>>());
+        let mut body = FileBody::of_pieces(Arc::new(file.into()), pieces.collect::<VecDeque<_>>());
         let (mut received, mut turns) = (0, Vec::new());
         let expected = body.size_hint().lower();
         poll_fn(|cx| {

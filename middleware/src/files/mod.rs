@@ -20,7 +20,7 @@ pub(crate) use body::read;
 pub(crate) use conditions::PRECONDITIONS;
 pub(crate) use identity::Identities;
 pub(crate) use ranges::RequestedRanges;
-pub(crate) use response::{Answer, Representation};
+pub(crate) use response::{Answer, Identified, Representation};
 pub(crate) use root::{Absent, Entry, Opened, Root, Stamp, Symlinks};
 pub(crate) use target::{Target, Unnamed, below, target};
 

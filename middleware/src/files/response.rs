@@ -1,19 +1,23 @@
 //! The response with an open file: conditions, ranges, headers.
 
+use std::collections::VecDeque;
 use std::ops::Range;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{
     ACCEPT_RANGES, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, LAST_MODIFIED, VARY,
 };
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use rustix::fs::fstat;
 use uuid::Uuid;
 
 use super::body::{FileBody, Piece, read};
 use super::conditions::{Validators, Verdict};
 use super::identity::Identities;
 use super::ranges::RequestedRanges;
-use super::root::Opened;
+use super::root::{Opened, Stamp};
 use crate::encoding::Encoding;
 use crate::{Body, Problem, Response};
 
@@ -40,18 +44,29 @@ pub(crate) enum Answer {
 }
 
 /// A representation of which the version is known.
-struct Identified {
-    file: Representation,
+#[derive(Debug)]
+pub(crate) struct Identified {
+    /// Those of a response with the whole file.
+    headers: HeaderMap,
+    stamp: Stamp,
     len: u64,
     validators: Validators,
+    source: Source,
+}
+
+/// Where the octets are.
+#[derive(Debug)]
+enum Source {
+    File(Arc<OwnedFd>),
+    Memory(Bytes),
 }
 
 impl Representation {
     /// The response to a GET or HEAD with these headers, if the version of the file is known.
     pub(crate) fn answer(self, identities: &Identities, method: &Method, asked: &HeaderMap) -> Answer {
-        match identities.known(&self.file, self.variant()) {
-            Some(validators) => Answer::Now(self.identified(validators).answer(method, asked)),
-            None => Answer::Later(self),
+        match self.identify(identities) {
+            Ok(file) => Answer::Now(file.answer(method, asked)),
+            Err(file) => Answer::Later(*file),
         }
     }
 
@@ -80,25 +95,72 @@ impl Representation {
         self.identified(validators).answer(method, asked)
     }
 
+    /// The same with its version, if that is known; else as it is.
+    pub(crate) fn identify(self, identities: &Identities) -> Result<Identified, Box<Self>> {
+        match identities.known(&self.file, self.variant()) {
+            Some(validators) => Ok(self.identified(validators)),
+            None => Err(Box::new(self)),
+        }
+    }
+
     fn variant(&self) -> &'static str {
         self.encoding.map_or("", Encoding::token)
     }
 
     fn identified(self, validators: Validators) -> Identified {
-        Identified { len: self.file.len(), file: self, validators }
+        let Opened { file, stamp, content } = self.file;
+        let source = content.map_or_else(|| Source::File(Arc::new(file)), Source::Memory);
+        let len = source.len(&stamp);
+        // So many that the map never grows.
+        let mut headers = HeaderMap::with_capacity(12);
+        headers.insert(CONTENT_TYPE, self.media_type);
+        headers.insert(ACCEPT_RANGES, const { HeaderValue::from_static("bytes") });
+        if let Some(encoding) = self.encoding {
+            headers.insert(CONTENT_ENCODING, encoding.header());
+        }
+        headers.insert(ETAG, validators.etag.clone());
+        if let Some(modified) = validators.modified
+            && let Ok(date) = HeaderValue::try_from(httpdate::fmt_http_date(modified))
+        {
+            headers.insert(LAST_MODIFIED, date);
+        }
+        if let Some(value) = self.cache_control {
+            headers.insert(CACHE_CONTROL, value);
+        }
+        if self.vary {
+            headers.insert(VARY, const { HeaderValue::from_static("Accept-Encoding") });
+        }
+        headers.insert(CONTENT_LENGTH, len.into());
+        Identified { headers, stamp, len, validators, source }
+    }
+}
+
+impl Source {
+    fn len(&self, stamp: &Stamp) -> u64 {
+        match self {
+            Self::File(_) => stamp.len,
+            Self::Memory(octets) => octets.len() as u64,
+        }
     }
 }
 
 impl Identified {
-    fn answer(self, method: &Method, asked: &HeaderMap) -> Result<Response, Problem> {
+    /// The response to a GET or HEAD with these headers.
+    ///
+    /// # Errors
+    ///
+    /// A precondition that failed (412), an unsatisfiable range (416), or a file that cannot be read.
+    pub(crate) fn answer(&self, method: &Method, asked: &HeaderMap) -> Result<Response, Problem> {
         match self.validators.verdict(asked) {
             Verdict::Proceed => {}
             Verdict::Failed => return Err(Problem::new(StatusCode::PRECONDITION_FAILED)),
             Verdict::NotModified => {
-                let mut response = Response::new(Body::empty());
-                *response.status_mut() = StatusCode::NOT_MODIFIED;
-                self.shared_headers(response.headers_mut());
-                return Ok(response);
+                let mut headers = self.headers.clone();
+                // Of a 304, only what a cache needs (RFC 9110 section 15.4.5).
+                for name in [CONTENT_TYPE, ACCEPT_RANGES, CONTENT_ENCODING, CONTENT_LENGTH] {
+                    headers.remove(name);
+                }
+                return Ok(response(StatusCode::NOT_MODIFIED, headers, Body::empty()));
             }
         }
         // Ranges are defined for GET alone (RFC 9110 section 14.2).
@@ -116,87 +178,85 @@ impl Identified {
         }
     }
 
-    fn whole(self, head: bool) -> Result<Response, Problem> {
-        let mut headers = self.headers();
-        headers.insert(CONTENT_LENGTH, self.len.into());
-        let all = 0..self.len;
-        let body = if head { Body::empty() } else { self.body(all)? };
-        Ok(response(StatusCode::OK, headers, body))
+    /// Reads the file into memory if it is small. Returns how many octets are there; `None` if the file is large, or was changed meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be read.
+    pub(crate) fn load(&mut self) -> Result<Option<usize>, Problem> {
+        if let Source::File(file) = &self.source {
+            if self.len > SMALL {
+                return Ok(None);
+            }
+            let octets = small(file, 0..self.len)?;
+            // The tag is that of the octets only if nothing has changed since the file was opened.
+            if Stamp::of(&fstat(file).map_err(Problem::internal)?) != self.stamp {
+                return Ok(None);
+            }
+            self.source = Source::Memory(octets);
+        }
+        Ok(usize::try_from(self.len).ok())
     }
 
-    fn part(self, part: Range<u64>) -> Result<Response, Problem> {
-        let mut headers = self.headers();
+    fn whole(&self, head: bool) -> Result<Response, Problem> {
+        let body = if head { Body::empty() } else { self.body(0..self.len)? };
+        Ok(response(StatusCode::OK, self.headers.clone(), body))
+    }
+
+    fn part(&self, part: Range<u64>) -> Result<Response, Problem> {
+        let mut headers = self.headers.clone();
         headers.insert(CONTENT_RANGE, HeaderValue::try_from(content_range(&part, self.len)).map_err(Problem::internal)?);
         headers.insert(CONTENT_LENGTH, (part.end - part.start).into());
         Ok(response(StatusCode::PARTIAL_CONTENT, headers, self.body(part)?))
     }
 
     /// `multipart/byteranges` (RFC 9110 section 14.6).
-    fn parts(self, parts: &[Range<u64>]) -> Response {
-        let mut headers = self.headers();
+    fn parts(&self, parts: &[Range<u64>]) -> Response {
+        let mut headers = self.headers.clone();
         let boundary = Uuid::now_v7().simple().to_string();
-        let media_type = String::from_utf8_lossy(self.file.media_type.as_bytes());
-        let mut pieces = Vec::with_capacity(parts.len() * 2 + 1);
-        for part in parts {
+        let media_type = headers.get(CONTENT_TYPE).map(|value| String::from_utf8_lossy(value.as_bytes())).unwrap_or_default();
+        let head = |part: &Range<u64>| {
             let range = content_range(part, self.len);
-            let head = format!("\r\n--{boundary}\r\nContent-Type: {media_type}\r\nContent-Range: {range}\r\n\r\n");
-            pieces.push(Piece::Text(head.into()));
-            pieces.push(match &self.file.file.content {
-                Some(content) => Piece::Text(slice(content, part)),
-                None => Piece::Part(part.clone()),
-            });
-        }
-        pieces.push(Piece::Text(format!("\r\n--{boundary}--\r\n").into()));
+            format!("\r\n--{boundary}\r\nContent-Type: {media_type}\r\nContent-Range: {range}\r\n\r\n")
+        };
+        let end = format!("\r\n--{boundary}--\r\n");
+        let body = match &self.source {
+            Source::File(file) => {
+                let pieces = parts.iter().flat_map(|part| [Piece::Text(head(part).into()), Piece::Part(part.clone())]);
+                let pieces = pieces.chain([Piece::Text(end.into())]).collect::<VecDeque<_>>();
+                Body::new(FileBody::of_pieces(Arc::clone(file), pieces))
+            }
+            Source::Memory(octets) => {
+                let mut text = Vec::new();
+                for part in parts {
+                    text.extend_from_slice(head(part).as_bytes());
+                    text.extend_from_slice(&slice(octets, part));
+                }
+                text.extend_from_slice(end.as_bytes());
+                Body::from(text)
+            }
+        };
+        headers.insert(CONTENT_LENGTH, http_body::Body::size_hint(&body).lower().into());
         if let Ok(multipart) = HeaderValue::try_from(format!("multipart/byteranges; boundary={boundary}")) {
             headers.insert(CONTENT_TYPE, multipart);
         }
-        let body = FileBody::of_pieces(self.file.file.file, pieces);
-        headers.insert(CONTENT_LENGTH, http_body::Body::size_hint(&body).lower().into());
-        response(StatusCode::PARTIAL_CONTENT, headers, Body::new(body))
+        response(StatusCode::PARTIAL_CONTENT, headers, body)
     }
 
-    fn body(self, part: Range<u64>) -> Result<Body, Problem> {
-        if let Some(content) = &self.file.file.content {
-            return Ok(slice(content, &part).into());
-        }
-        let file = self.file.file.file;
-        match usize::try_from(part.end - part.start) {
-            Ok(0) => Ok(Body::empty()),
-            Ok(len) if len as u64 <= SMALL => {
-                let bytes: Bytes = read(&file, part.start, len).map_err(Problem::internal)?;
-                if bytes.len() < len { Err(Problem::internal("a file became shorter while it was read")) } else { Ok(bytes.into()) }
-            }
-            _ => Ok(Body::new(FileBody::new(file, part))),
-        }
+    fn body(&self, part: Range<u64>) -> Result<Body, Problem> {
+        Ok(match &self.source {
+            Source::Memory(octets) => slice(octets, &part).into(),
+            Source::File(file) if part.end - part.start <= SMALL => small(file, part)?.into(),
+            Source::File(file) => Body::new(FileBody::of_pieces(Arc::clone(file), [Piece::Part(part)])),
+        })
     }
+}
 
-    fn headers(&self) -> HeaderMap {
-        // So many that the map never grows.
-        let mut headers = HeaderMap::with_capacity(12);
-        headers.insert(CONTENT_TYPE, self.file.media_type.clone());
-        headers.insert(ACCEPT_RANGES, const { HeaderValue::from_static("bytes") });
-        if let Some(encoding) = self.file.encoding {
-            headers.insert(CONTENT_ENCODING, encoding.header());
-        }
-        self.shared_headers(&mut headers);
-        headers
-    }
-
-    /// Headers that a 304 has, too (RFC 9110 section 15.4.5).
-    fn shared_headers(&self, headers: &mut HeaderMap) {
-        headers.insert(ETAG, self.validators.etag.clone());
-        if let Some(modified) = self.validators.modified
-            && let Ok(date) = HeaderValue::try_from(httpdate::fmt_http_date(modified))
-        {
-            headers.insert(LAST_MODIFIED, date);
-        }
-        if let Some(value) = &self.file.cache_control {
-            headers.insert(CACHE_CONTROL, value.clone());
-        }
-        if self.file.vary {
-            headers.insert(VARY, const { HeaderValue::from_static("Accept-Encoding") });
-        }
-    }
+/// Reads a small part.
+fn small(file: &OwnedFd, part: Range<u64>) -> Result<Bytes, Problem> {
+    let len = usize::try_from(part.end - part.start).map_err(Problem::internal)?;
+    let octets = read(file, part.start, len).map_err(Problem::internal)?;
+    if octets.len() < len { Err(Problem::internal("a file became shorter while it was read")) } else { Ok(octets) }
 }
 
 fn slice(content: &Bytes, part: &Range<u64>) -> Bytes {

@@ -9,13 +9,14 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Instant;
+use std::time::Duration;
 
 use bytes::Bytes;
 use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, Stat, fstat, openat, openat2, stat};
 use rustix::io::Errno;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 
 /// How often the root is checked for having been replaced.
 const ROOT_CHECK_MILLIS: u64 = 1_000;
@@ -120,13 +121,6 @@ impl Stamp {
     }
 }
 
-impl Opened {
-    /// The length of its content.
-    pub(crate) fn len(&self) -> u64 {
-        self.content.as_ref().map_or(self.stamp.len, |content| content.len() as u64)
-    }
-}
-
 impl Root {
     /// Opens the folder at `path`.
     pub(crate) fn new(path: PathBuf, symlinks: Symlinks) -> Result<Self, Errno> {
@@ -187,6 +181,11 @@ impl Root {
             b"" => self.open_plain(root, b"."),
             inside => self.open_plain(root, inside),
         }
+    }
+
+    /// When the root was last found to be the folder at its path.
+    pub(crate) fn checked(&self) -> Instant {
+        self.started + Duration::from_millis(self.checked.load(Ordering::Relaxed))
     }
 
     /// The current folder: a deployment may replace it.

@@ -7,11 +7,15 @@ use std::sync::Arc;
 use http::header::LOCATION;
 use http::{HeaderValue, StatusCode};
 use rustix::io::Errno;
+use tokio::time::Instant;
 
 use super::Static;
 use super::manifest::Manifest;
+use super::memory::{Memory, Ranking};
 use crate::encoding::{Accepted, Encoding};
-use crate::files::{self, Absent, Answer, Entry, Identities, Opened, Representation, Root, Target, Unnamed, kind, reason, target};
+use crate::files::{
+    self, Absent, Answer, Entry, Identified, Identities, Opened, Representation, Root, Target, Unnamed, kind, reason, target,
+};
 use crate::{Body, Context, Explain, Finding, Mount, Place, Problem, Request, RequestSummary, Response};
 
 /// A folder of files under a URL prefix.
@@ -28,6 +32,7 @@ pub(super) struct StaticFiles {
     cache_control: HeaderValue,
     dotfiles: bool,
     identities: Identities,
+    memory: Memory,
 }
 
 /// What a path names.
@@ -64,6 +69,7 @@ impl StaticFiles {
             },
             dotfiles: options.dotfiles,
             identities: Identities::default(),
+            memory: Memory::new(usize::try_from(options.memory.0).unwrap_or(usize::MAX)),
         };
         if let Some(name) = &files.fallback
             && !matches!(files.root.open(name.as_bytes()), Ok(Entry::File(_)))
@@ -75,17 +81,48 @@ impl StaticFiles {
 
     /// The response to a GET or HEAD; `None` for a path without a file.
     pub(super) fn answer(&self, request: &Request) -> Option<Answer> {
+        let (path, ranking) = (request.uri().path(), self.ranking(request));
+        if let Some(file) = self.memory.get(path, &ranking) {
+            return Some(Answer::Now(file.answer(request.method(), request.headers())));
+        }
+        let now = Instant::now();
         let target = match self.target(request) {
             Ok(target) => target,
             Err(Unnamed::Elsewhere) => return None,
             Err(unnamed) => return self.not_found(unnamed.reason(), request),
         };
-        match self.find(&target, request) {
-            Ok(Lookup::File(file) | Lookup::Fallback(file)) => Some(file.answer(&self.identities, request.method(), request.headers())),
+        match self.find(&target, &ranking) {
+            Ok(Lookup::File(file)) => Some(match file.identify(&self.identities) {
+                Ok(file) => {
+                    Answer::Now(self.keep(file, path, ranking, now).and_then(|file| file.answer(request.method(), request.headers())))
+                }
+                Err(file) => Answer::Later(*file),
+            }),
+            // Its paths have no end.
+            Ok(Lookup::Fallback(file)) => Some(file.answer(&self.identities, request.method(), request.headers())),
             Ok(Lookup::Folder) => Some(Answer::Now(redirect(request))),
             Ok(Lookup::NotFound(why)) => self.not_found(why, request),
             Err(errno) => Some(Answer::Now(Err(unopened(errno)))),
         }
+    }
+
+    /// Puts a file that was opened after `now` into memory if it is small.
+    fn keep(&self, mut file: Identified, path: &str, ranking: Ranking, now: Instant) -> Result<Arc<Identified>, Problem> {
+        let octets = if self.memory.is_off() { None } else { file.load()? };
+        let file = Arc::new(file);
+        if let Some(octets) = octets {
+            self.memory.put(path, ranking, &file, octets, now.min(self.root.checked()));
+        }
+        Ok(file)
+    }
+
+    fn ranking(&self, request: &Request) -> Ranking {
+        let mut ranking = Ranking::default();
+        if self.precompressed {
+            let accepted = Accepted::of(request.headers()).ranked(&Encoding::ALL);
+            ranking.iter_mut().zip(accepted).for_each(|(slot, encoding)| *slot = Some(encoding));
+        }
+        ranking
     }
 
     /// Says which file a GET or HEAD is for, and answers with it if there is one.
@@ -98,7 +135,7 @@ impl StaticFiles {
         };
         let name = self.root.path().join(OsStr::from_bytes(&target.name));
         let looked = format!("looks for `{}`", name.display());
-        let found = self.find(&target, request);
+        let found = self.find(&target, &self.ranking(request));
         let what = match (&found, &self.fallback) {
             (Ok(Lookup::Fallback(_)), Some(fallback)) => format!("there is none, so the fallback `{fallback}` is served"),
             _ => "it exists".to_owned(),
@@ -140,11 +177,11 @@ impl StaticFiles {
         file.learn(&self.identities, request.method(), request.headers()).await
     }
 
-    fn find(&self, target: &Target, request: &Request) -> Result<Lookup, Errno> {
+    fn find(&self, target: &Target, ranking: &Ranking) -> Result<Lookup, Errno> {
         let mut name = target.name.clone();
         let why = if !target.folder {
             match self.root.open(&name)? {
-                Entry::File(file) => return self.represent(file, name, request).map(Lookup::File),
+                Entry::File(file) => return self.represent(file, name, ranking).map(Lookup::File),
                 Entry::Folder if self.has_index(&name)? => return Ok(Lookup::Folder),
                 Entry::Folder => NO_INDEX,
                 Entry::Nothing(absent) => absent.reason(),
@@ -152,7 +189,7 @@ impl StaticFiles {
         } else if let Some(index) = &self.index {
             join(&mut name, index);
             match self.root.open(&name)? {
-                Entry::File(file) => return self.represent(file, name, request).map(Lookup::File),
+                Entry::File(file) => return self.represent(file, name, ranking).map(Lookup::File),
                 Entry::Folder | Entry::Nothing(Absent::Missing) => NO_INDEX,
                 Entry::Nothing(absent) => absent.reason(),
             }
@@ -162,7 +199,7 @@ impl StaticFiles {
         if let Some(fallback) = &self.fallback
             && let Entry::File(file) = self.root.open(fallback.as_bytes())?
         {
-            return self.represent(file, fallback.clone().into_bytes(), request).map(Lookup::Fallback);
+            return self.represent(file, fallback.clone().into_bytes(), ranking).map(Lookup::Fallback);
         }
         Ok(Lookup::NotFound(why))
     }
@@ -175,8 +212,8 @@ impl StaticFiles {
     }
 
     /// The file itself, or its compressed sibling that the client prefers.
-    fn represent(&self, file: Opened, name: Vec<u8>, request: &Request) -> Result<Representation, Errno> {
-        let (file, encoding) = self.sibling(&name, &file, request)?.map_or((file, None), |(sibling, encoding)| (sibling, Some(encoding)));
+    fn represent(&self, file: Opened, name: Vec<u8>, ranking: &Ranking) -> Result<Representation, Errno> {
+        let (file, encoding) = self.sibling(&name, &file, ranking)?.map_or((file, None), |(sibling, encoding)| (sibling, Some(encoding)));
         Ok(Representation {
             file,
             encoding,
@@ -196,21 +233,19 @@ impl StaticFiles {
         }
     }
 
-    fn sibling(&self, name: &[u8], file: &Opened, request: &Request) -> Result<Option<(Opened, Encoding)>, Errno> {
-        if self.precompressed {
-            for encoding in Accepted::of(request.headers()).ranked(&Encoding::ALL) {
-                let mut name = name.to_vec();
-                name.extend_from_slice(match encoding {
-                    Encoding::Zstd => b".zst",
-                    Encoding::Br => b".br",
-                    Encoding::Gzip => b".gz",
-                });
-                // One second, because archives and some compressors keep only whole seconds.
-                if let Entry::File(sibling) = self.root.open(&name)?
-                    && sibling.stamp.modified.0.saturating_add(1) >= file.stamp.modified.0
-                {
-                    return Ok(Some((sibling, encoding)));
-                }
+    fn sibling(&self, name: &[u8], file: &Opened, ranking: &Ranking) -> Result<Option<(Opened, Encoding)>, Errno> {
+        for encoding in ranking.iter().flatten() {
+            let mut name = name.to_vec();
+            name.extend_from_slice(match encoding {
+                Encoding::Zstd => b".zst",
+                Encoding::Br => b".br",
+                Encoding::Gzip => b".gz",
+            });
+            // One second, because archives and some compressors keep only whole seconds.
+            if let Entry::File(sibling) = self.root.open(&name)?
+                && sibling.stamp.modified.0.saturating_add(1) >= file.stamp.modified.0
+            {
+                return Ok(Some((sibling, *encoding)));
             }
         }
         Ok(None)
