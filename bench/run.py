@@ -20,6 +20,7 @@ import peers
 import proxies
 import report
 import servers
+import streams
 from process import ServerFailed, Tree, busy, free_port
 from scenarios import DEPOT_APP, NOTES_APP, SCENARIOS
 
@@ -124,7 +125,10 @@ def started(name, scenario, options, cores, **more):
             tree = Tree(servers.commands(name, scenario, place), cwd=folder, env=servers.environment(name, scenario, folder), cores=cores, log=folder / "log", port=place.port)
             try:
                 tree.wait_for_port()
-                yield tree, {"address": f"127.0.0.1:{place.port}", "spin": scenario.upstream is None, "groups": [check(group, scenario, folder, tree) for group in scenario.groups]}
+                if scenario.http == "2":
+                    yield tree, {"http": "2", "folder": folder, "groups": scenario.groups}
+                else:
+                    yield tree, {"address": f"127.0.0.1:{place.port}", "spin": scenario.upstream is None, "groups": [check(group, scenario, folder, tree) for group in scenario.groups]}
             finally:
                 tree.stop()
 
@@ -192,6 +196,8 @@ def wait_for_line(log, path):
 
 def run_load(load, plan, seconds, cores, tree, requests=MAX_REQUESTS):
     """Runs the load generator for `seconds` or `requests`, on `cores` (None: any), and gives its report."""
+    if plan.get("http") == "2":
+        return streams.run_load(plan, seconds, requests if requests < MAX_REQUESTS else None, cores, tree)
     # With a core to itself the generator never sleeps.
     plan = plan | {"seconds": seconds, "requests": requests, "spin": plan.get("spin", True) and cores is not None and len(cores) == 1}
     pin = (lambda: os.sched_setaffinity(0, cores)) if cores else None

@@ -38,9 +38,9 @@ BROWSER_HEADERS = {
 
 
 def request(target="/", method="GET", headers=None, body=b""):
-    """The octets of a request; `Host` is added (with it, a browser's request has 12 headers)."""
-    lines = [f"{method} {target} HTTP/1.1", "Host: 127.0.0.1"]
-    lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
+    """The octets of a request; `Host` is added where it is missing (with it, a browser's request has 12 headers)."""
+    lines = [f"{method} {target} HTTP/1.1"]
+    lines += [f"{name}: {value}" for name, value in ({"Host": "127.0.0.1"} | (headers or {})).items()]
     if body:
         lines += ["Content-Type: application/octet-stream", f"Content-Length: {len(body)}"]
     return "\r\n".join([*lines, "", ""]).encode() + body
@@ -80,6 +80,8 @@ class Scenario:
     """What stands around the application: nothing, static files, the full set, what a site usually has, or a cache of compressed responses."""
     layers: list = field(default_factory=list)
     """Layers of Ziggurat between that and the application."""
+    http: str = "1"
+    """The version of HTTP. The load of version 2 is h2load: it looks at the status and the length of each response, not at its octets."""
     upstream: str | None = None
     """What an upstream speaks which the servers pass requests on to, in place of an application: a version of HTTP, or FastCGI."""
 
@@ -123,6 +125,7 @@ def _asset(name):
 
 SCENARIOS = {scenario.name: scenario for scenario in [
     Scenario("hello", "13 octets out", _one()),
+    Scenario("hello-h2", "13 octets out over HTTP/2 without TLS", _one(), http="2"),
     Scenario("browser", "12 request headers in, 8 headers and 2 KiB out", _browser("/catalogue/item?id=17&ref=home"), app="browser:app"),
     Scenario("stream", "1 MiB out in 64 chunks of a generator", _one(body=stream.CHUNK * stream.CHUNKS), app="stream:app"),
     Scenario("upload", "1 MiB in, read in 64 KiB and hashed", _one(method="POST", body=hashlib.sha256(UPLOAD).hexdigest().encode()), app="upload:app"),

@@ -54,6 +54,8 @@ def applies(name, scenario):
         return scenario.stack == "site"
     if name in ZIGGURAT:
         return True
+    if scenario.http == "2":
+        return name == "granian"
     if scenario.stack == "static":
         return name in ("granian", "nginx", "caddy")
     if scenario.stack == "full":
@@ -182,7 +184,7 @@ def _wsgi(name, scenario, address, place):
     if name == "granian":
         static = ["--static-path-route", "/static", "--static-path-mount", str(place.folder / "static")] if scenario.stack == "static" else []
         return ["granian", "--interface", "wsgi", "--host", "127.0.0.1", "--port", port, "--workers", workers, "--blocking-threads", threads,
-                "--http", "1", "--no-ws", "--log-level", "error", *static, scenario.app]
+                "--http", scenario.http, "--no-ws", "--log-level", "error", *static, scenario.app]
     if name == "bjoern":
         return ["python", str(APPS / "serve_bjoern.py"), scenario.app, port]
     if name == "fastwsgi":
