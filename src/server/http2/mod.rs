@@ -56,8 +56,14 @@ pub(super) async fn run<S: Io>(
         .max_send_buf_size(SEND_BUFFER);
     let wire = Http2Io::new(stream, octets, Arc::clone(progress), Arc::clone(&cork));
     let mut connection = builder.serve_connection(TokioIo::new(wire), streams);
-    let (mut is_closing, mut judged) = (false, None);
+    let (mut is_closing, mut judged, mut gave_way) = (false, None, false);
     poll_fn(|cx| {
+        // Responses that came together were woken together, each in its task. If those run first, all leave in one write.
+        gave_way = !gave_way && !progress.is_settled();
+        if gave_way {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         loop {
             if let Poll::Ready(end) = Pin::new(&mut connection).poll(cx) {
                 if let Err(error) = end {

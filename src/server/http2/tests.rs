@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf, duplex};
+use tokio::sync::Barrier;
 use tower::service_fn;
 use ziggurat_middleware::{Body, ConnectionInfo, Next, Request, Response, Scheme};
 
@@ -64,10 +65,17 @@ impl AsyncWrite for Recorded {
     }
 }
 
-/// Serves so many requests that arrive together, and gives the number of responses in each write that has some.
-async fn responses_by_write(requests: u8) -> Vec<usize> {
+/// Serves so many requests that arrive together and are answered once that many wait, and gives the number of responses in each write that has some.
+async fn responses_by_write(requests: u8, waiting: usize) -> Vec<usize> {
     const HEAD: &[u8] = b"\x82\x84\x86\x41\x01a";
-    let app = service_fn(async |_: Request| Ok::<_, Infallible>(Response::new(Body::from("hello"))));
+    let barrier = Arc::new(Barrier::new(waiting));
+    let app = service_fn(move |_: Request| {
+        let barrier = Arc::clone(&barrier);
+        async move {
+            barrier.wait().await;
+            Ok::<_, Infallible>(Response::new(Body::from("hello")))
+        }
+    });
     let table = Arc::new(ConnectionTable::new());
     let (generation, _retiring) = Generation::new(1, Next::new("app", app), &table);
     let limits = Arc::new(Limits::from(&Options::default()));
@@ -96,12 +104,18 @@ async fn responses_by_write(requests: u8) -> Vec<usize> {
 
 #[tokio::test]
 async fn responses_to_requests_that_come_together_leave_in_one_write() {
-    assert_eq!(responses_by_write(1).await, [1]);
-    assert_eq!(responses_by_write(16).await, [16]);
+    assert_eq!(responses_by_write(1, 1).await, [1]);
+    assert_eq!(responses_by_write(16, 1).await, [16]);
 }
 
 #[tokio::test]
 async fn further_requests_are_answered_in_tasks_of_their_own() {
-    let writes = responses_by_write(40).await;
+    let writes = responses_by_write(40, 1).await;
     assert_eq!((writes[0], writes.iter().sum::<usize>()), (16, 40));
+}
+
+/// The last request ends the wait of all, and is answered at once; the others are tasks by then.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn responses_that_come_together_from_elsewhere_leave_in_one_write() {
+    assert_eq!(responses_by_write(8, 8).await, [1, 7]);
 }
