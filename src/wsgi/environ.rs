@@ -1,6 +1,5 @@
 //! `environ`: a copied template with the variables of the request (PEP 3333 section "environ Variables").
 
-use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
 use pyo3::ffi;
@@ -35,7 +34,7 @@ pub(super) struct Environ {
     raw_uri: Py<PyString>,
     input: Py<PyString>,
     errors: Py<PyString>,
-    headers: Mutex<HashMap<Box<[u8]>, Py<PyAny>>>,
+    headers: Mutex<foldhash::HashMap<Box<[u8]>, Py<PyAny>>>,
 }
 
 impl Environ {
@@ -60,12 +59,10 @@ impl Environ {
         for key in ["wsgi.input", "wsgi.errors", "RAW_URI", "REQUEST_URI", "PATH_INFO", "SERVER_NAME", "SERVER_PORT", "REMOTE_ADDR"] {
             template.set_item(intern(key), py.None())?;
         }
-        for room in 0..8 {
-            template.set_item(room, py.None())?;
-        }
-        for room in 0..8 {
-            template.del_item(room)?;
-        }
+        // Keys of another type than str would make the dictionary a general one, which is larger.
+        let room = ["0", "1", "2", "3", "4", "5", "6", "7"];
+        room.iter().try_for_each(|key| template.set_item(key, py.None()))?;
+        room.iter().try_for_each(|key| template.del_item(key))?;
         Ok(Self {
             template: template.unbind(),
             keys,
