@@ -71,6 +71,8 @@ pub(crate) struct WorkerEnd {
     is_timed: bool,
     /// The target of reads. (A read into `octets` would have to zero them first.)
     block: Box<[u8]>,
+    /// The last read has emptied the socket, so the next one would most likely find nothing.
+    is_drained: bool,
 }
 
 /// How much is read at once.
@@ -87,6 +89,7 @@ impl WorkerEnd {
             descriptors: VecDeque::new(),
             is_timed: false,
             block: vec![0; READ].into(),
+            is_drained: false,
         })
     }
 
@@ -225,9 +228,13 @@ impl WorkerEnd {
     /// Waits until there is something to read, and reads it.
     fn wait_and_read(&mut self) -> Result<(), End> {
         loop {
+            if std::mem::take(&mut self.is_drained) {
+                self.wait();
+            }
             match descriptor::receive(self.outbox.socket(), &mut self.block, &mut self.descriptors) {
                 Ok(0) => return Err(End::Gone),
                 Ok(count) => {
+                    self.is_drained = count < self.block.len();
                     self.octets.extend_from_slice(&self.block[..count]);
                     return Ok(());
                 }

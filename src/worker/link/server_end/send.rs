@@ -24,21 +24,25 @@ pub(super) async fn write(link: Weak<ServerEnd>, writer: OwnedWriteHalf) {
     loop {
         {
             let Some(link) = link.upgrade() else { return };
+            let is_idle = {
+                let state = link.lock();
+                state.connection == Connection::Open && state.out.is_empty()
+            };
+            if is_idle {
+                link.written.notified().await;
+            }
             // Calls that are made at the same time go together.
             tokio::task::yield_now().await;
-            {
-                let mut state = link.lock();
-                if state.connection != Connection::Open {
-                    state.out.clear(0);
-                    return;
-                }
-                std::mem::swap(&mut state.out, &mut outgoing);
-                state.offered = state.begun;
+            let mut state = link.lock();
+            if state.connection != Connection::Open {
+                state.out.clear(0);
+                return;
             }
-            if outgoing.is_empty() {
-                link.written.notified().await;
-                continue;
-            }
+            std::mem::swap(&mut state.out, &mut outgoing);
+            state.offered = state.begun;
+        }
+        if outgoing.is_empty() {
+            continue;
         }
         // The reading task sees an error, too.
         if write_all(&writer, &outgoing).await.is_err() {
