@@ -5,14 +5,14 @@ use http::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderName};
 
 use crate::forwarded::is_claim;
 
-/// Whether a header concerns a single connection and not the message.
+/// Whether a header concerns a single connection and not the message. The name is in lower case, as that of every [`HeaderName`] is.
 ///
 /// These are the fields that RFC 9110 section 7.6.1 names, with those that were in use before it: `Proxy-Authenticate` and `Proxy-Authorization`
 /// (RFC 2616 section 13.5.1), `Trailer`, and `HTTP2-Settings` (RFC 7540 section 3.2.1).
 #[must_use]
-pub fn contains(name: &HeaderName) -> bool {
+pub fn contains(name: impl AsRef<str>) -> bool {
     matches!(
-        name.as_str(),
+        name.as_ref(),
         "connection"
             | "http2-settings"
             | "keep-alive"

@@ -6,6 +6,7 @@
 pub(crate) mod bodies;
 pub(crate) mod body;
 pub(crate) mod chunks;
+pub(crate) mod encoded_head;
 pub(crate) mod head;
 pub(crate) mod mailbox;
 pub(crate) mod pipe;

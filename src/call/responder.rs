@@ -9,8 +9,9 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 use ziggurat_middleware::{BoxError, FileBody, Problem};
 
+use super::encoded_head::EncodedHead;
 use super::mailbox::{Mailbox, Start};
-use super::pipe::{Disconnected, Reader, Writer, pipe};
+use super::pipe::{Disconnected, Writer, pipe};
 use super::{Reply, ReplyBody, ResponseHead};
 
 /// How many octets of a response body may wait for the client.
@@ -38,16 +39,16 @@ pub(crate) trait RemoteResponder: Send + Sync {
 
     /// Sends a whole response, or a 500 if the head is too large. `is_last` says that the call is over with it. Returns `false` if the caller has
     /// left.
-    fn whole(&self, head: &ResponseHead, body: Bytes, is_last: bool) -> bool;
+    fn whole(&self, head: &EncodedHead, body: &[u8], is_last: bool) -> bool;
 
     /// Sends a response whose body is a part of a file, or a 500 if the head is too large. Returns `false` if the caller has left.
-    fn file(&self, head: &ResponseHead, file: OwnedFd, part: Range<u64>) -> bool;
+    fn file(&self, head: &EncodedHead, file: OwnedFd, part: Range<u64>) -> bool;
 
     /// Answers for an app that failed.
     fn fail(&self, problem: &Problem);
 
     /// Sends the head of a streamed response. Returns `false` if the caller does not want the body.
-    fn start(&self, head: &ResponseHead) -> bool;
+    fn start(&self, head: &EncodedHead) -> bool;
 
     /// Sends as much of a chunk as there is room for, and returns the rest.
     fn try_send(&self, chunk: Bytes) -> Result<Option<Bytes>, Disconnected>;
@@ -99,23 +100,23 @@ impl Responder {
 
     /// Sends a whole response. `is_last` says that the app has nothing left to do for this call, so that a worker reports its end in the same
     /// message. Returns `false` if the caller has left.
-    pub(crate) fn whole(self, head: ResponseHead, body: Bytes, is_last: bool) -> bool {
+    pub(crate) fn whole(self, head: EncodedHead, body: impl AsRef<[u8]> + Into<Bytes>, is_last: bool) -> bool {
         match self {
-            Self::Task(reply) => reply.send(Reply::Response(head, ReplyBody::Whole(body))).is_ok(),
+            Self::Task(reply) => reply.send(Reply::Response(head.decode(), ReplyBody::Whole(body.into()))).is_ok(),
             Self::InPlace(mailbox) => {
-                mailbox.start(Start::Whole(head, body));
+                mailbox.start(Start::Whole(head.decode(), body.into()));
                 true
             }
-            Self::Remote(remote) => remote.whole(&head, body, is_last),
+            Self::Remote(remote) => remote.whole(&head, body.as_ref(), is_last),
         }
     }
 
     /// Sends a part of a file, without waiting for anybody to read it. Returns `false` if the caller has left.
-    pub(crate) fn file(self, head: ResponseHead, file: File, part: Range<u64>) -> bool {
+    pub(crate) fn file(self, head: EncodedHead, file: File, part: Range<u64>) -> bool {
         match self {
-            Self::Task(reply) => reply.send(Reply::Response(head, ReplyBody::File(FileBody::new(file, part)))).is_ok(),
+            Self::Task(reply) => reply.send(Reply::Response(head.decode(), ReplyBody::File(FileBody::new(file, part)))).is_ok(),
             Self::InPlace(mailbox) => {
-                mailbox.start(Start::File(head, FileBody::new(file, part)));
+                mailbox.start(Start::File(head.decode(), FileBody::new(file, part)));
                 true
             }
             Self::Remote(remote) => remote.file(&head, file.into(), part),
@@ -123,25 +124,25 @@ impl Responder {
     }
 
     /// Sends the head of a response and returns the sender of its body; `None` if the caller has left.
-    pub(crate) fn stream(self, head: ResponseHead) -> Option<BodySender> {
+    pub(crate) fn stream(self, head: EncodedHead) -> Option<BodySender> {
         match self {
             Self::Task(_) => {
                 let (writer, reader) = pipe(BUDGET, false);
-                self.forward(head, reader).then_some(BodySender::Task(writer))
+                self.forward(head.decode(), ReplyBody::Stream(reader)).then_some(BodySender::Task(writer))
             }
             Self::InPlace(mailbox) => {
-                mailbox.start(Start::Stream(head));
+                mailbox.start(Start::Stream(head.decode()));
                 Some(BodySender::InPlace(mailbox))
             }
             Self::Remote(remote) => RemoteBody::start(remote, &head).map(BodySender::Remote),
         }
     }
 
-    /// Sends the head of a response whose body comes through `reader`. Returns `false` if the caller has left; dropping the reader then tells its
-    /// writer. Only a task takes a reader: calls of other callers are never forwarded.
-    pub(crate) fn forward(self, head: ResponseHead, reader: Reader<BoxError>) -> bool {
+    /// Sends a response that another process has sent. Returns `false` if the caller has left; dropping a reader then tells its writer. Only a task takes
+    /// one: calls of other callers are never forwarded.
+    pub(crate) fn forward(self, head: ResponseHead, body: ReplyBody) -> bool {
         match self {
-            Self::Task(reply) => reply.send(Reply::Response(head, ReplyBody::Stream(reader))).is_ok(),
+            Self::Task(reply) => reply.send(Reply::Response(head, body)).is_ok(),
             Self::InPlace(_) | Self::Remote(_) => false,
         }
     }
@@ -194,7 +195,7 @@ pub(crate) struct RemoteBody {
 
 impl RemoteBody {
     /// Sends the head; `None` if the caller does not want the body.
-    fn start(remote: Arc<dyn RemoteResponder>, head: &ResponseHead) -> Option<Self> {
+    fn start(remote: Arc<dyn RemoteResponder>, head: &EncodedHead) -> Option<Self> {
         remote.start(head).then_some(Self { remote, is_open: true })
     }
 

@@ -11,10 +11,7 @@ use super::errors::LogContext;
 use super::file_wrapper::FileWrapper;
 use super::response_head::type_name;
 use super::response_writer::Written;
-use super::start_response::{StartResponse, chunk, lent, send};
-
-/// Small chunks of a list are joined up to this many octets.
-const TOGETHER: usize = 32 * 1024;
+use super::start_response::{COPIED, Chunk, StartResponse, chunk, send};
 
 /// Why the response is not complete.
 pub(super) enum AppError {
@@ -75,7 +72,11 @@ fn begin<'py>(
 ) -> Result<Option<Bound<'py, PyIterator>>, AppError> {
     let py = iterable.py();
     if let Ok(list) = iterable.cast_exact::<PyList>() {
-        return send_list(py, &list.to_tuple(), start, context).map(|()| None);
+        let sent = match list.len() {
+            1 => send_only(&list.get_item(0)?, iterable, start, context),
+            _ => send_list(py, &list.to_tuple(), start, context),
+        };
+        return sent.map(|()| None);
     }
     if let Ok(tuple) = iterable.cast_exact::<PyTuple>() {
         return send_list(py, tuple, start, context).map(|()| None);
@@ -115,13 +116,35 @@ fn send_next<'py>(
     context: &LogContext,
 ) -> Result<bool, AppError> {
     let Some(item) = iterator.clone().next() else { return Ok(false) };
-    let octets = chunk(&item?).map_err(|name| wrong_item(iterable, &name))?;
-    let length = octets.len();
-    if octets.is_empty() || put(iterator.py(), octets, start, context)? {
+    let item = item?;
+    let octets = chunk(&item).map_err(|name| wrong_item(iterable, &name))?;
+    let length = octets.as_ref().len();
+    if length == 0 || put(iterator.py(), octets, start, context)? {
         return Ok(true);
     }
     // Without a body, as for HEAD, the rest is read nevertheless: a generator may have effects.
     Ok(borrowed(start)?.writer.drops(length))
+}
+
+/// Sends the only chunk of a list, as [`send_list`] does.
+fn send_only(
+    item: &Bound<'_, PyAny>,
+    list: &Bound<'_, PyAny>,
+    start: &Bound<'_, StartResponse>,
+    context: &LogContext,
+) -> Result<(), AppError> {
+    let octets = chunk(item).map_err(|name| wrong_item(list, &name))?;
+    declare(octets.as_ref().len(), start)?;
+    put(list.py(), octets, start, context)?;
+    Ok(())
+}
+
+/// Declares the length of a list, which has no `close()`.
+fn declare(total: usize, start: &Bound<'_, StartResponse>) -> Result<(), AppError> {
+    let mut start = borrowed(start)?;
+    start.writer.declare(total);
+    start.writer.set_last();
+    Ok(())
 }
 
 /// Sends the chunks of a list. Their total is the length of the response, unless the app declared one.
@@ -129,16 +152,12 @@ fn send_list(py: Python<'_>, items: &Bound<'_, PyTuple>, start: &Bound<'_, Start
     let chunks = items.iter().map(|item| item.cast_into::<PyBytes>().map_err(|error| wrong_item(items, &type_name(&error.into_inner()))));
     let chunks = chunks.collect::<Result<Vec<_>, AppError>>()?;
     let total = chunks.iter().map(|chunk| chunk.as_bytes().len()).sum();
-    {
-        let mut start = borrowed(start)?;
-        start.writer.declare(total);
-        // A list has no `close()`.
-        start.writer.set_last();
-    }
-    let mut gathered = BytesMut::with_capacity(total.min(TOGETHER));
+    declare(total, start)?;
+    // Small chunks are joined.
+    let mut gathered = BytesMut::with_capacity(total.min(COPIED));
     for item in &chunks {
         let octets = item.as_bytes();
-        if gathered.len() + octets.len() <= TOGETHER {
+        if gathered.len() + octets.len() <= COPIED {
             gathered.extend_from_slice(octets);
             continue;
         }
@@ -146,9 +165,9 @@ fn send_list(py: Python<'_>, items: &Bound<'_, PyTuple>, start: &Bound<'_, Start
         if !put(py, before, start, context)? {
             return Ok(());
         }
-        if octets.len() <= TOGETHER {
+        if octets.len() <= COPIED {
             gathered.extend_from_slice(octets);
-        } else if !put(py, lent(item), start, context)? {
+        } else if !put(py, Chunk(item), start, context)? {
             return Ok(());
         }
     }
@@ -157,12 +176,17 @@ fn send_list(py: Python<'_>, items: &Bound<'_, PyTuple>, start: &Bound<'_, Start
 }
 
 /// Sends a chunk. Returns whether more is wanted.
-fn put(py: Python<'_>, octets: Bytes, start: &Bound<'_, StartResponse>, context: &LogContext) -> Result<bool, AppError> {
+fn put(
+    py: Python<'_>,
+    octets: impl AsRef<[u8]> + Into<Bytes>,
+    start: &Bound<'_, StartResponse>,
+    context: &LogContext,
+) -> Result<bool, AppError> {
     let mut start = borrowed(start)?;
     if !start.writer.has_head() {
         return Err(AppError::Refused("the app did not call start_response() before the first octets of its answer".to_owned()));
     }
-    if octets.is_empty() {
+    if octets.as_ref().is_empty() {
         return Ok(true);
     }
     match send(py, &mut start.writer, octets) {

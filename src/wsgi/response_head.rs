@@ -2,48 +2,45 @@
 //! Callable").
 
 use http::StatusCode;
-use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyString, PyTuple};
-use ziggurat_middleware::hop_by_hop;
 
-use crate::call::ResponseHead;
+use crate::call::encoded_head::{EncodedHead, InvalidField};
 
 /// Reads status and headers.
-pub(super) fn response_head(status: &Bound<'_, PyAny>, headers: &Bound<'_, PyAny>) -> PyResult<ResponseHead> {
+pub(super) fn response_head(status: &Bound<'_, PyAny>, headers: &Bound<'_, PyAny>) -> PyResult<EncodedHead> {
     let (status, reason) = read_status(status)?;
-    let mut map = HeaderMap::with_capacity(8);
-    let mut length = None;
+    let mut head = EncodedHead::new(status, reason);
+    let mut names_file = false;
     for pair in headers.try_iter().map_err(|_| not_pairs(headers))? {
         let pair = pair?;
         let (name, value) = read_pair(&pair)?;
-        let (name, value) = (read_name(name)?, read_value(value)?);
-        // The server sets them; apps that do mean no harm.
-        if hop_by_hop::contains(&name) {
-            continue;
-        }
-        if name == header::CONTENT_LENGTH {
-            let told = read_length(&value)?;
-            if length.is_some_and(|length| length != told) {
-                return Err(PyValueError::new_err("the response has two different Content-Length headers"));
-            }
-            length = Some(told);
-            map.insert(name, value);
-        } else {
-            map.append(name, value);
-        }
+        let name_octets = latin_1(&name, "the name of a response header")?;
+        let value_octets = latin_1(&value, "the value of a response header")?;
+        // Spaces around a value are not part of it, and HTTP/2 refuses them (RFC 9113 section 8.2.1). Django's `Set-Cookie` begins with one.
+        head.push(&name_octets, without_blanks(&value_octets)).map_err(|invalid| refused(invalid, &name, &value))?;
+        names_file |= names_a_file(&name_octets);
     }
-    if names_a_file(&map) {
-        map.remove(header::CONTENT_LENGTH);
-        length = None;
+    if names_file {
+        head.remove_length();
     }
-    Ok(ResponseHead { status, reason, headers: map, length })
+    Ok(head)
 }
 
 /// Whether a `sendfile` layer, or a server in front, replaces the body by a file. Some apps then declare the file's length.
-fn names_a_file(headers: &HeaderMap) -> bool {
-    headers.contains_key("x-accel-redirect") || headers.contains_key("x-sendfile")
+fn names_a_file(name: &[u8]) -> bool {
+    name.eq_ignore_ascii_case(b"x-accel-redirect") || name.eq_ignore_ascii_case(b"x-sendfile")
+}
+
+fn refused(invalid: InvalidField, name: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) -> PyErr {
+    PyValueError::new_err(match invalid {
+        InvalidField::Name => format!("{name:?} is not the name of a header"),
+        InvalidField::Value => format!("the value of a response header holds control characters: {value:?}"),
+        InvalidField::Length => format!("Content-Length must be a number, not {value:?}"),
+        InvalidField::SecondLength => "the response has two different Content-Length headers".to_owned(),
+        InvalidField::Count => "the response has too many headers".to_owned(),
+    })
 }
 
 fn not_pairs(headers: &Bound<'_, PyAny>) -> PyErr {
@@ -79,30 +76,11 @@ fn read_status(status: &Bound<'_, PyAny>) -> PyResult<(StatusCode, Option<Box<[u
     Ok((code, reason.filter(|reason| !reason.is_empty() && !is_usual(reason)).map(Into::into)))
 }
 
-fn read_name(name: Bound<'_, PyAny>) -> PyResult<HeaderName> {
-    let octets = latin_1(&name, "the name of a response header")?;
-    HeaderName::from_bytes(&octets).map_err(|_| PyValueError::new_err(format!("{name:?} is not the name of a header")))
-}
-
-fn read_value(value: Bound<'_, PyAny>) -> PyResult<HeaderValue> {
-    let octets = latin_1(&value, "the value of a response header")?;
-    // Spaces around a value are not part of it, and HTTP/2 refuses them (RFC 9113 section 8.2.1). Django's `Set-Cookie` begins with one.
-    HeaderValue::from_bytes(without_blanks(&octets))
-        .map_err(|_| PyValueError::new_err(format!("the value of a response header holds control characters: {value:?}")))
-}
-
 fn without_blanks(octets: &[u8]) -> &[u8] {
     let is_ink = |octet: &u8| !matches!(octet, b' ' | b'\t');
     let start = octets.iter().position(is_ink).unwrap_or(octets.len());
     let end = octets.iter().rposition(is_ink).map_or(start, |last| last + 1);
     &octets[start..end]
-}
-
-fn read_length(value: &HeaderValue) -> PyResult<u64> {
-    let digits = value.to_str().ok().filter(|text| text.bytes().all(|octet| octet.is_ascii_digit()));
-    digits
-        .and_then(|digits| digits.parse().ok())
-        .ok_or_else(|| PyValueError::new_err(format!("Content-Length must be a number, not {value:?}")))
 }
 
 /// The octets of a str without characters above U+00FF, as PEP 3333 requires.

@@ -10,13 +10,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::StatusCode;
-use http::header::{self, HeaderValue};
 use ziggurat_middleware::Problem;
 
 use super::raised::Raised;
+use crate::call::BodyFailure;
+use crate::call::encoded_head::EncodedHead;
 use crate::call::pipe::Disconnected;
 use crate::call::responder::{BodySender, Responder};
-use crate::call::{BodyFailure, ResponseHead};
 
 /// How much of a body is read and dropped where the response has none. An endless body ends there.
 const MOST_DROPPED: usize = 1 << 20;
@@ -27,7 +27,7 @@ const LEAST_DROPPED: usize = 1 << 10;
 /// The state of one response.
 pub(super) struct ResponseWriter {
     responder: Option<Responder>,
-    head: Option<ResponseHead>,
+    head: Option<EncodedHead>,
     to_head_request: bool,
     /// The caller is on this thread and may be Python: it sees the response as the app made it.
     is_in_place: bool,
@@ -77,7 +77,7 @@ impl ResponseWriter {
     }
 
     /// Sets the head, replacing an earlier one.
-    pub(super) fn set_head(&mut self, head: ResponseHead) {
+    pub(super) fn set_head(&mut self, head: EncodedHead) {
         self.head = Some(head);
     }
 
@@ -103,7 +103,7 @@ impl ResponseWriter {
 
     /// Whether the response has no body (RFC 9110 section 6.4.1), once the head is known.
     pub(super) fn is_bodiless(&self) -> bool {
-        self.head.as_ref().is_some_and(|head| self.drops_body() || has_no_body(head.status))
+        self.head.as_ref().is_some_and(|head| self.drops_body() || has_no_body(head.status()))
     }
 
     /// Whether the body is dropped because of HEAD. (A Python layer above may need it, for instance to change the head.)
@@ -124,7 +124,7 @@ impl ResponseWriter {
 
     /// Whether a server error is about to be sent.
     pub(super) fn fails(&self) -> bool {
-        !self.is_sent() && self.head.as_ref().is_some_and(|head| head.status.is_server_error())
+        !self.is_sent() && self.head.as_ref().is_some_and(|head| head.status().is_server_error())
     }
 
     /// Declares the length of the body, unless the app did so or the head is sent.
@@ -132,10 +132,11 @@ impl ResponseWriter {
         if self.is_bodiless() {
             return;
         }
-        if let Some(head) = self.head.as_mut().filter(|head| head.length.is_none()) {
-            head.length = Some(length as u64);
-            if !self.is_in_place {
-                head.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+        if let Some(head) = self.head.as_mut().filter(|head| head.length().is_none()) {
+            if self.is_in_place {
+                head.set_length(length as u64);
+            } else {
+                head.declare(length as u64);
             }
         }
     }
@@ -146,7 +147,7 @@ impl ResponseWriter {
     }
 
     /// Sends a chunk, and the head before the first one.
-    pub(super) fn write(&mut self, mut chunk: Bytes) -> Written {
+    pub(super) fn write(&mut self, chunk: impl AsRef<[u8]> + Into<Bytes>) -> Written {
         if self.over {
             return if self.gone || self.bodiless { Written::Enough } else { Written::TooLong };
         }
@@ -155,17 +156,16 @@ impl ResponseWriter {
                 self.whole(Bytes::new());
                 return Written::Enough;
             }
-            match self.head.as_ref().and_then(|head| head.length) {
-                Some(length)
-                    if length == chunk.len() as u64
-                        && self.responder.as_ref().is_some_and(|responder| responder.takes_whole(chunk.len())) =>
-                {
+            let count = chunk.as_ref().len();
+            match self.head.as_ref().and_then(EncodedHead::length) {
+                Some(length) if length == count as u64 && self.responder.as_ref().is_some_and(|responder| responder.takes_whole(count)) => {
                     self.whole(chunk);
                     return Written::Sent;
                 }
                 length => self.start(length),
             }
         }
+        let mut chunk: Bytes = chunk.into();
         if let Some(left) = &mut self.left {
             if chunk.len() as u64 > *left {
                 chunk.truncate(usize::try_from(*left).unwrap_or(usize::MAX));
@@ -197,31 +197,29 @@ impl ResponseWriter {
     }
 
     /// Sends head and body as one message. The body's length is declared, unless the app did so.
-    pub(super) fn whole(&mut self, mut body: Bytes) {
+    pub(super) fn whole(&mut self, body: impl AsRef<[u8]> + Into<Bytes>) {
         self.bodiless = self.is_bodiless();
         let Some(mut head) = self.head.take() else { return };
-        if has_no_body(head.status) {
-            head.headers.remove(header::CONTENT_LENGTH);
-            body = Bytes::new();
-        } else if self.drops_body() {
-            body = Bytes::new();
-        } else if head.length.is_none() && !self.is_in_place {
-            head.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
+        if has_no_body(head.status()) {
+            head.remove_length();
+        } else if !self.bodiless && head.length().is_none() && !self.is_in_place {
+            head.declare(body.as_ref().len() as u64);
         }
         self.over = true;
-        let is_last = self.is_last;
-        self.gone = self.responder.take().is_some_and(|responder| !responder.whole(head, body, is_last));
+        let (is_bodiless, is_last) = (self.bodiless, self.is_last);
+        self.gone = self.responder.take().is_some_and(|responder| match is_bodiless {
+            true => !responder.whole(head, Bytes::new(), is_last),
+            false => !responder.whole(head, body, is_last),
+        });
     }
 
     /// Sends the head and a part of a file.
     pub(super) fn file(&mut self, file: File, mut part: Range<u64>) {
         let Some(mut head) = self.head.take() else { return };
-        match head.length {
+        match head.length() {
             Some(length) => part.end = part.start.saturating_add(length),
             None if self.is_in_place => {}
-            None => {
-                head.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(part.end - part.start));
-            }
+            None => head.declare(part.end - part.start),
         }
         self.over = true;
         self.gone = self.responder.take().is_some_and(|responder| !responder.file(head, file, part));
@@ -237,7 +235,7 @@ impl ResponseWriter {
             let missing = self
                 .head
                 .as_ref()
-                .and_then(|head| head.length)
+                .and_then(EncodedHead::length)
                 .filter(|length| *length > 0 && !self.to_head_request && !self.is_bodiless());
             if missing.is_none() {
                 self.whole(Bytes::new());

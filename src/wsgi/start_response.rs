@@ -10,7 +10,7 @@ use super::response_head::{response_head, type_name};
 use super::response_writer::{ResponseWriter, Written};
 
 /// Chunks up to this size are copied. Larger ones keep the Python object alive.
-const COPIED: usize = 32 * 1024;
+pub(super) const COPIED: usize = 32 * 1024;
 
 /// The `start_response` of one request, and the state of its response.
 #[pyclass(module = "ziggurat")]
@@ -69,7 +69,7 @@ pub(super) struct Write {
 impl Write {
     fn __call__(&self, py: Python<'_>, data: &Bound<'_, PyAny>) -> PyResult<()> {
         let chunk = chunk(data).map_err(|_| PyTypeError::new_err(format!("write() takes bytes, not `{}`", type_name(data))))?;
-        if chunk.is_empty() {
+        if chunk.as_ref().is_empty() {
             return Ok(());
         }
         let mut start = self.start.bind(py).try_borrow_mut()?;
@@ -84,20 +84,31 @@ impl Write {
     }
 }
 
-/// The octets of a bytes object. The error is the name of another type.
-pub(super) fn chunk(data: &Bound<'_, PyAny>) -> Result<Bytes, String> {
-    let data = data.cast::<PyBytes>().map_err(|_| type_name(data))?;
-    let octets = data.as_bytes();
-    Ok(if octets.len() <= COPIED { Bytes::copy_from_slice(octets) } else { lent(data) })
+/// The octets of a bytes object. Whoever only reads them makes no copy.
+pub(super) struct Chunk<'a, 'py>(pub(super) &'a Bound<'py, PyBytes>);
+
+/// A chunk of a bytes object. The error is the name of another type.
+pub(super) fn chunk<'a, 'py>(data: &'a Bound<'py, PyAny>) -> Result<Chunk<'a, 'py>, String> {
+    data.cast().map(Chunk).map_err(|_| type_name(data))
 }
 
-/// The octets of a bytes object, without a copy.
-pub(super) fn lent(data: &Bound<'_, PyBytes>) -> Bytes {
-    Bytes::from_owner(PyBackedBytes::from(data.clone()))
+impl AsRef<[u8]> for Chunk<'_, '_> {
+    fn as_ref(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+}
+
+impl From<Chunk<'_, '_>> for Bytes {
+    fn from(Chunk(data): Chunk<'_, '_>) -> Self {
+        match data.as_bytes() {
+            octets if octets.len() <= COPIED => Self::copy_from_slice(octets),
+            _ => Self::from_owner(PyBackedBytes::from(data.clone())),
+        }
+    }
 }
 
 /// Sends a chunk. Detaches to wait for room.
-pub(super) fn send(py: Python<'_>, writer: &mut ResponseWriter, chunk: Bytes) -> Written {
+pub(super) fn send(py: Python<'_>, writer: &mut ResponseWriter, chunk: impl AsRef<[u8]> + Into<Bytes>) -> Written {
     match writer.write(chunk) {
         Written::Held(chunk) => py.detach(|| writer.wait(chunk)),
         written => written,

@@ -12,12 +12,16 @@ use ziggurat_middleware::Problem;
 use ziggurat_middleware::timing::RequestClock;
 
 use super::ByNumber;
-use super::frame::{self, CallTimes, LARGEST_INLINE, ToServer, WINDOW, fits};
+use super::frame::{self, CallTimes, LARGEST, LARGEST_INLINE, ToServer, WINDOW};
 use super::outbox::Outbox;
+use crate::call::BodyFailure;
+use crate::call::encoded_head::EncodedHead;
 use crate::call::head::Head;
 use crate::call::pipe::{Disconnected, RemoteWriter, Writer};
 use crate::call::responder::RemoteResponder;
-use crate::call::{BodyFailure, ResponseHead};
+
+/// The most octets of the fields of a response, so that its head and a short body fit in one frame. A reason phrase has up to 64 KiB.
+const LARGEST_FIELDS: usize = LARGEST - LARGEST_INLINE - 65 * 1024;
 
 /// The calls of this worker, by number.
 pub(crate) type Calls = Mutex<ByNumber<Entry>>;
@@ -148,8 +152,8 @@ impl RemoteResponder for CallState {
         length <= LARGEST_INLINE
     }
 
-    fn whole(&self, head: &ResponseHead, body: Bytes, is_last: bool) -> bool {
-        if !fits(head) {
+    fn whole(&self, head: &EncodedHead, body: &[u8], is_last: bool) -> bool {
+        if head.size() > LARGEST_FIELDS {
             self.refuse_head();
             return true;
         }
@@ -158,13 +162,13 @@ impl RemoteResponder for CallState {
         }
         self.outbox.send(|out| {
             self.put_times(out, false);
-            frame::put_response(out, self.number, head, &body, is_last);
+            frame::put_response(out, self.number, head, body, is_last);
         });
         !self.is_cancelled()
     }
 
-    fn file(&self, head: &ResponseHead, file: OwnedFd, part: Range<u64>) -> bool {
-        if !fits(head) {
+    fn file(&self, head: &EncodedHead, file: OwnedFd, part: Range<u64>) -> bool {
+        if head.size() > LARGEST_FIELDS {
             self.refuse_head();
             return true;
         }
@@ -183,11 +187,11 @@ impl RemoteResponder for CallState {
         });
     }
 
-    fn start(&self, head: &ResponseHead) -> bool {
+    fn start(&self, head: &EncodedHead) -> bool {
         if self.is_cancelled() {
             return false;
         }
-        if !fits(head) {
+        if head.size() > LARGEST_FIELDS {
             self.refuse_head();
             return false;
         }

@@ -3,17 +3,15 @@
 //! The head consists of the payload's length (32 bits), the kind (8), flags (8), 16 zero bits, and the number of the call (64), in little endian. The
 //! head of a request is in the form of [`crate::call::head`].
 
-mod head;
 mod times;
 
 use std::ops::Range;
 
 use bytes::{Buf, Bytes, BytesMut};
 
-pub(crate) use self::head::fits;
-use self::head::{put_head, take_head};
 pub(crate) use self::times::CallTimes;
 use crate::call::ResponseHead;
+use crate::call::encoded_head::{EncodedHead, MalformedHead};
 
 /// The version of the protocol. Both ends are the same program, unless its file was replaced while the server ran.
 pub(crate) const VERSION: u32 = 6;
@@ -124,6 +122,12 @@ impl std::fmt::Display for Malformed {
 
 impl std::error::Error for Malformed {}
 
+impl From<MalformedHead> for Malformed {
+    fn from(malformed: MalformedHead) -> Self {
+        Self(malformed.0)
+    }
+}
+
 const DONE: u8 = 1;
 const LAZY: u8 = 2;
 const STREAM: u8 = 4;
@@ -207,9 +211,9 @@ impl ToServer {
         match self {
             Self::Ready(json) => frame(out, 64, 0, 0, &[json]),
             Self::Refused(json) => frame(out, 65, 0, 0, &[json]),
-            Self::Response(number, head, body, is_done) => put_response(out, *number, head, body, *is_done),
-            Self::File(number, head, part) => put_response_file(out, *number, head, part),
-            Self::Head(number, head) => put_response_head(out, *number, head),
+            Self::Response(number, head, body, is_done) => put_response(out, *number, &EncodedHead::from(head), body, *is_done),
+            Self::File(number, head, part) => put_response_file(out, *number, &EncodedHead::from(head), part),
+            Self::Head(number, head) => put_response_head(out, *number, &EncodedHead::from(head)),
             Self::Body(number, octets) => frame(out, 68, 0, *number, &[octets]),
             Self::BodyEnd(number) => frame(out, 69, 0, *number, &[]),
             Self::BodyFailed(number, why) => frame(out, 70, 0, *number, &[why]),
@@ -247,10 +251,10 @@ impl ToServer {
             64 => Self::Ready(payload),
             65 => Self::Refused(payload),
             66 => {
-                let head = take_head(&mut payload)?;
+                let head = ResponseHead::take(&mut payload)?;
                 Self::Response(number, head, payload, flags & DONE != 0)
             }
-            67 => Self::Head(number, take_head(&mut payload)?),
+            67 => Self::Head(number, ResponseHead::take(&mut payload)?),
             68 => Self::Body(number, payload),
             69 => Self::BodyEnd(number),
             70 => Self::BodyFailed(number, payload),
@@ -261,7 +265,7 @@ impl ToServer {
             75 => Self::Ended(payload),
             76 => {
                 let (start, end) = (payload.try_get_u64_le().map_err(|_| SHORT)?, payload.try_get_u64_le().map_err(|_| SHORT)?);
-                Self::File(number, take_head(&mut payload)?, start..end)
+                Self::File(number, ResponseHead::take(&mut payload)?, start..end)
             }
             77 => Self::Times(number, CallTimes::take(payload)?),
             _ => return Err(UNKNOWN),
@@ -270,24 +274,24 @@ impl ToServer {
 }
 
 /// Appends the frame of a whole response, without a [`ToServer`] that would own the head.
-pub(crate) fn put_response(out: &mut Vec<u8>, number: u64, head: &ResponseHead, body: &[u8], is_done: bool) {
+pub(crate) fn put_response(out: &mut Vec<u8>, number: u64, head: &EncodedHead, body: &[u8], is_done: bool) {
     framed(out, 66, if is_done { DONE } else { 0 }, number, |out| {
-        put_head(out, head);
+        head.put(out);
         out.extend_from_slice(body);
     });
 }
 
 /// Appends the frame of the head of a streamed response, likewise.
-pub(crate) fn put_response_head(out: &mut Vec<u8>, number: u64, head: &ResponseHead) {
-    framed(out, 67, 0, number, |out| put_head(out, head));
+pub(crate) fn put_response_head(out: &mut Vec<u8>, number: u64, head: &EncodedHead) {
+    framed(out, 67, 0, number, |out| head.put(out));
 }
 
 /// Appends the frame of the head of a response whose body is in a file, likewise.
-pub(crate) fn put_response_file(out: &mut Vec<u8>, number: u64, head: &ResponseHead, part: &Range<u64>) {
+pub(crate) fn put_response_file(out: &mut Vec<u8>, number: u64, head: &EncodedHead, part: &Range<u64>) {
     framed(out, 76, 0, number, |out| {
         out.extend_from_slice(&part.start.to_le_bytes());
         out.extend_from_slice(&part.end.to_le_bytes());
-        put_head(out, head);
+        head.put(out);
     });
 }
 

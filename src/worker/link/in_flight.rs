@@ -15,7 +15,7 @@ use super::upload::UploadHandle;
 use crate::call::head::Head;
 use crate::call::pipe::{RemoteWriter, Writer};
 use crate::call::responder::Responder;
-use crate::call::{Call, CallSignal, RequestBody, ResponseHead};
+use crate::call::{Call, CallSignal, ReplyBody, RequestBody, ResponseHead};
 use crate::worker::admission::{Backend, Permit};
 
 /// The state of a call until it is over.
@@ -46,7 +46,7 @@ impl InFlight {
     /// Sends a whole response.
     pub(crate) fn respond(&mut self, head: ResponseHead, body: Bytes) {
         if let Some(responder) = self.responder.take() {
-            responder.whole(head, body, true);
+            responder.forward(head, ReplyBody::Whole(body));
         }
     }
 

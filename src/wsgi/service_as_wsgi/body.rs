@@ -55,7 +55,9 @@ impl EnvironBody {
                     return input.try_borrow_mut()?.chunk(py, usize::try_from(wanted).unwrap_or(usize::MAX));
                 }
                 let octets = self.input.bind(py).call_method1(intern!(py, "read"), (wanted,))?;
-                chunk(&octets).map_err(|name| PyTypeError::new_err(format!("wsgi.input.read() must give bytes, not `{name}`")))
+                chunk(&octets)
+                    .map(Bytes::from)
+                    .map_err(|name| PyTypeError::new_err(format!("wsgi.input.read() must give bytes, not `{name}`")))
             };
             let octets = read().map_err(|error| -> BoxError {
                 // A server's exception is about the client. That of a layer may be any other, and is for the layers above.

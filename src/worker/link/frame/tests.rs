@@ -153,7 +153,7 @@ fn the_length_of_a_response_is_read_from_its_head() {
     headers.insert(http::header::CONTENT_LENGTH, HeaderValue::from(5));
     let head = ResponseHead { status: StatusCode::OK, reason: None, headers, length: Some(5) };
     let mut octets = Vec::new();
-    put_response_head(&mut octets, 1, &head);
+    put_response_head(&mut octets, 1, &EncodedHead::from(&head));
     let Ok(Some(ToServer::Head(1, head))) = ToServer::take(&mut BytesMut::from(&octets[..])) else { panic!("no head") };
     assert_eq!(head.length, Some(5));
 }

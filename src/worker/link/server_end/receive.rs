@@ -13,11 +13,11 @@ use http::StatusCode;
 use tokio::io::Interest;
 use tokio::net::UnixStream;
 use tokio::net::unix::OwnedReadHalf;
-use ziggurat_middleware::{BoxError, Problem};
+use ziggurat_middleware::{BoxError, FileBody, Problem};
 
 use super::{Connection, Phase, ServerEnd};
-use crate::call::Call;
 use crate::call::pipe::remote_pipe;
+use crate::call::{Call, ReplyBody};
 use crate::worker::admission::Permit;
 use crate::worker::link::descriptor;
 use crate::worker::link::frame::{Malformed, ToServer, WINDOW};
@@ -106,7 +106,7 @@ impl ServerEnd {
                     return Err(Malformed("the body of a response is no part of a regular file"));
                 }
                 if let Some(responder) = self.with(number, |call| call.responder.take()).flatten() {
-                    responder.file(head, file, part);
+                    responder.forward(head, ReplyBody::File(FileBody::new(file, part)));
                 }
             }
             ToServer::Response(number, head, body, is_done) => {
@@ -120,7 +120,7 @@ impl ServerEnd {
                     None => self.with(number, |call| call.responder.take()).flatten(),
                 };
                 if let Some(responder) = responder {
-                    responder.whole(head, body, is_done);
+                    responder.forward(head, ReplyBody::Whole(body));
                 }
             }
             ToServer::Head(number, head) => {
@@ -132,7 +132,7 @@ impl ServerEnd {
                 });
                 if let Some(Some(responder)) = responder {
                     // Where the client has left, the dropped reader cancels the call.
-                    responder.forward(head, reader);
+                    responder.forward(head, ReplyBody::Stream(reader));
                 }
             }
             ToServer::Body(number, octets) => {

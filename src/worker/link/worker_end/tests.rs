@@ -6,10 +6,10 @@ use std::sync::Mutex;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use http::{HeaderMap, StatusCode};
+use http::StatusCode;
 
 use super::*;
-use crate::call::ResponseHead;
+use crate::call::encoded_head::EncodedHead;
 use crate::worker::link::frame::{LARGEST_INLINE, ToServer};
 
 #[derive(Default)]
@@ -107,8 +107,8 @@ fn whole(number: u64) -> ToWorker {
     call(number, CallBody::Whole(Bytes::new()))
 }
 
-fn ok() -> ResponseHead {
-    ResponseHead { status: StatusCode::OK, reason: None, headers: HeaderMap::new(), length: None }
+fn ok() -> EncodedHead {
+    EncodedHead::new(StatusCode::OK, None)
 }
 
 #[test]
