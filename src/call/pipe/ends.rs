@@ -72,9 +72,9 @@ pub(super) struct PipeState<E> {
     abandoned: bool,
     pub(super) reader: Option<Waker>,
     writer: Option<Waker>,
-    /// A thread waits for octets. (Notifying a condition variable is a system call even if nobody waits.)
+    /// A thread waits for octets and was not notified yet. (Notifying a condition variable is a system call even if nobody waits.)
     reader_blocks: bool,
-    /// A thread waits for room.
+    /// Likewise for room.
     writer_blocks: bool,
     /// Octets that were read and not granted again yet.
     pub(super) owed: usize,
@@ -234,7 +234,7 @@ impl<E> Drop for Reader<E> {
         // Frees unread chunks now, not when the writer is done.
         let chunks = (std::mem::take(&mut state.chunks), std::mem::take(&mut state.joined));
         let waker = state.writer.take();
-        if state.writer_blocks {
+        if std::mem::take(&mut state.writer_blocks) {
             self.0.writable.notify_one();
         }
         let is_open = !state.ended;
@@ -271,7 +271,7 @@ impl<E> Shared<E> {
             chunks.push_back(chunk);
         }
         let waker = state.reader.take();
-        if state.reader_blocks {
+        if std::mem::take(&mut state.reader_blocks) {
             self.readable.notify_one();
         }
         let (is_full, waiting) = (self.is_full(&state), state.octets);
@@ -292,7 +292,7 @@ impl<E> Shared<E> {
             overflow.ended();
         }
         let waker = state.reader.take();
-        if state.reader_blocks {
+        if std::mem::take(&mut state.reader_blocks) {
             self.readable.notify_one();
         }
         drop(state);
@@ -331,7 +331,7 @@ impl<E> Shared<E> {
     /// Lets the writer go on. Not for every chunk: it goes on when it can write several.
     pub(super) fn made_room(&self, state: &mut PipeState<E>) {
         if state.octets <= self.budget / 2 {
-            if state.writer_blocks {
+            if std::mem::take(&mut state.writer_blocks) {
                 self.writable.notify_one();
             }
             wake(state.writer.take());

@@ -50,6 +50,7 @@ pub(crate) struct CallState {
 struct Credit {
     octets: usize,
     is_cancelled: bool,
+    /// A thread waits and was not notified yet.
     is_awaited: bool,
 }
 
@@ -85,7 +86,7 @@ impl CallState {
     pub(crate) fn grant(&self, octets: usize) {
         let mut credit = self.lock();
         credit.octets = credit.octets.saturating_add(octets);
-        if credit.is_awaited {
+        if std::mem::take(&mut credit.is_awaited) {
             self.room.notify_one();
         }
     }
@@ -94,7 +95,7 @@ impl CallState {
     pub(crate) fn cancel(&self) {
         let mut credit = self.lock();
         credit.is_cancelled = true;
-        if credit.is_awaited {
+        if std::mem::take(&mut credit.is_awaited) {
             self.room.notify_one();
         }
     }
