@@ -93,14 +93,14 @@ fn headers(headers: &HeaderMap, host_is_set: bool, is_vetted: bool, sink: &mut i
     if let Some(value) = headers.get(header::CONTENT_TYPE) {
         sink.set(Variable::ContentType, value.as_bytes());
     }
-    for name in headers.keys() {
+    // Lines of one name follow each other.
+    let mut lines = headers.iter().peekable();
+    while let Some((name, first)) = lines.next() {
         if !has_variable(name, is_vetted) || (host_is_set && name == header::HOST) {
             continue;
         }
-        let mut values = headers.get_all(name).iter();
-        let Some(first) = values.next() else { continue };
         let mut value = Cow::from(first.as_bytes());
-        for next in values {
+        while let Some((_, next)) = lines.next_if(|(next, _)| *next == name) {
             let value = value.to_mut();
             value.extend_from_slice(if name == header::COOKIE { b"; " } else { b", " });
             value.extend_from_slice(next.as_bytes());
