@@ -3,7 +3,7 @@
 use std::fs::{self, OpenOptions};
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -18,9 +18,37 @@ use crate::tls;
 /// For whom a certificate is if nobody is named: this machine.
 const THIS_MACHINE: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
 
+/// The options of the command.
+#[derive(clap::Args)]
+pub(super) struct Certs {
+    #[command(flatten)]
+    file: File,
+
+    /// Prints the list as JSON.
+    #[arg(long)]
+    json: bool,
+
+    /// Makes a certificate that no authority vouches for, and its key, which only this user can read.
+    #[arg(long, conflicts_with = "json")]
+    self_signed: bool,
+
+    /// A host name or an address that the new certificate is for; may be repeated. By default `localhost`, `127.0.0.1` and `::1`.
+    #[arg(long = "name", value_name = "NAME", requires = "self_signed")]
+    names: Vec<String>,
+
+    /// The folder of the new files.
+    #[arg(long, value_name = "FOLDER", default_value = "tls", requires = "self_signed")]
+    folder: PathBuf,
+}
+
+/// Lists the certificates of a pipeline, or makes one.
+pub(super) fn certs(options: &Certs, registry: &Registry) -> u8 {
+    if options.self_signed { self_signed(&options.names, &options.folder) } else { list(&options.file, registry, options.json) }
+}
+
 /// Lists the certificates in the files that a pipeline names, and those that its authorities are asked for. The exit code is 1 if one of the latter is missing, has expired, or
 /// could not be renewed.
-pub(super) fn list(file: &File, registry: &Registry, json: bool) -> u8 {
+fn list(file: &File, registry: &Registry, json: bool) -> u8 {
     let pipeline = match load(file, registry) {
         Ok(pipeline) => pipeline,
         Err(report) => return complain(&report.render(color()), MISUSE),
@@ -54,7 +82,7 @@ pub(super) fn list(file: &File, registry: &Registry, json: bool) -> u8 {
 }
 
 /// Writes a certificate for development and its key into a folder. Existing files stay.
-pub(super) fn self_signed(names: &[String], folder: &Path) -> u8 {
+fn self_signed(names: &[String], folder: &Path) -> u8 {
     let names = if names.is_empty() { THIS_MACHINE.map(str::to_owned).to_vec() } else { names.to_vec() };
     let made = match tls::self_signed(&names) {
         Ok(made) => made,

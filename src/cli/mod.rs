@@ -10,6 +10,7 @@ mod fix;
 mod helper;
 mod host;
 mod import;
+mod junit;
 mod key;
 mod mistyped;
 mod output;
@@ -174,26 +175,7 @@ enum Command {
     /// It asks nobody. The exit code is 1 if an authority's certificate is missing, has expired or could not be renewed.
     ///
     /// With `--self-signed`, it makes a certificate for development instead.
-    Certs {
-        #[command(flatten)]
-        file: File,
-
-        /// Prints the list as JSON.
-        #[arg(long)]
-        json: bool,
-
-        /// Makes a certificate that no authority vouches for, and its key, which only this user can read.
-        #[arg(long, conflicts_with = "json")]
-        self_signed: bool,
-
-        /// A host name or an address that the new certificate is for; may be repeated. By default `localhost`, `127.0.0.1` and `::1`.
-        #[arg(long = "name", value_name = "NAME", requires = "self_signed")]
-        names: Vec<String>,
-
-        /// The folder of the new files.
-        #[arg(long, value_name = "FOLDER", default_value = "tls", requires = "self_signed")]
-        folder: PathBuf,
-    },
+    Certs(certs::Certs),
 
     /// Prints the stack: its order, routes and places, and every option with its default filled in.
     Show {
@@ -338,8 +320,7 @@ fn dispatch(registry: &Registry, host: &Extensions, command: Command) -> u8 {
         Command::Check(options) => check::check(&options, registry, host),
         Command::Test(options) => test::test(&options, registry, host),
         Command::Explain(options) => explain::explain(&options, registry),
-        Command::Certs { self_signed: true, names, folder, .. } => certs::self_signed(&names, &folder),
-        Command::Certs { file, json, .. } => certs::list(&file, registry, json),
+        Command::Certs(options) => certs::certs(&options, registry),
         Command::Show { file, json: false } => with(load(&file, registry), |pipeline| print(&pipeline.show())),
         Command::Show { file, json: true } => with(load(&file, registry), |pipeline| print(&format!("{:#}\n", pipeline.normalized()))),
         Command::Schema => print(&format!("{:#}\n", schema(registry))),

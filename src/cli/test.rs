@@ -1,13 +1,11 @@
 //! `ziggurat test`: the tests in the file.
 
 use std::fmt::Write;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use http::Extensions;
-use quick_xml::Writer;
-use quick_xml::events::{BytesDecl, BytesText, Event};
 
+use super::junit::{self, TestCase, TestResult};
 use super::{FAILURE, File, MISUSE, SUCCESS, color, complain, load, print};
 use crate::pipeline::{Judged, Pipeline, Registry, Report};
 use crate::run;
@@ -46,7 +44,7 @@ pub(super) fn test(options: &Test, registry: &Registry, host: &Extensions) -> u8
         complain(&format!("\n{}", judged.report.render(color())), FAILURE);
     }
     if let Some(path) = &options.junit
-        && let Err(error) = junit(&options.file.path, path, &judged)
+        && let Err(error) = junit::write(path, &options.file.path.to_string_lossy(), &judged.iter().map(test_case).collect::<Vec<_>>())
     {
         return complain(&format!("error: cannot write {}: {error}", path.display()), FAILURE);
     }
@@ -88,43 +86,15 @@ fn counts(judged: &[Judged<'_>]) -> (usize, usize, usize) {
     (passed, failed, judged.len() - failed - passed)
 }
 
-/// Writes the results as JUnit XML, which CI systems read.
-fn junit(file: &Path, path: &Path, judged: &[Judged<'_>]) -> io::Result<()> {
-    let (_, failed, open) = counts(judged);
-    let [all, failed, open] = [judged.len(), failed, open].map(|count| count.to_string());
-    let suite = [("name", file.to_string_lossy().into_owned()), ("tests", all), ("failures", failed), ("skipped", open)];
-    let mut writer = Writer::new_with_indent(Vec::new(), b' ', 2);
-    writer.write_event(Event::Decl(BytesDecl::new("1.0", Some("UTF-8"), None)))?;
-    writer.create_element("testsuites").write_inner_content(|writer| {
-        let element = writer.create_element("testsuite");
-        let attributes = suite.iter().map(|(name, value)| (*name, value.as_str()));
-        element.with_attributes(attributes).write_inner_content(|writer| judged.iter().try_for_each(|judged| case(writer, judged)))?;
-        Ok(())
-    })?;
-    std::fs::write(path, writer.into_inner())
-}
-
-fn case(writer: &mut Writer<Vec<u8>>, judged: &Judged<'_>) -> io::Result<()> {
-    let element = writer.create_element("testcase");
-    let element = element.with_attribute(("name", printable(judged.name).as_str()));
-    if judged.verdict.passes() {
-        element.write_empty()?;
-        return Ok(());
-    }
-    element.write_inner_content(|writer| {
-        if judged.verdict.mismatches.is_empty() {
-            writer.create_element("skipped").write_empty()?;
-            return Ok(());
-        }
+/// A test for JUnit.
+fn test_case(judged: &Judged<'_>) -> TestCase {
+    let result = if judged.verdict.passes() {
+        TestResult::Passed
+    } else if judged.verdict.mismatches.is_empty() {
+        TestResult::Skipped(None)
+    } else {
         let messages: Vec<&str> = judged.verdict.mismatches.iter().map(|mismatch| mismatch.message.as_str()).collect();
-        let failure = writer.create_element("failure").with_attribute(("message", printable(&messages.join("; ")).as_str()));
-        failure.write_text_content(BytesText::new(&printable(&judged.report.render(false))))?;
-        Ok(())
-    })?;
-    Ok(())
-}
-
-/// XML has no control characters but white space.
-fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() && !c.is_whitespace() { '\u{fffd}' } else { c }).collect()
+        TestResult::Failed { message: messages.join("; "), text: judged.report.render(false) }
+    };
+    TestCase { name: judged.name.to_owned(), class: None, result }
 }
