@@ -1,4 +1,4 @@
-//! Reference pages of layers and apps, generated from the doc comments of their options, those of lints, and the list of finding ids.
+//! Reference pages of layers and apps, generated from the doc comments of their options, those of lints, the list of finding ids and that of the cases of `conform`.
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -8,6 +8,7 @@ use std::{fs, io};
 use serde_json::{Value, json};
 use ziggurat_middleware::Behavior;
 
+use crate::conform;
 use crate::pipeline::{Kind, Registry, finding_ids, lints, suggestion};
 
 /// `routes` is part of the grammar, and its page is written by hand.
@@ -100,6 +101,7 @@ pub(crate) fn pages(registry: &Registry) -> Vec<(String, String)> {
         pages.push((format!("{folder}/README.md"), index));
     }
     pages.push(("findings.md".to_owned(), findings_page()));
+    pages.push(("conform-cases.md".to_owned(), conform_page()));
     pages.extend(lints::pages().into_iter().map(|(path, text)| (format!("lints/{path}"), text)));
     pages
 }
@@ -121,6 +123,24 @@ fn findings_page() -> String {
     let mut text = "# Findings\n\nGenerated. The `id` of each finding in `ziggurat check --json`, and what it means. Ids stay the same in later versions; messages may change. [The order lints](lints/README.md) have a page each.\n\n| id | meaning |\n| --- | --- |\n".to_owned();
     for (id, meaning) in finding_ids() {
         let _ = writeln!(text, "| `{id}` | {meaning} |");
+    }
+    text
+}
+
+/// The cases of `ziggurat conform`.
+fn conform_page() -> String {
+    let cases = conform::cases().unwrap_or_default();
+    let mut text = format!(
+        "# Cases of `ziggurat conform`\n\nGenerated. The {} cases with the rules that they test. [How to run them](conform.md).\n",
+        cases.len()
+    );
+    let mut topic = "";
+    for case in &cases {
+        if case.topic != topic {
+            topic = case.topic;
+            let _ = write!(text, "\n## `{topic}`\n\n| id | what holds | level | rule |\n| --- | --- | --- | --- |\n");
+        }
+        let _ = writeln!(text, "| `{}` | {} | {} | {} |", case.id, case.title, case.level, case.rule);
     }
     text
 }

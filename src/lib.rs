@@ -94,6 +94,7 @@ mod builtin;
 mod call;
 mod cgi;
 mod cli;
+mod conform;
 mod detect;
 mod docs;
 #[doc(hidden)]

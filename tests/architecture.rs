@@ -92,6 +92,7 @@ const ORDER: &[&str] = &[
     "detect",
     "import",
     "new",
+    "conform",
     "docs",
     "cli",
 ];

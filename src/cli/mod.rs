@@ -4,6 +4,7 @@ mod acme;
 mod certs;
 mod cgi;
 mod check;
+mod conform;
 mod control;
 mod explain;
 mod fix;
@@ -170,6 +171,12 @@ enum Command {
     /// What is known without running anything is judged as `explain` tells it. With `--live`, the built stack answers. The exit code is 1 if a test fails.
     Test(test::Test),
 
+    /// Tests a WSGI server, any one, against PEP 3333 and HTTP: more than 200 cases over sockets, each with the rule that it tests.
+    ///
+    /// `--write app.py` writes the app of the cases. Serve its `application` with the server under test, at the root of a port, and name that by `--against`.
+    /// The exit code is 1 if a case fails whose rule is a `must`; a `should` is a notice.
+    Conform(conform::Conform),
+
     /// Lists the certificates of a pipeline, those in files and those of authorities (ACME): their names, when they expire, and what is wrong with them.
     ///
     /// It asks nobody. The exit code is 1 if an authority's certificate is missing, has expired or could not be renewed.
@@ -319,6 +326,7 @@ fn dispatch(registry: &Registry, host: &Extensions, command: Command) -> u8 {
         Command::Purge(options) => purge::purge(&options),
         Command::Check(options) => check::check(&options, registry, host),
         Command::Test(options) => test::test(&options, registry, host),
+        Command::Conform(options) => conform::conform(&options),
         Command::Explain(options) => explain::explain(&options, registry),
         Command::Certs(options) => certs::certs(&options, registry),
         Command::Show { file, json: false } => with(load(&file, registry), |pipeline| print(&pipeline.show())),
