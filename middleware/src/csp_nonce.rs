@@ -107,6 +107,7 @@ impl Middleware for CspNonce {
     fn effects(&self, effects: &mut Effects) {
         effects.add(Effect::AddsHeader(self.header()));
         effects.add(Effect::SetsRequestHeader(NONCE_HEADER));
+        effects.add(Effect::MakesNonces);
     }
 
     fn explain(self, explain: &mut Explain<'_>) -> Result<()> {

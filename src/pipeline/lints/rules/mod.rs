@@ -8,6 +8,7 @@ mod buffer_above_refusals;
 mod cache_above_auth;
 mod cache_below_compress;
 mod cache_keeps_moments;
+mod cache_keeps_nonces;
 mod claimed_header;
 mod client_above_forwarded;
 mod code_public;
@@ -63,6 +64,7 @@ pub(super) const LINTS: &[&Lint] = &[
     &auth_guards_one_path::LINT,
     &password_in_clear::LINT,
     &cache_above_auth::LINT,
+    &cache_keeps_nonces::LINT,
     &limit_below_auth::LINT,
     &figures_for_everyone::LINT,
     &http_beside_https::LINT,
