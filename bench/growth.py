@@ -15,9 +15,8 @@ import peers
 import picture
 from process import Tree, free_port
 from run import ROOT, run_load
-from scenarios import APPS, request
+from scenarios import APPS, hello, request
 
-HELLO = b"Hello, World!"
 ASKED = 16
 """Routes that are asked for in turn, spread over the whole table."""
 
@@ -55,12 +54,12 @@ def arguments():
 
 
 def by_connections(count):
-    return served({"app": {"respond": {"body": HELLO.decode()}}}, connections=count)
+    return served({"app": {"respond": {"body": hello.BODY.decode()}}}, connections=count)
 
 
 def by_layers(count):
     layers = [{"headers": {"response": {"set": {"x-layer": f"{nth}"}}}} for nth in range(count)]
-    return served({"layers": layers, "app": {"respond": {"body": HELLO.decode()}}})
+    return served({"layers": layers, "app": {"respond": {"body": hello.BODY.decode()}}})
 
 
 def by_paths(count):
@@ -77,7 +76,7 @@ def by_workers(count):
 
 SERIES = {
     "connections": ("busy connections", [1, 10, 64, 100, 1_000, 10_000], {"respond": by_connections}),
-    "layers": ("layers, each of which sets the same header", [0, 1, 8, 64], {"respond": by_layers}),
+    "layers": ("layers, each of which sets one header", [0, 1, 8, 64], {"respond": by_layers}),
     "routes": ("routes", [10, 100, 1_000, 10_000], {"paths": by_paths, "hosts": by_hosts}),
     "workers": ("workers on one core", [1, 2, 4, 8, 16], {"hello": by_workers}),
 }
@@ -85,7 +84,7 @@ SERIES = {
 
 def served(pipeline, exchanges=None, connections=64):
     """What to serve, what to ask for in turn (a request and its body), and over how many connections."""
-    return pipeline, exchanges or [(request("/"), HELLO)], connections
+    return pipeline, exchanges or [(request("/"), hello.BODY)], connections
 
 
 def routed(count, route):
