@@ -12,6 +12,7 @@ use http_body_util::BodyExt;
 use http_body_util::combinators::UnsyncBoxBody;
 
 use crate::BoxError;
+use crate::files::{FileBody, FileFrame};
 use crate::service::AnyBody;
 use crate::timing::{TimedBody, Visit};
 
@@ -27,6 +28,8 @@ enum Kind {
     Empty,
     Full(Bytes),
     Stream(UnsyncBoxBody<Bytes, BoxError>),
+    File(Box<FileBody>),
+    Observed(Box<ObservedBody<dyn Observer>>),
     Timed(Box<TimedBody>),
 }
 
@@ -40,8 +43,12 @@ impl Body {
     /// Boxes a body of any type. A [`Body`] is returned as it is.
     pub fn new(body: impl AnyBody) -> Self {
         let mut slot = Some(body);
-        if let Some(own) = (&mut slot as &mut dyn Any).downcast_mut::<Option<Self>>() {
+        let any = &mut slot as &mut dyn Any;
+        if let Some(own) = any.downcast_mut::<Option<Self>>() {
             return own.take().unwrap_or_default();
+        }
+        if let Some(file) = any.downcast_mut::<Option<FileBody>>() {
+            return file.take().map_or_else(Self::empty, |file| Self(Kind::File(Box::new(file))));
         }
         match slot {
             Some(body) => Self(Kind::Stream(ConvertedBody { body }.boxed_unsync())),
@@ -55,7 +62,35 @@ impl Body {
         match &self.0 {
             Kind::Empty => Some(&[]),
             Kind::Full(bytes) => Some(bytes),
-            Kind::Stream(_) | Kind::Timed(_) => None,
+            Kind::Stream(_) | Kind::File(_) | Kind::Observed(_) | Kind::Timed(_) => None,
+        }
+    }
+
+    /// A body that `observer` is told about. It stays what it is: a server may send the parts of a file without reading them.
+    pub(crate) fn observed(self, observer: impl Observer) -> Self {
+        Self(Kind::Observed(Box::new(ObservedBody { inner: self, observer })))
+    }
+
+    /// Whether this is a [`FileBody`] as it was made: no layer reads or changes its octets.
+    #[must_use]
+    pub fn is_file(&self) -> bool {
+        match &self.0 {
+            Kind::File(_) => true,
+            Kind::Observed(observed) => observed.inner.is_file(),
+            _ => false,
+        }
+    }
+
+    /// The next frame, or, of a body that [is a file](Self::is_file), the next part of it: for a server that sends it without reading it (sendfile(2)).
+    ///
+    /// # Errors
+    ///
+    /// As [`HttpBody::poll_frame`].
+    pub fn poll_part(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<FileFrame, BoxError>>> {
+        match &mut self.0 {
+            Kind::File(file) => file.poll_part(cx).map_err(Into::into),
+            Kind::Observed(observed) => observed.poll_part(cx),
+            _ => Pin::new(self).poll_frame(cx).map_ok(FileFrame::Frame),
         }
     }
 
@@ -63,8 +98,57 @@ impl Body {
     pub(crate) fn timed(self, visit: &mut Visit) -> Self {
         match self.0 {
             Kind::Stream(stream) => Self(Kind::Timed(Box::new(TimedBody::new(stream, visit.body())))),
+            Kind::File(file) => Self(Kind::Timed(Box::new(TimedBody::new(ConvertedBody { body: *file }.boxed_unsync(), visit.body())))),
+            observed @ Kind::Observed(_) => Self(Kind::Timed(Box::new(TimedBody::new(Self(observed).boxed_unsync(), visit.body())))),
             other => Self(other),
         }
+    }
+}
+
+/// Is told what a body hands over, and does not see the octets. It is dropped after the body.
+pub(crate) trait Observer: Send + 'static {
+    /// The body has handed this over.
+    fn observe(&mut self, _handed: Handed) {}
+}
+
+/// What a body has handed over.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Handed {
+    /// So many octets, and whether they are known to be the last.
+    Octets(u64, bool),
+    End,
+    Error,
+}
+
+/// A body, and who is told about it.
+struct ObservedBody<O: ?Sized> {
+    inner: Body,
+    observer: O,
+}
+
+impl<O: Observer + ?Sized> ObservedBody<O> {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let polled = Pin::new(&mut self.inner).poll_frame(cx);
+        self.observe(&polled, |frame| frame.data_ref().map_or(0, Bytes::len));
+        polled
+    }
+
+    fn poll_part(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<FileFrame, BoxError>>> {
+        let polled = self.inner.poll_part(cx);
+        self.observe(&polled, |frame| match frame {
+            FileFrame::Frame(frame) => frame.data_ref().map_or(0, Bytes::len),
+            FileFrame::Part(part) => part.len,
+        });
+        polled
+    }
+
+    fn observe<T>(&mut self, polled: &Poll<Option<Result<T, BoxError>>>, octets: impl FnOnce(&T) -> usize) {
+        self.observer.observe(match polled {
+            Poll::Pending => return,
+            Poll::Ready(None) => Handed::End,
+            Poll::Ready(Some(Err(_))) => Handed::Error,
+            Poll::Ready(Some(Ok(frame))) => Handed::Octets(octets(frame) as u64, self.inner.is_end_stream()),
+        });
     }
 }
 
@@ -76,7 +160,7 @@ impl TryFrom<Body> for Bytes {
         match body.0 {
             Kind::Empty => Ok(Self::new()),
             Kind::Full(octets) => Ok(octets),
-            Kind::Stream(_) | Kind::Timed(_) => Err(body),
+            Kind::Stream(_) | Kind::File(_) | Kind::Observed(_) | Kind::Timed(_) => Err(body),
         }
     }
 }
@@ -118,6 +202,8 @@ impl HttpBody for Body {
                 Poll::Ready(Some(Ok(Frame::data(bytes))))
             }
             Kind::Stream(stream) => Pin::new(stream).poll_frame(cx),
+            Kind::File(file) => Pin::new(&mut **file).poll_frame(cx).map_err(Into::into),
+            Kind::Observed(observed) => observed.poll_frame(cx),
             Kind::Timed(timed) => Pin::new(timed).poll_frame(cx),
         }
     }
@@ -127,6 +213,8 @@ impl HttpBody for Body {
             Kind::Empty => true,
             Kind::Full(_) => false,
             Kind::Stream(stream) => stream.is_end_stream(),
+            Kind::File(file) => file.is_end_stream(),
+            Kind::Observed(observed) => observed.inner.is_end_stream(),
             Kind::Timed(timed) => timed.is_end_stream(),
         }
     }
@@ -136,6 +224,8 @@ impl HttpBody for Body {
             Kind::Empty => SizeHint::with_exact(0),
             Kind::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Kind::Stream(stream) => stream.size_hint(),
+            Kind::File(file) => file.size_hint(),
+            Kind::Observed(observed) => observed.inner.size_hint(),
             Kind::Timed(timed) => timed.size_hint(),
         }
     }
@@ -172,7 +262,7 @@ impl std::fmt::Debug for Body {
         match &self.0 {
             Kind::Empty => f.write_str("Body::empty"),
             Kind::Full(bytes) => write!(f, "Body({} octets)", bytes.len()),
-            Kind::Stream(_) | Kind::Timed(_) => f.write_str("Body(stream)"),
+            Kind::Stream(_) | Kind::File(_) | Kind::Observed(_) | Kind::Timed(_) => f.write_str("Body(stream)"),
         }
     }
 }
@@ -193,6 +283,31 @@ mod tests {
         assert_eq!(Bytes::try_from(Body::from("abc")).unwrap(), "abc");
         assert_eq!(Bytes::try_from(Body::empty()).unwrap(), "");
         assert_eq!(Bytes::try_from(Body::new(http_body_util::Full::new(Bytes::from("abc")))).unwrap_err().size_hint().exact(), Some(3));
+    }
+
+    #[tokio::test]
+    async fn a_body_is_a_file_only_as_long_as_nobody_sees_its_octets() {
+        struct Count(std::sync::Arc<std::sync::atomic::AtomicU64>);
+        impl Observer for Count {
+            fn observe(&mut self, handed: Handed) {
+                if let Handed::Octets(octets, _) = handed {
+                    self.0.fetch_add(octets, std::sync::atomic::Ordering::Relaxed);
+                }
+            }
+        }
+        let file = || {
+            let mut file = tempfile::tempfile().unwrap();
+            std::io::Write::write_all(&mut file, b"abcd").unwrap();
+            Body::new(FileBody::new(file, 1..4))
+        };
+        let counted = std::sync::Arc::default();
+        let body = Body::new(Body::new(file()).observed(Count(std::sync::Arc::clone(&counted))));
+        assert!(body.is_file());
+        assert_eq!(body.size_hint().exact(), Some(3));
+        assert_eq!(body.collect().await.unwrap().to_bytes(), "bcd");
+        assert_eq!(counted.load(std::sync::atomic::Ordering::Relaxed), 3);
+        assert!(!Body::new(file().map_frame(|frame| frame)).is_file());
+        assert!(!Body::from("abc").observed(Count(counted)).is_file());
     }
 
     #[tokio::test]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite};
-use ziggurat_middleware::ConnectionInfo;
+use ziggurat_middleware::{ConnectionInfo, FilePart};
 
 use super::transport::TlsSession;
 
@@ -18,6 +18,21 @@ pub(super) trait Io: AsyncRead + AsyncWrite + Unpin + Send + 'static {
     /// Writes what the stream takes at once, whether or not the runtime has reported that it is writable. The kernel reports a socket only when a third of its
     /// buffer is free, which takes a slow client long.
     fn write_now(&mut self, octets: &[u8]) -> io::Result<usize>;
+
+    /// Whether parts of files can be sent, and writes take several slices.
+    fn sends_files(&self) -> bool {
+        false
+    }
+
+    /// Sends a part of a file, or its beginning. Returns how many octets went; 0 if the file has none there.
+    fn poll_send_file(&mut self, _: &mut Context<'_>, _: &FilePart) -> Poll<io::Result<usize>> {
+        Poll::Ready(Err(io::ErrorKind::Unsupported.into()))
+    }
+
+    /// The same, whether or not the runtime has reported that the stream is writable.
+    fn send_file_now(&mut self, _: &FilePart) -> io::Result<usize> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
 
     /// How many octets the socket at the bottom has taken since the connection began. A transport may hold back octets that it has accepted, until they are
     /// flushed.

@@ -7,6 +7,7 @@ use std::task::Poll;
 use tokio::time::Instant;
 
 use super::connection_table::ConnectionGuard;
+use super::http1::LentFiles;
 use super::limits::Limits;
 use super::upgrade::Decision;
 
@@ -33,6 +34,8 @@ pub(super) struct Progress {
     /// The number of the request whose body is malformed; 0 for none.
     pub(super) malformed: AtomicU32,
     pub(super) upgrade: Decision,
+    /// What goes from files to the socket.
+    pub(super) lent: LentFiles,
 }
 
 /// What the connection does, as far as a time limit depends on it.
@@ -63,6 +66,7 @@ impl Progress {
             ends_by_closing: AtomicBool::new(false),
             malformed: AtomicU32::new(0),
             upgrade: Decision::default(),
+            lent: LentFiles::default(),
         }
     }
 

@@ -10,7 +10,7 @@ use http::StatusCode;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use ziggurat_middleware::{Body, BoxError, RequestSummary};
+use ziggurat_middleware::{Body, BoxError, FileFrame, RequestSummary};
 
 use super::exchange::Exchange;
 use super::generation::Generation;
@@ -25,6 +25,8 @@ pub(super) struct ResponseBody {
     broken: Option<BoxError>,
     /// Dropped after `body`, which stands before it.
     guard: Option<Box<ResponseGuard>>,
+    /// Parts of files are lent to the connection.
+    lends: bool,
 }
 
 /// The longest chunk of an HTTP/2 response, in octets. The client is given up if it does not take one in `body_timeout`.
@@ -164,10 +166,23 @@ impl Drop for ResponseGuard {
 
 impl ResponseBody {
     pub(super) fn new(body: Body, guard: Option<Box<ResponseGuard>>) -> Self {
+        // hyper sends all of the body, because `normalize::finish` has checked its length.
+        let can_lend = |guard: &ResponseGuard| guard.stream.is_none() && guard.progress.lent.is_possible();
+        let lends = body.is_file() && guard.as_deref().is_some_and(can_lend);
         if let Some(guard) = &guard {
             guard.step(true);
         }
-        Self { body, rest: Bytes::new(), broken: None, guard }
+        Self { body, rest: Bytes::new(), broken: None, guard, lends }
+    }
+
+    fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        match &self.guard {
+            Some(guard) if self.lends => self.body.poll_part(cx).map_ok(|frame| match frame {
+                FileFrame::Frame(frame) => frame,
+                FileFrame::Part(part) => Frame::data(guard.progress.lent.lend(part)),
+            }),
+            _ => Pin::new(&mut self.body).poll_frame(cx),
+        }
     }
 }
 
@@ -181,7 +196,7 @@ impl HttpBody for ResponseBody {
             return Poll::Ready(Some(Err(error)));
         }
         let mut frame = match this.rest.is_empty() {
-            true => Pin::new(&mut this.body).poll_frame(cx),
+            true => this.poll_body(cx),
             false => Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut this.rest))))),
         };
         if let Poll::Ready(Some(Err(error))) = frame {

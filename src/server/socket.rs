@@ -7,11 +7,13 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use rustix::net::RecvFlags;
+use rustix::fs::sendfile;
+use rustix::io::{Errno, pread};
+use rustix::net::{RecvFlags, SendFlags};
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
-use ziggurat_middleware::{ConnectionInfo, Scheme};
+use ziggurat_middleware::{ConnectionInfo, FilePart, Scheme};
 
 use super::io::Io;
 
@@ -72,6 +74,26 @@ impl Socket {
         }
     }
 
+    fn send_file(&self, part: &FilePart) -> io::Result<usize> {
+        let mut at = part.at;
+        loop {
+            match sendfile(self, &part.file, Some(&mut at), part.len) {
+                Err(Errno::INTR) => {}
+                // The file system, or what stands in for the kernel, cannot.
+                Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => return self.copy_file(part),
+                sent => return Ok(sent?),
+            }
+        }
+    }
+
+    /// Reads a part of a file, or its beginning, and writes it.
+    fn copy_file(&self, part: &FilePart) -> io::Result<usize> {
+        let mut octets = [0; 16 << 10];
+        let len = part.len.min(octets.len());
+        let read = pread(&part.file, &mut octets[..len], part.at)?;
+        Ok(rustix::net::send(self, &octets[..read], SendFlags::NOSIGNAL)?)
+    }
+
     fn note_sent(&mut self, written: io::Result<usize>) -> io::Result<usize> {
         written.inspect(|octets| self.sent += *octets as u64)
     }
@@ -107,6 +129,34 @@ impl Io for Socket {
             Stream::Unix(stream) => SockRef::from(stream).send(octets),
         };
         self.note_sent(written)
+    }
+
+    fn sends_files(&self) -> bool {
+        true
+    }
+
+    fn poll_send_file(&mut self, cx: &mut Context<'_>, part: &FilePart) -> Poll<io::Result<usize>> {
+        loop {
+            let sent = match &self.stream {
+                Stream::Tcp(stream) => {
+                    ready!(stream.poll_write_ready(cx))?;
+                    stream.try_io(Interest::WRITABLE, || self.send_file(part))
+                }
+                Stream::Unix(stream) => {
+                    ready!(stream.poll_write_ready(cx))?;
+                    stream.try_io(Interest::WRITABLE, || self.send_file(part))
+                }
+            };
+            match sent {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                sent => return Poll::Ready(self.note_sent(sent)),
+            }
+        }
+    }
+
+    fn send_file_now(&mut self, part: &FilePart) -> io::Result<usize> {
+        let sent = self.send_file(part);
+        self.note_sent(sent)
     }
 
     fn sent(&self) -> u64 {

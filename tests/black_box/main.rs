@@ -21,6 +21,7 @@ mod file_tests;
 mod http3;
 mod import;
 mod init;
+mod large_files;
 mod layers;
 mod link;
 mod logins;

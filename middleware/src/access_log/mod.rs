@@ -7,7 +7,7 @@ use http_body::Body as HttpBody;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::{Behavior, Body, Context, Effect, Effects, Explain, Finding, Findings, IntoStage, Middleware, Request, Response, around};
+use crate::{Behavior, Context, Effect, Effects, Explain, Finding, Findings, IntoStage, Middleware, Request, Response, around};
 
 mod append;
 mod body;
@@ -21,7 +21,7 @@ mod tests;
 mod text;
 mod write;
 
-use body::LoggedBody;
+use body::logged;
 pub use date::rfc3339;
 use entry::LogEntry;
 use format::Format;
@@ -159,7 +159,7 @@ fn watch(mut entry: Box<LogEntry>, response: Response) -> Response {
         _ if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
             entry.complete = true;
             entry.detach();
-            return response.map(|body| Body::new(LoggedBody::new(body, entry)));
+            return response.map(|body| logged(body, entry));
         }
         // The server takes such a body at once, so its end needs no watching.
         Some(length) => {
@@ -168,7 +168,7 @@ fn watch(mut entry: Box<LogEntry>, response: Response) -> Response {
         }
         None => {
             entry.complete = response.body().is_end_stream();
-            return response.map(|body| Body::new(LoggedBody::new(body, entry)));
+            return response.map(|body| logged(body, entry));
         }
     }
     response

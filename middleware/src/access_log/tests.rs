@@ -11,6 +11,7 @@ use http_body_util::{BodyExt, StreamBody};
 use tempfile::TempDir;
 
 use super::*;
+use crate::Body;
 use crate::timing::AppPart;
 use crate::{BoxError, ConnectionInfo, Mount, RemoteUser, RequestSummary, TestStack, TestStage, request};
 

@@ -19,6 +19,9 @@ use crate::coop::{STEP, poll_turn};
 /// Octets read at once.
 const CHUNK: u64 = STEP as u64;
 
+/// Octets of a file that the system is taken to read and to drop at once. It reads ahead 128 KiB.
+const STRETCH: u64 = 64 << 10;
+
 /// A part of a file as a body.
 ///
 /// What the page cache holds is read at once (preadv2(2), `RWF_NOWAIT`), and the rest on tokio's blocking pool. If the file is shorter than the part, the
@@ -45,6 +48,31 @@ pub struct FileBody {
     reading: Option<JoinHandle<Result<Bytes, Errno>>>,
 }
 
+/// A part of a file that is to be sent.
+#[derive(Clone, Debug)]
+pub struct FilePart {
+    /// The file.
+    pub file: Arc<OwnedFd>,
+    /// Where the part begins.
+    pub at: u64,
+    /// Its length, [`FilePart::LONGEST`] at most.
+    pub len: usize,
+}
+
+impl FilePart {
+    /// The longest part.
+    pub const LONGEST: usize = 256 << 10;
+}
+
+/// A frame of a body, or a part of a file in the place of its octets.
+#[derive(Debug)]
+pub enum FileFrame {
+    /// A frame.
+    Frame(Frame<Bytes>),
+    /// A part of a file.
+    Part(FilePart),
+}
+
 /// A piece of the body.
 pub(crate) enum Piece {
     /// These octets.
@@ -63,6 +91,23 @@ impl FileBody {
     /// Text and parts of the file, one after the other. No part is empty.
     pub(crate) fn of_pieces(file: Arc<OwnedFd>, pieces: impl Into<VecDeque<Piece>>) -> Self {
         Self { file, pieces: pieces.into(), reading: None }
+    }
+
+    /// The next frame, or a part of the file of which the page cache holds at least an octet of each [`STRETCH`], so that sending it hardly ever waits for the disk.
+    pub(crate) fn poll_part(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<FileFrame>>> {
+        if self.reading.is_none()
+            && let Some(Piece::Part(part)) = self.pieces.front_mut()
+            && let len @ 1.. = cached(&self.file, part)
+        {
+            ready!(poll_turn(cx, STEP));
+            let at = part.start;
+            part.start += len as u64;
+            if part.is_empty() {
+                self.pieces.pop_front();
+            }
+            return Poll::Ready(Some(Ok(FileFrame::Part(FilePart { file: Arc::clone(&self.file), at, len }))));
+        }
+        http_body::Body::poll_frame(Pin::new(self), cx).map_ok(FileFrame::Frame)
     }
 
     /// Removes the octets that were read from the first piece.
@@ -134,6 +179,23 @@ impl http_body::Body for FileBody {
 
 fn chunk(part: &Range<u64>) -> usize {
     usize::try_from((part.end - part.start).min(CHUNK)).unwrap_or(0)
+}
+
+/// How many octets from the beginning of a part on are in the page cache, judged by the ends of each stretch: the system reads and drops files in larger pieces.
+fn cached(file: &OwnedFd, part: &Range<u64>) -> usize {
+    let is_cached = |at| matches!(preadv2(file, &mut [IoSliceMut::new(&mut [0])], at, ReadWriteFlags::NOWAIT), Ok(1));
+    let end = part.end.min(part.start.saturating_add(FilePart::LONGEST as u64));
+    let mut held = part.start;
+    if is_cached(held) {
+        while held < end {
+            let next = end.min(held + STRETCH);
+            if !is_cached(next - 1) {
+                break;
+            }
+            held = next;
+        }
+    }
+    usize::try_from(held - part.start).unwrap_or(0)
 }
 
 /// Reads from the page cache; `EAGAIN` if that is not possible (preadv2(2), `RWF_NOWAIT`).

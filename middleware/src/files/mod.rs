@@ -15,8 +15,8 @@ use rustix::io::Errno;
 
 use crate::{Finding, system_words};
 
-pub use body::FileBody;
 pub(crate) use body::read;
+pub use body::{FileBody, FileFrame, FilePart};
 pub(crate) use conditions::PRECONDITIONS;
 pub(crate) use identity::Identities;
 pub(crate) use ranges::RequestedRanges;

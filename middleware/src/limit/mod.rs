@@ -1,6 +1,5 @@
 //! `limit`: bounds how many requests are under way.
 
-mod body;
 mod leases;
 #[cfg(test)]
 mod shared_tests;
@@ -16,15 +15,15 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, timeout};
 
-use self::body::HeldBody;
 use self::leases::{Entered, Leases};
 use self::slots::{Admission, Slots};
+use crate::body::Observer;
 use crate::metrics::{Counter, Histogram};
 use crate::options::OneOrMany;
 use crate::request_key::{KeyPart, RequestKey, in_words};
 use crate::store::{OnStoreFailure, PlaceBounds, Shared, StoreKey};
 use crate::{
-    Behavior, Body, Context, Effect, Effects, Explain, Finding, Findings, IntoStage, Metrics, Middleware, Next, Place, Problem, Request,
+    Behavior, Context, Effect, Effects, Explain, Finding, Findings, IntoStage, Metrics, Middleware, Next, Place, Problem, Request,
     Response, Result, from_fn, units,
 };
 
@@ -275,8 +274,15 @@ fn hold(permit: impl Send + Unpin + 'static, response: Response) -> Response {
     if response.status() != StatusCode::SWITCHING_PROTOCOLS && http_body::Body::is_end_stream(response.body()) {
         return response;
     }
-    response.map(|body| Body::new(HeldBody::new(body, permit)))
+    response.map(|body| body.observed(Held { _permit: permit }))
 }
+
+/// The permit is free when the server drops the body: at its end, or when the client has gone.
+struct Held<P> {
+    _permit: P,
+}
+
+impl<P: Send + 'static> Observer for Held<P> {}
 
 struct Figures {
     waits: Histogram,

@@ -15,8 +15,10 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use ziggurat_middleware::FilePart;
 
 use super::framing::Framing;
+use super::lent_files::Begin;
 use crate::server::io::{Io, end_of_tls, first_of, poll_flush_now, poll_now};
 use crate::server::limits::Limits;
 use crate::server::progress::Progress;
@@ -153,14 +155,33 @@ impl<S: Io> Guard<S> {
         }
     }
 
+    /// Whether a part of a file can be sent in the place of its octets.
+    pub(super) fn sends_files(&self) -> bool {
+        self.stream.as_ref().is_some_and(Io::sends_files)
+    }
+
     pub(super) fn write_now(&mut self, octets: &[u8]) -> io::Result<usize> {
         self.stream.as_mut().map_or(Err(io::ErrorKind::WouldBlock.into()), |stream| stream.write_now(octets))
     }
 
-    fn wrote(&mut self, outcome: Poll<io::Result<usize>>, octets: &[u8]) -> Poll<io::Result<usize>> {
-        let outcome = if self.progress.tries_again(&outcome) { poll_now(self.write_now(octets)) } else { outcome };
+    fn send_file_now(&mut self, part: &FilePart) -> io::Result<usize> {
+        self.stream.as_mut().map_or(Err(io::ErrorKind::WouldBlock.into()), |stream| stream.send_file_now(part))
+    }
+
+    /// `now` writes the same whether or not the stream is reported as writable.
+    fn wrote(&mut self, outcome: Poll<io::Result<usize>>, now: impl FnOnce(&mut Self) -> io::Result<usize>) -> Poll<io::Result<usize>> {
+        let outcome = if self.progress.tries_again(&outcome) { poll_now(now(self)) } else { outcome };
         self.progress.note_sent(&outcome, self.sent());
         outcome
+    }
+
+    /// Counts what was sent of a lent part.
+    fn sent_of_file(&self, octets: usize) -> io::Result<usize> {
+        if octets == 0 {
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the file became shorter while it was sent"));
+        }
+        self.progress.lent.note_sent(octets);
+        Ok(octets)
     }
 
     fn sent(&self) -> u64 {
@@ -323,15 +344,23 @@ impl<S> Guard<S> {
 
 impl<S: Io> AsyncWrite for Guard<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, octets: &[u8]) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        let outcome = this.poll_sink(cx, |stream, cx| stream.poll_write(cx, octets));
-        this.wrote(outcome, octets)
+        self.poll_write_vectored(cx, &[IoSlice::new(octets)])
     }
 
     fn poll_write_vectored(self: Pin<&mut Self>, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let outcome = this.poll_sink(cx, |stream, cx| stream.poll_write_vectored(cx, slices));
-        this.wrote(outcome, first_of(slices))
+        match this.progress.lent.begin_of(slices)? {
+            Begin::Octets(count) => {
+                let slices = &slices[..count];
+                let outcome = this.poll_sink(cx, |stream, cx| stream.poll_write_vectored(cx, slices));
+                this.wrote(outcome, |this| this.write_now(first_of(slices)))
+            }
+            Begin::Part(part) => {
+                let outcome = this.poll_sink(cx, |stream, cx| stream.get_mut().poll_send_file(cx, &part));
+                let outcome = this.wrote(outcome, |this| this.send_file_now(&part));
+                outcome.map(|sent| this.sent_of_file(sent?))
+            }
+        }
     }
 
     fn is_write_vectored(&self) -> bool {

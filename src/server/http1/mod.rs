@@ -5,6 +5,7 @@ pub(super) mod fields;
 mod framing;
 mod guard;
 mod head;
+mod lent_files;
 mod linger;
 #[cfg(test)]
 mod properties;
@@ -24,6 +25,7 @@ use hyper_util::rt::TokioIo;
 pub(super) use self::guard::Guard;
 use self::guard::ReadEnd;
 pub(super) use self::head::Head;
+pub(super) use self::lent_files::LentFiles;
 use super::io::Io;
 use super::limits::{GRACE, Limits};
 use super::phase_timer::PhaseTimer;
@@ -59,6 +61,7 @@ pub(super) async fn run<S: Io>(
     timer: &mut PhaseTimer,
 ) -> Outcome<S> {
     let tunnel = guard.tunnel();
+    progress.lent.begin(guard.sends_files());
     let mut connection = builder(limits).serve_connection(TokioIo::new(guard), Arc::clone(service)).with_upgrades();
     let mut judged = None;
     let stop = poll_fn(|cx| {
