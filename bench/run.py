@@ -109,8 +109,8 @@ def measure(name, scenario, options, load, server_cores, load_cores):
 
 
 @contextmanager
-def started(name, scenario, options, cores, **more):
-    """A server on `cores` (None: all) that has answered each group rightly, and the load generator's plan for it."""
+def started(name, scenario, options, cores, environment=None, **more):
+    """A server on `cores` (None: all), with `environment` in addition, that has answered each group rightly, and the load generator's plan for it."""
     cores = cores or os.sched_getaffinity(0)
     with tempfile.TemporaryDirectory(prefix="bench-") as temporary:
         folder = Path(temporary)
@@ -122,7 +122,7 @@ def started(name, scenario, options, cores, **more):
         place.upstream = free_port()
         behind = proxies.upstream(place, scenario.upstream, os.sched_getaffinity(0) - cores or cores) if scenario.upstream else nullcontext()
         with behind:
-            tree = Tree(servers.commands(name, scenario, place), cwd=folder, env=servers.environment(name, scenario, folder), cores=cores, log=folder / "log", port=place.port)
+            tree = Tree(servers.commands(name, scenario, place), cwd=folder, env=servers.environment(name, scenario, folder) | (environment or {}), cores=cores, log=folder / "log", port=place.port)
             try:
                 tree.wait_for_port()
                 if scenario.http == "2":
