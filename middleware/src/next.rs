@@ -49,6 +49,11 @@ impl Next {
         }
     }
 
+    /// The stack, with a look at each request before it goes down.
+    pub(crate) fn prepared(self, prepare: impl Fn(&Request) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(Prepared { prepare, stack: self }))
+    }
+
     /// As [`Next::run`], with a future that has a name and does not take the stack.
     pub fn send(&self, request: Request) -> NextFuture {
         self.0.call(request)
@@ -181,6 +186,19 @@ impl<S: StackService> IntoApp for S {
     }
 }
 
+/// A stack whose requests are looked at first.
+struct Prepared<P> {
+    prepare: P,
+    stack: Next,
+}
+
+impl<P: Fn(&Request) + Send + Sync> Stage for Prepared<P> {
+    fn call(&self, request: Request) -> NextFuture {
+        (self.prepare)(&request);
+        self.stack.send(request)
+    }
+}
+
 /// Hides what differs between services: readiness, body type, error type, panics.
 struct Absorb<S> {
     inner: S,
@@ -192,7 +210,8 @@ impl<S: StackService> Stage for Absorb<S> {
         let summary = RequestSummary::of(request.extensions()).cloned();
         let span = summary.as_ref().and_then(RequestSummary::trace).and_then(|_| Trace::enter(&mut request, self.refusals.place()));
         let refusals = Arc::clone(&self.refusals);
-        let visit = refusals.place().times().and_then(|_| summary.as_ref()?.clock()?.enter(refusals.place()));
+        let timed = summary.as_ref().filter(|_| refusals.place().is_timed());
+        let visit = timed.and_then(|summary| summary.clock()?.enter_stack(refusals.place(), summary));
         let mut service = self.inner.clone();
         let is_ready = catch_unwind(AssertUnwindSafe(|| service.poll_ready(&mut Context::from_waker(Waker::noop())).is_ready()));
         let called = match is_ready {
@@ -279,7 +298,10 @@ where
             span.respond(response.status());
         }
         Poll::Ready(Ok(match this.visit.take() {
-            Some(mut visit) => response.map(|body| body.timed(&mut visit)),
+            Some(mut visit) => {
+                visit.respond(response.status());
+                response.map(|body| body.timed(&mut visit))
+            }
             None => response,
         }))
     }

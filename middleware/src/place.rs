@@ -14,44 +14,46 @@ use crate::timing::PlaceTimes;
 /// It is unique in the pipeline and does not depend on positions in the file: a layer that is inserted renames no other one. Log lines, metric labels,
 /// `ziggurat status` and [`Context::keep`](crate::Context::keep) use the same place. A clone copies no text.
 #[derive(Clone)]
-pub struct Place {
-    name: Arc<str>,
-    /// The figures of a stack that is timed.
+pub struct Place(Arc<Named>);
+
+/// A name, with the figures of a stack that is timed.
+struct Named {
+    name: Box<str>,
     times: Option<Arc<PlaceTimes>>,
 }
 
 impl Place {
     /// The place of this name.
-    pub fn new(name: impl Into<Arc<str>>) -> Self {
-        Self { name: name.into(), times: None }
+    pub fn new(name: impl Into<Box<str>>) -> Self {
+        Self(Arc::new(Named { name: name.into(), times: None }))
     }
 
     /// The same place, whose layer or app is timed.
     pub(crate) fn timed(&self, times: Arc<PlaceTimes>) -> Self {
-        Self { name: Arc::clone(&self.name), times: Some(times) }
+        Self(Arc::new(Named { name: self.0.name.clone(), times: Some(times) }))
     }
 
     /// Whether its layer or app is timed (`server.timing`).
     #[must_use]
-    pub const fn is_timed(&self) -> bool {
-        self.times.is_some()
+    pub fn is_timed(&self) -> bool {
+        self.0.times.is_some()
     }
 
     /// The figures of its layer or app, if it is timed.
     pub(crate) fn times(&self) -> Option<&PlaceTimes> {
-        self.times.as_deref()
+        self.0.times.as_deref()
     }
 
     /// The name.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.name
+        &self.0.name
     }
 }
 
 impl PartialEq for Place {
     fn eq(&self, other: &Self) -> bool {
-        self.name == other.name
+        self.as_str() == other.as_str()
     }
 }
 
@@ -59,7 +61,7 @@ impl Eq for Place {}
 
 impl Hash for Place {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        self.name.hash(state);
+        self.as_str().hash(state);
     }
 }
 

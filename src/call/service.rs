@@ -124,7 +124,7 @@ impl<E: Executor> Future for AppFuture<E> {
 /// Submits the call of a request whose body has been received.
 fn submit<E: Executor>(executor: Arc<E>, parts: Parts, received: ReceivedBody, limits: Arc<RequestLimits>) -> AppFuture<E> {
     let since = Instant::now();
-    let clock = RequestSummary::of(&parts.extensions).and_then(RequestSummary::clock).map(|clock| RequestClock::of_thread(Some(clock)));
+    let clock = RequestSummary::of(&parts.extensions).and_then(RequestSummary::clock).map(|clock| RequestClock::of_thread(Some(clock), since));
     let (sender, reply) = oneshot::channel();
     let call = Call {
         number: 0,
@@ -135,7 +135,7 @@ fn submit<E: Executor>(executor: Arc<E>, parts: Parts, received: ReceivedBody, l
         since: since.into_std(),
         clock: clock.clone(),
     };
-    let waiting = clock.as_ref().map(RequestClock::wait);
+    let waiting = clock.clone().map(RequestClock::wait);
     let deadline = deadline_of(&parts, &limits);
     let Ok(number) = executor.submit(call) else {
         let problem = overloaded("too many requests wait for the app", "the app's queue is full");

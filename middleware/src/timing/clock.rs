@@ -3,21 +3,22 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use smallvec::SmallVec;
 use tokio::time::Instant;
 
-use super::Timings;
+use super::timings::TimedStack;
 use super::visit::{PartVisit, ThreadVisit, Visit};
-use crate::Place;
+use crate::{Place, RequestSummary};
 
-/// The clock of one request. The outermost stage starts it ([`Timings::over`]) and leaves it in the [`RequestSummary`](crate::RequestSummary). A clone is the same
+/// The clock of one request. A stack that is timed starts it ([`Timings::over`](super::Timings::over)) and leaves it in the [`RequestSummary`](crate::RequestSummary). A clone is the same
 /// clock.
 #[derive(Clone, Debug)]
 pub struct RequestClock(pub(super) Arc<Shared>);
 
 #[derive(Debug)]
 pub(super) struct Shared {
-    /// The figures that the times are added to; `None` for the clock of a thread of an app.
-    pub(super) timings: Option<Timings>,
+    /// The stack whose figures the times are added to; `None` for the clock of a thread of an app.
+    pub(super) stack: Option<Arc<TimedStack>>,
     /// The clock that gets the times of a thread, unless it is one of another process.
     server: Option<RequestClock>,
     pub(super) begin: Instant,
@@ -30,16 +31,17 @@ pub(super) struct Clock {
     last: Instant,
     /// Who has been asked and has not answered, the innermost one; an index in `spans`. `None` while the client takes the response.
     pub(super) holder: Option<usize>,
-    pub(super) spans: Vec<Span>,
+    /// A usual request comes to few places.
+    pub(super) spans: SmallVec<[Span; 4]>,
     /// The app that another process has measured the layers of.
     app: Option<usize>,
-    thread: Option<AppThread>,
+    pub(super) thread: Option<AppThread>,
     parts: [Option<Duration>; AppPart::ALL.len()],
 }
 
 /// The thread of the app that serves the request.
 #[derive(Clone, Copy, Debug)]
-enum AppThread {
+pub(super) enum AppThread {
     Begun(Instant),
     /// It is one of another process.
     Ended(Duration),
@@ -103,22 +105,21 @@ impl AppPart {
 const SPANS: usize = 64;
 
 impl RequestClock {
-    /// Starts a clock. The places of the stack are those of `timings`.
-    #[must_use]
-    pub fn start(timings: Timings) -> Self {
-        Self::new(Some(timings), None, Vec::with_capacity(8))
+    /// Starts the clock of a request that comes to `stack`.
+    pub(super) fn start(stack: Arc<TimedStack>) -> Self {
+        Self::new(Some(stack), None, Instant::now())
     }
 
-    /// The clock of a request in a thread of an app, which may go on beside the server's own. Its times are for the clock of the server, which may be one of another process.
+    /// The clock of a request in a thread of an app, which may go on beside the server's own: the request waits for the thread since `begin`. Its times are for the clock
+    /// of the server, which may be one of another process.
     #[must_use]
-    pub fn of_thread(server: Option<&Self>) -> Self {
-        Self::new(None, server.cloned(), Vec::new())
+    pub fn of_thread(server: Option<&Self>, begin: Instant) -> Self {
+        Self::new(None, server.cloned(), begin)
     }
 
-    fn new(timings: Option<Timings>, server: Option<Self>, spans: Vec<Span>) -> Self {
-        let begin = Instant::now();
-        let clock = Clock { last: begin, holder: None, spans, app: None, thread: None, parts: <_>::default() };
-        Self(Arc::new(Shared { timings, server, begin, clock: Mutex::new(clock) }))
+    fn new(stack: Option<Arc<TimedStack>>, server: Option<Self>, begin: Instant) -> Self {
+        let clock = Clock { last: begin, holder: None, spans: SmallVec::new(), app: None, thread: None, parts: <_>::default() };
+        Self(Arc::new(Shared { stack, server, begin, clock: Mutex::new(clock) }))
     }
 
     /// The clock that gets the times of this one.
@@ -136,7 +137,7 @@ impl RequestClock {
     /// The visits so far, in their order.
     #[must_use]
     pub fn spans(&self) -> Vec<Span> {
-        self.lock().spans.clone()
+        self.lock().spans.to_vec()
     }
 
     /// The self times so far, one for each place that the request has come to.
@@ -169,16 +170,8 @@ impl RequestClock {
 
     /// The request waits for a thread of the app, whose clock this is. What the thread takes is Python's; the rest until the guard is dropped is the queue's.
     #[must_use]
-    pub fn wait(&self) -> ThreadVisit {
-        ThreadVisit::begin(self.clone())
-    }
-
-    /// Gives the times of a thread to the clock of the server, as far as it does not have them.
-    pub fn report_to_server(&self) {
-        if let Some(server) = &self.0.server {
-            let times = self.take();
-            server.report(times.iter().map(|time| (time.place.as_str(), time.request, time.body)));
-        }
+    pub const fn wait(self) -> ThreadVisit {
+        ThreadVisit::new(self)
     }
 
     /// A thread of the app begins with the request.
@@ -189,7 +182,7 @@ impl RequestClock {
     /// How long the app's thread has had the request; `None` before it begins.
     #[must_use]
     pub fn thread_time(&self) -> Option<Duration> {
-        self.lock().thread.map(AppThread::time)
+        self.lock().thread.map(|thread| thread.time(Instant::now()))
     }
 
     /// The thread of another process has had the request for this long.
@@ -204,7 +197,7 @@ impl RequestClock {
         let Some(app) = clock.holder.or(clock.app) else { return };
         clock.app = Some(app);
         for (name, request, body) in measured {
-            let Some((place, times)) = self.0.timings.as_ref().and_then(|timings| timings.get(name)) else { continue };
+            let Some((place, times)) = self.0.stack.as_ref().and_then(|stack| stack.timings.get(name)) else { continue };
             let above = &mut clock.spans[app];
             if above.place == *place {
                 continue;
@@ -244,11 +237,19 @@ impl RequestClock {
         if clock.spans.len() >= SPANS || above.is_some_and(|above| clock.spans[above].place == *place) {
             return None;
         }
-        let begin = clock.advance().saturating_duration_since(self.0.begin);
         let span = clock.spans.len();
+        // A stack starts the clock at the moment when the request comes to its first place.
+        let begin = if span == 0 && self.0.stack.is_some() { self.0.begin } else { clock.advance() };
+        let begin = begin.saturating_duration_since(self.0.begin);
         clock.spans.push(Span { place: place.clone(), above, begin, end: None, request: Duration::ZERO, body: Duration::ZERO });
         clock.holder = Some(span);
         Some(Visit::begin(self.clone(), span, above))
+    }
+
+    /// The request of this clock comes to a place of a stack. The visit to the first place is that to the whole stack.
+    pub(crate) fn enter_stack(&self, place: &Place, request: &RequestSummary) -> Option<Visit> {
+        let visit = self.enter(place)?;
+        Some(if visit.is_first() { visit.of_stack(request.clone()) } else { visit })
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Clock> {
@@ -265,9 +266,9 @@ impl Span {
 }
 
 impl AppThread {
-    fn time(self) -> Duration {
+    pub(super) fn time(self, now: Instant) -> Duration {
         match self {
-            Self::Begun(at) => at.elapsed(),
+            Self::Begun(at) => now.saturating_duration_since(at),
             Self::Ended(time) => time,
         }
     }

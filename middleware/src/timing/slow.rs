@@ -19,24 +19,9 @@ impl SlowLog {
         Self { after, lines: Summary::default() }
     }
 
-    /// A request that is watched until the head of its response.
-    pub(super) fn watch(&self, summary: RequestSummary) -> SlowRequest {
-        SlowRequest { log: self.clone(), summary, has_response: false }
-    }
-}
-
-/// Dropping it is the end: the client may have left.
-pub(super) struct SlowRequest {
-    log: SlowLog,
-    summary: RequestSummary,
-    pub(super) has_response: bool,
-}
-
-impl Drop for SlowRequest {
-    fn drop(&mut self) {
-        let Some(clock) = self.summary.clock() else { return };
-        let elapsed = clock.elapsed();
-        if elapsed < self.log.after {
+    /// A request leaves the stack: with the head of its response, or because nobody waits for it any longer.
+    pub(super) fn leave(&self, request: &RequestSummary, clock: &RequestClock, has_response: bool, elapsed: Duration) {
+        if elapsed < self.after {
             return;
         }
         let times = Breakdown::of(clock);
@@ -45,11 +30,11 @@ impl Drop for SlowRequest {
         let sum_up = move |count: u64, latest: String, seconds: u64| {
             tracing::warn!(place, count, "{count} more requests were slow within {seconds} s, the last one: {latest}");
         };
-        let what = if self.has_response { "the response took" } else { "there was no response after" };
+        let what = if has_response { "the response took" } else { "there was no response after" };
         let elapsed = Seconds(elapsed);
-        if self.log.lines.begins(most.clone(), || format!("{}: {elapsed}: {times}", self.summary), sum_up) {
-            let (request_id, request) = (self.summary.id(), tracing::field::display(&self.summary));
-            tracing::warn!(request_id, request, place = most, "slow: {what} {elapsed}: {times}");
+        if self.lines.begins(most.clone(), || format!("{request}: {elapsed}: {times}"), sum_up) {
+            let (request_id, shown) = (request.id(), tracing::field::display(request));
+            tracing::warn!(request_id, request = shown, place = most, "slow: {what} {elapsed}: {times}");
         }
     }
 }

@@ -146,8 +146,8 @@ async fn what_another_process_has_measured_is_taken_from_the_app() {
     let stack = watch.stage().then_stage(slow(0, 0)).over(move |_| {
         let clock = seen.clock();
         async move {
-            let thread = RequestClock::of_thread(Some(&clock));
-            let waiting = thread.wait();
+            let thread = RequestClock::of_thread(Some(&clock), Instant::now());
+            let waiting = thread.clone().wait();
             sleep(10 * SECOND).await;
             thread.end_thread(7 * SECOND);
             // As if the layer stood in the worker.

@@ -4,10 +4,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::StatusCode;
+
 use super::slow::SlowLog;
 use super::{AppPart, RecentErrors, RequestClock};
 use crate::metrics::{Distribution, Histogram};
-use crate::{Context, IntoStage, Metrics, Next, Place, Request, RequestSummary, Response, around};
+use crate::{Context, Metrics, Next, Place, RequestSummary};
 
 /// The self times of the layers and apps of a stack. A clone has the same figures.
 #[derive(Clone, Debug, Default)]
@@ -18,6 +20,14 @@ struct Figures {
     /// From the top of the file to its bottom.
     places: Vec<(Place, Arc<PlaceTimes>)>,
     by_name: HashMap<Place, usize>,
+}
+
+/// A stack that is timed.
+#[derive(Debug)]
+pub(super) struct TimedStack {
+    pub(super) timings: Timings,
+    slow: Option<SlowLog>,
+    errors: Arc<RecentErrors>,
 }
 
 /// The figures of one place.
@@ -72,35 +82,21 @@ impl Timings {
         self.get(place.as_str()).map_or_else(|| place.clone(), |(place, _)| place.clone())
     }
 
-    /// The stack, with a stage on top that starts the clock of each request, and logs where the time has gone if the response takes longer than `slow` to begin. The hooks
-    /// are those of `context`.
+    /// The stack, which starts the clock of each request, and logs where the time has gone if the response takes longer than `slow` to begin. The hooks are those of
+    /// `context`.
     #[must_use]
     pub fn over(self, stack: Next, slow: Option<Duration>, context: &Context) -> Next {
-        let (slow, errors) = (slow.map(SlowLog::new), Self::recent_errors(context));
         let figures = self.clone();
         context.on_scrape(move |metrics| figures.scrape(metrics));
-        let start = around(move |request: &mut Request| {
-            let summary = RequestSummary::of(request.extensions());
-            if let Some(summary) = summary {
-                summary.start_clock(RequestClock::start(self.clone()));
+        let timed = Arc::new(TimedStack { timings: self, slow: slow.map(SlowLog::new), errors: Self::recent_errors(context) });
+        stack.prepared(move |request| {
+            if let Some(summary) = RequestSummary::of(request.extensions()) {
+                summary.start_clock(RequestClock::start(Arc::clone(&timed)));
             }
-            let watched = slow.as_ref().and_then(|slow| Some(slow.watch(summary?.clone())));
-            let noted = summary.cloned();
-            let errors = Arc::clone(&errors);
-            Ok(move |response: Response| {
-                if let Some(request) = noted {
-                    errors.note(response.status(), &request);
-                }
-                if let Some(mut watched) = watched {
-                    watched.has_response = true;
-                }
-                response
-            })
-        });
-        start.stage(context.place(), stack)
+        })
     }
 
-    /// The recent errors of a stack with such a stage at the place of `context`. They survive a reload.
+    /// The recent errors of a stack at the place of `context`. They survive a reload.
     #[must_use]
     pub fn recent_errors(context: &Context) -> Arc<RecentErrors> {
         context.keep(RecentErrors::default)
@@ -141,5 +137,17 @@ impl Timings {
 
     pub(super) fn get(&self, name: &str) -> Option<(&Place, &PlaceTimes)> {
         self.0.by_name.get(name).and_then(|index| self.0.places.get(*index)).map(|(place, times)| (place, &**times))
+    }
+}
+
+impl TimedStack {
+    /// A request leaves the stack: with the head of its response, or because nobody waits for it any longer.
+    pub(super) fn leave(&self, request: &RequestSummary, clock: &RequestClock, status: Option<StatusCode>, elapsed: Duration) {
+        if let Some(status) = status {
+            self.errors.note(status, request);
+        }
+        if let Some(slow) = &self.slow {
+            slow.leave(request, clock, status.is_some(), elapsed);
+        }
     }
 }

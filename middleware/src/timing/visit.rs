@@ -1,8 +1,10 @@
 //! What goes on with a request: visits, which the clock ends when they are dropped.
 
+use http::StatusCode;
 use tokio::time::Instant;
 
 use super::clock::{AppPart, RequestClock};
+use crate::RequestSummary;
 
 /// A part of the self time of an app that goes on. Dropping it ends it.
 pub struct PartVisit {
@@ -26,22 +28,26 @@ impl Drop for PartVisit {
 /// A request at the threads of an app. Dropping it ends the visit: the head of the response is there, or is not waited for any longer.
 pub struct ThreadVisit {
     thread: RequestClock,
-    begin: Instant,
 }
 
 impl ThreadVisit {
-    pub(super) fn begin(thread: RequestClock) -> Self {
-        Self { thread, begin: Instant::now() }
+    pub(super) const fn new(thread: RequestClock) -> Self {
+        Self { thread }
     }
 }
 
 impl Drop for ThreadVisit {
     fn drop(&mut self) {
-        let total = self.begin.elapsed();
-        let python = self.thread.thread_time().map(|time| time.min(total));
-        self.thread.report_to_server();
         let Some(server) = self.thread.server() else { return };
+        let times = self.thread.take();
+        if !times.is_empty() {
+            server.report(times.iter().map(|time| (time.place.as_str(), time.request, time.body)));
+        }
+        let thread = self.thread.lock().thread;
         let mut clock = server.lock();
+        let now = clock.advance();
+        let total = now.saturating_duration_since(self.thread.0.begin);
+        let python = thread.map(|thread| thread.time(now).min(total));
         clock.add(AppPart::Queue, total.saturating_sub(python.unwrap_or_default()));
         if let Some(python) = python {
             clock.add(AppPart::Python, python);
@@ -55,11 +61,30 @@ pub struct Visit {
     span: usize,
     above: Option<usize>,
     is_streamed: bool,
+    /// The request, if this is the visit to the whole stack.
+    request: Option<RequestSummary>,
+    /// Of the response.
+    status: Option<StatusCode>,
 }
 
 impl Visit {
     pub(super) const fn begin(clock: RequestClock, span: usize, above: Option<usize>) -> Self {
-        Self { clock, span, above, is_streamed: false }
+        Self { clock, span, above, is_streamed: false, request: None, status: None }
+    }
+
+    pub(super) const fn is_first(&self) -> bool {
+        self.span == 0
+    }
+
+    /// The visit of this request to a whole stack.
+    pub(super) fn of_stack(mut self, request: RequestSummary) -> Self {
+        self.request = Some(request);
+        self
+    }
+
+    /// A response of this status leaves the place.
+    pub(crate) const fn respond(&mut self, status: StatusCode) {
+        self.status = Some(status);
     }
 
     /// The body of the response that leaves the place: its time is measured if the place has made or changed it.
@@ -76,14 +101,18 @@ impl Drop for Visit {
         let now = clock.advance();
         clock.holder = self.above;
         let span = &mut clock.spans[self.span];
-        span.end = Some(now.saturating_duration_since(self.clock.0.begin));
-        if self.clock.0.timings.is_some() {
-            if let Some(times) = span.place.times() {
-                times.request.observe(span.request);
-            }
-            if !self.is_streamed {
-                clock.end_reported(self.span);
-            }
+        let elapsed = now.saturating_duration_since(self.clock.0.begin);
+        span.end = Some(elapsed);
+        let Some(stack) = &self.clock.0.stack else { return };
+        if let Some(times) = span.place.times() {
+            times.request.observe(span.request);
+        }
+        if !self.is_streamed {
+            clock.end_reported(self.span);
+        }
+        drop(clock);
+        if let Some(request) = &self.request {
+            stack.leave(request, &self.clock, self.status, elapsed);
         }
     }
 }
@@ -121,7 +150,7 @@ impl BodyVisit {
 impl Drop for BodyVisit {
     fn drop(&mut self) {
         self.answer();
-        if self.clock.0.timings.is_some() {
+        if self.clock.0.stack.is_some() {
             let clock = self.clock.lock();
             clock.spans[self.span].observe_body();
             clock.end_reported(self.span);
