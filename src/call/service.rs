@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 use tower::Service;
 use ziggurat_middleware::timing::{RequestClock, ThreadVisit};
+use ziggurat_middleware::trace::Trace;
 use ziggurat_middleware::{Body, BoxError, Deadline, Problem, Request, RequestSummary, ReserveClass, Response};
 
 use super::bodies::BodyBudgets;
@@ -124,7 +125,9 @@ impl<E: Executor> Future for AppFuture<E> {
 /// Submits the call of a request whose body has been received.
 fn submit<E: Executor>(executor: Arc<E>, parts: Parts, received: ReceivedBody, limits: Arc<RequestLimits>) -> AppFuture<E> {
     let since = Instant::now();
-    let clock = RequestSummary::of(&parts.extensions).and_then(RequestSummary::clock).map(|clock| RequestClock::of_thread(Some(clock), since));
+    let clock = RequestSummary::of(&parts.extensions)
+        .and_then(RequestSummary::clock)
+        .map(|clock| RequestClock::of_thread(Some(clock), since, Trace::of(&parts.extensions)));
     let (sender, reply) = oneshot::channel();
     let call = Call {
         number: 0,

@@ -232,7 +232,7 @@ impl Pipeline {
     /// The stack that `build` gives, timed if the file says so.
     fn timed(&self, lifecycle: &Lifecycle, build: impl FnOnce(Site<'_>) -> Result<Next, Vec<Diagnostic>>) -> Result<Next, Report> {
         let site = self.site(lifecycle);
-        let timings = self.server().timing.then(|| build::timings(self.file.stacks(), site));
+        let timings = self.server().is_timed().then(|| build::timings(self.file.stacks(), site));
         let built = build(Site { timings: timings.as_ref(), ..site });
         let stack = built.map_err(|findings| Report::new(Arc::clone(&self.source), findings))?;
         let Some(timings) = timings else { return Ok(stack) };

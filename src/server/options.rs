@@ -93,7 +93,8 @@ pub struct Options {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub store: Option<StoreSetting>,
 
-    /// Whether the time that each layer and app takes itself is measured. The metrics have it as `ziggurat_self_seconds` (see `docs/timing.md`).
+    /// Whether the time that each layer and app takes itself is measured. The metrics have it as `ziggurat_self_seconds` (see `docs/timing.md`). `"layers": true` of `traces`
+    /// measures it too.
     pub timing: bool,
 
     /// After how long a response that has not begun makes its request a slow one, for instance `"1s"`: the log then says where the time has gone. It takes `timing`. By
@@ -135,6 +136,11 @@ impl Default for Options {
 }
 
 impl Options {
+    /// Whether a stack is timed: because the file says so, or because its layers have spans.
+    pub(crate) fn is_timed(&self) -> bool {
+        self.timing || self.traces.as_ref().is_some_and(TracesOptions::has_layers)
+    }
+
     /// Reports values with which no client could be served.
     pub fn validate(&self, findings: &mut Findings) {
         let times = [

@@ -49,6 +49,11 @@ pub struct TracesOptions {
 }
 
 impl TracesOptions {
+    /// Whether layers have spans.
+    pub(crate) const fn has_layers(&self) -> bool {
+        self.layers
+    }
+
     /// Reports names and values that are no headers.
     pub(crate) fn validate(&self, findings: &mut Findings) {
         check_headers(&self.headers, findings);

@@ -199,6 +199,46 @@ fn with_layers_the_spans_of_a_django_site_hang_below_that_of_its_app() {
     }
 }
 
+/// An app, and a layer that passes its response on.
+const LAYERED: &str = r#"
+def app(environ, start_response):
+    start_response("200 OK", [])
+    return [b"hello"]
+
+def layer(app):
+    return lambda environ, start_response: app(environ, start_response)
+
+def lazy(app):
+    def called(environ, start_response):
+        yield from app(environ, start_response)
+    return called
+"#;
+
+#[test]
+fn with_layers_those_around_and_below_python_have_spans_wherever_python_runs() {
+    for workers in [0, 1] {
+        let collector = Collector::new();
+        let stack = format!(
+            r#""layers": ["request_id", {{ "wsgi": "layered:layer", "as": "outer" }}, {{ "headers": {{ "response": {{ "set": {{ "x-a": "b" }} }} }} }}, {{ "wsgi": "layered:lazy", "as": "lazy" }}],
+                "app": {{ "wsgi": {{ "app": "layered:app", "workers": {workers} }}, "as": "app" }}"#
+        );
+        let program = Program::start(&site(&collector, r#", "layers": true"#, &stack), &[("layered.py", LAYERED)]);
+        assert_eq!(get(&program, "/", ""), "hello");
+        stop(program);
+        let spans = collector.wait_for("the spans", |spans| spans.iter().any(|span| span["kind"] == SERVER));
+        let mut above = of(&spans, "ziggurat", SERVER);
+        // What is measured in a worker is below the app whose worker it is.
+        for name in ["request_id", "app", "outer", "headers", "lazy"] {
+            let [span] = spans.iter().filter(|span| span["name"] == name).collect::<Vec<_>>()[..] else {
+                panic!("{workers} {name}: {spans:#?}")
+            };
+            assert_eq!((&span["parent"], &span["trace"]), (&above["id"], &above["trace"]), "{workers} {name}: {spans:#?}");
+            above = span;
+        }
+        assert_eq!(spans.len(), 6, "{workers}: {spans:#?}");
+    }
+}
+
 /// Serves one connection: reads until `end`, answers, and gives what it has read.
 fn upstream(end: &'static str, answer: &'static [u8]) -> (u16, std::thread::JoinHandle<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

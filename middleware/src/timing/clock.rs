@@ -6,8 +6,9 @@ use std::time::Duration;
 use smallvec::SmallVec;
 use tokio::time::Instant;
 
-use super::timings::TimedStack;
+use super::timings::{PlaceTimes, TimedStack};
 use super::visit::{PartVisit, ThreadVisit, Visit};
+use crate::trace::{MeasuredSpans, Trace};
 use crate::{Place, RequestSummary};
 
 /// The clock of one request. A stack that is timed starts it ([`Timings::over`](super::Timings::over)) and leaves it in the [`RequestSummary`](crate::RequestSummary). A clone is the same
@@ -23,6 +24,8 @@ pub(super) struct Shared {
     server: Option<RequestClock>,
     pub(super) begin: Instant,
     clock: Mutex<Clock>,
+    /// The spans of the thread in the trace of the request.
+    traced: Option<Mutex<MeasuredSpans>>,
 }
 
 #[derive(Debug)]
@@ -36,6 +39,8 @@ pub(super) struct Clock {
     /// The app that another process has measured the layers of.
     app: Option<usize>,
     pub(super) thread: Option<AppThread>,
+    /// Which spans have been taken since they ended: a bit for each.
+    taken: u64,
     parts: [Option<Duration>; AppPart::ALL.len()],
 }
 
@@ -75,6 +80,25 @@ pub struct SelfTime {
     pub body: Duration,
 }
 
+/// What is new of a visit in a thread of an app, for the clock of the server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ThreadSpan<N> {
+    /// Its number in the thread.
+    pub number: u8,
+    /// The number of the visit to the layer above, if there is one in the thread.
+    pub above: Option<u8>,
+    /// The name of the place.
+    pub name: N,
+    /// When the request came, since the start of the clock.
+    pub begin: Duration,
+    /// How long the visit took until the head of the response; `None` if it goes on, or has been told before.
+    pub duration: Option<Duration>,
+    /// The self time until the head of the response, as far as it has not been told.
+    pub request: Duration,
+    /// The self time of the response's body, likewise.
+    pub body: Duration,
+}
+
 /// A part of the self time of an app.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AppPart {
@@ -107,19 +131,16 @@ const SPANS: usize = 64;
 impl RequestClock {
     /// Starts the clock of a request that comes to `stack`.
     pub(super) fn start(stack: Arc<TimedStack>) -> Self {
-        Self::new(Some(stack), None, Instant::now())
+        let begin = Instant::now();
+        Self(Arc::new(Shared { stack: Some(stack), server: None, begin, clock: Mutex::new(Clock::new(begin)), traced: None }))
     }
 
     /// The clock of a request in a thread of an app, which may go on beside the server's own: the request waits for the thread since `begin`. Its times are for the clock
-    /// of the server, which may be one of another process.
+    /// of the server, which may be one of another process, and for the trace that the request is in.
     #[must_use]
-    pub fn of_thread(server: Option<&Self>, begin: Instant) -> Self {
-        Self::new(None, server.cloned(), begin)
-    }
-
-    fn new(stack: Option<Arc<TimedStack>>, server: Option<Self>, begin: Instant) -> Self {
-        let clock = Clock { last: begin, holder: None, spans: SmallVec::new(), app: None, thread: None, parts: <_>::default() };
-        Self(Arc::new(Shared { stack, server, begin, clock: Mutex::new(clock) }))
+    pub fn of_thread(server: Option<&Self>, begin: Instant, trace: Option<&Trace>) -> Self {
+        let traced = trace.and_then(MeasuredSpans::below).map(Mutex::new);
+        Self(Arc::new(Shared { stack: None, server: server.cloned(), begin, clock: Mutex::new(Clock::new(begin)), traced }))
     }
 
     /// The clock that gets the times of this one.
@@ -174,6 +195,18 @@ impl RequestClock {
         ThreadVisit::new(self)
     }
 
+    /// Gives what is new of the visits in a thread to the clock of the server, and to the trace, unless they are of another process.
+    pub fn report_to_server(&self) {
+        if self.0.server.is_none() {
+            return;
+        }
+        let spans = self.take();
+        if !spans.is_empty() {
+            let spans: Vec<_> = spans.iter().map(|span| span.named(span.name.as_str())).collect();
+            self.report(self.elapsed(), &spans);
+        }
+    }
+
     /// A thread of the app begins with the request.
     pub fn begin_thread(&self) {
         self.lock().thread = Some(AppThread::Begun(Instant::now()));
@@ -190,44 +223,60 @@ impl RequestClock {
         self.lock().thread = Some(AppThread::Ended(time));
     }
 
-    /// Adds self times that another process has measured, below the app that has the clock or has had it last. Names that the stack does not have are ignored.
-    pub fn report<'a>(&self, measured: impl IntoIterator<Item = (&'a str, Duration, Duration)>) {
+    /// Takes what is new of the visits in this thread, for [`RequestClock::report`] in another process.
+    #[must_use]
+    pub fn take(&self) -> Vec<ThreadSpan<Place>> {
         let mut clock = self.lock();
-        let begin = clock.advance().saturating_duration_since(self.0.begin);
-        let Some(app) = clock.holder.or(clock.app) else { return };
-        clock.app = Some(app);
-        for (name, request, body) in measured {
-            let Some((place, times)) = self.0.stack.as_ref().and_then(|stack| stack.timings.get(name)) else { continue };
-            let above = &mut clock.spans[app];
-            if above.place == *place {
+        let Clock { spans, taken, .. } = &mut *clock;
+        let mut news = Vec::new();
+        for (number, span) in (0..).zip(spans) {
+            let bit = 1_u64.checked_shl(number.into()).unwrap_or_default();
+            let duration = span.end.filter(|_| *taken & bit == 0).map(|end| end.saturating_sub(span.begin));
+            if duration.is_none() && (span.request + span.body).is_zero() {
                 continue;
             }
-            // All of it was waited for here, in the same phase.
-            match above.end {
-                None => above.request = above.request.saturating_sub(request + body),
-                Some(_) => above.body = above.body.saturating_sub(body),
+            if duration.is_some() {
+                *taken |= bit;
             }
-            if above.end.is_none() {
-                times.request.observe(request);
-            }
-            if let Some(span) = clock.spans.iter_mut().find(|span| span.place == *place && span.above == Some(app)) {
-                span.request += request;
-                span.body += body;
-            } else if clock.spans.len() < SPANS {
-                clock.spans.push(Span { place: place.clone(), above: Some(app), begin, end: None, request, body });
-            }
+            news.push(ThreadSpan {
+                number,
+                above: span.above.and_then(|above| u8::try_from(above).ok()),
+                name: span.place.clone(),
+                begin: span.begin,
+                duration,
+                request: std::mem::take(&mut span.request),
+                body: std::mem::take(&mut span.body),
+            });
         }
+        news
     }
 
-    /// Takes the self times that were not taken before, for [`RequestClock::report`] in another process.
-    #[must_use]
-    pub fn take(&self) -> Vec<SelfTime> {
-        let mut times = self.self_times();
-        times.retain(|time| !(time.request + time.body).is_zero());
-        for span in &mut self.lock().spans {
-            (span.request, span.body) = <_>::default();
+    /// Gives visits that were taken from this thread to the clock of the server, below the app that has the clock or has had it last, and to the trace. Names that the
+    /// stack does not have are ignored. `elapsed` is the time since the start of the clock that has measured them.
+    pub fn report(&self, elapsed: Duration, spans: &[ThreadSpan<&str>]) {
+        let Some(server) = &self.0.server else { return };
+        let mut clock = server.lock();
+        let now = clock.advance().saturating_duration_since(server.0.begin);
+        let Some(app) = clock.holder.or(clock.app) else { return };
+        clock.app = Some(app);
+        let mut traced = self.0.traced.as_ref().map(|traced| traced.lock().unwrap_or_else(PoisonError::into_inner));
+        for span in spans {
+            let Some((place, times)) = server.0.stack.as_ref().and_then(|stack| stack.timings.get(span.name)) else { continue };
+            let is_app = clock.spans[app].place == *place;
+            if let Some(traced) = &mut traced {
+                match span.duration {
+                    _ if is_app => traced.identify(span.number.into()),
+                    Some(duration) => {
+                        let ago = elapsed.saturating_sub(span.begin);
+                        traced.record(span.number.into(), span.above.map(usize::from), span.name, ago, duration);
+                    }
+                    None => {}
+                }
+            }
+            if !is_app {
+                clock.add_below(app, place, times, now, span);
+            }
         }
-        times
     }
 
     /// The request comes to a place. `None` if this is the place that has the clock already, or if there have been too many.
@@ -257,6 +306,14 @@ impl RequestClock {
     }
 }
 
+impl<N> ThreadSpan<N> {
+    /// The same with another form of its name.
+    pub fn named<M>(&self, name: M) -> ThreadSpan<M> {
+        let Self { number, above, begin, duration, request, body, .. } = *self;
+        ThreadSpan { number, above, name, begin, duration, request, body }
+    }
+}
+
 impl Span {
     pub(super) fn observe_body(&self) {
         if let (Some(times), false) = (self.place.times(), self.body.is_zero()) {
@@ -275,6 +332,29 @@ impl AppThread {
 }
 
 impl Clock {
+    fn new(begin: Instant) -> Self {
+        Self { last: begin, holder: None, spans: SmallVec::new(), app: None, thread: None, taken: 0, parts: <_>::default() }
+    }
+
+    /// Adds self times that were measured below an app. All of them were waited for there, in the same phase.
+    fn add_below(&mut self, app: usize, place: &Place, times: &PlaceTimes, begin: Duration, measured: &ThreadSpan<&str>) {
+        let (request, body) = (measured.request, measured.body);
+        let above = &mut self.spans[app];
+        match above.end {
+            None => {
+                above.request = above.request.saturating_sub(request + body);
+                times.request.observe(request);
+            }
+            Some(_) => above.body = above.body.saturating_sub(body),
+        }
+        if let Some(span) = self.spans.iter_mut().find(|span| span.place == *place && span.above == Some(app)) {
+            span.request += request;
+            span.body += body;
+        } else if self.spans.len() < SPANS {
+            self.spans.push(Span { place: place.clone(), above: Some(app), begin, end: None, request, body });
+        }
+    }
+
     /// Gives the holder the time since the last change.
     pub(super) fn advance(&mut self) -> Instant {
         let now = Instant::now();

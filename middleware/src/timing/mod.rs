@@ -17,7 +17,7 @@ mod timings;
 mod visit;
 
 pub(crate) use body::TimedBody;
-pub use clock::{AppPart, RequestClock, SelfTime, Span};
+pub use clock::{AppPart, RequestClock, SelfTime, Span, ThreadSpan};
 pub use recent::RecentErrors;
 pub(crate) use timings::PlaceTimes;
 pub use timings::{PlaceFigures, Timings};

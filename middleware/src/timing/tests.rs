@@ -146,12 +146,21 @@ async fn what_another_process_has_measured_is_taken_from_the_app() {
     let stack = watch.stage().then_stage(slow(0, 0)).over(move |_| {
         let clock = seen.clock();
         async move {
-            let thread = RequestClock::of_thread(Some(&clock), Instant::now());
+            let thread = RequestClock::of_thread(Some(&clock), Instant::now(), None);
             let waiting = thread.clone().wait();
             sleep(10 * SECOND).await;
             thread.end_thread(7 * SECOND);
             // As if the layer stood in the worker.
-            clock.report([("test", 2 * SECOND, SECOND), ("app", 4 * SECOND, Duration::ZERO), ("unknown", SECOND, SECOND)]);
+            let spans = [("app", 4, 0), ("test", 2, 1), ("unknown", 1, 1)].map(|(name, request, body)| ThreadSpan {
+                number: 0,
+                above: None,
+                name,
+                begin: Duration::ZERO,
+                duration: None,
+                request: SECOND * request,
+                body: SECOND * body,
+            });
+            thread.report(10 * SECOND, &spans);
             drop(waiting);
             Response::new(Body::empty())
         }

@@ -39,10 +39,7 @@ impl ThreadVisit {
 impl Drop for ThreadVisit {
     fn drop(&mut self) {
         let Some(server) = self.thread.server() else { return };
-        let times = self.thread.take();
-        if !times.is_empty() {
-            server.report(times.iter().map(|time| (time.place.as_str(), time.request, time.body)));
-        }
+        self.thread.report_to_server();
         let thread = self.thread.lock().thread;
         let mut clock = server.lock();
         let now = clock.advance();

@@ -20,6 +20,7 @@
 //! ```
 
 mod context;
+mod measured;
 mod route;
 mod span;
 
@@ -30,6 +31,7 @@ use http::{Extensions, Method};
 
 use crate::{Place, Request};
 pub use context::{TRACEPARENT, TRACESTATE, TraceContext, TraceId, TraceState};
+pub(crate) use measured::MeasuredSpans;
 pub use route::TakenRoute;
 pub use span::{AttributeValue, OpenSpan, Span, SpanKind};
 

@@ -14,7 +14,7 @@ use crate::call::ResponseHead;
 use crate::call::encoded_head::{EncodedHead, MalformedHead};
 
 /// The version of the protocol. Both ends are the same program, unless its file was replaced while the server ran.
-pub(crate) const VERSION: u32 = 6;
+pub(crate) const VERSION: u32 = 7;
 
 /// The largest payload, in octets.
 pub(crate) const LARGEST: usize = 4 << 20;

@@ -192,7 +192,7 @@ impl WorkerEnd {
     }
 
     fn call(&mut self, number: u64, head: Bytes, body: CallBody) -> Result<(Call, LinkPermit), End> {
-        let clock = self.is_timed.then(|| RequestClock::of_thread(None, Instant::now().into()));
+        let clock = self.is_timed.then(|| RequestClock::of_thread(None, Instant::now().into(), None));
         let state = Arc::new(CallState::new(number, Head::framed(head), Arc::clone(&self.outbox), clock));
         let (body, writer) = match body {
             CallBody::Whole(octets) => (RequestBody::Whole(octets), None),

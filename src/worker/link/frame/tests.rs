@@ -6,6 +6,7 @@ use http::StatusCode;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use proptest::collection::vec;
 use proptest::prelude::*;
+use ziggurat_middleware::timing::ThreadSpan;
 
 use super::*;
 
@@ -48,7 +49,17 @@ fn head() -> impl Strategy<Value = ResponseHead> {
 
 fn times() -> impl Strategy<Value = CallTimes> {
     let time = || any::<u32>().prop_map(|nanos| Duration::from_nanos(nanos.into()));
-    (proptest::option::of(time()), vec((octets(), time(), time()), 0..4)).prop_map(|(thread, places)| CallTimes::new(thread, places))
+    let span = (any::<u8>(), proptest::option::of(0..255_u8), octets(), time(), proptest::option::of(time()), time(), time());
+    let span = span.prop_map(|(number, above, name, begin, duration, request, body)| ThreadSpan {
+        number,
+        above,
+        name,
+        begin,
+        duration,
+        request,
+        body,
+    });
+    (proptest::option::of(time()), time(), vec(span, 0..4)).prop_map(|(thread, elapsed, spans)| CallTimes::new(thread, elapsed, spans))
 }
 
 fn report() -> impl Strategy<Value = ToServer> {

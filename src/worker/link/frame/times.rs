@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
-use ziggurat_middleware::timing::RequestClock;
+use ziggurat_middleware::timing::{RequestClock, ThreadSpan};
 
 use super::{Malformed, SHORT};
 
@@ -12,19 +12,25 @@ use super::{Malformed, SHORT};
 pub(crate) struct CallTimes {
     /// How long the app's thread has had the call, if this comes before the head of the response.
     thread: Option<Duration>,
-    /// The names of places, each with its self time until the head of the response, and of the body.
-    places: Vec<(Bytes, Duration, Duration)>,
+    /// How long the worker has had it.
+    elapsed: Duration,
+    /// Visits to layers in the worker.
+    spans: Vec<ThreadSpan<Bytes>>,
 }
 
-/// The time of a frame that comes after the head of the response.
+/// The time of what is not known, or goes on.
 const NONE: u64 = u64::MAX;
+
+/// The number of no layer.
+const NOBODY: u8 = u8::MAX;
 
 impl CallTimes {
     /// What the clock of a worker has measured so far; `None` if there is nothing to tell.
     pub(crate) fn of(clock: &RequestClock, has_begun: bool) -> Option<Self> {
-        let places = clock.take().into_iter().map(|time| (Bytes::copy_from_slice(time.place.as_str().as_bytes()), time.request, time.body));
-        let times = Self { thread: if has_begun { None } else { clock.thread_time() }, places: places.collect() };
-        (times.thread.is_some() || !times.places.is_empty()).then_some(times)
+        let spans = clock.take().into_iter().map(|span| span.named(Bytes::copy_from_slice(span.name.as_str().as_bytes())));
+        let thread = if has_begun { None } else { clock.thread_time() };
+        let times = Self { thread, elapsed: clock.elapsed(), spans: spans.collect() };
+        (times.thread.is_some() || !times.spans.is_empty()).then_some(times)
     }
 
     /// Gives them to the clock of the call, and to that of the server.
@@ -32,36 +38,51 @@ impl CallTimes {
         if let Some(thread) = self.thread {
             clock.end_thread(thread);
         }
-        let Some(clock) = clock.server() else { return };
-        let named = self.places.iter().filter_map(|(name, request, body)| Some((std::str::from_utf8(name).ok()?, *request, *body)));
-        clock.report(named);
+        if !self.spans.is_empty() {
+            let named = self.spans.iter().filter_map(|span| Some(span.named(std::str::from_utf8(&span.name).ok()?)));
+            clock.report(self.elapsed, &named.collect::<Vec<_>>());
+        }
     }
 
     pub(super) fn put(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(&self.thread.map_or(NONE, nanos).to_le_bytes());
-        for (name, request, body) in &self.places {
+        let put_time = |out: &mut Vec<u8>, time: Option<Duration>| out.extend_from_slice(&time.map_or(NONE, nanos).to_le_bytes());
+        put_time(out, self.thread);
+        put_time(out, Some(self.elapsed));
+        for span in &self.spans {
             // Longer names do not occur; one that is cut off is the name of nothing.
-            let length = u16::try_from(name.len()).unwrap_or(u16::MAX);
+            let length = u16::try_from(span.name.len()).unwrap_or(u16::MAX);
             out.extend_from_slice(&length.to_le_bytes());
-            out.extend_from_slice(&name[..usize::from(length)]);
-            out.extend_from_slice(&nanos(*request).to_le_bytes());
-            out.extend_from_slice(&nanos(*body).to_le_bytes());
+            out.extend_from_slice(&span.name[..usize::from(length)]);
+            out.extend_from_slice(&[span.number, span.above.unwrap_or(NOBODY)]);
+            for time in [Some(span.begin), span.duration, Some(span.request), Some(span.body)] {
+                put_time(out, time);
+            }
         }
     }
 
     pub(super) fn take(mut payload: Bytes) -> Result<Self, Malformed> {
-        let thread = payload.try_get_u64_le().map_err(|_| SHORT)?;
-        let mut places = Vec::new();
+        let take_time = |payload: &mut Bytes| payload.try_get_u64_le().map_err(|_| SHORT);
+        let known = |time: u64| (time != NONE).then(|| Duration::from_nanos(time));
+        let (thread, elapsed) = (known(take_time(&mut payload)?), Duration::from_nanos(take_time(&mut payload)?));
+        let mut spans = Vec::new();
         while !payload.is_empty() {
             let length = usize::from(payload.try_get_u16_le().map_err(|_| SHORT)?);
             if length > payload.len() {
                 return Err(SHORT);
             }
             let name = payload.split_to(length);
-            let (request, body) = (payload.try_get_u64_le().map_err(|_| SHORT)?, payload.try_get_u64_le().map_err(|_| SHORT)?);
-            places.push((name, Duration::from_nanos(request), Duration::from_nanos(body)));
+            let (number, above) = (payload.try_get_u8().map_err(|_| SHORT)?, payload.try_get_u8().map_err(|_| SHORT)?);
+            spans.push(ThreadSpan {
+                number,
+                above: (above != NOBODY).then_some(above),
+                name,
+                begin: Duration::from_nanos(take_time(&mut payload)?),
+                duration: known(take_time(&mut payload)?),
+                request: Duration::from_nanos(take_time(&mut payload)?),
+                body: Duration::from_nanos(take_time(&mut payload)?),
+            });
         }
-        Ok(Self { thread: (thread != NONE).then(|| Duration::from_nanos(thread)), places })
+        Ok(Self { thread, elapsed, spans })
     }
 }
 
@@ -73,7 +94,7 @@ fn nanos(time: Duration) -> u64 {
 #[cfg(test)]
 impl CallTimes {
     /// For tests of frames.
-    pub(super) const fn new(thread: Option<Duration>, places: Vec<(Bytes, Duration, Duration)>) -> Self {
-        Self { thread, places }
+    pub(super) const fn new(thread: Option<Duration>, elapsed: Duration, spans: Vec<ThreadSpan<Bytes>>) -> Self {
+        Self { thread, elapsed, spans }
     }
 }
