@@ -9,10 +9,10 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, Stat, fstat, openat, openat2, stat};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat, fstat, openat, openat2, stat, statat};
 use rustix::io::Errno;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -20,6 +20,12 @@ use tokio::time::Instant;
 
 /// How often the root is checked for having been replaced.
 const ROOT_CHECK_MILLIS: u64 = 1_000;
+
+/// More than a tick of the clock that most file systems take their times from.
+const TICKS: Duration = Duration::from_millis(50);
+
+/// More than the step of file systems that keep no fractions of seconds; FAT keeps every other one.
+const WHOLE_SECONDS: Duration = Duration::from_millis(2_500);
 
 // A FIFO must not block, and a terminal must not become the controlling one.
 const READ: OFlags = OFlags::RDONLY.union(OFlags::NONBLOCK).union(OFlags::NOCTTY).union(OFlags::CLOEXEC);
@@ -110,6 +116,13 @@ pub(crate) struct Stamp {
 }
 
 impl Stamp {
+    /// Whether any change from now on shows in it. The times of a file system are coarse, so a change right after another one may have the same time.
+    pub(crate) fn tells_changes(&self) -> bool {
+        let grain = if self.changed.1 == 0 { WHOLE_SECONDS } else { TICKS };
+        let changed = Duration::new(u64::try_from(self.changed.0).unwrap_or(0), self.changed.1);
+        SystemTime::now().duration_since(UNIX_EPOCH).is_ok_and(|now| now.saturating_sub(changed) > grain)
+    }
+
     pub(crate) fn of(stat: &Stat) -> Self {
         let nanos = |nanos| u32::try_from(nanos).unwrap_or(0);
         Self {
@@ -150,6 +163,12 @@ impl Root {
         }
     }
 
+    /// Whether a file that was opened by this name is still what the name refers to, and has not changed.
+    pub(crate) fn is_unchanged(&self, name: &[u8], stamp: &Stamp) -> bool {
+        // Where links lead does not matter: the same file has passed their policy.
+        self.folder().and_then(|root| statat(&root, name, AtFlags::empty())).is_ok_and(|stat| Stamp::of(&stat) == *stamp)
+    }
+
     fn open_any(&self, name: &[u8]) -> Result<OwnedFd, Errno> {
         let root = self.folder()?;
         match self.symlinks {
@@ -181,11 +200,6 @@ impl Root {
             b"" => self.open_plain(root, b"."),
             inside => self.open_plain(root, inside),
         }
-    }
-
-    /// When the root was last found to be the folder at its path.
-    pub(crate) fn checked(&self) -> Instant {
-        self.started + Duration::from_millis(self.checked.load(Ordering::Relaxed))
     }
 
     /// The current folder: a deployment may replace it.
@@ -313,7 +327,7 @@ mod tests {
         fs::create_dir(&path).unwrap();
         fs::write(path.join("new"), "").unwrap();
         assert!(matches!(root.open(b"new").unwrap(), Entry::Nothing(_)));
-        root.started -= std::time::Duration::from_millis(ROOT_CHECK_MILLIS);
+        root.started -= Duration::from_millis(ROOT_CHECK_MILLIS);
         assert!(matches!(root.open(b"new").unwrap(), Entry::File(_)));
     }
 }

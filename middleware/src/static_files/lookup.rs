@@ -7,15 +7,12 @@ use std::sync::Arc;
 use http::header::LOCATION;
 use http::{HeaderValue, StatusCode};
 use rustix::io::Errno;
-use tokio::time::Instant;
 
 use super::Static;
 use super::manifest::Manifest;
-use super::memory::{Memory, Ranking};
+use super::memory::{Kept, Memory, Ranking, Versions};
 use crate::encoding::{Accepted, Encoding};
-use crate::files::{
-    self, Absent, Answer, Entry, Identified, Identities, Opened, Representation, Root, Target, Unnamed, kind, reason, target,
-};
+use crate::files::{self, Absent, Answer, Entry, Identities, Opened, Representation, Root, Target, Unnamed, kind, reason, target};
 use crate::{Body, Context, Explain, Finding, Mount, Place, Problem, Request, RequestSummary, Response};
 
 /// A folder of files under a URL prefix.
@@ -37,7 +34,8 @@ pub(super) struct StaticFiles {
 
 /// What a path names.
 enum Lookup {
-    File(Representation),
+    /// A file, and the files that it was made of.
+    File(Representation, Versions),
     /// The file that stands for paths without one.
     Fallback(Representation),
     /// A folder whose path needs a slash at the end.
@@ -82,19 +80,19 @@ impl StaticFiles {
     /// The response to a GET or HEAD; `None` for a path without a file.
     pub(super) fn answer(&self, request: &Request) -> Option<Answer> {
         let (path, ranking) = (request.uri().path(), self.ranking(request));
-        if let Some(file) = self.memory.get(path, &ranking) {
-            return Some(Answer::Now(file.answer(request.method(), request.headers())));
+        if let Some(kept) = self.kept(path, &ranking) {
+            return Some(Answer::Now(kept.file.answer(request.method(), request.headers())));
         }
-        let now = Instant::now();
         let target = match self.target(request) {
             Ok(target) => target,
             Err(Unnamed::Elsewhere) => return None,
             Err(unnamed) => return self.not_found(unnamed.reason(), request),
         };
         match self.find(&target, &ranking) {
-            Ok(Lookup::File(file)) => Some(match file.identify(&self.identities) {
+            Ok(Lookup::File(file, versions)) => Some(match file.identify(&self.identities) {
                 Ok(file) => {
-                    Answer::Now(self.keep(file, path, ranking, now).and_then(|file| file.answer(request.method(), request.headers())))
+                    let kept = self.keep(Kept { file, versions }, path, ranking);
+                    Answer::Now(kept.and_then(|kept| kept.file.answer(request.method(), request.headers())))
                 }
                 Err(file) => Answer::Later(*file),
             }),
@@ -106,14 +104,21 @@ impl StaticFiles {
         }
     }
 
-    /// Puts a file that was opened after `now` into memory if it is small.
-    fn keep(&self, mut file: Identified, path: &str, ranking: Ranking, now: Instant) -> Result<Arc<Identified>, Problem> {
-        let octets = if self.memory.is_off() { None } else { file.load()? };
-        let file = Arc::new(file);
+    /// The file for a path that is in memory and has not changed.
+    fn kept(&self, path: &str, ranking: &Ranking) -> Option<Arc<Kept>> {
+        let kept = self.memory.get(path, ranking)?;
+        kept.versions.iter().all(|(name, stamp)| self.root.is_unchanged(name, stamp)).then_some(kept)
+    }
+
+    /// Puts a file into memory if it is small.
+    fn keep(&self, mut kept: Kept, path: &str, ranking: Ranking) -> Result<Arc<Kept>, Problem> {
+        let is_kept = !self.memory.is_off() && kept.versions.iter().all(|(_, stamp)| stamp.tells_changes());
+        let octets = if is_kept { kept.file.load()? } else { None };
+        let kept = Arc::new(kept);
         if let Some(octets) = octets {
-            self.memory.put(path, ranking, &file, octets, now.min(self.root.checked()));
+            self.memory.put(path, ranking, &kept, octets);
         }
-        Ok(file)
+        Ok(kept)
     }
 
     fn ranking(&self, request: &Request) -> Ranking {
@@ -141,7 +146,7 @@ impl StaticFiles {
             _ => "it exists".to_owned(),
         };
         match found {
-            Ok(Lookup::File(file) | Lookup::Fallback(file)) => {
+            Ok(Lookup::File(file, _) | Lookup::Fallback(file)) => {
                 let how = match file.encoding {
                     Some(encoding) => format!("; the client accepts `{}`, which is beside it", encoding.token()),
                     None => String::new(),
@@ -181,7 +186,7 @@ impl StaticFiles {
         let mut name = target.name.clone();
         let why = if !target.folder {
             match self.root.open(&name)? {
-                Entry::File(file) => return self.represent(file, name, ranking).map(Lookup::File),
+                Entry::File(file) => return self.represent(file, name, ranking).map(|(file, versions)| Lookup::File(file, versions)),
                 Entry::Folder if self.has_index(&name)? => return Ok(Lookup::Folder),
                 Entry::Folder => NO_INDEX,
                 Entry::Nothing(absent) => absent.reason(),
@@ -189,7 +194,7 @@ impl StaticFiles {
         } else if let Some(index) = &self.index {
             join(&mut name, index);
             match self.root.open(&name)? {
-                Entry::File(file) => return self.represent(file, name, ranking).map(Lookup::File),
+                Entry::File(file) => return self.represent(file, name, ranking).map(|(file, versions)| Lookup::File(file, versions)),
                 Entry::Folder | Entry::Nothing(Absent::Missing) => NO_INDEX,
                 Entry::Nothing(absent) => absent.reason(),
             }
@@ -199,7 +204,7 @@ impl StaticFiles {
         if let Some(fallback) = &self.fallback
             && let Entry::File(file) = self.root.open(fallback.as_bytes())?
         {
-            return self.represent(file, fallback.clone().into_bytes(), ranking).map(Lookup::Fallback);
+            return self.represent(file, fallback.clone().into_bytes(), ranking).map(|(file, _)| Lookup::Fallback(file));
         }
         Ok(Lookup::NotFound(why))
     }
@@ -212,15 +217,23 @@ impl StaticFiles {
     }
 
     /// The file itself, or its compressed sibling that the client prefers.
-    fn represent(&self, file: Opened, name: Vec<u8>, ranking: &Ranking) -> Result<Representation, Errno> {
-        let (file, encoding) = self.sibling(&name, &file, ranking)?.map_or((file, None), |(sibling, encoding)| (sibling, Some(encoding)));
-        Ok(Representation {
+    fn represent(&self, file: Opened, name: Vec<u8>, ranking: &Ranking) -> Result<(Representation, Versions), Errno> {
+        let mut versions = vec![(name.clone(), file.stamp)];
+        let (file, encoding) = match self.sibling(&name, &file, ranking)? {
+            Some((sibling_name, sibling, encoding)) => {
+                versions.push((sibling_name, sibling.stamp));
+                (sibling, Some(encoding))
+            }
+            None => (file, None),
+        };
+        let representation = Representation {
             file,
             encoding,
             vary: self.precompressed,
             media_type: kind::media_type(&name),
             cache_control: Some(self.cache_control(&name)),
-        })
+        };
+        Ok((representation, versions))
     }
 
     /// Names in the manifest never get another content. Without one, a name with a hash is taken at its word.
@@ -233,7 +246,7 @@ impl StaticFiles {
         }
     }
 
-    fn sibling(&self, name: &[u8], file: &Opened, ranking: &Ranking) -> Result<Option<(Opened, Encoding)>, Errno> {
+    fn sibling(&self, name: &[u8], file: &Opened, ranking: &Ranking) -> Result<Option<(Vec<u8>, Opened, Encoding)>, Errno> {
         for encoding in ranking.iter().flatten() {
             let mut name = name.to_vec();
             name.extend_from_slice(match encoding {
@@ -245,7 +258,7 @@ impl StaticFiles {
             if let Entry::File(sibling) = self.root.open(&name)?
                 && sibling.stamp.modified.0.saturating_add(1) >= file.stamp.modified.0
             {
-                return Ok(Some((sibling, *encoding)));
+                return Ok(Some((name, sibling, *encoding)));
             }
         }
         Ok(None)
@@ -276,4 +289,47 @@ fn redirect(request: &Request) -> Result<Response, Problem> {
     *response.status_mut() = StatusCode::MOVED_PERMANENTLY;
     response.headers_mut().insert(LOCATION, HeaderValue::try_from(location).map_err(Problem::internal)?);
     Ok(response)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+    use std::time::Duration;
+
+    use http::Method;
+    use tokio::time::advance;
+
+    use super::*;
+    use crate::Lifecycle;
+    use crate::files::Stamp;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_in_memory_is_bounded_and_forgotten_after_a_second() {
+        let folder = tempfile::tempdir().unwrap();
+        let paths: Vec<_> = (0..64).map(|number| format!("/{number}.css")).collect();
+        let on_disk = |path: &str| folder.path().join(&path[1..]);
+        paths.iter().for_each(|path| fs::write(on_disk(path), "x".repeat(1 << 10)).unwrap());
+        fs::write(on_disk("/large.css"), "x".repeat((64 << 10) + 1)).unwrap();
+        let stamp = || Stamp::of(&rustix::fs::stat(on_disk("/large.css")).unwrap());
+        while !stamp().tells_changes() {
+            std::thread::yield_now();
+        }
+        let kept = async |memory: &str, path: &str| {
+            let options = Static { root: folder.path().to_owned(), memory: memory.parse().unwrap(), ..Static::default() };
+            let context = Context::new("static", Path::new("/"), Lifecycle::default());
+            let files = StaticFiles::new(options, "/", &context).unwrap();
+            let ask = |path: &str| files.answer(&crate::request(Method::GET, path, Body::empty()));
+            let has = |path: &str| files.memory.get(path, &Ranking::default()).is_some();
+            paths.iter().for_each(|path| assert!(matches!(ask(path), Some(Answer::Now(Ok(_))))));
+            let count = paths.iter().filter(|path| has(path)).count();
+            advance(Duration::from_secs(1)).await;
+            assert!(!paths.iter().any(|path| has(path)), "{memory}");
+            ask(path);
+            (count, has(path))
+        };
+        assert_eq!(kept("16KiB", "/63.css").await, (7, true));
+        assert_eq!(kept("8MiB", "/large.css").await, (64, false));
+        assert_eq!(kept("0B", "/63.css").await, (0, false));
+    }
 }

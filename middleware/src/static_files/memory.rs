@@ -1,4 +1,4 @@
-//! Small files in memory: the octets and the headers, so that a request for one needs no system call.
+//! Small files in memory: the octets and the headers, so that a request for one opens and reads nothing.
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -7,9 +7,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::encoding::Encoding;
-use crate::files::Identified;
+use crate::files::{Identified, Stamp};
 
-/// How long files are served from memory before the file system is asked again.
+/// How long files are kept. A compressed file that appears beside one is seen afterwards.
 const VALID: Duration = Duration::from_secs(1);
 
 /// What a file takes beside its octets and its path: headers, and its entry here.
@@ -17,6 +17,17 @@ const OVERHEAD: usize = 1 << 10;
 
 /// The encodings that a client accepts, the best first.
 pub(super) type Ranking = [Option<Encoding>; Encoding::ALL.len()];
+
+/// The versions of the files that a response was made of, by name: the file and its compressed form.
+pub(super) type Versions = Vec<(Vec<u8>, Stamp)>;
+
+/// A file in memory.
+#[derive(Debug)]
+pub(super) struct Kept {
+    pub(super) file: Identified,
+    /// It is good as long as these have not changed.
+    pub(super) versions: Versions,
+}
 
 /// The small files that were requested within a second, by the path in the request. At its end all are forgotten.
 #[derive(Debug)]
@@ -28,7 +39,7 @@ pub(super) struct Memory {
 #[derive(Debug)]
 struct Second {
     began: Instant,
-    files: HashMap<Box<str>, Vec<(Ranking, Arc<Identified>)>>,
+    files: HashMap<Box<str>, Vec<(Ranking, Arc<Kept>)>>,
     /// What they take of the limit.
     taken: usize,
 }
@@ -36,7 +47,7 @@ struct Second {
 impl Memory {
     /// With room for so many octets.
     pub(super) fn new(limit: usize) -> Self {
-        Self { limit, second: RwLock::new(Second::new(Instant::now())) }
+        Self { limit, second: RwLock::new(Second::new()) }
     }
 
     /// Whether it never keeps anything.
@@ -45,7 +56,7 @@ impl Memory {
     }
 
     /// The file for a request, if it is here.
-    pub(super) fn get(&self, path: &str, ranking: &Ranking) -> Option<Arc<Identified>> {
+    pub(super) fn get(&self, path: &str, ranking: &Ranking) -> Option<Arc<Kept>> {
         if self.is_off() {
             return None;
         }
@@ -54,27 +65,27 @@ impl Memory {
         (!second.is_over()).then(|| Arc::clone(file))
     }
 
-    /// Keeps a file of so many octets, if there is room. What the file system has said of it is as old as `since`.
-    pub(super) fn put(&self, path: &str, ranking: Ranking, file: &Arc<Identified>, octets: usize, since: Instant) {
+    /// Keeps a file of so many octets, if there is room.
+    pub(super) fn put(&self, path: &str, ranking: Ranking, file: &Arc<Kept>, octets: usize) {
         let mut second = self.second.write().unwrap_or_else(PoisonError::into_inner);
         if second.is_over() {
-            *second = Second::new(since);
+            *second = Second::new();
         }
         let taken = second.taken + octets + path.len() + OVERHEAD;
-        if since < second.began || taken > self.limit {
+        if taken > self.limit {
             return;
         }
+        // Until the end of the second, a file counts that another one has replaced.
+        second.taken = taken;
         let known = second.files.entry(path.into()).or_default();
-        if known.iter().all(|(known, _)| *known != ranking) {
-            known.push((ranking, Arc::clone(file)));
-            second.taken = taken;
-        }
+        known.retain(|(known, _)| *known != ranking);
+        known.push((ranking, Arc::clone(file)));
     }
 }
 
 impl Second {
-    fn new(began: Instant) -> Self {
-        Self { began, files: HashMap::new(), taken: 0 }
+    fn new() -> Self {
+        Self { began: Instant::now(), files: HashMap::new(), taken: 0 }
     }
 
     fn is_over(&self) -> bool {

@@ -35,8 +35,8 @@ use lookup::StaticFiles;
 /// | GET and HEAD for other paths | passed on to the layers below | 404 |
 /// | other methods | passed on to the layers below | 405 |
 ///
-/// Responses have a strong `ETag` and `Last-Modified`. Conditional requests, `Range` (also several) and `If-Range` are supported (RFC 9110 sections 13 and 14). A changed
-/// file is seen within a second if it is small (option `memory`), and else at once; so is a deleted one. A new file is seen at once. Where a program has set the time of a file, as archives, container images and `rsync -t` do, the `ETag` is a digest of the content, up to 64 MiB; a time before
+/// Responses have a strong `ETag` and `Last-Modified`. Conditional requests, `Range` (also several) and `If-Range` are supported (RFC 9110 sections 13 and 14). Changed files
+/// are seen at once. Where a program has set the time of a file, as archives, container images and `rsync -t` do, the `ETag` is a digest of the content, up to 64 MiB; a time before
 /// 1990 gives no `Last-Modified`.
 ///
 /// Only regular files inside `root` are served. A path with `..`, an empty segment, a backslash, NUL or an encoded slash names no file. The error log says why a path has no file, at
@@ -69,8 +69,8 @@ pub struct Static {
     /// Which symbolic links below `root` are followed: `never`, `within` for those that end below `root`, or `anywhere`, for `collectstatic --link`. With `anywhere`, everybody who can
     /// write below `root` can publish every file that the server can read.
     symlinks: Symlinks,
-    /// How much of the files may be in memory. Files of up to 64 KiB are served from there for less than a second before the file system is asked again. With `"0B"`, every change is seen at once,
-    /// and the server opens and reads the file for each request.
+    /// How much of the files may be in memory. Files of up to 64 KiB that are requested again within a second are served from there, if the file system says that they have not changed. With
+    /// `"0B"`, the server opens and reads the file for each request.
     memory: Size,
 }
 

@@ -284,9 +284,9 @@ async fn where_there_is_a_manifest_its_names_never_expire_and_no_others() {
 }
 
 #[tokio::test]
-async fn a_changed_file_has_another_tag() {
+async fn a_changed_file_is_seen_at_once() {
     let site = site();
-    let stack = stack(site.app(r#"{ "memory": "0B" }"#));
+    let stack = stack(site.app("{}"));
     let before = stack.get("/a.css").await;
     std::fs::write(site.path("a.css"), "new").unwrap();
     let after = stack.get("/a.css").await;
