@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf, duplex};
-use tokio::sync::Barrier;
+use tokio::sync::Semaphore;
 use tower::service_fn;
 use ziggurat_middleware::{Body, ConnectionInfo, Next, Request, Response, Scheme};
 
@@ -65,14 +65,22 @@ impl AsyncWrite for Recorded {
     }
 }
 
-/// Serves so many requests that arrive together and are answered once that many wait, and gives the number of responses in each write that has some.
-async fn responses_by_write(requests: u8, waiting: usize) -> Vec<usize> {
+/// Serves so many requests that arrive together, and gives the number of responses in each write that has some. The app waits for a permit of the gate with each, and says that it does.
+async fn responses_by_write(requests: u8, gate: Semaphore) -> Vec<usize> {
     const HEAD: &[u8] = b"\x82\x84\x86\x41\x01a";
-    let barrier = Arc::new(Barrier::new(waiting));
-    let app = service_fn(move |_: Request| {
-        let barrier = Arc::clone(&barrier);
+    let (gate, waiting) = (Arc::new(gate), Arc::new(Semaphore::new(0)));
+    let opened = tokio::spawn({
+        let (gate, waiting) = (Arc::clone(&gate), Arc::clone(&waiting));
         async move {
-            barrier.wait().await;
+            waiting.acquire_many(requests.into()).await.unwrap().forget();
+            gate.add_permits(requests.into());
+        }
+    });
+    let app = service_fn(move |_: Request| {
+        let (gate, waiting) = (Arc::clone(&gate), Arc::clone(&waiting));
+        async move {
+            waiting.add_permits(1);
+            gate.acquire().await.unwrap().forget();
             Ok::<_, Infallible>(Response::new(Body::from("hello")))
         }
     });
@@ -99,23 +107,23 @@ async fn responses_by_write(requests: u8, waiting: usize) -> Vec<usize> {
     }
     drop(client);
     serving.await.unwrap();
+    opened.await.unwrap();
     writes.lock().unwrap().iter().map(|write| bodies(write)).filter(|count| *count > 0).collect()
 }
 
 #[tokio::test]
 async fn responses_to_requests_that_come_together_leave_in_one_write() {
-    assert_eq!(responses_by_write(1, 1).await, [1]);
-    assert_eq!(responses_by_write(16, 1).await, [16]);
+    assert_eq!(responses_by_write(1, Semaphore::new(1)).await, [1]);
+    assert_eq!(responses_by_write(16, Semaphore::new(16)).await, [16]);
 }
 
 #[tokio::test]
 async fn further_requests_are_answered_in_tasks_of_their_own() {
-    let writes = responses_by_write(40, 1).await;
+    let writes = responses_by_write(40, Semaphore::new(40)).await;
     assert_eq!((writes[0], writes.iter().sum::<usize>()), (16, 40));
 }
 
-/// The last request ends the wait of all, and is answered at once; the others are tasks by then.
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn responses_that_come_together_from_elsewhere_leave_in_one_write() {
-    assert_eq!(responses_by_write(8, 8).await, [1, 7]);
+    assert_eq!(responses_by_write(8, Semaphore::new(0)).await, [8]);
 }
