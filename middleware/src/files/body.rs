@@ -14,7 +14,7 @@ use rustix::buffer::spare_capacity;
 use rustix::io::{Errno, ReadWriteFlags, pread, preadv2};
 use tokio::task::{JoinHandle, spawn_blocking};
 
-use crate::coop::{STEP, poll_turn};
+use crate::coop::{STEP, poll_room, poll_turn};
 
 /// Octets read at once.
 const CHUNK: u64 = STEP as u64;
@@ -97,6 +97,8 @@ impl FileBody {
     pub(crate) fn poll_part(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<FileFrame>>> {
         if self.reading.is_none()
             && let Some(Piece::Part(part)) = self.pieces.front_mut()
+            // Before the page cache is asked, which would else be asked again.
+            && let () = ready!(poll_room(cx, STEP))
             && let len @ 1.. = cached(&self.file, part)
         {
             ready!(poll_turn(cx, STEP));
