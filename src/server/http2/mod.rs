@@ -58,8 +58,9 @@ pub(super) async fn run<S: Io>(
     let mut connection = builder.serve_connection(TokioIo::new(wire), streams);
     let (mut is_closing, mut judged, mut gave_way) = (false, None, false);
     poll_fn(|cx| {
-        // Responses that came together were woken together, each in its task. If those run first, all leave in one write.
-        gave_way = !gave_way && !progress.is_settled();
+        // Responses that came together were woken together, each in its task. If those run first, all leave in one write. Not while a time limit runs: the timer has
+        // to be looked at whenever it wakes this task.
+        gave_way = !gave_way && progress.phase() == Phase::Busy;
         if gave_way {
             cx.waker().wake_by_ref();
             return Poll::Pending;
