@@ -197,7 +197,7 @@ fn an_app_named_on_the_command_line_is_watched_too() {
 
 #[test]
 fn an_app_of_the_servers_own_process_gets_a_worker_so_that_it_can_change() {
-    let pipeline = PIPELINE.replace("\"workers\": 1", "\"workers\": 0, \"threads\": 0");
+    let pipeline = PIPELINE.replace("\"workers\": 1", "\"workers\": 0");
     let mut program = watch(&pipeline, &[("code/mysite.py", &saying("one"))]);
     program.wait_for_log("with `--watch` it has one worker");
     assert!(program.get("/").ends_with("one"));
