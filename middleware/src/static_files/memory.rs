@@ -33,11 +33,12 @@ pub(super) struct Kept {
 #[derive(Debug)]
 pub(super) struct Memory {
     limit: usize,
-    second: RwLock<Second>,
+    window: RwLock<Window>,
 }
 
+/// A second, and the files that were requested in it.
 #[derive(Debug)]
-struct Second {
+struct Window {
     began: Instant,
     files: HashMap<Box<str>, Vec<(Ranking, Arc<Kept>)>>,
     /// What they take of the limit.
@@ -47,7 +48,7 @@ struct Second {
 impl Memory {
     /// With room for so many octets.
     pub(super) fn new(limit: usize) -> Self {
-        Self { limit, second: RwLock::new(Second::new()) }
+        Self { limit, window: RwLock::new(Window::new()) }
     }
 
     /// Whether it never keeps anything.
@@ -60,30 +61,30 @@ impl Memory {
         if self.is_off() {
             return None;
         }
-        let second = self.second.read().unwrap_or_else(PoisonError::into_inner);
-        let (_, file) = second.files.get(path)?.iter().find(|(known, _)| known == ranking)?;
-        (!second.is_over()).then(|| Arc::clone(file))
+        let window = self.window.read().unwrap_or_else(PoisonError::into_inner);
+        let (_, file) = window.files.get(path)?.iter().find(|(known, _)| known == ranking)?;
+        (!window.is_over()).then(|| Arc::clone(file))
     }
 
     /// Keeps a file of so many octets, if there is room.
     pub(super) fn put(&self, path: &str, ranking: Ranking, file: &Arc<Kept>, octets: usize) {
-        let mut second = self.second.write().unwrap_or_else(PoisonError::into_inner);
-        if second.is_over() {
-            *second = Second::new();
+        let mut window = self.window.write().unwrap_or_else(PoisonError::into_inner);
+        if window.is_over() {
+            *window = Window::new();
         }
-        let taken = second.taken + octets + path.len() + OVERHEAD;
+        let taken = window.taken + octets + path.len() + OVERHEAD;
         if taken > self.limit {
             return;
         }
         // Until the end of the second, a file counts that another one has replaced.
-        second.taken = taken;
-        let known = second.files.entry(path.into()).or_default();
+        window.taken = taken;
+        let known = window.files.entry(path.into()).or_default();
         known.retain(|(known, _)| *known != ranking);
         known.push((ranking, Arc::clone(file)));
     }
 }
 
-impl Second {
+impl Window {
     fn new() -> Self {
         Self { began: Instant::now(), files: HashMap::new(), taken: 0 }
     }
