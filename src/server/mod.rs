@@ -30,6 +30,7 @@ mod io;
 mod limits;
 mod listen;
 mod listener;
+mod multiplexed_head;
 mod normalize;
 mod options;
 mod phase_timer;

@@ -323,3 +323,16 @@ async fn an_expectation_that_nobody_knows_is_refused_as_in_http1() {
         assert_eq!(sender.send_request(request).await.unwrap().status(), status, "{value}");
     }
 }
+
+#[tokio::test]
+async fn a_connect_that_announces_content_ends_its_stream_alone() {
+    let server = Server::hello("{}");
+    let stream = TcpStream::connect(server.address).await.unwrap();
+    let (mut sender, connection) = h2::client::handshake(stream).await.unwrap();
+    tokio::spawn(connection);
+    let connect = http::Request::connect("a:80").header("content-length", "5").body(()).unwrap();
+    let (refused, _stream) = sender.send_request(connect, false).unwrap();
+    assert_eq!(refused.await.unwrap_err().reason(), Some(h2::Reason::PROTOCOL_ERROR));
+    let (served, _) = sender.send_request(http::Request::get("http://a/").body(()).unwrap(), true).unwrap();
+    assert_eq!(served.await.unwrap().status(), 200);
+}

@@ -2,8 +2,9 @@
 
 use std::net::Ipv6Addr;
 
-use http::StatusCode;
+use http::header::CONTENT_LENGTH;
 use http::uri::PathAndQuery;
+use http::{HeaderMap, StatusCode};
 
 use crate::server::refusal::Refusal;
 
@@ -56,6 +57,11 @@ pub(crate) fn content_length(value: &[u8]) -> Result<u64, Refusal> {
     let add = |sum: u64, digit: &u8| sum.checked_mul(10)?.checked_add(u64::from(digit - b'0'));
     let length = value.iter().try_fold(0, add).filter(|length| i64::try_from(*length).is_ok());
     length.ok_or(Refusal::bad("Content-Length is too large"))
+}
+
+/// The `Content-Length` that is to be kept. [`normalize`](crate::server::normalize) says what is wrong with several, or with a malformed one.
+pub(crate) fn stated_length(headers: &HeaderMap) -> Option<u64> {
+    content_length(headers.get(CONTENT_LENGTH)?.as_bytes()).ok()
 }
 
 /// Checks that a `Transfer-Encoding` is `chunked` and nothing else (RFC 9112 section 6.1).

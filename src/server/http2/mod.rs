@@ -1,35 +1,33 @@
 //! HTTP/2 on one connection.
 
+mod body;
+mod connect;
+mod connection;
 mod cork;
 mod flood;
 mod io;
+mod requests;
 mod stream;
 #[cfg(test)]
 mod tests;
 mod upgrade;
 
-use std::future::{Future, poll_fn};
-use std::pin::Pin;
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::Poll;
 
-use hyper::server::conn::http2::Builder;
-use hyper_util::rt::{TokioIo, TokioTimer};
-
+use self::connection::Http2Connection;
 use self::cork::Cork;
 use self::io::Http2Io;
-use self::stream::{StreamExecutor, StreamService};
+use self::requests::Requests;
 pub(super) use self::upgrade::{ConnectStream, accept};
 use super::io::Io;
 use super::limits::{GRACE, Limits};
 use super::phase_timer::PhaseTimer;
 use super::progress::{Phase, Progress};
 use super::service::{Chain, RequestService};
-use super::stream_task::{CONNECTION_WINDOW, GOAWAY_TIMEOUT, STREAM_WINDOW, STREAMS};
-
-/// The most that is buffered of one response.
-const SEND_BUFFER: usize = 64 << 10;
+use super::stream_task::GOAWAY_TIMEOUT;
 
 /// Serves a client that has sent `octets` of HTTP/2 until the connection ends.
 pub(super) async fn run<S: Io>(
@@ -43,19 +41,9 @@ pub(super) async fn run<S: Io>(
     // The preface is complete. h2 reads the heads.
     progress.is_in_head.store(false, Relaxed);
     let cork = Arc::<Cork>::default();
-    let streams = StreamService::new(Arc::clone(service), Arc::clone(progress), Arc::clone(&cork));
-    let spawner = StreamExecutor::new(&streams, limits.body_timeout);
-    let mut builder = Builder::new(spawner);
-    builder
-        .timer(TokioTimer::new())
-        .enable_connect_protocol()
-        .max_concurrent_streams(STREAMS)
-        .max_header_list_size(u32::try_from(limits.header_size).unwrap_or(u32::MAX))
-        .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_send_buf_size(SEND_BUFFER);
+    let requests = Requests::new(Arc::clone(service), Arc::clone(progress), Arc::clone(&cork), limits.body_timeout);
     let wire = Http2Io::new(stream, octets, Arc::clone(progress), Arc::clone(&cork));
-    let mut connection = builder.serve_connection(TokioIo::new(wire), streams);
+    let mut connection = Http2Connection::new(wire, limits);
     let (mut is_closing, mut judged, mut gave_way) = (false, None, false);
     poll_fn(|cx| {
         // Responses that came together were woken together, each in its task. If those run first, all leave in one write. Not while a time limit runs: the timer has
@@ -66,7 +54,7 @@ pub(super) async fn run<S: Io>(
             return Poll::Pending;
         }
         loop {
-            if let Poll::Ready(end) = Pin::new(&mut connection).poll(cx) {
+            if let Poll::Ready(end) = connection.poll(&requests, cx) {
                 if let Err(error) = end {
                     service.log_failure(Chain(&error));
                 }
@@ -100,7 +88,7 @@ pub(super) async fn run<S: Io>(
             if !is_closing && (should_close || (is_overdue && !matches!(phase, Phase::Stalled(_)))) {
                 is_closing = true;
                 timer.restart();
-                Pin::new(&mut connection).graceful_shutdown();
+                connection.graceful_shutdown();
             } else if is_overdue && matches!(phase, Phase::Stalled(_)) {
                 judged = Some(progress.judge_stall());
             } else if is_overdue {

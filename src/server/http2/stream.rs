@@ -1,92 +1,169 @@
-//! The requests of an HTTP/2 connection. Each that is not answered at once is a task.
+//! One request of an HTTP/2 connection, and its response.
 
-use std::convert::Infallible;
+use std::error::Error;
 use std::future::Future;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll, Waker};
-use std::time::Duration;
+use std::task::{Context, Poll, ready};
 
-use hyper::body::{Body as _, Incoming};
-use hyper::rt::Executor;
-use hyper::service::Service;
-use tokio::task;
-use ziggurat_middleware::spool::ConnectionRoom;
+use bytes::Bytes;
+use h2::server::SendResponse;
+use h2::{Reason, SendStream};
+use http::Response;
+use http_body::Body as _;
+use ziggurat_middleware::BoxError;
 
-use super::cork::Cork;
-use crate::server::progress::Progress;
-use crate::server::response_body::{ResponseBody, ResponseGuard, StreamProgress};
-use crate::server::service::{RequestService, ResponseFuture};
-use crate::server::stream_task::{StreamTask, body_room};
+use super::connect::Connecting;
+use crate::server::multiplexed_head;
+use crate::server::response_body::ResponseBody;
+use crate::server::service::{Chain, ResponseFuture};
 
-/// The service of an HTTP/2 connection.
-pub(super) struct StreamService {
-    service: Arc<RequestService>,
-    progress: Arc<Progress>,
-    /// The memory that request bodies may take.
-    room: ConnectionRoom,
-    cork: Arc<Cork>,
-    next: NextStream,
+/// The exchange of one stream. Dropped before its end, it resets the stream.
+pub(super) struct Stream {
+    reply: SendResponse<Bytes>,
+    state: State,
 }
 
-/// Where the service leaves the progress of a response for the executor. hyper executes the request right after it has called the service, in the connection's task.
-/// What a request executes itself, as its upgrade, is executed in the task of its stream.
-type NextStream = Arc<Mutex<Option<Arc<StreamProgress>>>>;
+enum State {
+    /// The stack has not responded.
+    Called {
+        response: ResponseFuture,
+        connecting: Option<Connecting>,
+    },
+    Responding(SendingBody),
+}
 
-impl StreamService {
-    pub(super) fn new(service: Arc<RequestService>, progress: Arc<Progress>, cork: Arc<Cork>) -> Self {
-        Self { service, progress, room: body_room(), cork, next: NextStream::default() }
+impl Stream {
+    pub(super) const fn new(reply: SendResponse<Bytes>, response: ResponseFuture, connecting: Option<Connecting>) -> Self {
+        Self { reply, state: State::Called { response, connecting } }
     }
-}
 
-impl Service<http::Request<Incoming>> for StreamService {
-    type Response = http::Response<ResponseBody>;
-    type Error = Infallible;
-    type Future = ResponseFuture;
-
-    fn call(&self, mut request: http::Request<Incoming>) -> ResponseFuture {
-        if !request.body().is_end_stream() {
-            request.extensions_mut().insert(self.room.clone());
-        }
-        self.cork.close();
-        let stream = Arc::<StreamProgress>::default();
-        *self.next.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&stream));
-        self.service.serve(request, ResponseGuard::of_stream(&self.progress, stream))
-    }
-}
-
-/// Polls requests, and spawns tasks for those that go on.
-#[derive(Clone)]
-pub(super) struct StreamExecutor {
-    /// The connection's task.
-    connection: Option<task::Id>,
-    next: NextStream,
-    cork: Arc<Cork>,
-    pause: Duration,
-}
-
-impl StreamExecutor {
-    /// Of the connection whose task this is. `pause` is the longest time in which a client may read nothing of a response.
-    pub(super) fn new(service: &StreamService, pause: Duration) -> Self {
-        Self { connection: task::try_id(), next: Arc::clone(&service.next), cork: Arc::clone(&service.cork), pause }
-    }
-}
-
-impl<F: Future<Output = ()> + Send + Unpin + 'static> Executor<F> for StreamExecutor {
-    fn execute(&self, mut future: F) {
-        let progress = match task::try_id() == self.connection {
-            true => self.next.lock().unwrap_or_else(PoisonError::into_inner).take(),
-            false => None,
-        };
-        // Many responses are there at once, and a task would cost more than they do. As in a task, a panic ends one stream only.
-        if progress.is_some() && self.cork.has_room() {
-            let polled = catch_unwind(AssertUnwindSafe(|| Pin::new(&mut future).poll(&mut Context::from_waker(Waker::noop()))));
-            if !matches!(polled, Ok(Poll::Pending)) {
-                return;
+    fn poll_exchange(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        loop {
+            match &mut self.state {
+                State::Called { response, connecting } => {
+                    let Poll::Ready(Ok(response)) = Pin::new(response).poll(cx) else {
+                        // A client that resets the stream cancels the request.
+                        return Poll::Ready(Err(h2::Error::from(ready!(self.reply.poll_reset(cx))?).into()));
+                    };
+                    let connecting = connecting.take().filter(|_| response.status().is_success());
+                    let (mut parts, body) = response.into_parts();
+                    multiplexed_head::complete(&mut parts, &body);
+                    let is_whole = connecting.is_none() && body.is_end_stream();
+                    let sender = match self.reply.send_response(Response::from_parts(parts, ()), is_whole) {
+                        Ok(sender) => sender,
+                        Err(error) => {
+                            self.reply.send_reset(Reason::INTERNAL_ERROR);
+                            return Poll::Ready(Err(error.into()));
+                        }
+                    };
+                    match connecting {
+                        Some(connecting) => connecting.connect(sender),
+                        None if is_whole => {}
+                        None => {
+                            self.state = State::Responding(SendingBody { sender, body, waiting: None });
+                            continue;
+                        }
+                    }
+                    return Poll::Ready(Ok(()));
+                }
+                State::Responding(sending) => return sending.poll(cx),
             }
         }
-        // The task polls the future at once, with its own waker.
-        tokio::spawn(StreamTask::new(future, progress.unwrap_or_default(), self.pause));
     }
+}
+
+impl Future for Stream {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        self.poll_exchange(cx).map(|outcome| {
+            if let Err(error) = outcome {
+                tracing::debug!("a stream of HTTP/2 failed: {}", Chain(&*error));
+            }
+        })
+    }
+}
+
+/// A body on its way to the client.
+struct SendingBody {
+    sender: SendStream<Bytes>,
+    body: ResponseBody,
+    /// A chunk that the client's windows have no room for, and whether it is the last one.
+    waiting: Option<(Bytes, bool)>,
+}
+
+impl SendingBody {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        loop {
+            // It wakes the task, too, if the client resets the stream while the body or the windows are waited for.
+            if let Poll::Ready(reason) = self.sender.poll_reset(cx)? {
+                return Poll::Ready(Err(h2::Error::from(reason).into()));
+            }
+            if self.waiting.is_some() {
+                ready!(poll_room(&mut self.sender, cx))?;
+            }
+            if let Some((data, is_last)) = self.waiting.take() {
+                self.sender.send_data(data, is_last)?;
+                if is_last {
+                    return Poll::Ready(Ok(()));
+                }
+            }
+            let frame = match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
+                Some(Ok(frame)) => frame,
+                Some(Err(error)) => {
+                    self.sender.send_reset(reason_of(&*error));
+                    return Poll::Ready(Err(error));
+                }
+                None => {
+                    self.sender.send_data(Bytes::new(), true)?;
+                    return Poll::Ready(Ok(()));
+                }
+            };
+            match frame.into_data() {
+                Ok(data) if data.is_empty() => {}
+                Ok(data) => {
+                    reserve(&mut self.sender);
+                    self.waiting = Some((data, self.body.is_end_stream()));
+                }
+                Err(frame) => {
+                    if let Ok(trailers) = frame.into_trailers() {
+                        // There is no more data.
+                        self.sender.reserve_capacity(0);
+                        self.sender.send_trailers(trailers)?;
+                        return Poll::Ready(Ok(()));
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Asks for room in the client's windows. One octet is asked for, and only once there is something to send: what a stream has reserved of the connection's window, no other stream
+/// has. [`SendStream::send_data`] asks for the rest.
+pub(super) fn reserve(sender: &mut SendStream<Bytes>) {
+    sender.reserve_capacity(1);
+}
+
+/// Waits for the room that was asked for.
+pub(super) fn poll_room(sender: &mut SendStream<Bytes>, cx: &mut Context<'_>) -> Poll<Result<(), h2::Error>> {
+    while sender.capacity() == 0 {
+        match ready!(sender.poll_capacity(cx)) {
+            Some(capacity) => _ = capacity?,
+            // It has ended, or was reset.
+            None => return Poll::Ready(Err(Reason::STREAM_CLOSED.into())),
+        }
+    }
+    Poll::Ready(Ok(()))
+}
+
+/// What the client is told: the reason of the stream of HTTP/2 whose end has cut the body short, if there is one.
+fn reason_of(error: &(dyn Error + 'static)) -> Reason {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if let Some(reason) = error.downcast_ref::<h2::Error>().and_then(h2::Error::reason) {
+            return reason;
+        }
+        cause = error.source();
+    }
+    Reason::INTERNAL_ERROR
 }

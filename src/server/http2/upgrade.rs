@@ -6,25 +6,25 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
+use h2::ext::Protocol;
 use http::header::{CONNECTION, CONTENT_LENGTH, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, TRANSFER_ENCODING, UPGRADE};
 use http::request::Parts;
 use http::{Method, Request, StatusCode};
 use hyper::client::conn::http1;
-use hyper::ext::Protocol;
-use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use ziggurat_middleware::{Body, Response};
 
+use super::connect::ConnectIo;
 use crate::server::refusal::Refusal;
 use crate::server::tunnel::Tunnel;
 use crate::tunnel::key;
 
 /// The stream of an extended CONNECT.
 pub(in crate::server) struct ConnectStream {
-    tunnel: Arc<Tunnel<TokioIo<Upgraded>>>,
-    /// hyper's, ready after the 200.
-    stream: OnUpgrade,
+    /// It has the stream after the 200.
+    tunnel: Arc<Tunnel<ConnectIo>>,
     /// The key that the stack answers.
     key: HeaderValue,
 }
@@ -46,7 +46,7 @@ pub(in crate::server) fn accept(parts: &mut Parts) -> Result<Option<ConnectStrea
         // RFC 9220 section 3.
         return Err(Refusal::new(StatusCode::NOT_IMPLEMENTED, "the only supported :protocol is `websocket`"));
     }
-    let Some(stream) = parts.extensions.remove::<OnUpgrade>() else {
+    let Some(tunnel) = parts.extensions.remove::<Arc<Tunnel<ConnectIo>>>() else {
         return Err(Refusal::bad("the connection cannot be upgraded"));
     };
     let key = key::generate();
@@ -55,7 +55,7 @@ pub(in crate::server) fn accept(parts: &mut Parts) -> Result<Option<ConnectStrea
     parts.headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
     parts.headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
     parts.headers.insert(SEC_WEBSOCKET_KEY, key.clone());
-    Ok(Some(ConnectStream { tunnel: Arc::new(Tunnel::new()), stream, key }))
+    Ok(Some(ConnectStream { tunnel, key }))
 }
 
 impl ConnectStream {
@@ -81,17 +81,13 @@ impl ConnectStream {
     /// Waits for the end of the stream, and closes it.
     pub(in crate::server) async fn run(self, idle: std::time::Duration, cut: impl Future<Output = ()>) {
         /// Closes the stream wherever this task ends.
-        struct Closed(Arc<Tunnel<TokioIo<Upgraded>>>);
+        struct Closed(Arc<Tunnel<ConnectIo>>);
         impl Drop for Closed {
             fn drop(&mut self) {
                 drop(self.0.take());
             }
         }
-        let Self { tunnel, stream, .. } = self;
-        let closed = Closed(tunnel);
-        // It fails if the client has reset the stream.
-        let Ok(stream) = stream.await else { return };
-        closed.0.put(TokioIo::new(stream));
+        let closed = Closed(self.tunnel);
         let end = closed.0.ended(idle, cut).await;
         closed.0.close().await;
         tracing::debug!("an upgraded stream has ended: {end:?}");
@@ -99,7 +95,7 @@ impl ConnectStream {
 }
 
 /// The stack's handle of the stream.
-struct Handle(Arc<Tunnel<TokioIo<Upgraded>>>);
+struct Handle(Arc<Tunnel<ConnectIo>>);
 
 impl Drop for Handle {
     fn drop(&mut self) {

@@ -8,8 +8,8 @@ use std::task::Poll;
 use bytes::Bytes;
 use h3::error::{Code, StreamError};
 use h3::server::{RequestResolver, RequestStream};
-use http::header::{CONTENT_LENGTH, EXPECT};
-use http::{HeaderMap, Request, Response, StatusCode, Version};
+use http::header::EXPECT;
+use http::{Request, Response, StatusCode, Version};
 use tokio::time::timeout;
 use ziggurat_middleware::spool::ConnectionRoom;
 
@@ -96,7 +96,7 @@ impl Requests {
             parts.extensions.insert(*refusal);
         }
         let (mut sender, receiver) = stream.split();
-        let mut body = Http3Body::new(receiver, content_length(&parts.headers));
+        let mut body = Http3Body::new(receiver, fields::stated_length(&parts.headers));
         poll_fn(|cx| {
             body.peek(cx);
             Poll::Ready(())
@@ -142,9 +142,4 @@ async fn go_on(sender: &mut RequestStream<SendStream, Bytes>) -> bool {
     let mut head = Response::new(());
     *head.status_mut() = StatusCode::CONTINUE;
     sender.send_response(head).await.is_ok()
-}
-
-/// The one `Content-Length`. What is wrong with several, or with a malformed one, is said later.
-fn content_length(headers: &HeaderMap) -> Option<u64> {
-    fields::content_length(headers.get(CONTENT_LENGTH)?.as_bytes()).ok()
 }

@@ -3,15 +3,14 @@
 use bytes::Bytes;
 use h3::error::StreamError;
 use h3::server::RequestStream;
-use http::header::{CONNECTION, CONTENT_LENGTH, DATE, HeaderName, HeaderValue, TRANSFER_ENCODING, UPGRADE};
-use http::response::Parts;
-use http::{Response, StatusCode};
+use http::Response;
 use http_body::Body as _;
 use http_body_util::BodyExt;
 use ziggurat_middleware::BoxError;
 
 use super::quic::SendStream;
 use crate::server::http1::fields;
+use crate::server::multiplexed_head;
 use crate::server::response_body::ResponseBody;
 
 /// Why a response stays incomplete.
@@ -33,9 +32,8 @@ impl From<StreamError> for Failure {
 /// Sends a response to its end. The client has not received it yet then.
 pub(super) async fn send(response: Response<ResponseBody>, sender: &mut RequestStream<SendStream, Bytes>) -> Result<(), Failure> {
     let (mut parts, mut body) = response.into_parts();
-    complete(&mut parts, &body);
-    let stated = parts.headers.get(CONTENT_LENGTH).and_then(|length| fields::content_length(length.as_bytes()).ok());
-    let mut left = stated.filter(|_| !body.is_end_stream());
+    multiplexed_head::complete(&mut parts, &body);
+    let mut left = fields::stated_length(&parts.headers).filter(|_| !body.is_end_stream());
     sender.send_response(Response::from_parts(parts, ())).await?;
     while let Some(frame) = body.frame().await {
         match frame.map_err(Failure::Body)?.into_data() {
@@ -60,24 +58,4 @@ pub(super) async fn send(response: Response<ResponseBody>, sender: &mut RequestS
     }
     sender.finish().await?;
     Ok(())
-}
-
-/// Adds and removes what hyper does in other versions.
-fn complete(parts: &mut Parts, body: &ResponseBody) {
-    // RFC 9114 section 4.2.
-    const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-    const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
-    for name in [CONNECTION, KEEP_ALIVE, PROXY_CONNECTION, TRANSFER_ENCODING, UPGRADE] {
-        parts.headers.remove(name);
-    }
-    if !parts.headers.contains_key(DATE)
-        && let Ok(date) = HeaderValue::try_from(httpdate::fmt_http_date(std::time::SystemTime::now()))
-    {
-        parts.headers.insert(DATE, date);
-    }
-    let has_body = parts.status != StatusCode::NO_CONTENT && parts.status != StatusCode::NOT_MODIFIED;
-    if let Some(length) = body.size_hint().exact().filter(|length| has_body && (*length > 0 || !parts.headers.contains_key(CONTENT_LENGTH)))
-    {
-        parts.headers.entry(CONTENT_LENGTH).or_insert(length.into());
-    }
 }
