@@ -2,13 +2,14 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 
 use http::{Extensions, Method, Uri};
 
 use crate::timing::RequestClock;
 use crate::trace::TraceId;
-use crate::{ConnectionInfo, OriginalUri, Place, RequestId};
+use crate::{ConnectionInfo, EarlyHints, OriginalUri, Place, RequestId};
 
 /// What log lines say of a request: its method and its path as the client sent them, and its id. The server puts it into the extensions of every request, and finds in
 /// it afterwards who has answered.
@@ -37,6 +38,9 @@ struct Summary {
     clock: OnceLock<RequestClock>,
     /// Boxed, because few requests have one.
     connection: OnceLock<Box<ConnectionInfo>>,
+    takes_hints: AtomicBool,
+    /// Of a request for which a layer has opened the way.
+    hints: OnceLock<EarlyHints>,
 }
 
 impl RequestSummary {
@@ -65,6 +69,8 @@ impl RequestSummary {
             trace: OnceLock::new(),
             clock: OnceLock::new(),
             connection: OnceLock::new(),
+            takes_hints: AtomicBool::new(false),
+            hints: OnceLock::new(),
         }))
     }
 
@@ -115,6 +121,21 @@ impl RequestSummary {
     /// Notes the client for layers above, which see no response if the client leaves. The first one counts.
     pub(crate) fn believe(&self, connection: &ConnectionInfo) {
         self.0.connection.get_or_init(|| Box::new(connection.clone()));
+    }
+
+    /// Lets layers open the way for hints: the server can send informational responses to this client.
+    pub fn allow_early_hints(&self) {
+        self.0.takes_hints.store(true, Relaxed);
+    }
+
+    /// The hints of the request, for the server, which sends them; `None` if no layer has opened the way.
+    #[must_use]
+    pub fn early_hints(&self) -> Option<&EarlyHints> {
+        self.0.hints.get()
+    }
+
+    pub(crate) fn open_early_hints(&self) -> Option<EarlyHints> {
+        self.0.takes_hints.load(Relaxed).then(|| self.0.hints.get_or_init(EarlyHints::default).clone())
     }
 
     /// The clock of the request, if the stack is timed (`server.timing`).

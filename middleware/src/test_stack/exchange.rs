@@ -52,6 +52,7 @@ pub struct TestResponse {
     pub(super) response: Response,
     pub(super) body: Bytes,
     pub(super) trailers: Option<HeaderMap>,
+    pub(super) hints: Vec<HeaderMap>,
 }
 
 impl TestResponse {
@@ -71,6 +72,12 @@ impl TestResponse {
     #[must_use]
     pub fn header(&self, name: &str) -> &str {
         self.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+    }
+
+    /// The fields of each [hint](crate::EarlyHints) that was sent before the response.
+    #[must_use]
+    pub fn hints(&self) -> &[HeaderMap] {
+        &self.hints
     }
 
     /// The response without its body, for its extensions.

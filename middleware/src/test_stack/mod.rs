@@ -10,8 +10,9 @@ use std::collections::HashMap;
 use std::convert::Infallible;
 use std::future::Future;
 use std::path::PathBuf;
+use std::task::{Context as TaskContext, Poll, Waker};
 
-use http::{Extensions, Method};
+use http::{Extensions, HeaderMap, Method};
 use http_body_util::BodyExt;
 use serde_json::{Map, Value};
 use tower::service_fn;
@@ -22,8 +23,8 @@ pub use self::exchange::{TestRequest, TestResponse, request};
 use self::log::Log;
 use crate::timing::Timings;
 use crate::{
-    App, Body, Context, Finding, Findings, IntoApp, IntoStage, Lifecycle, Middleware, Next, Options, Place, Request, RequestSummary,
-    Response,
+    App, Body, Context, EarlyHints, Finding, Findings, IntoApp, IntoStage, Lifecycle, Middleware, Next, Options, Place, Request,
+    RequestSummary, Response,
 };
 
 /// A stack under test: layers with their options as in a pipeline file, over an app that is a closure.
@@ -142,21 +143,32 @@ impl TestStack {
     ///
     /// If the response body fails. [`TestStack::call`] does not read it.
     pub async fn send(&self, request: Request) -> TestResponse {
-        let (parts, body) = self.call(request).await.into_parts();
+        let (response, summary) = self.run(request).await;
+        let hints = summary.early_hints().map(sent).unwrap_or_default();
+        let (parts, body) = response.into_parts();
         match body.collect().with_subscriber(self.log.dispatch.clone()).await {
             Ok(body) => {
                 let trailers = body.trailers().cloned();
-                TestResponse { response: Response::from_parts(parts, Body::empty()), body: body.to_bytes(), trailers }
+                TestResponse { response: Response::from_parts(parts, Body::empty()), body: body.to_bytes(), trailers, hints }
             }
             Err(error) => panic!("the response body failed: {error}"),
         }
     }
 
     /// Sends a request, and does not read the response body.
-    pub async fn call(&self, mut request: Request) -> Response {
-        let summary = RequestSummary::new(request.method(), request.uri(), request.extensions());
-        request.extensions_mut().insert(summary);
-        self.next.clone().run(request).with_subscriber(self.log.dispatch.clone()).await
+    pub async fn call(&self, request: Request) -> Response {
+        self.run(request).await.0
+    }
+
+    async fn run(&self, mut request: Request) -> (Response, RequestSummary) {
+        // A server in front of the stack has made one.
+        let summary = RequestSummary::of(request.extensions()).cloned().unwrap_or_else(|| {
+            let summary = RequestSummary::new(request.method(), request.uri(), request.extensions());
+            summary.allow_early_hints();
+            summary
+        });
+        request.extensions_mut().insert(summary.clone());
+        (self.next.clone().run(request).with_subscriber(self.log.dispatch.clone()).await, summary)
     }
 
     /// What the stack has logged so far, at the default level: `WARN user=ada too many requests`. Tasks that were not started with [`Context::spawn`] are not
@@ -290,6 +302,16 @@ impl TestStage {
             Err(never) => match never {},
         }
     }
+}
+
+/// The hints that wait to be sent.
+fn sent(hints: &EarlyHints) -> Vec<HeaderMap> {
+    let mut cx = TaskContext::from_waker(Waker::noop());
+    std::iter::from_fn(|| match hints.poll_next(&mut cx) {
+        Poll::Ready(hint) => Some(hint),
+        Poll::Pending => None,
+    })
+    .collect()
 }
 
 fn build<M: Middleware>(options: &str, place: &Place, inner: Next, lifecycle: &Lifecycle) -> Result<Next, Vec<String>> {
