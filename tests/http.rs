@@ -25,6 +25,9 @@ mod replace;
 #[path = "http/http2.rs"]
 mod http2;
 
+#[path = "http/hints.rs"]
+mod hints;
+
 #[path = "http/upgrades.rs"]
 mod upgrades;
 

@@ -3,9 +3,9 @@
 use std::cell::RefCell;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use http::StatusCode;
 use http::header::{CONNECTION, CONTENT_LENGTH, DATE, HeaderName, HeaderValue, TE, TRANSFER_ENCODING, UPGRADE};
 use http::response::Parts;
+use http::{HeaderMap, Response, StatusCode};
 use http_body::Body as _;
 use ziggurat_middleware::hop_by_hop;
 
@@ -24,6 +24,14 @@ pub(super) fn complete(parts: &mut Parts, body: &ResponseBody) {
     if let Some(length) = body.size_hint().exact().filter(|_| has_body) {
         parts.headers.entry(CONTENT_LENGTH).or_insert_with(|| length.into());
     }
+}
+
+/// The head of a hint (103, RFC 8297).
+pub(super) fn hint(fields: HeaderMap) -> Response<()> {
+    let mut hint = Response::new(());
+    *hint.status_mut() = StatusCode::EARLY_HINTS;
+    *hint.headers_mut() = fields;
+    hint
 }
 
 /// The `Date` of this second. Each thread writes it once.

@@ -7,7 +7,7 @@ use std::task::Poll;
 use tokio::time::Instant;
 
 use super::connection_table::ConnectionGuard;
-use super::http1::LentFiles;
+use super::http1::{LentFiles, WaitingHints};
 use super::limits::Limits;
 use super::upgrade::Decision;
 
@@ -36,6 +36,8 @@ pub(super) struct Progress {
     pub(super) upgrade: Decision,
     /// What goes from files to the socket.
     pub(super) lent: LentFiles,
+    /// What is sent before the next response of HTTP/1.
+    pub(super) hints: WaitingHints,
 }
 
 /// What the connection does, as far as a time limit depends on it.
@@ -67,6 +69,7 @@ impl Progress {
             malformed: AtomicU32::new(0),
             upgrade: Decision::default(),
             lent: LentFiles::default(),
+            hints: WaitingHints::default(),
         }
     }
 

@@ -44,6 +44,8 @@ pub(super) struct ResponseGuard {
     exchange: Option<Exchange>,
     /// The request counts as under way for the rest of the connection.
     stays_open: bool,
+    /// Whether informational responses can be sent before the response.
+    takes_hints: bool,
 }
 
 /// The progress of one HTTP/2 response.
@@ -74,20 +76,25 @@ impl StreamProgress {
 }
 
 impl ResponseGuard {
-    /// For the only request of an HTTP/1 connection.
-    pub(super) fn new(progress: &Arc<Progress>) -> Box<Self> {
+    /// For the only request of a connection. With `takes_hints`, informational responses can be sent before the response.
+    pub(super) fn new(progress: &Arc<Progress>, takes_hints: bool) -> Box<Self> {
         progress.has_response.store(false, Relaxed);
-        Self::boxed(progress, None)
+        Self::boxed(progress, None, takes_hints)
     }
 
     /// For a request of an HTTP/2 connection.
     pub(super) fn of_stream(progress: &Arc<Progress>, stream: Arc<StreamProgress>) -> Box<Self> {
         progress.begin_request();
-        Self::boxed(progress, Some(stream))
+        Self::boxed(progress, Some(stream), true)
     }
 
-    fn boxed(progress: &Arc<Progress>, stream: Option<Arc<StreamProgress>>) -> Box<Self> {
-        Box::new(Self { progress: Arc::clone(progress), stream, generation: None, exchange: Some(Exchange::begin()), stays_open: false })
+    fn boxed(progress: &Arc<Progress>, stream: Option<Arc<StreamProgress>>, takes_hints: bool) -> Box<Self> {
+        let (progress, exchange) = (Arc::clone(progress), Some(Exchange::begin()));
+        Box::new(Self { progress, stream, generation: None, exchange, stays_open: false, takes_hints })
+    }
+
+    pub(super) const fn takes_hints(&self) -> bool {
+        self.takes_hints
     }
 
     /// The number of octets of the request's body.

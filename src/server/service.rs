@@ -13,12 +13,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{ALT_SVC, CONNECTION, CONTENT_LENGTH, HOST, HeaderValue};
 use http::request::Parts;
-use http::{Method, StatusCode, Version};
+use http::{HeaderMap, Method, StatusCode, Version};
 use http_body::Body as HttpBody;
-use ziggurat_middleware::{Body, ConnectionInfo, NextFuture, Problem, Request, RequestSummary, Response, TunnelIdle};
+use ziggurat_middleware::{Body, ConnectionInfo, EarlyHints, NextFuture, Problem, Request, RequestSummary, Response, TunnelIdle};
 
 use super::alt_svc::alt_svc;
 use super::generation::{CurrentGeneration, Generation};
+use super::http1::HintedResponse;
 use super::http2::ConnectStream;
 use super::limits::Limits;
 use super::normalize;
@@ -108,6 +109,9 @@ impl RequestService {
                     Body::new(RequestBody::new(body, &self.limits, Arc::clone(&self.progress), guard.received()))
                 };
                 let summary = RequestSummary::new(&parts.method, &parts.uri, &parts.extensions);
+                if guard.takes_hints() && offer.is_none() {
+                    summary.allow_early_hints();
+                }
                 parts.extensions.insert(summary.clone());
                 // A front server has told who its client is.
                 parts.extensions.get_or_insert_with(|| self.info.clone());
@@ -133,7 +137,7 @@ impl RequestService {
             }
         };
         let offer = offer.map(Box::new);
-        ResponseFuture { state, is_head, version, number, offer, alt_svc, idle: self.limits.keep_alive, guard: Some(guard) }
+        ResponseFuture { state, is_head, version, number, offer, alt_svc, idle: self.limits.keep_alive, guard: Some(guard), hints: None }
     }
 }
 
@@ -163,10 +167,11 @@ where
 {
     type Response = http::Response<ResponseBody>;
     type Error = Infallible;
-    type Future = ResponseFuture;
+    type Future = HintedResponse;
 
-    fn call(&self, request: http::Request<B>) -> ResponseFuture {
-        self.serve(request, ResponseGuard::new(&self.progress))
+    fn call(&self, request: http::Request<B>) -> HintedResponse {
+        let guard = ResponseGuard::new(&self.progress, request.version() == Version::HTTP_11);
+        HintedResponse::new(self.serve(request, guard), Arc::clone(&self.progress))
     }
 }
 
@@ -184,6 +189,8 @@ pub(super) struct ResponseFuture {
     idle: Duration,
     /// Dropped after `state`, which stands before it. Taken with the response.
     guard: Option<Box<ResponseGuard>>,
+    /// What the stack has hinted at, once the response is there.
+    hints: Option<EarlyHints>,
 }
 
 enum State {
@@ -204,6 +211,10 @@ impl Future for ResponseFuture {
         };
         // Nobody asks for a second response.
         let Some(mut guard) = self.guard.take() else { return Poll::Pending };
+        self.hints = guard.summary().and_then(RequestSummary::early_hints).cloned();
+        if let Some(hints) = &self.hints {
+            hints.close();
+        }
         let progress = guard.progress();
         progress.has_response.store(true, Relaxed);
         let response = match self.offer.take() {
@@ -223,6 +234,13 @@ impl Future for ResponseFuture {
 }
 
 impl ResponseFuture {
+    /// The fields of the next hint, which goes before the response. Asked for after each poll, so that what is hinted at until then is not lost.
+    pub(super) fn poll_hint(&mut self, cx: &mut Context<'_>) -> Poll<HeaderMap> {
+        let summary = self.guard.as_ref().and_then(|guard| guard.summary());
+        let hints = self.hints.as_ref().or_else(|| summary.and_then(RequestSummary::early_hints));
+        hints.map_or(Poll::Pending, |hints| hints.poll_next(cx))
+    }
+
     /// A response that ends with its body.
     fn finish(&mut self, mut response: Response, is_refused: bool, guard: &mut ResponseGuard) -> Response {
         normalize::finish(&mut response, self.is_head, guard.summary());

@@ -6,7 +6,7 @@
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -21,6 +21,15 @@ const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// A place for a stream.
 pub(super) struct Tunnel<S>(Mutex<State<S>>);
+
+/// The stack's handle of the stream. It notes in the tunnel that it is dropped.
+pub(super) struct TunnelHandle<S>(pub(super) Arc<Tunnel<S>>);
+
+impl<S> Drop for TunnelHandle<S> {
+    fn drop(&mut self) {
+        self.0.release();
+    }
+}
 
 struct State<S> {
     /// None before it was put here, and after it was taken away.

@@ -4,12 +4,13 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
-use http::{HeaderMap, Request as HttpRequest};
+use http::header::LINK;
+use http::{HeaderMap, HeaderValue, Request as HttpRequest};
 use http_body_util::BodyExt;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tower::service_fn;
-use ziggurat_middleware::{Body, Next, Request, Response};
+use ziggurat_middleware::{Body, EarlyHints, Next, Request, Response};
 
 use super::authority::Authority;
 use super::http3_client::{Http3, connect};
@@ -114,6 +115,31 @@ async fn heads_of_responses_are_complete_and_have_no_headers_of_http1() {
         assert_eq!(response.headers().get("content-length").map(|length| length.to_str().unwrap()), length);
         assert!(!response.headers().contains_key("connection") && !response.headers().contains_key("keep-alive"));
     }
+}
+
+#[tokio::test]
+async fn hints_come_before_the_response_as_over_tls_and_tcp() {
+    let app = service_fn(|mut request: Request| async move {
+        let hints = EarlyHints::open(&mut request).unwrap();
+        hints.send([(&LINK, &HeaderValue::from_static("</a.css>"))]);
+        tokio::task::yield_now().await;
+        hints.send([(&LINK, &HeaderValue::from_static("</b.css>"))]);
+        Ok::<_, Infallible>(Response::new(Body::from("page")))
+    });
+    let site = Site::start_entry(authority(), ENTRY, "{}", Next::new("app.test", app));
+    let mut http3 = Http3::open(&site.client(), "site.test").await.unwrap();
+    let request = HttpRequest::get("https://site.test/").body(()).unwrap();
+    let mut stream = http3.sender.send_request(request).await.unwrap();
+    stream.finish().await.unwrap();
+    for link in ["</a.css>", "</b.css>"] {
+        let hint = timeout(PATIENCE, stream.recv_response()).await.unwrap().unwrap();
+        assert_eq!((hint.status().as_u16(), &hint.headers()[LINK]), (103, &HeaderValue::from_static(link)));
+    }
+    assert_eq!(timeout(PATIENCE, stream.recv_response()).await.unwrap().unwrap().status(), 200);
+    assert_eq!(stream.recv_data().await.unwrap().unwrap().chunk(), b"page");
+    let over_tcp = site.client().get("site.test").await.unwrap();
+    let [first, second] = ["a", "b"].map(|name| format!("HTTP/1.1 103 Early Hints\r\nlink: </{name}.css>\r\n\r\n"));
+    assert!(over_tcp.starts_with(&format!("{first}{second}HTTP/1.1 200 OK\r\n")), "{over_tcp}");
 }
 
 #[tokio::test]

@@ -105,7 +105,7 @@ impl<'a, S: Io, F: Front> Exchange<'a, S, F> {
         let is_head = parts.method == Method::HEAD;
         progress.begin_request();
         let (sender, body) = body_channel::channel(length);
-        let response = service.serve(http::Request::from_parts(parts, body), ResponseGuard::new(progress));
+        let response = service.serve(http::Request::from_parts(parts, body), ResponseGuard::new(progress, false));
         let (out, response) = (BytesMut::new(), State::Called(response));
         Self { stream, front, received, out, is_held_back: false, body: sender, response, is_head, pause, stall: None, progress }
     }

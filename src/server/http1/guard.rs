@@ -23,7 +23,7 @@ use crate::server::io::{Io, end_of_tls, first_of, poll_flush_now, poll_now};
 use crate::server::limits::Limits;
 use crate::server::progress::Progress;
 use crate::server::refusal::Refusal;
-use crate::server::tunnel::Tunnel;
+use crate::server::tunnel::{Tunnel, TunnelHandle};
 
 /// What an HTTP/2 client with prior knowledge sends first (RFC 9113 section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -32,7 +32,8 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 pub(crate) struct Guard<S> {
     /// `None` after a request with `Upgrade`: the stream is in the tunnel then.
     stream: Option<S>,
-    tunnel: Handle<S>,
+    /// Dropped with the guard, by hyper or by the stack.
+    tunnel: TunnelHandle<S>,
     framing: Framing,
     limits: Arc<Limits>,
     progress: Arc<Progress>,
@@ -63,21 +64,12 @@ pub(crate) enum ReadEnd {
     Http2,
 }
 
-/// Notes in the tunnel that the guard is dropped, by hyper or by the stack.
-struct Handle<S>(Arc<Tunnel<S>>);
-
-impl<S> Drop for Handle<S> {
-    fn drop(&mut self) {
-        self.0.release();
-    }
-}
-
 impl<S> Guard<S> {
     /// With `may_be_http2`, the first octets may be the preface of HTTP/2.
     pub(crate) fn new(stream: S, may_be_http2: bool, limits: Arc<Limits>, progress: Arc<Progress>) -> Self {
         Self {
             stream: Some(stream),
-            tunnel: Handle(Arc::new(Tunnel::new())),
+            tunnel: TunnelHandle(Arc::new(Tunnel::new())),
             framing: Framing::new(),
             limits,
             progress,
@@ -173,6 +165,16 @@ impl<S: Io> Guard<S> {
         let outcome = if self.progress.tries_again(&outcome) { poll_now(now(self)) } else { outcome };
         self.progress.note_sent(&outcome, self.sent());
         outcome
+    }
+
+    /// Sends the hints that go before the next response.
+    fn poll_hints(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while let Some(octets) = self.progress.hints.next() {
+            let outcome = self.poll_sink(cx, |stream, cx| stream.poll_write(cx, &octets));
+            let count = ready!(self.wrote(outcome, |this| this.write_now(&octets)))?;
+            self.progress.hints.note_sent(count)?;
+        }
+        Poll::Ready(Ok(()))
     }
 
     /// Counts what was sent of a lent part.
@@ -349,6 +351,8 @@ impl<S: Io> AsyncWrite for Guard<S> {
 
     fn poll_write_vectored(self: Pin<&mut Self>, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
+        ready!(this.poll_hints(cx))?;
+        this.progress.hints.note_write();
         match this.progress.lent.begin_of(slices)? {
             Begin::Octets(count) => {
                 let slices = &slices[..count];
@@ -376,6 +380,8 @@ impl<S: Io> AsyncWrite for Guard<S> {
         if may_read_again || (has_settled && this.end.is_some()) {
             cx.waker().wake_by_ref();
         }
+        this.progress.hints.note_flush();
+        ready!(this.poll_hints(cx))?;
         let outcome = this.poll_sink(cx, AsyncWrite::poll_flush);
         let outcome = if this.progress.tries_again(&outcome) { this.poll_flush_now(cx) } else { outcome };
         this.progress.note_sent(&outcome, this.sent());

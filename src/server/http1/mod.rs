@@ -5,6 +5,7 @@ pub(super) mod fields;
 mod framing;
 mod guard;
 mod head;
+mod hints;
 mod lent_files;
 mod linger;
 #[cfg(test)]
@@ -25,6 +26,7 @@ use hyper_util::rt::TokioIo;
 pub(super) use self::guard::Guard;
 use self::guard::ReadEnd;
 pub(super) use self::head::Head;
+pub(super) use self::hints::{HintedResponse, WaitingHints};
 pub(super) use self::lent_files::LentFiles;
 use super::io::Io;
 use super::limits::{GRACE, Limits};
@@ -62,6 +64,7 @@ pub(super) async fn run<S: Io>(
 ) -> Outcome<S> {
     let tunnel = guard.tunnel();
     progress.lent.begin(guard.sends_files());
+    progress.hints.begin();
     let mut connection = builder(limits).serve_connection(TokioIo::new(guard), Arc::clone(service)).with_upgrades();
     let mut judged = None;
     let stop = poll_fn(|cx| {
@@ -114,9 +117,9 @@ pub(super) async fn run<S: Io>(
         Stop::TimedOut(Phase::Idle(_) | Phase::Busy) => return Outcome::Silent(guard),
         Stop::TimedOut(Phase::Head(_)) => refuse(guard.into_parts().0, service, progress, TOO_SLOW).await,
         Stop::TimedOut(Phase::Stalled(_)) => service.log_failure("the client took the response too slowly, or not at all"),
-        Stop::Cut(Phase::Busy) if !progress.has_response.load(Relaxed) => refuse(guard.into_parts().0, service, progress, CUT).await,
+        Stop::Cut(Phase::Busy) if may_refuse(progress) => refuse(guard.into_parts().0, service, progress, CUT).await,
         // Others wait for the room, so nothing is waited for here.
-        Stop::Evicted if !progress.has_response.load(Relaxed) => {
+        Stop::Evicted if may_refuse(progress) => {
             service.log_refusal(EVICTED);
             let _ = guard.write_now(EVICTED.to_http1().as_bytes());
         }
@@ -153,6 +156,11 @@ enum Stop {
     Cut(Phase),
     /// Others wait, and the client sends its request slowly.
     Evicted,
+}
+
+/// Whether nothing of the response to the request under way was sent.
+fn may_refuse(progress: &Progress) -> bool {
+    !progress.has_response.load(Relaxed) && !progress.hints.is_cut_short()
 }
 
 /// Sends a response to a request that has none, and ends the connection.

@@ -41,7 +41,14 @@ impl Stream {
         loop {
             match &mut self.state {
                 State::Called { response, connecting } => {
-                    let Poll::Ready(Ok(response)) = Pin::new(response).poll(cx) else {
+                    let polled = Pin::new(&mut *response).poll(cx);
+                    while let Poll::Ready(fields) = response.poll_hint(cx) {
+                        // h2 would send it after a reset, too. What cannot be sent any more is dropped.
+                        if self.reply.poll_reset(cx).is_pending() {
+                            let _ = self.reply.send_informational(multiplexed_head::hint(fields));
+                        }
+                    }
+                    let Poll::Ready(Ok(response)) = polled else {
                         // A client that resets the stream cancels the request.
                         return Poll::Ready(Err(h2::Error::from(ready!(self.reply.poll_reset(cx))?).into()));
                     };

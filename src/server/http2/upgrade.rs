@@ -18,7 +18,7 @@ use ziggurat_middleware::{Body, Response};
 
 use super::connect::ConnectIo;
 use crate::server::refusal::Refusal;
-use crate::server::tunnel::Tunnel;
+use crate::server::tunnel::{Tunnel, TunnelHandle};
 use crate::tunnel::key;
 
 /// The stream of an extended CONNECT.
@@ -66,7 +66,7 @@ impl ConnectStream {
 
     /// What the stack finds in the extensions of the request.
     pub(in crate::server) fn on_upgrade(&self) -> impl Future<Output = Option<OnUpgrade>> + use<> {
-        on_upgrade(Handle(Arc::clone(&self.tunnel)))
+        on_upgrade(TunnelHandle(Arc::clone(&self.tunnel)))
     }
 
     /// Makes the 200 of a 101.
@@ -94,18 +94,9 @@ impl ConnectStream {
     }
 }
 
-/// The stack's handle of the stream.
-struct Handle(Arc<Tunnel<ConnectIo>>);
-
-impl Drop for Handle {
-    fn drop(&mut self) {
-        self.0.release();
-    }
-}
-
 /// The stream while hyper takes it for a connection to an HTTP/1.1 server that accepts an upgrade.
 struct Upgrading {
-    handle: Handle,
+    handle: TunnelHandle<ConnectIo>,
     /// The rest of the response. It is there once the request has been written.
     head: &'static [u8],
     has_request: bool,
@@ -115,7 +106,7 @@ struct Upgrading {
 }
 
 /// An `OnUpgrade` of the handle. hyper makes one only at the end of an exchange over HTTP/1.1, so there is an exchange with nobody.
-async fn on_upgrade(handle: Handle) -> Option<OnUpgrade> {
+async fn on_upgrade(handle: TunnelHandle<ConnectIo>) -> Option<OnUpgrade> {
     let head = b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";
     let stream = Upgrading { handle, head, has_request: false, has_written: false, reader: None };
     let (mut sender, connection) = http1::handshake::<_, Body>(TokioIo::new(stream)).await.ok()?;

@@ -1,7 +1,7 @@
 //! One request of an HTTP/3 connection, and its response.
 
-use std::future::poll_fn;
-use std::pin::pin;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
 
@@ -10,6 +10,7 @@ use h3::error::{Code, StreamError};
 use h3::server::{RequestResolver, RequestStream};
 use http::header::EXPECT;
 use http::{Request, Response, StatusCode, Version};
+use tokio::sync::oneshot;
 use tokio::time::timeout;
 use ziggurat_middleware::spool::ConnectionRoom;
 
@@ -19,11 +20,12 @@ use super::response::{Failure, send};
 use super::wire::{RequestStreamState, Wire};
 use crate::server::http1::fields;
 use crate::server::limits::Limits;
+use crate::server::multiplexed_head;
 use crate::server::progress::Progress;
 use crate::server::refusal::Refusal;
 use crate::server::request_metrics::EndedRequest;
-use crate::server::response_body::{ResponseGuard, StreamProgress};
-use crate::server::service::{Chain, RequestService};
+use crate::server::response_body::{ResponseBody, ResponseGuard, StreamProgress};
+use crate::server::service::{Chain, RequestService, ResponseFuture};
 use crate::server::stream_task::StreamTask;
 
 const TOO_LARGE: Refusal = Refusal::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "the request's headers are too large");
@@ -108,24 +110,59 @@ impl Requests {
             parts.extensions.insert(self.room.clone());
         }
         let guard = ResponseGuard::of_stream(&self.progress, progress);
-        let mut response = pin!(self.service.serve(Request::from_parts(parts, body), guard));
-        if let Some(is_asked) = is_asked {
-            tokio::select! {
-                biased;
-                response = &mut response => return self.respond(response, &mut sender).await,
-                is_asked = is_asked => if is_asked.is_ok() && !go_on(&mut sender).await { return },
-            }
+        let mut called = self.service.serve(Request::from_parts(parts, body), guard);
+        if let Some(response) = self.response(&mut called, is_asked, &mut sender).await {
+            self.respond(response, &mut sender).await;
         }
-        let response = response.await;
-        self.respond(response, &mut sender).await;
     }
 
-    async fn respond(
+    /// Waits for the response, and sends the informational ones before it. `None` if the client does not take one.
+    async fn response(
         &self,
-        response: Result<Response<crate::server::response_body::ResponseBody>, std::convert::Infallible>,
+        called: &mut ResponseFuture,
+        mut is_asked: Option<oneshot::Receiver<()>>,
         sender: &mut RequestStream<SendStream, Bytes>,
-    ) {
-        let Ok(response) = response;
+    ) -> Option<Response<ResponseBody>> {
+        let mut response = None;
+        loop {
+            let interim = poll_fn(|cx| {
+                if response.is_none()
+                    && let Poll::Ready(Ok(ready)) = Pin::new(&mut *called).poll(cx)
+                {
+                    response = Some(ready);
+                }
+                // What was hinted at until the response is there goes before it.
+                if let Poll::Ready(fields) = called.poll_hint(cx) {
+                    return Poll::Ready(Some(multiplexed_head::hint(fields)));
+                }
+                if response.is_some() {
+                    return Poll::Ready(None);
+                }
+                match is_asked.as_mut().map(|is_asked| Pin::new(is_asked).poll(cx)) {
+                    Some(Poll::Ready(asked)) => {
+                        is_asked = None;
+                        // It fails if the response has begun.
+                        asked.map_or(Poll::Pending, |()| Poll::Ready(Some(go_on())))
+                    }
+                    _ => Poll::Pending,
+                }
+            });
+            let Some(interim) = interim.await else { return response };
+            match timeout(self.limits.body_timeout, sender.send_response(interim)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => {
+                    self.service.log_failure(error);
+                    return None;
+                }
+                Err(_) => {
+                    self.service.log_failure("the client took the response too slowly, or not at all");
+                    return None;
+                }
+            }
+        }
+    }
+
+    async fn respond(&self, response: Response<ResponseBody>, sender: &mut RequestStream<SendStream, Bytes>) {
         if let Err(failure) = send(response, sender).await {
             sender.stop_stream(Code::H3_INTERNAL_ERROR);
             match failure {
@@ -137,9 +174,9 @@ impl Requests {
     }
 }
 
-/// Asks the client for the body (RFC 9110 section 10.1.1). Returns whether that can be sent.
-async fn go_on(sender: &mut RequestStream<SendStream, Bytes>) -> bool {
+/// Asks the client for the body (RFC 9110 section 10.1.1).
+fn go_on() -> Response<()> {
     let mut head = Response::new(());
     *head.status_mut() = StatusCode::CONTINUE;
-    sender.send_response(head).await.is_ok()
+    head
 }
