@@ -12,6 +12,7 @@ use ziggurat_middleware::cors::Cors;
 use ziggurat_middleware::csp_nonce::CspNonce;
 use ziggurat_middleware::csrf::Csrf;
 use ziggurat_middleware::decompress::Decompress;
+use ziggurat_middleware::early_hints::SendEarlyHints;
 use ziggurat_middleware::errors::Errors;
 use ziggurat_middleware::forward_auth::ForwardAuth;
 use ziggurat_middleware::forwarded::Forwarded;
@@ -58,6 +59,7 @@ pub fn builtin() -> Registry {
         .layer::<CspNonce>()
         .layer::<Csrf>()
         .layer::<Decompress>()
+        .layer::<SendEarlyHints>()
         .layer::<Errors>()
         .layer::<ForwardAuth>()
         .layer::<Forwarded>()

@@ -24,6 +24,8 @@ pub enum Behavior {
     Authenticates,
     /// Answers some requests without passing them on, for instance with a refusal.
     AnswersEarly,
+    /// Sends informational responses before the response.
+    SendsHints,
     /// Changes the path of requests.
     RewritesPath,
     /// Stores responses, and answers other requests with them.
@@ -60,6 +62,7 @@ impl Behavior {
         Self::BoundsTime,
         Self::Authenticates,
         Self::AnswersEarly,
+        Self::SendsHints,
         Self::RewritesPath,
         Self::StoresResponses,
         Self::EncodesResponseBody,
@@ -86,6 +89,7 @@ impl Behavior {
             Self::BoundsTime => "bounds time",
             Self::Authenticates => "authenticates the client",
             Self::AnswersEarly => "answers some requests itself",
+            Self::SendsHints => "sends early hints",
             Self::RewritesPath => "changes the path",
             Self::StoresResponses => "stores responses for other requests",
             Self::EncodesResponseBody => "encodes response bodies",
@@ -113,6 +117,7 @@ impl Behavior {
             Self::BoundsTime => "above what it bounds",
             Self::Authenticates => "above everything that only known users may reach",
             Self::AnswersEarly => "above what costs time: what it answers itself, the layers below never see",
+            Self::SendsHints => "below what decides who may see a page: hints are sent before the layers below decide",
             Self::RewritesPath => "below what judges the path that the client sent, above what serves the new one",
             Self::StoresResponses => "below what decides who may see a page, above what encodes bodies: encoded ones are stored",
             Self::EncodesResponseBody => "above everything that reads, changes or serves bodies",

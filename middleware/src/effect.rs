@@ -55,6 +55,8 @@ pub enum Effect {
     SetsHeader(HeaderName),
     /// Sets this response header to what is true of one request only, such as its id, its time or what is left of a limit.
     SetsMoment(HeaderName),
+    /// Sends links to every client, before the layers below have decided anything.
+    SendsLinks,
     /// Gives each response a secret of its own, which its page holds too.
     MakesNonces,
     /// Refuses request bodies of more octets.

@@ -37,6 +37,9 @@ pub(super) fn check(file: &File) -> Vec<Diagnostic> {
                     if layer.kind.has(Behavior::BoundsTime) && leads_to_python(file, position, nth) {
                         findings.push(powerless(layer));
                     }
+                    if layer.kind.has(Behavior::SendsHints) {
+                        findings.push(without_hints(layer, outermost));
+                    }
                 }
                 Event::Route(route) => findings.extend(out_of_reach(route, outermost)),
                 Event::App(app) if app.kind.has(Behavior::Upgrades) => findings.push(upgrade(app, outermost)),
@@ -134,6 +137,13 @@ fn powerless(layer: &Part) -> Diagnostic {
         format!("layer `{}` has no effect between Python parts: it runs on the thread that it would have to interrupt", layer.kind.name);
     Diagnostic::warning(Id::TimeoutBelowPython, message, layer.options.span.clone())
         .hint("put it above the outermost Python layer, or give the app a `deadline`")
+}
+
+fn without_hints(layer: &Part, outermost: &Part) -> Diagnostic {
+    let message = format!("layer `{}` has no effect below a Python layer: the server sends no hints for it", layer.kind.name);
+    Diagnostic::warning(Id::HintsBelowPython, message, layer.options.span.clone())
+        .related(outermost.options.span.clone(), "the outermost Python layer")
+        .hint("put it above the outermost Python layer; `wsgi.early_hints` is in the environ of all Python parts then")
 }
 
 fn crossing(layer: &Part) -> Diagnostic {

@@ -85,6 +85,7 @@ ids! {
     UselessReserve "useless-reserve" "No app below has threads that this `reserve` could keep."
     MisplacedWorkerOption "misplaced-worker-option" "An option about worker processes is given to another part than the one that decides about them."
     RouteKeyBelowPython "route-key-below-python" "A `deadline` or a `reserve` is given to a route below a Python layer, where it has no effect."
+    HintsBelowPython "hints-below-python" "A layer that sends hints before the response is below a Python layer, where the server does not see it."
     TimeoutBelowPython "timeout-below-python" "A layer that bounds time runs on the Python thread that it would have to interrupt."
     NativeBetweenPython "native-between-python" "A native layer is between Python parts, so that each request crosses to Python once more."
     UpgradeBelowPython "upgrade-below-python" "An app that upgrades connections is below a Python layer, which cannot pass them on."

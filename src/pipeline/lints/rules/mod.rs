@@ -22,6 +22,7 @@ mod forwarded_trusts_nobody;
 mod header_removed_above;
 mod headers_not_everywhere;
 mod health_behind_guard;
+mod hints_above_auth;
 mod hsts_never_sent;
 mod http_beside_https;
 mod limit_below_auth;
@@ -68,6 +69,7 @@ pub(super) const LINTS: &[&Lint] = &[
     &limit_below_auth::LINT,
     &figures_for_everyone::LINT,
     &http_beside_https::LINT,
+    &hints_above_auth::LINT,
     &hsts_never_sent::LINT,
     &headers_not_everywhere::LINT,
     &files_without_headers::LINT,
