@@ -8,6 +8,7 @@ pub(crate) mod body;
 pub(crate) mod chunks;
 pub(crate) mod encoded_head;
 pub(crate) mod head;
+pub(crate) mod hints;
 pub(crate) mod mailbox;
 pub(crate) mod pipe;
 pub(crate) mod responder;
@@ -26,6 +27,7 @@ use ziggurat_middleware::timing::RequestClock;
 use ziggurat_middleware::{BoxError, FileBody, Problem};
 
 use head::Head;
+use hints::HintSender;
 use pipe::Reader;
 use responder::Responder;
 use spooled::SpooledBody;
@@ -38,6 +40,8 @@ pub(crate) struct Call {
     pub(crate) body: RequestBody,
     /// Where the response goes.
     pub(crate) responder: Responder,
+    /// Where hints go, if the app may send some.
+    pub(crate) hints: Option<HintSender>,
     /// The reserve whose threads it may use; 0 for the threads that every request may use.
     pub(crate) class: u32,
     /// When it entered the queue.

@@ -47,6 +47,9 @@ pub(crate) trait RemoteResponder: Send + Sync {
     /// Answers for an app that failed.
     fn fail(&self, problem: &Problem);
 
+    /// Sends a hint before the response.
+    fn hint(&self, head: &EncodedHead);
+
     /// Sends the head of a streamed response. Returns `false` if the caller does not want the body.
     fn start(&self, head: &EncodedHead) -> bool;
 

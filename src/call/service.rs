@@ -13,12 +13,13 @@ use tokio::time::{Instant, timeout_at};
 use tower::Service;
 use ziggurat_middleware::timing::{RequestClock, ThreadVisit};
 use ziggurat_middleware::trace::Trace;
-use ziggurat_middleware::{Body, BoxError, Deadline, Problem, Request, RequestSummary, ReserveClass, Response};
+use ziggurat_middleware::{Body, BoxError, Deadline, EarlyHints, Problem, Request, RequestSummary, ReserveClass, Response};
 
 use super::bodies::BodyBudgets;
 use super::body::{ReceivedBody, receive};
 use super::chunks::Chunks;
 use super::head::Head;
+use super::hints::HintSender;
 use super::responder::Responder;
 use super::websocket::WebSocketRules;
 use super::{BodyFailure, Call, CallSignal, Executor, Reply, ReplyBody, ResponseHead, late, overloaded, websocket};
@@ -134,6 +135,7 @@ fn submit<E: Executor>(executor: Arc<E>, parts: Parts, received: ReceivedBody, l
         head: Head::new(&parts, received.length),
         body: received.body,
         responder: Responder::Task(sender),
+        hints: EarlyHints::of(&parts.extensions).cloned().map(HintSender::Here),
         class: parts.extensions.get::<ReserveClass>().map_or(0, |class| class.0),
         since: since.into_std(),
         clock: clock.clone(),

@@ -13,6 +13,7 @@ use ziggurat_middleware::Problem;
 use ziggurat_middleware::timing::RequestClock;
 
 use super::callable::Callable;
+use super::early_hints;
 use super::environ::{Concurrency, Environ};
 use super::errors::{Errors, LogContext};
 use super::forked::Owner;
@@ -27,6 +28,7 @@ use super::timed::{EnvironClock, TimedCallable};
 use super::watchdog::DeadlineExceeded;
 use super::websocket;
 use crate::call::head::Head;
+use crate::call::hints::HintSender;
 use crate::call::responder::Responder;
 use crate::call::{Call, RequestBody, late};
 
@@ -49,6 +51,8 @@ pub(super) struct CallOrigin<'a> {
     pub(super) socket: Option<OwnedFd>,
     /// Of a call that is timed.
     pub(super) clock: Option<RequestClock>,
+    /// For a request whose client takes hints. (A Python caller has put its own into the environ.)
+    pub(super) hints: Option<HintSender>,
     /// The Python caller, if there is one: exceptions of the app are for it.
     pub(super) outer: Option<&'a Caller>,
 }
@@ -90,7 +94,7 @@ impl Application {
             RequestBody::WebSocket(socket) => (RequestBody::Whole(Bytes::new()), Some(socket)),
             body => (body, None),
         };
-        let from = CallOrigin { socket, clock: call.clock, outer: None };
+        let from = CallOrigin { socket, clock: call.clock, hints: call.hints, outer: None };
         if let Some(mut invocation) = self.begin(py, &call.head, Input::new(body), call.responder, from) {
             while invocation.step(py) {}
         }
@@ -103,7 +107,7 @@ impl Application {
         head: &Head,
         input: Input,
         responder: Responder,
-        CallOrigin { socket, clock, outer }: CallOrigin<'_>,
+        CallOrigin { socket, clock, hints, outer }: CallOrigin<'_>,
     ) -> Option<Invocation> {
         let context = LogContext { place: Arc::clone(&self.place), head: Some(head.clone()) };
         let head = head.view();
@@ -125,6 +129,9 @@ impl Application {
                     let environ = self.environ.of(py, head, &input, &errors)?;
                     if let Some(socket) = socket {
                         websocket::put(&environ, socket)?;
+                    }
+                    if let Some(hints) = hints {
+                        early_hints::put(&environ, hints, &start)?;
                     }
                     self.put_clock(&environ, clock.as_ref())?;
                     (environ, Some(errors.unbind()), None)

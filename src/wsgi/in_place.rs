@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use pyo3::prelude::*;
 use tower::Service;
-use ziggurat_middleware::{Body, BoxError, Problem, Request, RequestSummary, Response};
+use ziggurat_middleware::{Body, BoxError, EarlyHints, Problem, Request, RequestSummary, Response};
 
 use super::application::{Application, CallOrigin, Invocation};
 use super::input::Input;
@@ -18,6 +18,7 @@ use super::raised::Raised;
 use super::service_as_wsgi::Caller;
 use crate::call::chunks::{ChunkSource, Chunks};
 use crate::call::head::Head;
+use crate::call::hints::HintSender;
 use crate::call::mailbox::{Mailbox, Start};
 use crate::call::responder::Responder;
 use crate::call::service::head_of;
@@ -82,13 +83,15 @@ fn call(application: &Application, request: Request) -> Result<Response, BoxErro
     let (parts, body) = request.into_parts();
     let head = Head::with_body(&parts, &body);
     let clock = RequestSummary::of(&parts.extensions).and_then(RequestSummary::clock).cloned();
+    // A Python caller's own is in its environ.
+    let hints = EarlyHints::of(&parts.extensions).cloned().map(HintSender::Here);
     let mailbox = Mailbox::new(head.clone());
     let (invocation, begun) = Python::attach(|py| {
         // A request that a layer made up has no caller.
         let caller = parts.extensions.get::<Caller>();
         let responder = Responder::InPlace(mailbox.clone());
         let mut invocation =
-            application.begin(py, &head, Input::pulled(body), responder, CallOrigin { socket: None, clock, outer: caller });
+            application.begin(py, &head, Input::pulled(body), responder, CallOrigin { socket: None, clock, hints, outer: caller });
         let mut begun = mailbox.take_start();
         while begun.is_none()
             && let Some(asked) = &mut invocation

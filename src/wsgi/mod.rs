@@ -9,6 +9,7 @@ mod application;
 mod arguments;
 mod callable;
 pub(crate) mod child;
+mod early_hints;
 mod entry_point;
 mod environ;
 mod errors;

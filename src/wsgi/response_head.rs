@@ -12,6 +12,22 @@ use crate::call::encoded_head::{EncodedHead, InvalidField};
 pub(super) fn response_head(status: &Bound<'_, PyAny>, headers: &Bound<'_, PyAny>) -> PyResult<EncodedHead> {
     let (status, reason) = read_status(status)?;
     let mut head = EncodedHead::new(status, reason);
+    let names_file = read_headers(&mut head, headers)?;
+    if names_file {
+        head.remove_length();
+    }
+    Ok(head)
+}
+
+/// Reads the headers of a hint (103).
+pub(super) fn hint_head(headers: &Bound<'_, PyAny>) -> PyResult<EncodedHead> {
+    let mut head = EncodedHead::new(StatusCode::EARLY_HINTS, None);
+    read_headers(&mut head, headers)?;
+    Ok(head)
+}
+
+/// Adds headers to a head. Returns whether one of them names a file in place of the body.
+fn read_headers(head: &mut EncodedHead, headers: &Bound<'_, PyAny>) -> PyResult<bool> {
     let mut names_file = false;
     for pair in headers.try_iter().map_err(|_| not_pairs(headers))? {
         let pair = pair?;
@@ -22,10 +38,7 @@ pub(super) fn response_head(status: &Bound<'_, PyAny>, headers: &Bound<'_, PyAny
         head.push(&name_octets, without_blanks(&value_octets)).map_err(|invalid| refused(invalid, &name, &value))?;
         names_file |= names_a_file(&name_octets);
     }
-    if names_file {
-        head.remove_length();
-    }
-    Ok(head)
+    Ok(names_file)
 }
 
 /// Whether a `sendfile` layer, or a server in front, replaces the body by a file. Some apps then declare the file's length.

@@ -3,6 +3,7 @@
 
 mod bodies;
 mod deaths;
+mod early_hints;
 mod environment;
 #[path = "../black_box/h2_websocket.rs"]
 #[allow(dead_code)] // Not all of it is needed here.

@@ -71,6 +71,7 @@ pub(super) async fn serve<E: Executor>(
         head: Head::of_websocket(&parts),
         body: RequestBody::WebSocket(app_end.into()),
         responder: Responder::Task(sender),
+        hints: None,
         class: 0,
         since: since.into_std(),
         clock: None,

@@ -69,6 +69,7 @@ fn call(class: u32) -> (Call, oneshot::Receiver<Reply>) {
         head: Head::framed(Bytes::new()),
         body: RequestBody::Whole(Bytes::new()),
         responder: Responder::Task(sender),
+        hints: None,
         class,
         since: now().into_std(),
         clock: None,

@@ -188,6 +188,12 @@ impl RemoteResponder for CallState {
         });
     }
 
+    fn hint(&self, head: &EncodedHead) {
+        if !self.is_cancelled() {
+            self.outbox.send(|out| frame::put_hint(out, self.number, head));
+        }
+    }
+
     fn start(&self, head: &EncodedHead) -> bool {
         if self.is_cancelled() {
             return false;

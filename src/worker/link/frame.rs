@@ -3,18 +3,22 @@
 //! The head consists of the payload's length (32 bits), the kind (8), flags (8), 16 zero bits, and the number of the call (64), in little endian. The
 //! head of a request is in the form of [`crate::call::head`].
 
+#[cfg(any(test, fuzzing))]
+mod check;
 mod times;
 
 use std::ops::Range;
 
 use bytes::{Buf, Bytes, BytesMut};
 
+#[cfg(any(test, fuzzing))]
+pub(crate) use self::check::{check_orders, check_reports};
 pub(crate) use self::times::CallTimes;
 use crate::call::ResponseHead;
 use crate::call::encoded_head::{EncodedHead, MalformedHead};
 
 /// The version of the protocol. Both ends are the same program, unless its file was replaced while the server ran.
-pub(crate) const VERSION: u32 = 7;
+pub(crate) const VERSION: u32 = 8;
 
 /// The largest payload, in octets.
 pub(crate) const LARGEST: usize = 4 << 20;
@@ -32,8 +36,8 @@ const HEAD: usize = 16;
 pub(crate) enum ToWorker {
     /// The first frame: what the worker is to run, as JSON ([`Boot`](crate::worker::boot::Boot)).
     Boot(Bytes),
-    /// A request: its head ([`crate::call::head`]), and its body if that is short.
-    Call(u64, Bytes, CallBody),
+    /// A request: its head ([`crate::call::head`]), its body if that is short, and whether the app may send hints.
+    Call(u64, Bytes, CallBody, bool),
     /// A chunk of a request's body.
     Body(u64, Bytes),
     /// The end of a request's body.
@@ -88,6 +92,8 @@ pub(crate) enum ToServer {
     Response(u64, ResponseHead, Bytes, bool),
     /// The head of a response whose body is this part of a file. The file comes along as a descriptor.
     File(u64, ResponseHead, Range<u64>),
+    /// A hint before the response (103).
+    Hint(u64, ResponseHead),
     /// The head of a streamed response.
     Head(u64, ResponseHead),
     /// A chunk of a response's body.
@@ -132,13 +138,14 @@ const DONE: u8 = 1;
 const LAZY: u8 = 2;
 const STREAM: u8 = 4;
 const SPOOLED: u8 = 8;
+const HINTS: u8 = 16;
 
 impl ToWorker {
     /// Appends the frame.
     pub(crate) fn put(&self, out: &mut Vec<u8>) {
         match self {
             Self::Boot(json) => frame(out, 1, 0, 0, &[json]),
-            Self::Call(number, head, body) => put_call(out, *number, head, body),
+            Self::Call(number, head, body, takes_hints) => put_call(out, *number, head, body, *takes_hints),
             Self::Body(number, octets) => frame(out, 3, 0, *number, &[octets]),
             Self::BodyEnd(number) => frame(out, 4, 0, *number, &[]),
             Self::BodyFailed(number, status, detail) => frame(out, 5, 0, *number, &[&status.to_le_bytes(), detail]),
@@ -167,13 +174,13 @@ impl ToWorker {
                     return Err(SHORT);
                 }
                 let head = payload.split_to(length);
-                let body = match flags {
+                let body = match flags & !HINTS {
                     STREAM => CallBody::Stream,
                     LAZY => CallBody::Lazy,
                     SPOOLED => CallBody::Spooled(payload.try_get_u64_le().map_err(|_| SHORT)?),
                     _ => CallBody::Whole(payload),
                 };
-                Self::Call(number, head, body)
+                Self::Call(number, head, body, flags & HINTS != 0)
             }
             3 => Self::Body(number, payload),
             4 => Self::BodyEnd(number),
@@ -195,13 +202,13 @@ impl ToWorker {
 }
 
 /// Appends the frame of a call, without a [`ToWorker`] that would need a copy of the head.
-pub(crate) fn put_call(out: &mut Vec<u8>, number: u64, head: &[u8], body: &CallBody) {
-    let length = size(head.len()).to_le_bytes();
+pub(crate) fn put_call(out: &mut Vec<u8>, number: u64, head: &[u8], body: &CallBody, takes_hints: bool) {
+    let (length, hints) = (size(head.len()).to_le_bytes(), if takes_hints { HINTS } else { 0 });
     match body {
-        CallBody::Whole(octets) => frame(out, 2, 0, number, &[&length, head, octets]),
-        CallBody::Stream => frame(out, 2, STREAM, number, &[&length, head]),
-        CallBody::Lazy => frame(out, 2, LAZY, number, &[&length, head]),
-        CallBody::Spooled(octets) => frame(out, 2, SPOOLED, number, &[&length, head, &octets.to_le_bytes()]),
+        CallBody::Whole(octets) => frame(out, 2, hints, number, &[&length, head, octets]),
+        CallBody::Stream => frame(out, 2, hints | STREAM, number, &[&length, head]),
+        CallBody::Lazy => frame(out, 2, hints | LAZY, number, &[&length, head]),
+        CallBody::Spooled(octets) => frame(out, 2, hints | SPOOLED, number, &[&length, head, &octets.to_le_bytes()]),
     }
 }
 
@@ -223,6 +230,7 @@ impl ToServer {
             Self::Done(number) => frame(out, 74, 0, *number, &[]),
             Self::Ended(json) => frame(out, 75, 0, 0, &[json]),
             Self::Times(number, times) => put_times(out, *number, times),
+            Self::Hint(number, head) => put_hint(out, *number, &EncodedHead::from(head)),
         }
     }
 
@@ -232,6 +240,7 @@ impl ToServer {
             Self::Ready(_) | Self::Refused(_) | Self::Ended(_) => None,
             Self::Response(number, ..)
             | Self::File(number, ..)
+            | Self::Hint(number, _)
             | Self::Head(number, _)
             | Self::Body(number, _)
             | Self::BodyEnd(number)
@@ -268,6 +277,7 @@ impl ToServer {
                 Self::File(number, ResponseHead::take(&mut payload)?, start..end)
             }
             77 => Self::Times(number, CallTimes::take(payload)?),
+            78 => Self::Hint(number, ResponseHead::take(&mut payload)?),
             _ => return Err(UNKNOWN),
         }))
     }
@@ -284,6 +294,11 @@ pub(crate) fn put_response(out: &mut Vec<u8>, number: u64, head: &EncodedHead, b
 /// Appends the frame of the head of a streamed response, likewise.
 pub(crate) fn put_response_head(out: &mut Vec<u8>, number: u64, head: &EncodedHead) {
     framed(out, 67, 0, number, |out| head.put(out));
+}
+
+/// Appends the frame of a hint, likewise.
+pub(crate) fn put_hint(out: &mut Vec<u8>, number: u64, head: &EncodedHead) {
+    framed(out, 78, 0, number, |out| head.put(out));
 }
 
 /// Appends the frame of the head of a response whose body is in a file, likewise.
@@ -353,41 +368,6 @@ fn take(octets: &mut BytesMut) -> Result<Option<(u8, u8, u64, Bytes)>, Malformed
     }
     octets.advance(HEAD);
     Ok(Some((kind, flags, number, octets.split_to(length).freeze())))
-}
-
-/// Parses octets in one and in two parts. Both have to give the same frames, and writing these has to give frames that parse as the same.
-#[cfg(any(test, fuzzing))]
-fn check<T>(octets: &[u8], take: fn(&mut BytesMut) -> Result<Option<T>, Malformed>, put: fn(&T, &mut Vec<u8>)) {
-    let all_of = |parts: [&[u8]; 2]| {
-        let (mut waiting, mut read) = (BytesMut::new(), Vec::new());
-        for part in parts {
-            waiting.extend_from_slice(part);
-            loop {
-                match take(&mut waiting) {
-                    Ok(Some(frame)) => put(&frame, &mut read),
-                    Ok(None) => break,
-                    Err(malformed) => return (read, Some(malformed)),
-                }
-            }
-        }
-        (read, None)
-    };
-    let (read, verdict) = all_of([octets, &[]]);
-    let cut = octets.first().map_or(0, |first| usize::from(*first) % octets.len());
-    assert_eq!(all_of([&octets[..cut], &octets[cut..]]), (read.clone(), verdict), "cut at {cut}");
-    assert_eq!(all_of([&read, &[]]), (read.clone(), None), "what was read is not what was written");
-}
-
-/// Checks octets as frames from a server, for the fuzzer.
-#[cfg(any(test, fuzzing))]
-pub(crate) fn check_orders(octets: &[u8]) {
-    check(octets, ToWorker::take, ToWorker::put);
-}
-
-/// Checks octets as frames from a worker, for the fuzzer.
-#[cfg(any(test, fuzzing))]
-pub(crate) fn check_reports(octets: &[u8]) {
-    check(octets, ToServer::take, ToServer::put);
 }
 
 #[cfg(test)]

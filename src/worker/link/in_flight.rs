@@ -13,6 +13,7 @@ use super::frame::ToWorker;
 use super::server_end::ServerEnd;
 use super::upload::UploadHandle;
 use crate::call::head::Head;
+use crate::call::hints::HintSender;
 use crate::call::pipe::{RemoteWriter, Writer};
 use crate::call::responder::Responder;
 use crate::call::{Call, CallSignal, ReplyBody, RequestBody, ResponseHead};
@@ -30,6 +31,7 @@ pub(crate) struct InFlight {
     pub(crate) body: Option<RequestBody>,
     /// Where the response goes, until the response begins.
     pub(crate) responder: Option<Responder>,
+    pub(crate) hints: Option<HintSender>,
     /// Where the response's body goes.
     pub(crate) sender: Option<Writer<BoxError>>,
     /// The rest of the request's body on its way to the worker.
@@ -65,8 +67,8 @@ impl InFlight {
     #[allow(clippy::result_large_err)]
     pub(crate) fn into_call(self) -> Result<(Call, Permit), Self> {
         match self {
-            Self { number, head, body: Some(body), responder: Some(responder), class, permit, since, clock, .. } => {
-                Ok((Call { number, head, body, responder, class, since, clock }, permit))
+            Self { number, head, body: Some(body), responder: Some(responder), hints, class, permit, since, clock, .. } => {
+                Ok((Call { number, head, body, responder, hints, class, since, clock }, permit))
             }
             other => Err(other),
         }
@@ -143,6 +145,7 @@ mod tests {
             head: Head::new(&parts, None),
             body: Some(RequestBody::Whole(Bytes::new())),
             responder,
+            hints: None,
             sender: None,
             upload: None,
             is_websocket: false,

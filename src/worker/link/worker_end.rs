@@ -19,6 +19,7 @@ use super::descriptor;
 use super::frame::{CallBody, Malformed, ToWorker, WINDOW};
 use super::outbox::{LOOK, Outbox};
 use crate::call::head::Head;
+use crate::call::hints::HintSender;
 use crate::call::pipe::{Writer, remote_pipe};
 use crate::call::responder::Responder;
 use crate::call::spooled::SpooledBody;
@@ -134,8 +135,12 @@ impl WorkerEnd {
     fn handle(&mut self, handler: &dyn CallHandler) -> Result<(), End> {
         while let Some(order) = ToWorker::take(&mut self.octets).map_err(End::Malformed)? {
             match order {
-                ToWorker::Call(number, head, body) => {
-                    let (call, permit) = self.call(number, head, body)?;
+                ToWorker::Call(number, head, body, takes_hints) => {
+                    let (mut call, permit) = self.call(number, head, body)?;
+                    if takes_hints {
+                        let state = Arc::clone(&permit.state);
+                        call.hints = Some(HintSender::Remote(state));
+                    }
                     handler.put(call, permit);
                 }
                 ToWorker::WebSocket(number, head) => {
@@ -215,7 +220,7 @@ impl WorkerEnd {
         self.calls.lock().unwrap_or_else(PoisonError::into_inner).insert(number, entry);
         let permit = LinkPermit { state: Arc::clone(&state), calls: Arc::clone(&self.calls) };
         let (head, clock) = (state.head().clone(), state.clock().cloned());
-        let call = Call { number, head, body, responder: Responder::Remote(state), class: 0, since: Instant::now(), clock };
+        let call = Call { number, head, body, responder: Responder::Remote(state), hints: None, class: 0, since: Instant::now(), clock };
         (call, permit)
     }
 

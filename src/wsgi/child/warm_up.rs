@@ -30,6 +30,7 @@ fn status(application: &Application, path: &str) -> Result<http::StatusCode, Str
         head: Head::new(&parts, None),
         body: RequestBody::Whole(bytes::Bytes::new()),
         responder: Responder::Task(sender),
+        hints: None,
         class: 0,
         since: std::time::Instant::now(),
         clock: None,

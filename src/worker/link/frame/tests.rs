@@ -19,7 +19,7 @@ fn order() -> impl Strategy<Value = ToWorker> {
     let body = prop_oneof![octets().prop_map(CallBody::Whole), Just(CallBody::Stream), Just(CallBody::Lazy), spooled].boxed();
     prop_oneof![
         octets().prop_map(ToWorker::Boot),
-        (any::<u64>(), octets(), body).prop_map(|(number, head, body)| ToWorker::Call(number, head, body)),
+        (any::<u64>(), octets(), body, any::<bool>()).prop_map(|(number, head, body, hints)| ToWorker::Call(number, head, body, hints)),
         (any::<u64>(), octets()).prop_map(|(number, octets)| ToWorker::Body(number, octets)),
         any::<u64>().prop_map(ToWorker::BodyEnd),
         (any::<u64>(), any::<u16>(), octets()).prop_map(|(number, status, detail)| ToWorker::BodyFailed(number, status, detail)),

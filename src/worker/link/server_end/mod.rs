@@ -172,7 +172,7 @@ impl ServerEnd {
 
 impl Backend for ServerEnd {
     fn begin(&self, call: Call, permit: Permit) {
-        let Call { number, head, body, responder, class, since, clock } = call;
+        let Call { number, head, body, responder, hints, class, since, clock } = call;
         let (mut upload, mut attachment) = (None, None);
         let is_websocket = matches!(body, RequestBody::WebSocket(_));
         let kept = body.again();
@@ -214,7 +214,7 @@ impl Backend for ServerEnd {
             if is_websocket {
                 state.out.push(&ToWorker::WebSocket(number, head.octets()));
             } else {
-                put_call(state.out.octets(), number, head.as_bytes(), &sent);
+                put_call(state.out.octets(), number, head.as_bytes(), &sent, hints.is_some());
             }
         }
         let is_sent = connection == Connection::Open;
@@ -226,6 +226,7 @@ impl Backend for ServerEnd {
             head,
             body: kept,
             responder: Some(responder),
+            hints,
             sender: None,
             upload: handle,
             is_websocket,

@@ -159,6 +159,11 @@ impl ServerEnd {
                     responder.fail(Problem::new(status).detail(String::from_utf8_lossy(&detail).into_owned()));
                 }
             }
+            ToServer::Hint(number, head) => {
+                if let Some(hints) = self.with(number, |call| call.hints.clone()).flatten() {
+                    hints.forward(&head.headers);
+                }
+            }
             ToServer::Times(number, times) => {
                 if let Some(clock) = self.with(number, |call| call.clock.clone()).flatten() {
                     times.report(&clock);

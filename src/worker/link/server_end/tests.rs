@@ -85,6 +85,7 @@ fn submit(admission: &Arc<Admission>, octets: usize) -> (u64, oneshot::Receiver<
         head: Head::new(&parts, None),
         body: RequestBody::Whole(vec![b'x'; octets].into()),
         responder: Responder::Task(sender),
+        hints: None,
         class: 0,
         since: std::time::Instant::now(),
         clock: None,

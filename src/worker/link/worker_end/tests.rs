@@ -100,7 +100,7 @@ impl Server {
 }
 
 fn call(number: u64, body: CallBody) -> ToWorker {
-    ToWorker::Call(number, Bytes::new(), body)
+    ToWorker::Call(number, Bytes::new(), body, false)
 }
 
 fn whole(number: u64) -> ToWorker {
