@@ -1,5 +1,9 @@
 //! What upstreams answer, sound and not (RFC 9112 sections 4 to 8): what may not be passed on is 502, what breaks off is broken off for the client, and neither connection is used again.
 
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+
 use super::support::{Proxy, Upstream};
 
 /// What the client gets.
@@ -319,4 +323,32 @@ async fn floods_of_informational_responses_and_endless_heads_are_cut_off() {
         assert_eq!((answer.status, answer.is_cut), (502, false), "{name}");
         assert_eq!(proxy.logged("malformed").len(), 1, "{name}: {:?}", proxy.stack.log());
     }
+}
+
+#[tokio::test]
+async fn hints_of_an_upstream_arrive_before_its_response_where_a_layer_lets_them_pass() {
+    let gate = Arc::new(Semaphore::new(0));
+    let opened = Arc::clone(&gate);
+    let upstream = Upstream::start(move |mut connection| {
+        let gate = Arc::clone(&opened);
+        async move {
+            while connection.request().await.is_some() {
+                connection.send("HTTP/1.1 103 Early Hints\r\nLink: </a>; rel=preload\r\nSet-Cookie: a=1\r\nX-Powered-By: b\r\n\r\n").await;
+                connection.send("HTTP/1.1 102 Processing\r\nLink: </b>\r\n\r\n").await;
+                gate.acquire().await.unwrap().forget();
+                connection.send("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\npage").await;
+            }
+        }
+    })
+    .await;
+    let app = format!(r#"{{ "proxy": {{ "to": "{}", "retry": false }} }}"#, upstream.url());
+    let proxy = Proxy::pipeline(&format!(r#"{{ "layers": [{{ "early_hints": {{ "http1": true }} }}], "app": {app} }}"#));
+    let mut client = proxy.connect().await;
+    client.send("GET / HTTP/1.1\r\nHost: test\r\nSec-Fetch-Mode: navigate\r\n\r\n").await;
+    assert_eq!(client.read_until("\r\n\r\n").await, "HTTP/1.1 103 Early Hints\r\nlink: </a>; rel=preload\r\n\r\n");
+    gate.add_permits(2);
+    assert!(client.read_until("page").await.starts_with("HTTP/1.1 200 OK\r\n"));
+    // To a client that gets none, the response alone goes.
+    client.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n").await;
+    assert!(client.read_until("page").await.starts_with("HTTP/1.1 200 OK\r\n"));
 }

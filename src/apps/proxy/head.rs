@@ -5,7 +5,7 @@ use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{Request, StatusCode, Uri};
 use ziggurat_middleware::forwarded::is_claim;
-use ziggurat_middleware::{Problem, Upgrade, hop_by_hop};
+use ziggurat_middleware::{EarlyHints, Problem, Upgrade, hop_by_hop};
 
 use super::forward;
 use super::options::{Forward, HostPolicy};
@@ -62,6 +62,9 @@ impl HeadPolicy {
         }
         headers.append(header::VIA, via(parts.version));
         *request.headers_mut() = headers;
+        if let Some(hints) = EarlyHints::of(&parts.extensions) {
+            request.extensions_mut().insert(hints.clone());
+        }
         request
     }
 }

@@ -14,15 +14,15 @@ use std::task::Poll;
 use std::time::Duration;
 
 use futures_util::task::AtomicWaker;
-use http::Version;
 use http::header::SEC_WEBSOCKET_KEY;
 use http::request::Parts;
+use http::{StatusCode, Version};
 use hyper::body::Incoming;
 use hyper::client::conn::{TrySendError, http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::sync::watch;
 use tokio::time::timeout;
-use ziggurat_middleware::{ConnectionInfo, Scheme};
+use ziggurat_middleware::{ConnectionInfo, EarlyHints, Scheme};
 
 use super::dial::{Dialed, dial};
 use super::failure::{Failure, FailureKind, FailurePhase};
@@ -287,11 +287,17 @@ impl Connection for HttpConnection {
     }
 }
 
-/// Counts 1xx responses in the progress of the upload. `100 Continue` lets the body go.
+/// Counts 1xx responses in the progress of the upload. `100 Continue` lets the body go, and 103 goes on to the client, if it takes hints.
 fn count_informational(request: &mut http::Request<Upload>) -> Arc<UploadProgress> {
     let progress = Arc::clone(request.body().progress());
     let counted = Arc::clone(&progress);
-    hyper::ext::on_informational(request, move |response| counted.inform(response.status()));
+    let hints = EarlyHints::of(request.extensions()).cloned();
+    hyper::ext::on_informational(request, move |response| {
+        counted.inform(response.status());
+        if let Some(hints) = hints.as_ref().filter(|_| response.status() == StatusCode::EARLY_HINTS) {
+            hints.send(response.headers());
+        }
+    });
     progress
 }
 
