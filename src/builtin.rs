@@ -118,6 +118,21 @@ mod tests {
     }
 
     #[test]
+    fn every_layer_has_a_row_in_the_benchmarks() {
+        let rows = [
+            "middleware/benches/stack/guards.rs",
+            "middleware/benches/stack/layers.rs",
+            "middleware/benches/stack/login.rs",
+            "benches/wsgi.rs",
+        ];
+        let rows = rows.map(read).concat();
+        // A function cannot have the name of a keyword.
+        let row = |name: &str| if name == "static" { "fn static_files(".to_owned() } else { format!("fn {name}(") };
+        let missing: Vec<&str> = builtin().layers().iter().map(|kind| kind.name).filter(|name| !rows.contains(&row(name))).collect();
+        assert!(missing.is_empty(), "{missing:?}");
+    }
+
+    #[test]
     fn in_our_own_pipelines_layers_that_need_the_client_stand_below_the_one_that_trusts_proxies() {
         for path in
             ["pipeline.json", "examples/axum-beside-django/pipeline.json", "examples/django/pipeline.json", "examples/django/short.json"]
