@@ -30,11 +30,12 @@ use crate::{Behavior, Context, Explain, Finding, Findings, IntoStage, Middleware
 /// | `body` | a response that is `str`, `bytes` or no iterable, chunks that are not `bytes` |
 /// | `content_length` | more or fewer octets than `Content-Length` says |
 /// | `bodiless` | a body with the status 204 or 304 |
+/// | `head` | a body with the response to a HEAD, which the server drops. It is only logged, whatever the `mode`: PEP 3333 does not forbid it, and Django, for one, leaves it to the server |
 /// | `close` | a middleware does not call `close()` of the response from below |
 /// | `input` | reads of `wsgi.input` after it has told its end |
 /// | `write` | the use of `write()`, which PEP 3333 has for old code |
 ///
-/// A body of a response to `HEAD` is no finding: frameworks leave it to the server to drop it. The native layers are not checked, and neither are WebSockets.
+/// The native layers are not checked, and neither are WebSockets.
 ///
 /// ```json
 /// { "layers": [{ "wsgi_lint": { "sample": 0.01 } }, { "wsgi": "sso:SingleSignOn" }], "app": { "wsgi": "mysite.wsgi" } }

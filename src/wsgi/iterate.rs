@@ -231,8 +231,13 @@ impl LazyIterator {
         Ok(iterator)
     }
 
+    /// What it stands for.
+    pub(super) fn iterable<'py>(&self, py: Python<'py>) -> &Bound<'py, PyAny> {
+        self.iterable.bind(py)
+    }
+
     pub(super) fn close(&self, py: Python<'_>) -> PyResult<()> {
-        close(self.iterable.bind(py))
+        close(self.iterable(py))
     }
 
     pub(super) fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {

@@ -12,6 +12,7 @@ use ziggurat_middleware::timing::{BodyVisit, RequestClock};
 
 use super::file_wrapper::FileWrapper;
 use super::iterate::LazyIterator;
+use super::lint::LintedIterable;
 use super::service_as_wsgi::ResponseIterable;
 
 /// The clock of a request, in its environ.
@@ -71,18 +72,25 @@ impl TimedCallable {
 /// Whether code of the layer runs when the response is iterated. A response from below that passes is not the layer's.
 fn is_lazy(iterable: &Bound<'_, PyAny>) -> bool {
     let is_whole = iterable.is_exact_instance_of::<PyList>() || iterable.is_exact_instance_of::<PyTuple>();
-    let is_from_below = iterable.is_exact_instance_of::<ResponseIterable>() || iterable.is_exact_instance_of::<TimedIterable>();
+    let is_from_below = iterable.is_exact_instance_of::<ResponseIterable>()
+        || iterable.is_exact_instance_of::<TimedIterable>()
+        || iterable.is_exact_instance_of::<LintedIterable>();
     !(is_whole || is_from_below || iterable.is_exact_instance_of::<FileWrapper>())
 }
 
 /// A response that a layer makes while it is iterated.
 #[pyclass(module = "ziggurat", name = "TimedIterable", frozen)]
-struct TimedIterable {
+pub(super) struct TimedIterable {
     iterator: LazyIterator,
     visit: Mutex<Option<BodyVisit>>,
 }
 
 impl TimedIterable {
+    /// What it stands for.
+    pub(super) fn iterable<'py>(&self, py: Python<'py>) -> &Bound<'py, PyAny> {
+        self.iterator.iterable(py)
+    }
+
     fn visit(&self, act: impl FnOnce(&mut BodyVisit)) {
         if let Some(visit) = &mut *self.visit.lock().unwrap_or_else(PoisonError::into_inner) {
             act(visit);

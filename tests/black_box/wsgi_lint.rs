@@ -31,6 +31,8 @@ const LAYER: &str = "class Layer:\n\
     \x20       if environ['PATH_INFO'] == '/close': return [b''.join(self.app(environ, start))]\n\
     \x20       return self.app(environ, start)\n";
 
+const PASS_ON: &str = r#", { "wsgi": "outer:pass_on" }"#;
+
 const FILES: &[(&str, &str)] = &[("site_.py", APP), ("outer.py", LAYER)];
 
 fn linted(mode: &str, between: &str) -> Program {
@@ -62,6 +64,49 @@ fn the_callable_that_breaks_a_rule_is_named_in_the_log_once() {
     for rule in ["headers", "status", "bodiless", "content_length", "body", "write"] {
         assert_eq!(program.log().matches(&format!("({rule})")).count(), 1, "{rule}: {}", program.log());
     }
+}
+
+#[test]
+fn a_body_of_a_response_to_head_is_logged_and_never_raised() {
+    let mut program = linted("error", "");
+    for _ in 0..2 {
+        let answer = program.exchange("HEAD /fine HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+        assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("\r\n\r\n"), "{answer}");
+    }
+    program.wait_for_log("`site_:app` at `main` breaks PEP 3333 (head): its response to HEAD has a body");
+    assert_eq!(program.log().matches("PEP 3333").count(), 1, "{}", program.log());
+}
+
+#[test]
+fn a_stack_that_is_timed_has_the_same_findings() {
+    let app = "def app(environ, start):\n\
+        \x20   start('200 OK', [('Content-Type', 'text/plain')])\n\
+        \x20   return iter([b'text'])\n";
+    let layer = "def join(app): return lambda environ, start: [b''.join(app(environ, start))]\n\
+        def pass_on(app): return lambda environ, start: app(environ, start)\n";
+    for (timing, layers) in [("false", ""), ("true", ""), ("false", PASS_ON), ("true", PASS_ON)] {
+        let pipeline = format!(
+            r#"{{ "listen": "127.0.0.1:0", "server": {{ "timing": {timing} }},
+                "layers": ["wsgi_lint", {{ "wsgi": "outer:join" }}{layers}],
+                "app": {{ "wsgi": {{ "app": "site_:app", "workers": 1 }} }} }}"#
+        );
+        // What has no `close()` need not be closed.
+        let program = Program::start(&pipeline, &[("site_.py", app), ("outer.py", layer)]);
+        assert!(program.get("/").ends_with("text"), "{timing} {layers}");
+        assert!(!program.log().contains("PEP 3333"), "{timing} {layers}: {}", program.log());
+    }
+    let pipeline = LINTED.replace("MODE", "warn").replace("BETWEEN", "").replacen('{', r#"{ "server": { "timing": true },"#, 1);
+    let mut program = Program::start(&pipeline, FILES);
+    for rule in OF_APP.into_iter().chain(OF_LAYER) {
+        program.get(&format!("/{rule}"));
+    }
+    for rule in OF_APP {
+        program.wait_for_log(&format!("`site_:app` at `main` breaks PEP 3333 ({rule}): "));
+    }
+    for rule in OF_LAYER {
+        program.wait_for_log(&format!("`outer:Layer` at `wsgi` breaks PEP 3333 ({rule}): "));
+    }
+    assert_eq!(program.log().matches("PEP 3333").count(), OF_APP.len() + OF_LAYER.len(), "{}", program.log());
 }
 
 #[test]

@@ -84,8 +84,16 @@ impl Check {
     }
 
     fn raised(&self, who: &str, rule: Rule, what: &str) -> PyResult<()> {
+        if self.told(who, rule, what) && self.lint == WsgiLint::Error {
+            return Err(PyAssertionError::new_err(format!("{who} breaks PEP 3333 ({}): {what}", rule.name())));
+        }
+        Ok(())
+    }
+
+    /// Logs a finding, unless it is that of a callable below. Returns whether it is none of those.
+    fn told(&self, who: &str, rule: Rule, what: &str) -> bool {
         if self.broken_below.load(Ordering::Relaxed) & (1 << rule as u32) != 0 {
-            return Ok(());
+            return false;
         }
         let mut above = self.above.as_ref();
         while let Some(check) = above {
@@ -93,10 +101,7 @@ impl Check {
             above = check.above.as_ref();
         }
         self.log(who, rule, what);
-        match self.lint {
-            WsgiLint::Warn => Ok(()),
-            WsgiLint::Error => Err(PyAssertionError::new_err(format!("{who} breaks PEP 3333 ({}): {what}", rule.name()))),
-        }
+        true
     }
 
     /// Logs the first, 10th, 100th finding and so on.
@@ -153,6 +158,10 @@ impl Check {
         }
         if before.is_bodiless && before.sent == 0 {
             self.find(Rule::Bodiless, "its response has a body, but its status has none")?;
+        }
+        if self.is_head && before.sent == 0 {
+            // Never raised: PEP 3333 does not forbid it, and frameworks leave it to the server.
+            self.told(&self.border.callee, Rule::Head, "its response to HEAD has a body, which the server drops");
         }
         match before.length.filter(|_| !self.has_no_length(before)) {
             Some(length) if before.sent <= length && before.sent + count > length => {

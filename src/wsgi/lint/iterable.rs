@@ -12,6 +12,7 @@ use super::check::Check;
 use crate::wsgi::file_wrapper::FileWrapper;
 use crate::wsgi::iterate::LazyIterator;
 use crate::wsgi::response_head::type_name;
+use crate::wsgi::timed::TimedIterable;
 
 /// What the caller gets for what was returned. A list or tuple is checked at once. It stays what it is, and so does a file: the server treats them better than
 /// what it has to iterate.
@@ -33,14 +34,26 @@ pub(super) fn watched<'py>(returned: Bound<'py, PyAny>, check: &Arc<Check>) -> P
         check.find(Rule::Body, &format!("it returned `{}`, which is no iterable", type_name(&returned)))?;
         return Ok(returned);
     }
-    let needs_close = check.has_caller() && returned.hasattr("close").unwrap_or(false);
+    let needs_close = check.has_caller() && has_close(&returned);
     let iterable = LintedIterable { iterator: LazyIterator::new(returned), check: Arc::clone(check), needs_close: needs_close.into() };
     Ok(Bound::new(py, iterable)?.into_any())
 }
 
+/// Whether a response has a `close()`. What stands in for one has it always.
+fn has_close(returned: &Bound<'_, PyAny>) -> bool {
+    let py = returned.py();
+    if let Ok(linted) = returned.cast_exact::<LintedIterable>() {
+        return has_close(linted.get().iterator.iterable(py));
+    }
+    if let Ok(timed) = returned.cast_exact::<TimedIterable>() {
+        return has_close(timed.get().iterable(py));
+    }
+    returned.hasattr("close").unwrap_or(false)
+}
+
 /// A response whose chunks are checked when they come.
 #[pyclass(module = "ziggurat", frozen)]
-struct LintedIterable {
+pub(in crate::wsgi) struct LintedIterable {
     iterator: LazyIterator,
     check: Arc<Check>,
     /// Whether the caller still has to call `close()`.

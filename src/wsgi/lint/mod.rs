@@ -24,6 +24,7 @@ use ziggurat_middleware::WsgiLint;
 
 pub(super) use callable::LintedCallable;
 use check::Check;
+pub(super) use iterable::LintedIterable;
 use rule::Rule;
 use start_response::LintedStartResponse;
 

@@ -10,6 +10,7 @@ pub(super) enum Rule {
     Body,
     ContentLength,
     Bodiless,
+    Head,
     Close,
     Input,
     Write,
@@ -17,7 +18,7 @@ pub(super) enum Rule {
 
 impl Rule {
     /// All of them, in the order of their discriminants.
-    pub(super) const ALL: [Self; 10] = [
+    pub(super) const ALL: [Self; 11] = [
         Self::Environ,
         Self::StartResponse,
         Self::Status,
@@ -25,6 +26,7 @@ impl Rule {
         Self::Body,
         Self::ContentLength,
         Self::Bodiless,
+        Self::Head,
         Self::Close,
         Self::Input,
         Self::Write,
@@ -40,6 +42,7 @@ impl Rule {
             Self::Body => "body",
             Self::ContentLength => "content_length",
             Self::Bodiless => "bodiless",
+            Self::Head => "head",
             Self::Close => "close",
             Self::Input => "input",
             Self::Write => "write",
