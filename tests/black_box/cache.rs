@@ -149,3 +149,76 @@ urlpatterns = [path('public', public), path('visit', visit), path('plain', plain
     assert_eq!((get("/visit", "de"), get("/visit", "de")), ("call 3".into(), "call 4".into()));
     assert_eq!((get("/plain", "de"), get("/plain", "de")), ("call 5".into(), "call 6".into()));
 }
+
+/// Sends requests together on one connection over HTTP/2.
+fn over_http2(program: &Program, requests: Vec<http::Request<()>>) -> Vec<http::Response<Vec<u8>>> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+        let socket = tokio::net::TcpStream::connect(program.address()).await.unwrap();
+        let (sender, connection) = h2::client::handshake(socket).await.unwrap();
+        tokio::spawn(connection);
+        let asked = requests.into_iter().map(|request| {
+            let sender = sender.clone();
+            async move {
+                let (response, _) = sender.ready().await.unwrap().send_request(request, true).unwrap();
+                let (parts, mut body) = response.await.unwrap().into_parts();
+                let mut octets = Vec::new();
+                while let Some(data) = body.data().await {
+                    let data = data.unwrap();
+                    body.flow_control().release_capacity(data.len()).unwrap();
+                    octets.extend_from_slice(&data);
+                }
+                http::Response::from_parts(parts, octets)
+            }
+        });
+        futures_util::future::join_all(asked).await
+    })
+}
+
+#[test]
+fn over_http2_a_page_is_stored_once_for_all_streams_and_answers_conditions_and_ranges() {
+    let app = (
+        "pages.py",
+        "import time
+calls = 0
+def app(environ, start_response):
+    global calls
+    calls += 1
+    time.sleep(0.1)
+    start_response('200 OK', [('Content-Type', 'text/plain'), ('Cache-Control', 'max-age=3600'), ('ETag', '\"v1\"')])
+    return [b'call %d' % calls]
+",
+    );
+    let pipeline = r#"{
+      "listen": "127.0.0.1:0", "layers": ["cache"], "app": { "wsgi": { "app": "pages:app", "workers": 1, "threads": 1 } }
+    }"#;
+    let program = Program::start(pipeline, &[app]);
+    let ask = |method: &str, target: &str, headers: &[(&'static str, &'static str)]| {
+        let mut request = http::Request::builder().method(method).uri(format!("http://test{target}"));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        request.body(()).unwrap()
+    };
+    let one = |method: &str, target: &str, headers: &[(&'static str, &'static str)]| {
+        over_http2(&program, vec![ask(method, target, headers)]).remove(0)
+    };
+    let together = over_http2(&program, (0..50).map(|_| ask("GET", "/page", &[])).collect());
+    assert!(together.iter().all(|answer| answer.status() == 200 && answer.body() == b"call 1"));
+    let part = one("GET", "/page", &[("range", "bytes=5-")]);
+    assert_eq!(
+        (part.status().as_u16(), part.body().as_slice(), &part.headers()["content-range"]),
+        (206, &b"1"[..], &"bytes 5-5/6".parse().unwrap())
+    );
+    let known = one("GET", "/page", &[("if-none-match", "\"v1\"")]);
+    assert!(known.status() == 304 && known.body().is_empty() && known.headers()["etag"] == "\"v1\"");
+    let head = one("HEAD", "/page", &[]);
+    assert!(head.status() == 200 && head.body().is_empty() && head.headers()["content-length"] == "6");
+    assert!(head.headers()["cache-status"].to_str().unwrap().starts_with("ziggurat; hit; ttl="));
+    // The authority is the host: HTTP/1.1 has the same page.
+    let answer = program.exchange("GET /page HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n");
+    assert!(answer.ends_with("call 1"), "{answer}");
+    let other = program.exchange("GET /page HTTP/1.1\r\nHost: other\r\nConnection: close\r\n\r\n");
+    assert!(other.ends_with("call 2"), "{other}");
+    assert_eq!(one("POST", "/page", &[]).status(), 200);
+    assert_eq!(one("GET", "/page", &[]).body(), b"call 4", "a POST has removed it");
+}

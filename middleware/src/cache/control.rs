@@ -1,12 +1,14 @@
-//! `Cache-Control` of requests and responses (RFC 9111 section 5.2).
+//! `Cache-Control` of requests and responses (RFC 9111 section 5.2), and `CDN-Cache-Control` of responses (RFC 9213).
 
 use std::time::Duration;
 
 use http::HeaderMap;
 use http::header::CACHE_CONTROL;
 
+use super::targeted::targeted;
+
 /// The longest time that counts (RFC 9111 section 1.2.2): 68 years.
-const LONGEST: u64 = 1 << 31;
+pub(super) const LONGEST: u64 = 1 << 31;
 
 /// What a client asks of caches.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -48,6 +50,8 @@ impl RequestControl {
 /// What an app permits caches to do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct ResponseControl {
+    /// It is for shared caches alone, and stands in place of `Cache-Control` and `Expires` (RFC 9213 section 2.2).
+    pub(super) is_targeted: bool,
     /// Also with names of headers, which RFC 9111 section 5.2.2.4 lets a cache treat as without.
     pub(super) no_cache: bool,
     pub(super) no_store: bool,
@@ -67,26 +71,38 @@ pub(super) struct ResponseControl {
 
 impl ResponseControl {
     pub(super) fn of(headers: &HeaderMap) -> Self {
+        if let Some(directives) = targeted(headers) {
+            let mut control = Self { is_targeted: true, ..Self::default() };
+            for (name, time) in directives {
+                control.set(name.as_bytes(), time);
+            }
+            return control;
+        }
         let mut control = Self::default();
         for (name, argument) in directives(headers) {
-            let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
-            let time = || Some(seconds(argument).unwrap_or_default());
-            match () {
-                () if is("no-cache") => control.no_cache = true,
-                () if is("no-store") => control.no_store = true,
-                () if is("private") => control.private = true,
-                () if is("public") => control.public = true,
-                () if is("must-revalidate") => control.must_revalidate = true,
-                () if is("proxy-revalidate") => control.proxy_revalidate = true,
-                () if is("must-understand") => control.must_understand = true,
-                () if is("max-age") => lower(&mut control.max_age, time()),
-                () if is("s-maxage") => lower(&mut control.s_maxage, time()),
-                () if is("stale-while-revalidate") => lower(&mut control.stale_while_revalidate, time()),
-                () if is("stale-if-error") => lower(&mut control.stale_if_error, time()),
-                () => {}
-            }
+            control.set(name, seconds(argument));
         }
         control
+    }
+
+    /// Adds a directive with its argument as a time, if it is one.
+    fn set(&mut self, name: &[u8], time: Option<Duration>) {
+        let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
+        let time = Some(time.unwrap_or_default());
+        match () {
+            () if is("no-cache") => self.no_cache = true,
+            () if is("no-store") => self.no_store = true,
+            () if is("private") => self.private = true,
+            () if is("public") => self.public = true,
+            () if is("must-revalidate") => self.must_revalidate = true,
+            () if is("proxy-revalidate") => self.proxy_revalidate = true,
+            () if is("must-understand") => self.must_understand = true,
+            () if is("max-age") => lower(&mut self.max_age, time),
+            () if is("s-maxage") => lower(&mut self.s_maxage, time),
+            () if is("stale-while-revalidate") => lower(&mut self.stale_while_revalidate, time),
+            () if is("stale-if-error") => lower(&mut self.stale_if_error, time),
+            () => {}
+        }
     }
 }
 

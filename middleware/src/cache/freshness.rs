@@ -141,7 +141,7 @@ fn lifetime(
         return Some(stated);
     }
     let date = date(headers, DATE).unwrap_or(clock);
-    if headers.contains_key(EXPIRES) {
+    if headers.contains_key(EXPIRES) && !control.is_targeted {
         // An invalid date, such as `0`, is in the past (RFC 9111 section 5.3).
         return Some(self::date(headers, EXPIRES).and_then(|expires| expires.duration_since(date).ok()).unwrap_or_default());
     }
@@ -154,7 +154,7 @@ fn lifetime(
 }
 
 fn has_lifetime(headers: &HeaderMap, control: &ResponseControl) -> bool {
-    control.s_maxage.is_some() || control.max_age.is_some() || headers.contains_key(EXPIRES)
+    control.s_maxage.is_some() || control.max_age.is_some() || (headers.contains_key(EXPIRES) && !control.is_targeted)
 }
 
 /// `corrected_initial_age` of RFC 9111 section 4.2.3.

@@ -84,6 +84,10 @@ impl IgnoredParameters {
     }
 
     fn names(&self, parameter: &str) -> bool {
+        // Some apps end a parameter at `;`, too: what follows could change the response.
+        if parameter.contains(';') {
+            return false;
+        }
         let name = parameter.split('=').next().unwrap_or_default();
         self.0.iter().any(|ignored| match ignored.strip_suffix('*') {
             Some(prefix) => name.starts_with(prefix),
@@ -195,6 +199,7 @@ mod tests {
         assert_eq!(url_of("/a?utm_source=x&page=2&fbclid=y&fbclid", "a", ignored), "http://a/a?page=2");
         assert_eq!(url_of("/a?utm_source=x", "a", ignored), "http://a/a");
         assert_eq!(url_of("/a?fbclids=1", "a", ignored), "http://a/a?fbclids=1");
+        assert_eq!(url_of("/a?utm_source=x;page=2", "a", ignored), "http://a/a?utm_source=x;page=2");
     }
 
     #[test]

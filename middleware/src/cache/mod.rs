@@ -15,6 +15,7 @@ mod service;
 mod status;
 mod store;
 mod stored;
+mod targeted;
 #[cfg(test)]
 mod tests;
 
@@ -51,10 +52,14 @@ use crate::{Behavior, Context, Explain, Finding, Findings, IntoStage, Middleware
 /// | with `private` or `no-store`, also for one header only; with `Set-Cookie`, or `Vary: *` | is not stored |
 /// | to a request with `Authorization`, of a user whom a layer above has identified, or with a client certificate | is not stored, unless it has `public`, `s-maxage` or `must-revalidate` |
 /// | with `Vary` | is used for requests with the same values. Of `Accept-Encoding`, what the client accepts counts, not how it writes it |
+/// | with `CDN-Cache-Control` (RFC 9213), as in `CDN-Cache-Control: max-age=3600` | is judged by that field alone. `Cache-Control` and `Expires` are for browsers then. All of them go on to the client |
 /// | longer than `entry`, or not as long as its `Content-Length` says, or cut off | is not stored |
 ///
 /// A stored response answers GET and HEAD, ranges of one part, `If-None-Match` and `If-Modified-Since`. The app does not see these conditions while its response may be stored, so that it sends all of it.
-/// A range of what is not stored passes. Upgrades and CONNECT pass untouched.
+/// A range of what is not stored passes: parts are not stored. Upgrades and CONNECT pass untouched.
+///
+/// A HEAD of what is not fresh goes to the app. If its response has the validators of the stored one, this is fresh again, with the headers of the new one; if it has others, the stored one is removed
+/// (RFC 9111 section 4.3.5).
 ///
 /// | stale responses | |
 /// | --- | --- |
@@ -73,6 +78,9 @@ use crate::{Behavior, Context, Explain, Finding, Findings, IntoStage, Middleware
 /// **The URL** is scheme, host, path and query, with the prefix of mounts and after a `rewrite` above. Each layer has its own responses.
 ///
 /// Each response says in `Cache-Status` (RFC 9211) where it comes from: `ziggurat; hit; ttl=52`, or `ziggurat; fwd=uri-miss; stored; ttl=60`. `Age` is its age.
+///
+/// Of the public suite [cache-tests](https://cache-tests.fyi), the layer keeps what is required, but that it stores no response with `Set-Cookie`, and no 200 with `Content-Range`. What the suite calls optimal and is not done:
+/// parts are neither stored nor completed, responses to POST are not stored, freshness is guessed only with `heuristic_freshness`, and the languages of `Vary: Accept-Language` are compared as they are written.
 ///
 /// Responses are kept in memory, and over a reload. There is no tier on disk: a page of an app is small, the kernel's cache would hold the same octets again, and a restart that begins with an empty cache cannot serve
 /// what a new release of the app would not send.

@@ -18,11 +18,11 @@ use super::detached::Detached;
 use super::fetch::{Call, answer, without_body};
 use super::figures::Figures;
 use super::flight::Landing;
-use super::freshness::Reuse;
+use super::freshness::{Reuse, unstorable};
 use super::key::{IgnoredParameters, same_origin};
 use super::status::{CacheStatus, Forward, Why};
 use super::store::{Entry, Store};
-use super::stored::StoredResponse;
+use super::stored::{Compared, StoredResponse};
 use crate::trace::Trace;
 use crate::{Context, Next, NextFuture, Problem, Request, RequestSummary, Response};
 
@@ -174,7 +174,12 @@ impl Cache {
     async fn go(self: Arc<Self>, miss: Box<Miss>, request: Request, next: Next) -> Response {
         let Miss { asked, mut why, mut stale } = *miss;
         if !asked.may_fill() {
-            return self.pass(request, next, why.forward()).await;
+            return match stale {
+                Some(stale) if asked.method == Method::HEAD && !asked.is_personal && !asked.control.no_store => {
+                    self.ask_for_head(&asked, &stale, request, next, why).await
+                }
+                _ => self.pass(request, next, why.forward()).await,
+            };
         }
         let headers = Arc::new(request.headers().clone());
         let deadline = Instant::now() + self.wait;
@@ -207,6 +212,25 @@ impl Cache {
             (stale, _) = self.store.find(&asked.url, &headers);
             why = if stale.is_some() { Why::Stale } else { Why::VaryMiss };
         }
+    }
+
+    /// Sends a HEAD to the app. The response says whether the one that is stored is still right (RFC 9111 section 4.3.5).
+    async fn ask_for_head(&self, asked: &Asked, stored: &Arc<StoredResponse>, request: Request, next: Next, why: Why) -> Response {
+        let (headers, asked_at) = (request.headers().clone(), Instant::now());
+        let response = self.pass(request, next, why.forward()).await;
+        if response.status() != StatusCode::OK || stored.status != StatusCode::OK {
+            return response;
+        }
+        let by = match stored.compared(response.headers()) {
+            Compared::Unknown => return response,
+            Compared::Other => None,
+            Compared::Same => unstorable(response.status(), response.headers(), false, self.heuristic)
+                .is_none()
+                .then(|| stored.freshened(response.headers(), &headers, asked_at, self.heuristic))
+                .flatten(),
+        };
+        self.store.replace(&asked.url, stored, by);
+        response
     }
 
     /// Fetches a stale response anew while it is served, if nobody does.

@@ -190,6 +190,22 @@ impl Store {
         }
     }
 
+    /// Puts another response in the place of a stored one, or removes it, unless it is not there any more.
+    pub(super) fn replace(&self, url: &Arc<str>, known: &Arc<StoredResponse>, by: Option<StoredResponse>) {
+        let mut inner = self.lock();
+        let Some(mut slot) = inner.take(url) else { return };
+        if let Some(at) = slot.responses.iter().position(|response| Arc::ptr_eq(response, known)) {
+            match by {
+                Some(response) => slot.responses[at] = Arc::new(response),
+                None => drop(slot.responses.remove(at)),
+            }
+        }
+        if !slot.responses.is_empty() {
+            inner.put(Arc::clone(url), slot);
+        }
+        self.evict(inner);
+    }
+
     /// Removes the responses of a URL, and those that are being fetched do not get in.
     pub(super) fn invalidate(&self, url: &str) {
         let mut inner = self.lock();

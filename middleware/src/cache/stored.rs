@@ -84,6 +84,17 @@ impl StoredResponse {
         Some(Self { status: self.status, headers, body: self.body.clone(), trailers: self.trailers.clone(), selection, freshness })
     }
 
+    /// What a 200 to HEAD says of this response (RFC 9111 section 4.3.5). Without a validator it says nothing: the content may be another one.
+    pub(super) fn compared(&self, head: &HeaderMap) -> Compared {
+        let known = [ETAG, LAST_MODIFIED, CONTENT_LENGTH, CONTENT_ENCODING]
+            .map(|name| head.get(&name).map(|value| self.headers.get(name) == Some(value)));
+        match known {
+            _ if known.contains(&Some(false)) => Compared::Other,
+            [None, None, ..] => Compared::Unknown,
+            _ => Compared::Same,
+        }
+    }
+
     /// Whether the app can say that the response is still right.
     pub(super) fn has_validator(&self) -> bool {
         self.headers.contains_key(ETAG) || self.headers.contains_key(LAST_MODIFIED)
@@ -104,6 +115,14 @@ impl StoredResponse {
     pub(super) fn age(&self, now: Instant) -> u64 {
         self.freshness.age(now).as_secs()
     }
+}
+
+/// Whether the head of a response is that of a stored one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Compared {
+    Same,
+    Other,
+    Unknown,
 }
 
 /// Whether a response with this status has content (RFC 9110 section 6.4.1).
