@@ -100,6 +100,8 @@ pub struct ServedFolder {
     pub root: PathBuf,
     /// Whether files are served whose names begin with a dot.
     pub dotfiles: bool,
+    /// The name of the file that is served for its folder, at a path that ends in a slash: the path without is redirected.
+    pub index: Option<String>,
     /// Whether paths without a file are answered, too.
     pub has_fallback: bool,
 }

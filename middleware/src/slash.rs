@@ -30,7 +30,8 @@ use crate::{
 /// With 307 and 308, clients send the request again with its method and its body, so all methods are redirected. With 301, 302 and 303, clients turn a POST into a GET, so only GET and
 /// HEAD are redirected, and other requests reach the app as they are. OPTIONS, CONNECT and handshakes of WebSockets are never redirected: browsers do not follow.
 ///
-/// An app that redirects the other way sends clients round in circles: Django's `APPEND_SLASH` wants `append` or no layer, and so does `static` for folders with an index page.
+/// An app that redirects the other way sends clients round in circles: Django's `APPEND_SLASH` wants `append` or no layer, and so does `static` for folders with an index page: put it
+/// above this layer.
 ///
 /// Place it below `access_log` and `security_headers`, and above the app.
 ///

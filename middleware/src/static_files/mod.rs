@@ -149,6 +149,7 @@ impl Static {
             at: self.at.as_deref().unwrap_or(at).to_owned(),
             root: self.root.clone(),
             dotfiles: self.dotfiles,
+            index: self.index.0.clone(),
             has_fallback: self.fallback.is_some(),
         })
     }

@@ -252,6 +252,45 @@ mod tests {
     }
 
     #[test]
+    fn a_cache_below_a_python_layer_is_found_and_stays_where_it_is() {
+        let found = |layers: &str, workers: usize| {
+            let app = format!(r#"{{ "wsgi": {{ "app": "mysite.wsgi", "workers": {workers} }} }}"#);
+            let text = format!(r#"{{ "layers": [{layers}], "app": {app} }}"#);
+            let found = check(&text, Path::new(""));
+            found.iter().filter(|found| found.id == "per-worker-state").map(|found| found.is_fixed).collect::<Vec<_>>()
+        };
+        let python = r#"{ "wsgi": "mysite.sso:SingleSignOn" }"#;
+        assert_eq!(found(&format!(r#"{python}, "cache""#), 4), [false]);
+        assert!(found(&format!(r#"{python}, "cache""#), 1).is_empty());
+        assert!(found(&format!(r#""cache", {python}"#), 4).is_empty());
+    }
+
+    #[test]
+    fn only_index_pages_that_are_there_and_whose_path_stays_meet_a_slash_layer() {
+        let folder = tempfile::tempdir().unwrap();
+        for file in ["site/index.html", "site/css/a.css", "docs/a/b/start.html", "docs/.git/index.html"] {
+            fs::create_dir_all(folder.path().join(file).parent().unwrap()).unwrap();
+            fs::write(folder.path().join(file), "").unwrap();
+        }
+        let found = |layers: &str| {
+            let text = format!(r#"{{ "layers": [{layers}], "app": {{ "wsgi": "mysite.wsgi" }} }}"#);
+            check(&text, folder.path()).iter().filter(|found| found.id == "slash-hides-index").count()
+        };
+        let files = |options: &str| found(&format!(r#"{{ "slash": "remove" }}, {{ "static": {{ {options} }} }}"#));
+        assert_eq!(files(r#""root": "site", "at": "/""#), 0);
+        assert_eq!(files(r#""root": "site", "at": "/static""#), 1);
+        assert_eq!(files(r#""root": "docs", "at": "/""#), 0);
+        assert_eq!(files(r#""root": "docs", "at": "/", "index": "start.html""#), 1);
+        assert_eq!(files(r#""root": "docs", "at": "/", "dotfiles": true"#), 1);
+        assert_eq!(files(r#""root": "site", "at": "/static", "index": false"#), 0);
+        assert_eq!(found(r#"{ "slash": "append" }, { "static": { "root": "site" } }"#), 0);
+        assert_eq!(found(r#"{ "static": { "root": "site" } }, { "slash": "remove" }"#), 0);
+        let rewritten =
+            r#"{ "slash": "remove" }, { "rewrite": { "from": "/old/*", "to": "/static/*" } }, { "static": { "root": "site" } }"#;
+        assert_eq!(found(rewritten), 0);
+    }
+
+    #[test]
     fn limits_on_the_two_sides_of_a_decoder_count_different_octets() {
         let found = |layers: &str| {
             let text = format!(r#"{{ "layers": [{layers}], "app": {{ "respond": 204 }} }}"#);

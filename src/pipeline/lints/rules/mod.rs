@@ -45,6 +45,7 @@ mod rewrite_below_files;
 mod script_source_public;
 mod sendfile_folder_public;
 mod served_folder_inside;
+mod slash_hides_index;
 mod slash_loop;
 mod smaller_limit_above;
 mod streaming_below_buffer;
@@ -80,6 +81,7 @@ pub(super) const LINTS: &[&Lint] = &[
     &served_folder_inside::LINT,
     &redirect_loop::LINT,
     &slash_loop::LINT,
+    &slash_hides_index::LINT,
     &health_behind_guard::LINT,
     &acme_behind_guard::LINT,
     &preflight_refused::LINT,
