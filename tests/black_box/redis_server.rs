@@ -1,5 +1,6 @@
 //! A Redis in a folder of its own, where `redis-server` is installed.
 
+use std::io;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -8,6 +9,7 @@ use std::time::{Duration, Instant};
 pub(crate) struct Redis {
     child: Child,
     folder: tempfile::TempDir,
+    arguments: Vec<String>,
 }
 
 /// Nothing a test waits for may take longer.
@@ -16,18 +18,27 @@ const PATIENCE: Duration = Duration::from_secs(30);
 impl Redis {
     /// Starts it. `None` if it is not installed.
     pub(crate) fn start() -> Option<Self> {
+        match Self::start_with(Vec::new()) {
+            Ok(redis) => Some(redis),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// Starts it with these arguments, too. It is an error if it is not installed, or ends.
+    pub(crate) fn start_with(arguments: Vec<String>) -> io::Result<Self> {
         let folder = tempfile::tempdir().unwrap();
-        let child = run(&folder)?;
-        let redis = Self { child, folder };
-        redis.wait();
-        Some(redis)
+        let child = run(&folder, &arguments)?;
+        let mut redis = Self { child, folder, arguments };
+        redis.wait()?;
+        Ok(redis)
     }
 
     /// Kills it, and starts one without its data and scripts on the same socket.
     pub(crate) fn restart(&mut self) {
         self.kill();
-        self.child = run(&self.folder).unwrap();
-        self.wait();
+        self.child = run(&self.folder, &self.arguments).unwrap();
+        self.wait().unwrap();
     }
 
     pub(crate) fn kill(&mut self) {
@@ -56,19 +67,23 @@ impl Redis {
         String::from_utf8_lossy(&output.stdout).trim_end().to_owned()
     }
 
-    fn wait(&self) {
+    fn wait(&mut self) -> io::Result<()> {
         let since = Instant::now();
         while self.ask(&["PING"]).is_empty() {
+            if self.child.try_wait()?.is_some() {
+                return Err(io::Error::other("redis-server has ended"));
+            }
             assert!(since.elapsed() < PATIENCE, "redis-server does not answer");
             std::thread::yield_now();
         }
+        Ok(())
     }
 }
 
-fn run(folder: &tempfile::TempDir) -> Option<Child> {
+fn run(folder: &tempfile::TempDir, arguments: &[String]) -> io::Result<Child> {
     let mut command = Command::new("redis-server");
     command.args(["--port", "0", "--save", "", "--appendonly", "no", "--unixsocket"]).arg(folder.path().join("redis.sock"));
-    command.arg("--dir").arg(folder.path()).stdin(Stdio::null()).stdout(Stdio::null()).spawn().ok()
+    command.arg("--dir").arg(folder.path()).args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).spawn()
 }
 
 impl Drop for Redis {

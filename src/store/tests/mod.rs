@@ -3,6 +3,7 @@
 mod broken;
 #[path = "../../../tests/black_box/redis_server.rs"]
 mod redis_server;
+mod tls;
 
 use std::path::Path;
 use std::time::Instant;
