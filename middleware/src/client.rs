@@ -11,11 +11,15 @@ use tower::{Service, ServiceExt};
 use crate::service::{AnyBody, CloneService};
 use crate::{Body, BoxError, Finding, Request, Response, Result};
 
+/// A fact of a request to another server: it goes to this Unix socket, whatever host its URI names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnixSocket(pub Arc<Path>);
+
 /// Sends requests to other servers. A layer gets it from [`Context::client`](crate::Context::client).
 ///
 /// This crate knows no sockets: the program that runs the stack leaves a `Client` with its [`Lifecycle`](crate::Lifecycle), and a test leaves a double.
-/// The program `ziggurat` leaves one that reuses connections, follows no redirects, and has pools of its own for up to 64 servers. A request has an absolute URI (`https://auth.internal/check`), and its `Host` header follows from that. The layer
-/// bounds the time, for instance with [`tower::timeout`], and what it reads of the body.
+/// The program `ziggurat` leaves one that reuses connections, follows no redirects, and has pools of its own for up to 64 servers. A request has an absolute URI (`https://auth.internal/check`), and its `Host` header follows from that. One with the
+/// fact [`UnixSocket`] goes to that socket instead. The layer bounds the time, for instance with [`tower::timeout`], and what it reads of the body.
 ///
 /// ```
 /// use http::StatusCode;

@@ -91,7 +91,7 @@ pub mod trace;
 pub use around::{Around, AroundFuture, AroundService, around};
 pub use behavior::Behavior;
 pub use body::Body;
-pub use client::{Client, ClientFuture};
+pub use client::{Client, ClientFuture, UnixSocket};
 pub use context::{Context, Reserve};
 pub use early_hints::EarlyHints;
 pub use effect::{Effect, Effects, ServedFolder};

@@ -10,7 +10,7 @@ use http::uri::PathAndQuery;
 use http::{Response, Uri};
 use tokio::task::AbortHandle;
 use tower::service_fn;
-use ziggurat_middleware::{Body, BoxError, Client, Finding, Place, Request};
+use ziggurat_middleware::{Body, BoxError, Client, Finding, Place, Request, UnixSocket};
 
 use super::http::{Http, HttpVersion};
 use super::tls::{TlsClient, TlsOptions};
@@ -44,7 +44,7 @@ fn client_of(servers: Servers) -> Client {
 
 #[derive(Default)]
 struct Servers {
-    /// By scheme and authority.
+    /// By scheme and authority, or by `unix:` and the path of a socket.
     open: Mutex<HashMap<String, Arc<Server>>>,
     /// The authorities of the system, read for the first `https` URL.
     tls: OnceLock<Result<TlsClient, Finding>>,
@@ -65,7 +65,7 @@ const HEAD: Duration = Duration::from_secs(60);
 impl Servers {
     async fn send(&self, request: Request) -> Result<Response<Body>, BoxError> {
         let (parts, body) = request.into_parts();
-        let server = self.server(&parts.uri)?;
+        let server = self.server(&parts.uri, parts.extensions.get())?;
         let head = |endpoint: &Endpoint<Http>, _| {
             let mut head = http::Request::new(());
             *head.method_mut() = parts.method.clone();
@@ -85,11 +85,12 @@ impl Servers {
         }
     }
 
-    fn server(&self, uri: &Uri) -> Result<Arc<Server>, BoxError> {
-        let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
-            return Err(format!("`{uri}` is not an absolute URI").into());
+    fn server(&self, uri: &Uri, socket: Option<&UnixSocket>) -> Result<Arc<Server>, BoxError> {
+        let name = match (socket, uri.scheme_str(), uri.authority()) {
+            (Some(UnixSocket(path)), ..) => format!("unix:{}", path.display()),
+            (None, Some(scheme), Some(authority)) => format!("{scheme}://{authority}"),
+            _ => return Err(format!("`{uri}` is not an absolute URI").into()),
         };
-        let name = format!("{scheme}://{authority}");
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(server) = open.get(&name) {
             return Ok(Arc::clone(server));
@@ -157,6 +158,31 @@ mod tests {
     use super::*;
 
     #[tokio::test]
+    async fn a_layer_asks_a_server_on_a_unix_socket() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("auth.sock");
+        let listener = tokio::net::UnixListener::bind(&path).unwrap();
+        tokio::spawn(async move {
+            let (mut socket, _) = listener.accept().await.unwrap();
+            for _ in 0..2 {
+                let mut head = vec![0; 4096];
+                let read = socket.read(&mut head).await.unwrap();
+                let head = String::from_utf8_lossy(&head[..read]).to_lowercase();
+                assert!(head.starts_with("get /check?a http/1.1\r\n") && head.contains("\r\nhost: localhost\r\n"), "{head}");
+                socket.write_all(b"HTTP/1.1 204 Yes\r\n\r\n").await.unwrap();
+            }
+        });
+        let client = client();
+        for (path, is_there) in [(path.clone(), true), (path, true), (folder.path().join("other.sock"), false)] {
+            let mut request = Request::new(Body::empty());
+            *request.uri_mut() = "http://localhost/check?a".parse().unwrap();
+            request.extensions_mut().insert(UnixSocket(path.into()));
+            let response = client.send(request).await;
+            assert_eq!(response.map(|response| response.status().as_u16()).ok(), is_there.then_some(204));
+        }
+    }
+
+    #[tokio::test]
     async fn a_layer_asks_another_server_by_an_absolute_uri() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -184,5 +210,39 @@ mod tests {
         let mut request = Request::new(Body::empty());
         *request.uri_mut() = "/check".parse().unwrap();
         assert!(client.send(request).await.unwrap_err().to_string().contains("absolute"));
+    }
+
+    #[tokio::test]
+    async fn whatever_a_server_sends_is_one_response_or_an_error() {
+        let huge = format!("HTTP/1.1 200 Yes\r\nx: {}\r\n\r\n", "a".repeat(4 << 20));
+        for (answer, status) in [
+            ("HTTP/1.1 103 Early Hints\r\nlink: </a.css>\r\n\r\nHTTP/1.1 204 Yes\r\n\r\n", Some(204)),
+            ("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 403 No\r\ncontent-length: 0\r\n\r\n", Some(403)),
+            ("HTTP/1.1 302 Found\r\nlocation: /login\r\ncontent-length: 0\r\n\r\n", Some(302)),
+            ("HTTP/1.0 200 Yes\r\n\r\n", Some(200)),
+            ("HTTP/1.1 200 Yes\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n", None),
+            ("HTTP/1.1 200 Yes\r\nx: a\0b\r\n\r\n", None),
+            ("SSH-2.0-OpenSSH_9.2\r\n", None),
+            (huge.as_str(), None),
+            ("", None),
+        ] {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let port = listener.local_addr().unwrap().port();
+            let octets = answer.as_bytes().to_vec();
+            let server = tokio::spawn(async move {
+                loop {
+                    let (mut socket, _) = listener.accept().await.unwrap();
+                    let mut head = [0; 4096];
+                    let _ = socket.read(&mut head).await;
+                    let _ = socket.write_all(&octets).await;
+                }
+            });
+            let mut request = Request::new(Body::empty());
+            *request.uri_mut() = format!("http://127.0.0.1:{port}/check").parse().unwrap();
+            let got = client().send(request).await;
+            let shown = answer.get(..60).unwrap_or(answer);
+            assert_eq!(got.map(|response| response.status().as_u16()).ok(), status, "{shown:?}");
+            server.abort();
+        }
     }
 }

@@ -18,15 +18,15 @@ use tokio::time::{Instant, timeout_at};
 
 use self::answer::{Pass, Reader, Verdict};
 use self::cache::Cache;
-use self::question::{Question, is_in_a_loop};
-use crate::auth::{Decision, Decisions, HttpUrl, check_headers, client};
+use self::question::{Question, To, is_in_a_loop};
+use crate::auth::{Decision, Decisions, ServerUrl, check_headers, client};
 use crate::metrics::Counter;
 use crate::options::OneOrMany;
 use crate::refusals::Refusals;
 use crate::units::{Duration, HeaderKey};
 use crate::{
     Behavior, BoxError, Client, Context, Effect, Effects, Explain, Finding, Findings, IntoStage, Middleware, Next, Problem, Request,
-    RequestSummary, Response, Result, from_fn,
+    RequestSummary, Response, Result, UnixSocket, from_fn,
 };
 
 /// Asks another server whether a request may pass, as nginx's `auth_request` and Traefik's `forwardAuth` do.
@@ -76,8 +76,8 @@ use crate::{
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ForwardAuth {
-    /// The URL that is asked.
-    to: HttpUrl,
+    /// The URL that is asked. A server on a Unix socket is written `unix:/run/auth.sock:/check`.
+    to: ServerUrl,
     /// A PEM file with the certificates of the authorities to trust, if the server has an `https` URL. By default the authorities of the system are trusted.
     #[serde(default)]
     ca: Option<PathBuf>,
@@ -182,6 +182,7 @@ impl ForwardAuth {
 /// Lets through what the server lets pass.
 struct Guard {
     options: ForwardAuth,
+    to: To,
     /// For `on_failure`: refusals that are sent are logged where the service is erased.
     failures: Refusals,
     /// The name of this layer in `Via`.
@@ -206,7 +207,9 @@ impl Guard {
         context.on_status(move || serde_json::json!({ "to": to, "cached": held.len() }));
         let mut number = [0; 8];
         aws_lc_rs::rand::fill(&mut number)?;
+        let socket = options.to.socket.as_ref().map(|socket| UnixSocket(context.resolve(socket).into()));
         Ok(Self {
+            to: To { uri: options.to.url.0.clone(), socket },
             reader: options.reader(),
             failures: Refusals::new(context.place().clone()),
             pseudonym: format!("ziggurat-{:016x}", u64::from_le_bytes(number)),
@@ -224,15 +227,8 @@ impl Guard {
             return Err(problem.because(format!("`{}` stands behind the layer that asks it", self.options.to)));
         }
         let sent = self.options.request_headers.as_ref().map(|sent| sent.0.as_slice());
-        let question = Question::new(
-            &self.options.to.0,
-            sent,
-            &self.pseudonym,
-            request.method(),
-            request.uri(),
-            request.headers(),
-            request.extensions(),
-        );
+        let question =
+            Question::new(&self.to, sent, &self.pseudonym, request.method(), request.uri(), request.headers(), request.extensions());
         let digest = (!self.options.cache.0.is_zero()).then(|| question.digest());
         let cached = digest.and_then(|digest| self.cache.get(&digest));
         let pass = match cached {

@@ -5,18 +5,25 @@ use http::{Extensions, Method, Uri};
 use sha2::{Digest, Sha256};
 
 use crate::units::HeaderKey;
-use crate::{Body, OriginalUri, Request, forwarded, hop_by_hop};
+use crate::{Body, OriginalUri, Request, UnixSocket, forwarded, hop_by_hop};
+
+/// Where questions go.
+#[derive(Clone, Debug)]
+pub(super) struct To {
+    pub(super) uri: Uri,
+    pub(super) socket: Option<UnixSocket>,
+}
 
 /// What a question says.
 pub(super) struct Question {
-    to: Uri,
+    to: To,
     headers: HeaderMap,
 }
 
 impl Question {
     /// The question about a request with this head. `sent` are the headers of the client that go along; `None` for all. `pseudonym` is the name of the layer in `Via`.
     pub(super) fn new(
-        to: &Uri,
+        to: &To,
         sent: Option<&[HeaderKey]>,
         pseudonym: &str,
         method: &Method,
@@ -52,7 +59,7 @@ impl Question {
             digest.update(text.len().to_le_bytes());
             digest.update(text);
         };
-        add(self.to.to_string().as_bytes());
+        add(self.to.uri.to_string().as_bytes());
         for (name, value) in self.headers.iter().filter(|(name, _)| *name != header::VIA) {
             add(name.as_str().as_bytes());
             add(value.as_bytes());
@@ -63,7 +70,10 @@ impl Question {
     /// The request: a GET without a body.
     pub(super) fn into_request(self) -> Request {
         let mut request = Request::new(Body::empty());
-        *request.uri_mut() = self.to;
+        *request.uri_mut() = self.to.uri;
+        if let Some(socket) = self.to.socket {
+            request.extensions_mut().insert(socket);
+        }
         *request.headers_mut() = self.headers;
         request
     }

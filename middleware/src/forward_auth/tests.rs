@@ -43,6 +43,17 @@ fn stack(more: &str, client: Client) -> TestStack {
     })
 }
 
+#[tokio::test]
+async fn a_server_on_a_unix_socket_is_asked_there() {
+    let (client, asked) = server(|_| answer(204, &[], ""));
+    let stack = TestStack::of::<ForwardAuth>(r#""unix:/run/auth.sock:/check?a=1""#).host(client).over(async |_| answer(200, &[], "in"));
+    assert_eq!(stack.get("/page").await.text(), "in");
+    let question = asked.lock().unwrap().pop().unwrap();
+    assert_eq!(question.uri(), "http://localhost/check?a=1");
+    assert_eq!(question.extensions().get::<UnixSocket>().unwrap().0.to_str(), Some("/run/auth.sock"));
+    assert_eq!(question.headers()["x-forwarded-uri"], "/page");
+}
+
 const IDENTITY: &str = r#", "user": "remote-user", "response_headers": "remote-groups""#;
 
 #[tokio::test]
