@@ -18,7 +18,7 @@ use crate::upstream::TlsOptions;
 #[serde(transparent)]
 pub struct StoreSetting(pub(crate) StoreOptions);
 
-/// A Redis that the processes of several machines share: `rate_limit` and `limit` count there.
+/// A Redis that the processes of several machines share: `rate_limit` and `limit` count there, and `oidc` keeps there which sessions were ended.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Store")]

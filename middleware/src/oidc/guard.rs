@@ -7,6 +7,7 @@ use http::header::{ACCEPT, CACHE_CONTROL, LOCATION, ORIGIN, RETRY_AFTER, SET_COO
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use serde_json::Value;
 
+use super::ended::Ended;
 use super::form;
 use super::options::Oidc;
 use super::provider::{Provider, Registration};
@@ -15,6 +16,7 @@ use super::session::{Session, cookie};
 use super::spent::Spent;
 use crate::auth::{Challenge, Decision, Decisions, Refreshed, client, cookies};
 use crate::jwt::{has_text, header_text, user_text};
+use crate::store::Shared;
 use crate::{Body, Client, ConnectionInfo, Context, Next, OriginalUri, Problem, RemoteUser, Request, Response, Result};
 
 pub(super) const MISSING: &str = "a login is needed";
@@ -27,7 +29,9 @@ pub(super) struct Guard {
     pub(super) provider: Arc<Refreshed<Provider>>,
     pub(super) logins: Sealer,
     pub(super) sessions: Sealer,
+    /// The states of logins that are over.
     pub(super) spent: Arc<Spent>,
+    ended: Ended,
     pub(super) decisions: Arc<Decisions>,
     challenge: Challenge,
 }
@@ -44,7 +48,9 @@ impl Guard {
         options.secrets.0.clear();
         let provider = Provider::start(context, client.clone(), &options.issuer)?;
         let spent = context.keep(Spent::default);
+        let shared = options.shared.then(|| Shared::of(context, options.on_store_failure)).flatten();
         Ok(Self {
+            ended: Ended::new(Arc::clone(&spent), shared, context.place().clone()),
             registration: Registration { client_id: options.client_id.clone(), client_secret: options.client_secret.take() },
             challenge: options.challenge()?,
             decisions: Decisions::keep(context),
@@ -70,7 +76,10 @@ impl Guard {
             return self.log_out(&mut request).await.map_err(counted);
         }
         let now = now();
-        let Some(session) = self.session(request.headers(), now) else { return self.begin_login(&mut request).await.map_err(counted) };
+        let session = match self.session(request.headers(), now) {
+            Some(session) if !self.ended.has(&session).await.map_err(|problem| counted((Decision::Unavailable, problem)))? => session,
+            _ => return self.begin_login(&mut request).await.map_err(counted),
+        };
         let user = self.user(&session).map_err(counted)?;
         self.decisions.count(Decision::Allowed);
         self.options.strip(&mut request);
@@ -90,12 +99,12 @@ impl Guard {
         Ok(response)
     }
 
-    /// The session of a request, if it has a valid one.
-    pub(super) fn session(&self, headers: &HeaderMap, now: u64) -> Option<Session> {
+    /// The session of a request, if it has one that is not over. It may have been ended.
+    fn session(&self, headers: &HeaderMap, now: u64) -> Option<Session> {
         let name = self.options.session_cookie();
         let mut sent = cookies::all(headers).filter(|(known, _)| *known == name);
         let session = sent.find_map(|(_, value)| self.sessions.open::<Session>(value))?;
-        (session.until > now && !self.spent.is_spent(&session.id)).then_some(session)
+        (session.until > now).then_some(session)
     }
 
     /// Who has a session, if the account may come in.
@@ -121,7 +130,12 @@ impl Guard {
     }
 
     pub(super) fn cookie_of(&self, session: &Session, now: u64) -> Result<HeaderValue, crate::BoxError> {
-        cookie(&self.options.session_cookie(), &self.sessions.seal(session)?, session.until.saturating_sub(now))
+        let sealed = match self.sessions.seal(session) {
+            // The provider does without.
+            Err(_) if session.hint.is_some() => self.sessions.seal(&Session { hint: None, ..session.clone() }),
+            sealed => sealed,
+        };
+        cookie(&self.options.session_cookie(), &sealed?, session.until.saturating_sub(now))
     }
 
     /// The refusal of a request that cannot follow a login.
@@ -141,14 +155,20 @@ impl Guard {
             let problem = Problem::new(StatusCode::FORBIDDEN).detail("a logout begins on the site itself");
             return Err((Decision::Forbidden, problem.because("the logout was asked for by another site")));
         }
-        if let Some(session) = self.session(request.headers(), now()) {
-            self.spent.spend(&session.id, session.until, now());
+        let session = self.session(request.headers(), now());
+        if let Some(session) = &session {
+            // A copy may have been renewed meanwhile.
+            let until = session.began + self.options.longest.0.as_secs();
+            self.ended.end(session, until, now()).await.map_err(|problem| (Decision::Unavailable, problem))?;
         }
         let site = site(request).unwrap_or_default();
         let provider = self.provider.current().await;
         let to = match provider.as_ref().and_then(|provider| provider.end_session.as_ref()) {
             Some(end) if !site.is_empty() => {
-                form::with(end, &[("client_id", &self.registration.client_id), ("post_logout_redirect_uri", &format!("{site}/"))])
+                let back = format!("{site}/");
+                let mut parameters = vec![("client_id", &*self.registration.client_id), ("post_logout_redirect_uri", &*back)];
+                parameters.extend(session.as_ref().and_then(|session| Some(("id_token_hint", session.hint.as_deref()?))));
+                form::with(end, &parameters)
             }
             _ => "/".to_owned(),
         };

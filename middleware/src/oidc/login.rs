@@ -107,7 +107,7 @@ impl Guard {
         };
         let redirect_uri = format!("{site}{}", self.options.callback);
         let code = Code { code: &code, redirect_uri: &redirect_uri, verifier: &attempt.verifier };
-        let token = provider.exchange(&self.client, &self.registration, code).await.map_err(|error| match error {
+        let tokens = provider.exchange(&self.client, &self.registration, code).await.map_err(|error| match error {
             ExchangeError::Refused(error) => begin_again(format!("the provider does not take the code: {}", shortened(&error))),
             ExchangeError::Failed(error) => failed(error),
         })?;
@@ -120,9 +120,9 @@ impl Guard {
             },
         };
         let time = Duration::from_secs(now());
-        let verified = match verifier.verify(&provider.keys, token.as_bytes(), time) {
+        let verified = match verifier.verify(&provider.keys, tokens.id.as_bytes(), time) {
             Err(Distrust::UnknownKey) => match self.provider.renewed(&provider).await {
-                Some(renewed) => verifier.verify(&renewed.keys, token.as_bytes(), time),
+                Some(renewed) => verifier.verify(&renewed.keys, tokens.id.as_bytes(), time),
                 None => Err(Distrust::UnknownKey),
             },
             verified => verified,
@@ -135,16 +135,24 @@ impl Guard {
         if claims.get("azp").is_some_and(|party| party.as_str() != Some(&self.registration.client_id)) {
             return Err(distrusted("it is for another client"));
         }
-        let session = self.begin_session(&claims).map_err(internal)?;
+        let is_complete = self.options.used_claims().all(|name| claims.get(name).is_some_and(|value| !value.is_null()));
+        let more = match self.options.userinfo && !is_complete {
+            true => provider.userinfo(&self.client, tokens.access.as_deref(), claims.text("sub")).await.map_err(failed)?,
+            false => Claims::default(),
+        };
+        let hint = self.options.id_token_hint.then_some(tokens.id);
+        let session = self.begin_session(&claims, &more, hint).map_err(internal)?;
         self.user(&session)?;
         let cookie = self.cookie_of(&session, now()).map_err(internal)?;
         redirect(StatusCode::SEE_OTHER, &attempt.back, [cleared, cookie].into_iter()).map_err(internal)
     }
 
-    fn begin_session(&self, claims: &Claims) -> Result<Session, BoxError> {
+    /// A session with the claims of the ID token, and with those that only the userinfo endpoint has told.
+    fn begin_session(&self, claims: &Claims, more: &Claims, hint: Option<String>) -> Result<Session, BoxError> {
         let (now, rest) = (now(), self.options.session.0.as_secs());
-        let used: Map<_, _> = self.options.used_claims().filter_map(|name| Some((name.to_owned(), claims.get(name)?.clone()))).collect();
-        Ok(Session { id: random()?, began: now, sealed: now, until: now + rest, claims: used })
+        let value = |name| claims.get(name).filter(|value| !value.is_null()).or_else(|| more.get(name));
+        let used: Map<_, _> = self.options.used_claims().filter_map(|name| Some((name.to_owned(), value(name)?.clone()))).collect();
+        Ok(Session { id: random()?, began: now, sealed: now, until: now + rest, claims: used, hint })
     }
 
     fn login_name(&self, state: &str) -> String {

@@ -1,5 +1,6 @@
 //! `oidc`: lets people log in at an OpenID Connect provider.
 
+mod ended;
 mod form;
 mod guard;
 mod login;
@@ -19,6 +20,7 @@ use http::header::COOKIE;
 use self::guard::{Guard, is_navigation};
 pub use self::options::Oidc;
 use crate::auth::cookies;
+use crate::store::Shared;
 use crate::{
     Behavior, Context, Effect, Effects, Explain, Findings, IntoStage, Middleware, Next, OriginalUri, Request, Response, Result, from_fn,
 };
@@ -41,6 +43,9 @@ impl Middleware for Oidc {
             explain.leave_open();
         } else if has_session {
             explain.note("the request has a session, which is not checked here");
+            if self.shared {
+                Shared::explain(explain, self.on_store_failure);
+            }
             explain.may_answer(StatusCode::FOUND, "if the session is not valid: to log in, or 401 for a request of a script");
             explain.may_answer(StatusCode::FORBIDDEN, "if the account may not come in");
             self.strip(explain.request_mut());

@@ -11,6 +11,7 @@ use super::seal::{SHORTEST, Secret};
 use crate::auth::{Challenge, HttpUrl, check_headers, cookies, is_scope};
 use crate::jwt::Algorithm;
 use crate::options::OneOrMany;
+use crate::store::OnStoreFailure;
 use crate::units::{Duration, HeaderKey, HeaderText};
 use crate::{Finding, Findings, Request, Result};
 
@@ -31,10 +32,16 @@ use crate::{Finding, Findings, Request, Result};
 /// A request of a page is a GET with `Sec-Fetch-Mode: navigate`, or from a client without that header, one that accepts `text/html`.
 ///
 /// The session is in a cookie, sealed by AES-256-GCM with a key that is derived from the first of the `secrets`. Sessions that an older secret has sealed are valid while that is
-/// in the list. The cookie has the claims that the options name, and no token. It is named `__Host-session`, with `Secure`, `HttpOnly` and `SameSite=Lax`: browsers send it by
+/// in the list. The cookie has the claims that the options name, and no token but with `id_token_hint`. It is named `__Host-session`, with `Secure`, `HttpOnly` and `SameSite=Lax`: browsers send it by
 /// https only. The app does not see it.
 ///
-/// A session that was ended by `logout` is not taken again by this process, even if its cookie was copied. At most 16,384 ended sessions and used logins are remembered, and over a reload.
+/// A session that was ended by `logout` is not taken again, even if its cookie was copied. This process remembers at most 16,384 ended sessions and used logins, over a reload, too. With
+/// [`server.store`](../scale.md), all processes of all machines ask the store whether a session was ended, once for each request, and wait for it for `server.store.timeout` at most, 30 ms by default.
+///
+/// | without an answer of the store, with `on_store_failure` | |
+/// | --- | --- |
+/// | `local`, `allow` | this process decides by what it remembers: a session that was ended on another machine is taken until the store answers. A logout ends the session here, and the log says that the others do not know |
+/// | `refuse` | `503 Service Unavailable` with `Retry-After: 1`, for a logout, too |
 ///
 /// Register `https://YOUR-SITE/oidc/callback` at the provider, and `https://YOUR-SITE/` for the time after the logout. `ziggurat_auth_decisions_total` counts the requests by what was
 /// decided, `ziggurat_auth_fetches_total` the questions to the provider.
@@ -110,6 +117,18 @@ pub struct Oidc {
     /// The path that ends a session.
     #[serde(default = "logout")]
     pub(super) logout: String,
+    /// Whether the claims that the ID token lacks are asked for at the provider's userinfo endpoint (OpenID Connect Core 1.0 section 5.3). Some providers tell groups and addresses only there.
+    #[serde(default)]
+    pub(super) userinfo: bool,
+    /// Whether the session holds the ID token, to show it to the provider at the logout (`id_token_hint`). Without it, some providers ask the user whether to log out. One that does not fit into the cookie is left out.
+    #[serde(default)]
+    pub(super) id_token_hint: bool,
+    /// Whether ended sessions are kept in `server.store`, if there is one, together with those of other processes.
+    #[serde(default = "yes")]
+    pub(super) shared: bool,
+    /// What happens to requests with a session while `server.store` does not answer: `local`, `allow` or `refuse`.
+    #[serde(default)]
+    pub(super) on_store_failure: OnStoreFailure,
     /// How far the clock of the provider may be off. At most 5 minutes.
     #[serde(default = "leeway")]
     pub(super) leeway: Duration,
@@ -148,6 +167,10 @@ fn callback() -> String {
 
 fn logout() -> String {
     "/oidc/logout".to_owned()
+}
+
+const fn yes() -> bool {
+    true
 }
 
 const fn leeway() -> Duration {

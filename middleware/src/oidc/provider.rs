@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use bytes::Bytes;
 use futures_util::FutureExt;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
-use http::{Method, Uri};
+use http::{Method, StatusCode, Uri};
 use http_body_util::{BodyExt, Limited};
 use serde::Deserialize;
 use tokio::time::timeout;
@@ -15,7 +16,7 @@ use tokio::time::timeout;
 use super::form;
 use super::seal::Secret;
 use crate::auth::{HttpUrl, Refreshed, get};
-use crate::jwt::{KeySet, fetch_keys};
+use crate::jwt::{Claims, KeySet, fetch_keys};
 use crate::{Body, BoxError, Client, Context, Request, Result};
 
 /// How often a provider is asked about itself and its keys.
@@ -31,6 +32,7 @@ pub(super) struct Provider {
     pub(super) issuer: String,
     pub(super) authorization: Uri,
     token: Uri,
+    userinfo: Option<Uri>,
     pub(super) end_session: Option<Uri>,
     /// Whether its redirects say who it is (RFC 9207).
     pub(super) names_itself: bool,
@@ -46,6 +48,7 @@ struct Document {
     authorization_endpoint: String,
     token_endpoint: String,
     jwks_uri: String,
+    userinfo_endpoint: Option<String>,
     end_session_endpoint: Option<String>,
     #[serde(default)]
     token_endpoint_auth_methods_supported: Vec<String>,
@@ -95,6 +98,7 @@ impl Provider {
         Ok(Self {
             authorization: endpoint(&document.authorization_endpoint)?,
             token: endpoint(&document.token_endpoint)?,
+            userinfo: document.userinfo_endpoint.as_deref().map(endpoint).transpose()?,
             end_session: document.end_session_endpoint.as_deref().map(endpoint).transpose()?,
             names_itself: document.authorization_response_iss_parameter_supported,
             takes_secret_in_form: has("client_secret_post") && !has("client_secret_basic"),
@@ -103,12 +107,12 @@ impl Provider {
         })
     }
 
-    /// The ID token for a code (RFC 6749 section 4.1.3, RFC 7636 section 4.5).
+    /// The tokens for a code (RFC 6749 section 4.1.3, RFC 7636 section 4.5).
     ///
     /// # Errors
     ///
     /// Why there is none. The message holds no secret.
-    pub(super) async fn exchange(&self, client: &Client, registration: &Registration, code: Code<'_>) -> Result<String, ExchangeError> {
+    pub(super) async fn exchange(&self, client: &Client, registration: &Registration, code: Code<'_>) -> Result<Tokens, ExchangeError> {
         let mut parameters = vec![
             ("grant_type", "authorization_code"),
             ("code", code.code),
@@ -135,26 +139,61 @@ impl Provider {
         if let Some(authorization) = authorization {
             headers.insert(AUTHORIZATION, authorization);
         }
-        let asked = async {
-            let response = client.send(request).await?;
-            let status = response.status();
-            let text = Limited::new(response.into_body(), LARGEST).collect().await?.to_bytes();
-            Ok::<_, BoxError>((status, text))
-        };
-        let (status, text) = timeout(TIMEOUT, asked).await.map_err(|_| BoxError::from("no answer within 10 s"))??;
+        let (status, text) = ask(client, request).await?;
         let answer: Answer = serde_json::from_slice(&text).unwrap_or_default();
         match (answer.id_token, answer.error) {
-            (Some(token), _) if status.is_success() => Ok(token),
+            (Some(id), _) if status.is_success() => Ok(Tokens { id, access: answer.access_token }),
             (_, Some(error)) if status.is_client_error() => Err(ExchangeError::Refused(error.chars().take(100).collect())),
             _ => Err(BoxError::from(format!("the answer with the status {status} has no `id_token`")).into()),
         }
     }
+
+    /// What the provider tells of a user beside the ID token (OpenID Connect Core 1.0 section 5.3).
+    ///
+    /// # Errors
+    ///
+    /// Why it tells nothing of this one. The message holds no secret.
+    pub(super) async fn userinfo(&self, client: &Client, access: Option<&str>, subject: Option<&str>) -> Result<Claims, BoxError> {
+        let (Some(userinfo), Some(access)) = (&self.userinfo, access) else {
+            return Err("the provider has no userinfo endpoint, or gives no access token for it".into());
+        };
+        let mut request = Request::new(Body::empty());
+        *request.uri_mut() = userinfo.clone();
+        request.headers_mut().insert(AUTHORIZATION, HeaderValue::try_from(format!("Bearer {access}"))?);
+        request.headers_mut().insert(ACCEPT, HeaderValue::from_static("application/json"));
+        let (status, text) = ask(client, request).await?;
+        if !status.is_success() {
+            return Err(format!("the userinfo endpoint answers {status}").into());
+        }
+        let claims = Claims(serde_json::from_slice(&text).map_err(|_| "the userinfo endpoint answers no JSON object")?);
+        // Otherwise the token may be one of another user (section 5.3.2).
+        if subject.is_none() || claims.text("sub") != subject {
+            return Err("the userinfo endpoint answers about another user".into());
+        }
+        Ok(claims)
+    }
+}
+
+async fn ask(client: &Client, request: Request) -> Result<(StatusCode, Bytes), BoxError> {
+    let asked = async {
+        let response = client.send(request).await?;
+        let status = response.status();
+        Ok((status, Limited::new(response.into_body(), LARGEST).collect().await?.to_bytes()))
+    };
+    timeout(TIMEOUT, asked).await.map_err(|_| BoxError::from("no answer within 10 s"))?
+}
+
+/// What a code is exchanged for.
+pub(super) struct Tokens {
+    pub(super) id: String,
+    pub(super) access: Option<String>,
 }
 
 /// The answer to a code.
 #[derive(Default, Deserialize)]
 struct Answer {
     id_token: Option<String>,
+    access_token: Option<String>,
     error: Option<String>,
 }
 

@@ -19,6 +19,9 @@ pub(super) struct Session {
     pub(super) until: u64,
     /// The claims that the layer uses, by the names that its options have for them.
     pub(super) claims: Map<String, Value>,
+    /// The ID token, for the logout.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) hint: Option<String>,
 }
 
 impl Session {
@@ -64,7 +67,7 @@ mod tests {
 
     #[test]
     fn a_session_in_use_gets_a_later_end_now_and_then_but_not_for_ever() {
-        let session = Session { id: String::new(), began: 1000, sealed: 1000, until: 1100, claims: Map::new() };
+        let session = Session { id: String::new(), began: 1000, sealed: 1000, until: 1100, claims: Map::new(), hint: None };
         assert!(session.renewed(1024, 100, 1000).is_none());
         let renewed = session.renewed(1025, 100, 1000).unwrap();
         assert_eq!((renewed.began, renewed.sealed, renewed.until), (1000, 1025, 1125));

@@ -21,7 +21,8 @@ struct Contents {
     held: HashMap<StoreKey, Vec<Ticket>>,
     waiting: HashMap<StoreKey, Vec<Ticket>>,
     renewed: usize,
-    values: HashMap<StoreKey, Bytes>,
+    /// Each with the time after which it expires.
+    values: HashMap<StoreKey, (Bytes, Duration)>,
 }
 
 impl TestStore {
@@ -47,6 +48,11 @@ impl TestStore {
         let contents = self.0.lock().unwrap();
         let count = |lists: &HashMap<StoreKey, Vec<Ticket>>| lists.values().map(Vec::len).sum();
         (count(&contents.held), count(&contents.waiting))
+    }
+
+    /// The times after which the values expire.
+    pub(crate) fn expiries(&self) -> Vec<Duration> {
+        self.0.lock().unwrap().values.values().map(|(_, expires)| *expires).collect()
     }
 
     /// How many places were renewed.
@@ -128,12 +134,12 @@ impl Store for TestStore {
 
     fn get(&self, key: &StoreKey) -> StoreFuture<Option<Bytes>> {
         let key = key.clone();
-        self.answer(move |contents| contents.values.get(&key).cloned())
+        self.answer(move |contents| contents.values.get(&key).map(|(value, _)| value.clone()))
     }
 
-    fn set(&self, key: &StoreKey, value: Bytes, _: Duration) -> StoreFuture<()> {
+    fn set(&self, key: &StoreKey, value: Bytes, expires: Duration) -> StoreFuture<()> {
         let key = key.clone();
-        self.answer(move |contents| drop(contents.values.insert(key, value)))
+        self.answer(move |contents| drop(contents.values.insert(key, (value, expires))))
     }
 
     fn delete(&self, key: &StoreKey) -> StoreFuture<bool> {

@@ -1,8 +1,11 @@
 //! Logins in the running program: `oidc` and `forward_auth`, with a provider that is another program, over real sockets, and in Debian's chromium.
 
+use std::time::Instant;
+
 use crate::browser::{Browser, Page};
 use crate::dashboard::page;
-use crate::support::Program;
+use crate::redis_server::Redis;
+use crate::support::{PATIENCE, Program};
 
 const SITE: &str = include_str!("pages.py");
 
@@ -13,9 +16,15 @@ fn provider() -> Program {
 
 /// A site behind `oidc`, with more options.
 fn site(provider: &Program, more: &str) -> Program {
+    site_with(provider, "{}", more)
+}
+
+/// One with this `server`.
+fn site_with(provider: &Program, server: &str, more: &str) -> Program {
     let pipeline = format!(
         r#"{{
             "listen": "127.0.0.1:0",
+            "server": {server},
             "layers": ["access_log", {{ "oidc": {{
                 "issuer": "http://{}", "client_id": "wiki", "client_secret": "s3cr3t&", "secrets": "0123456789abcdef0123456789abcdef",
                 "user": "email", "emails": "@example.com", "claims": {{ "groups": "staff" }}, "headers": {{ "x-groups": "groups" }}{more}
@@ -100,6 +109,54 @@ fn a_cookie_that_was_changed_or_belongs_to_another_site_is_no_session() {
     assert_eq!(ann.request("GET", "/oidc/logout", &[("Sec-Fetch-Site", "cross-site")], b"").status, 403);
     assert_eq!(ann.request("POST", "/oidc/logout", &[("Sec-Fetch-Site", "same-origin")], b"").status, 303);
     assert_eq!(status(session, &program), 302, "a copy of the cookie is over, too");
+}
+
+#[test]
+fn a_logout_ends_a_session_on_all_machines_that_share_a_redis() {
+    let Some(mut redis) = Redis::start() else { return eprintln!("redis-server is not installed") };
+    let provider = provider();
+    let server = |timeout: &str| format!(r#"{{ "store": {{ "url": "{}", "timeout": "{timeout}" }} }}"#, redis.url());
+    let mut one = site_with(&provider, &server("1s"), "");
+    let other = site_with(&provider, &server("1s"), "");
+    let strict = site_with(&provider, &server("1s"), r#", "on_store_failure": "refuse""#);
+    let mut ann = Browser::new(&one);
+    let back = way_back(&mut ann, &provider, &one, "/");
+    let set = ann.request("GET", &back, PAGE, b"");
+    let session =
+        set.all("set-cookie").iter().find_map(|cookie| Some(cookie.strip_prefix("__Host-session=")?.split(';').next()?.to_owned()));
+    let cookie = format!("__Host-session={}", session.unwrap());
+    let ask = |program: &Program| Browser::new(program).request("GET", "/", &[("Accept", "text/html"), ("Cookie", &cookie)], b"").status;
+    let until = |program: &Program, status: u16| {
+        let since = Instant::now();
+        while ask(program) != status {
+            assert!(since.elapsed() < PATIENCE, "{}", program.log());
+        }
+    };
+    until(&strict, 200);
+    assert_eq!((ask(&one), ask(&other)), (200, 200));
+    // Without an answer, each process knows its own logouts.
+    redis.signal("STOP");
+    until(&strict, 503);
+    assert_eq!((ask(&one), ask(&other)), (200, 200));
+    redis.signal("CONT");
+    until(&strict, 200);
+    let log_out = [("Sec-Fetch-Site", "same-origin"), ("Cookie", &*cookie)];
+    // One that has not heard of the store yet would end the session here alone.
+    let ended = || redis.ask(&["KEYS", "ziggurat:value:oidc:ended:*"]);
+    let since = Instant::now();
+    while ended().is_empty() {
+        assert_eq!(Browser::new(&one).request("POST", "/oidc/logout", &log_out, b"").status, 303);
+        assert!(since.elapsed() < PATIENCE, "{}", one.log());
+    }
+    until(&other, 302);
+    assert_eq!((ask(&one), ask(&strict)), (302, 302));
+    let left: u64 = redis.ask(&["PTTL", &ended()]).parse().unwrap();
+    assert!((23 * 3_600_000..=24 * 3_600_000).contains(&left), "{left}");
+    redis.kill();
+    until(&strict, 503);
+    assert_eq!(ask(&one), 302, "it was here");
+    drop(ann);
+    one.wait_for_log("the store does not decide, layers do what `on_store_failure` says");
 }
 
 #[test]

@@ -32,13 +32,17 @@ pub(super) struct State {
     /// Changes of the document.
     pub(super) document: Value,
     pub(super) exchanges: usize,
+    /// What the userinfo endpoint tells.
+    pub(super) userinfo: Value,
+    pub(super) userinfos: usize,
 }
 
 impl Issuer {
     pub(super) fn new() -> Self {
         let key = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &SystemRandom::new()).unwrap();
         let key = EncodingKey::from_ec_der(key.as_ref());
-        let state = State { key, codes: HashMap::new(), claims: json!({}), document: json!({}), exchanges: 0 };
+        let state =
+            State { key, codes: HashMap::new(), claims: json!({}), document: json!({}), exchanges: 0, userinfo: json!({}), userinfos: 0 };
         Self(Arc::new(Mutex::new(state)))
     }
 
@@ -59,6 +63,7 @@ impl Issuer {
                 let mut document = json!({
                     "issuer": "https://id.test", "authorization_endpoint": "https://id.test/authorize", "token_endpoint": "https://id.test/token",
                     "jwks_uri": "https://id.test/keys", "end_session_endpoint": "https://id.test/logout?x=1",
+                    "userinfo_endpoint": "https://id.test/userinfo",
                 });
                 document.as_object_mut().unwrap().extend(state.document.as_object().unwrap().clone());
                 (200, document)
@@ -90,6 +95,11 @@ impl Issuer {
                     }
                     _ => (400, json!({ "error": "invalid_grant" })),
                 }
+            }
+            "https://id.test/userinfo" => {
+                state.userinfos += 1;
+                assert_eq!(parts.headers["authorization"], "Bearer x");
+                (200, state.userinfo.clone())
             }
             other => panic!("{other}"),
         };

@@ -1,6 +1,7 @@
 //! `oidc` in a stack, at a provider in the test that is as strict as a real one.
 
 mod issuer;
+mod shared;
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
@@ -175,8 +176,14 @@ fn session(change: impl Fn(&mut Session)) -> String {
     let secrets = [Secret(SECRET.into())];
     let sealer = Sealer::new(&secrets, &["session", "https://id.test/", "wiki", "session"]).unwrap();
     let claims = json!({ "email": "ann@example.com", "email_verified": true });
-    let mut session =
-        Session { id: "one".into(), began: now(), sealed: now(), until: now() + 100, claims: claims.as_object().unwrap().clone() };
+    let mut session = Session {
+        id: "one".into(),
+        began: now(),
+        sealed: now(),
+        until: now() + 100,
+        claims: claims.as_object().unwrap().clone(),
+        hint: None,
+    };
     change(&mut session);
     sealer.seal(&session).unwrap()
 }
@@ -246,6 +253,53 @@ async fn many_tabs_do_not_fill_the_browser_with_cookies() {
         assert!(browser.0.len() <= 8, "{}", browser.0.len());
     }
     assert_eq!(log_in(&mut browser, &stack, &issuer, "//evil.test/x").await.header("location"), "/");
+}
+
+#[tokio::test]
+async fn claims_that_the_id_token_lacks_are_asked_for_where_the_options_say_so() {
+    let login = async |options: Value, claims: Value, userinfo: Value| {
+        let (issuer, mut browser) = (Issuer::new(), Browser::default());
+        (issuer.0.lock().unwrap().claims, issuer.0.lock().unwrap().userinfo) = (claims, userinfo);
+        let stack = stack(&issuer, options);
+        let status = log_in(&mut browser, &stack, &issuer, "/").await.status().as_u16();
+        let text = browser.get(&stack, "/").await.text().to_owned();
+        (status, text, issuer.0.lock().unwrap().userinfos)
+    };
+    let (lacks, asks) = (json!({ "groups": null }), json!({ "userinfo": true }));
+    let told = json!({ "sub": "7", "groups": ["x"], "email": "eve@example.com" });
+    let (status, text, asked) = login(asks.clone(), json!({}), told.clone()).await;
+    assert_eq!((status, asked), (303, 0), "nothing is missing: {text}");
+    let (status, text, asked) =
+        login(json!({ "userinfo": true, "headers": { "x-groups": "teams" } }), json!({}), json!({ "sub": "7", "teams": "x" })).await;
+    assert_eq!((status, asked), (303, 1));
+    assert!(text.starts_with(r#"ann@Example.com by OpenID Some("x")"#), "{text}");
+    // What the signed token says is never replaced.
+    let (_, text, _) = login(json!({ "userinfo": true, "headers": { "x-groups": "teams" } }), json!({}), told.clone()).await;
+    assert!(text.starts_with("ann@Example.com by OpenID None"), "{text}");
+    assert_eq!(login(json!({}), lacks.clone(), told.clone()).await.2, 0);
+    let (_, text, asked) = login(asks, lacks, told).await;
+    assert!(asked == 1 && text.starts_with(r#"ann@Example.com by OpenID Some("x")"#), "{text}");
+    let missing = json!({ "userinfo": true, "headers": { "x-groups": "teams" } });
+    for wrong in [json!({ "sub": "8", "teams": "x" }), json!({ "teams": "x" }), json!([]), json!(null)] {
+        assert_eq!(login(missing.clone(), json!({}), wrong.clone()).await.0, 502, "{wrong}");
+    }
+}
+
+#[tokio::test]
+async fn the_provider_gets_its_token_back_at_the_logout_if_it_fits_into_the_cookie() {
+    let hint = async |options: Value, claims: Value| {
+        let (issuer, mut browser) = (Issuer::new(), Browser::default());
+        issuer.0.lock().unwrap().claims = claims;
+        let stack = stack(&issuer, options);
+        assert_eq!(log_in(&mut browser, &stack, &issuer, "/").await.status(), 303);
+        assert_eq!(browser.get(&stack, "/").await.status(), 200);
+        let out = browser.send(&stack, Method::POST, "/oidc/logout", &[("origin", "https://wiki.test")]).await;
+        form::read(out.header("location").split_once('?').map(|(_, query)| query), "id_token_hint")
+    };
+    let token = hint(json!({ "id_token_hint": true }), json!({})).await.unwrap();
+    assert_eq!(token.split('.').count(), 3);
+    assert_eq!(hint(json!({}), json!({})).await, None);
+    assert_eq!(hint(json!({ "id_token_hint": true }), json!({ "picture": "x".repeat(4000) })).await, None);
 }
 
 #[test]
