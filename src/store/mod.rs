@@ -26,6 +26,8 @@ use ziggurat_middleware::{Context, Finding, Metrics, Place};
 use link::Link;
 pub use options::StoreSetting;
 use resp::Reply;
+#[cfg(fuzzing)]
+pub use resp::fuzz_replies;
 use script::{Question, Script};
 
 /// A Redis.

@@ -98,6 +98,28 @@ impl From<Malformed> for std::io::Error {
     }
 }
 
+/// Reads replies whole, and cut where the first octet says. Panics if the results contradict each other.
+#[cfg(fuzzing)]
+pub fn fuzz_replies(octets: &[u8]) {
+    let Some((cut, octets)) = octets.split_first() else { return };
+    let (begin, rest) = octets.split_at(octets.len().min(usize::from(*cut)));
+    let read = |parts: &[&[u8]]| {
+        let (mut waiting, mut replies) = (BytesMut::new(), Vec::new());
+        for part in parts {
+            waiting.extend_from_slice(part);
+            loop {
+                match reply(&mut waiting) {
+                    Ok(Some(reply)) => replies.push(reply),
+                    Ok(None) => break,
+                    Err(malformed) => return (replies, Some(malformed)),
+                }
+            }
+        }
+        (replies, None)
+    };
+    assert_eq!(read(&[octets]), read(&[begin, rest]));
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
