@@ -13,6 +13,7 @@ use super::junit::{self, TestCase, TestResult};
 use super::{FAILURE, MISUSE, SUCCESS, color_on, complain, print};
 use crate::conform::{self, Case, Level, Outcome, Run, Target, Verdict};
 use crate::pipeline::suggestion;
+use crate::upstream::TlsOptions;
 
 #[derive(clap::Args)]
 #[command(
@@ -21,12 +22,21 @@ use crate::pipeline::suggestion;
   ziggurat conform --write app.py                   write the app of the cases
   gunicorn --threads 4 app                          serve it, for instance so; its callable is `application`
   ziggurat conform --against http://127.0.0.1:8000  run the cases against that
-  ziggurat conform --against http://127.0.0.1:8000 --only framing --only head-next"
+  ziggurat conform --against http://127.0.0.1:8000 --only framing --only head-next
+  ziggurat conform --against https://localhost:8443 --insecure"
 )]
 pub(super) struct Conform {
-    /// The server under test: `http://HOST:PORT`. It serves the app of the cases at its root, without TLS.
+    /// The server under test: `http://HOST:PORT`, or `https://HOST:PORT` with TLS. It serves the app of the cases at its root.
     #[arg(long, value_name = "URL")]
     against: Option<String>,
+
+    /// A PEM file with the certificates of the authorities to trust, for `https`. By default those of the system are trusted.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["insecure", "write"])]
+    ca: Option<PathBuf>,
+
+    /// Takes any certificate of the server.
+    #[arg(long, conflicts_with = "write")]
+    insecure: bool,
 
     /// Writes the app of the cases to this file, which must not exist.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["only", "json", "junit"])]
@@ -49,10 +59,13 @@ pub(super) struct Conform {
 pub(super) fn conform(options: &Conform) -> u8 {
     match (&options.write, &options.against) {
         (Some(file), _) => write(file),
-        (None, Some(url)) => match chosen(&options.only).and_then(|cases| Ok((cases, Target::new(url)?))) {
-            Ok((cases, target)) => against(options, url, &cases, target),
-            Err(message) => complain(&message, MISUSE),
-        },
+        (None, Some(url)) => {
+            let tls = TlsOptions::of_client(options.ca.clone(), !options.insecure);
+            match chosen(&options.only).and_then(|cases| Ok((cases, Target::new(url, &tls)?))) {
+                Ok((cases, target)) => against(options, url, &cases, target),
+                Err(message) => complain(&message, MISUSE),
+            }
+        }
         (None, None) => MISUSE,
     }
 }

@@ -1,9 +1,12 @@
 //! A connection to the server under test: every wait and every buffer is bounded, and what passes is kept to be shown.
 
-use std::io::{self, ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::io::{self, ErrorKind};
+use std::net::TcpStream;
 use std::thread;
 use std::time::{Duration, Instant};
+
+use super::run::Target;
+use super::stream::Stream;
 
 /// What a server may send on one connection.
 const LIMIT: usize = 4 << 20;
@@ -34,7 +37,7 @@ pub(super) enum Arrival {
 }
 
 pub(super) struct Connection {
-    stream: TcpStream,
+    stream: Stream,
     /// Octets that no response has taken.
     pub(super) received: Vec<u8>,
     total: usize,
@@ -46,31 +49,31 @@ pub(super) struct Connection {
 
 impl Connection {
     /// Connects. A server that replaces a process may refuse connections for a second.
-    pub(super) fn open(address: SocketAddr, deadline: Instant) -> Result<Self, String> {
+    pub(super) fn open(target: &Target, deadline: Instant) -> Result<Self, String> {
         let refused = |error: io::Error| format!("cannot connect: {error}");
         let end = deadline.min(Instant::now() + REPLACED);
-        let stream = loop {
-            match TcpStream::connect_timeout(&address, left(deadline)) {
+        let socket = loop {
+            match TcpStream::connect_timeout(&target.address, left(deadline)) {
                 Err(error) if error.kind() == ErrorKind::ConnectionRefused && Instant::now() < end => {
                     thread::sleep(Duration::from_millis(50))
                 }
                 connected => break connected.map_err(refused)?,
             }
         };
-        stream.set_nodelay(true).map_err(refused)?;
+        socket.set_nodelay(true).map_err(refused)?;
+        let stream = Stream::over(socket, target.session()?, left(deadline)).map_err(|error| format!("no TLS: {error}"))?;
         Ok(Self { stream, received: Vec::new(), total: 0, ending: None, deadline, transcript: Vec::new() })
     }
 
     /// Sends octets. A server that has closed the connection takes none, which is no failure yet: its response may have come before.
     pub(super) fn send(&mut self, octets: &[u8]) {
         self.note(true, octets);
-        let _ = self.stream.set_write_timeout(Some(left(self.deadline)));
-        let _ = self.stream.write_all(octets);
+        let _ = self.stream.send(octets, left(self.deadline));
     }
 
     /// Ends the sending side.
     pub(super) fn shut(&mut self) {
-        let _ = self.stream.shutdown(Shutdown::Write);
+        let _ = self.stream.shut();
     }
 
     /// Waits until octets come or the server ends its side.
@@ -87,8 +90,7 @@ impl Connection {
             return Ok(Arrival::Ended(ending));
         }
         let mut buffer = [0; 65536];
-        let _ = self.stream.set_read_timeout(Some(time.min(left(self.deadline))));
-        match self.stream.read(&mut buffer) {
+        match self.stream.read(&mut buffer, time.min(left(self.deadline))) {
             Ok(0) => Ok(self.end(Ending::Closed)),
             Ok(length) => {
                 let octets = buffer.get(..length).unwrap_or_default();

@@ -91,7 +91,7 @@ impl<'a> Exchange<'a> {
 
     fn connection(&mut self) -> Result<&mut Connection, Stop> {
         if self.connection.is_none() {
-            self.connection = Some(Connection::open(self.target.address, self.deadline)?);
+            self.connection = Some(Connection::open(self.target, self.deadline)?);
         }
         self.connection.as_mut().ok_or_else(|| Stop::Failed("no connection".to_owned()))
     }
@@ -116,7 +116,7 @@ impl<'a> Exchange<'a> {
                 self.disconnect();
             }
             Step::Note(word) => {
-                let mut connection = Connection::open(self.target.address, self.deadline)?;
+                let mut connection = Connection::open(self.target, self.deadline)?;
                 connection.send(&get(self.target, &format!("/leave/{}/{word}", self.token)));
                 self.aside.push(connection);
             }
@@ -144,15 +144,19 @@ impl<'a> Exchange<'a> {
         Ok(())
     }
 
+    /// What names in cases stand for.
+    fn names(&self) -> [(&'static str, &str); 3] {
+        [("{host}", &self.target.authority), ("{scheme}", self.target.scheme()), ("{token}", self.token)]
+    }
+
     /// Text with the names of this run filled in.
     fn filled_text(&self, text: &str) -> String {
-        text.replace("{host}", &self.target.authority).replace("{token}", self.token)
+        self.names().iter().fold(text.to_owned(), |text, (name, value)| text.replace(name, value))
     }
 
     /// Octets with the names of this run filled in.
     fn filled(&self, octets: &[u8]) -> Vec<u8> {
-        let names = [("{host}", self.target.authority.as_str()), ("{token}", self.token)];
-        names.iter().fold(octets.to_vec(), |octets, (name, value)| {
+        self.names().iter().fold(octets.to_vec(), |octets, (name, value)| {
             let mut filled = Vec::with_capacity(octets.len());
             let mut rest = octets.as_slice();
             while let Some(at) = memchr::memmem::find(rest, name.as_bytes()) {

@@ -10,6 +10,7 @@ mod judge;
 mod read;
 mod response;
 mod run;
+mod stream;
 
 use std::fmt;
 

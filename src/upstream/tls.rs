@@ -7,7 +7,7 @@ use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use ziggurat_middleware::{Finding, Findings, Place};
@@ -51,6 +51,16 @@ impl TlsClient {
         Self { config: Arc::new(config), name: self.name.clone() }
     }
 
+    /// The client's side of a new connection to this host.
+    ///
+    /// # Errors
+    ///
+    /// If the host cannot be the name of a server.
+    pub(crate) fn session(&self, host: &str) -> Result<ClientConnection, String> {
+        let name = self.name(host).map_err(|_| format!("`{host}` is not the name of a server"))?;
+        ClientConnection::new(Arc::clone(&self.config), name).map_err(|error| error.to_string())
+    }
+
     /// The server name for a host.
     pub(super) fn name(&self, host: &str) -> Result<ServerName<'static>, rustls::pki_types::InvalidDnsNameError> {
         match &self.name {
@@ -64,6 +74,11 @@ impl TlsOptions {
     /// Verifies servers by the authorities of this PEM file.
     pub(super) fn trusting(ca: PathBuf) -> Self {
         Self { ca: Some(ca), ..Self::default() }
+    }
+
+    /// Verifies servers by the authorities of this PEM file, or those of the system, or not at all.
+    pub(crate) fn of_client(ca: Option<PathBuf>, verify: bool) -> Self {
+        Self { ca, verify, ..Self::default() }
     }
 
     pub(crate) fn validate(&self, findings: &mut Findings) {

@@ -49,7 +49,10 @@ fn wrong_command_lines_are_explained() {
     let folder = support::folder_of(&[("app.py", "")]);
     for (arguments, expected) in [
         (vec!["--write", "app.py"], "`app.py` already exists"),
-        (vec!["--against", "https://127.0.0.1"], "write `http://HOST:PORT`"),
+        (vec!["--against", "ftp://127.0.0.1"], "write `http://HOST:PORT`"),
+        (vec!["--against", "http://127.0.0.1:1", "--insecure"], "has no certificate"),
+        (vec!["--against", "https://127.0.0.1:1", "--ca", "nowhere.pem"], "nowhere.pem"),
+        (vec!["--against", "https://127.0.0.1:1", "--ca", "app.py", "--insecure"], "cannot be used with"),
         (vec!["--against", "http://127.0.0.1:1", "--only", "framin"], "`framing`"),
         (vec![], "--against"),
     ] {

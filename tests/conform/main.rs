@@ -43,6 +43,32 @@ fn ziggurat_passes_every_case_with_threads_of_its_own_process() {
 }
 
 #[test]
+fn ziggurat_passes_every_case_over_tls_and_its_certificate_is_verified() {
+    let pair = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap();
+    let other = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap();
+    let pipeline = r#"{
+        "listen": { "at": "127.0.0.1:0", "tls": { "cert": "site.pem", "key": "site.key" } },
+        "app": { "wsgi": { "app": "app:application", "workers": 2, "threads": 4 } }
+    }"#;
+    let (cert, key) = (pair.cert.pem(), pair.signing_key.serialize_pem());
+    let files = [("app.py", &*server::app()), ("site.pem", &*cert), ("site.key", &*key), ("other.pem", &*other.cert.pem())];
+    let program = support::Program::start(pipeline, &files);
+    let run = |arguments: &[&str]| {
+        let mut command = support::command(program.folder());
+        command.args(["conform", "--against", &format!("https://{}", program.address())]).args(arguments);
+        command
+    };
+    let results = server::results(run(&["--ca", "site.pem"]));
+    let found = results.found();
+    assert!(found.is_empty(), "{}", results.text(&found));
+    assert!(results.passed.len() >= 200 && results.skipped.is_empty(), "{:?}", results.skipped);
+    assert_eq!(server::results(run(&["--insecure", "--only", "environ-url-scheme"])).passed.len(), 1);
+    let refused = run(&["--ca", "other.pem"]).output().unwrap();
+    let message = String::from_utf8_lossy(&refused.stderr);
+    assert!(refused.status.code() == Some(1) && message.contains("no TLS: invalid peer certificate"), "{message}");
+}
+
+#[test]
 fn the_run_ends_though_a_server_never_answers() {
     let silent =
         Served::python("import socket, app\ns = socket.create_server(('127.0.0.1', 0))\nprint(s.getsockname()[1], flush=True)\ninput()");

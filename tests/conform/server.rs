@@ -91,7 +91,12 @@ pub(crate) fn command(address: SocketAddr, only: &[&str]) -> Command {
 
 /// Runs the cases with these ids or of these topics, or all.
 pub(crate) fn conform(address: SocketAddr, only: &[&str]) -> Results {
-    let output = command(address, only).arg("--json").output().unwrap();
+    results(command(address, only))
+}
+
+/// What this command finds.
+pub(crate) fn results(mut command: Command) -> Results {
+    let output = command.arg("--json").output().unwrap();
     let json: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&output.stderr)));
     let mut results = Results::default();
     for case in json["cases"].as_array().unwrap() {
