@@ -40,8 +40,8 @@ const MARK: HeaderName = HeaderName::from_static("x-mirrored");
 ///
 /// `ziggurat_mirror_requests_total` counts these, and the `answered` ones, whatever the answer was. The log sums up failures. Copies that are under way when the stack is replaced are dropped.
 ///
-/// A copy has the path, the query, the headers with `Host`, cookies and passwords, and the body of the request, as they are here, and `X-Mirrored: 1`. Handshakes of WebSockets and CONNECT are not
-/// copied. The other server does whatever the requests ask for, so it has to work on data of its own. To copy some requests only, put the layer into their route.
+/// A copy has the path, the query, the headers with `Host`, cookies and passwords, and the body of the request, as they are here, and `X-Mirrored: 1`. Handshakes of WebSockets, CONNECT and requests that have
+/// `X-Mirrored` are not copied. The other server does whatever the requests ask for, so it has to work on data of its own. To copy some requests only, put the layer into their route.
 ///
 /// Place it below everything that refuses requests: what the site does not take, the other server need not see.
 ///
@@ -166,7 +166,7 @@ impl Middleware for Mirror {
         let request = explain.request();
         let stated = request.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
         let note = match stated {
-            _ if !is_copied(request) => "the request is not copied: it asks for a tunnel".to_owned(),
+            _ if !is_copied(request) => "the request is not copied: it asks for a tunnel, or is a copy itself".to_owned(),
             Some(length) if length > self.body.0 => {
                 format!("the request is not copied: its body of {} is over {}", Size(length), self.body)
             }
@@ -185,9 +185,10 @@ impl Middleware for Mirror {
     }
 }
 
-/// Whether a request of this kind is copied.
+/// Whether a request of this kind is copied. Two servers that mirror each other would send a copy to and fro for ever.
 fn is_copied(request: &Request) -> bool {
-    request.method() != Method::CONNECT && request.extensions().get::<Upgrade>().is_none()
+    let is_tunnel = request.method() == Method::CONNECT || request.extensions().get::<Upgrade>().is_some();
+    !is_tunnel && !request.headers().contains_key(MARK)
 }
 
 /// Chooses this share of the requests.

@@ -91,6 +91,17 @@ async fn bodies_at_hand_and_requests_without_one_are_copied_at_once() {
 }
 
 #[tokio::test]
+async fn a_copy_is_not_copied_again() {
+    let shadow = Shadow::default();
+    let stack = stack(r#""http://10.0.0.6:8000""#, shadow.client());
+    assert_eq!(stack.post("/", "copy").header("x-mirrored", "1").await.text(), "copy");
+    stack.get("/request").await;
+    let (parts, _) = shadow.copies(1).await.remove(0);
+    assert_eq!(parts.uri.path(), "/request");
+    counted(&stack, "answered", 1).await;
+}
+
+#[tokio::test]
 async fn claims_of_proxies_go_on_only_where_they_are_vetted() {
     let shadow = Shadow::default();
     let stack = stack(r#""http://10.0.0.6:8000""#, shadow.client());
