@@ -1,0 +1,6 @@
+def app(environ, start_response):
+    pass
+
+
+def layer(app):
+    return app
