@@ -25,7 +25,6 @@ use ziggurat_middleware::request_id::AssignRequestId;
 use ziggurat_middleware::rewrite::Rewrite;
 use ziggurat_middleware::security_headers::SecurityHeaders;
 use ziggurat_middleware::sendfile::Sendfile;
-use ziggurat_middleware::server_timing::ServerTiming;
 use ziggurat_middleware::slash::Slash;
 use ziggurat_middleware::static_files::Static;
 use ziggurat_middleware::timeout::Timeout;
@@ -175,12 +174,6 @@ fn sendfile(bencher: Bencher) {
 fn static_files(bencher: Bencher) {
     let folder = tempfile::tempdir().expect("a folder");
     measure_layer::<Static>(bencher, &format!(r#"{{"root": "{}"}}"#, folder.path().display()));
-}
-
-/// For a client that gets the times, of a stack that is not timed.
-#[divan::bench]
-fn server_timing(bencher: Bencher) {
-    measure_layer::<ServerTiming>(bencher, r#"{"clients": "192.0.2.1"}"#);
 }
 
 /// The mark of the requests that are checked, and the look at those that are not. What the checks cost is in the benchmark `wsgi` of the program.
