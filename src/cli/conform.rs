@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::fs::OpenOptions;
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use anstyle::{AnsiColor, Style};
 use clap::ArgGroup;
@@ -94,6 +95,7 @@ fn chosen(only: &[String]) -> Result<Vec<Case>, String> {
 struct Ran<'a> {
     case: &'a Case,
     outcome: Outcome,
+    took: Duration,
 }
 
 /// The result of a case, by the words that are printed.
@@ -164,7 +166,7 @@ impl Ran<'_> {
             Mark::Notice => TestResult::Skipped(Some(format!("notice: {reason}"))),
             Mark::Skipped => TestResult::Skipped(Some(reason)),
         };
-        TestCase { name: format!("{}: {}", self.case.id, self.case.title), class: Some(self.case.topic), result }
+        TestCase { name: format!("{}: {}", self.case.id, self.case.title), class: self.case.topic.to_owned(), took: self.took, result }
     }
 }
 
@@ -199,7 +201,9 @@ fn against(options: &Conform, url: &str, cases: &[Case], target: Target) -> u8 {
     let mut ran: Vec<Ran<'_>> = Vec::new();
     for case in cases {
         let begins = ran.last().is_none_or(|last| last.case.topic != case.topic);
-        let one = Ran { case, outcome: run.case(case) };
+        let start = Instant::now();
+        let outcome = run.case(case);
+        let one = Ran { case, outcome, took: start.elapsed() };
         if !options.json {
             let heading = if begins { format!("{}\n", case.topic) } else { String::new() };
             if print(&format!("{heading}{}", one.text(color))) != SUCCESS {

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::Path;
+use std::time::Duration;
 
 use quick_xml::Writer;
 use quick_xml::events::{BytesDecl, BytesText, Event};
@@ -11,7 +12,9 @@ use quick_xml::events::{BytesDecl, BytesText, Event};
 pub(super) struct TestCase {
     pub(super) name: String,
     /// The group that it belongs to.
-    pub(super) class: Option<&'static str>,
+    pub(super) class: String,
+    /// How long it has run.
+    pub(super) took: Duration,
     pub(super) result: TestResult,
 }
 
@@ -31,7 +34,15 @@ pub(super) fn write(path: &Path, suite: &str, cases: &[TestCase]) -> io::Result<
     let failed = cases.iter().filter(|case| matches!(case.result, TestResult::Failed { .. })).count();
     let skipped = cases.iter().filter(|case| matches!(case.result, TestResult::Skipped(_))).count();
     let [all, failed, skipped] = [cases.len(), failed, skipped].map(|count| count.to_string());
-    let attributes = [("name", printable(suite)), ("tests", all), ("failures", failed), ("skipped", skipped)];
+    let took = seconds(cases.iter().map(|case| case.took).sum());
+    let attributes = [
+        ("name", printable(suite)),
+        ("tests", all),
+        ("failures", failed),
+        ("errors", "0".to_owned()),
+        ("skipped", skipped),
+        ("time", took),
+    ];
     let mut writer = Writer::new_with_indent(Vec::new(), b' ', 2);
     writer.write_event(Event::Decl(BytesDecl::new("1.0", Some("UTF-8"), None)))?;
     writer.create_element("testsuites").write_inner_content(|writer| {
@@ -44,11 +55,8 @@ pub(super) fn write(path: &Path, suite: &str, cases: &[TestCase]) -> io::Result<
 }
 
 fn element_of(writer: &mut Writer<Vec<u8>>, case: &TestCase) -> io::Result<()> {
-    let mut element = writer.create_element("testcase");
-    if let Some(class) = case.class {
-        element = element.with_attribute(("classname", class));
-    }
-    let element = element.with_attribute(("name", printable(&case.name).as_str()));
+    let attributes = [("classname", printable(&case.class)), ("name", printable(&case.name)), ("time", seconds(case.took))];
+    let element = writer.create_element("testcase").with_attributes(attributes.iter().map(|(name, value)| (*name, value.as_str())));
     if matches!(case.result, TestResult::Passed) {
         element.write_empty()?;
         return Ok(());
@@ -70,6 +78,11 @@ fn element_of(writer: &mut Writer<Vec<u8>>, case: &TestCase) -> io::Result<()> {
         Ok(())
     })?;
     Ok(())
+}
+
+/// A time as the format writes it: in seconds.
+fn seconds(time: Duration) -> String {
+    format!("{:.6}", time.as_secs_f64())
 }
 
 /// XML has no control characters but white space.

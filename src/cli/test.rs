@@ -1,7 +1,7 @@
 //! `ziggurat test`: the tests in the file.
 
 use std::fmt::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use http::Extensions;
 
@@ -43,8 +43,9 @@ pub(super) fn test(options: &Test, registry: &Registry, host: &Extensions) -> u8
     for judged in &failed {
         complain(&format!("\n{}", judged.report.render(color())), FAILURE);
     }
+    let cases = || judged.iter().map(|judged| test_case(judged, &options.file.path)).collect::<Vec<_>>();
     if let Some(path) = &options.junit
-        && let Err(error) = junit::write(path, &options.file.path.to_string_lossy(), &judged.iter().map(test_case).collect::<Vec<_>>())
+        && let Err(error) = junit::write(path, &options.file.path.to_string_lossy(), &cases())
     {
         return complain(&format!("error: cannot write {}: {error}", path.display()), FAILURE);
     }
@@ -56,11 +57,17 @@ fn judge<'a>(pipeline: &'a Pipeline, host: &Extensions, live: bool) -> Result<Ve
         return Ok(pipeline.judge(|outcome| outcome));
     }
     let requests = pipeline.questions().filter_map(|question| pipeline.arrive(question).ok()).collect();
-    let mut answers = run::answers(pipeline, host, requests)?.into_iter();
-    Ok(pipeline.judge(|outcome| match answers.next() {
+    let answers = run::answers(pipeline, host, requests)?;
+    let took: Vec<_> = answers.iter().map(|answer| answer.took).collect();
+    let mut answers = answers.into_iter();
+    let mut judged = pipeline.judge(|outcome| match answers.next() {
         Some(answer) => outcome.answered(answer.by.as_deref(), answer.status, answer.headers),
         None => outcome,
-    }))
+    });
+    for (judged, took) in judged.iter_mut().zip(took) {
+        judged.took += took;
+    }
+    Ok(judged)
 }
 
 /// A line for each test, and their numbers.
@@ -86,8 +93,8 @@ fn counts(judged: &[Judged<'_>]) -> (usize, usize, usize) {
     (passed, failed, judged.len() - failed - passed)
 }
 
-/// A test for JUnit.
-fn test_case(judged: &Judged<'_>) -> TestCase {
+/// A test for JUnit. The class is the name of the file.
+fn test_case(judged: &Judged<'_>, file: &Path) -> TestCase {
     let result = if judged.verdict.passes() {
         TestResult::Passed
     } else if judged.verdict.mismatches.is_empty() {
@@ -96,5 +103,6 @@ fn test_case(judged: &Judged<'_>) -> TestCase {
         let messages: Vec<&str> = judged.verdict.mismatches.iter().map(|mismatch| mismatch.message.as_str()).collect();
         TestResult::Failed { message: messages.join("; "), text: judged.report.render(false) }
     };
-    TestCase { name: judged.name.to_owned(), class: None, result }
+    let class = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    TestCase { name: judged.name.to_owned(), class, took: judged.took, result }
 }

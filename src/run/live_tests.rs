@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::CONTENT_LENGTH;
@@ -26,6 +26,8 @@ pub(crate) struct LiveAnswer {
     pub(crate) by: Option<String>,
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
+    /// How long it took.
+    pub(crate) took: Duration,
 }
 
 /// Builds the stack with its apps, one worker for each, and sends it the requests one after the other. It listens on nothing.
@@ -62,7 +64,8 @@ async fn answer(stack: &Next, request: Result<Request, Problem>) -> LiveAnswer {
         Ok(request) => request,
         Err(problem) => {
             let response = problem.into_response();
-            return LiveAnswer { by: Some("server".to_owned()), status: response.status(), headers: response.headers().clone() };
+            let headers = response.headers().clone();
+            return LiveAnswer { by: Some("server".to_owned()), status: response.status(), headers, took: Duration::ZERO };
         }
     };
     let length = request.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
@@ -70,12 +73,13 @@ async fn answer(stack: &Next, request: Result<Request, Problem>) -> LiveAnswer {
         *request.body_mut() = Body::new(Zeros { left });
     }
     let summary = RequestSummary::of(request.extensions()).cloned();
+    let start = Instant::now();
     let response = match timeout(PATIENCE, stack.clone().run(request)).await {
         Ok(response) => response,
         Err(_) => Problem::new(StatusCode::GATEWAY_TIMEOUT).into_response(),
     };
     let by = summary.as_ref().and_then(RequestSummary::answered_by).map(ToString::to_string);
-    LiveAnswer { by, status: response.status(), headers: response.headers().clone() }
+    LiveAnswer { by, status: response.status(), headers: response.headers().clone(), took: start.elapsed() }
 }
 
 /// A body of so many octets.

@@ -100,6 +100,10 @@ fn results_are_written_for_ci() {
     let failed: Vec<_> = cases.iter().filter(|case| case.children().any(|child| child.has_tag_name("failure"))).collect();
     assert_eq!(failed.len(), 1);
     assert_eq!(failed[0].attribute("name"), Some("long uploads are refused"));
+    let seconds = |node: &roxmltree::Node<'_, '_>| node.attribute("time").unwrap().parse::<f64>().unwrap();
+    assert!(cases.iter().all(|case| case.attribute("classname") == Some("pipeline") && seconds(case) >= 0.0));
+    let suite = xml.descendants().find(|node| node.has_tag_name("testsuite")).unwrap();
+    assert!((seconds(&suite) - cases.iter().map(seconds).sum::<f64>()).abs() < 1e-4);
 }
 
 #[test]

@@ -31,7 +31,9 @@ fn a_notice_is_no_failure_and_ci_reads_both() {
     assert_eq!(status.code(), Some(0));
     let xml = std::fs::read_to_string(&file).unwrap();
     std::fs::remove_dir_all(file.parent().unwrap()).unwrap();
-    assert!(xml.contains(r#"tests="2" failures="0" skipped="1""#) && xml.contains("notice: the app sees"), "{xml}");
+    assert!(xml.contains(r#"tests="2" failures="0" errors="0" skipped="1" time=""#) && xml.contains("notice: the app sees"), "{xml}");
+    let times = xml.matches(r#"" time=""#).count();
+    assert_eq!((xml.matches(r#"<testcase classname=""#).count(), times), (2, 3), "{xml}");
 }
 
 #[test]

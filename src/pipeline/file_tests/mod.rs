@@ -4,6 +4,7 @@ mod options;
 mod verdict;
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use options::Expectation;
 pub(crate) use options::{FileTest, WrittenTest};
@@ -18,6 +19,8 @@ use super::tree::Node;
 pub(crate) struct Judged<'a> {
     pub(crate) name: &'a str,
     pub(crate) verdict: Verdict,
+    /// How long it took to judge it.
+    pub(crate) took: Duration,
     /// What is wrong, at its place in the file.
     pub(crate) report: Report,
 }
@@ -31,13 +34,15 @@ impl Pipeline {
     /// Judges each test by what `outcome` makes of what explaining its request has told.
     pub(crate) fn judge(&self, mut outcome: impl FnMut(Outcome) -> Outcome) -> Vec<Judged<'_>> {
         let judged = self.file.tests.iter().map(|test| {
+            let start = Instant::now();
             let verdict = match self.explain(&test.value.question) {
                 Ok(explanation) => test.value.expect.judge(&outcome(Outcome::explained(explanation))),
                 // It was checked when the file was read.
                 Err(message) => Verdict::unexplained(message),
             };
             let findings = verdict.mismatches.iter().map(|mismatch| self.finding(&test.node, &test.value.name, mismatch));
-            Judged { name: &test.value.name, report: Report::new(Arc::clone(&self.source), findings.collect()), verdict }
+            let report = Report::new(Arc::clone(&self.source), findings.collect());
+            Judged { name: &test.value.name, report, verdict, took: start.elapsed() }
         });
         judged.collect()
     }
