@@ -12,13 +12,13 @@ use http_body_util::{BodyExt, Empty, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 use ziggurat_middleware::cache::Purge;
 
 use super::{FAILURE, File, MISUSE, SUCCESS, color, complain, plan, print, status};
-use crate::pipeline::{Explanation, Question, control_socket};
+use crate::pipeline::{Explanation, Question, Report, control_socket};
 
 /// How long a status may take. A reload takes as long as the new stack needs to start.
 const STATUS_TIMEOUT: Duration = Duration::from_secs(10);
@@ -41,21 +41,32 @@ pub(super) fn status(file: &File, json: bool) -> u8 {
 
 /// Has the server that runs this file reload it, and prints the outcome.
 pub(super) fn reload(file: &File) -> u8 {
-    let response = match send(&file.path, Method::POST, &about("/reload", file), None) {
+    const CONCLUSION: &str = "not reloaded: what runs goes on";
+    let socket = match named_socket(&file.path) {
+        Ok(socket) => socket,
+        Err(report) => return complain(&format!("{}\n{CONCLUSION}", report.render(color()).trim_end()), FAILURE),
+    };
+    let response = match socket.and_then(|socket| request(&socket, Method::POST, &about("/reload", file), None)) {
         Ok(response) => response,
         Err(code) => return code,
     };
     let text = |key: &str| response.1[key].as_str().unwrap_or_default().to_owned();
     match response.0 {
         200 => print(&format!("reloaded {} after {} ms: {}\n", text("file"), response.1["ms"], text("summary"))),
-        422 => complain(&format!("{}\nnot reloaded: what runs goes on", text("report").trim_end()), FAILURE),
+        422 => complain(&format!("{}\n{CONCLUSION}", text("report").trim_end()), FAILURE),
         _ => unexpected(&response),
     }
 }
 
 /// Prints what a reload of the server that runs this file would change.
 pub(super) fn plan(file: &File, json: bool) -> u8 {
-    match send(&file.path, Method::GET, &about("/plan", file), Some(PLAN_TIMEOUT)) {
+    let planned = match named_socket(&file.path) {
+        // As the server would refuse it.
+        Err(report) if json => Ok((422, json!({ "report": report.render(false), "findings": report.to_json() }))),
+        Err(report) => Ok((422, json!({ "report": report.render(color()) }))),
+        Ok(socket) => socket.and_then(|socket| request(&socket, Method::GET, &about("/plan", file), Some(PLAN_TIMEOUT))),
+    };
+    match planned {
         Ok((200, plan)) if json => print(&format!("{plan:#}\n")),
         Ok((200, plan)) => {
             if let Some(report) = plan["report"].as_str().filter(|report| !report.is_empty()) {
@@ -114,8 +125,12 @@ fn unexpected((status, body): &(u16, Value)) -> u8 {
 
 /// Sends a request. Returns the status and the body of the response, or the exit code after printing an error.
 fn send(file: &Path, method: Method, path: &str, limit: Option<Duration>) -> Result<(u16, Value), u8> {
-    let socket = socket(file)?;
-    run(exchange(&socket, method, path), limit).map_err(|error| complain(&explain(&socket, &error), FAILURE))
+    request(&socket(file)?, method, path, limit)
+}
+
+/// As [`send`], to a socket that is known.
+fn request(socket: &Path, method: Method, path: &str, limit: Option<Duration>) -> Result<(u16, Value), u8> {
+    run(exchange(socket, method, path), limit).map_err(|error| complain(&explain(socket, &error), FAILURE))
 }
 
 /// The status of the server with this control socket.
@@ -133,14 +148,21 @@ pub(super) fn ask_status(socket: &Path) -> Result<Value, String> {
 
 /// The control socket that the file names, or the exit code after printing an error.
 pub(super) fn socket(file: &Path) -> Result<PathBuf, u8> {
-    match control_socket(file, &|name| std::env::var_os(name)) {
-        Ok(Some(socket)) => Ok(socket),
-        Ok(None) => {
-            let hint = "name a socket, `\"server\": { \"control\": \"run/control.sock\" }`, and start the server with it; SIGHUP reloads without one";
-            Err(complain(&format!("error: `{}` names no control socket\nhint: {hint}", file.display()), MISUSE))
-        }
-        Err(report) => Err(complain(&report.render(color()), MISUSE)),
-    }
+    named_socket(file).unwrap_or_else(|report| Err(complain(&report.render(color()), MISUSE)))
+}
+
+/// As [`socket`]. The outer error is what is wrong with the file.
+fn named_socket(file: &Path) -> Result<Result<PathBuf, u8>, Report> {
+    let named = match control_socket(file, &|name| std::env::var_os(name)) {
+        // A mistake on the command line.
+        Err(report) if !file.exists() => return Ok(Err(complain(&report.render(color()), MISUSE))),
+        named => named?,
+    };
+    Ok(named.ok_or_else(|| {
+        let hint =
+            "name a socket, `\"server\": { \"control\": \"run/control.sock\" }`, and start the server with it; SIGHUP reloads without one";
+        complain(&format!("error: `{}` names no control socket\nhint: {hint}", file.display()), MISUSE)
+    }))
 }
 
 /// Waits for a response, up to a time limit, on a runtime of its own.
@@ -163,7 +185,7 @@ async fn exchange(socket: &Path, method: Method, path: &str) -> io::Result<(u16,
     let status = response.status().as_u16();
     let body = Limited::new(response.into_body(), MAX_RESPONSE).collect().await.map_err(io::Error::other)?.to_bytes();
     // A refusal of the server itself is plain text.
-    let text = || serde_json::json!({ "detail": String::from_utf8_lossy(&body).trim_end() });
+    let text = || json!({ "detail": String::from_utf8_lossy(&body).trim_end() });
     Ok((status, serde_json::from_slice(&body).unwrap_or_else(|_| text())))
 }
 

@@ -42,6 +42,13 @@ pub(super) fn table(plan: &Value) -> String {
     if !kept.is_empty() {
         let _ = writeln!(out, "\nstate kept: {}", kept.join(", "));
     }
+    let untried: Vec<&str> = plan["untried"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    if !untried.is_empty() {
+        let _ = writeln!(out, "\nnot tried, and a reload is refused where it fails:");
+        for sentence in untried {
+            let _ = writeln!(out, "    {sentence}");
+        }
+    }
     out
 }
 

@@ -128,7 +128,8 @@ impl Running {
             || parts.iter().any(|part| part.action != Action::Same)
             || certificates_change
             || !server.is_empty();
-        let warnings = after.warnings();
+        let (warnings, workers) = (after.warnings(), self.workers(after, &parts));
+        let untried = untried(listeners.iter().chain(&control), &workers);
         Ok(json!({
             "changes": changes,
             "listeners": listeners,
@@ -136,7 +137,8 @@ impl Running {
             "certificates": certificates,
             "server": server,
             "parts": self.with_state(&parts, after),
-            "workers": self.workers(after, &parts),
+            "workers": workers,
+            "untried": untried,
             "report": warnings.render(false),
             "findings": warnings.to_json(),
         }))
@@ -242,6 +244,16 @@ impl Running {
         }));
         changes
     }
+}
+
+/// What a reload does before it takes effect, and a plan does not, because it starts nothing: where one of it fails, the reload is refused.
+fn untried<'a>(sockets: impl Iterator<Item = &'a SocketChange>, workers: &[PoolChange]) -> Vec<String> {
+    let stack = "the stack is not built: files that its layers and apps need are not opened".to_owned();
+    let opened = sockets.filter(|socket| socket.action == SocketAction::Open);
+    let opened = opened.map(|socket| format!("`{}` is not opened", socket.address));
+    let imported = workers.iter().filter(|pool| !matches!(pool.action, PoolAction::End));
+    let imported = imported.map(|pool| format!("the code of `{}` is not imported", pool.place));
+    std::iter::once(stack).chain(opened).chain(imported).collect()
 }
 
 /// A certificate in the files of a listener.

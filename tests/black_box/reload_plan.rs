@@ -145,9 +145,30 @@ fn what_is_wrong_with_the_file_is_shown_and_nothing_is_imported() {
 
     // A module that is not there is found when it is imported, and only then.
     rewrite(&program, &SITE.replace("site_app:app", "nowhere:app"));
-    assert_eq!(rows(&plan(&program), "parts", "place", &["changed"]), ["site"]);
+    let told = plan(&program);
+    assert_eq!(rows(&told, "parts", "place", &["changed"]), ["site"]);
+    let untried = ["the stack is not built: files that its layers and apps need are not opened", "the code of `site` is not imported"];
+    assert_eq!(told["untried"], json!(untried));
+    let (code, text, _) = ziggurat(program.folder(), &["reload", "--plan"]);
+    assert!(code == 0 && text.ends_with(&format!("refused where it fails:\n    {}\n    {}\n", untried[0], untried[1])), "{text}");
+    assert_eq!(ziggurat(program.folder(), &["reload"]).0, 1);
     let (code, _, error) = ziggurat(program.folder(), &["reload", "--plan", "other.json"]);
     assert_eq!(code, 2, "{error}");
+}
+
+#[test]
+fn a_file_that_is_no_json_is_refused_as_any_wrong_file() {
+    let program = Program::start(SITE, &[("site_app.py", APP)]);
+    rewrite(&program, &SITE.replace("\"layers\":", "\"layers\""));
+    for (arguments, conclusion) in
+        [(&["reload"][..], "not reloaded: what runs goes on"), (&["reload", "--plan"], "a reload would be refused: what runs would go on")]
+    {
+        let (code, _, report) = ziggurat(program.folder(), arguments);
+        assert!(code == 1 && report.contains("pipeline.json:4:") && report.contains(conclusion), "{code} {report}");
+    }
+    let (code, json, _) = ziggurat(program.folder(), &["reload", "--plan", "--json"]);
+    let refused: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!((code, &refused["findings"][0]["id"]), (1, &json!("syntax")), "{json}");
 }
 
 #[test]
