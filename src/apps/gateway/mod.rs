@@ -8,8 +8,8 @@ use http::header::TRANSFER_ENCODING;
 use ziggurat_middleware::options::OrFalse;
 use ziggurat_middleware::{App, Context, Effect, Effects, Explain, Finding, Findings, IntoApp};
 
-use self::options::Pool;
 pub use self::options::{FastCgi, Scgi, Uwsgi};
+use self::options::{GatewayServer, Pool};
 pub(crate) use self::options::{Params, check_params};
 use self::script::Scripts;
 use self::service::{GatewayService, length_required};
@@ -18,7 +18,12 @@ use crate::apps::service::service;
 use crate::cgi::script_and_path;
 use crate::gateway::back::BackProtocol;
 use crate::upstream::gateway::Gateway;
-use crate::upstream::{PoolTimeouts, Settings, Upstream};
+use crate::upstream::{PoolTimeouts, Settings, Target, Upstream};
+
+/// The server with this address, as `to` names it.
+pub(crate) fn target(text: &str) -> Option<Target> {
+    text.parse().ok().map(|GatewayServer(target)| target)
+}
 
 impl App for FastCgi {
     const NAME: &'static str = "fastcgi";

@@ -1,26 +1,38 @@
-//! Proxies that send requests back to an address that the file itself listens on.
+//! Proxies and gateways that send requests back to an address that the file itself listens on.
 
 use std::net::IpAddr;
 
+use crate::apps::gateway;
 use crate::pipeline::diagnostic::{Diagnostic, Id};
 use crate::pipeline::model::{Event, File, Part};
 use crate::pipeline::tree::{Node, Value};
-use crate::server::Address;
+use crate::server::{Address, Protocol};
 use crate::upstream::{Host, Target};
 
-/// Findings about every `proxy` of the file. Other names of this machine than `localhost` are not known.
+/// Findings about every `proxy`, `fastcgi`, `scgi` and `uwsgi` of the file. Other names of this machine than `localhost` are not known.
 pub(super) fn check(file: &File) -> Vec<Diagnostic> {
     let mut findings = Vec::new();
     for stack in file.stacks() {
         stack.walk(|event, _| {
             if let Event::App(app) = event
-                && app.kind.name == "proxy"
+                && let Some(protocol) = protocol(app.kind.name)
             {
-                findings.extend(servers(app).filter_map(|server| own_address(file, server)));
+                findings.extend(servers(app).filter_map(|server| own_address(file, server, protocol)));
             }
         });
     }
     findings
+}
+
+/// The protocol in which an app of this kind asks its servers.
+fn protocol(kind: &str) -> Option<Protocol> {
+    match kind {
+        "proxy" => Some(Protocol::Http),
+        "fastcgi" => Some(Protocol::FastCgi),
+        "scgi" => Some(Protocol::Scgi),
+        "uwsgi" => Some(Protocol::Uwsgi),
+        _ => None,
+    }
 }
 
 /// The values that name the servers of a proxy.
@@ -39,10 +51,12 @@ fn option<'a>(options: &'a Node, name: &str) -> Option<&'a Node> {
     entries.iter().find(|entry| entry.key == name).map(|entry| &entry.value)
 }
 
-fn own_address(file: &File, server: &Node) -> Option<Diagnostic> {
+fn own_address(file: &File, server: &Node, protocol: Protocol) -> Option<Diagnostic> {
     let Value::String(text) = &server.value else { return None };
-    let target: Target = text.parse().ok()?;
-    let span = &file.listen.iter().find(|entry| is_reached(&entry.listen.address, &target.host))?.span;
+    let target = if protocol == Protocol::Http { text.parse::<Target>().ok()? } else { gateway::target(text)? };
+    // What speaks another protocol refuses the request.
+    let mut own = file.listen.iter().filter(|entry| entry.listen.protocol == protocol);
+    let span = &own.find(|entry| is_reached(&entry.listen.address, &target.host))?.span;
     let finding = Diagnostic::error(Id::ProxyLoop, "the proxy sends requests back to this server", server.span.clone());
     Some(finding.related(span.clone(), "the file listens on it").hint("name the address of the other server, or listen on another port"))
 }
@@ -84,7 +98,30 @@ fn is_localhost(name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
+    use crate::pipeline::Pipeline;
+
+    #[test]
+    fn an_app_asks_its_own_listener_where_both_speak_the_same_protocol() {
+        let is_loop = |listen: &str, app: &str| {
+            let text = format!(r#"{{ "listen": [{listen}], "app": {app} }}"#);
+            let read = Pipeline::from_text("pipeline.json", &text, Path::new("/"), &crate::builtin(), &|_| None);
+            read.is_err_and(|report| report.to_json()[0]["id"] == "proxy-loop")
+        };
+        for protocol in ["fastcgi", "scgi", "uwsgi"] {
+            let listen = format!(r#"{{ "at": "127.0.0.1:9000", "protocol": "{protocol}", "trust": "127.0.0.1" }}"#);
+            assert!(is_loop(&listen, &format!(r#"{{ "{protocol}": "127.0.0.1:9000" }}"#)), "{protocol}");
+            assert!(is_loop(&listen, &format!(r#"{{ "{protocol}": {{ "to": ["10.0.0.5:9000", "localhost:9000"] }} }}"#)), "{protocol}");
+            assert!(!is_loop(&listen, &format!(r#"{{ "{protocol}": "127.0.0.1:9001" }}"#)), "{protocol}");
+            assert!(!is_loop(&listen, r#"{ "proxy": "http://127.0.0.1:9000" }"#), "{protocol}");
+            let socket = format!(r#"{{ "at": "unix:run/app.sock", "protocol": "{protocol}" }}"#);
+            assert!(is_loop(&socket, &format!(r#"{{ "{protocol}": "unix:run/app.sock" }}"#)), "{protocol}");
+        }
+        assert!(!is_loop(r#""127.0.0.1:9000""#, r#"{ "uwsgi": "127.0.0.1:9000" }"#));
+        assert!(is_loop(r#""127.0.0.1:9000""#, r#"{ "proxy": "http://127.0.0.1:9000" }"#));
+    }
 
     #[test]
     fn an_address_is_its_own_by_any_name_that_is_known() {
