@@ -1,12 +1,12 @@
-//! The text of a list, item by item, with the comments that belong to each.
+//! The text of a list or of an object, item by item, with the comments that belong to each.
 
 use crate::pipeline::tree::{Node, Span, Value};
 
-/// The text of a list in its file.
+/// The text of a list in its file. The entries of an object are items, too.
 pub(super) struct List<'a> {
     before: &'a str,
     items: Vec<Item<'a>>,
-    /// Between the last item, with its comment, and the `]`.
+    /// Between the last item, with its comment, and the closing bracket.
     end: &'a str,
     /// Whether a comma follows the last item.
     trailing: bool,
@@ -28,17 +28,22 @@ struct Item<'a> {
 }
 
 impl<'a> List<'a> {
+    /// The items of an array, or the entries of an object.
     pub(super) fn of(text: &'a str, array: &Node) -> Option<Self> {
-        let Value::Array(nodes) = &array.value else { return None };
+        let spans: Vec<Span> = match &array.value {
+            Value::Array(items) => items.iter().map(|item| item.span.clone()).collect(),
+            Value::Object(entries) => entries.iter().map(|entry| entry.key_span.start..entry.value.span.end).collect(),
+            _ => return None,
+        };
         let mut items = Vec::new();
         let (mut at, mut trailing) = (array.span.start + 1, false);
-        for (nth, node) in nodes.iter().enumerate() {
-            let lead = text.get(at..node.span.start)?;
+        for (nth, span) in spans.iter().enumerate() {
+            let lead = text.get(at..span.start)?;
             let space = lead.len() - lead.trim_start().len();
-            let next = nodes.get(nth + 1).map_or(array.span.end - 1, |next| next.span.start);
-            let (then, note, has_comma) = behind(text, node.span.end..next)?;
-            items.push(Item { space: &lead[..space], comments: &lead[space..], text: &text[node.span.clone()], then, note });
-            at = node.span.end + then.len() + usize::from(has_comma) + note.len();
+            let next = spans.get(nth + 1).map_or(array.span.end - 1, |next| next.start);
+            let (then, note, has_comma) = behind(text, span.end..next)?;
+            items.push(Item { space: &lead[..space], comments: &lead[space..], text: &text[span.clone()], then, note });
+            at = span.end + then.len() + usize::from(has_comma) + note.len();
             trailing = has_comma;
         }
         Some(Self {

@@ -58,7 +58,7 @@ pub(crate) enum Fix {
     MoveAbove { layer: Span, other: Span },
     /// Puts a layer right below another one of the same list.
     MoveBelow { layer: Span, other: Span },
-    /// Removes an item of a list.
+    /// Removes an item of a list, and the list if it was the only one.
     Remove { item: Span },
     /// Writes another value.
     Replace { value: Span, with: String },
@@ -73,7 +73,10 @@ impl Fix {
             Self::MoveBelow { layer, other } => Self::moved(text, &tree, layer, other, 1),
             Self::Remove { item } => {
                 let (array, nth) = innermost(&tree, item)?;
-                List::of(text, array)?.removed(nth)
+                // A list of nothing else goes with its key.
+                let emptied = if is_alone(text, array) { entry_with(&tree, array) } else { None };
+                let (list, nth) = emptied.unwrap_or((array, nth));
+                List::of(text, list)?.removed(nth)
             }
             Self::Replace { value, with } => {
                 let node = exact(&tree, value).filter(|node| !text[node.span.clone()].contains("${"))?;
@@ -110,6 +113,20 @@ fn innermost<'a>(node: &'a Node, span: &Span) -> Option<(&'a Node, usize)> {
         }
         _ => inner,
     }
+}
+
+/// Whether a list has one item, and nothing else between its brackets.
+fn is_alone(text: &str, array: &Node) -> bool {
+    let mut items = array.children().map(|(_, item)| &item.span);
+    let (Some(item), None) = (items.next(), items.next()) else { return false };
+    let is_blank = |span: Span| text.get(span).is_some_and(|around| around.trim_matches(',').trim().is_empty());
+    is_blank(array.span.start + 1..item.start) && is_blank(item.end..array.span.end - 1)
+}
+
+/// The object with this value, and the number of its entry.
+fn entry_with<'a>(node: &'a Node, value: &Node) -> Option<(&'a Node, usize)> {
+    let nth = node.children().position(|(_, child)| std::ptr::eq(child, value)).filter(|_| node.is_object());
+    nth.map(|nth| (node, nth)).or_else(|| node.children().find_map(|(_, child)| entry_with(child, value)))
 }
 
 /// Whether this item is the layer with these options: its name, or an object with the options as a value.
