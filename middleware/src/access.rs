@@ -8,10 +8,11 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 use crate::metrics::Counter;
+use crate::network::lets_everybody_in;
 use crate::options::OneOrMany;
 use crate::{
-    Behavior, ConnectionInfo, Context, Effect, Effects, Explain, Finding, Findings, IntoStage, Metrics, Middleware, Peer, Problem, Request,
-    Response, Result, around,
+    Behavior, ConnectionInfo, Context, Effect, Effects, Explain, Finding, Findings, IntoStage, Metrics, Middleware, Network, Peer, Problem,
+    Request, Response, Result, around,
 };
 
 /// Lets clients in by their network, and refuses the others with `403 Forbidden`.
@@ -102,6 +103,14 @@ impl Middleware for Access {
 
     fn effects(&self, effects: &mut Effects) {
         effects.add(Effect::AdmitsClients);
+        let verdicts = self.verdicts();
+        if lets_everybody_in(&verdicts.iter().flat_map(Verdict::networks).collect::<Vec<_>>()) {
+            effects.add(Effect::AdmitsEverybody);
+        }
+        match verdicts.iter().take_while(|verdict| verdict.allows).any(|verdict| verdict.who == Who::All) {
+            true => effects.add(Effect::PassesEverything),
+            false => effects.refuse_with([StatusCode::FORBIDDEN]),
+        }
     }
 
     fn layer(self, context: &Context) -> Result<impl IntoStage> {
@@ -156,6 +165,19 @@ struct Verdict {
     allows: bool,
     /// The number of the rule.
     rule: usize,
+}
+
+impl Verdict {
+    /// Whom it means by address, and whether they are let in.
+    fn networks(&self) -> impl Iterator<Item = (Network, bool)> + use<> {
+        let networks = match self.who {
+            Who::All => Network::ALL.to_vec(),
+            Who::Peer(Peer::Net(net)) => vec![net],
+            Who::Peer(Peer::Unix) => Vec::new(),
+        };
+        let allows = self.allows;
+        networks.into_iter().map(move |net| (net, allows))
+    }
 }
 
 impl fmt::Display for Verdict {

@@ -61,6 +61,7 @@ impl Middleware for BodyLimit {
     }
 
     fn effects(&self, effects: &mut Effects) {
+        effects.refuse_with([StatusCode::PAYLOAD_TOO_LARGE]);
         effects.by("at_most", Effect::BoundsBody(self.at_most.0));
     }
 

@@ -91,6 +91,7 @@ impl Middleware for Csrf {
     }
 
     fn effects(&self, effects: &mut Effects) {
+        effects.refuse_with([StatusCode::FORBIDDEN]);
         effects.add(Effect::RefusesOtherOrigins(self.trust.0.iter().map(ToString::to_string).collect()));
         effects.add(Effect::ReadsRequestHeader(SEC_FETCH_SITE));
         effects.add(Effect::ReadsRequestHeader(ORIGIN));

@@ -1,9 +1,10 @@
 //! What a layer or an app does with the options that it has, as data with values: the order lints compare them.
 
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use http::HeaderName;
+use http::{HeaderName, StatusCode};
 
 /// One thing that a layer or an app does: [`Middleware::effects`](crate::Middleware::effects) and [`App::effects`](crate::App::effects) list them.
 ///
@@ -21,6 +22,14 @@ pub enum Effect {
     TrustsEverybody,
     /// Lets requests through by the address of their client.
     AdmitsClients,
+    /// Lets in everybody by address but for clients that it names.
+    AdmitsEverybody,
+    /// Passes every request on, although layers of its kind answer some ([`Behavior::AnswersEarly`](crate::Behavior::AnswersEarly)).
+    PassesEverything,
+    /// Refuses some requests with this status.
+    RefusesWith(StatusCode),
+    /// Gives errors with these statuses a page.
+    GivesPages(RangeInclusive<u16>),
     /// Answers every request with an error while the site is closed.
     ClosesSite,
     /// Takes passwords from requests.
@@ -128,6 +137,11 @@ impl Effects {
     /// Adds an effect that has its value from this option; `queue.wait` is an option within an option. Where the file leaves the option to its default, no lint is about the value.
     pub fn by(&mut self, option: &'static str, effect: Effect) {
         self.0.push((effect, Some(option)));
+    }
+
+    /// Adds a refusal with each of these statuses.
+    pub fn refuse_with<const N: usize>(&mut self, statuses: [StatusCode; N]) {
+        self.0.extend(statuses.map(|status| (Effect::RefusesWith(status), None)));
     }
 
     /// All of them.

@@ -104,7 +104,7 @@ pub use lifecycle::{Lifecycle, Scraper};
 pub use log_line::LogLine;
 pub use metrics::Metrics;
 pub use middleware::{App, Middleware};
-pub use network::Network;
+pub use network::{Network, lets_everybody_in};
 pub use next::{IntoApp, IntoStage, Next, NextFuture};
 pub use peer::{ClientShare, Peer};
 pub use percent::Percent;

@@ -2,10 +2,10 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -18,9 +18,14 @@ use crate::options::from_text;
 pub struct Network(IpNet);
 
 impl Network {
-    /// Whether every address of a family is in it.
-    pub(crate) fn is_everything(&self) -> bool {
-        self.0.prefix_len() == 0
+    /// Those of all addresses, one for each family.
+    pub(crate) const ALL: [Self; 2] =
+        [Self(IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::UNSPECIFIED, 0))), Self(IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::UNSPECIFIED, 0)))];
+
+    /// Its first address.
+    #[must_use]
+    pub fn address(&self) -> IpAddr {
+        self.0.addr()
     }
 
     /// Whether this address is in it.
@@ -33,6 +38,32 @@ impl Network {
     #[must_use]
     pub fn covers(&self, other: &Self) -> bool {
         self.0.contains(&other.0)
+    }
+}
+
+/// All addresses of IPv4, and the IPv6 addresses that are routed on the Internet (RFC 4291 section 2.4).
+const INTERNET: [IpNet; 2] = [
+    IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::UNSPECIFIED, 0)),
+    IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::new(0x2000, 0, 0, 0, 0, 0, 0, 0), 3)),
+];
+
+/// Whether rules let in everybody but those whom they name: at least half of the Internet, by IPv4 or by IPv6. Each rule is a network and whether it is let in, and the first
+/// rule with an address decides about it. An address without a rule is not let in.
+#[must_use]
+pub fn lets_everybody_in(rules: &[(Network, bool)]) -> bool {
+    let rules: Vec<_> = rules.iter().collect();
+    INTERNET.iter().any(|internet| share(&rules, internet) >= 0.5)
+}
+
+/// Which part of a network is let in.
+fn share(rules: &[&(Network, bool)], within: &IpNet) -> f64 {
+    let meets = |net: &IpNet| net.contains(within) || within.contains(net);
+    let about: Vec<_> = rules.iter().copied().filter(|(net, _)| meets(&net.0)).collect();
+    match about.first() {
+        Some((net, is_let_in)) if net.0.contains(within) => f64::from(u8::from(*is_let_in)),
+        None => 0.0,
+        // A rule about a part of it.
+        Some(_) => within.subnets(within.prefix_len() + 1).into_iter().flatten().map(|half| share(&about, &half) / 2.0).sum(),
     }
 }
 
@@ -118,5 +149,30 @@ mod tests {
             assert!(!network(text).contains("::ffff:11.1.2.3".parse().unwrap()));
         }
         assert!(network("10.0.0.0/8").covers(&network("10.1.0.0/16")) && !network("10.1.0.0/16").covers(&network("10.0.0.0/8")));
+    }
+    #[test]
+    fn rules_that_leave_out_less_than_half_of_the_internet_let_everybody_in() {
+        let lets =
+            |rules: &[(&str, bool)]| lets_everybody_in(&rules.iter().map(|(net, allows)| (network(net), *allows)).collect::<Vec<_>>());
+        for rules in [
+            &[("0.0.0.0/0", true)][..],
+            &[("::/0", true)],
+            &[("2000::/3", true)],
+            &[("0.0.0.0/1", true), ("128.0.0.0/1", true)],
+            &[("10.0.0.7", false), ("10.0.0.0/8", false), ("0.0.0.0/0", true)],
+            &[("2001:db8::7", false), ("::/0", true)],
+            &[("10.0.0.0/8", true), ("0.0.0.0/0", false), ("::/0", true)],
+        ] {
+            assert!(lets(rules), "{rules:?}");
+        }
+        for rules in [
+            &[][..],
+            &[("10.0.0.0/8", true), ("fd00::/8", true)],
+            &[("0.0.0.0/0", false), ("::/0", false), ("0.0.0.0/0", true)],
+            &[("0.0.0.0/1", false), ("128.0.0.0/1", false), ("0.0.0.0/0", true)],
+            &[("192.0.2.0/24", true), ("0.0.0.0/2", true)],
+        ] {
+            assert!(!lets(rules), "{rules:?}");
+        }
     }
 }

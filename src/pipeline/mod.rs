@@ -14,6 +14,7 @@ mod embedded;
 mod explain;
 mod file_tests;
 mod fix;
+mod guards;
 pub(crate) mod lints;
 mod model;
 mod names;

@@ -116,6 +116,7 @@ impl Middleware for ApiKey {
     }
 
     fn effects(&self, effects: &mut Effects) {
+        effects.refuse_with([StatusCode::BAD_REQUEST, StatusCode::UNAUTHORIZED, StatusCode::SERVICE_UNAVAILABLE]);
         effects.add(Effect::TakesTokens);
         effects.add(Effect::UsesPrivateFile(self.keys.clone()));
         for source in &self.from.0 {

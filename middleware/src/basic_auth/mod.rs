@@ -82,6 +82,7 @@ impl Middleware for BasicAuth {
     }
 
     fn effects(&self, effects: &mut Effects) {
+        effects.refuse_with([StatusCode::UNAUTHORIZED, StatusCode::SERVICE_UNAVAILABLE]);
         effects.add(Effect::TakesPasswords);
         effects.add(Effect::UsesPrivateFile(self.users.clone()));
         effects.add(Effect::ReadsRequestHeader(AUTHORIZATION));

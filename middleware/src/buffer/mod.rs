@@ -142,6 +142,7 @@ impl Middleware for Buffer {
     }
 
     fn effects(&self, effects: &mut Effects) {
+        effects.refuse_with([StatusCode::PAYLOAD_TOO_LARGE, StatusCode::SERVICE_UNAVAILABLE]);
         effects.by("limit", Effect::BoundsBody(self.limit.0));
     }
 

@@ -69,6 +69,7 @@ impl Middleware for Decompress {
     }
 
     fn effects(&self, effects: &mut Effects) {
+        effects.refuse_with([StatusCode::BAD_REQUEST, StatusCode::PAYLOAD_TOO_LARGE, StatusCode::UNSUPPORTED_MEDIA_TYPE]);
         effects.add(Effect::ReadsRequestHeader(CONTENT_ENCODING));
         effects.add(Effect::DecodesBody);
         effects.by("at_most", Effect::BoundsDecodedBody(self.at_most.0));

@@ -23,7 +23,8 @@ use self::accept::{Accept, Wanted};
 use self::page::{Page, Values};
 use self::status::StatusPattern;
 use crate::{
-    Behavior, Body, Context, Explain, Finding, Findings, IntoStage, Middleware, ProblemDetail, Request, RequestId, Response, around,
+    Behavior, Body, Context, Effect, Effects, Explain, Finding, Findings, IntoStage, Middleware, ProblemDetail, Request, RequestId,
+    Response, around,
 };
 
 /// Answers errors with pages of your own.
@@ -104,6 +105,12 @@ impl Middleware for Errors {
             None => response.note(format!("a page, if the response is {}, {whose}", statuses.join(", "))),
         });
         Ok(())
+    }
+
+    fn effects(&self, effects: &mut Effects) {
+        for pattern in self.pages.keys() {
+            effects.add(Effect::GivesPages(pattern.statuses()));
+        }
     }
 
     fn layer(self, context: &Context) -> Result<impl IntoStage, Finding> {

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::ops::RangeInclusive;
 
 use http::StatusCode;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -20,6 +21,14 @@ impl StatusPattern {
     /// The patterns that a status matches, the narrower one first.
     pub(super) fn of(status: StatusCode) -> [Self; 2] {
         [Self::Status(status.as_u16()), Self::Class(status.as_u16() / 100)]
+    }
+
+    /// The statuses that match it.
+    pub(super) const fn statuses(self) -> RangeInclusive<u16> {
+        match self {
+            Self::Status(status) => status..=status,
+            Self::Class(class) => class * 100..=class * 100 + 99,
+        }
     }
 }
 

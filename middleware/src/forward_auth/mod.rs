@@ -153,6 +153,7 @@ impl Middleware for ForwardAuth {
     }
 
     fn effects(&self, effects: &mut Effects) {
+        effects.refuse_with([StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN, StatusCode::BAD_GATEWAY, StatusCode::SERVICE_UNAVAILABLE]);
         let sends = |name: &http::HeaderName| self.request_headers.as_ref().is_none_or(|sent| sent.0.iter().any(|key| key.0 == *name));
         if sends(&AUTHORIZATION) {
             effects.add(Effect::TakesPasswords);
@@ -162,6 +163,9 @@ impl Middleware for ForwardAuth {
         }
         for name in self.request_headers.iter().flat_map(|sent| &sent.0) {
             effects.by("request_headers", Effect::ReadsRequestHeader(name.0.clone()));
+        }
+        for name in &self.response_headers.0 {
+            effects.by("response_headers", Effect::SetsRequestHeader(name.0.clone()));
         }
         effects.by("timeout", Effect::WaitsUpTo(self.timeout.0));
     }

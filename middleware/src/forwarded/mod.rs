@@ -10,6 +10,7 @@ use http::uri::{Authority, Uri};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::network::lets_everybody_in;
 use crate::options::OneOrMany;
 use crate::{
     Behavior, ConnectionInfo, Context, Effect, Effects, Explain, Finding, Findings, IntoStage, Middleware, Peer, Problem, Request,
@@ -133,7 +134,11 @@ impl Middleware for Forwarded {
         if self.proxies.is_none() && self.trust.0.is_empty() {
             effects.add(Effect::TrustsNobody);
         }
-        if self.trust.0.iter().any(|peer| matches!(peer, Peer::Net(network) if network.is_everything())) {
+        let trusted = self.trust.0.iter().filter_map(|peer| match peer {
+            Peer::Net(network) => Some((*network, true)),
+            Peer::Unix => None,
+        });
+        if lets_everybody_in(&trusted.collect::<Vec<_>>()) {
             effects.by("trust", Effect::TrustsEverybody);
         }
     }

@@ -206,7 +206,11 @@ impl Middleware for Jwt {
     }
 
     fn effects(&self, effects: &mut Effects) {
+        effects.refuse_with([StatusCode::BAD_REQUEST, StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN, StatusCode::SERVICE_UNAVAILABLE]);
         effects.add(Effect::TakesTokens);
+        for name in self.headers.keys() {
+            effects.by("headers", Effect::SetsRequestHeader(name.0.clone()));
+        }
         if self.url().is_none() {
             effects.add(Effect::UsesPrivateFile(PathBuf::from(&self.keys)));
         }

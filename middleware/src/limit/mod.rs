@@ -162,6 +162,7 @@ impl Middleware for Limit {
     }
 
     fn effects(&self, effects: &mut Effects) {
+        effects.refuse_with([self.refused().0]);
         for part in &self.per.0 {
             part.effects(effects);
         }

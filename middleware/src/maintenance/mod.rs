@@ -139,6 +139,10 @@ impl Middleware for Maintenance {
     }
 
     fn effects(&self, effects: &mut Effects) {
+        effects.refuse_with([StatusCode::SERVICE_UNAVAILABLE]);
+        if self.page.is_some() {
+            effects.add(Effect::GivesPages(503..=503));
+        }
         if !self.allow.0.is_empty() {
             effects.by("allow", Effect::NeedsClient);
         }

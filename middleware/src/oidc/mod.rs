@@ -61,7 +61,17 @@ impl Middleware for Oidc {
     }
 
     fn effects(&self, effects: &mut Effects) {
+        effects.refuse_with([
+            StatusCode::BAD_REQUEST,
+            StatusCode::UNAUTHORIZED,
+            StatusCode::FORBIDDEN,
+            StatusCode::BAD_GATEWAY,
+            StatusCode::SERVICE_UNAVAILABLE,
+        ]);
         effects.add(Effect::TakesTokens);
+        for name in self.headers.keys() {
+            effects.by("headers", Effect::SetsRequestHeader(name.0.clone()));
+        }
         effects.add(Effect::ReadsRequestHeader(COOKIE));
     }
 

@@ -149,7 +149,10 @@ impl Middleware for RateLimit {
             part.effects(effects);
         }
         effects.add(Effect::CountsPerProcess);
-        if !self.dry_run {
+        if self.dry_run {
+            effects.add(Effect::PassesEverything);
+        } else {
+            effects.refuse_with([StatusCode::TOO_MANY_REQUESTS]);
             effects.add(Effect::SetsMoment(fields::LIMIT));
         }
         if self.dry_run || !self.exempt.0.is_empty() {

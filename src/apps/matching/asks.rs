@@ -2,8 +2,10 @@
 
 use http::Method;
 use ziggurat_middleware::options::OneOrMany;
+use ziggurat_middleware::{Network, lets_everybody_in};
 
 use super::pattern::SchemeName;
+use super::values::Values;
 use super::{Match, Path};
 
 impl Match {
@@ -23,19 +25,47 @@ impl Match {
         matches!(self.scheme, Some(SchemeName::Http))
     }
 
+    /// Whether it depends on cookies.
+    pub(crate) fn asks_for_cookies(&self) -> bool {
+        !self.cookie.is_empty() || self.not.as_ref().is_some_and(|not| not.asks_for_cookies())
+    }
+
+    /// Itself, for requests by http alone.
+    pub(crate) fn by_http(&self) -> Self {
+        Self { scheme: Some(SchemeName::Http), ..self.clone() }
+    }
+
+    /// Itself, for OPTIONS requests alone.
+    pub(crate) fn by_options(&self) -> Option<Self> {
+        Some(Self { method: Some(OneOrMany(vec!["OPTIONS".parse().ok()?])), ..self.clone() })
+    }
+
     /// Whether it depends on what a `forwarded` layer finds out.
     pub(crate) const fn asks_for_connection(&self) -> bool {
         self.client.is_some() || self.scheme.is_some()
     }
 
-    /// Whether it depends on who the client is.
-    pub(crate) const fn asks_who(&self) -> bool {
-        self.client.is_some() || self.client_cert.is_some()
+    /// Whether it holds only for some clients, and not for everybody.
+    pub(crate) fn asks_who(&self) -> bool {
+        let is_open = |networks: &OneOrMany<Network>| {
+            let rules: Vec<_> = networks.0.iter().map(|network| (*network, true)).collect();
+            lets_everybody_in(&rules)
+        };
+        let asks_for_certificate = self.client_cert.as_ref().is_some_and(|values| *values != Values::Absent);
+        let is_secret =
+            |(name, values): (&String, &Values)| name.eq_ignore_ascii_case("authorization") && matches!(values, Values::OneOf(_));
+        self.client.as_ref().is_some_and(|networks| !is_open(networks)) || asks_for_certificate || self.header.iter().any(is_secret)
     }
 
-    /// The headers that it looks at.
+    /// Itself without its `not`, if that is about who the client is: it holds for all strangers that these keys hold for.
+    pub(crate) fn of_strangers(&self) -> Option<Self> {
+        self.not.as_ref().filter(|not| not.asks_who())?;
+        Some(Self { not: None, ..self.clone() })
+    }
+
+    /// The headers that it asks for.
     pub(crate) fn header_names(&self) -> impl Iterator<Item = &str> {
-        self.header.keys().map(String::as_str)
+        self.header.iter().filter(|(_, values)| **values != Values::Absent).map(|(name, _)| name.as_str())
     }
 
     /// Whether it asks for a path.
@@ -48,9 +78,9 @@ impl Match {
         !self.has_path() || self.paths().iter().any(|pattern| pattern.holds(path.as_bytes()))
     }
 
-    /// Those of its paths that are no patterns.
+    /// Those of its paths that are no patterns, and of regular expressions those that are a path with or without its slash.
     pub(crate) fn exact_paths(&self) -> impl Iterator<Item = String> {
-        self.paths().iter().filter_map(Path::exact)
+        self.paths().iter().filter_map(|path| path.exact().or_else(|| path.plain()))
     }
 
     /// Its paths as the file writes them, those with a regular expression left out.
@@ -61,10 +91,5 @@ impl Match {
     /// Whether it holds for no OPTIONS request.
     pub(crate) fn leaves_out_options(&self) -> bool {
         self.method.as_ref().is_some_and(|methods| !methods.0.iter().any(|method| method.holds(&Method::OPTIONS)))
-    }
-
-    /// Whether it holds for a client that a redirect sent to a path that it holds for, too.
-    pub(crate) fn holds_after_redirect(&self) -> bool {
-        self.method.is_none() && self.query.is_empty() && self.not.is_none()
     }
 }

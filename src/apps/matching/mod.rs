@@ -12,6 +12,7 @@ mod parse;
 mod path;
 mod pattern;
 mod prefix;
+mod sample;
 #[cfg(test)]
 mod tests;
 mod tree;

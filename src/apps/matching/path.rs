@@ -120,6 +120,15 @@ impl Path {
         let Self::Segments { segments, rest: Rest::None } = self else { return None };
         segments.iter().all(|segment| matches!(segment, Segment::Literal(_))).then(|| self.to_string())
     }
+
+    /// The path that a regular expression spells out, without the slash that may follow: `/admin` of `/admin/?`.
+    pub(super) fn plain(&self) -> Option<String> {
+        let Self::Regex(regex) = self else { return None };
+        let text = regex.as_str();
+        let text = text.strip_suffix("/?").unwrap_or(text);
+        let is_plain = |octet: u8| octet.is_ascii_alphanumeric() || matches!(octet, b'/' | b'-' | b'_' | b'~');
+        (text.starts_with('/') && text.bytes().all(is_plain)).then(|| text.to_owned())
+    }
 }
 
 impl Segment {

@@ -1,48 +1,55 @@
 //! Dashboards that everybody can reach.
 
-use ziggurat_middleware::Behavior;
-
 use super::MAX_STAGES;
 use crate::pipeline::diagnostic::{Diagnostic, Id};
+use crate::pipeline::guards;
 use crate::pipeline::model::{App, File, Part, Stack};
+use crate::pipeline::secrets::Secrets;
 use crate::pipeline::tree::Value;
 
 /// Findings about every `dashboard` that a request can reach whose sender no layer and no route above has asked for.
-pub(super) fn check(file: &File) -> Vec<Diagnostic> {
-    let mut findings = Vec::new();
-    stack(file, &file.stack, 0, &mut findings);
-    findings
+pub(super) fn check(file: &File, secrets: &Secrets) -> Vec<Diagnostic> {
+    let mut walk = Walk { file, secrets, findings: Vec::new() };
+    walk.stack(&file.stack, 0);
+    walk.findings
 }
 
-fn stack(file: &File, stack: &Stack, depth: usize, findings: &mut Vec<Diagnostic>) {
-    // An entry of `apps` that contains itself is another finding.
-    if depth > MAX_STAGES || stack.layers.iter().any(asks) {
-        return;
-    }
-    match &stack.app {
-        App::Part(part) if part.kind.name == "dashboard" && !is_public(part) => {
-            let finding = Diagnostic::error(Id::ExposedDashboard, "everybody can see the `dashboard`", part.options.span.clone())
-                .label("no layer above asks who comes")
-                .hint("put `access` or `basic_auth` above it, or write `\"public\": true` if everybody may see it");
-            if findings.iter().all(|known| known.span != finding.span) {
-                findings.push(finding);
+struct Walk<'a> {
+    file: &'a File,
+    secrets: &'a Secrets,
+    findings: Vec<Diagnostic>,
+}
+
+impl Walk<'_> {
+    fn stack(&mut self, stack: &Stack, depth: usize) {
+        // An entry of `apps` that contains itself is another finding.
+        if depth > MAX_STAGES || stack.layers.iter().any(|layer| self.asks_who(layer)) {
+            return;
+        }
+        match &stack.app {
+            App::Part(part) if part.kind.name == "dashboard" && !is_public(part) => {
+                let finding = Diagnostic::error(Id::ExposedDashboard, "everybody can see the `dashboard`", part.options.span.clone())
+                    .label("no layer and no route above asks who comes")
+                    .hint("put `basic_auth` above it, or `access` that lets in some alone, or write `\"public\": true` if everybody may see it");
+                if self.findings.iter().all(|known| known.span != finding.span) {
+                    self.findings.push(finding);
+                }
+            }
+            App::Part(_) => {}
+            App::Named(id, _) => self.stack(&self.file.apps[*id].stack, depth + 1),
+            App::Routes(table) => {
+                for (nth, route) in table.routes.iter().enumerate() {
+                    if route.is_enabled() && !guards::is_for_some(&table.routes, nth) {
+                        self.stack(&route.stack, depth + 1);
+                    }
+                }
             }
         }
-        App::Part(_) => {}
-        App::Named(id, _) => self::stack(file, &file.apps[*id].stack, depth + 1, findings),
-        App::Routes(table) => {
-            let routes = table.routes.iter().filter(|route| {
-                let keys = route.condition.as_ref().map(|condition| &condition.node);
-                route.is_enabled() && keys.is_none_or(|keys| keys.children().all(|(step, _)| step != "client".into()))
-            });
-            routes.for_each(|route| self::stack(file, &route.stack, depth + 1, findings));
-        }
     }
-}
 
-/// Whether a layer asks who comes.
-fn asks(layer: &Part) -> bool {
-    layer.kind.name == "access" || layer.kind.has(Behavior::Authenticates)
+    fn asks_who(&self, layer: &Part) -> bool {
+        guards::asks_who(layer, &layer.kind.effects(&layer.options, self.secrets))
+    }
 }
 
 fn is_public(part: &Part) -> bool {
@@ -74,8 +81,30 @@ mod tests {
             r#"{ "layers": ["compress", "request_id"], "app": { "dashboard": {} } }"#,
             r#"{ "app": { "routes": [{ "match": { "path": "/dashboard" }, "app": { "dashboard": {} } }] } }"#,
             r#"{ "apps": { "d": { "dashboard": {} } }, "app": { "routes": [{ "match": { "client": "127.0.0.1" }, "app": "d" }, { "app": "d" }] } }"#,
+            r#"{ "app": { "routes": [{ "match": { "client_cert": false }, "app": { "dashboard": {} } }] } }"#,
+            r#"{ "app": { "routes": [{ "match": { "not": { "client": "10.0.0.7" } }, "app": { "dashboard": {} } }] } }"#,
         ] {
             assert!(refused(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_layer_or_a_route_that_lets_everybody_in_is_no_guard() {
+        for rules in [
+            r#"[{ "allow": "all" }]"#,
+            r#"[{ "allow": "0.0.0.0/0" }]"#,
+            r#"[{ "allow": "::/0" }]"#,
+            r#"[{ "allow": ["0.0.0.0/1", "128.0.0.0/1"] }]"#,
+            r#"[{ "deny": "10.0.0.7" }, { "allow": "all" }]"#,
+        ] {
+            let text = format!(
+                r#"{{ "app": {{ "routes": [{{ "mount": "/m", "layers": [{{ "access": {rules} }}], "app": {{ "dashboard": {{}} }} }}] }} }}"#
+            );
+            assert!(refused(&text), "{text}");
+        }
+        for client in [r#""0.0.0.0/0""#, r#"["0.0.0.0/1", "128.0.0.0/1"]"#, r#"["10.0.0.0/8", "::/0"]"#] {
+            let text = format!(r#"{{ "app": {{ "routes": [{{ "match": {{ "client": {client} }}, "app": {{ "dashboard": {{}} }} }}] }} }}"#);
+            assert!(refused(&text), "{text}");
         }
     }
 
@@ -86,6 +115,9 @@ mod tests {
             r#"{ "layers": [{ "access": [{ "allow": "10.0.0.0/8" }] }], "app": { "routes": [{ "app": { "dashboard": {} } }] } }"#,
             r#"{ "app": { "routes": [{ "layers": [{ "basic_auth": { "users": "users" } }], "app": { "dashboard": {} } }] } }"#,
             r#"{ "app": { "routes": [{ "match": { "client": "127.0.0.1" }, "app": { "dashboard": {} } }] } }"#,
+            r#"{ "app": { "routes": [{ "match": { "client_cert": "CN=ann" }, "app": { "dashboard": {} } }] } }"#,
+            r#"{ "app": { "routes": [{ "match": { "not": { "client": "10.0.0.0/8" } }, "app": { "respond": 403 } }, { "app": { "dashboard": {} } }] } }"#,
+            r#"{ "layers": [{ "access": [{ "allow": "10.0.0.0/8" }, { "deny": ["0.0.0.0/0", "::/0"] }, { "allow": "unix" }] }], "app": { "dashboard": {} } }"#,
             r#"{ "apps": { "d": { "layers": [{ "access": [{ "allow": "10.0.0.0/8" }] }], "app": { "dashboard": {} } } }, "app": "d" }"#,
         ] {
             assert!(!refused(text), "{text}");

@@ -1,5 +1,5 @@
 //! Checks of a file as a whole: addresses that exclude each other, challenges that nobody meets, apps that contain themselves, routes that no request reaches, names that no
-//! route has, proxies in a loop, folders that hold code, dashboards for everybody, apps without a use, options without an effect.
+//! route has, proxies and gateways in a loop, folders that hold code, dashboards for everybody, apps without a use, options without an effect.
 
 mod acme;
 mod addresses;
@@ -33,7 +33,7 @@ pub(super) fn check(file: &File, secrets: &Secrets, path: &Path) -> Vec<Diagnost
     findings.extend(names::check(file, secrets));
     findings.extend(loops::check(file));
     findings.extend(published::check(file, path));
-    findings.extend(exposed::check(file));
+    findings.extend(exposed::check(file, secrets));
     match Order::of(file) {
         Ok(order) => match order.too_deep(file) {
             Some(finding) => findings.push(finding),

@@ -1,6 +1,7 @@
 //! The lints that a file allows.
 
 use crate::pipeline::diagnostic::{Diagnostic, Id};
+use crate::pipeline::fix::Fix;
 use crate::pipeline::model::{Allow, Event, File};
 use crate::pipeline::tree::Span;
 
@@ -43,7 +44,8 @@ fn is_about(finding: &Diagnostic, scope: &Span) -> bool {
 
 fn useless(allow: &Allow) -> Diagnostic {
     let message = format!("the lint `{}` finds nothing here", allow.lint);
-    Diagnostic::warning(Id::UselessAllow, message, allow.node.span.clone())
+    let finding = Diagnostic::warning(Id::UselessAllow, message, allow.node.span.clone())
         .label("allows nothing")
-        .hint("remove it: it would hide a mistake that is made later")
+        .hint("remove it: it would hide a mistake that is made later");
+    Diagnostic { fix: Some(Box::new(Fix::Remove { item: allow.node.span.clone() })), ..finding }
 }

@@ -5,6 +5,7 @@
 //! lint: its page, with a wrong and a right file, and its check.
 
 mod allow;
+mod follow;
 mod hit;
 mod page;
 mod rules;
@@ -108,6 +109,8 @@ pub(super) fn check(file: &File, secrets: &Secrets, base: &Path) -> Vec<Diagnost
 
 #[cfg(test)]
 mod tests {
+    mod near_misses;
+
     use std::fs;
     use std::path::Path;
 
@@ -196,6 +199,39 @@ mod tests {
             }
         }
         assert!(failed.is_empty(), "{}", failed.join("\n"));
+    }
+
+    #[test]
+    fn what_is_needless_is_removed_with_the_list_that_it_was_alone_in() {
+        let fixed = |text: &str| Pipeline::fixed("pipeline.jsonc", text, Path::new(""), &crate::builtin(), &|_| None).unwrap().text;
+        let route = |layers: &str| {
+            let first = format!(r#"{{ "match": {{ "path": "/a" }},{layers} "app": {{ "respond": 204 }} }}"#);
+            format!(r#"{{ "layers": ["compress"], "app": {{ "routes": [{first}, {{ "app": {{ "respond": 404 }} }}] }} }}"#)
+        };
+        for (text, expected) in [
+            (
+                r#"{ "layers": ["compress", "compress"], "app": { "respond": 204 } }"#.to_owned(),
+                r#"{ "layers": ["compress"], "app": { "respond": 204 } }"#.to_owned(),
+            ),
+            (route(r#" "layers": ["compress"],"#), route("")),
+            (route(r#" "layers": ["request_id", "compress"],"#), route(r#" "layers": ["request_id"],"#)),
+            (
+                "{\n  \"allow\": [{ \"lint\": \"twice\", \"reason\": \"x\" }],\n  \"app\": { \"respond\": 204 }\n}".to_owned(),
+                "{\n  \"app\": { \"respond\": 204 }\n}".to_owned(),
+            ),
+        ] {
+            assert_eq!(fixed(&text), expected);
+        }
+        // Another way to the layer does not meet the one above, or the options differ, or there is a comment.
+        let named = r#"{ "apps": { "a": { "layers": ["compress"], "app": { "respond": 204 } } }, "app": { "routes": [
+            { "match": { "path": "/a" }, "layers": ["compress"], "app": "a" }, { "app": "a" }
+        ] } }"#;
+        let differing = route(r#" "layers": [{ "compress": { "level": 3 } }],"#);
+        for text in
+            [named, &differing, "{ \"allow\": [\n// why\n{ \"lint\": \"twice\", \"reason\": \"x\" }], \"app\": { \"respond\": 204 } }"]
+        {
+            assert_eq!(fixed(text), text);
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@ use ziggurat_middleware::{Behavior, Effect, Effects, ServedFolder};
 
 use crate::apps::matching::{Condition, Match};
 use crate::pipeline::fix::Fix;
+use crate::pipeline::guards;
 use crate::pipeline::model::{App, File, ListenEntry, Part, Route, Routes, Stack, Typed};
 use crate::pipeline::secrets::Secrets;
 use crate::pipeline::tree::Span;
@@ -20,7 +21,8 @@ const MOST_WAYS: usize = 4096;
 /// A whole file.
 pub(super) struct Site<'a> {
     pub(super) file: &'a File,
-    base: &'a Path,
+    pub(super) secrets: &'a Secrets,
+    pub(super) base: &'a Path,
     pub(super) ways: Vec<Way<'a>>,
     /// The routes that no way leads to, each with the one that leaves nothing to it.
     pub(super) never_asked: Vec<(&'a Route, &'a Route)>,
@@ -93,12 +95,12 @@ pub(super) struct Passed<'a> {
 }
 
 impl<'a> Site<'a> {
-    pub(super) fn new(file: &'a File, secrets: &Secrets, base: &'a Path) -> Self {
+    pub(super) fn new(file: &'a File, secrets: &'a Secrets, base: &'a Path) -> Self {
         let mut walk = Walk { file, secrets, effects: HashMap::new(), ways: Vec::new(), entered: HashSet::new(), closed: Vec::new() };
         walk.stack(&file.stack, Way::default(), true);
         let is_whole = walk.ways.len() < MOST_WAYS;
         walk.closed.retain(|(route, _)| is_whole && !walk.entered.contains(&std::ptr::from_ref(*route)));
-        Self { file, base, ways: walk.ways, never_asked: walk.closed, is_whole }
+        Self { file, secrets, base, ways: walk.ways, never_asked: walk.closed, is_whole }
     }
 
     /// The pairs of stages that one request meets, the upper one first.
@@ -120,6 +122,14 @@ impl<'a> Site<'a> {
     pub(super) fn stages(&self) -> impl Iterator<Item = &Stage<'a>> {
         let mut seen = HashSet::new();
         self.ways.iter().flat_map(|way| &way.stages).filter(move |stage| seen.insert(std::ptr::from_ref(stage.part)))
+    }
+
+    /// Removes a layer that another one above makes needless, if every request that meets it has met that.
+    pub(super) fn removed_below(&self, lower: &Stage<'a>, upper: &Stage<'a>) -> Option<Fix> {
+        let at = |way: &Way<'a>, stage: &Stage<'a>| way.first(|own| std::ptr::eq(own.part, stage.part));
+        let has_met = |way: &Way<'a>| at(way, lower).is_none_or(|below| at(way, upper).is_some_and(|above| above < below));
+        let is_possible = lower.is_written && !lower.is_app && self.is_whole && self.ways.iter().all(has_met);
+        is_possible.then(|| Fix::Remove { item: lower.span() })
     }
 
     /// The folder or file that a path in the file names, with its links followed; `None` if it is not there.
@@ -192,7 +202,13 @@ impl<'a> Way<'a> {
 
     /// Whether every request on it comes by https.
     pub(super) fn is_https_only(&self) -> bool {
-        self.conditions().any(Match::asks_for_https)
+        let takes_http = |passed: &Passed<'_>| {
+            let mount = passed.route.mount.as_ref().map(|mount| &mount.value);
+            let by_http = passed.route.condition.as_ref().map_or_else(Match::default, |keys| keys.value.clone()).by_http();
+            let mut before = passed.before();
+            before.any(|earlier| earlier.asked().covers(&Condition::new(Some(&by_http), mount)))
+        };
+        self.conditions().any(Match::asks_for_https) || self.routes.iter().any(takes_http)
     }
 
     /// Whether every request on it comes by http.
@@ -200,9 +216,9 @@ impl<'a> Way<'a> {
         self.conditions().any(Match::asks_for_http)
     }
 
-    /// Whether its routes depend on who the client is.
+    /// Whether only some clients come to its end: its routes and its layers keep strangers out.
     pub(super) fn asks_who(&self) -> bool {
-        self.conditions().any(Match::asks_who)
+        self.routes.iter().any(|passed| guards::is_for_some(&passed.table.routes, passed.nth)) || self.stages.iter().any(Stage::asks_who)
     }
 
     /// The time that its routes give the app: the innermost one counts.
@@ -212,15 +228,14 @@ impl<'a> Way<'a> {
 
     /// The first of its routes whose requests are none of these, as far as the request is the same at this stage as it was there.
     pub(super) fn excluding(&self, asked: &Condition<'_>, at: usize) -> Option<&'a Route> {
-        self.unchanged(at).find(|route| condition(route).excludes(asked))
+        self.unchanged(at).find(|route| route.asked().excludes(asked))
     }
 
     /// The route that leaves no request on this way to the next one: one above that takes other requests, or one before it in its table that takes all of them.
     fn closes(&self, next: Passed<'a>) -> Option<&'a Route> {
-        let before = || next.table.routes[..next.nth].iter().filter(|route| route.is_enabled() && route.enabled.is_none());
         let at = self.stages.len();
-        self.excluding(&condition(next.route), at)
-            .or_else(|| self.unchanged(at).find_map(|above| before().find(|route| condition(route).covers(&condition(above)))))
+        self.excluding(&next.route.asked(), at)
+            .or_else(|| self.unchanged(at).find_map(|above| next.before().find(|route| route.asked().covers(&above.asked()))))
     }
 
     /// Its routes above the stage with this index, from which requests arrive there as they were.
@@ -234,6 +249,13 @@ impl<'a> Way<'a> {
 
     fn conditions(&self) -> impl Iterator<Item = &'a Match> {
         self.routes.iter().filter_map(|passed| Some(&passed.route.condition.as_ref()?.value))
+    }
+}
+
+impl<'a> Passed<'a> {
+    /// The routes before it in its table that always take requests.
+    fn before(&self) -> impl Iterator<Item = &'a Route> + use<'a> {
+        self.table.routes[..self.nth].iter().filter(|route| route.is_enabled() && route.enabled.is_none())
     }
 }
 
@@ -259,10 +281,14 @@ impl Stage<'_> {
         self.part.options.span.clone()
     }
 
-    /// Whether it may end requests that it does not like.
+    /// Whether it is a layer that keeps strangers out.
+    pub(super) fn asks_who(&self) -> bool {
+        !self.is_app && guards::asks_who(self.part, &self.effects)
+    }
+
+    /// Whether it is a layer that ends requests which it does not like.
     pub(super) fn refuses(&self) -> bool {
-        let answers_with_content = self.has(Behavior::ServesFiles) || self.has(Behavior::StoresResponses);
-        self.has(Behavior::AnswersEarly) && !answers_with_content && !self.has(Behavior::TrustsProxies)
+        !self.is_app && self.effects.iter().any(|effect| matches!(effect, Effect::RefusesWith(_)))
     }
 
     /// Whether a condition that holds above it may not hold below it.
@@ -282,12 +308,6 @@ impl Stage<'_> {
     pub(super) fn moved_below(&self, other: &Self) -> Option<Fix> {
         let is_possible = std::ptr::eq(self.stack, other.stack) && self.is_written && !self.is_app && !other.is_app;
         is_possible.then(|| Fix::MoveBelow { layer: self.span(), other: other.span() })
-    }
-
-    /// Removes this layer, which another one of the same list makes needless.
-    pub(super) fn removed_beside(&self, other: &Self) -> Option<Fix> {
-        let is_possible = std::ptr::eq(self.stack, other.stack) && self.is_written && !self.is_app;
-        is_possible.then(|| Fix::Remove { item: self.span() })
     }
 }
 
@@ -349,9 +369,4 @@ impl<'a> Walk<'a, '_> {
         let effects = self.effects.entry(part).or_insert_with(|| Rc::new(part.kind.effects(&part.options, self.secrets)));
         Stage { part, effects: Rc::clone(effects), stack, routes: way.routes.len(), mount: way.mount.clone(), is_written, is_app }
     }
-}
-
-/// What a route asks of a request.
-pub(super) fn condition(route: &Route) -> Condition<'_> {
-    Condition::new(route.condition.as_ref().map(|condition| &condition.value), route.mount.as_ref().map(|mount| &mount.value))
 }

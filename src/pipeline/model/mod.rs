@@ -23,7 +23,7 @@ pub(crate) use walk::{Branch, Event, Position};
 use super::file_tests::FileTest;
 use super::registry::Kind;
 use super::tree::{Node, Span};
-use crate::apps::matching::{Match, Prefix};
+use crate::apps::matching::{Condition, Match, Prefix};
 use crate::server::{Listen, Options};
 use crate::tls::TlsOptions;
 
@@ -152,6 +152,11 @@ impl<K> Route<K> {
     /// Whether it takes requests.
     pub(crate) fn is_enabled(&self) -> bool {
         self.enabled.as_ref().is_none_or(|enabled| enabled.value)
+    }
+
+    /// What it asks of a request.
+    pub(crate) fn asked(&self) -> Condition<'_> {
+        Condition::new(self.condition.as_ref().map(|condition| &condition.value), self.mount.as_ref().map(|mount| &mount.value))
     }
 }
 

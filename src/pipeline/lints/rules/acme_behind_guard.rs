@@ -1,8 +1,6 @@
 //! The challenge of an authority is refused, so no certificate can be had.
 
 use super::health_behind_guard::refuses_probes;
-use ziggurat_middleware::Effect;
-
 use crate::pipeline::lints::{Example, Harm, Hit, Lint, Site, Stage};
 
 pub(super) const LINT: Lint = Lint {
@@ -38,7 +36,7 @@ pub(super) const LINT: Lint = Lint {
 };
 
 fn check(site: &Site<'_>) -> Vec<Hit> {
-    let refuses = |stage: &Stage<'_>| refuses_probes(stage) || stage.does(&Effect::AdmitsClients);
+    let refuses = |stage: &Stage<'_>| refuses_probes(stage) || stage.asks_who();
     let mut hits = Vec::new();
     for way in &site.ways {
         let Some(guard) = way.first(refuses) else { continue };

@@ -47,11 +47,14 @@ fn check(site: &Site<'_>) -> Vec<Hit> {
     for way in &site.ways {
         for stage in way.stages.iter().filter(|stage| !stage.mount.is_empty()) {
             let rest = stage.effects.iter().find_map(|effect| match effect {
-                Effect::ServesFolder(folder) => folder.at.strip_prefix(stage.mount.as_str()).filter(|rest| rest.starts_with('/')),
+                Effect::ServesFolder(folder) => {
+                    folder.at.strip_prefix(stage.mount.as_str()).filter(|rest| rest.is_empty() || rest.starts_with('/'))
+                }
                 _ => None,
             });
             let mount = way.routes[..stage.routes].iter().rev().find_map(|passed| passed.route.mount.as_ref());
             let Some((rest, mount)) = rest.zip(mount) else { continue };
+            let rest = if rest.is_empty() { "/" } else { rest };
             let mounted = &stage.mount;
             hits.extend(Hit::at(stage, format!("no path begins with `{mounted}` here: the mount has taken it off")).map(|hit| {
                 let hit = hit.label("finds no file").with_span(mount.node.span.clone(), "takes the prefix off");

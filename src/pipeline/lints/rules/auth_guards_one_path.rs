@@ -1,7 +1,5 @@
 //! A path is guarded, and the paths below it reach the same app without a guard.
 
-use ziggurat_middleware::{Behavior, Effect};
-
 use crate::pipeline::fix::Fix;
 use crate::pipeline::lints::site::Passed;
 use crate::pipeline::lints::{Example, Harm, Hit, Lint, Site, Stage};
@@ -40,16 +38,12 @@ pub(super) const LINT: Lint = Lint {
     check,
 };
 
-fn guards(stage: &Stage<'_>) -> bool {
-    stage.has(Behavior::Authenticates) || stage.does(&Effect::AdmitsClients)
-}
-
 fn check(site: &Site<'_>) -> Vec<Hit> {
     let mut hits = Vec::new();
     for way in &site.ways {
         for (depth, passed) in way.routes.iter().enumerate().filter(|(_, passed)| passed.is_written) {
             let end = way.routes.get(depth + 1).map_or(way.stages.len(), |next| next.stages);
-            if way.stages[passed.stages..end].iter().any(guards) && !way.above(passed.stages).iter().any(guards) {
+            if way.stages[passed.stages..end].iter().any(Stage::asks_who) && !way.above(passed.stages).iter().any(Stage::asks_who) {
                 hits.extend(open(site, *passed));
             }
         }
@@ -60,7 +54,9 @@ fn check(site: &Site<'_>) -> Vec<Hit> {
 /// The exact path of this route that is open below.
 fn open(site: &Site<'_>, guarded: Passed<'_>) -> Option<Hit> {
     let condition = guarded.route.condition.as_ref().filter(|_| guarded.route.mount.is_none())?;
-    condition.value.exact_paths().filter(|path| !path.ends_with('/')).find_map(|path| {
+    // Nothing is below a file.
+    let is_folder = |path: &String| path.rsplit('/').next().is_some_and(|name| !name.is_empty() && !name.contains('.'));
+    condition.value.exact_paths().filter(is_folder).find_map(|path| {
         let below = format!("{path}/x");
         let takes = |route: &&Route| {
             route.is_enabled() && route.mount.is_none() && route.condition.as_ref().is_none_or(|keys| keys.value.holds_for_path(&below))
@@ -68,12 +64,13 @@ fn open(site: &Site<'_>, guarded: Passed<'_>) -> Option<Hit> {
         let other = guarded.table.routes.iter().find(takes).filter(|other| !std::ptr::eq(*other, guarded.route))?;
         let is_guarded = site.ways.iter().any(|way| {
             let leads = way.routes.iter().find(|passed| std::ptr::eq(passed.route, other));
-            leads.is_some_and(|leads| way.stages[leads.stages..].iter().any(guards))
+            leads.is_some_and(|leads| way.stages[leads.stages..].iter().any(Stage::asks_who))
         });
         if is_guarded || !is_same(&guarded.route.stack.app, &other.stack.app) {
             return None;
         }
-        let hit = Hit::at_span(guarded.route.span.clone(), format!("`{path}` is guarded, and `{path}/` is not")).label("this path alone");
+        let open = if condition.value.holds_for_path(&format!("{path}/")) { &below } else { &format!("{path}/") };
+        let hit = Hit::at_span(guarded.route.span.clone(), format!("`{path}` is guarded, and `{open}` is not")).label("this path alone");
         let hit = hit.with_span(other.span.clone(), "takes the paths below it to the same app").hint(format!("write `\"{path}/*\"`"));
         let written = written(condition.node.nearest(&["path".into()]), &path);
         Some(hit.fix(written.map(|node| Fix::Replace { value: node.span.clone(), with: format!("\"{path}/*\"") })))

@@ -37,7 +37,7 @@ pub(super) const LINT: Lint = Lint {
 };
 
 fn check(site: &Site<'_>) -> Vec<Hit> {
-    let guards = |stage: &Stage<'_>| stage.has(Behavior::Authenticates) || stage.does(&Effect::AdmitsClients);
+    let guards = |stage: &Stage<'_>| stage.has(Behavior::Authenticates) || stage.does(&Effect::AdmitsClients) && stage.refuses();
     let hits = site.pairs(|stage| stage.has(Behavior::StoresResponses), guards).filter_map(|(cache, guard)| {
         let hit = Hit::at(cache, format!("`{}` answers without asking `{}`", cache.name(), guard.name()))?;
         let hit = hit.label("stores pages for everybody").with(guard, "decides who may see them");

@@ -1,8 +1,8 @@
 //! Everybody can see the figures of the site.
 
-use ziggurat_middleware::{Behavior, Effect};
+use ziggurat_middleware::Effect;
 
-use crate::pipeline::lints::{Example, Harm, Hit, Lint, Site, Stage};
+use crate::pipeline::lints::{Example, Harm, Hit, Lint, Site};
 
 pub(super) const LINT: Lint = Lint {
     id: "figures-for-everyone",
@@ -10,7 +10,8 @@ pub(super) const LINT: Lint = Lint {
     summary: "An app that shows figures of the site is open to everybody who reaches the server.",
     why: "Metrics show how busy the site is, which parts it has, and whether an attack works. A `host` in the route is no protection: every client chooses the `Host` that it sends.
 
-          Let through only those who collect the figures: with `access`, with authentication, or with `client` in the route.",
+          Let through only those who collect the figures: with `access`, with authentication, or with `client` in the route. Rules that let in everybody but a few, such as `{ \"allow\": \"all\" }`, keep
+          nobody out.",
     wrong: Example {
         text: r#"
 {
@@ -42,9 +43,8 @@ pub(super) const LINT: Lint = Lint {
 
 fn check(site: &Site<'_>) -> Vec<Hit> {
     let Some(listen) = site.public().next() else { return Vec::new() };
-    let guards = |stage: &Stage<'_>| stage.has(Behavior::Authenticates) || stage.does(&Effect::AdmitsClients);
     let mut hits = Vec::new();
-    for way in site.ways.iter().filter(|way| !way.asks_who() && !way.stages.iter().any(guards)) {
+    for way in site.ways.iter().filter(|way| !way.asks_who()) {
         let Some(app) = way.stages.last().filter(|stage| stage.does(&Effect::ShowsFigures)) else { continue };
         hits.extend(Hit::at(app, format!("everybody can see what `{}` shows", app.name())).map(|hit| {
             let hit = hit.label("shows figures of the site").with_span(listen.span.clone(), "other machines connect here");

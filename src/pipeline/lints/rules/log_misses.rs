@@ -1,8 +1,8 @@
 //! The access log stands below layers that answer.
 
-use ziggurat_middleware::Behavior;
+use ziggurat_middleware::{Behavior, Effect};
 
-use crate::pipeline::lints::{Example, Harm, Hit, Lint, Site};
+use crate::pipeline::lints::{Example, Harm, Hit, Lint, Site, Stage};
 
 pub(super) const LINT: Lint = Lint {
     id: "log-misses",
@@ -41,7 +41,10 @@ fn check(site: &Site<'_>) -> Vec<Hit> {
     for way in &site.ways {
         let Some(first) = way.first(|stage| stage.has(Behavior::LogsRequests)) else { continue };
         // A layer that trusts proxies refuses only what a trusted proxy has spoiled.
-        let answers = way.above(first).iter().find(|stage| stage.has(Behavior::AnswersEarly) && !stage.has(Behavior::TrustsProxies));
+        let answers = |stage: &Stage<'_>| {
+            stage.has(Behavior::AnswersEarly) && !stage.has(Behavior::TrustsProxies) && !stage.does(&Effect::PassesEverything)
+        };
+        let answers = way.above(first).iter().find(|stage| answers(stage));
         let (log, Some(answers)) = (&way.stages[first], answers) else { continue };
         hits.extend(Hit::at(log, format!("what `{}` answers is not in the log", answers.name())).map(|hit| {
             let hit = hit.label("logs what the layers above pass on").with(answers, "answers some requests itself");

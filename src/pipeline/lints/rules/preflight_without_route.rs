@@ -2,7 +2,9 @@
 
 use ziggurat_middleware::Effect;
 
+use crate::apps::matching::{Condition, Match};
 use crate::pipeline::fix::Fix;
+use crate::pipeline::lints::site::Passed;
 use crate::pipeline::lints::{Example, Harm, Hit, Lint, Site};
 use crate::pipeline::tree::{Node, Value};
 
@@ -44,6 +46,9 @@ fn check(site: &Site<'_>) -> Vec<Hit> {
             let Some(condition) = passed.route.condition.as_ref().filter(|condition| condition.value.leaves_out_options()) else {
                 continue;
             };
+            if is_answered(site, passed, &condition.value) {
+                continue;
+            }
             let cors = &way.stages[cors];
             hits.extend(Hit::at(cors, format!("no preflight request reaches `{}`", cors.name())).map(|hit| {
                 let hit = hit.label("would answer preflights").with_span(passed.route.span.clone(), "takes no OPTIONS");
@@ -53,6 +58,18 @@ fn check(site: &Site<'_>) -> Vec<Hit> {
         }
     }
     hits
+}
+
+/// Whether another route beside this one takes its preflights to a layer that answers them.
+fn is_answered(site: &Site<'_>, passed: &Passed<'_>, keys: &Match) -> bool {
+    let Some(preflights) = keys.by_options() else { return false };
+    let asked = Condition::new(Some(&preflights), passed.route.mount.as_ref().map(|mount| &mount.value));
+    let Some(other) = passed.table.routes.iter().find(|route| route.is_enabled() && route.asked().covers(&asked)) else { return false };
+    site.ways.iter().any(|way| {
+        let mut routes = way.routes.iter();
+        let leads = routes.any(|passed| std::ptr::eq(passed.route, other));
+        leads && way.first(|stage| stage.does(&Effect::AnswersPreflights)).is_some()
+    })
 }
 
 /// The methods and OPTIONS.

@@ -45,17 +45,35 @@ fn at<'a>(stage: &'a Stage<'_>) -> Option<&'a str> {
 }
 
 fn check(site: &Site<'_>) -> Vec<Hit> {
-    let pairs = site.pairs(|stage| at(stage).is_some(), |_| true).filter(|(files, rewrite)| files.mount == rewrite.mount).filter_map(
-        |(files, rewrite)| {
-            let below = at(files)?;
-            let target = rewrite.effects.iter().find_map(|effect| match effect {
-                Effect::RewritesTo(target) if target.strip_prefix(below).is_some_and(|rest| rest.starts_with('/')) => Some(target),
-                _ => None,
-            })?;
-            let hit = Hit::at(rewrite, format!("`{}` above never sees `{target}`", files.name()))?;
-            let hit = hit.label("changes the path").with(files, "has passed the request on before");
-            Some(hit.hint(format!("move `{}` above `{}`", rewrite.name(), files.name())).fix(rewrite.moved_above(files)))
-        },
-    );
-    pairs.collect()
+    let mut hits = Vec::new();
+    for way in &site.ways {
+        for (nth, files) in way.stages.iter().enumerate() {
+            let Some(below) = at(files) else { continue };
+            for (at, rewrite) in way.stages.iter().enumerate().skip(nth + 1).filter(|(_, rewrite)| rewrite.mount == files.mount) {
+                let Some(target) = target(rewrite, below) else { continue };
+                // Another layer may serve the new path.
+                if !way.stages[at + 1..].iter().any(|stage| self::at(stage).is_some_and(|own| is_below(target, own))) {
+                    hits.extend(late(files, rewrite, target));
+                }
+            }
+        }
+    }
+    hits
+}
+
+fn target<'a>(rewrite: &'a Stage<'_>, below: &str) -> Option<&'a str> {
+    rewrite.effects.iter().find_map(|effect| match effect {
+        Effect::RewritesTo(target) if is_below(target, below) => Some(target.as_str()),
+        _ => None,
+    })
+}
+
+fn is_below(path: &str, at: &str) -> bool {
+    path.strip_prefix(at).is_some_and(|rest| rest.starts_with('/'))
+}
+
+fn late(files: &Stage<'_>, rewrite: &Stage<'_>, target: &str) -> Option<Hit> {
+    let hit = Hit::at(rewrite, format!("`{}` above never sees `{target}`", files.name()))?;
+    let hit = hit.label("changes the path").with(files, "has passed the request on before");
+    Some(hit.hint(format!("move `{}` above `{}`", rewrite.name(), files.name())).fix(rewrite.moved_above(files)))
 }

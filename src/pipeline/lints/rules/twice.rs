@@ -46,7 +46,7 @@ fn check(site: &Site<'_>) -> Vec<Hit> {
     let once = |stage: &Stage<'_>| !stage.is_app && ONCE.iter().any(|behavior| stage.has(*behavior));
     let pairs = site.pairs(once, once).filter(|(upper, lower)| upper.name() == lower.name()).filter_map(|(upper, lower)| {
         let hit = Hit::at(lower, format!("requests meet `{}` twice", lower.name()))?.label("the second one").with(upper, "the first one");
-        let fix = if upper.has_options_of(lower) { lower.removed_beside(upper) } else { None };
+        let fix = if upper.has_options_of(lower) { site.removed_below(lower, upper) } else { None };
         Some(hit.hint("remove one of them, or put each into the routes that need it").fix(fix))
     });
     pairs.collect()
