@@ -1,6 +1,6 @@
 //! Hints are sent before it is known whether the client may see the page.
 
-use ziggurat_middleware::{Behavior, Effect};
+use ziggurat_middleware::Effect;
 
 use crate::pipeline::lints::{Example, Harm, Hit, Lint, Site, Stage};
 
@@ -37,8 +37,7 @@ pub(super) const LINT: Lint = Lint {
 };
 
 fn check(site: &Site<'_>) -> Vec<Hit> {
-    let guards = |stage: &Stage<'_>| stage.has(Behavior::Authenticates) || stage.does(&Effect::AdmitsClients);
-    let hits = site.pairs(|stage| stage.does(&Effect::SendsLinks), guards).filter_map(|(hints, guard)| {
+    let hits = site.pairs(|stage| stage.does(&Effect::SendsLinks), Stage::asks_who).filter_map(|(hints, guard)| {
         let hit = Hit::at(hints, format!("`{}` sends its links before `{}` has decided", hints.name(), guard.name()))?;
         let hit = hit.label("sends links at once").with(guard, "decides who may see the page");
         Some(hit.hint(format!("move it below `{}`", guard.name())).fix(hints.moved_below(guard)))
