@@ -14,7 +14,7 @@ use http_body_util::combinators::UnsyncBoxBody;
 use crate::BoxError;
 use crate::files::{FileBody, FileFrame};
 use crate::service::AnyBody;
-use crate::timing::{TimedBody, Visit};
+use crate::timing::{StackVisit, TimedBody};
 
 /// The body of a [`crate::Request`] or a [`crate::Response`]: nothing, octets in memory, or a stream of frames.
 ///
@@ -95,13 +95,17 @@ impl Body {
     }
 
     /// Puts the body that leaves a place under the clock. A body below, which has passed the place unchanged, stays as it is; so does one in memory.
-    pub(crate) fn timed(self, visit: &mut Visit) -> Self {
-        match self.0 {
-            Kind::Stream(stream) => Self(Kind::Timed(Box::new(TimedBody::new(stream, visit.body())))),
-            Kind::File(file) => Self(Kind::Timed(Box::new(TimedBody::new(ConvertedBody { body: *file }.boxed_unsync(), visit.body())))),
-            observed @ Kind::Observed(_) => Self(Kind::Timed(Box::new(TimedBody::new(Self(observed).boxed_unsync(), visit.body())))),
-            other => Self(other),
-        }
+    pub(crate) fn timed(self, visit: &mut StackVisit) -> Self {
+        let inner = match self.0 {
+            Kind::Stream(stream) => stream,
+            Kind::File(file) => ConvertedBody { body: *file }.boxed_unsync(),
+            observed @ Kind::Observed(_) => Self(observed).boxed_unsync(),
+            other => return Self(other),
+        };
+        Self(match visit.body() {
+            Some(visit) => Kind::Timed(Box::new(TimedBody::new(inner, visit))),
+            None => Kind::Stream(inner),
+        })
     }
 }
 

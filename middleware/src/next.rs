@@ -14,7 +14,7 @@ use tower::{Layer, Service, ServiceExt};
 use crate::panic::message;
 use crate::refusals::Refusals;
 use crate::service::{AnyBody, IntoProblem, StackService};
-use crate::timing::Visit;
+use crate::timing::StackVisit;
 use crate::trace::{OpenSpan, Trace};
 use crate::{Body, Place, Problem, Request, RequestSummary, Response};
 
@@ -31,6 +31,8 @@ pub type NextFuture = Pin<Box<dyn Future<Output = Result<Response, Infallible>> 
 /// An erased service. Each request goes through a clone of its own, as tower's `call(&mut self)` requires. The clone ends at the [`Next`] inside it.
 trait Stage: Send + Sync {
     fn call(&self, request: Request) -> NextFuture;
+
+    fn place(&self) -> &Place;
 }
 
 impl Next {
@@ -49,9 +51,9 @@ impl Next {
         }
     }
 
-    /// The stack, with a look at each request before it goes down.
-    pub(crate) fn prepared(self, prepare: impl Fn(&Request) + Send + Sync + 'static) -> Self {
-        Self(Arc::new(Prepared { prepare, stack: self }))
+    /// The place of the first layer or app.
+    pub(crate) fn place(&self) -> &Place {
+        self.0.place()
     }
 
     /// As [`Next::run`], with a future that has a name and does not take the stack.
@@ -186,19 +188,6 @@ impl<S: StackService> IntoApp for S {
     }
 }
 
-/// A stack whose requests are looked at first.
-struct Prepared<P> {
-    prepare: P,
-    stack: Next,
-}
-
-impl<P: Fn(&Request) + Send + Sync> Stage for Prepared<P> {
-    fn call(&self, request: Request) -> NextFuture {
-        (self.prepare)(&request);
-        self.stack.send(request)
-    }
-}
-
 /// Hides what differs between services: readiness, body type, error type, panics.
 struct Absorb<S> {
     inner: S,
@@ -210,37 +199,59 @@ impl<S: StackService> Stage for Absorb<S> {
         let summary = RequestSummary::of(request.extensions()).cloned();
         let span = summary.as_ref().and_then(RequestSummary::trace).and_then(|_| Trace::enter(&mut request, self.refusals.place()));
         let refusals = Arc::clone(&self.refusals);
-        let timed = summary.as_ref().filter(|_| refusals.place().is_timed());
-        let visit = timed.and_then(|summary| summary.clock()?.enter_stack(refusals.place(), summary));
+        let context = RequestContext::enter(summary, refusals.place());
         let mut service = self.inner.clone();
         let is_ready = catch_unwind(AssertUnwindSafe(|| service.poll_ready(&mut Context::from_waker(Waker::noop())).is_ready()));
         let called = match is_ready {
             // A service that fails to become ready fails again in `call`, where there is a request to respond to.
             Ok(true) => catch_unwind(AssertUnwindSafe(|| service.call(request))),
             Ok(false) => {
-                return absorbed(CallState::Polling { future: service.oneshot(request) }, refusals, summary, Guards { visit, span });
+                return absorbed(CallState::Polling { future: service.oneshot(request) }, refusals, context, span);
             }
             Err(panic) => Err(panic),
         };
         let state = called.map_or_else(|panic| CallState::Panicked { panic: Some(panic) }, |future| CallState::Polling { future });
-        absorbed(state, refusals, summary, Guards { visit, span })
+        absorbed(state, refusals, context, span)
+    }
+
+    fn place(&self) -> &Place {
+        self.refusals.place()
     }
 }
 
-/// What goes on while a service has the request.
-struct Guards {
-    visit: Option<Visit>,
-    span: Option<OpenSpan>,
+/// What a stage knows of its request.
+enum RequestContext {
+    Unknown,
+    Known(RequestSummary),
+    /// Its clock is with the place.
+    Timed(StackVisit),
 }
 
-fn absorbed<F, B, E>(state: CallState<F>, refusals: Arc<Refusals>, summary: Option<RequestSummary>, guards: Guards) -> NextFuture
+impl RequestContext {
+    fn enter(summary: Option<RequestSummary>, place: &Place) -> Self {
+        match summary.map(|summary| StackVisit::begin(summary, place)) {
+            None => Self::Unknown,
+            Some(Err(summary)) => Self::Known(summary),
+            Some(Ok(visit)) => Self::Timed(visit),
+        }
+    }
+
+    const fn summary(&self) -> Option<&RequestSummary> {
+        match self {
+            Self::Unknown => None,
+            Self::Known(summary) => Some(summary),
+            Self::Timed(visit) => Some(visit.request()),
+        }
+    }
+}
+
+fn absorbed<F, B, E>(state: CallState<F>, refusals: Arc<Refusals>, request: RequestContext, span: Option<OpenSpan>) -> NextFuture
 where
     F: Future<Output = Result<http::Response<B>, E>> + Send + 'static,
     E: IntoProblem,
     B: AnyBody,
 {
-    let Guards { visit, span } = guards;
-    Box::pin(Absorbed { state, refusals, summary, visit, span, error: std::marker::PhantomData })
+    Box::pin(Absorbed { state, refusals, request, span, error: std::marker::PhantomData })
 }
 
 pin_project! {
@@ -249,9 +260,8 @@ pin_project! {
         #[pin]
         state: CallState<F>,
         refusals: Arc<Refusals>,
-        summary: Option<RequestSummary>,
         // Dropped after the future, which stands before it: visits to places below end first.
-        visit: Option<Visit>,
+        request: RequestContext,
         // Dropped after the future, which stands before it: the spans below end first.
         span: Option<OpenSpan>,
         error: std::marker::PhantomData<fn() -> E>,
@@ -287,22 +297,23 @@ where
                 None => Problem::internal("polled after completion"),
             }),
         };
-        if let Some(summary) = this.summary {
+        let request = std::mem::replace(this.request, RequestContext::Unknown);
+        if let Some(summary) = request.summary() {
             summary.answer(this.refusals.place());
         }
         let response = match outcome {
             Ok(response) => response.map(Body::new),
-            Err(problem) => answer(problem, this.refusals, this.summary.as_ref()),
+            Err(problem) => answer(problem, this.refusals, request.summary()),
         };
         if let Some(mut span) = this.span.take() {
             span.respond(response.status());
         }
-        Poll::Ready(Ok(match this.visit.take() {
-            Some(mut visit) => {
+        Poll::Ready(Ok(match request {
+            RequestContext::Timed(mut visit) => {
                 visit.respond(response.status());
                 response.map(|body| body.timed(&mut visit))
             }
-            None => response,
+            _ => response,
         }))
     }
 }

@@ -3,11 +3,11 @@
 use std::borrow::Borrow;
 use std::fmt;
 use std::hash::{Hash, Hasher};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use serde::{Serialize, Serializer};
 
-use crate::timing::PlaceTimes;
+use crate::timing::{PlaceTimes, StackBegin};
 
 /// The identity of a layer or an app in its pipeline, for instance `compress`, `compress#2` or `blog/compress`.
 ///
@@ -20,17 +20,19 @@ pub struct Place(Arc<Named>);
 struct Named {
     name: Box<str>,
     times: Option<Arc<PlaceTimes>>,
+    /// The stack that begins here, if it is timed.
+    stack: OnceLock<StackBegin>,
 }
 
 impl Place {
     /// The place of this name.
     pub fn new(name: impl Into<Box<str>>) -> Self {
-        Self(Arc::new(Named { name: name.into(), times: None }))
+        Self(Arc::new(Named { name: name.into(), times: None, stack: OnceLock::new() }))
     }
 
     /// The same place, whose layer or app is timed.
     pub(crate) fn timed(&self, times: Arc<PlaceTimes>) -> Self {
-        Self(Arc::new(Named { name: self.0.name.clone(), times: Some(times) }))
+        Self(Arc::new(Named { name: self.0.name.clone(), times: Some(times), stack: OnceLock::new() }))
     }
 
     /// Whether its layer or app is timed (`server.timing`).
@@ -42,6 +44,17 @@ impl Place {
     /// The figures of its layer or app, if it is timed.
     pub(crate) fn times(&self) -> Option<&PlaceTimes> {
         self.0.times.as_deref()
+    }
+
+    /// Notes that a stack that is timed begins here.
+    pub(crate) fn begin_stack(&self, stack: StackBegin) {
+        // A stack is built once.
+        let _ = self.0.stack.set(stack);
+    }
+
+    /// The stack that begins here, if it is timed.
+    pub(crate) fn stack(&self) -> Option<&StackBegin> {
+        self.0.stack.get()
     }
 
     /// The name.

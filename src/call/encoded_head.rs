@@ -163,7 +163,7 @@ impl EncodedHead {
         if let Some(length) = self.length.filter(|_| self.has_length_field) {
             headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
         }
-        ResponseHead { status: self.status, reason: self.reason, headers, length: self.length }
+        ResponseHead { status: self.status, reason: self.reason, headers, length: self.length, thread: None }
     }
 }
 
@@ -196,7 +196,7 @@ impl ResponseHead {
         let count = octets.try_get_u32_le().map_err(|_| SHORT)?;
         let headers = take_fields(octets, count)?;
         let length = content_length(&headers);
-        Ok(Self { status, reason, headers, length })
+        Ok(Self { status, reason, headers, length, thread: None })
     }
 }
 

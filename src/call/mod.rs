@@ -18,7 +18,7 @@ pub(crate) mod websocket;
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::{HeaderValue, RETRY_AFTER};
@@ -46,11 +46,19 @@ pub(crate) struct Call {
     pub(crate) class: u32,
     /// When it entered the queue.
     pub(crate) since: Instant,
-    /// The clock of the app's thread, if the stack is timed.
+    /// The clock of the request, if the stack is timed: that of the app's thread, if there are layers in it.
     pub(crate) clock: Option<RequestClock>,
 }
 
 impl Call {
+    /// Notes that a thread of the app has begun with it at that moment.
+    pub(crate) fn begin(&self, begun: Instant) {
+        match &self.clock {
+            Some(clock) => clock.begin_thread(begun.into()),
+            None => self.responder.begin(begun),
+        }
+    }
+
     /// Whether all of its body has been received.
     pub(crate) const fn is_whole(&self) -> bool {
         matches!(self.body, RequestBody::Whole(_) | RequestBody::Spooled(_))
@@ -103,6 +111,8 @@ pub(crate) struct ResponseHead {
     pub(crate) headers: HeaderMap,
     /// The value of `Content-Length`.
     pub(crate) length: Option<u64>,
+    /// How long the app's thread has taken for it, if another process has measured that.
+    pub(crate) thread: Option<Duration>,
 }
 
 /// The body of a response.

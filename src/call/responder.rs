@@ -4,6 +4,7 @@ use std::fs::File;
 use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
@@ -31,6 +32,9 @@ pub(crate) enum Responder {
 ///
 /// It is shared with the thread that receives cancellations, so a call needs no allocation besides this one.
 pub(crate) trait RemoteResponder: Send + Sync {
+    /// A thread of the app has begun with the call at that moment.
+    fn begin(&self, begun: Instant);
+
     /// Whether the caller has left.
     fn is_cancelled(&self) -> bool;
 
@@ -74,6 +78,13 @@ pub(crate) enum BodySender {
 }
 
 impl Responder {
+    /// A thread of the app has begun with the call at that moment. Only another process has to be told.
+    pub(crate) fn begin(&self, begun: Instant) {
+        if let Self::Remote(remote) = self {
+            remote.begin(begun);
+        }
+    }
+
     /// Whether the caller has left.
     pub(crate) fn is_closed(&self) -> bool {
         match self {

@@ -28,6 +28,8 @@ use super::{BodyFailure, Call, CallSignal, Executor, Reply, ReplyBody, ResponseH
 pub(crate) struct AppService<E> {
     executor: Arc<E>,
     limits: Arc<RequestLimits>,
+    /// Whether there are layers above the app where it runs.
+    has_layers: bool,
 }
 
 /// The limits of a request.
@@ -47,13 +49,18 @@ pub(crate) struct RequestLimits {
 
 impl<E> AppService<E> {
     pub(crate) fn new(executor: Arc<E>, limits: RequestLimits) -> Self {
-        Self { executor, limits: Arc::new(limits) }
+        Self { executor, limits: Arc::new(limits), has_layers: false }
+    }
+
+    /// The same, for an app with layers above it where it runs.
+    pub(crate) fn with_layers(self, has_layers: bool) -> Self {
+        Self { has_layers, ..self }
     }
 }
 
 impl<E> Clone for AppService<E> {
     fn clone(&self) -> Self {
-        Self { executor: Arc::clone(&self.executor), limits: Arc::clone(&self.limits) }
+        Self { executor: Arc::clone(&self.executor), limits: Arc::clone(&self.limits), has_layers: self.has_layers }
     }
 }
 
@@ -69,16 +76,16 @@ impl<E: Executor> Service<Request> for AppService<E> {
 
     fn call(&mut self, request: Request) -> AppFuture<E> {
         let (mut parts, body) = request.into_parts();
-        let (executor, limits) = (Arc::clone(&self.executor), Arc::clone(&self.limits));
+        let (executor, limits, has_layers) = (Arc::clone(&self.executor), Arc::clone(&self.limits), self.has_layers);
         if let Some(client) = websocket::requested(&mut parts) {
             return AppFuture::Boxed(Box::pin(websocket::serve(executor, parts, client, limits)));
         }
         match ReceivedBody::at_hand(&parts, body) {
             // At once, so that the head is freed before hyper reads on and needs a buffer.
-            Ok(received) => submit(executor, parts, received, limits),
+            Ok(received) => submit(executor, parts, received, limits, has_layers),
             Err(body) => AppFuture::Boxed(Box::pin(async move {
                 let received = receive(&parts, body, &limits.bodies.requests, limits.streaming).await.map_err(refusal)?;
-                submit(executor, parts, received, limits).await
+                submit(executor, parts, received, limits, has_layers).await
             })),
         }
     }
@@ -100,20 +107,23 @@ impl<E: Executor> Future for AppFuture<E> {
     type Output = Result<Response, BoxError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let (reply, limits) = match &mut *self {
+        let (reply, waiting, limits) = match &mut *self {
             Self::Boxed(future) => return future.as_mut().poll(cx),
             Self::Submitted { call, reply, limits, waiting } => {
                 let reply = ready!(Pin::new(reply).poll(cx));
                 call.disarm();
-                drop(waiting.take());
-                (reply, limits)
+                (reply, waiting.take(), limits)
             }
         };
         match reply {
             Ok(Reply::Response(head, ReplyBody::Whole(octets))) if !BodyBudgets::counts(&octets) => {
+                if let Some(waiting) = waiting {
+                    waiting.respond();
+                }
                 Poll::Ready(Ok(head_of(head, Body::from(octets))))
             }
             Ok(reply) => {
+                drop(waiting);
                 let limits = Arc::clone(limits);
                 self.set(Self::Boxed(Box::pin(async move { respond(reply, &limits.bodies).await })));
                 self.poll(cx)
@@ -124,11 +134,18 @@ impl<E: Executor> Future for AppFuture<E> {
 }
 
 /// Submits the call of a request whose body has been received.
-fn submit<E: Executor>(executor: Arc<E>, parts: Parts, received: ReceivedBody, limits: Arc<RequestLimits>) -> AppFuture<E> {
+fn submit<E: Executor>(
+    executor: Arc<E>,
+    parts: Parts,
+    received: ReceivedBody,
+    limits: Arc<RequestLimits>,
+    has_layers: bool,
+) -> AppFuture<E> {
     let since = Instant::now();
-    let clock = RequestSummary::of(&parts.extensions)
-        .and_then(RequestSummary::clock)
-        .map(|clock| RequestClock::of_thread(Some(clock), since, Trace::of(&parts.extensions)));
+    let clock = RequestSummary::of(&parts.extensions).and_then(RequestSummary::clock).map(|clock| match has_layers {
+        true => RequestClock::of_thread(Some(clock), since, Trace::of(&parts.extensions)),
+        false => clock.clone(),
+    });
     let (sender, reply) = oneshot::channel();
     let call = Call {
         number: 0,
@@ -140,7 +157,7 @@ fn submit<E: Executor>(executor: Arc<E>, parts: Parts, received: ReceivedBody, l
         since: since.into_std(),
         clock: clock.clone(),
     };
-    let waiting = clock.clone().map(RequestClock::wait);
+    let waiting = clock.map(|clock| clock.wait_since(since));
     let deadline = deadline_of(&parts, &limits);
     let Ok(number) = executor.submit(call) else {
         let problem = overloaded("too many requests wait for the app", "the app's queue is full");

@@ -2,6 +2,7 @@
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use http::StatusCode;
@@ -81,15 +82,13 @@ impl Application {
         clock.filter(|_| self.is_stack).map_or(Ok(()), |clock| EnvironClock::put(environ, clock.clone()))
     }
 
-    /// Runs one call. Whatever the app does, the response is complete afterwards or broken off.
-    pub(super) fn serve(&self, py: Python<'_>, call: Call) {
+    /// Runs one call, which this thread has begun with at that moment. Whatever the app does, the response is complete afterwards or broken off.
+    pub(super) fn serve(&self, py: Python<'_>, call: Call, begun: Instant) {
         // The client may have left while the call waited.
         if call.responder.is_closed() {
             return;
         }
-        if let Some(clock) = &call.clock {
-            clock.begin_thread();
-        }
+        call.begin(begun);
         let (body, socket) = match call.body {
             RequestBody::WebSocket(socket) => (RequestBody::Whole(Bytes::new()), Some(socket)),
             body => (body, None),

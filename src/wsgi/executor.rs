@@ -56,7 +56,8 @@ impl Wsgi {
             websockets: self.websocket_rules(context),
         };
         if workers > 0 {
-            return Ok(Next::new(context.place(), AppService::new(self.worker_pool(context, callee, workers, threads, bodies)?, limits)));
+            let app = AppService::new(self.worker_pool(context, callee, workers, threads, bodies)?, limits);
+            return Ok(Next::new(context.place(), app.with_layers(callee.stack.is_some())));
         }
         if run_once {
             forget_headers()?;
@@ -67,7 +68,7 @@ impl Wsgi {
         let made = Python::attach(|py| Application::new(py, &callable, context.place().as_str(), concurrency)?.owned(py));
         let application = made.map(Arc::new).map_err(Finding::from)?;
         let admission = self.pool(context, callee, &application, threads, bodies)?;
-        Ok(Next::new(context.place(), AppService::new(admission, limits)))
+        Ok(Next::new(context.place(), AppService::new(admission, limits).with_layers(callee.stack.is_some())))
     }
 
     fn websocket_rules(&self, context: &Context) -> Option<WebSocketRules> {

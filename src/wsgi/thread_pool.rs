@@ -268,14 +268,14 @@ impl<P: Send + 'static> Shared<P> {
         loop {
             while let Some((call, permit)) = state.queue.pop_front() {
                 // Under the lock, so that a signal finds the call in the queue or here.
-                self.watchdog.begin(nth, &call);
+                let begun = self.watchdog.begin(nth, &call);
                 if !state.queue.is_empty() {
                     wake_one(state);
                 } else {
                     drop(state);
                 }
                 let serve = || {
-                    self.application.serve(py, call);
+                    self.application.serve(py, call, begun);
                     drop(permit);
                 };
                 if catch_unwind(AssertUnwindSafe(serve)).is_err() {
@@ -335,7 +335,7 @@ impl<P: Send + 'static> Shared<P> {
         let shared = Arc::clone(self);
         let serve = move |py: Python<'_>| {
             let serve = || {
-                shared.application.serve(py, call);
+                shared.application.serve(py, call, Instant::now());
                 drop(permit);
             };
             if catch_unwind(AssertUnwindSafe(serve)).is_err() {

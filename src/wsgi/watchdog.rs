@@ -68,10 +68,12 @@ impl Watchdog {
         self.slots[nth].ident.store(widened(ident), Ordering::Relaxed);
     }
 
-    /// Notes that the `nth` thread begins a call.
-    pub(super) fn begin(&self, nth: usize, call: &Call) {
-        let serving = RunningCall { number: call.number, head: call.head.clone(), since: Instant::now(), is_interrupted: false };
+    /// Notes that the `nth` thread begins a call, and returns when.
+    pub(super) fn begin(&self, nth: usize, call: &Call) -> Instant {
+        let since = Instant::now();
+        let serving = RunningCall { number: call.number, head: call.head.clone(), since, is_interrupted: false };
         *self.slots[nth].lock() = Some(serving);
+        since
     }
 
     /// Notes that the `nth` thread, which is this one, is done with its call. Nothing is raised for that call any more.

@@ -11,7 +11,7 @@ use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg}
 use crate::support::{PATIENCE, command};
 
 /// Of the protocol.
-pub(crate) const VERSION: u64 = 7;
+pub(crate) const VERSION: u64 = 9;
 
 pub(crate) const BOOT: u8 = 1;
 pub(crate) const CALL: u8 = 2;

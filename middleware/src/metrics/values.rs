@@ -33,9 +33,16 @@ impl From<&Counter> for SampleValue {
 pub struct Histogram {
     /// Upper bounds in seconds, ascending.
     bounds: &'static [f64],
-    /// The number of values in each bucket; the last bucket has no upper bound.
-    counts: Box<[AtomicU64]>,
+    /// One for each bound, and one for what is above.
+    buckets: Box<[Bucket]>,
     nanoseconds: AtomicU64,
+}
+
+#[derive(Debug)]
+struct Bucket {
+    /// The upper bound in nanoseconds.
+    bound: u64,
+    count: AtomicU64,
 }
 
 impl Histogram {
@@ -45,24 +52,31 @@ impl Histogram {
     /// A histogram with these upper bounds in seconds, in ascending order.
     #[must_use]
     pub fn new(bounds: &'static [f64]) -> Self {
-        Self { bounds, counts: (0..=bounds.len()).map(|_| AtomicU64::new(0)).collect(), nanoseconds: AtomicU64::new(0) }
+        let bucket = |bound| Bucket { bound, count: AtomicU64::new(0) };
+        let buckets = bounds.iter().map(|bound| (bound * 1e9).round() as u64).chain([u64::MAX]).map(bucket);
+        Self { bounds, buckets: buckets.collect(), nanoseconds: AtomicU64::new(0) }
     }
 
     /// Adds a duration.
     pub fn observe(&self, time: Duration) {
-        let seconds = time.as_secs_f64();
-        let bucket = self.bounds.iter().position(|bound| seconds <= *bound).unwrap_or(self.bounds.len());
-        self.counts[bucket].fetch_add(1, Ordering::Relaxed);
         // Overflows after five hundred years of waiting.
-        self.nanoseconds.fetch_add(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.observe_nanos(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
+    }
+
+    pub(crate) fn observe_nanos(&self, nanos: u64) {
+        // The last bucket takes everything.
+        if let Some(bucket) = self.buckets.iter().find(|bucket| nanos <= bucket.bound) {
+            bucket.count.fetch_add(1, Ordering::Relaxed);
+            self.nanoseconds.fetch_add(nanos, Ordering::Relaxed);
+        }
     }
 
     /// The current distribution.
     #[must_use]
     pub fn get(&self) -> Distribution {
         let mut count = 0;
-        let mut cumulative = self.counts.iter().map(|bucket| {
-            count += bucket.load(Ordering::Relaxed);
+        let mut cumulative = self.buckets.iter().map(|bucket| {
+            count += bucket.count.load(Ordering::Relaxed);
             count
         });
         let buckets = self.bounds.iter().copied().zip(cumulative.by_ref()).collect();

@@ -1,15 +1,19 @@
 //! The clock of one request.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use http::StatusCode;
 use smallvec::SmallVec;
 use tokio::time::Instant;
 
-use super::timings::{PlaceTimes, TimedStack};
+use super::span::{VisitRecord, nanos};
+use super::timings::{PlaceTimes, StackBegin, TimedStack};
 use super::visit::{PartVisit, ThreadVisit, Visit};
+use super::{AppPart, SelfTime, Span, ThreadSpan};
+use crate::Place;
 use crate::trace::{MeasuredSpans, Trace};
-use crate::{Place, RequestSummary};
 
 /// The clock of one request. A stack that is timed starts it ([`Timings::over`](super::Timings::over)) and leaves it in the [`RequestSummary`](crate::RequestSummary). A clone is the same
 /// clock.
@@ -18,135 +22,70 @@ pub struct RequestClock(pub(super) Arc<Shared>);
 
 #[derive(Debug)]
 pub(super) struct Shared {
-    /// The stack whose figures the times are added to; `None` for the clock of a thread of an app.
-    pub(super) stack: Option<Arc<TimedStack>>,
+    /// Whether the times are added to the figures of a stack, the one that begins at the first place. Otherwise it is the clock of a thread of an app.
+    pub(super) is_of_stack: bool,
     /// The clock that gets the times of a thread, unless it is one of another process.
     server: Option<RequestClock>,
-    pub(super) begin: Instant,
+    begin: Instant,
     clock: Mutex<Clock>,
+    pub(super) thread: AppThread,
     /// The spans of the thread in the trace of the request.
-    traced: Option<Mutex<MeasuredSpans>>,
+    traced: Option<Box<Mutex<MeasuredSpans>>>,
 }
 
+/// Times are in nanoseconds since the start of the clock.
 #[derive(Debug)]
 pub(super) struct Clock {
     /// Since when the holder has the clock.
-    last: Instant,
+    last: u64,
+    /// Whether that is now, for the end of a visit.
+    pub(super) is_current: bool,
     /// Who has been asked and has not answered, the innermost one; an index in `spans`. `None` while the client takes the response.
-    pub(super) holder: Option<usize>,
+    pub(super) holder: Option<u8>,
     /// A usual request comes to few places.
-    pub(super) spans: SmallVec<[Span; 4]>,
-    /// The app that another process has measured the layers of.
-    app: Option<usize>,
-    pub(super) thread: Option<AppThread>,
+    spans: SmallVec<[VisitRecord; 4]>,
+    /// The app that another clock has measured the layers of.
+    app: Option<u8>,
     /// Which spans have been taken since they ended: a bit for each.
     taken: u64,
-    parts: [Option<Duration>; AppPart::ALL.len()],
+    parts: [Option<u64>; AppPart::ALL.len()],
 }
 
-/// The thread of the app that serves the request.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum AppThread {
-    Begun(Instant),
-    /// It is one of another process.
-    Ended(Duration),
-}
-
-/// The visit of a request to one place.
-#[derive(Clone, Debug)]
-pub struct Span {
-    /// The layer or app.
-    pub place: Place,
-    /// The span of the layer above, as an index in [`RequestClock::spans`].
-    pub above: Option<usize>,
-    /// When the request came, since the start of the clock.
-    pub begin: Duration,
-    /// When the head of the response left, since the start of the clock; `None` before, and in another process.
-    pub end: Option<Duration>,
-    /// The self time until the head of the response.
-    pub request: Duration,
-    /// The self time of the response's body. A body in memory, and one that passes unchanged, takes none.
-    pub body: Duration,
-}
-
-/// The self time of a layer or app in one request.
-#[derive(Clone, Debug)]
-pub struct SelfTime {
-    /// The layer or app.
-    pub place: Place,
-    /// Until the head of the response.
-    pub request: Duration,
-    /// Of the response's body.
-    pub body: Duration,
-}
-
-/// What is new of a visit in a thread of an app, for the clock of the server.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ThreadSpan<N> {
-    /// Its number in the thread.
-    pub number: u8,
-    /// The number of the visit to the layer above, if there is one in the thread.
-    pub above: Option<u8>,
-    /// The name of the place.
-    pub name: N,
-    /// When the request came, since the start of the clock.
-    pub begin: Duration,
-    /// How long the visit took until the head of the response; `None` if it goes on, or has been told before.
-    pub duration: Option<Duration>,
-    /// The self time until the head of the response, as far as it has not been told.
-    pub request: Duration,
-    /// The self time of the response's body, likewise.
-    pub body: Duration,
-}
-
-/// A part of the self time of an app.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AppPart {
-    /// Until a thread of the app has begun with the request, and the response's way back from there.
-    Queue,
-    /// In the thread of the app, until the head of the response.
-    Python,
-    /// Until the head of an upstream's response: connections and retries included.
-    Upstream,
-}
-
-impl AppPart {
-    /// All of them.
-    pub const ALL: [Self; 3] = [Self::Queue, Self::Python, Self::Upstream];
-
-    /// The name in metrics and logs.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Queue => "queue",
-            Self::Python => "python",
-            Self::Upstream => "upstream",
-        }
-    }
-}
+/// The thread of the app that serves the request: nothing before it begins, then the time since the start of the clock, or [`AppThread::ENDED`] and how long the
+/// thread of another process has had the request. A number, because the app's thread writes it while others have the clock.
+#[derive(Debug, Default)]
+pub(super) struct AppThread(AtomicU64);
 
 /// How many visits the clock of a request tells apart. The time of further ones belongs to the layer above them.
 const SPANS: usize = 64;
 
 impl RequestClock {
-    /// Starts the clock of a request that comes to `stack`.
-    pub(super) fn start(stack: Arc<TimedStack>) -> Self {
-        let begin = Instant::now();
-        Self(Arc::new(Shared { stack: Some(stack), server: None, begin, clock: Mutex::new(Clock::new(begin)), traced: None }))
+    /// Starts the clock of a request that comes to the beginning of a stack.
+    pub(crate) fn start() -> Self {
+        Self::new(true, None, Instant::now(), None)
     }
 
-    /// The clock of a request in a thread of an app, which may go on beside the server's own: the request waits for the thread since `begin`. Its times are for the clock
-    /// of the server, which may be one of another process, and for the trace that the request is in.
+    /// The clock of a request in a thread of an app that has layers above it there, which may go on beside the server's own: the request waits for the thread since
+    /// `begin`. Its times are for the clock of the server, which may be one of another process, and for the trace that the request is in.
     #[must_use]
     pub fn of_thread(server: Option<&Self>, begin: Instant, trace: Option<&Trace>) -> Self {
-        let traced = trace.and_then(MeasuredSpans::below).map(Mutex::new);
-        Self(Arc::new(Shared { stack: None, server: server.cloned(), begin, clock: Mutex::new(Clock::new(begin)), traced }))
+        let traced = trace.and_then(MeasuredSpans::below).map(|spans| Box::new(Mutex::new(spans)));
+        Self::new(false, server.cloned(), begin, traced)
     }
 
-    /// The clock that gets the times of this one.
-    #[must_use]
-    pub fn server(&self) -> Option<&Self> {
-        self.0.server.as_ref()
+    fn new(is_of_stack: bool, server: Option<Self>, begin: Instant, traced: Option<Box<Mutex<MeasuredSpans>>>) -> Self {
+        let clock = Clock { last: 0, is_current: false, holder: None, spans: SmallVec::new(), app: None, taken: 0, parts: <_>::default() };
+        Self(Arc::new(Shared { is_of_stack, server, begin, clock: Mutex::new(clock), thread: AppThread::default(), traced }))
+    }
+
+    /// Whether it is that of a thread, and gives its times to another one.
+    pub(super) fn has_server(&self) -> bool {
+        self.0.server.is_some()
+    }
+
+    /// The clock that the times are for.
+    pub(super) fn of_server(&self) -> &Self {
+        self.0.server.as_ref().unwrap_or(self)
     }
 
     /// The time since the start.
@@ -158,7 +97,7 @@ impl RequestClock {
     /// The visits so far, in their order.
     #[must_use]
     pub fn spans(&self) -> Vec<Span> {
-        self.lock().spans.to_vec()
+        self.lock().spans.iter().map(Span::from).collect()
     }
 
     /// The self times so far, one for each place that the request has come to.
@@ -166,12 +105,13 @@ impl RequestClock {
     pub fn self_times(&self) -> Vec<SelfTime> {
         let mut times: Vec<SelfTime> = Vec::new();
         for span in &self.lock().spans {
+            let (request, body) = (Duration::from_nanos(span.request), Duration::from_nanos(span.body));
             match times.iter_mut().find(|time| time.place == span.place) {
                 Some(time) => {
-                    time.request += span.request;
-                    time.body += span.body;
+                    time.request += request;
+                    time.body += body;
                 }
-                None => times.push(SelfTime { place: span.place.clone(), request: span.request, body: span.body }),
+                None => times.push(SelfTime { place: span.place.clone(), request, body }),
             }
         }
         times
@@ -180,7 +120,7 @@ impl RequestClock {
     /// A part of the self times of apps; `None` if the request has come to no app with such a part.
     #[must_use]
     pub fn part(&self, part: AppPart) -> Option<Duration> {
-        self.lock().parts[part as usize]
+        self.lock().parts[part as usize].map(Duration::from_nanos)
     }
 
     /// Adds to a part of the self time of the app that has the clock, until the guard is dropped.
@@ -189,15 +129,25 @@ impl RequestClock {
         PartVisit::begin(self.clone(), part)
     }
 
-    /// The request waits for a thread of the app, whose clock this is. What the thread takes is Python's; the rest until the guard is dropped is the queue's.
+    /// The request waits for a thread of the app, whose clock this is ([`RequestClock::of_thread`]). What the thread takes is Python's; the rest until the guard is
+    /// dropped is the queue's.
     #[must_use]
-    pub const fn wait(self) -> ThreadVisit {
-        ThreadVisit::new(self)
+    pub fn wait(self) -> ThreadVisit {
+        ThreadVisit::new(self, 0)
+    }
+
+    /// The request waits for a thread of an app that has no layers there, since then; otherwise as [`RequestClock::wait`].
+    #[must_use]
+    pub fn wait_since(self, since: Instant) -> ThreadVisit {
+        // It may have been in a thread of another app before.
+        self.0.thread.reset();
+        let since = self.0.at(since);
+        ThreadVisit::new(self, since)
     }
 
     /// Gives what is new of the visits in a thread to the clock of the server, and to the trace, unless they are of another process.
     pub fn report_to_server(&self) {
-        if self.0.server.is_none() {
+        if !self.has_server() {
             return;
         }
         let spans = self.take();
@@ -208,19 +158,19 @@ impl RequestClock {
     }
 
     /// A thread of the app begins with the request.
-    pub fn begin_thread(&self) {
-        self.lock().thread = Some(AppThread::Begun(Instant::now()));
+    pub fn begin_thread(&self, now: Instant) {
+        self.0.thread.begin(self.0.at(now));
     }
 
     /// How long the app's thread has had the request; `None` before it begins.
     #[must_use]
-    pub fn thread_time(&self) -> Option<Duration> {
-        self.lock().thread.map(|thread| thread.time(Instant::now()))
+    pub fn thread_time(&self, now: Instant) -> Option<Duration> {
+        self.0.thread.time(self.0.at(now)).map(Duration::from_nanos)
     }
 
     /// The thread of another process has had the request for this long.
     pub fn end_thread(&self, time: Duration) {
-        self.lock().thread = Some(AppThread::Ended(time));
+        self.0.thread.end(nanos(time));
     }
 
     /// Takes what is new of the visits in this thread, for [`RequestClock::report`] in another process.
@@ -231,8 +181,8 @@ impl RequestClock {
         let mut news = Vec::new();
         for (number, span) in (0..).zip(spans) {
             let bit = 1_u64.checked_shl(number.into()).unwrap_or_default();
-            let duration = span.end.filter(|_| *taken & bit == 0).map(|end| end.saturating_sub(span.begin));
-            if duration.is_none() && (span.request + span.body).is_zero() {
+            let duration = span.end.filter(|_| *taken & bit == 0).map(|end| Duration::from_nanos(end.saturating_sub(span.begin)));
+            if duration.is_none() && span.request == 0 && span.body == 0 {
                 continue;
             }
             if duration.is_some() {
@@ -240,12 +190,12 @@ impl RequestClock {
             }
             news.push(ThreadSpan {
                 number,
-                above: span.above.and_then(|above| u8::try_from(above).ok()),
+                above: span.above,
                 name: span.place.clone(),
-                begin: span.begin,
+                begin: Duration::from_nanos(span.begin),
                 duration,
-                request: std::mem::take(&mut span.request),
-                body: std::mem::take(&mut span.body),
+                request: Duration::from_nanos(std::mem::take(&mut span.request)),
+                body: Duration::from_nanos(std::mem::take(&mut span.body)),
             });
         }
         news
@@ -256,13 +206,15 @@ impl RequestClock {
     pub fn report(&self, elapsed: Duration, spans: &[ThreadSpan<&str>]) {
         let Some(server) = &self.0.server else { return };
         let mut clock = server.lock();
-        let now = clock.advance().saturating_duration_since(server.0.begin);
+        let now = server.0.at(Instant::now());
+        clock.advance(now);
         let Some(app) = clock.holder.or(clock.app) else { return };
         clock.app = Some(app);
+        let Some(stack) = clock.stack().and_then(StackBegin::stack) else { return };
         let mut traced = self.0.traced.as_ref().map(|traced| traced.lock().unwrap_or_else(PoisonError::into_inner));
         for span in spans {
-            let Some((place, times)) = server.0.stack.as_ref().and_then(|stack| stack.timings.get(span.name)) else { continue };
-            let is_app = clock.spans[app].place == *place;
+            let Some((place, times)) = stack.timings.get(span.name) else { continue };
+            let is_app = clock.span(app).place == *place;
             if let Some(traced) = &mut traced {
                 match span.duration {
                     _ if is_app => traced.identify(span.number.into()),
@@ -280,25 +232,57 @@ impl RequestClock {
     }
 
     /// The request comes to a place. `None` if this is the place that has the clock already, or if there have been too many.
+    #[must_use]
     pub fn enter(&self, place: &Place) -> Option<Visit> {
-        let mut clock = self.lock();
-        let above = clock.holder;
-        if clock.spans.len() >= SPANS || above.is_some_and(|above| clock.spans[above].place == *place) {
-            return None;
-        }
-        let span = clock.spans.len();
-        // A stack starts the clock at the moment when the request comes to its first place.
-        let begin = if span == 0 && self.0.stack.is_some() { self.0.begin } else { clock.advance() };
-        let begin = begin.saturating_duration_since(self.0.begin);
-        clock.spans.push(Span { place: place.clone(), above, begin, end: None, request: Duration::ZERO, body: Duration::ZERO });
-        clock.holder = Some(span);
-        Some(Visit::begin(self.clone(), span, above))
+        Some(Visit::new(self.clone(), self.begin_span(place)?))
     }
 
-    /// The request of this clock comes to a place of a stack. The visit to the first place is that to the whole stack.
-    pub(crate) fn enter_stack(&self, place: &Place, request: &RequestSummary) -> Option<Visit> {
-        let visit = self.enter(place)?;
-        Some(if visit.is_first() { visit.of_stack(request.clone()) } else { visit })
+    pub(super) fn begin_span(&self, place: &Place) -> Option<u8> {
+        let mut clock = self.lock();
+        let above = clock.holder;
+        if clock.spans.len() >= SPANS || above.is_some_and(|above| clock.span(above).place == *place) {
+            return None;
+        }
+        let span = u8::try_from(clock.spans.len()).ok()?;
+        // A stack starts the clock at the moment when the request comes to its first place.
+        let begin = if span == 0 && self.0.is_of_stack { 0 } else { self.0.at(Instant::now()) };
+        clock.advance(begin);
+        clock.spans.push(VisitRecord::new(place.clone(), above, begin));
+        clock.holder = Some(span);
+        Some(span)
+    }
+
+    /// The head of a response with this status has left a place, or there will be none. Returns the stack that ends with it, if that wants to know, and the time since the
+    /// start.
+    pub(super) fn end_span(&self, index: u8, status: Option<StatusCode>, is_streamed: bool) -> Option<(Arc<TimedStack>, u64)> {
+        let mut clock = self.lock();
+        if !clock.is_current {
+            clock.advance(self.0.at(Instant::now()));
+        }
+        clock.is_current = false;
+        let now = clock.last;
+        let span = clock.span(index);
+        span.end = Some(now);
+        let above = span.above;
+        clock.holder = above;
+        if !self.0.is_of_stack {
+            return None;
+        }
+        clock.span(index).observe_request();
+        if !is_streamed {
+            clock.end_reported(index);
+        }
+        // The visit to the first place is that to the whole stack.
+        let stack = if index == 0 { clock.stack() } else { None };
+        stack.filter(|stack| stack.notes(status, now)).and_then(StackBegin::stack).map(|stack| (stack, now))
+    }
+
+    /// The clock, after it has given the holder the time since the last change.
+    pub(super) fn advance(&self) -> MutexGuard<'_, Clock> {
+        let mut clock = self.lock();
+        let now = self.0.at(Instant::now());
+        clock.advance(now);
+        clock
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Clock> {
@@ -306,78 +290,102 @@ impl RequestClock {
     }
 }
 
-impl<N> ThreadSpan<N> {
-    /// The same with another form of its name.
-    pub fn named<M>(&self, name: M) -> ThreadSpan<M> {
-        let Self { number, above, begin, duration, request, body, .. } = *self;
-        ThreadSpan { number, above, name, begin, duration, request, body }
-    }
-}
-
-impl Span {
-    pub(super) fn observe_body(&self) {
-        if let (Some(times), false) = (self.place.times(), self.body.is_zero()) {
-            times.body.observe(self.body);
-        }
+impl Shared {
+    /// This moment in nanoseconds since the start.
+    pub(super) fn at(&self, moment: Instant) -> u64 {
+        nanos(moment.saturating_duration_since(self.begin))
     }
 }
 
 impl AppThread {
-    pub(super) fn time(self, now: Instant) -> Duration {
-        match self {
-            Self::Begun(at) => now.saturating_duration_since(at),
-            Self::Ended(time) => time,
+    const ENDED: u64 = 1 << 63;
+
+    fn reset(&self) {
+        self.0.store(0, Ordering::Relaxed);
+    }
+
+    fn begin(&self, at: u64) {
+        self.0.store(at.max(1), Ordering::Relaxed);
+    }
+
+    fn end(&self, time: u64) {
+        self.0.store(time | Self::ENDED, Ordering::Relaxed);
+    }
+
+    /// How long it has had the request; `None` before it begins.
+    pub(super) fn time(&self, now: u64) -> Option<u64> {
+        match self.0.load(Ordering::Relaxed) {
+            0 => None,
+            ended @ Self::ENDED.. => Some(ended - Self::ENDED),
+            begun => Some(now.saturating_sub(begun)),
         }
     }
 }
 
 impl Clock {
-    fn new(begin: Instant) -> Self {
-        Self { last: begin, holder: None, spans: SmallVec::new(), app: None, thread: None, taken: 0, parts: <_>::default() }
+    /// The stack that the request has come to.
+    fn stack(&self) -> Option<&StackBegin> {
+        self.spans.first()?.place.stack()
+    }
+
+    fn span(&mut self, index: u8) -> &mut VisitRecord {
+        &mut self.spans[usize::from(index)]
     }
 
     /// Adds self times that were measured below an app. All of them were waited for there, in the same phase.
-    fn add_below(&mut self, app: usize, place: &Place, times: &PlaceTimes, begin: Duration, measured: &ThreadSpan<&str>) {
-        let (request, body) = (measured.request, measured.body);
-        let above = &mut self.spans[app];
+    fn add_below(&mut self, app: u8, place: &Place, times: &PlaceTimes, begin: u64, measured: &ThreadSpan<&str>) {
+        let (request, body) = (nanos(measured.request), nanos(measured.body));
+        let above = self.span(app);
+        let both = request.saturating_add(body);
         match above.end {
             None => {
-                above.request = above.request.saturating_sub(request + body);
-                times.request.observe(request);
+                above.request = above.request.saturating_sub(both);
+                times.request.observe_nanos(request);
             }
             Some(_) => above.body = above.body.saturating_sub(body),
         }
-        if let Some(span) = self.spans.iter_mut().find(|span| span.place == *place && span.above == Some(app)) {
-            span.request += request;
-            span.body += body;
-        } else if self.spans.len() < SPANS {
-            self.spans.push(Span { place: place.clone(), above: Some(app), begin, end: None, request, body });
-        }
+        let span = match self.spans.iter().position(|span| span.place == *place && span.above == Some(app)) {
+            Some(known) => &mut self.spans[known],
+            None if self.spans.len() < SPANS => {
+                self.spans.push(VisitRecord::new(place.clone(), Some(app), begin));
+                let last = self.spans.len() - 1;
+                &mut self.spans[last]
+            }
+            None => return,
+        };
+        span.request = span.request.saturating_add(request);
+        span.body = span.body.saturating_add(body);
     }
 
     /// Gives the holder the time since the last change.
-    pub(super) fn advance(&mut self) -> Instant {
-        let now = Instant::now();
-        let time = now.saturating_duration_since(std::mem::replace(&mut self.last, now));
+    pub(super) fn advance(&mut self, now: u64) {
+        let time = now.saturating_sub(std::mem::replace(&mut self.last, now));
+        self.is_current = false;
         if let Some(holder) = self.holder {
-            let span = &mut self.spans[holder];
-            match span.end {
-                None => span.request += time,
-                Some(_) => span.body += time,
-            }
+            self.span(holder).add(time);
         }
-        now
+    }
+
+    /// The response's body that a place has made or changed has ended.
+    pub(super) fn end_body(&mut self, index: u8) {
+        self.span(index).observe_body();
+        self.end_reported(index);
     }
 
     /// The response of an app has ended, and with it those of the places that another clock has measured below it.
-    pub(super) fn end_reported(&self, app: usize) {
-        self.spans.iter().filter(|span| span.above == Some(app) && span.end.is_none()).for_each(Span::observe_body);
+    fn end_reported(&self, app: u8) {
+        if self.app.is_some() {
+            self.spans.iter().filter(|span| span.above == Some(app) && span.end.is_none()).for_each(VisitRecord::observe_body);
+        }
     }
 
-    pub(super) fn add(&mut self, part: AppPart, time: Duration) {
-        *self.parts[part as usize].get_or_insert_default() += time;
-        if let Some(times) = self.holder.and_then(|holder| self.spans[holder].place.times()) {
-            times.parts[part as usize].observe(time);
+    pub(super) fn add(&mut self, part: AppPart, time: u64) {
+        let total = self.parts[part as usize].get_or_insert_default();
+        *total = total.saturating_add(time);
+        if let Some(holder) = self.holder
+            && let Some(times) = self.span(holder).place.times()
+        {
+            times.parts[part as usize].observe_nanos(time);
         }
     }
 }

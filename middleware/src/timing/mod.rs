@@ -11,14 +11,17 @@ mod body;
 mod clock;
 mod recent;
 mod slow;
+mod span;
 #[cfg(test)]
 mod tests;
 mod timings;
 mod visit;
 
 pub(crate) use body::TimedBody;
-pub use clock::{AppPart, RequestClock, SelfTime, Span, ThreadSpan};
+pub use clock::RequestClock;
 pub use recent::RecentErrors;
-pub(crate) use timings::PlaceTimes;
+pub use span::{AppPart, SelfTime, Span, ThreadSpan};
 pub use timings::{PlaceFigures, Timings};
+pub(crate) use timings::{PlaceTimes, StackBegin};
+pub(crate) use visit::StackVisit;
 pub use visit::{BodyVisit, PartVisit, ThreadVisit, Visit};

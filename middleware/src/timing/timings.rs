@@ -1,12 +1,13 @@
 //! The figures of all places of a stack.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use http::StatusCode;
 
 use super::slow::SlowLog;
+use super::span::nanos;
 use super::{AppPart, RecentErrors, RequestClock};
 use crate::metrics::{Distribution, Histogram};
 use crate::{Context, Metrics, Next, Place, RequestSummary};
@@ -28,6 +29,14 @@ pub(super) struct TimedStack {
     pub(super) timings: Timings,
     slow: Option<SlowLog>,
     errors: Arc<RecentErrors>,
+}
+
+/// What the first place of a stack that is timed knows of it. It does not keep the stack, which keeps its places.
+#[derive(Debug)]
+pub(crate) struct StackBegin {
+    stack: Weak<TimedStack>,
+    /// How long the response of a request that is not slow takes, in nanoseconds.
+    slow: u64,
 }
 
 /// The figures of one place.
@@ -86,14 +95,10 @@ impl Timings {
     /// `context`.
     #[must_use]
     pub fn over(self, stack: Next, slow: Option<Duration>, context: &Context) -> Next {
-        let figures = self.clone();
-        context.on_scrape(move |metrics| figures.scrape(metrics));
         let timed = Arc::new(TimedStack { timings: self, slow: slow.map(SlowLog::new), errors: Self::recent_errors(context) });
-        stack.prepared(move |request| {
-            if let Some(summary) = RequestSummary::of(request.extensions()) {
-                summary.start_clock(RequestClock::start(Arc::clone(&timed)));
-            }
-        })
+        stack.place().begin_stack(StackBegin { stack: Arc::downgrade(&timed), slow: slow.map_or(u64::MAX, nanos) });
+        context.on_scrape(move |metrics| timed.timings.scrape(metrics));
+        stack
     }
 
     /// The recent errors of a stack at the place of `context`. They survive a reload.
@@ -140,14 +145,25 @@ impl Timings {
     }
 }
 
+impl StackBegin {
+    pub(super) fn stack(&self) -> Option<Arc<TimedStack>> {
+        self.stack.upgrade()
+    }
+
+    /// Whether the stack notes a request that leaves it.
+    pub(super) fn notes(&self, status: Option<StatusCode>, elapsed: u64) -> bool {
+        elapsed >= self.slow || status.is_some_and(|status| status.is_server_error())
+    }
+}
+
 impl TimedStack {
     /// A request leaves the stack: with the head of its response, or because nobody waits for it any longer.
-    pub(super) fn leave(&self, request: &RequestSummary, clock: &RequestClock, status: Option<StatusCode>, elapsed: Duration) {
+    pub(super) fn leave(&self, request: &RequestSummary, clock: &RequestClock, status: Option<StatusCode>, elapsed: u64) {
         if let Some(status) = status {
             self.errors.note(status, request);
         }
         if let Some(slow) = &self.slow {
-            slow.leave(request, clock, status.is_some(), elapsed);
+            slow.leave(request, clock, status.is_some(), Duration::from_nanos(elapsed));
         }
     }
 }

@@ -3,8 +3,9 @@
 use http::StatusCode;
 use tokio::time::Instant;
 
-use super::clock::{AppPart, RequestClock};
-use crate::RequestSummary;
+use super::clock::RequestClock;
+use super::span::{AppPart, nanos};
+use crate::{Place, RequestSummary};
 
 /// A part of the self time of an app that goes on. Dropping it ends it.
 pub struct PartVisit {
@@ -21,62 +22,98 @@ impl PartVisit {
 
 impl Drop for PartVisit {
     fn drop(&mut self) {
-        self.clock.lock().add(self.part, self.begin.elapsed());
+        self.clock.lock().add(self.part, nanos(self.begin.elapsed()));
     }
 }
 
 /// A request at the threads of an app. Dropping it ends the visit: the head of the response is there, or is not waited for any longer.
 pub struct ThreadVisit {
-    thread: RequestClock,
+    /// That of the thread, if there are layers; otherwise the server's.
+    clock: RequestClock,
+    /// Since the start of that clock.
+    since: u64,
+    is_last: bool,
 }
 
 impl ThreadVisit {
-    pub(super) const fn new(thread: RequestClock) -> Self {
-        Self { thread }
+    pub(super) const fn new(clock: RequestClock, since: u64) -> Self {
+        Self { clock, since, is_last: false }
+    }
+
+    /// Ends the visit with the head of a response that leaves the app at once, so that its visit to the app needs no other reading of the clock.
+    pub fn respond(mut self) {
+        self.is_last = true;
     }
 }
 
 impl Drop for ThreadVisit {
     fn drop(&mut self) {
-        let Some(server) = self.thread.server() else { return };
-        self.thread.report_to_server();
-        let thread = self.thread.lock().thread;
+        self.clock.report_to_server();
+        let (thread, server) = (&self.clock.0, self.clock.of_server());
         let mut clock = server.lock();
-        let now = clock.advance();
-        let total = now.saturating_duration_since(self.thread.0.begin);
-        let python = thread.map(|thread| thread.time(now).min(total));
-        clock.add(AppPart::Queue, total.saturating_sub(python.unwrap_or_default()));
+        let moment = Instant::now();
+        let now = thread.at(moment);
+        clock.advance(if self.clock.has_server() { server.0.at(moment) } else { now });
+        clock.is_current = self.is_last;
+        let total = now.saturating_sub(self.since);
+        let python = thread.thread.time(now).map(|time| time.min(total));
+        clock.add(AppPart::Queue, total - python.unwrap_or_default());
         if let Some(python) = python {
             clock.add(AppPart::Python, python);
         }
     }
 }
 
-/// A visit to a place. Dropping it ends the visit: the head of the response has left the place, or there will be none.
+/// A visit to a place in a thread of an app. Dropping it ends the visit: the head of the response has left the place, or there will be none.
 pub struct Visit {
     clock: RequestClock,
-    span: usize,
-    above: Option<usize>,
+    span: u8,
     is_streamed: bool,
-    /// The request, if this is the visit to the whole stack.
-    request: Option<RequestSummary>,
+}
+
+impl Visit {
+    pub(super) const fn new(clock: RequestClock, span: u8) -> Self {
+        Self { clock, span, is_streamed: false }
+    }
+
+    /// The body of the response that leaves the place: its time is measured if the place has made or changed it.
+    #[must_use]
+    pub fn body(&mut self) -> BodyVisit {
+        self.is_streamed = true;
+        BodyVisit::new(self.clock.clone(), self.span)
+    }
+}
+
+impl Drop for Visit {
+    fn drop(&mut self) {
+        self.clock.end_span(self.span, None, self.is_streamed);
+    }
+}
+
+/// A visit to a place of a stack, likewise. It has the request, which has the clock.
+pub(crate) struct StackVisit {
+    request: RequestSummary,
+    span: u8,
+    is_streamed: bool,
     /// Of the response.
     status: Option<StatusCode>,
 }
 
-impl Visit {
-    pub(super) const fn begin(clock: RequestClock, span: usize, above: Option<usize>) -> Self {
-        Self { clock, span, above, is_streamed: false, request: None, status: None }
+impl StackVisit {
+    /// The request comes to a place. It is returned if the place, or the request, is not timed, and as in [`RequestClock::enter`].
+    pub(crate) fn begin(request: RequestSummary, place: &Place) -> Result<Self, RequestSummary> {
+        if request.clock().is_none() && place.stack().is_some() {
+            request.start_clock(RequestClock::start());
+        }
+        let clock = if place.is_timed() { request.clock() } else { None };
+        match clock.and_then(|clock| clock.begin_span(place)) {
+            Some(span) => Ok(Self { request, span, is_streamed: false, status: None }),
+            None => Err(request),
+        }
     }
 
-    pub(super) const fn is_first(&self) -> bool {
-        self.span == 0
-    }
-
-    /// The visit of this request to a whole stack.
-    pub(super) fn of_stack(mut self, request: RequestSummary) -> Self {
-        self.request = Some(request);
-        self
+    pub(crate) const fn request(&self) -> &RequestSummary {
+        &self.request
     }
 
     /// A response of this status leaves the place.
@@ -84,32 +121,18 @@ impl Visit {
         self.status = Some(status);
     }
 
-    /// The body of the response that leaves the place: its time is measured if the place has made or changed it.
-    #[must_use]
-    pub fn body(&mut self) -> BodyVisit {
+    /// As [`Visit::body`].
+    pub(crate) fn body(&mut self) -> Option<BodyVisit> {
         self.is_streamed = true;
-        BodyVisit { clock: self.clock.clone(), span: self.span, above: None, is_asked: false }
+        self.request.clock().map(|clock| BodyVisit::new(clock.clone(), self.span))
     }
 }
 
-impl Drop for Visit {
+impl Drop for StackVisit {
     fn drop(&mut self) {
-        let mut clock = self.clock.lock();
-        let now = clock.advance();
-        clock.holder = self.above;
-        let span = &mut clock.spans[self.span];
-        let elapsed = now.saturating_duration_since(self.clock.0.begin);
-        span.end = Some(elapsed);
-        let Some(stack) = &self.clock.0.stack else { return };
-        if let Some(times) = span.place.times() {
-            times.request.observe(span.request);
-        }
-        if !self.is_streamed {
-            clock.end_reported(self.span);
-        }
-        drop(clock);
-        if let Some(request) = &self.request {
-            stack.leave(request, &self.clock, self.status, elapsed);
+        let Some(clock) = self.request.clock() else { return };
+        if let Some((stack, elapsed)) = clock.end_span(self.span, self.status, self.is_streamed) {
+            stack.leave(&self.request, clock, self.status, elapsed);
         }
     }
 }
@@ -117,17 +140,20 @@ impl Drop for Visit {
 /// The body that a place gives. Dropping it ends the body.
 pub struct BodyVisit {
     clock: RequestClock,
-    span: usize,
-    above: Option<usize>,
+    span: u8,
+    above: Option<u8>,
     /// Whether it was asked for a part and has not given it.
     is_asked: bool,
 }
 
 impl BodyVisit {
+    const fn new(clock: RequestClock, span: u8) -> Self {
+        Self { clock, span, above: None, is_asked: false }
+    }
+
     /// The body is asked for its next part, possibly again.
     pub fn ask(&mut self) {
-        let mut clock = self.clock.lock();
-        clock.advance();
+        let mut clock = self.clock.advance();
         if !std::mem::replace(&mut self.is_asked, true) {
             self.above = clock.holder;
         }
@@ -137,9 +163,7 @@ impl BodyVisit {
     /// It gives the part.
     pub fn answer(&mut self) {
         if std::mem::replace(&mut self.is_asked, false) {
-            let mut clock = self.clock.lock();
-            clock.advance();
-            clock.holder = self.above;
+            self.clock.advance().holder = self.above;
         }
     }
 }
@@ -147,10 +171,8 @@ impl BodyVisit {
 impl Drop for BodyVisit {
     fn drop(&mut self) {
         self.answer();
-        if self.clock.0.stack.is_some() {
-            let clock = self.clock.lock();
-            clock.spans[self.span].observe_body();
-            clock.end_reported(self.span);
+        if self.clock.0.is_of_stack {
+            self.clock.lock().end_body(self.span);
         }
     }
 }

@@ -98,7 +98,7 @@ fn parse(octets: &[u8]) -> Result<Option<(ResponseHead, usize)>, String> {
     }
     headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
     headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
-    Ok(Some((ResponseHead { status: StatusCode::SWITCHING_PROTOCOLS, reason: None, headers, length: None }, length)))
+    Ok(Some((ResponseHead { status: StatusCode::SWITCHING_PROTOCOLS, reason: None, headers, length: None, thread: None }, length)))
 }
 
 #[cfg(test)]

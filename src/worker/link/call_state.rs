@@ -3,7 +3,8 @@
 use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::StatusCode;
@@ -44,7 +45,15 @@ pub(crate) struct CallState {
     /// The server has been told that the call is over.
     is_done: AtomicBool,
     /// Of a call that is timed.
-    clock: Option<RequestClock>,
+    timing: Option<CallTiming>,
+}
+
+/// What a call that is timed measures.
+pub(crate) enum CallTiming {
+    /// When the app's thread has begun with it.
+    Thread(OnceLock<Instant>),
+    /// The layers above the app, too.
+    Layers(RequestClock),
 }
 
 struct Credit {
@@ -55,9 +64,9 @@ struct Credit {
 }
 
 impl CallState {
-    pub(crate) fn new(number: u64, head: Head, outbox: Arc<Outbox>, clock: Option<RequestClock>) -> Self {
+    pub(crate) fn new(number: u64, head: Head, outbox: Arc<Outbox>, timing: Option<CallTiming>) -> Self {
         let credit = Mutex::new(Credit { octets: WINDOW, is_cancelled: false, is_awaited: false });
-        Self { number, head, outbox, credit, room: Condvar::new(), is_done: AtomicBool::new(false), clock }
+        Self { number, head, outbox, credit, room: Condvar::new(), is_done: AtomicBool::new(false), timing }
     }
 
     /// The number of the call.
@@ -70,14 +79,25 @@ impl CallState {
         &self.head
     }
 
-    /// The clock of a call that is timed.
+    /// The clock of a call whose layers are timed.
     pub(crate) const fn clock(&self) -> Option<&RequestClock> {
-        self.clock.as_ref()
+        match &self.timing {
+            Some(CallTiming::Layers(clock)) => Some(clock),
+            Some(CallTiming::Thread(_)) | None => None,
+        }
     }
 
-    /// Puts the times since the last time before a frame. `has_begun` says that the head of the response has been sent.
-    fn put_times(&self, out: &mut Vec<u8>, has_begun: bool) {
-        if let Some(times) = self.clock.as_ref().and_then(|clock| CallTimes::of(clock, has_begun)) {
+    /// How long the app's thread has had a call that is timed.
+    fn thread_time(&self, now: Instant) -> Option<Duration> {
+        match self.timing.as_ref()? {
+            CallTiming::Thread(begun) => begun.get().map(|begun| now.saturating_duration_since(*begun)),
+            CallTiming::Layers(clock) => clock.thread_time(now.into()),
+        }
+    }
+
+    /// Puts what is new of the times of layers before a frame. The time of the app's thread goes there if the frame itself does not have it.
+    fn put_times(&self, out: &mut Vec<u8>, thread: Option<Duration>) {
+        if let Some(times) = CallTimes::of(self.clock(), thread) {
             frame::put_times(out, self.number, &times);
         }
     }
@@ -145,6 +165,13 @@ impl CallState {
 }
 
 impl RemoteResponder for CallState {
+    fn begin(&self, begun: Instant) {
+        if let Some(CallTiming::Thread(since)) = &self.timing {
+            // A call begins once.
+            let _ = since.set(begun);
+        }
+    }
+
     fn is_cancelled(&self) -> bool {
         self.lock().is_cancelled
     }
@@ -161,9 +188,10 @@ impl RemoteResponder for CallState {
         if is_last {
             self.is_done.store(true, Ordering::Relaxed);
         }
-        self.outbox.send(|out| {
-            self.put_times(out, false);
-            frame::put_response(out, self.number, head, body, is_last);
+        let now = Instant::now();
+        self.outbox.send_at(now, |out| {
+            self.put_times(out, None);
+            frame::put_response(out, self.number, self.thread_time(now), head, body, is_last);
         });
         !self.is_cancelled()
     }
@@ -174,16 +202,18 @@ impl RemoteResponder for CallState {
             return true;
         }
         // The descriptor goes with the first octet of its frame.
-        self.outbox.post(|out| self.put_times(out, false));
-        self.outbox.send_descriptor(|out| frame::put_response_file(out, self.number, head, &part), file);
+        self.outbox.post(|out| self.put_times(out, None));
+        let thread = self.thread_time(Instant::now());
+        self.outbox.send_descriptor(|out| frame::put_response_file(out, self.number, thread, head, &part), file);
         !self.is_cancelled()
     }
 
     fn fail(&self, problem: &Problem) {
         let detail = Bytes::copy_from_slice(problem.shown().as_bytes());
         let report = ToServer::Failed(self.number, problem.status().as_u16(), detail);
+        let thread = self.thread_time(Instant::now());
         self.outbox.send(|out| {
-            self.put_times(out, false);
+            self.put_times(out, thread);
             report.put(out);
         });
     }
@@ -202,9 +232,10 @@ impl RemoteResponder for CallState {
             self.refuse_head();
             return false;
         }
+        let thread = self.thread_time(Instant::now());
         self.outbox.send(|out| {
-            self.put_times(out, false);
-            frame::put_response_head(out, self.number, head);
+            self.put_times(out, None);
+            frame::put_response_head(out, self.number, thread, head);
         });
         true
     }
@@ -231,7 +262,7 @@ impl RemoteResponder for CallState {
 
     fn finish(&self) {
         self.outbox.send(|out| {
-            self.put_times(out, true);
+            self.put_times(out, None);
             ToServer::BodyEnd(self.number).put(out);
         });
     }

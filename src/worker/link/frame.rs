@@ -5,6 +5,7 @@
 
 #[cfg(any(test, fuzzing))]
 mod check;
+mod response;
 mod times;
 
 use std::ops::Range;
@@ -13,12 +14,13 @@ use bytes::{Buf, Bytes, BytesMut};
 
 #[cfg(any(test, fuzzing))]
 pub(crate) use self::check::{check_orders, check_reports};
+pub(crate) use self::response::{put_hint, put_response, put_response_file, put_response_head};
 pub(crate) use self::times::CallTimes;
 use crate::call::ResponseHead;
 use crate::call::encoded_head::{EncodedHead, MalformedHead};
 
 /// The version of the protocol. Both ends are the same program, unless its file was replaced while the server ran.
-pub(crate) const VERSION: u32 = 8;
+pub(crate) const VERSION: u32 = 9;
 
 /// The largest payload, in octets.
 pub(crate) const LARGEST: usize = 4 << 20;
@@ -218,9 +220,11 @@ impl ToServer {
         match self {
             Self::Ready(json) => frame(out, 64, 0, 0, &[json]),
             Self::Refused(json) => frame(out, 65, 0, 0, &[json]),
-            Self::Response(number, head, body, is_done) => put_response(out, *number, &EncodedHead::from(head), body, *is_done),
-            Self::File(number, head, part) => put_response_file(out, *number, &EncodedHead::from(head), part),
-            Self::Head(number, head) => put_response_head(out, *number, &EncodedHead::from(head)),
+            Self::Response(number, head, body, is_done) => {
+                put_response(out, *number, head.thread, &EncodedHead::from(head), body, *is_done)
+            }
+            Self::File(number, head, part) => put_response_file(out, *number, head.thread, &EncodedHead::from(head), part),
+            Self::Head(number, head) => put_response_head(out, *number, head.thread, &EncodedHead::from(head)),
             Self::Body(number, octets) => frame(out, 68, 0, *number, &[octets]),
             Self::BodyEnd(number) => frame(out, 69, 0, *number, &[]),
             Self::BodyFailed(number, why) => frame(out, 70, 0, *number, &[why]),
@@ -260,10 +264,10 @@ impl ToServer {
             64 => Self::Ready(payload),
             65 => Self::Refused(payload),
             66 => {
-                let head = ResponseHead::take(&mut payload)?;
+                let head = response::take_head(flags, &mut payload)?;
                 Self::Response(number, head, payload, flags & DONE != 0)
             }
-            67 => Self::Head(number, ResponseHead::take(&mut payload)?),
+            67 => Self::Head(number, response::take_head(flags, &mut payload)?),
             68 => Self::Body(number, payload),
             69 => Self::BodyEnd(number),
             70 => Self::BodyFailed(number, payload),
@@ -274,40 +278,13 @@ impl ToServer {
             75 => Self::Ended(payload),
             76 => {
                 let (start, end) = (payload.try_get_u64_le().map_err(|_| SHORT)?, payload.try_get_u64_le().map_err(|_| SHORT)?);
-                Self::File(number, ResponseHead::take(&mut payload)?, start..end)
+                Self::File(number, response::take_head(flags, &mut payload)?, start..end)
             }
             77 => Self::Times(number, CallTimes::take(payload)?),
             78 => Self::Hint(number, ResponseHead::take(&mut payload)?),
             _ => return Err(UNKNOWN),
         }))
     }
-}
-
-/// Appends the frame of a whole response, without a [`ToServer`] that would own the head.
-pub(crate) fn put_response(out: &mut Vec<u8>, number: u64, head: &EncodedHead, body: &[u8], is_done: bool) {
-    framed(out, 66, if is_done { DONE } else { 0 }, number, |out| {
-        head.put(out);
-        out.extend_from_slice(body);
-    });
-}
-
-/// Appends the frame of the head of a streamed response, likewise.
-pub(crate) fn put_response_head(out: &mut Vec<u8>, number: u64, head: &EncodedHead) {
-    framed(out, 67, 0, number, |out| head.put(out));
-}
-
-/// Appends the frame of a hint, likewise.
-pub(crate) fn put_hint(out: &mut Vec<u8>, number: u64, head: &EncodedHead) {
-    framed(out, 78, 0, number, |out| head.put(out));
-}
-
-/// Appends the frame of the head of a response whose body is in a file, likewise.
-pub(crate) fn put_response_file(out: &mut Vec<u8>, number: u64, head: &EncodedHead, part: &Range<u64>) {
-    framed(out, 76, 0, number, |out| {
-        out.extend_from_slice(&part.start.to_le_bytes());
-        out.extend_from_slice(&part.end.to_le_bytes());
-        head.put(out);
-    });
 }
 
 /// Appends the frame of the times of a call.

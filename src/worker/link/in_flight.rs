@@ -47,9 +47,17 @@ pub(crate) struct InFlight {
 impl InFlight {
     /// Sends a whole response.
     pub(crate) fn respond(&mut self, head: ResponseHead, body: Bytes) {
-        if let Some(responder) = self.responder.take() {
+        if let Some(responder) = self.begin_response(&head) {
             responder.forward(head, ReplyBody::Whole(body));
         }
+    }
+
+    /// Takes where the response goes that begins with this head.
+    pub(crate) fn begin_response(&mut self, head: &ResponseHead) -> Option<Responder> {
+        if let (Some(clock), Some(time)) = (&self.clock, head.thread) {
+            clock.end_thread(time);
+        }
+        self.responder.take()
     }
 
     /// Answers for a worker that is gone.

@@ -92,9 +92,14 @@ impl Outbox {
 
     /// Adds a frame and sends all frames.
     pub(crate) fn send(&self, put: impl FnOnce(&mut Vec<u8>)) {
+        self.send_at(Instant::now(), put);
+    }
+
+    /// As [`Outbox::send`], for a caller that has read the clock.
+    pub(crate) fn send_at(&self, now: Instant, put: impl FnOnce(&mut Vec<u8>)) {
         let mut out = self.lock();
         put(&mut out.octets);
-        self.push(&mut out);
+        self.push_at(&mut out, now);
     }
 
     /// Adds a frame with a descriptor and sends all frames.
@@ -185,7 +190,11 @@ impl Outbox {
     }
 
     fn push(&self, out: &mut Out) {
-        out.pushed = Instant::now();
+        self.push_at(out, Instant::now());
+    }
+
+    fn push_at(&self, out: &mut Out, now: Instant) {
+        out.pushed = now;
         while out.sent < out.octets.len() && !out.is_stuck && !out.is_broken {
             match out.send_next(&self.socket) {
                 Ok(count) => out.sent += count,

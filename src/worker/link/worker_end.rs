@@ -5,7 +5,7 @@
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, OnceLock, PoisonError};
 use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
@@ -14,7 +14,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{Errno, read};
 use ziggurat_middleware::timing::RequestClock;
 
-use super::call_state::{CallState, Calls, Entry, FromServer, LinkPermit};
+use super::call_state::{CallState, CallTiming, Calls, Entry, FromServer, LinkPermit};
 use super::descriptor;
 use super::frame::{CallBody, Malformed, ToWorker, WINDOW};
 use super::outbox::{LOOK, Outbox};
@@ -68,8 +68,9 @@ pub(crate) struct WorkerEnd {
     octets: BytesMut,
     /// Descriptors whose frames were not handled yet.
     descriptors: VecDeque<OwnedFd>,
-    /// Whether calls are timed.
+    /// Whether calls are timed, and whether there are layers above the app.
     is_timed: bool,
+    has_layers: bool,
     /// The target of reads. (A read into `octets` would have to zero them first.)
     block: Box<[u8]>,
     /// The last read has emptied the socket, so the next one would most likely find nothing.
@@ -89,14 +90,15 @@ impl WorkerEnd {
             octets: BytesMut::new(),
             descriptors: VecDeque::new(),
             is_timed: false,
+            has_layers: false,
             block: vec![0; READ].into(),
             is_drained: false,
         })
     }
 
-    /// Times calls, and tells the server.
-    pub(crate) const fn time_calls(&mut self) {
-        self.is_timed = true;
+    /// Times calls, and tells the server. `has_layers` says whether there are layers above the app.
+    pub(crate) const fn time_calls(&mut self, has_layers: bool) {
+        (self.is_timed, self.has_layers) = (true, has_layers);
     }
 
     /// The outbox of this link.
@@ -146,7 +148,7 @@ impl WorkerEnd {
                 ToWorker::WebSocket(number, head) => {
                     let socket = self.descriptor("a request for a WebSocket came without a socket")?;
                     let state = Arc::new(CallState::new(number, Head::framed(head), Arc::clone(&self.outbox), None));
-                    let (call, permit) = self.enter(state, RequestBody::WebSocket(socket), None);
+                    let (call, permit) = self.enter(state, RequestBody::WebSocket(socket), None, Instant::now());
                     handler.put(call, permit);
                 }
                 ToWorker::Body(number, octets) => self.with(number, |entry| {
@@ -197,8 +199,12 @@ impl WorkerEnd {
     }
 
     fn call(&mut self, number: u64, head: Bytes, body: CallBody) -> Result<(Call, LinkPermit), End> {
-        let clock = self.is_timed.then(|| RequestClock::of_thread(None, Instant::now().into(), None));
-        let state = Arc::new(CallState::new(number, Head::framed(head), Arc::clone(&self.outbox), clock));
+        let since = Instant::now();
+        let timing = self.is_timed.then(|| match self.has_layers {
+            true => CallTiming::Layers(RequestClock::of_thread(None, since.into(), None)),
+            false => CallTiming::Thread(OnceLock::new()),
+        });
+        let state = Arc::new(CallState::new(number, Head::framed(head), Arc::clone(&self.outbox), timing));
         let (body, writer) = match body {
             CallBody::Whole(octets) => (RequestBody::Whole(octets), None),
             CallBody::Spooled(length) => {
@@ -210,17 +216,23 @@ impl WorkerEnd {
                 (RequestBody::Stream(reader), Some(writer))
             }
         };
-        Ok(self.enter(state, body, writer))
+        Ok(self.enter(state, body, writer, since))
     }
 
     /// Enters a call in the list.
-    fn enter(&self, state: Arc<CallState>, body: RequestBody, writer: Option<Writer<Arc<BodyFailure>>>) -> (Call, LinkPermit) {
+    fn enter(
+        &self,
+        state: Arc<CallState>,
+        body: RequestBody,
+        writer: Option<Writer<Arc<BodyFailure>>>,
+        since: Instant,
+    ) -> (Call, LinkPermit) {
         let number = state.number();
         let entry = Entry { state: Arc::clone(&state), body: writer };
         self.calls.lock().unwrap_or_else(PoisonError::into_inner).insert(number, entry);
         let permit = LinkPermit { state: Arc::clone(&state), calls: Arc::clone(&self.calls) };
         let (head, clock) = (state.head().clone(), state.clock().cloned());
-        let call = Call { number, head, body, responder: Responder::Remote(state), hints: None, class: 0, since: Instant::now(), clock };
+        let call = Call { number, head, body, responder: Responder::Remote(state), hints: None, class: 0, since, clock };
         (call, permit)
     }
 

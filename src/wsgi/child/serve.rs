@@ -40,7 +40,7 @@ impl Service {
     /// Starts the threads that call the app, and the one that reads the link.
     pub(super) fn start(mut link: WorkerEnd, boot: &Boot, app: &Callable, lifecycle: Lifecycle) -> Result<Self, Finding> {
         if boot.is_timed {
-            link.time_calls();
+            link.time_calls(boot.stack.is_some());
         }
         let outbox = link.outbox();
         let multithread = boot.threads > 1 || boot.takes_websockets;

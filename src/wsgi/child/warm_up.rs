@@ -1,6 +1,7 @@
 //! Requests that let an app fill its caches before a template forks.
 
 use std::thread;
+use std::time::Instant;
 
 use http::{Request, header};
 use pyo3::prelude::*;
@@ -32,7 +33,7 @@ fn status(application: &Application, path: &str) -> Result<http::StatusCode, Str
         responder: Responder::Task(sender),
         hints: None,
         class: 0,
-        since: std::time::Instant::now(),
+        since: Instant::now(),
         clock: None,
     };
     // Another thread reads the response, because the app blocks on a long one until somebody does.
@@ -47,6 +48,6 @@ fn status(application: &Application, path: &str) -> Result<http::StatusCode, Str
         Err(_) => Err("no answer".to_owned()),
     });
     let reading = reading.map_err(|error| error.to_string())?;
-    Python::attach(|py| application.serve(py, call));
+    Python::attach(|py| application.serve(py, call, Instant::now()));
     reading.join().unwrap_or_else(|_| Err("no answer".to_owned()))
 }

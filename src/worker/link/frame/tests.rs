@@ -38,12 +38,19 @@ fn order() -> impl Strategy<Value = ToWorker> {
 
 fn head() -> impl Strategy<Value = ResponseHead> {
     let header = ("[a-z][a-z0-9-]{0,8}", "[ -~]{0,12}");
-    (100..1000_u16, proptest::option::of(vec(any::<u8>(), 0..8)), vec(header, 0..5)).prop_map(|(status, reason, lines)| {
+    let thread = proptest::option::of(any::<u32>().prop_map(|nanos| Duration::from_nanos(nanos.into())));
+    (100..1000_u16, proptest::option::of(vec(any::<u8>(), 0..8)), vec(header, 0..5), thread).prop_map(|(status, reason, lines, thread)| {
         let mut headers = HeaderMap::new();
         for (name, value) in lines {
             headers.append(HeaderName::try_from(name).unwrap(), HeaderValue::try_from(value).unwrap());
         }
-        ResponseHead { status: StatusCode::from_u16(status).unwrap(), reason: reason.map(Vec::into_boxed_slice), headers, length: None }
+        ResponseHead {
+            status: StatusCode::from_u16(status).unwrap(),
+            reason: reason.map(Vec::into_boxed_slice),
+            headers,
+            length: None,
+            thread,
+        }
     })
 }
 
@@ -162,9 +169,9 @@ fn a_head_whose_parts_exceed_it_is_refused() {
 fn the_length_of_a_response_is_read_from_its_head() {
     let mut headers = HeaderMap::new();
     headers.insert(http::header::CONTENT_LENGTH, HeaderValue::from(5));
-    let head = ResponseHead { status: StatusCode::OK, reason: None, headers, length: Some(5) };
+    let head = ResponseHead { status: StatusCode::OK, reason: None, headers, length: Some(5), thread: None };
     let mut octets = Vec::new();
-    put_response_head(&mut octets, 1, &EncodedHead::from(&head));
+    put_response_head(&mut octets, 1, None, &EncodedHead::from(&head));
     let Ok(Some(ToServer::Head(1, head))) = ToServer::take(&mut BytesMut::from(&octets[..])) else { panic!("no head") };
     assert_eq!(head.length, Some(5));
 }

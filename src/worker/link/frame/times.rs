@@ -10,7 +10,7 @@ use super::{Malformed, SHORT};
 /// Where the time of a call has gone in the worker, since the previous frame about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct CallTimes {
-    /// How long the app's thread has had the call, if this comes before the head of the response.
+    /// How long the app's thread has had a call that has no response.
     thread: Option<Duration>,
     /// How long the worker has had it.
     elapsed: Duration,
@@ -25,12 +25,12 @@ const NONE: u64 = u64::MAX;
 const NOBODY: u8 = u8::MAX;
 
 impl CallTimes {
-    /// What the clock of a worker has measured so far; `None` if there is nothing to tell.
-    pub(crate) fn of(clock: &RequestClock, has_begun: bool) -> Option<Self> {
-        let spans = clock.take().into_iter().map(|span| span.named(Bytes::copy_from_slice(span.name.as_str().as_bytes())));
-        let thread = if has_begun { None } else { clock.thread_time() };
-        let times = Self { thread, elapsed: clock.elapsed(), spans: spans.collect() };
-        (times.thread.is_some() || !times.spans.is_empty()).then_some(times)
+    /// What the clock of the layers in a worker has measured so far, and the time of the app's thread; `None` if there is nothing to tell.
+    pub(crate) fn of(clock: Option<&RequestClock>, thread: Option<Duration>) -> Option<Self> {
+        let spans = clock.map(RequestClock::take).unwrap_or_default().into_iter();
+        let spans: Vec<_> = spans.map(|span| span.named(Bytes::copy_from_slice(span.name.as_str().as_bytes()))).collect();
+        let is_needed = thread.is_some() || !spans.is_empty();
+        is_needed.then(|| Self { thread, elapsed: clock.map(RequestClock::elapsed).unwrap_or_default(), spans })
     }
 
     /// Gives them to the clock of the call, and to that of the server.
@@ -87,7 +87,7 @@ impl CallTimes {
 }
 
 /// Overflows after five hundred years.
-fn nanos(time: Duration) -> u64 {
+pub(super) fn nanos(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(NONE - 1)
 }
 

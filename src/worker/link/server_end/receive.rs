@@ -105,7 +105,7 @@ impl ServerEnd {
                 if part.is_empty() && part.start != part.end || !file.metadata().is_ok_and(|file| file.is_file()) {
                     return Err(Malformed("the body of a response is no part of a regular file"));
                 }
-                if let Some(responder) = self.with(number, |call| call.responder.take()).flatten() {
+                if let Some(responder) = self.with(number, |call| call.begin_response(&head)).flatten() {
                     responder.forward(head, ReplyBody::File(FileBody::new(file, part)));
                 }
             }
@@ -117,7 +117,7 @@ impl ServerEnd {
                         call.respond(head, body);
                         return Ok(());
                     }
-                    None => self.with(number, |call| call.responder.take()).flatten(),
+                    None => self.with(number, |call| call.begin_response(&head)).flatten(),
                 };
                 if let Some(responder) = responder {
                     responder.forward(head, ReplyBody::Whole(body));
@@ -128,7 +128,7 @@ impl ServerEnd {
                 let (writer, reader) = remote_pipe(WINDOW, false, Box::new(from));
                 let responder = self.with(number, |call| {
                     call.sender = Some(writer);
-                    call.responder.take()
+                    call.begin_response(&head)
                 });
                 if let Some(Some(responder)) = responder {
                     // Where the client has left, the dropped reader cancels the call.

@@ -133,7 +133,7 @@ async fn a_worker_that_reads_nothing_cannot_end_calls() {
 }
 
 fn file_head() -> ResponseHead {
-    ResponseHead { status: StatusCode::OK, reason: None, headers: HeaderMap::new(), length: None }
+    ResponseHead { status: StatusCode::OK, reason: None, headers: HeaderMap::new(), length: None, thread: None }
 }
 
 #[tokio::test]
