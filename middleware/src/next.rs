@@ -307,6 +307,11 @@ where
         };
         if let Some(mut span) = this.span.take() {
             span.respond(response.status());
+            if let RequestContext::Timed(visit) = &request
+                && let Some(error) = visit.error()
+            {
+                span.fail(error.into_string());
+            }
         }
         Poll::Ready(Ok(match request {
             RequestContext::Timed(mut visit) => {

@@ -157,7 +157,7 @@ fn submit<E: Executor>(
         since: since.into_std(),
         clock: clock.clone(),
     };
-    let waiting = clock.map(|clock| clock.wait_since(since));
+    let waiting = clock.map(|clock| if has_layers { clock.wait() } else { clock.wait_since(since) });
     let deadline = deadline_of(&parts, &limits);
     let Ok(number) = executor.submit(call) else {
         let problem = overloaded("too many requests wait for the app", "the app's queue is full");

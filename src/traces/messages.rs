@@ -58,6 +58,8 @@ struct SpanMessage {
 
 #[derive(Clone, PartialEq, Message)]
 struct Status {
+    #[prost(string, tag = "2")]
+    message: String,
     #[prost(int32, tag = "3")]
     code: i32,
 }
@@ -99,6 +101,8 @@ pub(super) fn rejected(response: Bytes) -> Option<(u64, String)> {
 
 fn span(span: Span) -> SpanMessage {
     let start = nanoseconds(span.start);
+    // By the specification, a status of HTTP needs no message.
+    let status = span.is_error.then(|| Status { message: span.failure().unwrap_or_default().to_owned(), code: ERROR });
     let remote = if span.is_parent_remote { HAS_IS_REMOTE | IS_REMOTE } else { HAS_IS_REMOTE };
     let value = |value| match value {
         AttributeValue::Text(text) => Value::Text(text.into_owned()),
@@ -118,7 +122,7 @@ fn span(span: Span) -> SpanMessage {
         start,
         end: start.saturating_add(u64::try_from(span.duration.as_nanos()).unwrap_or(u64::MAX)),
         attributes: span.attributes.into_iter().map(|(key, attribute)| pair(key, value(attribute))).collect(),
-        status: span.is_error.then_some(Status { code: ERROR }),
+        status,
         flags: remote | u32::from(span.context.is_sampled()),
     }
 }

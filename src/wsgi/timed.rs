@@ -50,7 +50,11 @@ impl TimedCallable {
     fn __call__(&self, environ: &Bound<'_, PyAny>, start_response: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
         let py = environ.py();
         let visit = EnvironClock::of(environ).and_then(|clock| clock.enter(&self.place));
-        let iterable = self.callable.bind(py).call1((environ, start_response))?;
+        let iterable = self.callable.bind(py).call1((environ, start_response)).inspect_err(|error| {
+            if let Some(visit) = &visit {
+                visit.fail(&type_of(py, error));
+            }
+        })?;
         match visit {
             Some(mut visit) if is_lazy(&iterable) => {
                 let body = TimedIterable { iterator: LazyIterator::new(iterable), visit: Mutex::new(Some(visit.body())) };
@@ -67,6 +71,11 @@ impl TimedCallable {
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         visit.call(&self.callable)
     }
+}
+
+/// The name of an exception's type, as tracebacks have it.
+fn type_of(py: Python<'_>, error: &PyErr) -> String {
+    error.get_type(py).fully_qualified_name().map(|name| name.to_string()).unwrap_or_default()
 }
 
 /// Whether code of the layer runs when the response is iterated. A response from below that passes is not the layer's.
@@ -109,6 +118,9 @@ impl TimedIterable {
         let mut iterator = self.iterator.get(py)?;
         self.visit(BodyVisit::ask);
         let next = iterator.next();
+        if let Some(Err(error)) = &next {
+            self.visit(|visit| visit.fail(&type_of(py, error)));
+        }
         self.visit(BodyVisit::answer);
         next.transpose()
     }

@@ -38,6 +38,7 @@ def spans(request):
                     "flags": span.flags,
                     "nanoseconds": span.end_time_unix_nano - span.start_time_unix_nano,
                     "status": span.status.code,
+                    "message": span.status.message,
                     "attributes": attributes(span.attributes),
                 }
 

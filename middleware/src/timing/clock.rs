@@ -1,6 +1,5 @@
 //! The clock of one request.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -9,11 +8,12 @@ use smallvec::SmallVec;
 use tokio::time::Instant;
 
 use super::span::{VisitRecord, nanos};
-use super::timings::{PlaceTimes, StackBegin, TimedStack};
-use super::visit::{PartVisit, ThreadVisit, Visit};
-use super::{AppPart, SelfTime, Span, ThreadSpan};
+use super::thread::AppThread;
+use super::timings::{StackBegin, TimedStack};
+use super::visit::{PartVisit, Visit};
+use super::{AppPart, SelfTime, Span};
 use crate::Place;
-use crate::trace::{MeasuredSpans, Trace};
+use crate::trace::MeasuredSpans;
 
 /// The clock of one request. A stack that is timed starts it ([`Timings::over`](super::Timings::over)) and leaves it in the [`RequestSummary`](crate::RequestSummary). A clone is the same
 /// clock.
@@ -25,12 +25,12 @@ pub(super) struct Shared {
     /// Whether the times are added to the figures of a stack, the one that begins at the first place. Otherwise it is the clock of a thread of an app.
     pub(super) is_of_stack: bool,
     /// The clock that gets the times of a thread, unless it is one of another process.
-    server: Option<RequestClock>,
+    pub(super) server: Option<RequestClock>,
     begin: Instant,
     clock: Mutex<Clock>,
     pub(super) thread: AppThread,
     /// The spans of the thread in the trace of the request.
-    traced: Option<Box<Mutex<MeasuredSpans>>>,
+    pub(super) traced: Option<Box<Mutex<MeasuredSpans>>>,
 }
 
 /// Times are in nanoseconds since the start of the clock.
@@ -43,21 +43,21 @@ pub(super) struct Clock {
     /// Who has been asked and has not answered, the innermost one; an index in `spans`. `None` while the client takes the response.
     pub(super) holder: Option<u8>,
     /// A usual request comes to few places.
-    spans: SmallVec<[VisitRecord; 4]>,
+    pub(super) spans: SmallVec<[VisitRecord; 4]>,
     /// The app that another clock has measured the layers of.
-    app: Option<u8>,
+    pub(super) app: Option<u8>,
     /// Which spans have been taken since they ended: a bit for each.
-    taken: u64,
+    pub(super) taken: u64,
+    /// What visits in a thread have failed with, the last one last.
+    pub(super) errors: Vec<(u8, Box<str>)>,
     parts: [Option<u64>; AppPart::ALL.len()],
 }
 
-/// The thread of the app that serves the request: nothing before it begins, then the time since the start of the clock, or [`AppThread::ENDED`] and how long the
-/// thread of another process has had the request. A number, because the app's thread writes it while others have the clock.
-#[derive(Debug, Default)]
-pub(super) struct AppThread(AtomicU64);
-
 /// How many visits the clock of a request tells apart. The time of further ones belongs to the layer above them.
-const SPANS: usize = 64;
+pub(super) const SPANS: usize = 64;
+
+/// The longest name of an error, in octets.
+const LONGEST_ERROR: usize = 256;
 
 impl RequestClock {
     /// Starts the clock of a request that comes to the beginning of a stack.
@@ -65,16 +65,17 @@ impl RequestClock {
         Self::new(true, None, Instant::now(), None)
     }
 
-    /// The clock of a request in a thread of an app that has layers above it there, which may go on beside the server's own: the request waits for the thread since
-    /// `begin`. Its times are for the clock of the server, which may be one of another process, and for the trace that the request is in.
-    #[must_use]
-    pub fn of_thread(server: Option<&Self>, begin: Instant, trace: Option<&Trace>) -> Self {
-        let traced = trace.and_then(MeasuredSpans::below).map(|spans| Box::new(Mutex::new(spans)));
-        Self::new(false, server.cloned(), begin, traced)
-    }
-
-    fn new(is_of_stack: bool, server: Option<Self>, begin: Instant, traced: Option<Box<Mutex<MeasuredSpans>>>) -> Self {
-        let clock = Clock { last: 0, is_current: false, holder: None, spans: SmallVec::new(), app: None, taken: 0, parts: <_>::default() };
+    pub(super) fn new(is_of_stack: bool, server: Option<Self>, begin: Instant, traced: Option<Box<Mutex<MeasuredSpans>>>) -> Self {
+        let clock = Clock {
+            last: 0,
+            is_current: false,
+            holder: None,
+            spans: SmallVec::new(),
+            app: None,
+            taken: 0,
+            errors: Vec::new(),
+            parts: <_>::default(),
+        };
         Self(Arc::new(Shared { is_of_stack, server, begin, clock: Mutex::new(clock), thread: AppThread::default(), traced }))
     }
 
@@ -129,108 +130,6 @@ impl RequestClock {
         PartVisit::begin(self.clone(), part)
     }
 
-    /// The request waits for a thread of the app, whose clock this is ([`RequestClock::of_thread`]). What the thread takes is Python's; the rest until the guard is
-    /// dropped is the queue's.
-    #[must_use]
-    pub fn wait(self) -> ThreadVisit {
-        ThreadVisit::new(self, 0)
-    }
-
-    /// The request waits for a thread of an app that has no layers there, since then; otherwise as [`RequestClock::wait`].
-    #[must_use]
-    pub fn wait_since(self, since: Instant) -> ThreadVisit {
-        // It may have been in a thread of another app before.
-        self.0.thread.reset();
-        let since = self.0.at(since);
-        ThreadVisit::new(self, since)
-    }
-
-    /// Gives what is new of the visits in a thread to the clock of the server, and to the trace, unless they are of another process.
-    pub fn report_to_server(&self) {
-        if !self.has_server() {
-            return;
-        }
-        let spans = self.take();
-        if !spans.is_empty() {
-            let spans: Vec<_> = spans.iter().map(|span| span.named(span.name.as_str())).collect();
-            self.report(self.elapsed(), &spans);
-        }
-    }
-
-    /// A thread of the app begins with the request.
-    pub fn begin_thread(&self, now: Instant) {
-        self.0.thread.begin(self.0.at(now));
-    }
-
-    /// How long the app's thread has had the request; `None` before it begins.
-    #[must_use]
-    pub fn thread_time(&self, now: Instant) -> Option<Duration> {
-        self.0.thread.time(self.0.at(now)).map(Duration::from_nanos)
-    }
-
-    /// The thread of another process has had the request for this long.
-    pub fn end_thread(&self, time: Duration) {
-        self.0.thread.end(nanos(time));
-    }
-
-    /// Takes what is new of the visits in this thread, for [`RequestClock::report`] in another process.
-    #[must_use]
-    pub fn take(&self) -> Vec<ThreadSpan<Place>> {
-        let mut clock = self.lock();
-        let Clock { spans, taken, .. } = &mut *clock;
-        let mut news = Vec::new();
-        for (number, span) in (0..).zip(spans) {
-            let bit = 1_u64.checked_shl(number.into()).unwrap_or_default();
-            let duration = span.end.filter(|_| *taken & bit == 0).map(|end| Duration::from_nanos(end.saturating_sub(span.begin)));
-            if duration.is_none() && span.request == 0 && span.body == 0 {
-                continue;
-            }
-            if duration.is_some() {
-                *taken |= bit;
-            }
-            news.push(ThreadSpan {
-                number,
-                above: span.above,
-                name: span.place.clone(),
-                begin: Duration::from_nanos(span.begin),
-                duration,
-                request: Duration::from_nanos(std::mem::take(&mut span.request)),
-                body: Duration::from_nanos(std::mem::take(&mut span.body)),
-            });
-        }
-        news
-    }
-
-    /// Gives visits that were taken from this thread to the clock of the server, below the app that has the clock or has had it last, and to the trace. Names that the
-    /// stack does not have are ignored. `elapsed` is the time since the start of the clock that has measured them.
-    pub fn report(&self, elapsed: Duration, spans: &[ThreadSpan<&str>]) {
-        let Some(server) = &self.0.server else { return };
-        let mut clock = server.lock();
-        let now = server.0.at(Instant::now());
-        clock.advance(now);
-        let Some(app) = clock.holder.or(clock.app) else { return };
-        clock.app = Some(app);
-        let Some(stack) = clock.stack().and_then(StackBegin::stack) else { return };
-        let mut traced = self.0.traced.as_ref().map(|traced| traced.lock().unwrap_or_else(PoisonError::into_inner));
-        for span in spans {
-            let Some((place, times)) = stack.timings.get(span.name) else { continue };
-            let is_app = clock.span(app).place == *place;
-            if let Some(traced) = &mut traced {
-                match span.duration {
-                    _ if is_app => traced.identify(span.number.into()),
-                    Some(duration) => {
-                        let ago = elapsed.saturating_sub(span.begin);
-                        traced.record(span.number.into(), span.above.map(usize::from), span.name, ago, duration);
-                    }
-                    None => {}
-                }
-            }
-            if !is_app {
-                clock.add_below(app, place, times, now, span);
-            }
-        }
-    }
-
     /// The request comes to a place. `None` if this is the place that has the clock already, or if there have been too many.
     #[must_use]
     pub fn enter(&self, place: &Place) -> Option<Visit> {
@@ -266,6 +165,9 @@ impl RequestClock {
         let above = span.above;
         clock.holder = above;
         if !self.0.is_of_stack {
+            if let Some(status) = status.filter(StatusCode::is_server_error) {
+                clock.fail(index, status.as_str());
+            }
             return None;
         }
         clock.span(index).observe_request();
@@ -275,6 +177,16 @@ impl RequestClock {
         // The visit to the first place is that to the whole stack.
         let stack = if index == 0 { clock.stack() } else { None };
         stack.filter(|stack| stack.notes(status, now)).and_then(StackBegin::stack).map(|stack| (stack, now))
+    }
+
+    /// The visit fails with this: the type of an exception, which is cut off after 256 octets.
+    pub(super) fn fail(&self, index: u8, error: &str) {
+        self.lock().fail(index, &error[..error.floor_char_boundary(LONGEST_ERROR)]);
+    }
+
+    /// What the visit has failed with in another process, or in a thread.
+    pub(super) fn error(&self, index: u8) -> Option<Box<str>> {
+        self.lock().errors.iter().find(|(failed, _)| *failed == index).map(|(_, error)| error.clone())
     }
 
     /// The clock, after it has given the holder the time since the last change.
@@ -297,64 +209,21 @@ impl Shared {
     }
 }
 
-impl AppThread {
-    const ENDED: u64 = 1 << 63;
-
-    fn reset(&self) {
-        self.0.store(0, Ordering::Relaxed);
-    }
-
-    fn begin(&self, at: u64) {
-        self.0.store(at.max(1), Ordering::Relaxed);
-    }
-
-    fn end(&self, time: u64) {
-        self.0.store(time | Self::ENDED, Ordering::Relaxed);
-    }
-
-    /// How long it has had the request; `None` before it begins.
-    pub(super) fn time(&self, now: u64) -> Option<u64> {
-        match self.0.load(Ordering::Relaxed) {
-            0 => None,
-            ended @ Self::ENDED.. => Some(ended - Self::ENDED),
-            begun => Some(now.saturating_sub(begun)),
-        }
-    }
-}
-
 impl Clock {
     /// The stack that the request has come to.
-    fn stack(&self) -> Option<&StackBegin> {
+    pub(super) fn stack(&self) -> Option<&StackBegin> {
         self.spans.first()?.place.stack()
     }
 
-    fn span(&mut self, index: u8) -> &mut VisitRecord {
+    pub(super) fn span(&mut self, index: u8) -> &mut VisitRecord {
         &mut self.spans[usize::from(index)]
     }
 
-    /// Adds self times that were measured below an app. All of them were waited for there, in the same phase.
-    fn add_below(&mut self, app: u8, place: &Place, times: &PlaceTimes, begin: u64, measured: &ThreadSpan<&str>) {
-        let (request, body) = (nanos(measured.request), nanos(measured.body));
-        let above = self.span(app);
-        let both = request.saturating_add(body);
-        match above.end {
-            None => {
-                above.request = above.request.saturating_sub(both);
-                times.request.observe_nanos(request);
-            }
-            Some(_) => above.body = above.body.saturating_sub(body),
+    /// The first error of a visit counts.
+    pub(super) fn fail(&mut self, index: u8, error: &str) {
+        if self.errors.iter().all(|(failed, _)| *failed != index) {
+            self.errors.push((index, error.into()));
         }
-        let span = match self.spans.iter().position(|span| span.place == *place && span.above == Some(app)) {
-            Some(known) => &mut self.spans[known],
-            None if self.spans.len() < SPANS => {
-                self.spans.push(VisitRecord::new(place.clone(), Some(app), begin));
-                let last = self.spans.len() - 1;
-                &mut self.spans[last]
-            }
-            None => return,
-        };
-        span.request = span.request.saturating_add(request);
-        span.body = span.body.saturating_add(body);
     }
 
     /// Gives the holder the time since the last change.

@@ -14,6 +14,7 @@ mod slow;
 mod span;
 #[cfg(test)]
 mod tests;
+mod thread;
 mod timings;
 mod visit;
 

@@ -45,6 +45,8 @@ pub struct ThreadSpan<N> {
     pub begin: Duration,
     /// How long the visit took until the head of the response; `None` if it goes on, or has been told before.
     pub duration: Option<Duration>,
+    /// What the visit has failed with, if that is told with its duration: the type of an exception, or a status.
+    pub error: Option<Box<str>>,
     /// The self time until the head of the response, as far as it has not been told.
     pub request: Duration,
     /// The self time of the response's body, likewise.
@@ -82,7 +84,7 @@ impl<N> ThreadSpan<N> {
     /// The same with another form of its name.
     pub fn named<M>(&self, name: M) -> ThreadSpan<M> {
         let Self { number, above, begin, duration, request, body, .. } = *self;
-        ThreadSpan { number, above, name, begin, duration, request, body }
+        ThreadSpan { number, above, name, begin, duration, error: self.error.clone(), request, body }
     }
 }
 

@@ -157,6 +157,7 @@ async fn what_another_process_has_measured_is_taken_from_the_app() {
                 name,
                 begin: Duration::ZERO,
                 duration: None,
+                error: None,
                 request: SECOND * request,
                 body: SECOND * body,
             });

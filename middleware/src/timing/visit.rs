@@ -76,6 +76,11 @@ impl Visit {
         Self { clock, span, is_streamed: false }
     }
 
+    /// The place raises an exception of this type.
+    pub fn fail(&self, exception: &str) {
+        self.clock.fail(self.span, exception);
+    }
+
     /// The body of the response that leaves the place: its time is measured if the place has made or changed it.
     #[must_use]
     pub fn body(&mut self) -> BodyVisit {
@@ -121,6 +126,11 @@ impl StackVisit {
         self.status = Some(status);
     }
 
+    /// What the place has failed with in another process, or in a thread.
+    pub(crate) fn error(&self) -> Option<Box<str>> {
+        self.request.clock()?.error(self.span)
+    }
+
     /// As [`Visit::body`].
     pub(crate) fn body(&mut self) -> Option<BodyVisit> {
         self.is_streamed = true;
@@ -149,6 +159,11 @@ pub struct BodyVisit {
 impl BodyVisit {
     const fn new(clock: RequestClock, span: u8) -> Self {
         Self { clock, span, above: None, is_asked: false }
+    }
+
+    /// The place raises an exception of this type.
+    pub fn fail(&self, exception: &str) {
+        self.clock.fail(self.span, exception);
     }
 
     /// The body is asked for its next part, possibly again.

@@ -2,7 +2,8 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::{Span, SpanKind, Trace, TraceContext};
+use super::span::ERROR_TYPE;
+use super::{AttributeValue, Span, SpanKind, Trace, TraceContext};
 
 /// The spans of a thread of an app, below the span of the app. Each has a number.
 #[derive(Debug)]
@@ -29,8 +30,15 @@ impl MeasuredSpans {
         }
     }
 
-    /// Records a span that began so long ago.
-    pub(crate) fn record(&mut self, number: usize, above: Option<usize>, name: &str, ago: Duration, duration: Duration) {
+    /// Records a span of this number, below the other one, that began so long ago.
+    pub(crate) fn record(
+        &mut self,
+        (number, above): (usize, Option<usize>),
+        name: &str,
+        ago: Duration,
+        duration: Duration,
+        error: Option<&str>,
+    ) {
         let parent = above.map_or(Some(self.app.context), |above| self.context(above));
         let (Some(context), Some(parent), Some(recorder)) = (self.context(number), parent, self.app.recorder.clone()) else { return };
         let now = SystemTime::now();
@@ -43,8 +51,8 @@ impl MeasuredSpans {
             is_parent_remote: false,
             start: now.checked_sub(ago).unwrap_or(now),
             duration,
-            attributes: Vec::new(),
-            is_error: false,
+            attributes: error.map(|error| (ERROR_TYPE, AttributeValue::Text(error.to_owned().into()))).into_iter().collect(),
+            is_error: error.is_some(),
         });
     }
 
@@ -81,14 +89,16 @@ mod tests {
         let mut measured = MeasuredSpans::below(&Trace::new(context, Some(recorder))).unwrap();
         let second = Duration::from_secs(1);
         measured.identify(3);
-        measured.record(2, Some(1), "inner", 2 * second, second);
-        measured.record(1, None, "outer", 3 * second, 2 * second);
-        measured.record(4, Some(3), "below the app", second, second);
-        measured.record(SPANS, None, "one too many", second, second);
+        measured.record((2, Some(1)), "inner", 2 * second, second, Some("KeyError"));
+        measured.record((1, None), "outer", 3 * second, 2 * second, None);
+        measured.record((4, Some(3)), "below the app", second, second, None);
+        measured.record((SPANS, None), "one too many", second, second, None);
         let spans = recorded.lock().unwrap();
         let [inner, outer, below] = spans.as_slice() else { panic!("{spans:?}") };
         assert_eq!((inner.parent, outer.parent), (Some(outer.context.span_id()), Some(context.span_id())));
         assert_eq!((below.parent, inner.duration), (Some(context.span_id()), second));
+        assert_eq!((inner.is_error, inner.failure()), (true, Some("KeyError")));
+        assert!(!outer.is_error && outer.failure().is_none());
         assert!(outer.start < inner.start && [inner, outer, below].iter().all(|span| span.context.trace_id() == context.trace_id()));
     }
 

@@ -53,6 +53,9 @@ pub enum AttributeValue {
     Number(i64),
 }
 
+/// Why a span failed, as one word.
+pub(super) const ERROR_TYPE: &str = "error.type";
+
 /// The longest text of an attribute, in octets. The rest of a longer one is left out.
 const LONGEST_TEXT: usize = 1024;
 
@@ -119,9 +122,10 @@ impl OpenSpan {
         }
     }
 
-    /// Adds why it failed, as one word: a status, or the kind of an error (`error.type`).
+    /// Adds why it failed, as one word: a status, or the kind of an error (`error.type`). The last reason counts.
     pub fn fail(&mut self, error: impl Into<Cow<'static, str>>) {
-        self.text("error.type", error);
+        self.span.attributes.retain(|(name, _)| *name != ERROR_TYPE);
+        self.text(ERROR_TYPE, error);
         self.span.is_error = true;
     }
 
@@ -135,6 +139,17 @@ impl OpenSpan {
     #[must_use]
     pub const fn context(&self) -> &TraceContext {
         &self.span.context
+    }
+}
+
+impl Span {
+    /// What it failed with, unless that is the status of the response: the type of an exception, or the kind of an error.
+    #[must_use]
+    pub fn failure(&self) -> Option<&str> {
+        self.attributes.iter().find_map(|(name, value)| match value {
+            AttributeValue::Text(text) if *name == ERROR_TYPE && text.parse::<u16>().is_err() => Some(&**text),
+            _ => None,
+        })
     }
 }
 

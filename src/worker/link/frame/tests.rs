@@ -56,13 +56,23 @@ fn head() -> impl Strategy<Value = ResponseHead> {
 
 fn times() -> impl Strategy<Value = CallTimes> {
     let time = || any::<u32>().prop_map(|nanos| Duration::from_nanos(nanos.into()));
-    let span = (any::<u8>(), proptest::option::of(0..255_u8), octets(), time(), proptest::option::of(time()), time(), time());
-    let span = span.prop_map(|(number, above, name, begin, duration, request, body)| ThreadSpan {
+    let span = (
+        any::<u8>(),
+        proptest::option::of(0..255_u8),
+        octets(),
+        time(),
+        proptest::option::of(time()),
+        proptest::option::of("[a-zA-Z.]{1,12}"),
+        time(),
+        time(),
+    );
+    let span = span.prop_map(|(number, above, name, begin, duration, error, request, body)| ThreadSpan {
         number,
         above,
         name,
         begin,
         duration,
+        error: error.map(String::into_boxed_str),
         request,
         body,
     });

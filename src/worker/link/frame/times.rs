@@ -49,11 +49,9 @@ impl CallTimes {
         put_time(out, self.thread);
         put_time(out, Some(self.elapsed));
         for span in &self.spans {
-            // Longer names do not occur; one that is cut off is the name of nothing.
-            let length = u16::try_from(span.name.len()).unwrap_or(u16::MAX);
-            out.extend_from_slice(&length.to_le_bytes());
-            out.extend_from_slice(&span.name[..usize::from(length)]);
+            put_text(out, &span.name);
             out.extend_from_slice(&[span.number, span.above.unwrap_or(NOBODY)]);
+            put_text(out, span.error.as_deref().unwrap_or_default().as_bytes());
             for time in [Some(span.begin), span.duration, Some(span.request), Some(span.body)] {
                 put_time(out, time);
             }
@@ -66,24 +64,34 @@ impl CallTimes {
         let (thread, elapsed) = (known(take_time(&mut payload)?), Duration::from_nanos(take_time(&mut payload)?));
         let mut spans = Vec::new();
         while !payload.is_empty() {
-            let length = usize::from(payload.try_get_u16_le().map_err(|_| SHORT)?);
-            if length > payload.len() {
-                return Err(SHORT);
-            }
-            let name = payload.split_to(length);
+            let name = take_text(&mut payload)?;
             let (number, above) = (payload.try_get_u8().map_err(|_| SHORT)?, payload.try_get_u8().map_err(|_| SHORT)?);
+            let error = take_text(&mut payload)?;
             spans.push(ThreadSpan {
                 number,
                 above: (above != NOBODY).then_some(above),
                 name,
                 begin: Duration::from_nanos(take_time(&mut payload)?),
                 duration: known(take_time(&mut payload)?),
+                error: (!error.is_empty()).then(|| String::from_utf8_lossy(&error).into()),
                 request: Duration::from_nanos(take_time(&mut payload)?),
                 body: Duration::from_nanos(take_time(&mut payload)?),
             });
         }
         Ok(Self { thread, elapsed, spans })
     }
+}
+
+/// Longer names do not occur; one that is cut off is the name of nothing.
+fn put_text(out: &mut Vec<u8>, text: &[u8]) {
+    let length = u16::try_from(text.len()).unwrap_or(u16::MAX);
+    out.extend_from_slice(&length.to_le_bytes());
+    out.extend_from_slice(&text[..usize::from(length)]);
+}
+
+fn take_text(payload: &mut Bytes) -> Result<Bytes, Malformed> {
+    let length = usize::from(payload.try_get_u16_le().map_err(|_| SHORT)?);
+    if length > payload.len() { Err(SHORT) } else { Ok(payload.split_to(length)) }
 }
 
 /// Overflows after five hundred years.
