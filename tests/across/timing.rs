@@ -54,3 +54,24 @@ async fn python_layers_and_apps_have_their_own_time_of_requests_and_of_bodies() 
         assert!(clock.self_times().iter().any(|time| time.place.as_str() == "slow"), "with {executor:?}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_app_without_layers_where_it_runs_has_its_parts_however_its_response_comes() {
+    for executor in EXECUTORS {
+        for (app, status) in [("app", 200), ("whole", 200), ("file", 200), ("failing", 500)] {
+            let site = Site::timed(r#"["headers"]"#, &format!("timed:{app}"), executor);
+            let mut asked = request(Method::GET, "/", Body::empty());
+            let summary = RequestSummary::new(asked.method(), asked.uri(), asked.extensions());
+            asked.extensions_mut().insert(summary.clone());
+            let begin = Instant::now();
+            assert_eq!(site.send(asked).await.status.as_u16(), status, "{app} with {executor:?}");
+            let elapsed = begin.elapsed().as_secs_f64();
+            let metrics = site.scrape();
+            let parts = sums(&metrics, "ziggurat_app_part_seconds");
+            let part = |part: &str| parts[&("wsgi".to_owned(), part.to_owned())];
+            let own = sums(&metrics, "ziggurat_self_seconds")[&("wsgi".to_owned(), "request".to_owned())];
+            assert!(part("python") >= 0.08 && part("python") + part("queue") <= own, "{app} with {executor:?}: {parts:?} of {own}");
+            assert!(own <= elapsed, "{app} with {executor:?}: {own} of {elapsed}");
+        }
+    }
+}

@@ -22,6 +22,7 @@ mod http3;
 mod import;
 mod init;
 mod large_files;
+mod layer_spans;
 mod layers;
 mod link;
 mod logins;

@@ -10,7 +10,7 @@ use crate::support::{Program, command, folder_of};
 
 const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
-fn site(collector: &Collector, traces: &str, rest: &str) -> String {
+pub(crate) fn site(collector: &Collector, traces: &str, rest: &str) -> String {
     format!(
         r#"{{ "listen": "127.0.0.1:0", "server": {{ "drain": "1s", "traces": {{ "to": "http://{}"{traces} }} }}, {rest} }}"#,
         collector.address
@@ -18,24 +18,24 @@ fn site(collector: &Collector, traces: &str, rest: &str) -> String {
 }
 
 /// The body of a response to GET with these headers.
-fn get(program: &Program, target: &str, headers: &str) -> String {
+pub(crate) fn get(program: &Program, target: &str, headers: &str) -> String {
     let answer = program.exchange(format!("GET {target} HTTP/1.0\r\nHost: shop.test\r\n{headers}\r\n"));
     answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{answer}")).1.to_owned()
 }
 
-fn stop(mut program: Program) -> String {
+pub(crate) fn stop(mut program: Program) -> String {
     program.signal("TERM");
     assert_eq!(program.wait().code(), Some(0), "{}", program.log());
     program.log()
 }
 
-fn of<'a>(spans: &'a [Value], service: &str, kind: u64) -> &'a Value {
+pub(crate) fn of<'a>(spans: &'a [Value], service: &str, kind: u64) -> &'a Value {
     spans.iter().find(|span| span["service"] == service && span["kind"] == kind).unwrap_or_else(|| panic!("{spans:#?}"))
 }
 
-const SERVER: u64 = 2;
+pub(crate) const SERVER: u64 = 2;
 const CLIENT: u64 = 3;
-const ERROR: u64 = 2;
+pub(crate) const ERROR: u64 = 2;
 
 #[test]
 fn a_request_is_a_span_at_the_collector() {
@@ -196,46 +196,6 @@ fn with_layers_the_spans_of_a_django_site_hang_below_that_of_its_app() {
         let span = spans.iter().find(|span| span["name"] == name).unwrap_or_else(|| panic!("{spans:#?}"));
         assert_eq!((&span["parent"], &span["trace"]), (&above["id"], &above["trace"]), "{name}: {spans:#?}");
         above = span;
-    }
-}
-
-/// An app, and a layer that passes its response on.
-const LAYERED: &str = r#"
-def app(environ, start_response):
-    start_response("200 OK", [])
-    return [b"hello"]
-
-def layer(app):
-    return lambda environ, start_response: app(environ, start_response)
-
-def lazy(app):
-    def called(environ, start_response):
-        yield from app(environ, start_response)
-    return called
-"#;
-
-#[test]
-fn with_layers_those_around_and_below_python_have_spans_wherever_python_runs() {
-    for workers in [0, 1] {
-        let collector = Collector::new();
-        let stack = format!(
-            r#""layers": ["request_id", {{ "wsgi": "layered:layer", "as": "outer" }}, {{ "headers": {{ "response": {{ "set": {{ "x-a": "b" }} }} }} }}, {{ "wsgi": "layered:lazy", "as": "lazy" }}],
-                "app": {{ "wsgi": {{ "app": "layered:app", "workers": {workers} }}, "as": "app" }}"#
-        );
-        let program = Program::start(&site(&collector, r#", "layers": true"#, &stack), &[("layered.py", LAYERED)]);
-        assert_eq!(get(&program, "/", ""), "hello");
-        stop(program);
-        let spans = collector.wait_for("the spans", |spans| spans.iter().any(|span| span["kind"] == SERVER));
-        let mut above = of(&spans, "ziggurat", SERVER);
-        // What is measured in a worker is below the app whose worker it is.
-        for name in ["request_id", "app", "outer", "headers", "lazy"] {
-            let [span] = spans.iter().filter(|span| span["name"] == name).collect::<Vec<_>>()[..] else {
-                panic!("{workers} {name}: {spans:#?}")
-            };
-            assert_eq!((&span["parent"], &span["trace"]), (&above["id"], &above["trace"]), "{workers} {name}: {spans:#?}");
-            above = span;
-        }
-        assert_eq!(spans.len(), 6, "{workers}: {spans:#?}");
     }
 }
 

@@ -35,3 +35,23 @@ def app(environ, start_response):
             yield b"x" * 70_000
 
     return chunks()
+
+
+def whole(environ, start_response):
+    """Takes 80 ms."""
+    time.sleep(0.08)
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [b"whole"]
+
+
+def file(environ, start_response):
+    """Takes 80 ms, and answers with this file."""
+    time.sleep(0.08)
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return environ["wsgi.file_wrapper"](open(__file__, "rb"))
+
+
+def failing(environ, start_response):
+    """Takes 80 ms, and has no answer."""
+    time.sleep(0.08)
+    raise LookupError
