@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -50,8 +50,8 @@ pub(crate) struct CallState {
 
 /// What a call that is timed measures.
 pub(crate) enum CallTiming {
-    /// When the app's thread has begun with it.
-    Thread(OnceLock<Instant>),
+    /// The app's thread: when it has begun with the call, in nanoseconds since the worker got it; 0 before that.
+    Thread { since: Instant, begun: AtomicU64 },
     /// The layers above the app, too.
     Layers(RequestClock),
 }
@@ -83,14 +83,17 @@ impl CallState {
     pub(crate) const fn clock(&self) -> Option<&RequestClock> {
         match &self.timing {
             Some(CallTiming::Layers(clock)) => Some(clock),
-            Some(CallTiming::Thread(_)) | None => None,
+            Some(CallTiming::Thread { .. }) | None => None,
         }
     }
 
     /// How long the app's thread has had a call that is timed.
     fn thread_time(&self, now: Instant) -> Option<Duration> {
         match self.timing.as_ref()? {
-            CallTiming::Thread(begun) => begun.get().map(|begun| now.saturating_duration_since(*begun)),
+            CallTiming::Thread { since, begun } => match begun.load(Ordering::Relaxed) {
+                0 => None,
+                begun => Some(now.saturating_duration_since(*since).saturating_sub(Duration::from_nanos(begun))),
+            },
             CallTiming::Layers(clock) => clock.thread_time(now.into()),
         }
     }
@@ -166,9 +169,9 @@ impl CallState {
 
 impl RemoteResponder for CallState {
     fn begin(&self, begun: Instant) {
-        if let Some(CallTiming::Thread(since)) = &self.timing {
-            // A call begins once.
-            let _ = since.set(begun);
+        if let Some(CallTiming::Thread { since, begun: at }) = &self.timing {
+            let nanos = u64::try_from(begun.saturating_duration_since(*since).as_nanos());
+            at.store(nanos.unwrap_or(u64::MAX).max(1), Ordering::Relaxed);
         }
     }
 

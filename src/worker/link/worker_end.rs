@@ -5,7 +5,8 @@
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
-use std::sync::{Arc, OnceLock, PoisonError};
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
@@ -202,7 +203,7 @@ impl WorkerEnd {
         let since = Instant::now();
         let timing = self.is_timed.then(|| match self.has_layers {
             true => CallTiming::Layers(RequestClock::of_thread(None, since.into(), None)),
-            false => CallTiming::Thread(OnceLock::new()),
+            false => CallTiming::Thread { since, begun: AtomicU64::new(0) },
         });
         let state = Arc::new(CallState::new(number, Head::framed(head), Arc::clone(&self.outbox), timing));
         let (body, writer) = match body {
