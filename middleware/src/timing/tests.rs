@@ -199,6 +199,59 @@ async fn the_visits_that_a_clock_tells_apart_are_bounded() {
     assert_eq!(watch.seconds().iter().map(|(_, request, _)| request).sum::<u64>(), 1000);
 }
 
+/// An app whose thread begins after a second and takes so many more.
+fn threaded(
+    watch: &Watch,
+    seconds: u32,
+) -> impl Fn(Request) -> Pin<Box<dyn Future<Output = Response> + Send>> + Clone + Send + Sync + 'static {
+    let seen = watch.clone();
+    move |_| {
+        let clock = seen.clock();
+        Box::pin(async move {
+            let waiting = clock.clone().wait_since(Instant::now());
+            sleep(SECOND).await;
+            clock.begin_thread(Instant::now());
+            sleep(SECOND * seconds).await;
+            waiting.respond();
+            Response::new(Body::empty())
+        })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_visit_to_an_app_ends_with_that_to_its_thread() {
+    let watch = Watch::default();
+    let stack = watch.stage().then_stage(slow(1, 2)).over(threaded(&watch, 4));
+    stack.get("/").await;
+    assert_eq!(watch.seconds(), times(&[("test#2", 0, 0), ("test", 3, 0), ("app", 5, 0)]));
+    let parts = AppPart::ALL.map(|part| watch.clock().part(part).map(|time| time.as_secs()));
+    assert_eq!(parts, [Some(1), Some(4), None]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_time_is_lost_after_more_visits_than_a_clock_tells_apart() {
+    let watch = Watch::default();
+    let seen = watch.clone();
+    let repeat = from_fn((), move |(), _: Request, next: Next| {
+        let clock = seen.clock();
+        async move {
+            for _ in 0..100 {
+                let mut request = crate::request(http::Method::GET, "/", Body::empty());
+                let summary = RequestSummary::new(request.method(), request.uri(), request.extensions());
+                summary.start_clock(clock.clone());
+                request.extensions_mut().insert(summary);
+                next.clone().run(request).await;
+            }
+            sleep(SECOND).await;
+            Response::new(Body::empty())
+        }
+    });
+    let stack = watch.stage().then_stage(repeat).over(threaded(&watch, 1));
+    stack.get("/").await;
+    assert_eq!(watch.clock().spans().len(), 64);
+    assert_eq!(watch.seconds().iter().map(|(_, request, _)| request).sum::<u64>(), 201);
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_log_says_where_the_time_of_slow_requests_has_gone_one_line_for_many() {
     let stack = TestStack::stage(slow(1, 0)).slow(3 * SECOND).over(async |request: Request| {

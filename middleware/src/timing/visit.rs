@@ -3,7 +3,7 @@
 use http::StatusCode;
 use tokio::time::Instant;
 
-use super::clock::RequestClock;
+use super::clock::{RequestClock, SPANS};
 use super::span::{AppPart, nanos};
 use crate::{Place, RequestSummary};
 
@@ -54,7 +54,8 @@ impl Drop for ThreadVisit {
         let moment = Instant::now();
         let now = thread.at(moment);
         clock.advance(if self.clock.has_server() { server.0.at(moment) } else { now });
-        clock.is_current = self.is_last;
+        // The visit that ends now is that to the app, unless that was one too many.
+        clock.is_current = self.is_last && clock.spans.len() < SPANS;
         let total = now.saturating_sub(self.since);
         let python = thread.thread.time(now).map(|time| time.min(total));
         clock.add(AppPart::Queue, total - python.unwrap_or_default());
