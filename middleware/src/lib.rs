@@ -36,6 +36,7 @@ mod place;
 mod problem;
 mod redirect_status;
 mod refusals;
+mod request_context;
 mod request_summary;
 mod service;
 mod state_store;

@@ -13,8 +13,8 @@ use tower::{Layer, Service, ServiceExt};
 
 use crate::panic::message;
 use crate::refusals::Refusals;
+use crate::request_context::RequestContext;
 use crate::service::{AnyBody, IntoProblem, StackService};
-use crate::timing::StackVisit;
 use crate::trace::{OpenSpan, Trace};
 use crate::{Body, Place, Problem, Request, RequestSummary, Response};
 
@@ -216,32 +216,6 @@ impl<S: StackService> Stage for Absorb<S> {
 
     fn place(&self) -> &Place {
         self.refusals.place()
-    }
-}
-
-/// What a stage knows of its request.
-enum RequestContext {
-    Unknown,
-    Known(RequestSummary),
-    /// Its clock is with the place.
-    Timed(StackVisit),
-}
-
-impl RequestContext {
-    fn enter(summary: Option<RequestSummary>, place: &Place) -> Self {
-        match summary.map(|summary| StackVisit::begin(summary, place)) {
-            None => Self::Unknown,
-            Some(Err(summary)) => Self::Known(summary),
-            Some(Ok(visit)) => Self::Timed(visit),
-        }
-    }
-
-    const fn summary(&self) -> Option<&RequestSummary> {
-        match self {
-            Self::Unknown => None,
-            Self::Known(summary) => Some(summary),
-            Self::Timed(visit) => Some(visit.request()),
-        }
     }
 }
 

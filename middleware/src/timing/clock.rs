@@ -181,7 +181,8 @@ impl RequestClock {
 
     /// The visit fails with this: the type of an exception, which is cut off after 256 octets.
     pub(super) fn fail(&self, index: u8, error: &str) {
-        self.lock().fail(index, &error[..error.floor_char_boundary(LONGEST_ERROR)]);
+        let end = (0..=error.len().min(LONGEST_ERROR)).rev().find(|at| error.is_char_boundary(*at)).unwrap_or_default();
+        self.lock().fail(index, &error[..end]);
     }
 
     /// What the visit has failed with in another process, or in a thread.
