@@ -250,7 +250,7 @@ impl RemoteResponder for CallState {
                 return Ok(Some(chunk));
             }
             let part = chunk.split_to(count);
-            self.outbox.send_with(|out| frame::put_response_body_head(out, self.number, part.len()), &part);
+            self.outbox.send_chunk(self.number, &part);
         }
         Ok(None)
     }

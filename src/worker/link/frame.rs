@@ -42,6 +42,8 @@ pub(crate) enum ToWorker {
     Call(u64, Bytes, CallBody, bool),
     /// A chunk of a request's body.
     Body(u64, Bytes),
+    /// The same, in [shared memory](super::shared_memory).
+    SharedBody(u64, SharedChunk),
     /// The end of a request's body.
     BodyEnd(u64),
     /// A request's body failed: the status for the client, and the reason.
@@ -83,6 +85,25 @@ pub(crate) enum CallBody {
     Spooled(u64),
 }
 
+/// Where a chunk is in shared memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SharedChunk {
+    /// Its position in the ring.
+    pub(crate) at: u64,
+    /// In octets.
+    pub(crate) length: u32,
+}
+
+impl SharedChunk {
+    fn take(mut payload: Bytes) -> Result<Self, Malformed> {
+        Ok(Self { at: payload.try_get_u64_le().map_err(|_| SHORT)?, length: payload.try_get_u32_le().map_err(|_| SHORT)? })
+    }
+
+    fn put(self, out: &mut Vec<u8>, kind: u8, number: u64) {
+        frame(out, kind, 0, number, &[&self.at.to_le_bytes(), &self.length.to_le_bytes()]);
+    }
+}
+
 /// A frame from a worker to the server.
 #[derive(Debug)]
 pub(crate) enum ToServer {
@@ -100,6 +121,8 @@ pub(crate) enum ToServer {
     Head(u64, ResponseHead),
     /// A chunk of a response's body.
     Body(u64, Bytes),
+    /// The same, in [shared memory](super::shared_memory).
+    SharedBody(u64, SharedChunk),
     /// The end of a response's body.
     BodyEnd(u64),
     /// The response broke off: the reason.
@@ -162,6 +185,7 @@ impl ToWorker {
             Self::Reopen => frame(out, 14, 0, 0, &[]),
             Self::WebSocket(number, head) => frame(out, 15, 0, *number, &[head]),
             Self::WorkerEnded(json) => frame(out, 16, 0, 0, &[json]),
+            Self::SharedBody(number, chunk) => chunk.put(out, 17, *number),
         }
     }
 
@@ -198,6 +222,7 @@ impl ToWorker {
             14 => Self::Reopen,
             15 => Self::WebSocket(number, payload),
             16 => Self::WorkerEnded(payload),
+            17 => Self::SharedBody(number, SharedChunk::take(payload)?),
             _ => return Err(UNKNOWN),
         }))
     }
@@ -235,6 +260,7 @@ impl ToServer {
             Self::Ended(json) => frame(out, 75, 0, 0, &[json]),
             Self::Times(number, times) => put_times(out, *number, times),
             Self::Hint(number, head) => put_hint(out, *number, &EncodedHead::from(head)),
+            Self::SharedBody(number, chunk) => chunk.put(out, 79, *number),
         }
     }
 
@@ -247,6 +273,7 @@ impl ToServer {
             | Self::Hint(number, _)
             | Self::Head(number, _)
             | Self::Body(number, _)
+            | Self::SharedBody(number, _)
             | Self::BodyEnd(number)
             | Self::BodyFailed(number, _)
             | Self::Failed(number, ..)
@@ -282,6 +309,7 @@ impl ToServer {
             }
             77 => Self::Times(number, CallTimes::take(payload)?),
             78 => Self::Hint(number, ResponseHead::take(&mut payload)?),
+            79 => Self::SharedBody(number, SharedChunk::take(payload)?),
             _ => return Err(UNKNOWN),
         }))
     }

@@ -9,6 +9,7 @@ pub(crate) mod frame;
 mod in_flight;
 pub(crate) mod outbox;
 pub(crate) mod server_end;
+pub(crate) mod shared_memory;
 mod upload;
 pub(crate) mod worker_end;
 mod write_buffer;

@@ -17,6 +17,8 @@ use rustix::io::{Errno, write};
 use rustix::net::{SendAncillaryBuffer, SendFlags, send, sendmsg};
 
 use super::descriptor;
+use super::frame::{SharedChunk, ToServer, put_response_body_head};
+use super::shared_memory::RingWriter;
 
 /// The frames of a worker that wait for the socket. Adding one never blocks; the credit of the calls bounds the size.
 pub(crate) struct Outbox {
@@ -29,6 +31,10 @@ pub(crate) struct Outbox {
 struct Out {
     octets: Vec<u8>,
     sent: usize,
+    /// Chunks of bodies in shared memory whose frames were not sent yet, in octets.
+    shared: usize,
+    /// Where chunks go before the socket, if the server shares memory.
+    ring: Option<RingWriter>,
     /// Descriptors, each with the position of the octet that it goes with.
     descriptors: VecDeque<(usize, OwnedFd)>,
     /// The socket takes no more for now.
@@ -61,6 +67,8 @@ impl Outbox {
         let out = Out {
             octets: Vec::new(),
             sent: 0,
+            shared: 0,
+            ring: None,
             descriptors: VecDeque::new(),
             is_stuck: false,
             is_broken: false,
@@ -78,6 +86,11 @@ impl Outbox {
     /// Readable when the reading thread has to act: the socket is full, or frames are held.
     pub(crate) fn bell(&self) -> BorrowedFd<'_> {
         self.bell.as_fd()
+    }
+
+    /// Lets chunks go through shared memory.
+    pub(crate) fn share(&self, ring: RingWriter) {
+        self.lock().ring = Some(ring);
     }
 
     /// Whether the socket is full.
@@ -128,10 +141,17 @@ impl Outbox {
         out.looks > 0
     }
 
-    /// Adds a frame whose last part is a chunk, and sends it now or soon. A large chunk is not copied if the socket takes it.
-    pub(crate) fn send_with(&self, put: impl FnOnce(&mut Vec<u8>), payload: &[u8]) {
+    /// Adds a chunk of a response's body, and sends it now or soon. A large one is not copied if the socket takes it.
+    pub(crate) fn send_chunk(&self, number: u64, payload: &[u8]) {
         let mut out = self.lock();
-        put(&mut out.octets);
+        if let Some(at) = out.ring.as_mut().and_then(|ring| ring.put(payload)) {
+            // It is at most as long as a frame.
+            let length = u32::try_from(payload.len()).unwrap_or(u32::MAX);
+            ToServer::SharedBody(number, SharedChunk { at, length }).put(&mut out.octets);
+            out.shared += payload.len();
+            return self.push_or_hold(&mut out);
+        }
+        put_response_body_head(&mut out.octets, number, payload.len());
         let before = out.octets.len() - out.sent;
         if before + payload.len() < MANY {
             out.octets.extend_from_slice(payload);
@@ -175,7 +195,7 @@ impl Outbox {
     }
 
     fn push_or_hold(&self, out: &mut Out) {
-        if out.octets.len() - out.sent >= MANY || out.pushed.elapsed() >= SOON {
+        if out.octets.len() - out.sent + out.shared >= MANY || out.pushed.elapsed() >= SOON {
             return self.push(out);
         }
         if out.looks == 0 {
@@ -195,6 +215,7 @@ impl Outbox {
 
     fn push_at(&self, out: &mut Out, now: Instant) {
         out.pushed = now;
+        out.shared = 0;
         while out.sent < out.octets.len() && !out.is_stuck && !out.is_broken {
             match out.send_next(&self.socket) {
                 Ok(count) => out.sent += count,

@@ -113,7 +113,7 @@ impl Upload {
             let Some(room) = poll_fn(|cx| self.credit.poll_room(cx)).await else { return };
             let part = chunk.split_to(chunk.len().min(room).min(LARGEST_INLINE));
             self.credit.lock().octets -= part.len();
-            link.send(&ToWorker::Body(number, part));
+            link.send_chunk(number, part);
         }
     }
 

@@ -19,6 +19,7 @@ use super::call_state::{CallState, CallTiming, Calls, Entry, FromServer, LinkPer
 use super::descriptor;
 use super::frame::{CallBody, Malformed, ToWorker, WINDOW};
 use super::outbox::{LOOK, Outbox};
+use super::shared_memory::{RingReader, SharedMemory};
 use crate::call::head::Head;
 use crate::call::hints::HintSender;
 use crate::call::pipe::{Writer, remote_pipe};
@@ -69,6 +70,8 @@ pub(crate) struct WorkerEnd {
     octets: BytesMut,
     /// Descriptors whose frames were not handled yet.
     descriptors: VecDeque<OwnedFd>,
+    /// Where chunks of requests' bodies come from, if the server shares memory.
+    ring: Option<RingReader>,
     /// Whether calls are timed, and whether there are layers above the app.
     is_timed: bool,
     has_layers: bool,
@@ -90,6 +93,7 @@ impl WorkerEnd {
             calls: Arc::default(),
             octets: BytesMut::new(),
             descriptors: VecDeque::new(),
+            ring: None,
             is_timed: false,
             has_layers: false,
             block: vec![0; READ].into(),
@@ -116,10 +120,23 @@ impl WorkerEnd {
     pub(crate) fn next(&mut self) -> Result<ToWorker, End> {
         loop {
             if let Some(order) = ToWorker::take(&mut self.octets).map_err(End::Malformed)? {
+                if matches!(order, ToWorker::Boot(_)) {
+                    self.share_memory()?;
+                }
                 return Ok(order);
             }
             self.wait_and_read()?;
         }
+    }
+
+    /// Maps the memory that came with the first frame.
+    fn share_memory(&mut self) -> Result<(), End> {
+        let Some(memory) = self.descriptors.pop_front() else { return Ok(()) };
+        let memory = SharedMemory::received(&memory).map_err(|_| End::Malformed(Malformed("the memory of a link cannot be mapped")))?;
+        let (writer, reader) = memory.of_worker();
+        self.outbox.share(writer);
+        self.ring = Some(reader);
+        Ok(())
     }
 
     /// Handles frames until the server is gone.
@@ -157,6 +174,15 @@ impl WorkerEnd {
                         body.put(octets);
                     }
                 }),
+                ToWorker::SharedBody(number, chunk) => {
+                    let octets = self.ring.as_mut().and_then(|ring| ring.take(chunk.at, chunk.length as usize));
+                    let octets = octets.ok_or(End::Malformed(Malformed("a chunk is not in the shared memory")))?;
+                    self.with(number, |entry| {
+                        if let Some(body) = &entry.body {
+                            body.put(octets);
+                        }
+                    });
+                }
                 ToWorker::BodyEnd(number) => self.with(number, |entry| {
                     if let Some(body) = entry.body.take() {
                         body.finish();

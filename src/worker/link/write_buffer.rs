@@ -31,12 +31,14 @@ pub(crate) enum Attachment {
     Socket(OwnedFd),
     /// The body of a request.
     Body(SpooledBody),
+    /// The memory of the link.
+    Memory(OwnedFd),
 }
 
 impl AsFd for Attachment {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match self {
-            Self::Socket(socket) => socket.as_fd(),
+            Self::Socket(descriptor) | Self::Memory(descriptor) => descriptor.as_fd(),
             Self::Body(file) => file.as_fd(),
         }
     }

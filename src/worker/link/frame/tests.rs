@@ -14,6 +14,10 @@ fn octets() -> impl Strategy<Value = Bytes> {
     vec(any::<u8>(), 0..60).prop_map(Bytes::from)
 }
 
+fn shared_chunk() -> impl Strategy<Value = SharedChunk> {
+    (any::<u64>(), any::<u32>()).prop_map(|(at, length)| SharedChunk { at, length })
+}
+
 fn order() -> impl Strategy<Value = ToWorker> {
     let spooled = any::<u64>().prop_map(CallBody::Spooled);
     let body = prop_oneof![octets().prop_map(CallBody::Whole), Just(CallBody::Stream), Just(CallBody::Lazy), spooled].boxed();
@@ -21,6 +25,7 @@ fn order() -> impl Strategy<Value = ToWorker> {
         octets().prop_map(ToWorker::Boot),
         (any::<u64>(), octets(), body, any::<bool>()).prop_map(|(number, head, body, hints)| ToWorker::Call(number, head, body, hints)),
         (any::<u64>(), octets()).prop_map(|(number, octets)| ToWorker::Body(number, octets)),
+        (any::<u64>(), shared_chunk()).prop_map(|(number, chunk)| ToWorker::SharedBody(number, chunk)),
         any::<u64>().prop_map(ToWorker::BodyEnd),
         (any::<u64>(), any::<u16>(), octets()).prop_map(|(number, status, detail)| ToWorker::BodyFailed(number, status, detail)),
         (any::<u64>(), any::<u32>()).prop_map(|(number, octets)| ToWorker::Credit(number, octets)),
@@ -87,6 +92,7 @@ fn report() -> impl Strategy<Value = ToServer> {
         (any::<u64>(), head()).prop_map(|(number, head)| ToServer::Head(number, head)),
         (any::<u64>(), head(), any::<u64>(), any::<u64>()).prop_map(|(number, head, start, end)| ToServer::File(number, head, start..end)),
         (any::<u64>(), octets()).prop_map(|(number, octets)| ToServer::Body(number, octets)),
+        (any::<u64>(), shared_chunk()).prop_map(|(number, chunk)| ToServer::SharedBody(number, chunk)),
         any::<u64>().prop_map(ToServer::BodyEnd),
         (any::<u64>(), octets()).prop_map(|(number, why)| ToServer::BodyFailed(number, why)),
         (any::<u64>(), any::<u16>(), octets()).prop_map(|(number, status, detail)| ToServer::Failed(number, status, detail)),

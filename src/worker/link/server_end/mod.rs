@@ -16,8 +16,9 @@ use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
 
 use super::ByNumber;
-use super::frame::{CallBody, LARGEST_INLINE, ToWorker, put_call};
+use super::frame::{CallBody, LARGEST_INLINE, SharedChunk, ToWorker, put_call};
 use super::in_flight::{InFlight, split_by_begun};
+use super::shared_memory::{RingReader, RingWriter, SharedMemory};
 use super::upload::Upload;
 use super::write_buffer::{Attachment, WriteBuffer};
 use crate::call::{Call, CallSignal, RequestBody};
@@ -41,6 +42,8 @@ pub(crate) struct ServerEnd {
 
 struct LinkState {
     out: WriteBuffer,
+    /// Where chunks of requests' bodies go before the socket.
+    ring: Option<RingWriter>,
     calls: ByNumber<InFlight>,
     /// How many calls were handed over, and how many of them were given to the socket.
     begun: u64,
@@ -80,18 +83,26 @@ impl ServerEnd {
         socket.set_nonblocking(true)?;
         let (reader, writer) = UnixStream::from_std(socket)?.into_split();
         let mut out = WriteBuffer::default();
+        let (to_worker, from_worker) = share_memory(&mut out).unzip();
         out.push(&ToWorker::Boot(serde_json::to_vec(boot)?.into()));
         let link = Arc::new_cyclic(|me| Self {
             me: me.clone(),
             admission: Arc::clone(admission),
             runtime: Handle::current(),
-            state: Mutex::new(LinkState { out, calls: ByNumber::default(), begun: 0, offered: 0, connection: Connection::Open }),
+            state: Mutex::new(LinkState {
+                out,
+                ring: to_worker,
+                calls: ByNumber::default(),
+                begun: 0,
+                offered: 0,
+                connection: Connection::Open,
+            }),
             written: Notify::new(),
             phase: watch::Sender::new(Phase::Starting),
             is_stuck: watch::Sender::new(false),
         });
         tokio::spawn(send::write(Arc::downgrade(&link), writer));
-        tokio::spawn(receive::read(Arc::clone(&link), reader));
+        tokio::spawn(receive::read(Arc::clone(&link), reader, from_worker));
         link.written.notify_one();
         Ok(link)
     }
@@ -122,6 +133,20 @@ impl ServerEnd {
         let mut state = self.lock();
         if state.connection == Connection::Open {
             state.out.push(sequence);
+            drop(state);
+            self.written.notify_one();
+        }
+    }
+
+    /// Sends a chunk of a request's body.
+    pub(crate) fn send_chunk(&self, number: u64, chunk: Bytes) {
+        let mut state = self.lock();
+        if state.connection == Connection::Open {
+            let at = state.ring.as_mut().and_then(|ring| ring.put(&chunk));
+            state.out.push(&match (at, u32::try_from(chunk.len())) {
+                (Some(at), Ok(length)) => ToWorker::SharedBody(number, SharedChunk { at, length }),
+                _ => ToWorker::Body(number, chunk),
+            });
             drop(state);
             self.written.notify_one();
         }
@@ -168,6 +193,15 @@ impl ServerEnd {
             self.is_stuck.send_replace(true);
         }
     }
+}
+
+/// Makes the memory of a link, and sends it with the next frame. Without it, bodies go through the socket.
+fn share_memory(out: &mut WriteBuffer) -> Option<(RingWriter, RingReader)> {
+    let (memory, descriptor) = SharedMemory::new()
+        .inspect_err(|error| tracing::debug!("a worker gets no shared memory, so bodies go through its socket: {error}"))
+        .ok()?;
+    out.attach(Attachment::Memory(descriptor));
+    Some(memory.of_server())
 }
 
 impl Backend for ServerEnd {

@@ -22,25 +22,24 @@ use crate::worker::admission::Permit;
 use crate::worker::link::descriptor;
 use crate::worker::link::frame::{Malformed, ToServer, WINDOW};
 use crate::worker::link::in_flight::{FromWorker, InFlight};
+use crate::worker::link::shared_memory::RingReader;
 
 /// How much is read at once.
 const READ: usize = 64 * 1024;
 
 /// Reads until the worker closes the link or breaks the protocol.
-pub(super) async fn read(link: Arc<ServerEnd>, reader: OwnedReadHalf) {
+pub(super) async fn read(link: Arc<ServerEnd>, reader: OwnedReadHalf, ring: Option<RingReader>) {
     let mut octets = BytesMut::with_capacity(READ);
     let mut block = vec![0; READ];
-    let mut descriptors = VecDeque::new();
-    let mut returned = Vec::new();
-    'reading: while let Ok(count @ 1..) = receive(&reader, &mut block, &mut descriptors).await {
+    let mut received = Received { descriptors: VecDeque::new(), ring, returned: Vec::new() };
+    'reading: while let Ok(count @ 1..) = receive(&reader, &mut block, &mut received.descriptors).await {
         octets.extend_from_slice(&block[..count]);
         loop {
-            let heard = ToServer::take(&mut octets)
-                .and_then(|report| report.map(|report| link.handle(report, &mut descriptors, &mut returned)).transpose());
+            let heard = ToServer::take(&mut octets).and_then(|report| report.map(|report| link.handle(report, &mut received)).transpose());
             match heard {
                 Ok(Some(())) => {}
                 // A descriptor comes with the first octet of its frame, so at most one waits.
-                Ok(None) if descriptors.len() <= 1 => break,
+                Ok(None) if received.descriptors.len() <= 1 => break,
                 Ok(None) => {
                     link.protocol_error(Malformed("a descriptor belongs to no frame"));
                     break 'reading;
@@ -51,8 +50,8 @@ pub(super) async fn read(link: Arc<ServerEnd>, reader: OwnedReadHalf) {
                 }
             }
         }
-        if !returned.is_empty() {
-            link.admission.take_back(std::mem::take(&mut returned));
+        if !received.returned.is_empty() {
+            link.admission.take_back(std::mem::take(&mut received.returned));
         }
     }
     link.lock().connection = Connection::Ended;
@@ -62,6 +61,16 @@ pub(super) async fn read(link: Arc<ServerEnd>, reader: OwnedReadHalf) {
     }
     // Wakes the writing task, which ends then.
     link.written.notify_one();
+}
+
+/// What comes beside the frames, or out of them.
+struct Received {
+    /// Descriptors whose frames were not handled yet.
+    descriptors: VecDeque<OwnedFd>,
+    /// Where chunks of bodies are that are not in their frames.
+    ring: Option<RingReader>,
+    /// Calls that the worker has returned.
+    returned: Vec<(Call, Permit)>,
 }
 
 /// Receives octets and descriptors.
@@ -93,7 +102,15 @@ impl ServerEnd {
         tracing::error!(app = self.admission.place(), "protocol error on the link to a worker: it is killed and replaced: {error}");
     }
 
-    fn handle(&self, report: ToServer, descriptors: &mut VecDeque<OwnedFd>, returned: &mut Vec<(Call, Permit)>) -> Result<(), Malformed> {
+    /// Passes a chunk of a response's body on.
+    fn accept(&self, number: u64, chunk: Bytes) -> Result<(), Malformed> {
+        match self.with(number, |call| call.sender.as_ref().map(|sender| sender.accept(chunk))) {
+            Some(Some(Err(_))) => Err(Malformed("a response's body exceeds its credit")),
+            _ => Ok(()),
+        }
+    }
+
+    fn handle(&self, report: ToServer, received: &mut Received) -> Result<(), Malformed> {
         if let Some(number) = report.number()
             && !self.is_sent(number)
         {
@@ -101,7 +118,7 @@ impl ServerEnd {
         }
         match report {
             ToServer::File(number, head, part) => {
-                let file = File::from(descriptors.pop_front().ok_or(Malformed("the file of a response is missing"))?);
+                let file = File::from(received.descriptors.pop_front().ok_or(Malformed("the file of a response is missing"))?);
                 if part.is_empty() && part.start != part.end || !file.metadata().is_ok_and(|file| file.is_file()) {
                     return Err(Malformed("the body of a response is no part of a regular file"));
                 }
@@ -137,11 +154,11 @@ impl ServerEnd {
             }
             ToServer::Body(number, octets) => {
                 // A slice would keep the whole read buffer alive.
-                let octets = if octets.len() < READ / 4 { Bytes::copy_from_slice(&octets) } else { octets };
-                let taken = self.with(number, |call| call.sender.as_ref().map(|sender| sender.accept(octets)));
-                if let Some(Some(Err(_))) = taken {
-                    return Err(Malformed("a response's body exceeds its credit"));
-                }
+                self.accept(number, if octets.len() < READ / 4 { Bytes::copy_from_slice(&octets) } else { octets })?;
+            }
+            ToServer::SharedBody(number, chunk) => {
+                let octets = received.ring.as_mut().and_then(|ring| ring.take(chunk.at, chunk.length as usize));
+                self.accept(number, octets.ok_or(Malformed("a chunk is not in the shared memory"))?)?;
             }
             ToServer::BodyEnd(number) => {
                 if let Some(sender) = self.with(number, |call| call.sender.take()).flatten() {
@@ -176,7 +193,7 @@ impl ServerEnd {
                 }
             }
             ToServer::Returned(number) => match self.remove(number).map(InFlight::into_call) {
-                Some(Ok(call)) => returned.push(call),
+                Some(Ok(call)) => received.returned.push(call),
                 Some(Err(call)) => call.fail("it returned a request that cannot be run again"),
                 None => {}
             },

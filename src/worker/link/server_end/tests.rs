@@ -104,14 +104,27 @@ async fn credit_over_the_window_of_a_request_ends_the_link() {
         let (number, _reply) = submit(&admission, 8 * WINDOW);
         let mut received = 0;
         while received < WINDOW {
-            if let ToWorker::Body(_, octets) = worker.receive().await {
-                received += octets.len();
+            match worker.receive().await {
+                ToWorker::Body(_, octets) => received += octets.len(),
+                ToWorker::SharedBody(_, chunk) => received += chunk.length as usize,
+                _ => {}
             }
         }
         // As much as was received is fine.
         worker.send(&ToServer::Credit(number, u32::try_from(WINDOW).unwrap())).await;
-        assert!(matches!(worker.receive().await, ToWorker::Body(..)));
+        assert!(matches!(worker.receive().await, ToWorker::Body(..) | ToWorker::SharedBody(..)));
         worker.send(&ToServer::Credit(number, u32::try_from(WINDOW).unwrap().saturating_add(credit))).await;
+        assert_ended(&link).await;
+    }
+}
+
+#[tokio::test]
+async fn a_chunk_that_is_not_in_the_shared_memory_ends_the_link() {
+    for chunk in [SharedChunk { at: u64::MAX, length: 1 }, SharedChunk { at: 0, length: u32::MAX }] {
+        let (link, admission, mut worker) = start().await;
+        let (number, _reply) = submit(&admission, 0);
+        assert!(matches!(worker.receive().await, ToWorker::Call(..)));
+        worker.send(&ToServer::SharedBody(number, chunk)).await;
         assert_ended(&link).await;
     }
 }

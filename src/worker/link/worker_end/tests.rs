@@ -10,7 +10,8 @@ use http::StatusCode;
 
 use super::*;
 use crate::call::encoded_head::EncodedHead;
-use crate::worker::link::frame::{LARGEST_INLINE, ToServer};
+use crate::worker::link::frame::{LARGEST_INLINE, SharedChunk, ToServer};
+use crate::worker::link::shared_memory::{RingReader, SharedMemory};
 
 #[derive(Default)]
 struct RecordingHandler {
@@ -209,28 +210,56 @@ fn a_cancelled_response_stops_waiting_for_credit() {
 
 #[test]
 fn frames_of_many_threads_arrive_whole_over_a_socket_that_is_full_now_and_then() {
+    arrive_whole(Server::new(), None);
+}
+
+#[test]
+fn chunks_of_many_threads_arrive_whole_through_shared_memory_that_is_full_now_and_then() {
+    let server = Server::new();
+    let (memory, descriptor) = SharedMemory::new().unwrap();
+    server.outbox.share(SharedMemory::received(&descriptor).unwrap().of_worker().0);
+    let (_, reader) = memory.of_server();
+    arrive_whole(server, Some(reader));
+}
+
+fn arrive_whole(mut server: Server, mut ring: Option<RingReader>) {
     const EACH: usize = 50;
-    let mut server = Server::new();
     let senders: Vec<_> = (0..4_u64)
         .map(|number| {
             let outbox = Arc::clone(&server.outbox);
             thread::spawn(move || {
                 for length in 0..EACH {
                     let chunk = Bytes::from(vec![u8::try_from(number).unwrap(); length * 997]);
-                    outbox.send_with(|out| crate::worker::link::frame::put_response_body_head(out, number, chunk.len()), &chunk);
+                    outbox.send_chunk(number, &chunk);
                 }
             })
         })
         .collect();
     // Nothing is read before everything is sent: the socket is full, and nobody waits for it.
     senders.into_iter().for_each(|sender| sender.join().unwrap());
-    let mut lengths = [0; 4];
+    let (mut lengths, mut shared) = ([0; 4], 0);
     for _ in 0..4 * EACH {
-        let ToServer::Body(number, chunk) = server.receive() else { panic!("no chunk") };
+        let (number, chunk) = match server.receive() {
+            ToServer::Body(number, chunk) => (number, chunk),
+            ToServer::SharedBody(number, chunk) => {
+                shared += 1;
+                (number, ring.as_mut().unwrap().take(chunk.at, chunk.length as usize).unwrap())
+            }
+            other => panic!("no chunk: {other:?}"),
+        };
         let at = usize::try_from(number).unwrap();
         assert!(chunk.len() == lengths[at] * 997 && chunk.iter().all(|octet| u64::from(*octet) == number));
         lengths[at] += 1;
     }
+    assert_eq!(shared > 0, ring.is_some());
+    assert!(shared < 4 * EACH, "a full ring leaves the rest to the socket");
+}
+
+#[test]
+fn a_chunk_that_is_not_in_the_shared_memory_ends_the_link() {
+    let mut server = Server::new();
+    server.send(&[ToWorker::SharedBody(1, SharedChunk { at: 0, length: 1 })]);
+    assert!(matches!(server.running.join().unwrap(), End::Malformed(_)));
 }
 
 #[test]
