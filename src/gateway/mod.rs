@@ -33,12 +33,14 @@ pub(crate) enum Malformed {
     Syntax(&'static str),
     /// They are longer than they may be.
     TooLarge(&'static str),
+    /// They do not say how long the body is.
+    NoLength(&'static str),
 }
 
 impl Malformed {
     pub(crate) const fn reason(self) -> &'static str {
         match self {
-            Self::Syntax(reason) | Self::TooLarge(reason) => reason,
+            Self::Syntax(reason) | Self::TooLarge(reason) | Self::NoLength(reason) => reason,
         }
     }
 }

@@ -98,7 +98,7 @@ impl<'a> FrontVariables<'a> {
         };
         let borrowed = |value: &'a [u8]| Cow::Borrowed(value);
         let (script_name, path_info) = match (get(Variable::ScriptName), get(Variable::PathInfo)) {
-            (script, Some(path)) => (script.map(borrowed).unwrap_or_default(), borrowed(path)),
+            (script, Some(path)) => below_mount(script.unwrap_or_default(), path)?,
             (Some(script), None) if !script.is_empty() => (Cow::default(), borrowed(script)),
             _ if written.is_empty() => {
                 return Err(Invalid { variable: "PATH_INFO".to_owned(), reason: "is missing, and so is `REQUEST_URI`" });
@@ -113,6 +113,16 @@ impl<'a> FrontVariables<'a> {
         let scheme = if is_https { Scheme::Https } else { Scheme::Http };
         Ok(Self { variables, script_name, path_info, query, request_uri, scheme })
     }
+}
+
+/// The mount and the path below it. A slash between them belongs to the path, whichever variable has it, and the root is no mount.
+fn below_mount<'a>(script: &'a [u8], path: &'a [u8]) -> Result<(Cow<'a, [u8]>, Cow<'a, [u8]>), Invalid> {
+    if script.first().is_some_and(|first| *first != b'/') {
+        return Err(Invalid { variable: "SCRIPT_NAME".to_owned(), reason: "does not begin with a slash" });
+    }
+    let mount = &script[..script.iter().rposition(|octet| *octet != b'/').map_or(0, |last| last + 1)];
+    let path = if mount.len() < script.len() && path.first() != Some(&b'/') { [b"/", path].concat().into() } else { Cow::Borrowed(path) };
+    Ok((Cow::Borrowed(mount), path))
 }
 
 /// The target of a request without scheme and host.

@@ -92,6 +92,15 @@ fn a_path_that_is_not_split_is_the_path() {
     let below = [("SCRIPT_NAME", "/shop"), ("PATH_INFO", "/cart"), ("REQUEST_URI", "/shop/cart")];
     assert_eq!(path(&below), ("/shop".to_owned(), "/cart".to_owned()));
     assert_eq!(path(&[("SCRIPT_NAME", "/shop"), ("PATH_INFO", ""), ("REQUEST_URI", "/shop")]).0, "/shop");
+    // The root is no mount, and a slash between mount and path is one.
+    for (script, path_info) in [("/", "/cart"), ("/", "cart"), ("//", "/cart")] {
+        assert_eq!(path(&[("SCRIPT_NAME", script), ("PATH_INFO", path_info), ("REQUEST_URI", "/cart")]), no_mount("/cart"));
+    }
+    assert_eq!(path(&[("SCRIPT_NAME", "/"), ("PATH_INFO", "")]), no_mount("/"));
+    for (script, path_info) in [("/shop/", "/cart"), ("/shop/", "cart"), ("/shop//", "/cart")] {
+        assert_eq!(path(&[("SCRIPT_NAME", script), ("PATH_INFO", path_info)]), ("/shop".to_owned(), "/cart".to_owned()));
+    }
+    assert!(read(&[GET[0], ("SCRIPT_NAME", "shop"), ("PATH_INFO", "/cart")]).is_err());
     // What was decoded once is not decoded again.
     assert_eq!(path(&[("PATH_INFO", "/%2e%2e/x")]), no_mount("/%252e%252e/x"));
     assert_eq!(path(&[("PATH_INFO", "/a\r\nb")]), no_mount("/a%0D%0Ab"));

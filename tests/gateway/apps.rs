@@ -204,6 +204,27 @@ pub fn fake(folder: &Path, answer: Vec<u8>) {
     });
 }
 
+/// Answers each request with `pieces`, and keeps its connections. Returns how many were opened.
+fn fake_kept(folder: &Path, pieces: Vec<Vec<u8>>) -> Arc<AtomicUsize> {
+    let listener = UnixListener::bind(folder.join("fake.sock")).unwrap();
+    let opened = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&opened);
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            count.fetch_add(1, SeqCst);
+            let (mut stream, pieces) = (stream.unwrap(), pieces.clone());
+            thread::spawn(move || {
+                while let Some((kind, _, content)) = read_record(&mut stream) {
+                    if kind == 5 && content.is_empty() && !pieces.iter().all(|piece| stream.write_all(piece).is_ok()) {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    opened
+}
+
 #[test]
 fn what_is_no_fastcgi_response_is_answered_with_502_or_503() {
     let head = |text: &str| record(6, 1, text.as_bytes());
@@ -238,6 +259,39 @@ fn what_is_no_fastcgi_response_is_answered_with_502_or_503() {
 }
 
 #[test]
+fn what_an_app_sends_behind_its_answer_is_no_part_of_the_next_one() {
+    let answer = |text: &str| [record(6, 1, format!("Content-Type: text/plain\r\n\r\n{text}").as_bytes()), record(3, 1, &[0; 8])].concat();
+    for behind in [answer("of another"), record(6, 1, b"stray"), b"\x01".to_vec()] {
+        let folder = tempfile::tempdir().unwrap();
+        fake_kept(folder.path(), vec![[answer("mine"), behind.clone()].concat()]);
+        let program = program(&format!(r#"{{ "fastcgi": "unix:{}/fake.sock" }}"#, folder.path().display()));
+        for _ in 0..5 {
+            let text = program.get("/");
+            assert!(text.starts_with("HTTP/1.1 200 ") && text.ends_with("mine"), "{}: {text}", behind.escape_ascii());
+        }
+    }
+}
+
+#[test]
+fn an_app_that_speaks_before_it_is_asked_answers_nobody() {
+    let folder = tempfile::tempdir().unwrap();
+    let listener = UnixListener::bind(folder.path().join("fake.sock")).unwrap();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let early = [record(6, 1, b"Content-Type: text/plain\r\n\r\nearly"), record(3, 1, &[0; 8])].concat();
+            stream.write_all(&early).unwrap();
+            thread::spawn(move || while read_record(&mut stream).is_some() {});
+        }
+    });
+    let program = program(&format!(r#"{{ "fastcgi": {{ "to": "unix:{}/fake.sock", "timeout": "300ms" }} }}"#, folder.path().display()));
+    for _ in 0..5 {
+        let text = program.get("/");
+        assert!(!text.contains("early"), "{text}");
+    }
+}
+
+#[test]
 fn a_connection_is_kept_whatever_the_length_of_a_response_and_however_it_comes() {
     let ok = "Content-Type: text/plain\r\n";
     let end = record(3, 1, &[0; 8]);
@@ -259,23 +313,7 @@ fn a_connection_is_kept_whatever_the_length_of_a_response_and_however_it_comes()
         ),
     ] {
         let folder = tempfile::tempdir().unwrap();
-        let listener = UnixListener::bind(folder.path().join("fake.sock")).unwrap();
-        let opened = Arc::new(AtomicUsize::new(0));
-        let count = Arc::clone(&opened);
-        let sent = pieces.clone();
-        thread::spawn(move || {
-            for stream in listener.incoming() {
-                count.fetch_add(1, SeqCst);
-                let (mut stream, sent) = (stream.unwrap(), sent.clone());
-                thread::spawn(move || {
-                    while let Some((kind, _, content)) = read_record(&mut stream) {
-                        if kind == 5 && content.is_empty() {
-                            sent.iter().for_each(|piece| stream.write_all(piece).unwrap());
-                        }
-                    }
-                });
-            }
-        });
+        let opened = fake_kept(folder.path(), pieces.clone());
         let program = program(&format!(r#"{{ "fastcgi": "unix:{}/fake.sock" }}"#, folder.path().display()));
         for _ in 0..20 {
             let answer = program.exchange(format!("{method} / HTTP/1.0\r\nHost: h\r\n\r\n"));

@@ -157,12 +157,17 @@ fn a_request_that_is_none_is_refused() {
         assert!(answer.out.starts_with(&format!("Status: {status}\r\n")), "{more:?}: {}", answer.out);
         assert!(answer.log.contains("refused a request from 203.0.113.7"), "{}", answer.log);
     }
+    // How long a body in chunks is, Apache does not say.
+    let chunked = ask(PIPELINE, &[&GET[..], &[("HTTP_TRANSFER_ENCODING", "chunked")]].concat(), b"body");
+    assert!(chunked.out.starts_with("Status: 411 Length Required\r\n") && chunked.log.contains("refused a request"), "{}", chunked.log);
     // A body that is cut short never reaches the app.
     let folder = folder_of(&[("app.py", APP), ("pipeline.json", PIPELINE)]);
     let mut child = start(folder.path(), &[&GET[..], &[("CONTENT_LENGTH", "10")]].concat());
     child.stdin.take().unwrap().write_all(b"short").unwrap();
     let output = child.wait_with_output().unwrap();
-    assert!(output.stdout.is_empty() && !String::from_utf8_lossy(&output.stderr).contains("printed"), "{output:?}");
+    let log = String::from_utf8_lossy(&output.stderr);
+    assert!(String::from_utf8_lossy(&output.stdout).starts_with("Status: 400 Bad Request\r\n"), "{output:?}");
+    assert!(!log.contains("printed") && log.contains("shorter than `CONTENT_LENGTH` says"), "{log}");
 }
 
 #[test]

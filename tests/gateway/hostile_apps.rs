@@ -213,3 +213,31 @@ fn a_client_sets_no_variable_but_those_of_its_headers() {
         assert!(!told.replace("HTTP_UWSGI_FILE", "").contains("UWSGI_"), "{protocol}: {}", told.escape_debug());
     }
 }
+
+#[test]
+fn an_app_is_told_absolute_paths_whatever_the_file_says() {
+    let peer = tempfile::tempdir().unwrap();
+    let answer = whole("fastcgi", "Content-Type: text/plain\r\n\r\nhere");
+    let variables = fake(peer.path(), "fastcgi", answer);
+    let app = format!(r#"{{ "fastcgi": {{ "to": "unix:{}/fake.sock", "root": "public" }} }}"#, peer.path().display());
+    let program = Program::start(&format!(r#"{{ "listen": "127.0.0.1:0", "app": {app} }}"#), &[("public/index.php", "")]);
+    assert!(program.get("/").ends_with("here"));
+    let (told, root) = (variables.recv().unwrap(), program.folder().canonicalize().unwrap().join("public"));
+    for expected in [format!("SCRIPT_FILENAME{}/index.php", root.display()), format!("DOCUMENT_ROOT{}", root.display())] {
+        assert!(told.windows(expected.len()).any(|octets| octets == expected.as_bytes()), "{expected}: {}", told.escape_ascii());
+    }
+}
+
+#[test]
+fn a_request_without_a_body_has_no_length_of_one() {
+    for protocol in ["fastcgi", "uwsgi"] {
+        let (program, variables, _folder) = before(protocol, whole(protocol, "Content-Type: text/plain\r\n\r\nhere"));
+        let has_length = |request: &str| {
+            assert!(program.exchange(request).contains("here"), "{protocol}");
+            variables.recv().unwrap().windows(14).any(|octets| octets == b"CONTENT_LENGTH")
+        };
+        assert!(!has_length("GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"), "{protocol}");
+        assert!(has_length("POST / HTTP/1.1\r\nHost: h\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"), "{protocol}");
+        assert!(has_length("POST / HTTP/1.1\r\nHost: h\r\nConnection: close\r\nContent-Length: 1\r\n\r\nx"), "{protocol}");
+    }
+}

@@ -94,7 +94,7 @@ impl CgiService {
     fn command(&self, parts: &Parts, body: &Body, program: Program) -> Command {
         let stated = parts.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
         let mut variables = Variables::default();
-        from_request(parts, body.size_hint().exact().or(stated), &mut variables);
+        from_request(parts, body.size_hint().exact().filter(|length| *length > 0).or(stated), &mut variables);
         variables.push("GATEWAY_INTERFACE", "CGI/1.1");
         variables.push("SERVER_SOFTWARE", "ziggurat");
         let mount = parts.extensions.get::<Mount>().map_or("", |mount| &mount.prefix);

@@ -57,20 +57,23 @@ impl App for FastCgi {
 
     fn explain(self, explain: &mut Explain<'_>) -> Result<(), Finding> {
         let pool = self.pool();
-        pool.explain(self.scripts(explain.context()).as_ref(), explain);
+        pool.explain(self.scripts(explain.context())?.as_ref(), explain);
         Ok(())
     }
 
     fn app(self, context: &Context) -> Result<impl IntoApp, Finding> {
-        let (pool, scripts) = (self.pool(), self.scripts(context));
+        let (pool, scripts) = (self.pool(), self.scripts(context)?);
         Ok(pool.app(BackProtocol::FastCgi, self.params, scripts, context))
     }
 }
 
 impl FastCgi {
-    fn scripts(&self, context: &Context) -> Option<Scripts> {
+    fn scripts(&self, context: &Context) -> Result<Option<Scripts>, Finding> {
         let (index, split) = (self.index.as_deref().unwrap_or("index.php"), self.split.as_deref().unwrap_or(".php"));
-        self.root.as_ref().map(|root| Scripts::new(context.resolve(root), index.to_owned(), split.to_owned()))
+        let Some(root) = &self.root else { return Ok(None) };
+        // The app has another working folder.
+        let root = std::path::absolute(context.resolve(root)).map_err(Finding::from)?;
+        Ok(Some(Scripts::new(root, index.to_owned(), split.to_owned())))
     }
 }
 

@@ -41,7 +41,8 @@ impl GatewayService {
         let Some(length) = body.size_hint().exact().or(stated) else {
             return Err(length_required().into());
         };
-        let variables = Arc::new(self.variables(&parts, length)?);
+        // Without a body, there is no length of one (RFC 3875 section 4.1.2). SCGI adds its own.
+        let variables = Arc::new(self.variables(&parts, Some(length).filter(|length| *length > 0).or(stated))?);
         let head = |_: &_, has_body: bool| {
             let mut request = HttpRequest::new(());
             *request.method_mut() = parts.method.clone();
@@ -62,9 +63,9 @@ impl GatewayService {
         Ok(response)
     }
 
-    fn variables(&self, parts: &Parts, length: u64) -> Result<Variables, Problem> {
+    fn variables(&self, parts: &Parts, length: Option<u64>) -> Result<Variables, Problem> {
         let mut variables = Variables::new();
-        from_request(parts, Some(length), &mut variables);
+        from_request(parts, length, &mut variables);
         variables.push("GATEWAY_INTERFACE", "CGI/1.1");
         variables.push("SERVER_SOFTWARE", "ziggurat");
         if let Some(scripts) = &self.scripts {

@@ -39,7 +39,7 @@ impl CgiFront {
     pub(crate) fn length(&self) -> u64 {
         match &self.0 {
             // One that is no length is refused.
-            State::Head(variables) => content_length(variables).ok().flatten().unwrap_or_default(),
+            State::Head(variables) => stated_length(variables).unwrap_or_default(),
             State::Body(left) => *left,
             State::Over => 0,
         }
@@ -59,6 +59,18 @@ fn script_before_rewriting(variables: &Variables) -> Option<Vec<u8>> {
     (!mount.ends_with(b"/")).then(|| mount.to_vec())
 }
 
+/// The length of the body. Apache passes on what a client sends in chunks without one: the end of standard input would be that of the body then, and a body
+/// that breaks off would look whole.
+fn stated_length(variables: &Variables) -> Result<u64, Malformed> {
+    match content_length(variables)? {
+        Some(length) => Ok(length),
+        None if variables.get("HTTP_TRANSFER_ENCODING").is_some_and(|coding| !coding.is_empty()) => Err(NO_LENGTH),
+        None => Ok(0),
+    }
+}
+
+const NO_LENGTH: Malformed = Malformed::NoLength("the body has come in chunks, and the web server does not say how long it is");
+
 impl Front for CgiFront {
     fn form(&self) -> StatusForm {
         StatusForm::Field
@@ -67,7 +79,7 @@ impl Front for CgiFront {
     fn take(&mut self, octets: &mut BytesMut) -> Result<Option<Event>, Malformed> {
         match &mut self.0 {
             State::Head(variables) => {
-                let length = content_length(variables)?.unwrap_or_default();
+                let length = stated_length(variables)?;
                 let variables = std::mem::take(variables);
                 self.0 = State::Body(length);
                 Ok(Some(Event::Request(variables, Some(length))))
@@ -84,6 +96,10 @@ impl Front for CgiFront {
             // Standard input may go on behind the body (section 4.2).
             State::Body(_) | State::Over => Ok(None),
         }
+    }
+
+    fn answers_behind_end(&self) -> bool {
+        true
     }
 }
 
@@ -117,6 +133,17 @@ mod tests {
         octets.extend_from_slice(b"de and more");
         assert_eq!(front.take(&mut octets), Ok(Some(Event::Data("de".into()))));
         assert_eq!([front.take(&mut octets), front.take(&mut octets)], [Ok(Some(Event::End)), Ok(None)]);
+    }
+
+    #[test]
+    fn a_body_in_chunks_without_a_length_is_refused() {
+        let chunked = ("HTTP_TRANSFER_ENCODING", "chunked");
+        for pairs in [&[chunked][..], &[chunked, ("CONTENT_LENGTH", "")]] {
+            let mut front = front(pairs);
+            assert!(matches!(front.take(&mut BytesMut::new()), Err(Malformed::NoLength(_))) && front.length() == 0, "{pairs:?}");
+        }
+        // Some servers receive the chunks first, and say how much they were.
+        assert_eq!(front(&[chunked, ("CONTENT_LENGTH", "5")]).length(), 5);
     }
 
     #[test]

@@ -56,6 +56,11 @@ pub(crate) trait Front: Send + 'static {
         true
     }
 
+    /// Whether a response is read though what is sent has ended in the midst of a request.
+    fn answers_behind_end(&self) -> bool {
+        false
+    }
+
     /// Whether a further request may come after the current one.
     fn goes_on(&self) -> bool {
         false

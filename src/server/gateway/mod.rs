@@ -142,6 +142,9 @@ impl<S: Io> Served<S> {
                     }
                     return;
                 }
+                Outcome::Closed if !has_response && front.answers_behind_end() => {
+                    return self.refuse(&mut front, Refusal::bad("the body is shorter than `CONTENT_LENGTH` says"), out).await;
+                }
                 Outcome::Closed => return self.service.log_failure("the front server closed it before the response was complete"),
                 Outcome::Malformed(malformed) if !has_response => return self.refuse(&mut front, of_malformed(malformed), out).await,
                 Outcome::Evicted if !has_response => return self.refuse(&mut front, EVICTED, out).await,
@@ -261,6 +264,7 @@ const fn of_malformed(malformed: Malformed) -> Refusal {
     match malformed {
         Malformed::Syntax(reason) => Refusal::bad(reason),
         Malformed::TooLarge(reason) => Refusal::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, reason),
+        Malformed::NoLength(reason) => Refusal::new(StatusCode::LENGTH_REQUIRED, reason),
     }
 }
 

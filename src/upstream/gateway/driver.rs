@@ -16,8 +16,8 @@ use ziggurat_middleware::{BoxError, Place, RequestSummary};
 
 use super::{Exchange, GatewayRequest};
 use crate::body_channel::{self, BodySender, ChannelBody};
-use crate::gateway::ResponseHead;
 use crate::gateway::back::{Back, BackProtocol, Event, NoResponse};
+use crate::gateway::{Malformed, ResponseHead};
 use crate::upstream::dial::Stream;
 use crate::upstream::failure::{Failure, FailureKind, FailurePhase};
 use crate::upstream::replay::Upload;
@@ -88,6 +88,7 @@ impl Driver {
             response: State::Awaited(reply),
             has_body,
             has_octets: false,
+            is_sent: false,
             log,
         };
         let outcome = poll_fn(|cx| {
@@ -101,7 +102,8 @@ impl Driver {
         .await;
         let is_whole = carried.upload.is_none() && carried.out.is_empty();
         match outcome {
-            Ok(()) => keeps_connection && is_whole,
+            // What has come behind the end belongs to no request, least of all to the next one.
+            Ok(()) => keeps_connection && is_whole && self.received.is_empty(),
             Err(error) => {
                 if let State::Awaited(reply) = carried.response {
                     let _ = reply.send(Err(error.into_failure(carried.has_octets, is_reused)));
@@ -126,6 +128,8 @@ struct Carried<'a> {
     has_body: bool,
     /// Whether the app has sent anything.
     has_octets: bool,
+    /// Whether anything of the request has been sent. An answer that comes before it is none to this request.
+    is_sent: bool,
     log: Stderr<'a>,
 }
 
@@ -139,6 +143,8 @@ enum State {
 
 /// Why an exchange ended early.
 enum Ended {
+    /// The app has sent something before it was asked.
+    Stray,
     NoResponse(NoResponse),
     Io(std::io::Error),
     /// The body of the request failed, or has another length than it should.
@@ -158,12 +164,16 @@ impl Ended {
             Self::NoResponse(NoResponse::Cut) => {
                 Failure::new(closed, FailurePhase::Head, "the app closed the connection before the response")
             }
+            Self::Stray if is_reused => Failure::new(closed, FailurePhase::Head, STRAY),
+            Self::Stray => Failure::malformed(STRAY),
             Self::Io(error) => Failure::new(closed, FailurePhase::Head, error),
             Self::Upload(error) => Failure::new(FailureKind::Reset, FailurePhase::Head, error),
             Self::Abandoned => Failure::new(FailureKind::Reset, FailurePhase::Head, "nobody waits for the response"),
         }
     }
 }
+
+const STRAY: Malformed = Malformed::Syntax("the app has sent something before the request");
 
 impl Carried<'_> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Ended>> {
@@ -181,7 +191,10 @@ impl Carried<'_> {
                 return Poll::Pending;
             }
             match Pin::new(&mut *self.io).poll_write(cx, &self.out) {
-                Poll::Ready(Ok(written)) if written > 0 => self.out.advance(written),
+                Poll::Ready(Ok(written)) if written > 0 => {
+                    self.is_sent = true;
+                    self.out.advance(written);
+                }
                 // The app may have answered before it closed.
                 Poll::Ready(_) => {
                     self.out.clear();
@@ -231,6 +244,7 @@ impl Carried<'_> {
                     let read = pin!(self.io.read_buf(self.received)).poll(cx);
                     match std::task::ready!(read).map_err(Ended::Io)? {
                         0 => self.back.closed().map_err(Ended::NoResponse)?,
+                        _ if !self.is_sent => return Poll::Ready(Err(Ended::Stray)),
                         _ => {
                             self.has_octets = true;
                             continue;
