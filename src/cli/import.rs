@@ -69,7 +69,8 @@ pub(super) fn import(options: &Import, registry: &Registry) -> u8 {
 fn refused(options: &Import, pipeline: &str, registry: &Registry) -> Option<String> {
     let name = options.output.as_deref().unwrap_or(Path::new("pipeline.json"));
     let folder = name.parent().unwrap_or(Path::new(""));
-    let set = |variable: &str| std::env::var_os(variable).or_else(|| Some("7".into()));
+    let parsed = serde_json::from_str(pipeline).unwrap_or_default();
+    let set = |variable: &str| std::env::var_os(variable).or_else(|| import::stand_in(&parsed, variable).map(Into::into));
     let report = Pipeline::from_text(&name.display().to_string(), pipeline, folder, registry, &set).err()?;
     Some(report.render(super::color()))
 }

@@ -7,6 +7,7 @@ mod pastedeploy;
 mod python;
 mod remarks;
 mod shell;
+mod stand_ins;
 #[cfg(test)]
 mod tests;
 mod unit;
@@ -22,6 +23,7 @@ use ziggurat_middleware::system_words;
 use commands::CommandLine;
 use remarks::Place;
 pub(crate) use remarks::Remarks;
+pub(crate) use stand_ins::stand_in;
 
 /// A bound on the size of a file.
 const MAX_OCTETS: u64 = 1 << 20;

@@ -2,11 +2,14 @@
 
 use std::collections::HashMap;
 
-use super::value::{Value, escaped, variable};
-use crate::detect::python::{is_name, split};
+use super::value::{Reference, Value, escaped, variable};
+use crate::detect::python::{is_name, split, string};
 
 /// How deep an expression may be nested.
 const DEEPEST: usize = 24;
+
+/// What `workers` has in place of the number of processors.
+const AUTO: &str = "auto";
 
 /// A bound on the length of an expression.
 const LONGEST: usize = 16 * 1024;
@@ -27,7 +30,7 @@ fn value(expression: &str, names: &Names, depth: usize) -> Option<Value> {
     }
     let deeper = |expression: &str| value(expression, names, depth + 1);
     if let Some((left, right)) = operands(expression, &[" or "]) {
-        return Some(either(deeper(left)?, deeper(right)?));
+        return either(deeper(left)?, deeper(right)?);
     }
     if [" if ", " and ", " for ", "lambda ", "=="].iter().any(|word| operands(expression, &[*word]).is_some())
         || expression.starts_with("lambda")
@@ -59,7 +62,7 @@ fn operands<'a>(expression: &'a str, operators: &[&str]) -> Option<(&'a str, &'a
             '(' | '[' | '{' => depth += 1,
             ')' | ']' | '}' => depth = depth.saturating_sub(1),
             '"' | '\'' => {
-                at += quoted(&expression[at..]);
+                at += string(&expression[at..]).0.len();
                 continue;
             }
             _ => {}
@@ -77,34 +80,30 @@ fn operands<'a>(expression: &'a str, operators: &[&str]) -> Option<(&'a str, &'a
     found
 }
 
-/// The length of the string literal at the beginning of `text`, with its quotes.
-fn quoted(text: &str) -> usize {
-    let quote = &text[..if text.starts_with("\"\"\"") || text.starts_with("'''") { 3 } else { 1 }];
-    let mut at = quote.len();
-    while let Some(next) = text[at..].chars().next() {
-        if text[at..].starts_with(quote) {
-            return at + quote.len();
-        }
-        at += next.len_utf8();
-        if next == '\\' {
-            at += text[at..].chars().next().map_or(0, char::len_utf8);
-        }
+/// `a or b`: a variable of the environment takes the second as its default.
+fn either(left: Value, right: Value) -> Option<Value> {
+    let Value::Text(text) = &left else {
+        return Some(match left {
+            Value::None | Value::Bool(false) | Value::Int(0) => right,
+            other => other,
+        });
+    };
+    match Reference::of(text) {
+        Some(Reference { name, default: None | Some("") }) => with_default(name, &right),
+        _ if text.is_empty() => Some(right),
+        _ => Some(left),
     }
-    text.len()
 }
 
-/// `a or b`: a variable of the environment takes the second as its default.
-fn either(left: Value, right: Value) -> Value {
-    match (left, right) {
-        (Value::Cores, _) => Value::Cores,
-        (Value::None | Value::Bool(false) | Value::Int(0), right) => right,
-        (Value::Text(text), right) if Value::Text(text.clone()).is_variable() && !text.contains(":-") => {
-            let default = right.plain_text().filter(|default| !default.contains(['{', '}', '$']));
-            Value::Text(default.map_or(text.clone(), |default| text.replace('}', &format!(":-{default}}}"))))
-        }
-        (Value::Text(text), right) if text.is_empty() => right,
-        (left, _) => left,
-    }
+/// A variable of the environment, and its value where it is not set.
+fn with_default(name: &str, default: &Value) -> Option<Value> {
+    let default = match default {
+        Value::None => None,
+        Value::Cores => Some(AUTO.to_owned()),
+        Value::Bool(truth) => Some(truth.to_string()),
+        other => Some(other.plain_text()?),
+    };
+    variable(name, default.as_deref()).map(Value::Text)
 }
 
 fn sum(left: Value, right: Value, is_sum: bool) -> Option<Value> {
@@ -173,7 +172,7 @@ fn ends_at_its_end(text: &str) -> bool {
             '(' | '[' | '{' => depth += 1,
             ')' | ']' | '}' => depth = depth.saturating_sub(1),
             '"' | '\'' => {
-                at += quoted(&text[at..]);
+                at += string(&text[at..]).0.len();
                 continue;
             }
             _ => {}
@@ -199,8 +198,11 @@ fn strings(text: &str, names: &Names, depth: usize) -> Option<Value> {
     while !rest.is_empty() {
         let start = rest.find(['"', '\''])?;
         let prefix = rest[..start].to_ascii_lowercase();
-        let length = quoted(&rest[start..]);
-        let literal = &rest[start..start + length];
+        let (literal, is_closed) = string(&rest[start..]);
+        if !is_closed {
+            return None;
+        }
+        let length = literal.len();
         let quotes = if literal.len() >= 6 && (literal.starts_with("\"\"\"") || literal.starts_with("'''")) { 3 } else { 1 };
         let inside = literal.get(quotes..literal.len().checked_sub(quotes)?)?;
         whole.push_str(&match prefix.as_str() {
@@ -264,16 +266,11 @@ fn environment(text: &str, names: &Names, depth: usize) -> Option<Value> {
         getters.iter().find(|getter| text.strip_prefix(**getter).is_some_and(|rest| rest.starts_with('(') && ends_at_its_end(rest)))?;
     let arguments = split(text[getter.len()..].strip_prefix('(')?.strip_suffix(')')?);
     let name = value(arguments.first()?, names, depth + 1)?.plain_text()?;
-    let default = match arguments.get(1).map(|default| default.trim_start_matches("default=")) {
-        Some(default) => match value(default, names, depth + 1)? {
-            Value::None => None,
-            Value::Cores => return Some(Value::Cores),
-            Value::Bool(truth) => Some(truth.to_string()),
-            other => Some(other.plain_text()?),
-        },
-        None => None,
+    let default = match arguments.get(1) {
+        Some(default) => value(default.trim_start_matches("default="), names, depth + 1)?,
+        None => Value::None,
     };
-    variable(&name, default.as_deref()).map(Value::Text)
+    with_default(&name, &default)
 }
 
 /// Calls that only convert, and those that count processors.
@@ -288,7 +285,7 @@ fn call(text: &str, names: &Names, depth: usize) -> Option<Value> {
         "len" if text.contains("sched_getaffinity") => Some(Value::Cores),
         "int" => match only()? {
             Value::Text(digits) if !digits.contains('$') => digits.trim().parse().ok().map(Value::Int),
-            Value::Text(text) => Value::Text(text.clone()).is_variable().then_some(Value::Text(text)),
+            Value::Text(text) => Reference::of(&text).is_some().then(|| Value::Text(text.clone())),
             other @ (Value::Int(_) | Value::Cores) => Some(other),
             _ => None,
         },

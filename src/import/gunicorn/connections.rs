@@ -3,13 +3,16 @@
 use serde_json::{Map, Value as Json, json};
 
 use super::super::remarks::Treatment::{Approximated, Taken};
-use super::super::value::{Value, host_and_port, networks};
+use super::super::value::{Reference, Value, at_first_colon, host_and_port, networks, variable};
 use super::Import;
+use crate::server::Listen;
 
 /// What the server takes at most.
 const MOST_HEADERS: u64 = 1_000;
 const DEFAULT_HEAD: u64 = 32 * 1024;
 const MOST_HEAD: u64 = 1024 * 1024;
+
+const NO_ADDRESS: &str = "an address is not known before it runs, or has a form that `listen` does not take";
 
 /// The atoms that `access_log` has as gunicorn has them.
 const ATOMS: &str = "hlutrmUqHsBbfaTMDLp";
@@ -27,26 +30,29 @@ impl Import {
     fn addresses(&mut self) {
         let umask = self.umask();
         let is_taken = self.taken("bind", |import, value| {
-            let mut notes = Vec::new();
+            let (mut entries, mut notes) = (Vec::new(), Vec::new());
             let mut treatment = Taken;
             for item in value.items() {
-                let address = item
-                    .text()
-                    .and_then(|text| address(&text))
-                    .ok_or("an address is not known before it runs, or has a form that `listen` does not take")?;
+                let address = address(&item.text().ok_or(NO_ADDRESS)?)?;
                 let mut entry = Json::from(address.as_str());
+                let mut note = "";
                 if address.starts_with("unix:") {
                     entry = json!({ "at": address, "mode": format!("{:04o}", 0o666 & !umask) });
+                    note = "; the mode of a Unix socket is what gunicorn's umask leaves";
+                } else if Reference::of(&address).is_some() {
+                    note = "; the variable holds one address, with its port, or `unix:` and a path";
+                }
+                if !note.is_empty() {
                     treatment = Approximated;
                 }
-                notes.push(entry.to_string());
-                import.draft.listen.push(entry);
+                notes.push(format!("{entry}{note}"));
+                entries.push(entry);
             }
+            import.draft.listen.extend(entries);
             if notes.is_empty() {
                 return Err("it is empty".to_owned());
             }
-            let mode = if treatment == Taken { "" } else { "; the mode of a Unix socket is what gunicorn's umask leaves" };
-            Ok((treatment, format!("`listen`: {}{mode}", notes.join(", "))))
+            Ok((treatment, format!("`listen`: {}", notes.join(", "))))
         });
         if !is_taken && self.draft.listen.is_empty() {
             let (address, note) = if self.platform_sets_port {
@@ -229,7 +235,10 @@ impl Import {
                 return Err("front servers that speak the uwsgi protocol are trusted by `trust` of the listener".to_owned());
             }
             trust = json!([]);
-            trust = networks(value).map_err(|item| format!("`{item}` is no address: nobody is trusted, and X-Forwarded-* is removed"))?;
+            trust = networks(value).map_err(|item| {
+                let what = if item.starts_with("${") { "is a variable whose default is no single address" } else { "is no address" };
+                format!("`{item}` {what}: nobody is trusted, and X-Forwarded-* is removed")
+            })?;
             Ok((
                 Approximated,
                 "`forwarded.trust`; the layer also takes the client's address over, and removes X-Forwarded-* of others".to_owned(),
@@ -286,28 +295,35 @@ impl Import {
 }
 
 /// An address of gunicorn's, as `listen` writes it.
-fn address(text: &str) -> Option<String> {
+fn address(text: &str) -> Result<String, &'static str> {
     let text = text.trim();
     if let Some(path) = text.strip_prefix("unix:") {
         let path = if path.starts_with("//") { path.trim_start_matches('/').to_owned() } else { path.to_owned() };
         let path = if text.starts_with("unix:///") { format!("/{path}") } else { path };
-        return (!path.is_empty()).then(|| format!("unix:{path}"));
+        return if path.is_empty() { Err(NO_ADDRESS) } else { Ok(format!("unix:{path}")) };
     }
     if let Some(number) = text.strip_prefix("fd://").or_else(|| text.strip_prefix("fd:")) {
-        return number.parse::<u32>().ok().map(|number| format!("fd:{number}"));
+        return number.parse::<u32>().map(|number| format!("fd:{number}")).map_err(|_| NO_ADDRESS);
     }
     let text = text.strip_prefix("tcp://").or_else(|| text.strip_prefix("http://")).unwrap_or(text);
-    let (host, port) = host_and_port(text).filter(|_| !text.ends_with(']')).unwrap_or((text, "8000"));
-    let is_port = port.parse::<u16>().is_ok() || Value::Text(port.to_owned()).is_variable();
-    if !is_port || host.contains(['/', ' ']) {
-        return None;
+    if let Some(Reference { name, default }) = Reference::of(text) {
+        let default = default.filter(|default| !default.is_empty()).map(address).transpose()?;
+        return variable(name, default.as_deref()).ok_or(NO_ADDRESS);
     }
-    let host = match host {
-        "" | "*" => "0.0.0.0",
-        host => host,
+    let (host, port) = if text.ends_with(']') || at_first_colon(text).is_none() {
+        if text.contains("${") {
+            return Err("whether a variable in it holds the port is not known before it runs");
+        }
+        (if matches!(text, "" | "*") { "0.0.0.0".to_owned() } else { text.to_owned() }, "8000")
+    } else {
+        host_and_port(text).ok_or(NO_ADDRESS)?
     };
-    let host = if host.contains(':') && !host.starts_with('[') && !host.contains("${") { format!("[{host}]") } else { host.to_owned() };
-    Some(format!("{host}:{port}"))
+    if host.contains(['/', ' ', ',']) {
+        return Err(NO_ADDRESS);
+    }
+    let host = if host.contains(':') && !host.starts_with('[') && !host.contains("${") { format!("[{host}]") } else { host };
+    let address = format!("{host}:{port}");
+    if address.contains("${") || address.parse::<Listen>().is_ok() { Ok(address) } else { Err(NO_ADDRESS) }
 }
 
 /// An entry of `listen` with more keys.

@@ -16,10 +16,10 @@ use super::pastedeploy::{Served, Site};
 use super::python::{Names, evaluate};
 use super::remarks::{Place, Remarks, Treatment};
 use super::shell;
-use super::value::{Value, unescaped};
+use super::value::{Reference, Value, at_first_colon, unescaped, variable};
 use super::{Imported, NotImported, read};
 use crate::detect::python::{is_name, split};
-use settings::{GunicornSettings, Rank};
+use settings::{Given, GunicornSettings, Rank};
 
 /// The file that gunicorn reads by itself.
 const CONFIG: &str = "gunicorn.conf.py";
@@ -28,7 +28,7 @@ const CONFIG: &str = "gunicorn.conf.py";
 pub(super) fn config(name: &str, text: &str) -> Result<Imported, NotImported> {
     let folder = Path::new(name).parent().unwrap_or(Path::new(""));
     let mut import = Import { folder: folder.to_owned(), ..Import::default() };
-    config_file::read(name, text, &mut import.settings, &mut import.remarks);
+    config_file::read(name, text, &mut import.settings, &mut import.remarks)?;
     import.finish()
 }
 
@@ -44,7 +44,7 @@ pub(super) fn command(folder: &Path, found: Found) -> Result<Imported, NotImport
         import.variable(&place, &name, value, true);
     }
     import.settings.arguments(&place, &call.arguments, Rank::CommandLine, &mut import.remarks);
-    import.read_config(folder);
+    import.read_config(folder)?;
     import.finish()
 }
 
@@ -88,6 +88,7 @@ impl Import {
                 Some(words) => self.settings.arguments(place, &words, Rank::Variable, &mut self.remarks),
                 None => self.remarks.add(place, name, Treatment::Dropped, "its value is not known before it runs"),
             },
+            ("FORWARDED_ALLOW_IPS", Some(text)) => self.settings.give("forwarded_allow_ips", Value::Text(text), place, name, Rank::File),
             ("WEB_CONCURRENCY", Some(text)) => self.settings.give("workers", Value::Text(text), place, name, Rank::File),
             (_, Some(text)) if is_for_it_alone => {
                 self.remarks.add(place, name, Treatment::Taken, "`env` of the app");
@@ -109,7 +110,7 @@ impl Import {
     }
 
     /// Reads the configuration file that the command line names, or gunicorn's usual one.
-    fn read_config(&mut self, folder: &Path) {
+    fn read_config(&mut self, folder: &Path) -> Result<(), NotImported> {
         let given = self.settings.take("config");
         let (path, place, theirs) = match &given {
             Some(given) => match given.value.plain_text() {
@@ -117,12 +118,10 @@ impl Import {
                     (path.trim_start_matches("file:").to_owned(), &given.place, given.theirs.as_str())
                 }
                 _ => {
-                    return self.remarks.add(
-                        &given.place,
-                        &given.theirs,
-                        Treatment::Dropped,
-                        "it is a module, and not a file: import the file by itself",
-                    );
+                    let note = "it is a module, and not a file: import the file by itself";
+                    self.remarks.add(&given.place, &given.theirs, Treatment::Dropped, note);
+                    self.settings.undecided(None, &given.place);
+                    return Ok(());
                 }
             },
             None => (CONFIG.to_owned(), &Place::default(), CONFIG),
@@ -130,20 +129,26 @@ impl Import {
         let file = folder.join(&path);
         let is_inside = Path::new(&path).components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
         if given.is_none() && !file.is_file() {
-            return;
+            return Ok(());
         }
         if !is_inside {
             let note = "only files below the folder of the command line are read: copy it there, and import again";
-            return self.remarks.add(place, theirs, Treatment::Dropped, note);
+            self.remarks.add(place, theirs, Treatment::Dropped, note);
+            self.settings.undecided(None, place);
+            return Ok(());
         }
         match read(&file) {
             Ok(text) => {
                 if given.is_some() {
                     self.remarks.add(place, theirs, Treatment::Taken, format!("the settings of `{}` follow", file.display()));
                 }
-                config_file::read(&file.display().to_string(), &text, &mut self.settings, &mut self.remarks);
+                config_file::read(&file.display().to_string(), &text, &mut self.settings, &mut self.remarks)
             }
-            Err(error) => self.remarks.add(place, theirs, Treatment::Dropped, error.lines().next().unwrap_or_default()),
+            Err(error) => {
+                self.remarks.add(place, theirs, Treatment::Dropped, error.lines().next().unwrap_or_default());
+                self.settings.undecided(None, place);
+                Ok(())
+            }
         }
     }
 
@@ -199,16 +204,26 @@ impl Import {
             value => as_ours(self, value),
         };
         let is_taken = treated.is_ok();
-        match treated {
-            Ok((treatment, note)) => self.remarks.add(&given.place, &given.theirs, treatment, note),
-            Err(note) => self.remarks.add(&given.place, &given.theirs, Treatment::Dropped, note),
+        let changes = self.settings.changed_by(setting, Some(&given)).map(|place| format!("; {place} may change it, which is not run"));
+        match (treated, changes) {
+            (Ok((_, note)), Some(changes)) => {
+                self.remarks.add(&given.place, &given.theirs, Treatment::Approximated, format!("{note}{changes}"));
+            }
+            (Ok((treatment, note)), None) => self.remarks.add(&given.place, &given.theirs, treatment, note),
+            (Err(note), _) => self.remarks.add(&given.place, &given.theirs, Treatment::Dropped, note),
         }
         is_taken
     }
 
     /// What gunicorn does where nothing is said.
     fn by_default(&mut self, theirs: &str, treatment: Treatment, note: &str) {
-        self.remarks.add(&Place::default(), theirs, treatment, note);
+        match self.settings.changed_by(theirs.split_whitespace().next().unwrap_or_default(), None) {
+            Some(place) => {
+                let note = format!("{note}; {place} may say something else, which is not run");
+                self.remarks.add(&Place::default(), theirs, Treatment::Approximated, note);
+            }
+            None => self.remarks.add(&Place::default(), theirs, treatment, note),
+        }
     }
 
     /// The first option of `wsgi`: which app.
@@ -225,7 +240,10 @@ impl Import {
                 given.place, given.theirs
             )));
         };
-        let (module, callable) = text.split_once(':').unwrap_or((&text, "application"));
+        let (module, callable) = match Reference::of(&text) {
+            Some(_) => return self.app_of_variable(&given, &text),
+            None => at_first_colon(&text).unwrap_or((&text, "application")),
+        };
         let (name, arguments) = callable.split_once('(').map_or((callable, None), |(name, rest)| (name, Some(rest)));
         let call = if arguments.is_some() { "()" } else { "" };
         let app = format!("{}:{}{call}", module.trim(), name.trim());
@@ -245,6 +263,17 @@ impl Import {
         }
         self.remarks.add(&given.place, &given.theirs, Treatment::Taken, note);
         self.wsgi = wsgi;
+        Ok(())
+    }
+
+    /// An app that a variable names.
+    fn app_of_variable(&mut self, given: &Given, text: &str) -> Result<(), NotImported> {
+        let whole = |default: &str| if default.contains(':') { default.to_owned() } else { format!("{default}:application") };
+        let app = Reference::of(text).and_then(|Reference { name, default }| variable(name, default.map(whole).as_deref()));
+        let app = app.ok_or_else(|| NotImported(format!("{}: the app is not known before it runs: `{}`", given.place, given.theirs)))?;
+        let note = format!("`app`: {}: the variable holds `module:callable`", Json::from(app.as_str()));
+        self.remarks.add(&given.place, &given.theirs, Treatment::Approximated, note);
+        self.wsgi.insert("app".into(), app.into());
         Ok(())
     }
 }

@@ -81,7 +81,12 @@ impl Import {
         let is_taken = self.taken("workers", |import, value| {
             let (workers, treatment, note) = match value {
                 Value::Cores => (json!("auto"), Approximated, "`workers`: \"auto\": one for each core"),
-                value if value.is_variable() => (text(value), Taken, "`workers` is the variable"),
+                value if value.reference().is_some_and(|variable| variable.default == Some("auto")) => {
+                    (text(value), Approximated, "`workers` is the variable, or else one for each core")
+                }
+                value if value.reference().is_some() => {
+                    (value.count(1..=MOST_WORKERS).ok_or("its default is no number from 1 to 256")?, Taken, "`workers` is the variable")
+                }
                 value => match value.number() {
                     Some(0) => return Err("no worker would run: `workers` is left at 1".to_owned()),
                     Some(number) if number > MOST_WORKERS => (json!(MOST_WORKERS), Approximated, "`workers`: 256, the most"),
@@ -104,8 +109,8 @@ impl Import {
         }
         let connections = self.settings.get("worker_connections").and_then(Value::number).unwrap_or(1_000);
         let is_taken = self.taken("threads", |import, value| {
-            let (threads, treatment, note) = if value.is_variable() {
-                (text(value), Taken, "`threads` is the variable")
+            let (threads, treatment, note) = if value.reference().is_some() {
+                (value.count(1..=MOST_THREADS).ok_or("its default is no number of threads")?, Taken, "`threads` is the variable")
             } else {
                 match value.number() {
                     Some(number @ 1..=MOST_THREADS) => (json!(number), Taken, "`threads`"),
@@ -139,7 +144,7 @@ impl Import {
             (Some(0), _) => Ok((Taken, "there is no `deadline`, as by default".to_owned())),
             (_, Class::Threads | Class::Greenlets) => Err(unlimited.to_owned()),
             _ => {
-                let time = seconds(value)?;
+                let time = value.seconds()?;
                 import.wsgi.insert("deadline".into(), time.as_str().into());
                 Ok((
                     Approximated,
@@ -155,7 +160,7 @@ impl Import {
             self.by_default("timeout = 30", Approximated, "`deadline`: \"30s\": the time to the head of the response");
         }
         self.taken("graceful_timeout", |import, value| {
-            let time = seconds(value)?;
+            let time = value.seconds()?;
             import.draft.server.insert("drain".into(), time.as_str().into());
             Ok((Taken, format!("`server.drain`: {}", Json::from(time))))
         });
@@ -166,7 +171,7 @@ impl Import {
             if value.number() == Some(0) {
                 return Err("connections stay open for `server.keep_alive`, 75 s: they take up no worker".to_owned());
             }
-            let time = seconds(value)?;
+            let time = value.seconds()?;
             import.draft.server.insert("keep_alive".into(), time.as_str().into());
             Ok((Taken, format!("`server.keep_alive`: {}", Json::from(time))))
         });
@@ -275,19 +280,5 @@ fn text(value: &Value) -> Json {
 
 /// A count: a number, or a variable that holds one.
 fn count(value: &Value) -> Result<Json, String> {
-    if value.is_variable() {
-        return Ok(text(value));
-    }
-    value.number().map(Json::from).ok_or_else(|| "it is no number".to_owned())
-}
-
-/// A time in seconds, as the pipeline file writes it.
-fn seconds(value: &Value) -> Result<String, String> {
-    if value.is_variable() {
-        return Ok(format!("{}s", value.text().unwrap_or_default()));
-    }
-    match value.number() {
-        Some(number @ 1..=31_536_000) => Ok(format!("{number}s")),
-        _ => Err("it is no number of seconds that a pipeline can have".to_owned()),
-    }
+    value.count(0..=u64::MAX).ok_or_else(|| "it is no number".to_owned())
 }

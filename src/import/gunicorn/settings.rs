@@ -27,26 +27,45 @@ pub(super) struct Given {
 
 /// All settings, in the order in which they are read.
 #[derive(Debug, Default)]
-pub(super) struct GunicornSettings(Vec<Given>);
+pub(super) struct GunicornSettings {
+    given: Vec<Given>,
+    /// Where code may change a setting, or any of them.
+    undecided: Vec<(Option<&'static str>, Place)>,
+}
 
 impl GunicornSettings {
     pub(super) fn give(&mut self, setting: &'static str, value: Value, place: &Place, theirs: &str, rank: Rank) {
-        self.0.push(Given { setting, value, place: place.clone(), theirs: theirs.to_owned(), rank });
+        self.given.push(Given { setting, value, place: place.clone(), theirs: theirs.to_owned(), rank });
+    }
+
+    /// Notes code that may change a setting, or any of them.
+    pub(super) fn undecided(&mut self, setting: Option<&'static str>, place: &Place) {
+        self.undecided.push((setting, place.clone()));
+    }
+
+    /// The code that may change a setting: anywhere, or below the place where the file gives it.
+    pub(super) fn changed_by(&self, setting: &str, given: Option<&Given>) -> Option<&Place> {
+        if given.is_some_and(|given| given.rank > Rank::File) {
+            return None;
+        }
+        let is_later = |place: &Place| given.is_none_or(|given| given.place.file != place.file || given.place.line < place.line);
+        let mut changes = self.undecided.iter().filter(|(known, _)| known.is_none_or(|known| known == setting));
+        changes.find(|(_, place)| is_later(place)).map(|(_, place)| place)
     }
 
     /// Takes out the one of this name that counts.
     pub(super) fn take(&mut self, setting: &str) -> Option<Given> {
-        let at = self.0.iter().rposition(|given| given.setting == setting)?;
-        Some(self.0.remove(at))
+        let at = self.given.iter().rposition(|given| given.setting == setting)?;
+        Some(self.given.remove(at))
     }
 
     pub(super) fn get(&self, setting: &str) -> Option<&Value> {
-        self.0.iter().rfind(|given| given.setting == setting).map(|given| &given.value)
+        self.given.iter().rfind(|given| given.setting == setting).map(|given| &given.value)
     }
 
     /// What nothing has taken.
     pub(super) fn rest(&mut self) -> Vec<Given> {
-        std::mem::take(&mut self.0)
+        std::mem::take(&mut self.given)
     }
 
     /// Reads the arguments of a command line.
@@ -99,7 +118,7 @@ impl GunicornSettings {
     /// Keeps of each setting the one that counts. Repeated options of one command line are one list.
     pub(super) fn settle(&mut self, remarks: &mut Remarks) {
         let mut settled: Vec<Given> = Vec::new();
-        let mut all = std::mem::take(&mut self.0);
+        let mut all = std::mem::take(&mut self.given);
         all.sort_by_key(|given| given.rank);
         for given in all {
             match settled.iter_mut().find(|known| known.setting == given.setting) {
@@ -120,7 +139,7 @@ impl GunicornSettings {
                 None => settled.push(given),
             }
         }
-        self.0 = settled;
+        self.given = settled;
     }
 }
 

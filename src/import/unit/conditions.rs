@@ -17,6 +17,10 @@ impl Import<'_> {
     pub(super) fn condition(&mut self, conditions: &Node) -> (Map<String, Json>, Vec<String>) {
         let (mut ours, mut not) = (Map::new(), Map::new());
         let (mut missing, mut notes) = (Vec::new(), Vec::new());
+        if !matches!(conditions.value, Value::Object(_)) {
+            // Unit refuses such a file.
+            missing.push(format!("match = {}", conditions.written()));
+        }
         for (name, value) in conditions.entries() {
             let part = || format!("{name} = {}", value.written());
             let known = match name.as_str() {

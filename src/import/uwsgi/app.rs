@@ -6,7 +6,6 @@ use super::super::NotImported;
 use super::super::draft::one_or_many;
 use super::super::remarks::Treatment::{Approximated, Dropped, Taken};
 use super::super::value::Value;
-use super::connections::seconds;
 use super::{Given, Import};
 use crate::detect::python::is_name;
 
@@ -99,13 +98,7 @@ impl Import {
         let is_taken = self.taken("processes", |import, value| {
             let workers = match value {
                 Value::Cores => json!("auto"),
-                value if value.is_variable() => json!(value.text()),
-                value => json!(
-                    value
-                        .number()
-                        .filter(|number| (1..=MOST_WORKERS).contains(number))
-                        .ok_or("it is no number of workers from 1 to 256")?
-                ),
+                value => value.count(1..=MOST_WORKERS).ok_or("it is no number of workers from 1 to 256")?,
             };
             import.wsgi.insert("workers".into(), workers);
             Ok((Taken, "`workers`".to_owned()))
@@ -126,16 +119,7 @@ impl Import {
             });
         }
         has_threads |= self.taken("threads", |import, value| {
-            let threads = if value.is_variable() {
-                json!(value.text())
-            } else {
-                json!(
-                    value
-                        .number()
-                        .filter(|number| (1..=MOST_THREADS).contains(number))
-                        .ok_or("it is no number of threads from 1 to 1024")?
-                )
-            };
+            let threads = value.count(1..=MOST_THREADS).ok_or("it is no number of threads from 1 to 1024")?;
             import.wsgi.insert("threads".into(), threads);
             Ok((Taken, "`threads`".to_owned()))
         });
@@ -144,7 +128,7 @@ impl Import {
             self.by_default("threads = 1", Taken, "`threads`: 1; Ziggurat's own default is 4, if the app allows threads");
         }
         self.taken("harakiri", |import, value| {
-            import.wsgi.insert("deadline".into(), seconds(value)?.into());
+            import.wsgi.insert("deadline".into(), value.seconds()?.into());
             Ok((
                 Approximated,
                 "`deadline`: the time to the head of the response; the client gets 504, and other requests of the worker go on".to_owned(),
@@ -167,7 +151,7 @@ impl Import {
                     return Err("without `max-requests` it has no effect".to_owned());
                 }
                 let value = match ours {
-                    "age" => json!(seconds(value)?),
+                    "age" => json!(value.seconds()?),
                     "memory" => json!(format!("{number}MiB")),
                     _ => json!(number),
                 };

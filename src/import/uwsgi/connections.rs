@@ -3,7 +3,7 @@
 use serde_json::{Map, Value as Json, json};
 
 use super::super::remarks::Treatment::{Approximated, Taken};
-use super::super::value::{Value, host_and_port};
+use super::super::value::{Reference, Value, at_first_colon, host_and_port, variable};
 use super::Import;
 
 /// What the head of a request may take by default, and at most.
@@ -82,7 +82,7 @@ impl Import {
         });
         for option in ["worker-reload-mercy", "reload-mercy"] {
             self.taken(option, |import, value| {
-                let time = seconds(value)?;
+                let time = value.seconds()?;
                 import.draft.server.insert("drain".into(), time.into());
                 Ok((Taken, "`server.drain`".to_owned()))
             });
@@ -191,7 +191,9 @@ fn entry(text: &str, protocol: &str, mode: Option<&str>, group: Option<&str>) ->
         }
         "uwsgi" | "fastcgi" | "scgi" => {
             entry.insert("protocol".into(), protocol.into());
-            if !is_unix {
+            if Reference::of(&at).is_some() {
+                entry.insert("trust".into(), json!(["127.0.0.1", "::1", "unix"]));
+            } else if !is_unix {
                 entry.insert("trust".into(), json!(["127.0.0.1", "::1"]));
                 note = "; uWSGI believes everybody: write the addresses of the front servers into `trust`";
             }
@@ -206,6 +208,9 @@ fn entry(text: &str, protocol: &str, mode: Option<&str>, group: Option<&str>) ->
             entry.insert("group".into(), group.into());
         }
     }
+    if Reference::of(&at).is_some() {
+        note = "; the variable holds an address with its port, or `unix:` and a path";
+    }
     let entry = if entry.len() == 1 { Json::from(at) } else { entry.into() };
     Ok((entry, if note.is_empty() { Taken } else { Approximated }, note))
 }
@@ -217,24 +222,11 @@ fn address(text: &str) -> Option<String> {
     if let Some(number) = text.strip_prefix("fd://") {
         return number.parse::<u32>().ok().map(|number| format!("fd:{number}"));
     }
-    match host_and_port(text).filter(|_| !text.contains('/')) {
-        Some((host, port)) => {
-            let is_port = port.parse::<u16>().is_ok() || Value::Text(port.to_owned()).is_variable();
-            let host = if matches!(host, "" | "*") { "0.0.0.0" } else { host };
-            is_port.then(|| format!("{host}:{port}"))
-        }
-        None => Some(format!("unix:{text}")),
+    if let Some(Reference { name, default }) = Reference::of(text) {
+        return variable(name, default.and_then(address).as_deref());
     }
-}
-
-/// A time in seconds.
-pub(super) fn seconds(value: &Value) -> Result<String, String> {
-    if value.is_variable() {
-        return Ok(format!("{}s", value.text().unwrap_or_default()));
+    if text.contains('/') || at_first_colon(text).is_none() {
+        return Some(format!("unix:{text}"));
     }
-    value
-        .number()
-        .filter(|number| (1..=31_536_000).contains(number))
-        .map(|number| format!("{number}s"))
-        .ok_or_else(|| "it is no number of seconds".to_owned())
+    host_and_port(text).map(|(host, port)| format!("{host}:{port}"))
 }

@@ -1,0 +1,3 @@
+wsgi_app = "shop.wsgi"
+bind = ["0.0.0.0:80",
+workers = 3
