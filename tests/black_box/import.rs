@@ -117,7 +117,7 @@ fn telling_lines(name: &str, text: &str) -> Vec<usize> {
         let is_inner = line.starts_with([' ', '\t']);
         let line = line.trim();
         let goes_on = continues || depth > 0;
-        continues = line.ends_with('\\') || (continues && line.starts_with('#'));
+        continues = line.ends_with('\\') || (continues && line.starts_with(['#', ';']));
         if is_python {
             depth += line.matches(['(', '[', '{']).count() as i64 - line.matches([')', ']', '}']).count() as i64;
         }

@@ -37,13 +37,13 @@ pub(super) fn command(folder: &Path, found: Found) -> Result<Imported, NotImport
     let Start { place, call, environment, remarks } = found.start("gunicorn", "gunicorn")?;
     let mut import = Import { remarks, folder: folder.to_owned(), ..Import::default() };
     import.platform_sets_port = place.file.to_ascii_lowercase().contains("procfile");
-    for (at, name, value) in environment {
-        import.variable(&at, &name, value, false);
+    for (at, name, value) in &environment {
+        import.variable(at, name, value.clone(), false);
     }
     for (name, value) in call.environment {
         import.variable(&place, &name, value, true);
     }
-    import.settings.arguments(&place, &call.arguments, Rank::CommandLine, &mut import.remarks);
+    import.settings.arguments(&place, &call.arguments, &environment, Rank::CommandLine, &mut import.remarks);
     import.read_config(folder)?;
     import.finish()
 }
@@ -85,7 +85,7 @@ impl Import {
     fn variable(&mut self, place: &Place, name: &str, value: Value, is_for_it_alone: bool) {
         match (name, value.text()) {
             ("GUNICORN_CMD_ARGS", _) => match value.plain_text().and_then(|line| shell::words(&line).ok()) {
-                Some(words) => self.settings.arguments(place, &words, Rank::Variable, &mut self.remarks),
+                Some(words) => self.settings.arguments(place, &words, &[], Rank::Variable, &mut self.remarks),
                 None => self.remarks.add(place, name, Treatment::Dropped, "its value is not known before it runs"),
             },
             ("FORWARDED_ALLOW_IPS", Some(text)) => self.settings.give("forwarded_allow_ips", Value::Text(text), place, name, Rank::File),

@@ -184,7 +184,9 @@ impl Import {
             if value.number() == Some(0) {
                 return Ok((Taken, "workers are not replaced, as by default".to_owned()));
             }
-            let requests = count(value)?;
+            let requests = value
+                .count(1..=u64::MAX)
+                .ok_or("it is no number, or 0 where the variable is not set, and `recycle.requests` is 1 or more")?;
             import.wsgi.insert("recycle".into(), json!({ "requests": requests }));
             if has_jitter {
                 return Ok((Taken, "`recycle.requests`".to_owned()));
@@ -195,7 +197,7 @@ impl Import {
             if !is_on {
                 return Err("without `max_requests` it has no effect".to_owned());
             }
-            let jitter = count(value)?;
+            let jitter = value.count(0..=u64::MAX).ok_or("it is no number")?;
             if let Some(recycle) = import.wsgi.get_mut("recycle").and_then(Json::as_object_mut) {
                 recycle.insert("jitter".into(), jitter);
             }
@@ -276,9 +278,4 @@ fn switch(value: &Value, on: impl FnOnce(bool) -> &'static str) -> Result<(super
 /// A text of the pipeline file.
 fn text(value: &Value) -> Json {
     value.text().map_or(Json::Null, Json::from)
-}
-
-/// A count: a number, or a variable that holds one.
-fn count(value: &Value) -> Result<Json, String> {
-    value.count(0..=u64::MAX).ok_or_else(|| "it is no number".to_owned())
 }

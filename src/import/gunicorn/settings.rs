@@ -1,5 +1,6 @@
 //! What the files and the command line give, and which of it counts.
 
+use super::super::commands::Variable;
 use super::super::remarks::{Place, Remarks, Treatment};
 use super::super::shell::Word;
 use super::super::value::Value;
@@ -68,12 +69,14 @@ impl GunicornSettings {
         std::mem::take(&mut self.given)
     }
 
-    /// Reads the arguments of a command line.
-    pub(super) fn arguments(&mut self, place: &Place, words: &[Word], rank: Rank, remarks: &mut Remarks) {
+    /// Reads the arguments of a command line. Variables that stand for themselves and are set in the same file are read as the words that they hold.
+    pub(super) fn arguments(&mut self, place: &Place, words: &[Word], variables: &[Variable], rank: Rank, remarks: &mut Remarks) {
+        let words = spliced(place, words, variables, remarks);
         let mut words = words.iter().peekable();
+        let mut apps: Vec<&Word> = Vec::new();
         while let Some(word) = words.next() {
             if !word.raw.starts_with('-') || word.raw == "-" {
-                self.give("wsgi_app", word.value.clone(), place, &word.raw, rank);
+                apps.push(word);
                 continue;
             }
             let (flag, attached) = flag(word);
@@ -113,6 +116,31 @@ impl GunicornSettings {
                 }
             }
         }
+        self.app(place, &apps, rank, remarks);
+    }
+
+    /// The app is the first word that is no option. A variable beside it holds options, or nothing.
+    fn app(&mut self, place: &Place, words: &[&Word], rank: Rank, remarks: &mut Remarks) {
+        let (variables, plain): (Vec<&Word>, Vec<&Word>) = words.iter().copied().partition(|word| word.is_variable());
+        let (app, rest) = match (&plain[..], &variables[..]) {
+            ([app, rest @ ..], _) => (Some(app), rest),
+            ([], [app]) => (Some(app), &[][..]),
+            ([], _) => (None, &[][..]),
+        };
+        if let Some(app) = app {
+            self.give("wsgi_app", app.value.clone(), place, &app.raw, rank);
+        }
+        for word in rest {
+            remarks.add(place, &word.raw, Treatment::Dropped, "it does not count: gunicorn takes the first app that is named");
+        }
+        for word in variables.iter().filter(|word| app.is_none_or(|app| app != *word)) {
+            remarks.add(
+                place,
+                &word.raw,
+                Treatment::Dropped,
+                "what the variable holds is not known: write the options that it has by hand",
+            );
+        }
     }
 
     /// Keeps of each setting the one that counts. Repeated options of one command line are one list.
@@ -141,6 +169,25 @@ impl GunicornSettings {
         }
         self.given = settled;
     }
+}
+
+/// The words with those of variables by themselves that the file sets. The value of an option is no such variable.
+fn spliced(place: &Place, words: &[Word], variables: &[Variable], remarks: &mut Remarks) -> Vec<Word> {
+    let mut all: Vec<Word> = Vec::new();
+    let mut is_value = false;
+    for word in words {
+        let held = if is_value || !word.is_variable() { None } else { word.held(variables) };
+        is_value =
+            is_flag(&word.raw) && flag(word).1.is_none() && options::option(&word.raw).is_some_and(|(_, takes)| takes != Takes::Nothing);
+        match held {
+            Some(held) => {
+                remarks.add(place, &word.raw, Treatment::Taken, "the words that the file gives the variable stand in its place");
+                all.extend(held);
+            }
+            None => all.push(word.clone()),
+        }
+    }
+    all
 }
 
 fn is_flag(word: &str) -> bool {

@@ -17,30 +17,68 @@ const MOST_GREENLETS: u64 = 64;
 impl Import {
     /// The app, or a table of routes of several.
     pub(super) fn app(&mut self) -> Result<(), NotImported> {
-        let main = self.main_app()?;
+        let callable = self.get("callable").and_then(Value::text);
+        let mut main = self.main_app(callable.as_deref())?;
+        let has_own = main.is_some();
         self.processes();
         self.recycling();
         self.folders();
+        let is_moved = self.is_on("manage-script-name");
         self.silent();
         let mut routes = Vec::new();
+        let base = self.wsgi.clone();
         for given in self.take_all("mount") {
-            match mounted(&given) {
-                Some((mount, app)) => {
-                    self.remarks.add(&given.place, &given.theirs, Approximated, "`mount` of a route; each app has workers of its own");
-                    let mut wsgi = Map::from_iter([("app".to_owned(), Json::from(app))]);
-                    wsgi.extend(self.wsgi.clone().into_iter().filter(|(name, _)| name != "app"));
-                    routes.push(json!({ "mount": mount, "app": { "wsgi": wsgi } }));
-                }
-                None => self.remarks.add(&given.place, &given.theirs, Dropped, "it is no `/path=module:callable` or `/path=file.py`"),
+            let Some((mount, app)) = mounted(&given, callable.as_deref()) else {
+                self.remarks.add(&given.place, &given.theirs, Dropped, "it is no `/path=module:callable` or `/path=file.py`");
+                continue;
+            };
+            let mut wsgi = Map::from_iter([("app".to_owned(), Json::from(app.name.as_str()))]);
+            wsgi.extend(base.clone());
+            let mut path: Vec<Json> = app.folder.into_iter().map(Json::from).collect();
+            if let Some(known) = wsgi.remove("path") {
+                path.extend(if let Json::Array(known) = known { known } else { vec![known] });
+            }
+            if let Some(path) = one_or_many(path) {
+                wsgi.insert("path".into(), path);
+            }
+            if mount.is_empty() && main.is_some() {
+                let note = if has_own {
+                    "`module` or `wsgi-file` names the app of these paths"
+                } else {
+                    "another `mount` names the app of these paths"
+                };
+                self.remarks.add(&given.place, &given.theirs, Dropped, note);
+            } else if mount.is_empty() {
+                self.remarks.add(
+                    &given.place,
+                    &given.theirs,
+                    if app.note.is_empty() { Taken } else { Approximated },
+                    format!("the app of the paths that no other one has{}", app.note),
+                );
+                main = Some(app.name);
+                self.wsgi = wsgi;
+            } else {
+                let scripts = if is_moved {
+                    ""
+                } else {
+                    "; without `manage-script-name`, uWSGI asks the front server for SCRIPT_NAME, and not the path"
+                };
+                let note = format!("`mount` of a route; each app has workers of its own{scripts}{}", app.note);
+                self.remarks.add(&given.place, &given.theirs, Approximated, note);
+                routes.push(json!({ "mount": mount, "app": { "wsgi": wsgi } }));
             }
         }
+        if main.is_none() && !routes.is_empty() {
+            self.by_default("other paths", Dropped, "they get 404: uWSGI passes them to the app that it loads first");
+        }
+        self.taken("callable", |_, _| Ok((Taken, "`app`".to_owned())));
         if main.is_none() && routes.is_empty() {
             let hint = "`module`, `wsgi-file` or `mount` names it; what Paste, Pecan and emperors load is imported by itself";
             return Err(NotImported(format!("no app is named\nhint: {hint}")));
         }
         if let Some(app) = main {
             let mut wsgi = Map::from_iter([("app".to_owned(), Json::from(app))]);
-            wsgi.append(&mut self.wsgi);
+            wsgi.extend(std::mem::take(&mut self.wsgi).into_iter().filter(|(name, _)| name != "app"));
             self.wsgi = wsgi;
             if !routes.is_empty() {
                 routes.push(json!({ "app": { "wsgi": self.wsgi } }));
@@ -52,8 +90,7 @@ impl Import {
         Ok(())
     }
 
-    fn main_app(&mut self) -> Result<Option<String>, NotImported> {
-        let callable = self.get("callable").and_then(Value::text);
+    fn main_app(&mut self, callable: Option<&str>) -> Result<Option<String>, NotImported> {
         // The last module counts, or else the last file.
         let mut all = self.take_all("wsgi-file");
         all.extend(self.take_all("module"));
@@ -65,32 +102,20 @@ impl Import {
             .value
             .text()
             .ok_or_else(|| NotImported(format!("{}: the app is not known before uWSGI starts: `{}`", given.place, given.theirs)))?;
-        let app = if given.name == "module" { named(&text, callable.as_deref()) } else { self.of_file(&text, callable.as_deref()) };
-        let Some(app) = app else {
+        let app = if given.name == "module" { named(&text, callable).map(App::of_module) } else { App::of_file(&text, callable) };
+        let Some(App { name: app, folder, note }) = app else {
             return Err(NotImported(format!(
                 "{}: `{}` does not name a module\nhint: write `module = package.module:callable`",
                 given.place, given.theirs
             )));
         };
-        self.remarks.add(&given.place, &given.theirs, Taken, format!("`app`: {}", Json::from(app.as_str())));
-        self.taken("callable", |_, _| Ok((Taken, "`app`".to_owned())));
-        Ok(Some(app))
-    }
-
-    /// The app of a file: its folder is searched for modules.
-    fn of_file(&mut self, text: &str, callable: Option<&str>) -> Option<String> {
-        let (folder, name) = text.rsplit_once('/').map_or((None, text), |(folder, name)| (Some(folder), name));
-        let module = name.strip_suffix(".py").or_else(|| name.strip_suffix(".wsgi"))?;
+        let treatment = if note.is_empty() { Taken } else { Approximated };
+        self.remarks.add(&given.place, &given.theirs, treatment, format!("`app`: {}{note}", Json::from(app.as_str())));
         if let Some(folder) = folder {
-            self.given.push(Given {
-                name: "pythonpath".to_owned(),
-                value: Value::Text(folder.to_owned()),
-                place: super::Place::default(),
-                theirs: format!("the folder of {name}"),
-                is_used: false,
-            });
+            let theirs = format!("the folder of {text}");
+            self.give("pythonpath", Value::Text(folder), &super::Place::default(), &theirs);
         }
-        named(module, callable)
+        Ok(Some(app))
     }
 
     fn processes(&mut self) {
@@ -223,6 +248,30 @@ impl Import {
     }
 }
 
+/// An app, as the pipeline names it.
+struct App {
+    name: String,
+    /// The folder that is searched for its module.
+    folder: Option<String>,
+    note: &'static str,
+}
+
+impl App {
+    fn of_module(name: String) -> Self {
+        Self { name, folder: None, note: "" }
+    }
+
+    /// The app of a file: its folder is searched for modules.
+    fn of_file(text: &str, callable: Option<&str>) -> Option<Self> {
+        let (folder, file) = text.rsplit_once('/').map_or((None, text), |(folder, file)| (Some(folder), file));
+        let folder = folder.map(|folder| if folder.is_empty() { "/".to_owned() } else { folder.to_owned() });
+        let (module, extension) = file.rsplit_once('.').unwrap_or((file, ""));
+        let note =
+            if extension == "py" { "" } else { "; Python imports files that end in `.py`: give the file such a name, or a link to it" };
+        Some(Self { name: named(module, callable)?, folder, note })
+    }
+}
+
 /// `module:callable`; without a callable, uWSGI uses `application`.
 fn named(text: &str, callable: Option<&str>) -> Option<String> {
     let (module, own) = text.split_once(':').map_or((text, None), |(module, callable)| (module, Some(callable)));
@@ -231,14 +280,17 @@ fn named(text: &str, callable: Option<&str>) -> Option<String> {
     (module.trim().split('.').all(is_name) && is_callable).then(|| format!("{}:{callable}", module.trim()))
 }
 
-fn mounted(given: &Given) -> Option<(String, String)> {
+/// The path of a mount, which is empty for `/`, and its app.
+fn mounted(given: &Given, callable: Option<&str>) -> Option<(String, App)> {
     let text = given.value.text()?;
     let (mount, app) = text.split_once('=')?;
-    let mount = mount.trim().trim_end_matches('/');
+    let mount = Some(mount.trim()).filter(|mount| mount.starts_with('/'))?.trim_end_matches('/').to_owned();
     let app = app.trim();
-    let app = match app.strip_suffix(".py") {
-        Some(file) => named(file, None)?,
-        None => named(app, None)?,
+    // uWSGI loads nothing for a name without a callable.
+    let app = if app.contains(':') {
+        App::of_module(named(app, callable)?)
+    } else {
+        App::of_file(Some(app).filter(|app| app.ends_with(".py") || app.ends_with(".wsgi"))?, callable)?
     };
-    (mount.starts_with('/') && mount.len() > 1).then(|| (mount.to_owned(), app))
+    Some((mount, app))
 }

@@ -4,7 +4,7 @@ use serde_json::{Map, Value as Json, json};
 
 use super::super::remarks::Treatment::{Approximated, Taken};
 use super::super::value::{Reference, Value, at_first_colon, host_and_port, variable};
-use super::Import;
+use super::{Given, Import};
 
 /// What the head of a request may take by default, and at most.
 const DEFAULT_HEAD: u64 = 32 * 1024;
@@ -14,6 +14,8 @@ impl Import {
     pub(super) fn connections(&mut self) {
         let mode = self.mode();
         let group = self.group_of_socket();
+        // `=0` is the first of them.
+        let shared: Vec<Given> = self.given.iter().filter(|given| given.name.ends_with("shared-socket")).cloned().collect();
         let protocol = self.get("protocol").and_then(Value::plain_text);
         self.taken("protocol", |_, _| Ok((Taken, "`protocol` of the addresses of `socket`".to_owned())));
         for (option, protocol) in [
@@ -28,7 +30,10 @@ impl Import {
             for given in self.take_all(option) {
                 let entry = match &given.value {
                     Value::Code(_) => Err("its value is not known before uWSGI starts: write it by hand".to_owned()),
-                    value => entry(&value.text().unwrap_or_default(), protocol, mode.as_deref(), group.as_deref()),
+                    value => {
+                        let text = self.shared_address(&value.text().unwrap_or_default(), &shared);
+                        entry(&text, protocol, mode.as_deref(), group.as_deref())
+                    }
                 };
                 match entry {
                     Ok((entry, treatment, note)) => {
@@ -41,10 +46,26 @@ impl Import {
         }
         if self.draft.listen.is_empty() {
             self.draft.listen.push("127.0.0.1:8000".into());
-            self.by_default("socket", Approximated, "`listen`: \"127.0.0.1:8000\": uWSGI would listen on nothing");
+            self.by_default("socket", Approximated, "`listen`: \"127.0.0.1:8000\": no line that is read names an address");
         }
         self.limits();
         self.layers();
+    }
+
+    /// An address that is that of a shared socket, `=0`, in full.
+    fn shared_address(&mut self, text: &str, shared: &[Given]) -> String {
+        let named = text.strip_prefix('=').and_then(|rest| {
+            let (number, more) = rest.split_once(',').map_or((rest, None), |(number, more)| (number, Some(more)));
+            let given = shared.get(number.trim().parse::<usize>().ok()?)?;
+            let address = given.value.text()?;
+            Some((given, more.map_or(address.clone(), |more| format!("{address},{more}"))))
+        });
+        let Some((given, address)) = named else { return text.to_owned() };
+        if let Some(at) = self.given.iter().position(|known| known.place == given.place && known.theirs == given.theirs) {
+            self.given.remove(at);
+            self.remarks.add(&given.place, &given.theirs, Taken, "its address stands where its number is");
+        }
+        address
     }
 
     fn mode(&mut self) -> Option<String> {

@@ -6,11 +6,11 @@ mod file;
 mod options;
 mod syntax;
 
-use std::path::{Component, Path};
+use std::path::Path;
 
 use serde_json::{Map, Value as Json, json};
 
-use super::commands::{Found, Start};
+use super::commands::{Found, Start, Variable};
 use super::draft::Draft;
 use super::remarks::Treatment::{self, Dropped};
 use super::remarks::{Place, Remarks};
@@ -18,7 +18,7 @@ use super::shell::{Word, after_equals};
 use super::value::Value;
 use super::{Imported, NotImported, read};
 use crate::pipeline::closest;
-use file::Given;
+use file::{Given, is_below, path_and_section};
 use syntax::Form;
 
 /// A bound on a name that is compared with others.
@@ -32,8 +32,7 @@ pub(super) fn is_config(name: &str, text: &str) -> bool {
 /// Imports an `.ini`, or a file in XML or YAML.
 pub(super) fn config(name: &str, text: &str) -> Result<Imported, NotImported> {
     let mut import = Import::default();
-    let form = Form::of(name, text).unwrap_or(Form::Ini);
-    import.given = file::read(form, name, text, &mut import.remarks).map_err(NotImported)?;
+    import.given = file::read(name, text, "uwsgi", &mut import.remarks).map_err(NotImported)?;
     import.finish()
 }
 
@@ -41,14 +40,14 @@ pub(super) fn config(name: &str, text: &str) -> Result<Imported, NotImported> {
 pub(super) fn command(folder: &Path, found: Found) -> Result<Imported, NotImported> {
     let Start { place, call, environment, remarks } = found.start("uwsgi", "uWSGI")?;
     let mut import = Import { remarks, ..Import::default() };
-    for (place, name, _) in environment {
-        import.remarks.add(&place, &name, Dropped, "it stays where it is: workers inherit the variables of the server");
+    for (place, name, _) in &environment {
+        import.remarks.add(place, name, Dropped, "it stays where it is: workers inherit the variables of the server");
     }
     for (name, value) in call.environment {
         let value = value.text().map_or(value, |text| Value::Text(format!("{name}={text}")));
         import.given.push(Given { name: "env".to_owned(), value, place: place.clone(), theirs: name, is_used: false });
     }
-    import.arguments(folder, &place, &call.arguments);
+    import.arguments(folder, &place, &call.arguments, &environment);
     import.finish()
 }
 
@@ -62,14 +61,44 @@ struct Import {
 }
 
 impl Import {
-    fn arguments(&mut self, folder: &Path, place: &Place, words: &[Word]) {
+    fn arguments(&mut self, folder: &Path, place: &Place, words: &[Word], variables: &[Variable]) {
         let mut words = words.iter().peekable();
         while let Some(word) = words.next() {
+            if word.is_variable() {
+                match word.held(variables) {
+                    Some(held) => {
+                        self.remarks.add(
+                            place,
+                            &word.raw,
+                            Treatment::Taken,
+                            "the words that the file gives the variable stand in its place",
+                        );
+                        self.arguments(folder, place, &held, &[]);
+                    }
+                    None => {
+                        let note = "what the variable holds is not known: write the options that it has by hand";
+                        self.remarks.add(place, &word.raw, Dropped, note);
+                    }
+                }
+                continue;
+            }
             let Some(flag) = word.raw.strip_prefix('-') else {
                 self.positional(folder, place, word);
                 continue;
             };
-            let flag = flag.strip_prefix('-').unwrap_or(flag);
+            let Some(flag) = flag.strip_prefix('-') else {
+                let next = self.letters(place, word, words.peek().copied());
+                if let Some((name, value, is_next)) = next {
+                    if is_next {
+                        words.next();
+                    }
+                    match name {
+                        "xml" | "yaml" => self.file(folder, place, &word.raw, &value),
+                        _ => self.give(name, value, place, &word.raw),
+                    }
+                }
+                continue;
+            };
             let (name, attached) = match flag.split_once('=') {
                 Some((name, _)) => (name, Some(after_equals(word))),
                 None => (flag, None),
@@ -89,6 +118,35 @@ impl Import {
             };
             self.given.push(Given { name: name.to_owned(), value, place: place.clone(), theirs, is_used: false });
         }
+    }
+
+    /// Letters behind one dash: those without a value, and at last one with its value, which may be the next word.
+    fn letters(&mut self, place: &Place, word: &Word, next: Option<&Word>) -> Option<(&'static str, Value, bool)> {
+        for (at, letter) in word.raw.char_indices().skip(1) {
+            let Some(name) = options::letter(letter) else {
+                self.remarks.add(place, &word.raw, Dropped, format!("uWSGI has no option `-{letter}`"));
+                return None;
+            };
+            if options::is_flag(name) {
+                self.give(name, Value::Bool(true), place, &word.raw);
+                continue;
+            }
+            let attached = word.raw.get(at + letter.len_utf8()..).filter(|rest| !rest.is_empty());
+            let value = match (attached, &word.value) {
+                (Some(_), Value::Text(text)) => text.get(at + letter.len_utf8()..).map_or(Value::None, |text| Value::Text(text.to_owned())),
+                (Some(_), value) => value.clone(),
+                (None, _) => {
+                    let next = next.filter(|next| !next.raw.starts_with('-'));
+                    return Some((name, next.map_or(Value::Bool(true), |next| next.value.clone()), next.is_some()));
+                }
+            };
+            return Some((name, value, false));
+        }
+        None
+    }
+
+    fn give(&mut self, name: &str, value: Value, place: &Place, theirs: &str) {
+        self.given.push(Given { name: name.to_owned(), value, place: place.clone(), theirs: theirs.to_owned(), is_used: false });
     }
 
     /// A word without an option: a configuration, a file of Python, or an address.
@@ -113,7 +171,8 @@ impl Import {
             return self.remarks.add(place, option, Dropped, "its name is not known before it runs: import it by itself");
         };
         let theirs = if option.contains('=') { option.to_owned() } else { format!("{option} {path}").trim().to_owned() };
-        if !Path::new(&path).components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir)) {
+        let (path, section) = path_and_section(&path);
+        if !is_below(path) {
             return self.remarks.add(
                 place,
                 &theirs,
@@ -121,9 +180,9 @@ impl Import {
                 "only files below the folder of the command line are read: copy it there, and import again",
             );
         }
-        let file = folder.join(&path);
+        let file = folder.join(path);
         let name = file.display().to_string();
-        let given = read(&file).and_then(|text| file::read(Form::of(&name, &text).unwrap_or(Form::Ini), &name, &text, &mut self.remarks));
+        let given = read(&file).and_then(|text| file::read(&name, &text, section, &mut self.remarks));
         match given {
             Ok(given) => {
                 self.remarks.add(place, &theirs, Treatment::Taken, format!("the options of `{name}` follow"));
@@ -218,7 +277,18 @@ impl Import {
                     continue;
                 }
                 None => {
-                    let close = if given.name.len() <= LONGEST_NAME { closest(&given.name, options::names()) } else { None };
+                    let mut letters = given.name.chars();
+                    if let (Some(letter), None) = (letters.next(), letters.next()) {
+                        let meant = options::letter(letter).map_or(String::new(), |name| format!(": on a command line, it is `{name}`"));
+                        let note = format!("a name of one letter is a variable of the file{meant}");
+                        self.remarks.add(&given.place, &given.theirs, Dropped, note);
+                        continue;
+                    }
+                    let close = if given.name.len() <= LONGEST_NAME {
+                        closest(&given.name, options::names().filter(|known| known.len().abs_diff(given.name.len()) <= 2))
+                    } else {
+                        None
+                    };
                     let hint = close.map_or(String::new(), |known| format!(": did you mean `{known}`?"));
                     format!("it has no counterpart; a name that uWSGI does not know is a variable of the file{hint}")
                 }

@@ -1,42 +1,64 @@
-//! uWSGI's options: other names and letters of the same one, and why some have no counterpart.
+//! uWSGI's options: other names of the same one, letters of the command line, and why some have no counterpart.
 
 /// The most options that are read.
 pub(super) const MOST_OPTIONS: usize = 2_000;
 
 /// Names of one option, the first of which is used here.
 const ALIASES: &[&[&str]] = &[
-    &["socket", "uwsgi-socket", "s"],
-    &["processes", "workers", "p"],
-    &["module", "wsgi", "w"],
+    &["socket", "uwsgi-socket"],
+    &["processes", "workers"],
+    &["module", "wsgi"],
     &["wsgi-file", "file"],
-    &["home", "virtualenv", "venv", "pyhome", "H"],
+    &["home", "virtualenv", "venv", "pyhome"],
     &["pythonpath", "python-path", "pp"],
-    &["chmod-socket", "chmod", "C"],
-    &["chown-socket"],
-    &["master", "M"],
-    &["harakiri", "t"],
-    &["buffer-size", "b"],
-    &["enable-threads", "T"],
-    &["disable-logging", "disable-requests-logging", "L"],
-    &["max-requests", "R"],
-    &["listen", "l"],
-    &["daemonize", "d"],
-    &["single-interpreter", "i"],
+    &["chmod-socket", "chmod"],
+    &["disable-logging", "disable-requests-logging"],
     &["lazy-apps", "lazy"],
     &["http-socket", "http11-socket"],
     &["reload-on-rss", "evil-reload-on-rss"],
-    &["socket-timeout", "z"],
     &["py-autoreload", "python-autoreload", "py-auto-reload"],
     &["limit-post", "max-body"],
     &["logto", "logto2"],
     &["log-format", "logformat"],
-    &["callable"],
-    &["ini"],
-    &["xml", "x"],
-    &["yaml", "yml", "y"],
-    &["gevent"],
+    &["xml", "xmlconfig"],
+    &["yaml", "yml"],
     &["py-callos-afterfork", "py-call-osafterfork"],
 ];
+
+/// Letters of the command line. In a file, such a name is a variable.
+const LETTERS: &[(char, &str)] = &[
+    ('s', "socket"),
+    ('p', "processes"),
+    ('t', "harakiri"),
+    ('x', "xml"),
+    ('S', "set"),
+    ('d', "daemonize"),
+    ('l', "listen"),
+    ('v', "max-vars"),
+    ('b', "buffer-size"),
+    ('m', "memory-report"),
+    ('c', "cgi-mode"),
+    ('a', "abstract-socket"),
+    ('C', "chmod-socket"),
+    ('T', "enable-threads"),
+    ('i', "single-interpreter"),
+    ('M', "master"),
+    ('r', "reaper"),
+    ('R', "max-requests"),
+    ('z', "socket-timeout"),
+    ('A', "sharedarea"),
+    ('Q', "spooler"),
+    ('L', "disable-logging"),
+    ('y', "yaml"),
+    ('j', "json"),
+    ('w', "module"),
+    ('J', "test"),
+    ('H', "home"),
+    ('O', "optimize"),
+];
+
+/// The names that `uwsgi --help` lists, with its plug-ins.
+const NAMES: &str = include_str!("names.txt");
 
 /// Options without a value on a command line.
 const FLAGS: &[&str] = &[
@@ -64,6 +86,8 @@ const FLAGS: &[&str] = &[
     "gevent-monkey-patch",
     "wsgi-env-behaviour",
     "log-master",
+    "cgi-mode",
+    "reaper",
 ];
 
 /// Why options have no counterpart.
@@ -72,6 +96,15 @@ const DROPPED: &[(&[&str], &str)] = &[
         &["daemonize", "pidfile", "safe-pidfile", "pidfile2", "daemonize2"],
         "the server stays in the foreground, for systemd or a container to watch",
     ),
+    (&["harakiri-verbose"], "where the thread was at a deadline is in the log, always"),
+    (&["max-worker-lifetime-delta"], "`recycle.jitter` is about `requests`: workers are replaced one at a time"),
+    (&["http-to-https"], "write a route with `\"match\": { \"scheme\": \"http\" }` and the app `redirect`, and its address into `listen`"),
+    (
+        &["reload-on-as", "evil-reload-on-as", "limit-as"],
+        "`recycle.memory` is about the resident set: `MemoryMax=` of systemd is a hard limit",
+    ),
+    (&["shared-socket", "undeferred-shared-socket"], "no address of `listen` names it by its number, as in `=0`"),
+    (&["no-default-app"], "paths without an app get 404, always"),
     (&["listen"], "connections are accepted at once, and requests wait in the queue of the app: `queue`"),
     (
         &["cheaper", "cheaper-initial", "cheaper-step", "cheaper-algo", "cheap", "idle", "cheaper-overload"],
@@ -167,6 +200,11 @@ pub(super) fn refusal(action: &str) -> Option<&'static str> {
     REFUSALS.iter().find(|known| **known == name).copied()
 }
 
+/// The name of a letter of the command line.
+pub(super) fn letter(letter: char) -> Option<&'static str> {
+    LETTERS.iter().find(|(known, _)| *known == letter).map(|(_, name)| *name)
+}
+
 /// The name that this option has here.
 pub(super) fn canonical(name: &str) -> String {
     let name = name.replace('_', "-");
@@ -189,23 +227,7 @@ pub(super) fn is_known(name: &str) -> bool {
 
 /// Names to suggest.
 pub(super) fn names() -> impl Iterator<Item = &'static str> {
-    let more = [
-        "vacuum",
-        "die-on-term",
-        "need-app",
-        "threads",
-        "chdir",
-        "env",
-        "uid",
-        "gid",
-        "static-map",
-        "check-static",
-        "mount",
-        "max-worker-lifetime",
-        "reload-mercy",
-        "http",
-        "https",
-    ];
-    let aliases = ALIASES.iter().flat_map(|names| names.iter().copied()).filter(|name| name.len() > 1);
-    aliases.chain(FLAGS.iter().copied()).chain(DROPPED.iter().flat_map(|(names, _)| names.iter().copied())).chain(more)
+    let aliases = ALIASES.iter().flat_map(|names| names.iter().copied());
+    let more = FLAGS.iter().copied().chain(DROPPED.iter().flat_map(|(names, _)| names.iter().copied()));
+    NAMES.split_whitespace().chain(aliases).chain(more)
 }

@@ -5,7 +5,7 @@ use saphyr_parser::{Event, Parser};
 use super::super::remarks::{Place, Remarks, Treatment};
 
 /// An option as it is written.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Line {
     pub(super) number: usize,
     pub(super) name: String,
@@ -35,39 +35,45 @@ impl Form {
         }
     }
 
-    /// The options of a file.
-    pub(super) fn lines(self, file: &str, text: &str, remarks: &mut Remarks) -> Result<Vec<Line>, String> {
+    /// The options of a section of a file.
+    pub(super) fn lines(self, file: &str, text: &str, section: &str, remarks: &mut Remarks) -> Result<Vec<Line>, String> {
         match self {
-            Self::Ini => Ok(ini(file, text, remarks)),
+            Self::Ini => match ini(text, section) {
+                lines if lines.is_empty() => Err(format!("`{file}` has no section `[{section}]`")),
+                lines => Ok(lines),
+            },
+            _ if section != "uwsgi" => Err(format!("`{file}`: sections are those of an `.ini`")),
             Self::Xml => xml(file, text, remarks).map_err(|error| format!("{file}: {error}")),
             Self::Yaml => yaml(file, text, remarks).map_err(|error| format!("{file}: {error}")),
         }
     }
 }
 
-/// The section `[uwsgi]`.
-fn ini(file: &str, text: &str, remarks: &mut Remarks) -> Vec<Line> {
-    let mut lines = Vec::new();
-    let mut is_ours = false;
-    for (at, line) in text.lines().enumerate() {
+/// A section of an `.ini`.
+fn ini(text: &str, section: &str) -> Vec<Line> {
+    sections(text).filter(|(known, _)| *known == section).map(|(_, line)| line).collect()
+}
+
+/// The options of an `.ini`, each with its section.
+fn sections(text: &str) -> impl Iterator<Item = (&str, Line)> {
+    let mut section = "";
+    text.lines().enumerate().filter_map(move |(at, line)| {
         let line = line.trim();
-        if line.is_empty() || line.starts_with([';', '#']) {
-            continue;
-        }
         if let Some(name) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
-            is_ours = name == "uwsgi";
-            if !is_ours {
-                remarks.add(&Place::new(file, at + 1), line, Treatment::Dropped, "only the section `[uwsgi]` is read");
-            }
-        } else if !is_ours {
-            let name = line.split('=').next().unwrap_or_default().trim_end();
-            remarks.add(&Place::new(file, at + 1), &format!("{name} = ..."), Treatment::Dropped, "only the section `[uwsgi]` is read");
-        } else {
-            let (name, value) = line.split_once('=').map_or((line, None), |(name, value)| (name.trim(), Some(value.trim().to_owned())));
-            lines.push(Line { number: at + 1, name: name.to_owned(), value });
+            section = name;
+            return None;
         }
+        let (name, value) = line.split_once('=').map_or((line, None), |(name, value)| (name.trim(), Some(value.trim().to_owned())));
+        (!line.is_empty() && !line.starts_with([';', '#'])).then(|| (section, Line { number: at + 1, name: name.to_owned(), value }))
+    })
+}
+
+/// Remarks about the sections of an `.ini` that are not read.
+pub(super) fn unread(file: &str, text: &str, read: &[&str], remarks: &mut Remarks) {
+    for (section, line) in sections(text).filter(|(section, _)| !read.contains(section)) {
+        let note = if section.is_empty() { "it stands in no section".to_owned() } else { format!("the section `[{section}]` is not read") };
+        remarks.add(&Place::new(file, line.number), &format!("{} = ...", line.name), Treatment::Dropped, note);
     }
-    lines
 }
 
 /// The children of the first element `uwsgi`.

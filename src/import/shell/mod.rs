@@ -1,6 +1,12 @@
 //! Command lines of a shell: their words, and which of their commands starts a server.
 
-use super::value::{Value, escaped, variable};
+mod calls;
+
+use std::collections::HashMap;
+
+use super::commands::Variable;
+use super::value::{Reference, Value, escaped, variable};
+pub(super) use calls::{Blocks, Call, call};
 
 /// A word, as it is written without quotes, and its value.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -9,21 +15,60 @@ pub(super) struct Word {
     pub(super) value: Value,
 }
 
-/// A command that starts a server.
-#[derive(Debug, Default)]
-pub(super) struct Call {
-    /// Variables that are set for it alone.
-    pub(super) environment: Vec<(String, Value)>,
-    /// Words before the server, and other commands of the line.
-    pub(super) around: Vec<String>,
-    pub(super) arguments: Vec<Word>,
+impl Word {
+    /// The word with the values of these variables in place of their names.
+    pub(super) fn filled(&self, known: &HashMap<String, String>) -> Self {
+        let Value::Text(text) = &self.value else { return self.clone() };
+        let mut filled = String::new();
+        let mut rest = text.as_str();
+        while let Some(at) = rest.find('$') {
+            filled.push_str(&rest[..at]);
+            rest = &rest[at..];
+            let length = if rest.starts_with("${") {
+                rest.find('}').map_or(rest.len(), |end| end + 1)
+            } else {
+                rest.char_indices().nth(2).map_or(rest.len(), |(end, _)| end)
+            };
+            let value = Reference::of(&rest[..length]).and_then(|variable| known.get(variable.name)).filter(|value| !value.is_empty());
+            filled.push_str(value.map_or(&rest[..length], String::as_str));
+            rest = &rest[length..];
+        }
+        filled.push_str(rest);
+        // What doubles in each line grows without end.
+        if filled.len() > LONGEST_VALUE { self.clone() } else { Self { raw: self.raw.clone(), value: Value::Text(filled) } }
+    }
+
+    /// Whether it is a variable or another expansion and nothing else, which may hold several words.
+    pub(super) fn is_variable(&self) -> bool {
+        if self.raw.starts_with('`') {
+            return matches!(self.value, Value::Code(_));
+        }
+        let Some(expansion) = self.raw.strip_prefix('$') else { return false };
+        let inside = expansion.strip_prefix('{').and_then(|name| name.strip_suffix('}'));
+        let name = inside.map_or(expansion, |inside| inside.split([':', '-']).next().unwrap_or_default());
+        variable(name, None).is_some() || matches!(self.value, Value::Code(_))
+    }
+
+    /// The words that a variable by itself holds, if these lines set it.
+    pub(super) fn held(&self, variables: &[Variable]) -> Option<Vec<Self>> {
+        let text = match self.value.reference() {
+            Some(Reference { name, .. }) => variables.iter().rfind(|(_, known, _)| known == name).map(|(.., value)| value.text())?,
+            None => self.value.text(),
+        }?;
+        Some(text.split_whitespace().map(|part| Self { raw: part.to_owned(), value: Value::Text(part.to_owned()) }).collect())
+    }
+
+    /// Whether it sets a variable.
+    pub(super) fn is_assignment(&self) -> bool {
+        self.raw.split_once('=').is_some_and(|(name, _)| variable(name, None).is_some())
+    }
 }
+
+/// The longest value that is filled in.
+const LONGEST_VALUE: usize = 4096;
 
 /// The most octets of a `$(...)` that is recognized.
 const LONGEST_SUBSTITUTION: usize = 1024;
-
-/// How deep `sh -c` may be nested.
-const DEEPEST: usize = 4;
 
 /// The words of a line. Variables are references, and what `$(...)` and backticks print is not known.
 pub(super) fn words(line: &str) -> Result<Vec<Word>, String> {
@@ -155,74 +200,6 @@ fn template(word: &str) -> Option<String> {
     Some(text)
 }
 
-/// The first command that starts `server`.
-pub(super) fn call(words: &[Word], server: &str) -> Option<Call> {
-    nested(words, server, 0)
-}
-
-fn nested(words: &[Word], server: &str, depth: usize) -> Option<Call> {
-    let mut commands: Vec<Vec<Word>> = vec![Vec::new()];
-    for word in words {
-        let ends = matches!(word.raw.as_str(), "&&" | "||" | ";" | "|" | "&" | "then" | "do" | "fi" | "done");
-        let trimmed = word.raw.strip_suffix(';');
-        if let (false, Some(command)) = (ends || trimmed == Some(""), commands.last_mut()) {
-            command.push(trimmed.map_or_else(|| word.clone(), |raw| value(raw, &[])));
-        }
-        if ends || trimmed.is_some() {
-            commands.push(Vec::new());
-        }
-    }
-    let mut found = None;
-    let mut others = Vec::new();
-    for command in commands.into_iter().filter(|command| !command.is_empty()) {
-        match simple(&command, server, depth).filter(|_| found.is_none()) {
-            Some(call) => found = Some(call),
-            None => others.push(joined(&command)),
-        }
-    }
-    let mut call = found?;
-    call.around.extend(others);
-    Some(call)
-}
-
-fn simple(words: &[Word], server: &str, depth: usize) -> Option<Call> {
-    let first = words.iter().position(|word| !is_assignment(&word.raw)).unwrap_or(words.len());
-    let name = |word: &Word| word.raw.rsplit('/').next().unwrap_or_default().to_owned();
-    let is_shell = words.iter().skip(first).position(|word| matches!(name(word).as_str(), "sh" | "bash" | "dash" | "ash"));
-    if let Some(shell) = is_shell.map(|at| first + at).filter(|_| depth < DEEPEST)
-        && let Some(flag) =
-            words[shell..].iter().position(|word| word.raw.starts_with('-') && !word.raw.starts_with("--") && word.raw.ends_with('c'))
-        && let Some(script) = words.get(shell + flag + 1)
-        && let Some(call) = self::words(&script.raw).ok().and_then(|words| nested(&words, server, depth + 1))
-    {
-        return Some(call);
-    }
-    let at = words.iter().position(|word| name(word) == server)?;
-    let before = &words[..at];
-    // `pip install gunicorn` names it, and does not start it.
-    if before
-        .iter()
-        .any(|word| matches!(word.raw.as_str(), "install" | "add" | "echo" | "pkill" | "killall" | "which" | "type" | "command"))
-    {
-        return None;
-    }
-    let (assignments, wrappers): (Vec<&Word>, Vec<&Word>) = before.iter().partition(|word| is_assignment(&word.raw));
-    let environment =
-        assignments.iter().filter_map(|word| word.raw.split_once('=').map(|(name, _)| (name.to_owned(), after_equals(word)))).collect();
-    let wrappers: Vec<&str> = wrappers.iter().map(|word| word.raw.as_str()).filter(|word| !matches!(*word, "exec" | "env")).collect();
-    let is_module = matches!(wrappers[..], [python, "-m"] if python.rsplit('/').next().unwrap_or_default().starts_with("python"));
-    let around = if wrappers.is_empty() || is_module { Vec::new() } else { vec![wrappers.join(" ")] };
-    let redirect = |word: &Word| word.raw.trim_start_matches(|c: char| c.is_ascii_digit()).starts_with(['>', '<']);
-    let arguments: Vec<Word> =
-        words[at + 1..].iter().take_while(|word| !redirect(word)).filter(|word| !is_rest(&word.raw)).cloned().collect();
-    Some(Call { environment, around, arguments })
-}
-
-/// `"$@"`: the arguments of the script, which are not known.
-fn is_rest(word: &str) -> bool {
-    matches!(word, "$@" | "$*" | "${@}")
-}
-
 /// The value of `NAME=value`.
 pub(super) fn after_equals(word: &Word) -> Value {
     match &word.value {
@@ -231,22 +208,17 @@ pub(super) fn after_equals(word: &Word) -> Value {
     }
 }
 
-fn is_assignment(word: &str) -> bool {
-    word.split_once('=').is_some_and(|(name, _)| variable(name, None).is_some())
-}
-
-fn joined(words: &[Word]) -> String {
-    words.iter().map(|word| word.raw.as_str()).collect::<Vec<_>>().join(" ")
-}
-
-/// A word that a service manager reads: `$NAME` and `${NAME}` are variables in quotes, too, `%%` is a percent sign, and other specifiers are not known.
+/// A word that a service manager reads: `$NAME` and `${NAME}` are variables in quotes, too, `$$` is a dollar sign, `%%` is a percent sign, and other specifiers are not known.
 pub(super) fn of_unit(word: &Word) -> Word {
     let plain = word.raw.replace("%%", "\u{0}");
     if plain.contains('%') {
         return Word { raw: word.raw.clone(), value: Value::Code(word.raw.clone()) };
     }
-    let raw = plain.replace('\u{0}', "%");
-    let value = template(&raw).map_or_else(|| Value::Code(raw.clone()), Value::Text);
+    let text = plain.replace('\u{0}', "%");
+    let raw = text.replace("$$", "$");
+    let mark = DOLLAR.to_string();
+    let value =
+        template(&text.replace("$$", &mark)).map_or_else(|| Value::Code(raw.clone()), |text| Value::Text(text.replace(DOLLAR, "$$")));
     Word { raw, value }
 }
 
@@ -279,5 +251,39 @@ mod tests {
         }
         let script = words("sh -c 'gunicorn -b :$PORT a:b'").unwrap();
         assert_eq!(call(&script, "gunicorn").unwrap().arguments[1].value, text(":${PORT}"));
+    }
+
+    #[test]
+    fn the_command_that_is_always_run_starts_the_server() {
+        for (line, arguments, condition) in [
+            ("gunicorn a:b; gunicorn c:d", "a:b", None),
+            ("if [ \"$X\" ]; then gunicorn a:b; else gunicorn c:d; fi", "a:b", Some("if [ $X ]")),
+            ("if [ \"$X\" ]; then gunicorn a:b; fi; gunicorn c:d", "c:d", None),
+            ("case $1 in web) gunicorn a:b;; esac", "a:b", Some("case $1 in web)")),
+            ("[ -n \"$X\" ] && gunicorn a:b || exec gunicorn c:d", "a:b", Some("[ -n $X ] &&")),
+            ("test -x /bin/gunicorn; mkdir -p /var/log/gunicorn && gunicorn a:b", "a:b", None),
+            ("if gunicorn --check-config a:b; then gunicorn c:d; fi", "c:d", Some("if gunicorn --check-config a:b")),
+            ("gosu app python3 -u -m gunicorn.app.wsgiapp a:b", "a:b", None),
+            ("tini -- su-exec app dumb-init gunicorn a:b", "a:b", None),
+        ] {
+            let call = call(&words(line).unwrap(), "gunicorn").unwrap();
+            let written: Vec<&str> = call.arguments.iter().map(|word| word.raw.as_str()).collect();
+            assert_eq!((written.join(" ").as_str(), call.condition.as_deref()), (arguments, condition), "{line}");
+        }
+        for line in
+            ["pip install gunicorn", "cd /srv/gunicorn", "sudo mkdir -p /run/gunicorn", "[ -f gunicorn ]", "python -m gunicorns a:b"]
+        {
+            assert!(call(&words(line).unwrap(), "gunicorn").is_none(), "{line}");
+        }
+    }
+
+    #[test]
+    fn values_of_variables_are_filled_in() {
+        let known = HashMap::from([("A".to_owned(), "x".to_owned()), ("EMPTY".to_owned(), String::new())]);
+        for (line, expected) in
+            [("a$A/${A:-y}$B", "ax/x${B}"), ("'$A'\\$A", "$$A$$A"), ("${EMPTY:-z}", "${EMPTY:-z}"), ("\u{e9}$\u{e9}$A", "\u{e9}$$\u{e9}x")]
+        {
+            assert_eq!(words(line).unwrap()[0].filled(&known).value, Value::Text(expected.to_owned()), "{line}");
+        }
     }
 }

@@ -1,0 +1,1 @@
+uwsgi -s:3031 -Mp4 --wsgi shop.wsgi -Z -H /srv/venv
