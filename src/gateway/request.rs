@@ -98,7 +98,7 @@ impl<'a> FrontVariables<'a> {
         };
         let borrowed = |value: &'a [u8]| Cow::Borrowed(value);
         let (script_name, path_info) = match (get(Variable::ScriptName), get(Variable::PathInfo)) {
-            (script, Some(path)) => below_mount(script.unwrap_or_default(), path)?,
+            (script, Some(path)) => mount_and_path(script.unwrap_or_default(), path)?,
             (Some(script), None) if !script.is_empty() => (Cow::default(), borrowed(script)),
             _ if written.is_empty() => {
                 return Err(Invalid { variable: "PATH_INFO".to_owned(), reason: "is missing, and so is `REQUEST_URI`" });
@@ -115,8 +115,11 @@ impl<'a> FrontVariables<'a> {
     }
 }
 
-/// The mount and the path below it. A slash between them belongs to the path, whichever variable has it, and the root is no mount.
-fn below_mount<'a>(script: &'a [u8], path: &'a [u8]) -> Result<(Cow<'a, [u8]>, Cow<'a, [u8]>), Invalid> {
+/// A mount, and a path below it.
+type MountAndPath<'a> = (Cow<'a, [u8]>, Cow<'a, [u8]>);
+
+/// Splits what the variables say into mount and path. A slash between them belongs to the path, whichever variable has it, and the root is no mount.
+fn mount_and_path<'a>(script: &'a [u8], path: &'a [u8]) -> Result<MountAndPath<'a>, Invalid> {
     if script.first().is_some_and(|first| *first != b'/') {
         return Err(Invalid { variable: "SCRIPT_NAME".to_owned(), reason: "does not begin with a slash" });
     }

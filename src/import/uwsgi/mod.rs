@@ -89,12 +89,13 @@ impl Import {
             let Some(flag) = flag.strip_prefix('-') else {
                 let next = self.letters(place, word, words.peek().copied());
                 if let Some((name, value, is_next)) = next {
-                    if is_next {
-                        words.next();
-                    }
+                    let theirs = match words.next_if(|_| is_next) {
+                        Some(next) if name != "env" => format!("{} {}", word.raw, next.raw),
+                        _ => word.raw.clone(),
+                    };
                     match name {
-                        "xml" | "yaml" => self.file(folder, place, &word.raw, &value),
-                        _ => self.give(name, value, place, &word.raw),
+                        "xml" | "yaml" => self.file(folder, place, &theirs, &value),
+                        _ => self.give(name, value, place, &theirs),
                     }
                 }
                 continue;
