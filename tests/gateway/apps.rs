@@ -273,25 +273,6 @@ fn what_an_app_sends_behind_its_answer_is_no_part_of_the_next_one() {
 }
 
 #[test]
-fn an_app_that_speaks_before_it_is_asked_answers_nobody() {
-    let folder = tempfile::tempdir().unwrap();
-    let listener = UnixListener::bind(folder.path().join("fake.sock")).unwrap();
-    thread::spawn(move || {
-        for stream in listener.incoming() {
-            let mut stream = stream.unwrap();
-            let early = [record(6, 1, b"Content-Type: text/plain\r\n\r\nearly"), record(3, 1, &[0; 8])].concat();
-            stream.write_all(&early).unwrap();
-            thread::spawn(move || while read_record(&mut stream).is_some() {});
-        }
-    });
-    let program = program(&format!(r#"{{ "fastcgi": {{ "to": "unix:{}/fake.sock", "timeout": "300ms" }} }}"#, folder.path().display()));
-    for _ in 0..5 {
-        let text = program.get("/");
-        assert!(!text.contains("early"), "{text}");
-    }
-}
-
-#[test]
 fn a_connection_is_kept_whatever_the_length_of_a_response_and_however_it_comes() {
     let ok = "Content-Type: text/plain\r\n";
     let end = record(3, 1, &[0; 8]);

@@ -231,8 +231,9 @@ fn an_app_is_told_absolute_paths_whatever_the_file_says() {
 #[test]
 fn a_request_without_a_body_has_no_length_of_one() {
     for protocol in ["fastcgi", "uwsgi"] {
-        let (program, variables, _folder) = before(protocol, whole(protocol, "Content-Type: text/plain\r\n\r\nhere"));
         let has_length = |request: &str| {
+            // Each has a connection of its own: the server closes it behind its answer.
+            let (program, variables, _folder) = before(protocol, whole(protocol, "Content-Type: text/plain\r\n\r\nhere"));
             assert!(program.exchange(request).contains("here"), "{protocol}");
             variables.recv().unwrap().windows(14).any(|octets| octets == b"CONTENT_LENGTH")
         };
