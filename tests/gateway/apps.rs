@@ -273,6 +273,23 @@ fn what_an_app_sends_behind_its_answer_is_no_part_of_the_next_one() {
 }
 
 #[test]
+fn an_app_may_answer_and_close_before_it_reads() {
+    let folder = tempfile::tempdir().unwrap();
+    let listener = UnixListener::bind(folder.path().join("fake.sock")).unwrap();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let early = [record(6, 1, b"Status: 503\r\nContent-Type: text/plain\r\n\r\nfull"), record(3, 1, &[0; 8])].concat();
+            let _ = stream.unwrap().write_all(&early);
+        }
+    });
+    let program = program(&format!(r#"{{ "fastcgi": {{ "to": "unix:{}/fake.sock", "eject": false }} }}"#, folder.path().display()));
+    for _ in 0..10 {
+        let text = program.get("/");
+        assert!(text.starts_with("HTTP/1.1 503 ") && text.ends_with("full"), "{text}");
+    }
+}
+
+#[test]
 fn a_connection_is_kept_whatever_the_length_of_a_response_and_however_it_comes() {
     let ok = "Content-Type: text/plain\r\n";
     let end = record(3, 1, &[0; 8]);

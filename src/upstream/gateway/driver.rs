@@ -16,8 +16,8 @@ use ziggurat_middleware::{BoxError, Place, RequestSummary};
 
 use super::{Exchange, GatewayRequest};
 use crate::body_channel::{self, BodySender, ChannelBody};
+use crate::gateway::ResponseHead;
 use crate::gateway::back::{Back, BackProtocol, Event, NoResponse};
-use crate::gateway::{Malformed, ResponseHead};
 use crate::upstream::dial::Stream;
 use crate::upstream::failure::{Failure, FailureKind, FailurePhase};
 use crate::upstream::replay::Upload;
@@ -88,7 +88,7 @@ impl Driver {
             response: State::Awaited(reply),
             has_body,
             has_octets: false,
-            is_sent: false,
+            may_be_stray: is_reused,
             log,
         };
         let outcome = poll_fn(|cx| {
@@ -128,8 +128,9 @@ struct Carried<'a> {
     has_body: bool,
     /// Whether the app has sent anything.
     has_octets: bool,
-    /// Whether anything of the request has been sent. An answer that comes before it is none to this request.
-    is_sent: bool,
+    /// What comes now belongs to an earlier request: the connection has carried one, and nothing of this one has been sent. (On a fresh connection an app may answer, and close it, before
+    /// it reads.)
+    may_be_stray: bool,
     log: Stderr<'a>,
 }
 
@@ -143,7 +144,7 @@ enum State {
 
 /// Why an exchange ended early.
 enum Ended {
-    /// The app has sent something before it was asked.
+    /// The app has sent something behind its last response.
     Stray,
     NoResponse(NoResponse),
     Io(std::io::Error),
@@ -164,16 +165,13 @@ impl Ended {
             Self::NoResponse(NoResponse::Cut) => {
                 Failure::new(closed, FailurePhase::Head, "the app closed the connection before the response")
             }
-            Self::Stray if is_reused => Failure::new(closed, FailurePhase::Head, STRAY),
-            Self::Stray => Failure::malformed(STRAY),
+            Self::Stray => Failure::new(FailureKind::Unsent, FailurePhase::Head, "the app has sent something behind its last response"),
             Self::Io(error) => Failure::new(closed, FailurePhase::Head, error),
             Self::Upload(error) => Failure::new(FailureKind::Reset, FailurePhase::Head, error),
             Self::Abandoned => Failure::new(FailureKind::Reset, FailurePhase::Head, "nobody waits for the response"),
         }
     }
 }
-
-const STRAY: Malformed = Malformed::Syntax("the app has sent something before the request");
 
 impl Carried<'_> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Ended>> {
@@ -192,7 +190,7 @@ impl Carried<'_> {
             }
             match Pin::new(&mut *self.io).poll_write(cx, &self.out) {
                 Poll::Ready(Ok(written)) if written > 0 => {
-                    self.is_sent = true;
+                    self.may_be_stray = false;
                     self.out.advance(written);
                 }
                 // The app may have answered before it closed.
@@ -244,7 +242,7 @@ impl Carried<'_> {
                     let read = pin!(self.io.read_buf(self.received)).poll(cx);
                     match std::task::ready!(read).map_err(Ended::Io)? {
                         0 => self.back.closed().map_err(Ended::NoResponse)?,
-                        _ if !self.is_sent => return Poll::Ready(Err(Ended::Stray)),
+                        _ if self.may_be_stray => return Poll::Ready(Err(Ended::Stray)),
                         _ => {
                             self.has_octets = true;
                             continue;
