@@ -152,26 +152,28 @@ impl Drop for Server {
 #[cfg(test)]
 mod tests {
     use http_body_util::BodyExt;
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
     use tokio::net::TcpListener;
 
     use super::*;
+
+    /// Answers two requests for `/check?a` at this host.
+    async fn answer_twice(mut socket: impl AsyncRead + AsyncWrite + Unpin, host: &str, answer: &[u8]) {
+        for _ in 0..2 {
+            let mut head = vec![0; 4096];
+            let read = socket.read(&mut head).await.unwrap();
+            let head = String::from_utf8_lossy(&head[..read]).to_lowercase();
+            assert!(head.starts_with("get /check?a http/1.1\r\n") && head.contains(&format!("\r\nhost: {host}\r\n")), "{head}");
+            socket.write_all(answer).await.unwrap();
+        }
+    }
 
     #[tokio::test]
     async fn a_layer_asks_a_server_on_a_unix_socket() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("auth.sock");
         let listener = tokio::net::UnixListener::bind(&path).unwrap();
-        tokio::spawn(async move {
-            let (mut socket, _) = listener.accept().await.unwrap();
-            for _ in 0..2 {
-                let mut head = vec![0; 4096];
-                let read = socket.read(&mut head).await.unwrap();
-                let head = String::from_utf8_lossy(&head[..read]).to_lowercase();
-                assert!(head.starts_with("get /check?a http/1.1\r\n") && head.contains("\r\nhost: localhost\r\n"), "{head}");
-                socket.write_all(b"HTTP/1.1 204 Yes\r\n\r\n").await.unwrap();
-            }
-        });
+        tokio::spawn(async move { answer_twice(listener.accept().await.unwrap().0, "localhost", b"HTTP/1.1 204 Yes\r\n\r\n").await });
         let client = client();
         for (path, is_there) in [(path.clone(), true), (path, true), (folder.path().join("other.sock"), false)] {
             let mut request = Request::new(Body::empty());
@@ -187,17 +189,8 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         tokio::spawn(async move {
-            let (mut socket, _) = listener.accept().await.unwrap();
-            for _ in 0..2 {
-                let mut head = vec![0; 4096];
-                let read = socket.read(&mut head).await.unwrap();
-                let head = String::from_utf8_lossy(&head[..read]).to_lowercase();
-                assert!(
-                    head.starts_with("get /check?a http/1.1\r\n") && head.contains(&format!("\r\nhost: localhost:{port}\r\n")),
-                    "{head}"
-                );
-                socket.write_all(b"HTTP/1.1 403 No\r\nContent-Length: 2\r\n\r\nno").await.unwrap();
-            }
+            let answer = b"HTTP/1.1 403 No\r\nContent-Length: 2\r\n\r\nno";
+            answer_twice(listener.accept().await.unwrap().0, &format!("localhost:{port}"), answer).await;
         });
         let client = client();
         for _ in 0..2 {
