@@ -135,6 +135,18 @@ fn every_link_of_a_page_leads_somewhere() {
     assert!(broken.is_empty(), "{broken:#?}");
 }
 
+#[test]
+fn every_script_that_a_page_names_is_there() {
+    let mut missing = Vec::new();
+    for page in FOLDERS.iter().chain(&["docs/guide", "bench", "."]).flat_map(|folder| pages(folder)) {
+        let text = read(&page);
+        let words = text.split(|letter: char| !(letter.is_alphanumeric() || "/_-.".contains(letter)));
+        let scripts = words.filter(|word| word.starts_with("bench/") && word.ends_with(".py"));
+        missing.extend(scripts.filter(|script| !root().join(script).is_file()).map(|script| format!("{page}: {script}")));
+    }
+    assert!(missing.is_empty(), "{missing:#?}");
+}
+
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
