@@ -11,18 +11,18 @@ use super::interpreter::PythonThread;
 
 /// Starts a thread that runs `work` attached. Returns when it has started.
 pub(super) fn start(py: Python<'_>, name: &str, work: impl FnOnce(Python<'_>) + Send + 'static) -> PyResult<()> {
-    let work = Mutex::new(Some(work));
+    // Marked here, because this thread may be gone before the new one has come so far.
+    let work = Mutex::new(Some((PythonThread::mark(), work)));
     // The name in the process list; Python sets it since 3.14 only.
     let short = CString::new(name).unwrap_or_default();
     let target = PyCFunction::new_closure(py, None, None, move |arguments: &Bound<'_, PyTuple>, _: Option<&Bound<'_, PyDict>>| {
         // Without it the thread has the name of the process.
         let _ = set_name(&short);
-        let busy = PythonThread::mark();
         let work = work.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(work) = work {
+        if let Some((Some(busy), work)) = work {
             work(arguments.py());
+            drop(busy);
         }
-        drop(busy);
     })?;
     // A daemon: the pool waits for its threads itself, and for no longer than it wants to.
     let options = [("daemon", true)].into_py_dict(py)?;

@@ -19,6 +19,7 @@ use super::environ::{Concurrency, Environ};
 use super::errors::{Errors, LogContext};
 use super::forked::Owner;
 use super::input::Input;
+use super::interpreter::try_attach;
 use super::iterate::{AppError, AppIterable, close};
 use super::lint::{self, Border};
 use super::raised::Raised;
@@ -336,7 +337,7 @@ impl OuterEnviron {
 impl Drop for Invocation {
     fn drop(&mut self) {
         if self.iterable.is_some() {
-            Python::try_attach(|py| self.close(py));
+            try_attach(|py| self.close(py));
         }
     }
 }

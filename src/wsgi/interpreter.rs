@@ -5,7 +5,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
-use std::sync::{Condvar, Mutex, PoisonError, mpsc};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::Duration;
 
 use pyo3::ffi;
@@ -16,7 +16,7 @@ use ziggurat_middleware::Finding;
 /// There is one interpreter per process, and so is its state.
 static STARTING: Mutex<()> = Mutex::new(());
 static EMBEDDED: AtomicBool = AtomicBool::new(false);
-static BUSY: Mutex<usize> = Mutex::new(0);
+static BUSY: Mutex<Busy> = Mutex::new(Busy { threads: 0, is_over: false });
 static LESS_BUSY: Condvar = Condvar::new();
 /// How many forks lead from the process that began to count to this one, and whether Python tells.
 static FORKS: AtomicUsize = AtomicUsize::new(0);
@@ -64,7 +64,7 @@ pub fn finalize() {
     let (sender, ended) = mpsc::channel();
     // In a thread, because the shutdown waits for non-daemon threads of the app, however long they take.
     let ending = std::thread::Builder::new().name("python-end".to_owned()).spawn(move || {
-        if all_left() {
+        if all_left_for_good() {
             // SAFETY: Python runs, this thread has no thread state yet, and no thread attaches any more, so the main thread's state is not in use. It
             // is deleted first, or Python would wait for its main thread.
             unsafe {
@@ -90,7 +90,7 @@ pub fn finalize() {
 /// of the app do not end in time, the process exits without them.
 pub(super) fn finalize_process() {
     let main = MAIN.load(Ordering::Acquire);
-    if main.is_null() || !EMBEDDED.load(Ordering::Acquire) || !all_left() {
+    if main.is_null() || !EMBEDDED.load(Ordering::Acquire) || !all_left_for_good() {
         return finalize();
     }
     EMBEDDED.store(false, Ordering::Release);
@@ -143,29 +143,56 @@ fn run_exit_hooks() {
     });
 }
 
+/// The threads that may use Python.
+struct Busy {
+    threads: usize,
+    /// The interpreter is being shut down. A thread that waits for it now would be ended by Python in the midst of a function.
+    is_over: bool,
+}
+
 /// Marks a thread that may use Python. The interpreter is not shut down as long as one exists.
 pub(super) struct PythonThread(());
 
 impl PythonThread {
-    /// Marks this thread.
-    pub(super) fn mark() -> Self {
-        *BUSY.lock().unwrap_or_else(PoisonError::into_inner) += 1;
-        Self(())
+    /// Marks this thread, or one that it starts. `None` if the interpreter is being shut down.
+    pub(super) fn mark() -> Option<Self> {
+        let mut busy = BUSY.lock().unwrap_or_else(PoisonError::into_inner);
+        if busy.is_over {
+            return None;
+        }
+        busy.threads += 1;
+        Some(Self(()))
     }
 }
 
 impl Drop for PythonThread {
     fn drop(&mut self) {
-        *BUSY.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
+        BUSY.lock().unwrap_or_else(PoisonError::into_inner).threads -= 1;
         LESS_BUSY.notify_all();
     }
 }
 
+/// Runs `work` attached, or not at all if the interpreter has ended or is being shut down.
+pub(super) fn try_attach<T>(work: impl FnOnce(Python<'_>) -> T) -> Option<T> {
+    let _busy = PythonThread::mark()?;
+    Python::try_attach(work)
+}
+
 /// Waits for a short time until no thread uses Python. Returns whether that is so.
 fn all_left() -> bool {
+    wait_until_left().threads == 0
+}
+
+/// As [`all_left`]. If it returns `true`, no thread will use Python any more.
+fn all_left_for_good() -> bool {
+    let mut busy = wait_until_left();
+    busy.is_over = busy.threads == 0;
+    busy.is_over
+}
+
+fn wait_until_left() -> MutexGuard<'static, Busy> {
     let busy = BUSY.lock().unwrap_or_else(PoisonError::into_inner);
-    let (busy, _) = LESS_BUSY.wait_timeout_while(busy, LEAVING, |busy| *busy > 0).unwrap_or_else(PoisonError::into_inner);
-    *busy == 0
+    LESS_BUSY.wait_timeout_while(busy, LEAVING, |busy| busy.threads > 0).unwrap_or_else(PoisonError::into_inner).0
 }
 
 /// The interpreter of a virtual environment, which has to be of the Python version that this program is linked to.

@@ -9,6 +9,7 @@ use pyo3::prelude::*;
 use ziggurat_middleware::{BoxError, Response};
 
 use super::errors::LogContext;
+use super::interpreter::try_attach;
 
 /// An exception of the app. The Python caller of the stack takes it out and raises it again. If a layer replaces the response, or there is no such
 /// caller, it is logged when it is dropped.
@@ -58,7 +59,7 @@ impl Raised {
 impl Drop for Inner {
     fn drop(&mut self) {
         if let Some(error) = self.error.get_mut().unwrap_or_else(PoisonError::into_inner).take() {
-            Python::try_attach(|py| self.context.log_exception(py, "the app raised an exception", &error));
+            try_attach(|py| self.context.log_exception(py, "the app raised an exception", &error));
         }
     }
 }

@@ -16,7 +16,7 @@ use tokio::runtime::Handle;
 
 use super::app_thread;
 use super::application::Application;
-use super::interpreter::PythonThread;
+use super::interpreter::try_attach;
 use super::sleeper::Sleeper;
 use super::watchdog::Watchdog;
 use crate::call::{Call, CallSignal, RequestBody, ending};
@@ -99,9 +99,8 @@ impl<P: Send + 'static> ThreadPool<P> {
 
     /// Runs calls on this thread, which is Python's main thread, until the pool ends.
     pub(crate) fn run_here(&self, sleeper: &Sleeper) {
-        let _busy = PythonThread::mark();
         // The interpreter is only gone when the process is about to exit.
-        Python::try_attach(|py| self.0.run(py, 0, sleeper));
+        try_attach(|py| self.0.run(py, 0, sleeper));
     }
 
     /// Takes no more calls and answers the waiting ones. Waits for a short time until the threads have ended.
@@ -351,7 +350,7 @@ impl<P: Send + 'static> Shared<P> {
         let shared = Arc::clone(self);
         // Starting a thread of Python needs the interpreter, which this thread must not wait for.
         let started = thread::Builder::new().name("wsgi-websocket".to_owned()).spawn(move || {
-            let started = Python::try_attach(|py| app_thread::start(py, "wsgi-websocket", serve));
+            let started = try_attach(|py| app_thread::start(py, "wsgi-websocket", serve));
             match started {
                 Some(Ok(())) => {}
                 Some(Err(error)) => not_started(&shared, &error),

@@ -14,7 +14,7 @@ use pyo3::prelude::*;
 use pyo3::{create_exception, ffi};
 
 use super::errors::LogContext;
-use super::interpreter::PythonThread;
+use super::interpreter::try_attach;
 use crate::call::Call;
 use crate::call::head::Head;
 
@@ -153,8 +153,7 @@ impl Watchdog {
         let (sender, done) = mpsc::channel();
         let watchdog = Arc::clone(self);
         spawned(move || {
-            let _busy = PythonThread::mark();
-            Python::try_attach(|py| work(&watchdog, py));
+            try_attach(|py| work(&watchdog, py));
             // The receiver may have timed out.
             let _ = sender.send(());
         });

@@ -114,7 +114,7 @@ fn an_app_that_cannot_be_imported_is_refused_with_its_traceback() {
     let mut worker = Worker::spawn(folder_of(&[("broken.py", "raise ValueError('no such luck')\n")]));
     worker.link.boot("broken:app", 1, json!({}));
     let refusal = worker.link.expect(REFUSED).json();
-    assert_eq!(refusal["path"], json!(["app"]));
+    assert_eq!(refusal["path"], json!(["app"]), "{refusal}");
     assert!(refusal["note"].as_str().unwrap().contains("ValueError: no such luck"), "{refusal}");
     assert_eq!(worker.wait().code(), Some(1));
 }

@@ -91,3 +91,40 @@ fn the_idle_time_of_websockets_is_their_own() {
         assert_eq!(socket.read().unwrap(), Message::text("still here"));
     }
 }
+
+/// `Thread.start` comes back to Python while the interpreter is torn down: a thread that waits for it then is ended by Python in the midst of a function.
+#[test]
+fn the_interpreter_outlives_the_threads_that_start_websockets() {
+    const SITE: &str = r#"
+import sys, threading
+
+torn_down, start = threading.Event(), threading.Thread.start
+
+def start_late(thread):
+    start(thread)
+    if thread.name == 'wsgi-websocket':
+        torn_down.wait(5)
+
+threading.Thread.start = start_late
+
+class Kept:
+    def __init__(self):
+        self.torn_down, self.pause = torn_down, threading.Event()
+
+    def __del__(self):
+        self.torn_down.set()
+        self.pause.wait(1)
+
+sys.kept = Kept()
+
+def app(environ, start_response):
+    start_response('403 Forbidden', [])
+    return [b'members only']
+"#;
+    let pipeline = r#"{ "listen": "127.0.0.1:0", "app": { "wsgi": { "app": "late_site:app", "workers": 0, "websockets": 4 } } }"#;
+    let mut program = Program::start(pipeline, &[("late_site.py", SITE)]);
+    assert!(open(&program, "/").is_err());
+    program.signal("TERM");
+    assert!(program.wait().success(), "{}", program.log());
+    assert!(!program.log().contains("Fatal Python error"), "{}", program.log());
+}

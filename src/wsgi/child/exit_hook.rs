@@ -8,6 +8,7 @@ use ziggurat_middleware::Finding;
 
 use super::super::app_thread;
 use super::super::errors::format_exception;
+use super::super::interpreter::try_attach;
 use super::super::load::{Target, import_object};
 use crate::worker::boot::{Boot, WorkerEnded};
 
@@ -37,7 +38,7 @@ impl ExitHook {
             }
         };
         let started = thread::Builder::new().name("worker-exit".to_owned()).spawn(move || {
-            Python::try_attach(|py| {
+            try_attach(|py| {
                 if let Err(error) = app_thread::start(py, "worker-exit", run) {
                     tracing::error!("the hook `worker_exit` cannot be called: {error}");
                 }
