@@ -21,9 +21,16 @@ use crate::metrics::Counter;
 pub struct Upgrade(Vec<HeaderValue>);
 
 impl Upgrade {
-    /// An upgrade to one of the protocols in these values of `Upgrade`.
+    /// An upgrade to one of the protocols in these values of `Upgrade`, without versions of HTTP (`h2c`, which RFC 9113 section 3.1 has made obsolete) and TLS: the requests inside would pass
+    /// every layer unseen.
     pub fn new(protocols: impl IntoIterator<Item = HeaderValue>) -> Self {
-        Self(protocols.into_iter().collect())
+        Self(protocols.into_iter().filter_map(without_http).collect())
+    }
+
+    /// Whether there is no protocol to upgrade to.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.protocols().next().is_none()
     }
 
     /// The values of `Upgrade`.
@@ -49,6 +56,21 @@ impl Upgrade {
         let mut chosen = response.headers().get_all(UPGRADE).iter().flat_map(list).peekable();
         response.status() == StatusCode::SWITCHING_PROTOCOLS && chosen.peek().is_some() && chosen.all(|protocol| self.offers(protocol))
     }
+}
+
+fn without_http(value: HeaderValue) -> Option<HeaderValue> {
+    // Others may read what is no text here.
+    if value.to_str().is_ok() && !list(&value).any(is_http) {
+        return Some(value);
+    }
+    let others: Vec<&str> = list(&value).filter(|protocol| !is_http(protocol)).collect();
+    HeaderValue::try_from(others.join(", ")).ok().filter(|others| !others.is_empty())
+}
+
+/// Whether a protocol carries requests of HTTP.
+fn is_http(protocol: &str) -> bool {
+    let name = protocol.split('/').next().unwrap_or_default();
+    ["h2c", "h2", "h3", "http", "https", "tls"].iter().any(|known| name.trim_end().eq_ignore_ascii_case(known))
 }
 
 fn list(value: &HeaderValue) -> impl Iterator<Item = &str> {
@@ -110,6 +132,17 @@ mod tests {
         }
         let offer = Upgrade::new(offer.iter().map(|protocols| HeaderValue::from_static(protocols)));
         offer.is_accepted_by(&response.body(()).unwrap())
+    }
+
+    #[test]
+    fn http_is_nothing_to_upgrade_to() {
+        let left = |value: &'static [u8]| Upgrade::new([HeaderValue::from_bytes(value).unwrap()]);
+        for value in [&b"h2c"[..], b"H2C", b"HTTP/2.0, TLS/1.2", b"h2c , http / 2", b"h2c\xff", b"", b" ,"] {
+            assert!(left(value).is_empty(), "{value:?}");
+        }
+        assert_eq!(left(b"websocket, h2c,a/1").values(), [HeaderValue::from_static("websocket, a/1")]);
+        assert_eq!(left(b"WebSocket").values(), [HeaderValue::from_static("WebSocket")]);
+        assert!(!is_accepted(&["h2c"], 101, &["h2c"]));
     }
 
     #[test]

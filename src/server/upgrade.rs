@@ -26,7 +26,7 @@ pub(super) struct Offer {
 
 impl Offer {
     /// The offer of an extended CONNECT, or of an HTTP/1.1 request with an `Upgrade` header. Without the connection option `upgrade` the header has to be
-    /// ignored, and it is ignored if the request has a body. The stack finds neither an [`Upgrade`] nor an [`OnUpgrade`] then.
+    /// ignored, and it is ignored if the request has a body or names nothing to upgrade to. The stack finds neither an [`Upgrade`] nor an [`OnUpgrade`] then.
     ///
     /// # Errors
     ///
@@ -42,7 +42,8 @@ impl Offer {
         };
         let names_upgrade = |line: &HeaderValue| line.as_bytes().split(|octet| *octet == b',').any(is_upgrade);
         let is_offered = !has_body && parts.headers.get_all(CONNECTION).iter().any(names_upgrade);
-        let upgrade = is_offered.then(|| Upgrade::new(parts.headers.get_all(UPGRADE).iter().cloned()));
+        let upgrade =
+            is_offered.then(|| Upgrade::new(parts.headers.get_all(UPGRADE).iter().cloned())).filter(|upgrade| !upgrade.is_empty());
         match &upgrade {
             Some(upgrade) => _ = parts.extensions.insert(upgrade.clone()),
             None => _ = parts.extensions.remove::<OnUpgrade>(),
