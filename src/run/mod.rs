@@ -17,7 +17,7 @@ mod steps;
 mod systemd;
 mod watch;
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -35,7 +35,7 @@ pub(crate) use cgi::CgiRequest;
 pub(crate) use live_tests::answers;
 use main_loop::MainLoop;
 use prepared::{Bound, PreparedPipeline};
-use signals::Signals;
+use signals::{EarlySignals, Signals};
 pub(crate) use source::PipelineSource;
 use watch::Watch;
 
@@ -97,8 +97,9 @@ fn serve(
 ) -> Result<(), Report> {
     let begin = Instant::now();
     let _entered = runtime.enter();
+    let early = EarlySignals::install();
     let prepared = prepare(&source, &lifecycle)?;
-    let (main_loop, signals) = open(source, watch, prepared, lifecycle.clone()).inspect_err(|_| lifecycle.shutdown())?;
+    let (main_loop, signals) = open(source, watch, prepared, lifecycle.clone(), early).inspect_err(|_| lifecycle.shutdown())?;
     if let Some(source) = Context::new("server", main_loop.active.pipeline.base(), lifecycle.clone()).host::<ProcessSource>() {
         main_loop.answer(source);
     }
@@ -119,9 +120,9 @@ fn open(
     watch: Option<Watch>,
     prepared: PreparedPipeline,
     lifecycle: Lifecycle,
+    early: io::Result<EarlySignals>,
 ) -> Result<(MainLoop, Signals), Report> {
-    // After the import of Python apps, whose modules may set signal handlers.
-    let signals = Signals::install().map_err(|error| prepared.pipeline.report(&format!("cannot handle signals: {error}")))?;
+    let signals = early.and_then(Signals::install).map_err(|error| prepared.pipeline.report(&format!("cannot handle signals: {error}")))?;
     Ok((MainLoop::open(source, watch, prepared, lifecycle)?, signals))
 }
 

@@ -2,10 +2,11 @@
 
 use std::io::{self, IsTerminal};
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 
 use super::print_message;
+use crate::wsgi::SignalActions;
 
 /// The signals that the process has received.
 pub(super) struct Signals {
@@ -28,14 +29,30 @@ pub(super) enum SignalAction {
 /// The length of the queue of actions. Signals coalesce anyway.
 const WAITING: usize = 8;
 
-impl Signals {
+/// The signals after which the server goes on, while it starts: they wait until it serves. SIGTERM and SIGINT end it at once, however long an import takes.
+pub(super) struct EarlySignals {
+    hangup: Signal,
+    user1: Signal,
+    user2: Signal,
+    actions: SignalActions,
+}
+
+impl EarlySignals {
     /// Must be called within a runtime.
     pub(super) fn install() -> io::Result<Self> {
+        let hangup = signal(SignalKind::hangup())?;
+        let (user1, user2) = (signal(SignalKind::user_defined1())?, signal(SignalKind::user_defined2())?);
+        Ok(Self { hangup, user1, user2, actions: SignalActions::save() })
+    }
+}
+
+impl Signals {
+    /// Must be called within a runtime, after the import of Python apps, whose modules may set signal handlers.
+    pub(super) fn install(early: EarlySignals) -> io::Result<Self> {
+        let EarlySignals { mut hangup, mut user1, mut user2, actions: before } = early;
+        before.restore();
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
-        let mut hangup = signal(SignalKind::hangup())?;
-        let mut user1 = signal(SignalKind::user_defined1())?;
-        let mut user2 = signal(SignalKind::user_defined2())?;
         let (stop, stopped) = oneshot::channel();
         let (action, actions) = mpsc::channel(WAITING);
         let had_terminal = io::stderr().is_terminal();

@@ -32,6 +32,9 @@ mod response_head;
 mod response_writer;
 mod scheduling;
 mod service_as_wsgi;
+// The actions of a process at signals.
+#[allow(unsafe_code)]
+mod signal_actions;
 mod sleeper;
 mod start_response;
 mod thread_pool;
@@ -60,6 +63,7 @@ pub use options::Wsgi;
 use options::{Replace, Workers};
 pub(crate) use scheduling::run_in_batches;
 pub(crate) use service_as_wsgi::Runtime;
+pub(crate) use signal_actions::SignalActions;
 pub(crate) use thread_pool::STACK;
 pub(crate) use watchdog::DeadlineExceeded;
 

@@ -165,3 +165,35 @@ fn an_exception_of_the_app_is_logged_with_its_traceback_and_the_request() {
     let log = program.log();
     assert!(log.contains("Traceback (most recent call last)") && log.contains("line 1, in inner"), "{log}");
 }
+
+/// Imports take up to `start_timeout`. Whoever rotates logs or renews certificates meanwhile does not end the server.
+#[test]
+fn signals_that_come_during_the_start_wait_for_its_end() {
+    const SITE: &str = r#"
+import os, signal
+
+def app(environ, start_response):
+    start_response('200 OK', [])
+    return [b'served']
+
+if not os.path.exists('sent'):
+    open('sent', 'w').close()
+    server = os.getpid() if os.environ['WORKERS'] == '0' else os.getppid()
+    for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+        os.kill(server, number)
+    if os.environ['WORKERS'] == '0':
+        signal.signal(signal.SIGHUP, lambda *_: None)
+"#;
+    for workers in ["0", "1"] {
+        let pipeline =
+            format!(r#"{{ "listen": "127.0.0.1:0", "app": {{ "wsgi": {{ "app": "site_of_signals:app", "workers": {workers} }} }} }}"#);
+        let mut program = Program::start_with(&pipeline, &[("site_of_signals.py", SITE)], &[("WORKERS", workers)]);
+        program.wait_for_log("reloaded");
+        assert!(program.get("/").ends_with("served"));
+        // The module's handler does not keep the next one from the server.
+        std::fs::write(program.folder().join("pipeline.json"), pipeline.replace("\"wsgi\"", "\"unknown\"")).unwrap();
+        program.signal("HUP");
+        program.wait_for_log("unknown");
+        assert!(program.get("/").ends_with("served"));
+    }
+}
