@@ -167,7 +167,7 @@ async fn a_body_that_becomes_malformed_never_looks_complete() {
 }
 
 #[tokio::test]
-async fn a_client_that_resets_ends_its_request() {
+async fn a_client_that_resets_or_closes_ends_its_request() {
     let (entered, mut entries) = mpsc::unbounded_channel();
     let (dropped, mut drops) = mpsc::unbounded_channel();
     let server = Server::start("{}", move |_| {
@@ -180,12 +180,16 @@ async fn a_client_that_resets_ends_its_request() {
             Response::new(Body::empty())
         }
     });
-    let mut client = server.connect().await;
-    client.send(GET).await;
-    entries.recv().await.unwrap();
-    client.0.set_zero_linger().unwrap();
-    drop(client);
-    timeout(PATIENCE, drops.recv()).await.unwrap().unwrap();
+    for resets in [true, false] {
+        let mut client = server.connect().await;
+        client.send(GET).await;
+        entries.recv().await.unwrap();
+        if resets {
+            client.0.set_zero_linger().unwrap();
+        }
+        drop(client);
+        timeout(PATIENCE, drops.recv()).await.unwrap().unwrap();
+    }
 }
 
 #[tokio::test]

@@ -18,15 +18,14 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use ziggurat_middleware::FilePart;
 
 use super::framing::Framing;
+use super::half_closed::HalfClosed;
 use super::lent_files::Begin;
+use crate::server::http2::PREFACE;
 use crate::server::io::{Io, end_of_tls, first_of, poll_flush_now, poll_now};
 use crate::server::limits::Limits;
 use crate::server::progress::Progress;
 use crate::server::refusal::Refusal;
 use crate::server::tunnel::{Tunnel, TunnelHandle};
-
-/// What an HTTP/2 client with prior knowledge sends first (RFC 9113 section 3.4).
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// A stream from which only valid requests can be read.
 pub(crate) struct Guard<S> {
@@ -47,6 +46,7 @@ pub(crate) struct Guard<S> {
     /// The stack has accepted an upgrade.
     is_upgraded: bool,
     end: Option<ReadEnd>,
+    half_closed: HalfClosed,
     /// hyper has seen the end of the stream.
     is_told: bool,
     /// All responses are with the stream, and hyper was woken after the last one.
@@ -79,6 +79,7 @@ impl<S> Guard<S> {
             is_fresh: may_be_http2,
             is_upgraded: false,
             end: None,
+            half_closed: HalfClosed::default(),
             is_told: false,
             is_settled: true,
         }
@@ -130,8 +131,7 @@ impl<S: Io> Guard<S> {
         self.stream.as_ref().map_or_else(|| self.tunnel.0.has_unread(), Io::has_unread)
     }
 
-    /// Waits for the first octets after a silence, with a buffer on the stack only. Returns whether the client has sent any; otherwise it has
-    /// disconnected.
+    /// Waits for the first octets after a silence, with a buffer on the stack only. Returns whether there are any, and no end of the stream.
     pub(crate) fn poll_wake(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
         let mut room = [MaybeUninit::uninit(); 2_048];
         let mut buf = ReadBuf::uninit(&mut room);
@@ -188,6 +188,10 @@ impl<S: Io> Guard<S> {
 
     fn sent(&self) -> u64 {
         self.stream.as_ref().map_or_else(|| self.tunnel.0.sent(), Io::sent)
+    }
+
+    fn is_gone(&mut self, end: ReadEnd, cx: &mut Context<'_>) -> bool {
+        end == ReadEnd::Closed && self.half_closed.poll_gone(self.sent(), cx).is_ready()
     }
 
     fn poll_flush_now(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -247,13 +251,13 @@ impl<S: Io> AsyncRead for Guard<S> {
                 // The flush of the response wakes the task.
                 return Poll::Pending;
             }
-            match this.end {
+            let end = this.end;
+            match end {
                 Some(ReadEnd::Refused(refusal)) if this.framing.is_in_body() => {
                     return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, refusal)));
                 }
-                // hyper takes the end of the stream for the end of the connection and gives up on responses under way. The flush of the last one
-                // wakes the task.
-                Some(_) if !this.is_settled && !this.framing.is_in_body() => return Poll::Pending,
+                // hyper takes the end of the stream for the end of the connection and gives up on responses under way. The flush of the last one wakes the task.
+                Some(end) if !this.is_settled && !this.framing.is_in_body() && !this.is_gone(end, cx) => return Poll::Pending,
                 Some(end) => {
                     this.is_told = true;
                     if let ReadEnd::Refused(refusal) = end {

@@ -4,6 +4,7 @@ mod chunks;
 pub(super) mod fields;
 mod framing;
 mod guard;
+mod half_closed;
 mod head;
 mod hints;
 mod lent_files;
@@ -137,7 +138,9 @@ pub(super) async fn run<S: Io>(
                 Some(ReadEnd::Refused(refusal)) if end.is_ok() && !guard.is_in_body() => {
                     refuse(guard.into_parts().0, service, progress, refusal).await;
                 }
-                Some(ReadEnd::Closed) => close(guard.into_parts().0, false, progress).await,
+                Some(ReadEnd::Closed) if end.is_ok() => close(guard.into_parts().0, false, progress).await,
+                // It has given up the response.
+                Some(ReadEnd::Closed) => end_incomplete(guard, progress).await,
                 _ if end.is_err_and(|error| error.is_user()) => end_incomplete(guard, progress).await,
                 _ => {
                     let still_sending = !guard.is_between() || !parts.read_buf.is_empty();

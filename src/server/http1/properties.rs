@@ -195,7 +195,7 @@ proptest! {
                 Ok::<_, Infallible>(http::Response::new(Empty::<Bytes>::new()))
             }
         });
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         runtime.block_on(hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(guard), service)).unwrap();
         prop_assert_eq!(&*seen.lock().unwrap(), &bodies);
         prop_assert!(progress.is_settled());
