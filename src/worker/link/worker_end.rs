@@ -273,7 +273,7 @@ impl WorkerEnd {
     fn wait_and_read(&mut self) -> Result<(), End> {
         loop {
             if std::mem::take(&mut self.is_drained) {
-                self.wait();
+                self.wait()?;
             }
             match descriptor::receive(self.outbox.socket(), &mut self.block, &mut self.descriptors) {
                 Ok(0) => return Err(End::Gone),
@@ -283,14 +283,18 @@ impl WorkerEnd {
                     return Ok(());
                 }
                 Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) => self.wait(),
+                Err(Errno::AGAIN) => self.wait()?,
                 Err(_) => return Err(End::Gone),
             }
         }
     }
 
     /// Waits until there is something to read. Meanwhile sends frames that the socket did not take, and those that are held.
-    fn wait(&self) {
+    ///
+    /// # Errors
+    ///
+    /// If the app has closed the descriptors of the link, as code does that makes a daemon of its process.
+    fn wait(&self) -> Result<(), End> {
         let until = self.outbox.look().then_some(Timespec { tv_sec: 0, tv_nsec: i64::from(LOOK.subsec_nanos()) });
         let is_stuck = self.outbox.is_stuck();
         let wanted = if is_stuck { PollFlags::IN | PollFlags::OUT } else { PollFlags::IN };
@@ -303,6 +307,7 @@ impl WorkerEnd {
         if polled[0].revents().contains(PollFlags::OUT) {
             self.outbox.flush();
         }
+        if polled.iter().any(|polled| polled.revents().contains(PollFlags::NVAL)) { Err(End::Gone) } else { Ok(()) }
     }
 }
 
