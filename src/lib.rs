@@ -100,6 +100,7 @@ mod docs;
 #[doc(hidden)]
 pub mod extension;
 mod gateway;
+mod http2_frames;
 mod import;
 mod log;
 pub mod metrics;

@@ -70,6 +70,7 @@ const ORDER: &[&str] = &[
     "body_channel",
     "cgi",
     "gateway",
+    "http2_frames",
     "proxy_protocol",
     "tunnel",
     "acme",

@@ -25,6 +25,9 @@ mod replace;
 #[path = "http/http2.rs"]
 mod http2;
 
+#[path = "http/http2_floods.rs"]
+mod http2_floods;
+
 #[path = "http/hints.rs"]
 mod hints;
 

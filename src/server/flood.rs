@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// A client may send `BUDGET` frames that do nothing in each `WINDOW`, and one more for each KiB that the server sends.
+/// A client may send `BUDGET` frames that do nothing in each `WINDOW`, and more for what it receives: one for each KiB, and over HTTP/2 some for each frame of a response.
 pub(super) const BUDGET: u32 = 1_000;
 pub(super) const WINDOW: Duration = Duration::from_secs(10);
 pub(super) const OCTETS_PER_FRAME: usize = 1_024;
@@ -39,6 +39,11 @@ impl FloodBudget {
         self.written += octets;
         let frames = u32::try_from(self.written / OCTETS_PER_FRAME).unwrap_or(BUDGET);
         self.written %= OCTETS_PER_FRAME;
+        self.add(frames);
+    }
+
+    /// Lets the client send so many more, up to the budget of a window.
+    pub(super) fn add(&mut self, frames: u32) {
         self.left = self.left.saturating_add(frames).min(BUDGET);
     }
 }

@@ -34,6 +34,13 @@ pub(super) fn hint(fields: HeaderMap) -> Response<()> {
     hint
 }
 
+/// The head that asks the client for the body it waits with (100, RFC 9110 section 10.1.1).
+pub(super) fn go_on() -> Response<()> {
+    let mut head = Response::new(());
+    *head.status_mut() = StatusCode::CONTINUE;
+    head
+}
+
 /// The `Date` of this second. Each thread writes it once.
 fn now() -> HeaderValue {
     thread_local! {

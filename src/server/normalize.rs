@@ -14,8 +14,8 @@ use super::refusal::Refusal;
 /// can shadow another in a CGI environment.
 pub(super) fn normalize(parts: &mut Parts, max_headers: usize) -> Result<(), Refusal> {
     if is_multiplexed(parts.version) {
-        check_multiplexed(parts, max_headers)?;
         join_cookies(&mut parts.headers);
+        check_multiplexed(parts, max_headers)?;
     }
     if parts.uri.authority().is_some() {
         let authority = parts.uri.authority().map_or("", |authority| authority.as_str());
@@ -52,6 +52,9 @@ fn check_multiplexed(parts: &Parts, max_headers: usize) -> Result<(), Refusal> {
     if parts.headers.get_all(EXPECT).iter().any(|value| !value.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
         return Err(Refusal::new(StatusCode::EXPECTATION_FAILED, "the only supported expectation is `100-continue`"));
     }
+    if parts.headers.values().any(|value| is_padded(value.as_bytes())) {
+        return Err(Refusal::bad("the value of a header begins or ends with white space"));
+    }
     let mut lengths = parts.headers.get_all(CONTENT_LENGTH).iter();
     if let Some(length) = lengths.next() {
         fields::content_length(length.as_bytes())?;
@@ -69,6 +72,11 @@ fn check_multiplexed(parts: &Parts, max_headers: usize) -> Result<(), Refusal> {
         }
         _ => Ok(()),
     }
+}
+
+/// Whether a value has white space around it, which HTTP/1 strips and HTTP/2 has not (RFC 9113 section 8.2.1).
+fn is_padded(value: &[u8]) -> bool {
+    [value.first(), value.last()].into_iter().flatten().any(|octet| matches!(octet, b' ' | b'\t'))
 }
 
 /// Refuses fields that are about a connection of HTTP/1 (RFC 9114 section 4.2).
@@ -122,9 +130,10 @@ pub(super) fn finish(response: &mut Response, is_head: bool, summary: Option<&Re
     response.headers_mut().remove(TRANSFER_ENCODING);
     let known = response.body().size_hint().exact();
     let status = response.status();
-    if is_head || status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED {
+    if is_head || matches!(status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED) {
         let body = std::mem::take(response.body_mut());
-        if status == StatusCode::NO_CONTENT {
+        if matches!(status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT) {
+            // The framing of a 205 says that there is nothing (RFC 9110 section 15.3.6).
             response.headers_mut().remove(CONTENT_LENGTH);
         } else if is_head && let Some(length @ 1..) = known {
             response.headers_mut().entry(CONTENT_LENGTH).or_insert(length.into());
@@ -189,9 +198,13 @@ mod tests {
             (at().header("content-length", "1").header("content-length", "1"), 400),
             (at().header("content-length", "+1"), 400),
             (at().header("expect", "200-ok"), 417),
+            (at().header("x-a", " 1"), 400),
+            (at().header("x-a", "1\t"), 400),
         ] {
             assert_eq!(normalize(&mut parts(broken), 100).unwrap_err().status, status);
         }
+        let many = (0..300).fold(at(), |request, nth| request.header("cookie", format!("c{nth}=1")));
+        normalize(&mut parts(many), 1).unwrap();
         normalize(&mut parts(request().method("OPTIONS").uri("*").header("host", "a").header("expect", "100-Continue")), 100).unwrap();
     }
 
@@ -227,6 +240,7 @@ mod tests {
         assert_eq!(settled(false, 200, "x"), (None, 3));
         assert_eq!(settled(true, 200, "4"), (Some("4".to_owned()), 0));
         assert_eq!(settled(false, 204, "3"), (None, 0));
+        assert_eq!(settled(false, 205, "3"), (None, 0));
         assert_eq!(settled(false, 304, "9"), (Some("9".to_owned()), 0));
     }
 }

@@ -1,6 +1,7 @@
 //! HTTP/2 by prior knowledge.
 
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::task::Poll;
 
 use bytes::Bytes;
@@ -18,14 +19,14 @@ use ziggurat_middleware::{Body, Response};
 
 use crate::support::{Noted, PATIENCE, Record, Server};
 
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-const SETTINGS: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0];
+pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+pub const SETTINGS: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0];
 
 /// GET / of `http://a`, in HPACK.
-const HEAD: &[u8] = b"\x82\x84\x86\x41\x01a";
+pub const HEAD: &[u8] = b"\x82\x84\x86\x41\x01a";
 
 /// A whole request without a body on this stream.
-fn headers(stream: u32) -> Vec<u8> {
+pub fn headers(stream: u32) -> Vec<u8> {
     [&[0, 0, HEAD.len() as u8, 1, 5], &stream.to_be_bytes()[..], HEAD].concat()
 }
 
@@ -52,7 +53,7 @@ pub async fn text(response: http::Response<hyper::body::Incoming>) -> String {
 }
 
 /// Sends octets of HTTP/2 and reads until the server closes, for up to [`PATIENCE`].
-async fn exchange(server: &Server, octets: &[u8]) -> Vec<u8> {
+pub async fn exchange(server: &Server, octets: &[u8]) -> Vec<u8> {
     let (mut reader, mut writer) = TcpStream::connect(server.address).await.unwrap().into_split();
     let octets = octets.to_vec();
     let writing = tokio::spawn(async move {
@@ -247,51 +248,6 @@ async fn requests_under_way_get_their_responses_while_the_server_drains() {
     assert_eq!(server.drained().await.cut, 0);
 }
 
-/// With these options no time limit ends a connection during a test.
-const UNLIMITED: &str = r#"{"header_timeout": "1h", "keep_alive": "1h", "body_timeout": "1h"}"#;
-
-const PING: &[u8] = &[0, 0, 8, 6, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8];
-
-#[tokio::test]
-async fn floods_are_cut_off() {
-    const PRIORITY: &[u8] = &[0, 0, 5, 2, 0, 0, 0, 0, 1, 0, 0, 0, 0, 16];
-    const EMPTY_DATA: &[u8] = &[0, 0, 0, 0, 0, 0, 0, 0, 1];
-    const UNKNOWN: &[u8] = &[0, 0, 0, 0xee, 0, 0, 0, 0, 0];
-    // A request whose body goes on.
-    let post: &[u8] = &[&[0, 0, HEAD.len() as u8, 1, 4, 0, 0, 0, 1], &[b"\x83", &HEAD[1..]].concat()[..]].concat();
-    let server = Server::start(UNLIMITED, |request| async move {
-        let _ = request.into_body().collect().await;
-        Response::new(Body::from("hello"))
-    });
-    let start = [PREFACE, SETTINGS].concat();
-    for (before, frame) in [(&[][..], PING), (&[], PRIORITY), (&[], SETTINGS), (&[], UNKNOWN), (post, EMPTY_DATA)] {
-        exchange(&server, &[&start[..], before, &frame.repeat(20_000)].concat()).await;
-    }
-    // Rapid reset.
-    let mut octets = start.clone();
-    for stream in (1..40_000u32).step_by(2) {
-        octets.extend(headers(stream));
-        octets.extend([0, 0, 4, 3, 0]);
-        octets.extend(stream.to_be_bytes());
-        octets.extend([0, 0, 0, 8]);
-    }
-    exchange(&server, &octets).await;
-    // A head that never ends.
-    let mut octets = [&start[..], &[0, 0, HEAD.len() as u8, 1, 1, 0, 0, 0, 1], HEAD].concat();
-    for _ in 0..20_000 {
-        octets.extend([0, 0, 4, 9, 0, 0, 0, 0, 1, 0x40, 1, b'x', 0]);
-    }
-    exchange(&server, &octets).await;
-}
-
-#[tokio::test]
-async fn frames_in_usual_numbers_are_no_flood() {
-    let server = Server::hello(UNLIMITED);
-    let mut client = server.connect().await;
-    client.send([PREFACE, SETTINGS, &PING.repeat(500), &headers(1)].concat()).await;
-    client.read_until("hello").await;
-}
-
 #[tokio::test]
 async fn octets_that_are_no_frames_end_the_connection() {
     let server = Server::hello("{}");
@@ -321,6 +277,81 @@ async fn an_expectation_that_nobody_knows_is_refused_as_in_http1() {
         let mut request = get("http://a/");
         request.headers_mut().insert("expect", value.parse().unwrap());
         assert_eq!(sender.send_request(request).await.unwrap().status(), status, "{value}");
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_is_reset_without_an_error_does_not_look_whole() {
+    let (failed, mut failures) = mpsc::unbounded_channel();
+    let server = Server::start("{}", move |request| {
+        let failed = failed.clone();
+        async move {
+            failed.send(request.into_body().collect().await.is_err()).unwrap();
+            Response::new(Body::empty())
+        }
+    });
+    let stream = TcpStream::connect(server.address).await.unwrap();
+    let (mut sender, connection) = h2::client::handshake(stream).await.unwrap();
+    tokio::spawn(connection);
+    for reason in [h2::Reason::NO_ERROR, h2::Reason::CANCEL] {
+        let (_response, mut body) = sender.send_request(http::Request::post("http://a/").body(()).unwrap(), false).unwrap();
+        body.send_data(Bytes::from_static(b"hel"), false).unwrap();
+        let seen = timeout(PATIENCE, async {
+            // What is queued is dropped at a reset.
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            body.send_reset(reason);
+            failures.recv().await
+        });
+        // A request whose client has gone may be dropped instead.
+        assert!(!matches!(seen.await, Ok(Some(false))), "{reason:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_came_of_a_body_before_it_broke_off_arrives() {
+    let server = Server::start("{}", async |_| {
+        let frames = [Ok(Frame::data(Bytes::from_static(b"hel"))), Err(std::io::Error::other("on purpose"))];
+        Response::new(Body::new(StreamBody::new(stream::iter(frames))))
+    });
+    let stream = TcpStream::connect(server.address).await.unwrap();
+    let (mut sender, connection) = h2::client::handshake(stream).await.unwrap();
+    tokio::spawn(connection);
+    for _ in 0..50 {
+        let (response, _) = sender.send_request(get("http://a/").map(drop), true).unwrap();
+        let mut response = timeout(PATIENCE, response).await.unwrap().expect("the head was lost");
+        assert_eq!(timeout(PATIENCE, response.body_mut().data()).await.unwrap().unwrap().expect("the octets were lost"), "hel");
+        let reset = timeout(PATIENCE, response.body_mut().data()).await.unwrap().unwrap().unwrap_err();
+        assert_eq!(reset.reason(), Some(h2::Reason::INTERNAL_ERROR));
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_waits_with_its_body_is_asked_for_it_when_the_stack_reads() {
+    let server = Server::start("{}", async |request| {
+        let is_read = request.uri().path() != "/unread";
+        let body = if is_read { request.into_body().collect().await.unwrap().to_bytes() } else { Bytes::new() };
+        Response::new(Body::from(body))
+    });
+    let stream = TcpStream::connect(server.address).await.unwrap();
+    let (mut sender, connection) = h2::client::handshake(stream).await.unwrap();
+    tokio::spawn(connection);
+    for (path, is_asked, is_early) in [("/", true, false), ("/", false, true), ("/unread", false, false)] {
+        let request = http::Request::post(format!("http://a{path}")).header("expect", "100-continue").header("content-length", "5");
+        let (mut response, mut body) = sender.send_request(request.body(()).unwrap(), false).unwrap();
+        if is_early {
+            body.send_data(Bytes::from_static(b"hello"), true).unwrap();
+        }
+        if is_asked {
+            let interim = timeout(PATIENCE, poll_fn(|cx| response.poll_informational(cx))).await.unwrap().unwrap().unwrap();
+            assert_eq!(interim.status(), 100);
+            body.send_data(Bytes::from_static(b"hello"), true).unwrap();
+        }
+        let mut response = timeout(PATIENCE, response).await.unwrap().unwrap();
+        let mut received = Vec::new();
+        while let Some(data) = response.body_mut().data().await {
+            received.extend(data.unwrap());
+        }
+        assert_eq!((response.status().as_u16(), &received[..]), (200, if path == "/" { &b"hello"[..] } else { b"" }));
     }
 }
 

@@ -245,17 +245,22 @@ async fn answers_that_break_http2_are_502_and_a_post_is_not_sent_again() {
 
 #[tokio::test]
 async fn bodies_that_break_off_or_have_another_length_are_broken_off() {
-    for (name, length, reset) in [("reset", None, true), ("too short", Some("10"), false), ("too long", Some("2"), false)] {
+    for (name, length, reset) in [
+        ("reset", None, Some(Reason::INTERNAL_ERROR)),
+        ("reset without an error", None, Some(Reason::NO_ERROR)),
+        ("too short", Some("10"), None),
+        ("too long", Some("2"), None),
+    ] {
         let (url, _) = upstream(100, move |_, _, mut answer| async move {
             let mut head = Response::builder();
             if let Some(length) = length {
                 head = head.header("content-length", length);
             }
             let mut body = answer.send_response(head.body(()).unwrap(), false).unwrap();
-            body.send_data(Bytes::from_static(b"hello"), !reset).unwrap();
-            if reset {
+            body.send_data(Bytes::from_static(b"hello"), reset.is_none()).unwrap();
+            if let Some(reason) = reset {
                 tokio::time::sleep(Duration::from_millis(50)).await;
-                body.send_reset(Reason::INTERNAL_ERROR);
+                body.send_reset(reason);
             }
         })
         .await;

@@ -1,12 +1,14 @@
 //! HTTP/2 connections to upstreams over time: GOAWAY, limits of streams, and how many there are (RFC 9113 sections 5.1.2 and 6.8).
 
+use std::future::poll_fn;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::SeqCst;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
+use tokio::time::timeout;
 
 use super::http2::{first_connection, goaway, ok, options, post, until, upstream};
 use super::support::Proxy;
@@ -136,4 +138,48 @@ async fn a_server_that_allows_few_streams_is_busy_and_not_to_blame() {
     assert!(connections.load(SeqCst) <= 8);
     assert_eq!(proxy.logged("ejected"), Vec::<String>::new());
     assert_eq!(proxy.get("/").await.status, 200);
+}
+
+#[tokio::test]
+async fn clients_that_read_nothing_do_not_stop_the_others_of_their_connection() {
+    const CLIENTS: usize = 24;
+    let stalled = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&stalled);
+    let (url, connections) = upstream(100, move |_, request, mut answer| {
+        let stalled = Arc::clone(&counted);
+        async move {
+            if request.uri().path() != "/endless" {
+                return ok("small")(answer);
+            }
+            let mut body = answer.send_response(http::Response::new(()), false).unwrap();
+            let mut has_stalled = false;
+            loop {
+                body.reserve_capacity(64 << 10);
+                let room = match timeout(Duration::from_millis(200), poll_fn(|cx| body.poll_capacity(cx))).await {
+                    Ok(Some(Ok(room))) => room,
+                    Ok(_) => return,
+                    Err(_) => {
+                        stalled.fetch_add(usize::from(!has_stalled), SeqCst);
+                        has_stalled = true;
+                        continue;
+                    }
+                };
+                body.send_data(vec![b'x'; room].into(), false).unwrap();
+            }
+        }
+    })
+    .await;
+    let proxy = Proxy::start(&options(&url));
+    assert_eq!(proxy.get("/").await.status, 200);
+    let mut clients = Vec::new();
+    for _ in 0..CLIENTS {
+        let mut client = proxy.connect().await;
+        client.send("GET /endless HTTP/1.1\r\nHost: a\r\n\r\n").await;
+        clients.push(client);
+    }
+    while stalled.load(SeqCst) < CLIENTS {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let answer = timeout(Duration::from_secs(10), proxy.get("/")).await.expect("the connection is full");
+    assert_eq!((answer.status, answer.body.as_str(), connections.load(SeqCst)), (200, "small", 1));
 }

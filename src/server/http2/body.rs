@@ -4,8 +4,9 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use h2::{Reason, RecvStream};
+use h2::RecvStream;
 use http_body::{Body, Frame, SizeHint};
+use tokio::sync::oneshot;
 
 /// A body whose octets give the client room for more as they are read. h2 compares it with `Content-Length`.
 pub(super) struct Http2Body {
@@ -14,12 +15,21 @@ pub(super) struct Http2Body {
     left: Option<u64>,
     /// Only trailers may follow.
     has_data: bool,
+    /// Whom to tell that the stack waits for the body.
+    asked: Option<oneshot::Sender<()>>,
 }
 
 impl Http2Body {
     /// `length` is the one that the head states.
     pub(super) const fn new(stream: RecvStream, length: Option<u64>) -> Self {
-        Self { stream, left: length, has_data: true }
+        Self { stream, left: length, has_data: true, asked: None }
+    }
+
+    /// Ready when the stack first waits for octets.
+    pub(super) fn asked(&mut self) -> oneshot::Receiver<()> {
+        let (asked, is_asked) = oneshot::channel();
+        self.asked = Some(asked);
+        is_asked
     }
 
     fn poll_stream(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, h2::Error>>> {
@@ -43,11 +53,12 @@ impl Body for Http2Body {
     type Error = h2::Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, h2::Error>>> {
-        match ready!(self.poll_stream(cx)) {
-            // The client wants the response, and nobody needs the rest (RFC 9113 section 8.1).
-            Some(Err(error)) if error.reason() == Some(Reason::NO_ERROR) => Poll::Ready(None),
-            frame => Poll::Ready(frame),
+        let frame = self.poll_stream(cx);
+        if let (true, Some(asked)) = (frame.is_pending(), self.asked.take()) {
+            // It fails if the response has begun.
+            let _ = asked.send(());
         }
+        frame
     }
 
     fn is_end_stream(&self) -> bool {

@@ -13,6 +13,14 @@ use crate::server::io::Io;
 use crate::server::limits::Limits;
 use crate::server::stream_task::{CONNECTION_WINDOW, STREAM_WINDOW, STREAMS};
 
+/// How many streams are remembered for a second after the server has reset them, as it does where a response does not wait for the rest of the body. What the client had sent of them is no
+/// fault then.
+const RESET_STREAMS: usize = 1024;
+
+/// DATA frames of less than 256 octets take the rest of them from this budget until the stack reads them: what h2 keeps beside the octets of a frame is not in the windows. It is for 16,000
+/// frames of an octet, which take about 5 MiB.
+const SMALL_FRAMES: usize = 4 << 20;
+
 /// The most that is buffered of one response.
 const SEND_BUFFER: usize = 64 << 10;
 
@@ -35,6 +43,8 @@ impl<S: Io> Http2Connection<S> {
             .initial_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
             .max_send_buffer_size(SEND_BUFFER)
+            .data_frame_budget(SMALL_FRAMES)
+            .max_concurrent_reset_streams(RESET_STREAMS)
             .handshake(wire);
         Self { state: State::Handshake(handshake), is_closing: false }
     }

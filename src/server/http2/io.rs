@@ -19,19 +19,30 @@ pub(super) struct Http2Io<S> {
     flood: FloodDetector,
     progress: Arc<Progress>,
     cork: Arc<Cork>,
+    /// What was read since the task last gave way.
+    read: usize,
 }
+
+/// How much is read before the tasks of the streams run. They read their bodies, which h2 keeps until then.
+const TURN: usize = 64 << 10;
 
 impl<S> Http2Io<S> {
     pub(super) fn new(stream: S, early: Vec<u8>, progress: Arc<Progress>, cork: Arc<Cork>) -> Self {
-        Self { stream, early, flood: FloodDetector::new(), progress, cork }
+        Self { stream, early, flood: FloodDetector::new(), progress, cork, read: 0 }
     }
 }
 
 impl<S: Io> Http2Io<S> {
-    fn wrote(&mut self, outcome: Poll<io::Result<usize>>, octets: &[u8]) -> Poll<io::Result<usize>> {
-        let outcome = if self.progress.tries_again(&outcome) { poll_now(self.stream.write_now(octets)) } else { outcome };
+    fn wrote(&mut self, outcome: Poll<io::Result<usize>>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        let outcome = if self.progress.tries_again(&outcome) { poll_now(self.stream.write_now(first_of(slices))) } else { outcome };
         self.progress.note_sent(&outcome, self.stream.sent());
-        self.flood.note_write(&outcome);
+        if let Poll::Ready(Ok(mut written)) = outcome {
+            for slice in slices {
+                let octets = &slice[..written.min(slice.len())];
+                self.flood.note_sent(octets);
+                written -= octets.len();
+            }
+        }
         outcome
     }
 }
@@ -39,6 +50,11 @@ impl<S: Io> Http2Io<S> {
 impl<S: Io> AsyncRead for Http2Io<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        if this.read >= TURN {
+            this.read = 0;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         let start = buf.filled().len();
         if this.early.is_empty() {
             end_of_tls(ready!(Pin::new(&mut this.stream).poll_read(cx, buf)))?;
@@ -47,7 +63,9 @@ impl<S: Io> AsyncRead for Http2Io<S> {
             buf.put_slice(&this.early[..now]);
             this.early.drain(..now);
         }
-        if this.flood.is_flooded_by(&buf.filled()[start..]) {
+        let octets = &buf.filled()[start..];
+        this.read += octets.len();
+        if this.flood.is_flooded_by(octets) {
             return Poll::Ready(Err(io::Error::other("too many HTTP/2 frames that do nothing")));
         }
         Poll::Ready(Ok(()))
@@ -61,7 +79,7 @@ impl<S: Io> AsyncWrite for Http2Io<S> {
             return Poll::Pending;
         }
         let outcome = Pin::new(&mut this.stream).poll_write(cx, octets);
-        this.wrote(outcome, octets)
+        this.wrote(outcome, &[IoSlice::new(octets)])
     }
 
     fn poll_write_vectored(self: Pin<&mut Self>, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
@@ -70,7 +88,7 @@ impl<S: Io> AsyncWrite for Http2Io<S> {
             return Poll::Pending;
         }
         let outcome = Pin::new(&mut this.stream).poll_write_vectored(cx, slices);
-        this.wrote(outcome, first_of(slices))
+        this.wrote(outcome, slices)
     }
 
     fn is_write_vectored(&self) -> bool {

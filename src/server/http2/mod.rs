@@ -29,6 +29,9 @@ use super::progress::{Phase, Progress};
 use super::service::{Chain, RequestService};
 use super::stream_task::GOAWAY_TIMEOUT;
 
+/// What a client with prior knowledge sends first (RFC 9113 section 3.4).
+pub(super) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
 /// Serves a client that has sent `octets` of HTTP/2 until the connection ends.
 pub(super) async fn run<S: Io>(
     stream: S,
@@ -54,6 +57,7 @@ pub(super) async fn run<S: Io>(
             return Poll::Pending;
         }
         loop {
+            cork.begin_turn();
             if let Poll::Ready(end) = connection.poll(&requests, cx) {
                 if let Err(error) = end {
                     service.log_failure(Chain(&error));
@@ -63,6 +67,7 @@ pub(super) async fn run<S: Io>(
             if cork.open() {
                 continue;
             }
+            cork.end_turn();
             if progress.connection.is_evicted() {
                 service.log_failure("the server is full, and its requests arrive more slowly than others");
                 return Poll::Ready(());

@@ -10,6 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream};
+use http::header::EXPECT;
 use http::{Method, Request};
 use http_body::Body as _;
 use http_body_util::Empty;
@@ -55,13 +56,15 @@ impl Requests {
         let mut stream = if is_connect {
             let connecting = Connecting::new(&mut parts.extensions, receiver);
             let response = self.service.serve(Request::from_parts(parts, Empty::new()), guard);
-            Stream::new(reply, response, Some(connecting))
+            Stream::of_connect(reply, response, connecting, &self.cork)
         } else {
-            let body = Http2Body::new(receiver, length);
-            if !body.is_end_stream() {
+            let mut body = Http2Body::new(receiver, length);
+            let has_body = !body.is_end_stream();
+            let is_asked = (has_body && parts.headers.contains_key(EXPECT)).then(|| body.asked());
+            if has_body {
                 parts.extensions.insert(self.room.clone());
             }
-            Stream::new(reply, self.service.serve(Request::from_parts(parts, body), guard), None)
+            Stream::of_request(reply, self.service.serve(Request::from_parts(parts, body), guard), is_asked, &self.cork)
         };
         // Many responses are there at once, and a task would cost more than they do. As in a task, a panic ends one stream only.
         if self.cork.has_room() {

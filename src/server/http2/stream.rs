@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -10,9 +11,11 @@ use h2::server::SendResponse;
 use h2::{Reason, SendStream};
 use http::Response;
 use http_body::Body as _;
+use tokio::sync::oneshot;
 use ziggurat_middleware::BoxError;
 
 use super::connect::Connecting;
+use super::cork::Cork;
 use crate::server::multiplexed_head;
 use crate::server::response_body::ResponseBody;
 use crate::server::service::{Chain, ResponseFuture};
@@ -21,6 +24,7 @@ use crate::server::service::{Chain, ResponseFuture};
 pub(super) struct Stream {
     reply: SendResponse<Bytes>,
     state: State,
+    cork: Arc<Cork>,
 }
 
 enum State {
@@ -28,19 +32,31 @@ enum State {
     Called {
         response: ResponseFuture,
         connecting: Option<Connecting>,
+        /// Of a client that waits until the stack asks for its body.
+        is_asked: Option<oneshot::Receiver<()>>,
     },
     Responding(SendingBody),
 }
 
 impl Stream {
-    pub(super) const fn new(reply: SendResponse<Bytes>, response: ResponseFuture, connecting: Option<Connecting>) -> Self {
-        Self { reply, state: State::Called { response, connecting } }
+    /// `is_asked` is of a request with `Expect: 100-continue`, and ready when the stack waits for its body.
+    pub(super) fn of_request(
+        reply: SendResponse<Bytes>,
+        response: ResponseFuture,
+        is_asked: Option<oneshot::Receiver<()>>,
+        cork: &Arc<Cork>,
+    ) -> Self {
+        Self { reply, state: State::Called { response, connecting: None, is_asked }, cork: Arc::clone(cork) }
+    }
+
+    pub(super) fn of_connect(reply: SendResponse<Bytes>, response: ResponseFuture, connecting: Connecting, cork: &Arc<Cork>) -> Self {
+        Self { reply, state: State::Called { response, connecting: Some(connecting), is_asked: None }, cork: Arc::clone(cork) }
     }
 
     fn poll_exchange(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
         loop {
             match &mut self.state {
-                State::Called { response, connecting } => {
+                State::Called { response, connecting, is_asked } => {
                     let polled = Pin::new(&mut *response).poll(cx);
                     while let Poll::Ready(fields) = response.poll_hint(cx) {
                         // h2 would send it after a reset, too. What cannot be sent any more is dropped.
@@ -49,6 +65,13 @@ impl Stream {
                         }
                     }
                     let Poll::Ready(Ok(response)) = polled else {
+                        if let Some(Poll::Ready(asked)) = is_asked.as_mut().map(|is_asked| Pin::new(is_asked).poll(cx)) {
+                            *is_asked = None;
+                            if asked.is_ok() && self.reply.poll_reset(cx).is_pending() {
+                                // It fails where nothing can be sent any more.
+                                let _ = self.reply.send_informational(multiplexed_head::go_on());
+                            }
+                        }
                         // A client that resets the stream cancels the request.
                         return Poll::Ready(Err(h2::Error::from(ready!(self.reply.poll_reset(cx))?).into()));
                     };
@@ -56,6 +79,7 @@ impl Stream {
                     let (mut parts, body) = response.into_parts();
                     multiplexed_head::complete(&mut parts, &body);
                     let is_whole = connecting.is_none() && body.is_end_stream();
+                    let queued = self.cork.turn();
                     let sender = match self.reply.send_response(Response::from_parts(parts, ()), is_whole) {
                         Ok(sender) => sender,
                         Err(error) => {
@@ -67,7 +91,14 @@ impl Stream {
                         Some(connecting) => connecting.connect(sender),
                         None if is_whole => {}
                         None => {
-                            self.state = State::Responding(SendingBody { sender, body, waiting: None });
+                            self.state = State::Responding(SendingBody {
+                                sender,
+                                body,
+                                waiting: None,
+                                queued,
+                                cork: Arc::clone(&self.cork),
+                                failed: None,
+                            });
                             continue;
                         }
                     }
@@ -97,6 +128,17 @@ struct SendingBody {
     body: ResponseBody,
     /// A chunk that the client's windows have no room for, and whether it is the last one.
     waiting: Option<(Bytes, bool)>,
+    cork: Arc<Cork>,
+    /// The turn of the connection's task before something was last queued for the client.
+    queued: u32,
+    failed: Option<Failed>,
+}
+
+/// A body that has broken off. h2 drops what is queued when it resets a stream, so the head and the octets that came before go out first.
+struct Failed {
+    error: BoxError,
+    reason: Reason,
+    sent: Pin<Box<dyn Future<Output = ()> + Send>>,
 }
 
 impl SendingBody {
@@ -106,10 +148,18 @@ impl SendingBody {
             if let Poll::Ready(reason) = self.sender.poll_reset(cx)? {
                 return Poll::Ready(Err(h2::Error::from(reason).into()));
             }
+            if let Some(failed) = &mut self.failed {
+                ready!(failed.sent.as_mut().poll(cx));
+            }
+            if let Some(Failed { error, reason, .. }) = self.failed.take() {
+                self.sender.send_reset(reason);
+                return Poll::Ready(Err(error));
+            }
             if self.waiting.is_some() {
                 ready!(poll_room(&mut self.sender, cx))?;
             }
             if let Some((data, is_last)) = self.waiting.take() {
+                self.queued = self.cork.turn();
                 self.sender.send_data(data, is_last)?;
                 if is_last {
                     return Poll::Ready(Ok(()));
@@ -118,8 +168,9 @@ impl SendingBody {
             let frame = match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
                 Some(Ok(frame)) => frame,
                 Some(Err(error)) => {
-                    self.sender.send_reset(reason_of(&*error));
-                    return Poll::Ready(Err(error));
+                    let sent = Box::pin(Arc::clone(&self.cork).after(self.queued));
+                    self.failed = Some(Failed { reason: reason_of(&*error), error, sent });
+                    continue;
                 }
                 None => {
                     self.sender.send_data(Bytes::new(), true)?;

@@ -142,7 +142,7 @@ impl Requests {
                     Some(Poll::Ready(asked)) => {
                         is_asked = None;
                         // It fails if the response has begun.
-                        asked.map_or(Poll::Pending, |()| Poll::Ready(Some(go_on())))
+                        asked.map_or(Poll::Pending, |()| Poll::Ready(Some(multiplexed_head::go_on())))
                     }
                     _ => Poll::Pending,
                 }
@@ -172,11 +172,4 @@ impl Requests {
             }
         }
     }
-}
-
-/// Asks the client for the body (RFC 9110 section 10.1.1).
-fn go_on() -> Response<()> {
-    let mut head = Response::new(());
-    *head.status_mut() = StatusCode::CONTINUE;
-    head
 }

@@ -1,6 +1,7 @@
 //! HTTP/1.1 and HTTP/2 to upstreams, on hyper's connections.
 
 mod form;
+mod resets;
 #[cfg(test)]
 mod tests;
 mod validate;
@@ -19,11 +20,12 @@ use http::request::Parts;
 use http::{StatusCode, Version};
 use hyper::body::Incoming;
 use hyper::client::conn::{TrySendError, http1, http2};
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::sync::watch;
 use tokio::time::timeout;
 use ziggurat_middleware::{ConnectionInfo, EarlyHints, Scheme};
 
+use self::resets::Http2Stream;
 use super::dial::{Dialed, dial};
 use super::failure::{Failure, FailureKind, FailurePhase};
 use super::progress::UploadProgress;
@@ -125,9 +127,9 @@ const HEAD: usize = 64 << 10;
 /// The most streams of one connection.
 const STREAMS: usize = 100;
 
-/// Flow control windows: unread octets of one body, and of all bodies of a connection.
+/// Flow control windows: unread octets of one body, and of all bodies of a connection. Clients that read nothing stop no other one.
 const STREAM_WINDOW: u32 = 256 << 10;
-const CONNECTION_WINDOW: u32 = 2 << 20;
+const CONNECTION_WINDOW: u32 = STREAM_WINDOW * STREAMS as u32;
 
 /// The interval and the timeout of PING frames.
 const PING: Duration = Duration::from_secs(20);
@@ -196,6 +198,7 @@ async fn http2(io: super::dial::Io, scheme: Scheme) -> Result<HttpConnection, Fa
         .initial_max_send_streams(UNKNOWN_STREAMS)
         .max_header_list_size(HEAD as u32)
         .max_send_buf_size(HEAD);
+    let io = TokioIo::new(Http2Stream::new(io.into_inner()));
     let (sender, mut connection) = builder.handshake(io).await.map_err(Failure::unreachable)?;
     let streams = Arc::new(Streams {
         allowed: AtomicUsize::new(FIRST_STREAMS),
