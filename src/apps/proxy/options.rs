@@ -90,7 +90,7 @@ pub struct Proxy {
     /// TLS to servers with an `https` URL.
     #[serde(default)]
     pub(super) tls: Option<TlsOptions>,
-    /// The headers that tell servers about the client: `x-forwarded` (`X-Forwarded-For`, `-Proto`, `-Host`, `-Port` and `-Prefix`), `forwarded` (RFC 7239), or `none`. Such headers of the client do not
+    /// The headers that tell servers about the client: `x-forwarded` (`X-Forwarded-For`, `-Proto` and `-Host`, below a mount `-Prefix`, and `-Port` if a `forwarded` layer was told one), `forwarded` (RFC 7239), or `none`. Such headers of the client do not
     /// pass. Behind another proxy, the `forwarded` layer decides whom to trust.
     #[serde(default)]
     pub(super) forward: Forward,
