@@ -3,9 +3,9 @@
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::uri::PathAndQuery;
-use http::{Request, StatusCode, Uri};
+use http::{Method, Request, StatusCode, Uri};
 use ziggurat_middleware::forwarded::is_claim;
-use ziggurat_middleware::{EarlyHints, Problem, Upgrade, hop_by_hop};
+use ziggurat_middleware::{EarlyHints, Problem, Response, Upgrade, hop_by_hop};
 
 use super::forward;
 use super::options::{Forward, HostPolicy};
@@ -87,6 +87,25 @@ pub(super) fn in_a_loop(headers: &HeaderMap) -> Result<(), Problem> {
     Err(problem.because("`Via` names this server ten times"))
 }
 
+/// Counts a hop of a request that may only go so far (`Max-Forwards` of OPTIONS and TRACE, RFC 9110 section 7.6.2). The answer to one that may go no further.
+pub(super) fn last_hop(request: &mut ziggurat_middleware::Request) -> Result<Option<Response>, Problem> {
+    if !matches!(*request.method(), Method::OPTIONS | Method::TRACE) {
+        return Ok(None);
+    }
+    let Some(left) = request.headers().get(header::MAX_FORWARDS) else { return Ok(None) };
+    let Some(left) = left.to_str().ok().and_then(|left| left.parse::<u32>().ok()) else { return Ok(None) };
+    if left > 0 {
+        request.headers_mut().insert(header::MAX_FORWARDS, HeaderValue::from(left - 1));
+        return Ok(None);
+    }
+    if *request.method() == Method::TRACE {
+        return Err(Problem::new(StatusCode::NOT_IMPLEMENTED).detail("the request may go no further, and is not reflected here"));
+    }
+    let mut answer = Response::default();
+    *answer.status_mut() = StatusCode::NO_CONTENT;
+    Ok(Some(answer))
+}
+
 /// Whether `Via` shows a loop.
 fn goes_in_circles(headers: &HeaderMap) -> bool {
     let lines = headers.get_all(header::VIA).iter().filter_map(|line| line.to_str().ok());
@@ -153,6 +172,24 @@ mod tests {
         {
             assert_eq!(target(base, &uri.parse().unwrap()), expected);
         }
+    }
+
+    #[test]
+    fn requests_that_may_only_go_so_far_are_counted() {
+        let hop = |method: &str, left: &str| {
+            let mut request = ziggurat_middleware::request(method.parse().unwrap(), "/", ziggurat_middleware::Body::empty());
+            request.headers_mut().insert("max-forwards", left.parse().unwrap());
+            let answer = last_hop(&mut request);
+            let left = request.headers()["max-forwards"].to_str().unwrap().to_owned();
+            (answer.map(|answer| answer.map(|answer| answer.status().as_u16())).map_err(|problem| problem.status().as_u16()), left)
+        };
+        let passes = |left: &str| (Ok(None), left.to_owned());
+        assert_eq!(hop("OPTIONS", "5"), passes("4"));
+        assert_eq!(hop("TRACE", "1"), passes("0"));
+        assert_eq!(hop("OPTIONS", "0").0, Ok(Some(204)));
+        assert_eq!(hop("TRACE", "0").0, Err(501));
+        assert_eq!(hop("GET", "0"), passes("0"));
+        assert_eq!(hop("OPTIONS", "-1"), passes("-1"));
     }
 
     #[test]

@@ -28,6 +28,9 @@ impl ProxyService {
 
     pub(super) async fn serve(self: Arc<Self>, mut request: Request) -> Result<Response, BoxError> {
         head::in_a_loop(request.headers())?;
+        if let Some(answer) = head::last_hop(&mut request)? {
+            return Ok(answer);
+        }
         let upgrade = upgrade::wanted(&mut request);
         let (parts, body) = request.into_parts();
         let offered = upgrade.as_ref().map(|(offered, _)| offered);
