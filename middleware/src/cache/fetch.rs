@@ -17,7 +17,7 @@ use super::key::Selection;
 use super::respond::{is_not_modified, not_modified, respond};
 use super::service::Cache;
 use super::status::{CacheStatus, Forward, Why};
-use super::stored::StoredResponse;
+use super::stored::{Asking, Freshened, StoredResponse};
 use crate::{Body, Next, Request, Response};
 
 /// A call of the app whose response may be stored.
@@ -47,8 +47,9 @@ impl Cache {
         });
         let mut response = next.send(request).await.unwrap_or_else(|never| match never {});
         if let (StatusCode::NOT_MODIFIED, Some(again), Some(stale)) = (response.status(), again, validated) {
-            if let Some(fresh) = stale.freshened(response.headers(), &call.headers, asked_at, self.heuristic) {
-                return self.freshen(lead, &call, fresh);
+            let asking = Asking { headers: &call.headers, is_personal: call.asked.is_personal, at: asked_at, heuristic: self.heuristic };
+            if let Some(freshened) = stale.freshened(response.headers(), &asking) {
+                return self.freshen(lead, &call, freshened);
             }
             // The app knows another version than the one that is stored.
             asked_at = Instant::now();
@@ -69,10 +70,16 @@ impl Cache {
         self.take_in(lead, call, response, asked_at, is_stripped)
     }
 
-    /// The stored response is still right.
-    fn freshen(&self, lead: Lead, call: &Call, fresh: StoredResponse) -> Response {
-        let fresh = Arc::new(fresh);
-        let is_stored = lead.store(&fresh, &call.headers);
+    /// The stored response is still right for this client. With what the app now says of it, it may be for this client alone.
+    fn freshen(&self, lead: Lead, call: &Call, freshened: Freshened) -> Response {
+        let fresh = Arc::new(freshened.response);
+        let is_stored = if freshened.may_store {
+            lead.store(&fresh, &call.headers)
+        } else {
+            self.store.remove(&call.asked.url, &call.headers);
+            lead.pass();
+            false
+        };
         if !call.is_refresh {
             self.figures.revalidated.add(1);
         }

@@ -58,6 +58,9 @@ use crate::{Behavior, Context, Explain, Finding, Findings, IntoStage, Middleware
 /// A stored response answers GET and HEAD, ranges of one part, `If-None-Match` and `If-Modified-Since`. The app does not see these conditions while its response may be stored, so that it sends all of it.
 /// A range of what is not stored passes: parts are not stored. Upgrades and CONNECT pass untouched.
 ///
+/// What a 304 says, such as a new `Cache-Control`, takes the place of what is stored. If the response could not be stored with it, because the 304 has a `Set-Cookie` or says `private`, the client that asked gets it, and
+/// it is removed.
+///
 /// A HEAD of what is not fresh goes to the app. If its response has the validators of the stored one, this is fresh again, with the headers of the new one; if it has others, the stored one is removed
 /// (RFC 9111 section 4.3.5).
 ///

@@ -18,11 +18,11 @@ use super::detached::Detached;
 use super::fetch::{Call, answer, without_body};
 use super::figures::Figures;
 use super::flight::Landing;
-use super::freshness::{Reuse, unstorable};
+use super::freshness::Reuse;
 use super::key::{IgnoredParameters, same_origin};
 use super::status::{CacheStatus, Forward, Why};
 use super::store::{Entry, Store};
-use super::stored::{Compared, StoredResponse};
+use super::stored::{Asking, Compared, StoredResponse};
 use crate::trace::Trace;
 use crate::{Context, Next, NextFuture, Problem, Request, RequestSummary, Response};
 
@@ -224,10 +224,10 @@ impl Cache {
         let by = match stored.compared(response.headers()) {
             Compared::Unknown => return response,
             Compared::Other => None,
-            Compared::Same => unstorable(response.status(), response.headers(), false, self.heuristic)
-                .is_none()
-                .then(|| stored.freshened(response.headers(), &headers, asked_at, self.heuristic))
-                .flatten(),
+            Compared::Same => {
+                let asking = Asking { headers: &headers, is_personal: asked.is_personal, at: asked_at, heuristic: self.heuristic };
+                stored.freshened(response.headers(), &asking).filter(|freshened| freshened.may_store).map(|freshened| freshened.response)
+            }
         };
         self.store.replace(&asked.url, stored, by);
         response

@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use tokio::time::Instant;
 
 use super::control::members;
-use super::freshness::Freshness;
+use super::freshness::{Freshness, unstorable};
 use super::key::Selection;
 use crate::hop_by_hop;
 
@@ -57,7 +57,7 @@ impl StoredResponse {
     }
 
     /// The same response after a 304 with these headers (RFC 9111 section 4.3.4); `None` if the 304 is about another version.
-    pub(super) fn freshened(&self, not_modified: &HeaderMap, request: &HeaderMap, asked: Instant, heuristic: Duration) -> Option<Self> {
+    pub(super) fn freshened(&self, not_modified: &HeaderMap, asking: &Asking<'_>) -> Option<Freshened> {
         let is_other = |name: HeaderName| not_modified.get(&name).is_some_and(|value| self.headers.get(&name) != Some(value));
         if match not_modified.contains_key(ETAG) {
             true => is_other(ETAG),
@@ -78,10 +78,13 @@ impl StoredResponse {
         if let Some(age) = not_modified.get(AGE) {
             headers.insert(AGE, age.clone());
         }
-        let freshness = Freshness::new(self.status, &headers, asked, heuristic);
+        let freshness = Freshness::new(self.status, &headers, asking.at, asking.heuristic);
         headers.remove(AGE);
-        let selection = Selection::of(&headers, request)?;
-        Some(Self { status: self.status, headers, body: self.body.clone(), trailers: self.trailers.clone(), selection, freshness })
+        let may_store = unstorable(self.status, &headers, asking.is_personal, asking.heuristic).is_none();
+        let selection = Selection::of(&headers, asking.headers)?;
+        let response =
+            Self { status: self.status, headers, body: self.body.clone(), trailers: self.trailers.clone(), selection, freshness };
+        Some(Freshened { response, may_store })
     }
 
     /// What a 200 to HEAD says of this response (RFC 9111 section 4.3.5). Without a validator it says nothing: the content may be another one.
@@ -115,6 +118,22 @@ impl StoredResponse {
     pub(super) fn age(&self, now: Instant) -> u64 {
         self.freshness.age(now).as_secs()
     }
+}
+
+/// How the app was asked whether a stored response is still right.
+pub(super) struct Asking<'a> {
+    /// Those of the client's request.
+    pub(super) headers: &'a HeaderMap,
+    pub(super) is_personal: bool,
+    pub(super) at: Instant,
+    pub(super) heuristic: Duration,
+}
+
+/// A stored response with what the app has said of it since.
+pub(super) struct Freshened {
+    pub(super) response: StoredResponse,
+    /// Whether it may still be stored: the app may have added a cookie, or `private`, for the client that asked.
+    pub(super) may_store: bool,
 }
 
 /// Whether the head of a response is that of a stored one.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::{join_all, poll_immediate};
-use http::{HeaderValue, Method};
+use http::{HeaderValue, Method, StatusCode};
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
 use tokio::sync::mpsc;
@@ -78,6 +78,38 @@ async fn misses_of_what_turns_out_private_do_not_queue_up_and_nobody_sees_the_pa
     let begin = Instant::now();
     join_all((0..100).map(|_| stack.send(get()))).await;
     assert_eq!((calls.load(SeqCst), begin.elapsed()), (200, CALL));
+}
+
+#[tokio::test(start_paused = true)]
+async fn those_who_wait_for_a_validation_do_not_get_the_cookie_of_the_client_that_asked() {
+    let calls = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&calls);
+    let stack = TestStack::of::<Cache>("{}").over(move |request: Request| {
+        let call = counted.fetch_add(1, SeqCst);
+        let is_known = request.headers().contains_key("if-none-match");
+        async move {
+            sleep(CALL).await;
+            let mut response = response("max-age=60", "v1".to_owned());
+            response.headers_mut().insert("etag", HeaderValue::from_static("\"a\""));
+            if call > 0 {
+                response.headers_mut().insert("set-cookie", format!("sid={call}").parse().unwrap());
+            }
+            if is_known {
+                (*response.status_mut(), *response.body_mut()) = (StatusCode::NOT_MODIFIED, Body::empty());
+            }
+            response
+        }
+    });
+    stack.send(get()).await;
+    sleep(Duration::from_secs(61)).await;
+    let begin = Instant::now();
+    let answers = join_all((0..10).map(|_| stack.send(get()))).await;
+    assert!(answers.iter().all(|answer| answer.status() == 200 && answer.text() == "v1"));
+    let mut cookies: Vec<_> = answers.iter().map(|answer| answer.header("set-cookie").to_owned()).collect();
+    cookies.sort();
+    cookies.dedup();
+    assert_eq!((cookies.len(), calls.load(SeqCst), begin.elapsed()), (10, 11, 2 * CALL));
+    assert!(stack.metrics().contains("ziggurat_cache_responses{place=\"cache\"} 0"));
 }
 
 #[tokio::test(start_paused = true)]
