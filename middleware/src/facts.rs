@@ -140,6 +140,14 @@ pub struct RemoteUser {
     pub auth_type: Cow<'static, str>,
 }
 
+/// A layer has let the request pass because of who its client is, and names no user. It may have told the app in headers of its own, which no `Vary` lists, so `cache` takes the response for one that is for this client. A
+/// layer that names the user sets [`RemoteUser`] instead.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Authenticated {
+    /// The scheme: `AUTH_TYPE`, for instance `ForwardAuth`.
+    pub auth_type: Cow<'static, str>,
+}
+
 /// The request target as the client sent it: set by the first layer that changes the target. The access log shows it, and apps read it as `REQUEST_URI`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OriginalUri(pub Uri);

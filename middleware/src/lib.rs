@@ -97,7 +97,7 @@ pub use context::{Context, Reserve};
 pub use early_hints::EarlyHints;
 pub use effect::{Effect, Effects, ServedFolder};
 pub use explain::{Explain, ExplainResponse, Explained, PossibleAnswer};
-pub use facts::{ConnectionInfo, Deadline, EarlyAnswer, Mount, OriginalUri, RemoteUser, RequestId, ReserveClass, Scheme};
+pub use facts::{Authenticated, ConnectionInfo, Deadline, EarlyAnswer, Mount, OriginalUri, RemoteUser, RequestId, ReserveClass, Scheme};
 pub use files::{FileBody, FileFrame, FilePart};
 pub use finding::{Finding, Findings, Step, system_words};
 pub use from_fn::{FnOutput, FromFn, FromFnService, from_fn};

@@ -8,7 +8,7 @@ use http::header::{self, HeaderMap};
 use http::request::Parts;
 use http::{Uri, Version};
 use percent_encoding::percent_decode;
-use ziggurat_middleware::{ConnectionInfo, Mount, OriginalUri, RemoteUser, RequestId, TlsInfo, WsgiLint};
+use ziggurat_middleware::{Authenticated, ConnectionInfo, Mount, OriginalUri, RemoteUser, RequestId, TlsInfo, WsgiLint};
 
 use super::{Variable, VariableSink, has_variable, tls};
 
@@ -21,6 +21,9 @@ pub(crate) fn from_request(parts: &Parts, content_length: Option<u64>, sink: &mu
         if !user.auth_type.is_empty() {
             sink.set(Variable::AuthType, user.auth_type.as_bytes());
         }
+    } else if let Some(authenticated) = parts.extensions.get::<Authenticated>() {
+        // RFC 3875 section 4.1.1: also where no user is named.
+        sink.set(Variable::AuthType, authenticated.auth_type.as_bytes());
     }
     if let Some(id) = parts.extensions.get::<RequestId>() {
         sink.set(Variable::RequestId, id.as_header().as_bytes());

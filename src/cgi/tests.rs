@@ -8,7 +8,7 @@ use std::sync::Arc;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Version, header};
 use proptest::prelude::*;
-use ziggurat_middleware::{ClientCertificate, ConnectionInfo, Mount, RemoteUser, RequestId, Scheme, TlsInfo};
+use ziggurat_middleware::{Authenticated, ClientCertificate, ConnectionInfo, Mount, RemoteUser, RequestId, Scheme, TlsInfo};
 
 use super::{Invalid, Variable, VariableSink, VariableSource, content_length, from_request, push_header_variable, to_request};
 
@@ -244,6 +244,18 @@ fn variables_of_the_connection_and_those_that_contradict_others_are_passed_over(
         .with("CONTENT_LENGTH", b"")
         .with("CONTENT_TYPE", b"");
     assert!(to_request(&variables, false).unwrap().headers.is_empty());
+}
+
+#[test]
+fn a_client_without_the_name_of_its_user_is_authenticated() {
+    let mut parts = Request::new(()).into_parts().0;
+    parts.extensions.insert(Authenticated { auth_type: "ForwardAuth".into() });
+    let variables = Variables::of(&parts);
+    assert_eq!((variables.0.get(&b"REMOTE_USER"[..]), &*variables.0[&b"AUTH_TYPE"[..]]), (None, &b"ForwardAuth"[..]));
+    let read = to_request(&variables, false).unwrap();
+    assert_eq!(read.extensions.get::<Authenticated>(), parts.extensions.get());
+    let named = to_request(&variables.with("REMOTE_USER", b"ann"), false).unwrap();
+    assert!(named.extensions.get::<Authenticated>().is_none() && named.extensions.get::<RemoteUser>().is_some());
 }
 
 #[test]

@@ -8,7 +8,7 @@ use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{Method, Request, Uri, Version};
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, percent_encode};
-use ziggurat_middleware::{ConnectionInfo, Mount, OriginalUri, RemoteUser, RequestId, Scheme, WsgiLint};
+use ziggurat_middleware::{Authenticated, ConnectionInfo, Mount, OriginalUri, RemoteUser, RequestId, Scheme, WsgiLint};
 
 use super::{Invalid, Variable, VariableSource, has_variable, tls};
 
@@ -63,9 +63,14 @@ pub(crate) fn to_request<S: VariableSource>(source: &S, is_vetted: bool) -> Resu
     if let Some(original) = original(source, OriginalUri::of(&parts.uri, &parts.extensions))? {
         parts.extensions.insert(original);
     }
-    if let Some(user) = text(source, Variable::RemoteUser)? {
-        let auth_type = text(source, Variable::AuthType)?.unwrap_or_default();
-        parts.extensions.insert(RemoteUser { user: user.into(), auth_type: auth_type.into() });
+    match (text(source, Variable::RemoteUser)?, text(source, Variable::AuthType)?) {
+        (Some(user), auth_type) => {
+            parts.extensions.insert(RemoteUser { user: user.into(), auth_type: auth_type.unwrap_or_default().into() });
+        }
+        (None, Some(auth_type)) if !auth_type.is_empty() => {
+            parts.extensions.insert(Authenticated { auth_type: auth_type.into() });
+        }
+        (None, _) => {}
     }
     if let Some(tls) = tls::read(source)? {
         parts.extensions.insert(tls);

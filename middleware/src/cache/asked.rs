@@ -9,7 +9,7 @@ use http_body::Body as _;
 use super::control::RequestControl;
 use super::key::{IgnoredParameters, url};
 use super::status::Why;
-use crate::{RemoteUser, Request, TlsInfo, Upgrade};
+use crate::{Authenticated, RemoteUser, Request, TlsInfo, Upgrade};
 
 /// A request, as the cache sorts it.
 #[derive(Debug)]
@@ -75,7 +75,8 @@ impl Kind {
 fn is_personal(request: &Request) -> bool {
     let facts = request.extensions();
     let has_certificate = || facts.get::<TlsInfo>().is_some_and(|tls| tls.client.is_some());
-    request.headers().contains_key(AUTHORIZATION) || facts.get::<RemoteUser>().is_some() || has_certificate()
+    let is_authenticated = || facts.get::<RemoteUser>().is_some() || facts.get::<Authenticated>().is_some();
+    request.headers().contains_key(AUTHORIZATION) || is_authenticated() || has_certificate()
 }
 
 /// Removes the headers that a stored response answers, so that the app sends all of it.

@@ -50,7 +50,7 @@ use crate::{Behavior, Context, Explain, Finding, Findings, IntoStage, Middleware
 /// | with `no-cache` or without a lifetime left, with an `ETag` or a `Last-Modified` | is stored, and the app is asked each time whether it is still right (`If-None-Match`, `If-Modified-Since`). A 304 of the app saves the page, not the question |
 /// | without any of these | is not stored, whatever validators it has; see `heuristic_freshness` |
 /// | with `private` or `no-store`, also for one header only; with `Set-Cookie`, or `Vary: *` | is not stored |
-/// | to a request with `Authorization`, of a user whom a layer above has identified, or with a client certificate | is not stored, unless it has `public`, `s-maxage` or `must-revalidate` |
+/// | to a request with `Authorization`, or with a client certificate, or that a layer above has let pass because of who its client is (`basic_auth`, `api_key`, `jwt`, `oidc`, `forward_auth`) | is not stored, unless it has `public`, `s-maxage` or `must-revalidate` |
 /// | with `Vary` | is used for requests with the same values. Of `Accept-Encoding`, what the client accepts counts, not how it writes it |
 /// | with `CDN-Cache-Control` (RFC 9213), as in `CDN-Cache-Control: max-age=3600` | is judged by that field alone. `Cache-Control` and `Expires` are for browsers then. All of them go on to the client |
 /// | longer than `entry`, or not as long as its `Content-Length` says, or cut off | is not stored |

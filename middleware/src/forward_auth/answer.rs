@@ -4,7 +4,7 @@ use http::header::{CACHE_CONTROL, HeaderName, HeaderValue, SET_COOKIE};
 use http::{HeaderMap, StatusCode};
 
 use crate::units::HeaderKey;
-use crate::{RemoteUser, Request, Response, hop_by_hop};
+use crate::{Authenticated, RemoteUser, Request, Response, hop_by_hop};
 
 /// The request passes.
 #[derive(Clone, Default)]
@@ -12,6 +12,8 @@ pub(super) struct Pass {
     /// Headers for the app.
     headers: Vec<(HeaderName, HeaderValue)>,
     user: Option<RemoteUser>,
+    /// The server has said so. Without a decision, nothing is known of the client.
+    is_decided: bool,
     /// Cookies for the client.
     cookies: Vec<HeaderValue>,
 }
@@ -61,7 +63,8 @@ impl Reader {
         let user = user.filter(|user| !user.is_empty());
         Pass {
             headers: taken.collect(),
-            user: user.map(|user| RemoteUser { user: user.into(), auth_type: "ForwardAuth".into() }),
+            user: user.map(|user| RemoteUser { user: user.into(), auth_type: SCHEME.into() }),
+            is_decided: true,
             cookies: answer.get_all(SET_COOKIE).iter().cloned().collect(),
         }
     }
@@ -82,6 +85,8 @@ impl Pass {
         }
         if let Some(user) = &self.user {
             request.extensions_mut().insert(user.clone());
+        } else if self.is_decided {
+            request.extensions_mut().insert(authenticated());
         }
     }
 
@@ -100,6 +105,14 @@ impl Pass {
         let user = self.user.as_ref().map_or(0, |user| user.user.len());
         self.headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum::<usize>() + user
     }
+}
+
+/// `AUTH_TYPE`.
+const SCHEME: &str = "ForwardAuth";
+
+/// What a request has that passes without the name of its user.
+pub(super) fn authenticated() -> Authenticated {
+    Authenticated { auth_type: SCHEME.into() }
 }
 
 fn is_no_store(headers: &HeaderMap) -> bool {

@@ -16,7 +16,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, timeout_at};
 
-use self::answer::{Pass, Reader, Verdict};
+use self::answer::{Pass, Reader, Verdict, authenticated};
 use self::cache::Cache;
 use self::question::{Question, To, is_in_a_loop};
 use crate::auth::{Decision, Decisions, ServerUrl, check_headers, client};
@@ -53,7 +53,7 @@ use crate::{
 ///
 /// `ziggurat_auth_decisions_total` counts the requests by what was decided, and `ziggurat_forward_auth_cached_total` those that were decided from the cache.
 ///
-/// Place it below `access_log`, which then logs the user, and above everything that only known users may reach.
+/// Place it below `access_log`, which then logs the user, and above everything that only known users may reach. [`cache`](cache.md) below it stores pages for everybody alone, whether the answer names a user or not.
 ///
 /// ```json
 /// {
@@ -87,7 +87,7 @@ pub struct ForwardAuth {
     /// The headers of a 2xx answer that the app gets. What the client sends in them is removed.
     #[serde(default)]
     response_headers: OneOrMany<HeaderKey>,
-    /// The header of a 2xx answer that names the user: the app finds the name in `REMOTE_USER`, and `ForwardAuth` in `AUTH_TYPE`. What the client sends in it is removed.
+    /// The header of a 2xx answer that names the user: the app finds the name in `REMOTE_USER`. What the client sends in it is removed. `AUTH_TYPE` is `ForwardAuth`, also without a name.
     #[serde(default)]
     user: Option<HeaderKey>,
     /// The longest time to the answer.
@@ -149,6 +149,7 @@ impl Middleware for ForwardAuth {
             OnFailure::Allow => explain.note("lets everybody in while it gives no decision: `on_failure`"),
         }
         self.reader().strip(explain.request_mut());
+        explain.request_mut().extensions_mut().insert(authenticated());
         Ok(())
     }
 

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use tower::service_fn;
 
 use super::*;
-use crate::{Body, ConnectionInfo, RemoteUser, Scheme, TestStack};
+use crate::{Authenticated, Body, ConnectionInfo, RemoteUser, Scheme, TestStack, cache};
 
 type Asked = Arc<Mutex<Vec<Request>>>;
 
@@ -151,6 +151,39 @@ async fn without_a_decision_nobody_is_let_in_unless_the_file_says_so() {
         assert!(open.log()[0].contains("the request passes"), "{:?}", open.log());
         assert!(open.metrics().contains("decision=\"unavailable\"} 1\n"), "{}", open.metrics());
     }
+}
+
+#[tokio::test]
+async fn a_page_for_one_client_does_not_get_into_a_cache_below_whether_its_user_has_a_name_or_not() {
+    for (more, is_named) in [(IDENTITY, true), (r#", "response_headers": "remote-groups""#, false), ("", false)] {
+        for public in [false, true] {
+            let (client, _) = server(|_| answer(200, &[("remote-user", "ann"), ("remote-groups", "a")], ""));
+            let options = format!(r#"{{ "to": "http://auth.test/check"{more} }}"#);
+            let stack =
+                TestStack::of::<ForwardAuth>(&options).host(client).then::<cache::Cache>("{}").over(move |request: Request| async move {
+                    let facts = request.extensions();
+                    assert_eq!((facts.get::<RemoteUser>().is_some(), facts.get::<Authenticated>().is_some()), (is_named, !is_named));
+                    answer(200, &[("cache-control", if public { "public, max-age=60" } else { "max-age=60" })], "page")
+                });
+            stack.get("/").await;
+            assert_eq!(stack.get("/").await.header("cache-status").contains("hit"), public, "{more}");
+        }
+    }
+    // Nothing is known of a client that passes without a decision.
+    let gone = Client::new(service_fn(async |_: Request| Err::<Response, _>(BoxError::from("connection refused"))));
+    let options = r#"{ "to": "http://auth.test/check", "on_failure": "allow" }"#;
+    let open = TestStack::of::<ForwardAuth>(options).host(gone).over(async |request: Request| {
+        assert!(request.extensions().get::<Authenticated>().is_none());
+        answer(200, &[], "page")
+    });
+    assert_eq!(open.get("/").await.text(), "page");
+}
+
+#[test]
+fn an_explained_request_that_passes_is_of_a_client_who_is_known() {
+    let options = r#"{ "to": "http://auth.test/check" }"#;
+    let explained = TestStack::explain::<ForwardAuth>(options, crate::request(Method::GET, "/", Body::empty()));
+    assert!(explained.request.extensions().get::<Authenticated>().is_some());
 }
 
 #[tokio::test]

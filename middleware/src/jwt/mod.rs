@@ -28,8 +28,8 @@ use crate::auth::{Challenge, Decision, Decisions, HttpUrl, Sent, TokenSource, ch
 use crate::options::OneOrMany;
 use crate::units::{Duration, HeaderKey, HeaderText};
 use crate::{
-    Behavior, Context, Effect, Effects, Explain, Finding, Findings, IntoStage, Middleware, Next, Problem, RemoteUser, Request, Response,
-    Result, from_fn,
+    Authenticated, Behavior, Context, Effect, Effects, Explain, Finding, Findings, IntoStage, Middleware, Next, Problem, RemoteUser,
+    Request, Response, Result, from_fn,
 };
 
 /// Lets in whoever sends a JSON Web Token (RFC 7519) that a known key has signed, and tells the app what it says.
@@ -202,6 +202,8 @@ impl Middleware for Jwt {
         }
         explain.may_answer(StatusCode::SERVICE_UNAVAILABLE, "if there are no keys");
         self.strip(explain.request_mut());
+        // Who it is only the token says.
+        explain.request_mut().extensions_mut().insert(Authenticated { auth_type: "Bearer".into() });
         Ok(())
     }
 

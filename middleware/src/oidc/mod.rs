@@ -22,7 +22,8 @@ pub use self::options::Oidc;
 use crate::auth::cookies;
 use crate::store::Shared;
 use crate::{
-    Behavior, Context, Effect, Effects, Explain, Findings, IntoStage, Middleware, Next, OriginalUri, Request, Response, Result, from_fn,
+    Authenticated, Behavior, Context, Effect, Effects, Explain, Findings, IntoStage, Middleware, Next, OriginalUri, Request, Response,
+    Result, from_fn,
 };
 
 impl Middleware for Oidc {
@@ -49,6 +50,8 @@ impl Middleware for Oidc {
             explain.may_answer(StatusCode::FOUND, "if the session is not valid: to log in, or 401 for a request of a script");
             explain.may_answer(StatusCode::FORBIDDEN, "if the account may not come in");
             self.strip(explain.request_mut());
+            // Who it is only the session says.
+            explain.request_mut().extensions_mut().insert(Authenticated { auth_type: "OpenID".into() });
         } else if is_navigation(request) {
             explain.note(format!("the request has no session: sends the browser to `{}` to log in", self.issuer));
             let mut response = Response::default();
