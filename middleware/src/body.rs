@@ -12,7 +12,7 @@ use http_body_util::BodyExt;
 use http_body_util::combinators::UnsyncBoxBody;
 
 use crate::BoxError;
-use crate::files::{FileBody, FileFrame};
+use crate::files::{FileBody, FileFrame, FilePart};
 use crate::service::AnyBody;
 use crate::timing::{StackVisit, TimedBody};
 
@@ -54,6 +54,15 @@ impl Body {
             Some(body) => Self(Kind::Stream(ConvertedBody { body }.boxed_unsync())),
             None => Self::empty(),
         }
+    }
+
+    /// The most octets in memory that a body hands over at once. Of longer ones a server takes a part when it has room, as it does of a file, so that who counts them sees what a slow client takes.
+    const LONGEST_FRAME: usize = FilePart::LONGEST;
+
+    /// The octets, if all of them are in memory and a server takes them at once.
+    #[must_use]
+    pub fn as_frame(&self) -> Option<&[u8]> {
+        self.as_full().filter(|octets| octets.len() <= Self::LONGEST_FRAME)
     }
 
     /// The octets, if all of them are in memory.
@@ -200,6 +209,9 @@ impl HttpBody for Body {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         match &mut self.0 {
             Kind::Empty => Poll::Ready(None),
+            Kind::Full(bytes) if bytes.len() > Self::LONGEST_FRAME => {
+                Poll::Ready(Some(Ok(Frame::data(bytes.split_to(Self::LONGEST_FRAME)))))
+            }
             Kind::Full(bytes) => {
                 let bytes = std::mem::take(bytes);
                 self.0 = Kind::Empty;
@@ -280,6 +292,27 @@ mod tests {
         let body = Body::new(Body::from("abc"));
         assert_eq!(body.as_full(), Some(&b"abc"[..]));
         assert_eq!(body.collect().await.unwrap().to_bytes(), "abc");
+    }
+
+    #[tokio::test]
+    async fn many_octets_in_memory_are_handed_over_in_parts() {
+        let octets: Vec<u8> = (0..=255).cycle().take(Body::LONGEST_FRAME * 2 + 1).collect();
+        let whole = Body::from(octets.clone());
+        assert_eq!((whole.as_full(), whole.as_frame()), (Some(&octets[..]), None));
+        let (mut body, mut got, mut lengths) = (whole, Vec::new(), Vec::new());
+        while let Some(frame) = body.frame().await {
+            assert_eq!(
+                body.size_hint().exact(),
+                Some((octets.len() - got.len()) as u64 - frame.as_ref().unwrap().data_ref().unwrap().len() as u64)
+            );
+            let data = frame.unwrap().into_data().unwrap();
+            lengths.push(data.len());
+            got.extend_from_slice(&data);
+        }
+        assert!(body.is_end_stream() && got == octets);
+        assert_eq!(lengths, [Body::LONGEST_FRAME, Body::LONGEST_FRAME, 1]);
+        let short = Body::from(octets[..Body::LONGEST_FRAME].to_vec());
+        assert_eq!(short.as_frame(), short.as_full());
     }
 
     #[test]

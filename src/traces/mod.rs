@@ -232,6 +232,11 @@ mod tests {
         }
         let seen = serve(ALL, &[], endless).await;
         assert_eq!(text(&seen.spans[0], "error.type").as_deref(), Some("client_closed"));
+        // A client that is slow may leave in the middle of many octets in memory.
+        let seen = serve(ALL, &[], |_| Ok(Response::new(Body::from("x".repeat(1_000_000))))).await;
+        assert_eq!(text(&seen.spans[0], "error.type").as_deref(), Some("client_closed"));
+        let seen = serve(ALL, &[], |_| Ok(Response::new(Body::from("few octets")))).await;
+        assert!(!seen.spans[0].is_error, "{:?}", seen.spans);
         // Of a response without a body, and of an upgrade, nobody reads the body to its end.
         for status in [StatusCode::SWITCHING_PROTOCOLS, StatusCode::NOT_MODIFIED] {
             let bodiless: fn(&Request) -> Result<Response, Problem> = match status {

@@ -78,8 +78,8 @@ impl RequestSpan {
         // Of these responses, the server reads no body. The body of a 101 is kept until the upgraded connection ends.
         let is_bodiless =
             self.is_head || matches!(status, StatusCode::SWITCHING_PROTOCOLS | StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-        // The server takes a body in memory at once, so its end needs no watching.
-        let is_full = response.body().as_full().is_some();
+        // The server takes a small body in memory at once, so its end needs no watching.
+        let is_full = response.body().as_frame().is_some();
         self.is_complete = is_bodiless || is_full || response.body().is_end_stream();
         if is_full {
             return response;

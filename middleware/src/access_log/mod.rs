@@ -153,7 +153,7 @@ struct Log {
 fn watch(mut entry: Box<LogEntry>, response: Response) -> Response {
     entry.begin(&response);
     let bodiless = *entry.method() == Method::HEAD || matches!(response.status().as_u16(), 204 | 304);
-    match response.body().as_full().map(<[u8]>::len) {
+    match response.body().as_frame().map(<[u8]>::len) {
         _ if bodiless => entry.complete = true,
         // The server keeps the body of a 101 until the upgraded connection ends.
         _ if response.status() == StatusCode::SWITCHING_PROTOCOLS => {

@@ -12,6 +12,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::Body;
+use crate::cache::Cache;
 use crate::timing::AppPart;
 use crate::{BoxError, ConnectionInfo, Mount, RemoteUser, RequestSummary, TestStack, TestStage, request};
 
@@ -213,6 +214,26 @@ async fn a_response_that_was_cut_short_says_so() {
         let line = log.json(&stack);
         assert_eq!((line["bytes"].as_u64(), line["complete"].as_bool()), (Some(sent), Some(complete)), "{line}");
     }
+}
+
+#[tokio::test]
+async fn a_long_page_of_the_cache_that_was_cut_short_says_so() {
+    let log = Logged::new("json");
+    let stack = log.stage().then::<Cache>("{}").over(async |_| {
+        let mut response = Response::new(Body::from("x".repeat(1_000_000)));
+        response.headers_mut().insert("cache-control", HeaderValue::from_static("max-age=60"));
+        response
+    });
+    stack.get("/").await;
+    let mut response = stack.call(request(Method::GET, "/", "")).await;
+    assert!(response.headers()["cache-status"].to_str().unwrap().contains("hit"));
+    let part = response.body_mut().frame().await.unwrap().unwrap().into_data().unwrap().len();
+    drop(response);
+    let text = log.text(&stack);
+    let lines: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let said = lines.iter().map(|line| (line["bytes"].as_u64().unwrap(), line["complete"].as_bool().unwrap()));
+    assert!(part < 1_000_000);
+    assert_eq!(said.collect::<Vec<_>>(), [(1_000_000, true), (part as u64, false)]);
 }
 
 #[tokio::test]

@@ -176,6 +176,23 @@ async fn a_request_is_under_way_until_the_end_of_its_response() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_request_is_under_way_until_the_last_part_of_a_long_page_in_memory() {
+    let page = "x".repeat(1_000_000);
+    let stack = TestStack::of::<Limit>(r#"{"at_most": 1, "queue": {"limit": 0}}"#).over(move |_| {
+        let page = page.clone();
+        async { Response::new(Body::from(page)) }
+    });
+    let get = async || stack.call(crate::request(Method::GET, "/", Body::empty())).await;
+    let mut response = get().await;
+    // As a server does, it drops the body as soon as that has handed over its end.
+    while response.body_mut().frame().await.is_some() && !http_body::Body::is_end_stream(response.body()) {
+        assert_eq!(get().await.status(), 503);
+    }
+    drop(response);
+    assert_eq!(get().await.status(), 200);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_tunnel_is_under_way_as_long_as_the_server_keeps_its_response() {
     let stack = TestStack::of::<Limit>(r#"{"at_most": 1, "queue": {"limit": 0}}"#).over(async |_| {
         let mut response = Response::new(Body::empty());
