@@ -57,6 +57,7 @@ pub mod body_limit;
 pub mod buffer;
 pub mod cache;
 pub mod compress;
+pub mod cookies;
 pub mod cors;
 pub mod csp_nonce;
 pub mod csrf;

@@ -5,12 +5,12 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::str::FromStr;
 
-use http::header::{COOKIE, HeaderMap, HeaderName};
+use http::header::HeaderName;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 use crate::path::DecodedPath;
-use crate::{ClientShare, ConnectionInfo, Effect, Effects, RemoteUser, Request};
+use crate::{ClientShare, ConnectionInfo, Effect, Effects, RemoteUser, Request, cookies};
 
 /// One thing that requests are counted by.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -98,8 +98,8 @@ impl<'a> RequestKey<'a> {
                     true
                 }
                 KeyPart::Cookie(name) => {
-                    let value = cookie(headers, name).filter(|value| !value.is_empty());
-                    value.map(|value| write(4, value.as_bytes())).is_some()
+                    let value = cookies::first(headers, name).filter(|value| !value.is_empty());
+                    value.map(|value| write(4, value)).is_some()
                 }
                 KeyPart::Header(_) | KeyPart::Client => false,
             };
@@ -128,16 +128,6 @@ pub fn in_words(parts: &[KeyPart]) -> String {
         })
         .collect();
     parts.join(" and ")
-}
-
-/// The value of a cookie in a request (RFC 6265 section 5.4): of the first one with this name.
-#[must_use]
-pub fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
-    let lines = headers.get_all(COOKIE).iter().filter_map(|line| line.to_str().ok());
-    lines.flat_map(|line| line.split(';')).find_map(|pair| {
-        let (key, value) = pair.split_once('=')?;
-        (key.trim() == name).then(|| value.trim())
-    })
 }
 
 impl FromStr for KeyPart {
@@ -220,7 +210,7 @@ mod tests {
         let mut request = request(Method::GET, target, Body::empty());
         request.extensions_mut().get_mut::<ConnectionInfo>().unwrap().client = client.parse().ok();
         for (name, value) in headers {
-            request.headers_mut().append(*name, HeaderValue::from_str(value).unwrap());
+            request.headers_mut().append(*name, HeaderValue::from_bytes(value.as_bytes()).unwrap());
         }
         request
     }
@@ -253,6 +243,13 @@ mod tests {
             assert!(are_one(&[by], &from("2001:db8::1", "/", &[]), &from("2001:db8::2", "/", &[])), "{by}");
         }
         assert!(!are_one(&["header:x-key"], &with(&[("x-key", "a")]), &with(&[])));
+    }
+
+    #[test]
+    fn a_cookie_counts_beside_others_that_are_no_ascii() {
+        let [one, other] = ["theme=ä; sid=1", "theme=ö; sid=1"].map(|line| from("192.0.2.1", "/", &[("cookie", line)]));
+        assert!(are_one(&["cookie:sid"], &one, &other) && !are_one(&["cookie:theme"], &one, &other));
+        assert!(!are_one(&["cookie:sid"], &one, &from("192.0.2.1", "/", &[])));
     }
 
     #[test]

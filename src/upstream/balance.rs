@@ -10,8 +10,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use twox_hash::XxHash3_64;
-use ziggurat_middleware::ConnectionInfo;
-use ziggurat_middleware::request_key::cookie;
+use ziggurat_middleware::{ConnectionInfo, cookies};
 
 /// The algorithm.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -78,7 +77,7 @@ impl Balance {
             },
             HashKey::Path => hash(parts.uri.path().as_bytes()),
             HashKey::Header(name) => hash(parts.headers.get(name)?.as_bytes()),
-            HashKey::Cookie(name) => hash(cookie(&parts.headers, name)?.as_bytes()),
+            HashKey::Cookie(name) => hash(cookies::first(&parts.headers, name)?),
             HashKey::Query(name) => {
                 let pairs = parts.uri.query()?.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
                 hash(pairs.into_iter().find(|(key, _)| key == name)?.1.as_bytes())

@@ -5,8 +5,7 @@ use std::hash::{BuildHasher, RandomState};
 use http::header::{HeaderMap, HeaderValue, SET_COOKIE};
 use schemars::JsonSchema;
 use serde::Deserialize;
-use ziggurat_middleware::request_key::cookie;
-use ziggurat_middleware::{Finding, Findings, units};
+use ziggurat_middleware::{Finding, Findings, cookies, units};
 
 /// A cookie that sends a client to the server that answered it before.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -39,7 +38,7 @@ impl StickyOptions {
 
     /// The value of the request's cookie.
     pub(super) fn read(&self, headers: &HeaderMap) -> Option<u64> {
-        u64::from_str_radix(cookie(headers, &self.cookie)?, 16).ok()
+        u64::from_str_radix(std::str::from_utf8(cookies::first(headers, &self.cookie)?).ok()?, 16).ok()
     }
 
     /// Names the endpoint in a response.
@@ -83,8 +82,8 @@ mod tests {
         let text = response[SET_COOKIE].to_str().unwrap().to_owned();
         assert!(text.ends_with("; Path=/; HttpOnly; SameSite=Lax; Max-Age=3600; Secure") && !text.contains("10.0"), "{text}");
         let pair = text.split(';').next().unwrap();
-        for line in [pair.to_owned(), format!("a=b; {pair}"), format!("{pair};c=d")] {
-            let request = HeaderMap::from_iter([(COOKIE, line.parse().unwrap())]);
+        for line in [pair.to_owned(), format!("a=b; {pair}"), format!("{pair};c=d"), format!("theme=ä; {pair}")] {
+            let request = HeaderMap::from_iter([(COOKIE, HeaderValue::from_bytes(line.as_bytes()).unwrap())]);
             assert_eq!(options.read(&request), Some(id), "{line}");
         }
         for line in ["upstream=", "upstream=zz", "upstreamx=1", "=1", "upstream"] {

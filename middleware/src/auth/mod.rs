@@ -1,7 +1,6 @@
 //! What layers share that authenticate clients: files of credentials, challenges, and the count of decisions.
 
 mod challenge;
-pub(crate) mod cookies;
 mod credential_file;
 mod decisions;
 mod http_url;

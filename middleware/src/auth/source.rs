@@ -11,8 +11,7 @@ use percent_encoding::percent_decode;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
-use super::cookies;
-use crate::{Effect, Effects, Mount, OriginalUri, Request};
+use crate::{Effect, Effects, Mount, OriginalUri, Request, cookies};
 
 /// A place where clients may send a token.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -56,9 +55,7 @@ impl TokenSource {
                 headers.get_all(AUTHORIZATION).iter().filter_map(|line| bearer(line.as_bytes())).for_each(|token| found(token.into()))
             }
             Self::Header(name) => headers.get_all(name).iter().for_each(|value| found(value.as_bytes().into())),
-            Self::Cookie(name) => {
-                cookies::all(headers).filter(|(known, _)| known == name).for_each(|(_, value)| found(value.as_bytes().into()))
-            }
+            Self::Cookie(name) => cookies::named(headers, name).for_each(|value| found(value.into())),
             Self::Query(name) => {
                 let pairs = request.uri().query().into_iter().flat_map(|query| query.split('&')).filter_map(|pair| pair.split_once('='));
                 pairs.filter(|(key, _)| is_name(key, name)).for_each(|(_, value)| found(percent_decode(value.as_bytes()).into()));

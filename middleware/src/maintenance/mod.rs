@@ -24,11 +24,10 @@ use crate::errors::Pages;
 use crate::metrics::Counter;
 use crate::options::OneOrMany;
 use crate::path::{DecodedPath, PathPattern};
-use crate::request_key::cookie;
 use crate::units::Duration;
 use crate::{
     Behavior, ConnectionInfo, Context, Effect, Effects, Explain, Finding, Findings, IntoStage, Metrics, Middleware, Next, NextFuture, Peer,
-    Problem, Request, Response, Result,
+    Problem, Request, Response, Result, cookies,
 };
 
 /// The header that carries the key.
@@ -244,7 +243,7 @@ impl Gate {
 /// Whether a request has this key. The time that it takes tells nothing of the key but its length.
 fn has_key(headers: &HeaderMap, key: &str) -> bool {
     let sent = headers.get(&KEY_HEADER).map(HeaderValue::as_bytes);
-    let cookie = cookie(headers, KEY_COOKIE).map(str::as_bytes);
+    let cookie = cookies::first(headers, KEY_COOKIE);
     [sent, cookie].into_iter().flatten().any(|sent| sent.ct_eq(key.as_bytes()).into())
 }
 

@@ -90,6 +90,7 @@ async fn the_key_passes_in_a_header_or_a_cookie_and_nothing_else_does() {
     let status = async |name: &str, value: &str| closed(&options, "/", &[(name, value)]).await.status().as_u16();
     assert_eq!(status("x-maintenance-key", KEY).await, 200);
     assert_eq!(status("cookie", &format!("a=b; maintenance_key={KEY}")).await, 200);
+    assert_eq!(status("cookie", &format!("theme=ä; maintenance_key={KEY}")).await, 200);
     for (name, value) in [
         ("x-maintenance-key", ""),
         ("x-maintenance-key", "0123456789abcdeg"),

@@ -14,10 +14,10 @@ use super::provider::{Provider, Registration};
 use super::seal::Sealer;
 use super::session::{Session, cookie};
 use super::spent::Spent;
-use crate::auth::{Challenge, Decision, Decisions, Refreshed, client, cookies};
+use crate::auth::{Challenge, Decision, Decisions, Refreshed, client};
 use crate::jwt::{has_text, header_text, user_text};
 use crate::store::Shared;
-use crate::{Body, Client, ConnectionInfo, Context, Next, OriginalUri, Problem, RemoteUser, Request, Response, Result};
+use crate::{Body, Client, ConnectionInfo, Context, Next, OriginalUri, Problem, RemoteUser, Request, Response, Result, cookies};
 
 pub(super) const MISSING: &str = "a login is needed";
 
@@ -102,8 +102,7 @@ impl Guard {
     /// The session of a request, if it has one that is not over. It may have been ended.
     fn session(&self, headers: &HeaderMap, now: u64) -> Option<Session> {
         let name = self.options.session_cookie();
-        let mut sent = cookies::all(headers).filter(|(known, _)| *known == name);
-        let session = sent.find_map(|(_, value)| self.sessions.open::<Session>(value))?;
+        let session = cookies::named(headers, &name).find_map(|value| self.sessions.open::<Session>(std::str::from_utf8(value).ok()?))?;
         (session.until > now).then_some(session)
     }
 

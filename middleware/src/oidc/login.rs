@@ -15,9 +15,9 @@ use super::form;
 use super::guard::{Decided, Guard, internal, is_navigation, now, redirect, site};
 use super::provider::{Code, ExchangeError};
 use super::session::{Attempt, Session, back, cookie};
-use crate::auth::{Decision, cookies};
+use crate::auth::Decision;
 use crate::jwt::{Claims, Distrust, Expectation, Verifier};
-use crate::{BoxError, OriginalUri, Problem, Request, Result};
+use crate::{BoxError, OriginalUri, Problem, Request, Result, cookies};
 
 /// How long a login may take, in seconds.
 const LOGIN_TIME: u64 = 600;
@@ -76,8 +76,7 @@ impl Guard {
         let query = request.uri().query();
         let state = form::read(query, "state").unwrap_or_default();
         let name = self.login_name(&state);
-        let sent =
-            cookies::all(request.headers()).filter(|(known, _)| *known == name).find_map(|(_, value)| self.logins.open::<Attempt>(value));
+        let sent = cookies::named(request.headers(), &name).find_map(|value| self.logins.open::<Attempt>(std::str::from_utf8(value).ok()?));
         let attempt = sent.filter(|attempt| attempt.state.as_bytes().ct_eq(state.as_bytes()).into() && attempt.until > now());
         let Some(attempt) = attempt else {
             return Err(begin_again("no such login has begun in this browser, or it is over: the cookie is missing or does not fit"));
@@ -163,7 +162,8 @@ impl Guard {
     /// Cookies that end the logins of a browser that has too many.
     fn stale_logins(&self, request: &Request) -> Vec<http::HeaderValue> {
         let prefix = self.options.login_cookie();
-        let begun: Vec<&str> = cookies::all(request.headers()).map(|(name, _)| name).filter(|name| name.starts_with(&prefix)).collect();
+        let names = cookies::all(request.headers()).filter_map(|(name, _)| std::str::from_utf8(name).ok());
+        let begun: Vec<&str> = names.filter(|name| name.starts_with(&prefix)).collect();
         if begun.len() < MOST_LOGINS {
             return Vec::new();
         }

@@ -19,11 +19,10 @@ use http::header::COOKIE;
 
 use self::guard::{Guard, is_navigation};
 pub use self::options::Oidc;
-use crate::auth::cookies;
 use crate::store::Shared;
 use crate::{
     Authenticated, Behavior, Context, Effect, Effects, Explain, Findings, IntoStage, Middleware, Next, OriginalUri, Request, Response,
-    Result, from_fn,
+    Result, cookies, from_fn,
 };
 
 impl Middleware for Oidc {
@@ -37,7 +36,7 @@ impl Middleware for Oidc {
     fn explain(self, explain: &mut Explain<'_>) -> Result<()> {
         let request = explain.request();
         let path = OriginalUri::of(request.uri(), request.extensions()).path();
-        let has_session = cookies::all(request.headers()).any(|(name, _)| name == self.session_cookie());
+        let has_session = cookies::first(request.headers(), &self.session_cookie()).is_some();
         if path == self.callback || path == self.logout {
             explain.note(if path == self.callback { "ends a login here" } else { "ends a session here" });
             explain.answer(Response::default());

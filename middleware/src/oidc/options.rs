@@ -8,12 +8,12 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::seal::{SHORTEST, Secret};
-use crate::auth::{Challenge, HttpUrl, check_headers, cookies, is_scope};
+use crate::auth::{Challenge, HttpUrl, check_headers, is_scope};
 use crate::jwt::Algorithm;
 use crate::options::OneOrMany;
 use crate::store::OnStoreFailure;
 use crate::units::{Duration, HeaderKey, HeaderText};
-use crate::{Finding, Findings, Request, Result};
+use crate::{Finding, Findings, Request, Result, cookies};
 
 /// Lets people log in at an OpenID Connect provider (Keycloak, Authentik, Entra ID, Google, ...), and keeps them logged in by a cookie.
 ///

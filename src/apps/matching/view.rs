@@ -3,11 +3,11 @@
 use std::cell::OnceCell;
 use std::net::IpAddr;
 
-use http::{HeaderName, HeaderValue, Uri, header};
+use http::{HeaderName, HeaderValue, Uri};
 use percent_encoding::percent_decode_str;
 use ziggurat_middleware::forwarded::is_claim;
 use ziggurat_middleware::path::{DecodedPath, PathParams};
-use ziggurat_middleware::{ConnectionInfo, Mount, Request, Scheme, TlsInfo};
+use ziggurat_middleware::{ConnectionInfo, Mount, Request, Scheme, TlsInfo, cookies};
 
 use super::{HostOf, host_of};
 
@@ -81,12 +81,7 @@ impl<'a> RequestView<'a> {
 
     /// The values of the cookies with this name, in all `Cookie` headers (RFC 6265 section 4.2, RFC 9113 section 8.2.3).
     pub(super) fn cookies(&self, name: &str) -> impl Iterator<Item = &'a [u8]> {
-        let pairs = self.request.headers().get_all(header::COOKIE).iter().flat_map(|value| value.as_bytes().split(|octet| *octet == b';'));
-        pairs.filter_map(move |pair| {
-            let pair = pair.trim_ascii();
-            let equals = memchr::memchr(b'=', pair)?;
-            (pair[..equals] == *name.as_bytes()).then(|| &pair[equals + 1..])
-        })
+        cookies::named(self.request.headers(), name)
     }
 
     /// The values of the parameters with this name in the query.
