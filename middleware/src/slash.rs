@@ -12,6 +12,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use tower::{Layer, Service};
 
+use crate::path::without_root;
 use crate::{
     Behavior, Body, Context, Effect, Effects, Explain, IntoStage, Middleware, Next, NextFuture, OriginalUri, RedirectStatus, Request,
     Response, Result, Upgrade,
@@ -131,8 +132,7 @@ impl Action {
             Self::Append => !below.rsplit('/').next()?.contains('.') && !below.ends_with('/') && !below.starts_with(".well-known/"),
             Self::Remove => below.ends_with('/'),
         };
-        // Browsers read `//` and `/\` at the beginning as the name of a host.
-        let below = below.trim_start_matches(['/', '\\']);
+        let below = without_root(below);
         (is_wrong && !(self == Self::Append && below.is_empty())).then(|| match self {
             Self::Append => format!("/{below}/"),
             Self::Remove => format!("/{}", below.trim_end_matches('/')),

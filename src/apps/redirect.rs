@@ -19,7 +19,7 @@ use super::matching::host_of;
 /// Sends the client to another address.
 ///
 /// The address may contain `{host}` (the host of the request, without its port), `{path}` (the path as the client encoded it; below a `mount`, without
-/// the prefix) and `{query}` (the query with its `?`, or nothing if the request has none).
+/// the prefix; below a `rewrite`, the new one) and `{query}` (the query with its `?`, or nothing if the request has none).
 /// To move a site to HTTPS: `{ "redirect": "https://{host}{path}{query}" }`.
 ///
 /// Below a route whose `path` has a `{name}`, this part of the path can stand behind the host: `{ "match": { "path": "/u/{id}" }, "app": { "redirect":

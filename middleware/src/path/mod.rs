@@ -11,6 +11,11 @@ pub(crate) use pattern::PathPattern;
 pub use regex::PathRegex;
 pub(crate) use regex::whole;
 
+/// What follows the slash at the beginning of a path, for a `Location` of this host. Browsers read `//` and `/\` at the beginning as the name of a host.
+pub(crate) fn without_root(path: &str) -> &str {
+    path.trim_start_matches(['/', '\\'])
+}
+
 /// Whether this can stand between the braces of `{name}`.
 #[must_use]
 pub fn is_param_name(text: &str) -> bool {

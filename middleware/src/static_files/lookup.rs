@@ -13,7 +13,8 @@ use super::manifest::Manifest;
 use super::memory::{Kept, Memory, Ranking, Versions};
 use crate::encoding::{Accepted, Encoding};
 use crate::files::{self, Absent, Answer, Entry, Identities, Opened, Representation, Root, Target, Unnamed, kind, reason, target};
-use crate::{Body, Context, Explain, Finding, Mount, Place, Problem, Request, RequestSummary, Response};
+use crate::path::without_root;
+use crate::{Body, Context, Explain, Finding, OriginalUri, Place, Problem, Request, RequestSummary, Response};
 
 /// A folder of files under a URL prefix.
 #[derive(Debug)]
@@ -79,11 +80,15 @@ impl StaticFiles {
 
     /// The response to a GET or HEAD; `None` for a path without a file.
     pub(super) fn answer(&self, request: &Request) -> Option<Answer> {
-        let (path, ranking) = (request.uri().path(), self.ranking(request));
+        self.answer_at(request.uri().path(), request)
+    }
+
+    fn answer_at(&self, path: &str, request: &Request) -> Option<Answer> {
+        let ranking = self.ranking(request);
         if let Some(kept) = self.kept(path, &ranking) {
             return Some(Answer::Now(kept.file.answer(request.method(), request.headers())));
         }
-        let target = match self.target(request) {
+        let target = match self.target(path) {
             Ok(target) => target,
             Err(Unnamed::Elsewhere) => return None,
             Err(unnamed) => return self.not_found(unnamed.reason(), request),
@@ -98,7 +103,11 @@ impl StaticFiles {
             }),
             // Its paths have no end.
             Ok(Lookup::Fallback(file)) => Some(file.answer(&self.identities, request.method(), request.headers())),
-            Ok(Lookup::Folder) => Some(Answer::Now(redirect(request))),
+            Ok(Lookup::Folder) => match redirect(request) {
+                Some(redirect) => Some(Answer::Now(redirect)),
+                // The path that the client knows ends in a slash already.
+                None => self.answer_at(&format!("{path}/"), request),
+            },
             Ok(Lookup::NotFound(why)) => self.not_found(why, request),
             Err(errno) => Some(Answer::Now(Err(unopened(errno)))),
         }
@@ -133,14 +142,20 @@ impl StaticFiles {
     /// Says which file a GET or HEAD is for, and answers with it if there is one.
     pub(super) fn explain(&self, explain: &mut Explain<'_>) {
         let request = explain.request();
-        let target = match self.target(request) {
+        let mut target = match self.target(request.uri().path()) {
             Ok(target) => target,
             Err(Unnamed::Elsewhere) => return explain.note(format!("the path is not below `{}`", self.prefix)),
             Err(unnamed) => return explain.note(unnamed.reason()),
         };
         let name = self.root.path().join(OsStr::from_bytes(&target.name));
         let looked = format!("looks for `{}`", name.display());
-        let found = self.find(&target, &self.ranking(request));
+        let ranking = self.ranking(request);
+        let mut found = self.find(&target, &ranking);
+        let redirected = redirect(request);
+        if matches!(found, Ok(Lookup::Folder)) && redirected.is_none() {
+            target.folder = true;
+            found = self.find(&target, &ranking);
+        }
         let what = match (&found, &self.fallback) {
             (Ok(Lookup::Fallback(_)), Some(fallback)) => format!("there is none, so the fallback `{fallback}` is served"),
             _ => "it exists".to_owned(),
@@ -156,17 +171,16 @@ impl StaticFiles {
                 explain.answer(answer.unwrap_or_else(Problem::into_response));
             }
             Ok(Lookup::Folder) => {
-                let answer = redirect(request);
                 explain.note(format!("{looked}: it is a folder with an index file, and its path ends in a slash"));
-                explain.answer(answer.unwrap_or_else(Problem::into_response));
+                explain.answer(redirected.map_or_else(Response::default, |answer| answer.unwrap_or_else(Problem::into_response)));
             }
             Ok(Lookup::NotFound(why)) => explain.note(format!("{looked}: {why}")),
             Err(errno) => explain.refuse(unopened(errno)),
         }
     }
 
-    fn target(&self, request: &Request) -> Result<Target, Unnamed> {
-        target(request.uri().path().as_bytes(), self.prefix.as_bytes(), self.dotfiles)
+    fn target(&self, path: &str) -> Result<Target, Unnamed> {
+        target(path.as_bytes(), self.prefix.as_bytes(), self.dotfiles)
     }
 
     /// Logs why there is no file.
@@ -277,18 +291,21 @@ fn join(name: &mut Vec<u8>, index: &str) {
     name.extend_from_slice(index.as_bytes());
 }
 
-/// Redirects to the same path with a slash at the end. The path has no empty segment, so it cannot be read as the name of a host.
-fn redirect(request: &Request) -> Result<Response, Problem> {
-    let mount = request.extensions().get::<Mount>().map_or("", |mount| &mount.prefix);
-    let mut location = format!("{mount}{}/", request.uri().path());
-    if let Some(query) = request.uri().query() {
-        location.push('?');
-        location.push_str(query);
-    }
-    let mut response = Response::new(Body::empty());
-    *response.status_mut() = StatusCode::MOVED_PERMANENTLY;
-    response.headers_mut().insert(LOCATION, HeaderValue::try_from(location).map_err(Problem::internal)?);
-    Ok(response)
+/// Redirects to the path that the client sent, with a slash at the end; `None` if it has one.
+fn redirect(request: &Request) -> Option<Result<Response, Problem>> {
+    let uri = OriginalUri::of(request.uri(), request.extensions());
+    let path = uri.path();
+    (!path.ends_with('/')).then(|| {
+        let mut location = format!("/{}/", without_root(path));
+        if let Some(query) = uri.query() {
+            location.push('?');
+            location.push_str(query);
+        }
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = StatusCode::MOVED_PERMANENTLY;
+        response.headers_mut().insert(LOCATION, HeaderValue::try_from(location).map_err(Problem::internal)?);
+        Ok(response)
+    })
 }
 
 #[cfg(test)]

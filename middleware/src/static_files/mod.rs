@@ -50,7 +50,7 @@ pub struct Static {
     at: Option<String>,
     /// The folder of the files. For Django it is `STATIC_ROOT`, where `collectstatic` puts them. A folder that replaces it, as in a deployment, is seen within a second.
     root: PathBuf,
-    /// The name of the file that is served for its folder, or `false` for none. The path of such a folder without a slash at the end is redirected to the one with it.
+    /// The name of the file that is served for its folder, or `false` for none. The path of such a folder without a slash at the end is redirected to the one with it. It is the path that the client sent, with the prefixes of `mount`, and before any `rewrite`.
     index: Index,
     /// A file below `root` that is served for every path without a file: the entry page of a single-page app, whose routes exist only in the browser.
     fallback: Option<String>,

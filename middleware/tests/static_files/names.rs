@@ -6,6 +6,7 @@ use std::time::SystemTime;
 
 use http::Method;
 use proptest::prelude::*;
+use ziggurat_middleware::rewrite::Rewrite;
 use ziggurat_middleware::static_files::Static;
 use ziggurat_middleware::{Body, Mount, TestStack, request};
 
@@ -201,6 +202,17 @@ async fn a_folder_is_redirected_below_its_mount_and_with_its_query() {
     let mut mounted = request(Method::GET, "/deep", Body::empty());
     mounted.extensions_mut().insert(Mount { prefix: "/blog".into(), target: "/blog/deep".parse().unwrap() });
     assert_eq!(stack.send(mounted).await.header("location"), "/blog/deep/");
+    let rewritten = |rules: &str| TestStack::of::<Rewrite>(rules).over_next(site.app("{}"));
+    let moved = rewritten(r#"{ "from": "/docs/*", "to": "/*" }"#);
+    assert_eq!(moved.get("/docs/deep?a=1").await.header("location"), "/docs/deep/?a=1");
+    assert_eq!(moved.get("/docs/deep/").await.status(), 200);
+    let mut mounted = request(Method::GET, "/docs/deep", Body::empty());
+    mounted.extensions_mut().insert(Mount { prefix: "/blog".into(), target: "/blog/docs/deep".parse().unwrap() });
+    assert_eq!(moved.send(mounted).await.header("location"), "/blog/docs/deep/");
+    // The path of the client has the slash already, and no redirect would give it another one.
+    let cut = rewritten(r#"{ "regex": ".*", "to": "/deep" }"#);
+    assert_eq!((cut.get("/any/").await.status().as_u16(), cut.get("/any").await.header("location")), (200, "/any/"));
+    assert_eq!(cut.get("//evil.example/x").await.header("location"), "/evil.example/x/");
     for path in
         ["//evil.example/deep", "///evil.example", "/\\evil.example/deep", "//deep", "/%2fevil.example/..", "//evil.example/%2e%2e/deep"]
     {
