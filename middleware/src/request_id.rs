@@ -2,15 +2,18 @@
 
 use std::sync::Arc;
 
+use http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, COOKIE, LOCATION, SET_COOKIE};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use uuid::Uuid;
 use uuid::fmt::Hyphenated;
 
+use crate::auth::may_tell;
 use crate::units::HeaderKey;
 use crate::{
-    Behavior, Context, Effect, Effects, Explain, Finding, IntoStage, Middleware, Request, RequestId, RequestSummary, Response, around,
+    Behavior, Context, Effect, Effects, Explain, Finding, Findings, IntoStage, Middleware, Request, RequestId, RequestSummary, Response,
+    around,
 };
 
 /// Assigns an id to every request. It is in the request header, in the response header and in every log line about the request.
@@ -38,9 +41,26 @@ impl Default for AssignRequestId {
     }
 }
 
+/// Headers that clients and apps act on.
+const MEANT: [HeaderName; 7] = [SET_COOKIE, COOKIE, AUTHORIZATION, CONTENT_TYPE, CONTENT_ENCODING, CACHE_CONTROL, LOCATION];
+
 impl Middleware for AssignRequestId {
     const NAME: &'static str = "request_id";
     const BEHAVIOR: &'static [Behavior] = &[Behavior::AssignsRequestId];
+
+    fn validate(&self, findings: &mut Findings) {
+        let name = &self.header.0;
+        let finding = if !may_tell(name) || MEANT.contains(name) {
+            Finding::new(format!("`{name}` has a meaning of its own, and is no header for an id"))
+                .hint("choose another one, such as `x-request-id`")
+        } else if name.as_str().contains('_') {
+            Finding::new(format!("a WSGI app does not get `{name}`: it has an underscore"))
+                .hint(format!("write `{}`", name.as_str().replace('_', "-")))
+        } else {
+            return;
+        };
+        findings.push(finding.at("header"));
+    }
 
     fn explain(self, explain: &mut Explain<'_>) -> Result<(), Finding> {
         let header = &self.header;
@@ -128,6 +148,15 @@ mod tests {
             request.headers_mut().append("x-request-id", HeaderValue::from_bytes(id).unwrap());
         }
         stack(options).send(request).await
+    }
+
+    #[test]
+    fn a_header_that_means_something_else_or_that_no_app_gets_is_refused() {
+        let refusal = |name: &str| TestStack::refusal::<AssignRequestId>(&format!(r#"{{ "header": "{name}" }}"#)).join("\n");
+        for name in ["content-length", "host", "transfer-encoding", "connection", "set-cookie"] {
+            assert!(refusal(name).contains("has a meaning of its own"), "{name}");
+        }
+        assert!(refusal("x_request_id").contains("write `x-request-id`"));
     }
 
     #[tokio::test]

@@ -19,7 +19,7 @@ use tokio::time::{Instant, timeout_at};
 use self::answer::{Pass, Reader, Verdict, authenticated};
 use self::cache::Cache;
 use self::question::{Question, To, is_in_a_loop};
-use crate::auth::{Decision, Decisions, ServerUrl, check_headers, client};
+use crate::auth::{Decision, Decisions, ServerUrl, check_framing, check_headers, client};
 use crate::metrics::Counter;
 use crate::options::OneOrMany;
 use crate::refusals::Refusals;
@@ -131,7 +131,7 @@ impl Middleware for ForwardAuth {
 
     fn validate(&self, findings: &mut Findings) {
         check_headers("response_headers", &self.response_headers.0, findings);
-        check_headers("user", &self.user, findings);
+        check_framing("user", &self.user, findings);
         if self.timeout.0.is_zero() {
             findings.push(Finding::new("the server has no time to answer").at("timeout").hint("write `\"5s\"`"));
         }

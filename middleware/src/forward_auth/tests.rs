@@ -240,6 +240,10 @@ fn options_that_cannot_be_meant_are_refused() {
         let said = refusal(&format!(r#"{{ "to": "http://a.test", "response_headers": "{header}", "user": "{header}" }}"#));
         assert!(said.matches("is about the connection or the body").count() == 2, "{said}");
     }
+    assert!(
+        refusal(r#"{ "to": "http://a.test", "response_headers": "x_email", "user": "x_user" }"#)
+            .starts_with("an app does not get `x_email`")
+    );
     assert!(refusal(r#"{ "to": "http://a.test", "cache": "2h" }"#).contains("more than an hour"));
     assert!(refusal(r#""http://a.test""#).contains("no HTTP client"));
 }

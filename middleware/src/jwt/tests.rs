@@ -310,6 +310,7 @@ fn options_that_cannot_be_meant_are_refused() {
         (json!({ "keys": "ftp://id.test/keys" }), "does not begin with"),
         (json!({ "keys": "/nowhere/keys.json" }), "cannot read"),
         (json!({ "headers": { "content-length": "sub" } }), "is about the connection or the body"),
+        (json!({ "headers": { "x_email": "email" } }), "takes a client's `x-email` for it"),
         (json!({ "keys": "keys.json", "ca": "ca.pem" }), "`ca` has no effect"),
         (json!({ "leeway": "1h" }), "5 minutes"),
         (json!({ "refresh": "1s" }), "10 seconds"),

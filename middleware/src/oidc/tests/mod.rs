@@ -314,6 +314,7 @@ fn options_that_cannot_be_meant_are_refused_without_their_secrets() {
         (json!({ "secrets": [] }), "at least 32 characters"),
         (json!({ "issuer": "id.test" }), "does not begin with"),
         (json!({ "headers": { "host": "email" } }), "is about the connection or the body"),
+        (json!({ "headers": { "x_email": "email" } }), "takes a client's `x-email` for it"),
         (json!({ "client_id": "" }), "the client has no id"),
         (json!({ "algorithms": "HS256" }), "`HS256` needs a secret"),
         (json!({ "algorithms": [] }), "no signature is taken"),

@@ -51,6 +51,7 @@ mod smaller_limit_above;
 mod streaming_below_buffer;
 mod trusts_everyone;
 mod twice;
+mod underscored_header;
 mod unpacked_files;
 mod user_above_auth;
 mod wait_over_deadline;
@@ -90,6 +91,7 @@ pub(super) const LINTS: &[&Lint] = &[
     &forwarded_trusts_nobody::LINT,
     &user_above_auth::LINT,
     &header_removed_above::LINT,
+    &underscored_header::LINT,
     &cache_keeps_moments::LINT,
     &outer_header_wins::LINT,
     &smaller_limit_above::LINT,
