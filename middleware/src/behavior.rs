@@ -10,7 +10,7 @@ pub enum Behavior {
     AssignsRequestId,
     /// Believes what trusted proxies say about the client, and corrects [`ConnectionInfo`](crate::ConnectionInfo).
     TrustsProxies,
-    /// Acts on the client's address or on the scheme.
+    /// Acts on the client's address, on the scheme or on the host.
     NeedsConnectionInfo,
     /// Writes a line about each request.
     LogsRequests,
@@ -82,7 +82,7 @@ impl Behavior {
         match self {
             Self::AssignsRequestId => "assigns the request id",
             Self::TrustsProxies => "trusts proxies",
-            Self::NeedsConnectionInfo => "needs the client's address or the scheme",
+            Self::NeedsConnectionInfo => "needs the client's address, the scheme or the host",
             Self::LogsRequests => "logs requests",
             Self::ReplacesErrors => "replaces error responses",
             Self::SetsResponseHeaders => "sets response headers",
@@ -109,7 +109,7 @@ impl Behavior {
     pub const fn advice(self) -> &'static str {
         match self {
             Self::AssignsRequestId => "at the top: the log lines of all layers below have the id",
-            Self::TrustsProxies => "above everything that needs the client's address or the scheme",
+            Self::TrustsProxies => "above everything that needs the client's address, the scheme or the host",
             Self::NeedsConnectionInfo => "below the layer that trusts proxies: above it, the client is the proxy",
             Self::LogsRequests => "above everything that answers: it sees only the responses of the layers below",
             Self::ReplacesErrors => "above everything that answers: it sees only the responses of the layers below",

@@ -74,7 +74,7 @@ pub struct Csrf {
 impl Middleware for Csrf {
     const NAME: &'static str = "csrf";
     const SHORTHAND: Option<&'static str> = Some("trust");
-    const BEHAVIOR: &'static [Behavior] = &[Behavior::AnswersEarly];
+    const BEHAVIOR: &'static [Behavior] = &[Behavior::NeedsConnectionInfo, Behavior::AnswersEarly];
 
     fn validate(&self, findings: &mut Findings) {
         for (at, origin) in self.trust.0.iter().enumerate().filter(|(at, origin)| self.trust.0[..*at].contains(origin)) {

@@ -134,7 +134,7 @@ impl Default for Cache {
 impl Middleware for Cache {
     const NAME: &'static str = "cache";
     const SHORTHAND: Option<&'static str> = Some("total_memory");
-    const BEHAVIOR: &'static [Behavior] = &[Behavior::StoresResponses, Behavior::AnswersEarly];
+    const BEHAVIOR: &'static [Behavior] = &[Behavior::NeedsConnectionInfo, Behavior::StoresResponses, Behavior::AnswersEarly];
 
     fn validate(&self, findings: &mut Findings) {
         let Self { total_memory, entry, .. } = *self;
