@@ -182,6 +182,18 @@ async fn the_store_decides_if_there_is_one_and_is_waited_for() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_limit_that_was_raised_holds_for_what_the_store_knows_of_the_old_one() {
+    let store = TestStore::answering();
+    let before = with_store(r#""1/h""#, store.clone());
+    assert_eq!([before.get("/").await.status(), before.get("/").await.status()], [StatusCode::OK, StatusCode::TOO_MANY_REQUESTS]);
+    let after = with_store(r#""60/min""#, store);
+    let refused = after.get("/").await;
+    assert_eq!((refused.status(), refused.header("retry-after")), (StatusCode::TOO_MANY_REQUESTS, "1"));
+    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    assert_eq!(after.get("/").await.status(), StatusCode::OK);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_limit_that_is_not_shared_does_not_ask_the_store() {
     let stack = with_store(r#"{"allow": "1/min", "shared": false}"#, TestStore::away());
     assert_eq!((stack.get("/").await.status(), stack.get("/").await.status()), (StatusCode::OK, StatusCode::TOO_MANY_REQUESTS));

@@ -84,9 +84,7 @@ impl Store for TestStore {
             let arrival = contents.arrivals.entry(key).or_insert(now);
             let used = arrival.saturating_duration_since(now);
             let verdict = quota.verdict(used);
-            if verdict.is_allowed {
-                *arrival = now + used + quota.interval();
-            }
+            *arrival = now + if verdict.is_allowed { used + quota.interval() } else { used.min(quota.window()) };
             verdict
         })
     }

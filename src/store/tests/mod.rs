@@ -88,7 +88,7 @@ async fn the_script_decides_as_the_algorithm_does() {
     until(&store, "up").await;
     // The clock is an argument, and nothing expires by the clock of Redis.
     let text = include_str!("../rate.lua").replace("redis.call('TIME')", "{ARGV[4], ARGV[5]}");
-    let text = text.replace(", 'PX', math.ceil((used + interval) / 1e6)", "");
+    let text = text.replace(", 'PX', math.ceil(left / 1e6)", "");
     let script = Script::new(text.leak());
     for (nth, quota) in
         [quota("1000000/s", 1), quota("3/s", 7), quota("700000/s", 1_000_000), quota("7/min", 3), quota("1/d", 90)].into_iter().enumerate()
@@ -129,6 +129,24 @@ async fn a_key_is_counted_by_all_and_expires_when_nothing_is_used_up() {
     let expires: u64 = redis.ask(&["PTTL", "ziggurat:rate:test:k"]).parse().unwrap();
     assert!((3_500_000..=3_600_000).contains(&expires), "{expires}");
     assert!(take(&one, &StoreKey::new(&Place::new("test"), "other"), quota).await.is_allowed);
+}
+
+#[tokio::test]
+async fn a_smaller_quota_does_not_punish_for_the_larger_one_before() {
+    let Some(redis) = Redis::start() else { return };
+    let (store, key) = (patient(&redis), key("k"));
+    for is_allowed in [true, true, false] {
+        assert_eq!(take(&store, &key, quota("2/h", 2)).await.is_allowed, is_allowed);
+    }
+    let quota = quota("10/min", 10);
+    assert!(!take(&store, &key, quota).await.is_allowed);
+    let expires: u64 = redis.ask(&["PTTL", "ziggurat:rate:test:k"]).parse().unwrap();
+    assert!((50_000..=60_000).contains(&expires), "{expires}");
+    // The next one does not begin the minute again.
+    redis.ask(&["PEXPIRE", "ziggurat:rate:test:k", "40000"]);
+    assert!(!take(&store, &key, quota).await.is_allowed);
+    let expires: u64 = redis.ask(&["PTTL", "ziggurat:rate:test:k"]).parse().unwrap();
+    assert!((30_000..=40_000).contains(&expires), "{expires}");
 }
 
 async fn other_verdict(store: &SharedStore, key: &StoreKey, quota: Quota) -> Verdict {
