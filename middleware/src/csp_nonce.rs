@@ -27,6 +27,8 @@ const GAP: &str = "{nonce}";
 /// <script nonce="{{ request.META.HTTP_X_CSP_NONCE }}" src="/static/app.js"></script>
 /// ```
 ///
+/// A page has one nonce: a second layer, such as one with `report_only` and a stricter policy to try out, takes that of the first, unless a Python layer stands between.
+///
 /// Pages are not changed. A policy that the app sends itself stays, and so does that of a layer below. A 304 gets no policy: its page is in the client's cache, with the policy that it came with.
 ///
 /// A page with a nonce must not be stored by a shared cache. Above the cache, the layer sends another nonce than the copy holds, and no script runs; below it, everybody gets a nonce that others know. Send
@@ -135,6 +137,18 @@ impl CspNonce {
     }
 }
 
+/// The word of a request. A page bears one, so that further layers take that of the first. It is no header, which clients can send.
+#[derive(Clone)]
+struct Nonce(Arc<str>);
+
+impl Nonce {
+    /// A word that nobody can guess. It is to have 128 random bits at least (CSP 3 section 7.1). A UUID has 122, and six that say that it is one; where they are in the one, the other is random.
+    fn new() -> Self {
+        let [one, other] = [Uuid::new_v4(), Uuid::new_v4()].map(|uuid| uuid.as_u128());
+        Self(STANDARD_NO_PAD.encode((one ^ other.rotate_left(64)).to_be_bytes()).into())
+    }
+}
+
 /// The policies of the responses.
 #[derive(Clone)]
 struct Policies {
@@ -149,9 +163,9 @@ impl Policies {
 
     /// Gives a request its nonce, and its response the policy.
     fn of(&self, request: &mut Request) -> Result<impl FnOnce(Response) -> Response + use<>, Problem> {
-        let nonce = nonce();
+        let Nonce(nonce) = request.extensions_mut().get_or_insert_with(Nonce::new).clone();
         let policy = self.policy.with(&nonce).map_err(Problem::internal)?;
-        request.headers_mut().insert(NONCE_HEADER, HeaderValue::try_from(nonce).map_err(Problem::internal)?);
+        request.headers_mut().insert(NONCE_HEADER, HeaderValue::try_from(&*nonce).map_err(Problem::internal)?);
         let name = self.name.clone();
         Ok(move |mut response: Response| {
             if response.status() != StatusCode::NOT_MODIFIED {
@@ -166,12 +180,6 @@ fn add(headers: &mut HeaderMap, name: HeaderName, policy: HeaderValue) {
     if let Entry::Vacant(place) = headers.entry(name) {
         place.insert(policy);
     }
-}
-
-/// A word that nobody can guess. It is to have 128 random bits at least (CSP 3 section 7.1). A UUID has 122, and six that say that it is one; where they are in the one, the other is random.
-fn nonce() -> String {
-    let [one, other] = [Uuid::new_v4(), Uuid::new_v4()].map(|uuid| uuid.as_u128());
-    STANDARD_NO_PAD.encode((one ^ other.rotate_left(64)).to_be_bytes())
 }
 
 #[cfg(test)]
@@ -216,7 +224,7 @@ mod tests {
 
     #[test]
     fn every_bit_of_a_nonce_is_random() {
-        let nonces: Vec<Vec<u8>> = (0..64).map(|_| STANDARD_NO_PAD.decode(nonce()).unwrap()).collect();
+        let nonces: Vec<Vec<u8>> = (0..64).map(|_| STANDARD_NO_PAD.decode(&*Nonce::new().0).unwrap()).collect();
         for bit in 0..128 {
             let set = nonces.iter().filter(|nonce| nonce[bit / 8] >> (bit % 8) & 1 == 1).count();
             assert!((1..64).contains(&set), "bit {bit} is always the same");
@@ -243,6 +251,18 @@ mod tests {
         let response = stack(r#"{ "policy": "script-src 'nonce-{nonce}'", "report_only": true }"#).get("/").await;
         assert!(response.header("content-security-policy-report-only").contains(&response.text()));
         assert_eq!(policy_of(&response), "");
+    }
+
+    #[tokio::test]
+    async fn a_stricter_policy_is_tried_out_beside_the_one_in_force() {
+        let tried = r#"{ "policy": "script-src 'nonce-{nonce}'", "report_only": true }"#;
+        let stack = TestStack::of::<CspNonce>(tried)
+            .then::<CspNonce>(POLICY)
+            .over(async |request: Request| Response::new(Body::from(request.headers()[&NONCE_HEADER].to_str().unwrap().to_owned())));
+        let response = stack.get("/").header("x-csp-nonce", "chosen").await;
+        let source = format!("'nonce-{}'", response.text());
+        assert!(response.header("content-security-policy-report-only").contains(&source) && policy_of(&response).contains(&source));
+        assert_ne!(response.text(), "chosen");
     }
 
     #[test]
