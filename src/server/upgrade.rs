@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use http::Version;
-use http::header::{CONNECTION, HeaderValue, UPGRADE};
+use http::header::{CONNECTION, HeaderMap, HeaderValue, UPGRADE};
 use http::request::Parts;
 use hyper::upgrade::OnUpgrade;
 use ziggurat_middleware::{Body, Response, Upgrade};
@@ -40,10 +40,7 @@ impl Offer {
             Version::HTTP_11 if parts.extensions.get::<OnUpgrade>().is_some() => None,
             _ => return Ok(None),
         };
-        let names_upgrade = |line: &HeaderValue| line.as_bytes().split(|octet| *octet == b',').any(is_upgrade);
-        let is_offered = !has_body && parts.headers.get_all(CONNECTION).iter().any(names_upgrade);
-        let upgrade =
-            is_offered.then(|| Upgrade::new(parts.headers.get_all(UPGRADE).iter().cloned())).filter(|upgrade| !upgrade.is_empty());
+        let upgrade = offered(&parts.headers, has_body);
         match &upgrade {
             Some(upgrade) => _ = parts.extensions.insert(upgrade.clone()),
             None => _ = parts.extensions.remove::<OnUpgrade>(),
@@ -56,6 +53,13 @@ impl Offer {
         self.upgrade.as_ref().is_some_and(|upgrade| upgrade.is_accepted_by(response))
             && self.stream.as_ref().is_none_or(|stream| stream.is_answered_by(response))
     }
+}
+
+/// The upgrade that the headers of a request ask for.
+pub(super) fn offered(headers: &HeaderMap, has_body: bool) -> Option<Upgrade> {
+    let names_upgrade = |line: &HeaderValue| line.as_bytes().split(|octet| *octet == b',').any(is_upgrade);
+    let is_offered = !has_body && headers.get_all(CONNECTION).iter().any(names_upgrade);
+    is_offered.then(|| Upgrade::new(headers.get_all(UPGRADE).iter().cloned())).filter(|upgrade| !upgrade.is_empty())
 }
 
 fn is_upgrade(option: &[u8]) -> bool {

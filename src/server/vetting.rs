@@ -1,6 +1,6 @@
 //! What the server makes of a request before the stack sees it, without a connection: for explaining.
 
-use http::header::HOST;
+use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
 use http::request::Parts;
 use ziggurat_middleware::Problem;
 
@@ -10,6 +10,7 @@ use super::limits::Limits;
 use super::normalize::normalize;
 use super::refusal::Refusal;
 use super::service::MISDIRECTED;
+use super::upgrade::offered;
 
 /// Gives the head of a request its normal form, as if it had come over HTTP/1.1. `is_misdirected` says whether a request for a host belongs on another connection.
 ///
@@ -29,7 +30,39 @@ pub(crate) fn vet(parts: &mut Parts, options: &Options, is_misdirected: impl FnO
     octets.extend_from_slice(b"\r\n");
     let refuse = |refusal: Refusal| Problem::new(refusal.status).detail(refusal.reason);
     Head::default().read(&octets, &limits).map_err(refuse)?;
+    let states_body =
+        parts.headers.get(CONTENT_LENGTH).is_some_and(|length| length != "0") || parts.headers.contains_key(TRANSFER_ENCODING);
+    if let Some(upgrade) = offered(&parts.headers, states_body) {
+        parts.extensions.insert(upgrade);
+    }
     normalize(parts, limits.headers).map_err(refuse)?;
     let host = parts.headers.get(HOST).and_then(|host| host.to_str().ok());
     if host.is_some_and(is_misdirected) { Err(refuse(MISDIRECTED)) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use ziggurat_middleware::Upgrade;
+
+    use super::*;
+
+    /// The protocols that layers are told of.
+    fn offered_by(headers: &[(&str, &str)]) -> Option<Vec<String>> {
+        let mut request = http::Request::get("/").header("host", "example.com");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let mut parts = request.body(()).unwrap().into_parts().0;
+        vet(&mut parts, &Options::default(), |_| false).unwrap();
+        parts.extensions.get::<Upgrade>().map(|upgrade| upgrade.protocols().map(str::to_owned).collect())
+    }
+
+    #[test]
+    fn a_handshake_is_an_upgrade_as_on_a_connection() {
+        let (connection, upgrade) = (("connection", "keep-alive, Upgrade"), ("upgrade", "websocket"));
+        assert_eq!(offered_by(&[connection, upgrade]), Some(vec!["websocket".to_owned()]));
+        assert_eq!(offered_by(&[connection, upgrade, ("content-length", "0")]), Some(vec!["websocket".to_owned()]));
+        assert_eq!(offered_by(&[upgrade]), None);
+        assert_eq!(offered_by(&[connection, upgrade, ("content-length", "1")]), None);
+    }
 }

@@ -76,7 +76,10 @@ impl Middleware for Decompress {
     }
 
     fn explain(self, explain: &mut Explain<'_>) -> Result<()> {
-        match coding(explain.request().headers()) {
+        let headers = explain.request().headers();
+        let has_body = headers.get(CONTENT_LENGTH).is_some_and(|length| length != "0") || headers.contains_key(TRANSFER_ENCODING);
+        match coding(headers) {
+            _ if !has_body => explain.note("the request has no body"),
             Err(problem) => explain.refuse(problem),
             Ok(None) => explain.note("the body has no coding"),
             Ok(Some(coding)) => {

@@ -261,3 +261,21 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_request_without_a_body_is_explained_as_it_is_served() {
+    let explained = |headers: &[(&'static str, &'static str)]| {
+        let mut request = request(Method::PUT, "/", "");
+        for (name, value) in headers {
+            request.headers_mut().insert(*name, HeaderValue::from_static(value));
+        }
+        TestStack::explain::<Decompress>(r#""1KiB""#, request)
+    };
+    for headers in [&[("content-encoding", "foo")][..], &[("content-encoding", "gzip"), ("content-length", "0")]] {
+        let explained = explained(headers);
+        assert_eq!(explained.notes, ["the request has no body"]);
+        assert!(explained.answer.is_none() && explained.request.headers().contains_key("content-encoding"));
+    }
+    let refused = explained(&[("content-encoding", "foo"), ("content-length", "5")]);
+    assert_eq!(refused.answer.unwrap().status(), StatusCode::UNSUPPORTED_MEDIA_TYPE);
+}
