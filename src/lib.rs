@@ -108,6 +108,7 @@ mod new;
 mod otlp;
 pub mod pipeline;
 mod proxy_protocol;
+mod reason;
 mod run;
 pub mod server;
 pub mod store;

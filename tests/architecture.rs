@@ -72,6 +72,7 @@ const ORDER: &[&str] = &[
     "gateway",
     "http2_frames",
     "proxy_protocol",
+    "reason",
     "tunnel",
     "acme",
     "tls",

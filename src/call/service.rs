@@ -23,6 +23,7 @@ use super::hints::HintSender;
 use super::responder::Responder;
 use super::websocket::WebSocketRules;
 use super::{BodyFailure, Call, CallSignal, Executor, Reply, ReplyBody, ResponseHead, late, overloaded, websocket};
+use crate::reason;
 
 /// Calls the app through an executor.
 pub(crate) struct AppService<E> {
@@ -274,7 +275,7 @@ pub(crate) fn head_of(head: ResponseHead, body: Body) -> Response {
     *response.status_mut() = head.status;
     *response.headers_mut() = head.headers;
     if let Some(reason) = head.reason.and_then(|reason| ReasonPhrase::try_from(reason.into_vec()).ok()) {
-        response.extensions_mut().insert(reason);
+        reason::state(&mut response, reason);
     }
     response
 }

@@ -9,6 +9,7 @@ use ziggurat_middleware::{Problem, RequestSummary, Response, hop_by_hop};
 
 use super::http1::fields;
 use super::refusal::Refusal;
+use crate::reason;
 
 /// Gives a request its normal form: the target is a path, there is one valid `Host` (or none in HTTP/1.0), and no header is named by `Connection` or
 /// can shadow another in a CGI environment.
@@ -127,6 +128,7 @@ pub(super) fn finish(response: &mut Response, is_head: bool, summary: Option<&Re
         }
         *response = Problem::new(StatusCode::INTERNAL_SERVER_ERROR).into_response();
     }
+    reason::check(response);
     response.headers_mut().remove(TRANSFER_ENCODING);
     let known = response.body().size_hint().exact();
     let status = response.status();

@@ -10,6 +10,7 @@ use ziggurat_middleware::{Body, BoxError, Place, Problem, Request, RequestId, Re
 use super::head::{self, HeadPolicy};
 use super::upgrade::{self, TunnelRules};
 use crate::apps::upstream_problem::{self, problem};
+use crate::reason;
 use crate::upstream::http::Http;
 use crate::upstream::{Upstream, UpstreamRequest, UpstreamResponse};
 
@@ -62,7 +63,7 @@ impl ProxyService {
         *response.status_mut() = answer.status;
         *response.headers_mut() = answer.headers;
         if let Some(reason) = answer.extensions.remove::<ReasonPhrase>() {
-            response.extensions_mut().insert(reason);
+            reason::state(&mut response, reason);
         }
         Ok(response)
     }

@@ -5,13 +5,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use http::header::{self, HeaderMap, HeaderName};
 use http::{Method, StatusCode};
 use http_body::Body as _;
-use hyper::ext::ReasonPhrase;
 use pyo3::exceptions::{PyOSError, PyRuntimeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyTuple};
 use ziggurat_middleware::{Body, BoxError, Response};
 
 use super::Runtime;
+use crate::reason;
 use crate::wsgi::environ::latin_1;
 use crate::wsgi::input::next_chunk;
 use crate::wsgi::raised::Raised;
@@ -49,7 +49,7 @@ pub(super) fn give(
 
 fn status_line<'py>(py: Python<'py>, response: &Response) -> PyResult<Bound<'py, PyAny>> {
     let status = response.status();
-    let phrase = match response.extensions().get::<ReasonPhrase>() {
+    let phrase = match reason::of(response) {
         Some(phrase) => phrase.as_bytes(),
         None => status.canonical_reason().unwrap_or("Unknown").as_bytes(),
     };
