@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use http::header::{CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue};
+use http::header::{CONTENT_LENGTH, COOKIE, HeaderMap, HeaderName, HeaderValue};
 use http::{Extensions, Method, Uri, Version};
 
 use super::{Log, json, text};
@@ -201,5 +201,32 @@ impl Drop for LogEntry {
 }
 
 fn pick(names: &[HeaderName], headers: &HeaderMap) -> Vec<Option<HeaderValue>> {
-    names.iter().map(|name| headers.get(name).cloned()).collect()
+    names.iter().map(|name| joined(headers, name)).collect()
+}
+
+/// The value of a header, of several lines as apps get it (RFC 9110 section 5.3).
+fn joined(headers: &HeaderMap, name: &HeaderName) -> Option<HeaderValue> {
+    let mut lines = headers.get_all(name).iter();
+    let first = lines.next()?;
+    let Some(second) = lines.next() else { return Some(first.clone()) };
+    let separator = if name == COOKIE { &b"; "[..] } else { b", " };
+    let lines: Vec<&[u8]> = [first, second].into_iter().chain(lines).map(HeaderValue::as_bytes).collect();
+    HeaderValue::from_bytes(&lines.join(separator)).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_header_of_several_lines_is_logged_as_apps_get_it() {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [("x-a", "1"), ("x-a", "2"), ("x-b", "3"), ("cookie", "c=4"), ("cookie", "d=5")] {
+            headers.append(name, HeaderValue::from_static(value));
+        }
+        let names = ["x-a", "x-b", "cookie", "x-c"].map(HeaderName::from_static);
+        let picked = pick(&names, &headers);
+        let texts: Vec<_> = picked.iter().map(|value| value.as_ref().map(|value| value.to_str().unwrap())).collect();
+        assert_eq!(texts, [Some("1, 2"), Some("3"), Some("c=4; d=5"), None]);
+    }
 }

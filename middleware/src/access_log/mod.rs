@@ -63,7 +63,7 @@ use sink::{Output, Sink};
 /// | `%(app)s` | with `server.timing`: the [self time](../timing.md) of the layer or app that has answered, without the queue |
 /// | `%({place}t)s` | with `server.timing`: the self time of a layer or app, as `ziggurat show` names it: `%({compress}t)s` |
 /// | `%(p)s` | the process id: `<4711>` |
-/// | `%({name}i)s` `%({name}o)s` | a header of the request, of the response |
+/// | `%({name}i)s` `%({name}o)s` | a header of the request, of the response; of several lines the values, with commas between |
 /// | `%({NAME}e)s` | a variable of the environ: `REMOTE_ADDR`, `REMOTE_PORT`, `REMOTE_USER`, `AUTH_TYPE`, `REQUEST_METHOD`, `REQUEST_URI`, `QUERY_STRING`, `SERVER_PROTOCOL`, `HTTP_...`, `wsgi.url_scheme`, `ziggurat.request_id`, `ziggurat.trace_id`, `ziggurat.received`, `ziggurat.close_code` (as in `json`) |
 /// | `%%` | a percent sign |
 ///

@@ -236,7 +236,9 @@ impl Copier {
 /// The headers of a copy: those that go on to another server.
 fn headers(request: &Request) -> HeaderMap {
     let is_vetted = request.extensions().get::<ConnectionInfo>().is_some_and(|connection| connection.is_vetted);
-    let goes_on = |name: &HeaderName| hop_by_hop::goes_on(name, is_vetted) && *name != CONTENT_LENGTH && *name != EXPECT;
+    // How long the copy is, its body says. That there is none, strict servers want to hear (RFC 9110 section 8.6).
+    let is_empty = request.body().is_end_stream();
+    let goes_on = |name: &HeaderName| hop_by_hop::goes_on(name, is_vetted) && (*name != CONTENT_LENGTH || is_empty) && *name != EXPECT;
     let mut headers: HeaderMap =
         request.headers().iter().filter(|(name, _)| goes_on(name)).map(|(name, value)| (name.clone(), value.clone())).collect();
     headers.insert(MARK, const { HeaderValue::from_static("1") });

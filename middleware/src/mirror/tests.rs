@@ -91,6 +91,22 @@ async fn bodies_at_hand_and_requests_without_one_are_copied_at_once() {
 }
 
 #[tokio::test]
+async fn a_copy_says_that_it_has_no_body_where_the_request_does() {
+    let shadow = Shadow::default();
+    let stack = TestStack::of::<Mirror>(r#""http://10.0.0.6:8000""#).host(shadow.client()).over_text("unread");
+    for (body, length) in [("", Some("0")), ("", None), ("abc", Some("3"))] {
+        let request = stack.post("/", body);
+        match length {
+            Some(length) => request.header("content-length", length).await,
+            None => request.await,
+        };
+        let (parts, _) = shadow.copies(1).await.remove(0);
+        let told = parts.headers.get("content-length").map(|length| length.to_str().unwrap());
+        assert_eq!(told, length.filter(|length| *length == "0"), "{body:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_copy_is_not_copied_again() {
     let shadow = Shadow::default();
     let stack = stack(r#""http://10.0.0.6:8000""#, shadow.client());
