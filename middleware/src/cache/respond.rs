@@ -14,6 +14,7 @@ use super::freshness::date;
 use super::stored::StoredResponse;
 use crate::entity_tag::{self, Comparison};
 use crate::files::RequestedRanges;
+use crate::sendfile::names_file;
 use crate::{Body, Response};
 
 /// The headers of a request that a stored response answers by itself.
@@ -34,6 +35,10 @@ pub(super) fn respond(stored: &StoredResponse, method: &Method, request: &Header
 
 /// Whether the client has this version already.
 pub(super) fn is_not_modified(response: &HeaderMap, request: &HeaderMap) -> bool {
+    if names_file(response) {
+        // `sendfile` above asks the file.
+        return false;
+    }
     if request.contains_key(IF_NONE_MATCH) {
         let lists = request.get_all(IF_NONE_MATCH).iter();
         return match response.get(ETAG) {
@@ -69,7 +74,9 @@ fn requested(stored: &StoredResponse, request: &HeaderMap) -> RequestedRanges {
         Some(tag) if tag.as_bytes().starts_with(b"\"") => stored.headers.get(ETAG) == Some(tag),
         Some(_) => date(request, IF_RANGE).is_some_and(|known| date(&stored.headers, LAST_MODIFIED) == Some(known)),
     };
-    if !request.contains_key(RANGE) || is_refused || !is_current || stored.trailers.is_some() {
+    // A range is one of the file that a response names.
+    let is_elsewhere = names_file(&stored.headers);
+    if !request.contains_key(RANGE) || is_refused || !is_current || stored.trailers.is_some() || is_elsewhere {
         return RequestedRanges::Whole;
     }
     RequestedRanges::of(request, stored.body.len() as u64)

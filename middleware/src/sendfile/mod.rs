@@ -174,6 +174,11 @@ fn remove_names(headers: &mut HeaderMap) {
     headers.remove(X_SENDFILE);
 }
 
+/// Whether a response names a file, whose content it then gets.
+pub(crate) fn names_file(headers: &HeaderMap) -> bool {
+    headers.contains_key(X_ACCEL_REDIRECT) || headers.contains_key(X_SENDFILE)
+}
+
 const X_ACCEL_REDIRECT: HeaderName = HeaderName::from_static("x-accel-redirect");
 const X_SENDFILE: HeaderName = HeaderName::from_static("x-sendfile");
 
