@@ -87,7 +87,7 @@ pub struct Oidc {
     /// What is asked of the provider. `openid` is always added.
     #[serde(default = "scopes")]
     pub(super) scopes: OneOrMany<String>,
-    /// The algorithms that the provider may sign with.
+    /// The algorithms that the provider may sign with. `HS256`, `HS384` and `HS512` are refused: they need a secret, and the keys of a provider are public.
     #[serde(default = "algorithms")]
     pub(super) algorithms: OneOrMany<Algorithm>,
     /// The claim that is the user. `sub` never changes and names nobody else; `email` reads better.
