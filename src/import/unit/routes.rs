@@ -27,8 +27,16 @@ impl Import<'_> {
                 continue;
             }
             let mut route = Map::new();
+            let is_empty =
+                |name: &&str| step.get("match").and_then(|conditions| conditions.get(name)).is_some_and(|list| list.items().is_empty());
+            if let Some(name) = ["source", "destination"].into_iter().find(is_empty) {
+                let note = format!("no request matches an empty list of `{name}`, here and in Unit: the step is left out");
+                self.add(step, &step.written(), Dropped, note);
+                continue;
+            }
             if let Some(conditions) = step.get("match") {
-                let (condition, missing) = self.condition(conditions);
+                let refuses = step.get("action").and_then(|action| action.get("return")?.number()).is_some_and(|status| status >= 400);
+                let (condition, missing) = self.condition(conditions, refuses);
                 if !condition.is_empty() {
                     route.insert("match".into(), condition.into());
                 }
