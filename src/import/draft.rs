@@ -11,6 +11,8 @@ pub(super) struct Draft {
     pub(super) listen: Vec<Value>,
     pub(super) server: Map<String, Value>,
     pub(super) layers: Vec<Value>,
+    /// Findings that are meant.
+    pub(super) allow: Vec<Value>,
     pub(super) apps: Map<String, Value>,
     pub(super) app: Value,
 }
@@ -27,6 +29,9 @@ impl Draft {
         }
         if !self.layers.is_empty() {
             file.insert("layers".into(), self.layers.into());
+        }
+        if !self.allow.is_empty() {
+            file.insert("allow".into(), self.allow.into());
         }
         file.insert("app".into(), self.app);
         if !self.apps.is_empty() {

@@ -4,6 +4,7 @@ mod commands;
 mod draft;
 mod gunicorn;
 mod pastedeploy;
+mod proxies;
 mod python;
 mod remarks;
 mod shell;

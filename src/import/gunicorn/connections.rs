@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value as Json, json};
 
+use super::super::proxies::{trusted, unread};
 use super::super::remarks::Treatment::{Approximated, Taken};
 use super::super::value::{Reference, Value, at_first_colon, host_and_port, networks, variable};
 use super::Import;
@@ -229,6 +230,8 @@ impl Import {
         let is_http = self.draft.listen.iter().all(|entry| entry.get("protocol").is_none());
         let mut is_said = false;
         let mut trust = json!(["127.0.0.1", "::1"]);
+        let read: &[&str] = if self.reads_scheme() { &["x-forwarded-for", "x-forwarded-proto"] } else { &["x-forwarded-for"] };
+        let unread = unread("gunicorn", read);
         self.taken("forwarded_allow_ips", |_, value| {
             is_said = true;
             if !is_http {
@@ -241,18 +244,20 @@ impl Import {
             })?;
             Ok((
                 Approximated,
-                "`forwarded.trust`; the layer also takes the client's address over, and removes X-Forwarded-* of others".to_owned(),
+                format!("`forwarded`: the layer also takes the client's address over from X-Forwarded-For, and removes X-Forwarded-* of others; {unread}"),
             ))
         });
         if !is_said && is_http {
-            let note = "`forwarded.trust`: the app sees X-Forwarded-* only below this layer, which also takes the client's address over; without a proxy, remove it";
-            self.by_default("forwarded_allow_ips = \"127.0.0.1,::1\"", Approximated, note);
+            let note = format!(
+                "`forwarded.trust`: the app sees X-Forwarded-* only below this layer, which also takes the client's address over; without a proxy, remove it; {unread}"
+            );
+            self.by_default("forwarded_allow_ips = \"127.0.0.1,::1\"", Approximated, &note);
         }
         if let Some(list) = trust.as_array_mut().filter(|list| has_unix && !list.contains(&json!("unix"))) {
             list.push("unix".into());
         }
         if is_http && trust.as_array().is_some_and(|list| !list.is_empty()) {
-            self.draft.layers.push(json!({ "forwarded": { "trust": trust } }));
+            self.draft.believe(self.draft.layers.len(), trusted(&trust), read);
         }
         self.taken("secure_scheme_headers", |_, value| {
             let Value::Dict(entries) = value else { return Err("it is no dictionary".to_owned()) };
@@ -261,9 +266,16 @@ impl Import {
             if is_usual {
                 return Ok((Taken, "`forwarded` reads the scheme from X-Forwarded-Proto".to_owned()));
             }
-            Err("`forwarded` reads the scheme from X-Forwarded-Proto, or from Forwarded: let the proxy set one of them".to_owned())
+            let hint = "let the proxy set it, and take it out of `remove` of the layer `headers` if it is there";
+            Err(format!("`forwarded` reads the scheme from X-Forwarded-Proto alone: {hint}"))
         });
         self.access_log();
+    }
+
+    /// Whether gunicorn reads the scheme from the header that `forwarded` reads it from.
+    fn reads_scheme(&self) -> bool {
+        let Some(Value::Dict(entries)) = self.settings.get("secure_scheme_headers") else { return true };
+        entries.iter().any(|(name, _)| name.plain_text().is_some_and(|name| name.eq_ignore_ascii_case("x-forwarded-proto")))
     }
 
     fn access_log(&mut self) {

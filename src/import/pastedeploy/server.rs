@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value as Json, json};
 
+use super::super::proxies::{trusted, unread};
 use super::super::remarks::Treatment::{Approximated, Dropped, Taken};
 use super::super::remarks::{Place, Remarks};
 use super::super::value::{Value, escaped, networks};
@@ -37,7 +38,7 @@ const DROPPED: &[(&[&str], &str)] = &[
     (&["url_scheme"], "the scheme is that of the listener, or the one of X-Forwarded-Proto below a layer `forwarded`"),
     (&["url_prefix"], "write a `mount` of a route"),
     (
-        &["trusted_proxy_count", "trusted_proxy_headers", "clear_untrusted_proxy_headers", "log_untrusted_proxy_headers"],
+        &["trusted_proxy_count", "clear_untrusted_proxy_headers", "log_untrusted_proxy_headers"],
         "`forwarded` skips trusted addresses from the right, and removes the headers of others",
     ),
     (
@@ -255,11 +256,38 @@ impl Server {
     }
 
     fn proxies(&mut self) {
+        let mut names: Option<Vec<String>> = None;
+        let has_proxy = self.items.iter().any(|item| item.name == "trusted_proxy");
+        self.taken("trusted_proxy_headers", |_, value| {
+            if !has_proxy {
+                return Err("without `trusted_proxy` nobody is believed");
+            }
+            let list = value.split([',', ' ', '\n']).filter(|name| !name.is_empty()).map(str::to_ascii_lowercase);
+            names = Some(list.collect());
+            Ok("what `forwarded` reads".to_owned())
+        });
+        // waitress has this one by default.
+        let names = names.filter(|names| !names.is_empty()).unwrap_or_else(|| vec!["x-forwarded-proto".to_owned()]);
+        let read: Vec<&str> = names.iter().map(String::as_str).collect();
+        let count =
+            self.items.iter().find(|item| item.name == "trusted_proxy_count").and_then(|item| item.value.trim().parse::<u64>().ok());
         let is_taken = self.taken("trusted_proxy", |served, value| {
             let trust = networks(&Value::plain(value)).map_err(|_| "it is no address: nobody is trusted")?;
-            served.draft.layers.insert(0, json!({ "forwarded": { "trust": trust } }));
-            Ok("`forwarded.trust`; the layer reads all of X-Forwarded-For, -Proto and -Host".to_owned())
+            let mut options = trusted(&trust);
+            if let (Some(proxies), Some(count @ 1..=100)) = (options.get_mut("proxies"), count) {
+                *proxies = count.into();
+            }
+            if read.contains(&"forwarded") {
+                options["header"] = "forwarded".into();
+                served.draft.layers.insert(0, json!({ "forwarded": options }));
+                return Ok("layer `forwarded`, which reads the header Forwarded".to_owned());
+            }
+            served.draft.believe(0, options, &read);
+            Ok(format!("layer `forwarded`; {}", unread("waitress", &read)))
         });
+        if count.is_some() && self.served.draft.layers.iter().any(|layer| layer.pointer("/forwarded/proxies").is_some()) {
+            self.taken("trusted_proxy_count", |_, _| Ok("`forwarded.proxies`".to_owned()));
+        }
         if !is_taken {
             let note = "apps see them only below a layer `forwarded`: add `{ \"forwarded\": { \"trust\": \"ADDRESS OF THE PROXY\" } }` behind a proxy";
             self.served.remarks.add(&Place::default(), "X-Forwarded-*", Dropped, note);

@@ -3,13 +3,13 @@
 mod applications;
 mod conditions;
 mod json;
+mod listeners;
 mod log_format;
 mod routes;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value as Json, json};
-use ziggurat_middleware::Network;
 
 use super::draft::{Draft, one_or_many};
 use super::remarks::Treatment::{self, Approximated, Dropped, Taken};
@@ -31,7 +31,16 @@ pub(super) fn config(file: &str, text: &str) -> Result<Imported, NotImported> {
     for (name, value) in whole.entries().iter().filter(|(name, _)| !std::ptr::eq(root, whole) && name != "config") {
         remarks.add(&Place::new(file, value.line), &format!("{name} = ..."), Dropped, "it is no part of the configuration");
     }
-    Import { file, root, remarks, draft: Draft::default(), wanted: Vec::new(), names: BTreeMap::new(), forwarded: None }.run()
+    Import {
+        file,
+        root,
+        remarks,
+        draft: Draft::default(),
+        wanted: Vec::new(),
+        names: BTreeMap::new(),
+        forwarded: None,
+    }
+    .run()
 }
 
 struct Import<'a> {
@@ -44,7 +53,7 @@ struct Import<'a> {
     /// The names in `apps` of what `pass` names.
     names: BTreeMap<String, String>,
     /// The layer that believes proxies.
-    forwarded: Option<Json>,
+    forwarded: Option<(Json, Vec<&'static str>)>,
 }
 
 impl<'a> Import<'a> {
@@ -80,7 +89,7 @@ impl<'a> Import<'a> {
             self.draft.layers.push(json!({ "body_limit": DEFAULT_BODY }));
         }
         match self.forwarded.take() {
-            Some(forwarded) => self.draft.layers.insert(0, forwarded),
+            Some((options, read)) => self.draft.believe(0, options, &read),
             None => {
                 let note = "apps see them only below a layer `forwarded`: add `{ \"forwarded\": { \"trust\": \"ADDRESS OF THE PROXY\" } }` behind a proxy";
                 self.remarks.add(&Place::default(), "X-Forwarded-*", Dropped, note);
@@ -164,97 +173,6 @@ impl<'a> Import<'a> {
                 }
             }
         }
-    }
-
-    fn listener(&mut self, address: &str, listener: &Node, first: &str) {
-        let pass = listener.get("pass").and_then(Node::text).unwrap_or_default();
-        if pass != first {
-            let note = format!(
-                "every address of a pipeline serves the same, and the first one passes to `{first}`: import this one with a file of its own, without the others"
-            );
-            return self.add(listener, &format!("listeners/{address}"), Dropped, note);
-        }
-        let at = match address.strip_prefix("*:") {
-            Some(port) => format!("0.0.0.0:{port}"),
-            None => address.to_owned(),
-        };
-        let mut entry = Map::from_iter([("at".to_owned(), Json::from(escaped(&at)))]);
-        let (treatment, note) =
-            if at.starts_with("unix:") { (Approximated, "; `mode` says who may connect, by default the umask does") } else { (Taken, "") };
-        self.add(listener, &format!("listeners/{address}"), treatment, format!("`listen`: {}{note}", Json::from(at)));
-        for (name, value) in listener.entries() {
-            let written = format!("{name} = {}", value.written());
-            match name.as_str() {
-                "pass" => {}
-                "tls" => self.tls(value, &mut entry),
-                "forwarded" => self.forwarded(value),
-                "client_ip" => self.forwarded(value),
-                "backlog" => self.add(value, &written, Dropped, "connections are accepted at once"),
-                _ => self.add(value, &written, Dropped, "there is no counterpart"),
-            }
-        }
-        let entry = if entry.len() == 1 { entry.remove("at").unwrap_or_default() } else { entry.into() };
-        self.draft.listen.push(entry);
-    }
-
-    fn tls(&mut self, tls: &Node, entry: &mut Map<String, Json>) {
-        for (name, value) in tls.entries() {
-            let written = format!("tls/{name} = {}", value.written());
-            let bundles: Vec<&str> = value.items().iter().filter_map(Node::text).collect();
-            match (name.as_str(), &bundles[..]) {
-                ("certificate", [bundle, further @ ..]) => {
-                    let pair = |bundle: &str| {
-                        let file = format!("tls/{}.pem", escaped(bundle));
-                        json!({ "cert": file, "key": file })
-                    };
-                    let mut tls = pair(bundle);
-                    if !further.is_empty() {
-                        tls["certificates"] = further.iter().map(|bundle| pair(bundle)).collect();
-                    }
-                    entry.insert("tls".into(), tls);
-                    self.add(
-                        value,
-                        &written,
-                        Approximated,
-                        "`tls`: bundles are in Unit's own store: write each one, chain and key, to the file that is named here",
-                    );
-                }
-                ("session", _) => self.add(value, &written, Dropped, "sessions and tickets are on"),
-                _ => self.add(value, &written, Dropped, "the TLS is that of rustls: `min` is the oldest version"),
-            }
-        }
-    }
-
-    fn forwarded(&mut self, node: &Node) {
-        let written = format!("forwarded = {}", node.written());
-        let sources: Vec<&str> = node.get("source").map(Node::items).unwrap_or_default().iter().filter_map(Node::text).collect();
-        let are_networks = sources.iter().all(|source| *source == "unix" || source.parse::<Network>().is_ok());
-        if sources.is_empty() || !are_networks {
-            return self.add(node, &written, Dropped, "`forwarded.trust` takes addresses and networks: nobody is trusted");
-        }
-        let header = |name: &str| node.get(name).and_then(Node::text).unwrap_or_default().to_ascii_lowercase();
-        let is_usual = matches!(header("client_ip").as_str(), "" | "x-forwarded-for" | "x-real-ip")
-            && matches!(header("protocol").as_str(), "" | "x-forwarded-proto")
-            && matches!(header("header").as_str(), "" | "x-forwarded-for" | "x-real-ip");
-        if !is_usual {
-            return self.add(
-                node,
-                &written,
-                Dropped,
-                "`forwarded` reads X-Forwarded-For and X-Forwarded-Proto, or Forwarded: let the proxy set them",
-            );
-        }
-        let layer = json!({ "forwarded": { "trust": sources } });
-        if self.forwarded.as_ref().is_some_and(|known| *known != layer) {
-            return self.add(node, &written, Dropped, "one list of proxies holds for every address, and another address has another one");
-        }
-        self.forwarded = Some(layer);
-        self.add(
-            node,
-            &written,
-            Approximated,
-            "layer `forwarded`: it always skips trusted addresses from the right, and removes the headers of others",
-        );
     }
 
     fn settings(&mut self, settings: &Node) {
