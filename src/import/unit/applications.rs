@@ -78,6 +78,17 @@ impl Import<'_> {
         for (option, value) in options.chain(of_target) {
             self.option(name, option, value, &mut wsgi);
         }
+        // Unit changes the folder before it starts Python.
+        if let Some(folder) = wsgi.get("chdir").and_then(Json::as_str).map(|folder| folder.trim_end_matches('/').to_owned()) {
+            for path in wsgi.get_mut("path").into_iter().flat_map(|path| match path {
+                Json::Array(paths) => paths.iter_mut().collect(),
+                path => vec![path],
+            }) {
+                if let Some(relative) = path.as_str().filter(|path| !path.starts_with('/')) {
+                    *path = format!("{folder}/{relative}").into();
+                }
+            }
+        }
         for option in ["processes", "threads"] {
             if app.get(option).is_none() {
                 self.remarks.add(

@@ -6,6 +6,7 @@ mod json;
 mod listeners;
 mod log_format;
 mod routes;
+mod tables;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,6 +18,7 @@ use super::remarks::{Place, Remarks};
 use super::value::escaped;
 use super::{Imported, NotImported};
 use json::{Node, Value};
+use tables::{Table, unmarked};
 
 /// Unit's own limit of a request's body.
 const DEFAULT_BODY: &str = "8MiB";
@@ -38,6 +40,8 @@ pub(super) fn config(file: &str, text: &str) -> Result<Imported, NotImported> {
         draft: Draft::default(),
         wanted: Vec::new(),
         names: BTreeMap::new(),
+        order: Vec::new(),
+        table: None,
         forwarded: None,
     }
     .run()
@@ -52,6 +56,10 @@ struct Import<'a> {
     wanted: Vec<String>,
     /// The names in `apps` of what `pass` names.
     names: BTreeMap<String, String>,
+    /// The same, in the order in which they have got them.
+    order: Vec<String>,
+    /// The table of routes that is being written.
+    table: Option<Table>,
     /// The layer that believes proxies.
     forwarded: Option<(Json, Vec<&'static str>)>,
 }
@@ -120,10 +128,14 @@ impl<'a> Import<'a> {
         if let Some(name) = self.names.get(pass) {
             return name.clone();
         }
-        let base = match pass.split_once('/') {
+        let (bare, is_again) = unmarked(pass);
+        let mut base = match bare.split_once('/') {
             Some(("applications", name)) => decoded(name),
-            _ => decoded(pass),
+            _ => decoded(bare),
         };
+        if is_again {
+            base.push_str("_again");
+        }
         let plain: String = base.chars().map(|c| if c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.') { c } else { '_' }).collect();
         let mut name = plain.clone();
         let mut number = 2;
@@ -132,6 +144,7 @@ impl<'a> Import<'a> {
             number += 1;
         }
         self.names.insert(pass.to_owned(), name.clone());
+        self.order.push(pass.to_owned());
         self.wanted.push(pass.to_owned());
         name
     }
@@ -139,7 +152,7 @@ impl<'a> Import<'a> {
     /// What `pass` names.
     fn app(&mut self, pass: &str) -> Result<Json, NotImported> {
         let root = self.root;
-        let mut parts = pass.split('/').map(decoded);
+        let mut parts = unmarked(pass).0.split('/').map(decoded);
         let (kind, name, part) = (parts.next().unwrap_or_default(), parts.next(), parts.next());
         let missing = || NotImported(format!("`pass` names `{pass}`, which `{}` does not have", self.file));
         let found = root.get(&kind).ok_or_else(missing)?;
@@ -149,7 +162,7 @@ impl<'a> Import<'a> {
             _ => return Err(missing()),
         };
         match kind.as_str() {
-            "routes" => Ok(self.routes(found)),
+            "routes" => Ok(self.table(pass, found)),
             "applications" => Ok(self.application(&name.unwrap_or_default(), found, part.as_deref())),
             "upstreams" => Ok(self.upstream(found)),
             _ => Err(missing()),

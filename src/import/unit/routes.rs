@@ -4,6 +4,7 @@ use serde_json::{Map, Value as Json, json};
 
 use super::Import;
 use super::json::{Node, Value};
+use super::tables::is_table;
 use crate::import::remarks::Treatment::{Approximated, Dropped, Taken};
 use crate::import::value::escaped;
 
@@ -75,15 +76,22 @@ impl Import<'_> {
         for (name, value) in action.entries() {
             match name.as_str() {
                 "rewrite" => self.rewrite(value, &mut layers),
-                "response_headers" => self.response_headers(value, &mut layers),
+                "response_headers" if action.get("pass").and_then(Node::text).is_some_and(is_table) => {
+                    self.dropped(
+                        value,
+                        "response_headers",
+                        "in Unit, the action that responds says which are sent, and this one passes to other routes",
+                    );
+                }
+                "response_headers" => self.response_headers(value, action.get("fallback").is_some(), &mut layers),
                 _ => {}
             }
         }
         let app = if let Some(pass) = action.get("pass") {
             match pass.text().filter(|pass| !pass.contains('$')) {
                 Some(target) => {
-                    self.add(pass, &format!("pass = {target:?}"), Taken, "the app of the route");
-                    self.target(target).into()
+                    let is_rewritten = layers.iter().any(|layer| layer.get("rewrite").is_some());
+                    self.passed(pass, target, is_rewritten)
                 }
                 None => {
                     self.dropped(pass, "pass", "a route has one app, and variables do not choose it: requests get 404");
@@ -235,7 +243,8 @@ impl Import<'_> {
         }
     }
 
-    fn response_headers(&mut self, value: &Node, layers: &mut Vec<Json>) {
+    fn response_headers(&mut self, value: &Node, has_fallback: bool, layers: &mut Vec<Json>) {
+        let (treatment, also) = if has_fallback { (Approximated, "; responses of the fallback have it, too") } else { (Taken, "") };
         let (mut set, mut remove) = (Map::new(), Vec::new());
         for (name, header) in value.entries() {
             let theirs = format!("response_headers/{name} = {}", header.written());
@@ -243,11 +252,11 @@ impl Import<'_> {
                 Value::Text(text) if !text.contains('$') => {
                     // Braces are names of parts of the path.
                     set.insert(name.clone(), text.replace('{', "{{").replace('}', "}}").into());
-                    self.add(header, &theirs, Taken, "`headers.response.set`");
+                    self.add(header, &theirs, treatment, format!("`headers.response.set`{also}"));
                 }
                 Value::Null => {
                     remove.push(name.as_str());
-                    self.add(header, &theirs, Taken, "`headers.response.remove`");
+                    self.add(header, &theirs, treatment, format!("`headers.response.remove`{also}"));
                 }
                 _ => self.add(header, &theirs, Dropped, "the layer `headers` sets fixed values"),
             }
