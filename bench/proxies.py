@@ -28,7 +28,7 @@ def upstream(place, speaks, cores):
 
 
 def _php_fpm(place):
-    """A child for each connection of the load, because a kept connection occupies one."""
+    """A child for each connection of the load."""
     conf, root = place.folder / "php-fpm.conf", os.getuid() == 0
     conf.write_text(f"""
 [global]
@@ -149,7 +149,7 @@ http://:{place.port} {{
 
 
 def _before_php(name, listen, to, place):
-    """Both find the script in the path, look whether it is there, and keep connections. nginx does so by what Debian's `snippets/fastcgi-php.conf` has."""
+    """Both find the script in the path, look whether it is there, and open a connection for each request. nginx does so by what Debian's `snippets/fastcgi-php.conf` has."""
     folder = place.folder
     if name == "ziggurat":
         (folder / "php.json").write_text(json.dumps({"listen": listen, "app": {"fastcgi": {"to": to, "root": str(APPS)}}}))
@@ -166,14 +166,13 @@ daemon off; pid proxy.pid; worker_processes {place.workers}; error_log stderr er
 events {{ worker_connections 4096; }}
 http {{
     {_temporary_files("proxy")} access_log off; keepalive_requests 1000000000; client_max_body_size 0;
-    upstream php {{ server {to}; keepalive 64; keepalive_requests 1000000000; }}
     server {{
         listen {listen};
         root {APPS};
         location ~ [.]php(/|$) {{
             fastcgi_split_path_info ^(.+?[.]php)(/.*)$; try_files $fastcgi_script_name =404; set $path_info $fastcgi_path_info;
             {" ".join(f"fastcgi_param {param} {value};" for param, value in params.items())}
-            fastcgi_keep_conn on; fastcgi_pass php;
+            fastcgi_pass {to};
         }}
     }}
 }}

@@ -53,7 +53,7 @@ pub(crate) struct Back {
 /// The largest head of a response.
 const HEAD: usize = 64 << 10;
 
-/// The id of every FastCGI request: a connection carries one at a time.
+/// The id of every FastCGI request: a connection carries one.
 const ID: u16 = 1;
 
 impl Back {
@@ -90,11 +90,6 @@ impl Back {
         if self.protocol == BackProtocol::FastCgi {
             Record { kind: Kind::STDIN, id: ID, content: Bytes::new() }.write(out);
         }
-    }
-
-    /// Whether the connection carries further requests.
-    pub(crate) fn keeps_connection(&self) -> bool {
-        self.protocol == BackProtocol::FastCgi
     }
 
     /// Takes what stands at the beginning of `octets`; `None` if it is not complete.

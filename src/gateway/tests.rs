@@ -318,7 +318,7 @@ proptest! {
         prop_assert!(left.is_empty() && octets.len().is_multiple_of(8));
         prop_assert!(records.iter().all(|record| record.id == id));
         let (first, rest) = records.split_first().unwrap();
-        let begin = fastcgi::Begin { role: fastcgi::RESPONDER, keeps_connection: true };
+        let begin = fastcgi::Begin { role: fastcgi::RESPONDER, keeps_connection: false };
         prop_assert_eq!((first.kind, fastcgi::Begin::read(&first.content)), (fastcgi::Kind::BEGIN_REQUEST, Ok(begin)));
         let (last, params) = rest.split_last().unwrap();
         prop_assert!(last.content.is_empty() && params.iter().all(|record| !record.content.is_empty()));

@@ -15,9 +15,9 @@ use super::tls::TlsClient;
 pub(crate) type Io = TokioIo<Box<dyn Stream>>;
 
 /// Octets both ways.
-pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
 
-impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+impl<S: AsyncRead + AsyncWrite + Send + Sync + Unpin> Stream for S {}
 
 /// A connection, and whether TLS negotiated HTTP/2 (ALPN, RFC 7301).
 pub(crate) struct Dialed {

@@ -17,6 +17,9 @@ use super::target::Address;
 pub(crate) trait Protocol: Send + Sync + 'static {
     type Connection: Connection;
 
+    /// Whether a connection may carry further exchanges. If not, each request opens its own.
+    const KEEPS_CONNECTIONS: bool = true;
+
     /// Opens a connection that is ready for its first exchange. `tls` is the host of an encrypted connection. The caller bounds the time.
     fn open(&self, address: &Address, tls: Option<&str>) -> impl Future<Output = Result<Self::Connection, Failure>> + Send;
 

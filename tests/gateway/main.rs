@@ -18,6 +18,7 @@ mod hostile_fronts;
 mod layers;
 mod listen;
 mod nginx;
+mod php;
 mod raw;
 #[path = "../black_box/support.rs"]
 #[allow(dead_code)]

@@ -90,8 +90,9 @@ gateway_app! {
     /// in `root`. A `.php` that is not there is 404. If `root` is not a folder of this machine, nothing is looked up: paths without `.php` are for the `index` in `root`. Without `root`, the app is
     /// told the path alone.
     ///
-    /// Connections are kept. Bodies stream in both directions; a request without a known length gets 411, unless a `buffer` layer is above. What an app writes to its standard error is in the log.
-    /// The client gets `502`, `503` and `504` as with [`proxy`](proxy.md), and `503` if the app says that it is overloaded. [The guide](../gateways.md#apps) has examples.
+    /// Each request has a connection of its own: a child of PHP-FPM whose connection is open serves nobody else. Bodies stream in both directions; a request without a known length gets 411, unless
+    /// a `buffer` layer is above. What an app writes to its standard error is in the log. The client gets `502`, `503` and `504` as with [`proxy`](proxy.md), and `503` if the app says that it is
+    /// overloaded. [The guide](../gateways.md#apps) has examples.
     ///
     /// ```json
     /// {

@@ -99,7 +99,7 @@ pub(crate) fn end(id: u16, status: ProtocolStatus, out: &mut BytesMut) {
 
 /// The records that begin a request and carry its variables.
 pub(crate) fn begin(id: u16, variables: &Variables, out: &mut BytesMut) {
-    let begin = Begin { role: RESPONDER, keeps_connection: true };
+    let begin = Begin { role: RESPONDER, keeps_connection: false };
     Record { kind: Kind::BEGIN_REQUEST, id, content: Bytes::copy_from_slice(&begin.to_octets()) }.write(out);
     let mut content = BytesMut::new();
     pairs::write(variables, &mut content);

@@ -1,13 +1,16 @@
 //! FastCGI, SCGI and uwsgi to upstreams. A task drives each connection; what the octets mean is in [`crate::gateway`].
+//!
+//! Each request has a connection of its own, also by FastCGI, whose connections could be kept. A child of PHP-FPM serves nobody else while its connection is open: requests on further connections
+//! would wait until it ends, and those on this one wait for a script that goes on after its response, or fail if the child ends.
 
 mod driver;
 
+use std::convert::Infallible;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::oneshot;
 use ziggurat_middleware::Place;
 
 use self::driver::Driver;
@@ -35,32 +38,22 @@ pub(crate) struct GatewayRequest {
     pub(crate) length: u64,
 }
 
-/// An open connection.
+/// A connection.
 pub(crate) struct GatewayConnection {
-    exchanges: mpsc::Sender<Exchange>,
-    is_idle: Arc<watch::Sender<bool>>,
-}
-
-/// A request on its way to the task of a connection.
-struct Exchange {
-    request: Request<Upload>,
-    reply: oneshot::Sender<Result<Response<ChannelBody>, Failure>>,
-    /// Whether the task has begun to send it.
-    is_begun: Arc<AtomicBool>,
-    /// Whether the connection may have been closed before it saw the request.
-    is_reused: bool,
+    /// `None` after the exchange has begun.
+    driver: Option<Driver>,
+    /// Closed by the task at the end of the exchange. Dropping it ends the exchange.
+    exchange: Option<oneshot::Sender<Infallible>>,
 }
 
 impl Protocol for Gateway {
     type Connection = GatewayConnection;
+    const KEEPS_CONNECTIONS: bool = false;
 
     async fn open(&self, address: &Address, _: Option<&str>) -> Result<GatewayConnection, Failure> {
         let io = dial(address, &[], None).await?.io.into_inner();
-        let (exchanges, received) = mpsc::channel(1);
-        let is_idle = Arc::new(watch::Sender::new(true));
         let driver = Driver::new(io, self.protocol, self.place.clone(), address.to_string());
-        tokio::spawn(driver.run(received, Arc::clone(&is_idle)));
-        Ok(GatewayConnection { exchanges, is_idle })
+        Ok(GatewayConnection { driver: Some(driver), exchange: None })
     }
 
     fn set_traceparent(request: &mut Request<()>, value: HeaderValue) {
@@ -77,20 +70,16 @@ impl Protocol for Gateway {
 impl Connection for GatewayConnection {
     type Body = ChannelBody;
 
-    async fn exchange(&mut self, request: Request<Upload>, is_reused: bool) -> Result<Response<ChannelBody>, Failure> {
-        let closed = || Failure::new(FailureKind::Unsent, FailurePhase::Head, "the connection was closed before the request");
+    async fn exchange(&mut self, request: Request<Upload>, _: bool) -> Result<Response<ChannelBody>, Failure> {
+        let failed = |kind, text| Failure::new(kind, FailurePhase::Head, text);
+        let Some(driver) = self.driver.take() else {
+            return Err(failed(FailureKind::Unsent, "the connection has carried its request"));
+        };
         let (reply, answered) = oneshot::channel();
-        let is_begun = Arc::new(AtomicBool::new(false));
-        self.is_idle.send_replace(false);
-        let exchange = Exchange { request, reply, is_begun: Arc::clone(&is_begun), is_reused };
-        if self.exchanges.send(exchange).await.is_err() {
-            return Err(closed());
-        }
-        match answered.await {
-            Ok(answer) => answer,
-            Err(_) if !is_begun.load(SeqCst) => Err(closed()),
-            Err(_) => Err(Failure::new(FailureKind::Reset, FailurePhase::Head, "the exchange was given up")),
-        }
+        let (exchange, is_abandoned) = oneshot::channel();
+        self.exchange = Some(exchange);
+        tokio::spawn(driver.run(request, reply, is_abandoned));
+        answered.await.unwrap_or_else(|_| Err(failed(FailureKind::Reset, "the exchange was given up")))
     }
 
     fn share(&self) -> Option<Self> {
@@ -102,10 +91,14 @@ impl Connection for GatewayConnection {
     }
 
     fn is_open(&self) -> bool {
-        !self.exchanges.is_closed()
+        self.exchange.as_ref().is_none_or(|exchange| !exchange.is_closed())
     }
 
+    /// The app has not ended its response yet when the client has all of it.
     async fn ready(&mut self) -> bool {
-        self.is_idle.subscribe().wait_for(|is_idle| *is_idle).await.is_ok() && self.is_open()
+        if let Some(exchange) = &mut self.exchange {
+            exchange.closed().await;
+        }
+        false
     }
 }

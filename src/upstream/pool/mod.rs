@@ -72,6 +72,9 @@ impl<P: Protocol> Pool<P> {
 
     /// A connection for one exchange. With `fresh`, it has carried none before.
     pub(crate) async fn checkout(&self, fresh: bool) -> Result<Lease<P>, Failure> {
+        if !P::KEEPS_CONNECTIONS {
+            return self.checkout_exclusive(None).await;
+        }
         let receiver = {
             let mut state = self.0.lock();
             if !fresh && let Some(checkout) = state.take(Instant::now()) {
