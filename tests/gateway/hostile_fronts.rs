@@ -240,14 +240,45 @@ fn records_in_the_wrong_place_end_the_connection_before_the_app_is_called() {
         (vec![record(1, 1, &[0, 1, 1, 0, 0, 0, 0, 0]), record(4, 1, &[0xff; 9]), record(4, 1, b"")], "400"),
         (vec![record(1, 1, &[0, 1, 1, 0, 0, 0, 0, 0]), record(4, 1, &[7; 60_000])], "431"),
         (vec![record(1, 1, &[0, 1, 1, 0, 0, 0, 0, 0, 0])], ""),
-        (vec![record(2, 1, b"")], ""),
-        (vec![record(4, 1, b"")], ""),
     ] {
         let octets = octets.concat();
         let answer = answer(&program, "fastcgi", &octets);
         assert_eq!(status(&answer), expected, "{}: {answer}", octets.escape_ascii());
     }
     assert!(!program.folder().join("closed").exists(), "the app was called");
+}
+
+#[test]
+fn records_of_requests_that_are_not_active_are_ignored() {
+    let program = site("app", r#", "workers": 1"#);
+    let mut stream = connect(&socket(&program, "fastcgi"));
+    let of = |id: u16| {
+        [record(2, id, b""), record(4, id, b"\x01\x01ab"), record(4, id, b""), record(5, id, b"abc"), record(5, id, b"")].concat()
+    };
+    let post = [GET, &[("CONTENT_LENGTH", "3")]].concat();
+    for _ in 0..3 {
+        // Late ones of the request before, and those of a request that never begins.
+        stream.write_all(&[of(1), of(9)].concat()).unwrap();
+        for octets in [begin(1, true, &post), of(9), record(5, 1, b"abc"), of(9), record(5, 1, b""), of(9)] {
+            stream.write_all(&octets).unwrap();
+        }
+        let (answer, end) = read_response(&mut stream, 1);
+        assert!(status(&answer) == "200" && end == Some(vec![0; 8]), "{answer}");
+    }
+}
+
+#[test]
+fn a_connection_with_records_of_no_request_is_idle() {
+    let listen = r#"{ "at": "unix:fastcgi.sock", "protocol": "fastcgi" }"#;
+    let server = r#"{ "keep_alive": "100ms", "header_timeout": "10m" }"#;
+    let program = Program::start(&format!(r#"{{ "listen": {listen}, "server": {server}, "app": {{ "respond": 200 }} }}"#), &[]);
+    let mut stream = connect(&socket(&program, "fastcgi"));
+    stream.write_all(&fastcgi(1, true, GET, b"")).unwrap();
+    assert_eq!(status(&read_response(&mut stream, 1).0), "200");
+    // It is closed in time, and without a word: the front server has begun no request.
+    stream.write_all(&record(5, 1, b"late")).unwrap();
+    assert_eq!(stream.read(&mut [0; 8]).unwrap(), 0);
+    assert!(!program.log().contains("refused"), "{}", program.log());
 }
 
 #[test]

@@ -17,8 +17,6 @@ pub(crate) struct FastCgiFront {
     next: Option<Event>,
     /// The request under way, or the one before.
     id: u16,
-    /// The last request that was refused; 0 for none. What follows of it is dropped.
-    refused: u16,
     /// Whether the front server wants the connection to go on.
     keeps_connection: bool,
 }
@@ -47,7 +45,7 @@ struct Body {
 
 impl FastCgiFront {
     pub(crate) const fn new(most: usize, connections: usize) -> Self {
-        Self { most, connections, state: State::Between, next: None, id: 0, refused: 0, keeps_connection: true }
+        Self { most, connections, state: State::Between, next: None, id: 0, keeps_connection: true }
     }
 
     /// The answer to a record of no request (section 4).
@@ -68,7 +66,7 @@ impl FastCgiFront {
         let begin = Begin::read(content)?;
         let status = match self.state {
             State::Between if begin.role == RESPONDER => {
-                (self.id, self.refused, self.keeps_connection) = (id, 0, begin.keeps_connection);
+                (self.id, self.keeps_connection) = (id, begin.keeps_connection);
                 self.state = State::Params(BytesMut::new());
                 return Ok(None);
             }
@@ -79,7 +77,6 @@ impl FastCgiFront {
             _ if id == self.id => return Err(Malformed::Syntax("a FastCGI request begins twice")),
             _ => ProtocolStatus::CannotMultiplex,
         };
-        self.refused = id;
         let mut reply = BytesMut::new();
         end(id, status, &mut reply);
         Ok(Some(Event::Reply(reply.freeze())))
@@ -132,7 +129,6 @@ impl FastCgiFront {
 
     fn abort(&mut self) -> Option<Event> {
         match self.state {
-            // The response was on its way.
             State::Between => None,
             State::Params(_) | State::First(_) => {
                 let mut reply = BytesMut::new();
@@ -164,8 +160,8 @@ impl Front for FastCgiFront {
             let event = match record.kind {
                 _ if record.id == 0 => Some(self.manage(&record)?),
                 Kind::BEGIN_REQUEST => self.begin(record.id, &record.content)?,
-                Kind::PARAMS | Kind::STDIN | Kind::ABORT_REQUEST if record.id == self.refused => None,
-                _ if record.id != self.id => return Err(Malformed::Syntax("a FastCGI record belongs to no request that has begun")),
+                // It comes too late, or belongs to a request that was refused (section 3.3).
+                _ if record.id != self.id || matches!(self.state, State::Between) => None,
                 Kind::ABORT_REQUEST => self.abort(),
                 Kind::PARAMS => self.params(&record.content)?,
                 Kind::STDIN => self.stdin(record.content)?,

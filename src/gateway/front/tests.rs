@@ -109,8 +109,6 @@ fn records_that_contradict_each_other_are_refused() {
         (vec![open.clone(), stdin(b"abc"), stdin(b""), stdin(b"")], "FCGI_STDIN"),
         (vec![open.clone(), record(Kind::PARAMS, 1, b"")], "FCGI_PARAMS"),
         (vec![open.clone(), begin(1, RESPONDER, true)], "twice"),
-        (vec![open.clone(), record(Kind::STDIN, 2, b"x")], "no request"),
-        (vec![stdin(b"")], "no request"),
         (vec![begin(1, RESPONDER, true), stdin(b"")], "FCGI_STDIN"),
         (vec![begin(0, RESPONDER, true)], "id 0"),
         (vec![record(Kind::BEGIN_REQUEST, 1, b"\0\x01\0")], "8 octets"),
@@ -122,6 +120,32 @@ fn records_that_contradict_each_other_are_refused() {
         (vec![b"GET / HTTP/1.1".to_vec()], "version 1"),
     ] {
         assert!(refused(&octets).contains(said), "{said}: {}", refused(&octets));
+    }
+}
+
+#[test]
+fn records_of_requests_that_are_not_active_are_ignored() {
+    let strays = [(2, 0), (4, 0), (4, 5), (5, 0), (5, 3), (6, 8), (12, 0)];
+    let strays: Vec<u8> = strays.into_iter().flat_map(|(kind, length)| record(Kind(kind), 7, &vec![1; length])).collect();
+    let request = variables(&[("CONTENT_LENGTH", "3")]);
+    let mut front = fastcgi();
+    for id in [1, 1, 2] {
+        let late = [record(Kind::STDIN, 1, b"late"), record(Kind::PARAMS, 1, b""), record(Kind::ABORT_REQUEST, 1, b"")].concat();
+        let octets = [
+            late,
+            strays.clone(),
+            begin(id, RESPONDER, true),
+            strays.clone(),
+            params(id, &request),
+            strays.clone(),
+            record(Kind::STDIN, id, b"abc"),
+            strays.clone(),
+            record(Kind::STDIN, id, b""),
+            strays.clone(),
+        ];
+        let expected = vec![Event::Request(request.clone(), Some(3)), Event::Data(Bytes::from_static(b"abc")), Event::End];
+        assert_eq!(events(&mut front, &octets.concat(), 5).unwrap(), expected);
+        front.end(&mut BytesMut::new());
     }
 }
 

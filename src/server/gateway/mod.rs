@@ -176,6 +176,8 @@ impl<S: Io> Served<S> {
                     match front.take(&mut self.received) {
                         Ok(Some(event)) => return Poll::Ready(Ok(event)),
                         Err(malformed) => return Poll::Ready(Err(NoRequest::Malformed(malformed))),
+                        // What came belongs to no request.
+                        Ok(None) if self.received.is_empty() && !front.awaits_response() => is_in_head = false,
                         Ok(None) => {}
                     }
                     match poll_read(&mut self.stream, &mut self.received, READ, cx) {
