@@ -1,7 +1,7 @@
 //! `ziggurat cgi`: one request from the environment and standard input, answered on standard output (RFC 3875).
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 
@@ -15,7 +15,7 @@ use super::{end, main_loop};
 use crate::gateway::Variables;
 use crate::log;
 use crate::pipeline::{Pipeline, Report};
-use crate::server::{cgi_failure, serve_cgi};
+use crate::server::{fail_cgi, serve_cgi};
 use crate::worker::SingleRequest;
 
 /// The request for which a web server has started this process.
@@ -45,9 +45,8 @@ impl CgiRequest {
     }
 
     /// Answers 500.
-    pub(crate) fn fail(mut self) {
-        // Without a client, there is nobody to tell.
-        let _ = self.output.write_all(&cgi_failure());
+    pub(crate) fn fail(self) {
+        fail_cgi(self.variables, self.input, self.output);
     }
 
     /// Serves the request with the stack of `pipeline`, in this process. SIGTERM and SIGINT cut it off.

@@ -55,7 +55,7 @@ mod vetting;
 
 pub use address::Address;
 pub use connection_table::Traffic;
-pub(crate) use gateway::{cgi_failure, serve_cgi};
+pub(crate) use gateway::{fail_cgi, serve_cgi};
 pub use generation::Retiring;
 pub use http_versions::HttpVersions;
 pub use listen::{Listen, Protocol, Trust};

@@ -158,8 +158,12 @@ fn a_request_that_is_none_is_refused() {
         assert!(answer.log.contains("refused a request from 203.0.113.7"), "{}", answer.log);
     }
     // How long a body in chunks is, Apache does not say.
-    let chunked = ask(PIPELINE, &[&GET[..], &[("HTTP_TRANSFER_ENCODING", "chunked")]].concat(), b"body");
-    assert!(chunked.out.starts_with("Status: 411 Length Required\r\n") && chunked.log.contains("refused a request"), "{}", chunked.log);
+    let folder = folder_of(&[("app.py", APP), ("pipeline.json", PIPELINE)]);
+    let mut child = start(folder.path(), &[&GET[..], &[("HTTP_TRANSFER_ENCODING", "chunked")]].concat());
+    child.stdin.take().unwrap().write_all(b"body").unwrap();
+    let output = child.wait_with_output().unwrap();
+    let log = String::from_utf8_lossy(&output.stderr);
+    assert!(output.stdout.starts_with(b"Status: 411 Length Required\r\n") && log.contains("refused a request"), "{log}");
     // A body that is cut short never reaches the app.
     let folder = folder_of(&[("app.py", APP), ("pipeline.json", PIPELINE)]);
     let mut child = start(folder.path(), &[&GET[..], &[("CONTENT_LENGTH", "10")]].concat());
@@ -272,6 +276,31 @@ fn a_path_that_apache_has_rewritten_does_not_show_the_program() {
     {
         let answer = String::from_utf8(apache.request("GET", path, b"")).unwrap();
         assert!(answer.contains(&format!(r#""SCRIPT_NAME": "{script}", "PATH_INFO": "{info}""#)), "{path}: {answer}");
+    }
+}
+
+#[test]
+fn refusals_reach_a_client_of_apache_that_sends_a_body() {
+    let folder = script(&[("app.py", APP)], PIPELINE);
+    let Some(apache) = apache(folder.path(), &format!("ScriptAlias /cgi {}/site.cgi", folder.path().display())) else { return };
+    let body = vec![b'x'; 5_000_000];
+    for length in [2_000, body.len()] {
+        let mut stream = apache.connect();
+        write!(stream, "POST /cgi/ HTTP/1.1\r\nHost: a\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n{length:x}\r\n").unwrap();
+        // The server may have closed it by now.
+        let _ = stream.write_all(&[&body[..length], b"\r\n0\r\n\r\n"].concat());
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer);
+        let answer = String::from_utf8_lossy(&answer);
+        assert!(answer.starts_with("HTTP/1.1 411 ") && answer.contains("the body has come in chunks"), "{length}: {answer}");
+    }
+    for pipeline in [r#"{ "app": { "wsgi": "absent:app" } }"#, r#"{ "layers": ["compres"] }"#] {
+        write_script(folder.path(), pipeline);
+        for length in [2_000, body.len()] {
+            let answer = apache.request("POST", "/cgi/", &body[..length]);
+            let answer = String::from_utf8_lossy(&answer);
+            assert!(answer.starts_with("HTTP/1.1 500 ") && answer.contains("the site cannot be served"), "{pipeline} {length}: {answer}");
+        }
     }
 }
 

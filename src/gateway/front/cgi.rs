@@ -38,8 +38,12 @@ impl CgiFront {
     /// How many octets of standard input are the body of the request.
     pub(crate) fn length(&self) -> u64 {
         match &self.0 {
-            // One that is no length is refused.
-            State::Head(variables) => stated_length(variables).unwrap_or_default(),
+            State::Head(variables) => match stated_length(variables) {
+                Ok(length) => length,
+                // It is refused, and the web server sends it to its end.
+                Err(Malformed::NoLength(_)) => u64::MAX,
+                Err(_) => 0,
+            },
             State::Body(left) => *left,
             State::Over => 0,
         }
@@ -140,7 +144,7 @@ mod tests {
         let chunked = ("HTTP_TRANSFER_ENCODING", "chunked");
         for pairs in [&[chunked][..], &[chunked, ("CONTENT_LENGTH", "")]] {
             let mut front = front(pairs);
-            assert!(matches!(front.take(&mut BytesMut::new()), Err(Malformed::NoLength(_))) && front.length() == 0, "{pairs:?}");
+            assert!(matches!(front.take(&mut BytesMut::new()), Err(Malformed::NoLength(_))) && front.length() == u64::MAX, "{pairs:?}");
         }
         // Some servers receive the chunks first, and say how much they were.
         assert_eq!(front(&[chunked, ("CONTENT_LENGTH", "5")]).length(), 5);

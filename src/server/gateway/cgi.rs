@@ -1,12 +1,13 @@
 //! The one request of a process that a web server has started (RFC 3875), over the streams that it got.
 
 use std::future::Future;
-use std::io;
+use std::io::{self, Read, Write};
 use std::pin::{Pin, pin};
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use http::StatusCode;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use ziggurat_middleware::{ConnectionInfo, Next, Scheme};
@@ -50,12 +51,29 @@ pub(crate) async fn serve_cgi(
     serving.await;
 }
 
-/// The response of a program that cannot serve its request.
-pub(crate) fn cgi_failure() -> Bytes {
+/// How long what is left of a request is read when the program cannot serve it.
+const LINGER: Duration = Duration::from_secs(5);
+
+/// The response of a program that cannot serve its request. What is left of the body is read and dropped for a while: Apache sends all of it before it reads the response, which is lost if the
+/// program ends earlier.
+pub(crate) fn fail_cgi(variables: Variables, input: impl Read + Send + 'static, mut output: impl Write) {
     let mut out = BytesMut::new();
+    let mut front = CgiFront::new(variables);
+    let left = front.length();
     let reason = "the site cannot be served. The error log of the web server says why";
-    write_refusal(&mut CgiFront::new(Variables::default()), StatusCode::INTERNAL_SERVER_ERROR, reason, &mut out);
-    out.freeze()
+    write_refusal(&mut front, StatusCode::INTERNAL_SERVER_ERROR, reason, &mut out);
+    // Without a client, there is nobody to tell.
+    let _ = output.write_all(&out);
+    drop(output);
+    let (read, is_read) = mpsc::channel::<()>();
+    let reader = move || {
+        let _ = io::copy(&mut input.take(left), &mut io::sink());
+        drop(read);
+    };
+    // Without a thread, nothing is read.
+    if std::thread::Builder::new().spawn(reader).is_ok() {
+        let _ = is_read.recv_timeout(LINGER);
+    }
 }
 
 /// The client for lines in the log.

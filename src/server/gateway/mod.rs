@@ -16,7 +16,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::time::timeout;
 use ziggurat_middleware::ConnectionInfo;
 
-pub(crate) use self::cgi::{cgi_failure, serve_cgi};
+pub(crate) use self::cgi::{fail_cgi, serve_cgi};
 use self::exchange::{Exchange, Outcome, poll_read, write_refusal};
 use super::connection_table::ConnectionGuard;
 use super::generation::CurrentGeneration;
