@@ -12,12 +12,18 @@ use super::refusal::Refusal;
 use super::service::MISDIRECTED;
 use super::upgrade::offered;
 
-/// Gives the head of a request its normal form, as if it had come over HTTP/1.1. `is_misdirected` says whether a request for a host belongs on another connection.
+/// Gives the head of a request its normal form, as if it had come over HTTP/1.1. `may_upgrade` says whether its connection may change to another protocol, and `is_misdirected` whether a
+/// request for a host belongs on another connection.
 ///
 /// # Errors
 ///
 /// How the server refuses it.
-pub(crate) fn vet(parts: &mut Parts, options: &Options, is_misdirected: impl FnOnce(&str) -> bool) -> Result<(), Problem> {
+pub(crate) fn vet(
+    parts: &mut Parts,
+    options: &Options,
+    may_upgrade: bool,
+    is_misdirected: impl FnOnce(&str) -> bool,
+) -> Result<(), Problem> {
     let limits = Limits::from(options);
     let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
     let mut octets = format!("{} {target} HTTP/1.1\r\n", parts.method).into_bytes();
@@ -32,7 +38,7 @@ pub(crate) fn vet(parts: &mut Parts, options: &Options, is_misdirected: impl FnO
     Head::default().read(&octets, &limits).map_err(refuse)?;
     let states_body =
         parts.headers.get(CONTENT_LENGTH).is_some_and(|length| length != "0") || parts.headers.contains_key(TRANSFER_ENCODING);
-    if let Some(upgrade) = offered(&parts.headers, states_body) {
+    if let Some(upgrade) = offered(&parts.headers, states_body).filter(|_| may_upgrade) {
         parts.extensions.insert(upgrade);
     }
     normalize(parts, limits.headers).map_err(refuse)?;
@@ -53,7 +59,7 @@ mod tests {
             request = request.header(*name, *value);
         }
         let mut parts = request.body(()).unwrap().into_parts().0;
-        vet(&mut parts, &Options::default(), |_| false).unwrap();
+        vet(&mut parts, &Options::default(), true, |_| false).unwrap();
         parts.extensions.get::<Upgrade>().map(|upgrade| upgrade.protocols().map(str::to_owned).collect())
     }
 

@@ -38,7 +38,9 @@ impl Arrival {
         let entrance = Entrance::of(pipeline, &uri);
         let peer = question.from()?.unwrap_or_else(|| entrance.peer());
         let headers = question.headers(uri.authority().map(|authority| authority.as_str()))?;
-        let handshake = entrance.tls.map(|options| handshake(options, pipeline, question, &uri));
+        // The TLS of a front server is not that of its client.
+        let own_tls = entrance.tls.filter(|_| !entrance.is_gateway());
+        let handshake = own_tls.map(|options| handshake(options, pipeline, question, &uri));
         let mut hops = vec![entrance.hop(&uri, question.client_cert.is_some(), handshake.as_ref())];
         let mut server = Hop::new(Role::Server, "server");
         let mut parts = Request::new(Body::empty()).into_parts().0;
@@ -48,7 +50,7 @@ impl Arrival {
         let sent = parts.headers.clone();
         let shown = format!("{} {}", parts.method, question.url);
         let is_misdirected = |host: &str| handshake.as_ref().is_some_and(|handshake| handshake.is_misdirected(host));
-        let refused = vet(&mut parts, pipeline.server(), is_misdirected).err();
+        let refused = vet(&mut parts, pipeline.server(), !entrance.is_gateway(), is_misdirected).err();
         match &refused {
             Some(problem) => {
                 server.notes.push(problem.shown().to_owned());
@@ -58,12 +60,14 @@ impl Arrival {
             None => server.notes = normalized(&sent, &parts.headers, pipeline),
         }
         hops.push(server);
-        parts.extensions.insert(entrance.connection(peer));
+        parts.extensions.insert(entrance.connection(peer, &uri));
         if let Some(handshake) = handshake {
             parts.extensions.insert(tls(handshake.client, handshake.name));
             if let Some(user) = handshake.user {
                 parts.extensions.insert(user);
             }
+        } else if entrance.is_gateway() && question.client_cert.is_some() {
+            parts.extensions.insert(tls(certificate(question), None));
         }
         let summary = RequestSummary::new(&parts.method, &parts.uri, &parts.extensions);
         parts.extensions.insert(summary);
@@ -92,7 +96,8 @@ impl<'a> Entrance<'a> {
         let wants_tls = is_https(uri);
         let fit = |entrance: &Self| {
             let is_port = entrance.port().is_some_and(|port| Some(port) == port_of(uri));
-            (wants_tls.is_none_or(|wants| wants == entrance.tls.is_some()), is_port, entrance.listen.protocol == Protocol::Http)
+            let has_scheme = entrance.is_gateway() || wants_tls.is_none_or(|wants| wants == entrance.tls.is_some());
+            (has_scheme, is_port, !entrance.is_gateway())
         };
         let best = entrances.enumerate().max_by_key(|(nth, entrance)| (fit(entrance), std::cmp::Reverse(*nth)));
         best.map_or_else(|| Self { listen: &pipeline.listen[0], line: None, tls: None }, |(_, entrance)| entrance)
@@ -105,10 +110,15 @@ impl<'a> Entrance<'a> {
         }
     }
 
+    /// Whether front servers connect here. They say who their client is, and by which scheme it comes.
+    fn is_gateway(&self) -> bool {
+        self.listen.protocol != Protocol::Http
+    }
+
     /// A client of this machine.
-    const fn peer(&self) -> From {
+    fn peer(&self) -> From {
         match self.listen.address {
-            Address::Unix(_) => From::Unix,
+            Address::Unix(_) if !self.is_gateway() => From::Unix,
             _ => From::Address(IpAddr::V4(Ipv4Addr::LOCALHOST)),
         }
     }
@@ -122,9 +132,12 @@ impl<'a> Entrance<'a> {
                 let versions = versions.chain(self.listen.http.has_http3().then_some("HTTP/3"));
                 versions.collect::<Vec<_>>().join(", ")
             }
-            _ => format!("{} from a front server, which says who the client is", self.listen.scheme()),
+            _ => format!("{} from a front server, which says who the client is, and by which scheme it comes", self.listen.scheme()),
         };
         hop.notes.push(format!("{}, {protocol}", if self.tls.is_some() { "TLS" } else { "clear text" }));
+        if self.is_gateway() {
+            return hop;
+        }
         if self.listen.transport.proxy_protocol.is_some() {
             hop.notes.push("the header of the PROXY protocol says who the client is".to_owned());
         }
@@ -150,7 +163,7 @@ impl<'a> Entrance<'a> {
         hop
     }
 
-    fn connection(&self, peer: From) -> ConnectionInfo {
+    fn connection(&self, peer: From, uri: &Uri) -> ConnectionInfo {
         let ip = match &self.listen.address {
             Address::Tcp { host, .. } => host.as_deref().and_then(|host| host.parse().ok()).unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)),
             _ => IpAddr::V4(Ipv4Addr::LOCALHOST),
@@ -159,6 +172,11 @@ impl<'a> Entrance<'a> {
             From::Address(address) => Some(address.to_canonical()),
             From::Unix => None,
         };
+        if self.is_gateway() {
+            let scheme = if is_https(uri) == Some(true) { Scheme::Https } else { Scheme::Http };
+            let server_port = Some(port_of(uri).unwrap_or(scheme.default_port()));
+            return ConnectionInfo { client, client_port: None, scheme, server_port, local: None, is_vetted: false };
+        }
         ConnectionInfo {
             client,
             client_port: None,
@@ -186,11 +204,15 @@ fn server_name(uri: &Uri) -> Option<String> {
 }
 
 fn handshake(options: &TlsOptions, pipeline: &Pipeline, question: &Question, uri: &Uri) -> Handshake {
-    let client = question.client_cert.as_ref().map(|subject| {
+    Handshake::survey(options, &pipeline.base, server_name(uri), certificate(question))
+}
+
+/// The certificate that the client shows.
+fn certificate(question: &Question) -> Option<ClientCertificate> {
+    question.client_cert.as_ref().map(|subject| {
         let common_name = subject.split(',').find_map(|part| part.trim().strip_prefix("CN=")).map(str::to_owned);
         ClientCertificate { subject: subject.clone(), common_name, ..ClientCertificate::default() }
-    });
-    Handshake::survey(options, &pipeline.base, server_name(uri), client)
+    })
 }
 
 /// The TLS of a connection to this name.
@@ -219,4 +241,71 @@ fn normalized(sent: &HeaderMap, headers: &HeaderMap, pipeline: &Pipeline) -> Vec
         notes.push("challenges of ACME below `/.well-known/acme-challenge/` are answered here while an order is under way".to_owned());
     }
     notes
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn a_front_server_says_the_scheme_and_the_client() {
+        const FILE: &str = r#"{
+            "listen": LISTEN,
+            "app": { "routes": [
+                { "match": { "client_cert": "CN=ann" }, "app": { "respond": 202 } },
+                { "match": { "scheme": "http" }, "app": { "redirect": "https://{host}{path}{query}" } },
+                { "match": { "client": "192.0.2.0/24" }, "app": { "respond": 204 } },
+                { "app": { "respond": 200 } }
+            ] }
+        }"#;
+        const TLS: &str = r#""tls": { "cert": "tls/a.pem", "key": "tls/a.key" }"#;
+        for listen in [
+            r#"{ "at": "unix:run/site.sock", "protocol": "fastcgi" }"#.to_owned(),
+            r#"["127.0.0.1:8000", { "at": "unix:run/site.sock", "protocol": "scgi" }]"#.to_owned(),
+            format!(r#"{{ "at": "10.0.0.5:3031", "protocol": "uwsgi", "trust": ["10.0.0.4"], {TLS} }}"#),
+        ] {
+            let pipeline =
+                Pipeline::from_text("pipeline.json", &FILE.replace("LISTEN", &listen), Path::new(""), &crate::builtin(), &|_| None)
+                    .unwrap();
+            let explain = |url: &str, from: Option<&str>, certificate: Option<&str>| {
+                let question =
+                    Question { client_cert: certificate.map(str::to_owned), from: from.map(str::to_owned), ..Question::of_line(url) };
+                pipeline.explain(&question).unwrap()
+            };
+            let of_ann = explain("https://a.example/", None, Some("CN=ann"));
+            let statuses = ["https://a.example/", "http://a.example/", "/"].map(|url| explain(url, None, None).status);
+            assert_eq!(statuses, [Some(200), Some(308), Some(308)], "{listen}");
+            assert_eq!(explain("https://a.example/", Some("192.0.2.7"), None).status, Some(204), "{listen}");
+            assert_eq!((of_ann.status, of_ann.from.as_str()), (Some(202), "127.0.0.1"), "{listen}");
+            let notes = of_ann.hops[0].notes.join("\n");
+            assert!(notes.contains("by which scheme") && !notes.contains("no listener"), "{notes}");
+        }
+    }
+
+    #[test]
+    fn the_handshake_of_a_websocket_is_told_from_other_requests() {
+        const HANDSHAKE: [(&str, &str); 5] = [
+            ("connection", "keep-alive, Upgrade"),
+            ("upgrade", "websocket"),
+            ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
+            ("sec-websocket-version", "13"),
+            ("origin", "https://evil.example"),
+        ];
+        let status = |file: &str, headers: &[(&str, &str)]| {
+            let pipeline = Pipeline::from_text("pipeline.json", file, Path::new(""), &crate::builtin(), &|_| None).unwrap();
+            let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+            pipeline.explain(&Question { headers, ..Question::of_line("http://a.example/x") }).unwrap().status
+        };
+        let csrf = r#"{ "layers": ["csrf"], "app": { "respond": 200 } }"#;
+        assert_eq!(status(csrf, &HANDSHAKE), Some(403));
+        assert_eq!(status(csrf, &HANDSHAKE[1..]), Some(200), "without the connection option, it is none");
+        let with_body = [&HANDSHAKE[..], &[("content-length", "3")]].concat();
+        assert_eq!(status(csrf, &with_body), Some(200), "with a body, it is none");
+        let slash = r#"{ "layers": [{ "slash": "append" }], "app": { "respond": 200 } }"#;
+        assert_eq!([status(slash, &HANDSHAKE), status(slash, &[])], [Some(200), Some(308)]);
+        let gateway = r#"{ "listen": { "at": "unix:run/a.sock", "protocol": "uwsgi" }, "layers": ["csrf"], "app": { "respond": 200 } }"#;
+        assert_eq!(status(gateway, &HANDSHAKE), Some(200), "a front server passes none on");
+    }
 }
