@@ -13,6 +13,7 @@ use std::task::{Context as TaskContext, Poll};
 
 use futures_util::TryFutureExt;
 use futures_util::future::{Either, MapErr};
+use http::header::CACHE_CONTROL;
 use http::{Method, StatusCode};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
@@ -188,6 +189,9 @@ impl Middleware for Static {
 
     fn effects(&self, effects: &mut Effects) {
         effects.add(self.served("/static"));
+        if self.max_age.is_some() || self.immutable {
+            effects.add(Effect::AddsHeader(CACHE_CONTROL));
+        }
     }
 
     fn layer(self, context: &Context) -> Result<impl IntoStage, Finding> {
@@ -218,6 +222,9 @@ impl App for Static {
 
     fn effects(&self, effects: &mut Effects) {
         effects.add(self.served("/"));
+        if self.max_age.is_some() || self.immutable {
+            effects.add(Effect::AddsHeader(CACHE_CONTROL));
+        }
     }
 
     fn app(self, context: &Context) -> Result<impl IntoApp, Finding> {

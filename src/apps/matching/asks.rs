@@ -63,9 +63,11 @@ impl Match {
         Some(Self { not: None, ..self.clone() })
     }
 
-    /// The headers that it asks for.
+    /// The headers that it asks for. Cookies are in one.
     pub(crate) fn header_names(&self) -> impl Iterator<Item = &str> {
-        self.header.iter().filter(|(_, values)| **values != Values::Absent).map(|(name, _)| name.as_str())
+        let asks = |(_, values): &(&String, &Values)| **values != Values::Absent;
+        let cookie = self.cookie.iter().find(asks).map(|_| "cookie");
+        self.header.iter().filter(asks).map(|(name, _)| name.as_str()).chain(cookie)
     }
 
     /// Whether it asks for a path.

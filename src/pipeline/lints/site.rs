@@ -172,13 +172,18 @@ impl<'a> Site<'a> {
         self.file.listen.iter().filter(|entry| is_public(&entry.listen.address) && entry.listen.protocol == Protocol::Http)
     }
 
+    /// The addresses where front servers connect. These say who their client is, and by which scheme it comes.
+    pub(super) fn gateways(&self) -> impl Iterator<Item = &'a ListenEntry> {
+        self.file.listen.iter().filter(|entry| entry.listen.protocol != Protocol::Http)
+    }
+
     /// An address that other machines can connect to without TLS.
     pub(super) fn in_clear_text(&self) -> Option<&'a ListenEntry> {
         self.public().find(|entry| entry.tls.is_none())
     }
 }
 
-fn is_public(address: &Address) -> bool {
+pub(super) fn is_public(address: &Address) -> bool {
     match address {
         Address::Tcp { host: None, .. } => true,
         Address::Tcp { host: Some(host), .. } => match host.parse::<std::net::IpAddr>() {

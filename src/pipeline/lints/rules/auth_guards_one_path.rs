@@ -54,10 +54,9 @@ fn check(site: &Site<'_>) -> Vec<Hit> {
 /// The exact path of this route that is open below.
 fn open(site: &Site<'_>, guarded: Passed<'_>) -> Option<Hit> {
     let condition = guarded.route.condition.as_ref().filter(|_| guarded.route.mount.is_none())?;
-    // Nothing is below a file.
-    let is_folder = |path: &String| path.rsplit('/').next().is_some_and(|name| !name.is_empty() && !name.contains('.'));
-    condition.value.exact_paths().filter(is_folder).find_map(|path| {
-        let below = format!("{path}/x");
+    condition.value.exact_paths().find_map(|path| {
+        let folder = folder(&path)?;
+        let below = format!("{folder}/x");
         let takes = |route: &&Route| {
             route.is_enabled() && route.mount.is_none() && route.condition.as_ref().is_none_or(|keys| keys.value.holds_for_path(&below))
         };
@@ -66,16 +65,35 @@ fn open(site: &Site<'_>, guarded: Passed<'_>) -> Option<Hit> {
             let leads = way.routes.iter().find(|passed| std::ptr::eq(passed.route, other));
             leads.is_some_and(|leads| way.stages[leads.stages..].iter().any(Stage::asks_who))
         });
-        if is_guarded || !is_same(&guarded.route.stack.app, &other.stack.app) {
+        if is_guarded || !is_same(bottom(site, &guarded.route.stack.app), bottom(site, &other.stack.app)) {
             return None;
         }
-        let open = if condition.value.holds_for_path(&format!("{path}/")) { &below } else { &format!("{path}/") };
+        let open = if condition.value.holds_for_path(&format!("{folder}/")) { &below } else { &format!("{folder}/") };
         let hit = Hit::at_span(guarded.route.span.clone(), format!("`{path}` is guarded, and `{open}` is not")).label("this path alone");
-        let hit = hit.with_span(other.span.clone(), "takes the paths below it to the same app").hint(format!("write `\"{path}/*\"`"));
+        let hit = hit.with_span(other.span.clone(), "takes the paths below it to the same app").hint(format!("write `\"{folder}/*\"`"));
         let written = written(condition.node.nearest(&["path".into()]), &path);
-        Some(hit.fix(written.map(|node| Fix::Replace { value: node.span.clone(), with: format!("\"{path}/*\"") })))
+        Some(hit.fix(written.map(|node| Fix::Replace { value: node.span.clone(), with: format!("\"{folder}/*\"") })))
     })
 }
+
+/// A path without the slash at its end. Nothing is below the root that is not below everything, and nothing below a file.
+fn folder(path: &str) -> Option<&str> {
+    let folder = path.strip_suffix('/').unwrap_or(path);
+    let name = folder.rsplit('/').next().filter(|name| !name.is_empty())?;
+    (folder.len() < path.len() || !name.contains('.')).then_some(folder)
+}
+
+/// The app that a name of the file leads to.
+fn bottom<'a>(site: &Site<'a>, mut app: &'a App) -> &'a App {
+    for _ in 0..MOST_NAMES {
+        let App::Named(id, _) = app else { break };
+        app = &site.file.apps[*id].stack.app;
+    }
+    app
+}
+
+/// Names that lead to names.
+const MOST_NAMES: usize = 32;
 
 /// The string with this text.
 fn written<'a>(node: &'a Node, path: &str) -> Option<&'a Node> {
@@ -87,7 +105,7 @@ fn written<'a>(node: &'a Node, path: &str) -> Option<&'a Node> {
 
 fn is_same(one: &App, other: &App) -> bool {
     match (one, other) {
-        (App::Named(one, _), App::Named(other, _)) => one == other,
+        (App::Routes(one), App::Routes(other)) => std::ptr::eq(one, other),
         (App::Part(one), App::Part(other)) => one.kind.name == other.kind.name && one.options.is_like(&other.options),
         _ => false,
     }

@@ -8,8 +8,8 @@ pub(super) const LINT: Lint = Lint {
     id: "hsts-never-sent",
     harm: Harm::Access,
     summary: "`hsts` is on, and every request looks as if it came by http.",
-    why: "`Strict-Transport-Security` is sent in responses to https requests only (RFC 6797 section 7.2). Without `tls` in `listen`, and without a `forwarded` layer that believes a proxy with TLS, no \
-          request is one. Browsers never learn that they have to use https.
+    why: "`Strict-Transport-Security` is sent in responses to https requests only (RFC 6797 section 7.2). Without `tls` in `listen`, without a `forwarded` layer that believes a proxy with TLS, and without a front server \
+          that says the scheme by FastCGI, SCGI or uwsgi, no request is one. Browsers never learn that they have to use https.
 
           Name the proxy in a `forwarded` layer above, or listen with `tls`.",
     wrong: Example {
@@ -37,9 +37,8 @@ pub(super) const LINT: Lint = Lint {
 };
 
 fn check(site: &Site<'_>) -> Vec<Hit> {
-    let Some(listen) = site.file.listen.first().filter(|_| site.file.listen.iter().all(|entry| entry.tls.is_none())) else {
-        return Vec::new();
-    };
+    let may_be_https = site.file.listen.iter().any(|entry| entry.tls.is_some()) || site.gateways().next().is_some();
+    let Some(listen) = site.file.listen.first().filter(|_| !may_be_https) else { return Vec::new() };
     let mut hits = Vec::new();
     for way in site.ways.iter().filter(|way| way.first(|stage| stage.has(Behavior::TrustsProxies)).is_none()) {
         for stage in way.stages.iter().filter(|stage| stage.does(&Effect::SendsHsts)) {

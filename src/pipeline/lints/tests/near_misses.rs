@@ -185,3 +185,119 @@ fn a_claim_that_tells_neither_client_nor_scheme_may_be_removed() {
     };
     assert!(is_found("x-forwarded-for") && !is_found("x-forwarded-host"));
 }
+
+#[test]
+fn a_front_server_says_the_scheme() {
+    let hsts = r#"{ "security_headers": { "hsts": {} } }"#;
+    let file = |listen: &str| format!(r#"{{ "listen": {listen}, "layers": [{hsts}], "app": {{ "respond": 204 }} }}"#);
+    for protocol in ["fastcgi", "scgi", "uwsgi"] {
+        let gateway = format!(r#"{{ "at": "unix:run/site.sock", "protocol": "{protocol}" }}"#);
+        assert!(!found(&file(&gateway)).contains(&"hsts-never-sent"));
+        assert!(!found(&file(&format!(r#"["127.0.0.1:8000", {gateway}]"#))).contains(&"hsts-never-sent"));
+    }
+    assert!(found(&file(r#""unix:run/site.sock""#)).contains(&"hsts-never-sent"));
+}
+
+#[test]
+fn whoever_may_be_a_front_server_is_believed() {
+    let is_found = |listen: &str, layers: &str| {
+        found(&format!(r#"{{ "listen": {listen}, "layers": [{layers}], "app": {{ "respond": 204 }} }}"#)).contains(&"trusts-everyone")
+    };
+    let gateway = |at: &str, trust: &str| format!(r#"{{ "at": "{at}", "protocol": "uwsgi", "trust": {trust} }}"#);
+    for (at, trust, is_open) in [
+        ("0.0.0.0:3031", r#"["0.0.0.0/0"]"#, true),
+        ("0.0.0.0:3031", r#"["unix", "0.0.0.0/1", "128.0.0.0/1"]"#, true),
+        ("[::]:3031", r#"["::/0"]"#, true),
+        ("127.0.0.1:3031", r#"["0.0.0.0/0"]"#, false),
+        ("0.0.0.0:3031", r#"["10.0.0.0/8"]"#, false),
+    ] {
+        assert_eq!(is_found(&gateway(at, trust), ""), is_open, "{at} {trust}");
+    }
+    let everybody = r#"{ "forwarded": { "trust": "0.0.0.0/0" } }"#;
+    assert!(is_found(&gateway("127.0.0.1:3031", r#"["127.0.0.1"]"#), everybody));
+    assert!(!is_found(r#""127.0.0.1:8000""#, everybody));
+}
+
+#[test]
+fn a_guarded_path_may_end_with_a_slash_and_its_guard_may_stand_in_apps() {
+    let guard = r#""layers": [{ "access": [{ "allow": "10.0.0.0/8" }] }]"#;
+    let is_found = |path: &str, app: &str, apps: &str| {
+        let file = format!(
+            r#"{{ "apps": {{ "site": {{ "respond": 204 }}, "other": {{ "respond": 204 }}{apps} }},
+                "app": {{ "routes": [{{ "match": {{ "path": {path} }}, {app} }}, {{ "app": "site" }}] }} }}"#
+        );
+        found(&file).contains(&"auth-guards-one-path")
+    };
+    let of_route = format!(r#"{guard}, "app": "site""#);
+    for (path, is_open) in [
+        (r#""/admin""#, true),
+        (r#""/admin/""#, true),
+        (r#""/v1.2/""#, true),
+        (r#"["/admin", "/admin/"]"#, true),
+        (r#""/admin/*""#, false),
+        (r#""/""#, false),
+        (r#""/robots.txt""#, false),
+    ] {
+        assert_eq!(is_found(path, &of_route, ""), is_open, "{path}");
+    }
+    let of_entry =
+        |app: &str| format!(r#", "admin": {{ {guard}, "app": "{app}" }}, "outer": {{ "layers": ["request_id"], "app": "admin" }}"#);
+    assert!(is_found(r#""/admin""#, r#""app": "admin""#, &of_entry("site")));
+    assert!(is_found(r#""/admin""#, r#""app": "outer""#, &of_entry("site")));
+}
+
+#[test]
+fn a_route_that_asks_for_a_cookie_reads_a_header() {
+    let is_found = |header: &str, condition: &str| {
+        let file = format!(
+            r#"{{ "layers": [{{ "headers": {{ "request": {{ "remove": "{header}" }} }} }}],
+                "app": {{ "routes": [{{ "match": {condition}, "app": {{ "respond": 204 }} }}, {{ "app": {{ "respond": 404 }} }}] }} }}"#
+        );
+        found(&file).contains(&"header-removed-above")
+    };
+    assert!(is_found("cookie", r#"{ "cookie": { "beta": "1" } }"#));
+    assert!(is_found("cookie", r#"{ "cookie": { "beta": true } }"#));
+    assert!(!is_found("cookie", r#"{ "cookie": { "beta": false } }"#));
+    assert!(!is_found("x-a", r#"{ "cookie": { "beta": "1" } }"#));
+}
+
+#[test]
+fn a_route_that_asks_for_the_scheme_is_decided_before_a_layer_of_a_later_route() {
+    let is_found = |listen: &str, condition: &str, outer: &str| {
+        let file = format!(
+            r#"{{ "listen": {listen}, "layers": [{outer}],
+                "apps": {{ "site": {{ "layers": [{{ "forwarded": {{ "trust": "127.0.0.1" }} }}], "app": {{ "respond": 204 }} }} }},
+                "app": {{ "routes": [{{ "match": {condition}, "app": {{ "redirect": "https://{{host}}{{path}}" }} }}, {{ "app": "site" }}] }} }}"#
+        );
+        found(&file).contains(&"match-above-forwarded")
+    };
+    const PLAIN: &str = r#""127.0.0.1:8000""#;
+    assert!(is_found(PLAIN, r#"{ "scheme": "http" }"#, ""));
+    assert!(is_found(PLAIN, r#"{ "scheme": "https" }"#, ""));
+    assert!(!is_found(PLAIN, r#"{ "path": "/old" }"#, ""));
+    // Who is in this network may come past the proxy.
+    assert!(!is_found(PLAIN, r#"{ "client": "10.0.0.0/8" }"#, ""));
+    assert!(!is_found(PLAIN, r#"{ "scheme": "http" }"#, r#"{ "forwarded": { "trust": "127.0.0.1" } }"#));
+    assert!(!is_found(r#"[":80", { "at": ":443", "tls": { "cert": "tls/a.pem", "key": "tls/a.key" } }]"#, r#"{ "scheme": "http" }"#, ""));
+    assert!(!is_found(r#"{ "at": "unix:run/a.sock", "protocol": "uwsgi" }"#, r#"{ "scheme": "http" }"#, ""));
+}
+
+#[test]
+fn files_have_a_header_for_caches_that_a_layer_above_overrules() {
+    let headers = r#"{ "headers": { "response": { "set": { "cache-control": "no-store" } } } }"#;
+    let files = |options: &str| format!(r#"{{ "static": {{ "at": "/static", "root": "files"{options} }} }}"#);
+    let is_found = |upper: &str, lower: &str| found(&layers(&format!("{upper}, {lower}"))).contains(&"outer-header-wins");
+    assert!(is_found(headers, &files(r#", "max_age": "1d""#)));
+    assert!(is_found(headers, &files(r#", "immutable": true"#)));
+    assert!(!is_found(headers, &files("")));
+    assert!(!is_found(&files(r#", "max_age": "1d""#), headers));
+}
+
+#[test]
+fn what_depends_on_scheme_and_host_stands_below_forwarded() {
+    let forwarded = r#"{ "forwarded": { "trust": "127.0.0.1" } }"#;
+    for layer in [r#""cache""#, r#""csrf""#] {
+        assert!(found(&layers(&format!("{layer}, {forwarded}"))).contains(&"client-above-forwarded"), "{layer}");
+        assert!(!found(&layers(&format!("{forwarded}, {layer}"))).contains(&"client-above-forwarded"), "{layer}");
+    }
+}
