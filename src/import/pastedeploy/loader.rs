@@ -75,6 +75,8 @@ pub(super) struct Factory {
     /// Where the code is named.
     pub(super) place: Place,
     pub(super) theirs: String,
+    /// Whether the section that has it has a filter of its own, and names the code itself: Paste Deploy then gives it the options of sections that use this one, too.
+    is_shared: bool,
     /// The file and the name of the section, for what only Paste Deploy can load. None for what is named without a section.
     pub(super) section: Option<(usize, String)>,
 }
@@ -146,6 +148,7 @@ impl Loader {
                 local: Vec::new(),
                 place: Place::default(),
                 theirs: name.to_owned(),
+                is_shared: false,
                 section: None,
             })
         };
@@ -221,7 +224,8 @@ impl Loader {
         if let Some(required) = take(&mut read.local, "require") {
             self.remarks.once(&required.place, "require = ...", Dropped, "what is not installed fails the import of the app");
         }
-        let part = match kind.as_str() {
+        let names_code = !read.local.iter().any(|item| item.name == "use");
+        let mut part = match kind.as_str() {
             "pipeline" => self.pipeline(file, &place, read.local, &global)?,
             "filter-app" => {
                 let next = take(&mut read.local, "next").ok_or_else(|| NotImported(format!("{place}: `[{header}]` has no `next`")))?;
@@ -234,6 +238,9 @@ impl Loader {
         let Some(filter) = filter_with else { return Ok(part) };
         self.remarks.once(&filter.place, &format!("filter-with = {}", filter.value), Taken, "a layer above");
         let filter = self.named(Wanted::Filter, file, &filter.value, &global)?;
+        if let Part::Factory(factory) = &mut part {
+            factory.is_shared = names_code;
+        }
         Ok(over(vec![filter], part))
     }
 
@@ -257,10 +264,10 @@ impl Loader {
         if let Some(used) = take(&mut local, "use") {
             let mut part = self.named(wanted, file, &used.value, &global)?;
             let theirs = format!("use = {}", used.value);
-            let Part::Factory(factory) = &mut part else {
+            let Some(factory) = used_by_name(&mut part) else {
                 self.remarks.once(&used.place, &theirs, Taken, "it is that section");
                 for item in local {
-                    let note = "Paste Deploy passes it to nothing: the section of `use` is a pipeline, or has a filter of its own";
+                    let note = "Paste Deploy passes it to nothing: the section of `use` is a pipeline, or uses another one and has a filter of its own";
                     self.remarks.once(&item.place, &format!("{} = ...", item.name), Dropped, note);
                 }
                 return Ok(part);
@@ -317,6 +324,7 @@ impl Loader {
             local,
             place: named.place,
             theirs: format!("{} = {}", named.name, named.value),
+            is_shared: false,
             section: Some((file, header.to_owned())),
         }))
     }
@@ -324,6 +332,17 @@ impl Loader {
     fn line_of(&self, file: usize, header: &str) -> Place {
         let ini = &self.files[file];
         ini.place(ini.sections.iter().find(|section| section.name == header).map_or(0, |section| section.line))
+    }
+}
+
+/// The factory that gets the options of a section which uses this part.
+fn used_by_name(part: &mut Part) -> Option<&mut Factory> {
+    match part {
+        Part::Factory(factory) => Some(factory),
+        Part::Filtered(_, app) => match &mut **app {
+            Part::Factory(factory) if factory.is_shared => Some(factory),
+            _ => None,
+        },
     }
 }
 

@@ -50,7 +50,7 @@ pub(super) fn config(name: &str, text: &str) -> Result<Imported, NotImported> {
 
 /// Imports a command line of `pserve`, with the file that it names.
 pub(super) fn command(folder: &Path, found: Found) -> Result<Imported, NotImported> {
-    let Start { place, call, environment, mut remarks } = found.start("pserve", "pserve")?;
+    let Start { place, call, environment, mut remarks, .. } = found.start("pserve", "pserve")?;
     for (place, name, _) in environment {
         remarks.add(&place, &name, Dropped, "it stays where it is: workers inherit the variables of the server");
     }
