@@ -53,3 +53,16 @@ impl<'writer> FormatFields<'writer> for MessageLast {
         write!(writer, "{mark}{space}{line}")
     }
 }
+
+/// What another program says, as a part of a line: control characters are escaped.
+pub(crate) fn said(text: &str) -> String {
+    let mut said = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '\t' => said.push(' '),
+            _ if character.is_control() => said.extend(character.escape_default()),
+            _ => said.push(character),
+        }
+    }
+    said
+}

@@ -22,6 +22,7 @@ use ziggurat_middleware::{Body, Place, RequestSummary, Retired};
 
 use crate::body_channel::{self, BodySender, ChannelBody};
 use crate::gateway::ResponseHead;
+use crate::log::said;
 
 /// The largest head of a response.
 const HEAD: usize = 64 << 10;
@@ -274,7 +275,7 @@ impl Log {
     fn says(&self, line: &str) {
         let summary = self.summary.as_ref();
         let (request_id, request) = (summary.and_then(RequestSummary::id), summary.map(tracing::field::display));
-        tracing::warn!(request_id, request, app = self.place.as_str(), program = self.program, "the program says: {}", line.escape_debug());
+        tracing::warn!(request_id, request, app = self.place.as_str(), program = self.program, "the program says: {}", said(line));
     }
 
     fn failed(&self, failed: &Failed, last_line: &str) {

@@ -17,6 +17,7 @@ use super::GatewayRequest;
 use crate::body_channel::{self, BodySender, ChannelBody};
 use crate::gateway::ResponseHead;
 use crate::gateway::back::{Back, BackProtocol, Event, NoResponse};
+use crate::log::said;
 use crate::upstream::dial::Stream;
 use crate::upstream::failure::{Failure, FailureKind, FailurePhase};
 use crate::upstream::replay::Upload;
@@ -268,14 +269,7 @@ impl Stderr<'_> {
         let summary = self.summary.as_ref();
         let (request_id, request) = (summary.and_then(RequestSummary::id), summary.map(tracing::field::display));
         for line in text.lines().filter(|line| !line.trim().is_empty()) {
-            tracing::warn!(
-                request_id,
-                request,
-                app = self.place.as_str(),
-                upstream = self.upstream,
-                "the app says: {}",
-                line.escape_debug()
-            );
+            tracing::warn!(request_id, request, app = self.place.as_str(), upstream = self.upstream, "the app says: {}", said(line));
         }
     }
 }
