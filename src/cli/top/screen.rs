@@ -122,7 +122,8 @@ fn apps(rows: &mut Vec<Row>, now: &Figures, before: Option<&Figures>) {
         let earlier = before.and_then(|before| list(&before.status["apps"]).iter().find(|other| other["place"] == app["place"]));
         let growth = |key: &str| number(&app["queue"]["waited_s"][key]) - earlier.map_or(0.0, |app| number(&app["queue"]["waited_s"][key]));
         let (waits, waited) = (growth("count"), growth("sum"));
-        let restarts: f64 = app["restarts"].as_object().into_iter().flatten().map(|(_, count)| number(count)).sum();
+        let restarts: f64 =
+            app["restarts"].as_object().into_iter().flatten().map(|(_, count)| number(count)).fold(0.0, |sum, count| sum + count);
         let workers = match &app["workers"] {
             Value::Array(workers) => format!("{}/{}", workers.iter().filter(|worker| worker["state"] == "ready").count(), workers.len()),
             _ => "-".to_owned(),
