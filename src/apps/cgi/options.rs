@@ -12,8 +12,8 @@ use crate::upstream::QueueOptions;
 /// With `program`, every request is for this one, and the path is in `PATH_INFO`. With `root`, the path names the program in this folder: the first part of it that is an executable file. What
 /// is not there, hidden or outside of the folder is 404.
 ///
-/// A program runs in its folder and in a process group of its own, with the variables of the request, `PATH` and `env`, and nothing else of the server's environment. When the response is over,
-/// or the client has left, the group is killed. The body of the request streams to standard input. What a program writes to standard error is in the log, up to 8 KiB for each request.
+/// A program runs in its folder and in a process group of its own, with the variables of the request, `PATH` and `env`, and nothing else of the server's environment. When the program
+/// has ended, or goes on for 5 s after its response, or the client has left, the group is killed, with what the program has put into the background. What has to go on needs a group of its own (`setsid`). The body of the request streams to standard input. What a program writes to standard error is in the log, up to 8 KiB for each request.
 ///
 /// The client gets `502` if a program ends without the head of a response, `504` if it takes longer than `timeout`, and `503` with `Retry-After` if too many run for longer than the queue allows.
 ///
