@@ -1,5 +1,7 @@
 //! The pipeline file that an import writes.
 
+use std::path::{Component, Path, PathBuf};
+
 use serde_json::{Map, Value};
 
 /// The most columns of an object or a list on one line.
@@ -55,6 +57,20 @@ pub(super) fn one_or_many(mut values: Vec<Value>) -> Option<Value> {
         1 => values.pop(),
         _ => Some(values.into()),
     }
+}
+
+/// `path` of a `wsgi` app: these folders, each once. The folder of the pipeline file alone is the default.
+pub(super) fn module_path(folders: impl IntoIterator<Item = String>) -> Option<Value> {
+    let mut known: Vec<PathBuf> = Vec::new();
+    let mut path: Vec<Value> = Vec::new();
+    for folder in folders {
+        let plain: PathBuf = Path::new(&folder).components().filter(|part| *part != Component::CurDir).collect();
+        if !known.contains(&plain) {
+            path.push(if plain.as_os_str().is_empty() { ".".into() } else { folder.into() });
+            known.push(plain);
+        }
+    }
+    one_or_many(path).filter(|path| path != ".")
 }
 
 /// On one line if that is short enough after `before` columns, else an entry a line.

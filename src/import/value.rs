@@ -192,6 +192,19 @@ pub(super) fn host_and_port(text: &str) -> Option<(String, &str)> {
     Reference::of(port).map_or_else(|| is_port(port), |port| port.default.is_none_or(is_port)).then_some((host, port))
 }
 
+/// A path that a server reads in this folder, as it is outside of it. What a variable begins may be absolute, and stays as it is.
+pub(super) fn below(folder: Option<&str>, path: &str) -> String {
+    let Some(folder) = folder.filter(|_| !path.starts_with('/') && !path.starts_with("${")) else { return path.to_owned() };
+    let mut inner = path;
+    while let Some(rest) = inner.strip_prefix("./") {
+        inner = rest.trim_start_matches('/');
+    }
+    match inner {
+        "" | "." => folder.to_owned(),
+        _ => format!("{}/{inner}", folder.trim_end_matches('/')),
+    }
+}
+
 /// A text in which `$` stands for itself.
 pub(super) fn escaped(text: &str) -> String {
     text.replace('$', "$$")

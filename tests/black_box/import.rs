@@ -230,8 +230,19 @@ fn what_is_imported_is_served() {
     let uwsgi = "[uwsgi]\nname = lib\nhttp-socket = 127.0.0.1:0\nwsgi-file = %dapp.py\ncallable = app\npythonpath = %(name)\nenv = A=b c\nthreads = 2 ; two\n";
     let unit = r#"{ "listeners": { "127.0.0.1:0": { "pass": "routes" } }, "routes": [{ "action": { "pass": "applications/a" } }], "applications": {
         "a": { "type": "python", "path": [".", "lib"], "module": "app", "callable": "app", "threads": 2, "environment": { "A": "b c" } } } }"#;
-    for (file, text) in [("gunicorn.conf.py", gunicorn), ("uwsgi.ini", uwsgi), ("unit.json", unit)] {
-        let folder = folder_of(&[("app.py", APP), ("lib/helper.py", "NAME = 'helper'\n"), (file, text)]);
+    let of_folder = "[uwsgi]\nhttp-socket = 127.0.0.1:0\nwsgi-file = lib/place.py\ncallable = app\nenv = A=b c\nthreads = 2\n";
+    let elsewhere = "[uwsgi]\nhttp-socket = 127.0.0.1:0\nchdir = work\nwsgi-file = place.py\ncallable = app\npythonpath = lib\nenv = A=b c\nthreads = 2\n";
+    let beside = "bind = '127.0.0.1:0'\nthreads = 2\nchdir = 'work'\npythonpath = 'lib'\nraw_env = ['A=b c']\nwsgi_app = 'app:app'\n";
+    const HELPER: &str = "NAME = 'helper'\n";
+    for (file, text, app, helper) in [
+        ("gunicorn.conf.py", gunicorn, "app.py", "lib/helper.py"),
+        ("uwsgi.ini", uwsgi, "app.py", "lib/helper.py"),
+        ("unit.json", unit, "app.py", "lib/helper.py"),
+        ("uwsgi.ini", of_folder, "lib/place.py", "helper.py"),
+        ("uwsgi.ini", elsewhere, "work/place.py", "work/lib/helper.py"),
+        ("gunicorn.conf.py", beside, "app.py", "work/lib/helper.py"),
+    ] {
+        let folder = folder_of(&[(app, APP), (helper, HELPER), (file, text)]);
         let imported = command(folder.path()).args(["import", file, "-o", "pipeline.json"]).output().unwrap();
         assert_eq!(imported.status.code(), Some(0), "{file}: {}", text_of(&imported.stderr));
         let mut run = command(folder.path());

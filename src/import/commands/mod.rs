@@ -40,6 +40,8 @@ pub(super) struct Found {
     pub(super) lines: Vec<CommandLine>,
     /// Variables that the file sets.
     pub(super) environment: Vec<Variable>,
+    /// Where the file says that systemd passes sockets.
+    pub(super) sockets: Option<Place>,
     pub(super) remarks: Remarks,
 }
 
@@ -50,13 +52,15 @@ pub(super) struct Start {
     pub(super) call: Call,
     /// Variables that the file sets.
     pub(super) environment: Vec<Variable>,
+    /// Where the file says that systemd passes sockets.
+    pub(super) sockets: Option<Place>,
     pub(super) remarks: Remarks,
 }
 
 impl Found {
     /// The first command that starts a program, which people know as `name`, and rather one that is always run. The others stay where they are.
     pub(super) fn start(self, program: &str, name: &str) -> Result<Start, NotImported> {
-        let Self { lines, environment, mut remarks } = self;
+        let Self { lines, environment, sockets, mut remarks } = self;
         let calls: Vec<(CommandLine, Option<Call>)> = lines
             .into_iter()
             .map(|line| {
@@ -94,7 +98,7 @@ impl Found {
         for other in &call.others {
             remarks.add(&place, other, Treatment::Dropped, another);
         }
-        Ok(Start { place, call, environment, remarks })
+        Ok(Start { place, call, environment, sockets, remarks })
     }
 }
 

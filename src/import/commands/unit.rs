@@ -32,6 +32,17 @@ pub(super) fn read(name: &str, text: &str) -> Found {
                 Err(_) => found.remarks.add(&place, &line, Treatment::Dropped, NOT_CLOSED),
             },
             "Environment" => found.variables(&place, value),
+            "Requires" | "Requisite" | "Wants" | "BindsTo" | "Sockets"
+                if value.split_whitespace().any(|unit| unit.ends_with(".socket")) =>
+            {
+                found.sockets = Some(place.clone());
+                found.remarks.add(&place, &line, Treatment::Dropped, format!("{stays}: systemd passes the sockets to the server"));
+            }
+            "EnvironmentFile" => {
+                let note =
+                    "and is not read: of what it sets, write `GUNICORN_CMD_ARGS`, `WEB_CONCURRENCY`, `UWSGI_...` and options by hand";
+                found.remarks.add(&place, &line, Treatment::Dropped, format!("{stays}, {note}"));
+            }
             "WorkingDirectory" => {
                 found.remarks.add(&place, &line, Treatment::Dropped, format!("{stays}; the pipeline file belongs into this folder"));
             }

@@ -30,11 +30,20 @@ impl Import {
 
     fn addresses(&mut self) {
         let umask = self.umask();
+        if let Some(place) = self.sockets.take() {
+            self.draft.listen.push("systemd".into());
+            self.remarks.add(&place, "sockets", Approximated, "`listen`: \"systemd\": the sockets that systemd passes");
+            self.taken("bind", |_, _| Err("gunicorn listens on the sockets that systemd passes, and on nothing else".to_owned()));
+            return;
+        }
+        let is_given = self.settings.get("bind").is_some();
         let is_taken = self.taken("bind", |import, value| {
             let (mut entries, mut notes) = (Vec::new(), Vec::new());
             let mut treatment = Taken;
             for item in value.items() {
                 let address = address(&item.text().ok_or(NO_ADDRESS)?)?;
+                let address =
+                    address.strip_prefix("unix:").map_or_else(|| address.clone(), |path| format!("unix:{}", import.in_folder(path)));
                 let mut entry = Json::from(address.as_str());
                 let mut note = "";
                 if address.starts_with("unix:") {
@@ -56,7 +65,9 @@ impl Import {
             Ok((treatment, format!("`listen`: {}", notes.join(", "))))
         });
         if !is_taken && self.draft.listen.is_empty() {
-            let (address, note) = if self.platform_sets_port {
+            let (address, note) = if is_given {
+                ("127.0.0.1:8000", "`listen`: \"127.0.0.1:8000\"")
+            } else if self.platform_sets_port {
                 ("0.0.0.0:${PORT:-8000}", "`listen`: \"0.0.0.0:${PORT:-8000}\": gunicorn listens there where the platform sets PORT")
             } else {
                 (
@@ -87,9 +98,8 @@ impl Import {
     }
 
     fn tls(&mut self) -> Map<String, Json> {
-        let certificate = self.settings.get("certfile").and_then(Value::text);
-        let key = self.settings.get("keyfile").and_then(Value::text);
-        let authority = self.settings.get("ca_certs").and_then(Value::text);
+        let file = |setting| self.settings.get(setting).and_then(Value::text).map(|path| self.in_folder(&path));
+        let (certificate, key, authority) = (file("certfile"), file("keyfile"), file("ca_certs"));
         let mut shared = Map::new();
         let Some(certificate) = certificate else {
             for setting in ["certfile", "keyfile", "ca_certs", "cert_reqs"] {
@@ -225,8 +235,8 @@ impl Import {
 
     /// `forwarded` and `access_log`.
     pub(super) fn layers(&mut self) {
-        let has_unix =
-            self.draft.listen.iter().any(|entry| entry.get("at").unwrap_or(entry).as_str().is_some_and(|at| at.starts_with("unix:")));
+        let is_unix = |at: &str| at.starts_with("unix:") || at == "systemd";
+        let has_unix = self.draft.listen.iter().any(|entry| entry.get("at").unwrap_or(entry).as_str().is_some_and(is_unix));
         let is_http = self.draft.listen.iter().all(|entry| entry.get("protocol").is_none());
         let mut is_said = false;
         let mut trust = json!(["127.0.0.1", "::1"]);
@@ -280,11 +290,11 @@ impl Import {
 
     fn access_log(&mut self) {
         let mut layer = None;
-        self.taken("accesslog", |_, value| {
+        self.taken("accesslog", |import, value| {
             layer = match value.text().as_deref() {
                 None | Some("" | "None") => return Ok((Taken, "requests are not logged, as by default".to_owned())),
                 Some("-") => Some(Map::new()),
-                Some(path) => Some(Map::from_iter([("to".to_owned(), Json::from(path))])),
+                Some(path) => Some(Map::from_iter([("to".to_owned(), Json::from(import.in_folder(path)))])),
             };
             Ok((Taken, "layer `access_log`".to_owned()))
         });

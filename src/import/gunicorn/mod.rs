@@ -16,7 +16,7 @@ use super::pastedeploy::{Served, Site};
 use super::python::{Names, evaluate};
 use super::remarks::{Place, Remarks, Treatment};
 use super::shell;
-use super::value::{Reference, Value, at_first_colon, unescaped, variable};
+use super::value::{Reference, Value, at_first_colon, below, unescaped, variable};
 use super::{Imported, NotImported, read};
 use crate::detect::python::{is_name, split};
 use settings::{Given, GunicornSettings, Rank};
@@ -34,8 +34,9 @@ pub(super) fn config(name: &str, text: &str) -> Result<Imported, NotImported> {
 
 /// Imports a command line of gunicorn, with the configuration file that it names or that lies in `folder`.
 pub(super) fn command(folder: &Path, found: Found) -> Result<Imported, NotImported> {
-    let Start { place, call, environment, remarks } = found.start("gunicorn", "gunicorn")?;
+    let Start { place, call, environment, sockets, remarks } = found.start("gunicorn", "gunicorn")?;
     let mut import = Import { remarks, folder: folder.to_owned(), ..Import::default() };
+    import.sockets = sockets;
     import.platform_sets_port = place.file.to_ascii_lowercase().contains("procfile");
     for (at, name, value) in &environment {
         import.variable(at, name, value.clone(), false);
@@ -78,9 +79,18 @@ struct Import {
     env: Map<String, Json>,
     /// Whether the variable PORT says where the platform expects the site.
     platform_sets_port: bool,
+    /// Where the unit says that systemd passes sockets.
+    sockets: Option<Place>,
+    /// The folder that relative paths start at, if it is not that of the pipeline file.
+    working: Option<String>,
 }
 
 impl Import {
+    /// A path of a setting, as it is from the folder of the pipeline file.
+    fn in_folder(&self, path: &str) -> String {
+        below(self.working.as_deref(), path)
+    }
+
     /// A variable of the environment that the file sets, for everything or for gunicorn alone.
     fn variable(&mut self, place: &Place, name: &str, value: Value, is_for_it_alone: bool) {
         match (name, value.text()) {
@@ -210,7 +220,11 @@ impl Import {
                 self.remarks.add(&given.place, &given.theirs, Treatment::Approximated, format!("{note}{changes}"));
             }
             (Ok((treatment, note)), None) => self.remarks.add(&given.place, &given.theirs, treatment, note),
-            (Err(note), _) => self.remarks.add(&given.place, &given.theirs, Treatment::Dropped, note),
+            (Err(note), _) => {
+                // A default in its place is a guess.
+                self.settings.undecided(Some(given.setting), &given.place);
+                self.remarks.add(&given.place, &given.theirs, Treatment::Dropped, note);
+            }
         }
         is_taken
     }
@@ -219,7 +233,7 @@ impl Import {
     fn by_default(&mut self, theirs: &str, treatment: Treatment, note: &str) {
         match self.settings.changed_by(theirs.split_whitespace().next().unwrap_or_default(), None) {
             Some(place) => {
-                let note = format!("{note}; {place} may say something else, which is not run");
+                let note = format!("{note}; {place} may say something else, which is not known before it runs");
                 self.remarks.add(&Place::default(), theirs, Treatment::Approximated, note);
             }
             None => self.remarks.add(&Place::default(), theirs, treatment, note),

@@ -3,6 +3,7 @@
 use serde_json::{Value as Json, json};
 
 use super::super::NotImported;
+use super::super::draft::module_path;
 use super::super::remarks::Treatment::{Approximated, Taken};
 use super::super::value::Value;
 use super::Import;
@@ -149,8 +150,13 @@ impl Import {
                 Ok((
                     Approximated,
                     format!(
-                        "`deadline`: {}: the time to the head of the response; the client gets 504, and other requests go on",
-                        Json::from(time)
+                        "`deadline`: {}: the time to the head of the response; the client gets 504, and other requests go on{}",
+                        Json::from(time),
+                        if value.reference().is_some() {
+                            ". With 0 in the variable, the server does not start: take `deadline` out then"
+                        } else {
+                            ""
+                        }
                     ),
                 ))
             }
@@ -198,40 +204,40 @@ impl Import {
                 return Err("without `max_requests` it has no effect".to_owned());
             }
             let jitter = value.count(0..=u64::MAX).ok_or("it is no number")?;
-            if let Some(recycle) = import.wsgi.get_mut("recycle").and_then(Json::as_object_mut) {
-                recycle.insert("jitter".into(), jitter);
-            }
+            let recycle =
+                import.wsgi.get_mut("recycle").and_then(Json::as_object_mut).ok_or("without `recycle.requests` it has no effect")?;
+            recycle.insert("jitter".into(), jitter);
             Ok((Taken, "`recycle.jitter`".to_owned()))
         });
     }
 
     /// Where modules are, and where the app works.
     fn folders(&mut self) {
-        let mut path: Vec<Json> = Vec::new();
+        // gunicorn searches the folder where it was started, too. That of an absolute one is not known.
+        let mut path = Vec::new();
         self.taken("chdir", |import, value| {
             let folder = value.text().ok_or("it is no path")?;
             if matches!(folder.as_str(), "." | "./" | "") {
                 return Ok((Taken, "it is the folder of the pipeline file, as by default".to_owned()));
             }
             import.wsgi.insert("chdir".into(), folder.as_str().into());
-            path.push(folder.into());
+            path.push(folder.clone());
+            import.working = Some(folder);
             Ok((Taken, "`chdir` and `path`; a relative path starts at the folder of the pipeline file".to_owned()))
         });
-        self.taken("pythonpath", |_, value| {
-            if path.is_empty() {
-                path.push(".".into());
-            }
-            for folder in value.items() {
-                path.insert(0, text(&folder));
+        if path.first().is_none_or(|folder| !folder.starts_with(['/', '$'])) {
+            path.push(".".to_owned());
+        }
+        self.taken("pythonpath", |import, value| {
+            for folder in value.items().iter().filter_map(Value::text) {
+                path.insert(0, import.in_folder(&folder));
             }
             Ok((Taken, "`path`".to_owned()))
         });
-        if let Some(path) = super::super::draft::one_or_many(path) {
-            self.wsgi.insert("path".into(), path);
-        }
+        self.wsgi.extend(module_path(path).map(|path| ("path".to_owned(), path)));
         self.taken("tmp_upload_dir", |import, value| {
             let folder = value.text().ok_or("it is no path")?;
-            import.draft.server.insert("spool".into(), json!({ "folder": folder }));
+            import.draft.server.insert("spool".into(), json!({ "folder": import.in_folder(&folder) }));
             Ok((Taken, "`server.spool.folder`: bodies wait there".to_owned()))
         });
     }

@@ -3,7 +3,6 @@
 use serde_json::{Map, Value as Json, json};
 
 use super::super::NotImported;
-use super::super::draft::one_or_many;
 use super::super::remarks::Treatment::{Approximated, Dropped, Taken};
 use super::super::value::Value;
 use super::{Given, Import};
@@ -18,29 +17,27 @@ impl Import {
     /// The app, or a table of routes of several.
     pub(super) fn app(&mut self) -> Result<(), NotImported> {
         let callable = self.get("callable").and_then(Value::text);
-        let mut main = self.main_app(callable.as_deref())?;
+        let main = self.main_app(callable.as_deref())?;
         let has_own = main.is_some();
         self.processes();
         self.recycling();
-        self.folders();
+        let folders = self.folders();
+        let (mut main, folder) = main.map_or((None, None), |app| (Some(app.name), app.folder));
+        self.wsgi.extend(folders.path(folder).map(|path| ("path".to_owned(), path)));
+        self.variables();
         let is_moved = self.is_on("manage-script-name");
         self.silent();
         let mut routes = Vec::new();
         let base = self.wsgi.clone();
         for given in self.take_all("mount") {
-            let Some((mount, app)) = mounted(&given, callable.as_deref()) else {
+            let Some((mount, app)) = self.mounted(&given, callable.as_deref()) else {
                 self.remarks.add(&given.place, &given.theirs, Dropped, "it is no `/path=module:callable` or `/path=file.py`");
                 continue;
             };
             let mut wsgi = Map::from_iter([("app".to_owned(), Json::from(app.name.as_str()))]);
             wsgi.extend(base.clone());
-            let mut path: Vec<Json> = app.folder.into_iter().map(Json::from).collect();
-            if let Some(known) = wsgi.remove("path") {
-                path.extend(if let Json::Array(known) = known { known } else { vec![known] });
-            }
-            if let Some(path) = one_or_many(path) {
-                wsgi.insert("path".into(), path);
-            }
+            wsgi.shift_remove("path");
+            wsgi.extend(folders.path(app.folder).map(|path| ("path".to_owned(), path)));
             if mount.is_empty() && main.is_some() {
                 let note = if has_own {
                     "`module` or `wsgi-file` names the app of these paths"
@@ -90,7 +87,7 @@ impl Import {
         Ok(())
     }
 
-    fn main_app(&mut self, callable: Option<&str>) -> Result<Option<String>, NotImported> {
+    fn main_app(&mut self, callable: Option<&str>) -> Result<Option<App>, NotImported> {
         // The last module counts, or else the last file.
         let mut all = self.take_all("wsgi-file");
         all.extend(self.take_all("module"));
@@ -102,18 +99,22 @@ impl Import {
             .value
             .text()
             .ok_or_else(|| NotImported(format!("{}: the app is not known before uWSGI starts: `{}`", given.place, given.theirs)))?;
-        let app = if given.name == "module" { named(&text, callable).map(App::of_module) } else { App::of_file(&text, callable) };
-        let Some(App { name: app, folder, note }) = app else {
+        let app = if given.name == "module" {
+            named(&text, callable).map(App::of_module)
+        } else {
+            App::of_file(&self.in_folder(&text), callable)
+        };
+        let Some(app) = app else {
             return Err(NotImported(format!(
                 "{}: `{}` does not name a module\nhint: write `module = package.module:callable`",
                 given.place, given.theirs
             )));
         };
+        let App { name, folder, note } = &app;
         let treatment = if note.is_empty() { Taken } else { Approximated };
-        self.remarks.add(&given.place, &given.theirs, treatment, format!("`app`: {}{note}", Json::from(app.as_str())));
-        if let Some(folder) = folder {
-            let theirs = format!("the folder of {text}");
-            self.give("pythonpath", Value::Text(folder), &super::Place::default(), &theirs);
+        self.remarks.add(&given.place, &given.theirs, treatment, format!("`app`: {}{note}", Json::from(name.as_str())));
+        if folder.is_some() {
+            self.by_default(&format!("the folder of {text}"), Taken, "`path`");
         }
         Ok(Some(app))
     }
@@ -189,44 +190,19 @@ impl Import {
         }
     }
 
-    fn folders(&mut self) {
-        let mut path: Vec<Json> = Vec::new();
-        for option in ["chdir", "chdir2"] {
-            self.taken(option, |import, value| {
-                let folder = value.text().ok_or("it is no path")?;
-                if matches!(folder.trim_end_matches('/'), "" | ".") && folder != "/" {
-                    return Ok((Taken, "it is the folder of the pipeline file, as by default".to_owned()));
-                }
-                import.wsgi.insert("chdir".into(), folder.as_str().into());
-                path.push(folder.into());
-                Ok((Taken, "`chdir` and `path`".to_owned()))
-            });
-        }
-        for given in self.take_all("pythonpath") {
-            match given.value.text() {
-                Some(folder) => {
-                    path.push(folder.into());
-                    self.remarks.add(&given.place, &given.theirs, Taken, "`path`");
-                }
-                None => self.remarks.add(&given.place, &given.theirs, Dropped, "it is not known before uWSGI starts"),
-            }
-        }
-        if let Some(path) = one_or_many(path) {
-            self.wsgi.insert("path".into(), path);
-        }
-        let mut env = Map::new();
-        for given in self.take_all("env") {
-            match given.value.text().as_deref().and_then(|text| text.split_once('=')) {
-                Some((name, value)) => {
-                    self.remarks.add(&given.place, &given.theirs, Taken, format!("`env`: `{}`", name.trim()));
-                    env.insert(name.trim().to_owned(), value.into());
-                }
-                None => self.remarks.add(&given.place, &given.theirs, Dropped, "it is no `NAME=value` that is known before uWSGI starts"),
-            }
-        }
-        if !env.is_empty() {
-            self.wsgi.insert("env".into(), env.into());
-        }
+    /// The path of a mount, which is empty for `/`, and its app.
+    fn mounted(&self, given: &Given, callable: Option<&str>) -> Option<(String, App)> {
+        let text = given.value.text()?;
+        let (mount, app) = text.split_once('=')?;
+        let mount = Some(mount.trim()).filter(|mount| mount.starts_with('/'))?.trim_end_matches('/').to_owned();
+        let app = app.trim();
+        // uWSGI loads nothing for a name without a callable.
+        let app = if app.contains(':') {
+            App::of_module(named(app, callable)?)
+        } else {
+            App::of_file(&self.in_folder(Some(app).filter(|app| app.ends_with(".py") || app.ends_with(".wsgi"))?), callable)?
+        };
+        Some((mount, app))
     }
 
     /// Options that say what holds here anyway.
@@ -278,19 +254,4 @@ fn named(text: &str, callable: Option<&str>) -> Option<String> {
     let callable = own.or(callable).unwrap_or("application").trim();
     let is_callable = callable.trim_end_matches("()").split('.').all(is_name);
     (module.trim().split('.').all(is_name) && is_callable).then(|| format!("{}:{callable}", module.trim()))
-}
-
-/// The path of a mount, which is empty for `/`, and its app.
-fn mounted(given: &Given, callable: Option<&str>) -> Option<(String, App)> {
-    let text = given.value.text()?;
-    let (mount, app) = text.split_once('=')?;
-    let mount = Some(mount.trim()).filter(|mount| mount.starts_with('/'))?.trim_end_matches('/').to_owned();
-    let app = app.trim();
-    // uWSGI loads nothing for a name without a callable.
-    let app = if app.contains(':') {
-        App::of_module(named(app, callable)?)
-    } else {
-        App::of_file(Some(app).filter(|app| app.ends_with(".py") || app.ends_with(".wsgi"))?, callable)?
-    };
-    Some((mount, app))
 }

@@ -6,6 +6,13 @@ use super::super::remarks::Treatment::{Approximated, Taken};
 use super::super::value::{Reference, Value, at_first_colon, host_and_port, variable};
 use super::{Given, Import};
 
+/// Options that name an address.
+const SOCKETS: [&str; 7] = ["http", "http-socket", "socket", "fastcgi-socket", "scgi-socket", "https", "https-socket"];
+
+pub(super) fn is_socket(option: &str) -> bool {
+    SOCKETS.contains(&option)
+}
+
 /// What the head of a request may take by default, and at most.
 const DEFAULT_HEAD: u64 = 32 * 1024;
 const MOST_HEAD: u64 = 1024 * 1024;
@@ -18,21 +25,17 @@ impl Import {
         let shared: Vec<Given> = self.given.iter().filter(|given| given.name.ends_with("shared-socket")).cloned().collect();
         let protocol = self.get("protocol").and_then(Value::plain_text);
         self.taken("protocol", |_, _| Ok((Taken, "`protocol` of the addresses of `socket`".to_owned())));
-        for (option, protocol) in [
-            ("http", "http"),
-            ("http-socket", "http"),
-            ("socket", protocol.as_deref().unwrap_or("uwsgi")),
-            ("fastcgi-socket", "fastcgi"),
-            ("scgi-socket", "scgi"),
-            ("https", "https"),
-            ("https-socket", "https"),
-        ] {
+        for option in SOCKETS {
+            let protocol = match option {
+                "socket" => protocol.as_deref().unwrap_or("uwsgi"),
+                _ => option.strip_suffix("-socket").unwrap_or(option),
+            };
             for given in self.take_all(option) {
                 let entry = match &given.value {
                     Value::Code(_) => Err("its value is not known before uWSGI starts: write it by hand".to_owned()),
                     value => {
                         let text = self.shared_address(&value.text().unwrap_or_default(), &shared);
-                        entry(&text, protocol, mode.as_deref(), group.as_deref())
+                        self.entry(&text, protocol, mode.as_deref(), group.as_deref())
                     }
                 };
                 match entry {
@@ -40,9 +43,18 @@ impl Import {
                         self.remarks.add(&given.place, &given.theirs, treatment, format!("`listen`: {entry}{note}"));
                         self.draft.listen.push(entry);
                     }
-                    Err(note) => self.remarks.add(&given.place, &given.theirs, super::Dropped, note),
+                    Err(note) => {
+                        self.undecided.push((option.to_owned(), given.place.clone()));
+                        self.remarks.add(&given.place, &given.theirs, super::Dropped, note);
+                    }
                 }
             }
+        }
+        if let Some(place) = self.sockets.take() {
+            let note =
+                "`listen`: the sockets that systemd passes, with the uwsgi protocol; of TCP sockets, `trust` names the front servers";
+            self.draft.listen.push(json!({ "at": "systemd", "protocol": "uwsgi" }));
+            self.remarks.add(&place, "sockets", Approximated, note);
         }
         if self.draft.listen.is_empty() {
             self.draft.listen.push("127.0.0.1:8000".into());
@@ -173,6 +185,27 @@ impl Import {
                 };
                 let at = if at.len() > 1 { at.trim_end_matches('/') } else { at };
                 let root = if option == "static-map2" { format!("{}{at}", root.trim_end_matches('/')) } else { root.to_owned() };
+                let root = self.in_folder(&root);
+                if let (Some(name), true) = (file_name(&root), file_name(at).is_some()) {
+                    let folder = root[..root.len() - name.len()].trim_end_matches('/');
+                    let folder = if root.starts_with('/') && folder.is_empty() {
+                        "/"
+                    } else if folder.is_empty() {
+                        "."
+                    } else {
+                        folder
+                    };
+                    if folder == "." || Some(folder) == self.working.as_deref() {
+                        let note =
+                            "the file lies among the code, which is served to nobody: move it into a folder of its own, and write a route";
+                        self.remarks.add(&given.place, &given.theirs, super::Dropped, note);
+                        continue;
+                    }
+                    let rewrite = json!({ "rewrite": { "regex": ".*", "to": format!("/{name}") } });
+                    self.files.push(json!({ "match": { "path": at }, "layers": [rewrite], "app": { "static": folder } }));
+                    self.remarks.add(&given.place, &given.theirs, Taken, "a route with `rewrite` over `static`: one file");
+                    continue;
+                }
                 let mut options = json!({ "at": at, "root": root });
                 if let Some(index) = &index {
                     options["index"] = index.as_str().into();
@@ -187,53 +220,67 @@ impl Import {
             }
         }
     }
+
+    /// An entry of `listen`, how it is treated, and a note.
+    fn entry(
+        &self,
+        text: &str,
+        protocol: &str,
+        mode: Option<&str>,
+        group: Option<&str>,
+    ) -> Result<(Json, super::Treatment, &'static str), String> {
+        let mut parts = text.split(',').map(str::trim);
+        let at = address(parts.next().unwrap_or_default()).ok_or("`listen` takes addresses, and paths of Unix sockets")?;
+        let at = at.strip_prefix("unix:").map_or_else(|| at.clone(), |path| format!("unix:{}", self.in_folder(path)));
+        let is_unix = at.starts_with("unix:");
+        let mut entry = Map::from_iter([("at".to_owned(), Json::from(at.as_str()))]);
+        let mut note = "";
+        match protocol {
+            "http" => {}
+            "https" => {
+                let (Some(cert), Some(key)) = (parts.next(), parts.next()) else {
+                    return Err("it names no certificate and no key".to_owned());
+                };
+                let mut tls = json!({ "cert": self.in_folder(cert), "key": self.in_folder(key) });
+                if parts.next().is_some_and(|ciphers| !ciphers.is_empty()) {
+                    note = "; the cipher suites are those of rustls";
+                }
+                if let Some(authority) = parts.next().filter(|authority| !authority.is_empty()) {
+                    let required = authority.starts_with('!');
+                    tls["client"] = json!({ "ca": self.in_folder(authority.trim_start_matches('!')), "required": required });
+                }
+                entry.insert("tls".into(), tls);
+            }
+            "uwsgi" | "fastcgi" | "scgi" => {
+                entry.insert("protocol".into(), protocol.into());
+                if Reference::of(&at).is_some() {
+                    entry.insert("trust".into(), json!(["127.0.0.1", "::1", "unix"]));
+                } else if !is_unix {
+                    entry.insert("trust".into(), json!(["127.0.0.1", "::1"]));
+                    note = "; uWSGI believes everybody: write the addresses of the front servers into `trust`";
+                }
+            }
+            _ => return Err(format!("`listen` has no protocol `{protocol}`")),
+        }
+        if is_unix {
+            if let Some(mode) = mode {
+                entry.insert("mode".into(), mode.into());
+            }
+            if let Some(group) = group {
+                entry.insert("group".into(), group.into());
+            }
+        }
+        if Reference::of(&at).is_some() {
+            note = "; the variable holds an address with its port, or `unix:` and a path";
+        }
+        let entry = if entry.len() == 1 { Json::from(at) } else { entry.into() };
+        Ok((entry, if note.is_empty() { Taken } else { Approximated }, note))
+    }
 }
 
-/// An entry of `listen`, how it is treated, and a note.
-fn entry(text: &str, protocol: &str, mode: Option<&str>, group: Option<&str>) -> Result<(Json, super::Treatment, &'static str), String> {
-    let mut parts = text.split(',').map(str::trim);
-    let at = address(parts.next().unwrap_or_default()).ok_or("`listen` takes addresses, and paths of Unix sockets")?;
-    let is_unix = at.starts_with("unix:");
-    let mut entry = Map::from_iter([("at".to_owned(), Json::from(at.as_str()))]);
-    let mut note = "";
-    match protocol {
-        "http" => {}
-        "https" => {
-            let (Some(cert), Some(key)) = (parts.next(), parts.next()) else { return Err("it names no certificate and no key".to_owned()) };
-            let mut tls = json!({ "cert": cert, "key": key });
-            if parts.next().is_some_and(|ciphers| !ciphers.is_empty()) {
-                note = "; the cipher suites are those of rustls";
-            }
-            if let Some(authority) = parts.next().filter(|authority| !authority.is_empty()) {
-                let required = authority.starts_with('!');
-                tls["client"] = json!({ "ca": authority.trim_start_matches('!'), "required": required });
-            }
-            entry.insert("tls".into(), tls);
-        }
-        "uwsgi" | "fastcgi" | "scgi" => {
-            entry.insert("protocol".into(), protocol.into());
-            if Reference::of(&at).is_some() {
-                entry.insert("trust".into(), json!(["127.0.0.1", "::1", "unix"]));
-            } else if !is_unix {
-                entry.insert("trust".into(), json!(["127.0.0.1", "::1"]));
-                note = "; uWSGI believes everybody: write the addresses of the front servers into `trust`";
-            }
-        }
-        _ => return Err(format!("`listen` has no protocol `{protocol}`")),
-    }
-    if is_unix {
-        if let Some(mode) = mode {
-            entry.insert("mode".into(), mode.into());
-        }
-        if let Some(group) = group {
-            entry.insert("group".into(), group.into());
-        }
-    }
-    if Reference::of(&at).is_some() {
-        note = "; the variable holds an address with its port, or `unix:` and a path";
-    }
-    let entry = if entry.len() == 1 { Json::from(at) } else { entry.into() };
-    Ok((entry, if note.is_empty() { Taken } else { Approximated }, note))
+/// The name of a file: folders of static files rarely have an extension.
+fn file_name(path: &str) -> Option<&str> {
+    path.rsplit('/').next().filter(|name| name.trim_start_matches('.').contains('.') && !name.contains(['{', '}', '*', '$']))
 }
 
 fn address(text: &str) -> Option<String> {

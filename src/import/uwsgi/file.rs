@@ -6,7 +6,7 @@ use std::path::{Component, Path, PathBuf};
 use super::super::read as text_of;
 use super::super::remarks::{Place, Remarks, Treatment};
 use super::super::value::{Value, escaped, variable};
-use super::options::MOST_OPTIONS;
+use super::options::{MOST_OPTIONS, canonical};
 use super::syntax::{Form, Line, unread};
 
 /// An option with its value.
@@ -27,21 +27,35 @@ const DEEPEST: usize = 8;
 /// The most sections that are read.
 const MOST_SECTIONS: usize = 64;
 
+/// The options of a configuration.
+#[derive(Default)]
+pub(super) struct Options {
+    pub(super) given: Vec<Given>,
+    /// Names of options in lines that are decided when uWSGI starts, and where they stand.
+    pub(super) undecided: Vec<(String, Place)>,
+}
+
+/// How often a file is read for the values of placeholders that stand above them.
+const MOST_PASSES: usize = 8;
+
 /// Reads a configuration of uWSGI: one section of a file, and what it names below the folder of the file.
-pub(super) fn read(file: &str, text: &str, section: &str, remarks: &mut Remarks) -> Result<Vec<Given>, String> {
+pub(super) fn read(file: &str, text: &str, section: &str, remarks: &mut Remarks) -> Result<Options, String> {
     let folder = Path::new(file).parent().unwrap_or(Path::new("")).to_owned();
-    let mut reader = Reader {
-        folder,
-        remarks,
-        given: Vec::new(),
-        known: HashMap::new(),
-        used: HashSet::new(),
-        lines: 0,
-        sections: Vec::new(),
-        open: Vec::new(),
-    };
+    let mut below = HashMap::new();
+    // uWSGI fills in placeholders when it has read everything.
+    for _ in 0..MOST_PASSES {
+        let mut unsaid = Remarks::default();
+        let mut reader = Reader::new(folder.clone(), &below, &mut unsaid);
+        reader.section(file, text, section)?;
+        let known = reader.known;
+        if known == below {
+            break;
+        }
+        below = known;
+    }
+    let mut reader = Reader::new(folder, &below, remarks);
     reader.section(file, text, section)?;
-    let Reader { mut given, used, sections, remarks, .. } = reader;
+    let Reader { mut given, undecided, used, sections, remarks, .. } = reader;
     for given in &mut given {
         given.is_used = used.contains(&given.name);
     }
@@ -49,7 +63,7 @@ pub(super) fn read(file: &str, text: &str, section: &str, remarks: &mut Remarks)
         let read: Vec<&str> = sections.iter().filter(|(known, _)| known == file).map(|(_, section)| section.as_str()).collect();
         unread(file, text, &read, remarks);
     }
-    Ok(given)
+    Ok(Options { given, undecided })
 }
 
 struct Reader<'a> {
@@ -57,8 +71,11 @@ struct Reader<'a> {
     folder: PathBuf,
     remarks: &'a mut Remarks,
     given: Vec<Given>,
+    undecided: Vec<(String, Place)>,
     /// The values that placeholders have.
     known: HashMap<String, String>,
+    /// Those that they have at the end of the file.
+    below: &'a HashMap<String, String>,
     /// Names in placeholders.
     used: HashSet<String>,
     /// How many lines have been read.
@@ -69,7 +86,22 @@ struct Reader<'a> {
     open: Vec<(String, String)>,
 }
 
-impl Reader<'_> {
+impl<'a> Reader<'a> {
+    fn new(folder: PathBuf, below: &'a HashMap<String, String>, remarks: &'a mut Remarks) -> Self {
+        Self {
+            folder,
+            remarks,
+            given: Vec::new(),
+            undecided: Vec::new(),
+            known: HashMap::new(),
+            below,
+            used: HashSet::new(),
+            lines: 0,
+            sections: Vec::new(),
+            open: Vec::new(),
+        }
+    }
+
     fn section(&mut self, file: &str, text: &str, section: &str) -> Result<(), String> {
         let form = Form::of(file, text).unwrap_or(Form::Ini);
         let lines = form.lines(file, text, section, self.remarks)?;
@@ -125,6 +157,7 @@ impl Reader<'_> {
                     self.remarks.add(&place, &written, Treatment::Dropped, UNDECIDED);
                 }
                 _ if is_in_block => {
+                    self.undecided.push((canonical(name), place.clone()));
                     self.remarks.add(&place, &written, Treatment::Dropped, "it depends on the line above that is not decided here");
                 }
                 "ini" | "include" => self.other(file, text, &place, &written, value.as_deref().unwrap_or_default()),
@@ -196,7 +229,7 @@ impl Reader<'_> {
     /// A value whose placeholders are filled in.
     fn filled(&mut self, text: &str, file: &str) -> Value {
         self.used.extend(text.split("%(").skip(1).filter_map(|rest| Some(operand(rest.split_once(')')?.0).0.to_owned())));
-        filled(text, file, &self.known)
+        filled(text, file, |name| self.known.get(name).or_else(|| self.below.get(name)).cloned())
     }
 }
 
@@ -237,7 +270,7 @@ fn without_comment(value: &str) -> &str {
 }
 
 /// A value whose placeholders are filled in: `%(name)`, `%d` and others of its kind, `$(NAME)`.
-fn filled(text: &str, file: &str, known: &HashMap<String, String>) -> Value {
+fn filled(text: &str, file: &str, known: impl Fn(&str) -> Option<String>) -> Value {
     let code = || Value::Code(text.to_owned());
     if text.starts_with("@(") {
         return code();
@@ -258,11 +291,11 @@ fn filled(text: &str, file: &str, known: &HashMap<String, String>) -> Value {
             },
             ("%", Some((inside, _))) => {
                 let (name, number) = operand(inside);
-                let value = match (known.get(name), number) {
+                let value = match (known(name), number) {
                     (Some(value), Some(number)) => {
                         value.parse::<i64>().ok().and_then(|value| value.checked_add(number)).map(|sum| sum.to_string())
                     }
-                    (value, _) => value.cloned(),
+                    (value, _) => value,
                 };
                 match value {
                     Some(value) if whole.len() + value.len() <= 4096 => whole.push_str(&value),

@@ -3,6 +3,7 @@
 mod app;
 mod connections;
 mod file;
+mod folders;
 mod options;
 mod syntax;
 
@@ -32,18 +33,25 @@ pub(super) fn is_config(name: &str, text: &str) -> bool {
 /// Imports an `.ini`, or a file in XML or YAML.
 pub(super) fn config(name: &str, text: &str) -> Result<Imported, NotImported> {
     let mut import = Import::default();
-    import.given = file::read(name, text, "uwsgi", &mut import.remarks).map_err(NotImported)?;
+    let options = file::read(name, text, "uwsgi", &mut import.remarks).map_err(NotImported)?;
+    import.read(options);
     import.finish()
 }
 
 /// Imports a command line of uWSGI, with the file that it names.
 pub(super) fn command(folder: &Path, found: Found) -> Result<Imported, NotImported> {
-    let Start { place, call, environment, remarks } = found.start("uwsgi", "uWSGI")?;
+    let Start { place, call, environment, sockets, remarks } = found.start("uwsgi", "uWSGI")?;
     let mut import = Import { remarks, ..Import::default() };
-    for (place, name, _) in &environment {
-        import.remarks.add(place, name, Dropped, "it stays where it is: workers inherit the variables of the server");
+    import.sockets = sockets;
+    for (place, name, value) in &environment {
+        if !import.variable(folder, place, name, value) {
+            import.remarks.add(place, name, Dropped, "it stays where it is: workers inherit the variables of the server");
+        }
     }
     for (name, value) in call.environment {
+        if import.variable(folder, &place, &name, &value) {
+            continue;
+        }
         let value = value.text().map_or(value, |text| Value::Text(format!("{name}={text}")));
         import.given.push(Given { name: "env".to_owned(), value, place: place.clone(), theirs: name, is_used: false });
     }
@@ -58,9 +66,22 @@ struct Import {
     draft: Draft,
     /// Options of the `wsgi` app.
     wsgi: Map<String, Json>,
+    /// The folder that relative paths start at, if it is not that of the pipeline file.
+    working: Option<String>,
+    /// Where the unit says that systemd passes sockets.
+    sockets: Option<Place>,
+    /// Routes of single files.
+    files: Vec<Json>,
+    /// Options whose values are not known, and where they stand: a default in their place is a guess.
+    undecided: Vec<(String, Place)>,
 }
 
 impl Import {
+    fn read(&mut self, options: file::Options) {
+        self.given.extend(options.given);
+        self.undecided.extend(options.undecided);
+    }
+
     fn arguments(&mut self, folder: &Path, place: &Place, words: &[Word], variables: &[Variable]) {
         let mut words = words.iter().peekable();
         while let Some(word) = words.next() {
@@ -119,6 +140,25 @@ impl Import {
             };
             self.given.push(Given { name: name.to_owned(), value, place: place.clone(), theirs, is_used: false });
         }
+    }
+
+    /// A variable of the environment that is an option: `UWSGI_WSGI_FILE`. Options of the command line count before it.
+    fn variable(&mut self, folder: &Path, place: &Place, name: &str, value: &Value) -> bool {
+        let Some(option) = name.strip_prefix("UWSGI_").map(|name| options::canonical(&name.to_ascii_lowercase())) else { return false };
+        if !options::is_known(&option) {
+            return false;
+        }
+        let theirs = match value.text() {
+            Some(value) if option != "env" => format!("{name}={value}"),
+            _ => name.to_owned(),
+        };
+        match (option.as_str(), value) {
+            ("ini" | "xml" | "yaml", _) => self.file(folder, place, &theirs, value),
+            // As a switch without a value.
+            (_, Value::Text(text)) if text.is_empty() => self.give(&option, Value::Bool(true), place, &theirs),
+            _ => self.give(&option, value.clone(), place, &theirs),
+        }
+        true
     }
 
     /// Letters behind one dash: those without a value, and at last one with its value, which may be the next word.
@@ -185,9 +225,9 @@ impl Import {
         let name = file.display().to_string();
         let given = read(&file).and_then(|text| file::read(&name, &text, section, &mut self.remarks));
         match given {
-            Ok(given) => {
+            Ok(options) => {
                 self.remarks.add(place, &theirs, Treatment::Taken, format!("the options of `{name}` follow"));
-                self.given.extend(given);
+                self.read(options);
             }
             Err(error) => self.remarks.add(place, &theirs, Dropped, error.lines().next().unwrap_or_default()),
         }
@@ -198,9 +238,19 @@ impl Import {
             given.name = options::canonical(&given.name);
         }
         self.refusals()?;
+        self.working = self.working_folder();
         self.connections();
         self.app()?;
         self.unknown();
+        if !self.files.is_empty() {
+            let rest = match std::mem::take(&mut self.draft.app) {
+                Json::Object(mut app) if app.contains_key("routes") => app.remove("routes").unwrap_or_default(),
+                app => json!([{ "app": app }]),
+            };
+            let files = std::mem::take(&mut self.files);
+            let routes: Vec<Json> = files.into_iter().chain(rest.as_array().cloned().unwrap_or_default()).collect();
+            self.draft.app = json!({ "routes": routes });
+        }
         Ok(Imported { pipeline: self.draft.text(), remarks: self.remarks.sorted() })
     }
 
@@ -244,6 +294,9 @@ impl Import {
             value => as_ours(self, value),
         };
         let is_taken = treated.is_ok();
+        if !is_taken {
+            self.undecided.push((name.to_owned(), given.place.clone()));
+        }
         let (treatment, note) = treated.unwrap_or_else(|note| (Dropped, note));
         self.remarks.add(&given.place, &given.theirs, treatment, note);
         is_taken
@@ -257,8 +310,17 @@ impl Import {
         self.get(name).is_some_and(|value| value.truth() != Some(false))
     }
 
+    /// What uWSGI does where nothing is said.
     fn by_default(&mut self, theirs: &str, treatment: Treatment, note: &str) {
-        self.remarks.add(&Place::default(), theirs, treatment, note);
+        let name = theirs.split_whitespace().next().unwrap_or_default();
+        let is_about = |option: &str| option == name || name == "socket" && connections::is_socket(option);
+        match self.undecided.iter().find(|(option, _)| is_about(option)) {
+            Some((_, place)) => {
+                let note = format!("{note}; {place} says something else, which is not known before uWSGI starts");
+                self.remarks.add(&Place::default(), theirs, Treatment::Approximated, note);
+            }
+            None => self.remarks.add(&Place::default(), theirs, treatment, note),
+        }
     }
 
     /// What nothing has taken. uWSGI takes a name that it does not know for a variable.

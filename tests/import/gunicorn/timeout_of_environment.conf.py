@@ -1,0 +1,3 @@
+import os
+wsgi_app = "app:app"
+timeout = int(os.environ.get("TIMEOUT", 120))

@@ -1,0 +1,8 @@
+chdir = "site"
+bind = "unix:run/site.sock"
+pythonpath = "lib,/srv/lib"
+certfile = "tls/site.pem"
+keyfile = "/etc/site.key"
+accesslog = "logs/access.log"
+tmp_upload_dir = "spool"
+wsgi_app = "shop.wsgi"

@@ -1,0 +1,8 @@
+FROM python:3.12-slim
+WORKDIR /code/
+COPY . /code/
+ENV UWSGI_WSGI_FILE=my_project/wsgi.py
+ENV UWSGI_HTTP=:8000 UWSGI_MASTER=1 UWSGI_LAZY_APPS=1 UWSGI_WORKERS=2 UWSGI_THREADS=4
+ENV UWSGI_STATIC_MAP="/static/=/code/static/" UWSGI_VACUUM= UWSGI_SITE_NAME=shop
+ENV UWSGI_ENV=KEY=secret DJANGO_SETTINGS_MODULE=my_project.settings
+CMD ["uwsgi", "--threads", "8"]
