@@ -17,9 +17,9 @@ use super::response_body::StreamProgress;
 /// Requests that one connection may have under way at once.
 pub(super) const STREAMS: u32 = 128;
 
-/// What a client may send of one body, and of all bodies together, before the stack reads it. Bodies that nobody reads do not stop the others until there are 32 of them.
+/// What a client may send of one body, and of all bodies together, before the stack reads it. Bodies that nobody reads do not stop the others until there are 16 of them.
 pub(super) const STREAM_WINDOW: u32 = 256 << 10;
-pub(super) const CONNECTION_WINDOW: u32 = 8 << 20;
+pub(super) const CONNECTION_WINDOW: u32 = 4 << 20;
 
 /// How long a client without requests may keep its connection after GOAWAY.
 pub(super) const GOAWAY_TIMEOUT: Duration = Duration::from_secs(5);

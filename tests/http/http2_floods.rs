@@ -100,7 +100,7 @@ async fn uploads_that_nobody_reads_do_not_stop_the_others() {
     let (mut sender, connection) = h2::client::handshake(stream).await.unwrap();
     tokio::spawn(connection);
     let mut unread = Vec::new();
-    for _ in 0..24 {
+    for _ in 0..12 {
         let (response, mut body) = sender.send_request(http::Request::post("http://a/unread").body(()).unwrap(), false).unwrap();
         body.reserve_capacity(256 << 10);
         let mut left: usize = 256 << 10;
