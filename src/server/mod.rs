@@ -17,6 +17,7 @@ mod connection;
 mod connection_table;
 mod descriptors;
 mod exchange;
+mod expectation;
 mod flood;
 mod gateway;
 mod generation;

@@ -6,7 +6,8 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use h2::RecvStream;
 use http_body::{Body, Frame, SizeHint};
-use tokio::sync::oneshot;
+
+use crate::server::expectation::Expectation;
 
 /// A body whose octets give the client room for more as they are read. h2 compares it with `Content-Length`.
 pub(super) struct Http2Body {
@@ -15,21 +16,13 @@ pub(super) struct Http2Body {
     left: Option<u64>,
     /// Only trailers may follow.
     has_data: bool,
-    /// Whom to tell that the stack waits for the body.
-    asked: Option<oneshot::Sender<()>>,
+    pub(super) expectation: Expectation,
 }
 
 impl Http2Body {
     /// `length` is the one that the head states.
     pub(super) const fn new(stream: RecvStream, length: Option<u64>) -> Self {
-        Self { stream, left: length, has_data: true, asked: None }
-    }
-
-    /// Ready when the stack first waits for octets.
-    pub(super) fn asked(&mut self) -> oneshot::Receiver<()> {
-        let (asked, is_asked) = oneshot::channel();
-        self.asked = Some(asked);
-        is_asked
+        Self { stream, left: length, has_data: true, expectation: Expectation::none() }
     }
 
     fn poll_stream(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, h2::Error>>> {
@@ -54,10 +47,7 @@ impl Body for Http2Body {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, h2::Error>>> {
         let frame = self.poll_stream(cx);
-        if let (true, Some(asked)) = (frame.is_pending(), self.asked.take()) {
-            // It fails if the response has begun.
-            let _ = asked.send(());
-        }
+        self.expectation.note(&frame);
         frame
     }
 

@@ -60,7 +60,7 @@ impl Requests {
         } else {
             let mut body = Http2Body::new(receiver, length);
             let has_body = !body.is_end_stream();
-            let is_asked = (has_body && parts.headers.contains_key(EXPECT)).then(|| body.asked());
+            let is_asked = (has_body && parts.headers.contains_key(EXPECT)).then(|| body.expectation.asked());
             if has_body {
                 parts.extensions.insert(self.room.clone());
             }

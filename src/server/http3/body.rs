@@ -8,9 +8,9 @@ use bytes::{Buf, Bytes};
 use h3::error::StreamError;
 use h3::server::RequestStream;
 use http_body::{Body, Frame, SizeHint};
-use tokio::sync::oneshot;
 
 use super::quic::RecvStream;
+use crate::server::expectation::Expectation;
 
 /// A body that has exactly as many octets as `Content-Length` says, if it says anything (RFC 9114 section 4.1.2).
 pub(super) struct Http3Body {
@@ -20,8 +20,7 @@ pub(super) struct Http3Body {
     left: Option<u64>,
     /// What was read before the stack asked for it.
     peeked: Option<Result<Frame<Bytes>, BodyError>>,
-    /// Whom to tell that the stack waits for the body.
-    asked: Option<oneshot::Sender<()>>,
+    pub(super) expectation: Expectation,
 }
 
 #[derive(Clone, Copy)]
@@ -41,7 +40,7 @@ pub(super) enum BodyError {
 
 impl Http3Body {
     pub(super) const fn new(stream: RequestStream<RecvStream, Bytes>, length: Option<u64>) -> Self {
-        Self { stream, state: State::Data, left: length, peeked: None, asked: None }
+        Self { stream, state: State::Data, left: length, peeked: None, expectation: Expectation::none() }
     }
 
     /// Reads what is there already, so that a request without a body is known as such.
@@ -49,13 +48,6 @@ impl Http3Body {
         if let Poll::Ready(Some(frame)) = self.poll_stream(cx) {
             self.peeked = Some(frame);
         }
-    }
-
-    /// Ready when the stack first waits for octets.
-    pub(super) fn asked(&mut self) -> oneshot::Receiver<()> {
-        let (asked, is_asked) = oneshot::channel();
-        self.asked = Some(asked);
-        is_asked
     }
 
     fn poll_stream(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
@@ -103,10 +95,7 @@ impl Body for Http3Body {
             return Poll::Ready(Some(frame));
         }
         let frame = self.poll_stream(cx);
-        if let (true, Some(asked)) = (frame.is_pending(), self.asked.take()) {
-            // It fails if the response has begun.
-            let _ = asked.send(());
-        }
+        self.expectation.note(&frame);
         frame
     }
 

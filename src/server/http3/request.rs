@@ -105,7 +105,7 @@ impl Requests {
         })
         .await;
         let has_body = !http_body::Body::is_end_stream(&body);
-        let is_asked = (has_body && parts.headers.contains_key(EXPECT)).then(|| body.asked());
+        let is_asked = (has_body && parts.headers.contains_key(EXPECT)).then(|| body.expectation.asked());
         if has_body {
             parts.extensions.insert(self.room.clone());
         }
