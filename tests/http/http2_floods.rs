@@ -65,9 +65,9 @@ async fn a_client_may_acknowledge_each_of_many_small_responses() {
     let mut client = server.connect().await;
     client.send([PREFACE, SETTINGS].concat()).await;
     for nth in 0..2_000 {
-        client.send(headers(2 * nth + 1)).await;
+        // In one write: the second of two would wait for the acknowledgement of the first.
+        client.send([&headers(2 * nth + 1)[..], &WINDOW_UPDATE.repeat(2)].concat()).await;
         client.read_until("hello").await;
-        client.send(WINDOW_UPDATE.repeat(2)).await;
     }
 }
 
