@@ -294,9 +294,10 @@ async fn a_body_that_is_reset_without_an_error_does_not_look_whole() {
     let (begun, mut begins) = mpsc::unbounded_channel();
     let (ended, mut ends) = mpsc::unbounded_channel();
     let server = Server::start("{}", move |request| {
-        let (begun, mut reading) = (begun.clone(), Reading(ended.clone(), false));
+        let (begun, reading) = (begun.clone(), Reading(ended.clone(), false));
         async move {
-            let mut body = request.into_body();
+            // All of it is moved here, and not the flag alone.
+            let (mut reading, mut body) = (reading, request.into_body());
             assert!(body.frame().await.unwrap().is_ok());
             begun.send(()).unwrap();
             reading.1 = body.collect().await.is_ok();
